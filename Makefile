@@ -1,0 +1,40 @@
+# One command each. `make help` lists them; every target sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(STAMP): pyproject.toml setup.py $(NATIVE)
+	@command -v $(PYTHON) >/dev/null || { echo 'briefcase: no `$(PYTHON)` found; install Python 3.11 or newer'; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null || { echo 'briefcase: no C compiler found; install one (Debian: apt-get install gcc python3-dev, macOS: xcode-select --install) and run this again'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'briefcase: Python 3.11 or newer is needed'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: $(STAMP) ## build, start the daemon with a first user's settings, make one demonstration call
+	$(BIN)/briefcase up
+
+test: $(STAMP) ## every test
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, formatting, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/typing && mkdir -p build/typing && cp -R briefcase build/typing/ && cp -R _native build/typing/briefcase/_native
+	$(BIN)/mypy --strict build/typing/briefcase
+	$(BIN)/pyright --pythonpath $(BIN)/python _native/*.pyi
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
+	$(BIN)/python -m docs.generate
+
+clean: ## remove everything the other targets made
+	rm -rf $(VENV) build dist *.egg-info _native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,109 @@
+"""Approvals: one person's yes to one exact call, used at most once.
+
+Lifecycle (`TRANSITIONS`):
+
+    pending  -> approved | rejected | expired
+    approved -> consumed | expired
+
+Rules: an approval is bound to principal, tool, definition digest and canonical arguments (`binding_hex`);
+it expires by the clock whatever state it waits in; consuming happens in the transaction that appends the intent.
+Nothing here does I/O: the ledger applies these functions inside its transaction.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import unicodedata
+from typing import Final
+
+import msgspec
+
+from briefcase.ports import Refused
+from briefcase.types import Approval, ApprovalStatus
+
+APPROVAL_TTL_US: Final = 15 * 60 * 1_000_000
+MAX_PENDING_PER_PRINCIPAL: Final = 100
+MAX_SUMMARY_CHARS: Final = 4_000
+
+TRANSITIONS: Final[dict[ApprovalStatus, frozenset[ApprovalStatus]]] = {
+    ApprovalStatus.PENDING: frozenset({ApprovalStatus.APPROVED, ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED}),
+    ApprovalStatus.APPROVED: frozenset({ApprovalStatus.CONSUMED, ApprovalStatus.EXPIRED}),
+    ApprovalStatus.REJECTED: frozenset(),
+    ApprovalStatus.EXPIRED: frozenset(),
+    ApprovalStatus.CONSUMED: frozenset(),
+}
+
+
+def status_at(approval: Approval, now_us: int) -> ApprovalStatus:
+    """The state at a moment: what waits past its expiry has expired, stored or not."""
+    if approval.expires_us <= now_us and ApprovalStatus.EXPIRED in TRANSITIONS[approval.status]:
+        return ApprovalStatus.EXPIRED
+    return approval.status
+
+
+def decide_approval(approval: Approval | None, to: ApprovalStatus, by: str, now_us: int) -> Approval | Refused:
+    """Approve or reject. Refused (`conflict`) from any state but an unexpired pending one."""
+    if approval is None or to not in TRANSITIONS[status_at(approval, now_us)]:
+        return Refused("conflict")
+    return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us)
+
+
+def consume_approval(approval: Approval | None, binding_hex: str, now_us: int) -> Approval | Refused:
+    """Use an approval. Refused (`invalid_or_expired_approval`) unless approved, unexpired and bound to these bytes."""
+    if (
+        approval is None
+        or status_at(approval, now_us) is not ApprovalStatus.APPROVED
+        or not hmac.compare_digest(approval.binding_hex, binding_hex)
+    ):
+        return Refused("invalid_or_expired_approval")
+    return msgspec.structs.replace(approval, status=ApprovalStatus.CONSUMED)
+
+
+def binding_hex(principal: str, tool_id: str, tool_digest_hex: str, args_digest_hex: str) -> str:
+    """SHA-256 over the four things an approval is for, length-prefixed so that no two lists share bytes."""
+    digest = hashlib.sha256()
+    for part in (principal, tool_id, tool_digest_hex, args_digest_hex):
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def approval_token(secret: bytes, approval_id: str) -> str:
+    """The token that attaches an approval to a retry: `<approval id>.<HMAC-SHA256>`; derived, so never stored."""
+    mac = hmac.new(secret, b"approval\x00" + approval_id.encode(), hashlib.sha256).digest()
+    return f"{approval_id}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+def parse_approval_token(secret: bytes, token: str) -> str | None:
+    """The approval id a token is for, or None where it is not one of ours. Constant time in the MAC."""
+    approval_id, _, _ = token.partition(".")
+    expected = approval_token(secret, approval_id)
+    return approval_id if hmac.compare_digest(expected.encode(), token.encode(errors="replace")) else None
+
+
+def visible_text(text: str) -> str:
+    """Text as an approver must see it: controls, format characters, and odd spaces written as `<U+XXXX>`.
+
+    Bidirectional overrides and zero-width characters (Unicode categories Cc, Cf, Co, Cs, Cn, Zl, Zp, and Zs but for
+    the plain space) can make two different calls look alike (UTS 39); combining marks that a normalised form would
+    merge are shown as well.
+    """
+    shown = []
+    for index, char in enumerate(text):
+        category = unicodedata.category(char)
+        merges = category[0] == "M" and index > 0 and len(unicodedata.normalize("NFC", text[index - 1] + char)) == 1
+        if merges or category[0] == "C" or (category[0] == "Z" and char != " "):
+            shown.append(f"<U+{ord(char):04X}>")
+        else:
+            shown.append(char)
+    return "".join(shown)
+
+
+def summary_of(tool_name: str, canonical_args: bytes) -> str:
+    """The line an approver reads: the tool and its canonical arguments, with nothing invisible in it."""
+    text = visible_text(f"{tool_name} {canonical_args.decode()}")
+    if len(text) <= MAX_SUMMARY_CHARS:
+        return text
+    return f"{text[:MAX_SUMMARY_CHARS]}… ({len(text) - MAX_SUMMARY_CHARS} more characters)"

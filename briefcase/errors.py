@@ -1,0 +1,120 @@
+"""The error tree, split by whose fault it is, and the one table from code to HTTP status and exit code.
+
+A verdict (denied, approval required) is a value and never one of these. Each error carries
+`code` (stable word), `message` (lower case, input in backticks, safe to show), `hint` (what to do next)
+and `detail` (for the log only: it may hold what the caller must not see).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Outcome(NamedTuple):
+    """Where a code surfaces: the HTTP status of the daemon, the exit code of the CLI."""
+
+    http_status: int
+    exit_code: int
+
+
+# Exit codes: 0 success, 1 internal, 2 usage (click's own), 3 refused, 4 not found, 5 unavailable, 6 unauthorized,
+# 7 integrity, 8 upstream, 9 configuration.
+CODES: Final[dict[str, Outcome]] = {
+    "bad_request": Outcome(400, 2),
+    "invalid_args": Outcome(400, 2),
+    "invalid_policy": Outcome(400, 2),
+    "invalid_manifest": Outcome(400, 2),
+    "unauthorized": Outcome(401, 6),
+    "forbidden": Outcome(403, 6),
+    "loopback_only": Outcome(403, 6),
+    "not_found": Outcome(404, 4),
+    "unknown_tool": Outcome(404, 4),
+    "method_not_allowed": Outcome(405, 2),
+    "request_timeout": Outcome(408, 5),
+    "conflict": Outcome(409, 3),
+    "replay_detected": Outcome(409, 3),
+    "payload_too_large": Outcome(413, 2),
+    "unsupported_media_type": Outcome(415, 2),
+    "rate_limited": Outcome(429, 3),
+    "headers_too_large": Outcome(431, 2),
+    "internal": Outcome(500, 1),
+    "upstream_failed": Outcome(502, 8),
+    "upstream_refused": Outcome(502, 8),
+    "upstream_timeout": Outcome(504, 8),
+    "outcome_unknown": Outcome(502, 8),
+    "receipts_unavailable": Outcome(503, 5),
+    "not_ready": Outcome(503, 5),
+    "daemon_unreachable": Outcome(503, 5),
+    "secret_unavailable": Outcome(503, 5),
+    "receipt_chain_broken": Outcome(500, 7),
+    "configuration": Outcome(500, 9),
+    "insecure_host": Outcome(500, 9),
+    "already_running": Outcome(500, 9),
+}
+
+
+class BriefcaseError(Exception):
+    """The root: every fault the product itself raises.
+
+    Args:
+        message: what happened, safe to show to the caller.
+        code: a key of `CODES`.
+        hint: what to do next, safe to show.
+        detail: what only the log may see.
+    """
+
+    default_code = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.hint = hint
+        self.detail = detail
+
+    @property
+    def http_status(self) -> int:
+        """The daemon's HTTP status for this error."""
+        return CODES[self.code].http_status
+
+    @property
+    def exit_code(self) -> int:
+        """The CLI's exit code for this error."""
+        return CODES[self.code].exit_code
+
+
+class CallerError(BriefcaseError):
+    """The caller sent something wrong; sending it again unchanged fails again."""
+
+    default_code = "bad_request"
+
+
+class UpstreamError(BriefcaseError):
+    """A tool's upstream failed, refused or answered something unusable.
+
+    `sent` tells whether the request may have reached it: then the effect is unknown, not absent.
+    """
+
+    default_code = "upstream_failed"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str = "", detail: str = "", sent: bool = True
+    ) -> None:
+        super().__init__(message, code=code, hint=hint, detail=detail)
+        self.sent = sent
+
+
+class StoreError(BriefcaseError):
+    """The daemon's own storage failed: nothing is allowed until it is sound again."""
+
+    default_code = "receipts_unavailable"
+
+
+class ConfigError(BriefcaseError):
+    """A setting, a file or the host is not as it must be; the daemon does not start with it."""
+
+    default_code = "configuration"
+
+
+class InternalError(BriefcaseError):
+    """A broken promise inside the product itself."""

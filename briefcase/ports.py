@@ -1,0 +1,398 @@
+"""Protocols for everything outside the core, each with its durability and concurrency contract.
+
+The core takes these as arguments; adapters implement them; the tests own an in-memory one of each.
+An `Entry` is the unit of durability: one receipt event and the state changes that must be true with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from briefcase.types import (
+    Approval,
+    ApprovalStatus,
+    BudgetLine,
+    JsonObject,
+    Principal,
+    Receipt,
+    RiskSignals,
+    ToolResult,
+    ToolSpec,
+    Verdict,
+)
+
+
+class Clock(Protocol):
+    """Time. `now_us` may step; `monotonic_ns` may not."""
+
+    def now_us(self) -> int:
+        """Wall clock, microseconds since the Unix epoch."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds from an arbitrary point, never decreasing."""
+        ...
+
+
+class Entropy(Protocol):
+    """Unpredictable identifiers."""
+
+    def uuid(self) -> str:
+        """A random (version 4) UUID in its canonical text form."""
+        ...
+
+    def token(self) -> str:
+        """256 random bits, base64url without padding."""
+        ...
+
+
+# --- the ledger's effects: what an entry changes beside appending its receipt -----------------------------------
+
+
+class CreateApproval(msgspec.Struct, frozen=True):
+    """Store a new pending approval. Refused (`rate_limited`) past the principal's bound of pending ones."""
+
+    approval: Approval
+
+
+class DecideApproval(msgspec.Struct, frozen=True):
+    """Move a pending approval to approved or rejected. Refused (`conflict`) from any other state, or expired."""
+
+    approval_id: str
+    to: ApprovalStatus
+    by: str
+    now_us: int
+
+
+class ConsumeApproval(msgspec.Struct, frozen=True):
+    """Use an approved approval, once, for exactly the bytes it was given for.
+
+    Refused (`invalid_or_expired_approval`) unless approved, unexpired at `now_us` and bound to `binding_hex`.
+    """
+
+    approval_id: str
+    binding_hex: str
+    now_us: int
+
+
+class ReserveBudget(msgspec.Struct, frozen=True):
+    """Set an amount aside on a UTC day (`YYYY-MM-DD`). Refused (`budget_exceeded`) where it would pass the limit.
+
+    `approved` is set when a person approved this very call: the amount is then reserved above the limit too.
+    """
+
+    category: str
+    day: str
+    amount_microusd: int
+    approved: bool = False
+
+
+class SettleBudget(msgspec.Struct, frozen=True):
+    """Turn a reservation into spend. On doubt the whole reservation is spent; unused money is released."""
+
+    category: str
+    day: str
+    reserved_microusd: int
+    spent_microusd: int
+
+
+class OpenIntent(msgspec.Struct, frozen=True):
+    """Mark this entry's own receipt as an intent whose outcome must follow.
+
+    `settle` is applied with an `outcome_unknown` receipt when a restart finds the intent still open.
+    """
+
+    settle: SettleBudget | None = None
+
+
+class CloseIntent(msgspec.Struct, frozen=True):
+    """Close an open intent by its receipt id. Refused (`conflict`) where it is not open."""
+
+    intent_id: int
+
+
+class ClaimRequest(msgspec.Struct, frozen=True):
+    """Take a (principal, request id) pair once. Refused (`replay_detected`) where it was taken before."""
+
+    principal: str
+    request_id: str
+
+
+class PutSetting(msgspec.Struct, frozen=True):
+    """Replace one named setting (the active policy, a budget limit) in the same transaction as its receipt."""
+
+    name: str
+    value: bytes
+
+
+class SetBudgetLimit(msgspec.Struct, frozen=True):
+    """Set a category's daily limit."""
+
+    category: str
+    daily_limit_microusd: int
+
+
+Effect: TypeAlias = (
+    CreateApproval
+    | DecideApproval
+    | ConsumeApproval
+    | ReserveBudget
+    | SettleBudget
+    | OpenIntent
+    | CloseIntent
+    | ClaimRequest
+    | PutSetting
+    | SetBudgetLimit
+)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One atomic change: every effect holds and the receipt is appended, or nothing happened.
+
+    `event` is the receipt's event without `id`, `ts` and `boot`, which the writer adds in chain order.
+    It holds only strings, safe integers, booleans, nulls, lists and objects.
+    """
+
+    event: JsonObject
+    effects: tuple[Effect, ...] = ()
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The entry is on disk: synced, not only written."""
+
+    receipt_id: int
+    ts_us: int
+    hash_hex: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An effect did not hold; nothing was stored. `reason` is the stable word named at the effect."""
+
+    reason: str
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of the chain. `id` 0 and 64 zeros before the first receipt."""
+
+    id: int
+    hash_hex: str
+
+
+class ReceiptFilter(msgspec.Struct, frozen=True):
+    """Which receipts to list, newest first. `after_id` keeps ids greater than it (for followers)."""
+
+    limit: int = 100
+    offset: int = 0
+    after_id: int | None = None
+    kind: str | None = None
+    tool_id: str | None = None
+    decision: str | None = None
+    approval_id: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+
+
+class BadReceipt(msgspec.Struct, frozen=True):
+    """The first receipt that does not verify, what was expected there and what was found."""
+
+    id: int
+    problem: str
+    expected_prev_hash_hex: str
+    found_prev_hash_hex: str
+    expected_hash_hex: str
+    found_hash_hex: str
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """The result of checking the chain. `not_checked` says what this run could not exclude."""
+
+    ok: bool
+    checked: int
+    head: Head
+    first_bad: BadReceipt | None = None
+    not_checked: tuple[str, ...] = ()
+
+
+class Ledger(Protocol):
+    """Receipts, approvals, budgets, request ids and settings: what must change together commits together.
+
+    Durability: `commit` returns `Committed` only after the transaction is synced to disk. Any error from a commit
+    or a sync raises `StoreError(receipts_unavailable)` to every caller of that group and closes the gate: each later
+    `commit` raises the same until the process has restarted and verified the tail. Disk full refuses before
+    anything is written and recovers by itself.
+    Order: entries take effect in the order `commit` was called; the receipt id is that order.
+    Concurrency: all methods are called from one event loop. Reads see every committed entry.
+    """
+
+    async def commit(self, entry: Entry) -> Committed | Refused:
+        """Apply one entry, whole or not at all."""
+        ...
+
+    def head(self) -> Head:
+        """The last durable receipt."""
+        ...
+
+    def gate_problem(self) -> str | None:
+        """Why commits are refused now, or None when they are served."""
+        ...
+
+    def approval(self, approval_id: str) -> Approval | None:
+        """One approval as stored; expiry is the reader's to judge (`approvals.status_at`)."""
+        ...
+
+    def pending_approval(self, binding_hex: str) -> Approval | None:
+        """The newest pending or approved, not yet consumed approval of one binding."""
+        ...
+
+    def approvals(self, status: ApprovalStatus) -> Sequence[Approval]:
+        """All approvals stored in one state, oldest first."""
+        ...
+
+    def approval_secret(self) -> bytes:
+        """The 32-byte key from which approval tokens are derived; made with the ledger."""
+        ...
+
+    def claimed_request(self, principal: str, request_id: str) -> int | None:
+        """The receipt id of the intent that took this request id, if any."""
+        ...
+
+    def budget(self, category: str, day: str) -> BudgetLine | None:
+        """One category's line on a UTC day, or None where no limit is set."""
+        ...
+
+    def budgets(self, day: str) -> Sequence[BudgetLine]:
+        """All lines on a UTC day, by category."""
+        ...
+
+    def setting(self, name: str) -> bytes | None:
+        """One named setting."""
+        ...
+
+    async def receipt(self, receipt_id: int) -> Receipt | None:
+        """One receipt by id."""
+        ...
+
+    async def receipts(self, chosen: ReceiptFilter) -> Sequence[Receipt]:
+        """Receipts newest first; a long scan does not hold the event loop."""
+        ...
+
+    async def verify(self, anchor: Head | None = None) -> Verification:
+        """Check the whole chain, streaming, off the event loop."""
+        ...
+
+
+class Policy(Protocol):
+    """The active policy set. `decide` never raises: what goes wrong inside is a `Deny(policy_error)`."""
+
+    @property
+    def digest_hex(self) -> str:
+        """SHA-256 of the policy text."""
+        ...
+
+    def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
+        """Decide one call: `Call`, then `CallWithoutApproval`, then `CallWithoutSigner`."""
+        ...
+
+
+class CallContext(msgspec.Struct, frozen=True):
+    """What an executing tool may know of its call. `deadline_ns` is on the monotonic clock."""
+
+    call_id: str
+    principal: str
+    request_id: str
+    deadline_ns: int
+    headers: Mapping[str, str] = {}
+
+
+class Tool(Protocol):
+    """One callable tool: its definition, the check of its arguments, and its execution."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """The definition, with its digest."""
+        ...
+
+    def check_args(self, args: JsonObject) -> str | None:
+        """Validate against the compiled schema: None, or what is wrong with which path."""
+        ...
+
+    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
+        """Run with the canonical bytes that were approved.
+
+        Raises:
+            UpstreamError: it failed; `sent` says whether the effect is unknown.
+        """
+        ...
+
+
+class Tools(Protocol):
+    """The registry: tools by id."""
+
+    def resolve(self, tool_id: str) -> Tool | None:
+        """The tool of that id, or None."""
+        ...
+
+    def specs(self) -> Sequence[ToolSpec]:
+        """All definitions, sorted by id."""
+        ...
+
+
+class Redactor(Protocol):
+    """Removes the vault's own secrets from what goes out."""
+
+    def redact(self, value: bytes) -> bytes:
+        """The same JSON bytes with every known secret, in any common encoding, replaced by `[redacted]`."""
+        ...
+
+
+class Secrets(Protocol):
+    """Custody of named secrets. Names are `[a-z0-9._-]{1,64}`. Values never print."""
+
+    async def get(self, name: str) -> bytes | None:
+        """The secret's bytes, or None where it is not set."""
+        ...
+
+    async def put(self, name: str, value: bytes) -> None:
+        """Store durably; replaces."""
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """Remove; False where it was not set."""
+        ...
+
+    async def names(self) -> Sequence[str]:
+        """All names, sorted."""
+        ...
+
+
+class HttpResponse(msgspec.Struct, frozen=True):
+    """A bounded upstream answer, body whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Outbound(Protocol):
+    """The one guarded way out: resolved-address check, no redirects, bounded bodies and time."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout_ms: int,
+        max_body_bytes: int,
+        pool_key: str = "",
+    ) -> HttpResponse:
+        """Send one request to an allowed address and read its whole bounded answer.
+
+        Raises:
+            UpstreamError: refused before sending (`sent=False`), or failed after.
+        """
+        ...

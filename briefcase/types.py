@@ -1,0 +1,221 @@
+"""The words of the domain: values and identifiers, each with its unit in its name.
+
+Nothing here acts. Every value is frozen; a verdict is a value, never an exception.
+Times are integer microseconds since the Unix epoch (`*_us`); money is integer micro-USD (`*_microusd`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import msgspec
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+COMPATIBILITY_PROFILE: Final = "aacp_v1"
+MICROUSD_PER_USD: Final = 1_000_000
+US_PER_S: Final = 1_000_000
+MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def format_rfc3339(ts_us: int) -> str:
+    """Write a time as RFC 3339 UTC with microseconds, for example `2026-01-02T03:04:05.000006Z`."""
+    moment = _EPOCH + timedelta(microseconds=ts_us)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}Z"
+
+
+def parse_rfc3339(text: str) -> int:
+    """Read an RFC 3339 time with an offset.
+
+    Raises:
+        ValueError: the text is no RFC 3339 date-time, or names no offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"expected an RFC 3339 time with an offset, got `{text}`")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+class Role(StrEnum):
+    """What a bearer token may do (CONTRACT: roles). An agent can never approve."""
+
+    OPERATOR = "operator"
+    AGENT = "agent"
+    AUDITOR = "auditor"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is calling: the policy's principal.
+
+    `name` is the agent's name as the operator gave it, or `operator`/`auditor`.
+    """
+
+    name: str
+    role: Role
+    groups: tuple[str, ...] = ()
+    auth_method: str = "bearer"
+
+
+class FirewallMode(StrEnum):
+    """How much of a tool's result may come back."""
+
+    ALLOW_ALL = "allow_all"
+    ALLOW_PATHS = "allow_paths"
+
+
+class OutputFirewall(msgspec.Struct, frozen=True):
+    """The bound on a tool's result: its size, and the JSON pointers that may pass (`allow_paths`)."""
+
+    mode: FirewallMode = FirewallMode.ALLOW_ALL
+    allowed_paths: tuple[str, ...] = ()
+    max_bytes: int = 1 << 20
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """A tool's definition, as listed, decided on and pinned.
+
+    `category` is `read`, `write`, `admin` or an operator's own word.
+    `source` names what executes it: `builtin`, `http`, `provider:<id>` or `mcp:<server>`.
+    `digest_hex` is the SHA-256 of the canonical definition; a changed definition is another tool to an approval.
+    """
+
+    id: str
+    name: str
+    description: str
+    input_schema: JsonObject
+    output_schema: JsonObject
+    category: str
+    cost_microusd: int = 0
+    output_firewall: OutputFirewall = OutputFirewall()
+    net_access: bool = False
+    fs_access: bool = False
+    source: str = "builtin"
+    digest_hex: str = ""
+
+    @property
+    def is_write(self) -> bool:
+        """Whether a call may change something: everything that is not plainly `read`."""
+        return self.category != "read"
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One strictly parsed tool call. `args` holds only JSON values with exact integers."""
+
+    tool_id: str
+    args: JsonObject
+    request_id: str
+    agent_id: str | None = None
+    session_id: str | None = None
+    approval_token: str | None = None
+
+
+class ApprovalStatus(StrEnum):
+    """The states of `briefcase.approvals.TRANSITIONS`."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CONSUMED = "consumed"
+
+
+class ApprovalKind(StrEnum):
+    """Who must approve: an operator here, or a paired signer device."""
+
+    LOCAL = "local"
+    MOBILE_SIGNER = "mobile_signer"
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """One request for a person's approval, bound to exactly one call.
+
+    `binding_hex` is the SHA-256 over principal, tool id, definition digest and canonical arguments.
+    `summary` is what the approver reads: invisible characters are made visible in it.
+    """
+
+    id: str
+    status: ApprovalStatus
+    kind: ApprovalKind
+    created_us: int
+    expires_us: int
+    principal: str
+    tool_id: str
+    tool_digest_hex: str
+    args_digest_hex: str
+    binding_hex: str
+    reason: str
+    summary: str
+    decided_by: str | None = None
+    decided_us: int | None = None
+
+
+class BudgetLine(msgspec.Struct, frozen=True):
+    """A category's limit and use on one UTC day."""
+
+    category: str
+    daily_limit_microusd: int
+    spent_microusd: int = 0
+    reserved_microusd: int = 0
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """One link of the chain. `event` is the parsed canonical JSON whose bytes `hash_hex` covers."""
+
+    id: int
+    ts: str
+    prev_hash_hex: str
+    hash_hex: str
+    event: JsonObject
+
+
+class Allow(msgspec.Struct, frozen=True):
+    """The policy lets the call run now."""
+
+    policy_ids: tuple[str, ...] = ()
+
+
+class Deny(msgspec.Struct, frozen=True):
+    """The call does not run. `reason` is a stable word; `detail` is for the operator only."""
+
+    reason: str
+    policy_ids: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class NeedsApproval(msgspec.Struct, frozen=True):
+    """A person must approve first; `reason` is what the approver and the agent read."""
+
+    kind: ApprovalKind
+    reason: str
+    policy_ids: tuple[str, ...] = ()
+    detail: str = ""
+
+
+Verdict: TypeAlias = Allow | Deny | NeedsApproval
+
+
+class RiskSignals(msgspec.Struct, frozen=True):
+    """What looked risky about a call. Signals can only tighten a verdict."""
+
+    words: tuple[str, ...] = ()
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What an upstream answered, before the output firewall.
+
+    `cost_microusd` is the upstream's own figure where it gave one; it is checked before it is settled.
+    `source` is the provenance shown to the caller (`builtin`, a provider id, a host, a server id).
+    """
+
+    content: JsonValue
+    source: str
+    cost_microusd: int | None = None
+
+
+Headers: TypeAlias = Mapping[str, str]
