@@ -368,8 +368,20 @@ class Secrets(Protocol):
         ...
 
 
+class HttpRequest(msgspec.Struct, frozen=True):
+    """One outbound request. Connections are shared only between requests with the same `pool_key`."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+    timeout_ms: int = 10_000
+    max_body_bytes: int = 1 << 20
+    pool_key: str = ""
+
+
 class HttpResponse(msgspec.Struct, frozen=True):
-    """A bounded upstream answer, body whole."""
+    """A bounded upstream answer, body whole. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -379,17 +391,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
 class Outbound(Protocol):
     """The one guarded way out: resolved-address check, no redirects, bounded bodies and time."""
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        timeout_ms: int,
-        max_body_bytes: int,
-        pool_key: str = "",
-    ) -> HttpResponse:
+    async def request(self, request: HttpRequest) -> HttpResponse:
         """Send one request to an allowed address and read its whole bounded answer.
 
         Raises:
