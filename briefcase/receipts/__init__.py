@@ -1,0 +1,1 @@
+"""Receipts: canonical bytes, the chain, and the events it records."""

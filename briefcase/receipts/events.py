@@ -1,0 +1,205 @@
+"""The events that receipts record: one builder for each kind, and nothing that decides.
+
+An event holds strings, safe integers, booleans, nulls, lists and objects, never a float and never a raw secret.
+The ledger adds `id`, `ts` and `boot` in chain order. `decision` is `allow`, `deny` or `approval_required` on
+every event of a call, so that one filter finds them.
+
+| kind | when |
+|---|---|
+| boot | the daemon opened its ledger |
+| refused | a request that was no call at all |
+| denied, approval_required | a call that stopped at steps 3 to 8 |
+| intent | step 9: allowed, durable before anything leaves |
+| outcome | step 12: what came of an intent |
+| outcome_unknown | an intent found open at start, or never closed in time |
+| approval_decided | a person said yes or no |
+| policy_set, budget_set | an operator changed a rule |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from briefcase.types import Approval, JsonObject, Principal, ToolSpec
+
+ALLOW: Final = "allow"
+DENY: Final = "deny"
+APPROVAL_REQUIRED: Final = "approval_required"
+
+
+class CallFacts(msgspec.Struct, frozen=True):
+    """What every event of one call repeats: who, what, with which arguments, under which policy.
+
+    `args_text` is the canonical JSON of the arguments in the form the operator configured, or None (digest only);
+    as text it may hold numbers that an event itself may not.
+    """
+
+    call_id: str
+    request_id: str
+    principal: Principal
+    tool_id: str
+    args_digest_hex: str
+    args_text: str | None
+    policy_digest_hex: str
+    spec: ToolSpec | None
+    risk: tuple[str, ...] = ()
+    agent_id: str | None = None
+    session_id: str | None = None
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """How a call was decided: the word, why, by which policies, on which approval."""
+
+    decision: str
+    reason: str = ""
+    detail: str = ""
+    policy_ids: tuple[str, ...] = ()
+    approval_id: str | None = None
+
+
+def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping[str, int]) -> JsonObject:
+    """The event of a call that was decided: `intent`, `denied` or `approval_required`."""
+    principal = facts.principal
+    spec = facts.spec
+    event: JsonObject = {
+        "kind": kind,
+        "call_id": facts.call_id,
+        "request_id": facts.request_id,
+        "principal": principal.name,
+        "role": principal.role.value,
+        "groups": list(principal.groups),
+        "auth_method": principal.auth_method,
+        "tool_id": facts.tool_id,
+        "tool_digest": spec.digest_hex if spec else "",
+        "args_digest": facts.args_digest_hex,
+        "args": facts.args_text,
+        "policy_digest": facts.policy_digest_hex,
+        "policy_ids": list(decided.policy_ids),
+        "decision": decided.decision,
+        "reason": decided.reason,
+        "risk": list(facts.risk),
+        "approval_id": decided.approval_id,
+        "timing_us": dict(timing_us),
+    }
+    if spec is not None:
+        event["tool"] = {
+            "category": spec.category,
+            "cost_microusd": spec.cost_microusd,
+            "net_access": spec.net_access,
+            "fs_access": spec.fs_access,
+            "source": spec.source,
+        }
+    if decided.detail:
+        event["detail"] = decided.detail
+    if facts.agent_id is not None:
+        event["agent_id"] = facts.agent_id
+    if facts.session_id is not None:
+        event["session_id"] = facts.session_id
+    return event
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """How an execution ended. `status` is `ok` or `error`; `error` names the code and what may be shown."""
+
+    status: str
+    cost_microusd: int
+    source: str = ""
+    output_digest_hex: str = ""
+    output_bytes: int = 0
+    error: str = ""
+    reported_cost_microusd: int | None = None
+    redactions: int = 0
+
+
+def outcome_event(facts: CallFacts, intent_id: int, settled: Settled, timing_us: Mapping[str, int]) -> JsonObject:
+    """The event that closes an intent."""
+    event: JsonObject = {
+        "kind": "outcome",
+        "call_id": facts.call_id,
+        "request_id": facts.request_id,
+        "principal": facts.principal.name,
+        "tool_id": facts.tool_id,
+        "intent_id": intent_id,
+        "decision": ALLOW,
+        "status": settled.status,
+        "cost_microusd": settled.cost_microusd,
+        "source": settled.source,
+        "output_digest": settled.output_digest_hex,
+        "output_bytes": settled.output_bytes,
+        "timing_us": dict(timing_us),
+    }
+    if settled.error:
+        event["error"] = settled.error
+    if settled.redactions:
+        event["redactions"] = settled.redactions
+    if settled.reported_cost_microusd is not None:
+        event["reported_cost_microusd"] = settled.reported_cost_microusd
+    return event
+
+
+def outcome_unknown_event(intent_id: int, intent: Mapping[str, object], cause: str) -> JsonObject:
+    """The event that closes an intent nobody knows the outcome of: its whole reservation counts as spent."""
+    return {
+        "kind": "outcome_unknown",
+        "intent_id": intent_id,
+        "call_id": str(intent.get("call_id", "")),
+        "principal": str(intent.get("principal", "")),
+        "tool_id": str(intent.get("tool_id", "")),
+        "decision": ALLOW,
+        "reason": "outcome_unknown",
+        "cause": cause,
+    }
+
+
+def refused_event(principal: Principal, code: str, message: str, body_digest_hex: str, body_bytes: int) -> JsonObject:
+    """The event of a request that was no call at all; its bytes are kept as a digest only."""
+    return {
+        "kind": "refused",
+        "principal": principal.name,
+        "role": principal.role.value,
+        "auth_method": principal.auth_method,
+        "decision": DENY,
+        "reason": code,
+        "detail": message,
+        "body_digest": body_digest_hex,
+        "body_bytes": body_bytes,
+    }
+
+
+def approval_decided_event(approval: Approval, status: str, by: str, reason: str = "") -> JsonObject:
+    """The event of a person's yes or no."""
+    return {
+        "kind": "approval_decided",
+        "approval_id": approval.id,
+        "status": status,
+        "by": by,
+        "principal": approval.principal,
+        "tool_id": approval.tool_id,
+        "tool_digest": approval.tool_digest_hex,
+        "args_digest": approval.args_digest_hex,
+        "reason": reason,
+    }
+
+
+def policy_set_event(by: str, old_digest_hex: str, new_digest_hex: str, policies: int) -> JsonObject:
+    """The event of an operator replacing the policy."""
+    return {
+        "kind": "policy_set",
+        "by": by,
+        "old_policy_digest": old_digest_hex,
+        "policy_digest": new_digest_hex,
+        "policies": policies,
+    }
+
+
+def budget_set_event(by: str, category: str, daily_limit_microusd: int) -> JsonObject:
+    """The event of an operator changing a daily limit."""
+    return {"kind": "budget_set", "by": by, "category": category, "daily_limit_microusd": daily_limit_microusd}
+
+
+def boot_event(version: str, *, clean: bool, closed_intents: int) -> JsonObject:
+    """The event of the daemon opening its ledger. `clean` tells whether the last run ended by itself."""
+    return {"kind": "boot", "version": version, "clean": clean, "closed_intents": closed_intents}
