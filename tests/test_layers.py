@@ -19,6 +19,7 @@ CORE = {
     "receipts",
     "risk",
     "strict_json",
+    "wire",
 }
 ADAPTERS = {"controlplane", "ledger", "mcp", "net", "providers", "store", "telemetry", "tools", "vault"}
 EDGES = {"api", "cli", "conformance", "diagnostics", "gateway", "ui"}

@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from briefcase.errors import CallerError
 from briefcase.types import Approval, JsonObject, Principal, ToolSpec
 
 ALLOW: Final = "allow"
@@ -154,7 +155,7 @@ def outcome_unknown_event(intent_id: int, intent: Mapping[str, object], cause: s
     }
 
 
-def refused_event(principal: Principal, code: str, message: str, body_digest_hex: str, body_bytes: int) -> JsonObject:
+def refused_event(principal: Principal, error: CallerError, body_digest_hex: str, body_bytes: int) -> JsonObject:
     """The event of a request that was no call at all; its bytes are kept as a digest only."""
     return {
         "kind": "refused",
@@ -162,8 +163,8 @@ def refused_event(principal: Principal, code: str, message: str, body_digest_hex
         "role": principal.role.value,
         "auth_method": principal.auth_method,
         "decision": DENY,
-        "reason": code,
-        "detail": message,
+        "reason": error.code,
+        "detail": error.message,
         "body_digest": body_digest_hex,
         "body_bytes": body_bytes,
     }

@@ -1,0 +1,577 @@
+"""One tool call, from the authenticated request to the answer: read `Calls.call` top to bottom.
+
+The steps, numbered as in docs/design.md:
+
+ 1. authenticate                 (the edge did it: `principal` is the proof)
+ 2. parse strictly
+ 3. resolve the tool
+ 4. validate the arguments
+ 5. decide policy
+ 6. risk signals, which can only tighten
+ 7. rate limit, budget
+ 8. approval: attach one, or create one and stop
+ 9. intent: one durable transaction; nothing has left before it
+10. execute with the canonical bytes that were decided on
+11. output firewall
+12. outcome: one durable transaction
+13. answer
+
+Every exit from 2 to 8 leaves one receipt. A fault of the ledger leaves as `StoreError` from wherever it happened,
+and the caller is told nothing else: no answer without its receipt.
+
+`decide` is steps 1 to 9 for a gateway that executes by itself; `close` is its step 12.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from briefcase import approvals, budgets, risk
+from briefcase.errors import CallerError, InternalError, UpstreamError
+from briefcase.firewall import Blocked, filter_output
+from briefcase.ports import (
+    CallContext,
+    ClaimRequest,
+    Clock,
+    CloseIntent,
+    Committed,
+    ConsumeApproval,
+    CreateApproval,
+    Effect,
+    Entropy,
+    Entry,
+    Ledger,
+    OpenIntent,
+    Policy,
+    Redactor,
+    Refused,
+    ReserveBudget,
+    SettleBudget,
+    Tool,
+    Tools,
+)
+from briefcase.ratelimits import RateLimiter
+from briefcase.receipts import events
+from briefcase.receipts.canonical import canonical_bytes
+from briefcase.receipts.events import CallFacts, Decided, Settled
+from briefcase.types import (
+    MICROUSD_PER_USD,
+    Allow,
+    Approval,
+    ApprovalKind,
+    ApprovalStatus,
+    Deny,
+    JsonObject,
+    NeedsApproval,
+    Principal,
+    RiskSignals,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Verdict,
+    format_rfc3339,
+)
+from briefcase.wire import parse_call, parse_outcome, wire_approval
+
+MAX_REMEMBERED_ANSWERS: Final = 1_024
+MAX_REMEMBERED_BYTES: Final = 16 << 20
+NS_PER_MS: Final = 1_000_000
+
+
+class Event(Protocol):
+    """A one-shot signal that many may await (`asyncio.Event` is one)."""
+
+    def set(self) -> None:
+        """Wake everyone who waits, now and later."""
+        ...
+
+    async def wait(self) -> object:
+        """Return once it is set."""
+        ...
+
+
+class CallSettings(msgspec.Struct, frozen=True):
+    """How calls are bounded and recorded.
+
+    `args_form` is what receipts keep of arguments: `digest`, `redacted` (known secrets removed) or `full`.
+    `has_signer` tells whether a signer device is paired; without one, what needs a signer waits for the operator.
+    """
+
+    approval_ttl_us: int = approvals.APPROVAL_TTL_US
+    deadline_ms: int = 30_000
+    args_form: str = "redacted"
+    has_signer: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the caller gets, and the microseconds each phase took, in order."""
+
+    payload: JsonObject
+    timing_us: Mapping[str, int]
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What steps 2 to 4 learnt of a call. `binding_hex` is what an approval of it is bound to."""
+
+    facts: CallFacts
+    call: ToolCall
+    tool: Tool
+    canonical_args: bytes
+    binding_hex: str
+    now_us: int
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A call that passed step 9: it may leave, and its intent is on disk."""
+
+    checked: Checked
+    intent: Committed
+    settle: SettleBudget | None
+
+    @property
+    def reserved_microusd(self) -> int:
+        """What step 9 set aside for it."""
+        return self.settle.reserved_microusd if self.settle else 0
+
+
+class Laps:
+    """A stopwatch that names what each stretch was spent on, in whole microseconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last_ns = clock.monotonic_ns()
+        self.timing_us: dict[str, int] = {}
+
+    def mark(self, phase: str) -> None:
+        """Charge the time since the last mark to a phase."""
+        now_ns = self._clock.monotonic_ns()
+        self.timing_us[phase] = (now_ns - self._last_ns) // 1_000
+        self._last_ns = now_ns
+
+
+class Calls:
+    """The flow of a tool call over ports. One event loop; any number of calls in flight."""
+
+    def __init__(  # noqa: PLR0913 - the ports of the flow, each named once, here
+        self,
+        *,
+        ledger: Ledger,
+        policy: Callable[[], Policy],
+        tools: Tools,
+        redactor: Redactor,
+        clock: Clock,
+        entropy: Entropy,
+        limiter: RateLimiter,
+        new_event: Callable[[], Event],
+        settings: CallSettings,
+    ) -> None:
+        self._ledger = ledger
+        self._policy = policy
+        self._tools = tools
+        self._redactor = redactor
+        self._clock = clock
+        self._entropy = entropy
+        self._limiter = limiter
+        self._new_event = new_event
+        self._settings = settings
+        self._answers = _Answers()
+        self._running: dict[tuple[str, str], Event] = {}
+        self._open_decisions: dict[int, tuple[Admitted, int]] = {}
+
+    async def call(self, principal: Principal, body: bytes) -> Answer:
+        """Take one call through all thirteen steps.
+
+        Args:
+            principal: who the edge authenticated.
+            body: the request's JSON, `{"call": ToolCall}`.
+
+        Raises:
+            CallerError: the body is no call (step 2); its refusal is receipted.
+            StoreError: a receipt could not be made durable; nothing may be concluded about the call.
+        """
+        laps = Laps(self._clock)
+        admitted = await self._admit(principal, body, laps)  # steps 2 to 9
+        if isinstance(admitted, Answer):
+            return admitted
+
+        call = admitted.checked.call
+        finished = self._running[principal.name, call.request_id] = self._new_event()
+        try:
+            # 10. execute, with the bytes that were decided on and never the caller's
+            outcome = await self._execute(admitted)
+            laps.mark("execute")
+
+            # 11. output firewall
+            settled, payload = self._filter(admitted, outcome)
+            laps.mark("firewall")
+
+            # 12. outcome
+            closed = await self._close(admitted, settled, laps)
+            laps.mark("outcome")
+
+            # 13. answer
+            answer = Answer(_with_provenance(payload, settled, closed), laps.timing_us)
+            self._answers.remember(admitted.checked, answer, settled.output_bytes)
+            return answer
+        finally:
+            del self._running[principal.name, call.request_id]
+            finished.set()
+
+    async def decide(self, principal: Principal, body: bytes) -> Answer:
+        """Take one call through steps 1 to 9 and leave its execution to the caller, who must `close` it.
+
+        Raises:
+            CallerError: as `call`.
+            StoreError: as `call`.
+        """
+        laps = Laps(self._clock)
+        admitted = await self._admit(principal, body, laps)
+        if isinstance(admitted, Answer):
+            return admitted
+        deadline_ns = self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS
+        self._open_decisions[admitted.intent.receipt_id] = (admitted, deadline_ns)
+        facts = admitted.checked.facts
+        payload: JsonObject = {
+            "status": "allowed",
+            "call_id": facts.call_id,
+            "receipt_id": admitted.intent.receipt_id,
+            "tool_digest_hex": admitted.checked.tool.spec.digest_hex,
+            "args_digest_hex": facts.args_digest_hex,
+        }
+        return Answer(payload, laps.timing_us)
+
+    async def close(self, principal: Principal, body: bytes) -> Answer:
+        """Record what became of a decided call: step 12 for `decide`.
+
+        Args:
+            principal: who decided it; nobody else may close it.
+            body: `{"receipt_id", "status": "ok" | "error", "cost_microusd"?, "output_digest"?, "output_bytes"?,
+                "error"?}`.
+
+        Raises:
+            CallerError: the body is no outcome, or names no open decision of this principal (`not_found`).
+            StoreError: as `call`.
+        """
+        laps = Laps(self._clock)
+        wire = parse_outcome(body)
+        admitted, _ = self._open_decisions.get(wire.receipt_id, (None, 0))
+        if admitted is None or admitted.checked.facts.principal.name != principal.name:
+            raise CallerError(f"no open decision `{wire.receipt_id}`", code="not_found")
+        del self._open_decisions[wire.receipt_id]
+        settled = Settled(
+            status=wire.status,
+            cost_microusd=budgets.settled_cost(admitted.reserved_microusd, wire.cost_microusd),
+            source=admitted.checked.tool.spec.source,
+            output_digest_hex=wire.output_digest,
+            output_bytes=wire.output_bytes,
+            error=approvals.visible_text(wire.error),
+            reported_cost_microusd=wire.cost_microusd,
+        )
+        closed = await self._close(admitted, settled, laps)
+        laps.mark("outcome")
+        return Answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us)
+
+    async def expire_decisions(self) -> int:
+        """Close, as `outcome_unknown`, the decisions nobody closed in time. Returns how many."""
+        now_ns = self._clock.monotonic_ns()
+        late = [intent_id for intent_id, (_, deadline_ns) in self._open_decisions.items() if deadline_ns <= now_ns]
+        for intent_id in late:
+            admitted, _ = self._open_decisions.pop(intent_id)
+            facts = admitted.checked.facts
+            known = {"call_id": facts.call_id, "principal": facts.principal.name, "tool_id": facts.tool_id}
+            event = events.outcome_unknown_event(intent_id, known, "no outcome before its deadline")
+            settle = () if admitted.settle is None else (admitted.settle,)
+            await self._ledger.commit(Entry(event, (CloseIntent(intent_id), *settle)))
+        return len(late)
+
+    # --- steps 2 to 9 -------------------------------------------------------------------------------------------
+
+    async def _admit(self, principal: Principal, body: bytes, laps: Laps) -> Admitted | Answer:
+        # 2. parse strictly
+        try:
+            call = parse_call(body)
+            canonical_args = canonical_bytes(call.args)
+        except CallerError as error:
+            refusal = events.refused_event(principal, error, hashlib.sha256(body).hexdigest(), len(body))
+            await self._ledger.commit(Entry(refusal))
+            raise
+        laps.mark("parse")
+
+        # 3. resolve the tool
+        policy = self._policy()
+        tool = self._tools.resolve(call.tool_id)
+        signals = risk.assess_risk(canonical_args)
+        facts = self._facts_of(principal, call, canonical_args, policy, tool, signals)
+        laps.mark("resolve")
+        repeated = await self._repeated(facts, laps)
+        if repeated is not None:
+            return repeated
+        if tool is None:
+            return await self._deny(facts, Deny("unknown_tool"), laps)
+
+        # 4. validate the arguments
+        problem = tool.check_args(call.args)
+        if problem is not None:
+            return await self._deny(facts, Deny(f"invalid_args: {problem}"), laps)
+        laps.mark("validate")
+
+        # 5. decide policy
+        now_us = self._clock.now_us()
+        verdict = policy.decide(principal, tool.spec, call.args, signals, now_us)
+        laps.mark("policy")
+
+        # 6. risk signals, which can only tighten
+        verdict = risk.tighten(verdict, signals)
+
+        # 7. rate limit, budget
+        verdict = self._limit(principal, tool.spec, verdict, now_us)
+        laps.mark("limits")
+
+        # 8. approval: attach one, or create one and stop
+        binding = approvals.binding_hex(principal.name, call.tool_id, tool.spec.digest_hex, facts.args_digest_hex)
+        checked = Checked(facts, call, tool, canonical_args, binding, now_us)
+        approval: Approval | None = None
+        if call.approval_token is not None and not isinstance(verdict, Deny):
+            approval = self._attach(call.approval_token, checked)
+            if approval is None:
+                verdict = Deny("invalid_or_expired_approval", verdict.policy_ids)
+        if isinstance(verdict, Deny):
+            return await self._deny(facts, verdict, laps)
+        if isinstance(verdict, Allow):
+            approval = None  # one that is not needed is not used up
+        elif approval is None or not _covers(approval, verdict):
+            return await self._ask(checked, verdict, laps)
+        laps.mark("approval")
+
+        # 9. intent: durable before anything leaves
+        return await self._intend(checked, verdict, approval, laps)
+
+    def _facts_of(  # noqa: PLR0913, PLR0917 - what steps 2 and 3 learnt, each once
+        self,
+        principal: Principal,
+        call: ToolCall,
+        canonical_args: bytes,
+        policy: Policy,
+        tool: Tool | None,
+        signals: RiskSignals,
+    ) -> CallFacts:
+        form = self._settings.args_form
+        recorded = self._redactor.redact(canonical_args) if form == "redacted" else canonical_args
+        return CallFacts(
+            call_id=self._entropy.uuid(),
+            request_id=call.request_id,
+            principal=principal,
+            tool_id=call.tool_id,
+            args_digest_hex=hashlib.sha256(canonical_args).hexdigest(),
+            args_text=None if form == "digest" else recorded.decode(),
+            policy_digest_hex=policy.digest_hex,
+            spec=tool.spec if tool else None,
+            risk=signals.words,
+            agent_id=call.agent_id,
+            session_id=call.session_id,
+        )
+
+    async def _repeated(self, facts: CallFacts, laps: Laps) -> Answer | None:
+        """What a retry of an executed request gets: the same answer, and never a second execution."""
+        key = (facts.principal.name, facts.request_id)
+        running = self._running.get(key)
+        if running is not None:
+            await running.wait()
+        known = self._answers.recall(facts)
+        if known is not None:
+            return known
+        if self._ledger.claimed_request(*key) is None:
+            return None
+        return await self._deny(facts, Deny("replay_detected"), laps)
+
+    def _limit(self, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
+        if isinstance(verdict, Deny):
+            return verdict
+        if not self._limiter.take(principal.name, spec.id, self._clock.monotonic_ns()):
+            return Deny("rate_limited", verdict.policy_ids)
+        line = self._ledger.budget(spec.category, budgets.day_of(now_us))
+        if budgets.is_over(line, spec.cost_microusd):
+            kind = verdict.kind if isinstance(verdict, NeedsApproval) else ApprovalKind.LOCAL
+            return NeedsApproval(kind, "budget_exceeded", verdict.policy_ids)
+        return verdict
+
+    def _attach(self, token: str, checked: Checked) -> Approval | None:
+        approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
+        approval = self._ledger.approval(approval_id) if approval_id else None
+        used = approvals.consume_approval(approval, checked.binding_hex, checked.now_us)
+        return None if isinstance(used, Refused) else approval
+
+    async def _ask(self, checked: Checked, verdict: NeedsApproval, laps: Laps) -> Answer:
+        """Stop with an approval to wait for: the one that already waits for this very call, or a new one."""
+        facts, spec = checked.facts, checked.tool.spec
+        effects: tuple[Effect, ...] = ()
+        approval = self._ledger.pending_approval(checked.binding_hex)
+        if approval is None or not _is_waiting(approval, checked.now_us) or not _covers(approval, verdict):
+            approval = Approval(
+                id=self._entropy.uuid(),
+                status=ApprovalStatus.PENDING,
+                kind=verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL,
+                created_us=checked.now_us,
+                expires_us=checked.now_us + self._settings.approval_ttl_us,
+                principal=facts.principal.name,
+                tool_id=spec.id,
+                tool_digest_hex=spec.digest_hex,
+                args_digest_hex=facts.args_digest_hex,
+                binding_hex=checked.binding_hex,
+                reason=verdict.reason,
+                summary=approvals.summary_of(spec.name, self._redactor.redact(checked.canonical_args)),
+            )
+            effects = (CreateApproval(approval),)
+        decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, verdict.detail, verdict.policy_ids, approval.id)
+        laps.mark("approval")
+        event = events.call_event("approval_required", facts, decided, laps.timing_us)
+        committed = await self._ledger.commit(Entry(event, effects))
+        if isinstance(committed, Refused):
+            return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
+        laps.mark("receipt")
+        return Answer({"status": "approval_required", "approval": wire_approval(approval)}, laps.timing_us)
+
+    async def _intend(
+        self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, laps: Laps
+    ) -> Admitted | Answer:
+        facts, spec = checked.facts, checked.tool.spec
+        effects: list[Effect] = [ClaimRequest(facts.principal.name, facts.request_id)]
+        if approval is not None:
+            effects.append(ConsumeApproval(approval.id, checked.binding_hex, checked.now_us))
+        settle: SettleBudget | None = None
+        if spec.cost_microusd:
+            day = budgets.day_of(checked.now_us)
+            may_pass = approval is not None and approval.reason == "budget_exceeded"
+            effects.append(ReserveBudget(spec.category, day, spec.cost_microusd, approved=may_pass))
+            settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd)
+        effects.append(OpenIntent(settle))
+        decided = Decided(
+            events.ALLOW, policy_ids=verdict.policy_ids, approval_id=None if approval is None else approval.id
+        )
+        event = events.call_event("intent", facts, decided, laps.timing_us)
+        committed = await self._ledger.commit(Entry(event, tuple(effects)))
+        laps.mark("intent")
+        if isinstance(committed, Committed):
+            return Admitted(checked, committed, settle)
+        if committed.reason == "replay_detected":  # the same request came twice at once: the other one runs
+            repeated = await self._repeated(facts, laps)
+            if repeated is not None:
+                return repeated
+        return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
+
+    async def _deny(self, facts: CallFacts, verdict: Deny, laps: Laps) -> Answer:
+        """Stop with a denial, its receipt on disk first."""
+        decided = Decided(events.DENY, verdict.reason, verdict.detail, verdict.policy_ids)
+        await self._ledger.commit(Entry(events.call_event("denied", facts, decided, laps.timing_us)))
+        laps.mark("receipt")
+        return Answer({"status": "denied", "reason": verdict.reason}, laps.timing_us)
+
+    # --- steps 10 to 12 -----------------------------------------------------------------------------------------
+
+    async def _execute(self, admitted: Admitted) -> ToolResult | UpstreamError:
+        checked = admitted.checked
+        context = CallContext(
+            call_id=checked.facts.call_id,
+            principal=checked.facts.principal.name,
+            request_id=checked.facts.request_id,
+            deadline_ns=self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS,
+        )
+        try:
+            return await checked.tool.execute(checked.canonical_args, context)
+        except UpstreamError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever a tool does, its intent is closed and the caller is told
+            return UpstreamError("the tool failed inside", code="internal", detail=repr(error))
+
+    def _filter(self, admitted: Admitted, outcome: ToolResult | UpstreamError) -> tuple[Settled, JsonObject]:
+        spec, reserved = admitted.checked.tool.spec, admitted.reserved_microusd
+        if isinstance(outcome, UpstreamError):
+            return self._failed(admitted, outcome)
+        passed = filter_output(outcome.content, spec.output_firewall, self._redactor)
+        cost = budgets.settled_cost(reserved, outcome.cost_microusd)
+        if isinstance(passed, Blocked):
+            settled = Settled("error", cost, outcome.source, error=passed.reason)
+            return settled, {"status": "error", "message": passed.reason}
+        settled = Settled(
+            status="ok",
+            cost_microusd=cost,
+            source=outcome.source,
+            output_digest_hex=hashlib.sha256(passed.canonical).hexdigest(),
+            output_bytes=len(passed.canonical),
+            reported_cost_microusd=outcome.cost_microusd,
+            redactions=passed.redactions,
+        )
+        return settled, {"status": "ok", "result": {"content": passed.content}}
+
+    def _failed(self, admitted: Admitted, error: UpstreamError) -> tuple[Settled, JsonObject]:
+        spec = admitted.checked.tool.spec
+        doubtful = error.sent and spec.is_write and error.code in {"upstream_failed", "upstream_timeout", "internal"}
+        code = "outcome_unknown" if doubtful else error.code
+        message = f"{code}: {error.message}"
+        cost = admitted.reserved_microusd if error.sent else 0
+        return Settled("error", cost, spec.source, error=message), {"status": "error", "message": message}
+
+    async def _close(self, admitted: Admitted, settled: Settled, laps: Laps) -> Committed:
+        intent_id = admitted.intent.receipt_id
+        effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
+        if admitted.settle is not None:
+            effects += (msgspec.structs.replace(admitted.settle, spent_microusd=settled.cost_microusd),)
+        event = events.outcome_event(admitted.checked.facts, intent_id, settled, laps.timing_us)
+        committed = await self._ledger.commit(Entry(event, effects))
+        if isinstance(committed, Refused):
+            raise InternalError(f"intent {intent_id} could not be closed: {committed.reason}")
+        return committed
+
+
+class _Answers:
+    """The answers of executed requests, so that a retry gets the same one; bounded, the oldest forgotten first.
+
+    What is forgotten is still never executed twice: the ledger keeps the claim of every request id.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], tuple[str, str, Answer, int]] = OrderedDict()
+        self._bytes = 0
+
+    def remember(self, checked: Checked, answer: Answer, size_bytes: int) -> None:
+        facts = checked.facts
+        key = (facts.principal.name, facts.request_id)
+        self._kept[key] = (facts.tool_id, facts.args_digest_hex, answer, size_bytes)
+        self._bytes += size_bytes
+        while len(self._kept) > MAX_REMEMBERED_ANSWERS or self._bytes > MAX_REMEMBERED_BYTES:
+            *_, forgotten_bytes = self._kept.popitem(last=False)[1]
+            self._bytes -= forgotten_bytes
+
+    def recall(self, facts: CallFacts) -> Answer | None:
+        tool_id, args_digest_hex, answer, _ = self._kept.get(
+            (facts.principal.name, facts.request_id), ("", "", None, 0)
+        )
+        same = tool_id == facts.tool_id and args_digest_hex == facts.args_digest_hex
+        return answer if same else None
+
+
+def _is_waiting(approval: Approval, now_us: int) -> bool:
+    return approvals.status_at(approval, now_us) in {ApprovalStatus.PENDING, ApprovalStatus.APPROVED}
+
+
+def _covers(approval: Approval, verdict: NeedsApproval) -> bool:
+    """Whether an approval was asked for what is needed now: passing a budget is never implied by another reason."""
+    return verdict.reason != "budget_exceeded" or approval.reason == "budget_exceeded"
+
+
+def _with_provenance(payload: JsonObject, settled: Settled, closed: Committed) -> JsonObject:
+    """Add the fields of a result that only the daemon writes."""
+    result = payload.get("result")
+    if isinstance(result, dict):
+        result["provenance"] = {
+            "source": settled.source,
+            "cost_usd": settled.cost_microusd / MICROUSD_PER_USD,
+            "timestamp": format_rfc3339(closed.ts_us),
+            "receipt_id": closed.receipt_id,
+        }
+    return payload

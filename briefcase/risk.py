@@ -1,0 +1,47 @@
+"""Risk signals: what looks wrong about a call's arguments. A signal can only tighten a verdict.
+
+The rules read the canonical arguments once, in linear time. They are hints for a person, not a defence on their
+own: the policy sees them as `context.risk`, and an allowed call that raised one waits for approval.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from briefcase.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
+
+# Zero-width, bidirectional and tag characters: text that reads otherwise than it acts (UTS 39, Trojan Source).
+_INVISIBLE: Final = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+# A credential on its way out through an argument: the published prefixes of well-known issuers.
+_SECRET: Final = re.compile(
+    r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+    r"|\bgh[opsu]_[0-9A-Za-z]{36}"
+    r"|\bxox[abpr]-[0-9A-Za-z-]{10,}"
+    r"|\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\."
+)
+# Words that try to steer a model which reads the tool's data later.
+_INSTRUCTION: Final = re.compile(
+    r"\b(?:ignore|disregard|forget)\s+(?:all\s+|any\s+|the\s+|your\s+)?(?:previous|prior|above|earlier)\s+"
+    r"(?:instructions|prompts|messages|rules)\b",
+    re.IGNORECASE,
+)
+
+RULES: Final = (("invisible_text", _INVISIBLE), ("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
+NO_SIGNALS: Final = RiskSignals()
+
+
+def assess_risk(canonical_args: bytes) -> RiskSignals:
+    """The signals a call's canonical arguments raise, in the order of `RULES`."""
+    text = canonical_args.decode()
+    words = tuple(word for word, pattern in RULES if pattern.search(text))
+    return RiskSignals(words) if words else NO_SIGNALS
+
+
+def tighten(verdict: Verdict, signals: RiskSignals) -> Verdict:
+    """Let signals turn an allowed call into one that needs approval; nothing else changes."""
+    if signals.words and isinstance(verdict, Allow):
+        reason = f"risk:{','.join(signals.words)}"
+        return NeedsApproval(ApprovalKind.LOCAL, reason, verdict.policy_ids)
+    return verdict

@@ -1,0 +1,100 @@
+"""How calls look on the wire: strict reading of requests, and the contract's form of an approval.
+
+Unknown fields are ignored (clients send some now and then); a known field of another type is refused, with its path.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from briefcase.budgets import MAX_COST_MICROUSD
+from briefcase.errors import CallerError
+from briefcase.strict_json import parse as parse_json
+from briefcase.types import MAX_SAFE_INTEGER, Approval, JsonObject, JsonValue, ToolCall, format_rfc3339
+
+MAX_ID_CHARS: Final = 256
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_T = TypeVar("_T")
+
+Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
+
+
+class _WireContext(msgspec.Struct):
+    request_id: str
+    agent_id: Id | None = None
+    session_id: Id | None = None
+
+
+class _WireCall(msgspec.Struct):
+    tool_id: Id
+    args: dict[str, Any]
+    context: _WireContext
+    approval_token: Id | None = None
+
+
+class _WireCallRequest(msgspec.Struct):
+    call: _WireCall
+
+
+class WireOutcome(msgspec.Struct):
+    """What a gateway reports of a call it executed itself."""
+
+    receipt_id: int
+    status: Literal["ok", "error"]
+    cost_microusd: Annotated[int, msgspec.Meta(ge=0, le=MAX_COST_MICROUSD)] | None = None
+    output_digest: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
+    output_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    error: Id = ""
+
+
+def parse_call(body: bytes) -> ToolCall:
+    """Read `{"call": ToolCall}` strictly; unknown fields are ignored.
+
+    Raises:
+        CallerError: not strict JSON, a field missing or of another type, or a request id that is no UUID.
+    """
+    wire = _convert(parse_json(body), _WireCallRequest).call
+    if not _UUID.fullmatch(wire.context.request_id):
+        raise CallerError(f"expected `call.context.request_id` as a UUID, got `{wire.context.request_id[:64]}`")
+    return ToolCall(
+        tool_id=wire.tool_id,
+        args=wire.args,
+        request_id=wire.context.request_id.lower(),
+        agent_id=wire.context.agent_id,
+        session_id=wire.context.session_id,
+        approval_token=wire.approval_token,
+    )
+
+
+def parse_outcome(body: bytes) -> WireOutcome:
+    """Read what became of a decided call.
+
+    Raises:
+        CallerError: not strict JSON, a field missing, of another type or out of its range.
+    """
+    return _convert(parse_json(body), WireOutcome)
+
+
+def wire_approval(approval: Approval) -> JsonObject:
+    """An approval as the contract writes it (ApprovalRequest, with its stored `status`)."""
+    return {
+        "id": approval.id,
+        "status": approval.status.value,
+        "created_at": format_rfc3339(approval.created_us),
+        "expires_at": format_rfc3339(approval.expires_us),
+        "principal": approval.principal,
+        "tool_id": approval.tool_id,
+        "reason": approval.reason,
+        "kind": approval.kind.value,
+        "summary": approval.summary,
+    }
+
+
+def _convert(value: JsonValue, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise CallerError(str(error).lower()) from None

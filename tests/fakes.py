@@ -1,0 +1,306 @@
+"""In-memory ports for the tests: a clock that is told the time, predictable identifiers, a ledger that is a model.
+
+`MemoryLedger` applies entries with the same pure rules as the real one and keeps everything in dictionaries, so the
+real one can be compared with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+
+import msgspec
+
+from briefcase import approvals, budgets
+from briefcase.errors import StoreError
+from briefcase.ports import (
+    CallContext,
+    ClaimRequest,
+    CloseIntent,
+    Committed,
+    ConsumeApproval,
+    CreateApproval,
+    DecideApproval,
+    Entry,
+    Head,
+    OpenIntent,
+    PutSetting,
+    ReceiptFilter,
+    Refused,
+    ReserveBudget,
+    SetBudgetLimit,
+    SettleBudget,
+    Verification,
+)
+from briefcase.receipts.canonical import canonical_bytes
+from briefcase.types import (
+    Allow,
+    Approval,
+    ApprovalStatus,
+    BudgetLine,
+    Principal,
+    Receipt,
+    Role,
+    ToolResult,
+    ToolSpec,
+    format_rfc3339,
+)
+
+START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+AGENT = Principal("scout", Role.AGENT)
+OTHER_AGENT = Principal("ranger", Role.AGENT)
+OPERATOR = Principal("operator", Role.OPERATOR)
+AUDITOR = Principal("auditor", Role.AUDITOR)
+
+
+class FakeClock:
+    """Time stands still until a test moves it."""
+
+    def __init__(self, now_us: int = START_US) -> None:
+        self.wall_us = now_us
+        self.mono_ns = 1_000_000_000
+
+    def now_us(self) -> int:
+        return self.wall_us
+
+    def monotonic_ns(self) -> int:
+        return self.mono_ns
+
+    def advance(self, *, us: int) -> None:
+        self.wall_us += us
+        self.mono_ns += us * 1_000
+
+
+class FakeEntropy:
+    """Identifiers that count up."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def uuid(self) -> str:
+        self.count += 1
+        return str(uuid.UUID(int=self.count, version=4))
+
+    def token(self) -> str:
+        self.count += 1
+        return f"token-{self.count:037d}"
+
+
+class NoRedaction:
+    def redact(self, value: bytes) -> bytes:
+        return value
+
+
+class MemoryLedger:
+    """The model of a ledger: `ports.Ledger` in dictionaries, nothing durable."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.chain: list[Receipt] = []
+        self.stored_approvals: dict[str, Approval] = {}
+        self.lines: dict[tuple[str, str], BudgetLine] = {}
+        self.limits: dict[str, int] = dict(budgets.DEFAULT_DAILY_LIMITS_MICROUSD)
+        self.open_intents: dict[int, OpenIntent] = {}
+        self.claims: dict[tuple[str, str], int] = {}
+        self.settings: dict[str, bytes] = {}
+        self.broken: str | None = None
+
+    async def commit(self, entry: Entry) -> Committed | Refused:
+        if self.broken:
+            raise StoreError("receipts can not be made durable", detail=self.broken)
+        receipt_id = len(self.chain) + 1
+        undo = (
+            dict(self.stored_approvals),
+            dict(self.lines),
+            dict(self.limits),
+            dict(self.open_intents),
+            dict(self.claims),
+            dict(self.settings),
+        )
+        for effect in entry.effects:
+            refused = self._apply(effect, receipt_id)
+            if refused is not None:
+                (
+                    self.stored_approvals,
+                    self.lines,
+                    self.limits,
+                    self.open_intents,
+                    self.claims,
+                    self.settings,
+                ) = undo
+                return refused
+        ts_us = self.clock.now_us()
+        event = {**entry.event, "id": receipt_id, "ts": format_rfc3339(ts_us), "boot": 1}
+        prev = self.head().hash_hex
+        hash_hex = hashlib.sha256(prev.encode() + canonical_bytes(event)).hexdigest()
+        self.chain.append(Receipt(receipt_id, event["ts"], prev, hash_hex, event))
+        return Committed(receipt_id, ts_us, hash_hex)
+
+    def _apply(self, effect, receipt_id: int) -> Refused | None:
+        match effect:
+            case CreateApproval(approval):
+                waiting = sum(
+                    stored.principal == approval.principal
+                    and approvals.status_at(stored, approval.created_us) is ApprovalStatus.PENDING
+                    for stored in self.stored_approvals.values()
+                )
+                if waiting >= approvals.MAX_PENDING_PER_PRINCIPAL:
+                    return Refused("rate_limited")
+                self.stored_approvals[approval.id] = approval
+            case DecideApproval(approval_id, to, by, now_us):
+                return self._store(approvals.decide_approval(self.approval(approval_id), to, by, now_us))
+            case ConsumeApproval(approval_id, binding, now_us):
+                return self._store(approvals.consume_approval(self.approval(approval_id), binding, now_us))
+            case ReserveBudget(category, day, amount, approved):
+                line = budgets.reserve_budget(self._line(category, day), amount, approved=approved)
+                if isinstance(line, Refused):
+                    return line
+                self.lines[category, day] = line
+            case SettleBudget(category, day, reserved, spent):
+                self.lines[category, day] = budgets.settle_budget(self._line(category, day), reserved, spent)
+            case OpenIntent():
+                self.open_intents[receipt_id] = effect
+            case CloseIntent(intent_id):
+                if self.open_intents.pop(intent_id, None) is None:
+                    return Refused("conflict")
+            case ClaimRequest(principal, request_id):
+                if self.claims.setdefault((principal, request_id), receipt_id) != receipt_id:
+                    return Refused("replay_detected")
+            case PutSetting(name, value):
+                self.settings[name] = value
+            case SetBudgetLimit(category, limit):
+                self.limits[category] = limit
+        return None
+
+    def _store(self, changed: Approval | Refused) -> Refused | None:
+        if isinstance(changed, Refused):
+            return changed
+        self.stored_approvals[changed.id] = changed
+        return None
+
+    def _line(self, category: str, day: str) -> BudgetLine:
+        kept = self.lines.get((category, day), BudgetLine(category, 0))
+        return msgspec.structs.replace(kept, daily_limit_microusd=self.limits.get(category, 0))
+
+    def head(self) -> Head:
+        return Head(self.chain[-1].id, self.chain[-1].hash_hex) if self.chain else Head(0, "0" * 64)
+
+    def gate_problem(self) -> str | None:
+        return self.broken
+
+    def approval(self, approval_id: str) -> Approval | None:
+        return self.stored_approvals.get(approval_id)
+
+    def pending_approval(self, binding_hex: str) -> Approval | None:
+        for approval in reversed(self.stored_approvals.values()):
+            if approval.binding_hex == binding_hex and approval.status in {
+                ApprovalStatus.PENDING,
+                ApprovalStatus.APPROVED,
+            }:
+                return approval
+        return None
+
+    def approvals(self, status: ApprovalStatus) -> list[Approval]:
+        return [approval for approval in self.stored_approvals.values() if approval.status is status]
+
+    def approval_secret(self) -> bytes:
+        return b"s" * 32
+
+    def claimed_request(self, principal: str, request_id: str) -> int | None:
+        return self.claims.get((principal, request_id))
+
+    def budget(self, category: str, day: str) -> BudgetLine | None:
+        return self._line(category, day) if category in self.limits else None
+
+    def budgets(self, day: str) -> list[BudgetLine]:
+        return [self._line(category, day) for category in sorted(self.limits)]
+
+    def setting(self, name: str) -> bytes | None:
+        return self.settings.get(name)
+
+    async def receipt(self, receipt_id: int) -> Receipt | None:
+        return self.chain[receipt_id - 1] if 0 < receipt_id <= len(self.chain) else None
+
+    async def receipts(self, chosen: ReceiptFilter) -> list[Receipt]:
+        matching = [
+            receipt
+            for receipt in reversed(self.chain)
+            if (chosen.after_id is None or receipt.id > chosen.after_id)
+            and all(
+                wanted is None or receipt.event.get(name) == wanted
+                for name, wanted in (
+                    ("kind", chosen.kind),
+                    ("tool_id", chosen.tool_id),
+                    ("decision", chosen.decision),
+                    ("approval_id", chosen.approval_id),
+                )
+            )
+            and (chosen.since_us is None or receipt.ts >= format_rfc3339(chosen.since_us))
+            and (chosen.until_us is None or receipt.ts <= format_rfc3339(chosen.until_us))
+        ]
+        return matching[chosen.offset : chosen.offset + chosen.limit]
+
+    async def verify(self, anchor: Head | None = None) -> Verification:
+        return Verification(
+            ok=True, checked=len(self.chain), head=self.head(), not_checked=() if anchor else ("tail_truncation",)
+        )
+
+    def kinds(self) -> list[str]:
+        """The kinds recorded so far, oldest first."""
+        return [receipt.event["kind"] for receipt in self.chain]
+
+
+class FakePolicy:
+    """A policy that answers what it was told to."""
+
+    digest_hex = "ab" * 32
+
+    def __init__(self, verdict=None) -> None:
+        self.verdict = verdict or Allow(("permit-all",))
+
+    def decide(self, principal, tool, args, risk, now_us):
+        return self.verdict
+
+
+class FakeTool:
+    """A tool that records what reached it and answers what it was told to."""
+
+    def __init__(self, spec: ToolSpec, answer: Callable | None = None, problem: str | None = None) -> None:
+        self.spec = spec
+        self.answer = answer or (lambda args: {"echo": args.decode()})
+        self.problem = problem
+        self.executed: list[bytes] = []
+
+    def check_args(self, args) -> str | None:
+        return self.problem
+
+    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
+        self.executed.append(canonical_args)
+        answer = self.answer(canonical_args)
+        return answer if isinstance(answer, ToolResult) else ToolResult(answer, "fake")
+
+
+class FakeTools:
+    def __init__(self, *tools: FakeTool) -> None:
+        self.by_id = {tool.spec.id: tool for tool in tools}
+
+    def resolve(self, tool_id: str) -> FakeTool | None:
+        return self.by_id.get(tool_id)
+
+    def specs(self) -> list[ToolSpec]:
+        return [self.by_id[tool_id].spec for tool_id in sorted(self.by_id)]
+
+
+def spec(tool_id: str = "echo", **changes) -> ToolSpec:
+    """A read-only free tool, with whatever a test changes about it."""
+    fields = {
+        "id": tool_id,
+        "name": tool_id,
+        "description": "",
+        "input_schema": {"type": "object"},
+        "output_schema": {},
+        "category": "read",
+        "digest_hex": hashlib.sha256(tool_id.encode()).hexdigest(),
+    }
+    return ToolSpec(**{**fields, **changes})
