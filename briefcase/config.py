@@ -1,0 +1,238 @@
+"""Settings: environment variables first, `<data_dir>/briefcase.toml` for what has no variable; checked whole at start.
+
+Every setting carries its unit in its name. A wrong value stops the daemon with the variable's or the key's name, what
+was expected and what was found; a misspelt variable that would silently switch a protection off is refused as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+
+from briefcase.errors import ConfigError
+
+DEFAULT_SOCKET_NAME: Final = "briefcased.sock"
+CONFIG_FILE_NAME: Final = "briefcase.toml"
+MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its terminating zero
+
+PROFILE_MODES: Final = ("reference", "staging", "ga")
+SECRET_BACKENDS: Final = ("auto", "keyring", "file", "memory")
+VC_UNKNOWN_MODES: Final = ("require_approval", "deny")
+
+KNOWN_VARIABLES: Final = frozenset({
+    "BRIEFCASE_DATA_DIR",
+    "BRIEFCASE_PROFILE_MODE",
+    "BRIEFCASE_STRICT_HOST",
+    "BRIEFCASE_UNIX_SOCKET",
+    "BRIEFCASE_TCP_ADDR",
+    "BRIEFCASE_NAMED_PIPE",
+    "BRIEFCASE_SECRET_BACKEND",
+    "BRIEFCASE_MASTER_PASSPHRASE",
+    "BRIEFCASE_PROVIDER_BASE_URL",
+    "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS",
+    "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN",
+    "BRIEFCASE_RISK_CLASSIFIER_URL",
+    "BRIEFCASE_VC_STATUS_UNKNOWN_MODE",
+    "BRIEFCASE_OTEL",
+    "BRIEFCASE_MCP_HTTP_ADDR",
+    "BRIEFCASE_MCP_HTTP_PATH",
+    "BRIEFCASE_MCP_NO_STDIO",
+    "BRIEFCASE_DAEMON_UNIX_SOCKET",
+    "BRIEFCASE_DAEMON_BASE_URL",
+    "BRIEFCASE_DAEMON_NAMED_PIPE",
+    "BRIEFCASE_AUTH_TOKEN",
+})  # fmt: skip
+
+_T = TypeVar("_T")
+_PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+_TCP_ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})")
+
+
+class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[calls]`: rate of one agent on one tool, deadline of an execution, life of an approval."""
+
+    per_second: _PositiveInt = 1_000
+    burst: _PositiveInt = 2_000
+    deadline_ms: _PositiveInt = 30_000
+    approval_ttl_s: _PositiveInt = 15 * 60
+
+
+class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[receipts]`: what receipts keep of a call's arguments."""
+
+    args: Literal["digest", "redacted", "full"] = "redacted"
+
+
+class FileReadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[file_read]`: the directories below which the built-in `file_read` may read; none by default."""
+
+    prefixes: tuple[str, ...] = ()
+    max_bytes: _PositiveInt = 1 << 20
+
+
+class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[net]`: upstreams on private addresses that are reached all the same, each as `host:port`."""
+
+    allow_private: tuple[str, ...] = ()
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[server]`: bounds of the daemon's own HTTP."""
+
+    max_body_bytes: _PositiveInt = 1 << 20
+    max_connections: _PositiveInt = 1_024
+    drain_ms: _PositiveInt = 10_000
+
+
+class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The configuration file, every key optional."""
+
+    calls: CallLimits = CallLimits()
+    receipts: ReceiptSettings = ReceiptSettings()
+    file_read: FileReadSettings = FileReadSettings()
+    net: NetSettings = NetSettings()
+    server: ServerSettings = ServerSettings()
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the daemon starts with. Secrets are not in it: see `master_passphrase`."""
+
+    data_dir: Path
+    unix_socket: Path
+    tcp_addr: tuple[str, int] | None = None
+    profile_mode: str = "reference"
+    strict_host: bool = False
+    secret_backend: str = "auto"
+    file: FileConfig = FileConfig()
+
+    @property
+    def is_ga(self) -> bool:
+        """Whether the strictest profile is enforced."""
+        return self.profile_mode == "ga"
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the environment and the configuration file.
+
+    Raises:
+        ConfigError: a value, a key or a name is not as expected; the message names it.
+    """
+    check_variable_names(environ)
+    data_dir = data_dir_of(environ)
+    strict_host = _boolean(environ, "BRIEFCASE_STRICT_HOST")
+    socket_path = Path(environ.get("BRIEFCASE_UNIX_SOCKET") or data_dir / DEFAULT_SOCKET_NAME).absolute()
+    if len(os.fsencode(socket_path)) > MAX_SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"the socket path `{socket_path}` is too long: expected at most {MAX_SOCKET_PATH_BYTES} bytes",
+            hint="set BRIEFCASE_UNIX_SOCKET to a shorter path",
+        )
+    if strict_host and data_dir not in socket_path.parents:
+        raise ConfigError(
+            f"strict host: expected the socket inside `{data_dir}`, got `{socket_path}`", code="insecure_host"
+        )
+    return Settings(
+        data_dir=data_dir,
+        unix_socket=socket_path,
+        tcp_addr=_parsed(environ, "BRIEFCASE_TCP_ADDR", parse_loopback_address),
+        profile_mode=_chosen(environ, "BRIEFCASE_PROFILE_MODE", PROFILE_MODES),
+        strict_host=strict_host,
+        secret_backend=_chosen(environ, "BRIEFCASE_SECRET_BACKEND", SECRET_BACKENDS),
+        file=load_file(data_dir / CONFIG_FILE_NAME),
+    )
+
+
+def data_dir_of(environ: Mapping[str, str]) -> Path:
+    """The data directory: `BRIEFCASE_DATA_DIR`, else `briefcase` below the XDG data home (XDG Base Directory 0.8)."""
+    named = environ.get("BRIEFCASE_DATA_DIR")
+    if named:
+        return Path(named).absolute()
+    home = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "share"
+    return Path(home).absolute() / "briefcase"
+
+
+def master_passphrase(environ: Mapping[str, str]) -> bytes | None:
+    """The passphrase of the encrypted secret file, if one was given. Never kept in `Settings`."""
+    text = environ.get("BRIEFCASE_MASTER_PASSPHRASE")
+    return text.encode() if text else None
+
+
+def load_file(path: Path) -> FileConfig:
+    """Read `briefcase.toml`; an absent file is all defaults.
+
+    Raises:
+        ConfigError: unreadable, not TOML, an unknown key or a value of another type.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return FileConfig()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` can not be read: {error}") from None
+    try:
+        return msgspec.convert(tomllib.loads(text), FileConfig)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"`{path}`: {error}") from None
+
+
+def check_variable_names(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that is one slip away from a known one.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    for name in environ:
+        if name.startswith("BRIEFCASE_") and name not in KNOWN_VARIABLES:
+            near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.9)
+            if near:
+                raise ConfigError(f"unknown variable `{name}`", hint=f"did you mean `{near[0]}`?")
+
+
+def parse_loopback_address(text: str) -> tuple[str, int]:
+    """Read `host:port` where host is a literal loopback address or `localhost`.
+
+    Raises:
+        ValueError: of another form, or not loopback.
+    """
+    match = _TCP_ADDRESS.fullmatch(text)
+    if match is None:
+        raise ValueError("expected `host:port`, for example `127.0.0.1:7777`")
+    host, port = match[1] or match[2], int(match[3])
+    literal = "127.0.0.1" if host == "localhost" else host
+    if not ipaddress.ip_address(literal).is_loopback:
+        raise ValueError("expected a loopback address: the daemon is never reachable from another host")
+    if port > 65_535:  # noqa: PLR2004 - the largest port there is
+        raise ValueError("expected a port up to 65535")
+    return literal, port
+
+
+def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _T | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigError(f"`{name}`: {error}, got `{text}`") from None
+
+
+def _chosen(environ: Mapping[str, str], name: str, words: tuple[str, ...]) -> str:
+    """One of the words, the first by default."""
+    word = environ.get(name) or words[0]
+    if word not in words:
+        raise ConfigError(f"`{name}`: expected one of {', '.join(words)}, got `{word}`")
+    return word
+
+
+def _boolean(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").lower()
+    if text not in {"", "0", "1", "true", "false"}:
+        raise ConfigError(f"`{name}`: expected 1, 0, true or false, got `{text}`")
+    return text in {"1", "true"}

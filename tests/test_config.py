@@ -1,0 +1,75 @@
+"""Settings: every wrong value stops the start with its name, what was expected and what was found."""
+
+import pytest
+
+from briefcase.config import data_dir_of, load_settings, parse_loopback_address
+from briefcase.errors import ConfigError
+
+
+@pytest.fixture
+def base(tmp_path):
+    return {"BRIEFCASE_DATA_DIR": str(tmp_path)}
+
+
+def test_an_empty_environment_gives_the_defaults(base, tmp_path):
+    settings = load_settings(base)
+
+    assert settings.data_dir == tmp_path
+    assert settings.unix_socket == tmp_path / "briefcased.sock"
+    assert (settings.profile_mode, settings.strict_host, settings.tcp_addr) == ("reference", False, None)
+    assert settings.file.receipts.args == "redacted"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BRIEFCASE_PROFILE_MODE", "prod", "expected one of reference, staging, ga, got `prod`"),
+        ("BRIEFCASE_STRICT_HOST", "yes please", "expected 1, 0, true or false"),
+        ("BRIEFCASE_SECRET_BACKEND", "vault", "expected one of auto, keyring, file, memory"),
+        ("BRIEFCASE_TCP_ADDR", "0.0.0.0:80", "loopback"),
+        ("BRIEFCASE_TCP_ADDR", "[::]:80", "loopback"),
+        ("BRIEFCASE_TCP_ADDR", "[::ffff:10.0.0.1]:80", "loopback"),
+        ("BRIEFCASE_TCP_ADDR", "192.168.0.1:80", "loopback"),
+        ("BRIEFCASE_TCP_ADDR", "evil.example:80", "BRIEFCASE_TCP_ADDR"),
+        ("BRIEFCASE_TCP_ADDR", "127.0.0.1:99999", "65535"),
+        ("BRIEFCASE_TCP_ADDR", "127.0.0.1", "host:port"),
+        ("BRIEFCASE_UNIX_SOCKET", "/tmp/" + "x" * 120, "too long"),
+        ("BRIEFCASE_STRICT_HOSTS", "1", "did you mean `BRIEFCASE_STRICT_HOST`"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(base, name, value, says):
+    with pytest.raises(ConfigError) as refused:
+        load_settings({**base, name: value})
+
+    assert name in str(refused.value) or "socket" in str(refused.value)
+    assert says in str(refused.value) + refused.value.hint
+
+
+def test_strict_host_wants_the_socket_inside_the_data_directory(base):
+    with pytest.raises(ConfigError, match="strict host"):
+        load_settings({**base, "BRIEFCASE_STRICT_HOST": "1", "BRIEFCASE_UNIX_SOCKET": "/tmp/other.sock"})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[calls]\nper_secnd = 3", "per_secnd"),
+        ("[calls]\nper_second = 0", "per_second"),
+        ("[receipts]\nargs = 'all'", "args"),
+        ("[calls", "briefcase.toml"),
+    ],
+)
+def test_a_wrong_configuration_file_is_refused_by_key(base, tmp_path, text, says):
+    (tmp_path / "briefcase.toml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_settings(base)
+
+
+def test_the_data_directory_follows_the_xdg_convention():
+    assert str(data_dir_of({"XDG_DATA_HOME": "/x"})) == "/x/briefcase"
+    assert str(data_dir_of({"HOME": "/h"})) == "/h/.local/share/briefcase"
+
+
+@pytest.mark.parametrize(("text", "address"), [("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:2", ("::1", 2))])
+def test_loopback_addresses_are_read(text, address):
+    assert parse_loopback_address(text) == address
