@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True):
     tcp_addr: tuple[str, int] | None = None
     profile_mode: str = "reference"
     strict_host: bool = False
-    secret_backend: str = "auto"
+    secret_backend: str = SECRET_BACKENDS[0]
     file: FileConfig = FileConfig()
 
     @property
