@@ -14,6 +14,7 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 START_TIMEOUT_S = 30
 
@@ -43,7 +44,7 @@ class RunningDaemon:
         self.socket_path = str(Path(self._short.name) / "d.sock")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> RunningDaemon:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

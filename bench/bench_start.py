@@ -1,0 +1,31 @@
+"""How long does the daemon take to be ready: with an empty ledger, and with a million receipts?"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from daemons import RunningDaemon
+from load import closed_loop, echo_calls, post
+
+
+@pytest.mark.parametrize("receipts", [0, 1_000_000])
+def bench_start(benchmark, figure, tmp_path, receipts):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    (data_dir / "briefcase.toml").write_text("[calls]\nper_second = 1000000\nburst = 1000000\n")
+    with RunningDaemon(data_dir) as running:
+        if receipts:
+            decide = post("/v1/decide", running.operator_token, echo_calls())
+            closed_loop(running.socket_path, decide, connections=64, requests=receipts)
+        running.stop()
+        taken = []
+
+        def one_start():
+            started = time.perf_counter()
+            running.start()
+            taken.append(time.perf_counter() - started)
+            running.stop()
+
+        benchmark.pedantic(one_start, rounds=5)
+    figure(f"start.{receipts}_receipts_s", sorted(taken)[len(taken) // 2], "s")
