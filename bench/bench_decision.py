@@ -7,6 +7,7 @@ can be faster. Rounds of both are interleaved, so that what else the machine doe
 from __future__ import annotations
 
 import statistics
+from itertools import pairwise
 
 import pytest
 from load import closed_loop, echo_calls, open_loop, post
@@ -45,7 +46,7 @@ def bench_decision_closed_loop(benchmark, figure, daemon, agent_token, echo_sock
     figure("floor.commit_us", commit_us, "µs")
     figure("decision.1.p50_over_floor", median(load.percentile_us(50) for load in decided[1]) / floor_us, "×")
     goodput = [median(load.per_second for load in decided[count]) for count in CONNECTIONS[1:]]
-    steps = [later / earlier for earlier, later in zip(goodput, goodput[1:], strict=False)]
+    steps = [later / earlier for earlier, later in pairwise(goodput)]
     figure("decision.goodput_worst_step", min(steps), "×")
 
 
