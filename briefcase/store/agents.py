@@ -1,0 +1,156 @@
+"""Agents: who may call tools, each with a name (the policy's principal), groups, and one token shown once.
+
+Only a token's SHA-256 is stored. Looking one up reads a dictionary and nothing else, so authentication costs no
+I/O; it needs no constant time, because what is compared is the digest of 256 random bits, and learning how much of
+a digest agrees leads to no token. A revoked agent is refused from the moment `revoke` starts to run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import sqlite3
+from typing import Final
+
+import msgspec
+
+from briefcase.errors import CallerError
+from briefcase.ports import Entropy
+from briefcase.store.database import Database
+from briefcase.types import Principal, Role
+
+TOKEN_PREFIX: Final = "bca_"  # noqa: S105 - no token: it lets secret scanners recognise a leaked token
+RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
+MAX_GROUPS: Final = 64
+_NAME: Final = re.compile(r"[a-z0-9._-]{1,64}")
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """One agent as listed. `revoked_us` is None while its token works."""
+
+    name: str
+    groups: tuple[str, ...]
+    created_us: int
+    revoked_us: int | None = None
+
+
+class Agents:
+    """The agents of one database.
+
+    Args:
+        database: where they are kept.
+        entropy: makes the tokens.
+    """
+
+    def __init__(self, database: Database, entropy: Entropy) -> None:
+        self._database = database
+        self._entropy = entropy
+        self._active: dict[bytes, Principal] = database.run_now(_load_active)
+        self._changing = asyncio.Lock()  # the map changes in the order the table does
+
+    def by_token_digest(self, digest: bytes) -> Principal | None:
+        """The agent whose token has this SHA-256 (32 bytes), unless it was revoked."""
+        return self._active.get(digest)
+
+    async def add(self, name: str, groups: tuple[str, ...], now_us: int) -> str:
+        """Create an agent. A revoked agent's name may be taken again, with a new token.
+
+        Args:
+            name: `[a-z0-9._-]{1,64}`, not `operator` or `auditor`.
+            groups: group names of the same form.
+            now_us: the time, microseconds.
+
+        Raises:
+            CallerError: a name is not of that form (`bad_request`), or an active agent has it (`conflict`).
+            StoreError: it could not be stored.
+
+        Returns:
+            The token. It is not stored, so this is the only time it can be shown.
+        """
+        check_agent_name(name)
+        groups = tuple(sorted(set(groups)))
+        if len(groups) > MAX_GROUPS:
+            raise CallerError(f"expected at most {MAX_GROUPS} groups, got {len(groups)}")
+        for group in groups:
+            _check_form(group, "group")
+        token = TOKEN_PREFIX + self._entropy.token()
+        digest = hashlib.sha256(token.encode()).digest()
+
+        def insert(connection: sqlite3.Connection) -> None:
+            taken = connection.execute("SELECT 1 FROM agents WHERE name = ? AND revoked_us IS NULL", (name,)).fetchone()
+            if taken:
+                raise CallerError(
+                    f"the agent `{name}` exists already",
+                    code="conflict",
+                    hint=f"run `briefcase agents revoke {name}` first to give it a new token",
+                )
+            connection.execute(
+                "INSERT INTO agents (name, token_sha256, groups, created_us) VALUES (?, ?, ?, ?)",
+                (name, digest, json.dumps(groups), now_us),
+            )
+
+        async with self._changing:
+            await self._database.run(insert)
+            self._active[digest] = _principal(name, groups)
+        return token
+
+    async def revoke(self, name: str, now_us: int) -> bool:
+        """End an agent's access at once, and durably when this returns.
+
+        Raises:
+            StoreError: it could not be stored: refused until the daemon restarts, so revoke again.
+
+        Returns:
+            Whether an active agent had the name.
+        """
+        self._forget(name)
+
+        def update(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                "UPDATE agents SET revoked_us = ? WHERE name = ? AND revoked_us IS NULL", (now_us, name)
+            ).rowcount
+
+        async with self._changing:
+            revoked = await self._database.run(update)
+            self._forget(name)
+        return revoked > 0
+
+    async def list(self) -> tuple[Agent, ...]:
+        """All agents, revoked ones too, by name and age."""
+
+        def select(connection: sqlite3.Connection) -> tuple[Agent, ...]:
+            rows = connection.execute("SELECT name, groups, created_us, revoked_us FROM agents ORDER BY name, id")
+            return tuple(Agent(row[0], tuple(json.loads(row[1])), row[2], row[3]) for row in rows)
+
+        return await self._database.run(select)
+
+    def _forget(self, name: str) -> None:
+        for digest in [digest for digest, principal in self._active.items() if principal.name == name]:
+            del self._active[digest]
+
+
+def check_agent_name(name: str) -> None:
+    """Check that a new agent may have this name.
+
+    Raises:
+        CallerError: it is not `[a-z0-9._-]{1,64}`, or reserved.
+    """
+    _check_form(name, "agent name")
+    if name in RESERVED_NAMES:
+        raise CallerError(f"the name `{name}` is reserved", hint="choose another name")
+
+
+def _check_form(name: str, what: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise CallerError(f"expected a {what} of 1 to 64 characters `a-z 0-9 . _ -`, got `{name[:80]}`")
+
+
+def _load_active(connection: sqlite3.Connection) -> dict[bytes, Principal]:
+    rows = connection.execute("SELECT token_sha256, name, groups FROM agents WHERE revoked_us IS NULL")
+    return {digest: _principal(name, tuple(json.loads(groups))) for digest, name, groups in rows}
+
+
+def _principal(name: str, groups: tuple[str, ...]) -> Principal:
+    return Principal(name, Role.AGENT, groups)
