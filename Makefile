@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check docs clean
+.PHONY: help run test check bench slo docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -32,6 +32,15 @@ check: $(STAMP) ## lint, formatting, types, layers
 	$(BIN)/mypy --strict build/typing/briefcase
 	$(BIN)/pyright --pythonpath $(BIN)/python _native/*.pyi
 	$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: $(STAMP) ## every benchmark: JSON and one HTML page in build/bench
+	mkdir -p build/bench
+	$(BIN)/python -m pytest bench -o addopts= -o python_files='bench_*.py' -o python_functions='bench_*' \
+		--benchmark-json=build/bench/$$(date -u +%Y%m%dT%H%M%SZ).json
+	$(BIN)/python bench/report.py build/bench
+
+slo: $(STAMP) ## hold the newest benchmark run against bench/slo.toml; fails naming the figure
+	$(BIN)/python bench/slo.py build/bench
 
 docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
 	$(BIN)/python -m docs.generate
