@@ -53,15 +53,17 @@ def read_private(path: Path, *, max_bytes: int = MAX_PRIVATE_FILE_BYTES) -> byte
         return None
     except OSError as error:
         raise _unreadable(path, error) from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         check_private(path, found)
         if found.st_size > max_bytes:
             raise ConfigError(f"expected `{path}` to hold at most {max_bytes} bytes, got {found.st_size}")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(max_bytes + 1)
-        except OSError as error:
-            raise _unreadable(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
 
 
 def check_private(path: Path, found: os.stat_result) -> None:

@@ -122,6 +122,8 @@ class SealedFile:
             sealed = msgspec.json.decode(data, type=_Sealed)
         except msgspec.DecodeError as error:
             raise self._unusable("is truncated, damaged, or of a newer format", str(error)) from error
+        if _encode(sealed) != data:
+            raise self._unusable("is not in the form that it is written in: something else changed it")
         cipher = self._cipher(sealed.header)
         try:
             plain = cipher.decrypt(sealed.header.nonce, sealed.ciphertext, msgspec.json.encode(sealed.header))
@@ -137,7 +139,7 @@ class SealedFile:
         header = msgspec.structs.replace(header, nonce=os.urandom(NONCE_BYTES))
         plain = msgspec.json.encode({name: bytes(value) for name, value in sorted(table.items())})
         ciphertext = self._cipher(header).encrypt(header.nonce, plain, msgspec.json.encode(header))
-        return msgspec.json.encode(_Sealed(header, ciphertext)) + b"\n"
+        return _encode(_Sealed(header, ciphertext))
 
     def _new_header(self) -> Header:
         salt, nonce = os.urandom(SALT_BYTES), bytes(NONCE_BYTES)
@@ -187,6 +189,10 @@ class SealedFile:
 
     def _unusable(self, problem: str, detail: str = "") -> ConfigError:
         return ConfigError(f"`{self._path}` {problem}", hint="restore it from a backup", detail=detail)
+
+
+def _encode(sealed: _Sealed) -> bytes:
+    return msgspec.json.encode(sealed) + b"\n"
 
 
 def discard_leftover(data_dir: Path) -> None:
