@@ -1,0 +1,1 @@
+"""Diagnostics: is it sound, does it meet its objectives, and what is the evidence."""

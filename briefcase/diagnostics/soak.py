@@ -1,0 +1,281 @@
+"""Soak: call one tool for a long time, on a schedule, and keep what an objective can be judged by.
+
+Arrivals follow the schedule whatever the daemon does, and a late answer is late from the moment its call was due, so
+that a stall is charged to every call it held up. Memory is bounded however long the run is: latencies go into
+HdrHistograms, errors into counters, and the samples of the daemon's memory, open files and our own backlog into
+straight lines. An interrupted run still gives its report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+import aiohttp
+import msgspec
+import orjson
+from hdrh.histogram import HdrHistogram
+
+from briefcase.diagnostics.slo import Measured
+from briefcase.types import JsonObject, JsonValue
+
+HIGHEST_US: Final = 10 * 60 * 1_000_000
+SIGNIFICANT_DIGITS: Final = 3
+PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
+CALL_TIMEOUT_S: Final = 60.0
+SAMPLE_INTERVAL_S: Final = 1.0
+
+
+class SoakPlan(msgspec.Struct, frozen=True):
+    """What to do: one call every `interval_ms`, on at most `connections` connections."""
+
+    duration_s: float
+    interval_ms: float
+    tool_id: str
+    args: JsonObject
+    connections: int = 1
+
+
+class Trend:
+    """A straight line through samples over time, by running sums (ordinary least squares)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: float | None = None
+        self.last = 0.0
+        self._t = self._y = self._tt = self._ty = 0.0
+
+    def add(self, at_s: float, value: float) -> None:
+        """One more sample."""
+        self.first = value if self.first is None else self.first
+        self.last = value
+        self.count += 1
+        self._t += at_s
+        self._y += value
+        self._tt += at_s * at_s
+        self._ty += at_s * value
+
+    def report(self) -> JsonObject:
+        """First, last, and the slope an hour."""
+        spread = self.count * self._tt - self._t * self._t
+        slope = (self.count * self._ty - self._t * self._y) / spread if spread else 0.0
+        return {"first": self.first, "last": self.last, "per_hour": round(slope * 3600, 3)}
+
+
+class Tally:
+    """What a run has measured so far."""
+
+    def __init__(self) -> None:
+        self.attempted = 0
+        self.answered = 0
+        self.append_failures = 0
+        self.statuses: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.whole_us = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
+        self.overhead_us = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
+        self.memory_bytes = Trend()
+        self.open_files = Trend()
+        self.backlog = Trend()
+
+    def measured(self) -> Measured:
+        """The part that objectives are judged by."""
+        overhead_ms = self.overhead_us.get_value_at_percentile(95) / 1_000 if self.overhead_us.total_count else None
+        return Measured(self.attempted, self.answered, self.append_failures, overhead_ms)
+
+    def report(self) -> JsonObject:
+        """Everything, as JSON."""
+        return {
+            "attempted": self.attempted,
+            "answered": self.answered,
+            "append_failures": self.append_failures,
+            "by_status": dict(self.statuses),
+            "by_error": dict(self.errors),
+            "latency_ms": percentiles_ms(self.whole_us),
+            "overhead_ms": percentiles_ms(self.overhead_us),
+            "latency_histogram": self.whole_us.encode().decode(),
+            "overhead_histogram": self.overhead_us.encode().decode(),
+            "memory_bytes": self.memory_bytes.report(),
+            "open_files": self.open_files.report(),
+            "backlog": self.backlog.report(),
+        }
+
+
+class SoakClient:
+    """Calls one daemon over its Unix socket or a base URL. Close it with `async with`."""
+
+    def __init__(self, *, unix_socket: str | None, base_url: str, token: str, connections: int) -> None:
+        connector = (
+            aiohttp.UnixConnector(unix_socket, limit=connections)
+            if unix_socket
+            else aiohttp.TCPConnector(limit=connections)
+        )
+        self._base_url = "http://localhost" if unix_socket else base_url
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def get(self, path: str) -> JsonObject:
+        """One answer as JSON; an empty object where there is none to be had."""
+        try:
+            async with self._session.get(self._base_url + path) as response:
+                value = orjson.loads(await response.read())
+                return value if isinstance(value, dict) else {}
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
+            return {}
+
+    async def call(self, plan: SoakPlan) -> tuple[int, JsonObject, str]:
+        """One tool call: HTTP status, body, and the `Server-Timing` header.
+
+        Raises:
+            aiohttp.ClientError: the daemon could not be reached or did not answer whole.
+            TimeoutError: it did not answer in time.
+        """
+        call = {"tool_id": plan.tool_id, "args": plan.args, "context": {"request_id": str(uuid.uuid4())}}
+        data = orjson.dumps({"call": call})
+        async with self._session.post(f"{self._base_url}/v1/tools/call", data=data) as response:
+            body = orjson.loads(await response.read())
+            return response.status, body, response.headers.get("Server-Timing", "")
+
+
+async def soak(
+    plan: SoakPlan, client: SoakClient, *, pid: int | None, on_tick: Callable[[Tally, float], None], stop: asyncio.Event
+) -> JsonObject:
+    """Run a plan and give its report.
+
+    Args:
+        plan: what to call, how often, for how long.
+        client: how the daemon is reached.
+        pid: the daemon's process where it runs on this host, for its memory and open files.
+        on_tick: told about once a second what was measured so far, and for how many seconds.
+        stop: set to end early; the report then says `interrupted`.
+    """
+    tally = Tally()
+    before = await about(client)
+    started_at = time.time()
+    started = time.monotonic()
+    running: set[asyncio.Task[None]] = set()
+    ticker = asyncio.create_task(_sample(tally, running, pid, on_tick, started))
+    number = 0
+    try:
+        while (due := started + number * plan.interval_ms / 1_000) < started + plan.duration_s and not stop.is_set():
+            await _until(due, stop)
+            if stop.is_set():
+                break
+            task = asyncio.create_task(_one_call(plan, client, tally, due))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            number += 1
+        await asyncio.gather(*running)
+    finally:
+        ticker.cancel()
+    elapsed_s = time.monotonic() - started
+    return {
+        "plan": msgspec.to_builtins(plan),
+        "started_at_unix_s": round(started_at, 3),
+        "elapsed_s": round(elapsed_s, 3),
+        "interrupted": stop.is_set(),
+        "host": {"cpus": os.cpu_count(), "kernel": os.uname().release, "machine": os.uname().machine},
+        "before": before,
+        "after": await about(client),
+        "measured": tally.report(),
+    }
+
+
+async def about(client: SoakClient) -> JsonObject:
+    """Which daemon this is: identity, mode, policy digest and the receipt head."""
+    policy = await client.get("/v1/policy")
+    newest = await client.get("/v1/receipts?limit=1")
+    receipts = newest.get("receipts")
+    head: JsonValue = None
+    if isinstance(receipts, list) and receipts and isinstance(receipts[0], dict):
+        head = {"id": receipts[0].get("id"), "hash_hex": receipts[0].get("hash_hex")}
+    return {
+        "identity": await client.get("/v1/identity"),
+        "profile": await client.get("/v1/profile"),
+        "policy_hash_hex": policy.get("policy_hash_hex"),
+        "receipt_head": head,
+    }
+
+
+def percentiles_ms(histogram: HdrHistogram) -> JsonObject:
+    """The usual percentiles of a histogram of microseconds, in milliseconds."""
+    if not histogram.total_count:
+        return {}
+    return {f"p{percent:g}": histogram.get_value_at_percentile(percent) / 1_000 for percent in PERCENTILES}
+
+
+def phase_us(server_timing: str, phase: str) -> float:
+    """One phase of a `Server-Timing` header (W3C Server Timing: `name;dur=milliseconds`), in microseconds."""
+    for metric in server_timing.split(","):
+        name, *parameters = metric.strip().split(";")
+        if name == phase:
+            for parameter in parameters:
+                key, _, value = parameter.strip().partition("=")
+                if key == "dur":
+                    return float(value) * 1_000
+    return 0.0
+
+
+async def _one_call(plan: SoakPlan, client: SoakClient, tally: Tally, due: float) -> None:
+    tally.attempted += 1
+    try:
+        status, body, timing = await client.call(plan)
+    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+        tally.errors[type(error).__name__] += 1
+        return
+    whole_us = (time.monotonic() - due) * 1_000_000
+    word = str(body.get("status") if status == 200 else body.get("code"))  # noqa: PLR2004 - HTTP OK
+    if status != 200:  # noqa: PLR2004
+        tally.errors[word] += 1
+        tally.append_failures += word == "receipts_unavailable"
+        return
+    tally.answered += 1
+    tally.statuses[word] += 1
+    tally.whole_us.record_value(max(int(whole_us), 1))
+    tally.overhead_us.record_value(max(int(whole_us - phase_us(timing, "execute")), 1))
+
+
+async def _until(due: float, stop: asyncio.Event) -> None:
+    ahead_s = due - time.monotonic()
+    if ahead_s > 0:
+        try:
+            await asyncio.wait_for(stop.wait(), ahead_s)
+        except TimeoutError:
+            return
+
+
+async def _sample(
+    tally: Tally,
+    running: set[asyncio.Task[None]],
+    pid: int | None,
+    on_tick: Callable[[Tally, float], None],
+    started: float,
+) -> None:
+    while True:
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
+        at_s = time.monotonic() - started
+        tally.backlog.add(at_s, len(running))
+        if pid is not None:
+            process = Path("/proc") / str(pid)
+            try:
+                pages = int((process / "statm").read_text().split()[1])
+                tally.memory_bytes.add(at_s, pages * os.sysconf("SC_PAGE_SIZE"))
+                tally.open_files.add(at_s, len(list((process / "fd").iterdir())))
+            except OSError:
+                pid = None  # it ended or runs for another user: the rest of the run is without these
+        on_tick(tally, at_s)
