@@ -30,6 +30,7 @@ SIGNIFICANT_DIGITS: Final = 3
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 CALL_TIMEOUT_S: Final = 60.0
 SAMPLE_INTERVAL_S: Final = 1.0
+REPORT_FORMAT: Final = "briefcase-soak-1"
 
 
 class SoakPlan(msgspec.Struct, frozen=True):
@@ -185,6 +186,7 @@ async def soak(
         ticker.cancel()
     elapsed_s = time.monotonic() - started
     return {
+        "format": REPORT_FORMAT,
         "plan": msgspec.to_builtins(plan),
         "started_at_unix_s": round(started_at, 3),
         "elapsed_s": round(elapsed_s, 3),

@@ -1,0 +1,250 @@
+"""Evidence: periodic soak reports joined into one statement, as JSON and as one page a person can read.
+
+A statement says what was covered and what was not: days with at least one report, gaps longer than `GAP_S`, runs that
+were interrupted, more than one policy or daemon in between. Percentiles come from the merged histograms, never from an
+average of percentiles. What can not be read is named and counts as a gap, not as success.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+from hdrh.histogram import HdrHistogram
+
+from briefcase.diagnostics.slo import Finding, Measured, Objectives, judge
+from briefcase.diagnostics.soak import HIGHEST_US, REPORT_FORMAT, SIGNIFICANT_DIGITS, percentiles_ms
+from briefcase.types import JsonObject
+
+GAP_S: Final = 2 * 3600
+SECONDS_A_DAY: Final = 86_400
+
+
+class SoakReport(msgspec.Struct, frozen=True):
+    """One report file, as far as the statement needs it."""
+
+    name: str
+    started_s: float
+    elapsed_s: float
+    interrupted: bool
+    attempted: int
+    answered: int
+    append_failures: int
+    overhead: HdrHistogram
+    latency: HdrHistogram
+    errors: dict[str, int]
+    policy: str | None
+    daemon: str | None
+    head: JsonObject | None
+
+    @property
+    def ended_s(self) -> float:
+        """When it ended, Unix seconds."""
+        return self.started_s + self.elapsed_s
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What all reports together show."""
+
+    reports: tuple[SoakReport, ...]
+    unreadable: tuple[str, ...]
+    measured: Measured
+    findings: tuple[Finding, ...]
+    overhead: HdrHistogram
+    latency: HdrHistogram
+    days: int
+    gaps: tuple[tuple[float, float], ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every objective was met and every report could be read."""
+        return all(finding.ok for finding in self.findings) and not self.unreadable
+
+    def as_json(self) -> JsonObject:
+        """The statement for programs."""
+        errors: Counter[str] = Counter()
+        for report in self.reports:
+            errors.update(report.errors)
+        return {
+            "format": f"{REPORT_FORMAT}-summary",
+            "ok": self.ok,
+            "reports": len(self.reports),
+            "unreadable": list(self.unreadable),
+            "interrupted": [report.name for report in self.reports if report.interrupted],
+            "from": _utc(self.reports[0].started_s) if self.reports else None,
+            "to": _utc(max(report.ended_s for report in self.reports)) if self.reports else None,
+            "days_covered": self.days,
+            "gaps": [{"from": _utc(start), "to": _utc(end)} for start, end in self.gaps],
+            "attempted": self.measured.attempted,
+            "findings": [msgspec.to_builtins(finding) for finding in self.findings],
+            "overhead_ms": percentiles_ms(self.overhead),
+            "latency_ms": percentiles_ms(self.latency),
+            "errors": dict(errors),
+            "policies": sorted({report.policy for report in self.reports if report.policy}),
+            "daemons": sorted({report.daemon for report in self.reports if report.daemon}),
+            "receipt_head": self.reports[-1].head if self.reports else None,
+        }
+
+
+def read_report(path: Path) -> SoakReport:
+    """Read one report file.
+
+    Raises:
+        ValueError: it is no soak report; the message says what was expected.
+    """
+    try:
+        document: dict[str, Any] = orjson.loads(path.read_bytes())
+        if document["format"] != REPORT_FORMAT:
+            raise ValueError(f"expected format `{REPORT_FORMAT}`, got `{document['format']}`")
+        measured, after = document["measured"], document["after"]
+        return SoakReport(
+            name=path.name,
+            started_s=float(document["started_at_unix_s"]),
+            elapsed_s=float(document["elapsed_s"]),
+            interrupted=bool(document["interrupted"]),
+            attempted=int(measured["attempted"]),
+            answered=int(measured["answered"]),
+            append_failures=int(measured["append_failures"]),
+            overhead=HdrHistogram.decode(measured["overhead_histogram"]),
+            latency=HdrHistogram.decode(measured["latency_histogram"]),
+            errors={str(code): int(count) for code, count in measured["by_error"].items()},
+            policy=after.get("policy_hash_hex"),
+            daemon=after.get("identity", {}).get("did"),
+            head=after.get("receipt_head"),
+        )
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"`{path}` is no soak report: {type(error).__name__} {error}") from error
+
+
+def summarize(paths: Sequence[Path], objectives: Objectives) -> Statement:
+    """Join report files into one statement. Files that are no report are named in it."""
+    reports, unreadable = [], []
+    for path in paths:
+        try:
+            reports.append(read_report(path))
+        except ValueError as error:
+            unreadable.append(str(error))
+    reports.sort(key=lambda report: report.started_s)
+    overhead = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
+    latency = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
+    for report in reports:
+        overhead.add(report.overhead)
+        latency.add(report.latency)
+    measured = Measured(
+        attempted=sum(report.attempted for report in reports),
+        answered=sum(report.answered for report in reports),
+        append_failures=sum(report.append_failures for report in reports),
+        overhead_p95_ms=overhead.get_value_at_percentile(95) / 1_000 if overhead.total_count else None,
+    )
+    return Statement(
+        reports=tuple(reports),
+        unreadable=tuple(unreadable),
+        measured=measured,
+        findings=judge(measured, objectives),
+        overhead=overhead,
+        latency=latency,
+        days=len({int(at // SECONDS_A_DAY) for report in reports for at in _days_of(report)}),
+        gaps=_gaps(reports),
+    )
+
+
+def page(statement: Statement) -> str:
+    """The statement as one self-contained HTML page."""
+    verdict = "meets its objectives" if statement.ok else "does not meet its objectives"
+    summary = statement.as_json()
+    return "".join(
+        [
+            "<!doctype html><html lang=en><meta charset=utf-8><title>briefcase soak evidence</title>",
+            f"<style>{_STYLE}</style><h1>Soak evidence</h1>",
+            f"<p class={'ok' if statement.ok else 'bad'}>This run {verdict}.</p>",
+            f"<p>{len(statement.reports)} reports over {statement.days} days, from {summary['from']} to {summary['to']};",
+            f" {statement.measured.attempted:,} calls.</p>",
+            _findings_table(statement),
+            "<h2>p95 of the overhead, report by report</h2>",
+            _plot([(r.started_s, r.overhead.get_value_at_percentile(95) / 1_000) for r in statement.reports]),
+            "<h2>Percentiles</h2>",
+            _percentile_table(summary),
+            "<h2>Errors by code</h2>",
+            _rows(("code", "count"), [(code, f"{count:,}") for code, count in _items(summary["errors"])]),
+            "<h2>Gaps and files that could not be read</h2>",
+            _rows(("from", "to"), [(_utc(start), _utc(end)) for start, end in statement.gaps]),
+            _rows(("file",), [(name,) for name in statement.unreadable]),
+            "</html>",
+        ]
+    )
+
+
+_STYLE: Final = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #d1d9e0;text-align:left}
+.ok{color:#1a7f37;font-weight:600}.bad{color:#cf222e;font-weight:600}svg{width:100%}svg text{font:12px system-ui}
+"""
+
+
+def _findings_table(statement: Statement) -> str:
+    rows = [
+        (
+            finding.objective,
+            "not measured" if finding.value is None else f"{finding.value:.6g}",
+            f"{finding.target:g}",
+            "met" if finding.ok else "not met",
+        )
+        for finding in statement.findings
+    ]
+    return _rows(("objective", "measured", "target", ""), rows)
+
+
+def _percentile_table(summary: JsonObject) -> str:
+    overhead = dict(_items(summary["overhead_ms"]))
+    rows = [(name, f"{value:,.3f}", f"{overhead[name]:,.3f}") for name, value in _items(summary["latency_ms"])]
+    return _rows(("percentile", "whole call, ms", "overhead without upstream, ms"), rows)
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return "<p>None.</p>"
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) for row in rows)
+    return "<table><tr>" + "".join(f"<th>{html.escape(name)}" for name in head) + f"{cells}</table>"
+
+
+def _plot(points: Sequence[tuple[float, float]]) -> str:
+    if not points:
+        return "<p>None.</p>"
+    first, last = points[0][0], points[-1][0]
+    top = max(value for _, value in points) * 1.1 or 1
+    marks = ""
+    for at, value in points:
+        x, y = 60 + 820 * (at - first) / ((last - first) or 1), 150 - 130 * value / top
+        marks += f"<circle r=3 fill=#0969da cx={x:.1f} cy={y:.1f}><title>{_utc(at)}: {value:.3f} ms</title></circle>"
+    line = "<line x1=60 x2=880 y1=150 y2=150 stroke=#d1d9e0 />"
+    axis = f"{line}<text x=0 y=24>{top:.2f} ms</text><text x=0 y=154>0</text>"
+    return f'<svg viewBox="0 0 900 180" role=img>{axis}{marks}<text x=60 y=172>{_utc(first)}</text></svg>'
+
+
+def _items(value: object) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _days_of(report: SoakReport) -> list[float]:
+    starts = range(int(report.elapsed_s // SECONDS_A_DAY) + 2)
+    return [min(report.started_s + SECONDS_A_DAY * day, report.ended_s) for day in starts]
+
+
+def _gaps(reports: Sequence[SoakReport]) -> tuple[tuple[float, float], ...]:
+    gaps = []
+    covered_to = reports[0].ended_s if reports else 0.0
+    for report in reports[1:]:
+        if report.started_s - covered_to > GAP_S:
+            gaps.append((covered_to, report.started_s))
+        covered_to = max(covered_to, report.ended_s)
+    return tuple(gaps)
+
+
+def _utc(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
