@@ -35,12 +35,27 @@ def extensions() -> list[Extension]:
     ]
 
 
+def declarations() -> str:
+    """Lay out the `.pxd` files under their package's name, which is where Cython looks for them.
+
+    Returns:
+        The directory to search, relative to this file.
+    """
+    package = Path("build/include/briefcase")
+    (package / "_native").mkdir(parents=True, exist_ok=True)
+    for source in [Path("_native/__init__.py"), *Path("_native").glob("*.pxd")]:
+        shutil.copy2(source, package / "_native" / source.name)
+    shutil.copy2("_native/__init__.py", package / "__init__.py")
+    return package.parent.as_posix()
+
+
 check_compiler()
 setup(
     packages=[*find_packages(include=["briefcase", "briefcase.*"]), "briefcase._native"],
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",
+        include_path=[declarations()],
         annotate=ANNOTATE,
         compiler_directives={"language_level": 3, "embedsignature": True},
     ),
