@@ -1,0 +1,5 @@
+"""The daemon's HTTP API: one file for each noun, over ports.
+
+From the wire inwards: `sockets` binds and names peers, `protocol` bounds HTTP/1.1, `server` starts and drains,
+`app` takes a request through guard, route, authentication, role and handler, and each noun's file ends in its `ROUTES`.
+"""

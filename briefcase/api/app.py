@@ -1,0 +1,198 @@
+"""One request through the API: read `Api._reply` top to bottom.
+
+ 1. over TCP, what a browser must not be used for is refused    (403, before anybody is authenticated)
+ 2. the route: one path for each thing                          (404, 405)
+ 3. authenticate                                                (401, counted)
+ 4. the role                                                    (403)
+ 5. read the body, which the protocol has bounded
+ 6. the noun's handler answers
+ 7. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
+
+The application is BlackSheep's, and what is not in a noun's table is its router's to serve, after step 1; the tables
+themselves are answered here, straight over ASGI, which takes a quarter of its time (docs/adr/0007).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import blacksheep
+import msgspec
+import orjson
+import structlog
+
+from briefcase.api import agents, approvals, budgets, health, identity, policy, receipts, tools
+from briefcase.api.auth import Authenticator
+from briefcase.api.guard import check_browser_headers
+from briefcase.api.protocol import SCOPE_KEY, Peer
+from briefcase.api.routing import Reply, Request, Route, Routes
+from briefcase.api.services import Services
+from briefcase.errors import BriefcaseError, CallerError
+from briefcase.types import JsonObject, Principal, Role
+
+TABLES: Final[tuple[tuple[Route, ...], ...]] = (
+    health.ROUTES,
+    identity.ROUTES,
+    tools.ROUTES,
+    approvals.ROUTES,
+    receipts.ROUTES,
+    budgets.ROUTES,
+    policy.ROUTES,
+    agents.ROUTES,
+)
+ROUTES: Final = tuple(route for table in TABLES for route in table)
+
+_METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
+_JSON: Final = (b"content-type", b"application/json")
+_NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
+
+Scope: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+
+_log: Final = structlog.get_logger("briefcase.api")
+
+
+class _GoneError(Exception):
+    """The client left before its request was whole: there is nobody to answer."""
+
+
+class Api(blacksheep.Application):
+    """The ASGI application.
+
+    Args:
+        services: what the nouns answer from.
+        authenticator: tells who is asking.
+    """
+
+    def __init__(self, services: Services, authenticator: Authenticator) -> None:
+        super().__init__(router=blacksheep.Router())
+        self.router.fallback = self._nothing_here
+        self._briefcase = services  # `_services` is BlackSheep's
+        self._authenticator = authenticator
+        self._routes = Routes(ROUTES)
+
+    def announce_stop(self) -> None:
+        """Wake whatever waits for a change: the server is about to stop."""
+        self._briefcase.changes.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
+            return
+        try:
+            reply = await self._reply(scope, receive)
+        except _GoneError:
+            return
+        except asyncio.CancelledError:
+            return  # drained at the deadline, its connection cut before: what it did is in the ledger
+        if reply is None:
+            await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
+        else:
+            await _send(reply, send)
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
+        """Take the steps of the module's docstring; None where the path is in no table."""
+        try:
+            # 1. what a browser must not be used for
+            peer: Peer = scope["extensions"][SCOPE_KEY]
+            if not peer.is_unix:
+                check_browser_headers(scope["headers"], peer.hosts)
+
+            # 2. the route
+            match = self._routes.find(scope["raw_path"])
+            if match is None:
+                return None
+            route = match.by_method.get(scope["method"])
+            if route is None:
+                return self._wrong_method(match.by_method)
+
+            # 3. and 4. who, and in which role
+            principal = self._admit(route, scope["headers"])
+
+            # 5. read the body
+            body = await _read_body(receive) if route.method in _METHODS_WITH_BODY else b""
+
+            # 6. answer
+            request = Request(principal, match.params, scope["query_string"], body, partial(_until_gone, receive))
+            answer = await route.handler(self._briefcase, request)
+            return answer if isinstance(answer, Reply) else Reply(answer)
+
+        # 7. faults
+        except BriefcaseError as error:
+            return self._fault(error)
+        except (_GoneError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing of it may leave; all of it is logged
+            return self._fault(BriefcaseError("something went wrong inside", detail=repr(error)), error)
+
+    def _admit(self, route: Route, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        if not route.roles:
+            return _NOBODY
+        principal = self._authenticator.authenticate(_authorization(headers))
+        if principal.role not in route.roles:
+            raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
+        return principal
+
+    def _wrong_method(self, by_method: Mapping[str, Route]) -> Reply:
+        allowed = ", ".join(sorted(by_method))
+        reply = self._fault(CallerError(f"expected one of {allowed}", code="method_not_allowed"))
+        return msgspec.structs.replace(reply, headers=((b"allow", allowed.encode()),))
+
+    def _fault(self, error: BriefcaseError, cause: Exception | None = None) -> Reply:
+        request_id = self._briefcase.entropy.uuid()
+        if error.http_status >= 500:  # noqa: PLR2004 - HTTP: the server's fault
+            _log.error(
+                "request failed",
+                request_id=request_id,
+                code=error.code,
+                problem=error.message,
+                detail=error.detail,
+                exc_info=cause,
+            )
+        payload: JsonObject = {"code": error.code, "message": error.message, "request_id": request_id}
+        if error.hint:
+            payload["hint"] = error.hint
+        headers = ((b"www-authenticate", b"Bearer"),) if error.code == "unauthorized" else ()
+        return Reply(payload, error.http_status, headers)
+
+    async def _nothing_here(self, _: blacksheep.Request) -> blacksheep.Response:
+        reply = self._fault(CallerError("nothing is at this path", code="not_found"))
+        return blacksheep.Response(reply.status, content=blacksheep.Content(_JSON[1], orjson.dumps(reply.payload)))
+
+
+def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    found = [value for name, value in headers if name == b"authorization"]
+    if len(found) > 1:
+        raise CallerError("expected one `authorization` header")
+    return found[0] if found else None
+
+
+async def _read_body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return body
+    pieces = [body]
+    while message["type"] == "http.request" and message.get("more_body"):
+        message = await receive()
+        pieces.append(message.get("body", b""))
+    if message["type"] != "http.request":
+        raise _GoneError
+    return b"".join(pieces)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    body = orjson.dumps(reply.payload, default=msgspec.to_builtins)
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), *reply.headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,174 @@
+"""Approvals: what waits for a person, and the person's yes or no.
+
+Only an operator decides. An agent sees its own approvals and nobody else's: another's id is answered like one that
+does not exist. Once approved, an approval shows its token, which works for exactly the call it was made for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from briefcase.api.routing import CALLERS, OPERATOR, Request, Route
+from briefcase.api.services import Services
+from briefcase.approvals import approval_token, status_at, visible_text
+from briefcase.errors import CallerError
+from briefcase.ports import DecideApproval, Entry, Refused
+from briefcase.receipts.events import approval_decided_event
+from briefcase.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Role
+from briefcase.wire import wire_approval
+
+MAX_WAIT_MS: Final = 60_000
+RECHECK_MS: Final = 1_000  # how late a waiter may learn of what nobody announced: an expiry, another signer's yes
+MAX_REASON_CHARS: Final = 1_000
+_NS_PER_MS: Final = 1_000_000
+
+
+class ApprovalRecord(msgspec.Struct):
+    """One approval; `approval_token` is there once it is approved."""
+
+    id: str
+    status: Literal["pending", "approved", "rejected", "expired", "consumed"]
+    created_at: str
+    expires_at: str
+    principal: str
+    tool_id: str
+    reason: str
+    kind: Literal["local", "mobile_signer"]
+    summary: str
+    approval_token: str | None = None
+
+
+class ApprovalList(msgspec.Struct):
+    """What waits, oldest first."""
+
+    approvals: list[ApprovalRecord]
+
+
+class ApprovalQuery(msgspec.Struct):
+    """`wait_ms` above 0 waits that long, at most a minute, for the status to change."""
+
+    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Approved(msgspec.Struct):
+    """Said yes; the token attaches it to the retried call."""
+
+    approval_id: str
+    approval_token: str
+
+
+class Denial(msgspec.Struct):
+    """Why not, for the receipt."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
+
+
+class Denied(msgspec.Struct):
+    """Said no."""
+
+    approval_id: str
+    status: Literal["rejected"]
+
+
+async def list_approvals(services: Services, request: Request) -> JsonObject:
+    """`GET /v1/approvals`: the pending ones; an agent's own, an operator's all."""
+    now_us = services.clock.now_us()
+    return {
+        "approvals": [
+            wire_approval(approval)
+            for approval in services.ledger.approvals(ApprovalStatus.PENDING)
+            if status_at(approval, now_us) is ApprovalStatus.PENDING and _may_see(request, approval)
+        ]
+    }
+
+
+async def show_approval(services: Services, request: Request) -> JsonObject:
+    """`GET /v1/approvals/{id}`: at once, or when its status changes, or after `wait_ms`."""
+    wait_ms = min(request.query_as(ApprovalQuery).wait_ms, MAX_WAIT_MS)
+    approval = _visible(services, request)
+    if wait_ms:
+        approval = await _changed(services, request, approval, wait_ms)
+    record = wire_approval(approval)
+    if approval.status is ApprovalStatus.APPROVED:
+        record["approval_token"] = approval_token(services.ledger.approval_secret(), approval.id)
+    return record
+
+
+async def approve(services: Services, request: Request) -> Approved:
+    """`POST /v1/approvals/{id}/approve`: durable when this answers."""
+    approval = _visible(services, request)
+    if approval.kind is not ApprovalKind.LOCAL:
+        raise CallerError(
+            "this approval takes a paired signer device",
+            code="forbidden",
+            hint="approve it on the device, or deny it here",
+        )
+    await _decide(services, request, approval, ApprovalStatus.APPROVED)
+    return Approved(approval.id, approval_token(services.ledger.approval_secret(), approval.id))
+
+
+async def deny(services: Services, request: Request) -> Denied:
+    """`POST /v1/approvals/{id}/deny`: durable when this answers."""
+    reason = visible_text(request.body_as(Denial).reason)
+    approval = _visible(services, request)
+    await _decide(services, request, approval, ApprovalStatus.REJECTED, reason)
+    return Denied(approval.id, "rejected")
+
+
+async def _decide(
+    services: Services, request: Request, approval: Approval, to: ApprovalStatus, reason: str = ""
+) -> None:
+    by = request.principal.name
+    effect = DecideApproval(approval.id, to, by, services.clock.now_us())
+    event = approval_decided_event(approval, to.value, by, reason)
+    committed = await services.ledger.commit(Entry(event, (effect,)))
+    if isinstance(committed, Refused):
+        now = _visible(services, request).status.value
+        raise CallerError(f"expected a pending approval, got one that is {now}", code="conflict")
+    services.changes.announce(approval.id)
+
+
+async def _changed(services: Services, request: Request, approval: Approval, wait_ms: int) -> Approval:
+    """Wait for another status, holding a future and no thread; stop when the client leaves."""
+    gone = asyncio.ensure_future(request.gone())
+    try:
+        deadline_ns = services.clock.monotonic_ns() + wait_ms * _NS_PER_MS
+        was = approval.status
+        while approval.status is was and not gone.done() and not services.changes.is_stopped:
+            left_ms = (deadline_ns - services.clock.monotonic_ns()) / _NS_PER_MS
+            if left_ms <= 0:
+                break
+            changed = asyncio.ensure_future(services.changes.wait(approval.id, min(left_ms, RECHECK_MS) / 1_000))
+            await asyncio.wait({changed, gone}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            approval = _visible(services, request)
+    finally:
+        gone.cancel()
+    return approval
+
+
+def _visible(services: Services, request: Request) -> Approval:
+    """The approval of the path with its status as of now.
+
+    Raises:
+        CallerError: there is none, or it is none of the asker's business (`not_found`).
+    """
+    approval = services.ledger.approval(request.params["id"])
+    if approval is None or not _may_see(request, approval):
+        raise CallerError(f"no approval `{request.params['id']}`", code="not_found")
+    return msgspec.structs.replace(approval, status=status_at(approval, services.clock.now_us()))
+
+
+def _may_see(request: Request, approval: Approval) -> bool:
+    return request.principal.role is Role.OPERATOR or approval.principal == request.principal.name
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/approvals", CALLERS, list_approvals, "What waits for a person", ApprovalList),
+    Route("GET", "/v1/approvals/{id}", CALLERS, show_approval, "One approval", ApprovalRecord, query=ApprovalQuery),
+    Route("POST", "/v1/approvals/{id}/approve", OPERATOR, approve, "Say yes", Approved),
+    Route("POST", "/v1/approvals/{id}/deny", OPERATOR, deny, "Say no", Denied, body=Denial),
+)

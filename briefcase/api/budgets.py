@@ -1,0 +1,63 @@
+"""Daily budgets, by category."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from briefcase.api.routing import OPERATOR, Request, Route
+from briefcase.api.services import Services
+from briefcase.budgets import day_of
+from briefcase.errors import CallerError
+from briefcase.ports import Entry, Refused, SetBudgetLimit
+from briefcase.receipts.events import budget_set_event
+from briefcase.types import MAX_SAFE_INTEGER, BudgetLine
+
+
+class BudgetRecord(msgspec.Struct):
+    """One category's limit and use today (UTC)."""
+
+    category: str
+    daily_limit_microusd: int
+    spent_microusd: int
+    reserved_microusd: int
+
+
+class BudgetList(msgspec.Struct):
+    """All of them, by category."""
+
+    budgets: list[BudgetRecord]
+
+
+class BudgetChange(msgspec.Struct):
+    """A new limit, from now on."""
+
+    daily_limit_microusd: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
+
+
+async def list_budgets(services: Services, _: Request) -> BudgetList:
+    """`GET /v1/budgets`."""
+    return BudgetList([_record(line) for line in services.ledger.budgets(day_of(services.clock.now_us()))])
+
+
+async def set_budget(services: Services, request: Request) -> BudgetRecord:
+    """`POST /v1/budgets/{category}`: the limit and its receipt are durable when this answers."""
+    category = request.params["category"]
+    limit = request.body_as(BudgetChange).daily_limit_microusd
+    event = budget_set_event(request.principal.name, category, limit)
+    committed = await services.ledger.commit(Entry(event, (SetBudgetLimit(category, limit),)))
+    if isinstance(committed, Refused):
+        raise CallerError(f"the budget `{category}` could not be set: {committed.reason}", code="conflict")
+    line = services.ledger.budget(category, day_of(services.clock.now_us()))
+    return _record(line or BudgetLine(category, limit))
+
+
+def _record(line: BudgetLine) -> BudgetRecord:
+    return BudgetRecord(line.category, line.daily_limit_microusd, line.spent_microusd, line.reserved_microusd)
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/budgets", OPERATOR, list_budgets, "Limits and today's use", BudgetList),
+    Route("POST", "/v1/budgets/{category}", OPERATOR, set_budget, "Set a daily limit", BudgetRecord, body=BudgetChange),
+)

@@ -1,0 +1,152 @@
+"""Receipts: list them, read one, verify the chain."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from briefcase.api.routing import READERS, Request, Route
+from briefcase.api.services import Services
+from briefcase.errors import CallerError
+from briefcase.ports import Head, ReceiptFilter
+from briefcase.types import MAX_SAFE_INTEGER, Receipt, parse_rfc3339
+
+MAX_LIMIT: Final = 1_000
+
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
+_HashHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class ReceiptRecord(msgspec.Struct):
+    """One link of the chain: `hash_hex` is SHA-256 over `prev_hash_hex` and the RFC 8785 form of `event`."""
+
+    id: int
+    ts: str
+    prev_hash_hex: _HashHex
+    hash_hex: _HashHex
+    event: dict[str, Any]
+
+
+class ReceiptList(msgspec.Struct):
+    """Newest first."""
+
+    receipts: list[ReceiptRecord]
+
+
+class ReceiptQuery(msgspec.Struct):
+    """Which receipts: those after an id, of a kind, of a tool, with a decision, of an approval, between two times."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = 100
+    offset: _Natural = 0
+    after_id: _Natural | None = None
+    kind: str | None = None
+    tool_id: str | None = None
+    decision: str | None = None
+    approval_id: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+class HeadRecord(msgspec.Struct):
+    """A receipt's id and hash; id 0 with 64 zeros stands before the first."""
+
+    id: _Natural
+    hash_hex: _HashHex
+
+
+class VerifyRequest(msgspec.Struct):
+    """`anchor` is a head noted earlier, outside of this daemon: with it, a cut or rolled back chain is found."""
+
+    anchor: HeadRecord | None = None
+
+
+class BadReceiptRecord(msgspec.Struct):
+    """The first receipt that does not verify."""
+
+    id: int
+    problem: str
+    expected_prev_hash_hex: str
+    found_prev_hash_hex: str
+    expected_hash_hex: str
+    found_hash_hex: str
+
+
+class VerificationRecord(msgspec.Struct, omit_defaults=True):
+    """The result; `not_checked` names what this run could not exclude."""
+
+    ok: bool
+    checked: int
+    head: HeadRecord
+    not_checked: list[str]
+    first_bad: BadReceiptRecord | None = None
+
+
+async def list_receipts(services: Services, request: Request) -> ReceiptList:
+    """`GET /v1/receipts`."""
+    query = request.query_as(ReceiptQuery)
+    chosen = ReceiptFilter(
+        limit=query.limit,
+        offset=query.offset,
+        after_id=query.after_id,
+        kind=query.kind,
+        tool_id=query.tool_id,
+        decision=query.decision,
+        approval_id=query.approval_id,
+        since_us=_time("since", query.since),
+        until_us=_time("until", query.until),
+    )
+    return ReceiptList([_record(receipt) for receipt in await services.ledger.receipts(chosen)])
+
+
+async def show_receipt(services: Services, request: Request) -> ReceiptRecord:
+    """`GET /v1/receipts/{id}`."""
+    number = request.params["id"]
+    receipt = await services.ledger.receipt(int(number)) if number.isdecimal() and len(number) < 16 else None  # noqa: PLR2004 - digits of the largest safe integer
+    if receipt is None:
+        raise CallerError(f"no receipt `{number}`", code="not_found")
+    return _record(receipt)
+
+
+async def verify_receipts(services: Services, request: Request) -> VerificationRecord:
+    """`POST /v1/receipts/verify`: the whole chain, streaming."""
+    anchor = request.body_as(VerifyRequest).anchor
+    found = await services.ledger.verify(None if anchor is None else Head(anchor.id, anchor.hash_hex))
+    bad = found.first_bad
+    return VerificationRecord(
+        ok=found.ok,
+        checked=found.checked,
+        head=HeadRecord(found.head.id, found.head.hash_hex),
+        not_checked=list(found.not_checked),
+        first_bad=None if bad is None else BadReceiptRecord(**msgspec.structs.asdict(bad)),
+    )
+
+
+def _time(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_rfc3339(text)
+    except (ValueError, OverflowError):
+        raise CallerError(
+            f"expected `{name}` as an RFC 3339 time, got `{text[:64]}`", hint="for example `2026-01-02T03:04:05Z`"
+        ) from None
+
+
+def _record(receipt: Receipt) -> ReceiptRecord:
+    return ReceiptRecord(receipt.id, receipt.ts, receipt.prev_hash_hex, receipt.hash_hex, receipt.event)
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/receipts", READERS, list_receipts, "Receipts, newest first", ReceiptList, query=ReceiptQuery),
+    Route("GET", "/v1/receipts/{id}", READERS, show_receipt, "One receipt", ReceiptRecord),
+    Route(
+        "POST",
+        "/v1/receipts/verify",
+        READERS,
+        verify_receipts,
+        "Verify the chain",
+        VerificationRecord,
+        body=VerifyRequest,
+    ),
+)

@@ -1,0 +1,92 @@
+"""The embedded server: takes connections on sockets that were bound before, and drains them when asked to.
+
+Draining, in order; what is left behind if the process dies at a step is what a crash leaves at any other time:
+
+ 1. stop taking connections (the socket file goes)
+ 2. tell the application, so that nothing waits for what will not come
+ 3. close idle connections; let requests that have begun finish, each answered with `connection: close`
+ 4. at the deadline cut what is left: a call that is cut has its intent on disk and no answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from typing import Final
+
+from uvicorn.server import ServerState
+
+from briefcase.api.app import Api
+from briefcase.api.protocol import BoundedProtocol, HttpConfig, HttpLimits
+from briefcase.api.sockets import BACKLOG, Listener
+
+DATE_INTERVAL_S: Final = 1.0  # RFC 9110 section 6.6.1: `date` counts whole seconds
+_DRAIN_POLL_S: Final = 0.01
+
+
+class ApiServer:
+    """One application on any number of listeners, in the running event loop.
+
+    Args:
+        app: the application; started and stopped with the server.
+        listeners: from `sockets.open_unix_listener` and `open_tcp_listener`; closed by `drain`.
+        limits: the bounds of HTTP.
+    """
+
+    def __init__(self, app: Api, listeners: Sequence[Listener], limits: HttpLimits) -> None:
+        self._app = app
+        self._listeners = tuple(listeners)
+        self._limits = limits
+        self._state = ServerState()
+        self._servers: list[asyncio.Server] = []
+        self._date_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Begin to take connections; they are served from when this returns."""
+        loop = asyncio.get_running_loop()
+        config = HttpConfig(self._app, self._limits)
+        config.load()
+        await self._app.start()  # type: ignore[no-untyped-call]
+        self._tick()
+
+        def new_protocol() -> BoundedProtocol:
+            return BoundedProtocol(config, self._state, {}, loop)
+
+        for listener in self._listeners:
+            self._servers.append(await loop.create_server(new_protocol, sock=listener.sock, backlog=BACKLOG))
+
+    async def drain(self) -> None:
+        """Stop, as the module's steps say. Returns when every connection is closed, at the latest after `drain_ms`."""
+        for server in self._servers:  # 1
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+        self._app.announce_stop()  # 2
+        for connection in list(self._state.connections):  # 3
+            connection.shutdown()
+        deadline = time.monotonic() + self._limits.drain_ms / 1_000
+        while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn's sets announce nothing
+            await asyncio.sleep(_DRAIN_POLL_S)
+        await self._cut()  # 4
+        if self._date_timer is not None:
+            self._date_timer.cancel()
+        await self._app.stop()  # type: ignore[no-untyped-call]
+
+    def _busy(self) -> bool:
+        return bool(self._state.connections or self._state.tasks)
+
+    async def _cut(self) -> None:
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        while self._state.connections:  # noqa: ASYNC110 - as above; each one hears of it in the next turn
+            await asyncio.sleep(0)
+        tasks = list(self._state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tick(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._date_timer = asyncio.get_running_loop().call_later(DATE_INTERVAL_S, self._tick)

@@ -1,0 +1,167 @@
+"""What the API answers from: the ports and services it is given, and the wake-up call of approvals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from briefcase.ports import Clock, Entropy, Ledger, Tools
+from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
+
+
+class Answered(Protocol):
+    """What a call came to (`calls.Answer`): the payload, and the microseconds each phase took, in order."""
+
+    @property
+    def payload(self) -> JsonObject:
+        """The body of the answer."""
+        ...
+
+    @property
+    def timing_us(self) -> Mapping[str, int]:
+        """Phase to microseconds."""
+        ...
+
+
+class CallFlow(Protocol):
+    """The flow of a call (`calls.Calls`). What it raises is a `BriefcaseError`."""
+
+    def call(self, principal: Principal, body: bytes) -> Awaitable[Answered]:
+        """All thirteen steps."""
+        ...
+
+    def decide(self, principal: Principal, body: bytes) -> Awaitable[Answered]:
+        """Steps 1 to 9."""
+        ...
+
+    def close(self, principal: Principal, body: bytes) -> Awaitable[Answered]:
+        """Step 12 of a decided call."""
+        ...
+
+
+class PolicyStore(Protocol):
+    """The active policy, as text."""
+
+    def current(self) -> tuple[str, str, int]:
+        """The text, its SHA-256 in hex, and when it was set (microseconds)."""
+        ...
+
+    async def set(self, text: str, by: str) -> object:
+        """Validate and swap, whole.
+
+        Raises:
+            CallerError: it does not parse or validate (`invalid_policy`); the old one stays.
+        """
+        ...
+
+
+class AgentRecord(Protocol):
+    """One agent as stored (`store.agents.Agent`)."""
+
+    @property
+    def name(self) -> str:
+        """The policy's principal."""
+        ...
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Its groups, sorted."""
+        ...
+
+    @property
+    def created_us(self) -> int:
+        """When it was added."""
+        ...
+
+    @property
+    def revoked_us(self) -> int | None:
+        """When its token ended, or None."""
+        ...
+
+
+class AgentStore(Protocol):
+    """The named agents and their tokens (`store.agents.Agents`)."""
+
+    def by_token_digest(self, digest: bytes) -> Principal | None:
+        """The agent whose token has this SHA-256, unless it was revoked."""
+        ...
+
+    async def add(self, name: str, groups: tuple[str, ...], now_us: int) -> str:
+        """Create an agent and return its token, which is not stored."""
+        ...
+
+    async def revoke(self, name: str, now_us: int) -> bool:
+        """End an agent's access; False where no active agent has the name."""
+        ...
+
+    def list(self) -> Awaitable[Sequence[AgentRecord]]:
+        """All agents, revoked ones too."""
+        ...
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Which daemon this is, and how strict. `did` is the did:key of its signing key."""
+
+    did: str
+    mode: str
+    strict_enforcement: bool
+    compatibility_profile: str = COMPATIBILITY_PROFILE
+
+
+class ApprovalChanges:
+    """Wakes those who wait for an approval to change. Waiting holds a future and no thread.
+
+    A change that nobody announces (an expiry, one made elsewhere) is seen by who waits at the next `recheck`.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._is_stopped = False
+
+    def announce(self, approval_id: str) -> None:
+        """Wake everyone who waits for one approval."""
+        for waiter in self._waiting.get(approval_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def stop(self) -> None:
+        """Wake everyone, now and later: the server is going."""
+        self._is_stopped = True
+        for approval_id in self._waiting:
+            self.announce(approval_id)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether waiting is over for good."""
+        return self._is_stopped
+
+    async def wait(self, approval_id: str, timeout_s: float) -> None:
+        """Return when the approval is announced, or after `timeout_s`."""
+        if self._is_stopped:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(approval_id, set()).add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout_s)
+        finally:
+            waiting = self._waiting[approval_id]
+            waiting.discard(waiter)
+            if not waiting:
+                del self._waiting[approval_id]
+
+
+class Services(msgspec.Struct, frozen=True):
+    """Everything the API's nouns answer from, composed by the daemon."""
+
+    calls: CallFlow
+    ledger: Ledger
+    tools: Tools
+    policy: PolicyStore
+    agents: AgentStore
+    clock: Clock
+    entropy: Entropy
+    profile: Profile
+    changes: ApprovalChanges
