@@ -17,6 +17,7 @@ CORE = {
     "policy",
     "ratelimits",
     "receipts",
+    "redaction",
     "risk",
     "strict_json",
     "wire",
