@@ -1,0 +1,409 @@
+"""The policy engine: a set of Cedar policies compiled to an index over scopes and programs for conditions.
+
+A request names an action, a resource and a principal. The index is three levels of hash tables in that order, so a
+decision looks only at the policies whose scope holds, however many there are; then it runs their conditions.
+The answer is Cedar's exactly: a satisfied `forbid` denies, else a satisfied `permit` allows, else the request is denied;
+a policy that errs counts as not satisfied and is named. (`policy.decide` is stricter on top of that.)
+
+`PolicySet.specialise` does ahead what does not depend on the principal and the context of a call: it walks the action and
+resource levels and evaluates what the conditions say about the resource.
+
+Everything here is immutable once made and may be used from any thread. Not here: parsing, validation, the swap of sets.
+"""
+
+from briefcase._native.entities cimport NO_ENTITIES, NOBODY, Entities, Entity, uid_of
+from briefcase._native.programs cimport (
+    CONJUNCTION, FAULT, LITERAL, YES, Node, Request, chain, folded, strict, truth, variable,
+)
+from briefcase._native.syntax cimport compile_expression, scope_entity
+from briefcase._native.values cimport EntityUid, Fault, Record, plain_value
+
+
+cdef class Policy:
+    """One compiled policy or link of a template, without its scope: that is its place in the index."""
+
+    cdef str id
+    cdef bint forbids
+    cdef bint repeated        # stands at more than one place: its scope lists several actions
+    cdef Node condition
+
+
+cdef class Answer:
+    """Cedar's answer; see `match.pyi`."""
+
+    cdef readonly bint allowed
+    cdef readonly tuple determining
+    cdef readonly tuple erroring
+    cdef readonly tuple problems
+    cdef readonly bint forbid_erred
+
+    def __repr__(self):
+        return f"Answer(allowed={self.allowed}, determining={self.determining}, erroring={self.erroring})"
+
+
+# --- the index --------------------------------------------------------------------------------------------------
+
+
+cdef class Level:
+    """One variable's constraints: what stands behind each that a uid can satisfy."""
+
+    cdef object every         # no constraint
+    cdef dict equal           # `== uid`
+    cdef dict within          # `in uid`
+    cdef dict typed           # `is type`
+
+    def __cinit__(self):
+        self.equal, self.within, self.typed = {}, {}, {}
+
+    cdef int reach(self, EntityUid uid, frozenset ancestors, list reached) except -1:
+        """Append what stands behind every constraint that the uid with these ancestors satisfies."""
+        if self.every is not None:
+            reached.append(self.every)
+        if self.equal:
+            append_found(self.equal, uid, reached)
+        if self.typed:
+            append_found(self.typed, uid.type, reached)
+        if self.within:
+            append_found(self.within, uid, reached)
+            for ancestor in ancestors:
+                append_found(self.within, ancestor, reached)
+        return 0
+
+    cdef object behind(self, tuple place, type made):
+        """What stands behind one constraint, an (operator, key); `made` is created there where nothing does."""
+        op, key = place
+        if op == "All":
+            if self.every is None:
+                self.every = made()
+            return self.every
+        table = self.equal if op == "==" else self.within if op == "in" else self.typed
+        if key not in table:
+            table[key] = made()
+        return table[key]
+
+
+cdef int append_found(dict table, object key, list reached) except -1:
+    found = table.get(key)
+    if found is not None:
+        reached.append(found)
+    return 0
+
+
+# --- deciding ---------------------------------------------------------------------------------------------------
+
+
+cdef class Tally:
+    """The outcome of each policy that was looked at."""
+
+    cdef list permits
+    cdef list forbids
+    cdef list faults          # (policy id, problem)
+    cdef bint forbid_erred
+
+    def __cinit__(self):
+        self.permits, self.forbids, self.faults = [], [], []
+
+    cdef int count(self, Policy policy, Request request) except -1:
+        cdef int outcome = truth(policy.condition, request)
+        if outcome == YES:
+            (self.forbids if policy.forbids else self.permits).append(policy.id)
+        elif outcome == FAULT:
+            self.faults.append((policy.id, (<Fault>request.fault).problem))
+            self.forbid_erred = self.forbid_erred or policy.forbids
+        return 0
+
+    cdef Answer answer(self):
+        cdef Answer answer = Answer.__new__(Answer)
+        determining = self.forbids if self.forbids else self.permits
+        answer.allowed = not self.forbids and len(self.permits) > 0
+        answer.determining = in_order(determining)
+        faults = in_order(self.faults)
+        answer.erroring = tuple([fault[0] for fault in faults])
+        answer.problems = tuple([fault[1] for fault in faults])
+        answer.forbid_erred = self.forbid_erred
+        return answer
+
+
+cdef tuple in_order(list found):
+    if len(found) > 1:
+        found.sort()
+    return tuple(found)
+
+
+cdef Answer NOTHING_APPLIES = Tally().answer()
+
+
+cdef frozenset ancestors_of(EntityUid uid, Entities entities):
+    cdef Entity entity = entities.find(uid)
+    return NOBODY if entity is None else entity.ancestors
+
+
+cdef class PolicySet:
+    """A compiled set of policies; see `match.pyi`."""
+
+    cdef Level actions
+    cdef readonly frozenset ids
+
+    def __len__(self):
+        return len(self.ids)
+
+    def authorize(
+        self,
+        EntityUid principal not None,
+        EntityUid action not None,
+        EntityUid resource not None,
+        Entities entities not None,
+        context not None,
+    ):
+        """Answer one request; see `match.pyi`."""
+        cdef Tally tally = Tally()
+        cdef Request request = Request.__new__(Request)
+        cdef list levels = [], found = []
+        cdef set seen = set()
+        cdef frozenset ancestors = ancestors_of(principal, entities)
+        cdef Policy policy
+        request.principal, request.action, request.resource = principal, action, resource
+        request.entities = entities
+        request.context = plain_value(context)
+        self.reach_principals(action, resource, entities, levels)
+        for level in levels:
+            (<Level>level).reach(principal, ancestors, found)
+        for policies in found:
+            for each in <list>policies:
+                policy = <Policy>each
+                if policy.repeated:
+                    if policy.id in seen:
+                        continue
+                    seen.add(policy.id)
+                tally.count(policy, request)
+        return tally.answer()
+
+    cdef int reach_principals(self, EntityUid action, EntityUid resource, Entities entities, list levels) except -1:
+        """Append the principal levels behind one action and resource."""
+        cdef list reached = []
+        cdef frozenset ancestors = ancestors_of(resource, entities)
+        self.actions.reach(action, ancestors_of(action, entities), reached)
+        for level in reached:
+            (<Level>level).reach(resource, ancestors, levels)
+        return 0
+
+    def specialise(self, EntityUid action not None, EntityUid resource not None, Entities entities not None):
+        """Do ahead what one action and one resource decide; see `match.pyi`."""
+        cdef list levels = []
+        cdef Request known = Request.__new__(Request)
+        cdef SpecialisedPolicies special = SpecialisedPolicies.__new__(SpecialisedPolicies)
+        known.action, known.resource, known.entities = action, resource, entities
+        self.reach_principals(action, resource, entities, levels)
+        special.action, special.resource, special.entities = action, resource, entities
+        special.principals = merged(levels, known)
+        return special
+
+
+# --- specialising -----------------------------------------------------------------------------------------------
+
+
+cdef class Bucket:
+    """The policies behind one principal constraint: outcomes that are known, and programs that must run."""
+
+    cdef Tally known
+    cdef tuple open
+    cdef Answer answer        # the whole answer where nothing is open and no other bucket applies
+
+
+cdef class SpecialisedPolicies:
+    """A policy set for one action on one resource; see `match.pyi`."""
+
+    cdef Level principals     # of `Bucket`
+    cdef EntityUid action
+    cdef EntityUid resource
+    cdef Entities entities
+
+    def decide(self, EntityUid principal not None, frozenset ancestors not None, context not None):
+        """Answer for one principal and context; see `match.pyi`."""
+        cdef list reached = []
+        cdef Bucket bucket
+        self.principals.reach(principal, ancestors, reached)
+        if not reached:
+            return NOTHING_APPLIES
+        if len(reached) == 1:
+            bucket = <Bucket>reached[0]
+            if bucket.answer is not None:
+                return bucket.answer
+        return self.tallied(reached, principal, ancestors, context)
+
+    cdef Answer tallied(self, list buckets, EntityUid principal, frozenset ancestors, object context):
+        cdef Tally tally = Tally()
+        cdef Bucket bucket
+        cdef Request request = Request.__new__(Request)
+        request.principal, request.action, request.resource = principal, self.action, self.resource
+        request.principal_ancestors = ancestors
+        request.entities = self.entities
+        request.context = plain_value(context)
+        for each in buckets:
+            bucket = <Bucket>each
+            tally.permits.extend(bucket.known.permits)
+            tally.forbids.extend(bucket.known.forbids)
+            tally.faults.extend(bucket.known.faults)
+            tally.forbid_erred = tally.forbid_erred or bucket.known.forbid_erred
+            for policy in bucket.open:
+                tally.count(<Policy>policy, request)
+        return tally.answer()
+
+
+cdef Level merged(list levels, Request known):
+    """One level of buckets from the principal levels that an action and a resource reach."""
+    cdef Level result = Level()
+    cdef Level level
+    cdef set seen = set()
+    cdef dict folds = {}
+    for each in levels:
+        level = <Level>each
+        if level.every is not None:
+            gather(<list>result.behind(("All", None), list), level.every, seen)
+        for op, table in (("==", level.equal), ("in", level.within), ("is", level.typed)):
+            for key, policies in table.items():
+                gather(<list>result.behind((op, key), list), policies, seen)
+    if result.every is not None:
+        result.every = bucket_of(result.every, known, folds)
+    for table in (result.equal, result.within, result.typed):
+        for key, policies in table.items():
+            table[key] = bucket_of(policies, known, folds)
+    return result
+
+
+cdef int gather(list into, list policies, set seen) except -1:
+    for policy in policies:
+        if (<Policy>policy).id not in seen:
+            seen.add((<Policy>policy).id)
+            into.append(policy)
+    return 0
+
+
+cdef Bucket bucket_of(list policies, Request known, dict folds):
+    cdef Bucket bucket = Bucket.__new__(Bucket)
+    cdef Policy policy, special
+    cdef list open_policies = []
+    bucket.known = Tally()
+    for each in policies:
+        policy = <Policy>each
+        special = Policy.__new__(Policy)
+        special.id, special.forbids = policy.id, policy.forbids
+        special.condition = folded_once(policy.condition, known, folds)
+        if special.condition.kind == LITERAL:
+            bucket.known.count(special, known)
+        else:
+            open_policies.append(special)
+    bucket.open = tuple(open_policies)
+    if not open_policies:
+        bucket.answer = bucket.known.answer()
+    return bucket
+
+
+cdef Node folded_once(Node node, Request known, dict folds):
+    """Policies that share a condition share what becomes of it."""
+    result = folds.get(id(node))
+    if result is None:
+        result = folds[id(node)] = folded(node, known)
+    return <Node>result
+
+
+# --- compiling --------------------------------------------------------------------------------------------------
+
+
+cdef class _Compiler:
+    """What is shared while one set is compiled."""
+
+    cdef Level actions
+    cdef dict conditions      # by their text: equal conditions become one program
+    cdef Request nothing_known
+    cdef set ids
+
+    cdef int add(self, str policy_id, dict source, dict slots) except -1:
+        cdef Policy policy = Policy.__new__(Policy)
+        cdef Level level
+        if policy_id in self.ids:
+            raise ValueError(f"expected each policy id once, got `{policy_id}` again")
+        self.ids.add(policy_id)
+        policy.id = policy_id
+        policy.forbids = source["effect"] == "forbid"
+        if not policy.forbids and source["effect"] != "permit":
+            raise ValueError(f"expected `permit` or `forbid`, got `{source['effect']}`")
+        policy.condition = self.condition_of(source)
+        places = action_places(source["action"])
+        policy.repeated = len(places) > 1
+        for place in places:
+            level = <Level>self.actions.behind(place, Level)
+            level = <Level>level.behind(place_of(source["resource"], slots), Level)
+            (<list>level.behind(place_of(source["principal"], slots), list)).append(policy)
+        return 0
+
+    cdef Node condition_of(self, dict source):
+        """Everything of a policy that the index does not decide, as one program."""
+        cdef list parts = []
+        text = repr((narrowing(source["principal"]), narrowing(source["resource"]), source["conditions"]))
+        if text in self.conditions:
+            return <Node>self.conditions[text]
+        for name in ("principal", "resource"):
+            narrowed = narrowing(source[name])
+            if narrowed is not None:
+                parts.append(strict("is", variable(name), None, narrowed))
+        for clause in source["conditions"]:
+            node = compile_expression(clause["body"], 0)
+            if clause["kind"] != "when":
+                node = strict("!", node, None, None)
+            parts.append(node)
+        node = folded(chain(CONJUNCTION, parts), self.nothing_known)
+        self.conditions[text] = node
+        return <Node>node
+
+
+cdef object narrowing(dict constraint):
+    """The type of `is T in x`: the index finds `in x`, the condition then looks at the type."""
+    return constraint["entity_type"] if constraint["op"] == "is" and constraint.get("in") is not None else None
+
+
+cdef tuple place_of(dict constraint, dict slots):
+    """The place of a principal or resource constraint: (operator, key)."""
+    op = constraint["op"]
+    if op == "All":
+        return "All", None
+    if op == "==" or op == "in":
+        return op, scope_entity(constraint, slots)
+    if op != "is":
+        raise ValueError(f"expected a scope of `==`, `in` or `is`, got `{op}`")
+    if constraint.get("in") is not None:
+        return "in", scope_entity(constraint["in"], slots)
+    return "is", constraint["entity_type"]
+
+
+cdef list action_places(dict constraint):
+    """The places of an action constraint; a list of actions has several."""
+    if constraint["op"] == "in" and "entities" in constraint:
+        return [("in", key) for key in dict.fromkeys(map(_uid, constraint["entities"]))]
+    return [place_of(constraint, {})]
+
+
+def _uid(json):
+    return uid_of(json)
+
+
+def compile_policies(dict policies not None):
+    """Compile a policy set in Cedar's JSON format; see `match.pyi`."""
+    cdef _Compiler compiler = _Compiler.__new__(_Compiler)
+    cdef PolicySet made = PolicySet.__new__(PolicySet)
+    compiler.actions = Level()
+    compiler.conditions = {}
+    compiler.ids = set()
+    compiler.nothing_known = Request.__new__(Request)
+    compiler.nothing_known.entities = NO_ENTITIES
+    templates = policies.get("templates") or {}
+    for policy_id, source in (policies.get("staticPolicies") or {}).items():
+        compiler.add(policy_id, source, {})
+    for link in policies.get("templateLinks") or []:
+        if link["templateId"] not in templates:
+            raise ValueError(f"expected the link `{link['newId']}` of a known template, got `{link['templateId']}`")
+        slots = {slot: uid_of(value) for slot, value in link["values"].items()}
+        compiler.add(link["newId"], templates[link["templateId"]], slots)
+    made.actions = compiler.actions
+    made.ids = frozenset(compiler.ids)
+    return made
