@@ -1,7 +1,34 @@
 """The programs `briefcase` and `briefcased`: refuse to run where another product owns the package, then start."""
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+
+class Root:
+    """What only the composition root knows, for the command line (`cli.app.Root`); imports late to start fast."""
+
+    def data_dir(self, environ: Mapping[str, str]) -> Path:
+        """The data directory these variables name."""
+        from briefcase.config import data_dir_of  # noqa: PLC0415
+
+        return data_dir_of(environ)
+
+    def socket_path(self, environ: Mapping[str, str]) -> Path:
+        """Where a daemon with these variables listens."""
+        from briefcase.config import socket_path_of  # noqa: PLC0415
+
+        return socket_path_of(environ)
+
+    def serve(self, environ: Mapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
+        """Run the daemon in this process until it is told to stop."""
+        from briefcase.config import load_settings, master_passphrase  # noqa: PLC0415
+        from briefcase.daemon import serve  # noqa: PLC0415
+
+        serve(load_settings(environ), master_passphrase(environ), on_ready)
 
 
 def check_only_briefcase() -> None:
@@ -17,19 +44,19 @@ def check_only_briefcase() -> None:
     )
 
 
-def main() -> None:
-    """Run the command line."""
+def main() -> int:
+    """Run the command line; gives its exit code."""
     check_only_briefcase()
     from briefcase.cli.main import main as run  # noqa: PLC0415 - not before the check
 
-    run()
+    return run(Root())
 
 
-def main_daemon() -> None:
+def main_daemon() -> int:
     """Run `briefcase daemon`: the same program under the name service managers know."""
     sys.argv.insert(1, "daemon")
-    main()
+    return main()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -128,7 +128,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     check_variable_names(environ)
     data_dir = data_dir_of(environ)
     strict_host = _boolean(environ, "BRIEFCASE_STRICT_HOST")
-    socket_path = Path(environ.get("BRIEFCASE_UNIX_SOCKET") or data_dir / DEFAULT_SOCKET_NAME).absolute()
+    socket_path = socket_path_of(environ)
     if len(os.fsencode(socket_path)) > MAX_SOCKET_PATH_BYTES:
         raise ConfigError(
             f"the socket path `{socket_path}` is too long: expected at most {MAX_SOCKET_PATH_BYTES} bytes",
@@ -156,6 +156,11 @@ def data_dir_of(environ: Mapping[str, str]) -> Path:
         return Path(named).absolute()
     home = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "share"
     return Path(home).absolute() / "briefcase"
+
+
+def socket_path_of(environ: Mapping[str, str]) -> Path:
+    """Where the daemon listens: `BRIEFCASE_UNIX_SOCKET`, else in the data directory."""
+    return Path(environ.get("BRIEFCASE_UNIX_SOCKET") or data_dir_of(environ) / DEFAULT_SOCKET_NAME).absolute()
 
 
 def master_passphrase(environ: Mapping[str, str]) -> bytes | None:

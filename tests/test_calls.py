@@ -116,7 +116,7 @@ def test_what_is_sent_is_the_canonical_form_and_not_the_callers():
         (b'{"call":{"tool_id":1,"args":{},"context":{"request_id":"x"}}}', "tool_id"),
         (b'{"call":{"tool_id":"echo","args":[],"context":{"request_id":"x"}}}', "args"),
         (b'{"call":{"tool_id":"echo","args":{},"context":{"request_id":"7"}}}', "uuid"),
-        (b'{"call":{"tool_id":"echo","args":{"a":1,"a":2},"context":{"request_id":"7"}}}', "duplicate"),
+        (b'{"call":{"tool_id":"echo","args":{"a":1,"a":2},"context":{"request_id":"7"}}}', "twice"),
         (b'{"call":{"tool_id":"echo","args":{"a":9007199254740992},"context":{}}}', "9007199254740992"),
     ],
 )

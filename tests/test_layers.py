@@ -22,7 +22,7 @@ CORE = {
     "strict_json",
     "wire",
 }
-ADAPTERS = {"controlplane", "ledger", "mcp", "net", "providers", "store", "telemetry", "tools", "vault"}
+ADAPTERS = {"controlplane", "ledger", "mcp", "net", "providers", "store", "system", "telemetry", "tools", "vault"}
 EDGES = {"api", "cli", "conformance", "diagnostics", "gateway", "ui"}
 ROOT = {"config", "daemon", "__main__", "__init__"}
 
