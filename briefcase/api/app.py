@@ -24,7 +24,7 @@ import msgspec
 import orjson
 import structlog
 
-from briefcase.api import agents, approvals, budgets, health, identity, policy, receipts, tools
+from briefcase.api import agents, approvals, budgets, health, identity, policy, receipts, secrets, tools
 from briefcase.api.auth import Authenticator
 from briefcase.api.guard import check_browser_headers
 from briefcase.api.protocol import SCOPE_KEY, Peer
@@ -42,6 +42,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     budgets.ROUTES,
     policy.ROUTES,
     agents.ROUTES,
+    secrets.ROUTES,
 )
 ROUTES: Final = tuple(route for table in TABLES for route in table)
 
@@ -70,7 +71,7 @@ class Api(blacksheep.Application):
 
     def __init__(self, services: Services, authenticator: Authenticator) -> None:
         super().__init__(router=blacksheep.Router())
-        self.router.fallback = self._nothing_here
+        self.router.fallback = self._nothing_here()
         self._briefcase = services  # `_services` is BlackSheep's
         self._authenticator = authenticator
         self._routes = Routes(ROUTES)
@@ -160,9 +161,12 @@ class Api(blacksheep.Application):
         headers = ((b"www-authenticate", b"Bearer"),) if error.code == "unauthorized" else ()
         return Reply(payload, error.http_status, headers)
 
-    async def _nothing_here(self, _: blacksheep.Request) -> blacksheep.Response:
-        reply = self._fault(CallerError("nothing is at this path", code="not_found"))
-        return blacksheep.Response(reply.status, content=blacksheep.Content(_JSON[1], orjson.dumps(reply.payload)))
+    def _nothing_here(self) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
+        async def answer(_):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - BlackSheep would bind by annotation
+            reply = self._fault(CallerError("nothing is at this path", code="not_found"))
+            return blacksheep.Response(reply.status, content=blacksheep.Content(_JSON[1], orjson.dumps(reply.payload)))
+
+        return answer
 
 
 def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

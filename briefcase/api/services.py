@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from briefcase.ports import Clock, Entropy, Ledger, Tools
+from briefcase.ports import Clock, Entropy, Ledger, Secrets, Tools
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
 
 
@@ -161,6 +161,7 @@ class Services(msgspec.Struct, frozen=True):
     tools: Tools
     policy: PolicyStore
     agents: AgentStore
+    secrets: Secrets
     clock: Clock
     entropy: Entropy
     profile: Profile

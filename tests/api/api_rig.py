@@ -1,0 +1,251 @@
+"""A served API on a Unix socket in a temporary directory, with everything behind it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
+
+from briefcase.api.app import Api
+from briefcase.api.auth import Authenticator
+from briefcase.api.protocol import HttpLimits
+from briefcase.api.server import ApiServer
+from briefcase.api.services import ApprovalChanges, Profile, Services
+from briefcase.api.sockets import open_tcp_listener, open_unix_listener
+from briefcase.calls import Answer
+from briefcase.errors import CallerError
+from briefcase.types import Approval, ApprovalKind, ApprovalStatus, Principal
+
+OPERATOR_TOKEN = "o" * 43
+AUDITOR_TOKEN = "a" * 43
+AGENT_TOKEN = "s" * 43
+OTHER_TOKEN = "r" * 43
+DEADLINE_S = 20.0
+
+
+class FakeCalls:
+    """A flow that records what reached it, and answers when it is let go."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Principal, bytes]] = []
+        self.go = asyncio.Event()
+        self.go.set()
+        self.reached = asyncio.Event()
+        self.finished = 0
+        self.error: Exception | None = None
+        self.payload = {"status": "denied", "reason": "policy_denied"}
+
+    async def call(self, principal, body) -> Answer:
+        self.seen.append((principal, body))
+        self.reached.set()
+        await self.go.wait()
+        self.finished += 1
+        if self.error is not None:
+            raise self.error
+        return Answer(dict(self.payload), {"parse": 12, "policy": 3_456})
+
+    decide = call
+    close = call
+
+
+class FakePolicyStore:
+    def __init__(self) -> None:
+        self.text = "permit (principal, action, resource);"
+
+    def current(self):
+        return self.text, hashlib.sha256(self.text.encode()).hexdigest(), 1_767_225_600_000_000
+
+    async def set(self, text: str, by: str) -> None:
+        if "permit" not in text:
+            raise CallerError("line 1 column 1: unexpected token", code="invalid_policy")
+        self.text = text
+
+
+class FakeAgent(msgspec.Struct):
+    name: str
+    groups: tuple[str, ...]
+    created_us: int
+    revoked_us: int | None = None
+
+
+class FakeAgents:
+    def __init__(self) -> None:
+        self.known = {
+            hashlib.sha256(token.encode()).digest(): principal
+            for token, principal in ((AGENT_TOKEN, AGENT), (OTHER_TOKEN, OTHER_AGENT))
+        }
+
+    def by_token_digest(self, digest: bytes):
+        return self.known.get(digest)
+
+    async def add(self, name, groups, now_us):
+        return f"bca_{name}"
+
+    async def revoke(self, name, now_us):
+        kept = {digest: agent for digest, agent in self.known.items() if agent.name != name}
+        revoked, self.known = len(kept) < len(self.known), kept
+        return revoked
+
+    async def list(self):
+        return [FakeAgent(agent.name, agent.groups, 0) for agent in self.known.values()]
+
+
+class FakeSecrets:
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def get(self, name):
+        return self.kept.get(name)
+
+    async def put(self, name, value) -> None:
+        self.kept[name] = value
+
+    async def delete(self, name) -> bool:
+        return self.kept.pop(name, None) is not None
+
+    async def names(self):
+        return sorted(self.kept)
+
+
+class Rig:
+    """The server and the means to talk to it; use it with `async with`."""
+
+    def __init__(self, tmp_path: Path, *, tcp: bool = False, **limits) -> None:
+        self.path = tmp_path / "d.sock"
+        self.tcp = tcp
+        self.limits = HttpLimits(**limits)
+        self.clock = FakeClock()
+        self.ledger = MemoryLedger(self.clock)
+        self.calls = FakeCalls()
+        self.changes = ApprovalChanges()
+        self.agents = FakeAgents()
+        self.secrets = FakeSecrets()
+        self.services = Services(
+            calls=self.calls,
+            ledger=self.ledger,
+            tools=FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000))),
+            policy=FakePolicyStore(),
+            agents=self.agents,
+            secrets=self.secrets,
+            clock=self.clock,
+            entropy=FakeEntropy(),
+            profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
+            changes=self.changes,
+        )
+        self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)
+        self.port = 0
+
+    async def __aenter__(self):
+        listeners = [open_unix_listener(self.path)]
+        if self.tcp:
+            listeners.append(open_tcp_listener("127.0.0.1", 0))
+            self.port = listeners[1].sock.getsockname()[1]
+        self.server = ApiServer(Api(self.services, self.authenticator), listeners, self.limits)
+        await self.server.start()
+        return self
+
+    async def __aexit__(self, *_):
+        self.calls.go.set()
+        await self.server.drain()
+
+    async def connect(self, *, tcp: bool = False) -> Client:
+        streams = asyncio.open_connection("127.0.0.1", self.port) if tcp else asyncio.open_unix_connection(self.path)
+        return Client(*await streams)
+
+    async def ask(self, method, path, body=None, *, token=OPERATOR_TOKEN, headers=(), tcp=False):
+        """One request on a connection of its own: status, headers, parsed body."""
+        client = await self.connect(tcp=tcp)
+        try:
+            await client.send(request(method, path, body, token=token, headers=headers))
+            return await client.answer()
+        finally:
+            await client.close()
+
+    async def raw(self, data: bytes, *, tcp: bool = False) -> bytes:
+        """Everything the server says to some bytes, until it closes."""
+        client = await self.connect(tcp=tcp)
+        try:
+            await client.send(data)
+            return await client.rest()
+        finally:
+            await client.close()
+
+    def store_approval(self, **changes) -> Approval:
+        fields = {
+            "id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+            "status": ApprovalStatus.PENDING,
+            "kind": ApprovalKind.LOCAL,
+            "created_us": self.clock.now_us(),
+            "expires_us": self.clock.now_us() + 900_000_000,
+            "principal": AGENT.name,
+            "tool_id": "echo",
+            "tool_digest_hex": "0" * 64,
+            "args_digest_hex": "1" * 64,
+            "binding_hex": "2" * 64,
+            "reason": "approval_by_policy",
+            "summary": 'echo {"text":"hi"}',
+        }
+        approval = Approval(**{**fields, **changes})
+        self.ledger.stored_approvals[approval.id] = approval
+        return approval
+
+
+class Client:
+    """One connection, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused while sending: the answer is there
+            self.writer.write(data)
+            await self.writer.drain()
+
+    async def answer(self):
+        """The next answer: status, headers, parsed body."""
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), DEADLINE_S)
+        status_line, *lines = head.decode().rstrip().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        body = await asyncio.wait_for(self.reader.readexactly(int(headers["content-length"])), DEADLINE_S)
+        return int(status_line.split()[1]), headers, json.loads(body)
+
+    async def rest(self) -> bytes:
+        """What comes until the server closes."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), DEADLINE_S)
+        except ConnectionResetError:
+            return b""
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await self.writer.wait_closed()
+
+
+def request(method, path, body=None, *, token=OPERATOR_TOKEN, headers=(), host="localhost") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1"]
+    if host is not None:
+        lines.append(f"host: {host}")
+    if token is not None:
+        lines.append(f"authorization: Bearer {token}")
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    if body is not None:
+        lines.append(f"content-length: {len(data)}")
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
+
+
+def serve(tmp_path, scenario, **options):
+    """Run a scenario, `async def scenario(rig)`, against a served API."""
+
+    async def run():
+        async with Rig(tmp_path, **options) as rig:
+            return await asyncio.wait_for(scenario(rig), 60)
+
+    return asyncio.run(run())
