@@ -7,7 +7,7 @@ The steps, numbered as in docs/design.md:
  3. resolve the tool
  4. validate the arguments
  5. decide policy
- 6. risk signals, which can only tighten
+ 6. risk signals and the operator's controls, which can only tighten
  7. rate limit, budget
  8. approval: attach one, or create one and stop
  9. intent: one durable transaction; nothing has left before it
@@ -32,6 +32,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase import approvals, budgets, risk
+from briefcase.controls import Controls
 from briefcase.errors import CallerError, InternalError, UpstreamError
 from briefcase.firewall import Blocked, filter_output
 from briefcase.ports import (
@@ -163,6 +164,7 @@ class Calls:
         ledger: Ledger,
         policy: Callable[[], Policy],
         tools: Tools,
+        controls: Controls,
         redactor: Redactor,
         clock: Clock,
         entropy: Entropy,
@@ -173,6 +175,7 @@ class Calls:
         self._ledger = ledger
         self._policy = policy
         self._tools = tools
+        self._controls = controls
         self._redactor = redactor
         self._clock = clock
         self._entropy = entropy
@@ -325,8 +328,9 @@ class Calls:
         verdict = policy.decide(principal, tool.spec, call.args, signals, now_us)
         laps.mark("policy")
 
-        # 6. risk signals, which can only tighten
+        # 6. risk signals and the operator's controls, which can only tighten
         verdict = risk.tighten(verdict, signals)
+        verdict = self._controls.apply(verdict, principal, tool.spec, now_us)
 
         # 7. rate limit, budget
         verdict = self._limit(principal, tool.spec, verdict, now_us)

@@ -20,6 +20,7 @@ from fakes import (
 
 from briefcase import approvals
 from briefcase.calls import Calls, CallSettings
+from briefcase.controls import Controls
 from briefcase.errors import CallerError, StoreError, UpstreamError
 from briefcase.ports import DecideApproval, Entry
 from briefcase.ratelimits import RateLimit, RateLimiter
@@ -53,6 +54,7 @@ class Desk:
             ledger=self.ledger,
             policy=lambda: self.policy,
             tools=self.tools,
+            controls=Controls(self.ledger, self.clock, FakeEntropy()),
             redactor=NoRedaction(),
             clock=self.clock,
             entropy=FakeEntropy(),

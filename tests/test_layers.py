@@ -13,6 +13,7 @@ CORE = {
     "budgets",
     "calls",
     "capability",
+    "controls",
     "firewall",
     "policy",
     "ratelimits",
@@ -23,7 +24,7 @@ CORE = {
     "wire",
 }
 ADAPTERS = {"controlplane", "ledger", "mcp", "net", "providers", "store", "system", "telemetry", "tools", "vault"}
-EDGES = {"api", "cli", "conformance", "diagnostics", "gateway", "ui"}
+EDGES = {"api", "cli", "conformance", "diagnostics", "gateway", "provider_gateway", "ui"}
 ROOT = {"config", "daemon", "__main__", "__init__"}
 
 RING = {name: ring for ring, names in enumerate((WORDS, CORE, ADAPTERS, EDGES, ROOT)) for name in names}

@@ -14,6 +14,7 @@ every event of a call, so that one filter finds them.
 | outcome_unknown | an intent found open at start, or never closed in time |
 | approval_decided | a person said yes or no |
 | policy_set, budget_set | an operator changed a rule |
+| control_set, control_lifted | an operator tightened or gave back |
 """
 
 from __future__ import annotations
@@ -199,6 +200,11 @@ def policy_set_event(by: str, old_digest_hex: str, new_digest_hex: str, policies
 def budget_set_event(by: str, category: str, daily_limit_microusd: int) -> JsonObject:
     """The event of an operator changing a daily limit."""
     return {"kind": "budget_set", "by": by, "category": category, "daily_limit_microusd": daily_limit_microusd}
+
+
+def control_event(what: str, control_id: str, action: str, about: str, by: str) -> JsonObject:
+    """The event of an incident control being `set` or `lifted`."""
+    return {"kind": f"control_{what}", "control_id": control_id, "action": action, "about": about, "by": by}
 
 
 def boot_event(version: str, *, clean: bool, closed_intents: int) -> JsonObject:
