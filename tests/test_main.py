@@ -14,6 +14,7 @@ def test_it_refuses_to_start_beside_beewares_package(tmp_path):
         env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
+        check=False,
     )
 
     assert started.returncode == 1
