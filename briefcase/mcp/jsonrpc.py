@@ -150,6 +150,11 @@ def encode_error(error: RpcError, request_id: RequestId | None = None) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": answered, "error": body})
 
 
+def as_object(value: JsonValue) -> JsonObject:
+    """A member that should be an object, read leniently: anything else is one without members."""
+    return value if isinstance(value, dict) else {}
+
+
 def _strict(data: bytes) -> JsonValue:
     try:
         return parse_json(data)

@@ -1,0 +1,111 @@
+"""The gateway's process: the daemon's client, the endpoint and the standard streams, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+from briefcase.api.protocol import HttpLimits
+from briefcase.api.server import ApiServer
+from briefcase.api.sockets import open_tcp_listener
+from briefcase.gateway.connection import Core
+from briefcase.gateway.daemon import Daemon
+from briefcase.gateway.feed import Feed
+from briefcase.gateway.http_endpoint import HttpEndpoint
+from briefcase.gateway.methods import Methods
+from briefcase.gateway.operations import Operations
+from briefcase.gateway.request_state import StateSealer
+from briefcase.gateway.session import Sessions
+from briefcase.gateway.settings import GatewaySettings
+from briefcase.gateway.stdio import MAX_LINE_BYTES, StdioConnection
+from briefcase.gateway.view import View
+
+LIMITS: Final = HttpLimits(drain_ms=3_000)
+STATE_KEY_BYTES: Final = 32
+
+
+@contextlib.asynccontextmanager
+async def running_core(settings: GatewaySettings) -> AsyncIterator[Core]:
+    """Everything but the transports. The key of request states lives as long as this."""
+    async with Daemon(settings) as daemon:
+        sealer = StateSealer(secrets.token_bytes(STATE_KEY_BYTES), time.time)
+        yield Core(Methods(daemon, Operations(daemon, sealer)), Feed(daemon))
+
+
+@contextlib.asynccontextmanager
+async def running_http(core: Core, settings: GatewaySettings) -> AsyncIterator[tuple[str, int]]:
+    """The HTTP endpoint, where one is configured; gives the address it listens on.
+
+    Raises:
+        ConfigError: the address can not be listened on.
+    """
+    host, port = settings.http_addr or ("127.0.0.1", 0)
+    listener = open_tcp_listener(host, port)
+    bound_host, bound_port = listener.sock.getsockname()[:2]
+    endpoint = HttpEndpoint(core, Sessions(time.monotonic), settings)
+    server = ApiServer(endpoint, (listener,), LIMITS)  # type: ignore[arg-type] # it asks no more of an application
+    await server.start()
+    try:
+        yield bound_host, bound_port
+    finally:
+        await server.drain()
+
+
+async def serve_gateway(settings: GatewaySettings) -> None:
+    """Serve until the client at the standard streams leaves, or until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the address can not be listened on.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with contextlib.AsyncExitStack() as stack:
+        core = await stack.enter_async_context(running_core(settings))
+        if settings.http_addr is not None:
+            host, port = await stack.enter_async_context(running_http(core, settings))
+            shown = f"[{host}]" if ":" in host else host
+            print(f"briefcase gateway: http://{shown}:{port}{settings.http_path}", file=sys.stderr, flush=True)  # noqa: T201 - standard output is the protocol's
+        waiting: list[asyncio.Task[object]] = [asyncio.create_task(stopping.wait())]
+        if settings.stdio and settings.token is not None:
+            waiting.append(asyncio.create_task(_serve_stdio(core, settings.token, View(settings.server))))
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+
+async def _serve_stdio(core: Core, token: str, view: View) -> None:
+    """Serve the client at standard input and output until it leaves."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+    source, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    write_lock = asyncio.Lock()
+    descriptor = sys.stdout.fileno()
+
+    async def write_line(message: bytes) -> None:
+        async with write_lock:
+            # a thread, because a pipe that nobody reads blocks: the loop, and every other client, must not
+            await loop.run_in_executor(None, _write_all, descriptor, message + b"\n")
+
+    try:
+        await StdioConnection(core, token, view, write_line).serve(reader)
+    except BrokenPipeError:
+        pass  # the client has left
+    finally:
+        source.close()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,83 @@
+"""One response stream: messages put in by whoever produces them, taken out by whoever writes to the client.
+
+A handshake client that lost its connection may read on from the last event it saw (2025-11-25, resumability): event
+ids are `<stream>-<number>`, the stream's name is unguessable, and it is only ever looked up inside its own session.
+What is kept for that is bounded; the oldest is forgotten first, and a reader that needs it is refused, not lied to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+MAX_KEPT_EVENTS: Final = 256
+MAX_KEPT_BYTES: Final = 4 << 20
+
+
+class Stream:
+    """A bounded, replayable queue of messages with one reader at a time."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_urlsafe(16).replace("-", "_")
+        self.has_ended = False
+        self._kept: deque[tuple[int, bytes]] = deque()
+        self._kept_bytes = 0
+        self._count = 0
+        self._changed = asyncio.Event()
+        self._reader = 0
+
+    @property
+    def count(self) -> int:
+        """How many messages were put in so far."""
+        return self._count
+
+    def put(self, message: bytes) -> None:
+        """Add a message; after the end it goes nowhere."""
+        if self.has_ended:
+            return
+        self._count += 1
+        self._kept.append((self._count, message))
+        self._kept_bytes += len(message)
+        while len(self._kept) > 1 and (len(self._kept) > MAX_KEPT_EVENTS or self._kept_bytes > MAX_KEPT_BYTES):
+            self._kept_bytes -= len(self._kept.popleft()[1])
+        self._changed.set()
+
+    def end(self) -> None:
+        """Say that nothing follows."""
+        self.has_ended = True
+        self._changed.set()
+
+    async def wait_started(self) -> None:
+        """Return once there is a message, or none will come."""
+        while not self._count and not self.has_ended:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def can_resume(self, after: int) -> bool:
+        """Whether everything after a message is still kept."""
+        return 0 <= after <= self._count and (not self._kept or self._kept[0][0] <= after + 1)
+
+    async def read(self, after: int = 0) -> AsyncIterator[tuple[str, bytes]]:
+        """Give each message after a number, with its event id, until the end or until another reader takes over."""
+        self._reader += 1
+        reader = self._reader
+        self._changed.set()
+        while True:
+            for number, message in list(self._kept):
+                if number > after:
+                    after = number
+                    yield f"{self.id}-{number}", message
+            if reader != self._reader or (self.has_ended and after >= self._count):
+                return
+            if after >= self._count:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def parse_event_id(text: str) -> tuple[str, int] | None:
+    """The stream and number of an event id of ours, or None."""
+    stream, _, number = text.rpartition("-")
+    return (stream, int(number)) if stream and number.isascii() and number.isdigit() and len(number) < 16 else None  # noqa: PLR2004 - far past any count
