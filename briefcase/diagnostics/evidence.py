@@ -86,8 +86,8 @@ class Statement(msgspec.Struct, frozen=True):
             "overhead_ms": percentiles_ms(self.overhead),
             "latency_ms": percentiles_ms(self.latency),
             "errors": dict(errors),
-            "policies": sorted({report.policy for report in self.reports if report.policy}),
-            "daemons": sorted({report.daemon for report in self.reports if report.daemon}),
+            "policies": [*sorted({report.policy for report in self.reports if report.policy})],
+            "daemons": [*sorted({report.daemon for report in self.reports if report.daemon})],
             "receipt_head": self.reports[-1].head if self.reports else None,
         }
 
