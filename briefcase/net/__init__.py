@@ -1,0 +1,1 @@
+"""The one guarded way out: URLs and headers, destinations, and the requests themselves."""

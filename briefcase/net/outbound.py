@@ -1,0 +1,245 @@
+"""The one guarded way out: every byte the daemon sends to another host goes through `GuardedOutbound.request`.
+
+What is refused before anything is sent (`upstream_refused`, `sent=False`):
+
+ 1. a URL that two readers could read differently: another scheme, userinfo, a backslash, a control, a space, a
+    fragment, a dot segment, a host that is no plain ASCII name or canonical address (`parse_url`)
+ 2. a header that would break the framing, or that only this module may set (`check_headers`)
+ 3. plain `http` to a host that the operator did not list
+ 4. an address in a special-purpose range (`SPECIAL_RANGES`), judged as *resolved*: the connection goes to the very
+    addresses that were checked, so a name that resolves differently a moment later gains nothing. One such address
+    among several refuses the name.
+
+What is bounded: the whole exchange by one deadline, the answer's head, and its body, before and after decompression.
+Redirects are answers like any other and never followed; cookies and proxy settings are ignored; certificates are
+always verified. Connections are shared only within a `pool_key`. A request that is not GET or HEAD gets a connection
+of its own and is never sent twice: a stale connection can not leave it in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import zlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from briefcase.errors import ConfigError, UpstreamError
+from briefcase.net.destinations import DestinationGuard, Lookup, NotAllowedError, parse_listed, system_lookup
+from briefcase.net.urls import Url, check_headers, parse_url
+from briefcase.ports import HttpRequest, HttpResponse
+
+MAX_ANSWER_HEADERS: Final = 128
+MAX_HEADER_BYTES: Final = 8_190
+MAX_POOLS: Final = 64
+MAX_CONNECTIONS_PER_POOL: Final = 64
+KEEPALIVE_S: Final = 30.0
+USER_AGENT: Final = "briefcase"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+METHODS: Final = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
+
+
+class GuardedOutbound:
+    """`ports.Outbound` over aiohttp. One event loop; close it with `close`.
+
+    Args:
+        allow_private: special-purpose destinations that may be reached all the same, each `host` or `host:port`, and
+            the only ones that may be spoken to without TLS. A listed address may be any; a listed name may lead to
+            loopback and private ranges, never to link-local ones, where clouds keep their metadata.
+        lookup: how names are resolved.
+        tls: the trust to verify certificates with; the system's by default.
+
+    Raises:
+        ConfigError: an entry is of another form, or `tls` does not verify.
+    """
+
+    def __init__(
+        self,
+        allow_private: Iterable[str] = (),
+        *,
+        lookup: Lookup = system_lookup,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls or ssl.create_default_context()
+        if self._tls.verify_mode is not ssl.CERT_REQUIRED or not self._tls.check_hostname:
+            raise ConfigError("expected a TLS context that verifies certificates and host names")
+        self._guard = DestinationGuard(frozenset(map(parse_listed, allow_private)), lookup)
+        self._pools: OrderedDict[tuple[str, bool], _Pool] = OrderedDict()
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """Send one request to an allowed address and read its whole bounded answer. See `ports.Outbound`."""
+        url = self._checked(request)
+        progress = SimpleNamespace(sent=False, is_safe=request.method in SAFE_METHODS)
+        try:
+            async with asyncio.timeout(request.timeout_ms / 1_000), self._session(request) as session:
+                return await _exchange(session, url, request, progress)
+        except TimeoutError:
+            message = f"the upstream did not answer within {request.timeout_ms} ms"
+            raise UpstreamError(message, code="upstream_timeout", sent=progress.sent) from None
+        except (aiohttp.ClientError, ValueError, OSError) as error:
+            raise _fault_of(error, url, sent=progress.sent) from None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        pools = list(self._pools.values())
+        self._pools.clear()
+        for pool in pools:
+            await pool.session.close()
+
+    def _checked(self, request: HttpRequest) -> Url:
+        try:
+            if request.method not in METHODS:
+                raise ValueError(f"expected one of {', '.join(sorted(METHODS))}, got {request.method[:64]!a}")  # noqa: TRY301
+            check_headers(request.headers)
+            url = parse_url(request.url)
+            self._guard.check_scheme(url)
+            if url.address is not None:
+                self._guard.check_address(url.host, url.port, url.address)
+        except (ValueError, NotAllowedError) as error:
+            raise _refused(str(error)) from None
+        return url
+
+    @asynccontextmanager
+    async def _session(self, request: HttpRequest) -> AsyncIterator[aiohttp.ClientSession]:
+        """The session of a request's pool; the pool that was idle longest goes when there are too many."""
+        key = (request.pool_key, request.method in SAFE_METHODS)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = _Pool(self._open_session(may_reuse=key[1]))
+        self._pools.move_to_end(key)
+        pool.users += 1
+        try:
+            await self._close_idle()
+            yield pool.session
+        finally:
+            pool.users -= 1
+
+    async def _close_idle(self) -> None:
+        idle = [key for key, pool in self._pools.items() if not pool.users]
+        for key in idle[: max(0, len(self._pools) - MAX_POOLS)]:
+            await self._pools.pop(key).session.close()
+
+    def _open_session(self, *, may_reuse: bool) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            resolver=self._guard,
+            use_dns_cache=False,  # what was checked is what is connected to, each time
+            ssl=self._tls,
+            limit=MAX_CONNECTIONS_PER_POOL,
+            **({"keepalive_timeout": KEEPALIVE_S} if may_reuse else {"force_close": True}),
+        )
+        watch = aiohttp.TraceConfig()
+        watch.on_request_headers_sent.append(_note_sending)
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),  # the deadline is over the whole exchange, not of its parts
+            auto_decompress=False,  # done here, bounded
+            trust_env=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_ANSWER_HEADERS,
+            skip_auto_headers=("Content-Type",),
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"},
+            trace_configs=[watch],
+        )
+
+
+class _Pool:
+    """One session, and how many exchanges it is in."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.users = 0
+
+
+class _ResentError(aiohttp.ClientError):
+    """The client library was about to send once more what may be sent only once."""
+
+
+async def _note_sending(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:  # noqa: ANN401
+    """Just before the head is written: from here on the request may have arrived, and only a safe one is sent again."""
+    progress = context.trace_request_ctx
+    if progress.sent and not progress.is_safe:
+        raise _ResentError("the upstream closed the connection without an answer")
+    progress.sent = True
+
+
+async def _exchange(
+    session: aiohttp.ClientSession, url: Url, request: HttpRequest, progress: SimpleNamespace
+) -> HttpResponse:
+    sending = session.request(
+        request.method,
+        URL(f"{url.scheme}://{url.authority}{url.target}", encoded=True),
+        headers=request.headers,
+        data=request.body,
+        allow_redirects=False,
+        trace_request_ctx=progress,
+    )
+    async with sending as response:
+        if response.status < 200:  # noqa: PLR2004 - RFC 9110 section 15.2
+            raise UpstreamError("the upstream wanted another protocol")
+        body = await _read(response, request.max_body_bytes)
+        names = dict.fromkeys(name.lower() for name in response.headers)
+        headers = {name: ", ".join(response.headers.getall(name)) for name in names}
+        return HttpResponse(response.status, headers, _decoded(body, headers, request.max_body_bytes))
+
+
+async def _read(response: aiohttp.ClientResponse, max_body_bytes: int) -> bytes:
+    """The body as it was sent. Past the bound nothing more is read: leaving the response unread closes it."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > max_body_bytes:
+            raise _too_large(max_body_bytes)
+    return bytes(body)
+
+
+def _decoded(body: bytes, headers: Mapping[str, str], max_body_bytes: int) -> bytes:
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding == "identity" or not body:
+        return body
+    if encoding not in {"gzip", "x-gzip"}:
+        raise UpstreamError(f"the upstream's answer is encoded otherwise: expected gzip, got {encoding[:64]!a}")
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        decoded = inflater.decompress(body, max_body_bytes + 1)
+    except zlib.error:
+        raise UpstreamError("the upstream's answer is damaged: it is no gzip") from None
+    if len(decoded) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    if not inflater.eof or inflater.unused_data:
+        raise UpstreamError("the upstream's answer is damaged: its gzip is cut off, or goes on after its end")
+    return decoded
+
+
+def _too_large(max_body_bytes: int) -> UpstreamError:
+    return UpstreamError(f"the upstream's answer is too large: expected at most {max_body_bytes} bytes")
+
+
+def _refused(message: str) -> UpstreamError:
+    return UpstreamError(message, code="upstream_refused", sent=False)
+
+
+def _fault_of(error: Exception, url: Url, *, sent: bool) -> UpstreamError:
+    """The fault behind a client library's exception; what only the log may see goes into `detail`."""
+    causes = [error, error.__cause__, getattr(error, "os_error", None)]
+    refusal = next((cause for cause in causes if isinstance(cause, NotAllowedError)), None)
+    if refusal is not None:
+        return _refused(str(refusal))
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        what = "the upstream's certificate could not be verified"
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        what = "the upstream's name could not be resolved"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        what = "the upstream could not be connected to"
+    elif isinstance(error, aiohttp.ServerDisconnectedError | _ResentError):
+        what = "the upstream closed the connection without an answer"
+    else:
+        what = "the upstream's answer could not be read"
+    return UpstreamError(what, detail=f"{url.authority}: {error!r}", sent=sent)
