@@ -1,0 +1,86 @@
+"""What every command is given: the environment, the daemon's client, the screen.
+
+The command line may not import the composition root (imports point one way), so `__main__` hands it in as a `Root`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from briefcase.cli.client import Client
+    from briefcase.cli.render import Screen
+
+ANSWER_TIMEOUT_S: Final = 30.0
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Root(Protocol):
+    """What only the composition root knows: where things are, and how to run the daemon."""
+
+    def data_dir(self, environ: Mapping[str, str]) -> Path:
+        """The data directory these variables name."""
+        ...
+
+    def socket_path(self, environ: Mapping[str, str]) -> Path:
+        """Where a daemon with these variables listens."""
+        ...
+
+    def serve(self, environ: Mapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
+        """Run the daemon in this process until it is told to stop.
+
+        Args:
+            environ: the variables it reads its settings from.
+            on_ready: called once, when calls can be served.
+
+        Raises:
+            BriefcaseError: it could not start; the message names what was expected.
+        """
+        ...
+
+
+class App:
+    """One run of the command line.
+
+    Args:
+        root: the composition root.
+        environ: the environment's variables.
+    """
+
+    def __init__(self, root: Root, environ: Mapping[str, str]) -> None:
+        self.root = root
+        self.environ = environ
+        self.debug = False
+
+    @cached_property
+    def data_dir(self) -> Path:
+        """The data directory of this environment."""
+        return self.root.data_dir(self.environ)
+
+    @cached_property
+    def screen(self) -> Screen:
+        """Where results are written; loads the table writer, so a command asks for it late."""
+        from briefcase.cli.render import Screen  # noqa: PLC0415 - `--version` and `--help` need no table writer
+
+        return Screen()
+
+    def client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Client:
+        """A client of the daemon this environment names; one answer may take so many seconds."""
+        from briefcase.cli.client import Client, address_of, token_of  # noqa: PLC0415 - as above
+
+        address = address_of(self.environ, lambda: self.root.socket_path(self.environ))
+        return Client(address, lambda: token_of(self.environ, lambda: self.data_dir), timeout_s=timeout_s)
+
+
+pass_app = click.make_pass_decorator(App)
+
+
+def json_option(command: _F) -> _F:
+    """Add `--json`: results for programs on standard output, errors as JSON on standard error."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)

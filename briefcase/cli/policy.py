@@ -1,0 +1,120 @@
+"""`briefcase policy`: the Cedar policy that decides. The daemon keeps the last good one whatever is sent to it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.lazy import example
+from briefcase.cli.messages import note
+from briefcase.errors import CallerError
+
+MAX_POLICY_BYTES: Final = 1 << 20
+DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
+FILE_HELP: Final = "FILE is a path, or `-` for standard input."
+
+
+@click.group(epilog=example("briefcase policy show > policy.cedar", "briefcase policy set policy.cedar"))
+def policy() -> None:
+    """Show, check, compare and set the policy."""
+
+
+@policy.command("show", epilog=example("briefcase policy show", "briefcase policy show > policy.cedar"))
+@json_option
+@pass_app
+def show_policy(app: App, *, as_json: bool) -> None:
+    """Show the policy that decides now."""
+    answer = app.client().get("/v1/policy")
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.cli.render import when  # noqa: PLC0415 - `--json` needs no table writer
+
+    _write_text(app, answer["policy_text"])
+    note(f"policy {answer['policy_hash_hex']}, since {when(answer['updated_at_rfc3339'])}")
+
+
+@policy.command("set", epilog=example("briefcase policy set policy.cedar"))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@json_option
+@pass_app
+def set_policy(app: App, *, file: Path, as_json: bool) -> None:
+    """Replace the policy. One that does not parse or validate is refused, and the old one stays.
+
+    FILE is a path, or `-` for standard input.
+    """
+    text = read_policy(file)
+    client = app.client()
+    before = client.get("/v1/policy")["policy_hash_hex"]
+    answer = client.request("PUT", "/v1/policy", {"policy_text": text}).payload
+    if as_json:
+        app.screen.json(answer)
+    elif answer["policy_hash_hex"] == before:
+        app.screen.line(f"the policy is {before} already")
+    else:
+        app.screen.line(f"the policy is now {answer['policy_hash_hex']}")
+        note(f"it was {before}")
+
+
+@policy.command("diff", epilog=example("briefcase policy diff policy.cedar"))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@json_option
+@pass_app
+def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
+    """Compare a file with the policy that decides now.
+
+    FILE is a path, or `-` for standard input.
+    """
+    text = read_policy(file)
+    active = app.client().get("/v1/policy")["policy_text"]
+    lines = list(
+        difflib.unified_diff(active.splitlines(), text.splitlines(), "the active policy", str(file), lineterm="")
+    )
+    if as_json:
+        app.screen.json({"changed": bool(lines), "diff": [*lines]})
+        return
+    from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
+
+    from briefcase.approvals import visible_text  # noqa: PLC0415 - likewise
+
+    for line in lines:
+        app.screen.line(Text(visible_text(line), DIFF_STYLES.get(line[:1], "")))
+    if not lines:
+        note("no difference")
+
+
+def read_policy(file: Path) -> str:
+    """Read a policy's text.
+
+    Raises:
+        CallerError: it can not be read, is too large, or is not UTF-8.
+    """
+    try:
+        if str(file) == "-":
+            data = sys.stdin.buffer.read(MAX_POLICY_BYTES + 1)
+        else:
+            with file.open("rb") as opened:
+                data = opened.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise CallerError(f"`{file}` can not be read: {reason}") from None
+    if len(data) > MAX_POLICY_BYTES:
+        raise CallerError(f"expected `{file}` to hold at most {MAX_POLICY_BYTES} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise CallerError(f"expected `{file}` in UTF-8, got an invalid sequence at byte {error.start}") from None
+
+
+def _write_text(app: App, text: str) -> None:
+    """The text as it is for a file; on a terminal, with nothing invisible in it."""
+    if not app.screen.is_terminal:
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    for line in text.splitlines():
+        app.screen.line(line.replace("\t", "    "))

@@ -1,0 +1,213 @@
+"""`briefcase receipts`: the chain of what was decided and done: list it, look at one link, check all of it.
+
+`verify` asks the daemon; `verify --data-dir DIR` reads the files themselves, where no daemon runs. Either way a broken
+chain exits with 7 and names the first bad receipt, what was expected there and what was found.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+
+import click
+
+from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.client import Payload
+from briefcase.cli.lazy import example
+from briefcase.cli.messages import complain, note
+from briefcase.errors import CODES, CallerError
+from briefcase.types import US_PER_S, JsonObject, JsonValue, format_rfc3339, parse_rfc3339
+
+VERIFY_TIMEOUT_S: Final = 3_600.0
+DEFAULT_LIMIT: Final = 20
+NOT_CHECKED: Final = {
+    "tail_truncation": "receipts cut off the end (give `--anchor ID:HASH` of a head noted elsewhere)",
+    "rollback": "the whole directory put back to an older state (the same anchor finds it)",
+}
+_ANCHOR: Final = re.compile(r"(\d{1,16}):([0-9a-fA-F]{64})")
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+@click.group(epilog=example("briefcase receipts list --decision deny --since 1h", "briefcase receipts verify"))
+def receipts() -> None:
+    """List, show and verify the receipt chain."""
+
+
+@receipts.command(
+    "list",
+    epilog=example(
+        "briefcase receipts list --tool note_add --since 1h",
+        "briefcase receipts list --decision deny --limit 5 --json",
+    ),
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=DEFAULT_LIMIT, show_default=True, help="At most so many."
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Skip so many of the newest.")
+@click.option("--after-id", type=click.IntRange(0), help="Only newer ones than this receipt.")
+@click.option("--kind", help="intent, outcome, denied, approval_required, approval_decided, ...")
+@click.option("--tool", "tool_id", help="Only of this tool.")
+@click.option("--decision", help="allow, deny or approval_required.")
+@click.option("--approval", "approval_id", metavar="ID", help="Only of this approval.")
+@click.option("--since", metavar="TIME", help="A time as 2026-01-31T12:00:00Z, or how long ago: 30s, 15m, 2h, 7d.")
+@click.option("--until", metavar="TIME", help="As --since.")
+@json_option
+@pass_app
+def list_receipts(
+    app: App, /, *, as_json: bool, since: str | None, until: str | None, **filters: str | int | None
+) -> None:
+    """List receipts, the newest first."""
+    now_us = time.time_ns() // 1_000
+    times = {name: parse_moment(text, now_us) for name, text in (("since", since), ("until", until)) if text}
+    answer = app.client().get("/v1/receipts", **filters, **times)
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.cli.render import styled, when  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = []
+    for receipt in answer["receipts"]:
+        event = receipt["event"]
+        rows.append(
+            (
+                str(receipt["id"]),
+                when(receipt["ts"]),
+                event["kind"],
+                str(event.get("principal", event.get("by", ""))),
+                str(event.get("tool_id", "")),
+                styled(str(event.get("decision", ""))),
+                _why(event),
+            )
+        )
+    headers = (">ID", "TIME", "KIND", "WHO", "TOOL", "DECISION", "WHY")
+    app.screen.table(headers, rows, empty="no receipts match")
+
+
+def parse_moment(text: str, now_us: int) -> str:
+    """Read a time, or how long ago, as the wire writes it.
+
+    Raises:
+        CallerError: neither.
+    """
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return format_rfc3339(now_us - int(ago[1]) * _SECONDS[ago[2]] * US_PER_S)
+    try:
+        return format_rfc3339(parse_rfc3339(text))
+    except (ValueError, OverflowError):
+        raise CallerError(
+            f"expected a time like `2026-01-31T12:00:00Z`, or how long ago like `15m`, got `{text}`"
+        ) from None
+
+
+def _why(event: Payload) -> str:
+    """What explains an event in a few words."""
+    for name in ("reason", "error", "status", "cause"):
+        if event.get(name):
+            return str(event[name])
+    return ", ".join(event.get("policy_ids", ()))
+
+
+@receipts.command("show", epilog=example("briefcase receipts show 12", "briefcase receipts show 12 --json"))
+@click.argument("receipt_id", metavar="ID", type=click.IntRange(1))
+@json_option
+@pass_app
+def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
+    """Show one receipt: its event, its hash and the hash before it."""
+    receipt = app.client().get(f"/v1/receipts/{receipt_id}")
+    if as_json:
+        app.screen.json(receipt)
+        return
+    from briefcase.cli.render import dim, styled, when  # noqa: PLC0415 - `--json` needs no table writer
+
+    event = dict(receipt["event"])
+    pairs: list[tuple[str, Any]] = [("receipt", str(event.pop("id"))), ("time", when(str(event.pop("ts"))))]
+    for name, value in event.items():
+        if value in (None, "", [], {}):
+            continue
+        pairs.append((name, styled(value) if name in {"decision", "status"} else _flat(value)))
+    pairs += [("hash", dim(receipt["hash_hex"])), ("hash before", dim(receipt["prev_hash_hex"]))]
+    app.screen.fields(pairs)
+
+
+@receipts.command(
+    "verify",
+    epilog=example(
+        "briefcase receipts verify",
+        "briefcase receipts verify --anchor 120:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    ),
+)
+@click.option("--anchor", metavar="ID:HASH", help="A head noted earlier, elsewhere: finds a cut or rolled back chain.")
+@json_option
+@pass_app
+def verify_receipts(app: App, *, anchor: str | None, as_json: bool) -> int:
+    """Check every receipt's hash and its place in the chain.
+
+    Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run.
+    """
+    known = parse_anchor(anchor) if anchor else None
+    from briefcase.cli.progress import working  # noqa: PLC0415 - not for `--help`
+
+    with working("verifying"):
+        body = None if known is None else {"anchor": known}
+        answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body)
+    if as_json:
+        app.screen.json(answer)
+    else:
+        _show_verification(app, answer)
+    return 0 if answer["ok"] else CODES["receipt_chain_broken"].exit_code
+
+
+def parse_anchor(text: str) -> JsonObject:
+    """Read `ID:HASH`.
+
+    Raises:
+        CallerError: of another form.
+    """
+    match = _ANCHOR.fullmatch(text)
+    if match is None:
+        raise CallerError(f"`--anchor`: expected `ID:HASH` with 64 hex digits, got `{text}`")
+    return {"id": int(match[1]), "hash_hex": match[2].lower()}
+
+
+def _show_verification(app: App, answer: Payload) -> None:
+    from briefcase.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
+
+    screen, head = app.screen, answer["head"]
+    if answer["ok"]:
+        screen.line(styled("ok"), f" {answer['checked']:,} receipts, each in its place")
+        screen.fields([("head", f"{head['id']}:{head['hash_hex']}")])
+    else:
+        bad = answer["first_bad"]
+        complain(
+            {
+                "message": f"receipt {bad['id']} is wrong: {bad['problem']}",
+                "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
+            }
+        )
+        screen.fields(
+            [
+                ("receipts before it", f"{answer['checked']:,}"),
+                ("expected hash before", bad["expected_prev_hash_hex"]),
+                ("found hash before", bad["found_prev_hash_hex"]),
+                ("expected hash", bad["expected_hash_hex"]),
+                ("found hash", bad["found_hash_hex"]),
+            ]
+        )
+    for word in answer.get("not_checked", ()):
+        note(f"not excluded: {NOT_CHECKED.get(word, word)}")
+
+
+def _flat(value: JsonValue) -> str:
+    """A field of an event on one line."""
+    match value:
+        case str():
+            return value
+        case dict():
+            return "  ".join(f"{name} {_flat(inner)}" for name, inner in value.items())
+        case list():
+            return ", ".join(map(_flat, value))
+        case _:
+            return str(value).lower()

@@ -1,0 +1,96 @@
+"""`briefcase secrets`: the credentials that tools are called with. A value goes in and never comes out again.
+
+A value is read from a prompt or from standard input. What stands on the command line is in the shell's history and in
+the process table, so a value given there is refused, and the person told to replace it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+
+from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.client import path_of
+from briefcase.cli.lazy import example
+from briefcase.errors import CallerError
+
+MAX_VALUE_BYTES: Final = 64 << 10
+
+
+@click.group(
+    epilog=example("briefcase secrets set tickets-api", "pass show tickets | briefcase secrets set tickets-api")
+)
+def secrets() -> None:
+    """Keep the credentials that tools are called with."""
+
+
+@secrets.command(
+    "set", epilog=example("briefcase secrets set tickets-api", "briefcase secrets set tickets-api < token.txt")
+)
+@click.argument("name")
+@click.argument("more", nargs=-1, metavar="")
+@json_option
+@pass_app
+def set_secret(app: App, *, name: str, more: tuple[str, ...], as_json: bool) -> None:
+    """Store a secret, or replace it.
+
+    Asks for the value twice; where standard input is no terminal, reads it from there, less one line ending at its end.
+    """
+    if more:
+        raise CallerError(
+            "expected only the secret's name, got a value on the command line",
+            hint="it is in your shell's history now: take another value, and enter it at the prompt or through a pipe",
+        )
+    value = _read_value()
+    answer = app.client().request("PUT", path_of("v1", "secrets", name), {"value": value}).payload
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"stored `{name}`")
+
+
+@secrets.command("list", epilog=example("briefcase secrets list"))
+@json_option
+@pass_app
+def list_secrets(app: App, *, as_json: bool) -> None:
+    """List the names of the secrets; their values are never shown."""
+    answer = app.client().get("/v1/secrets")
+    if as_json:
+        app.screen.json(answer)
+        return
+    rows = [(name,) for name in answer["secrets"]]
+    app.screen.table(("SECRET",), rows, empty="no secrets: `briefcase secrets set NAME`")
+
+
+@secrets.command("delete", epilog=example("briefcase secrets delete tickets-api"))
+@click.argument("name")
+@json_option
+@pass_app
+def delete_secret(app: App, *, name: str, as_json: bool) -> None:
+    """Remove a secret; tools that need it fail until it is set again."""
+    answer = app.client().request("DELETE", path_of("v1", "secrets", name)).payload
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"deleted `{name}`")
+
+
+def _read_value() -> str:
+    if sys.stdin.isatty():
+        value: str = click.prompt("value", hide_input=True, confirmation_prompt="again", err=True)
+        return value
+    data = sys.stdin.buffer.read(MAX_VALUE_BYTES + 2)
+    if len(data) > MAX_VALUE_BYTES:
+        raise CallerError(f"expected a secret of at most {MAX_VALUE_BYTES} bytes on standard input")
+    data = data.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        value = data.decode()
+    except UnicodeDecodeError:
+        raise CallerError(
+            "expected a secret in UTF-8", hint="encode binary values, for example with `base64`"
+        ) from None
+    if not value:
+        raise CallerError("expected a secret on standard input, got nothing")
+    return value

@@ -1,0 +1,276 @@
+"""The live screen of `briefcase approvals watch`, and its plain form where there is no terminal.
+
+What keeps a person from approving what they did not mean to:
+
+ 1. the selection is an approval's id, never a row: a list that changes moves no finger onto another call
+ 2. a call that became selected by itself takes no `a` or `d` until no key was pressed for `ARMED_AFTER_MS`, so neither
+    a held key nor one already on its way decides it
+ 3. a call whose arguments do not fit the screen takes no `a` before they were read to their end
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import textwrap
+import time
+import tty
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from briefcase.approvals import visible_text
+from briefcase.cli.app import App
+from briefcase.cli.client import Payload, path_of
+from briefcase.cli.render import json_text, table_of, time_left
+from briefcase.errors import BriefcaseError
+
+POLL_MS: Final = 500
+TIMEOUT_S: Final = 5.0
+ARMED_AFTER_MS: Final = 700
+MIN_DETAIL_LINES: Final = 3
+FIXED_LINES: Final = 8  # title, header, rule, three of details about a call, message, keys
+KEYS: Final = {
+    b"\x1b[A": "up",
+    b"\x1bOA": "up",
+    b"k": "up",
+    b"\x1b[B": "down",
+    b"\x1bOB": "down",
+    b"j": "down",
+    b"a": "approve",
+    b"d": "deny",
+    b" ": "more",
+    b"q": "quit",
+}
+HELP: Final = "a approve   d deny   ↑ ↓ choose   space read on   q quit"
+
+
+class Decision(NamedTuple):
+    """What a key asks for: `approve` or `deny`, and which approval."""
+
+    verb: str
+    approval_id: str
+
+
+class Watch:
+    """What is on the screen and what a key does to it. Holds no terminal and no clock."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Payload] = []
+        self.selected: str | None = None
+        self.message = Text()
+        self.first_line = 0
+        self._armed_ms = 0
+        self._lines: list[str] = []
+        self._page = MIN_DETAIL_LINES
+        self._read_to: dict[str, int] = {}
+
+    def update(self, waiting: Sequence[Payload], now_ms: int) -> None:
+        """Take what waits now; a selection that is gone moves to its neighbour, disarmed."""
+        ids = [one["id"] for one in waiting]
+        if self.selected not in ids:
+            before = [one["id"] for one in self.waiting]
+            place = before.index(self.selected) if self.selected in before else 0
+            self._select(ids[min(place, len(ids) - 1)] if ids else None)
+            self._armed_ms = now_ms + ARMED_AFTER_MS
+        self.waiting = list(waiting)
+
+    def lay_out(self, width: int, page: int) -> list[str]:
+        """Wrap the selected call to a width; gives the lines of it that are on the screen."""
+        one = self.current()
+        self._lines = [] if one is None else wrap(one["summary"], width)
+        self._page = max(page, MIN_DETAIL_LINES)
+        self.first_line = min(self.first_line, max(0, len(self._lines) - self._page))
+        shown = self._lines[self.first_line : self.first_line + self._page]
+        if one is not None:
+            read_to = max(self._read_to.get(one["id"], 0), self.first_line + len(shown))
+            self._read_to = {one["id"]: read_to}
+        return shown
+
+    @property
+    def lines_below(self) -> int:
+        """How many lines of the selected call are below the screen."""
+        return max(0, len(self._lines) - self.first_line - self._page)
+
+    def current(self) -> Payload | None:
+        """The selected approval."""
+        return next((one for one in self.waiting if one["id"] == self.selected), None)
+
+    def press(self, key: str, now_ms: int) -> Decision | None:
+        """Act on a key; gives what is to be decided, if anything."""
+        one = self.current()
+        if one is None:
+            return None
+        match key:
+            case "up" | "down":
+                ids = [each["id"] for each in self.waiting]
+                step = -1 if key == "up" else 1
+                self._select(ids[max(0, min(len(ids) - 1, ids.index(self.selected) + step))])
+                self._armed_ms = now_ms
+            case "more":
+                at_end = not self.lines_below
+                self.first_line = 0 if at_end else self.first_line + self._page
+            case "approve" | "deny":
+                return self._decide(key, one, now_ms)
+        return None
+
+    def _decide(self, verb: str, one: Payload, now_ms: int) -> Decision | None:
+        if now_ms < self._armed_ms:
+            self._armed_ms = now_ms + ARMED_AFTER_MS
+            self.message = Text("this call was just selected: look at it, then press again", "yellow")
+            return None
+        if verb == "approve" and self._read_to.get(one["id"], 0) < len(self._lines):
+            self.message = Text("read all of it first: space shows the rest", "yellow")
+            return None
+        return Decision(verb, one["id"])
+
+    def _select(self, approval_id: str | None) -> None:
+        if approval_id != self.selected:
+            self.selected = approval_id
+            self.first_line = 0
+            self._lines = []
+            self._read_to = {}
+
+
+def can_drive_terminal() -> bool:
+    """Whether a person sits at both ends."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def follow(app: App, *, as_json: bool) -> None:
+    """Write each approval on one line when it arrives, until interrupted."""
+    client, seen = app.client(TIMEOUT_S), set[str]()
+    while True:
+        waiting = client.get("/v1/approvals")["approvals"]
+        for one in waiting:
+            if one["id"] not in seen:
+                line = f"{one['id']}  {one['principal']}  {one['reason']}  {one['summary']}"
+                click.echo(json_text(one) if as_json else visible_text(line))
+        sys.stdout.flush()
+        seen = {one["id"] for one in waiting}
+        time.sleep(POLL_MS / 1_000)
+
+
+def run(app: App) -> None:
+    """Drive the terminal until `q`; what was decided is written below when the screen is given back."""
+    watch, console, decided = Watch(), app.screen.console, list[Text]()
+    with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+        is_running = True
+        while is_running:
+            _refresh(app, watch)
+            live.update(draw(watch, console), refresh=True)
+            for key in keys.read(POLL_MS):
+                if key == "quit":
+                    is_running = False
+                    break
+                decision = watch.press(key, _now_ms())
+                if decision is not None:
+                    watch.message = _carry_out(app, watch, decision)
+                    decided.append(watch.message)
+                    _refresh(app, watch)
+                live.update(draw(watch, console), refresh=True)
+    for line in decided:
+        app.screen.line(line)
+
+
+def draw(watch: Watch, console: Console) -> Group:
+    """The whole screen."""
+    width, height = console.size
+    one = watch.current()
+    rows_shown = max(1, min(len(watch.waiting), (height - FIXED_LINES) // 2))
+    page = height - FIXED_LINES - rows_shown
+    lines = watch.lay_out(width, page)
+    below = f"… {watch.lines_below} more lines: space" if watch.lines_below else ""
+    title = f"{len(watch.waiting)} waiting for you" if watch.waiting else "nothing waits for approval"
+    parts: list[RenderableType] = [Text(title, "bold"), _table(watch, rows_shown), Rule(style="dim")]
+    if one is not None:
+        parts.append(Text(f"{one['principal']} asks for", "dim"))
+        parts += [Text(line) for line in lines]
+        parts.append(Text(below, "yellow"))
+    return Group(*parts, watch.message, Text(HELP, "dim"))
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Text in lines that fit, with nothing invisible and nothing dropped."""
+    return textwrap.wrap(visible_text(text), max(width, 1), drop_whitespace=False, break_on_hyphens=False)
+
+
+def _table(watch: Watch, rows_shown: int) -> Table:
+    ids = [one["id"] for one in watch.waiting]
+    place = ids.index(watch.selected) if watch.selected in ids else 0
+    start = max(0, min(place - rows_shown // 2, len(ids) - rows_shown))
+    now_us = time.time_ns() // 1_000
+    rows = []
+    for one in watch.waiting[start : start + rows_shown]:
+        style = "reverse" if one["id"] == watch.selected else ""
+        cells = (one["id"][:8], one["principal"], one["tool_id"], time_left(one["expires_at"], now_us), one["reason"])
+        rows.append([Text(visible_text(cell), style) for cell in cells])
+    return table_of(("ID", "WHO", "TOOL", "EXPIRES IN", "WHY"), rows)
+
+
+def _refresh(app: App, watch: Watch) -> None:
+    try:
+        watch.update(app.client(TIMEOUT_S).get("/v1/approvals")["approvals"], _now_ms())
+    except BriefcaseError as error:
+        watch.update((), _now_ms())
+        watch.message = Text(visible_text(f"{error.message}; trying again"), "red")
+
+
+def _carry_out(app: App, watch: Watch, decision: Decision) -> Text:
+    one = watch.current()
+    what = visible_text(one["summary"])[:60] if one else ""
+    try:
+        app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb))
+    except BriefcaseError as error:
+        return Text(visible_text(f"{decision.approval_id[:8]}: {error.message}"), "red")
+    word, style = ("approved", "green") if decision.verb == "approve" else ("denied", "red")
+    return Text.assemble((word, style), f" {decision.approval_id[:8]} {what}")
+
+
+class _Keys:
+    """Keys of a terminal in cbreak mode."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, timeout_ms: int) -> list[str]:
+        """The keys pressed within a time; those that mean nothing are left out."""
+        readable, _, _ = select.select([self._descriptor], [], [], timeout_ms / 1_000)
+        data = os.read(self._descriptor, 1_024) if readable else b""
+        if readable and not data:
+            return ["quit"]  # the terminal is gone
+        return list(split_keys(data))
+
+
+def split_keys(data: bytes) -> Iterator[str]:
+    """The keys in what a terminal sent."""
+    while data:
+        known = next((code for code in KEYS if data.startswith(code)), None)
+        if known is not None:
+            yield KEYS[known]
+        data = data[len(known) if known else 1 :]
+
+
+@contextmanager
+def _keys() -> Iterator[_Keys]:
+    """Take keys one by one, and give the terminal back as it was."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield _Keys(descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
