@@ -1,0 +1,172 @@
+"""Soak and evidence: what is measured, what an outage does to it, and what a statement says of gaps."""
+
+import asyncio
+import os
+
+import orjson
+import pytest
+from aiohttp import web
+
+from briefcase.diagnostics.evidence import page, summarize
+from briefcase.diagnostics.slo import Measured, Objectives, judge
+from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, phase_us, soak
+
+PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
+
+
+def run_soak(path, handler, plan=PLAN, stop_after=None):
+    """Soak a stand-in daemon whose `POST /v1/tools/call` is `handler`."""
+
+    async def run():
+        app = web.Application()
+        app.router.add_post("/v1/tools/call", handler)
+        app.router.add_get("/v1/identity", identity)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.UnixSite(runner, path).start()
+        stop = asyncio.Event()
+        if stop_after is not None:
+            asyncio.get_running_loop().call_later(stop_after, stop.set)
+        client = SoakClient(unix_socket=path, base_url="", token="t" * 32, connections=plan.connections)
+        try:
+            async with client:
+                return await soak(plan, client, pid=os.getpid(), on_tick=lambda *_: None, stop=stop)
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(run())
+
+
+async def good(request):
+    assert (await request.json())["call"]["tool_id"] == "echo"
+    return web.json_response({"status": "ok"}, headers={"Server-Timing": "policy;dur=0.1, execute;dur=0.2"})
+
+
+async def identity(_):
+    return web.json_response({"did": "did:key:z6Mk"})
+
+
+@pytest.fixture
+def path(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("s") / "s.sock")
+
+
+def test_a_good_run_meets_the_objectives_and_says_which_daemon_it_was(path):
+    report = run_soak(path, good)
+
+    measured = report["measured"]
+    assert measured["attempted"] == measured["answered"] == 60
+    assert measured["by_status"] == {"ok": 60}
+    assert measured["overhead_ms"]["p95"] <= measured["latency_ms"]["p95"]
+    assert report["after"]["identity"] == {"did": "did:key:z6Mk"}
+    assert not report["interrupted"]
+
+
+def test_a_refused_receipt_counts_against_append_success_and_availability(path):
+    turns = iter(range(1000))
+
+    async def sometimes(request):
+        if next(turns) % 10 == 0:
+            return web.json_response({"code": "receipts_unavailable", "message": "disk"}, status=503)
+        return await good(request)
+
+    measured = run_soak(path, sometimes)["measured"]
+
+    assert measured["append_failures"] == 6
+    assert measured["by_error"] == {"receipts_unavailable": 6}
+    assert measured["answered"] == 54
+
+
+def test_a_stall_is_charged_to_every_call_it_held_up(path):
+    turns = iter(range(1000))
+
+    async def stalls_once(request):
+        if next(turns) == 4:
+            await asyncio.sleep(0.1)
+        return await good(request)
+
+    plan = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={}, connections=1)
+    measured = run_soak(path, stalls_once, plan)["measured"]
+
+    assert measured["latency_ms"]["p90"] > 50
+
+
+def test_an_interrupted_run_still_reports(path):
+    report = run_soak(path, good, stop_after=0.1)
+
+    assert report["interrupted"]
+    assert 0 < report["measured"]["answered"] < 60
+
+
+@pytest.mark.parametrize(
+    ("measured", "met"),
+    [
+        (Measured(1_000, 1_000, 0, 1.0), [True, True, True]),
+        (Measured(1_000, 998, 0, 1.0), [False, True, True]),
+        (Measured(1_000, 1_000, 1, 1.0), [True, True, False]),
+        (Measured(1_000, 1_000, 0, 151.0), [True, False, True]),
+        (Measured(0, 0, 0, None), [False, False, False]),
+    ],
+)
+def test_an_objective_is_met_by_figures_and_never_by_their_absence(measured, met):
+    assert [finding.ok for finding in judge(measured, Objectives())] == met
+
+
+def test_the_phase_of_a_server_timing_is_read():
+    assert phase_us("policy;dur=0.5, execute;desc=x;dur=1.25", "execute") == 1_250
+    assert phase_us("", "execute") == 0
+
+
+def test_a_trend_is_the_slope_of_its_samples():
+    trend = Trend()
+    for second in range(60):
+        trend.add(second, 100 + 2 * second)
+
+    assert trend.report() == {"first": 100, "last": 218, "per_hour": 7200.0}
+
+
+@pytest.fixture
+def reports(path, tmp_path):
+    """Two reports, the second 3 hours after the first, and a file that is no report."""
+    report = run_soak(path, good)
+    for name, later_s in (("a.json", 0), ("b.json", 3 * 3600)):
+        moved = {**report, "started_at_unix_s": 1_800_000_000 + later_s}
+        (tmp_path / name).write_bytes(orjson.dumps(moved))
+    return sorted(tmp_path.glob("?.json"))
+
+
+def test_reports_join_into_one_statement_with_its_gaps(reports):
+    statement = summarize(reports, Objectives())
+
+    summary = statement.as_json()
+    assert statement.ok
+    assert summary["attempted"] == 120
+    assert summary["days_covered"] == 1
+    assert len(summary["gaps"]) == 1
+    assert "meets its objectives" in page(statement)
+
+
+def test_what_can_not_be_read_is_named_and_fails_the_statement(reports, tmp_path):
+    (tmp_path / "c.json").write_text('{"format": "something else"}')
+    (tmp_path / "d.json").write_text("{")
+
+    statement = summarize(sorted(tmp_path.glob("?.json")), Objectives())
+
+    assert not statement.ok
+    assert len(statement.unreadable) == 2
+    assert "c.json" in page(statement) or "something else" in page(statement)
+
+
+def test_no_reports_are_no_evidence():
+    statement = summarize([], Objectives())
+
+    assert not statement.ok
+    assert "does not meet" in page(statement)
+
+
+def test_a_page_shows_what_a_report_says_as_text(reports):
+    report = orjson.loads(reports[0].read_bytes())
+    report["measured"]["by_error"] = {"<script>alert(1)</script>": 1}
+    reports[0].write_bytes(orjson.dumps(report))
+
+    assert "<script>" not in page(summarize(reports, Objectives()))
