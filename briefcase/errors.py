@@ -27,6 +27,7 @@ CODES: Final[dict[str, Outcome]] = {
     "unauthorized": Outcome(401, 6),
     "forbidden": Outcome(403, 6),
     "loopback_only": Outcome(403, 6),
+    "sandbox_violation": Outcome(403, 3),
     "not_found": Outcome(404, 4),
     "unknown_tool": Outcome(404, 4),
     "method_not_allowed": Outcome(405, 2),

@@ -1,0 +1,1 @@
+"""Tools: the registry, the built-in ones, and HTTP APIs that an operator declares."""

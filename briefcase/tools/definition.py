@@ -1,0 +1,25 @@
+"""A tool's definition digest: what an approval is bound to, and what a pin holds.
+
+It covers everything that decides what a call does, so a tool that changes under its name becomes another tool.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from briefcase.receipts.canonical import digest_hex
+from briefcase.types import JsonValue, ToolSpec
+
+
+def with_digest(spec: ToolSpec, execution: JsonValue = None) -> ToolSpec:
+    """The definition with its digest filled in.
+
+    Args:
+        spec: the definition; its own `digest_hex` is not part of the digest.
+        execution: what executes it, where that is declared and not code of this package: an HTTP tool's manifest.
+
+    Raises:
+        CallerError: a schema has no canonical form.
+    """
+    definition = msgspec.to_builtins(msgspec.structs.replace(spec, digest_hex=""))
+    return msgspec.structs.replace(spec, digest_hex=digest_hex({"spec": definition, "execution": execution}))
