@@ -23,11 +23,12 @@ import ssl
 import zlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from briefcase.errors import ConfigError, UpstreamError
@@ -84,6 +85,36 @@ class GuardedOutbound:
             raise UpstreamError(message, code="upstream_timeout", sent=progress.sent) from None
         except (aiohttp.ClientError, ValueError, OSError) as error:
             raise _fault_of(error, url, sent=progress.sent) from None
+
+    @asynccontextmanager
+    async def stream(self, request: HttpRequest) -> AsyncIterator[HttpStream]:
+        """Send one request to an allowed address and read its answer piece by piece, for streams of events.
+
+        Args:
+            request: `timeout_ms` bounds the time until the head has come; the pieces take what time they take, and the
+                caller ends them by leaving the block. `max_body_bytes` bounds all of them together.
+
+        Raises:
+            UpstreamError: as `request`, and from the pieces as they are read.
+        """
+        url = self._checked(request)
+        progress = SimpleNamespace(sent=False, is_safe=request.method in SAFE_METHODS)
+        headers = {**request.headers, "Accept-Encoding": "identity"}
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(request.timeout_ms / 1_000):
+                    session = await stack.enter_async_context(self._session(request))
+                    sending = _sending(session, url, msgspec.structs.replace(request, headers=headers), progress)
+                    response = await stack.enter_async_context(sending)
+            except TimeoutError:
+                message = f"the upstream did not answer within {request.timeout_ms} ms"
+                raise UpstreamError(message, code="upstream_timeout", sent=progress.sent) from None
+            except (aiohttp.ClientError, ValueError, OSError) as error:
+                raise _fault_of(error, url, sent=progress.sent) from None
+            answered = _headers_of(response)
+            if answered.get("content-encoding", "identity").strip().lower() != "identity":
+                raise UpstreamError("the upstream's answer is encoded: a stream of events is not")
+            yield HttpStream(response.status, answered, _pieces(response, url, request.max_body_bytes))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -150,6 +181,14 @@ class GuardedOutbound:
         )
 
 
+class HttpStream(NamedTuple):
+    """An upstream's answer as it comes. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+
+
 class _Pool:
     """One session, and how many exchanges it is in."""
 
@@ -173,7 +212,18 @@ async def _note_sending(_session: aiohttp.ClientSession, context: SimpleNamespac
 async def _exchange(
     session: aiohttp.ClientSession, url: Url, request: HttpRequest, progress: SimpleNamespace
 ) -> HttpResponse:
-    sending = session.request(
+    async with _sending(session, url, request, progress) as response:
+        if response.status < 200:  # noqa: PLR2004 - RFC 9110 section 15.2
+            raise UpstreamError("the upstream wanted another protocol")
+        body = await _read(response, request.max_body_bytes)
+        headers = _headers_of(response)
+        return HttpResponse(response.status, headers, _decoded(body, headers, request.max_body_bytes))
+
+
+def _sending(
+    session: aiohttp.ClientSession, url: Url, request: HttpRequest, progress: SimpleNamespace
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    return session.request(
         request.method,
         URL(f"{url.scheme}://{url.authority}{url.target}", encoded=True),
         headers=request.headers,
@@ -181,13 +231,23 @@ async def _exchange(
         allow_redirects=False,
         trace_request_ctx=progress,
     )
-    async with sending as response:
-        if response.status < 200:  # noqa: PLR2004 - RFC 9110 section 15.2
-            raise UpstreamError("the upstream wanted another protocol")
-        body = await _read(response, request.max_body_bytes)
-        names = dict.fromkeys(name.lower() for name in response.headers)
-        headers = {name: ", ".join(response.headers.getall(name)) for name in names}
-        return HttpResponse(response.status, headers, _decoded(body, headers, request.max_body_bytes))
+
+
+def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
+    names = dict.fromkeys(name.lower() for name in response.headers)
+    return {name: ", ".join(response.headers.getall(name)) for name in names}
+
+
+async def _pieces(response: aiohttp.ClientResponse, url: Url, max_body_bytes: int) -> AsyncIterator[bytes]:
+    size = 0
+    try:
+        async for piece in response.content.iter_any():
+            size += len(piece)
+            if size > max_body_bytes:
+                raise _too_large(max_body_bytes)
+            yield piece
+    except (aiohttp.ClientError, ValueError, OSError) as error:
+        raise _fault_of(error, url, sent=True) from None
 
 
 async def _read(response: aiohttp.ClientResponse, max_body_bytes: int) -> bytes:
