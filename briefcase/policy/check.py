@@ -1,0 +1,180 @@
+"""Parse and validate a policy when it is set, by the reference engine, or say what is wrong and where.
+
+`parse_policy` refuses what is no policy set at all; `validate_policy` what can never work as meant: an attribute that
+does not exist, an optional argument used without `has`, types that do not fit. A policy that passes can still err on
+a call (an integer overflow); then the engine denies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final, NoReturn
+
+import cedarpy
+import msgspec
+
+from briefcase.approvals import visible_text
+from briefcase.errors import CallerError
+from briefcase.policy.argtypes import RecordOf, ToolSchemas, type_text
+from briefcase.policy.source import PolicySource, locate, offset_of_names, read_source
+from briefcase.types import ToolSpec
+
+MAX_ID_CHARS: Final = 200
+MAX_REASON_CHARS: Final = 300
+# A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
+RESERVED_REASONS: Final = frozenset({"budget_exceeded"})
+SCHEMA_TEXT: Final = files("briefcase.policy").joinpath("schema.cedarschema").read_text("utf-8")
+DEFAULT_POLICY_TEXT: Final = files("briefcase.policy").joinpath("default.cedar").read_text("utf-8")
+
+_NO_ARGUMENTS: Final = "type Arguments = {};"
+
+
+class ParsedPolicy(msgspec.Struct, frozen=True):
+    """A policy set that parses.
+
+    `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`.
+    `policies` and `reasons` are by name; a policy is in Cedar's JSON format.
+    """
+
+    source: PolicySource
+    digest_hex: str
+    names: tuple[str, ...]
+    policies: Mapping[str, Mapping[str, Any]]
+    reasons: Mapping[str, str]
+
+
+def parse_policy(text: str) -> ParsedPolicy:
+    """Parse a policy text.
+
+    Raises:
+        CallerError: (`invalid_policy`) too large, too deep, no Cedar, a template, an id given twice or too long, a
+            reserved reason; with line, column and a caret.
+    """
+    source = read_source(text)
+    encoded = _encoded(text)
+    if encoded is None:
+        problem, offset = locate(source, _parse_problem)
+        source.refuse(problem, offset)
+    templates = encoded["templates"]
+    by_position = {**encoded["staticPolicies"], **templates}
+    if len(by_position) != len(source.ranges):
+        raise CallerError("the policies could not be told apart", code="invalid_policy", hint="end each one with `;`")
+    names: list[str] = []
+    policies: dict[str, Mapping[str, Any]] = {}
+    reasons: dict[str, str] = {}
+    for index in range(len(source.ranges)):
+        given = f"policy{index}"
+        policy = by_position[given]
+        if given in templates:
+            source.refuse("expected a policy, got a template", source.ranges[index][0], "write the entity for its slot")
+        name = _name_of(source, index, policy)
+        if name in policies or (name != given and name in by_position):
+            _refuse_at(source, index, name, f"the id `{name}` is given twice", "give each policy its own `@id`")
+        names.append(name)
+        policies[name] = policy
+        reason = policy.get("annotations", {}).get("reason")
+        if reason is not None:
+            reasons[name] = _reason_of(source, index, reason)
+    return ParsedPolicy(source, hashlib.sha256(text.encode()).hexdigest(), tuple(names), policies, reasons)
+
+
+def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] = ()) -> None:
+    """Validate parsed policies against the shipped schema, arguments typed as `argtypes` says.
+
+    Args:
+        parsed: what `parse_policy` returned.
+        tools: the registered tools, so that policies are held against the arguments these really have.
+
+    Raises:
+        CallerError: (`invalid_policy`) the first problem in the order of the text, with line, column and a caret.
+    """
+    schemas = ToolSchemas(tools)
+    groups: dict[RecordOf, list[int]] = {}
+    for index, policy in enumerate(parsed.policies.values()):
+        arguments = schemas.arguments_of(policy)
+        if arguments.unknown:
+            problem = f"the tool has no argument `{arguments.unknown[0]}`"
+            known = ", ".join(f"`{visible_text(name)}`" for name in arguments.known) or "none"
+            _refuse_at(parsed.source, index, arguments.unknown[0], problem, f"its arguments are {known}")
+        groups.setdefault(arguments.type, []).append(index)
+    found = [
+        (index, problem)
+        for arguments_type, members in groups.items()
+        for index, problem in _problems(parsed.source, members, arguments_type)
+    ]
+    if found:
+        index, problem = min(found)
+        start = parsed.source.ranges[index][0]
+        parsed.source.refuse(problem, start + offset_of_names(parsed.source.policy(index), problem), _hint_for(problem))
+
+
+def check_policy(text: str, tools: Sequence[ToolSpec] = ()) -> ParsedPolicy:
+    """Parse and validate a policy text; see `parse_policy` and `validate_policy` for what is raised."""
+    parsed = parse_policy(text)
+    validate_policy(parsed, tools)
+    return parsed
+
+
+def _encoded(text: str) -> dict[str, Any] | None:
+    try:
+        encoded: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(text))
+    except (ValueError, RecursionError):
+        return None
+    return encoded
+
+
+def _parse_problem(text: str) -> str | None:
+    try:
+        json.loads(cedarpy.policies_to_json_str(text))
+    except RecursionError:
+        return "expected conditions that are less deep; split the policy"
+    except ValueError as error:
+        return visible_text(str(error))
+    return None
+
+
+def _name_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> str:
+    given = policy.get("annotations", {}).get("id")
+    if given is None:
+        return f"policy{index}"
+    if not given or len(given) > MAX_ID_CHARS or visible_text(given) != given:
+        _refuse_at(source, index, "id", f"expected an `@id` of 1 to {MAX_ID_CHARS} visible characters", "")
+    return str(given)
+
+
+def _reason_of(source: PolicySource, index: int, reason: str | None) -> str:
+    if not reason or len(reason) > MAX_REASON_CHARS or visible_text(reason) != reason:
+        _refuse_at(source, index, "reason", f"expected a `@reason` of 1 to {MAX_REASON_CHARS} visible characters", "")
+    if reason in RESERVED_REASONS:
+        _refuse_at(source, index, "reason", f"the reason `{reason}` is reserved", "say it in other words")
+    return reason
+
+
+def _refuse_at(source: PolicySource, index: int, name: str, message: str, hint: str) -> NoReturn:
+    """Refuse the text for what one of its policies says about a name."""
+    start, _ = source.ranges[index]
+    source.refuse(visible_text(message), start + offset_of_names(source.policy(index), f"`{name}`"), hint)
+
+
+def _problems(source: PolicySource, members: Sequence[int], arguments_type: RecordOf) -> list[tuple[int, str]]:
+    """What the reference validator says about some policies of a text, as (index in the text, problem)."""
+    schema = SCHEMA_TEXT.replace(_NO_ARGUMENTS, f"type Arguments = {type_text(arguments_type)};")
+    text = "\n".join(source.policy(index) for index in members)
+    result = cedarpy.validate_policies(text, schema, release_gil=True)
+    problems = []
+    for error in result.errors:
+        position = error.policy_id.removeprefix("policy")
+        index = members[int(position)] if position.isdecimal() else members[0]
+        problems.append((index, visible_text(error.error.removeprefix(f"for policy `{error.policy_id}`, "))))
+    if not result.validation_passed and not problems:
+        problems.append((members[0], "the reference engine does not accept the policy"))
+    return problems
+
+
+def _hint_for(problem: str) -> str:
+    if "optional attribute `args." in problem:
+        return "not every call has this argument: write `context.args has … &&` before it is used"
+    return ""

@@ -1,0 +1,227 @@
+"""A compiled policy: one call in, one verdict out.
+
+Three questions, in this order, each a request to the native engine about the same agent, tool and context:
+
+    Call                   not permitted                  -> denied (`policy_denied`)
+    CallWithoutApproval    permitted, and the next one too -> allowed
+    CallWithoutSigner      not permitted                  -> a paired signer device must approve, else the operator
+
+Stricter than Cedar: Cedar passes over a `forbid` that errs, here it denies (`policy_error`), whichever question it was
+about. So does anything else that goes wrong: `decide` never raises.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from briefcase._native.entities import Entities, compile_entities, value_of
+from briefcase._native.match import Answer, PolicySet, SpecialisedPolicies, compile_policies
+from briefcase._native.values import EntityUid
+from briefcase.errors import CallerError
+from briefcase.policy.arguments import Decimals, cedar_arguments, decimals_of
+from briefcase.policy.check import ParsedPolicy, parse_policy
+from briefcase.types import (
+    Allow,
+    ApprovalKind,
+    Deny,
+    JsonObject,
+    NeedsApproval,
+    Principal,
+    RiskSignals,
+    ToolSpec,
+    Verdict,
+    format_rfc3339,
+)
+
+CALL: Final = EntityUid("Action", "Call")
+WITHOUT_APPROVAL: Final = EntityUid("Action", "CallWithoutApproval")
+WITHOUT_SIGNER: Final = EntityUid("Action", "CallWithoutSigner")
+ACTIONS: Final = (CALL, WITHOUT_APPROVAL, WITHOUT_SIGNER)
+
+DEFAULT_APPROVAL_REASON: Final = "the policy asks for an approval of this call"
+NOT_PERMITTED: Final = "no policy permits it"
+
+MAX_TOOLS: Final = 4_096  # specialised at a time
+MAX_PRINCIPALS: Final = 4_096
+MAX_VERDICTS: Final = 4_096
+_NO_RISK: Final[list[str]] = []
+
+
+class _ToolPolicies:
+    """The policies with everything folded in that is constant for one tool."""
+
+    def __init__(self, policies: PolicySet, spec: ToolSpec) -> None:
+        entities = tool_entities(spec)
+        tool = EntityUid("Tool", spec.id)
+        self.spec = spec
+        self.decimals: dict[str, Decimals] = decimals_of(spec.input_schema)
+        specialised = [policies.specialise(action, tool, entities) for action in ACTIONS]
+        self.call: SpecialisedPolicies = specialised[0]
+        self.without_approval: SpecialisedPolicies = specialised[1]
+        self.without_signer: SpecialisedPolicies = specialised[2]
+
+
+class CompiledPolicy:
+    """A policy set ready to decide (`ports.Policy`). Immutable but for its bounded caches; one event loop.
+
+    Args:
+        parsed: a policy set that parses.
+
+    Raises:
+        CallerError: the native engine cannot hold it (`invalid_policy`).
+    """
+
+    def __init__(self, parsed: ParsedPolicy) -> None:
+        text = parsed.source.text
+        try:
+            self._policies = compile_policies({"staticPolicies": dict(parsed.policies)})
+        except (ValueError, RecursionError) as error:
+            raise CallerError(f"the policy can not be compiled: {error}", code="invalid_policy") from error
+        self.parsed = parsed
+        self._reasons = parsed.reasons
+        self._tells_time = "time" in text
+        self._tools: dict[str, _ToolPolicies] = {}
+        self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
+        self._verdicts: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], Verdict] = {}
+
+    @property
+    def digest_hex(self) -> str:
+        """SHA-256 of the policy text."""
+        return self.parsed.digest_hex
+
+    def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
+        """Decide one call.
+
+        Args:
+            principal: who calls.
+            tool: the tool's definition.
+            args: the call's arguments, strictly parsed.
+            risk: the signals the call raised.
+            now_us: microseconds since the Unix epoch.
+
+        Returns:
+            The verdict, with the ids of the policies it rests on. `Deny.detail` is for the operator alone.
+        """
+        try:
+            return self._decide(principal, tool, args, risk, now_us)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding, the answer is no
+            return Deny("policy_error", detail=f"the decision failed: {error!r}")
+
+    def _decide(
+        self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int
+    ) -> Verdict:
+        policies = self._tools.get(tool.id)
+        if policies is None or policies.spec is not tool:
+            policies = self._specialised(tool)
+        known = self._principals.get(principal.name)
+        if known is None or known[0] != principal.groups:
+            known = self._remember(principal)
+        _, uid, groups = known
+        context = {
+            "args": cedar_arguments(args, policies.decimals),
+            "risk": list(risk.words) if risk.words else _NO_RISK,
+            "time": datetime_value(now_us) if self._tells_time else 0,
+        }
+        call = policies.call.decide(uid, groups, context)
+        if not call.allowed or call.forbid_erred:
+            return self._denied(call)
+        alone = policies.without_approval.decide(uid, groups, context)
+        unsigned = policies.without_signer.decide(uid, groups, context)
+        if alone.forbid_erred or unsigned.forbid_erred:
+            return self._denied(alone if alone.forbid_erred else unsigned)
+        key = (call.determining, alone.determining, unsigned.determining)
+        return self._verdicts.get(key) or self._verdict(key, call, alone, unsigned)
+
+    def _denied(self, answer: Answer) -> Deny:
+        if answer.forbid_erred:
+            problems = "; ".join(
+                f"`{name}`: {problem}" for name, problem in zip(answer.erroring, answer.problems, strict=True)
+            )
+            return Deny("policy_error", answer.erroring, problems)
+        return Deny("policy_denied", answer.determining, self._explained(answer) or NOT_PERMITTED)
+
+    def _verdict(
+        self,
+        key: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
+        call: Answer,
+        alone: Answer,
+        unsigned: Answer,
+    ) -> Verdict:
+        """The verdict on a call that is permitted, by the policies behind the three answers; remembered."""
+        ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))
+        verdict: Verdict
+        if alone.allowed and unsigned.allowed:
+            verdict = Allow(ids)
+        else:
+            kind = ApprovalKind.LOCAL if unsigned.allowed else ApprovalKind.MOBILE_SIGNER
+            blocking = [answer for answer in (unsigned, alone) if not answer.allowed]
+            reasons = [
+                self._reasons[name] for answer in blocking for name in answer.determining if name in self._reasons
+            ]
+            detail = "; ".join(filter(None, map(self._explained, blocking))) or NOT_PERMITTED
+            verdict = NeedsApproval(kind, reasons[0] if reasons else DEFAULT_APPROVAL_REASON, ids, detail)
+        if len(self._verdicts) >= MAX_VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[key] = verdict
+        return verdict
+
+    def _explained(self, answer: Answer) -> str:
+        return "; ".join(f"`{name}`: {self._reasons.get(name, 'no reason given')}" for name in answer.determining)
+
+    def _specialised(self, tool: ToolSpec) -> _ToolPolicies:
+        known = self._tools.get(tool.id)
+        if known is not None and known.spec == tool:
+            known.spec = tool  # the same definition in another object
+            return known
+        if len(self._tools) >= MAX_TOOLS:
+            self._tools.clear()
+        policies = self._tools[tool.id] = _ToolPolicies(self._policies, tool)
+        return policies
+
+    def _remember(self, principal: Principal) -> tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]:
+        if len(self._principals) >= MAX_PRINCIPALS:
+            self._principals.clear()
+        groups = frozenset(EntityUid("Group", group) for group in principal.groups)
+        known = self._principals[principal.name] = (principal.groups, EntityUid("Agent", principal.name), groups)
+        return known
+
+
+def compile_policy(text: str) -> CompiledPolicy:
+    """Parse and compile a policy text, without validating it (`check.check_policy` does).
+
+    Raises:
+        CallerError: it does not parse, or cannot be compiled (`invalid_policy`).
+    """
+    return CompiledPolicy(parse_policy(text))
+
+
+def tool_attributes(spec: ToolSpec) -> dict[str, bool | int | str]:
+    """What policies read of a tool: the attributes of `Tool` in the schema."""
+    return {
+        "name": spec.name,
+        "category": spec.category,
+        "cost_microusd": spec.cost_microusd,
+        "is_write": spec.is_write,
+        "net_access": spec.net_access,
+        "fs_access": spec.fs_access,
+        "source": spec.source,
+    }
+
+
+def tool_parents(spec: ToolSpec) -> list[dict[str, str]]:
+    """The server or provider that executes a tool, as Cedar's JSON uids."""
+    kind, _, name = spec.source.partition(":")
+    parent = {"mcp": "Server", "provider": "Provider"}.get(kind)
+    return [{"type": parent, "id": name}] if parent and name else []
+
+
+def tool_entities(spec: ToolSpec) -> Entities:
+    """The entities of a call but for its agent. Names and texts of a tool become values, never Cedar text."""
+    uid = {"type": "Tool", "id": spec.id}
+    return compile_entities([{"uid": uid, "attrs": tool_attributes(spec), "parents": tool_parents(spec)}])
+
+
+def datetime_value(now_us: int) -> object:
+    """A moment as Cedar's datetime, which counts milliseconds."""
+    to_ms = f"{format_rfc3339(now_us)[:-4]}Z"
+    return value_of({"__extn": {"fn": "datetime", "arg": to_ms}})
