@@ -113,7 +113,7 @@ class Controls:
             return verdict
         return apply_controls(verdict, self._controls, principal, spec, now_us)
 
-    async def add(self, action: Action, subject: Subject, name: str, until_us: int | None, by: str) -> Control:
+    async def add(self, action: Action, subject: Subject, name: str, *, until_us: int | None, by: str) -> Control:
         """Switch one on; durable and in force when this returns.
 
         Raises:
@@ -133,7 +133,7 @@ class Controls:
         await self._store((*self.active(), control), "set", control, by)
         return control
 
-    async def lift(self, chosen: Callable[[Control], bool], by: str) -> tuple[Control, ...]:
+    async def lift(self, chosen: Callable[[Control], bool], *, by: str) -> tuple[Control, ...]:
         """Switch off every one that is chosen. Returns them.
 
         Raises:

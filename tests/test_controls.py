@@ -76,14 +76,14 @@ def test_controls_are_receipted_and_survive_a_restart_until_lifted():
     clock = FakeClock()
     ledger = MemoryLedger(clock)
     controls = Controls(ledger, clock, FakeEntropy())
-    frozen = asyncio.run(controls.add("freeze", "all", "", None, "operator"))
-    asyncio.run(controls.add("require_approval", "agent", "scout", clock.now_us() + 10, "operator"))
+    frozen = asyncio.run(controls.add("freeze", "all", "", until_us=None, by="operator"))
+    asyncio.run(controls.add("require_approval", "agent", "scout", until_us=clock.now_us() + 10, by="operator"))
 
     again = Controls(ledger, clock, FakeEntropy())
     assert [held.action for held in again.active()] == ["freeze", "require_approval"]
     clock.advance(us=10)
     assert again.active() == (frozen,)
-    assert asyncio.run(again.lift(lambda held: held.action == "freeze", "operator")) == (frozen,)
+    assert asyncio.run(again.lift(lambda held: held.action == "freeze", by="operator")) == (frozen,)
     assert again.active() == ()
     assert ledger.kinds() == ["control_set", "control_set", "control_lifted"]
 
@@ -105,7 +105,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(action, subject, nam
     controls = Controls(ledger, clock, FakeEntropy())
 
     with pytest.raises(CallerError):
-        asyncio.run(controls.add(action, subject, name, until_us, "operator"))
+        asyncio.run(controls.add(action, subject, name, until_us=until_us, by="operator"))
 
     assert controls.active() == ()
     assert ledger.kinds() == []
@@ -115,10 +115,10 @@ def test_a_control_that_can_not_be_stored_is_an_error_and_lifting_one_leaves_it_
     clock = FakeClock()
     ledger = MemoryLedger(clock)
     controls = Controls(ledger, clock, FakeEntropy())
-    asyncio.run(controls.add("freeze", "all", "", None, "operator"))
+    asyncio.run(controls.add("freeze", "all", "", until_us=None, by="operator"))
     ledger.broken = "EIO"
 
     with pytest.raises(StoreError):
-        asyncio.run(controls.lift(lambda held: True, "operator"))
+        asyncio.run(controls.lift(lambda held: True, by="operator"))
 
     assert len(controls.active()) == 1

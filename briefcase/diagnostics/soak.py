@@ -15,14 +15,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
 import orjson
 from hdrh.histogram import HdrHistogram
 
-from briefcase.diagnostics.slo import Measured
+from briefcase.diagnostics.slo import Measured, Objectives, judge
 from briefcase.types import JsonObject, JsonValue
 
 HIGHEST_US: Final = 10 * 60 * 1_000_000
@@ -34,13 +34,14 @@ REPORT_FORMAT: Final = "briefcase-soak-1"
 
 
 class SoakPlan(msgspec.Struct, frozen=True):
-    """What to do: one call every `interval_ms`, on at most `connections` connections."""
+    """What to do: one call every `interval_ms`, on at most `connections` connections, judged by `objectives`."""
 
     duration_s: float
     interval_ms: float
     tool_id: str
-    args: JsonObject
+    args: dict[str, Any]
     connections: int = 1
+    objectives: Objectives = Objectives()
 
 
 class Trend:
@@ -185,6 +186,7 @@ async def soak(
     finally:
         ticker.cancel()
     elapsed_s = time.monotonic() - started
+    findings = judge(tally.measured(), plan.objectives)
     return {
         "format": REPORT_FORMAT,
         "plan": msgspec.to_builtins(plan),
@@ -195,6 +197,8 @@ async def soak(
         "before": before,
         "after": await about(client),
         "measured": tally.report(),
+        "ok": all(finding.ok for finding in findings),
+        "findings": [msgspec.to_builtins(finding) for finding in findings],
     }
 
 

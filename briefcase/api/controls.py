@@ -1,0 +1,106 @@
+"""Incident controls: what the operator has tightened, and until when."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from briefcase.api.routing import OPERATOR, READERS, Request, Route
+from briefcase.api.services import Services
+from briefcase.controls import Control
+from briefcase.errors import CallerError
+from briefcase.types import format_rfc3339, parse_rfc3339
+
+
+class ControlRecord(msgspec.Struct):
+    """One control in force; `until` is null where it holds until lifted."""
+
+    id: str
+    action: str
+    subject: str
+    name: str
+    by: str
+    created_at: str
+    until: str | None
+
+
+class ControlList(msgspec.Struct):
+    """All of them, oldest first."""
+
+    controls: list[ControlRecord]
+
+
+class ControlRequest(msgspec.Struct):
+    """What to tighten. `name` is empty for `all`."""
+
+    action: Literal["freeze", "disable", "require_approval"]
+    subject: Literal["all", "tool", "category", "agent", "source"]
+    name: str = ""
+    until: str | None = None
+
+
+class LiftRequest(msgspec.Struct):
+    """What to give back: everything that matches each field that is given, and at least one is."""
+
+    id: str | None = None
+    action: Literal["freeze", "disable", "require_approval"] | None = None
+    subject: Literal["all", "tool", "category", "agent", "source"] | None = None
+    name: str | None = None
+
+
+async def list_controls(services: Services, _: Request) -> ControlList:
+    """`GET /v1/controls`."""
+    return ControlList([_record(control) for control in services.controls.active()])
+
+
+async def add_control(services: Services, request: Request) -> ControlRecord:
+    """`POST /v1/controls`: in force, and its receipt durable, when this answers."""
+    wanted = request.body_as(ControlRequest)
+    until_us = None if wanted.until is None else _time(wanted.until)
+    added = await services.controls.add(
+        wanted.action, wanted.subject, wanted.name, until_us=until_us, by=request.principal.name
+    )
+    return _record(added)
+
+
+async def lift_controls(services: Services, request: Request) -> ControlList:
+    """`POST /v1/controls/lift`: answers what was lifted."""
+    wanted = request.body_as(LiftRequest)
+    fields = {name: value for name in wanted.__struct_fields__ if (value := getattr(wanted, name)) is not None}
+    if not fields:
+        raise CallerError("expected at least one of `id`, `action`, `subject`, `name`")
+
+    def matches(control: Control) -> bool:
+        return all(getattr(control, name) == value for name, value in fields.items())
+
+    lifted = await services.controls.lift(matches, by=request.principal.name)
+    if not lifted:
+        raise CallerError("no control in force matches", code="not_found", hint="see `briefcase tighten list`")
+    return ControlList([_record(control) for control in lifted])
+
+
+def _record(control: Control) -> ControlRecord:
+    return ControlRecord(
+        control.id,
+        control.action,
+        control.subject,
+        control.name,
+        control.by,
+        format_rfc3339(control.created_us),
+        None if control.until_us is None else format_rfc3339(control.until_us),
+    )
+
+
+def _time(text: str) -> int:
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise CallerError(f"`until`: {error}") from None
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/controls", READERS, list_controls, "The incident controls in force", ControlList),
+    Route("POST", "/v1/controls", OPERATOR, add_control, "Tighten", ControlRecord, body=ControlRequest),
+    Route("POST", "/v1/controls/lift", OPERATOR, lift_controls, "Give back", ControlList, body=LiftRequest),
+)
