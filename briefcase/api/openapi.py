@@ -15,7 +15,6 @@ import msgspec
 from briefcase import __version__
 from briefcase.api.app import ROUTES
 from briefcase.api.routing import Route
-from briefcase.errors import CODES
 from briefcase.types import JsonObject, JsonValue
 
 _REF: Final = "#/components/schemas/{name}"
@@ -54,9 +53,7 @@ def openapi_document(routes: Sequence[Route] = ROUTES) -> JsonObject:
         "paths": {**paths},
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "responses": {
-                "Error": {"description": _error_codes(), "content": {_JSON: {"schema": schema_of[ErrorBody]}}}
-            },
+            "responses": {"Error": {"description": "no success", "content": {_JSON: {"schema": schema_of[ErrorBody]}}}},
             "schemas": components,
         },
     }
@@ -89,10 +86,3 @@ def _operation(route: Route, schema_of: dict[Any, JsonObject], components: dict[
         required = bool(components[route.body.__name__].get("required"))
         operation["requestBody"] = {"required": required, "content": {_JSON: {"schema": schema_of[route.body]}}}
     return operation
-
-
-def _error_codes() -> str:
-    words: dict[int, list[str]] = {}
-    for code, outcome in sorted(CODES.items()):
-        words.setdefault(outcome.http_status, []).append(code)
-    return "; ".join(f"{status}: {', '.join(words[status])}" for status in sorted(words))

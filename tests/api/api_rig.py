@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import msgspec
+import uvloop
 from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
 
 from briefcase.api.app import Api
@@ -248,4 +249,5 @@ def serve(tmp_path, scenario, **options):
         async with Rig(tmp_path, **options) as rig:
             return await asyncio.wait_for(scenario(rig), 60)
 
-    return asyncio.run(run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())

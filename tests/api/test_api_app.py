@@ -1,0 +1,316 @@
+"""One request through the API: guard, route, authentication, role, and what faults become."""
+
+import asyncio
+import json
+
+import pytest
+from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
+from fakes import AGENT
+from structlog.testing import capture_logs
+
+from briefcase.api.app import ROUTES
+from briefcase.errors import BriefcaseError, CallerError, StoreError
+from briefcase.types import Role
+
+TOKENS = {Role.OPERATOR: OPERATOR_TOKEN, Role.AGENT: AGENT_TOKEN, Role.AUDITOR: AUDITOR_TOKEN}
+
+
+# --- who --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {OPERATOR_TOKEN}",
+        f"bearer{OPERATOR_TOKEN}",
+        OPERATOR_TOKEN,
+        f"Bearer {OPERATOR_TOKEN[:-1]}",
+        f"Bearer {OPERATOR_TOKEN}x",
+        f"Bearer {OPERATOR_TOKEN.upper()}",
+        f"Bearer {OPERATOR_TOKEN}, Bearer {OPERATOR_TOKEN}",
+        f"Bearer {'x' * 9_000}",
+    ],
+)
+def test_without_a_known_token_nothing_is_told_and_the_failure_is_counted_but_not_receipted(tmp_path, header):
+    async def scenario(rig):
+        for number, route in enumerate((route for route in ROUTES if route.roles), start=1):
+            path = route.path.replace("{", "").replace("}", "")
+            headers = [] if header is None else [("authorization", header)]
+            status, answered, body = await rig.ask(route.method, path, token=None, headers=headers)
+            assert (status, body["code"]) == (401, "unauthorized")
+            assert answered["www-authenticate"] == "Bearer"
+            assert rig.authenticator.failures == number
+        assert rig.ledger.chain == []
+        assert rig.calls.seen == []
+
+    serve(tmp_path, scenario)
+
+
+def test_two_authorization_headers_are_a_bad_request(tmp_path):
+    async def scenario(rig):
+        status, _, body = await rig.ask("GET", "/v1/tools", headers=[("authorization", "Bearer x")])
+        assert (status, body["code"]) == (400, "bad_request")
+
+    serve(tmp_path, scenario)
+
+
+def test_health_and_readiness_need_no_token(tmp_path):
+    async def scenario(rig):
+        assert (await rig.ask("GET", "/health", token=None))[2] == {"status": "ok", "ts": "2026-01-01T00:00:00.000000Z"}
+        assert (await rig.ask("GET", "/ready", token=None))[0] == 200
+
+    serve(tmp_path, scenario)
+
+
+def test_each_route_is_open_to_its_roles_and_closed_to_the_others(tmp_path):
+    async def scenario(rig):
+        for route in ROUTES:
+            path = route.path.replace("{", "").replace("}", "")
+            for role, token in TOKENS.items():
+                status, _, body = await rig.ask(route.method, path, b"" if route.body else None, token=token)
+                refused = (status, body.get("code")) == (403, "forbidden")
+                assert refused == bool(route.roles and role not in route.roles), (route.method, route.path, role)
+
+    serve(tmp_path, scenario)
+
+
+def test_only_an_operator_may_change_anything_but_by_a_call():
+    may_act = {"/v1/tools/call", "/v1/decide", "/v1/outcomes"}
+    only_asks = {"/v1/receipts/verify"}
+    for route in ROUTES:
+        if route.method != "GET" and route.path not in may_act | only_asks:
+            assert route.roles == {Role.OPERATOR}, route.path
+
+
+def test_a_revoked_agent_is_refused_at_once(tmp_path):
+    async def scenario(rig):
+        assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 200
+        assert (await rig.ask("POST", f"/v1/agents/{AGENT.name}/revoke"))[2] == {"name": AGENT.name}
+        assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 401
+        assert (await rig.ask("GET", "/v1/tools", token=OTHER_TOKEN))[0] == 200
+        assert (await rig.ask("POST", f"/v1/agents/{AGENT.name}/revoke"))[0] == 404
+
+    serve(tmp_path, scenario)
+
+
+# --- browsers, over TCP -----------------------------------------------------------------------------------------------
+
+HOSTS = {
+    "none": [],
+    "two": ["127.0.0.1:{port}", "127.0.0.1:{port}"],
+    "foreign": ["example.com"],
+    "rebinding": ["evil.example:{port}"],
+    "a name that begins like ours": ["localhost.evil.example:{port}"],
+    "another port": ["127.0.0.1:1"],
+    "no port": ["127.0.0.1"],
+    "another loopback address": ["127.0.0.2:{port}"],
+    "userinfo": ["x@127.0.0.1:{port}"],
+    "empty": [""],
+}
+
+
+@pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS.keys())
+def test_over_tcp_a_host_that_is_not_ours_is_forbidden_before_anybody_is_authenticated(tmp_path, hosts):
+    async def scenario(rig):
+        headers = [("host", host.format(port=rig.port)) for host in hosts]
+        client = await rig.connect(tcp=True)
+        await client.send(request("GET", "/v1/tools", token="wrong", headers=headers, host=None))
+        status, _, body = await client.answer()
+        assert (status, body["code"]) == (403, "forbidden")
+        assert rig.authenticator.failures == 0
+        await client.close()
+
+    serve(tmp_path, scenario, tcp=True)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://localhost"),
+        ("origin", "https://127.0.0.1:{port}"),
+        ("origin", "http://127.0.0.1:{port}.evil.example"),
+        ("referer", "https://evil.example/x"),
+        ("referer", "http://127.0.0.1:{port}@evil.example/"),
+        ("referer", "http://127.0.0.1:{port}0/"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("sec-fetch-site", "new-word"),
+    ],
+)
+def test_over_tcp_a_page_of_another_site_is_forbidden_whatever_its_token(tmp_path, header):
+    async def scenario(rig):
+        name, value = header
+        client = await rig.connect(tcp=True)
+        own = ("host", f"127.0.0.1:{rig.port}")
+        headers = [own, (name, value.format(port=rig.port))]
+        await client.send(request("POST", "/v1/tools/call", b"{}", headers=headers, host=None))
+        assert (await client.answer())[0] == 403
+        assert rig.calls.seen == []
+        await client.close()
+
+    serve(tmp_path, scenario, tcp=True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("host", "127.0.0.1:{port}")],
+        [("host", "LOCALHOST:{port}")],
+        [("host", "localhost:{port}"), ("origin", "http://localhost:{port}"), ("sec-fetch-site", "same-origin")],
+        [("host", "localhost:{port}"), ("referer", "http://localhost:{port}/x"), ("sec-fetch-site", "none")],
+    ],
+    ids=["plain", "any case", "own page", "typed in"],
+)
+def test_over_tcp_clients_and_our_own_pages_are_served(tmp_path, headers):
+    async def scenario(rig):
+        client = await rig.connect(tcp=True)
+        own = [(name, value.format(port=rig.port)) for name, value in headers]
+        await client.send(request("GET", "/v1/tools", headers=own, host=None))
+        assert (await client.answer())[0] == 200
+        await client.close()
+
+    serve(tmp_path, scenario, tcp=True)
+
+
+@pytest.mark.parametrize("host", ["2f746d702f642e736f636b", "evil.example", "", None])
+def test_on_the_unix_socket_any_host_will_do(tmp_path, host):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(request("GET", "/v1/tools", host=host, headers=[("origin", "https://evil.example")]))
+        assert (await client.answer())[0] == 200
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+# --- bodies, answers, faults ------------------------------------------------------------------------------------------
+
+
+def test_a_call_reaches_the_flow_with_its_principal_and_its_very_bytes(tmp_path):
+    async def scenario(rig):
+        body = b'{"call": {"tool_id" :"echo"}}'
+        for path in ("/v1/tools/call", "/v1/decide", "/v1/outcomes"):
+            status, headers, answer = await rig.ask("POST", path, body, token=AGENT_TOKEN)
+            assert (status, answer) == (200, {"status": "denied", "reason": "policy_denied"})
+            assert headers["server-timing"] == "parse;dur=0.012, policy;dur=3.456"
+        assert rig.calls.seen == [(AGENT, body)] * 3
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "expected"),
+    [
+        (CallerError("bad `x`", hint="mend it"), 400, {"code": "bad_request", "message": "bad `x`", "hint": "mend it"}),
+        (CallerError("no", code="not_found", detail="secret"), 404, {"code": "not_found", "message": "no"}),
+        (StoreError("not durable", detail="secret"), 503, {"code": "receipts_unavailable", "message": "not durable"}),
+        (BriefcaseError("broken"), 500, {"code": "internal", "message": "broken"}),
+        (ValueError("secret"), 500, {"code": "internal", "message": "something went wrong inside"}),
+        (RecursionError("secret"), 500, {"code": "internal", "message": "something went wrong inside"}),
+    ],
+)
+def test_a_fault_becomes_its_code_and_message_and_nothing_private(tmp_path, error, status, expected):
+    async def scenario(rig):
+        rig.calls.error = error
+        got, _, body = await rig.ask("POST", "/v1/tools/call", b"{}")
+        assert got == status
+        assert body == {**expected, "request_id": "00000000-0000-4000-8000-000000000001"}
+        assert "secret" not in json.dumps(body)
+
+    with capture_logs() as logs:
+        serve(tmp_path, scenario)
+    assert [entry["request_id"] for entry in logs] == (
+        ["00000000-0000-4000-8000-000000000001"] if status >= 500 else []
+    )
+
+
+def test_a_wrong_method_is_told_which_are_right(tmp_path):
+    async def scenario(rig):
+        status, headers, body = await rig.ask("DELETE", "/v1/agents")
+        assert (status, headers["allow"], body["code"]) == (405, "GET, POST", "method_not_allowed")
+
+    serve(tmp_path, scenario)
+
+
+def test_head_is_no_way_around_a_method(tmp_path):
+    async def scenario(rig):
+        said = await rig.raw(b"HEAD /v1/tools HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 405 ")
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=x",
+        "limit=0",
+        "limit=1001",
+        "limit=1&limit=2",
+        "offset=-1",
+        "since=yesterday",
+        "kind=%ff",
+        "&".join(f"x{number}=1" for number in range(100)),
+    ],
+)
+def test_a_query_that_is_not_as_expected_is_a_bad_request(tmp_path, query):
+    async def scenario(rig):
+        status, _, body = await rig.ask("GET", f"/v1/receipts?{query}")
+        assert (status, body["code"]) == (400, "bad_request")
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"daily_limit_microusd":1.5}',
+        b'{"daily_limit_microusd":-1}',
+        b'{"daily_limit_microusd":"1"}',
+        b'{"daily_limit_microusd":1,"daily_limit_microusd":2}',
+        b'{"daily_limit_microusd":9007199254740992}',
+    ],
+)
+def test_a_body_that_is_not_as_expected_is_a_bad_request_and_changes_nothing(tmp_path, body):
+    async def scenario(rig):
+        status, _, answer = await rig.ask("POST", "/v1/budgets/read", body)
+        assert (status, answer["code"]) == (400, "bad_request")
+        assert rig.ledger.chain == []
+
+    serve(tmp_path, scenario)
+
+
+def test_unknown_fields_are_ignored_in_queries_and_bodies(tmp_path):
+    async def scenario(rig):
+        assert (await rig.ask("GET", "/v1/receipts?limit=1&colour=red"))[0] == 200
+        body = {"daily_limit_microusd": 7, "colour": "red"}
+        assert (await rig.ask("POST", "/v1/budgets/read", body))[2]["daily_limit_microusd"] == 7
+
+    serve(tmp_path, scenario)
+
+
+def test_a_client_that_leaves_before_its_body_is_whole_is_not_handled(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(
+            b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer %s\r\n" % AGENT_TOKEN.encode()
+        )
+        await client.send(b"content-length: 10\r\n\r\n{")
+        while not rig.server._state.tasks:  # noqa: ASYNC110 - uvicorn's set announces nothing
+            await asyncio.sleep(0)
+        client.writer.transport.abort()
+        while rig.server._state.tasks:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        assert rig.calls.seen == []
+
+    with capture_logs() as logs:
+        serve(tmp_path, scenario)
+    assert logs == []

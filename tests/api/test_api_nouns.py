@@ -1,0 +1,320 @@
+"""What each noun answers, over the socket."""
+
+import asyncio
+
+import pytest
+from api_rig import AGENT_TOKEN, OTHER_TOKEN, Rig, request, serve
+from fakes import AGENT, OTHER_AGENT
+
+from briefcase.approvals import parse_approval_token
+from briefcase.types import ApprovalKind, ApprovalStatus
+
+AN_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+ANOTHER_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3302"
+
+
+# --- health, identity, tools ------------------------------------------------------------------------------------------
+
+
+def test_readiness_names_the_failing_part_and_not_why(tmp_path):
+    async def scenario(rig):
+        rig.ledger.broken = "EIO on /data/receipts"
+        status, _, body = await rig.ask("GET", "/ready", token=None)
+        assert (status, body["code"], body["failing"]) == (503, "not_ready", ["receipts"])
+        assert "EIO" not in body["message"]
+
+    serve(tmp_path, scenario)
+
+
+def test_identity_and_profile_say_which_daemon_this_is(tmp_path):
+    async def scenario(rig):
+        who = {"did": "did:key:z6Mk", "profile_mode": "reference", "compatibility_profile": "aacp_v1"}
+        assert (await rig.ask("GET", "/v1/identity", token=AGENT_TOKEN))[2] == who
+        how = {"mode": "reference", "compatibility_profile": "aacp_v1", "strict_enforcement": False}
+        assert (await rig.ask("GET", "/v1/profile", token=AGENT_TOKEN))[2] == how
+
+    serve(tmp_path, scenario)
+
+
+def test_tools_are_listed_as_the_contract_writes_them(tmp_path):
+    async def scenario(rig):
+        echo, pay = (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[2]["tools"]
+        assert (echo["id"], echo["category"], echo["cost"]) == ("echo", "read", {"estimated_usd": 0.0})
+        assert echo["output_firewall"] == {"mode": "allow_all", "allowed_paths": []}
+        assert (pay["category"], pay["cost"]) == ({"other": "payments"}, {"estimated_usd": 0.002})
+
+    serve(tmp_path, scenario)
+
+
+# --- approvals --------------------------------------------------------------------------------------------------------
+
+
+def test_pending_approvals_are_listed_to_the_operator_and_an_agent_sees_its_own(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        rig.store_approval(id=ANOTHER_ID, principal=OTHER_AGENT.name)
+        rig.store_approval(id="gone", expires_us=rig.clock.now_us())
+        rig.store_approval(id="decided", status=ApprovalStatus.REJECTED)
+
+        async def seen(**who):
+            return [approval["id"] for approval in (await rig.ask("GET", "/v1/approvals", **who))[2]["approvals"]]
+
+        assert await seen() == [AN_ID, ANOTHER_ID]
+        assert await seen(token=AGENT_TOKEN) == [AN_ID]
+        assert await seen(token=OTHER_TOKEN) == [ANOTHER_ID]
+
+    serve(tmp_path, scenario)
+
+
+def test_a_yes_is_receipted_and_gives_a_token_that_its_own_agent_can_read(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        path = f"/v1/approvals/{AN_ID}"
+        status, _, shown = await rig.ask("GET", path, token=AGENT_TOKEN)
+        assert (status, shown["status"], shown["summary"]) == (200, "pending", 'echo {"text":"hi"}')
+        assert "approval_token" not in shown
+
+        status, _, approved = await rig.ask("POST", f"{path}/approve")
+        assert (status, approved["approval_id"]) == (200, AN_ID)
+        assert parse_approval_token(rig.ledger.approval_secret(), approved["approval_token"]) == AN_ID
+        (receipt,) = rig.ledger.chain
+        assert (receipt.event["kind"], receipt.event["status"], receipt.event["by"]) == (
+            "approval_decided",
+            "approved",
+            "operator",
+        )
+
+        shown = (await rig.ask("GET", path, token=AGENT_TOKEN))[2]
+        assert (shown["status"], shown["approval_token"]) == ("approved", approved["approval_token"])
+        assert (await rig.ask("GET", path, token=OTHER_TOKEN))[0] == 404
+
+    serve(tmp_path, scenario)
+
+
+def test_a_no_is_receipted_with_its_reason_in_visible_characters(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        status, _, denied = await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny", {"reason": "not\u202etoday"})
+        assert (status, denied) == (200, {"approval_id": AN_ID, "status": "rejected"})
+        assert rig.ledger.chain[0].event["reason"] == "not<U+202E>today"
+        assert (await rig.ask("GET", f"/v1/approvals/{AN_ID}"))[2]["status"] == "rejected"
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("state", ["approved", "rejected", "consumed", "expired", "late"])
+@pytest.mark.parametrize("verb", ["approve", "deny"])
+def test_what_is_not_pending_can_not_be_decided(tmp_path, state, verb):
+    async def scenario(rig):
+        if state == "late":
+            rig.store_approval(expires_us=rig.clock.now_us())
+        else:
+            rig.store_approval(status=ApprovalStatus(state))
+        status, _, body = await rig.ask("POST", f"/v1/approvals/{AN_ID}/{verb}")
+        assert (status, body["code"]) == (409, "conflict")
+        assert rig.ledger.chain == []
+
+    serve(tmp_path, scenario)
+
+
+def test_what_takes_a_signer_device_can_be_denied_here_but_not_approved(tmp_path):
+    async def scenario(rig):
+        rig.store_approval(kind=ApprovalKind.MOBILE_SIGNER)
+        assert (await rig.ask("POST", f"/v1/approvals/{AN_ID}/approve"))[0] == 403
+        assert rig.ledger.chain == []
+        assert (await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny"))[0] == 200
+
+    serve(tmp_path, scenario)
+
+
+def test_an_approval_nobody_made_is_not_found(tmp_path):
+    async def scenario(rig):
+        for method, path in (("GET", ""), ("POST", "/approve"), ("POST", "/deny")):
+            assert (await rig.ask(method, f"/v1/approvals/{AN_ID}{path}"))[0] == 404
+
+    serve(tmp_path, scenario)
+
+
+# --- the long poll ----------------------------------------------------------------------------------------------------
+
+
+async def waiting(rig: Rig, wait_ms: int = 60_000):
+    """A client whose long poll has begun to wait."""
+    client = await rig.connect()
+    await client.send(request("GET", f"/v1/approvals/{AN_ID}?wait_ms={wait_ms}", token=AGENT_TOKEN))
+    while AN_ID not in rig.changes._waiting:  # noqa: ASYNC110 - a test's look inside
+        await asyncio.sleep(0)
+    return client
+
+
+@pytest.mark.parametrize(("verb", "status"), [("approve", "approved"), ("deny", "rejected")])
+def test_a_long_poll_is_woken_by_the_decision(tmp_path, verb, status):
+    async def scenario(rig):
+        rig.store_approval()
+        clients = [await waiting(rig) for _ in range(50)]
+        await rig.ask("POST", f"/v1/approvals/{AN_ID}/{verb}")
+        for client in clients:
+            assert (await client.answer())[2]["status"] == status
+            await client.close()
+        assert rig.changes._waiting == {}
+
+    serve(tmp_path, scenario)
+
+
+def test_a_long_poll_that_sees_no_change_answers_when_its_time_is_over(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        client = await waiting(rig, wait_ms=50)
+        rig.clock.mono_ns += 51_000_000
+        assert (await client.answer())[2]["status"] == "pending"
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_a_long_poll_sees_a_change_that_nobody_announced(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        client = await waiting(rig)
+        rig.clock.wall_us += 900_000_000
+        assert (await client.answer())[2]["status"] == "expired"
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_a_long_poll_ends_with_its_client(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        client = await waiting(rig)
+        await client.close()
+        while rig.changes._waiting or rig.server._state.tasks:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+
+    serve(tmp_path, scenario)
+
+
+def test_a_long_poll_does_not_outlast_the_server(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        client = await waiting(rig)
+        await rig.server.drain()
+        assert (await client.answer())[2]["status"] == "pending"
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("wait_ms", ["-1", "x", "1.5", ""])
+def test_a_wait_that_is_no_time_is_a_bad_request(tmp_path, wait_ms):
+    async def scenario(rig):
+        rig.store_approval()
+        assert (await rig.ask("GET", f"/v1/approvals/{AN_ID}?wait_ms={wait_ms}"))[0] == 400
+
+    serve(tmp_path, scenario)
+
+
+# --- receipts, budgets, policy, agents, secrets -----------------------------------------------------------------------
+
+
+def test_receipts_are_listed_newest_first_through_each_filter(tmp_path):
+    async def scenario(rig):
+        for limit in (1, 2, 3):
+            await rig.ask("POST", "/v1/budgets/read", {"daily_limit_microusd": limit})
+            rig.clock.advance(us=1_000_000)
+        rig.store_approval()
+        await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny")
+
+        async def ids(query: str) -> list[int]:
+            return [receipt["id"] for receipt in (await rig.ask("GET", f"/v1/receipts?{query}"))[2]["receipts"]]
+
+        assert await ids("") == [4, 3, 2, 1]
+        assert await ids("limit=2&offset=1") == [3, 2]
+        assert await ids("after_id=2") == [4, 3]
+        assert await ids("kind=budget_set") == [3, 2, 1]
+        assert await ids("tool_id=echo") == [4]
+        assert await ids(f"approval_id={AN_ID}") == [4]
+        assert await ids("decision=allow") == []
+        assert await ids("since=2026-01-01T00:00:01Z&until=2026-01-01T00:00:02Z") == [3, 2]
+        assert await ids("since=2026-01-01T01:00:02%2B01:00") == [4, 3]
+
+    serve(tmp_path, scenario)
+
+
+def test_one_receipt_is_shown_by_its_id(tmp_path):
+    async def scenario(rig):
+        await rig.ask("POST", "/v1/budgets/read", {"daily_limit_microusd": 1})
+        assert (await rig.ask("GET", "/v1/receipts/1"))[2]["event"]["kind"] == "budget_set"
+        for number in ("0", "2", "x", "9" * 30, "-1", "%D9%A1"):
+            assert (await rig.ask("GET", f"/v1/receipts/{number}"))[0] == 404
+
+    serve(tmp_path, scenario)
+
+
+def test_verification_says_what_it_could_not_exclude_and_takes_an_anchor(tmp_path):
+    async def scenario(rig):
+        await rig.ask("POST", "/v1/budgets/read", {"daily_limit_microusd": 1})
+        found = (await rig.ask("POST", "/v1/receipts/verify"))[2]
+        assert (found["ok"], found["checked"], found["not_checked"]) == (True, 1, ["tail_truncation"])
+        assert "first_bad" not in found
+        anchored = (await rig.ask("POST", "/v1/receipts/verify", {"anchor": found["head"]}))[2]
+        assert anchored["not_checked"] == []
+        bad = {"anchor": {"id": 1, "hash_hex": "xyz"}}
+        assert (await rig.ask("POST", "/v1/receipts/verify", bad))[0] == 400
+
+    serve(tmp_path, scenario)
+
+
+def test_a_budget_is_set_with_its_receipt_and_listed(tmp_path):
+    async def scenario(rig):
+        record = (await rig.ask("POST", "/v1/budgets/payments", {"daily_limit_microusd": 5_000_000}))[2]
+        assert record == {
+            "category": "payments",
+            "daily_limit_microusd": 5_000_000,
+            "spent_microusd": 0,
+            "reserved_microusd": 0,
+        }
+        assert record in (await rig.ask("GET", "/v1/budgets"))[2]["budgets"]
+        assert rig.ledger.kinds() == ["budget_set"]
+
+    serve(tmp_path, scenario)
+
+
+def test_a_policy_is_shown_and_replaced_whole_and_a_bad_one_leaves_the_old(tmp_path):
+    async def scenario(rig):
+        old = (await rig.ask("GET", "/v1/policy"))[2]
+        status, _, body = await rig.ask("PUT", "/v1/policy", {"policy_text": "forbit"})
+        assert (status, body["code"], body["message"]) == (400, "invalid_policy", "line 1 column 1: unexpected token")
+        assert (await rig.ask("GET", "/v1/policy"))[2] == old
+        new = (await rig.ask("PUT", "/v1/policy", {"policy_text": "permit (principal, action, resource); // 2"}))[2]
+        assert new["policy_hash_hex"] != old["policy_hash_hex"]
+
+    serve(tmp_path, scenario)
+
+
+def test_agents_are_added_and_listed(tmp_path):
+    async def scenario(rig):
+        added = (await rig.ask("POST", "/v1/agents", {"name": "new", "groups": ["a"]}))[2]
+        assert added == {"name": "new", "token": "bca_new"}
+        listed = (await rig.ask("GET", "/v1/agents"))[2]["agents"]
+        assert {agent["name"]: agent["revoked_at"] for agent in listed} == {AGENT.name: None, OTHER_AGENT.name: None}
+
+    serve(tmp_path, scenario)
+
+
+def test_a_secret_is_set_listed_by_name_and_removed_and_its_value_never_comes_back(tmp_path):
+    async def scenario(rig):
+        answers = [
+            await rig.ask("PUT", "/v1/secrets/tickets-api", {"value": "canary"}),
+            await rig.ask("GET", "/v1/secrets"),
+            await rig.ask("PUT", "/v1/secrets/other", b'{"value": 5, "canary": 1}'),
+            await rig.ask("PUT", "/v1/secrets/other", b'{"value": "canary"'),
+        ]
+        assert rig.secrets.kept == {"tickets-api": b"canary"}
+        assert answers[1][2] == {"secrets": ["tickets-api"]}
+        assert [status for status, _, _ in answers] == [200, 200, 400, 400]
+        assert "canary" not in repr(answers)
+        assert (await rig.ask("DELETE", "/v1/secrets/tickets-api"))[0] == 200
+        assert (await rig.ask("DELETE", "/v1/secrets/tickets-api"))[0] == 404
+
+    serve(tmp_path, scenario)

@@ -1,0 +1,464 @@
+"""HTTP/1.1 within bounds: raw bytes in, and what may come back; whatever is sent, other clients are still served."""
+
+import asyncio
+import os
+import re
+import socket
+
+import pytest
+from api_rig import AGENT_TOKEN, Rig, request, serve
+
+NEXT = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
+CALL = b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer " + AGENT_TOKEN.encode() + b"\r\n"
+
+
+def statuses(answers: bytes) -> list[int]:
+    """The status of each answer in what a connection said."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+
+
+async def still_serves(rig: Rig) -> None:
+    status, _, body = await rig.ask("GET", "/health", token=None)
+    assert (status, body["status"]) == (200, "ok")
+
+
+FRAMING = {
+    "length and chunked": CALL + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\nabc",
+    "chunked and length": CALL + b"transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": CALL + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabc",
+    "the same length twice": CALL + b"content-length: 3\r\ncontent-length: 3\r\n\r\nabc",
+    "a list of lengths": CALL + b"content-length: 3, 3\r\n\r\nabc",
+    "a sign": CALL + b"content-length: +3\r\n\r\nabc",
+    "a negative length": CALL + b"content-length: -3\r\n\r\nabc",
+    "a hexadecimal length": CALL + b"content-length: 0x3\r\n\r\nabc",
+    "an empty length": CALL + b"content-length:\r\n\r\nabc",
+    "a length past 2^64": CALL + b"content-length: 18446744073709551619\r\n\r\nabc",
+    "a space before the colon": CALL + b"content-length : 3\r\n\r\nabc",
+    "a bare line feed": CALL.replace(b"\r\n", b"\n") + b"\n",
+    "a bare line feed after a header": CALL + b"content-length: 3\n\r\nabc",
+    "a bare carriage return": CALL + b"x: a\rb\r\n\r\n",
+    "a folded header": CALL + b"x: a\r\n b\r\n\r\n",
+    "a zero byte": CALL + b"x: a\x00b\r\n\r\n",
+    "no header name": CALL + b": v\r\n\r\n",
+    "another transfer coding": CALL + b"transfer-encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "an unknown transfer coding": CALL + b"transfer-encoding: xchunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "identity as transfer coding": CALL + b"transfer-encoding: identity\r\n\r\n",
+    "chunked twice": CALL + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a control before chunked": CALL + b"transfer-encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    "chunked in HTTP/1.0": CALL.replace(b"/1.1", b"/1.0") + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a chunk that is longer": CALL + b"transfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+    "a chunk size past 2^64": CALL + b"transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+    "a negative chunk": CALL + b"transfer-encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+    "a prefixed chunk size": CALL + b"transfer-encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+    "a spaced chunk size": CALL + b"transfer-encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
+    "chunks by line feeds": CALL + b"transfer-encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+    "a line feed in a chunk extension": CALL + b"transfer-encoding: chunked\r\n\r\n3;a\nabc\r\n0\r\n\r\n",
+    "trailers": CALL + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nauthorization: x\r\n\r\n",
+    "a PROXY preamble": b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + CALL + b"\r\n",
+    "a binary PROXY preamble": b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c",
+    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/0.9": b"GET /health\r\n\r\n",
+    "HTTP/1.2": b"GET /health HTTP/1.2\r\n\r\n",
+    "a method in lower case": b"get /health HTTP/1.1\r\n\r\n",
+    "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
+    "a space in the target": b"GET /he alth HTTP/1.1\r\n\r\n",
+    "a byte beyond ASCII in the target": b"GET /h\xffalth HTTP/1.1\r\n\r\n",
+    "a relative target": b"GET health HTTP/1.1\r\nhost: a\r\n\r\n",
+    "CONNECT": b"CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+    "an upgrade": CALL + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", FRAMING.values(), ids=FRAMING.keys())
+def test_what_two_parsers_could_frame_differently_is_refused_once_and_nothing_is_parsed_from_the_rest(tmp_path, data):
+    async def scenario(rig):
+        assert statuses(await rig.raw(data + NEXT)) == [400]
+        assert rig.calls.seen == []
+        await still_serves(rig)
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("data", FRAMING.values(), ids=FRAMING.keys())
+def test_the_same_is_refused_when_it_comes_byte_by_byte(tmp_path, data):
+    async def scenario(rig):
+        client = await rig.connect()
+        for byte in data:
+            await client.send(bytes([byte]))
+        await client.send(NEXT)
+        assert statuses(await client.rest()) == [400]
+        assert rig.calls.seen == []
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"GET /hea", b"GET /health HTTP/1.1\r\nhost: a\r\n", CALL + b"content-length: 9\r\n\r\nabc"],
+    ids=["in the line", "in the head", "in the body"],
+)
+def test_half_a_request_and_the_end_of_the_stream_is_a_bad_request(tmp_path, data):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(data)
+        client.writer.write_eof()
+        assert statuses(await client.rest()) == [400]
+        assert rig.calls.seen == []
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://localhost/v1/tools",
+        "//v1/tools",
+        "/v1//tools",
+        "/v1/./tools",
+        "/v1/x/../tools",
+        "/v1/%2e%2e/v1/tools",
+        "/v1%2ftools",
+        "/v1%2Ftools",
+        "/v1/approvals/%2e%2e",
+        "/v1/approvals/..",
+        "/v1/approvals/a%2fapprove",
+        "/v1/approvals/%252e%252e",
+        "/v1/approvals/a%00b",
+        "/v1/approvals/%ff",
+        "/v1/approvals/a;x/approve",
+        "/v1/tools;x",
+        "/v1/tools/",
+        "/V1/tools",
+        "/v1/tools#x",
+        "/v1/tools%20",
+        "/v1/tools\\",
+        "*",
+    ],
+)
+def test_a_path_that_is_not_exactly_one_of_ours_is_not_found(tmp_path, target):
+    async def scenario(rig):
+        status, _, body = await rig.ask("GET", target)
+        assert (status, body["code"]) == (404, "not_found")
+
+    serve(tmp_path, scenario)
+
+
+def test_a_path_is_decoded_once(tmp_path):
+    async def scenario(rig):
+        status, _, body = await rig.ask("GET", "/v1/t%6fols")
+        assert (status, len(body["tools"])) == (200, 2)
+        status, _, _ = await rig.ask("GET", "/v1/t%256fols")
+        assert status == 404
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("name", ["x-http-method-override", "x-http-method", "x-method-override"])
+def test_no_header_overrides_the_method(tmp_path, name):
+    async def scenario(rig):
+        status, headers, _ = await rig.ask("GET", "/v1/tools/call", headers=[(name, "POST")])
+        assert (status, headers["allow"]) == (405, "POST")
+        assert rig.calls.seen == []
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, identity"])
+def test_a_coded_body_is_refused_before_it_is_read(tmp_path, coding):
+    async def scenario(rig):
+        status, _, body = await rig.ask(
+            "POST", "/v1/tools/call", b"\x1f\x8b\x08", headers=[("content-encoding", coding)]
+        )
+        assert (status, body["code"]) == (415, "unsupported_media_type")
+        assert rig.calls.seen == []
+
+    serve(tmp_path, scenario)
+
+
+# --- size and time ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 100_000,
+        b"GET /health HTTP/1.1\r\nx: " + b"y" * 3_000_000,
+        b"GET /" + b"x" * 3_000_000,
+        b"GET /health HTTP/1.1\r\n" + b"z" * 3_000_000,
+        b"GET /health?" + b"q" * 17_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+    ids=["100,000 headers", "one endless header", "an endless target", "an endless name", "a long query"],
+)
+def test_a_head_past_its_bound_is_refused_and_read_no_further(tmp_path, head):
+    async def scenario(rig):
+        assert statuses(await rig.raw(head)) == [431]
+        await still_serves(rig)
+
+    serve(tmp_path, scenario)
+
+
+def test_a_head_up_to_its_bound_is_read(tmp_path):
+    async def scenario(rig):
+        assert (await rig.ask("GET", "/health", headers=[("x", "y" * 15_000)]))[0] == 200
+        assert (await rig.ask("GET", "/health", headers=[("x", "y")] * 62))[0] == 200
+        assert (await rig.ask("GET", "/health", headers=[("x", "y")] * 63))[0] == 431
+
+    serve(tmp_path, scenario)
+
+
+async def trickle(client, data: bytes) -> bytes:
+    """Send a byte at a time, for ever, until the server has said its last."""
+    rest = asyncio.ensure_future(client.rest())
+    index = 0
+    while not rest.done():
+        await client.send(data[index : index + 1])
+        index = (index + 1) % len(data)
+        await asyncio.wait({rest}, timeout=0.01)
+    return await rest
+
+
+@pytest.mark.parametrize(
+    ("head", "forever", "expected"),
+    [
+        (b"GET /health HTTP/1.1\r\n", b"x: y\r\n", [408]),
+        (b"GET /", b"x", [408]),
+        (NEXT, b"\r\n", [200, 408]),
+        (b"", b"\r\n", []),  # nothing is said to a client that never began a request
+    ],
+    ids=["headers", "a target", "blank lines after a request", "blank lines"],
+)
+def test_a_head_that_comes_a_byte_at_a_time_has_a_deadline_that_bytes_do_not_move(tmp_path, head, forever, expected):
+    async def scenario(rig):
+        slow = await rig.connect()
+        await slow.send(head)
+        said = asyncio.ensure_future(trickle(slow, forever))
+        await still_serves(rig)
+        assert statuses(await said) == expected
+        await slow.close()
+
+    serve(tmp_path, scenario, head_timeout_ms=200)
+
+
+def test_a_body_that_comes_a_byte_at_a_time_has_a_deadline(tmp_path):
+    async def scenario(rig):
+        slow = await rig.connect()
+        await slow.send(CALL + b"content-length: 100000\r\n\r\n")
+        said = asyncio.ensure_future(trickle(slow, b"x"))
+        await still_serves(rig)
+        assert statuses(await said) == [408]
+        assert rig.calls.seen == []
+        await slow.close()
+
+    serve(tmp_path, scenario, body_timeout_ms=200)
+
+
+def test_a_client_that_says_nothing_is_let_go(tmp_path):
+    async def scenario(rig):
+        assert await rig.raw(b"") == b""
+
+    serve(tmp_path, scenario, head_timeout_ms=100)
+
+
+def test_an_idle_connection_is_closed_after_its_time(tmp_path):
+    async def scenario(rig):
+        assert statuses(await rig.raw(NEXT + NEXT)) == [200, 200]
+
+    serve(tmp_path, scenario, keep_alive_ms=100)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CALL + b"content-length: 1073741824\r\n\r\n",
+        CALL + b"content-length: 1048577\r\n\r\n" + b"x" * 70_000,
+        CALL + b"transfer-encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"x" * 0x10000 + b"\r\n") * 20,
+        CALL + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000,
+    ],
+    ids=["1 GB declared", "one byte too many", "endless chunks", "20,000 chunks of one byte"],
+)
+def test_a_body_past_its_bound_is_refused_and_not_handled(tmp_path, data):
+    async def scenario(rig):
+        assert statuses(await rig.raw(data)) == [413]
+        assert rig.calls.seen == []
+        await still_serves(rig)
+
+    serve(tmp_path, scenario)
+
+
+def test_a_body_up_to_its_bound_is_read_whole_however_it_comes(tmp_path):
+    async def scenario(rig):
+        body = os.urandom(1 << 20)
+        assert (await rig.ask("POST", "/v1/tools/call", body))[0] == 200
+        chunked = b"".join(b"%x;ext=1\r\n%s\r\n" % (4096, body[at : at + 4096]) for at in range(0, len(body), 4096))
+        said = await rig.raw(CALL + b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n" + chunked + b"0\r\n\r\n")
+        assert statuses(said) == [200]
+        assert [seen for _, seen in rig.calls.seen] == [body, body]
+
+    serve(tmp_path, scenario)
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(CALL + b"content-length: 2\r\nexpect: 100-continue\r\n\r\n")
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.send(b"{}")
+        assert (await client.answer())[0] == 200
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut(tmp_path):
+    async def scenario(rig):
+        rig.calls.payload = {"status": "ok", "result": "x" * (16 << 20)}
+        client = await rig.connect()
+        await client.send(request("POST", "/v1/tools/call", b"{}"))
+        await rig.calls.reached.wait()
+        while rig.server._state.connections:  # noqa: ASYNC110 - uvicorn's set announces nothing
+            await asyncio.sleep(0.01)
+        await client.close()
+
+    serve(tmp_path, scenario, write_timeout_ms=100)
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_pipelined_requests_are_answered_in_order(tmp_path):
+    async def scenario(rig):
+        said = await rig.raw(
+            NEXT + CALL + b"content-length: 2\r\n\r\n{}" + b"GET /nope HTTP/1.1\r\nconnection: close\r\n\r\n"
+        )
+        assert statuses(said) == [200, 200, 404]
+
+    serve(tmp_path, scenario)
+
+
+def test_of_10000_pipelined_requests_a_bounded_number_waits_and_is_answered(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        sending = asyncio.ensure_future(client.send((CALL + b"content-length: 2\r\n\r\n{}") * 10_000))
+        await rig.calls.reached.wait()
+        await still_serves(rig)
+        assert len(rig.calls.seen) == 1
+        rig.calls.go.set()
+        assert statuses(await client.rest()) == [200] * 5
+        assert len(rig.calls.seen) == 5
+        await client.close()
+        await sending
+
+    serve(tmp_path, scenario, max_pipelined=4)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [b"GARBAGE", CALL + b"content-length: +1\r\n\r\n", CALL + b"transfer-encoding: chunked\r\n\r\nzz\r\n"],
+    ids=["no request", "a bad head", "a bad body"],
+)
+def test_a_request_in_flight_gets_its_own_answer_when_the_next_one_is_refused(tmp_path, second):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        await client.send(CALL + b"content-length: 2\r\n\r\n{}" + second)
+        await rig.calls.reached.wait()
+        rig.calls.go.set()
+        said = await client.rest()
+        assert statuses(said) == [200]
+        assert b"policy_denied" in said
+        assert len(rig.calls.seen) == 1
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_nothing_after_connection_close_is_parsed(tmp_path):
+    async def scenario(rig):
+        said = await rig.raw(
+            b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n" + CALL + b"content-length: 2\r\n\r\n{}"
+        )
+        assert statuses(said) == [200]
+        assert rig.calls.seen == []
+
+    serve(tmp_path, scenario)
+
+
+def test_a_connection_past_the_cap_is_turned_away_and_the_others_are_served(tmp_path):
+    async def scenario(rig):
+        first, second = await rig.connect(), await rig.connect()
+        for client in (first, second):
+            await client.send(NEXT)
+            assert (await client.answer())[0] == 200
+        assert statuses(await rig.raw(b"")) == [503]
+        await first.send(NEXT)
+        assert (await first.answer())[0] == 200
+        await first.close()
+        await second.close()
+
+    serve(tmp_path, scenario, max_connections=2)
+
+
+def test_a_client_that_leaves_does_not_stop_its_call(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        await client.send(request("POST", "/v1/tools/call", b"{}"))
+        await rig.calls.reached.wait()
+        await client.close()
+        while rig.server._state.connections:  # noqa: ASYNC110 - uvicorn's set announces nothing
+            await asyncio.sleep(0)
+        rig.calls.go.set()
+        while not rig.calls.finished:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+
+    serve(tmp_path, scenario)
+
+
+# --- who is at the other end ------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_is_not_allowed_is_turned_away_before_anything_is_read(tmp_path):
+    async def scenario(rig):
+        said = await rig.raw(b"")
+        assert statuses(said) == [403]
+        assert b"another user" in said
+
+    serve(tmp_path, scenario, allowed_uids=frozenset({os.geteuid() + 1}))
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_refused_by_mode_and_where_the_mode_lets_it_by_its_credentials(tmp_path):
+    def as_nobody(path: str) -> bytes:
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            said = b"failed"
+            try:
+                os.setresuid(65_534, 65_534, 65_534)
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(path)
+                    sock.sendall(NEXT)
+                    said = sock.recv(4_096)
+            except PermissionError:
+                said = b"permission"
+            finally:
+                os.write(write, said)
+                os._exit(0)
+        os.close(write)
+        os.waitpid(child, 0)
+        with os.fdopen(read, "rb") as pipe:
+            return pipe.read()
+
+    async def scenario(rig):
+        for parent in (*reversed(tmp_path.parents), tmp_path):
+            if parent.stat().st_mode & 0o001 == 0:
+                parent.chmod(parent.stat().st_mode | 0o011)
+        assert await asyncio.to_thread(as_nobody, str(rig.path)) == b"permission"
+        rig.path.chmod(0o666)
+        assert statuses(await asyncio.to_thread(as_nobody, str(rig.path))) == [403]
+
+    serve(tmp_path, scenario)
