@@ -1,7 +1,4 @@
-"""The daemon's identity: one Ed25519 key in the vault, named by its `did:key`.
-
-did:key Method v0.9: multibase base58btc (`z`) of the multicodec prefix 0xed01 and the 32-byte public key (RFC 8032).
-"""
+"""The daemon's identity: one Ed25519 key in the vault (RFC 8032), named by its `did:key`."""
 
 from __future__ import annotations
 
@@ -10,16 +7,11 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from briefcase.capability.did import KEY_BYTES, decode_did_key, encode_did_key
 from briefcase.errors import ConfigError
 from briefcase.ports import Secrets
 
 KEY_NAME: Final = "ed25519"
-KEY_BYTES: Final = 32
-
-_DID_KEY: Final = "did:key:z"
-_ED25519_PUB: Final = b"\xed\x01"
-_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_MAX_DID_CHARS: Final = 128
 
 
 class Identity:
@@ -71,28 +63,3 @@ def verify_signature(did: str, message: bytes, signature: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
-
-
-def encode_did_key(public_key: bytes) -> str:
-    """The `did:key` of a 32-byte Ed25519 public key."""
-    number = int.from_bytes(_ED25519_PUB + public_key)  # its first byte is never zero: no leading `1`
-    digits = []
-    while number:
-        number, digit = divmod(number, len(_BASE58))
-        digits.append(_BASE58[digit])
-    return _DID_KEY + "".join(reversed(digits))
-
-
-def decode_did_key(did: str) -> bytes | None:
-    """The 32-byte Ed25519 public key a `did:key` names, or None where it names none."""
-    if not did.startswith(_DID_KEY) or len(did) > _MAX_DID_CHARS:
-        return None
-    number = 0
-    for char in did[len(_DID_KEY) :]:
-        digit = _BASE58.find(char)
-        if digit < 0:
-            return None
-        number = number * len(_BASE58) + digit
-    raw = number.to_bytes((number.bit_length() + 7) // 8)
-    public_key = raw.removeprefix(_ED25519_PUB)
-    return public_key if len(raw) == len(_ED25519_PUB) + KEY_BYTES and len(public_key) == KEY_BYTES else None

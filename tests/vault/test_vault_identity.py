@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from briefcase.capability.did import decode_did_key, encode_did_key
 from briefcase.errors import ConfigError
-from briefcase.vault.identity import (
-    Identity,
-    decode_did_key,
-    encode_did_key,
-    load_identity,
-    verify_signature,
-)
+from briefcase.vault.identity import Identity, load_identity, verify_signature
 from briefcase.vault.vault import MemoryBackend, Vault
 
 # did:key Method v0.9, test vectors, ed25519-x25519.json: seed, DID (https://w3c-ccg.github.io/did-key-spec/)

@@ -1,0 +1,131 @@
+"""Requests and answers of the gateway over ASGI: read once, with every field value kept, and answered with the marks.
+
+Every answer carries the profile; every refusal its stable word in `x-briefcase-error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from briefcase.errors import CallerError
+from briefcase.provider_gateway.authority import Asked, Refused
+from briefcase.provider_gateway.settings import ERROR_HEADER, PROFILE_HEADER
+from briefcase.strict_json import parse as parse_json
+from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
+
+Scope: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY_BYTES: Final = 64 << 10
+MAX_FIELDS: Final = 32
+PROFILE: Final = (PROFILE_HEADER.encode(), COMPATIBILITY_PROFILE.encode())
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request, read whole."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, tuple[str, ...]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The value of a field that occurs exactly once."""
+        values = self.headers.get(name, ())
+        return values[0] if len(values) == 1 else None
+
+    def form(self) -> Mapping[str, str]:
+        """The form-encoded body; a field that occurs twice is refused."""
+        return _pairs(self.body)
+
+    def json_text(self, name: str) -> str:
+        """A text member of the JSON body."""
+        value = parse_json(self.body)
+        text = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(text, str):
+            raise CallerError(f"expected a JSON object with a text `{name}`")
+        return text
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """One answer."""
+
+    payload: JsonObject | str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+
+
+async def read_request(scope: Scope, receive: Receive) -> Request:
+    """Read a request with its body.
+
+    Raises:
+        CallerError: a body or query that is too large, or names a field twice.
+    """
+    pieces, size = [], 0
+    while True:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > MAX_BODY_BYTES:
+            raise CallerError(f"expected a body of at most {MAX_BODY_BYTES} bytes", code="payload_too_large")
+        if not message.get("more_body"):
+            break
+    return Request(
+        scope["method"], scope["path"], _pairs(scope["query_string"]), fields_of(scope["headers"]), b"".join(pieces)
+    )
+
+
+def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, tuple[str, ...]]:
+    """Header fields by name in lower case, with every value each one has."""
+    fields: dict[str, tuple[str, ...]] = {}
+    for name, value in headers:
+        key = name.decode("latin-1").lower()
+        fields[key] = (*fields.get(key, ()), value.decode("latin-1"))
+    return fields
+
+
+def asked_of(scope: Scope, base_url: str) -> Asked:
+    """What is checked of a request; its URL is the path as it was sent, behind the gateway's own address."""
+    fields = fields_of(scope["headers"])
+    path = scope.get("raw_path") or scope["path"].encode()
+    url = base_url + path.decode("latin-1")
+    return Asked(scope["method"], url, fields.get("authorization", ()), fields.get("dpop", ()))
+
+
+def refusal(refused: Refused) -> Reply:
+    """A refusal as OAuth has it (RFC 6749 section 5.2), with its word in the header as well."""
+    payload: JsonObject = {"error": refused.error, "error_description": refused.description}
+    return Reply(payload, refused.status, ((ERROR_HEADER, refused.error), *refused.headers))
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Answer, with the profile's mark and no leave to keep a copy."""
+    body = reply.payload.encode() if isinstance(reply.payload, str) else msgspec.json.encode(reply.payload)
+    headers = [
+        (b"content-type", reply.content_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        PROFILE,
+        *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers),
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _pairs(data: bytes) -> Mapping[str, str]:
+    try:
+        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise CallerError("expected `name=value` pairs in ASCII") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise CallerError("expected each field once")
+    return fields
