@@ -24,7 +24,7 @@ import msgspec
 import orjson
 import structlog
 
-from briefcase.api import agents, approvals, budgets, health, identity, policy, receipts, secrets, tools
+from briefcase.api import agents, approvals, budgets, controls, health, identity, policy, receipts, secrets, tools
 from briefcase.api.auth import Authenticator
 from briefcase.api.guard import check_browser_headers
 from briefcase.api.protocol import SCOPE_KEY, Peer
@@ -40,6 +40,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     approvals.ROUTES,
     receipts.ROUTES,
     budgets.ROUTES,
+    controls.ROUTES,
     policy.ROUTES,
     agents.ROUTES,
     secrets.ROUTES,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from briefcase.controls import Controls
 from briefcase.ports import Clock, Entropy, Ledger, Secrets, Tools
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
 
@@ -160,6 +161,7 @@ class Services(msgspec.Struct, frozen=True):
     ledger: Ledger
     tools: Tools
     policy: PolicyStore
+    controls: Controls
     agents: AgentStore
     secrets: Secrets
     clock: Clock

@@ -19,6 +19,7 @@ from briefcase.api.server import ApiServer
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import open_tcp_listener, open_unix_listener
 from briefcase.calls import Answer
+from briefcase.controls import Controls
 from briefcase.errors import CallerError
 from briefcase.types import Approval, ApprovalKind, ApprovalStatus, Principal
 
@@ -131,6 +132,7 @@ class Rig:
             ledger=self.ledger,
             tools=FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000))),
             policy=FakePolicyStore(),
+            controls=Controls(self.ledger, self.clock, FakeEntropy()),
             agents=self.agents,
             secrets=self.secrets,
             clock=self.clock,
