@@ -302,4 +302,6 @@ def _fault_of(error: Exception, url: Url, *, sent: bool) -> UpstreamError:
         what = "the upstream closed the connection without an answer"
     else:
         what = "the upstream's answer could not be read"
-    return UpstreamError(what, detail=f"{url.authority}: {error!r}", sent=sent)
+    # not the exception's own text: some repeat the request's headers, or what the upstream echoed of them
+    detail = f"{url.authority}: {type(error).__name__} {getattr(error, 'os_error', '')}"
+    return UpstreamError(what, detail=detail, sent=sent)

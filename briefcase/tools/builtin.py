@@ -134,7 +134,7 @@ def builtin_tools(notes: NoteStore, clock: Clock, sandbox: FileSandbox) -> Seque
             ToolSpec(
                 id="notes_list",
                 name="List notes",
-                description=f"The newest notes, newest first: at most {MAX_NOTES_LISTED}, and {MAX_LISTED_CHARS} characters",
+                description=f"The newest notes, at most {MAX_NOTES_LISTED} and {MAX_LISTED_CHARS} characters",
                 input_schema=_object(),
                 output_schema=_object(notes={"type": "array", "items": {"type": "object"}}),
                 category="read",
