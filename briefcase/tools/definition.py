@@ -8,10 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from briefcase.receipts.canonical import digest_hex
-from briefcase.types import JsonValue, ToolSpec
+from briefcase.types import ToolSpec
 
 
-def with_digest(spec: ToolSpec, execution: JsonValue = None) -> ToolSpec:
+def with_digest(spec: ToolSpec, execution: msgspec.Struct | None = None) -> ToolSpec:
     """The definition with its digest filled in.
 
     Args:
@@ -21,5 +21,6 @@ def with_digest(spec: ToolSpec, execution: JsonValue = None) -> ToolSpec:
     Raises:
         CallerError: a schema has no canonical form.
     """
-    definition = msgspec.to_builtins(msgspec.structs.replace(spec, digest_hex=""))
-    return msgspec.structs.replace(spec, digest_hex=digest_hex({"spec": definition, "execution": execution}))
+    definition = {"spec": msgspec.structs.replace(spec, digest_hex=""), "execution": execution}
+    plain = msgspec.json.decode(msgspec.json.encode(definition))
+    return msgspec.structs.replace(spec, digest_hex=digest_hex(plain))

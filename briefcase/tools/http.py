@@ -40,7 +40,7 @@ class HttpTool:
         self, declared: Declared, *, outbound: Outbound, secrets: Secrets, redactor: Redactor, clock: Clock
     ) -> None:
         self._declared = declared
-        self._spec = with_digest(declared.spec, msgspec.to_builtins(declared.manifest))
+        self._spec = with_digest(declared.spec, declared.manifest)
         self._outbound = outbound
         self._secrets = secrets
         self._redactor = redactor
