@@ -1,0 +1,230 @@
+"""The daemon: everything composed once, started in order, and stopped in the opposite order.
+
+ 1. the process gives up what it does not need: core dumps, being traced
+ 2. the data directory is checked and locked
+ 3. the metadata store, the vault and the identity are opened
+ 4. the ledger is opened: it verifies its tail and closes what a crash left open
+ 5. the tools are loaded, and the active policy, or the shipped one installed
+ 6. the sockets are bound and served
+
+A step that fails undoes the ones before it and leaves as a `BriefcaseError` that names what to mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+import uvloop
+
+from briefcase import __version__
+from briefcase.api.app import Api
+from briefcase.api.auth import Authenticator
+from briefcase.api.protocol import HttpLimits
+from briefcase.api.server import ApiServer
+from briefcase.api.services import ApprovalChanges, Profile, Services
+from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listener
+from briefcase.calls import Calls, CallSettings
+from briefcase.config import Settings
+from briefcase.controls import Controls
+from briefcase.errors import StoreError
+from briefcase.ledger import Ledger
+from briefcase.net.outbound import GuardedOutbound
+from briefcase.policy.service import PolicyService
+from briefcase.ratelimits import RateLimit, RateLimiter
+from briefcase.redaction import SecretRedactor
+from briefcase.store.agents import Agents
+from briefcase.store.data_dir import (
+    AUDITOR_TOKEN_FILE,
+    DATABASE_FILE,
+    OPERATOR_TOKEN_FILE,
+    DataDirLock,
+    prepare_data_dir,
+)
+from briefcase.store.database import Database
+from briefcase.store.notes import Notes
+from briefcase.store.tokens import load_or_create_token
+from briefcase.system import SystemClock, SystemEntropy
+from briefcase.telemetry import configure_logs
+from briefcase.tools.load import ToolBox
+from briefcase.types import US_PER_S
+from briefcase.vault.identity import load_identity
+from briefcase.vault.opening import open_vault
+
+LEDGER_DIR: Final = "ledger"
+MANIFEST_DIR: Final = "tools"
+EXPIRY_INTERVAL_S: Final = 1.0
+_PR_SET_DUMPABLE: Final = 4  # prctl(2)
+SECRET_VARIABLES: Final = ("BRIEFCASE_MASTER_PASSPHRASE", "BRIEFCASE_AUTH_TOKEN", "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN")
+
+
+def serve(settings: Settings, passphrase: bytes | None, on_ready: Callable[[], None] | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT; drains, then returns.
+
+    Args:
+        settings: from `config.load_settings`.
+        passphrase: of the encrypted secret file.
+        on_ready: called once, when calls can be served.
+
+    Raises:
+        BriefcaseError: it could not start.
+    """
+    harden_process()
+    configure_logs()
+    uvloop.run(_serve(settings, passphrase, on_ready))
+
+
+def harden_process() -> None:
+    """Leave no core dump, let no other process of the user read our memory, hand children no secret."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    for name in SECRET_VARIABLES:
+        os.environ.pop(name, None)
+
+
+async def _serve(settings: Settings, passphrase: bytes | None, on_ready: Callable[[], None] | None) -> None:
+    began = time.monotonic()
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with AsyncExitStack() as stack:
+        services = await _compose(settings, passphrase, stack)
+        _announce(settings, services, time.monotonic() - began)
+        if on_ready is not None:
+            on_ready()
+        await stop.wait()
+
+
+async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExitStack) -> Services:
+    clock, entropy = SystemClock(), SystemEntropy()
+    limits = settings.file.calls
+
+    # 2. the data directory
+    data_dir = prepare_data_dir(settings.data_dir)
+    lock = DataDirLock(data_dir)
+    stack.callback(lock.release)
+    operator_token = load_or_create_token(data_dir / OPERATOR_TOKEN_FILE, entropy)
+    auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, entropy)
+
+    # 3. metadata, vault, identity
+    database = Database(data_dir / DATABASE_FILE)
+    stack.callback(database.close)
+    agents = Agents(database, entropy)
+    vault = await open_vault(settings.secret_backend, data_dir, passphrase)
+    await vault.warm()
+    identity = await load_identity(vault.compartment("identity"))
+    redactor = SecretRedactor(vault)
+
+    # 4. the ledger
+    ledger = Ledger.open(data_dir / LEDGER_DIR, clock)
+    stack.push_async_callback(ledger.close)
+
+    # 5. tools and policy
+    outbound = GuardedOutbound(settings.file.net.allow_private)
+    stack.push_async_callback(outbound.close)
+    toolbox = ToolBox(
+        manifest_dir=data_dir / MANIFEST_DIR,
+        notes=Notes(database),
+        file_prefixes=settings.file.file_read.prefixes,
+        max_file_bytes=settings.file.file_read.max_bytes,
+        outbound=outbound,
+        secrets=vault,
+        redactor=redactor,
+        clock=clock,
+    )
+    policy = PolicyService(ledger=ledger, clock=clock, tools=toolbox.registry, run_blocking=asyncio.to_thread)
+    await policy.open()
+    controls = Controls(ledger, clock, entropy)
+    calls = Calls(
+        ledger=ledger,
+        policy=policy.active,
+        tools=toolbox.registry,
+        controls=controls,
+        redactor=redactor,
+        clock=clock,
+        entropy=entropy,
+        limiter=RateLimiter(RateLimit(limits.per_second, limits.burst)),
+        new_event=asyncio.Event,
+        settings=CallSettings(
+            approval_ttl_us=limits.approval_ttl_s * US_PER_S,
+            deadline_ms=limits.deadline_ms,
+            args_form=settings.file.receipts.args,
+        ),
+    )
+    expiry = asyncio.create_task(_expire_decisions(calls))
+    stack.push_async_callback(_cancel, expiry)
+
+    # 6. the sockets
+    services = Services(
+        calls=calls,
+        ledger=ledger,
+        tools=toolbox.registry,
+        policy=policy,
+        controls=controls,
+        agents=agents,
+        secrets=vault,
+        clock=clock,
+        entropy=entropy,
+        profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
+        changes=ApprovalChanges(),
+    )
+    server = ApiServer(
+        Api(services, Authenticator(operator_token, auditor_token, agents)),
+        _listeners(settings),
+        HttpLimits(
+            max_body_bytes=settings.file.server.max_body_bytes,
+            max_connections=settings.file.server.max_connections,
+            drain_ms=settings.file.server.drain_ms,
+        ),
+    )
+    await server.start()
+    stack.push_async_callback(server.drain)
+    return services
+
+
+def _listeners(settings: Settings) -> list[Listener]:
+    listeners = [open_unix_listener(settings.unix_socket)]
+    if settings.tcp_addr is not None:
+        try:
+            listeners.append(open_tcp_listener(*settings.tcp_addr))
+        except BaseException:
+            listeners[0].close()
+            raise
+    return listeners
+
+
+async def _expire_decisions(calls: Calls) -> None:
+    """Close decisions that nobody closed. A ledger that refuses keeps them for the next start to close."""
+    while True:
+        await asyncio.sleep(EXPIRY_INTERVAL_S)
+        with contextlib.suppress(StoreError):
+            await calls.expire_decisions()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _announce(settings: Settings, services: Services, took_s: float) -> None:
+    """One line: what was done, and what to do next."""
+    head = services.ledger.head()
+    tcp = "" if settings.tcp_addr is None else f" and {settings.tcp_addr[0]}:{settings.tcp_addr[1]}"
+    print(  # noqa: T201 - the daemon's one line for the person who started it
+        f"briefcase {__version__} ready in {took_s:.2f} s: {len(services.tools.specs())} tools, {head.id} receipts,"
+        f" policy {services.policy.current()[1][:12]}, mode {settings.profile_mode}, listening on"
+        f" {settings.unix_socket}{tcp}; next: briefcase tools list",
+        file=sys.stderr,
+        flush=True,
+    )
