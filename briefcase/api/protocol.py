@@ -135,9 +135,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.limits = config.limits
         self.timeout_keep_alive = config.limits.keep_alive_ms / 1_000  # type: ignore[assignment] # any number of seconds
         self._phase = _Phase.NOTHING
-        self._head_bytes = 0
-        self._body_bytes = 0
-        self._pieces = 0
+        self._head_bytes = self._pending_bytes = 0
+        self._body_bytes = self._pieces = 0
         self._is_chunked = False
         self._messages = 0
         self._is_refused = False
@@ -210,9 +209,10 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(_refusal_of(error))
             return
-        if self._phase is _Phase.HEAD and self._messages == begun:
-            self._head_bytes += len(data)  # of a header that is not complete: the parser keeps it, without a bound
-            if self._head_bytes > self.limits.max_head_bytes:
+        if self._phase is _Phase.HEAD:
+            if self._messages == begun:
+                self._pending_bytes += len(data)  # counts a header that is not complete: the parser keeps all of it
+            if max(self._head_bytes, self._pending_bytes) > self.limits.max_head_bytes:
                 self._refuse(_head_too_large(self.limits))
                 return
         if self._phase is not _Phase.NOTHING or self._all_answered():
@@ -226,20 +226,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {SCOPE_KEY: self._peer}  # type: ignore[dict-item] # ASGI leaves the values open
         self._messages += 1
         self._phase = _Phase.HEAD
-        self._head_bytes = self._body_bytes = self._pieces = 0
+        self._head_bytes = self._pending_bytes = 0
+        self._body_bytes = self._pieces = 0
         self._is_chunked = False
 
     def on_url(self, url: bytes) -> None:
         """Count the target as part of the head."""
         super().on_url(url)
-        self._count_head(len(url))
+        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; those that say how the body is framed or coded are checked as they come."""
         if self._phase is not _Phase.HEAD:
             raise RefusedError("bad_request", "expected no trailers after the body")
         name = name.lower()
-        self._count_head(len(name) + len(value))
+        self._head_bytes += len(name) + len(value)
         self.headers.append((name, value))
         if len(self.headers) > self.limits.max_headers:
             raise RefusedError("headers_too_large", f"expected at most {self.limits.max_headers} headers")
@@ -248,6 +249,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head as a whole, then let uvicorn start or queue the request."""
+        if self._head_bytes > self.limits.max_head_bytes:
+            raise RefusedError(*_head_too_large(self.limits))
         if self.parser.get_http_version() not in HTTP_VERSIONS:
             raise RefusedError("bad_request", "expected HTTP/1.1")
         if self.parser.should_upgrade():
@@ -275,11 +278,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - as uvicorn
         self._active = cycle
         super()._start_asgi_task(cycle, app)
-
-    def _count_head(self, size_bytes: int) -> None:
-        self._head_bytes += size_bytes
-        if self._head_bytes > self.limits.max_head_bytes:
-            raise RefusedError(*_head_too_large(self.limits))
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":

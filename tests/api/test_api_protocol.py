@@ -204,6 +204,12 @@ def test_a_head_up_to_its_bound_is_read(tmp_path):
         assert (await rig.ask("GET", "/health", headers=[("x", "y" * 15_000)]))[0] == 200
         assert (await rig.ask("GET", "/health", headers=[("x", "y")] * 62))[0] == 200
         assert (await rig.ask("GET", "/health", headers=[("x", "y")] * 63))[0] == 431
+        client = await rig.connect()
+        for piece in (b"GET /health HTTP/1.1\r\nx: ", *[b"y" * 1_000] * 15, b"\r\n\r\n"):
+            await client.send(piece)
+            await asyncio.sleep(0)  # each piece is read by itself
+        assert (await client.answer())[0] == 200
+        await client.close()
 
     serve(tmp_path, scenario)
 
