@@ -69,7 +69,7 @@ def list_approvals(app: App, *, as_json: bool) -> None:
 @json_option
 @pass_app
 def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
-    """Show one approval: who asked for what, why a person must decide, and how long there is."""
+    """Show one approval: who asked for what, why, and for how long."""
     one = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id)))
     if as_json:
         app.screen.json(one)

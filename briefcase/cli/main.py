@@ -33,8 +33,8 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
 COMMANDS: Final[Mapping[str, Lazy]] = {
-    "up": Lazy("briefcase.cli.up:up", "Start the daemon, make one demonstration call, stay up."),
-    "daemon": Lazy("briefcase.cli.daemon:daemon", "Run the daemon in the foreground."),
+    "up": Lazy("briefcase.cli.up:up", "Start the daemon, make one demonstration call, stay up until Ctrl-C."),
+    "daemon": Lazy("briefcase.cli.daemon:daemon", "Run the daemon in the foreground until SIGTERM or Ctrl-C."),
     "tools": Lazy("briefcase.cli.tools:tools", "List, call, import and check tools."),
     "approvals": Lazy("briefcase.cli.approvals:approvals", "See what waits for a person; approve or deny it."),
     "receipts": Lazy("briefcase.cli.receipts:receipts", "List, show and verify the receipt chain."),

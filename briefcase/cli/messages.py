@@ -9,15 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from briefcase.errors import BriefcaseError, CallerError
-
-
-class PointedError(CallerError):
-    """Something a person typed that can not be read. `excerpt` is the line at fault and a caret below the character."""
-
-    def __init__(self, message: str, *, hint: str = "", excerpt: str = "") -> None:
-        super().__init__(message, code="invalid_args", hint=hint)
-        self.excerpt = excerpt
+from briefcase.errors import BriefcaseError
 
 
 def wire_of(error: BriefcaseError) -> dict[str, Any]:
@@ -27,7 +19,6 @@ def wire_of(error: BriefcaseError) -> dict[str, Any]:
         "message": error.message,
         "hint": error.hint,
         "request_id": getattr(error, "request_id", ""),
-        "excerpt": getattr(error, "excerpt", ""),
     }
 
 
@@ -35,20 +26,21 @@ def complain(wire: Mapping[str, Any], *, as_json: bool = False, label: str = "er
     """Say what went wrong.
 
     Args:
-        wire: `code`, `message`, and any of `hint`, `request_id`, `excerpt`; empty ones are left out.
+        wire: `code`, `message`, and any of `hint` and `request_id`; empty ones are left out. Further lines of a
+            message (a place in a text, and a caret below it) are indented, so none can pass for a line of ours.
         as_json: write the object itself.
         label: the word before the message.
     """
     present = {name: value for name, value in wire.items() if value}
     if as_json:
-        present.pop("excerpt", None)
         click.echo(orjson.dumps(present).decode(), err=True)
         return
     from briefcase.approvals import visible_text  # noqa: PLC0415 - `--version` needs none of it
 
-    _write(label, "red", visible_text(present["message"]))
-    if "excerpt" in present:
-        click.echo(present["excerpt"], err=True)
+    first, *further = present["message"].split("\n")
+    _write(label, "red", visible_text(first))
+    for line in further:
+        click.echo(f"  {visible_text(line)}", err=True)
     if "hint" in present:
         _write("hint", "cyan", visible_text(present["hint"]))
 

@@ -12,11 +12,11 @@ import click
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
-from briefcase.errors import CallerError
+from briefcase.errors import BriefcaseError, CallerError
+from briefcase.types import ToolSpec
 
 MAX_POLICY_BYTES: Final = 1 << 20
 DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
-FILE_HELP: Final = "FILE is a path, or `-` for standard input."
 
 
 @click.group(epilog=example("briefcase policy show > policy.cedar", "briefcase policy set policy.cedar"))
@@ -44,9 +44,9 @@ def show_policy(app: App, *, as_json: bool) -> None:
 @json_option
 @pass_app
 def set_policy(app: App, *, file: Path, as_json: bool) -> None:
-    """Replace the policy. One that does not parse or validate is refused, and the old one stays.
+    """Replace the policy.
 
-    FILE is a path, or `-` for standard input.
+    One that does not parse or validate is refused, and the old one stays. FILE is a path, or `-` for standard input.
     """
     text = read_policy(file)
     client = app.client()
@@ -59,6 +59,31 @@ def set_policy(app: App, *, file: Path, as_json: bool) -> None:
     else:
         app.screen.line(f"the policy is now {answer['policy_hash_hex']}")
         note(f"it was {before}")
+
+
+@policy.command(
+    "check", epilog=example("briefcase policy check policy.cedar", "briefcase policy check - < policy.cedar")
+)
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@json_option
+@pass_app
+def check_policy(app: App, *, file: Path, as_json: bool) -> None:
+    """Check that a policy parses and validates, without setting it.
+
+    FILE is a path, or `-` for standard input. Where a daemon runs, the policy is held against the arguments of its
+    tools; where none does, against the schema alone.
+    """
+    text = read_policy(file)
+    tools = _known_tools(app)
+    from briefcase.policy.check import check_policy as check  # noqa: PLC0415 - only this command takes the reference engine
+
+    parsed = check(text, tools or ())
+    if as_json:
+        app.screen.json({"ok": True, "policy_hash_hex": parsed.digest_hex, "policies": [*parsed.names]})
+        return
+    app.screen.line(f"ok: {len(parsed.names)} policies, {parsed.digest_hex}")
+    if tools is None:
+        note("no daemon answers: the arguments of tools were not checked")
 
 
 @policy.command("diff", epilog=example("briefcase policy diff policy.cedar"))
@@ -109,6 +134,18 @@ def read_policy(file: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise CallerError(f"expected `{file}` in UTF-8, got an invalid sequence at byte {error.start}") from None
+
+
+def _known_tools(app: App) -> list[ToolSpec] | None:
+    """The running daemon's tools; None where no daemon runs."""
+    try:
+        records = app.client().get("/v1/tools")["tools"]
+    except BriefcaseError as error:
+        if error.code != "daemon_unreachable":
+            raise
+        return None
+    names = ("id", "name", "description", "input_schema", "output_schema")
+    return [ToolSpec(**{name: record[name] for name in names}, category="") for record in records]
 
 
 def _write_text(app: App, text: str) -> None:

@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 from briefcase.cli.app import ANSWER_TIMEOUT_S, App, json_option, pass_app
 from briefcase.cli.client import Payload, path_of
 from briefcase.cli.lazy import Lazy, LazyGroup, example
-from briefcase.cli.messages import PointedError, complain, note
+from briefcase.cli.messages import complain, note
 from briefcase.errors import CODES, BriefcaseError, CallerError
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import MICROUSD_PER_USD, JsonObject
@@ -151,22 +151,28 @@ def parse_args(text: str) -> JsonObject:
     """Read `--args-json` strictly; `-` reads standard input.
 
     Raises:
-        PointedError: it is no JSON object; the excerpt points at the place where there is one.
+        CallerError: it is no JSON object (`invalid_args`); the message shows the place where there is one.
     """
     data = sys.stdin.buffer.read(MAX_ARGS_BYTES + 1) if text == "-" else os.fsencode(text)
     if len(data) > MAX_ARGS_BYTES:
-        raise PointedError(f"`--args-json`: expected at most {MAX_ARGS_BYTES} bytes", hint=ARGS_HINT)
+        raise _bad_args(f"expected at most {MAX_ARGS_BYTES} bytes")
     try:
         args = parse_json(data)
     except CallerError as error:
-        excerpt = _point(data, error.message)
-        raise PointedError(f"`--args-json`: {error.message}", hint=ARGS_HINT, excerpt=excerpt) from None
+        raise _bad_args(error.message + _pointer(data, error.message)) from None
     if not isinstance(args, dict):
-        raise PointedError(f"`--args-json`: expected a JSON object, got `{_short(data)}`", hint=ARGS_HINT)
+        shown = data.decode(errors="replace")[:EXCERPT_CHARS]
+        raise _bad_args(f"expected a JSON object, got `{shown}`")
     return args
 
 
-def _point(data: bytes, message: str) -> str:
+def _bad_args(problem: str) -> CallerError:
+    hint = 'for example --args-json \'{"text":"hello"}\''
+    return CallerError(f"`--args-json`: {problem}", code="invalid_args", hint=hint)
+
+
+def _pointer(data: bytes, message: str) -> str:
+    """The line a message is about, and a caret below the character."""
     place = _PLACE.search(message)
     if place is None:
         return ""
@@ -174,12 +180,7 @@ def _point(data: bytes, message: str) -> str:
     text = data.decode(errors="replace").split("\n")[line]
     start = max(0, column - EXCERPT_CHARS // 2)
     shown = "".join(char if char.isprintable() else "\ufffd" for char in text[start : start + EXCERPT_CHARS])
-    return f"  {shown}\n  {' ' * (column - start)}^"
-
-
-def _short(data: bytes) -> str:
-    text = data.decode(errors="replace")
-    return text if len(text) <= EXCERPT_CHARS else f"{text[:EXCERPT_CHARS]}…"
+    return f"\n{shown}\n{' ' * (column - start)}^"
 
 
 def exit_code_of(answer: Payload) -> int:

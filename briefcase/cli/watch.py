@@ -11,6 +11,7 @@ What keeps a person from approving what they did not mean to:
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import termios
@@ -51,7 +52,10 @@ KEYS: Final = {
     b" ": "more",
     b"q": "quit",
 }
+DECIDING: Final = frozenset({"approve", "deny"})
 HELP: Final = "a approve   d deny   ↑ ↓ choose   space read on   q quit"
+
+_KEY: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?|.", re.DOTALL)  # ECMA-48 section 5.4, or one byte
 
 
 class Decision(NamedTuple):
@@ -114,8 +118,10 @@ class Watch:
             case "up" | "down":
                 ids = [each["id"] for each in self.waiting]
                 step = -1 if key == "up" else 1
-                self._select(ids[max(0, min(len(ids) - 1, ids.index(self.selected) + step))])
-                self._armed_ms = now_ms
+                chosen = ids[max(0, min(len(ids) - 1, ids.index(one["id"]) + step))]
+                if chosen != self.selected:
+                    self._select(chosen)
+                    self._armed_ms = now_ms
             case "more":
                 at_end = not self.lines_below
                 self.first_line = 0 if at_end else self.first_line + self._page
@@ -248,16 +254,16 @@ class _Keys:
         data = os.read(self._descriptor, 1_024) if readable else b""
         if readable and not data:
             return ["quit"]  # the terminal is gone
-        return list(split_keys(data))
+        return split_keys(data)
 
 
-def split_keys(data: bytes) -> Iterator[str]:
-    """The keys in what a terminal sent."""
-    while data:
-        known = next((code for code in KEYS if data.startswith(code)), None)
-        if known is not None:
-            yield KEYS[known]
-        data = data[len(known) if known else 1 :]
+def split_keys(data: bytes) -> list[str]:
+    """The keys in what a terminal sent at once. A sequence that means nothing is skipped whole, letters and all.
+
+    Several keys at once are a paste or a held key: then nothing in them decides.
+    """
+    found = [KEYS[code] for code in _KEY.findall(data) if code in KEYS]
+    return found if len(found) <= 1 else [key for key in found if key not in DECIDING]
 
 
 @contextmanager

@@ -1,0 +1,142 @@
+"""A daemon that answers what it was told to, on a Unix socket, and one run of the command line against it."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import json
+import os
+import socketserver
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from briefcase.cli.main import main
+
+TOKEN = "o" * 43
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = self.path.partition("?")[0]
+        daemon = self.server.daemon
+        daemon.seen.append((self.command, self.path, json.loads(body) if body else None, dict(self.headers)))
+        answer = daemon.answers.get((self.command, path), (404, {"code": "not_found", "message": f"nothing at {path}"}))
+        answer = answer() if callable(answer) else answer
+        status, payload, *headers = answer if isinstance(answer, tuple) else (200, answer)
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the names http.server calls
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "unix"
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that stopped waiting is a test's intention."""
+
+
+class CannedDaemon:
+    """`answers[method, path]` is a payload, a tuple of status, payload and headers, or a function that gives one."""
+
+    def __init__(self) -> None:
+        self.answers = {}
+        self.seen = []
+
+    def __enter__(self):
+        self.directory = tempfile.TemporaryDirectory(prefix="bc-")
+        self.data_dir = Path(self.directory.name)
+        self.socket_path = self.data_dir / "briefcased.sock"
+        token_file = self.data_dir / "auth_token"
+        token_file.touch(0o600)
+        token_file.write_text(TOKEN + "\n")
+        self.server = Server(str(self.socket_path), Handler)
+        self.server.daemon = self
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+        self.directory.cleanup()
+
+    def bodies(self, method: str, path: str) -> list:
+        return [body for seen_method, seen_path, body, _ in self.seen if (seen_method, seen_path) == (method, path)]
+
+
+class FakeRoot:
+    """The composition root of a data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.directory = data_dir
+        self.serve_error = None
+
+    def data_dir(self, environ) -> Path:
+        return self.directory
+
+    def socket_path(self, environ) -> Path:
+        return self.directory / "briefcased.sock"
+
+    def serve(self, environ, on_ready=None) -> None:
+        if self.serve_error is not None:
+            raise self.serve_error
+
+
+class Ran:
+    """What one run of the command line came to."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def error(self):
+        return json.loads(self.err)
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+
+
+def run(root, *args: str, stdin: bytes = b"", **environment: str) -> Ran:
+    """Run one command line in this process, with the environment's own BRIEFCASE variables taken away."""
+    kept, streams = dict(os.environ), (sys.stdin, sys.stdout, sys.stderr)
+    for name in [name for name in os.environ if name.startswith("BRIEFCASE_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+    try:
+        try:
+            code = main(root, list(args))
+        except SystemExit as left:  # click's completion leaves so
+            code = left.code
+        out, err = (stream.buffer.getvalue().decode() for stream in (sys.stdout, sys.stderr))
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
+        os.environ.clear()
+        os.environ.update(kept)
+    return Ran(code, out, err)

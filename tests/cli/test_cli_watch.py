@@ -1,0 +1,159 @@
+"""The live screen lets nobody approve what they did not choose and read: the model, key by key."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from briefcase.approvals import visible_text
+from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, split_keys, wrap
+
+WIDTH, PAGE = 40, 5
+
+
+def approval(name: str, summary: str = "") -> dict:
+    return {
+        "id": name,
+        "summary": summary or f"note_add {name}",
+        "principal": "scout",
+        "tool_id": "note_add",
+        "reason": "policy",
+        "expires_at": "2026-01-01T00:15:00Z",
+    }
+
+
+def watching(*names: str, now_ms: int = 0) -> Watch:
+    """A screen that has shown these for a while."""
+    watch = Watch()
+    watch.update([approval(name) for name in names], now_ms - ARMED_AFTER_MS)
+    watch.lay_out(WIDTH, PAGE)
+    return watch
+
+
+def test_a_and_d_decide_the_selected_call():
+    watch = watching("one", "two")
+    assert watch.press("approve", 0) == Decision("approve", "one")
+    watch.press("down", 0)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("deny", 0) == Decision("deny", "two")
+
+
+def test_the_selection_stays_on_its_call_when_the_list_changes():
+    watch = watching("one", "two")
+    watch.update([approval("zero"), approval("one"), approval("three")], 10)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 10) == Decision("approve", "one")
+
+
+@pytest.mark.parametrize("key", ["approve", "deny"])
+def test_a_key_on_its_way_does_not_decide_the_call_that_took_the_place(key):
+    watch = watching("one", "two")
+    watch.update([approval("two")], 1_000)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.selected == "two"
+    assert watch.press(key, 1_000 + ARMED_AFTER_MS - 1) is None
+    assert "press again" in watch.message.plain
+
+
+def test_the_first_call_to_arrive_takes_no_key_at_once():
+    watch = Watch()
+    watch.update([], 0)
+    watch.update([approval("one")], 5_000)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 5_001) is None
+
+
+def test_a_held_key_never_gets_through():
+    watch = watching("one", "two")
+    watch.update([approval("two")], 0)
+    watch.lay_out(WIDTH, PAGE)
+    assert all(watch.press("approve", now_ms) is None for now_ms in range(0, 60_000, 30))
+
+
+def test_after_a_pause_the_call_can_be_decided():
+    watch = watching("one", "two")
+    watch.update([approval("two")], 0)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", ARMED_AFTER_MS) == Decision("approve", "two")
+
+
+def test_choosing_with_the_arrows_arms_at_once():
+    watch = watching("one", "two", "three")
+    watch.update([approval("two"), approval("three")], 0)
+    watch.press("down", 1)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 2) == Decision("approve", "three")
+
+
+def test_an_arrow_that_moves_nowhere_arms_nothing():
+    watch = watching("one", "two")
+    watch.update([approval("two")], 0)
+    watch.lay_out(WIDTH, PAGE)
+    watch.press("down", 1)
+    assert watch.press("approve", 2) is None
+
+
+def test_a_call_that_does_not_fit_is_approved_only_after_it_was_read_to_its_end():
+    watch = Watch()
+    watch.update([approval("one", "harmless " * 40 + "rm -rf /")], -ARMED_AFTER_MS)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.lines_below > 0
+    assert watch.press("approve", 0) is None
+    assert "read all of it first" in watch.message.plain
+    while watch.lines_below:
+        watch.press("more", 0)
+        shown = watch.lay_out(WIDTH, PAGE)
+    assert "rm -rf /" in "".join(shown)
+    assert watch.press("approve", 0) == Decision("approve", "one")
+
+
+def test_a_call_that_does_not_fit_may_be_denied_unread():
+    watch = Watch()
+    watch.update([approval("one", "x" * 4_000)], -ARMED_AFTER_MS)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("deny", 0) == Decision("deny", "one")
+
+
+def test_reading_one_call_says_nothing_of_another():
+    watch = Watch()
+    watch.update([approval("one", "x" * 150), approval("two", "y" * 4_000)], -ARMED_AFTER_MS)
+    watch.lay_out(WIDTH, PAGE)
+    watch.press("down", 0)
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 0) is None
+
+
+def test_nothing_selected_decides_nothing():
+    watch = Watch()
+    watch.update([], 0)
+    assert [watch.press(key, 10_000) for key in ("approve", "deny", "up", "down", "more")] == [None] * 5
+
+
+@given(st.text(), st.integers(1, 200))
+def test_wrapping_drops_nothing_an_approver_must_see(text, width):
+    lines = wrap(text, width)
+    assert "".join(lines) == visible_text(text)
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "keys"),
+    [
+        (b"a", ["approve"]),
+        (b"\x1b[A\x1b[B", ["up", "down"]),
+        (b"\x1bOA\x1bOB", ["up", "down"]),
+        (b"kjq", ["up", "down", "quit"]),
+        (b"x\x00\xff", []),
+        (b"\x1b", []),
+        (b"\x1b[200~", []),
+        (b"A", []),
+        (b"\x1b[a", []),  # shift and an arrow, on some terminals
+        (b"\x1bOd", []),
+        (b"\x1ba", []),  # alt and a
+        (b"\x1b[3~", []),
+        (b"aa", []),
+        (b"said\n", []),  # a paste
+        (b"jja", ["down", "down"]),
+    ],
+)
+def test_keys_are_what_the_terminal_sent(data, keys):
+    assert split_keys(data) == keys
