@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from briefcase._native.values import EntityUid, Value
+from .values import EntityUid, Value
 
 class Entity:
     """One entity of a store."""

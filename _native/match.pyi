@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from briefcase._native.entities import Entities
-from briefcase._native.values import EntityUid, Record
+from .entities import Entities
+from .values import EntityUid, Record
 
 class Answer:
     """Cedar's answer to one request. Ids are sorted.

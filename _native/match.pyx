@@ -11,14 +11,17 @@ resource levels and evaluates what the conditions say about the resource.
 Everything here is immutable once made and may be used from any thread. Not here: parsing, validation, the swap of sets.
 """
 
+cimport cython
+
 from briefcase._native.entities cimport NO_ENTITIES, NOBODY, Entities, Entity, uid_of
 from briefcase._native.programs cimport (
     CONJUNCTION, FAULT, LITERAL, YES, Node, Request, chain, folded, strict, truth, variable,
 )
-from briefcase._native.syntax cimport compile_expression, scope_entity
+from briefcase._native.syntax cimport compile_expression, scope_entity, too_deep
 from briefcase._native.values cimport EntityUid, Fault, Record, plain_value
 
 
+@cython.final
 cdef class Policy:
     """One compiled policy or link of a template, without its scope: that is its place in the index."""
 
@@ -28,6 +31,8 @@ cdef class Policy:
     cdef Node condition
 
 
+@cython.final
+@cython.freelist(8)
 cdef class Answer:
     """Cedar's answer; see `match.pyi`."""
 
@@ -44,6 +49,7 @@ cdef class Answer:
 # --- the index --------------------------------------------------------------------------------------------------
 
 
+@cython.final
 cdef class Level:
     """One variable's constraints: what stands behind each that a uid can satisfy."""
 
@@ -92,42 +98,70 @@ cdef int append_found(dict table, object key, list reached) except -1:
 # --- deciding ---------------------------------------------------------------------------------------------------
 
 
+@cython.final
+@cython.freelist(8)
 cdef class Tally:
-    """The outcome of each policy that was looked at."""
+    """The outcome of each policy that was looked at; a list is made when its first entry comes."""
 
     cdef list permits
     cdef list forbids
     cdef list faults          # (policy id, problem)
     cdef bint forbid_erred
 
-    def __cinit__(self):
-        self.permits, self.forbids, self.faults = [], [], []
-
     cdef int count(self, Policy policy, Request request) except -1:
+        """Run one policy's condition and note what came of it."""
         cdef int outcome = truth(policy.condition, request)
         if outcome == YES:
-            (self.forbids if policy.forbids else self.permits).append(policy.id)
+            if policy.forbids:
+                self.forbids = noted(self.forbids, policy.id)
+            else:
+                self.permits = noted(self.permits, policy.id)
         elif outcome == FAULT:
-            self.faults.append((policy.id, (<Fault>request.fault).problem))
+            self.faults = noted(self.faults, (policy.id, (<Fault>request.fault).problem))
             self.forbid_erred = self.forbid_erred or policy.forbids
         return 0
 
+    cdef int add(self, Tally other) except -1:
+        """Take over what another one noted."""
+        if other.permits is not None:
+            self.permits = other.permits + self.permits if self.permits is not None else other.permits[:]
+        if other.forbids is not None:
+            self.forbids = other.forbids + self.forbids if self.forbids is not None else other.forbids[:]
+        if other.faults is not None:
+            self.faults = other.faults + self.faults if self.faults is not None else other.faults[:]
+            self.forbid_erred = self.forbid_erred or other.forbid_erred
+        return 0
+
     cdef Answer answer(self):
+        """Cedar's answer; nothing may be noted afterwards."""
         cdef Answer answer = Answer.__new__(Answer)
-        determining = self.forbids if self.forbids else self.permits
-        answer.allowed = not self.forbids and len(self.permits) > 0
-        answer.determining = in_order(determining)
-        faults = in_order(self.faults)
-        answer.erroring = tuple([fault[0] for fault in faults])
-        answer.problems = tuple([fault[1] for fault in faults])
-        answer.forbid_erred = self.forbid_erred
+        answer.allowed = self.forbids is None and self.permits is not None
+        answer.determining = in_order(self.permits if self.forbids is None else self.forbids)
+        answer.erroring = answer.problems = NONE
+        if self.faults is not None:
+            self.faults.sort()
+            answer.erroring = tuple([fault[0] for fault in self.faults])
+            answer.problems = tuple([fault[1] for fault in self.faults])
+            answer.forbid_erred = self.forbid_erred
         return answer
 
 
-cdef tuple in_order(list found):
-    if len(found) > 1:
-        found.sort()
-    return tuple(found)
+cdef tuple NONE = ()
+
+
+cdef list noted(list entries, object entry):
+    if entries is None:
+        return [entry]
+    entries.append(entry)
+    return entries
+
+
+cdef tuple in_order(list ids):
+    if ids is None:
+        return NONE
+    if len(ids) > 1:
+        ids.sort()
+    return tuple(ids)
 
 
 cdef Answer NOTHING_APPLIES = Tally().answer()
@@ -138,6 +172,7 @@ cdef frozenset ancestors_of(EntityUid uid, Entities entities):
     return NOBODY if entity is None else entity.ancestors
 
 
+@cython.final
 cdef class PolicySet:
     """A compiled set of policies; see `match.pyi`."""
 
@@ -202,14 +237,16 @@ cdef class PolicySet:
 # --- specialising -----------------------------------------------------------------------------------------------
 
 
+@cython.final
 cdef class Bucket:
     """The policies behind one principal constraint: outcomes that are known, and programs that must run."""
 
     cdef Tally known
     cdef tuple open
-    cdef Answer answer        # the whole answer where nothing is open and no other bucket applies
+    cdef Answer alone         # the whole answer where nothing is open and no other bucket applies
 
 
+@cython.final
 cdef class SpecialisedPolicies:
     """A policy set for one action on one resource; see `match.pyi`."""
 
@@ -227,8 +264,8 @@ cdef class SpecialisedPolicies:
             return NOTHING_APPLIES
         if len(reached) == 1:
             bucket = <Bucket>reached[0]
-            if bucket.answer is not None:
-                return bucket.answer
+            if bucket.alone is not None:
+                return bucket.alone
         return self.tallied(reached, principal, ancestors, context)
 
     cdef Answer tallied(self, list buckets, EntityUid principal, frozenset ancestors, object context):
@@ -241,10 +278,7 @@ cdef class SpecialisedPolicies:
         request.context = plain_value(context)
         for each in buckets:
             bucket = <Bucket>each
-            tally.permits.extend(bucket.known.permits)
-            tally.forbids.extend(bucket.known.forbids)
-            tally.faults.extend(bucket.known.faults)
-            tally.forbid_erred = tally.forbid_erred or bucket.known.forbid_erred
+            tally.add(bucket.known)
             for policy in bucket.open:
                 tally.count(<Policy>policy, request)
         return tally.answer()
@@ -295,7 +329,7 @@ cdef Bucket bucket_of(list policies, Request known, dict folds):
             open_policies.append(special)
     bucket.open = tuple(open_policies)
     if not open_policies:
-        bucket.answer = bucket.known.answer()
+        bucket.alone = bucket.known.answer()
     return bucket
 
 
@@ -310,7 +344,11 @@ cdef Node folded_once(Node node, Request known, dict folds):
 # --- compiling --------------------------------------------------------------------------------------------------
 
 
-cdef class _Compiler:
+cdef dict EFFECTS = {"permit": False, "forbid": True}
+
+
+@cython.final
+cdef class Compiler:
     """What is shared while one set is compiled."""
 
     cdef Level actions
@@ -320,15 +358,25 @@ cdef class _Compiler:
 
     cdef int add(self, str policy_id, dict source, dict slots) except -1:
         cdef Policy policy = Policy.__new__(Policy)
-        cdef Level level
         if policy_id in self.ids:
             raise ValueError(f"expected each policy id once, got `{policy_id}` again")
         self.ids.add(policy_id)
         policy.id = policy_id
-        policy.forbids = source["effect"] == "forbid"
-        if not policy.forbids and source["effect"] != "permit":
-            raise ValueError(f"expected `permit` or `forbid`, got `{source['effect']}`")
-        policy.condition = self.condition_of(source)
+        try:
+            policy.forbids = EFFECTS[source["effect"]]
+            policy.condition = self.condition_of(source)
+            self.place(policy, source, slots)
+        except ValueError as error:
+            raise ValueError(f"policy `{policy_id}`: {error}") from error
+        except RecursionError as error:
+            raise ValueError(f"policy `{policy_id}`: {too_deep()}") from error
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"policy `{policy_id}`: expected Cedar's JSON policy format, got {error!r:.200}") from error
+        return 0
+
+    cdef int place(self, Policy policy, dict source, dict slots) except -1:
+        """Put the policy where its scope belongs."""
+        cdef Level level
         places = action_places(source["action"])
         policy.repeated = len(places) > 1
         for place in places:
@@ -349,8 +397,10 @@ cdef class _Compiler:
                 parts.append(strict("is", variable(name), None, narrowed))
         for clause in source["conditions"]:
             node = compile_expression(clause["body"], 0)
-            if clause["kind"] != "when":
+            if clause["kind"] == "unless":
                 node = strict("!", node, None, None)
+            elif clause["kind"] != "when":
+                raise ValueError(f"expected `when` or `unless`, got `{clause['kind']!r:.200}`")
             parts.append(node)
         node = folded(chain(CONJUNCTION, parts), self.nothing_known)
         self.conditions[text] = node
@@ -379,17 +429,13 @@ cdef tuple place_of(dict constraint, dict slots):
 cdef list action_places(dict constraint):
     """The places of an action constraint; a list of actions has several."""
     if constraint["op"] == "in" and "entities" in constraint:
-        return [("in", key) for key in dict.fromkeys(map(_uid, constraint["entities"]))]
+        return [("in", key) for key in dict.fromkeys([uid_of(json) for json in constraint["entities"]])]
     return [place_of(constraint, {})]
-
-
-def _uid(json):
-    return uid_of(json)
 
 
 def compile_policies(dict policies not None):
     """Compile a policy set in Cedar's JSON format; see `match.pyi`."""
-    cdef _Compiler compiler = _Compiler.__new__(_Compiler)
+    cdef Compiler compiler = Compiler.__new__(Compiler)
     cdef PolicySet made = PolicySet.__new__(PolicySet)
     compiler.actions = Level()
     compiler.conditions = {}

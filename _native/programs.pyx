@@ -9,6 +9,7 @@ It keeps every error where it was: `false && x` is false, but `x && false` still
 Depth is bounded where programs are compiled (`syntax.MAX_DEPTH`), so the recursion here is too.
 """
 
+cimport cython
 from cpython.long cimport PyLong_AsLongLong
 from cpython.unicode cimport PyUnicode_Find, PyUnicode_GET_LENGTH, PyUnicode_Tailmatch
 
@@ -19,6 +20,8 @@ from briefcase._native.values cimport (
 )
 
 
+@cython.final
+@cython.freelist(8)
 cdef class Request:
     """What a program is evaluated for."""
 

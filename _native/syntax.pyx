@@ -9,7 +9,6 @@ from briefcase._native.extensions cimport extension_named
 from briefcase._native.programs cimport CONJUNCTION, DISJUNCTION, Kind, Node, chain, choice, literal, many, strict, variable
 
 cdef int MAX_DEPTH = 256
-max_depth = MAX_DEPTH
 
 cdef set BINARY = {
     "==", "!=", "<", "<=", ">", ">=", "in", "+", "-", "*",
@@ -25,7 +24,7 @@ cdef Node compile_expression(object expression, int depth):
         ValueError: nested more than `MAX_DEPTH` deep, or no expression this engine knows.
     """
     if depth > MAX_DEPTH:
-        raise ValueError(f"expected expressions nested at most {MAX_DEPTH} deep; split the condition")
+        raise ValueError(too_deep())
     if type(expression) is not dict or len(expression) != 1:
         raise ValueError(f"expected an expression of one key, got `{expression!r:.200}`")
     (name, body), = expression.items()
@@ -45,6 +44,10 @@ cdef Node compile_expression(object expression, int depth):
     if name in UNARY:
         return strict(name, compile_expression(body["arg"], depth + 1), None, None)
     return compile_special(name, body, depth)
+
+
+cdef str too_deep():
+    return f"expected expressions nested at most {MAX_DEPTH} deep; split the condition"
 
 
 cdef Node checked(Node node, str name, object body):

@@ -8,6 +8,7 @@ records (objects); no key of it is ever an escape. What Cedar has no value for (
 becomes `UNREPRESENTABLE`: it may be there, but whoever uses it gets an error. Nothing is converted before it is read.
 """
 
+cimport cython
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.object cimport PyObject
@@ -21,6 +22,7 @@ LONG_MAX = 9223372036854775807LL
 cdef int MAX_VALUE_DEPTH = 128  # nesting of a value: bounds recursion in conversion, equality and hashing
 
 
+@cython.final
 cdef class Fault:
     """An error as a value: what Cedar reports for the policy that meets it."""
 
@@ -38,6 +40,7 @@ unrepresentable = UNREPRESENTABLE
 cdef Py_hash_t SALT = hash("briefcase._native.values")
 
 
+@cython.final
 cdef class EntityUid:
     """The name of an entity: its type (`Agent`, `App::Photo`) and its id (any text)."""
 
@@ -56,9 +59,6 @@ cdef class EntityUid:
 
     def __repr__(self):
         return f'{self.type}::"{self.id}"'
-
-    def __reduce__(self):
-        return EntityUid, (self.type, self.id)
 
 
 cdef class Extension:
@@ -89,6 +89,7 @@ cdef object value_of_key(object key):
     return key
 
 
+@cython.final
 cdef class SetValue:
     """A set: order and repetition do not count."""
 
@@ -112,6 +113,8 @@ cdef class SetValue:
         return self.keys == (<SetValue>other).keys
 
 
+@cython.final
+@cython.freelist(8)
 cdef class Record:
     """A record. Made from a plain mapping, it converts each field when the field is read."""
 
