@@ -76,8 +76,14 @@ def _cedar_value(value: JsonValue, decimals: Decimals) -> object:
 
 
 def decimal_value(number: float) -> object:
-    """A number as a decimal, where it is one exactly; it is read as JSON wrote it, so 19.99 is 19.99."""
+    """A number as a decimal of the native engine, where it is one exactly."""
+    text = decimal_text(number)
+    return unrepresentable if text is None else value_of({"__extn": {"fn": "decimal", "arg": text}})
+
+
+def decimal_text(number: float) -> str | None:
+    """A number as Cedar writes a decimal, or None where it is none. 19.99 is read as JSON wrote it, so it is one."""
     exact = Decimal(repr(number))
     if not MIN_DECIMAL <= exact <= MAX_DECIMAL or exact != round(exact, FRACTION_DIGITS):
-        return unrepresentable
-    return value_of({"__extn": {"fn": "decimal", "arg": f"{exact:.{FRACTION_DIGITS}f}"}})
+        return None
+    return f"{exact:.{FRACTION_DIGITS}f}"

@@ -15,17 +15,15 @@ from __future__ import annotations
 from typing import Final
 
 from briefcase._native.entities import Entities, compile_entities, value_of
-from briefcase._native.match import Answer, PolicySet, SpecialisedPolicies, compile_policies
+from briefcase._native.match import PolicySet, SpecialisedPolicies, compile_policies
 from briefcase._native.values import EntityUid
 from briefcase.errors import CallerError
 from briefcase.policy.arguments import Decimals, cedar_arguments, decimals_of
 from briefcase.policy.check import ParsedPolicy, parse_policy
+from briefcase.policy.verdicts import Verdicts
 from briefcase.types import (
-    Allow,
-    ApprovalKind,
     Deny,
     JsonObject,
-    NeedsApproval,
     Principal,
     RiskSignals,
     ToolSpec,
@@ -38,12 +36,8 @@ WITHOUT_APPROVAL: Final = EntityUid("Action", "CallWithoutApproval")
 WITHOUT_SIGNER: Final = EntityUid("Action", "CallWithoutSigner")
 ACTIONS: Final = (CALL, WITHOUT_APPROVAL, WITHOUT_SIGNER)
 
-DEFAULT_APPROVAL_REASON: Final = "the policy asks for an approval of this call"
-NOT_PERMITTED: Final = "no policy permits it"
-
 MAX_TOOLS: Final = 4_096  # specialised at a time
 MAX_PRINCIPALS: Final = 4_096
-MAX_VERDICTS: Final = 4_096
 _NO_RISK: Final[list[str]] = []
 
 
@@ -78,11 +72,10 @@ class CompiledPolicy:
         except (ValueError, RecursionError) as error:
             raise CallerError(f"the policy can not be compiled: {error}", code="invalid_policy") from error
         self.parsed = parsed
-        self._reasons = parsed.reasons
         self._tells_time = "time" in text
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
-        self._verdicts: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], Verdict] = {}
+        self._verdicts = Verdicts(parsed.reasons)
 
     @property
     def digest_hex(self) -> str:
@@ -124,49 +117,12 @@ class CompiledPolicy:
         }
         call = policies.call.decide(uid, groups, context)
         if not call.allowed or call.forbid_erred:
-            return self._denied(call)
+            return self._verdicts.denied(call)
         alone = policies.without_approval.decide(uid, groups, context)
         unsigned = policies.without_signer.decide(uid, groups, context)
         if alone.forbid_erred or unsigned.forbid_erred:
-            return self._denied(alone if alone.forbid_erred else unsigned)
-        key = (call.determining, alone.determining, unsigned.determining)
-        return self._verdicts.get(key) or self._verdict(key, call, alone, unsigned)
-
-    def _denied(self, answer: Answer) -> Deny:
-        if answer.forbid_erred:
-            problems = "; ".join(
-                f"`{name}`: {problem}" for name, problem in zip(answer.erroring, answer.problems, strict=True)
-            )
-            return Deny("policy_error", answer.erroring, problems)
-        return Deny("policy_denied", answer.determining, self._explained(answer) or NOT_PERMITTED)
-
-    def _verdict(
-        self,
-        key: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
-        call: Answer,
-        alone: Answer,
-        unsigned: Answer,
-    ) -> Verdict:
-        """The verdict on a call that is permitted, by the policies behind the three answers; remembered."""
-        ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))
-        verdict: Verdict
-        if alone.allowed and unsigned.allowed:
-            verdict = Allow(ids)
-        else:
-            kind = ApprovalKind.LOCAL if unsigned.allowed else ApprovalKind.MOBILE_SIGNER
-            blocking = [answer for answer in (unsigned, alone) if not answer.allowed]
-            reasons = [
-                self._reasons[name] for answer in blocking for name in answer.determining if name in self._reasons
-            ]
-            detail = "; ".join(filter(None, map(self._explained, blocking))) or NOT_PERMITTED
-            verdict = NeedsApproval(kind, reasons[0] if reasons else DEFAULT_APPROVAL_REASON, ids, detail)
-        if len(self._verdicts) >= MAX_VERDICTS:
-            self._verdicts.clear()
-        self._verdicts[key] = verdict
-        return verdict
-
-    def _explained(self, answer: Answer) -> str:
-        return "; ".join(f"`{name}`: {self._reasons.get(name, 'no reason given')}" for name in answer.determining)
+            return self._verdicts.denied(alone if alone.forbid_erred else unsigned)
+        return self._verdicts.permitted(call, alone, unsigned)
 
     def _specialised(self, tool: ToolSpec) -> _ToolPolicies:
         known = self._tools.get(tool.id)

@@ -1,0 +1,122 @@
+"""The same decision by the reference engine: for shadowing and for tests, never on the way of a call.
+
+It reads arguments as JSON, where an object like `{"__entity": …}` would be taken for an entity and where what has no
+Cedar value has no stand-in. Such calls can not be asked here (`None`); only the native engine decides them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import cedarpy
+import msgspec
+
+from briefcase.errors import InternalError
+from briefcase.policy.arguments import Decimals, decimal_text, decimals_of
+from briefcase.policy.check import ParsedPolicy
+from briefcase.policy.engine import tool_attributes, tool_parents
+from briefcase.policy.verdicts import Verdicts
+from briefcase.types import JsonObject, JsonValue, Principal, RiskSignals, ToolSpec, Verdict, format_rfc3339
+
+_ESCAPES: Final = frozenset({"__entity", "__extn", "__expr"})
+
+
+class ReferenceAnswer(msgspec.Struct, frozen=True):
+    """One answer of the reference engine (`verdicts.Answered`)."""
+
+    allowed: bool
+    determining: tuple[str, ...]
+    erroring: tuple[str, ...]
+    problems: tuple[str, ...]
+    forbid_erred: bool
+
+
+class ReferencePolicy:
+    """A policy set in the hands of the reference engine."""
+
+    def __init__(self, parsed: ParsedPolicy) -> None:
+        self._parsed = parsed
+        self._policies = cedarpy.PolicySet.from_str(parsed.source.text)
+        self._names = {f"policy{index}": name for index, name in enumerate(parsed.names)}
+        self._verdicts = Verdicts(parsed.reasons)
+
+    def decide(
+        self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int
+    ) -> Verdict | None:
+        """What `engine.CompiledPolicy.decide` must answer; None where the question can not be put in JSON.
+
+        Raises:
+            InternalError: the reference engine gave no answer.
+        """
+        try:
+            context: JsonObject = {
+                "args": _cedar_json(args, decimals_of(tool.input_schema)),
+                "risk": [*risk.words],
+                "time": {"__extn": {"fn": "datetime", "arg": f"{format_rfc3339(now_us)[:-4]}Z"}},
+            }
+        except _NotInJsonError:
+            return None
+        questions = ("Call", "CallWithoutApproval", "CallWithoutSigner")
+        call, alone, unsigned = self._answers(principal, tool, context, questions)
+        for answer in (call, alone, unsigned):
+            if answer.forbid_erred or (answer is call and not answer.allowed):
+                return self._verdicts.denied(answer)
+        return self._verdicts.permitted(call, alone, unsigned)
+
+    def _answers(
+        self, principal: Principal, tool: ToolSpec, context: JsonObject, actions: tuple[str, ...]
+    ) -> list[ReferenceAnswer]:
+        groups = [{"type": "Group", "id": group} for group in principal.groups]
+        agent = {"type": "Agent", "id": principal.name}
+        resource = {"type": "Tool", "id": tool.id}
+        entities: list[dict[str, Any]] = [
+            {"uid": agent, "attrs": {}, "parents": groups},
+            {"uid": resource, "attrs": tool_attributes(tool), "parents": tool_parents(tool)},
+        ]
+        text = json.dumps(context)
+        requests: list[dict[str, Any]] = [
+            {"principal": agent, "action": {"type": "Action", "id": action}, "resource": resource, "context": text}
+            for action in actions
+        ]
+        return [self._answer(result) for result in cedarpy.is_authorized_batch(requests, self._policies, entities)]
+
+    def _answer(self, result: cedarpy.AuthzResult) -> ReferenceAnswer:
+        if result.decision is cedarpy.Decision.NoDecision:
+            raise InternalError("the reference engine gave no decision", detail="; ".join(result.diagnostics.errors))
+        problems = dict(sorted(map(self._blamed, result.diagnostics.errors)))
+        return ReferenceAnswer(
+            allowed=result.allowed,
+            determining=tuple(sorted(self._names[policy_id] for policy_id in result.diagnostics.reasons)),
+            erroring=tuple(problems),
+            problems=tuple(problems.values()),
+            forbid_erred=any(self._parsed.policies[name]["effect"] == "forbid" for name in problems),
+        )
+
+    def _blamed(self, error: str) -> tuple[str, str]:
+        """The policy an error is about, from a text like ``error while evaluating policy `policy0`: …``."""
+        _, policy_id, problem = error.split("`", 2)
+        return self._names[policy_id], problem
+
+
+class _NotInJsonError(Exception):
+    """A value that Cedar's JSON format has no way to write."""
+
+
+def _cedar_json(value: JsonValue, decimals: Decimals) -> JsonValue:
+    """Arguments in Cedar's JSON format, by the rule of `arguments`."""
+    if isinstance(value, dict):
+        if not _ESCAPES.isdisjoint(value):
+            raise _NotInJsonError
+        inner = decimals or {}
+        return {name: _cedar_json(part, inner.get(name, {})) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        if None in value:
+            raise _NotInJsonError
+        return [_cedar_json(part, {}) for part in value]
+    if isinstance(value, float) or (decimals is None and type(value) is int):
+        text = decimal_text(value)
+        if text is None:
+            raise _NotInJsonError
+        return {"__extn": {"fn": "decimal", "arg": text}}
+    return value

@@ -1,0 +1,92 @@
+"""From the engine's answers to the three questions of a call to its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval, Verdict
+
+DEFAULT_APPROVAL_REASON: Final = "the policy asks for an approval of this call"
+NOT_PERMITTED: Final = "no policy permits it"
+MAX_REMEMBERED: Final = 4_096
+
+
+class Answered(Protocol):
+    """One answer of an engine (`_native.match.Answer`). Ids are sorted; `problems` go with `erroring`."""
+
+    @property
+    def allowed(self) -> bool:
+        """Cedar's decision."""
+        ...
+
+    @property
+    def determining(self) -> tuple[str, ...]:
+        """The policies it rests on."""
+        ...
+
+    @property
+    def erroring(self) -> tuple[str, ...]:
+        """The policies that erred."""
+        ...
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong with each of these."""
+        ...
+
+    @property
+    def forbid_erred(self) -> bool:
+        """Whether one of these forbids."""
+        ...
+
+
+class Verdicts:
+    """The verdicts of one policy set. They depend on nothing but policy ids, so equal ones are made once.
+
+    Args:
+        reasons: the `@reason` of each policy that has one, by name.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self._reasons = reasons
+        self._remembered: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], Verdict] = {}
+
+    def denied(self, answer: Answered) -> Deny:
+        """The verdict where `Call` is not permitted, or a `forbid` erred."""
+        if answer.forbid_erred:
+            problems = zip(answer.erroring, answer.problems, strict=True)
+            return Deny(
+                "policy_error", answer.erroring, "; ".join(f"`{name}`: {problem}" for name, problem in problems)
+            )
+        return Deny("policy_denied", answer.determining, self._explained(answer) or NOT_PERMITTED)
+
+    def permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
+        """The verdict on a call that is permitted.
+
+        Args:
+            call: the answer about `Call`, which is yes.
+            alone: about `CallWithoutApproval`.
+            unsigned: about `CallWithoutSigner`.
+        """
+        key = (call.determining, alone.determining, unsigned.determining)
+        verdict = self._remembered.get(key)
+        if verdict is None:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            verdict = self._remembered[key] = self._permitted(call, alone, unsigned)
+        return verdict
+
+    def _permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
+        ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))
+        if alone.allowed and unsigned.allowed:
+            return Allow(ids)
+        kind = ApprovalKind.LOCAL if unsigned.allowed else ApprovalKind.MOBILE_SIGNER
+        against = [answer for answer in (unsigned, alone) if not answer.allowed]
+        reasons = (self._reasons.get(name) for answer in against for name in answer.determining)
+        reason = next((given for given in reasons if given), DEFAULT_APPROVAL_REASON)
+        detail = "; ".join(filter(None, map(self._explained, against))) or NOT_PERMITTED
+        return NeedsApproval(kind, reason, ids, detail)
+
+    def _explained(self, answer: Answered) -> str:
+        return "; ".join(f"`{name}`: {self._reasons.get(name, 'no reason given')}" for name in answer.determining)
