@@ -1,0 +1,258 @@
+"""What one entry changes: each effect checked by the core's pure rules, then planned; written only when all hold.
+
+A `Change` is a view of the transaction with this entry's own plans on top. An effect that does not hold refuses the
+entry and leaves nothing behind, in the transaction or in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import lmdb
+
+from briefcase import approvals, budgets
+from briefcase.errors import InternalError
+from briefcase.ledger import approvals_table
+from briefcase.ledger.approvals_table import StoredApproval
+from briefcase.ledger.intents import INTENT, Intents, Staged, check_claim, check_closing, note_opening
+from briefcase.ledger.tables import Tables, is_key
+from briefcase.ports import (
+    ClaimRequest,
+    CloseIntent,
+    ConsumeApproval,
+    CreateApproval,
+    DecideApproval,
+    Effect,
+    OpenIntent,
+    PutSetting,
+    Refused,
+    ReserveBudget,
+    SetBudgetLimit,
+    SettleBudget,
+)
+from briefcase.types import Approval, BudgetLine, JsonObject
+
+_LINE: Final = struct.Struct(">qq")
+_LIMIT: Final = struct.Struct(">q")
+_NO_LINE: Final = _LINE.pack(0, 0)
+
+Table: TypeAlias = Any  # lmdb's handle type is private
+
+
+class Change:
+    """One entry's reads and planned writes.
+
+    Args:
+        transaction: the group's write transaction.
+        tables: its tables.
+        intents: open intents and claims as they are on disk.
+        staged: what earlier entries of the group changed of them.
+        receipt_id: the id this entry's receipt will have.
+        event: the entry's event; effects may add to it.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - each is one thing an effect may look at
+        self,
+        transaction: lmdb.Transaction[bytes],
+        tables: Tables,
+        intents: Intents,
+        staged: Staged,
+        receipt_id: int,
+        event: JsonObject,
+    ) -> None:
+        self.transaction = transaction
+        self.tables = tables
+        self.intents = intents
+        self.staged = staged
+        self.receipt_id = receipt_id
+        self.event = event
+        self.claim: bytes | None = None
+        self.opens: OpenIntent | None = None
+        self.closes: int | None = None
+        self._planned: dict[tuple[Table, bytes], bytes | None] = {}
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """A value as this entry sees it."""
+        if self._planned and (table, key) in self._planned:
+            return self._planned[table, key]
+        return self.transaction.get(key, db=table)
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """Plan a write.
+
+        Raises:
+            InternalError: a key of a length that can not be stored.
+        """
+        if not is_key(key):
+            raise InternalError(f"expected a key of 1 to 511 bytes, got {len(key)}")
+        self._planned[table, key] = value
+
+    def delete(self, table: Table, key: bytes) -> None:
+        """Plan a removal."""
+        self._planned[table, key] = None
+
+    def apply(self, effects: tuple[Effect, ...]) -> Refused | None:
+        """Check and plan all effects. Returns the first refusal.
+
+        Raises:
+            InternalError: an effect that no correct program asks for.
+        """
+        for effect in effects:
+            refused = _APPLY[type(effect)](self, effect)
+            if refused is not None:
+                return refused
+        if self.event.get("kind") == INTENT and (self.claim is None or self.opens is None):
+            raise InternalError("an `intent` event claims its request id and opens its intent")
+        return None
+
+    def write(self) -> None:
+        """Carry out what was planned."""
+        for (table, key), value in self._planned.items():
+            if value is None:
+                self.transaction.delete(key, db=table)
+            else:
+                self.transaction.put(key, value, db=table)
+        if self.claim is not None:
+            self.staged.claims[self.claim] = self.receipt_id
+        if self.opens is not None:
+            self.staged.opened[self.receipt_id] = self.opens.settle
+        if self.closes is not None:
+            self.staged.closed.add(self.closes)
+
+
+# --- approvals --------------------------------------------------------------------------------------------------------
+
+
+def _create_approval(change: Change, effect: CreateApproval) -> Refused | None:
+    approval = effect.approval
+    if approvals_table.read(change, approval.id) is not None:
+        raise InternalError(f"approval `{approval.id}` exists")
+    waiting = approvals_table.count_pending(change, approval.principal, approval.created_us)
+    if waiting >= approvals.MAX_PENDING_PER_PRINCIPAL:
+        return Refused("rate_limited")
+    approvals_table.store(change, StoredApproval(change.receipt_id, approval))
+    return None
+
+
+def _decide_approval(change: Change, effect: DecideApproval) -> Refused | None:
+    stored = approvals_table.read(change, effect.approval_id)
+    held = None if stored is None else stored.approval
+    return _store(change, stored, approvals.decide_approval(held, effect.to, effect.by, effect.now_us))
+
+
+def _consume_approval(change: Change, effect: ConsumeApproval) -> Refused | None:
+    stored = approvals_table.read(change, effect.approval_id)
+    held = None if stored is None else stored.approval
+    return _store(change, stored, approvals.consume_approval(held, effect.binding_hex, effect.now_us))
+
+
+def _store(change: Change, stored: StoredApproval | None, changed: Approval | Refused) -> Refused | None:
+    if isinstance(changed, Refused):
+        return changed
+    if stored is not None:
+        approvals_table.store(change, StoredApproval(stored.receipt_id, changed))
+    return None
+
+
+# --- budgets ----------------------------------------------------------------------------------------------------------
+
+
+def read_line(get: Callable[[Table, bytes], bytes | None], tables: Tables, category: str, day: str) -> BudgetLine:
+    """A category's line on a day; without a limit, a line with no money."""
+    spent, reserved = _LINE.unpack(get(tables.spend, _line_key(category, day)) or _NO_LINE)
+    return BudgetLine(category, read_limit(get, tables, category) or 0, spent, reserved)
+
+
+def read_limit(get: Callable[[Table, bytes], bytes | None], tables: Tables, category: str) -> int | None:
+    """A category's daily limit, or None where none is set."""
+    stored = get(tables.limits, category.encode())
+    return None if stored is None else int(_LIMIT.unpack(stored)[0])
+
+
+def encode_limit(daily_limit_microusd: int) -> bytes:
+    """A daily limit as it is stored."""
+    return _LIMIT.pack(daily_limit_microusd)
+
+
+def _line_key(category: str, day: str) -> bytes:
+    return f"{day}{category}".encode()
+
+
+def _reserve_budget(change: Change, effect: ReserveBudget) -> Refused | None:
+    _check_amount(effect.amount_microusd)
+    line = read_line(change.get, change.tables, effect.category, effect.day)
+    changed = budgets.reserve_budget(line, effect.amount_microusd, approved=effect.approved)
+    if isinstance(changed, Refused):
+        return changed
+    _put_line(change, effect.day, changed)
+    return None
+
+
+def _settle_budget(change: Change, effect: SettleBudget) -> None:
+    _check_amount(effect.reserved_microusd)
+    _check_amount(effect.spent_microusd)
+    line = read_line(change.get, change.tables, effect.category, effect.day)
+    if effect.reserved_microusd > line.reserved_microusd:
+        raise InternalError(f"`{effect.category}` has less reserved on {effect.day} than is settled")
+    changed = budgets.settle_budget(line, effect.reserved_microusd, effect.spent_microusd)
+    _put_line(change, effect.day, changed)
+
+
+def _put_line(change: Change, day: str, line: BudgetLine) -> None:
+    value = _LINE.pack(line.spent_microusd, line.reserved_microusd)
+    change.put(change.tables.spend, _line_key(line.category, day), value)
+
+
+def _set_budget_limit(change: Change, effect: SetBudgetLimit) -> None:
+    _check_amount(effect.daily_limit_microusd)
+    change.put(change.tables.limits, effect.category.encode(), encode_limit(effect.daily_limit_microusd))
+
+
+def _check_amount(amount_microusd: int) -> None:
+    if not 0 <= amount_microusd < 1 << 62:
+        raise InternalError(f"expected an amount of money from 0 up, got {amount_microusd}")
+
+
+# --- intents and settings -----------------------------------------------------------------------------------------
+
+
+def _claim_request(change: Change, effect: ClaimRequest) -> Refused | None:
+    check_claim(change.event, effect.principal, effect.request_id)
+    fingerprint = change.intents.fingerprint(effect.principal, effect.request_id)
+    if change.intents.claimed(fingerprint, change.staged) is not None:
+        return Refused("replay_detected")
+    change.claim = fingerprint
+    return None
+
+
+def _open_intent(change: Change, effect: OpenIntent) -> None:
+    note_opening(change.event, effect.settle)
+    change.opens = effect
+
+
+def _close_intent(change: Change, effect: CloseIntent) -> Refused | None:
+    check_closing(change.event, effect.intent_id)
+    if not change.intents.is_open(effect.intent_id, change.staged):
+        return Refused("conflict")
+    change.closes = effect.intent_id
+    return None
+
+
+def _put_setting(change: Change, effect: PutSetting) -> None:
+    change.put(change.tables.settings, effect.name.encode(), effect.value)
+
+
+_APPLY: Final[dict[type[Effect], Callable[[Change, Any], Refused | None]]] = {
+    CreateApproval: _create_approval,
+    DecideApproval: _decide_approval,
+    ConsumeApproval: _consume_approval,
+    ReserveBudget: _reserve_budget,
+    SettleBudget: _settle_budget,
+    SetBudgetLimit: _set_budget_limit,
+    ClaimRequest: _claim_request,
+    OpenIntent: _open_intent,
+    CloseIntent: _close_intent,
+    PutSetting: _put_setting,
+}

@@ -1,0 +1,219 @@
+"""The ledger: `ports.Ledger` on LMDB.
+
+Open it with `Ledger.open`; one process, one event loop. What it is made of: `directory` (who may see it, the lock, the
+disk's space), `tables` (the environment), `recovery` (opening), `journal` (a group becomes durable), `group` (who
+commits when), `changes`, `approvals_table` and `intents` (what an entry changes), `reading` (lists, verification).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Final
+
+import lmdb
+import msgspec
+
+from briefcase.errors import StoreError
+from briefcase.ledger import approvals_table, reading
+from briefcase.ledger.changes import read_limit, read_line
+from briefcase.ledger.directory import Space, prepare_directory, take_lock
+from briefcase.ledger.gate import Gate, GateState
+from briefcase.ledger.group import Counters, GroupCommit
+from briefcase.ledger.reading import Progress
+from briefcase.ledger.recovery import Recovered, recover
+from briefcase.ledger.tables import Tables, is_key
+from briefcase.ports import Clock, Committed, Entry, Head, ReceiptFilter, Refused, Verification
+from briefcase.types import Approval, ApprovalStatus, BudgetLine, Receipt
+
+MIB: Final = 1 << 20
+
+
+class LedgerSettings(msgspec.Struct, frozen=True):
+    """Sizes in bytes. `map_bytes` is address space only, and doubles when it is full."""
+
+    map_bytes: int = 1 << 34
+    low_disk_bytes: int = 64 * MIB
+    reserve_bytes: int = 16 * MIB
+
+
+class Ledger:
+    """An open ledger. Make it with `open`."""
+
+    def __init__(self, tables: Tables, recovered: Recovered, space: Space, lock: int) -> None:
+        self._tables = tables
+        self._intents = recovered.intents
+        self._journal = recovered.journal
+        self._secret = recovered.secret
+        self._lock = lock
+        self._gate = Gate()
+        self._arrivals: list[asyncio.Future[None]] = []
+        self._group = GroupCommit(
+            journal=recovered.journal,
+            gate=self._gate,
+            space=space,
+            grow=tables.grow,
+            published=self._wake,
+            first_sync_us=recovered.sync_us,
+        )
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock, settings: LedgerSettings | None = None) -> Ledger:
+        """Open the ledger in a directory, or make one there.
+
+        Verifies the tail, closes the intents a crash left open, and appends a `boot` receipt.
+
+        Args:
+            path: the directory; its parent exists.
+            clock: for the receipts' times.
+            settings: sizes; the defaults where None.
+
+        Raises:
+            ConfigError: the directory is not as it must be (`insecure_host`), or taken (`already_running`).
+            StoreError: it can not be read, or its tail does not verify (`receipt_chain_broken`).
+        """
+        chosen = settings or LedgerSettings()
+        prepare_directory(path)
+        lock = take_lock(path)
+        try:
+            space = Space(path, chosen.low_disk_bytes, chosen.reserve_bytes)
+            tables = Tables(path, chosen.map_bytes)
+            try:
+                return cls(tables, _recover(tables, clock), space, lock)
+            except BaseException:
+                tables.close()
+                raise
+        except BaseException:
+            os.close(lock)
+            raise
+
+    async def close(self) -> None:
+        """Commit what waits, note that this run ended by itself, and let the directory go."""
+        if self._gate.state is GateState.CLOSED:
+            return
+        await self._group.drain()
+        try:
+            if self._gate.state is not GateState.BROKEN:
+                self._journal.write_clean()
+        except lmdb.Error as error:
+            raise StoreError("the ledger can not be closed cleanly", detail=str(error)) from None
+        finally:
+            self._gate.move(GateState.CLOSED)
+            self._tables.close()
+            os.close(self._lock)
+            self._wake()
+
+    # --- commits ------------------------------------------------------------------------------------------------------
+
+    async def commit(self, entry: Entry) -> Committed | Refused:
+        """Apply one entry, whole or not at all: see `ports.Ledger.commit`."""
+        return await self._group.commit(entry)
+
+    def gate_problem(self) -> str | None:
+        """Why commits are refused now, or None when they are served."""
+        self._group.check_space()
+        return self._gate.problem
+
+    @property
+    def counters(self) -> Counters:
+        """What was committed so far."""
+        return self._group.counters
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def head(self) -> Head:
+        """The last durable receipt."""
+        return self._journal.tip.head
+
+    def approval(self, approval_id: str) -> Approval | None:
+        """One approval as stored; expiry is the reader's to judge."""
+        with self._tables.env.begin() as transaction:
+            return approvals_table.find(transaction, self._tables, approval_id)
+
+    def pending_approval(self, binding_hex: str) -> Approval | None:
+        """The newest pending or approved, not yet consumed approval of one binding."""
+        with self._tables.env.begin() as transaction:
+            return approvals_table.find_waiting(transaction, self._tables, binding_hex)
+
+    def approvals(self, status: ApprovalStatus) -> list[Approval]:
+        """All approvals stored in one state, oldest first."""
+        with self._tables.env.begin() as transaction:
+            return approvals_table.list_by_status(transaction, self._tables, status)
+
+    def approval_secret(self) -> bytes:
+        """The 32-byte key from which approval tokens are derived; made with the ledger."""
+        return self._secret
+
+    def claimed_request(self, principal: str, request_id: str) -> int | None:
+        """The receipt id of the intent that took this request id, if any."""
+        return self._intents.claimed(self._intents.fingerprint(principal, request_id))
+
+    def budget(self, category: str, day: str) -> BudgetLine | None:
+        """One category's line on a UTC day, or None where no limit is set."""
+        with self._tables.env.begin() as transaction:
+            if not is_key(category.encode()) or read_limit(transaction.get, self._tables, category) is None:
+                return None
+            return read_line(transaction.get, self._tables, category, day)
+
+    def budgets(self, day: str) -> list[BudgetLine]:
+        """All lines on a UTC day, by category."""
+        with self._tables.env.begin() as transaction:
+            categories = [key.decode() for key, _ in transaction.cursor(self._tables.limits)]
+            return [read_line(transaction.get, self._tables, category, day) for category in categories]
+
+    def setting(self, name: str) -> bytes | None:
+        """One named setting."""
+        key = name.encode()
+        with self._tables.env.begin(db=self._tables.settings) as transaction:
+            return transaction.get(key) if is_key(key) else None
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    async def receipt(self, receipt_id: int) -> Receipt | None:
+        """One receipt by id."""
+        return reading.read_receipt(self._tables, receipt_id) if receipt_id <= self.head().id else None
+
+    async def receipts(self, chosen: ReceiptFilter) -> list[Receipt]:
+        """Receipts newest first; a long scan does not hold the event loop."""
+        return await asyncio.to_thread(reading.list_receipts, self._tables, self.head(), chosen)
+
+    async def verify(
+        self, anchor: Head | None = None, *, after: Head | None = None, progress: Progress | None = None
+    ) -> Verification:
+        """Check the chain, streaming, off the event loop.
+
+        Args:
+            anchor: a head noted elsewhere, which the chain must contain.
+            after: a head up to which an earlier run verified; what lies before it is then named in `not_checked`.
+            progress: called on another thread with (checked so far, all there are to check).
+        """
+        return await asyncio.to_thread(
+            reading.verify_chain, self._tables, self.head(), anchor=anchor, after=after, progress=progress
+        )
+
+    async def arrival(self, after_id: int) -> None:
+        """Wait until there is a receipt with a greater id, or the ledger is closed."""
+        while self.head().id <= after_id and self._gate.state is not GateState.CLOSED:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._arrivals.append(future)
+            await future
+
+    def _wake(self) -> None:
+        if not self._arrivals:
+            return
+        for future in self._arrivals:
+            if not future.done():
+                future.set_result(None)
+        self._arrivals.clear()
+
+
+def _recover(tables: Tables, clock: Clock) -> Recovered:
+    """Recover, with a larger map where the first one is full."""
+    while True:
+        try:
+            return recover(tables, clock)
+        except lmdb.MapFullError:
+            tables.grow()
+        except lmdb.Error as error:
+            raise StoreError("the ledger can not be opened", detail=str(error)) from None

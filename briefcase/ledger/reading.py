@@ -1,0 +1,155 @@
+"""Reading receipts: lists with filters, and verification of the whole chain, both in slices off the event loop.
+
+A slice is one short read transaction: a long one would keep LMDB from using freed pages again, and would hold up the
+growth of the map. Receipts are only ever appended, so slices of one scan fit together; each scan ends at the head it
+started with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final
+
+import lmdb
+import orjson
+
+from briefcase.ledger.tables import Tables
+from briefcase.ports import Head, ReceiptFilter, Verification
+from briefcase.receipts.canonical import canonical_bytes
+from briefcase.receipts.chain import (
+    GENESIS,
+    NO_TIME,
+    Verifier,
+    decode_key,
+    decode_record,
+    encode_key,
+    event_of,
+)
+from briefcase.types import Receipt, parse_rfc3339
+
+VERIFY_SLICE: Final = 256  # about half a millisecond with the interpreter's lock held
+SCAN_SLICE: Final = 256
+PAUSE_S: Final = 0.000_05  # long enough for a waiting event loop to take the interpreter's lock
+
+Progress = Callable[[int, int], None]
+
+
+def read_receipt(tables: Tables, receipt_id: int) -> Receipt | None:
+    """One receipt by id."""
+    with tables.env.begin(db=tables.receipts) as transaction:
+        record = transaction.get(encode_key(receipt_id)) if 0 < receipt_id < 1 << 63 else None
+    return None if record is None else decode_record(receipt_id, record)
+
+
+def read_head(transaction: lmdb.Transaction[bytes], tables: Tables) -> tuple[bytes, bytes] | None:
+    """The last key and record."""
+    with transaction.cursor(tables.receipts) as cursor:
+        return cursor.item() if cursor.last() else None
+
+
+def slice_from(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
+    """At most so many consecutive records, oldest first."""
+    with tables.map_lock, tables.env.begin(db=tables.receipts) as transaction, transaction.cursor() as cursor:
+        if not cursor.set_range(encode_key(first_id)):
+            return []
+        return list(islice(cursor.iternext(), count))
+
+
+# --- verification -----------------------------------------------------------------------------------------------------
+
+
+def verify_chain(
+    tables: Tables, head: Head, *, anchor: Head | None, after: Head | None, progress: Progress | None
+) -> Verification:
+    """Check the chain up to a head, from its beginning or from a receipt that was verified before.
+
+    Args:
+        tables: the open environment.
+        head: the last durable receipt; what is appended meanwhile is left for the next run.
+        anchor: a head noted elsewhere, which the chain must contain.
+        after: a head up to which an earlier run found the chain good; what lies before it is not checked again.
+        progress: called with (checked so far, all there are to check).
+    """
+    start = after or GENESIS
+    verifier = Verifier(start, _time_at(tables, start), anchor)
+    next_id, total = start.id + 1, head.id - start.id
+    while next_id <= head.id and verifier.first_bad is None:
+        records = slice_from(tables, next_id, min(VERIFY_SLICE, head.id - next_id + 1))
+        if not records:
+            break
+        verifier.feed(records)
+        next_id += len(records)
+        if progress is not None:
+            progress(verifier.checked, total)
+        time.sleep(PAUSE_S)
+    not_checked = verifier.finish(expected=head)
+    return Verification(
+        ok=verifier.first_bad is None,
+        checked=verifier.checked,
+        head=verifier.head,
+        first_bad=verifier.first_bad,
+        not_checked=not_checked,
+    )
+
+
+def _time_at(tables: Tables, start: Head) -> str:
+    receipt = read_receipt(tables, start.id) if start.id else None
+    return NO_TIME if receipt is None else receipt.ts
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+def list_receipts(tables: Tables, head: Head, chosen: ReceiptFilter) -> list[Receipt]:
+    """Receipts newest first that pass a filter."""
+    low, high = 1, head.id
+    if chosen.after_id is not None:
+        low = max(low, chosen.after_id + 1)
+    if chosen.since_us is not None:
+        low = max(low, _first_at_or_after(tables, head, chosen.since_us))
+    if chosen.until_us is not None:
+        high = min(high, _first_at_or_after(tables, head, chosen.until_us + 1) - 1)
+    passing = (receipt for receipt in _newest_first(tables, low, high, _wanted(chosen)))
+    return list(islice(passing, chosen.offset, chosen.offset + chosen.limit))
+
+
+def _wanted(chosen: ReceiptFilter) -> dict[str, str]:
+    fields = {
+        "kind": chosen.kind,
+        "tool_id": chosen.tool_id,
+        "decision": chosen.decision,
+        "approval_id": chosen.approval_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _newest_first(tables: Tables, low: int, high: int, wanted: dict[str, str]) -> Iterator[Receipt]:
+    """Receipts of a range of ids whose events hold what is wanted.
+
+    Canonical JSON has one spelling for each member, so a record without those bytes is passed over unparsed.
+    """
+    spellings = [canonical_bytes({name: value})[1:-1] for name, value in wanted.items()]
+    while low <= high:
+        first = max(low, high - SCAN_SLICE + 1)
+        for key, record in reversed(slice_from(tables, first, high - first + 1)):
+            if all(spelling in record for spelling in spellings):
+                receipt = decode_record(decode_key(key), record)
+                if all(receipt.event.get(name) == value for name, value in wanted.items()):
+                    yield receipt
+        high = first - 1
+        time.sleep(PAUSE_S)
+
+
+def _first_at_or_after(tables: Tables, head: Head, time_us: int) -> int:
+    """The first receipt id whose time is at or after a moment: times never go back in the chain, so by halving."""
+    low, high = 1, head.id + 1
+    while low < high:
+        middle = (low + high) // 2
+        _, record = slice_from(tables, middle, 1)[0]
+        if parse_rfc3339(orjson.loads(event_of(record))["ts"]) < time_us:
+            low = middle + 1
+        else:
+            high = middle
+    return low

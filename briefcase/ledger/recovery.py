@@ -1,0 +1,175 @@
+"""Opening a ledger: make a new one, or check the end of the one there is and close what a crash left open.
+
+ 1. read the head; the receipts are as many as its id says
+ 2. load the checkpoints of intents and claims
+ 3. verify the tail: the receipts after the checkpoint, and at least `TAIL_RECEIPTS`; replay those after the checkpoint
+ 4. append `outcome_unknown` for each intent still open, settled as spent, and then `boot`, by the way all commits go
+
+A crash in any step leaves what the next start does again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Final
+
+import lmdb
+import orjson
+
+from briefcase import __version__, budgets
+from briefcase.errors import StoreError
+from briefcase.ledger.changes import encode_limit
+from briefcase.ledger.intents import Intents
+from briefcase.ledger.journal import Journal, Tip
+from briefcase.ledger.reading import read_head, slice_from
+from briefcase.ledger.tables import (
+    CLEAN,
+    FORMAT,
+    META_BOOT,
+    META_CLEAN,
+    META_FORMAT,
+    META_SECRET,
+    Tables,
+)
+from briefcase.ports import Clock, CloseIntent, Committed, Effect, Entry, Head
+from briefcase.receipts import events
+from briefcase.receipts.chain import (
+    GENESIS_HASH_HEX,
+    HASH_CHARS,
+    NO_TIME,
+    Verifier,
+    decode_key,
+    encode_key,
+    event_of,
+)
+from briefcase.types import JsonObject, parse_rfc3339
+
+TAIL_RECEIPTS: Final = 1_000
+SECRET_BYTES: Final = 32
+_SLICE: Final = 1_024
+_CLOSED_AT_ONCE: Final = 256
+
+
+class Recovered:
+    """What an opened ledger goes on with."""
+
+    def __init__(self, journal: Journal, intents: Intents, secret: bytes, sync_us: int) -> None:
+        self.journal = journal
+        self.intents = intents
+        self.secret = secret
+        self.sync_us = sync_us
+
+
+def recover(tables: Tables, clock: Clock) -> Recovered:
+    """Make the ledger ready for commits.
+
+    Raises:
+        StoreError: another format (`receipts_unavailable`), or a broken tail (`receipt_chain_broken`).
+    """
+    with tables.env.begin(write=True) as transaction:
+        secret = transaction.get(META_SECRET, db=tables.meta) or _create(transaction, tables)
+        if transaction.get(META_FORMAT, db=tables.meta) != FORMAT:
+            raise StoreError("the ledger was written in another format", hint="start the release that wrote it")
+        boot = decode_key(transaction.get(META_BOOT, db=tables.meta) or b"") + 1
+        clean = transaction.get(META_CLEAN, db=tables.meta) == CLEAN
+        # 1. the head
+        head = _check_head(transaction, tables)
+        # 2. the checkpoints
+        intents = Intents(secret)
+        checkpoint_id = intents.load(transaction, tables)
+
+    # 3. the tail
+    tip = _check_tail(tables, head, checkpoint_id, intents)
+
+    # 4. what was left open, and the boot receipt
+    journal = Journal(tables, intents, clock, tip, boot)
+    left_open = sorted(intents.open.items())
+    entries = [_unknown(tables, intent_id, settle) for intent_id, settle in left_open]
+    entries.append(Entry(events.boot_event(__version__, clean=clean, closed_intents=len(left_open))))
+    journal.write_boot()
+    sync_us = 0
+    for at in range(0, len(entries), _CLOSED_AT_ONCE):
+        written = journal.write(entries[at : at + _CLOSED_AT_ONCE])
+        refused = [result for result in written.results if not isinstance(result, Committed)]
+        if refused:
+            raise StoreError("an open intent can not be closed", detail=repr(refused[0]))
+        journal.publish(written)
+        sync_us = written.sync_us
+    return Recovered(journal, intents, secret, sync_us)
+
+
+def _create(transaction: lmdb.Transaction[bytes], tables: Tables) -> bytes:
+    """Write what a new ledger starts with."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    transaction.put(META_SECRET, secret, db=tables.meta)
+    transaction.put(META_FORMAT, FORMAT, db=tables.meta)
+    transaction.put(META_BOOT, encode_key(0), db=tables.meta)
+    transaction.put(META_CLEAN, CLEAN, db=tables.meta)
+    for category, limit in budgets.DEFAULT_DAILY_LIMITS_MICROUSD.items():
+        transaction.put(category.encode(), encode_limit(limit), db=tables.limits)
+    return secret
+
+
+def _check_head(transaction: lmdb.Transaction[bytes], tables: Tables) -> Head:
+    last = read_head(transaction, tables)
+    if last is None:
+        return Head(0, GENESIS_HASH_HEX)
+    key, record = last
+    head = Head(decode_key(key), record[:HASH_CHARS].decode("ascii", "replace"))
+    stored = transaction.stat(tables.receipts)["entries"]
+    if stored != head.id:
+        raise _broken(f"the last receipt is {head.id}, but {stored} are stored")
+    return head
+
+
+def _check_tail(tables: Tables, head: Head, checkpoint_id: int, intents: Intents) -> Tip:
+    """Verify the tail and replay it. The record before it is where the chain is taken up."""
+    start_id = max(0, min(checkpoint_id, head.id - TAIL_RECEIPTS))
+    start, start_ts = _start_of(tables, start_id)
+    verifier = Verifier(start, start_ts)
+    for records in _slices(tables, start_id + 1):
+        if not verifier.feed(records):
+            break
+        for key, record in records:
+            if decode_key(key) > checkpoint_id:
+                intents.replay(event_of(record))
+    verifier.finish(expected=head)
+    bad = verifier.first_bad
+    if bad is not None:
+        raise _broken(
+            f"receipt {bad.id} does not verify ({bad.problem}): expected {bad.expected_hash_hex}, "
+            f"found {bad.found_hash_hex}"
+        )
+    return Tip(head.id, head.hash_hex.encode(), parse_rfc3339(verifier.head_ts) if head.id else 0)
+
+
+def _start_of(tables: Tables, start_id: int) -> tuple[Head, str]:
+    if start_id == 0:
+        return Head(0, GENESIS_HASH_HEX), NO_TIME
+    _, record = slice_from(tables, start_id, 1)[0]
+    event = orjson.loads(event_of(record))
+    return Head(start_id, record[:HASH_CHARS].decode("ascii", "replace")), event["ts"]
+
+
+def _slices(tables: Tables, first_id: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    while records := slice_from(tables, first_id, _SLICE):
+        yield records
+        first_id += len(records)
+
+
+def _unknown(tables: Tables, intent_id: int, settle: Effect | None) -> Entry:
+    """What closes an intent that a crash left open: its whole reservation counts as spent."""
+    _, record = slice_from(tables, intent_id, 1)[0]
+    intent: JsonObject = orjson.loads(event_of(record))
+    event = events.outcome_unknown_event(intent_id, intent, "the daemon stopped before its outcome")
+    effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
+    return Entry(event, effects if settle is None else (*effects, settle))
+
+
+def _broken(message: str) -> StoreError:
+    return StoreError(
+        message,
+        code="receipt_chain_broken",
+        hint="keep the directory as it is, and compare it with a backup or an exported anchor",
+    )
