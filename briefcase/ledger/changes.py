@@ -159,6 +159,11 @@ def _store(change: Change, stored: StoredApproval | None, changed: Approval | Re
 # --- budgets ----------------------------------------------------------------------------------------------------------
 
 
+def getter(transaction: lmdb.Transaction) -> Callable[[Table, bytes], bytes | None]:
+    """How a transaction that only reads looks a key up."""
+    return lambda table, key: transaction.get(key, db=table)
+
+
 def read_line(get: Callable[[Table, bytes], bytes | None], tables: Tables, category: str, day: str) -> BudgetLine:
     """A category's line on a day; without a limit, a line with no money."""
     spent, reserved = _LINE.unpack(get(tables.spend, _line_key(category, day)) or _NO_LINE)

@@ -17,7 +17,7 @@ import msgspec
 
 from briefcase.errors import StoreError
 from briefcase.ledger import approvals_table, reading
-from briefcase.ledger.changes import read_limit, read_line
+from briefcase.ledger.changes import getter, read_limit, read_line
 from briefcase.ledger.directory import Space, prepare_directory, take_lock
 from briefcase.ledger.gate import Gate, GateState
 from briefcase.ledger.group import Counters, GroupCommit
@@ -152,15 +152,16 @@ class Ledger:
     def budget(self, category: str, day: str) -> BudgetLine | None:
         """One category's line on a UTC day, or None where no limit is set."""
         with self._tables.env.begin() as transaction:
-            if not is_key(category.encode()) or read_limit(transaction.get, self._tables, category) is None:
+            get = getter(transaction)
+            if not is_key(category.encode()) or read_limit(get, self._tables, category) is None:
                 return None
-            return read_line(transaction.get, self._tables, category, day)
+            return read_line(get, self._tables, category, day)
 
     def budgets(self, day: str) -> list[BudgetLine]:
         """All lines on a UTC day, by category."""
         with self._tables.env.begin() as transaction:
             categories = [key.decode() for key, _ in transaction.cursor(self._tables.limits)]
-            return [read_line(transaction.get, self._tables, category, day) for category in categories]
+            return [read_line(getter(transaction), self._tables, category, day) for category in categories]
 
     def setting(self, name: str) -> bytes | None:
         """One named setting."""
