@@ -75,9 +75,9 @@ def parse_policy(text: str) -> ParsedPolicy:
             _refuse_at(source, index, name, f"the id `{name}` is given twice", "give each policy its own `@id`")
         names.append(name)
         policies[name] = policy
-        reason = policy.get("annotations", {}).get("reason")
-        if reason is not None:
-            reasons[name] = _reason_of(source, index, reason)
+        annotations = policy.get("annotations", {})
+        if "reason" in annotations:
+            reasons[name] = _reason_of(source, index, annotations["reason"])
     return ParsedPolicy(source, hashlib.sha256(text.encode()).hexdigest(), tuple(names), policies, reasons)
 
 
@@ -137,9 +137,10 @@ def _parse_problem(text: str) -> str | None:
 
 
 def _name_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> str:
-    given = policy.get("annotations", {}).get("id")
-    if given is None:
+    annotations = policy.get("annotations", {})
+    if "id" not in annotations:
         return f"policy{index}"
+    given = annotations["id"]
     if not given or len(given) > MAX_ID_CHARS or visible_text(given) != given:
         _refuse_at(source, index, "id", f"expected an `@id` of 1 to {MAX_ID_CHARS} visible characters", "")
     return str(given)

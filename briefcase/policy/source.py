@@ -29,7 +29,7 @@ _COMMENT: Final = r"//[^\n\r]*"
 # What the first scan stops at; strings and comments only so that nothing inside them counts.
 _STRUCTURE: Final = re.compile(rf"{_STRING}|{_COMMENT}|&&|\|\||\bif\b|[()\[\]{{}};.+*!-]")
 _TOKEN: Final = re.compile(rf"{_COMMENT}|({_STRING}|\w+|::|&&|\|\||[=!<>]=|\S)")
-_QUOTED: Final = re.compile(r"`([^`]+)`")
+_QUOTED: Final = re.compile(r"`([^`]+)`|^invalid variable: (\w+)")
 _END_OF_INPUT: Final = "unexpected end of input"
 _SYNTAX_ERRORS: Final = ("unexpected token", "invalid token")
 
@@ -158,7 +158,7 @@ def _offset_in(policy: str, problem: str, problem_of: Callable[[str], str | None
 
 def offset_of_names(policy: str, problem: str) -> int:
     """Where a policy says what a problem quotes in backticks (`args.path` may be said as `path`); else its start."""
-    for name in _QUOTED.findall(problem):
+    for name in map("".join, _QUOTED.findall(problem)):
         for spelling in (name, name.rpartition(".")[2]):
             found = _offset_of_tokens(policy, spelling)
             if found is not None:
