@@ -42,5 +42,7 @@ def _by_key(parsed: ParsedPolicy) -> dict[str, tuple[str, Mapping[str, Any], str
     for index, name in enumerate(parsed.names):
         policy = parsed.policies[name]
         key = f"id {name}" if "id" in policy.get("annotations", {}) else f"text {policy!r}"
+        while key in found:  # said more than once
+            key += " again"
         found[key] = (name, policy, parsed.source.policy(index))
     return found
