@@ -223,3 +223,11 @@ def test_a_stream_finds_what_a_whole_text_holds():
 
     assert given_out.startswith(b"one [redacted] two [redacted]")
     assert given_out.endswith(b" three")
+
+
+def test_secrets_that_touch_leave_one_mark_in_a_stream_as_well():
+    stream = SecretRedactor(Known(b"AAAAAAAA", b"BBBBBBBB")).stream()
+
+    given_out = stream.feed(b"AAAAAAAABBBBBBB") + stream.feed(b"B.") + stream.finish()
+
+    assert given_out == b"[redacted]."
