@@ -7,7 +7,7 @@ An `Entry` is the unit of durability: one receipt event and the state changes th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -298,13 +298,17 @@ class Policy(Protocol):
 
 
 class CallContext(msgspec.Struct, frozen=True):
-    """What an executing tool may know of its call. `deadline_ns` is on the monotonic clock."""
+    """What an executing tool may know of its call. `deadline_ns` is on the monotonic clock.
+
+    `is_approved` tells that a person approved this very call.
+    """
 
     call_id: str
     principal: str
     request_id: str
     deadline_ns: int
     headers: Mapping[str, str] = {}
+    is_approved: bool = False
 
 
 class Tool(Protocol):
@@ -325,6 +329,15 @@ class Tool(Protocol):
         Raises:
             UpstreamError: it failed; `sent` says whether the effect is unknown.
         """
+        ...
+
+
+@runtime_checkable
+class SignallingTool(Protocol):
+    """A tool that knows of a risk its arguments do not show (`vc_status_unknown`); read with the other signals."""
+
+    def signals(self) -> tuple[str, ...]:
+        """The words of the signals that hold now; from memory, at once."""
         ...
 
 
