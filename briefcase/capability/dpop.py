@@ -74,6 +74,7 @@ class ProofSigner:
 
     def __init__(self, key: PrivateKey) -> None:
         self.jkt = key.public.thumbprint
+        self.algorithm = key.algorithm
         self._signer = Signer(key, TYP, jwk=dict(key.public.jwk))
 
     def sign(  # noqa: PLR0913 - the claims of RFC 9449 section 4.2

@@ -42,6 +42,15 @@ MIGRATIONS: Final = (
         created_us INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE providers (
+        id TEXT PRIMARY KEY,
+        base_url TEXT NOT NULL,
+        is_enabled INTEGER NOT NULL,
+        max_stale_s INTEGER NOT NULL,
+        updated_us INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 _T = TypeVar("_T")

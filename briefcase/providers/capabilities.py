@@ -1,0 +1,335 @@
+"""Capabilities held ready: minted ahead of need, cached until they expire or run out, bound to this daemon's key.
+
+`take` answers from memory as long as something good is held. What is held is replaced in the background once a fifth
+of its time or of its calls is left, one minting at a time for each provider; only a call that finds nothing waits,
+and `waits` counts those: in steady state it does not grow.
+
+Minting tries, in this order, what entitles to a capability:
+
+ 1. a verifiable credential whose status is known to be good (unknown: by the operator's choice)
+ 2. the log-in, renewed first where it is about to expire
+ 3. a payment, where the profile and the budget allow one
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from briefcase.capability.dpop import ProofSigner
+from briefcase.errors import BriefcaseError, UpstreamError
+from briefcase.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.providers.custody import Custody, Login
+from briefcase.providers.entitlement import EntitlementClient, EntitlementStatus
+from briefcase.providers.oauth import OAuthClient
+from briefcase.providers.registry import Provider
+from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_answer
+from briefcase.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
+
+TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
+CREDENTIAL_HEADER: Final = "x-vc-jwt"
+RENEW_LOGIN_US: Final = 60 * US_PER_S  # before the access token ends
+MARGIN_US: Final = 5 * US_PER_S  # a capability this close to its end is not started with
+AHEAD_PARTS: Final = 5  # a new one is fetched when one part of this many is left
+RETRY_AHEAD_US: Final = 5 * US_PER_S  # after a minting in the background failed
+INVALID_GRANT: Final = "invalid_grant"
+STATUS_UNKNOWN: Final = "vc_status_unknown"
+
+
+class Payer(Protocol):
+    """Pays a 402 challenge (`payments.PaymentClient`)."""
+
+    def pay(self, provider: Provider, response: HttpResponse) -> Awaitable[str]:
+        """The `Authorization` value that proves the payment. Raises `UpstreamError`."""
+        ...
+
+
+class CapabilitySettings(msgspec.Struct, frozen=True):
+    """`denies_unknown_status`: whether an entitlement of unknown status is no entitlement. `profile` None: any."""
+
+    denies_unknown_status: bool = False
+    profile: str | None = COMPATIBILITY_PROFILE
+
+
+class Capability(msgspec.Struct):
+    """One capability as held; `calls_left` counts down as it is taken."""
+
+    token: str
+    minted_us: int
+    expires_us: int
+    max_calls: int
+    calls_left: int
+
+    def __repr__(self) -> str:
+        return f"Capability(expires_us={self.expires_us}, calls_left={self.calls_left})"
+
+    def is_good(self, now_us: int) -> bool:
+        """Whether a call may be started with it."""
+        return self.calls_left > 0 and now_us < self.expires_us - MARGIN_US
+
+    def is_low(self, now_us: int) -> bool:
+        """Whether a new one should be fetched."""
+        lifetime_us = self.expires_us - self.minted_us
+        return (self.expires_us - now_us) * AHEAD_PARTS < lifetime_us or self.calls_left * AHEAD_PARTS < self.max_calls
+
+
+class _Shelf:
+    """What is held for one provider."""
+
+    def __init__(self, signer: ProofSigner) -> None:
+        self.signer = signer
+        self.held: Capability | None = None
+        self.minting: asyncio.Task[Capability] | None = None
+        self.quiet_until_us = 0
+        self.nonce: str | None = None
+        self.status = EntitlementStatus.NONE
+
+
+class _TokenAnswer(msgspec.Struct, frozen=True):
+    token: str
+    expires_at_rfc3339: str
+    max_calls: int
+    compatibility_profile: str = ""
+
+
+class Capabilities:
+    """The capabilities of every provider. One event loop."""
+
+    def __init__(  # noqa: PLR0913 - its parts, each named once, here
+        self,
+        *,
+        outbound: Outbound,
+        custody: Custody,
+        oauth: OAuthClient,
+        entitlements: EntitlementClient,
+        payer: Payer | None,
+        remember: Callable[[bytes], object],
+        clock: Clock,
+        entropy: Entropy,
+        settings: CapabilitySettings,
+    ) -> None:
+        self._outbound = outbound
+        self._custody = custody
+        self._oauth = oauth
+        self._entitlements = entitlements
+        self._payer = payer
+        self._remember = remember
+        self._clock = clock
+        self._entropy = entropy
+        self._settings = settings
+        self._shelves: dict[str, _Shelf] = {}
+        self._renewing: dict[str, asyncio.Lock] = {}
+        self.waits = 0
+        self.minted = 0
+
+    async def take(self, provider: Provider, *, is_approved: bool = False) -> Capability:
+        """One call's worth of a capability, from memory where one is held.
+
+        Args:
+            provider: whose.
+            is_approved: whether a person approved the call, so that an entitlement of unknown status will do.
+
+        Raises:
+            UpstreamError: none is held and none could be had; `sent` is False, because the call itself never left.
+        """
+        shelf = await self._shelf(provider)
+        now_us = self._clock.now_us()
+        while shelf.held is None or not shelf.held.is_good(now_us):
+            self.waits += 1
+            await self._wait_for(provider, shelf, is_approved=is_approved)
+            now_us = self._clock.now_us()
+        held = shelf.held
+        held.calls_left -= 1
+        if held.is_low(now_us) and shelf.minting is None and now_us >= shelf.quiet_until_us:
+            self._start_minting(provider, shelf)
+        return held
+
+    async def warm(self, provider: Provider) -> None:
+        """Have a capability ready before the first call; a failure waits for that call to report it."""
+        shelf = await self._shelf(provider)
+        if shelf.held is None and shelf.minting is None:
+            self._start_minting(provider, shelf)
+
+    def signals(self, provider: Provider) -> tuple[str, ...]:
+        """`vc_status_unknown` while the status of the entitlement can not be learned and a person may decide."""
+        shelf = self._shelves.get(provider.id)
+        if shelf is None or shelf.status is not EntitlementStatus.UNKNOWN or self._settings.denies_unknown_status:
+            return ()
+        if shelf.minting is None and self._clock.now_us() >= shelf.quiet_until_us:
+            self._start_minting(provider, shelf)  # it may be known again
+        return (STATUS_UNKNOWN,)
+
+    async def signer(self, provider: Provider) -> ProofSigner:
+        """What proves possession to a provider. Raises as `Custody.key`."""
+        return (await self._shelf(provider)).signer
+
+    def nonce(self, provider: Provider) -> str | None:
+        """The nonce the provider gave last."""
+        shelf = self._shelves.get(provider.id)
+        return shelf.nonce if shelf else None
+
+    def learn_nonce(self, provider: Provider, response: HttpResponse) -> bool:
+        """Keep the nonce of an answer (RFC 9449 section 8.2); whether it is one that was not known."""
+        shelf, nonce = self._shelves.get(provider.id), response.headers.get("dpop-nonce")
+        if shelf is None or nonce is None or nonce == shelf.nonce:
+            return False
+        shelf.nonce = nonce
+        return True
+
+    def discard(self, provider_id: str, spoilt: Capability | None = None) -> None:
+        """Let go of what is held: of one that the provider refused, or of any (an incident, a log-out)."""
+        shelf = self._shelves.get(provider_id)
+        if shelf is not None and (spoilt is None or shelf.held is spoilt):
+            shelf.held = None
+
+    async def forget(self, provider_id: str) -> None:
+        """Let go of a provider altogether, its minting and its key as well."""
+        shelf = self._shelves.pop(provider_id, None)
+        self._renewing.pop(provider_id, None)
+        if shelf is not None:
+            await _cancel(shelf.minting)
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        for provider_id in list(self._shelves):
+            await self.forget(provider_id)
+
+    async def fresh_login(self, provider: Provider) -> Login | None:
+        """The log-in, renewed where it is about to expire: one renewal at a time, kept before it is used.
+
+        Crash order: until the new pair is in the vault the old one is; a kill after the server's rotation and before
+        that makes the old refresh token one that was used, which its server refuses, and a person logs in again.
+
+        Raises:
+            UpstreamError: the renewal failed; with an `invalid_grant` the log-in has ended.
+        """
+        async with self._renewing.setdefault(provider.id, asyncio.Lock()):
+            login = await self._custody.login(provider.id)
+            if login is None or login.has_ended:
+                return None
+            if self._clock.now_us() < login.expires_us - RENEW_LOGIN_US:
+                return login
+            try:
+                renewed = await self._oauth.refresh(login, await self.signer(provider))
+            except UpstreamError as error:
+                if error.detail == INVALID_GRANT:
+                    await self._custody.put_login(provider.id, msgspec.structs.replace(login, has_ended=True))
+                raise
+            await self._custody.put_login(provider.id, renewed)
+            return renewed
+
+    # --- minting ------------------------------------------------------------------------------------------------
+
+    async def _shelf(self, provider: Provider) -> _Shelf:
+        shelf = self._shelves.get(provider.id)
+        if shelf is None:
+            signer = ProofSigner(await self._custody.key(provider.id))
+            shelf = self._shelves.setdefault(provider.id, _Shelf(signer))
+        return shelf
+
+    async def _wait_for(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> None:
+        task = shelf.minting or self._start_minting(provider, shelf, is_approved=is_approved)
+        try:
+            await asyncio.shield(task)
+        except BriefcaseError as error:
+            code, hint, detail = error.code, error.hint, error.detail
+            raise UpstreamError(error.message, code=code, hint=hint, detail=detail, sent=False) from None
+
+    def _start_minting(
+        self, provider: Provider, shelf: _Shelf, *, is_approved: bool = False
+    ) -> asyncio.Task[Capability]:
+        task = asyncio.get_running_loop().create_task(self._mint(provider, shelf, is_approved=is_approved))
+        shelf.minting = task
+
+        def settle(done: asyncio.Task[Capability]) -> None:
+            shelf.minting = None
+            if done.cancelled() or done.exception() is not None:
+                shelf.quiet_until_us = self._clock.now_us() + RETRY_AHEAD_US
+            else:
+                shelf.held = done.result()
+
+        task.add_done_callback(settle)
+        return task
+
+    async def _mint(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> Capability:
+        headers = await self._entitlement_headers(provider, shelf, is_approved=is_approved)
+        if not headers and self._payer is None:
+            raise _not_entitled(provider)
+        response = await self._ask(provider, shelf, headers)
+        if response.status == 402:  # noqa: PLR2004 - HTTP: payment required
+            if self._payer is None:
+                raise _not_entitled(provider)
+            response = await self._ask(provider, shelf, {"authorization": await self._payer.pay(provider, response)})
+        minted_us = self._clock.now_us()
+        answer = read_answer(response, _TokenAnswer, "the request for a capability")
+        capability = self._checked(answer, minted_us)
+        self._remember(answer.token.encode())
+        self.minted += 1
+        if shelf.status is EntitlementStatus.UNKNOWN:
+            capability.calls_left = 1  # a person approved one call, not as many as the provider allows
+        return capability
+
+    def _checked(self, answer: _TokenAnswer, minted_us: int) -> Capability:
+        if self._settings.profile is not None and answer.compatibility_profile != self._settings.profile:
+            raise UpstreamError(f"the provider does not speak `{self._settings.profile}`", code="upstream_refused")
+        try:
+            expires_us = parse_rfc3339(answer.expires_at_rfc3339)
+        except ValueError:
+            raise UpstreamError("the capability has no time to expire at") from None
+        if (
+            not 0 < answer.max_calls <= MAX_SAFE_INTEGER
+            or not answer.token.isascii()
+            or expires_us <= minted_us + MARGIN_US
+        ):
+            raise UpstreamError("the capability is of no use: expected calls and time to be left")
+        return Capability(answer.token, minted_us, expires_us, answer.max_calls, answer.max_calls)
+
+    async def _entitlement_headers(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> Mapping[str, str]:
+        """What entitles to a capability, by the order of the module's docstring; empty where only paying is left."""
+        entitlement = await self._custody.entitlement(provider.id)
+        shelf.status = await self._entitlements.status(provider, entitlement)
+        if shelf.status is EntitlementStatus.UNKNOWN and (self._settings.denies_unknown_status or not is_approved):
+            raise UpstreamError(STATUS_UNKNOWN, code="upstream_refused", sent=False)
+        if entitlement is not None and shelf.status in {EntitlementStatus.VALID, EntitlementStatus.UNKNOWN}:
+            return {CREDENTIAL_HEADER: entitlement.credential_jwt}
+        login = await self.fresh_login(provider)
+        return {} if login is None else {"authorization": f"Bearer {login.access_token}"}
+
+    async def _ask(self, provider: Provider, shelf: _Shelf, headers: Mapping[str, str]) -> HttpResponse:
+        response = await self._post(provider, shelf, headers)
+        if self.learn_nonce(provider, response) and error_word(response) == "use_dpop_nonce":
+            response = await self._post(provider, shelf, headers)
+        return response
+
+    async def _post(self, provider: Provider, shelf: _Shelf, headers: Mapping[str, str]) -> HttpResponse:
+        url = provider.base_url + TOKEN_PATH
+        proof = shelf.signer.sign("POST", url, self._entropy.uuid(), self._clock.now_us(), nonce=shelf.nonce)
+        return await self._outbound.request(
+            HttpRequest(
+                "POST",
+                url,
+                {**headers, "dpop": proof},
+                timeout_ms=TIMEOUT_MS,
+                max_body_bytes=MAX_ANSWER_BYTES,
+                pool_key=provider.id,
+            )
+        )
+
+
+async def _cancel(task: asyncio.Task[Capability] | None) -> None:
+    if task is None:
+        return
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _not_entitled(provider: Provider) -> UpstreamError:
+    return UpstreamError(
+        f"nothing entitles this daemon to a capability of the provider `{provider.id}`",
+        code="upstream_refused",
+        hint=f"run `briefcase providers oauth-login --id {provider.id}`",
+        sent=False,
+    )

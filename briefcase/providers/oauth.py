@@ -1,0 +1,239 @@
+"""Logging in to a provider: authorization code with PKCE, refresh with rotation, revocation.
+
+OAuth 2.1 with RFC 7636 (S256 only), RFC 8414 (metadata), RFC 9207 (issuer in the answer), RFC 7009 (revocation) and
+RFC 9449 (proofs at the token endpoint, where the server says that it takes them).
+
+A server that has no metadata is taken to be one of `aacp_v1`: its endpoints are below `/oauth`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from briefcase.capability import pkce
+from briefcase.capability.dpop import ProofSigner
+from briefcase.errors import CallerError, UpstreamError
+from briefcase.net.urls import parse_url
+from briefcase.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.providers.custody import Login
+from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_answer
+from briefcase.types import US_PER_S
+
+METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day
+DEFAULT_LIFETIME_S: Final = 300
+
+
+class ServerMetadata(msgspec.Struct, frozen=True):
+    """What is used of a server's metadata (RFC 8414 section 2)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    revocation_endpoint: str | None = None
+    code_challenge_methods_supported: Sequence[str] = ()
+    authorization_response_iss_parameter_supported: bool = False
+    dpop_signing_alg_values_supported: Sequence[str] = ()
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A log-in that has begun: where to send the person, and what to hold the answer against."""
+
+    authorization_url: str
+    state: str
+    code_verifier: str
+    issuer: str
+    requires_iss: bool
+
+
+class _TokenAnswer(msgspec.Struct, frozen=True):
+    access_token: str
+    token_type: str
+    expires_in: int = DEFAULT_LIFETIME_S
+    refresh_token: str | None = None
+
+
+class OAuthClient:
+    """The client side of one authorization server after another.
+
+    Args:
+        outbound: the guarded way out.
+        clock: the time.
+        entropy: makes `state`, verifiers and proof ids.
+    """
+
+    def __init__(self, outbound: Outbound, clock: Clock, entropy: Entropy) -> None:
+        self._outbound = outbound
+        self._clock = clock
+        self._entropy = entropy
+
+    async def discover(self, base_url: str) -> ServerMetadata:
+        """Read a server's metadata, and check it before anything in it is used.
+
+        Raises:
+            UpstreamError: unreachable, or the metadata is another issuer's, without S256, or names an endpoint that is
+                not a plain URL on the issuer's own host (`upstream_refused`).
+        """
+        response = await self._outbound.request(
+            HttpRequest("GET", base_url + METADATA_PATH, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
+        )
+        if response.status == 404:  # noqa: PLR2004 - HTTP: not found
+            return ServerMetadata(
+                base_url,
+                f"{base_url}/oauth/authorize",
+                f"{base_url}/oauth/token",
+                f"{base_url}/oauth/revoke",
+                ("S256",),
+            )
+        metadata = read_answer(response, ServerMetadata, "the request for OAuth metadata")
+        check_metadata(metadata, base_url)
+        return metadata
+
+    def start(self, metadata: ServerMetadata, client_id: str, redirect_uri: str, scope: str | None) -> Started:
+        """Begin a log-in: one `state` and one verifier, used for nothing else."""
+        state, verifier = self._entropy.token(), self._entropy.token()
+        query = {
+            "response_type": "code",
+            "client_id": client_id,
+            "redirect_uri": redirect_uri,
+            "state": state,
+            "code_challenge": pkce.challenge_of(verifier),
+            "code_challenge_method": pkce.METHOD,
+        } | ({"scope": scope} if scope else {})
+        separator = "&" if "?" in metadata.authorization_endpoint else "?"
+        return Started(
+            f"{metadata.authorization_endpoint}{separator}{urlencode(query)}",
+            state,
+            verifier,
+            metadata.issuer,
+            metadata.authorization_response_iss_parameter_supported,
+        )
+
+    async def exchange(  # noqa: PLR0913 - the parameters of RFC 6749 section 4.1.3
+        self,
+        metadata: ServerMetadata,
+        *,
+        code: str,
+        redirect_uri: str,
+        client_id: str,
+        code_verifier: str,
+        signer: ProofSigner,
+    ) -> Login:
+        """Exchange a code. Raises `UpstreamError`: refused, unreachable, or an answer that is no token."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "client_id": client_id,
+            "code_verifier": code_verifier,
+        }
+        blank = Login(
+            client_id,
+            metadata.issuer,
+            metadata.token_endpoint,
+            metadata.revocation_endpoint,
+            access_token="",
+            expires_us=0,
+            with_proof=signer.algorithm in metadata.dpop_signing_alg_values_supported,
+        )
+        return await self._ask(blank, form, signer, "the exchange of the code")
+
+    async def refresh(self, login: Login, signer: ProofSigner) -> Login:
+        """Renew a log-in. The caller keeps the answer before it uses it: the old refresh token may be of no use now.
+
+        Raises:
+            UpstreamError: as `exchange`; with the detail `invalid_grant`, the log-in has ended.
+        """
+        if login.refresh_token is None:
+            raise UpstreamError("the log-in can not be renewed", code="upstream_refused", detail="invalid_grant")
+        form = {"grant_type": "refresh_token", "refresh_token": login.refresh_token, "client_id": login.client_id}
+        return await self._ask(login, form, signer, "the renewal of the log-in")
+
+    async def revoke(self, login: Login) -> tuple[bool, bool]:
+        """Revoke a log-in at its server (RFC 7009): whether it was attempted, and whether it succeeded."""
+        if login.revocation_endpoint is None:
+            return False, False
+        token, hint = (
+            (login.refresh_token, "refresh_token") if login.refresh_token else (login.access_token, "access_token")
+        )
+        form = {"token": token, "token_type_hint": hint, "client_id": login.client_id}
+        try:
+            response = await post_form(self._outbound, login.revocation_endpoint, form, pool_key=login.issuer)
+        except UpstreamError:
+            return True, False
+        return True, response.status == 200  # noqa: PLR2004 - RFC 7009 section 2.2
+
+    async def _ask(self, login: Login, form: dict[str, str], signer: ProofSigner, what: str) -> Login:
+        asked_us = self._clock.now_us()
+        response = await self._post_token(login, form, signer, None)
+        nonce = response.headers.get("dpop-nonce")
+        if login.with_proof and nonce and error_word(response) == "use_dpop_nonce":
+            response = await self._post_token(login, form, signer, nonce)
+        answer = read_answer(response, _TokenAnswer, what)
+        if answer.token_type.lower() not in {"bearer", "dpop"}:
+            raise UpstreamError(f"{what} gave a token of a kind that is not known")
+        lifetime_s = min(max(answer.expires_in, 0), MAX_LIFETIME_S)
+        return msgspec.structs.replace(
+            login,
+            access_token=answer.access_token,
+            expires_us=asked_us + lifetime_s * US_PER_S,
+            refresh_token=answer.refresh_token or login.refresh_token,
+            has_ended=False,
+        )
+
+    async def _post_token(
+        self, login: Login, form: dict[str, str], signer: ProofSigner, nonce: str | None
+    ) -> HttpResponse:
+        url = login.token_endpoint
+        proof = None
+        if login.with_proof:
+            proof = signer.sign("POST", url, self._entropy.uuid(), self._clock.now_us(), nonce=nonce)
+        return await post_form(self._outbound, url, form, pool_key=login.issuer, dpop=proof)
+
+
+def check_metadata(metadata: ServerMetadata, base_url: str) -> None:
+    """Check metadata before it is used.
+
+    Raises:
+        UpstreamError: it is another issuer's (RFC 8414 section 3.3), offers no S256, or an endpoint is no plain URL on
+            the issuer's host and scheme (`upstream_refused`).
+    """
+    if metadata.issuer.rstrip("/") != base_url:
+        raise _distrusted("it names another issuer")
+    if pkce.METHOD not in metadata.code_challenge_methods_supported:
+        raise _distrusted("it does not offer PKCE with S256")
+    issuer = parse_url(base_url)
+    for endpoint in (metadata.authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint):
+        if endpoint is None:
+            continue
+        try:
+            url = parse_url(endpoint)
+        except ValueError:
+            raise _distrusted("an endpoint is not a plain URL") from None
+        if (url.scheme, url.host, url.port) != (issuer.scheme, issuer.host, issuer.port):
+            raise _distrusted("an endpoint is on another host than the issuer")
+
+
+def check_answer(started: Started, state: str | None, iss: str | None) -> None:
+    """Hold an authorization answer against the log-in it should belong to.
+
+    Raises:
+        CallerError: the `state` is another's, or `iss` is missing or another server's (RFC 9207 section 2.4).
+    """
+    if state is None or not hmac.compare_digest(state.encode(errors="replace"), started.state.encode()):
+        raise CallerError("the answer belongs to another log-in: its `state` differs", hint="start the log-in again")
+    if iss is None and started.requires_iss:
+        raise CallerError("the answer names no issuer, though its server says that it does")
+    if iss is not None and iss.rstrip("/") != started.issuer.rstrip("/"):
+        raise CallerError("the answer comes from another authorization server: its `iss` differs")
+
+
+def _distrusted(problem: str) -> UpstreamError:
+    return UpstreamError(
+        f"the server's OAuth metadata is not to be trusted: {problem}", code="upstream_refused", sent=False
+    )

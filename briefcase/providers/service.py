@@ -1,0 +1,245 @@
+"""The providers as the API and the CLI see them: one method for each operation, over the parts of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from briefcase.errors import CallerError, UpstreamError
+from briefcase.net.urls import parse_url
+from briefcase.ports import Clock
+from briefcase.providers.capabilities import Capabilities
+from briefcase.providers.client import Health, ProviderClient
+from briefcase.providers.custody import Custody, Login
+from briefcase.providers.entitlement import EntitlementClient
+from briefcase.providers.oauth import OAuthClient, Started
+from briefcase.providers.registry import Provider, Providers
+from briefcase.types import format_rfc3339
+
+MAX_TEXT_CHARS: Final = 2_048
+
+
+class ProviderSummary(msgspec.Struct, frozen=True):
+    """One provider as listed."""
+
+    id: str
+    base_url: str
+    has_oauth_refresh: bool
+    has_vc: bool
+    vc_expires_at_rfc3339: str | None
+    is_enabled: bool
+    max_stale_s: int
+    needs_login: bool
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """What came of ending a log-in."""
+
+    provider_id: str
+    had_refresh_token: bool
+    remote_revocation_attempted: bool
+    remote_revocation_succeeded: bool
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """The parameters of a code exchange."""
+
+    code: str
+    redirect_uri: str
+    client_id: str
+    code_verifier: str
+
+
+class ProviderService:
+    """The operations on providers."""
+
+    def __init__(  # noqa: PLR0913 - its parts, each named once, here
+        self,
+        *,
+        providers: Providers,
+        custody: Custody,
+        oauth: OAuthClient,
+        entitlements: EntitlementClient,
+        capabilities: Capabilities,
+        client: ProviderClient,
+        clock: Clock,
+    ) -> None:
+        self._providers = providers
+        self._custody = custody
+        self._oauth = oauth
+        self._entitlements = entitlements
+        self._capabilities = capabilities
+        self._client = client
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Have a capability fetched for each provider that something entitles to one."""
+        for provider in self._providers.list():
+            if provider.is_enabled and await self._is_entitled(provider.id):
+                await self._capabilities.warm(provider)
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self._capabilities.close()
+
+    async def list(self) -> Sequence[ProviderSummary]:
+        """All providers by id."""
+        return [await self._summary(provider) for provider in self._providers.list()]
+
+    async def upsert(self, provider_id: str, base_url: str, max_stale_s: int | None = None) -> ProviderSummary:
+        """Add a provider, or move it. A log-in and a key are for one address: moving ends them.
+
+        Raises:
+            CallerError: the id or the URL is not as expected.
+            StoreError: it could not be stored.
+        """
+        old = self._providers.find(provider_id)
+        stale_s = max_stale_s if max_stale_s is not None else (old.max_stale_s if old else 0)
+        is_enabled = old.is_enabled if old else True
+        provider = Provider(provider_id, base_url.rstrip("/"), is_enabled, stale_s, self._clock.now_us())
+        if old is not None and old.base_url != provider.base_url:
+            await self._forget(provider_id)
+        await self._providers.put(provider)
+        return await self._summary(provider)
+
+    async def delete(self, provider_id: str) -> None:
+        """Remove a provider and everything held of it; its log-in is not revoked at its server."""
+        self._providers.get(provider_id)
+        await self._providers.delete(provider_id)
+        await self._forget(provider_id)
+
+    async def set_enabled(self, provider_id: str, *, is_enabled: bool) -> ProviderSummary:
+        """Let a provider be called, or contain it: a disabled one is sent nothing, and holds no capability."""
+        provider = msgspec.structs.replace(
+            self._providers.get(provider_id), is_enabled=is_enabled, updated_us=self._clock.now_us()
+        )
+        await self._providers.put(provider)
+        if not is_enabled:
+            self._capabilities.discard(provider_id)
+        return await self._summary(provider)
+
+    def clear_capabilities(self, provider_id: str) -> None:
+        """Let go of the capability held; the next call has a new one minted."""
+        self._capabilities.discard(self._providers.get(provider_id).id)
+
+    async def start_login(self, provider_id: str, client_id: str, redirect_uri: str, scope: str | None) -> Started:
+        """Begin a log-in. Raises `UpstreamError` where the server's metadata is not to be had or not to be trusted."""
+        provider = self._providers.get(provider_id)
+        check_redirect_uri(redirect_uri)
+        metadata = await self._oauth.discover(provider.base_url)
+        return self._oauth.start(metadata, client_id, redirect_uri, scope)
+
+    async def exchange(self, provider_id: str, exchange: Exchange) -> None:
+        """Finish a log-in: exchange the code and keep what it gives.
+
+        Raises:
+            CallerError: no such provider, or a parameter out of bounds.
+            UpstreamError: the server refused or could not be reached.
+            StoreError: the log-in could not be kept.
+        """
+        provider = self._providers.get(provider_id)
+        if any(not 0 < len(text) <= MAX_TEXT_CHARS for text in msgspec.structs.astuple(exchange)):
+            raise CallerError(f"expected each parameter to have 1 to {MAX_TEXT_CHARS} characters")
+        metadata = await self._oauth.discover(provider.base_url)
+        login = await self._oauth.exchange(
+            metadata,
+            code=exchange.code,
+            redirect_uri=exchange.redirect_uri,
+            client_id=exchange.client_id,
+            code_verifier=exchange.code_verifier,
+            signer=await self._capabilities.signer(provider),
+        )
+        await self._custody.put_login(provider_id, login)
+        self._capabilities.discard(provider_id)
+        await self._capabilities.warm(provider)
+
+    async def revoke(self, provider_id: str) -> Revoked:
+        """End a log-in: here always, and at its server where that can be done.
+
+        The log-in is removed here first, so that nothing is minted with it any more, whatever the server answers.
+        """
+        self._providers.get(provider_id)
+        login = await self._custody.login(provider_id)
+        await self._custody.delete_login(provider_id)
+        self._capabilities.discard(provider_id)
+        self._client.forget_answers(provider_id)
+        if login is None:
+            return Revoked(provider_id, False, False, False)  # noqa: FBT003 - the fields of the answer, in order
+        attempted, succeeded = await self._oauth.revoke(login)
+        return Revoked(provider_id, login.refresh_token is not None, attempted, succeeded)
+
+    async def fetch_credential(self, provider_id: str) -> str:
+        """Have a credential issued and keep it.
+
+        Raises:
+            UpstreamError: there is no log-in, or the provider refused.
+
+        Returns:
+            When it expires, RFC 3339.
+        """
+        provider = self._providers.get(provider_id)
+        login = await self._capabilities.fresh_login(provider)
+        if login is None:
+            raise UpstreamError(
+                f"there is no log-in at the provider `{provider_id}`",
+                code="upstream_refused",
+                hint=f"run `briefcase providers oauth-login --id {provider_id}`",
+                sent=False,
+            )
+        entitlement = await self._entitlements.fetch(provider, login.access_token)
+        await self._custody.put_entitlement(provider_id, entitlement)
+        self._capabilities.discard(provider_id)
+        return format_rfc3339(entitlement.expires_us)
+
+    def health(self) -> Sequence[tuple[Provider, Health]]:
+        """Every provider with its counters, for diagnostics."""
+        return [(provider, self._client.health(provider.id)) for provider in self._providers.list()]
+
+    @property
+    def token_waits(self) -> int:
+        """How many calls had to wait for a capability since the start."""
+        return self._capabilities.waits
+
+    async def _is_entitled(self, provider_id: str) -> bool:
+        login = await self._custody.login(provider_id)
+        return (login is not None and not login.has_ended) or await self._custody.entitlement(provider_id) is not None
+
+    async def _summary(self, provider: Provider) -> ProviderSummary:
+        login = await self._custody.login(provider.id)
+        entitlement = await self._custody.entitlement(provider.id)
+        return ProviderSummary(
+            id=provider.id,
+            base_url=provider.base_url,
+            has_oauth_refresh=_has_refresh(login),
+            has_vc=entitlement is not None,
+            vc_expires_at_rfc3339=None if entitlement is None else format_rfc3339(entitlement.expires_us),
+            is_enabled=provider.is_enabled,
+            max_stale_s=provider.max_stale_s,
+            needs_login=login is None or login.has_ended,
+        )
+
+    async def _forget(self, provider_id: str) -> None:
+        await self._capabilities.forget(provider_id)
+        await self._custody.forget(provider_id)
+        self._client.forget(provider_id)
+
+
+def check_redirect_uri(redirect_uri: str) -> None:
+    """Check where a log-in's answer is to go: a loopback address over plain HTTP (RFC 8252 section 7.3).
+
+    Raises:
+        CallerError: it is anything else.
+    """
+    try:
+        url = parse_url(redirect_uri)
+    except ValueError as error:
+        raise CallerError(str(error)) from None
+    address = url.address
+    if url.scheme != "http" or address is None or not address.is_loopback:
+        raise CallerError("expected a redirect address on loopback, as `http://127.0.0.1:PORT/callback`")
+
+
+def _has_refresh(login: Login | None) -> bool:
+    return login is not None and login.refresh_token is not None and not login.has_ended
