@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
@@ -58,7 +58,7 @@ def list_agents(app: App, *, as_json: bool) -> None:
 
 
 @agents.command("revoke", epilog=example("briefcase agents revoke scout"))
-@click.argument("name")
+@click.argument("name", callback=check_name)
 @json_option
 @pass_app
 def revoke_agent(app: App, *, name: str, as_json: bool) -> None:

@@ -5,6 +5,7 @@ The command line may not import the composition root (imports point one way), so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
+from briefcase.errors import CallerError
+
 if TYPE_CHECKING:
     from briefcase.cli.client import Client
     from briefcase.cli.render import Screen
 
 ANSWER_TIMEOUT_S: Final = 30.0
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -79,6 +83,17 @@ class App:
 
 
 pass_app = click.make_pass_decorator(App)
+
+
+def check_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
+    """Check that an argument can name a thing of the daemon's; which names a noun allows is the daemon's to say.
+
+    Raises:
+        CallerError: it can not.
+    """
+    if not _NAME.fullmatch(name):
+        raise CallerError(f"expected a name of letters, digits and `. _ : @ -`, got `{name}`")
+    return name
 
 
 def json_option(command: _F) -> _F:

@@ -86,6 +86,7 @@ def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
             ("because", one["reason"]),
             ("asked", when(one["created_at"])),
             ("expires in", time_left(one["expires_at"], time.time_ns() // 1_000)),
+            *([("token", one["approval_token"])] if "approval_token" in one else []),
         ]
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.errors import CallerError
@@ -35,7 +35,7 @@ def list_budgets(app: App, *, as_json: bool) -> None:
 
 @budgets.command("set", epilog=example("briefcase budgets set --daily-limit-usd 2.50 read"))
 @click.option("--daily-limit-usd", "limit", required=True, metavar="USD", help="Decimal dollars, exact to $0.000001.")
-@click.argument("category")
+@click.argument("category", callback=check_name)
 @json_option
 @pass_app
 def set_budget(app: App, *, limit: str, category: str, as_json: bool) -> None:

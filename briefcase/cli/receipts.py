@@ -22,8 +22,8 @@ from briefcase.types import US_PER_S, JsonObject, JsonValue, format_rfc3339, par
 VERIFY_TIMEOUT_S: Final = 3_600.0
 DEFAULT_LIMIT: Final = 20
 NOT_CHECKED: Final = {
-    "tail_truncation": "receipts cut off the end (give `--anchor ID:HASH` of a head noted elsewhere)",
-    "rollback": "the whole directory put back to an older state (the same anchor finds it)",
+    "tail_truncation": "that receipts were cut off the end: give an `--anchor` noted elsewhere",
+    "rollback": "that the whole directory is an older copy: the same anchor finds it",
 }
 _ANCHOR: Final = re.compile(r"(\d{1,16}):([0-9a-fA-F]{64})")
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
@@ -65,7 +65,10 @@ def list_receipts(
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.cli.render import styled, when  # noqa: PLC0415 - `--json` needs no table writer
+    from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
+
+    from briefcase.approvals import visible_text  # noqa: PLC0415 - likewise
+    from briefcase.cli.render import STYLES  # noqa: PLC0415 - likewise
 
     rows = []
     for receipt in answer["receipts"]:
@@ -73,15 +76,14 @@ def list_receipts(
         rows.append(
             (
                 str(receipt["id"]),
-                when(receipt["ts"]),
-                event["kind"],
+                app.screen.short_time(receipt["ts"], now_us),
+                Text(visible_text(event["kind"]), STYLES.get(str(event.get("decision", "")), "")),
                 str(event.get("principal", event.get("by", ""))),
                 str(event.get("tool_id", "")),
-                styled(str(event.get("decision", ""))),
                 _why(event),
             )
         )
-    headers = (">ID", "TIME", "KIND", "WHO", "TOOL", "DECISION", "WHY")
+    headers = (">ID", "TIME", "KIND", "WHO", "TOOL", "WHY")
     app.screen.table(headers, rows, empty="no receipts match")
 
 

@@ -15,14 +15,17 @@ from typing import Final
 
 import click
 import orjson
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from briefcase.approvals import visible_text
-from briefcase.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, parse_rfc3339
+from briefcase.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, format_rfc3339, parse_rfc3339
 
 UNBOUNDED_WIDTH: Final = 10_000  # what is not a terminal has no width: nothing is cut or wrapped there
+GAP_CHARS: Final = 2
+MIN_CELL_CHARS: Final = 4
 SHORT_ID_CHARS: Final = 8
 WIDE_TERMINAL_CHARS: Final = 140
 MAX_FRACTION_DIGITS: Final = 6
@@ -72,7 +75,7 @@ class Screen:
         if not rows:
             self.line(Text(empty, "dim"))
             return
-        self.console.print(table_of(headers, rows))
+        self.console.print(table_of(headers, rows, self.console.width))
 
     def fields(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
         """Write names and values, one a line."""
@@ -85,25 +88,43 @@ class Screen:
 
     def short_id(self, identifier: str) -> str:
         """A UUID as a table shows it: its first characters on a narrow terminal, whole elsewhere."""
-        narrow = self.is_terminal and self.console.width < WIDE_TERMINAL_CHARS
-        return identifier[:SHORT_ID_CHARS] if narrow else identifier
+        return identifier[:SHORT_ID_CHARS] if self._is_narrow else identifier
+
+    def short_time(self, rfc3339: str, now_us: int) -> str:
+        """A time as a table shows it: on a narrow terminal the time of today, or the day; whole elsewhere."""
+        shown = when(rfc3339)
+        if not self._is_narrow:
+            return shown
+        day, _, clock = shown.partition(" ")
+        return clock if format_rfc3339(now_us).startswith(day) else day
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self.is_terminal and self.console.width < WIDE_TERMINAL_CHARS
 
 
-def table_of(headers: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
-    """A table without lines. The last column is cut to the width; a header that starts with `>` aligns right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for index, header in enumerate(headers):
-        is_last = index == len(headers) - 1
-        table.add_column(
-            header.removeprefix(">"),
-            justify="right" if header.startswith(">") else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if is_last else None,
-        )
-    for row in rows:
-        table.add_row(*map(_cell, row))
+def table_of(headers: Sequence[str], rows: Iterable[Sequence[str | Text]], width: int) -> Table:
+    """A table without lines, in at most so many columns of text. A header that starts with `>` aligns right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [
+        max([cell_len(header.removeprefix(">")), *(row[index].cell_len for row in cells)])
+        for index, header in enumerate(headers)
+    ]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP_CHARS, 0, 0), header_style="bold")
+    for header, fitting in zip(headers, _fit(widths, width - GAP_CHARS * len(headers)), strict=True):
+        justify: JustifyMethod = "right" if header.startswith(">") else "left"
+        table.add_column(header.removeprefix(">"), justify=justify, no_wrap=True, overflow="ellipsis", width=fitting)
+    for row in cells:
+        table.add_row(*row)
     return table
+
+
+def _fit(widths: list[int], available: int) -> list[int]:
+    """Take from the widest until all fit: what is short stays whole."""
+    while sum(widths) > available and max(widths) > MIN_CELL_CHARS:
+        widest = max(range(len(widths)), key=widths.__getitem__)
+        widths[widest] -= 1
+    return widths
 
 
 def json_text(value: JsonValue, *, indent: bool = False) -> str:

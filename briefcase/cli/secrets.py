@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.errors import CallerError
@@ -29,7 +29,7 @@ def secrets() -> None:
 @secrets.command(
     "set", epilog=example("briefcase secrets set tickets-api", "briefcase secrets set tickets-api < token.txt")
 )
-@click.argument("name")
+@click.argument("name", callback=check_name)
 @click.argument("more", nargs=-1, metavar="")
 @json_option
 @pass_app
@@ -65,7 +65,7 @@ def list_secrets(app: App, *, as_json: bool) -> None:
 
 
 @secrets.command("delete", epilog=example("briefcase secrets delete tickets-api"))
-@click.argument("name")
+@click.argument("name", callback=check_name)
 @json_option
 @pass_app
 def delete_secret(app: App, *, name: str, as_json: bool) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import shlex
 import sys
 import time
 import uuid
@@ -133,17 +132,19 @@ def call_tool(  # noqa: PLR0913 - one parameter for each option
 ) -> int:
     """Call one tool.
 
+    A call that a person has approved since it was last made goes ahead; `--wait` waits for that.
+
     Exits with 0 when it ran, 10 when it waits for approval, 3 when it was denied (2 for wrong arguments, 4 for an
     unknown tool), 8 when the tool itself failed.
     """
     args = parse_args(args_json)
     answer = _call(app, tool, args, approval_token)
-    if wait and answer["status"] == "approval_required":
+    if answer["status"] == "approval_required" and (wait or answer["approval"]["status"] == "approved"):
         answer = _wait_and_retry(app, tool, args, answer["approval"])
     if as_json:
         app.screen.json(answer)
     else:
-        _show(app, tool, args_json, answer)
+        _show(app, tool, answer)
     return exit_code_of(answer)
 
 
@@ -205,10 +206,11 @@ def _call(app: App, tool: str, args: JsonObject, approval_token: str | None) -> 
 
 
 def _wait_and_retry(app: App, tool: str, args: JsonObject, approval: Payload) -> Payload:
-    """Long-poll an approval until it is decided, then make the call with it."""
-    note(f"waiting for approval {approval['id']}: decide it with `briefcase approvals watch`")
+    """Long-poll an approval until it is decided, then make the call with it. One that is approved is used at once."""
     path = path_of("v1", "approvals", approval["id"])
     now = app.client().get(path)
+    if now["status"] == "pending":
+        note(f"waiting for approval {approval['id']}: decide it with `briefcase approvals watch`")
     while now["status"] == "pending":
         now = app.client(CALL_TIMEOUT_S).get(path, wait_ms=WAIT_MS)
     if now["status"] != "approved":
@@ -216,12 +218,12 @@ def _wait_and_retry(app: App, tool: str, args: JsonObject, approval: Payload) ->
     return _call(app, tool, args, now["approval_token"])
 
 
-def _show(app: App, tool: str, args_json: str, answer: Payload) -> None:
+def _show(app: App, tool: str, answer: Payload) -> None:
     match answer["status"]:
         case "ok":
             _show_result(app, answer["result"])
         case "approval_required":
-            _show_approval(app, tool, args_json, answer["approval"])
+            _show_approval(app, answer["approval"])
         case "denied":
             reason = str(answer["reason"])
             complain({"message": reason, "hint": _hint_of(app, tool, reason)}, label="denied")
@@ -238,7 +240,7 @@ def _show_result(app: App, result: Payload) -> None:
     note(f"receipt {came['receipt_id']} · {cost} · from {came['source']}")
 
 
-def _show_approval(app: App, tool: str, args_json: str, approval: Payload) -> None:
+def _show_approval(app: App, approval: Payload) -> None:
     from briefcase.cli.render import styled, time_left  # noqa: PLC0415 - `--json` needs no table writer
 
     app.screen.fields(
@@ -250,9 +252,7 @@ def _show_approval(app: App, tool: str, args_json: str, approval: Payload) -> No
             ("expires in", time_left(approval["expires_at"], time.time_ns() // 1_000)),
         ]
     )
-    args = "-" if args_json == "-" else shlex.quote(args_json)
-    note(f"approve it with `briefcase approvals approve {approval['id']}`, then")
-    note(f"  briefcase tools call {shlex.quote(tool)} --args-json {args} --approval-token TOKEN")
+    note(f"approve it with `briefcase approvals approve {approval['id']}`, then repeat this command")
 
 
 def _hint_of(app: App, tool: str, reason: str) -> str:

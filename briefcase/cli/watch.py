@@ -32,7 +32,7 @@ from rich.text import Text
 from briefcase.approvals import visible_text
 from briefcase.cli.app import App
 from briefcase.cli.client import Payload, path_of
-from briefcase.cli.render import json_text, table_of, time_left
+from briefcase.cli.render import SHORT_ID_CHARS, json_text, table_of, time_left
 from briefcase.errors import BriefcaseError
 
 POLL_MS: Final = 500
@@ -40,6 +40,7 @@ TIMEOUT_S: Final = 5.0
 ARMED_AFTER_MS: Final = 700
 MIN_DETAIL_LINES: Final = 3
 FIXED_LINES: Final = 8  # title, header, rule, three of details about a call, message, keys
+MAX_SHOWN_CHARS: Final = 60
 KEYS: Final = {
     b"\x1b[A": "up",
     b"\x1bOA": "up",
@@ -91,7 +92,7 @@ class Watch:
     def lay_out(self, width: int, page: int) -> list[str]:
         """Wrap the selected call to a width; gives the lines of it that are on the screen."""
         one = self.current()
-        self._lines = [] if one is None else wrap(one["summary"], width)
+        self._lines = [] if one is None else [*wrap(one["summary"], width), *wrap(f"because: {one['reason']}", width)]
         self._page = max(page, MIN_DETAIL_LINES)
         self.first_line = min(self.first_line, max(0, len(self._lines) - self._page))
         shown = self._lines[self.first_line : self.first_line + self._page]
@@ -197,7 +198,7 @@ def draw(watch: Watch, console: Console) -> Group:
     lines = watch.lay_out(width, page)
     below = f"… {watch.lines_below} more lines: space" if watch.lines_below else ""
     title = f"{len(watch.waiting)} waiting for you" if watch.waiting else "nothing waits for approval"
-    parts: list[RenderableType] = [Text(title, "bold"), _table(watch, rows_shown), Rule(style="dim")]
+    parts: list[RenderableType] = [Text(title, "bold"), _table(watch, rows_shown, width), Rule(style="dim")]
     if one is not None:
         parts.append(Text(f"{one['principal']} asks for", "dim"))
         parts += [Text(line) for line in lines]
@@ -210,17 +211,24 @@ def wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(visible_text(text), max(width, 1), drop_whitespace=False, break_on_hyphens=False)
 
 
-def _table(watch: Watch, rows_shown: int) -> Table:
+def _table(watch: Watch, rows_shown: int, width: int) -> Table:
     ids = [one["id"] for one in watch.waiting]
     place = ids.index(watch.selected) if watch.selected in ids else 0
     start = max(0, min(place - rows_shown // 2, len(ids) - rows_shown))
     now_us = time.time_ns() // 1_000
     rows = []
     for one in watch.waiting[start : start + rows_shown]:
-        style = "reverse" if one["id"] == watch.selected else ""
-        cells = (one["id"][:8], one["principal"], one["tool_id"], time_left(one["expires_at"], now_us), one["reason"])
+        is_selected = one["id"] == watch.selected
+        style = "reverse" if is_selected else ""
+        cells = (
+            f"{'▸' if is_selected else ' '} {one['id'][:SHORT_ID_CHARS]}",
+            one["principal"],
+            one["tool_id"],
+            time_left(one["expires_at"], now_us),
+            one["reason"],
+        )
         rows.append([Text(visible_text(cell), style) for cell in cells])
-    return table_of(("ID", "WHO", "TOOL", "EXPIRES IN", "WHY"), rows)
+    return table_of(("  ID", "WHO", "TOOL", "EXPIRES IN", "WHY"), rows, width)
 
 
 def _refresh(app: App, watch: Watch) -> None:
@@ -233,13 +241,13 @@ def _refresh(app: App, watch: Watch) -> None:
 
 def _carry_out(app: App, watch: Watch, decision: Decision) -> Text:
     one = watch.current()
-    what = visible_text(one["summary"])[:60] if one else ""
+    what = visible_text(one["summary"])[:MAX_SHOWN_CHARS] if one else ""
     try:
         app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb))
     except BriefcaseError as error:
-        return Text(visible_text(f"{decision.approval_id[:8]}: {error.message}"), "red")
+        return Text(visible_text(f"{decision.approval_id[:SHORT_ID_CHARS]}: {error.message}"), "red")
     word, style = ("approved", "green") if decision.verb == "approve" else ("denied", "red")
-    return Text.assemble((word, style), f" {decision.approval_id[:8]} {what}")
+    return Text.assemble((word, style), f" {decision.approval_id[:SHORT_ID_CHARS]} {what}")
 
 
 class _Keys:

@@ -151,11 +151,20 @@ def test_an_unknown_tool_suggests_the_one_that_was_meant(run, daemon):
 
 def test_a_call_that_waits_says_what_to_do_and_exits_with_10(run, daemon):
     daemon.answers["POST", "/v1/tools/call"] = {"status": "approval_required", "approval": approval()}
-    ran = run("tools", "call", "note_add", "--args-json", '{"text":"it\'s"}')
+    ran = run("tools", "call", "note_add")
     assert ran.code == 10
     assert APPROVAL_ID in ran.out
     assert f"briefcase approvals approve {APPROVAL_ID}" in ran.err
-    assert """briefcase tools call note_add --args-json '{"text":"it'"'"'s"}' --approval-token TOKEN""" in ran.err
+    assert len(daemon.bodies("POST", "/v1/tools/call")) == 1
+
+
+def test_a_call_that_was_approved_since_goes_ahead_when_it_is_repeated(run, daemon):
+    answers = iter([{"status": "approval_required", "approval": approval(status="approved")}, ok({"id": 1})])
+    daemon.answers["POST", "/v1/tools/call"] = lambda: next(answers)
+    daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = approval(status="approved", approval_token="t.t")
+    ran = run("tools", "call", "note_add")
+    assert (ran.code, ran.out) == (0, '{"id":1}\n')
+    assert daemon.bodies("POST", "/v1/tools/call")[1]["call"]["approval_token"] == "t.t"
 
 
 def test_waiting_repeats_the_very_call_once_it_is_approved(run, daemon):
@@ -264,7 +273,7 @@ def test_filters_reach_the_daemon_and_times_may_be_relative(run, daemon):
     daemon.answers["GET", "/v1/receipts"] = {"receipts": [receipt(2, decision="deny", reason="policy_denied")]}
     ran = run("receipts", "list", "--tool", "echo", "--decision", "deny", "--since", "15m", "--limit", "5")
     assert ran.out.splitlines()[1].split() == [
-        "2", "2026-01-01", "00:00:00Z", "intent", "scout", "echo", "deny", "policy_denied",
+        "2", "2026-01-01", "00:00:00Z", "intent", "scout", "echo", "policy_denied",
     ]  # fmt: skip
     (_, path, _, _) = daemon.seen[0]
     assert "tool_id=echo" in path

@@ -1,12 +1,16 @@
 """Money is exact, times are UTC, and no text of somebody else's acts on a terminal."""
 
+import io
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
 
-from briefcase.cli.render import json_text, money, parse_dollars, time_left, when
+from briefcase.approvals import visible_text
+from briefcase.cli.render import json_text, money, parse_dollars, table_of, time_left, when
 from briefcase.types import MAX_SAFE_INTEGER, format_rfc3339
 
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
@@ -90,6 +94,20 @@ def test_json_escapes_what_hides_or_turns_text():
 )
 def test_the_time_left_shows_its_two_largest_units(left_s, text):
     assert time_left(format_rfc3339(START_US + left_s * 1_000_000), START_US) == text
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z", "M"]), min_size=1, max_size=90)
+
+
+@given(st.lists(st.tuples(WORDS, WORDS, WORDS), max_size=5), st.integers(40, 120))
+def test_a_table_fits_its_terminal_and_cuts_only_what_is_long(rows, width):
+    console = Console(width=width, markup=False, record=True, file=io.StringIO())
+    console.print(table_of(("ONE", ">TWO", "THREE"), rows, width))
+    lines = console.export_text().splitlines()
+    assert len(lines) == len(rows) + 1
+    assert all(cell_len(line) <= width for line in lines)
+    for row, line in zip(rows, lines[1:], strict=True):
+        assert all(visible_text(cell) in line for cell in row if cell_len(visible_text(cell)) <= 10)
 
 
 def test_a_time_is_shown_in_utc_to_the_second():
