@@ -56,7 +56,7 @@ def parse_policy(text: str) -> ParsedPolicy:
     source = read_source(text)
     encoded = _encoded(text)
     if encoded is None:
-        problem, offset = locate(source, _parse_problem)
+        problem, offset = locate(source, parse_problem)
         source.refuse(problem, offset)
     templates = encoded["templates"]
     by_position = {**encoded["staticPolicies"], **templates}
@@ -126,7 +126,8 @@ def _encoded(text: str) -> dict[str, Any] | None:
     return encoded
 
 
-def _parse_problem(text: str) -> str | None:
+def parse_problem(text: str) -> str | None:
+    """What the reference engine refuses a text for, or None."""
     try:
         json.loads(cedarpy.policies_to_json_str(text))
     except RecursionError:

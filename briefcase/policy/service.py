@@ -57,6 +57,7 @@ class PolicyService:
         clock: tells when it was set.
         tools: the registered tools, for what policies say about arguments.
         run_blocking: runs a function that takes long (seconds, for 10,000 policies) off the event loop.
+        layer: puts something around each compiled policy, which then decides in its place (`shadow.Shadow.over`).
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class PolicyService:
         ledger: Ledger,
         clock: Clock,
         tools: Tools,
-        run_blocking: Callable[[Callable[[], CompiledPolicy]], Awaitable[CompiledPolicy]],
+        run_blocking: Callable[[Callable[[], Policy]], Awaitable[Policy]],
+        layer: Callable[[CompiledPolicy], Policy] = lambda compiled: compiled,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._tools = tools
         self._run_blocking = run_blocking
+        self._layer = layer
         self._policy: Policy = BrokenPolicy("", "no policy is loaded")
         self._stored = StoredPolicy("", 0)
         self._receipt_id = 0
@@ -91,7 +94,7 @@ class PolicyService:
             raise StoreError("the stored policy is unreadable", detail=str(error)) from error
         self._stored = stored
         try:
-            self._policy = await self._run_blocking(lambda: compile_policy(stored.text))
+            self._policy = await self._run_blocking(lambda: self._layer(compile_policy(stored.text)))
         except CallerError as error:
             digest_hex = hashlib.sha256(stored.text.encode(errors="surrogatepass")).hexdigest()
             self._policy = BrokenPolicy(digest_hex, f"the stored policy does not compile: {error.message}")
@@ -121,11 +124,19 @@ class PolicyService:
         """
         # 1. validate and compile
         specs = tuple(self._tools.specs())
-        compiled = await self._run_blocking(lambda: CompiledPolicy(check_policy(text, specs)))
+        policies = 0
+
+        def prepare() -> Policy:
+            nonlocal policies
+            parsed = check_policy(text, specs)
+            policies = len(parsed.names)
+            return self._layer(CompiledPolicy(parsed))
+
+        prepared = await self._run_blocking(prepare)
 
         # 2. commit
         stored = StoredPolicy(text, self._clock.now_us())
-        event = policy_set_event(by, self._policy.digest_hex, compiled.digest_hex, len(compiled.parsed.names))
+        event = policy_set_event(by, self._policy.digest_hex, prepared.digest_hex, policies)
         committed = await self._ledger.commit(Entry(event, (PutSetting(SETTING, msgspec.json.encode(stored)),)))
         if not isinstance(committed, Committed):
             raise StoreError("the policy could not be stored", detail=committed.reason)
@@ -133,5 +144,5 @@ class PolicyService:
         # 4. swap, in the order of the chain
         if committed.receipt_id > self._receipt_id:
             self._receipt_id = committed.receipt_id
-            self._stored, self._policy = stored, compiled
+            self._stored, self._policy = stored, prepared
         return committed
