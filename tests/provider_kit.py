@@ -9,6 +9,7 @@ import msgspec
 from briefcase.capability.dpop import ProofSigner
 from briefcase.capability.jws import generate_key
 from briefcase.capability.pkce import challenge_of
+from briefcase.ports import HttpResponse
 from briefcase.provider_gateway.app import ProviderGateway
 from briefcase.provider_gateway.settings import GatewaySettings
 
@@ -113,3 +114,43 @@ class Holder:
 def open_gateway(state_dir, clock, entropy, **settings):
     chosen = {"base_url": BASE_URL, "state_dir": state_dir, "admin_secret": ADMIN_SECRET} | settings
     return ProviderGateway(GatewaySettings(**chosen), clock, entropy)
+
+
+class AsgiOutbound:
+    """A `ports.Outbound` that reaches ASGI applications by their base URL, and can be cut off from them."""
+
+    def __init__(self, **apps):
+        self.apps = apps
+        self.sent = []
+        self.cut = None
+        self.answer = None  # replaces what an application would answer: request -> HttpResponse | None
+
+    async def request(self, request):
+        self.sent.append(request)
+        if self.cut is not None and (problem := self.cut(request)):
+            raise problem
+        if self.answer is not None and (response := self.answer(request)):
+            return response
+        parts = urlsplit(request.url)
+        app = self.apps[parts.hostname.partition(".")[0]]
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "path": parts.path,
+            "raw_path": parts.path.encode(),
+            "query_string": parts.query.encode(),
+            "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers.items()],
+        }
+        messages = []
+
+        async def receive():
+            return {"type": "http.request", "body": request.body or b"", "more_body": False}
+
+        async def send(message):
+            messages.append(message)
+
+        await asyncio.sleep(0)  # an answer takes at least one turn of the loop
+        await app(scope, receive, send)
+        start, *rest = messages
+        fields = {name.decode(): value.decode() for name, value in start["headers"]}
+        return HttpResponse(start["status"], fields, b"".join(message.get("body", b"") for message in rest))

@@ -48,10 +48,14 @@ class Payer(Protocol):
 
 
 class CapabilitySettings(msgspec.Struct, frozen=True):
-    """`denies_unknown_status`: whether an entitlement of unknown status is no entitlement. `profile` None: any."""
+    """How strict minting is.
+
+    `denies_unknown_status`: an entitlement of unknown status is none, whoever approves. `demands_profile`: a
+    capability without the mark of `aacp_v1` is refused (`ga`).
+    """
 
     denies_unknown_status: bool = False
-    profile: str | None = COMPATIBILITY_PROFILE
+    demands_profile: bool = False
 
 
 class Capability(msgspec.Struct):
@@ -273,8 +277,8 @@ class Capabilities:
         return capability
 
     def _checked(self, answer: _TokenAnswer, minted_us: int) -> Capability:
-        if self._settings.profile is not None and answer.compatibility_profile != self._settings.profile:
-            raise UpstreamError(f"the provider does not speak `{self._settings.profile}`", code="upstream_refused")
+        if self._settings.demands_profile and answer.compatibility_profile != COMPATIBILITY_PROFILE:
+            raise UpstreamError(f"the provider does not announce `{COMPATIBILITY_PROFILE}`", code="upstream_refused")
         try:
             expires_us = parse_rfc3339(answer.expires_at_rfc3339)
         except ValueError:

@@ -83,7 +83,7 @@ class ProviderClient:
         provider = self._providers.find(provider_id)
         return () if provider is None else self._capabilities.signals(provider)
 
-    async def read(  # noqa: PLR0913 - one request, spelt out
+    async def read(
         self, provider_id: str, path: str, query: Mapping[str, str], *, timeout_ms: int, is_approved: bool = False
     ) -> ToolResult:
         """Read one resource.

@@ -6,6 +6,7 @@ Each is one value, written whole, so a kill leaves the old or the new and never 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
@@ -56,10 +57,12 @@ class Custody:
 
     Args:
         secrets: the vault's `providers` compartment.
+        remember: `Vault.remember`: the redactor must know each token by itself, not only the value it is part of.
     """
 
-    def __init__(self, secrets: Secrets) -> None:
+    def __init__(self, secrets: Secrets, remember: Callable[[bytes], object]) -> None:
         self._secrets = secrets
+        self._remember = remember
 
     async def login(self, provider_id: str) -> Login | None:
         """The log-in, or None.
@@ -68,10 +71,14 @@ class Custody:
             ConfigError: what is held is not what this product writes, or the vault does not open.
             StoreError: the vault failed.
         """
-        return await self._read(provider_id, _LOGIN, Login)
+        login = await self._read(provider_id, _LOGIN, Login)
+        if login is not None:
+            self._remember_login(login)
+        return login
 
     async def put_login(self, provider_id: str, login: Login) -> None:
         """Keep a log-in; durable when it returns. Raises as `login`."""
+        self._remember_login(login)
         await self._secrets.put(f"{provider_id}.{_LOGIN}", msgspec.json.encode(login))
 
     async def delete_login(self, provider_id: str) -> bool:
@@ -80,10 +87,14 @@ class Custody:
 
     async def entitlement(self, provider_id: str) -> Entitlement | None:
         """The entitlement, or None. Raises as `login`."""
-        return await self._read(provider_id, _ENTITLEMENT, Entitlement)
+        entitlement = await self._read(provider_id, _ENTITLEMENT, Entitlement)
+        if entitlement is not None:
+            self._remember(entitlement.credential_jwt.encode())
+        return entitlement
 
     async def put_entitlement(self, provider_id: str, entitlement: Entitlement) -> None:
         """Keep an entitlement; durable when it returns."""
+        self._remember(entitlement.credential_jwt.encode())
         await self._secrets.put(f"{provider_id}.{_ENTITLEMENT}", msgspec.json.encode(entitlement))
 
     async def key(self, provider_id: str) -> PrivateKey:
@@ -102,6 +113,11 @@ class Custody:
         """Remove everything that is held of a provider."""
         for kind in (_LOGIN, _ENTITLEMENT, _KEY):
             await self._secrets.delete(f"{provider_id}.{kind}")
+
+    def _remember_login(self, login: Login) -> None:
+        for token in (login.access_token, login.refresh_token):
+            if token:
+                self._remember(token.encode())
 
     async def _read(self, provider_id: str, kind: str, shape: type[_T]) -> _T | None:
         value = await self._secrets.get(f"{provider_id}.{kind}")

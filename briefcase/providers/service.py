@@ -15,6 +15,7 @@ from briefcase.providers.client import Health, ProviderClient
 from briefcase.providers.custody import Custody, Login
 from briefcase.providers.entitlement import EntitlementClient
 from briefcase.providers.oauth import OAuthClient, Started
+from briefcase.providers.quote import PROVIDER_ID
 from briefcase.providers.registry import Provider, Providers
 from briefcase.types import format_rfc3339
 
@@ -74,8 +75,14 @@ class ProviderService:
         self._client = client
         self._clock = clock
 
-    async def start(self) -> None:
-        """Have a capability fetched for each provider that something entitles to one."""
+    async def start(self, demo_base_url: str | None = None) -> None:
+        """Have a capability fetched for each provider that something entitles to one.
+
+        Args:
+            demo_base_url: `BRIEFCASE_PROVIDER_BASE_URL`: where the provider `demo` is, if the operator says so there.
+        """
+        if demo_base_url is not None:
+            await self.upsert(PROVIDER_ID, demo_base_url)
         for provider in self._providers.list():
             if provider.is_enabled and await self._is_entitled(provider.id):
                 await self._capabilities.warm(provider)

@@ -1,0 +1,80 @@
+"""The parts of this package put together, for the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from briefcase.ports import Clock, Entropy, Ledger, Outbound, Secrets
+from briefcase.providers.capabilities import Capabilities, CapabilitySettings
+from briefcase.providers.client import ProviderClient
+from briefcase.providers.custody import Custody
+from briefcase.providers.entitlement import EntitlementClient
+from briefcase.providers.oauth import OAuthClient
+from briefcase.providers.payments import PaymentClient
+from briefcase.providers.quote import QuoteTool
+from briefcase.providers.registry import Providers
+from briefcase.providers.service import ProviderService
+from briefcase.store.database import Database
+
+
+class ProviderParts(msgspec.Struct, frozen=True):
+    """What the daemon uses: the service for its API, and the tool for its registry."""
+
+    service: ProviderService
+    quote: QuoteTool
+
+
+def compose_providers(  # noqa: PLR0913 - the ports of this package, each named once, here
+    *,
+    database: Database,
+    secrets: Secrets,
+    remember: Callable[[bytes], object],
+    holder_did: str,
+    outbound: Outbound,
+    ledger: Ledger,
+    clock: Clock,
+    entropy: Entropy,
+    is_ga: bool,
+    denies_unknown_status: bool,
+) -> ProviderParts:
+    """Put the parts together; `ProviderService.start` and `close` bracket their use.
+
+    Args:
+        database: holds the registry.
+        secrets: the vault's `providers` compartment.
+        remember: `Vault.remember`, so that the redactor knows tokens that are never kept.
+        holder_did: the daemon's own DID.
+        outbound: the guarded way out.
+        ledger: receipts and budgets of payments.
+        clock: the time.
+        entropy: ids of proofs, states and verifiers.
+        is_ga: whether payments are off and the profile's mark is demanded.
+        denies_unknown_status: `BRIEFCASE_VC_STATUS_UNKNOWN_MODE=deny`.
+    """
+    providers, custody = Providers(database), Custody(secrets, remember)
+    oauth = OAuthClient(outbound, clock, entropy)
+    entitlements = EntitlementClient(outbound, clock, holder_did)
+    capabilities = Capabilities(
+        outbound=outbound,
+        custody=custody,
+        oauth=oauth,
+        entitlements=entitlements,
+        payer=None if is_ga else PaymentClient(outbound, ledger, clock),
+        remember=remember,
+        clock=clock,
+        entropy=entropy,
+        settings=CapabilitySettings(denies_unknown_status=denies_unknown_status, demands_profile=is_ga),
+    )
+    client = ProviderClient(outbound, providers, capabilities, clock, entropy)
+    service = ProviderService(
+        providers=providers,
+        custody=custody,
+        oauth=oauth,
+        entitlements=entitlements,
+        capabilities=capabilities,
+        client=client,
+        clock=clock,
+    )
+    return ProviderParts(service, QuoteTool(client, clock))
