@@ -1,0 +1,568 @@
+"""The guarded way out over real sockets: where it goes, what it sends once, and what it bounds."""
+
+import asyncio
+import datetime as dt
+import gzip
+import ipaddress
+import socket
+import ssl
+import time
+import zlib
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hostile_servers import RawServer, answering, http_answer
+
+from briefcase.errors import ConfigError, UpstreamError
+from briefcase.net.outbound import MAX_POOLS, GuardedOutbound
+from briefcase.ports import HttpRequest
+
+MAX_BODY = 10_000
+
+
+def exchange(requests, *, allow=(), lookup=None, tls=None, at_once=False):
+    """Send requests through one outbound; gives each answer or fault."""
+
+    async def run():
+        outbound = GuardedOutbound(allow, tls=tls, **({"lookup": lookup} if lookup else {}))
+
+        async def send(request):
+            try:
+                return await outbound.request(request)
+            except UpstreamError as error:
+                return error
+
+        try:
+            if at_once:
+                return list(await asyncio.gather(*map(send, requests)))
+            return [await send(request) for request in requests]
+        finally:
+            await outbound.close()
+            await asyncio.sleep(0)
+
+    return asyncio.run(run())
+
+
+def get(url, **fields):
+    return HttpRequest(**{"method": "GET", "url": url, "max_body_bytes": MAX_BODY, "timeout_ms": 5_000, **fields})
+
+
+def ask(server, **fields):
+    """One GET to a listed server."""
+    return exchange([get(**{"url": f"{server.url}/x", **fields})], allow=[server.address])[0]
+
+
+def resolving(*addresses):
+    """A resolver that gives these for every name, and counts how often it was asked."""
+    asked = []
+
+    async def lookup(host, port):
+        asked.append((host, port))
+        return addresses
+
+    lookup.asked = asked
+    return lookup
+
+
+# --- where it goes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.1.2.3", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+     "[2001:0:4136:e378:8000:63bf:3fff:fdd2]", "[fd00:ec2::254]", "2130706433", "0x7f000001", "0177.0.0.1", "127.1",
+     "0", "①②⑦.⓪.⓪.①", "127.0.0.1.", "[fe80::1%25lo]"],
+)  # fmt: skip
+def test_a_special_purpose_address_is_refused_in_every_spelling_before_anything_is_sent(host):
+    (refused,) = exchange([get(f"https://{host}/")], lookup=resolving())
+
+    assert refused.code == "upstream_refused"
+    assert refused.sent is False
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1", "fe80::1%lo", "64:ff9b::a9fe:a9fe",
+     "2002:a9fe:a9fe::", "0.0.0.0", "192.88.99.1", "224.0.0.1"],
+)  # fmt: skip
+def test_a_name_is_judged_by_what_it_resolves_to(address):
+    (refused,) = exchange([get("https://innocent.example/")], lookup=resolving(address))
+
+    assert refused.code == "upstream_refused"
+    assert refused.sent is False
+
+
+def test_one_special_address_among_public_ones_refuses_the_name():
+    (refused,) = exchange([get("https://mixed.example/")], lookup=resolving("8.8.8.8", "127.0.0.1"))
+
+    assert refused.code == "upstream_refused"
+
+
+def test_the_connection_goes_to_the_very_address_that_was_checked():
+    """A name is resolved once for a connection; a resolver that changes its mind the second time gains nothing."""
+    with RawServer(answering(http_answer())) as checked, RawServer(answering(http_answer())) as other:
+        answers = iter([["127.0.0.1"], ["127.0.0.2"]])
+
+        async def rebinding(_host, _port):
+            return next(answers)
+
+        name = f"desk.example:{checked.port}"
+        (answer,) = exchange([get(f"http://{name}/")], allow=[name], lookup=rebinding)
+
+        assert answer.status == 200
+        assert next(answers) == ["127.0.0.2"]
+        assert (checked.connections, other.connections) == (1, 0)
+
+
+def test_a_name_that_turns_private_between_two_connections_is_refused():
+    with RawServer(answering(http_answer(Connection="close"))) as server:
+        name = f"desk.example:{server.port}"
+        answers = iter([["127.0.0.1"], ["169.254.169.254"]])
+
+        async def rebinding(_host, _port):
+            return next(answers)
+
+        first, second = exchange([get(f"http://{name}/")] * 2, allow=[name], lookup=rebinding)
+
+        assert first.status == 200
+        assert second.code == "upstream_refused"
+
+
+def test_a_listed_name_may_be_private_but_never_link_local():
+    (refused,) = exchange([get("https://desk.example/")], allow=["desk.example"], lookup=resolving("169.254.169.254"))
+
+    assert refused.code == "upstream_refused"
+
+
+def test_a_listed_address_is_listed_for_its_own_port_and_name_only():
+    with RawServer(answering(http_answer())) as server:
+        asked = [get(server.url), get(f"http://127.0.0.1:{server.port + 1}"), get(f"http://localhost:{server.port}")]
+        first, *others = exchange(asked, allow=[server.address], lookup=resolving("127.0.0.1"))
+
+        assert first.status == 200
+        assert {other.code for other in others} == {"upstream_refused"}
+        assert server.connections == 1
+
+
+def test_plain_http_is_only_for_listed_destinations():
+    lookup = resolving("127.0.0.1")
+
+    (refused,) = exchange([get("http://desk.example/")], lookup=lookup)
+
+    assert refused.code == "upstream_refused"
+    assert "https" in refused.message
+    assert lookup.asked == []
+
+
+def test_a_name_without_an_address_is_a_fault_of_the_upstream():
+    async def unknown(_host, _port):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    for lookup in (unknown, resolving()):
+        (failed,) = exchange([get("https://nowhere.example/")], lookup=lookup)
+        assert (failed.code, failed.sent) == ("upstream_failed", False)
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+def test_a_redirect_is_an_answer_and_is_not_followed(status):
+    with RawServer(answering(http_answer())) as target:
+        with RawServer(answering(http_answer(b"", status, Location=f"{target.url}/stolen"))) as server:
+            (answer,) = exchange([get(server.url)], allow=[server.address, target.address])
+
+        assert answer.status == int(status[:3])
+        assert target.connections == 0
+
+
+def test_the_environment_proxies_and_netrc_are_ignored(monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login thief password thief\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with RawServer(answering(http_answer())) as proxy, RawServer(answering(http_answer())) as server:
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+
+        assert ask(server).status == 200
+        assert proxy.connections == 0
+        assert b"authorization" not in server.heads[0].lower()
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "TRACE"},
+        {"method": "GET\r\nX: y"},
+        {"headers": {"X-Key": "a\r\nX-Other: b"}},
+        {"headers": {"X-Key": "a\tb"}},
+        {"headers": {"Host": "other.example"}},
+        {"headers": {"Transfer-Encoding": "chunked"}},
+        {"url": "https://user:pass@desk.example/"},
+        {"url": "https://desk.example\\@127.0.0.1/"},
+        {"url": "https://desk.example/\r\nX: y"},
+        {"url": "https://desk.example/a/%2e%2e/b"},
+    ],
+)
+def test_what_would_change_the_request_is_refused_before_a_connection(fields):
+    lookup = resolving("127.0.0.1")
+
+    (refused,) = exchange([get(**{"url": "https://desk.example/", **fields})], lookup=lookup)
+
+    assert (refused.code, refused.sent) == ("upstream_refused", False)
+    assert lookup.asked == []
+
+
+def test_the_request_line_and_the_headers_are_sent_as_they_were_given():
+    with RawServer(answering(http_answer())) as server:
+        exchange(
+            [get(f"{server.url}/a%2Fb//c?d=%26&e=+", headers={"X-Key": "k v"})],
+            allow=[server.address],
+        )
+
+        lines = server.heads[0].split(b"\r\n")
+        assert lines[0] == b"GET /a%2Fb//c?d=%26&e=+ HTTP/1.1"
+        assert b"X-Key: k v" in lines
+        assert f"Host: {server.address}".encode() in lines
+        assert b"Accept-Encoding: gzip" in lines
+
+
+def test_cookies_are_neither_kept_nor_sent():
+    with RawServer(answering(http_answer(Set_Cookie="session=one-user"))) as server:
+        exchange([get(server.url)] * 2, allow=[server.address])
+
+        assert server.connections == 1
+        assert not any(b"cookie" in head.lower() for head in server.heads)
+
+
+def test_connections_are_reused_within_a_pool_key_and_never_across():
+    with RawServer(answering(http_answer())) as server:
+        keys = ["one", "one", "two", "one", "two"]
+        answers = exchange([get(server.url, pool_key=key) for key in keys], allow=[server.address])
+
+        assert [answer.status for answer in answers] == [200] * 5
+        assert server.connections == 2
+
+
+def test_the_number_of_pools_is_bounded():
+    async def run():
+        outbound = GuardedOutbound([server.address])
+        for number in range(MAX_POOLS + 10):
+            await outbound.request(get(server.url, pool_key=str(number)))
+        kept = len(outbound._pools)
+        await outbound.close()
+        await asyncio.sleep(0)
+        return kept
+
+    with RawServer(answering(http_answer())) as server:
+        assert asyncio.run(run()) == MAX_POOLS
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_what_may_act_has_a_connection_of_its_own_and_is_never_sent_twice(method):
+    def hang_up(connection, _head):
+        connection.shutdown(socket.SHUT_RDWR)
+        return False
+
+    with RawServer(hang_up) as server:
+        (failed,) = exchange([get(server.url, method=method)], allow=[server.address])
+
+        assert (failed.code, failed.sent) == ("upstream_failed", True)
+        assert len(server.heads) == 1
+
+    with RawServer(answering(http_answer())) as server:
+        exchange([get(server.url, method=method)] * 3, allow=[server.address])
+
+        assert server.connections == 3
+
+
+# --- what is bounded --------------------------------------------------------------------------------------------
+
+
+def gzipped(data: bytes, **headers: str) -> bytes:
+    return http_answer(gzip.compress(data), Content_Encoding="gzip", **headers)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
+
+
+def endless(head: bytes, piece: bytes):
+    """Sends for ever; stops only when the other side hangs up."""
+
+    def serve(connection, _head):
+        connection.sendall(head)
+        try:
+            while True:
+                connection.sendall(piece)
+        except OSError:
+            hung_up.append(True)
+        return False
+
+    hung_up: list[bool] = []
+    serve.hung_up = hung_up
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (UNTIL_CLOSE, b"x" * 65_536),
+        (CHUNKED, b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+        (CHUNKED, b"1\r\nx\r\n" * 1_000),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"x" * 65_536),
+        (UNTIL_CLOSE.replace(b"text/plain", b"text/event-stream"), b"data: x\n\n" * 1_000),
+    ],
+)
+def test_an_endless_body_is_left_unread_and_its_connection_closed(head, piece):
+    serve = endless(head, piece)
+    with RawServer(serve) as server:
+        failed = ask(server)
+        assert "too large" in failed.message
+        deadline = time.monotonic() + 5
+        while not serve.hung_up and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert serve.hung_up
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(10_000)) + b"\r\n",
+        b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+)
+def test_a_head_past_its_bounds_is_refused(head):
+    with RawServer(answering(head)) as server:
+        failed = ask(server)
+
+    assert (failed.code, failed.sent) == ("upstream_failed", True)
+
+
+@pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY + 1])
+def test_the_body_is_bound_to_the_byte_compressed_or_not(size):
+    for answer in (http_answer(b"x" * size), gzipped(b"x" * size)):
+        with RawServer(answering(answer)) as server:
+            outcome = ask(server)
+        if size > MAX_BODY:
+            assert "too large" in outcome.message
+        else:
+            assert outcome.body == b"x" * size
+
+
+def test_a_gzip_bomb_is_never_inflated_past_the_bound(monkeypatch):
+    largest = 0
+    real = zlib.decompressobj
+
+    class Watched:
+        def __init__(self, *args) -> None:
+            self.inner = real(*args)
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def decompress(self, data, max_length):
+            nonlocal largest
+            out = self.inner.decompress(data, max_length)
+            largest = max(largest, len(out))
+            return out
+
+    monkeypatch.setattr("briefcase.net.outbound.zlib.decompressobj", Watched)
+    with RawServer(answering(gzipped(b"\0" * 5_000_000))) as server:
+        failed = ask(server)
+
+    assert "too large" in failed.message
+    assert 0 < largest <= MAX_BODY + 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http_answer(b"no gzip at all", Content_Encoding="gzip"),
+        http_answer(gzip.compress(b"x" * 100)[:-9], Content_Encoding="gzip"),
+        http_answer(gzip.compress(b"x") + gzip.compress(b"y"), Content_Encoding="gzip"),
+        http_answer(zlib.compress(b"x"), Content_Encoding="deflate"),
+        http_answer(b"x", Content_Encoding="br"),
+        http_answer(gzip.compress(gzip.compress(b"x")), Content_Encoding="gzip, gzip"),
+        b"no http at all\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_an_answer_that_can_not_be_read_is_a_fault_that_may_have_acted(answer):
+    with RawServer(answering(answer)) as server:
+        failed = ask(server)
+
+    assert (failed.code, failed.sent) == ("upstream_failed", True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http_answer(b"half", Content_Length="100"),
+        CHUNKED + b"5\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b"",
+    ],
+)
+def test_an_answer_that_ends_early_is_no_answer(answer):
+    def serve(connection, _head):
+        connection.sendall(answer)
+        return False
+
+    with RawServer(serve) as server:
+        failed = ask(server, method="POST")
+
+    assert (failed.code, failed.sent) == ("upstream_failed", True)
+
+
+def test_what_is_left_behind_an_answer_never_becomes_the_next_one():
+    """One user's answer never reaches another: not even on a connection they share."""
+    smuggled = http_answer(b'"mine"') + http_answer(b'"stolen"')
+    with RawServer(answering(smuggled, http_answer(b'"yours"'))) as server:
+        first, second = exchange([get(server.url)] * 2, allow=[server.address])
+
+    assert first.body == b'"mine"'
+    assert getattr(second, "body", b'"yours"') == b'"yours"'
+
+
+def test_many_at_once_each_get_their_own_answer():
+    def serve(connection, head):
+        connection.sendall(http_answer(head.split(b" ")[1]))
+        return True
+
+    with RawServer(serve) as server:
+        asked = [get(f"{server.url}/{number}", pool_key=str(number % 2)) for number in range(60)]
+        answers = exchange(asked, allow=[server.address], at_once=True)
+
+    assert [answer.body for answer in answers] == [f"/{number}".encode() for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("script", "sent"),
+    [
+        ("silent", True),
+        ("half a head", True),
+        ("half a body", True),
+        ("a byte at a time", True),
+        ("interim answers for ever", True),
+    ],
+)
+def test_the_deadline_is_over_the_whole_exchange(script, sent):
+    def serve(connection, _head):
+        if script == "half a head":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        elif script == "half a body":
+            connection.sendall(http_answer(b"half", Content_Length="100"))
+        elif script == "a byte at a time":
+            connection.sendall(http_answer(b"", Content_Length="100"))
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.02)
+        elif script == "interim answers for ever":
+            while True:
+                connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+                time.sleep(0.001)
+        connection.recv(1)
+        return False
+
+    with RawServer(serve) as server:
+        failed = ask(server, timeout_ms=200)
+
+    assert (failed.code, failed.sent) == ("upstream_timeout", sent)
+
+
+def test_a_resolver_that_never_answers_is_cut_off_before_anything_is_sent():
+    async def never(_host, _port):
+        await asyncio.Event().wait()
+
+    (failed,) = exchange([get("https://slow.example/", timeout_ms=50)], lookup=never)
+
+    assert (failed.code, failed.sent) == ("upstream_timeout", False)
+
+
+def test_a_closed_port_is_a_fault_before_anything_is_sent():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+
+    (failed,) = exchange([get(f"http://{address}/")], allow=[address])
+
+    assert (failed.code, failed.sent) == ("upstream_failed", False)
+
+
+def test_neither_message_nor_detail_repeats_the_request():
+    secret = "tk-live-4f9a1c77"
+
+    def echo(connection, head):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + head.partition(b"\r\n")[2].replace(b": ", b" : ") + b"\x01\r\n\r\n")
+        return False
+
+    with RawServer(echo) as server:
+        failed = ask(server, headers={"Authorization": f"Bearer {secret}"}, url=f"{server.url}/?key={secret}")
+
+    assert failed.code == "upstream_failed"
+    assert secret not in repr((failed.message, failed.detail, failed.hint, failed.args))
+    assert failed.__cause__ is None
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------
+
+
+def self_signed(tmp_path, host: str):
+    """A certificate that is its own authority; gives the server's context and one that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = dt.datetime.now(dt.UTC)
+    try:
+        alternative = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        alternative = x509.DNSName(host)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(certificate.public_bytes(pem) + private)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(file)
+    return server, ssl.create_default_context(cafile=str(file))
+
+
+@pytest.mark.parametrize(
+    ("named", "trusted", "passes"),
+    [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("other.example", True, False)],
+)
+def test_a_certificate_is_always_verified_with_its_name(tmp_path, named, trusted, passes):
+    theirs, trusting = self_signed(tmp_path, named)
+    with RawServer(answering(http_answer()), tls=theirs) as server:
+        request = get(server.url, method="POST", headers={"Authorization": "Bearer x"})
+        (outcome,) = exchange([request], allow=[server.address], tls=trusting if trusted else None)
+
+        if passes:
+            assert outcome.status == 200
+        else:
+            assert (outcome.code, outcome.sent) == ("upstream_failed", False)
+            assert server.heads == []
+
+
+def test_trust_that_does_not_verify_is_refused():
+    for context in (ssl._create_unverified_context(), ssl.create_default_context()):
+        context.check_hostname = False
+        with pytest.raises(ConfigError):
+            GuardedOutbound(tls=context)
