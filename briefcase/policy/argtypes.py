@@ -52,7 +52,6 @@ BOOL: Final = "Bool"
 DECIMAL: Final = "decimal"
 _SCALARS: Final = {"string": STRING, "boolean": BOOL, "integer": LONG, "number": DECIMAL}
 _ATTRIBUTES: Final[dict[tuple[str, str], Type]] = {
-    ("resource", "name"): STRING,
     ("resource", "category"): STRING,
     ("resource", "source"): STRING,
     ("resource", "cost_microusd"): LONG,

@@ -154,7 +154,6 @@ def compile_policy(text: str) -> CompiledPolicy:
 def tool_attributes(spec: ToolSpec) -> dict[str, bool | int | str]:
     """What policies read of a tool: the attributes of `Tool` in the schema."""
     return {
-        "name": spec.name,
         "category": spec.category,
         "cost_microusd": spec.cost_microusd,
         "is_write": spec.is_write,

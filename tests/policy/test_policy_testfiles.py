@@ -49,7 +49,6 @@ permit(principal == Agent::"odd", action, resource) when { context.args.path == 
 TOOL = {
     "uid": {"type": "Tool", "id": "file_read"},
     "attrs": {
-        "name": "file_read",
         "category": "read",
         "cost_microusd": 0,
         "is_write": False,

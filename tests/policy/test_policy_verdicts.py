@@ -97,7 +97,7 @@ WHAT_POLICIES_SEE = [
     ('resource == Tool::"pay"', True),
     ('resource in Provider::"bank"', True),
     ('resource in Server::"bank"', False),
-    ('resource.name == "pay" && resource.category == "write" && resource.is_write', True),
+    ('resource.category == "write" && resource.is_write', True),
     ("resource.cost_microusd == 2000 && resource.net_access && !resource.fs_access", True),
     ('resource.source == "provider:bank"', True),
     ('context.args.to.iban like "DE*"', True),

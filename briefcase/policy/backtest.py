@@ -1,0 +1,359 @@
+"""A candidate policy replayed over recorded receipts: which outcomes change, and how often people would be asked.
+
+Compared are outcomes, not only policies: what came after the policy in the recorded call (risk signals, the budget)
+comes after the candidate too. Left out, and counted by cause, is what no policy changes (a call of an unknown tool,
+wrong arguments, a replay), the use of an approval (the call it was asked for is compared), and what cannot be replayed:
+arguments recorded as a digest only, where the candidate reads them.
+
+Equal inputs are decided once. The time of a call is an input only to a candidate that reads it, arguments likewise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from briefcase import risk
+from briefcase.errors import CallerError
+from briefcase.policy.engine import CompiledPolicy
+from briefcase.ports import Clock
+from briefcase.receipts.events import ALLOW, APPROVAL_REQUIRED, DENY
+from briefcase.types import (
+    US_PER_S,
+    Allow,
+    Deny,
+    JsonObject,
+    NeedsApproval,
+    Principal,
+    RiskSignals,
+    Role,
+    ToolSpec,
+    Verdict,
+    parse_rfc3339,
+)
+
+MAX_REMEMBERED: Final = 200_000  # decisions, and approvals already counted
+MAX_CAUSES: Final = 100
+MAX_FLIPS: Final = 10_000  # kinds of flip that are told apart
+US_PER_HOUR: Final = 3_600 * US_PER_S
+
+_POLICY_DENIALS: Final = frozenset({"policy_denied", "policy_error"})
+_BUDGET: Final = "budget_exceeded"
+_REDACTED: Final = "[redacted]"
+
+
+class RecordedTool(msgspec.Struct, frozen=True):
+    """What a receipt says of the tool: the attributes that policies read."""
+
+    category: str
+    cost_microusd: int
+    net_access: bool
+    fs_access: bool
+    source: str
+
+
+class RecordedCall(msgspec.Struct, frozen=True):
+    """The fields of a receipt's event that a decision was made of; other kinds of event leave most of them empty."""
+
+    kind: str
+    id: int
+    ts: str
+    principal: str = ""
+    role: str = ""
+    groups: tuple[str, ...] = ()
+    tool_id: str = ""
+    tool: RecordedTool | None = None
+    args: str | None = None
+    risk: tuple[str, ...] = ()
+    decision: str = ""
+    reason: str = ""
+    approval_id: str | None = None
+
+
+class _Record(msgspec.Struct):
+    event: RecordedCall
+
+
+class _Page(msgspec.Struct):
+    receipts: list[_Record]
+
+
+class Flip(msgspec.Struct, frozen=True):
+    """Calls of one tool by one agent that would be decided otherwise, and the policies that decide so."""
+
+    before: str
+    after: str
+    tool_id: str
+    principal: str
+    policy_ids: tuple[str, ...]
+
+
+class FlipCount(msgspec.Struct, frozen=True):
+    """A flip, how often, and the first receipt that shows it."""
+
+    flip: Flip
+    calls: int
+    first_receipt_id: int
+
+
+class BacktestReport(msgspec.Struct, frozen=True):
+    """What a candidate would have changed.
+
+    `replayed` counts decisions compared, `left_out` the other receipts by cause, `redacted` those among the replayed
+    whose recorded arguments hold redactions. `hours` is the time that the replayed calls span.
+    """
+
+    receipts: int
+    replayed: int
+    left_out: dict[str, int]
+    redacted: int
+    flips: tuple[FlipCount, ...]
+    approvals_before: int
+    approvals_after: int
+    hours: float
+    evaluations: int
+    evaluation_ns: int
+
+    @property
+    def approvals_per_hour(self) -> float:
+        """How often people would be asked; over less than an hour, as if it had been one."""
+        return self.approvals_after / max(self.hours, 1.0)
+
+    @property
+    def mean_evaluation_us(self) -> float:
+        """The mean time of one decision that was not remembered."""
+        return self.evaluation_ns / max(self.evaluations, 1) / 1_000
+
+
+_LINES: Final = msgspec.json.Decoder(_Record)
+_PAGES: Final = msgspec.json.Decoder(_Page)
+
+
+def read_lines(data: bytes, first_line: int = 1) -> list[RecordedCall]:
+    """Read receipts, one JSON object a line, as `briefcase receipts export` writes them.
+
+    Args:
+        data: whole lines.
+        first_line: the number of the first one, for the message.
+
+    Raises:
+        CallerError: a line is no receipt.
+    """
+    try:
+        return [record.event for record in _LINES.decode_lines(data)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        for number, line in enumerate(data.splitlines(), first_line):
+            try:
+                _LINES.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise CallerError(f"line {number} is no receipt: {error}") from None
+        raise
+
+
+def read_page(body: bytes) -> list[RecordedCall]:
+    """Read the answer of `GET /v1/receipts`.
+
+    Raises:
+        CallerError: it is none.
+    """
+    try:
+        return [record.event for record in _PAGES.decode(body).receipts]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CallerError(f"expected a page of receipts: {error}") from None
+
+
+class Backtest:
+    """One replay. Feed it receipts in any order and any number of batches, then ask for the report.
+
+    Args:
+        candidate: the policy to try.
+        clock: measures the evaluation.
+        tools: the registered tools: their schemas tell which arguments are decimals (`arguments`).
+    """
+
+    def __init__(self, candidate: CompiledPolicy, clock: Clock, tools: Sequence[ToolSpec] = ()) -> None:
+        self._candidate = candidate
+        self._clock = clock
+        text = candidate.parsed.source.text
+        self._reads_args = "args" in text
+        self._reads_time = "time" in text
+        self._schemas = {spec.id: spec.input_schema for spec in tools}
+        self._specs: dict[tuple[str, RecordedTool], ToolSpec] = {}
+        self._verdicts: dict[tuple[object, ...], Verdict] = {}
+        self._flips: dict[Flip, list[int]] = {}
+        self._asked: set[str] = set()
+        self._left_out: Counter[str] = Counter()
+        self._receipts = self._replayed = self._redacted = 0
+        self._approvals_before = self._approvals_after = 0
+        self._evaluations = self._evaluation_ns = 0
+        self._first: RecordedCall | None = None
+        self._last: RecordedCall | None = None
+
+    def add(self, calls: Iterable[RecordedCall]) -> None:
+        """Replay some receipts."""
+        for call in calls:
+            self._receipts += 1
+            before = _outcome_before(call)
+            if before is None:
+                self._leave_out(call.reason.partition(":")[0] if call.kind == "denied" else call.kind)
+            elif call.args is None and self._reads_args:
+                self._leave_out("arguments not recorded")
+            else:
+                self._replay(call, before)
+
+    def report(self) -> BacktestReport:
+        """What was found so far; the most frequent flips first.
+
+        Raises:
+            CallerError: the first or the last time that was read is none.
+        """
+        flips = [FlipCount(flip, calls, first) for flip, (calls, first) in self._flips.items()]
+        flips.sort(key=lambda found: (-found.calls, found.first_receipt_id))
+        return BacktestReport(
+            receipts=self._receipts,
+            replayed=self._replayed,
+            left_out=dict(self._left_out),
+            redacted=self._redacted,
+            flips=tuple(flips),
+            approvals_before=self._approvals_before,
+            approvals_after=self._approvals_after,
+            hours=self._span_us() / US_PER_HOUR,
+            evaluations=self._evaluations,
+            evaluation_ns=self._evaluation_ns,
+        )
+
+    def _span_us(self) -> int:
+        return _moment(self._last) - _moment(self._first) if self._first and self._last else 0
+
+    def _leave_out(self, cause: str) -> None:
+        known = cause in self._left_out or len(self._left_out) < MAX_CAUSES
+        self._left_out[cause if known else "other"] += 1
+
+    def _replay(self, call: RecordedCall, before: str) -> None:
+        verdict = self._verdict(call)
+        after = _outcome_after(call, verdict)
+        self._replayed += 1
+        if self._reads_args and call.args is not None and _REDACTED in call.args:
+            self._redacted += 1
+        if self._first is None or call.ts < self._first.ts:
+            self._first = call
+        if self._last is None or call.ts > self._last.ts:
+            self._last = call
+        if APPROVAL_REQUIRED in {before, after} and self._is_first_ask(call):
+            self._approvals_before += before == APPROVAL_REQUIRED
+            self._approvals_after += after == APPROVAL_REQUIRED
+        if before == after:
+            return
+        flip = Flip(before, after, call.tool_id, call.principal, verdict.policy_ids)
+        counted = self._flips.get(flip)
+        if counted is not None:
+            counted[0] += 1
+            counted[1] = min(counted[1], call.id)
+        elif len(self._flips) < MAX_FLIPS:
+            self._flips[flip] = [1, call.id]
+        else:
+            self._leave_out("flips beyond those told apart")
+
+    def _is_first_ask(self, call: RecordedCall) -> bool:
+        """Whether this receipt is not one more for an approval that was counted."""
+        if call.approval_id is None:
+            return True
+        if call.approval_id in self._asked:
+            return False
+        if len(self._asked) >= MAX_REMEMBERED:
+            self._asked.clear()
+        self._asked.add(call.approval_id)
+        return True
+
+    def _verdict(self, call: RecordedCall) -> Verdict:
+        key = (
+            call.principal,
+            call.groups,
+            call.tool_id,
+            call.tool,
+            call.risk,
+            call.args if self._reads_args else None,
+            call.ts if self._reads_time else None,
+        )
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            if len(self._verdicts) >= MAX_REMEMBERED:
+                self._verdicts.clear()
+            verdict = self._verdicts[key] = self._decide(call)
+        return verdict
+
+    def _decide(self, call: RecordedCall) -> Verdict:
+        spec = self._spec(call)
+        args = _arguments(call) if self._reads_args else {}
+        principal = Principal(call.principal, _role(call), call.groups)
+        now_us = _moment(call) if self._reads_time else 0
+        started_ns = self._clock.monotonic_ns()
+        verdict = self._candidate.decide(principal, spec, args, RiskSignals(call.risk), now_us)
+        self._evaluation_ns += self._clock.monotonic_ns() - started_ns
+        self._evaluations += 1
+        return verdict
+
+    def _spec(self, call: RecordedCall) -> ToolSpec:
+        tool = call.tool
+        if tool is None:
+            raise CallerError(f"receipt {call.id} tells nothing of the tool `{call.tool_id}`")
+        spec = self._specs.get((call.tool_id, tool))
+        if spec is None:
+            if len(self._specs) >= MAX_REMEMBERED:
+                self._specs.clear()
+            spec = self._specs[call.tool_id, tool] = ToolSpec(
+                id=call.tool_id,
+                name=call.tool_id,
+                description="",
+                input_schema=self._schemas.get(call.tool_id, {}),
+                output_schema={},
+                category=tool.category,
+                cost_microusd=tool.cost_microusd,
+                net_access=tool.net_access,
+                fs_access=tool.fs_access,
+                source=tool.source,
+            )
+        return spec
+
+
+def _outcome_before(call: RecordedCall) -> str | None:
+    """What the recorded call came to, as far as a policy may decide it; None where none does."""
+    if call.kind == "intent" and call.approval_id is None:
+        return ALLOW
+    if call.kind == APPROVAL_REQUIRED:
+        return APPROVAL_REQUIRED
+    return DENY if call.kind == "denied" and call.reason in _POLICY_DENIALS else None
+
+
+def _outcome_after(call: RecordedCall, verdict: Verdict) -> str:
+    """What the call comes to under the candidate's verdict: risk and budget tighten it as they did."""
+    if isinstance(verdict, Deny):
+        return DENY
+    if isinstance(verdict, NeedsApproval) or call.reason == _BUDGET:
+        return APPROVAL_REQUIRED
+    tightened = risk.tighten(verdict, RiskSignals(call.risk))
+    return ALLOW if isinstance(tightened, Allow) else APPROVAL_REQUIRED
+
+
+def _arguments(call: RecordedCall) -> JsonObject:
+    try:
+        return msgspec.json.decode(call.args or "{}", type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise CallerError(f"the arguments in receipt {call.id} can not be read: {error}") from None
+
+
+def _role(call: RecordedCall) -> Role:
+    try:
+        return Role(call.role)
+    except ValueError:
+        raise CallerError(f"expected a role in receipt {call.id}, got `{call.role}`") from None
+
+
+def _moment(call: RecordedCall) -> int:
+    try:
+        return parse_rfc3339(call.ts)
+    except ValueError as error:
+        raise CallerError(f"the time of receipt {call.id} can not be read: {error}") from None
