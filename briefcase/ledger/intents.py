@@ -132,9 +132,9 @@ class Intents:
             checkpoint, packed = staged.checkpoint
             self._checkpoint_id = checkpoint.receipt_id
             self._fresh.clear()
-            self._keep(encode_key(checkpoint.receipt_id), len(packed) // CLAIM_BYTES)
-            while self._is_oldest_forgotten():
+            for _ in range(self._forgotten(len(packed) // CLAIM_BYTES)):
                 self._packed -= self._packs.popleft()[1]
+            self._keep(encode_key(checkpoint.receipt_id), len(packed) // CLAIM_BYTES)
 
     # --- checkpoints, inside the transaction of a commit --------------------------------------------------------------
 
@@ -152,19 +152,25 @@ class Intents:
         for intent_id in staged.closed:
             del still_open[intent_id]
         checkpoint = Checkpoint(receipt_id, still_open)
-        transaction.put(encode_key(receipt_id), packed, append=True, db=tables.claims)
+        if claims:
+            transaction.put(encode_key(receipt_id), packed, append=True, db=tables.claims)
         transaction.put(META_CHECKPOINT, msgspec.msgpack.encode(checkpoint), db=tables.meta)
-        if self._is_oldest_forgotten():
-            transaction.delete(self._packs[0][0], db=tables.claims)
+        for at in range(self._forgotten(len(claims))):
+            transaction.delete(self._packs[at][0], db=tables.claims)
         staged.checkpoint = (checkpoint, packed)
 
     def _keep(self, key: bytes, count: int) -> None:
-        self._packs.append((key, count))
-        self._packed += count
+        if count:
+            self._packs.append((key, count))
+            self._packed += count
 
-    def _is_oldest_forgotten(self) -> bool:
-        """Whether the oldest pack lies before all that memory can hold."""
-        return bool(self._packs) and self._packed - self._packs[0][1] > 2 * MAX_SLOTS
+    def _forgotten(self, more: int) -> int:
+        """How many of the oldest packs lie before all that memory can hold, once there are so many more claims."""
+        left, count = self._packed + more, 0
+        while count < len(self._packs) and left - self._packs[count][1] >= 2 * MAX_SLOTS:
+            left -= self._packs[count][1]
+            count += 1
+        return count
 
     # --- start --------------------------------------------------------------------------------------------------------
 
