@@ -148,7 +148,9 @@ async def waiting(rig: Rig, wait_ms: int = 60_000):
 
 
 @pytest.mark.parametrize(("verb", "status"), [("approve", "approved"), ("deny", "rejected")])
-def test_a_long_poll_is_woken_by_the_decision(tmp_path, verb, status):
+def test_a_long_poll_is_woken_by_the_decision(tmp_path, monkeypatch, verb, status):
+    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+
     async def scenario(rig):
         rig.store_approval()
         clients = [await waiting(rig) for _ in range(50)]
@@ -183,7 +185,9 @@ def test_a_long_poll_sees_a_change_that_nobody_announced(tmp_path):
     serve(tmp_path, scenario)
 
 
-def test_a_long_poll_ends_with_its_client(tmp_path):
+def test_a_long_poll_ends_with_its_client(tmp_path, monkeypatch):
+    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+
     async def scenario(rig):
         rig.store_approval()
         client = await waiting(rig)
@@ -194,7 +198,9 @@ def test_a_long_poll_ends_with_its_client(tmp_path):
     serve(tmp_path, scenario)
 
 
-def test_a_long_poll_does_not_outlast_the_server(tmp_path):
+def test_a_long_poll_does_not_outlast_the_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+
     async def scenario(rig):
         rig.store_approval()
         client = await waiting(rig)
