@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.lazy import example
@@ -16,6 +18,8 @@ from briefcase.errors import BriefcaseError, CallerError
 from briefcase.types import ToolSpec
 
 MAX_POLICY_BYTES: Final = 1 << 20
+MAX_TEST_BYTES: Final = 16 << 20
+EXIT_FAILED: Final = 3
 DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -86,6 +90,34 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
         note("no daemon answers: the arguments of tools were not checked")
 
 
+@policy.command("test", epilog=example("briefcase policy test policies/*.test.json"))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@json_option
+@pass_app
+def test_policy(app: App, *, files: tuple[Path, ...], as_json: bool) -> int:
+    """Run policy test files: requests, and the decisions they must get.
+
+    A file names its policies and its entities beside it, in the format of Cedar's integration tests. Exits with 3
+    where a decision is not the expected one.
+    """
+    from briefcase.cli.render import styled  # noqa: PLC0415 - `--help` needs no table writer
+    from briefcase.policy.testfiles import run_test_file  # noqa: PLC0415 - only this command takes the engine
+
+    results = {str(file): run_test_file(_read_test(file), partial(_read_beside, file)) for file in files}
+    passed = all(result.is_passed for result in results.values())
+    if as_json:
+        app.screen.json({"ok": passed, "files": msgspec.to_builtins(results)})
+        return 0 if passed else EXIT_FAILED
+    for name, result in results.items():
+        app.screen.line(styled("ok" if result.is_passed else "failed"), f" {name}: {len(result.requests)} requests")
+        for problem in result.problems:
+            app.screen.line(f"  {problem}")
+        for request in result.requests:
+            for difference in request.differences:
+                app.screen.line(f"  {request.description}: {difference}")
+    return 0 if passed else EXIT_FAILED
+
+
 @policy.command("diff", epilog=example("briefcase policy diff policy.cedar"))
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @json_option
@@ -113,7 +145,7 @@ def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
         note("no difference")
 
 
-def read_policy(file: Path) -> str:
+def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:
     """Read a policy's text.
 
     Raises:
@@ -121,19 +153,28 @@ def read_policy(file: Path) -> str:
     """
     try:
         if str(file) == "-":
-            data = sys.stdin.buffer.read(MAX_POLICY_BYTES + 1)
+            data = sys.stdin.buffer.read(max_bytes + 1)
         else:
             with file.open("rb") as opened:
-                data = opened.read(MAX_POLICY_BYTES + 1)
+                data = opened.read(max_bytes + 1)
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         raise CallerError(f"`{file}` can not be read: {reason}") from None
-    if len(data) > MAX_POLICY_BYTES:
-        raise CallerError(f"expected `{file}` to hold at most {MAX_POLICY_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise CallerError(f"expected `{file}` to hold at most {max_bytes} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         raise CallerError(f"expected `{file}` in UTF-8, got an invalid sequence at byte {error.start}") from None
+
+
+def _read_test(file: Path) -> str:
+    return read_policy(file, MAX_TEST_BYTES)
+
+
+def _read_beside(file: Path, name: str) -> str:
+    """What a test file names, from the directory it is in."""
+    return _read_test(file.parent / name)
 
 
 def _known_tools(app: App) -> list[ToolSpec] | None:

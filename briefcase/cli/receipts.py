@@ -8,22 +8,40 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Payload
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import complain, note
 from briefcase.errors import CODES, CallerError
-from briefcase.types import US_PER_S, JsonObject, JsonValue, format_rfc3339, parse_rfc3339
+from briefcase.ports import Head
+from briefcase.types import US_PER_S, JsonValue, format_rfc3339, parse_rfc3339
 
 VERIFY_TIMEOUT_S: Final = 3_600.0
 DEFAULT_LIMIT: Final = 20
 NOT_CHECKED: Final = {
     "tail_truncation": "that receipts were cut off the end: give an `--anchor` noted elsewhere",
     "rollback": "that the whole directory is an older copy: the same anchor finds it",
+    "tail_truncation_after_anchor": "that receipts newer than the anchor were cut off the end",
+    "receipts_before_checkpoint": "what is wrong before the receipt that an earlier run ended at",
+}
+PROBLEMS: Final = {  # receipts/chain.py names them
+    "id_sequence": "its id does not follow the one before",
+    "malformed": "it is too short to be a receipt",
+    "prev_hash": "it does not link to the receipt before it",
+    "hash": "its hash is not that of its link and event",
+    "not_canonical": "its event is not in canonical form",
+    "event_id": "its event has another id",
+    "event_ts": "its event has no time",
+    "time_went_back": "it is older than the receipt before it",
+    "receipt_missing": "it is missing",
+    "anchor_missing": "the chain ends before the anchor",
+    "anchor_mismatch": "it is not the receipt the anchor names",
 }
 _ANCHOR: Final = re.compile(r"(\d{1,16}):([0-9a-fA-F]{64})")
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
@@ -142,9 +160,15 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     ),
 )
 @click.option("--anchor", metavar="ID:HASH", help="A head noted earlier, elsewhere: finds a cut or rolled back chain.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Read the files of this directory: no daemon runs.",
+)
 @json_option
 @pass_app
-def verify_receipts(app: App, *, anchor: str | None, as_json: bool) -> int:
+def verify_receipts(app: App, *, anchor: str | None, data_dir: Path | None, as_json: bool) -> int:
     """Check every receipt's hash and its place in the chain.
 
     Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run.
@@ -152,9 +176,14 @@ def verify_receipts(app: App, *, anchor: str | None, as_json: bool) -> int:
     known = parse_anchor(anchor) if anchor else None
     from briefcase.cli.progress import working  # noqa: PLC0415 - not for `--help`
 
-    with working("verifying"):
-        body = None if known is None else {"anchor": known}
-        answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body)
+    with working("verifying") as progress:
+        if data_dir is None:
+            body = None if known is None else {"anchor": msgspec.to_builtins(known)}
+            answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body)
+        else:
+            from briefcase.cli.offline import verify_files  # noqa: PLC0415 - only here are the files read
+
+            answer = msgspec.to_builtins(verify_files(data_dir, known, progress))
     if as_json:
         app.screen.json(answer)
     else:
@@ -162,7 +191,7 @@ def verify_receipts(app: App, *, anchor: str | None, as_json: bool) -> int:
     return 0 if answer["ok"] else CODES["receipt_chain_broken"].exit_code
 
 
-def parse_anchor(text: str) -> JsonObject:
+def parse_anchor(text: str) -> Head:
     """Read `ID:HASH`.
 
     Raises:
@@ -171,7 +200,7 @@ def parse_anchor(text: str) -> JsonObject:
     match = _ANCHOR.fullmatch(text)
     if match is None:
         raise CallerError(f"`--anchor`: expected `ID:HASH` with 64 hex digits, got `{text}`")
-    return {"id": int(match[1]), "hash_hex": match[2].lower()}
+    return Head(int(match[1]), match[2].lower())
 
 
 def _show_verification(app: App, answer: Payload) -> None:
@@ -183,9 +212,10 @@ def _show_verification(app: App, answer: Payload) -> None:
         screen.fields([("head", f"{head['id']}:{head['hash_hex']}")])
     else:
         bad = answer["first_bad"]
+        problem = bad["problem"]
         complain(
             {
-                "message": f"receipt {bad['id']} is wrong: {bad['problem']}",
+                "message": f"receipt {bad['id']} is wrong: {PROBLEMS.get(problem, problem)}",
                 "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
             }
         )

@@ -40,6 +40,7 @@ STYLES: Final = {
     "pending": "yellow",
     "deny": "red",
     "error": "red",
+    "failed": "red",
     "rejected": "red",
     "revoked": "red",
 }

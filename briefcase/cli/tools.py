@@ -47,6 +47,8 @@ COMMANDS: Final = {
     "list": Lazy("briefcase.cli.tools:list_tools", "List the tools that can be called."),
     "show": Lazy("briefcase.cli.tools:show_tool", "Show one tool and the schema of its arguments."),
     "call": Lazy("briefcase.cli.tools:call_tool", "Call one tool."),
+    "import": Lazy("briefcase.cli.manifests:import_tools", "Write tool manifests from an API description."),
+    "check": Lazy("briefcase.cli.manifests:check_manifest", "Check tool manifests without loading them."),
 }
 
 
