@@ -38,6 +38,8 @@ from briefcase.config import Settings
 from briefcase.controls import Controls
 from briefcase.errors import StoreError
 from briefcase.ledger import Ledger
+from briefcase.mcp.hub import Hub
+from briefcase.mcp.reach import AllTools, Reach
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.policy.service import PolicyService
 from briefcase.ratelimits import RateLimit, RateLimiter
@@ -142,13 +144,24 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
         redactor=redactor,
         clock=clock,
     )
-    policy = PolicyService(ledger=ledger, clock=clock, tools=toolbox.registry, run_blocking=asyncio.to_thread)
+    hub = Hub(
+        ledger=ledger,
+        clock=clock,
+        entropy=entropy,
+        redactor=redactor,
+        new_transport=Reach(outbound, vault).transport,
+        needs_profile=settings.is_ga,
+    )
+    hub.start()
+    stack.push_async_callback(hub.stop)
+    tools = AllTools(toolbox.registry, hub)
+    policy = PolicyService(ledger=ledger, clock=clock, tools=tools, run_blocking=asyncio.to_thread)
     await policy.open()
     controls = Controls(ledger, clock, entropy)
     calls = Calls(
         ledger=ledger,
         policy=policy.active,
-        tools=toolbox.registry,
+        tools=tools,
         controls=controls,
         redactor=redactor,
         clock=clock,
@@ -168,7 +181,7 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
     services = Services(
         calls=calls,
         ledger=ledger,
-        tools=toolbox.registry,
+        tools=tools,
         policy=policy,
         controls=controls,
         agents=agents,
@@ -177,6 +190,7 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
         entropy=entropy,
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
+        mcp=hub,
     )
     server = ApiServer(
         Api(services, Authenticator(operator_token, auditor_token, agents)),

@@ -24,7 +24,19 @@ import msgspec
 import orjson
 import structlog
 
-from briefcase.api import agents, approvals, budgets, controls, health, identity, policy, receipts, secrets, tools
+from briefcase.api import (
+    agents,
+    approvals,
+    budgets,
+    controls,
+    health,
+    identity,
+    mcp_servers,
+    policy,
+    receipts,
+    secrets,
+    tools,
+)
 from briefcase.api.auth import Authenticator
 from briefcase.api.guard import check_browser_headers
 from briefcase.api.protocol import SCOPE_KEY, Peer
@@ -44,6 +56,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     policy.ROUTES,
     agents.ROUTES,
     secrets.ROUTES,
+    mcp_servers.ROUTES,
 )
 ROUTES: Final = tuple(route for table in TABLES for route in table)
 

@@ -9,7 +9,8 @@ from typing import Protocol
 import msgspec
 
 from briefcase.controls import Controls
-from briefcase.ports import Clock, Entropy, Ledger, Secrets, Tools
+from briefcase.mcp.hub import Hub
+from briefcase.ports import Clock, Entropy, Ledger, Policy, Secrets, Tools
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
 
 
@@ -45,6 +46,10 @@ class CallFlow(Protocol):
 
 class PolicyStore(Protocol):
     """The active policy, as text."""
+
+    def active(self) -> Policy:
+        """The policy that decides now."""
+        ...
 
     def current(self) -> tuple[str, str, int]:
         """The text, its SHA-256 in hex, and when it was set (microseconds)."""
@@ -168,3 +173,4 @@ class Services(msgspec.Struct, frozen=True):
     entropy: Entropy
     profile: Profile
     changes: ApprovalChanges
+    mcp: Hub | None = None

@@ -35,11 +35,13 @@ EXIT_BROKEN_PIPE: Final = 141
 COMMANDS: Final[Mapping[str, Lazy]] = {
     "up": Lazy("briefcase.cli.up:up", "Start the daemon, make one demonstration call, stay up until Ctrl-C."),
     "daemon": Lazy("briefcase.cli.daemon:daemon", "Run the daemon in the foreground until SIGTERM or Ctrl-C."),
+    "gateway": Lazy("briefcase.cli.gateway:gateway", "Serve MCP to agents, in front of the daemon."),
     "tools": Lazy("briefcase.cli.tools:tools", "List, call, import and check tools."),
     "approvals": Lazy("briefcase.cli.approvals:approvals", "See what waits for a person; approve or deny it."),
     "receipts": Lazy("briefcase.cli.receipts:receipts", "List, show and verify the receipt chain."),
     "budgets": Lazy("briefcase.cli.budgets:budgets", "See and set what may be spent in a day."),
     "policy": Lazy("briefcase.cli.policy:policy", "Show, check, compare and set the policy."),
+    "mcp": Lazy("briefcase.cli.mcp:mcp", "Put MCP servers behind the daemon."),
     "secrets": Lazy("briefcase.cli.secrets:secrets", "Keep the credentials that tools are called with."),
     "agents": Lazy("briefcase.cli.agents:agents", "Name agents and give each its own token."),
     "identity": Lazy("briefcase.cli.identity:identity", "Show who this daemon is."),

@@ -95,7 +95,7 @@ class Operations:
         approval_token = params.get("approvalToken")
         if not isinstance(approval_token, str | None):
             raise RpcError(INVALID_PARAMS, "expected `approvalToken` as a string")
-        approval_id = self._awaited(operation, state, context)
+        approval_id, approval = self._awaited(operation, state, context), JsonObject()
         if approval_token is None and approval_id is not None:
             if _is_declined(params):
                 return self._failed(operation, "approval_declined: the user does not want this call to wait")
@@ -105,6 +105,8 @@ class Operations:
             token = approval.get("approval_token")
             approval_token = token if isinstance(token, str) else None
         self._forget(operation, context)
+        if approval_id is not None and approval.get("status") == "rejected":
+            return self._failed(operation, "approval_rejected: a person said no to this call")
 
         if state is not None and state.server_state is not None:
             answer = await self._continue(operation, state.server_state, _responses(params), params, context)
@@ -219,6 +221,8 @@ class Operations:
         try:
             return await self._daemon.get(context.token, path)
         except DaemonError as error:
+            if error.status == NOT_FOUND:
+                return {}  # forgotten, or never this agent's: the call stands on its own
             raise rpc_error(error) from None
 
     async def _continue(

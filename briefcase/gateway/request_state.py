@@ -7,9 +7,6 @@ retry, and an approval inside it is used at most once there.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import hmac
 from collections.abc import Callable
 from typing import Final
@@ -17,10 +14,9 @@ from typing import Final
 import msgspec
 
 from briefcase.mcp.jsonrpc import INVALID_PARAMS, RpcError
+from briefcase.mcp.sealing import Sealer
 
 TTL_S: Final = 15 * 60
-MAX_STATE_CHARS: Final = 64 << 10
-_MAC_BYTES: Final = 32
 
 
 class RequestState(msgspec.Struct, frozen=True, array_like=True):
@@ -47,7 +43,7 @@ class StateSealer:
     """
 
     def __init__(self, key: bytes, now_s: Callable[[], float]) -> None:
-        self._key = key
+        self._sealer = Sealer(key)
         self._now_s = now_s
 
     def seal(
@@ -61,9 +57,9 @@ class StateSealer:
     ) -> str:
         """Write a state for one request of one principal."""
         expires_s = int(self._now_s()) + TTL_S
-        state = RequestState(request_digest, principal_digest, expires_s, round_, approval_id, server_state)
-        body = msgspec.msgpack.encode(state)
-        return base64.urlsafe_b64encode(self._mac(body) + body).decode()
+        return self._sealer.seal(
+            RequestState(request_digest, principal_digest, expires_s, round_, approval_id, server_state)
+        )
 
     def open(self, text: object, request_digest: bytes, principal_digest: bytes) -> RequestState:
         """Read a state back.
@@ -71,32 +67,14 @@ class StateSealer:
         Raises:
             RpcError: not ours, altered, expired, another principal's or another request's (`-32602`).
         """
-        state = self._verified(text)
-        if state is None:
-            raise _refused("is not one this server made")
+        state = self._sealer.open(text, RequestState)
+        if state is None or not hmac.compare_digest(state.principal_digest, principal_digest):
+            raise _refused("is not one this server made")  # whose it is, is nobody else's business
         if state.expires_s <= self._now_s():
             raise _refused("has expired: send the request again without it")
-        if not hmac.compare_digest(state.principal_digest, principal_digest):
-            raise _refused("is not one this server made")  # whose it is, is nobody else's business
         if not hmac.compare_digest(state.request_digest, request_digest):
             raise _refused("belongs to another request")
         return state
-
-    def _verified(self, text: object) -> RequestState | None:
-        if not isinstance(text, str) or len(text) > MAX_STATE_CHARS:
-            return None
-        try:
-            sealed = base64.b64decode(text, altchars=b"-_", validate=True)
-            mac, body = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
-            return msgspec.msgpack.decode(body, type=RequestState) if self._is_ours(mac, body) else None
-        except (ValueError, binascii.Error, msgspec.DecodeError):
-            return None
-
-    def _is_ours(self, mac: bytes, body: bytes) -> bool:
-        return hmac.compare_digest(mac, self._mac(body))
-
-    def _mac(self, body: bytes) -> bytes:
-        return hmac.new(self._key, body, hashlib.sha256).digest()
 
 
 def _refused(why: str) -> RpcError:

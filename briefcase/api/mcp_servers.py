@@ -1,0 +1,357 @@
+"""MCP servers: the operator's side (describe, look, accept) and the gateway's (what an agent may see, calls, changes).
+
+A gateway calls what a server offers by `POST /v1/mcp/call`: `tools/call` of the contract with the client's side of the
+conversation beside it. While the call runs, its notifications are read from `GET /v1/mcp/calls/{id}`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from briefcase.api.routing import CALLERS, OPERATOR, Reply, Request, Route
+from briefcase.api.services import Services
+from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk, CallRecord, server_timing
+from briefcase.errors import CallerError
+from briefcase.mcp.exchanges import ExchangeWish
+from briefcase.mcp.hub import Hub
+from briefcase.mcp.link import Link
+from briefcase.mcp.preview import preview_tools
+from briefcase.strict_json import parse as parse_json
+from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
+from briefcase.wire import parse_call
+
+MAX_WAIT_MS: Final = 60_000
+_MS_PER_S: Final = 1_000
+
+
+class ServerSummary(msgspec.Struct):
+    """One server. `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed."""
+
+    id: str
+    endpoint_url: str
+    has_oauth_refresh: bool
+    transport: Literal["http", "stdio"]
+    state: Literal["waiting", "opening", "ready", "refused", "stopped"]
+    problem: str
+    revision: str
+    tools: int
+    held: int
+    allow_incompatible: bool
+
+
+class ServerList(msgspec.Struct):
+    """All servers, sorted by id."""
+
+    servers: list[ServerSummary]
+
+
+class ServerDetail(msgspec.Struct):
+    """One server's description; secrets appear by name."""
+
+    summary: ServerSummary
+    args: list[str]
+    cwd: str
+    variables: list[str]
+    secrets: dict[str, str]
+    rules: list[dict[str, Any]]
+    problems: list[dict[str, str]]
+
+
+class ServerBody(msgspec.Struct):
+    """A server's description: `endpoint_url` or `command`, and what it may have."""
+
+    endpoint_url: str = ""
+    command: str = ""
+    args: list[str] = []
+    cwd: str = ""
+    env: dict[str, str] = {}
+    secret_env: dict[str, str] = {}
+    bearer_secret: str | None = None
+    rules: list[dict[str, Any]] = []
+    review: bool = False
+    allow_incompatible: bool = False
+    timeout_ms: int = 30_000
+
+
+class ServerDeleted(msgspec.Struct):
+    """The server is gone, with its pins."""
+
+    server_id: str
+
+
+class DefinitionChange(msgspec.Struct):
+    """One tool: as it was accepted, and as the server lists it now. Null where there is none."""
+
+    name: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Differences(msgspec.Struct):
+    """What changed since the definitions were accepted; `digest` is over what is listed now."""
+
+    server_id: str
+    digest: str
+    changes: list[DefinitionChange]
+
+
+class AcceptBody(msgspec.Struct):
+    """The digest that was looked at."""
+
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Accepted(msgspec.Struct):
+    """What is listed now is what may be called."""
+
+    server_id: str
+    tools: int
+
+
+class Catalog(msgspec.Struct):
+    """What an agent may see: servers with their capabilities, what policy hides, what waits for a person."""
+
+    mode: str
+    compatibility_profile: str
+    servers: dict[str, Any]
+    tools: dict[str, Any]
+    hidden: list[str]
+    needs_approval: list[str]
+
+
+class ExchangeBody(msgspec.Struct):
+    """The client's side of a call: its capabilities, and which notifications it wants."""
+
+    capabilities: dict[str, Any] = {}
+    log_level: str | None = None
+    progress: bool = False
+    trace: dict[str, str] = {}
+
+
+class ServerCallBody(msgspec.Struct):
+    """A call, and its exchange."""
+
+    call: CallRecord
+    exchange: ExchangeBody = msgspec.field(default_factory=ExchangeBody)
+
+
+class FollowQuery(msgspec.Struct):
+    """What comes after a number; `wait_ms`, at most a minute, waits for something to come."""
+
+    after: int = 0
+    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class CallNotifications(msgspec.Struct):
+    """What a server said while the call ran; `next` is where to go on, `done` that nothing follows."""
+
+    notifications: list[dict[str, Any]]
+    next: int
+    done: bool
+
+
+class CallCancelled(msgspec.Struct):
+    """Whether there was a call to cancel."""
+
+    cancelled: bool
+
+
+class ChangeRecord(msgspec.Struct):
+    """A list of a server, or one resource of it, changed."""
+
+    server: str
+    kind: Literal["tools", "prompts", "resources", "resource"]
+    uri: str
+
+
+class ChangeList(msgspec.Struct):
+    """Changes in order; `next` is where to go on."""
+
+    changes: list[ChangeRecord]
+    next: int
+
+
+# --- the operator's side --------------------------------------------------------------------------------------------
+
+
+async def list_servers(services: Services, _: Request) -> ServerList:
+    """`GET /v1/mcp/servers`."""
+    hub = _hub(services)
+    return ServerList([_summary(hub, hub.link(config.id)) for config in hub.configs()])
+
+
+async def show_server(services: Services, request: Request) -> ServerDetail:
+    """`GET /v1/mcp/servers/{id}`."""
+    hub = _hub(services)
+    link = hub.link(request.params["id"])
+    config = link.config
+    bearer = {} if config.bearer_secret is None else {"bearer": config.bearer_secret}
+    return ServerDetail(
+        summary=_summary(hub, link),
+        args=list(config.args),
+        cwd=config.cwd,
+        variables=sorted(config.env),
+        secrets={**config.secret_env, **bearer},
+        rules=[msgspec.to_builtins(rule) for rule in config.rules],
+        problems=[{"name": problem.name, "problem": problem.problem} for problem in link.problems],
+    )
+
+
+async def set_server(services: Services, request: Request) -> ServerSummary:
+    """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background."""
+    hub = _hub(services)
+    body = parse_json(request.body)
+    if not isinstance(body, dict):
+        raise CallerError("expected an object with `endpoint_url` or `command`")
+    config = await hub.set_server(request.params["id"], body, request.principal.name)
+    return _summary(hub, hub.link(config.id))
+
+
+async def delete_server(services: Services, request: Request) -> ServerDeleted:
+    """`POST /v1/mcp/servers/{id}/delete`."""
+    await _hub(services).delete_server(request.params["id"], request.principal.name)
+    return ServerDeleted(request.params["id"])
+
+
+async def show_differences(services: Services, request: Request) -> Differences:
+    """`GET /v1/mcp/servers/{id}/diff`."""
+    server_id = request.params["id"]
+    digest, changes = _hub(services).differences(server_id)
+    shown = [DefinitionChange(change.name, change.before, change.after) for change in changes]
+    return Differences(server_id, digest, shown)
+
+
+async def accept_definitions(services: Services, request: Request) -> Accepted:
+    """`POST /v1/mcp/servers/{id}/accept`: exactly what was looked at, or nothing."""
+    server_id = request.params["id"]
+    wanted = request.body_as(AcceptBody)
+    return Accepted(server_id, await _hub(services).accept(server_id, wanted.digest, request.principal.name))
+
+
+# --- the gateway's side ---------------------------------------------------------------------------------------------
+
+
+async def show_catalog(services: Services, request: Request) -> Catalog:
+    """`GET /v1/mcp/catalog`."""
+    hub = _hub(services)
+    text = services.policy.current()[0]
+    specs = services.tools.specs()
+    preview = preview_tools(services.policy.active(), text, request.principal, specs, services.clock.now_us())
+    servers: JsonObject = {
+        config.id: {"state": link.state.value, "capabilities": link.capabilities, "revision": link.revision}
+        for config, link in ((config, hub.link(config.id)) for config in hub.configs())
+    }
+    return Catalog(
+        mode=services.profile.mode,
+        compatibility_profile=COMPATIBILITY_PROFILE,
+        servers=servers,
+        tools=dict(hub.extras()),
+        hidden=list(preview.hidden),
+        needs_approval=list(preview.asking),
+    )
+
+
+async def call_server(services: Services, request: Request) -> Reply:
+    """`POST /v1/mcp/call`: as `POST /v1/tools/call`, with an exchange that lives as long as the call."""
+    hub, principal = _hub(services), request.principal
+    try:
+        request_id = parse_call(request.body).request_id
+    except CallerError:
+        await services.calls.call(principal, request.body)  # which refuses it the same way, with a receipt
+        raise
+    exchange = hub.exchanges.open(principal.name, request_id, request.body_as(_ExchangeOnly).exchange)
+    try:
+        answer = await services.calls.call(principal, request.body)
+    finally:
+        exchange.end()
+    payload = dict(answer.payload)
+    if payload.get("status") == "error" and exchange.error is not None:
+        payload["rpc_error"] = exchange.error
+    return Reply(payload, headers=((b"server-timing", server_timing(answer.timing_us)),))
+
+
+async def follow_call(services: Services, request: Request) -> CallNotifications:
+    """`GET /v1/mcp/calls/{id}`: of the asker's own calls."""
+    query = request.query_as(FollowQuery)
+    exchange = _hub(services).exchanges.find(request.principal.name, request.params["id"].lower())
+    if exchange is None:
+        raise CallerError(f"no call `{request.params['id']}`", code="not_found")
+    notifications, after = await exchange.read(query.after, min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S)
+    return CallNotifications(notifications, after, exchange.has_ended)
+
+
+async def cancel_call(services: Services, request: Request) -> CallCancelled:
+    """`POST /v1/mcp/calls/{id}/cancel`: one of the asker's own; it still ends with its receipt."""
+    exchange = _hub(services).exchanges.find(request.principal.name, request.params["id"].lower())
+    if exchange is None or exchange.has_ended:
+        return CallCancelled(cancelled=False)
+    exchange.cancel()
+    return CallCancelled(cancelled=True)
+
+
+async def follow_changes(services: Services, request: Request) -> ChangeList:
+    """`GET /v1/mcp/events`: `after` below 0 asks only where to begin."""
+    query = request.query_as(FollowQuery)
+    changes = _hub(services).changes
+    if query.after < 0:
+        return ChangeList([], changes.count)
+    found, after = await changes.read(query.after, min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S)
+    return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)  # type: ignore[arg-type] # one of the four
+
+
+class _ExchangeOnly(msgspec.Struct):
+    exchange: ExchangeWish = ExchangeWish()
+
+
+def _hub(services: Services) -> Hub:
+    if services.mcp is None:
+        raise CallerError("this daemon serves no MCP servers", code="not_found")
+    return services.mcp
+
+
+def _summary(hub: Hub, link: Link) -> ServerSummary:
+    config = link.config
+    _, changes = hub.differences(config.id)
+    return ServerSummary(
+        id=config.id,
+        endpoint_url=config.address,
+        has_oauth_refresh=False,
+        transport=config.transport,
+        state=link.state.value,
+        problem=link.problem,
+        revision=link.revision,
+        tools=len(hub.accepted_names(config.id)),
+        held=sum(change.after is not None for change in changes),
+        allow_incompatible=config.allow_incompatible,
+    )
+
+
+_CALL_ANSWER: Final[Any] = CallOk | CallNeedsApproval | CallDenied | CallFailed
+_ID: Final = "/v1/mcp/servers/{id}"
+ROUTES: Final = (
+    Route("GET", "/v1/mcp/servers", OPERATOR, list_servers, "All MCP servers", ServerList),
+    Route("GET", _ID, OPERATOR, show_server, "One MCP server", ServerDetail),
+    Route("POST", _ID, OPERATOR, set_server, "Add or change an MCP server", ServerSummary, body=ServerBody),
+    Route("POST", f"{_ID}/delete", OPERATOR, delete_server, "Remove an MCP server", ServerDeleted),
+    Route("GET", f"{_ID}/diff", OPERATOR, show_differences, "What changed since it was accepted", Differences),
+    Route("POST", f"{_ID}/accept", OPERATOR, accept_definitions, "Accept what it lists", Accepted, body=AcceptBody),
+    Route("GET", "/v1/mcp/catalog", CALLERS, show_catalog, "What the asker may see", Catalog),
+    Route(
+        "POST", "/v1/mcp/call", CALLERS, call_server, "Call something of a server", _CALL_ANSWER, body=ServerCallBody
+    ),
+    Route(
+        "GET",
+        "/v1/mcp/calls/{id}",
+        CALLERS,
+        follow_call,
+        "A call's notifications",
+        CallNotifications,
+        query=FollowQuery,
+    ),
+    Route("POST", "/v1/mcp/calls/{id}/cancel", CALLERS, cancel_call, "Cancel a call", CallCancelled),
+    Route(
+        "GET", "/v1/mcp/events", CALLERS, follow_changes, "What changes on the servers", ChangeList, query=FollowQuery
+    ),
+)

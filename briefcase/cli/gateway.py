@@ -1,0 +1,40 @@
+"""`briefcase gateway`: the MCP endpoint an agent connects to, in a process of its own."""
+
+from __future__ import annotations
+
+import click
+
+from briefcase.cli.app import App, pass_app
+from briefcase.cli.lazy import example
+
+
+@click.command(
+    epilog=example(
+        "BRIEFCASE_AUTH_TOKEN=... briefcase gateway",
+        "BRIEFCASE_MCP_HTTP_ADDR=127.0.0.1:7778 BRIEFCASE_MCP_NO_STDIO=1 briefcase gateway",
+        "briefcase gateway --server files",
+    )
+)
+@click.option("--server", metavar="ID", help="Present this one MCP server, under its tools' own names.")
+@click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="A web origin that may connect.")
+@pass_app
+def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
+    """Serve MCP to agents, in front of the daemon.
+
+    It serves until the agent at its standard input leaves, or until SIGTERM.
+
+    On standard input and output for one agent, whose token is BRIEFCASE_AUTH_TOKEN; and over Streamable HTTP where
+    BRIEFCASE_MCP_HTTP_ADDR names a loopback address, for agents that send their own tokens. The gateway holds no secret
+    of yours, and an agent's token can approve nothing.
+    """
+    import uvloop  # noqa: PLC0415 - `--help` needs none of this
+
+    from briefcase.gateway.serve import serve_gateway  # noqa: PLC0415
+    from briefcase.gateway.settings import load_gateway_settings  # noqa: PLC0415
+    from briefcase.telemetry import configure_logs  # noqa: PLC0415
+
+    settings = load_gateway_settings(
+        app.environ, app.root.socket_path(app.environ), server=server, origins=tuple(origins)
+    )
+    configure_logs()
+    uvloop.run(serve_gateway(settings))

@@ -1,0 +1,118 @@
+"""What rides beside a call to an MCP server: what its client can be asked, and the notifications that come meanwhile.
+
+A gateway opens an exchange with its call, reads notifications from it while the call runs, and may cancel it. The call
+finds it again by principal and request id, so no exchange is ever reached by another agent. Everything is bounded: what
+a server sends too much of is dropped, oldest first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from briefcase.mcp.jsonrpc import as_object
+from briefcase.ports import Redactor
+from briefcase.receipts.canonical import canonical_bytes
+from briefcase.strict_json import parse as parse_json
+from briefcase.types import JsonObject
+
+MAX_EXCHANGES: Final = 1_024
+MAX_NOTIFICATIONS: Final = 1_000
+MAX_NOTIFICATION_BYTES: Final = 64 << 10
+KEPT_ENDED: Final = 128
+
+
+class ExchangeWish(msgspec.Struct, frozen=True):
+    """What a gateway says of its client: its capabilities, and which notifications it wants."""
+
+    capabilities: JsonObject = {}
+    log_level: str | None = None
+    progress: bool = False
+    trace: dict[str, str] = {}
+
+
+class Exchange:
+    """One call's way to its client and back.
+
+    Args:
+        wish: what the client wants and can.
+        redactor: cuts the vault's secrets out of what a server says meanwhile.
+    """
+
+    def __init__(self, wish: ExchangeWish, redactor: Redactor) -> None:
+        self.wish = wish
+        self._redactor = redactor
+        self.error: JsonObject | None = None
+        self.has_ended = False
+        self.is_cancelled = False
+        self.on_cancel: Callable[[], None] | None = None
+        self._kept: deque[tuple[int, JsonObject]] = deque(maxlen=MAX_NOTIFICATIONS)
+        self._count = 0
+        self._changed = asyncio.Event()
+
+    def notify(self, method: str, params: JsonObject) -> None:
+        """Take a notification of the server's for the client; one that is too large is dropped."""
+        data = self._redactor.redact(canonical_bytes({"method": method, "params": params}))
+        if len(data) > MAX_NOTIFICATION_BYTES:
+            return
+        self._count += 1
+        self._kept.append((self._count, as_object(parse_json(data))))
+        self._changed.set()
+
+    def cancel(self) -> None:
+        """The client does not want the answer any more."""
+        self.is_cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def end(self) -> None:
+        """Say that nothing follows."""
+        self.has_ended = True
+        self._changed.set()
+
+    async def read(self, after: int, wait_s: float) -> tuple[list[JsonObject], int]:
+        """The notifications after a number, and the number to go on from; waits where there is none yet."""
+        if self._count <= after and not self.has_ended and wait_s > 0:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+        return [message for number, message in self._kept if number > after], self._count
+
+
+class Exchanges:
+    """The exchanges that are open, and a few that ended, for whoever reads their last notifications."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._kept: OrderedDict[tuple[str, str], Exchange] = OrderedDict()
+
+    def open(self, principal: str, request_id: str, wish: ExchangeWish) -> Exchange:
+        """Open the exchange of a call. A repeated request id joins the one that is open."""
+        known = self._kept.get((principal, request_id))
+        if known is not None and not known.has_ended:
+            return known
+        exchange = self._kept[principal, request_id] = Exchange(wish, self._redactor)
+        self._kept.move_to_end((principal, request_id))
+        self._forget()
+        return exchange
+
+    def of(self, principal: str, request_id: str) -> Exchange:
+        """The exchange of a call; one that was made without has nobody to ask and nothing to hear."""
+        return self._kept.get((principal, request_id)) or Exchange(ExchangeWish(), self._redactor)
+
+    def find(self, principal: str, request_id: str) -> Exchange | None:
+        """The exchange of a principal's call, open or ended a moment ago."""
+        return self._kept.get((principal, request_id))
+
+    def _forget(self) -> None:
+        ended = [key for key, exchange in self._kept.items() if exchange.has_ended]
+        for key in ended[: max(0, len(ended) - KEPT_ENDED)]:
+            del self._kept[key]
+        while len(self._kept) > MAX_EXCHANGES:
+            self._kept.popitem(last=False)

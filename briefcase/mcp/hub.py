@@ -1,0 +1,328 @@
+"""All MCP servers behind the daemon: their tools in its registry, their descriptions and pins in its ledger.
+
+What an operator says of a server, and which definitions they accepted, is stored in the transaction of its receipt. A
+tool can be called when its server's current definition of it is the pinned one; one that is new or has changed is not
+there for any agent until an operator has looked at the difference and accepted exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from briefcase.errors import CallerError, StoreError, UpstreamError
+from briefcase.mcp import events
+from briefcase.mcp.changes import Changes
+from briefcase.mcp.definitions import (
+    Change,
+    Definition,
+    changes_between,
+    listing_digest,
+    read_definition,
+)
+from briefcase.mcp.exchanges import Exchange, Exchanges
+from briefcase.mcp.flows import Ask, Flows
+from briefcase.mcp.jsonrpc import as_object
+from briefcase.mcp.link import Link
+from briefcase.mcp.sealing import Sealer
+from briefcase.mcp.servers import MAX_SERVERS, ServerConfig, parse_server
+from briefcase.mcp.tools import OPERATIONS, ServerOperation, ServerTool, ask_for
+from briefcase.mcp.transport import Transport
+from briefcase.ports import CallContext, Clock, Effect, Entropy, Entry, Ledger, PutSetting, Redactor, Refused, Tool
+from briefcase.types import JsonObject, ToolSpec
+
+SERVERS_SETTING: Final = "mcp.servers"
+PINS_SETTING: Final = "mcp.pins."
+FIRST_USE: Final = "first_use"
+READY_WAIT_S: Final = 10.0
+_NS_PER_MS: Final = 1_000_000
+
+
+class Pins(msgspec.Struct, frozen=True):
+    """What was accepted of one server: its definitions by name."""
+
+    tools: dict[str, JsonObject]
+
+
+class Hub:
+    """The servers. One event loop; `start` after the ledger is open, `stop` before it closes.
+
+    Args:
+        ledger: holds descriptions and pins.
+        clock: for deadlines.
+        entropy: for the sealing key and names.
+        redactor: cuts secrets out of what servers say.
+        new_transport: makes the way to a server.
+        needs_profile: whether servers must announce our profile (`ga`).
+    """
+
+    def __init__(  # noqa: PLR0913 - the ports of the hub, each named once, here
+        self,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        entropy: Entropy,
+        redactor: Redactor,
+        new_transport: Callable[[ServerConfig], Awaitable[Transport]],
+        needs_profile: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._new_transport = new_transport
+        self._needs_profile = needs_profile
+        self._links: dict[str, Link] = {}
+        self._pins: dict[str, dict[str, Definition]] = {}
+        self._tools: dict[str, dict[str, ServerTool]] = {}
+        self._operations: dict[str, dict[str, ServerOperation]] = {}
+        self._held: dict[str, str] = {}
+        self._flows = Flows(Sealer(entropy.token().encode()), clock, entropy)
+        self.exchanges = Exchanges(redactor)
+        self.changes = Changes()
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Read what is stored, and begin to connect in the background: a server that is down delays nobody."""
+        for config in self._stored():
+            self._pins[config.id] = self._stored_pins(config.id)
+            self._open(config)
+
+    async def stop(self) -> None:
+        """End every connection and process."""
+        self.changes.stop()
+        for link in list(self._links.values()):
+            await link.stop()
+
+    # --- the registry (`ports.Tools`) -------------------------------------------------------------------------------
+
+    def resolve(self, tool_id: str) -> Tool | None:
+        """The tool of that id, where it is as it was accepted."""
+        server_id, colon, operation = tool_id.partition(":")
+        if colon:
+            return self._operations.get(server_id, {}).get(operation)
+        server_id, _, name = tool_id.partition(".")
+        return self._tools.get(server_id, {}).get(name)
+
+    def specs(self) -> Sequence[ToolSpec]:
+        """All tools that can be called, sorted by id; the operations beside them are not listed."""
+        return sorted(
+            (tool.spec for tools in self._tools.values() for tool in tools.values()), key=lambda spec: spec.id
+        )
+
+    # --- calls (`tools.Runner`) -------------------------------------------------------------------------------------
+
+    async def run(self, server_id: str, ask: Ask, context: CallContext) -> JsonObject:
+        """Send a request to a server. Raises `UpstreamError` as the peer does."""
+        return await self._request(server_id, ask, ask.params, context)
+
+    async def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> JsonObject:
+        """Go on with a call that waits for input, with what its client answered."""
+        ask = ask_for(str(args.get("target")), as_object(args.get("arguments")))
+        if ask.target.partition(":")[0].partition(".")[0] != server_id or self.resolve(ask.target) is None:
+            raise UpstreamError(
+                "the call can not go on: its tool is not there any more", code="upstream_refused", sent=False
+            )
+        found = self._flows.opened(args.get("state"), ask, context)
+        responses = as_object(args.get("responses"))
+        if found.suspended_id is not None:
+            return await self._flows.resume(found, responses, ask, context, self.exchange_of(context))
+        params: JsonObject = {**ask.params, "inputResponses": responses}
+        if found.server_state is not None:
+            params["requestState"] = found.server_state
+        return await self._request(server_id, ask, params, context)
+
+    def exchange_of(self, context: CallContext) -> Exchange:
+        """The call's exchange."""
+        return self.exchanges.of(context.principal, context.request_id)
+
+    async def _request(self, server_id: str, ask: Ask, params: JsonObject, context: CallContext) -> JsonObject:
+        link = self._links.get(server_id)
+        if link is None:
+            raise UpstreamError(f"no server `{server_id}`", code="upstream_refused", sent=False)
+        left_ms = max(1, (context.deadline_ns - self._clock.monotonic_ns()) // _NS_PER_MS)
+        timeout_ms = min(left_ms, link.config.timeout_ms)
+        peer = await link.peer(min(READY_WAIT_S, timeout_ms / 1_000))
+        exchange = self.exchange_of(context)
+        running = await peer.start(ask.method, params, exchange=exchange, timeout_ms=timeout_ms)
+        return await self._flows.begin(peer, ask, context, running)
+
+    # --- what an operator does --------------------------------------------------------------------------------------
+
+    def configs(self) -> Sequence[ServerConfig]:
+        """All descriptions, by id."""
+        return [self._links[server_id].config for server_id in sorted(self._links)]
+
+    def link(self, server_id: str) -> Link:
+        """One server's connection.
+
+        Raises:
+            CallerError: there is no such server (`not_found`).
+        """
+        link = self._links.get(server_id)
+        if link is None:
+            raise CallerError(f"no server `{server_id}`", code="not_found", hint="see `briefcase mcp servers list`")
+        return link
+
+    async def set_server(self, server_id: str, body: JsonObject, by: str) -> ServerConfig:
+        """Add a server, or replace its description; durable when this returns.
+
+        Raises:
+            CallerError: the description is not as expected, or there are too many servers.
+        """
+        config = parse_server(server_id, body)
+        if server_id not in self._links and len(self._links) >= MAX_SERVERS:
+            raise CallerError(f"expected at most {MAX_SERVERS} servers", code="conflict")
+        kept = {known.id: known for known in self.configs()} | {server_id: config}
+        await self._commit(events.server_set_event(by, config), _servers_effect(kept))
+        await self._close(server_id)
+        self._pins.setdefault(server_id, {})
+        self._open(config)
+        return config
+
+    async def delete_server(self, server_id: str, by: str) -> None:
+        """Remove a server and its pins; durable when this returns. Raises as `link`."""
+        self.link(server_id)
+        kept = {known.id: known for known in self.configs() if known.id != server_id}
+        effects = (_servers_effect(kept), _pins_effect(server_id, {}))
+        await self._commit(events.server_deleted_event(by, server_id), *effects)
+        await self._close(server_id)
+        self._pins.pop(server_id, None)
+        self.changes.add(server_id, "tools", "")
+
+    def differences(self, server_id: str) -> tuple[str, tuple[Change, ...]]:
+        """The digest of what a server lists now, and how that differs from what was accepted. Raises as `link`."""
+        link = self.link(server_id)
+        current = self._pins[server_id] if link.definitions is None else link.definitions
+        return listing_digest(current), changes_between(self._pins[server_id], current)
+
+    async def accept(self, server_id: str, digest_hex: str, by: str) -> int:
+        """Pin what a server lists now, if it is what the operator looked at; gives the number of tools.
+
+        Raises:
+            CallerError: there is no such server, or it lists something else by now (`conflict`).
+        """
+        link = self.link(server_id)
+        if link.definitions is None or listing_digest(link.definitions) != digest_hex:
+            raise CallerError(
+                "the server lists something else than what was looked at",
+                code="conflict",
+                hint=f"look again with `briefcase mcp servers diff {server_id}`",
+            )
+        await self._pin(server_id, link.definitions, by)
+        return len(link.definitions)
+
+    def accepted_names(self, server_id: str) -> list[str]:
+        """The names of a server's tools that can be called, sorted."""
+        return sorted(self._tools.get(server_id, {}))
+
+    def extras(self) -> Mapping[str, JsonObject]:
+        """What only MCP knows of each tool that can be called, by tool id."""
+        return {tool.spec.id: tool.extra for tools in self._tools.values() for tool in tools.values()}
+
+    # --- what links tell (`link.LinkEvents`) --------------------------------------------------------------------------
+
+    async def on_listed(self, link: Link) -> None:
+        """Accept a first listing; hold back what differs from an accepted one."""
+        server_id, current = link.config.id, link.definitions or {}
+        pinned = self._pins.get(server_id, {})
+        changes = changes_between(pinned, current)
+        if not pinned and not link.config.review and current:
+            await self._pin(server_id, current, FIRST_USE)
+        elif any(change.after is not None for change in changes):
+            await self._note_held(server_id, listing_digest(current), changes)
+        self._refresh(server_id)
+
+    async def on_refused(self, link: Link) -> None:
+        """Leave a receipt: an operator will ask why its tools are not there."""
+        await self._commit(events.server_refused_event(link.config.id, "remote_mcp_incompatible"))
+
+    def on_change(self, link: Link, kind: str, uri: str) -> None:
+        """Tell whoever listens; a list of tools is told of once it was read."""
+        if kind != "tools":
+            self.changes.add(link.config.id, kind, uri)
+
+    # --- helpers ------------------------------------------------------------------------------------------------------
+
+    async def _note_held(self, server_id: str, digest_hex: str, changes: tuple[Change, ...]) -> None:
+        """One receipt for one listing, however often a server repeats it."""
+        if self._held.get(server_id) != digest_hex:
+            self._held[server_id] = digest_hex
+            await self._commit(events.definitions_held_event(server_id, digest_hex, changes))
+
+    async def _pin(self, server_id: str, current: dict[str, Definition], by: str) -> None:
+        event = events.definitions_pinned_event(by, server_id, listing_digest(current), len(current))
+        await self._commit(event, _pins_effect(server_id, current))
+        self._pins[server_id] = dict(current)
+        self._refresh(server_id)
+
+    def _refresh(self, server_id: str) -> None:
+        """Put in force what can be called of a server now; a tool that did not change stays the same object."""
+        link = self._links[server_id]
+        before, after = self._tools.get(server_id, {}), dict[str, ServerTool]()
+        for name, definition in self._accepted(link).items():
+            known = before.get(name)
+            if link.config.rule_for(name).hidden:
+                continue
+            is_same = known is not None and known.is_of(link.config, definition)
+            after[name] = known if known is not None and is_same else ServerTool(self, link.config, definition)
+        self._tools[server_id] = after
+        self.changes.add(server_id, "tools", "")
+
+    def _accepted(self, link: Link) -> dict[str, Definition]:
+        """The tools that are now what they were when they were accepted; before a first listing, all accepted ones."""
+        pinned = self._pins.get(link.config.id, {})
+        if link.definitions is None:
+            return pinned
+        current = link.definitions
+        return {
+            name: definition
+            for name, definition in pinned.items()
+            if name in current and current[name].digest_hex == definition.digest_hex
+        }
+
+    async def _commit(self, event: JsonObject, *effects: Effect) -> None:
+        committed = await self._ledger.commit(Entry(event, effects))
+        if isinstance(committed, Refused):
+            raise StoreError(f"the change was not stored: {committed.reason}")
+
+    def _open(self, config: ServerConfig) -> None:
+        link = Link(config, self._new_transport, self, needs_profile=self._needs_profile)
+        self._links[config.id] = link
+        self._operations[config.id] = {name: ServerOperation(self, config.id, name) for name in OPERATIONS}
+        self._refresh(config.id)
+        link.start()
+
+    async def _close(self, server_id: str) -> None:
+        link = self._links.pop(server_id, None)
+        if link is not None:
+            await link.stop()
+        self._tools = {
+            tool_id: tool for tool_id, tool in self._tools.items() if not tool_id.startswith(f"{server_id}.")
+        }
+
+    def _stored(self) -> Sequence[ServerConfig]:
+        data = self._ledger.setting(SERVERS_SETTING)
+        try:
+            return msgspec.json.decode(data, type=list[ServerConfig]) if data else []
+        except msgspec.DecodeError as error:
+            raise StoreError("the stored MCP servers can not be read", detail=str(error)) from None
+
+    def _stored_pins(self, server_id: str) -> dict[str, Definition]:
+        data = self._ledger.setting(PINS_SETTING + server_id)
+        try:
+            pins = msgspec.json.decode(data, type=Pins) if data else Pins({})
+        except msgspec.DecodeError as error:
+            raise StoreError(f"the pins of the MCP server `{server_id}` can not be read", detail=str(error)) from None
+        read = [read_definition(body) for body in pins.tools.values()]
+        return {definition.name: definition for definition in read if isinstance(definition, Definition)}
+
+
+def _servers_effect(configs: Mapping[str, ServerConfig]) -> PutSetting:
+    return PutSetting(SERVERS_SETTING, msgspec.json.encode([configs[server_id] for server_id in sorted(configs)]))
+
+
+def _pins_effect(server_id: str, current: Mapping[str, Definition]) -> PutSetting:
+    pins = Pins({name: definition.body for name, definition in current.items()})
+    return PutSetting(PINS_SETTING + server_id, msgspec.json.encode(pins))

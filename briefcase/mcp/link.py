@@ -1,0 +1,239 @@
+"""The life of one server's connection: opened, listed, lost, opened again after a pause that grows.
+
+Lifecycle (`TRANSITIONS`):
+
+    waiting  -> opening
+    opening  -> ready | waiting | refused
+    ready    -> waiting
+    any      -> stopped
+
+`refused` is a server that may not be used in the daemon's mode: it stays so until its description changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Final, Protocol
+
+import structlog
+
+from briefcase.errors import UpstreamError
+from briefcase.mcp.definitions import MAX_TOOLS, Definition, Problem, read_definition
+from briefcase.mcp.jsonrpc import as_object
+from briefcase.mcp.peer import Peer
+from briefcase.mcp.protocol import announces_profile
+from briefcase.mcp.servers import ServerConfig
+from briefcase.mcp.transport import Transport
+from briefcase.types import JsonObject
+
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 60.0
+SETTLED_S: Final = 10.0  # a connection that held this long starts the pauses over
+RELIST_PAUSE_S: Final = 0.02
+MAX_PAGES: Final = 100
+LIST_TIMEOUT_MS: Final = 30_000
+INCOMPATIBLE: Final = "remote_mcp_incompatible"
+
+_log: Final = structlog.get_logger("briefcase.mcp")
+
+
+class State(StrEnum):
+    """Where a connection is in its life."""
+
+    WAITING = "waiting"
+    OPENING = "opening"
+    READY = "ready"
+    REFUSED = "refused"
+    STOPPED = "stopped"
+
+
+TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    State.WAITING: frozenset({State.OPENING, State.STOPPED}),
+    State.OPENING: frozenset({State.READY, State.WAITING, State.REFUSED, State.STOPPED}),
+    State.READY: frozenset({State.WAITING, State.STOPPED}),
+    State.REFUSED: frozenset({State.STOPPED}),
+    State.STOPPED: frozenset(),
+}
+
+
+class LinkEvents(Protocol):
+    """What a link tells its hub."""
+
+    def on_listed(self, link: Link) -> Awaitable[None]:
+        """The tools were listed anew."""
+        ...
+
+    def on_refused(self, link: Link) -> Awaitable[None]:
+        """The server may not be used in this mode."""
+        ...
+
+    def on_change(self, link: Link, kind: str, uri: str) -> None:
+        """The server says that something changed."""
+        ...
+
+
+class Link:
+    """One server's connection.
+
+    Args:
+        config: its description.
+        new_transport: makes a way to it; what it can not have (a secret that is not set) is an `UpstreamError`.
+        events: who is told.
+        needs_profile: whether a server must announce our profile to be used.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        new_transport: Callable[[ServerConfig], Awaitable[Transport]],
+        events: LinkEvents,
+        *,
+        needs_profile: bool,
+    ) -> None:
+        self.config = config
+        self.state = State.WAITING
+        self.problem = ""
+        self.definitions: dict[str, Definition] | None = None
+        self.problems: tuple[Problem, ...] = ()
+        self.revision = ""
+        self.capabilities: JsonObject = {}
+        self._new_transport = new_transport
+        self._events = events
+        self._needs_profile = needs_profile and not config.allow_incompatible
+        self._peer: Peer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._relist = asyncio.Event()
+        self._probe = True
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._task = asyncio.create_task(self._live())
+
+    async def stop(self) -> None:
+        """End the connection for good."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._move(State.STOPPED)
+
+    async def peer(self, wait_s: float) -> Peer:
+        """The conversation, once there is one.
+
+        Raises:
+            UpstreamError: there is none in time; nothing was sent.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while self._peer is None and self.state not in {State.REFUSED, State.STOPPED}:
+                    self._changed.clear()
+                    await self._changed.wait()
+        if self.state is State.REFUSED:
+            message = f"the server `{self.config.id}` does not announce our compatibility profile"
+            raise UpstreamError(message, code=INCOMPATIBLE, sent=False)
+        if self._peer is None:
+            message = f"the server `{self.config.id}` is not connected"
+            raise UpstreamError(message, code="upstream_refused", detail=self.problem, sent=False)
+        return self._peer
+
+    async def _live(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            self._move(State.OPENING)
+            started_s = asyncio.get_running_loop().time()
+            try:
+                await self._once()
+            except UpstreamError as error:
+                self.problem = error.message
+                _log.warning("mcp_server_lost", server=self.config.id, problem=error.message)
+            if self.state is State.REFUSED:
+                return
+            self._move(State.WAITING)
+            if asyncio.get_running_loop().time() - started_s > SETTLED_S:
+                pause_s = FIRST_PAUSE_S
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _once(self) -> None:
+        """One connection, from its opening to its loss."""
+        self._lost.clear()
+        transport = await self._new_transport(self.config)
+        peer = Peer(transport, self._on_change, self._on_lost, probe=self._probe)
+        try:
+            await self._open(peer)
+            if self._needs_profile and not announces_profile(peer.capabilities):
+                self.problem = "it does not announce the compatibility profile this daemon's mode asks for"
+                self._move(State.REFUSED)
+                await self._events.on_refused(self)
+                return
+            self.revision, self.capabilities = peer.revision, peer.capabilities
+            await self._list(peer)
+            self.problem = ""
+            self._peer = peer
+            self._move(State.READY)
+            await self._stay(peer)
+        finally:
+            self._peer = None
+            await peer.close()
+
+    async def _open(self, peer: Peer) -> None:
+        try:
+            await peer.open()
+        except UpstreamError:
+            # a server that ended over a request before its handshake gets the handshake first the next time
+            self._probe = peer.has_answered or not self._probe or not self._lost.is_set()
+            raise
+
+    async def _stay(self, peer: Peer) -> None:
+        """Hold the connection; list again when the server says so."""
+        while True:
+            lost = asyncio.ensure_future(self._lost.wait())
+            relist = asyncio.ensure_future(self._relist.wait())
+            try:
+                await asyncio.wait({lost, relist}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                lost.cancel()
+                relist.cancel()
+            if self._lost.is_set():
+                raise UpstreamError(self.problem or "the connection was lost")
+            await asyncio.sleep(RELIST_PAUSE_S)  # what a server says many times at once is looked at once
+            self._relist.clear()
+            await self._list(peer)
+
+    async def _list(self, peer: Peer) -> None:
+        found: dict[str, Definition] = {}
+        problems: list[Problem] = []
+        cursor: object = None
+        for _ in range(MAX_PAGES if "tools" in peer.capabilities else 0):
+            params: JsonObject = {"cursor": cursor} if isinstance(cursor, str) else {}
+            page = await peer.request("tools/list", params, timeout_ms=LIST_TIMEOUT_MS)
+            tools = page.get("tools")
+            for item in tools if isinstance(tools, list) else []:
+                read = read_definition(as_object(item))
+                if isinstance(read, Problem) or len(found) >= MAX_TOOLS or read.name in found:
+                    problems.append(read if isinstance(read, Problem) else Problem(read.name, "twice, or too many"))
+                else:
+                    found[read.name] = read
+            cursor = page.get("nextCursor")
+            if not isinstance(cursor, str):
+                break
+        self.definitions, self.problems = found, tuple(problems[:MAX_TOOLS])
+        await self._events.on_listed(self)
+
+    def _on_change(self, kind: str, uri: str) -> None:
+        if kind == "tools":
+            self._relist.set()
+        self._events.on_change(self, kind, uri)
+
+    def _on_lost(self, fault: UpstreamError) -> None:
+        self.problem = fault.message
+        self._lost.set()
+
+    def _move(self, to: State) -> None:
+        if to is not self.state and to in TRANSITIONS[self.state]:
+            self.state = to
+        self._changed.set()

@@ -1,0 +1,75 @@
+"""From a server's description to a way to it, with the secrets it names; and the daemon's tools and servers' as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from briefcase.errors import UpstreamError
+from briefcase.mcp.http_transport import HttpTransport, StreamingOutbound
+from briefcase.mcp.hub import Hub
+from briefcase.mcp.servers import ServerConfig
+from briefcase.mcp.stdio_transport import StdioTransport
+from briefcase.mcp.transport import Transport
+from briefcase.ports import Secrets, Tool, Tools
+from briefcase.types import ToolSpec
+
+
+class Reach:
+    """Makes transports.
+
+    Args:
+        outbound: the guarded way out.
+        secrets: the vault.
+    """
+
+    def __init__(self, outbound: StreamingOutbound, secrets: Secrets) -> None:
+        self._outbound = outbound
+        self._secrets = secrets
+
+    async def transport(self, config: ServerConfig) -> Transport:
+        """A way to a server, not opened yet.
+
+        Raises:
+            UpstreamError: a secret it names is not set; nothing was sent.
+        """
+        if config.transport == "http":
+
+            async def bearer() -> str | None:
+                return None if config.bearer_secret is None else await self._secret(config.bearer_secret)
+
+            return HttpTransport(self._outbound, config.endpoint_url, bearer, f"mcp:{config.id}")
+        secret_env = {name: await self._secret(secret) for name, secret in config.secret_env.items()}
+        return StdioTransport((config.command, *config.args), {**config.env, **secret_env}, config.cwd, os.environ)
+
+    async def _secret(self, name: str) -> str:
+        value = await self._secrets.get(name)
+        if value is None:
+            raise UpstreamError(
+                f"the secret `{name}` is not set",
+                code="upstream_refused",
+                hint=f"`briefcase secrets set {name}`",
+                sent=False,
+            )
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise UpstreamError(f"the secret `{name}` is no text", code="upstream_refused", sent=False) from None
+
+
+class AllTools:
+    """`ports.Tools` over the daemon's own tools and the servers'; on the same id the daemon's own wins."""
+
+    def __init__(self, own: Tools, hub: Hub) -> None:
+        self._own = own
+        self._hub = hub
+
+    def resolve(self, tool_id: str) -> Tool | None:
+        """The tool of that id, or None."""
+        return self._own.resolve(tool_id) or self._hub.resolve(tool_id)
+
+    def specs(self) -> Sequence[ToolSpec]:
+        """All definitions, sorted by id."""
+        own = {spec.id: spec for spec in self._own.specs()}
+        servers = {spec.id: spec for spec in self._hub.specs()}
+        return [spec for _, spec in sorted({**servers, **own}.items())]
