@@ -211,7 +211,8 @@ class ProviderService:
 
     async def _is_entitled(self, provider_id: str) -> bool:
         login = await self._custody.login(provider_id)
-        return (login is not None and not login.has_ended) or await self._custody.entitlement(provider_id) is not None
+        entitlement = await self._custody.entitlement(provider_id)  # read either way: the redactor learns both
+        return (login is not None and not login.has_ended) or entitlement is not None
 
     async def _summary(self, provider: Provider) -> ProviderSummary:
         login = await self._custody.login(provider.id)

@@ -29,6 +29,7 @@ class Desk:
         (tmp_path / "gateway").mkdir(mode=0o700)
         self.gateway = open_gateway(tmp_path / "gateway", self.clock, FakeEntropy(), **settings)
         self.outbound = AsgiOutbound(provider=self.gateway)
+        self.options = {"is_ga": False, "denies_unknown_status": False}
         self.database = None
         self.parts = None
 
@@ -38,7 +39,7 @@ class Desk:
             self.database.close()
         self.database = Database(self.path / "briefcase.sqlite")
         self.vault = Vault(self.backend, "memory")
-        options = {"is_ga": False, "denies_unknown_status": False} | changed
+        self.options |= changed
         self.parts = compose_providers(
             database=self.database,
             secrets=self.vault.compartment("providers"),
@@ -48,7 +49,7 @@ class Desk:
             ledger=self.ledger,
             clock=self.clock,
             entropy=SystemEntropy(),
-            **options,
+            **self.options,
         )
         self.service = self.parts.service
         self.capabilities = self.service._capabilities

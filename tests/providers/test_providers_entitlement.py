@@ -1,0 +1,291 @@
+"""Entitlements and payments: what a status decides, what a budget allows, what is never guessed."""
+
+import json
+import zlib
+
+import pytest
+from provider_kit import BASE_URL
+
+from briefcase.capability.credentials import read_credential, read_status_list
+from briefcase.capability.did import did_of
+from briefcase.capability.jws import JwsError, Signer, encode_base64url, generate_key
+from briefcase.errors import UpstreamError
+from briefcase.ports import HttpResponse, SignallingTool
+
+S = 1_000_000
+NOW_S = 1_767_225_600
+ISSUER = generate_key("EdDSA")
+HOLDER = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
+LIST_URI = "https://provider.example/vc/status"
+
+
+GA = {"is_ga": True}
+STRICT = {"is_ga": True, "denies_unknown_status": True}
+
+
+async def entitled(desk):
+    """With a credential and without a log-in."""
+    await desk.log_in()
+    await desk.service.fetch_credential("demo")
+    await desk.service._custody.delete_login("demo")
+    await desk.service.close()
+    desk.open()
+
+
+def lists_cut(request):
+    return UpstreamError("down", sent=False) if request.url.endswith("/vc/status") else None
+
+
+def test_a_credential_alone_opens_capabilities(run):
+    async def scenario(desk):
+        await entitled(desk)
+        assert (await desk.service.list())[0].has_vc is True
+        assert (await desk.service.list())[0].vc_expires_at_rfc3339.startswith("2026-01-02")
+        await desk.quote()
+        assert all("authorization" not in r.headers for r in desk.outbound.sent[-2:] if r.url.endswith("/token"))
+
+    run(scenario, opens=GA)
+
+
+def test_a_revoked_credential_opens_nothing(run):
+    async def scenario(desk):
+        await entitled(desk)
+        entitlement = await desk.service._custody.entitlement("demo")
+        desk.gateway._credentials.revoke(desk.gateway._credentials.jti_of(entitlement.credential_jwt))
+        with pytest.raises(UpstreamError, match="nothing entitles"):
+            await desk.quote()
+
+    run(scenario, opens=GA)
+
+
+def test_a_status_list_is_asked_for_once_in_its_time(run):
+    async def scenario(desk):
+        await entitled(desk)
+        for _ in range(5):
+            desk.service.clear_capabilities("demo")
+            await desk.quote()
+        assert desk.asked("/vc/status") == 1
+        desk.clock.advance(us=301 * S)
+        desk.service.clear_capabilities("demo")
+        await desk.quote()
+        assert desk.asked("/vc/status") == 2
+
+    run(scenario, opens=GA)
+
+
+def test_an_unknown_status_waits_for_a_person_and_a_yes_is_good_for_one_call(run):
+    async def scenario(desk):
+        await entitled(desk)
+        assert isinstance(desk.parts.quote, SignallingTool)
+        desk.outbound.cut = lists_cut
+        with pytest.raises(UpstreamError, match="vc_status_unknown") as caught:
+            await desk.quote()
+        assert caught.value.sent is False
+        assert desk.parts.quote.signals() == ("vc_status_unknown",)
+        await desk.quote(is_approved=True)
+        with pytest.raises(UpstreamError, match="vc_status_unknown"):
+            await desk.quote()
+        desk.outbound.cut = None
+        desk.clock.advance(us=11 * S)
+        await desk.quote()
+        assert desk.parts.quote.signals() == ()
+
+    run(scenario, opens=GA)
+
+
+def test_an_unknown_status_is_denied_where_the_operator_says_so(run):
+    async def scenario(desk):
+        await entitled(desk)
+        desk.outbound.cut = lists_cut
+        for is_approved in (False, True):
+            with pytest.raises(UpstreamError, match="vc_status_unknown"):
+                await desk.quote(is_approved=is_approved)
+        assert desk.parts.quote.signals() == ()
+
+    run(scenario, opens=STRICT)
+
+
+def test_a_credential_needs_a_log_in(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        with pytest.raises(UpstreamError, match="there is no log-in"):
+            await desk.service.fetch_credential("demo")
+
+    run(scenario)
+
+
+# --- credentials and lists that must not be believed ------------------------------------------------------------
+
+
+def credential(key=ISSUER, **changed):
+    claims = {"iss": did_of(key.public), "sub": HOLDER, "exp": NOW_S + 60, "jti": "j",
+              "status": {"status_list": {"idx": 9, "uri": LIST_URI}}} | changed  # fmt: skip
+    return Signer(key, "vc+jwt").sign({name: value for name, value in claims.items() if value is not None})
+
+
+def status_list(key=ISSUER, bits=b"\0\0", **changed):
+    claims = {"iss": did_of(key.public), "sub": LIST_URI, "exp": NOW_S + 60,
+              "status_list": {"bits": 1, "lst": encode_base64url(zlib.compress(bits))}} | changed  # fmt: skip
+    return Signer(key, "statuslist+jwt").sign(claims)
+
+
+def test_a_good_credential_and_list_are_read():
+    read = read_credential(credential(), HOLDER, NOW_S * S)
+    assert read_status_list(status_list(), read, NOW_S * S).is_valid(9)
+    assert not read_status_list(status_list(bits=b"\0\2"), read, NOW_S * S).is_valid(9)
+    assert read_status_list(status_list(bits=b"\0\1"), read, NOW_S * S).is_valid(9)
+    assert not read_status_list(status_list(), read, NOW_S * S).is_valid(16)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_list_of_any_width_is_read_by_its_own(bits):
+    data = bytearray(16)
+    data[9 * bits // 8] |= 1 << 9 * bits % 8
+    lst = {"bits": bits, "lst": encode_base64url(zlib.compress(bytes(data)))}
+    found = read_status_list(status_list(status_list=lst), read_credential(credential(), HOLDER, NOW_S * S), NOW_S * S)
+    assert [found.is_valid(index) for index in (8, 9, 10)] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "jwt",
+    [
+        "", "x", credential(sub="did:key:other"), credential(exp=NOW_S), credential(exp="soon"), credential(exp=None),
+        credential(iss=did_of(generate_key("EdDSA").public)),
+        credential(iss=None), credential(iss="https://provider.example"),
+        credential(status={"status_list": {"idx": -1, "uri": LIST_URI}}),
+        credential(status={"status_list": {"idx": 0}}),
+        credential()[:-2] + "AA", Signer(ISSUER, "JWT").sign({}),
+    ],
+)  # fmt: skip
+def test_a_credential_that_does_not_verify_is_refused(jwt):
+    with pytest.raises(JwsError):
+        read_credential(jwt, HOLDER, NOW_S * S)
+
+
+BOMB = encode_base64url(zlib.compress(b"\0" * (9 << 20)))
+
+
+@pytest.mark.parametrize(
+    "jwt",
+    [
+        "", status_list(sub="https://other.example"), status_list(exp=NOW_S), status_list(key=generate_key("EdDSA")),
+        status_list(status_list={"bits": 3, "lst": ""}), status_list(status_list={"bits": 1, "lst": "AAAA"}),
+        status_list(status_list={"bits": 1, "lst": BOMB}), status_list(status_list={"bits": 1, "lst": "="}),
+        status_list(iss=did_of(generate_key("EdDSA").public)), "a" * (2 << 20), credential(),
+    ],
+)  # fmt: skip
+def test_a_list_that_does_not_verify_or_bursts_is_refused(jwt):
+    read = read_credential(credential(), HOLDER, NOW_S * S)
+    with pytest.raises(JwsError):
+        read_status_list(jwt, read, NOW_S * S)
+
+
+def test_a_credential_that_does_not_verify_is_not_kept(run):
+    async def scenario(desk):
+        await desk.log_in()
+        body = json.dumps({"vc_jwt": credential(sub="did:key:other"), "expires_at_rfc3339": "2030-01-01T00:00:00Z"})
+        desk.outbound.answer = lambda r: HttpResponse(200, {}, body.encode()) if "/vc/issue" in r.url else None
+        with pytest.raises(UpstreamError, match="credential is not good"):
+            await desk.service.fetch_credential("demo")
+        assert await desk.service._custody.entitlement("demo") is None
+
+    run(scenario)
+
+
+# --- payments ---------------------------------------------------------------------------------------------------
+
+
+def allow(desk, microusd):
+    desk.ledger.limits["payments"] = microusd
+
+
+def kinds(desk):
+    return [receipt.event["kind"] for receipt in desk.ledger.chain]
+
+
+def test_a_payment_is_made_within_its_budget_and_receipted_like_any_spend(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        allow(desk, 200_000)
+        for _ in range(100):
+            await desk.quote()
+        assert kinds(desk) == ["payment_intent", "payment_outcome"]
+        day = desk.ledger.budget("payments", "2026-01-01")
+        assert (day.spent_microusd, day.reserved_microusd) == (200_000, 0)
+        desk.service.clear_capabilities("demo")
+        with pytest.raises(UpstreamError, match="the budget `payments` does not allow it") as caught:
+            await desk.quote()
+        assert caught.value.sent is False
+        assert desk.asked("/pay") == 1
+
+    run(scenario, capability_ttl_s=86_400)
+
+
+def test_without_a_budget_nothing_is_paid(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        with pytest.raises(UpstreamError, match="does not allow it"):
+            await desk.quote()
+        assert desk.asked("/pay") == 0
+        assert kinds(desk) == []
+
+    run(scenario)
+
+
+def test_in_ga_nothing_is_ever_paid(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        allow(desk, 10**9)
+        with pytest.raises(UpstreamError, match="nothing entitles"):
+            await desk.quote()
+        assert desk.outbound.sent == []
+
+    run(scenario, opens={"is_ga": True})
+
+
+@pytest.mark.parametrize(("sent", "spent"), [(True, 200_000), (False, 0)])
+def test_a_payment_in_doubt_is_spent(run, sent, spent):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        allow(desk, 10**9)
+        desk.outbound.cut = lambda r: UpstreamError("lost", sent=sent) if r.url.endswith("/pay") else None
+        with pytest.raises(UpstreamError, match="lost"):
+            await desk.quote()
+        assert desk.ledger.budget("payments", "2026-01-01").spent_microusd == spent
+        assert desk.ledger.chain[-1].event["status"] == "error"
+        assert desk.ledger.open_intents == {}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("amount", [0, -1, 10**15, "5", None, True])
+def test_an_amount_that_is_no_price_is_not_paid(run, amount):
+    body = json.dumps({"rail": "x402", "payment_id": "p", "amount_microusd": amount}).encode()
+
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        allow(desk, 10**15)
+        desk.outbound.answer = lambda r: HttpResponse(402, {}, body) if r.url.endswith("/token") else None
+        with pytest.raises(UpstreamError):
+            await desk.quote()
+        assert kinds(desk) == []
+
+    run(scenario)
+
+
+def test_l402_is_paid_too(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        allow(desk, 10**9)
+        challenge = ask_l402(desk)
+        desk.outbound.answer = lambda r: (
+            HttpResponse(402, {}, challenge) if r.url.endswith("/token") and "authorization" not in r.headers else None
+        )
+        await desk.quote()
+        assert desk.asked("/l402/pay") == 1
+
+    run(scenario)
+
+
+def ask_l402(desk):
+    return json.dumps(desk.gateway._payments.challenge("l402")).encode()

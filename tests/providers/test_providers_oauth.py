@@ -1,0 +1,376 @@
+"""Logging in: hostile servers, other people's answers, renewals at once and killed in between."""
+
+import asyncio
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+from provider_kit import BASE_URL, REDIRECT
+
+from briefcase.errors import CallerError, StoreError, UpstreamError
+from briefcase.ports import HttpResponse
+from briefcase.providers.loopback import LoopbackListener, parse_answer
+from briefcase.providers.oauth import ServerMetadata, Started, check_answer, check_metadata
+from briefcase.providers.service import Exchange, check_redirect_uri
+
+S = 1_000_000
+GOOD = {
+    "issuer": BASE_URL,
+    "authorization_endpoint": f"{BASE_URL}/oauth/authorize",
+    "token_endpoint": f"{BASE_URL}/oauth/token",
+    "code_challenge_methods_supported": ["S256"],
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"issuer": "https://attacker.example"}, "another issuer"),
+        ({"issuer": BASE_URL + "/x"}, "another issuer"),
+        ({"code_challenge_methods_supported": []}, "S256"),
+        ({"code_challenge_methods_supported": ["plain"]}, "S256"),
+        ({"authorization_endpoint": "javascript:alert(1)"}, "plain URL"),
+        ({"authorization_endpoint": "file:///etc/passwd"}, "plain URL"),
+        ({"authorization_endpoint": "--flag"}, "plain URL"),
+        ({"authorization_endpoint": "$(touch /tmp/x)"}, "plain URL"),
+        ({"authorization_endpoint": f"{BASE_URL}/$(id)`id`"}, "plain URL"),
+        ({"authorization_endpoint": "https://u:p@provider.example/a"}, "plain URL"),
+        ({"authorization_endpoint": "https://provider.example\\@attacker.example/"}, "plain URL"),
+        ({"authorization_endpoint": "https://attacker.example/authorize"}, "another host"),
+        ({"authorization_endpoint": "http://provider.example/authorize"}, "another host"),
+        ({"token_endpoint": "https://169.254.169.254/latest"}, "another host"),
+        ({"revocation_endpoint": "https://provider.example:8443/revoke"}, "another host"),
+    ],
+)
+def test_metadata_that_is_not_the_issuers_own_is_not_used(changed, problem):
+    with pytest.raises(UpstreamError, match=problem) as caught:
+        check_metadata(msgspec.convert(GOOD | changed, ServerMetadata), BASE_URL)
+    assert caught.value.code == "upstream_refused"
+
+
+STARTED = Started(f"{BASE_URL}/oauth/authorize", "state-1", "v" * 43, BASE_URL, requires_iss=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "iss"),
+    [
+        (None, BASE_URL),
+        ("", BASE_URL),
+        ("state-2", BASE_URL),
+        ("é", BASE_URL),
+        ("state-1", None),
+        ("state-1", ""),
+        ("state-1", "https://attacker.example"),
+        ("state-1", BASE_URL + ".attacker.example"),
+    ],
+)
+def test_an_answer_of_another_log_in_or_another_server_is_refused(state, iss):
+    with pytest.raises(CallerError):
+        check_answer(STARTED, state, iss)
+
+
+def test_the_answer_of_this_log_in_is_taken():
+    check_answer(STARTED, "state-1", BASE_URL)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://attacker.example/",
+        "http://attacker.example/",
+        "http://localhost:1/",
+        "https://127.0.0.1/",
+        "http://u@127.0.0.1/",
+        "x",
+        "http://127.0.0.1/#f",
+    ],
+)
+def test_a_log_in_comes_back_to_loopback_only(uri):
+    with pytest.raises(CallerError):
+        check_redirect_uri(uri)
+
+
+def test_each_log_in_has_its_own_state_and_verifier(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        started = [await desk.service.start_login("demo", "c", REDIRECT, "quote") for _ in range(20)]
+        assert len({one.state for one in started}) == len({one.code_verifier for one in started}) == 20
+        query = parse_qs(urlsplit(started[0].authorization_url).query)
+        assert query["code_challenge_method"] == ["S256"]
+        assert started[0].code_verifier not in started[0].authorization_url
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("name", ["code", "redirect_uri", "client_id", "code_verifier"])
+@pytest.mark.parametrize("value", ["", "x" * 2_049])
+def test_a_parameter_out_of_bounds_is_sent_nowhere(run, name, value):
+    fields = {"code": "c", "redirect_uri": REDIRECT, "client_id": "c", "code_verifier": "v" * 43} | {name: value}
+
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        with pytest.raises(CallerError):
+            await desk.service.exchange("demo", Exchange(**fields))
+        assert desk.outbound.sent == []
+
+    run(scenario)
+
+
+def test_a_refused_code_leaves_the_old_log_in_as_it_was(run):
+    async def scenario(desk):
+        await desk.log_in()
+        before = await desk.service._custody.login("demo")
+        with pytest.raises(UpstreamError, match=r"answered with 400 \(`invalid_grant`\)"):
+            await desk.service.exchange("demo", Exchange("wrong", REDIRECT, "briefcase", "v" * 43))
+        assert await desk.service._custody.login("demo") == before
+
+    run(scenario)
+
+
+# --- renewal ----------------------------------------------------------------------------------------------------
+
+
+def test_a_log_in_is_renewed_ahead_of_its_end_and_once_for_all_who_need_it(run):
+    async def scenario(desk):
+        await desk.log_in()
+        first = await desk.service._custody.login("demo")
+        desk.clock.advance(us=(3_600 - 60) * S)
+        provider = desk.service._providers.get("demo")
+        before = desk.asked("/oauth/token")
+        logins = await asyncio.gather(*(desk.capabilities.fresh_login(provider) for _ in range(50)))
+        assert desk.asked("/oauth/token") == before + 1
+        assert {login.refresh_token for login in logins} == {(await desk.service._custody.login("demo")).refresh_token}
+        assert logins[0].refresh_token != first.refresh_token
+        assert (await desk.quote()).content["symbol"] == "ACME"
+
+    run(scenario)
+
+
+def test_a_kill_before_the_new_pair_is_kept_leaves_the_old_pair_whole(run):
+    async def scenario(desk):
+        await desk.log_in()
+        old = await desk.service._custody.login("demo")
+        desk.clock.advance(us=3_600 * S)
+
+        async def killed(_name, _value):
+            raise StoreError("killed here")
+
+        desk.service._custody._secrets.put = killed
+        with pytest.raises(StoreError):
+            await desk.capabilities.fresh_login(desk.service._providers.get("demo"))
+        await desk.service.close()
+        desk.open()
+        assert await desk.service._custody.login("demo") == old
+        with pytest.raises(UpstreamError, match="invalid_grant"):
+            await desk.quote()
+        assert (await desk.service.list())[0].needs_login is True
+        with pytest.raises(UpstreamError, match="nothing entitles"):
+            await desk.quote()
+        await desk.log_in()
+        assert (await desk.service.list())[0].needs_login is False
+        await desk.quote()
+
+    run(scenario, opens={"is_ga": True})
+
+
+def test_a_renewal_that_fails_on_the_way_keeps_the_log_in(run):
+    async def scenario(desk):
+        await desk.log_in()
+        desk.clock.advance(us=3_600 * S)
+        desk.outbound.cut = lambda _: UpstreamError("down", sent=False)
+        with pytest.raises(UpstreamError):
+            await desk.quote()
+        desk.outbound.cut = None
+        assert (await desk.service.list())[0].has_oauth_refresh is True
+        await desk.quote()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"access_token":5,"token_type":"Bearer"}', b'{"access_token":"a","token_type":"mac"}',
+     b'{"access_token":"a","access_token":"b","token_type":"Bearer"}', b'{"access_token":"a"}', b"\xff"],
+)  # fmt: skip
+def test_an_answer_that_is_no_token_is_not_kept(run, body):
+    async def scenario(desk):
+        await desk.log_in()
+        before = await desk.service._custody.login("demo")
+        desk.clock.advance(us=3_600 * S)
+        desk.outbound.answer = lambda request: (
+            HttpResponse(200, {}, body) if request.url.endswith("/oauth/token") else None
+        )
+        with pytest.raises(UpstreamError):
+            await desk.quote()
+        assert await desk.service._custody.login("demo") == before
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("lifetime", "expected_s"), [(-5, 0), (0, 0), (10**12, 86_400), (60, 60)])
+def test_the_life_of_a_token_is_bounded(run, lifetime, expected_s):
+    body = json.dumps({"access_token": "a", "token_type": "Bearer", "expires_in": lifetime}).encode()
+
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        desk.outbound.answer = lambda request: HttpResponse(200, {}, body) if "token" in request.url else None
+        await desk.service.exchange("demo", Exchange("c", REDIRECT, "briefcase", "v" * 43))
+        login = await desk.service._custody.login("demo")
+        assert login.expires_us == desk.clock.now_us() + expected_s * S
+
+    run(scenario)
+
+
+def test_a_revocation_that_the_server_did_not_hear_of_ends_the_log_in_here(run):
+    async def scenario(desk):
+        await desk.log_in()
+        desk.outbound.cut = lambda _: UpstreamError("down", sent=False)
+        revoked = await desk.service.revoke("demo")
+        assert (
+            revoked.had_refresh_token,
+            revoked.remote_revocation_attempted,
+            revoked.remote_revocation_succeeded,
+        ) == (True, True, False)
+        assert await desk.service._custody.login("demo") is None
+
+    run(scenario)
+
+
+# --- the registry -----------------------------------------------------------------------------------------------
+
+
+def test_providers_are_there_after_a_restart_and_gone_after_deletion(run):
+    async def scenario(desk):
+        await desk.log_in()
+        await desk.service.close()
+        desk.open()
+        summary = (await desk.service.list())[0]
+        assert (summary.id, summary.base_url, summary.has_oauth_refresh, summary.has_vc) == (
+            "demo",
+            BASE_URL,
+            True,
+            False,
+        )
+        await desk.service.delete("demo")
+        assert await desk.service.list() == []
+        assert await desk.vault.compartment("providers").names() == []
+        with pytest.raises(CallerError) as caught:
+            await desk.service.delete("demo")
+        assert caught.value.code == "not_found"
+
+    run(scenario)
+
+
+def test_moving_a_provider_ends_what_was_held_for_the_old_address(run):
+    async def scenario(desk):
+        await desk.log_in()
+        await desk.service.upsert("demo", BASE_URL + "/")
+        assert (await desk.service.list())[0].has_oauth_refresh is True
+        await desk.service.upsert("demo", "https://other.example")
+        assert (await desk.service.list())[0].has_oauth_refresh is False
+        assert await desk.vault.compartment("providers").names() == []
+
+    run(scenario)
+
+
+def test_two_providers_see_two_keys(run):
+    async def scenario(desk):
+        for name in ("one", "two"):
+            await desk.service.upsert(name, BASE_URL)
+        keys = {(await desk.capabilities.signer(desk.service._providers.get(name))).jkt for name in ("one", "two")}
+        assert len(keys) == 2
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("provider_id", ["", "A", "-a", "a/b", "a.b", "x" * 49, "é"])
+def test_a_provider_id_that_is_not_plain_is_refused(run, provider_id):
+    async def scenario(desk):
+        with pytest.raises(CallerError):
+            await desk.service.upsert(provider_id, BASE_URL)
+        assert await desk.service.list() == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "x", "ftp://a/", "https://a.example?x", "https://u@a.example", "https://a.example/#", "javascript:x"]
+)
+def test_a_base_url_that_is_not_plain_is_refused(run, url):
+    async def scenario(desk):
+        with pytest.raises(CallerError):
+            await desk.service.upsert("demo", url)
+        assert await desk.service.list() == []
+
+    run(scenario)
+
+
+# --- where the browser brings the code --------------------------------------------------------------------------
+
+
+async def browse(listener, target, method="GET"):
+    port = urlsplit(listener.redirect_uri).port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{method} {target} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def test_the_listener_takes_the_answer_of_its_own_log_in_and_no_other():
+    async def scenario():
+        async with LoopbackListener("right") as listener:
+            for target, method in (
+                ("/", "GET"), ("/callback", "GET"), ("/callback?code=c", "GET"),
+                ("/callback?code=c&state=wrong", "GET"),
+                ("/callback?code=a&code=b&state=right", "GET"), ("/callback?code=c&state=right", "POST"),
+                ("/callback?code=<script>&state=wrong", "GET"),
+            ):  # fmt: skip
+                answer = await browse(listener, target, method)
+                assert not answer.startswith(b"HTTP/1.1 200")
+                assert b"<script>" not in answer
+            with pytest.raises(CallerError, match="no answer came"):
+                await listener.wait(0.01)
+            answer = await browse(listener, "/callback?code=c&state=right&iss=i")
+            assert answer.startswith(b"HTTP/1.1 200")
+            await browse(listener, "/callback?code=later&state=right")
+            return await listener.wait(1)
+
+    answer = asyncio.run(scenario())
+    assert (answer.code, answer.state, answer.iss, answer.error) == ("c", "right", "i", None)
+    assert "'c'" not in repr(answer)
+
+
+def test_the_listener_is_not_held_up_by_who_says_nothing_or_too_much():
+    async def scenario():
+        async with LoopbackListener("right") as listener:
+            port = urlsplit(listener.redirect_uri).port
+            _, silent = await asyncio.open_connection("127.0.0.1", port)
+            _, loud = await asyncio.open_connection("127.0.0.1", port)
+            loud.write(b"GET /callback?" + b"x" * 100_000)
+            await browse(listener, "/callback?error=access_denied&state=right")
+            answer = await listener.wait(1)
+            for writer in (silent, loud):
+                writer.close()
+            return answer
+
+    assert asyncio.run(scenario()).error == "access_denied"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "x", "http://127.0.0.1/callback", "?code=a&error=b", "?code=a&code=b", "http://[::1", "?state=s"]
+)
+def test_a_pasted_address_that_is_no_answer_is_refused(address):
+    with pytest.raises(CallerError):
+        parse_answer(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:1/callback?code=c&state=s&iss=i", " /callback?code=c&state=s&iss=i\n", "?code=c&state=s&iss=i"],
+)
+def test_a_pasted_address_is_read_whole_or_in_part(address):
+    answer = parse_answer(address)
+    assert (answer.code, answer.state, answer.iss) == ("c", "s", "i")
