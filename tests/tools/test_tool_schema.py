@@ -1,0 +1,149 @@
+"""Argument schemas are bounded when a tool is registered, and checked without repeating a value."""
+
+import socket
+
+import pytest
+
+from briefcase.errors import CallerError
+from briefcase.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, ArgsCheck
+
+STRING = {"type": "string"}
+
+
+def doubling(lines: int) -> dict:
+    """A schema of so many lines that is two to the power of them when it is written out."""
+    definitions = {"a0": STRING}
+    for line in range(1, lines):
+        definitions[f"a{line}"] = {"anyOf": [{"$ref": f"#/$defs/a{line - 1}"}] * 2}
+    return {"$defs": definitions, "properties": {"x": {"$ref": f"#/$defs/a{lines - 1}"}}}
+
+
+def nested(keyword: str, depth: int) -> dict:
+    schema = STRING
+    for _ in range(depth):
+        schema = {keyword: schema}
+    return schema
+
+
+def evaluated_again(depth: int) -> dict:
+    schema = {"type": "object"}
+    for _ in range(depth):
+        schema = {"unevaluatedProperties": False, "allOf": [schema]}
+    return schema
+
+
+REFUSED = {
+    "http reference": {"$ref": "http://127.0.0.1:1/schema"},
+    "https reference": {"properties": {"a": {"$ref": "https://example.com/schema#/a"}}},
+    "file reference": {"$ref": "file:///etc/passwd"},
+    "relative reference": {"$id": "https://example.com/a", "$ref": "b"},
+    "reference by name": {"$defs": {"a": {"$anchor": "a"}}, "$ref": "#a"},
+    "reference hidden below": {"allOf": [{"items": {"not": {"$ref": "http://127.0.0.1:1/"}}}]},
+    "reference in an unused definition": {"$defs": {"a": {"$ref": "http://127.0.0.1:1/"}}},
+    "reference that leads nowhere": {"$ref": "#/$defs/missing"},
+    "reference that is no text": {"$ref": 1},
+    "percent-encoded reference": {"$defs": {"a": STRING}, "$ref": "#/$defs/%61"},
+    "dynamic reference": {"$dynamicRef": "#a"},
+    "recursive reference": {"$schema": "https://json-schema.org/draft/2019-09/schema", "$recursiveRef": "#"},
+    "base moved below": {"properties": {"a": {"$id": "https://example.com/a"}}},
+    "itself": {"$ref": "#"},
+    "itself below": {"properties": {"next": {"$ref": "#"}}},
+    "itself through a definition": {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"},
+    "each other": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+    "each other, never used": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    "its own parent": {"properties": {"a": {"properties": {"b": {"$ref": "#/properties/a"}}}}},
+    "doubling forty times": doubling(40),
+    "doubling what was evaluated": evaluated_again(30),
+    "too deep": nested("not", MAX_SCHEMA_DEPTH + 1),
+    "too large": {"description": "x" * MAX_SCHEMA_BYTES},
+    "look-ahead": {"properties": {"a": {"pattern": "(?=a)b"}}},
+    "back-reference": {"properties": {"a": {"pattern": r"(a)\1"}}},
+    "pattern of a million states": {"properties": {"a": {"pattern": "((a{1,999}){1,999}){1,999}"}}},
+    "pattern in a name": {"patternProperties": {"(?<=a)b": True}},
+    "no pattern": {"properties": {"a": {"pattern": "("}}},
+    "no type": {"type": "objekt"},
+    "no schema": {"properties": 1},
+    "another dialect": {"$schema": "http://json-schema.org/draft-04/schema#"},
+    "a dialect to be fetched": {"$schema": "http://127.0.0.1:1/schema"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_schema_that_could_cost_or_reach_out_is_refused_at_registration(name, monkeypatch):
+    def connect(*_):
+        raise AssertionError("a schema made a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+    with pytest.raises(CallerError) as refused:
+        ArgsCheck(REFUSED[name])
+
+    assert refused.value.code == "invalid_manifest"
+    assert refused.value.message.startswith("the schema is refused: ")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"a": STRING}, "items": [STRING]},
+        {"$id": "https://example.com/tool", "$defs": {"a": STRING}, "properties": {"x": {"$ref": "#/$defs/a"}}},
+        {"properties": {"$ref": STRING, "$id": STRING, "properties": STRING}},
+        {"default": {"$ref": "http://127.0.0.1:1/"}, "enum": [{"$ref": "http://127.0.0.1:1/"}], "type": "object"},
+        {"$defs": {"a/b": {"~": STRING}}, "properties": {"x": {"$ref": "#/$defs/a~1b/~0"}}},
+        {"allOf": [STRING, {"$ref": "#/allOf/0"}]},
+        doubling(10),
+    ],
+)
+def test_a_plain_schema_is_taken(schema):
+    ArgsCheck(schema)
+
+
+def test_a_catastrophic_pattern_runs_in_linear_time():
+    check = ArgsCheck({"properties": {"a": {"pattern": "^(a+)+$"}}})
+
+    assert "does not match" in check.problem_of({"a": "a" * 100_000 + "!"})
+
+
+CLOSED = ArgsCheck({
+    "type": "object",
+    "properties": {
+        "text": {"type": "string", "maxLength": 3, "pattern": "^a"},
+        "when": {"type": "string", "format": "date"},
+        "list": {"type": "array", "items": {"type": "integer"}},
+        "choice": {"enum": ["red", "green"]},
+    },
+    "required": ["text"],
+    "additionalProperties": False,
+})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({}, '"text" is a required property at `/`'),
+        ({"text": 5}, 'is not of type "string" at `/text`'),
+        ({"text": "bcd"}, "does not match"),
+        ({"text": "a", "more": 1}, "'more' was unexpected"),
+        ({"text": "a", "when": "yesterday"}, 'is not a "date" at `/when`'),
+        ({"text": "a", "list": [1, "2"]}, 'is not of type "integer" at `/list/1`'),
+        ({"text": "a", "choice": "blue"}, '"red"'),
+    ],
+)
+def test_a_problem_is_said_with_its_path(args, said):
+    assert said in CLOSED.problem_of(args)
+
+
+def test_arguments_as_the_schema_says_have_no_problem():
+    assert CLOSED.problem_of({"text": "abc", "when": "2026-01-01", "list": [1], "choice": "red"}) is None
+
+
+def test_a_problem_never_repeats_a_value_and_is_short_and_visible():
+    secret = "tk-live-4f9a1c77"
+
+    for args in ({"text": secret}, {"text": "a", "choice": secret}, {"text": "a", "list": [secret]}):
+        assert secret not in CLOSED.problem_of(args)
+    problem = CLOSED.problem_of({"text": "a", "\u202e" + "x" * 10_000: 1})
+    assert "\u202e" not in problem
+    assert len(problem) <= MAX_PROBLEM_CHARS
