@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -30,7 +30,7 @@ KEPT_ENDED: Final = 128
 class ExchangeWish(msgspec.Struct, frozen=True):
     """What a gateway says of its client: its capabilities, and which notifications it wants."""
 
-    capabilities: JsonObject = {}
+    capabilities: dict[str, Any] = {}
     log_level: str | None = None
     progress: bool = False
     trace: dict[str, str] = {}

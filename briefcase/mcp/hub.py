@@ -8,7 +8,7 @@ there for any agent until an operator has looked at the difference and accepted 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -43,7 +43,7 @@ _NS_PER_MS: Final = 1_000_000
 class Pins(msgspec.Struct, frozen=True):
     """What was accepted of one server: its definitions by name."""
 
-    tools: dict[str, JsonObject]
+    tools: dict[str, dict[str, Any]]
 
 
 class Hub:
