@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from briefcase.errors import CallerError
-from briefcase.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, ArgsCheck
+from briefcase.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, ArgsCheck, check_schema
 
 STRING = {"type": "string"}
 
@@ -80,6 +80,12 @@ def test_a_schema_that_could_cost_or_reach_out_is_refused_at_registration(name, 
 
     assert refused.value.code == "invalid_manifest"
     assert refused.value.message.startswith("the schema is refused: ")
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith(("http", "https", "file", "relative"))])
+def test_a_reference_out_of_the_document_is_refused_before_the_validator_sees_it(name):
+    with pytest.raises(CallerError, match="within the document"):
+        check_schema(REFUSED[name])
 
 
 @pytest.mark.parametrize(
