@@ -159,7 +159,7 @@ def _store(change: Change, stored: StoredApproval | None, changed: Approval | Re
 # --- budgets ----------------------------------------------------------------------------------------------------------
 
 
-def getter(transaction: lmdb.Transaction) -> Callable[[Table, bytes], bytes | None]:
+def getter(transaction: lmdb.Transaction[bytes]) -> Callable[[Table, bytes], bytes | None]:
     """How a transaction that only reads looks a key up."""
     return lambda table, key: transaction.get(key, db=table)
 

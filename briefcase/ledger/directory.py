@@ -15,6 +15,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,16 @@ def take_lock(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def close_on_exec(path: Path) -> None:
+    """Keep the files of a directory from the programs this process starts: LMDB opens its data file for them too."""
+    files = [found.stat(follow_symlinks=False) for found in os.scandir(path)]
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - descriptors are numbers, not paths
+        with suppress(OSError):  # the descriptor of the listing itself
+            opened = os.fstat(int(name))
+            if any(os.path.samestat(opened, file) for file in files):
+                os.set_inheritable(int(name), False)  # noqa: FBT003 - positional only
 
 
 class Space:

@@ -25,7 +25,7 @@ from typing import Final
 import lmdb
 
 from briefcase.errors import StoreError
-from briefcase.ledger.directory import FILE_MODE
+from briefcase.ledger.directory import FILE_MODE, close_on_exec
 
 ENGINE_VERSION: Final = (0, 9, 36)
 ENGINE: Final = 0  # py-lmdb's name for the 0.9 series; it carries a 1.0 engine as well (docs/adr/0002)
@@ -76,6 +76,7 @@ class Tables:
         except lmdb.Error as error:
             raise StoreError(f"the ledger in `{path}` can not be opened", detail=str(error)) from None
         try:
+            close_on_exec(path)
             self._check_engine()
             (
                 self.receipts,

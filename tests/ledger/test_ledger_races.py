@@ -1,0 +1,84 @@
+"""A thousand racers: exactly one wins."""
+
+import asyncio
+
+import pytest
+from fakes import START_US
+from ledger_cases import DAY, approval, audited, committed, intent
+
+from briefcase.ports import (
+    Committed,
+    ConsumeApproval,
+    CreateApproval,
+    DecideApproval,
+    Entry,
+    Refused,
+    ReserveBudget,
+    SetBudgetLimit,
+)
+from briefcase.types import ApprovalStatus
+
+RACERS = 1_000
+
+
+async def race(ledger, entries):
+    """Commit all at once, in a few crowds, and return how they ended."""
+    return await asyncio.gather(*(ledger.commit(entry) for entry in entries))
+
+
+@pytest.mark.parametrize("crowds", [1, 7])
+def test_one_approval_is_used_by_one_of_a_thousand(tmp_path, crowds):
+    async def run():
+        async with audited(tmp_path / "l") as ledger:
+            await committed(ledger, Entry({"kind": "x"}, (CreateApproval(approval()),)))
+            approve = DecideApproval("a1", ApprovalStatus.APPROVED, "op", START_US)
+            await committed(ledger, Entry({"kind": "x"}, (approve,)))
+            use = ConsumeApproval("a1", "b" * 64, START_US)
+            entries = [intent(f"r{number}", use) for number in range(RACERS)]
+            results = [
+                result
+                for chunk in await asyncio.gather(*(race(ledger, entries[at::crowds]) for at in range(crowds)))
+                for result in chunk
+            ]
+            assert sum(isinstance(result, Committed) for result in results) == 1
+            assert results.count(Refused("invalid_or_expired_approval")) == RACERS - 1
+
+    asyncio.run(run())
+
+
+def test_the_last_unit_of_a_budget_is_reserved_by_one_of_a_thousand(tmp_path):
+    async def run():
+        async with audited(tmp_path / "l") as ledger:
+            await committed(ledger, Entry({"kind": "x"}, (SetBudgetLimit("read", 7),)))
+            results = await race(ledger, [Entry({"kind": "x"}, (ReserveBudget("read", DAY, 4),))] * RACERS)
+            assert sum(isinstance(result, Committed) for result in results) == 1
+            assert results.count(Refused("budget_exceeded")) == RACERS - 1
+            assert ledger.budget("read", DAY).reserved_microusd == 4
+
+    asyncio.run(run())
+
+
+def test_one_request_id_is_taken_by_one_of_a_thousand(tmp_path):
+    async def run():
+        async with audited(tmp_path / "l") as ledger:
+            results = await race(ledger, [intent("same")] * RACERS)
+            assert sum(isinstance(result, Committed) for result in results) == 1
+            assert results.count(Refused("replay_detected")) == RACERS - 1
+
+    asyncio.run(run())
+
+
+def test_one_decision_is_made_by_one_of_a_thousand(tmp_path):
+    async def run():
+        async with audited(tmp_path / "l") as ledger:
+            await committed(ledger, Entry({"kind": "x"}, (CreateApproval(approval()),)))
+            both = [
+                Entry({"kind": "x"}, (DecideApproval("a1", status, "op", START_US),))
+                for status in (ApprovalStatus.APPROVED, ApprovalStatus.REJECTED)
+            ]
+            results = await race(ledger, both * (RACERS // 2))
+            assert isinstance(results[0], Committed)
+            assert ledger.approval("a1").status is ApprovalStatus.APPROVED
+            assert results.count(Refused("conflict")) == RACERS - 1
+
+    asyncio.run(run())
