@@ -1,4 +1,4 @@
-"""What may run, and what a person must approve first: Cedar policies over tool calls (docs/policy.md).
+"""What may run, and what a person must approve first: Cedar policies over tool calls.
 
 A policy is text. It is parsed and validated by the reference engine when it is set, compiled to native programs once,
 and then decides without the reference engine. Read in this order:
@@ -6,10 +6,10 @@ and then decides without the reference engine. Read in this order:
 | module | job |
 |---|---|
 | `source` | policy text: bounds, its policies and their places, an error shown with its line and a caret |
-| `check` | parse and validate, or say what is wrong and where |
+| `check` | parse and validate, or say what is wrong and where; `schema.cedarschema`, `default.cedar` |
 | `argtypes` | the type that validation gives to `context.args`, which differs from tool to tool |
 | `arguments` | a call's JSON arguments as Cedar values |
-| `engine` | the compiled policy: one call to one verdict |
+| `engine`, `verdicts` | the compiled policy: one call to one verdict |
 | `service` | the active policy: loaded, replaced whole, never by a bad one |
 | `reference`, `shadow` | the same decision by the reference engine; sampling it beside the live one |
 | `diff`, `testfiles`, `backtest` | what a change does: by policy, by test file, by recorded receipts |

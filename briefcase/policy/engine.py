@@ -12,10 +12,10 @@ about. So does anything else that goes wrong: `decide` never raises.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from briefcase._native.entities import Entities, compile_entities, value_of
-from briefcase._native.match import PolicySet, SpecialisedPolicies, compile_policies
+from briefcase._native.match import Answer, PolicySet, SpecialisedPolicies, compile_policies
 from briefcase._native.values import EntityUid
 from briefcase.errors import CallerError
 from briefcase.policy.arguments import Decimals, cedar_arguments, decimals_of
@@ -38,7 +38,8 @@ ACTIONS: Final = (CALL, WITHOUT_APPROVAL, WITHOUT_SIGNER)
 
 MAX_TOOLS: Final = 4_096  # specialised at a time
 MAX_PRINCIPALS: Final = 4_096
-_NO_RISK: Final[list[str]] = []
+_NO_CONTEXT: Final[dict[str, Any]] = {}
+_UNDECIDED: Final = Deny("policy_error")
 
 
 class _ToolPolicies:
@@ -53,6 +54,7 @@ class _ToolPolicies:
         self.call: SpecialisedPolicies = specialised[0]
         self.without_approval: SpecialisedPolicies = specialised[1]
         self.without_signer: SpecialisedPolicies = specialised[2]
+        self.last: tuple[Answer | None, Answer | None, Answer | None, Verdict] = (None, None, None, _UNDECIDED)
 
 
 class CompiledPolicy:
@@ -72,7 +74,9 @@ class CompiledPolicy:
         except (ValueError, RecursionError) as error:
             raise CallerError(f"the policy can not be compiled: {error}", code="invalid_policy") from error
         self.parsed = parsed
-        self._tells_time = "time" in text
+        # What the text does not even mention need not be made. (0 stands where a time would.)
+        self._reads_context = "context" in text
+        self._reads_time = "time" in text
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
         self._verdicts = Verdicts(parsed.reasons)
@@ -96,33 +100,32 @@ class CompiledPolicy:
             The verdict, with the ids of the policies it rests on. `Deny.detail` is for the operator alone.
         """
         try:
-            return self._decide(principal, tool, args, risk, now_us)
+            policies = self._tools.get(tool.id)
+            if policies is None or policies.spec is not tool:
+                policies = self._specialised(tool)
+            known = self._principals.get(principal.name)
+            if known is None or known[0] != principal.groups:
+                known = self._remember(principal)
+            _, uid, groups = known
+            context = self._context(policies, args, risk, now_us) if self._reads_context else _NO_CONTEXT
+            call = policies.call.decide(uid, groups, context)
+            alone = policies.without_approval.decide(uid, groups, context)
+            unsigned = policies.without_signer.decide(uid, groups, context)
+            same_call, same_alone, same_unsigned, verdict = policies.last
+            if call is same_call and alone is same_alone and unsigned is same_unsigned:
+                return verdict  # answers that do not depend on the call are the same objects each time
+            verdict = self._verdicts.of(call, alone, unsigned)
+            policies.last = (call, alone, unsigned, verdict)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding, the answer is no
             return Deny("policy_error", detail=f"the decision failed: {error!r}")
+        return verdict
 
-    def _decide(
-        self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int
-    ) -> Verdict:
-        policies = self._tools.get(tool.id)
-        if policies is None or policies.spec is not tool:
-            policies = self._specialised(tool)
-        known = self._principals.get(principal.name)
-        if known is None or known[0] != principal.groups:
-            known = self._remember(principal)
-        _, uid, groups = known
-        context = {
+    def _context(self, policies: _ToolPolicies, args: JsonObject, risk: RiskSignals, now_us: int) -> dict[str, Any]:
+        return {
             "args": cedar_arguments(args, policies.decimals),
-            "risk": list(risk.words) if risk.words else _NO_RISK,
-            "time": datetime_value(now_us) if self._tells_time else 0,
+            "risk": list(risk.words),
+            "time": datetime_value(now_us) if self._reads_time else 0,
         }
-        call = policies.call.decide(uid, groups, context)
-        if not call.allowed or call.forbid_erred:
-            return self._verdicts.denied(call)
-        alone = policies.without_approval.decide(uid, groups, context)
-        unsigned = policies.without_signer.decide(uid, groups, context)
-        if alone.forbid_erred or unsigned.forbid_erred:
-            return self._verdicts.denied(alone if alone.forbid_erred else unsigned)
-        return self._verdicts.permitted(call, alone, unsigned)
 
     def _specialised(self, tool: ToolSpec) -> _ToolPolicies:
         known = self._tools.get(tool.id)

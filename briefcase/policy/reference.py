@@ -57,16 +57,11 @@ class ReferencePolicy:
             }
         except _NotInJsonError:
             return None
-        questions = ("Call", "CallWithoutApproval", "CallWithoutSigner")
-        call, alone, unsigned = self._answers(principal, tool, context, questions)
-        for answer in (call, alone, unsigned):
-            if answer.forbid_erred or (answer is call and not answer.allowed):
-                return self._verdicts.denied(answer)
-        return self._verdicts.permitted(call, alone, unsigned)
+        return self._verdicts.of(*self._answers(principal, tool, context))
 
     def _answers(
-        self, principal: Principal, tool: ToolSpec, context: JsonObject, actions: tuple[str, ...]
-    ) -> list[ReferenceAnswer]:
+        self, principal: Principal, tool: ToolSpec, context: JsonObject
+    ) -> tuple[ReferenceAnswer, ReferenceAnswer, ReferenceAnswer]:
         groups = [{"type": "Group", "id": group} for group in principal.groups]
         agent = {"type": "Agent", "id": principal.name}
         resource = {"type": "Tool", "id": tool.id}
@@ -77,9 +72,10 @@ class ReferencePolicy:
         text = json.dumps(context)
         requests: list[dict[str, Any]] = [
             {"principal": agent, "action": {"type": "Action", "id": action}, "resource": resource, "context": text}
-            for action in actions
+            for action in ("Call", "CallWithoutApproval", "CallWithoutSigner")
         ]
-        return [self._answer(result) for result in cedarpy.is_authorized_batch(requests, self._policies, entities)]
+        call, alone, unsigned = cedarpy.is_authorized_batch(requests, self._policies, entities)
+        return self._answer(call), self._answer(alone), self._answer(unsigned)
 
     def _answer(self, result: cedarpy.AuthzResult) -> ReferenceAnswer:
         if result.decision is cedarpy.Decision.NoDecision:

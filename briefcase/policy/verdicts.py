@@ -52,23 +52,18 @@ class Verdicts:
         self._reasons = reasons
         self._remembered: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], Verdict] = {}
 
-    def denied(self, answer: Answered) -> Deny:
-        """The verdict where `Call` is not permitted, or a `forbid` erred."""
-        if answer.forbid_erred:
-            problems = zip(answer.erroring, answer.problems, strict=True)
-            return Deny(
-                "policy_error", answer.erroring, "; ".join(f"`{name}`: {problem}" for name, problem in problems)
-            )
-        return Deny("policy_denied", answer.determining, self._explained(answer) or NOT_PERMITTED)
-
-    def permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
-        """The verdict on a call that is permitted.
+    def of(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
+        """The verdict on a call.
 
         Args:
-            call: the answer about `Call`, which is yes.
-            alone: about `CallWithoutApproval`.
-            unsigned: about `CallWithoutSigner`.
+            call: the answer about `Call`.
+            alone: about `CallWithoutApproval`; it counts where the call is permitted.
+            unsigned: about `CallWithoutSigner`; likewise.
         """
+        if call.forbid_erred or not call.allowed:
+            return self._denied(call)
+        if alone.forbid_erred or unsigned.forbid_erred:
+            return self._denied(alone if alone.forbid_erred else unsigned)
         key = (call.determining, alone.determining, unsigned.determining)
         verdict = self._remembered.get(key)
         if verdict is None:
@@ -76,6 +71,14 @@ class Verdicts:
                 self._remembered.clear()
             verdict = self._remembered[key] = self._permitted(call, alone, unsigned)
         return verdict
+
+    def _denied(self, answer: Answered) -> Deny:
+        if answer.forbid_erred:
+            problems = zip(answer.erroring, answer.problems, strict=True)
+            return Deny(
+                "policy_error", answer.erroring, "; ".join(f"`{name}`: {problem}" for name, problem in problems)
+            )
+        return Deny("policy_denied", answer.determining, self._explained(answer) or NOT_PERMITTED)
 
     def _permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
         ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))
