@@ -27,15 +27,15 @@ class Lazy(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """A group over a table of `Lazy` commands, in the table's order."""
+    """A group of commands of its own and, after them, a table of `Lazy` ones, in the table's order."""
 
     def __init__(self, *args: Any, table: Mapping[str, Lazy] | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - click's own signature
         super().__init__(*args, **kwargs)
         self.table: Mapping[str, Lazy] = table or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
-        """The names, in the order of the table."""
-        return [*self.table, *self.commands]
+        """The names, its own commands first."""
+        return [*self.commands, *self.table]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command of that name."""
@@ -57,13 +57,11 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"unknown command `{name}`: {meant}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of commands without importing them."""
-        if not self.table:
-            super().format_commands(ctx, formatter)
-            return
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+        """Write the commands without importing those of the table."""
+        own = [(name, command.get_short_help_str(formatter.width)) for name, command in self.commands.items()]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.summary) for name, lazy in self.table.items()])
+            formatter.write_dl([*own, *((name, lazy.summary) for name, lazy in self.table.items())])
 
 
 def example(*lines: str) -> str:

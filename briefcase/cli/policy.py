@@ -1,29 +1,37 @@
-"""`briefcase policy`: the Cedar policy that decides. The daemon keeps the last good one whatever is sent to it."""
+"""`briefcase policy`: the Cedar policy that decides. The daemon keeps the last good one whatever is sent to it.
+
+`policy_trials` has the commands that try a policy before it decides anything: `test` and `backtest`.
+"""
 
 from __future__ import annotations
 
 import difflib
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
-from briefcase.cli.lazy import example
+from briefcase.cli.lazy import Lazy, LazyGroup, example
 from briefcase.cli.messages import note
 from briefcase.errors import BriefcaseError, CallerError
 from briefcase.types import ToolSpec
 
 MAX_POLICY_BYTES: Final = 1 << 20
-MAX_TEST_BYTES: Final = 16 << 20
-EXIT_FAILED: Final = 3
 DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@click.group(epilog=example("briefcase policy show > policy.cedar", "briefcase policy set policy.cedar"))
+@click.group(
+    cls=LazyGroup,
+    table={
+        "test": Lazy(
+            "briefcase.cli.policy_trials:run_tests", "Run policy test files: requests, and the decisions they must get."
+        ),
+        "backtest": Lazy("briefcase.cli.policy_trials:backtest", "Replay a policy over the recorded receipts."),
+    },
+    epilog=example("briefcase policy show > policy.cedar", "briefcase policy set policy.cedar"),
+)
 def policy() -> None:
     """Show, check, compare and set the policy."""
 
@@ -78,7 +86,7 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
     tools; where none does, against the schema alone.
     """
     text = read_policy(file)
-    tools = _known_tools(app)
+    tools = known_tools(app)
     from briefcase.policy.check import check_policy as check  # noqa: PLC0415 - only this command takes the reference engine
 
     parsed = check(text, tools or ())
@@ -88,34 +96,6 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
     app.screen.line(f"ok: {len(parsed.names)} policies, {parsed.digest_hex}")
     if tools is None:
         note("no daemon answers: the arguments of tools were not checked")
-
-
-@policy.command("test", epilog=example("briefcase policy test policies/*.test.json"))
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@json_option
-@pass_app
-def test_policy(app: App, *, files: tuple[Path, ...], as_json: bool) -> int:
-    """Run policy test files: requests, and the decisions they must get.
-
-    A file names its policies and its entities beside it, in the format of Cedar's integration tests. Exits with 3
-    where a decision is not the expected one.
-    """
-    from briefcase.cli.render import styled  # noqa: PLC0415 - `--help` needs no table writer
-    from briefcase.policy.testfiles import run_test_file  # noqa: PLC0415 - only this command takes the engine
-
-    results = {str(file): run_test_file(_read_test(file), partial(_read_beside, file)) for file in files}
-    passed = all(result.is_passed for result in results.values())
-    if as_json:
-        app.screen.json({"ok": passed, "files": msgspec.to_builtins(results)})
-        return 0 if passed else EXIT_FAILED
-    for name, result in results.items():
-        app.screen.line(styled("ok" if result.is_passed else "failed"), f" {name}: {len(result.requests)} requests")
-        for problem in result.problems:
-            app.screen.line(f"  {problem}")
-        for request in result.requests:
-            for difference in request.differences:
-                app.screen.line(f"  {request.description}: {difference}")
-    return 0 if passed else EXIT_FAILED
 
 
 @policy.command("diff", epilog=example("briefcase policy diff policy.cedar"))
@@ -168,16 +148,7 @@ def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:
         raise CallerError(f"expected `{file}` in UTF-8, got an invalid sequence at byte {error.start}") from None
 
 
-def _read_test(file: Path) -> str:
-    return read_policy(file, MAX_TEST_BYTES)
-
-
-def _read_beside(file: Path, name: str) -> str:
-    """What a test file names, from the directory it is in."""
-    return _read_test(file.parent / name)
-
-
-def _known_tools(app: App) -> list[ToolSpec] | None:
+def known_tools(app: App) -> list[ToolSpec] | None:
     """The running daemon's tools; None where no daemon runs."""
     try:
         records = app.client().get("/v1/tools")["tools"]

@@ -201,6 +201,20 @@ def test_a_policy_that_is_none_is_refused_with_its_place_and_the_old_one_stays(b
     assert briefcase("policy", "check", "-", stdin=before).returncode == 0
 
 
+def test_a_stricter_policy_is_tried_on_what_was_recorded(briefcase):
+    assert briefcase("tools", "call", "echo", "--args-json", '{"text":"recorded"}').returncode == 0
+    strict = '@id("nothing") forbid(principal, action == Action::"Call", resource == Tool::"echo");'
+    before = briefcase("policy", "show").stdout
+    same = json.loads(briefcase("policy", "backtest", "-", "--json", stdin=before).stdout)
+    assert same["flips"] == []
+    assert same["replayed"] > 0
+    tried = json.loads(briefcase("policy", "backtest", "-", "--json", stdin=before + strict).stdout)
+    flips = {(flip["flip"]["tool_id"], flip["flip"]["before"], flip["flip"]["after"]) for flip in tried["flips"]}
+    assert flips == {("echo", "allow", "deny")}
+    assert "echo" in briefcase("policy", "backtest", "-", stdin=before + strict).stdout
+    assert briefcase("policy", "show").stdout == before
+
+
 def test_an_agent_gets_a_token_that_calls_but_never_approves(briefcase):
     token = briefcase("agents", "add", "scout", "--group", "research").stdout.strip()
     args = ("--args-json", '{"text":"as scout"}')

@@ -9,6 +9,8 @@ import pytest
 from cli_rig import FakeRoot, run
 from daemons import RunningDaemon
 
+from briefcase.cli import policy_trials
+
 RECEIPTS = 6
 
 
@@ -241,3 +243,22 @@ def test_policy_tests_pass_or_show_the_difference(tmp_path):
     assert "scout calls echo" in failed.out
     assert run(root, "policy", "test", str(tmp_path / "missing.json")).code == 2
     assert run(root, "policy", "test", str(tmp_path / "p.cedar")).code == 2
+
+
+class Pages:
+    """A daemon that holds receipts with these times, and gets one more before every page."""
+
+    def __init__(self, times: list[str]) -> None:
+        self.receipts = [{"id": number, "ts": ts} for number, ts in enumerate(times, 1)]
+
+    def get(self, path, *, limit, offset, since, until) -> dict:
+        found = [one for one in reversed(self.receipts) if until is None or one["ts"] <= until]
+        self.receipts.append({"id": len(self.receipts) + 1, "ts": "9"})
+        return {"receipts": found[offset : offset + limit]}
+
+
+@pytest.mark.parametrize("times", ["", "1", "111", "123", "1223334444", "1" * 20, "1" + "2" * 20 + "3"])
+def test_every_receipt_is_replayed_once_whatever_arrives_meanwhile(monkeypatch, times):
+    monkeypatch.setattr(policy_trials, "PAGE_RECEIPTS", 3)
+    pages = policy_trials._pages(Pages(list(times)), None)
+    assert [one["id"] for page in pages for one in page] == list(range(len(times), 0, -1))

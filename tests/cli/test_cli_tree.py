@@ -17,7 +17,7 @@ DUE = {
     "approvals list", "approvals show", "approvals approve", "approvals deny", "approvals watch",
     "receipts list", "receipts show", "receipts verify",
     "budgets list", "budgets set",
-    "policy show", "policy set", "policy check", "policy diff",
+    "policy show", "policy set", "policy check", "policy diff", "policy test", "policy backtest",
     "secrets set", "secrets list", "secrets delete",
     "agents add", "agents list", "agents revoke",
     "identity show",
