@@ -200,12 +200,19 @@ def test_the_size_of_a_file_is_bound_to_the_byte(disk, size, passes):
             read(disk, f"{disk}/large")
 
 
-def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(disk, tmp_path):
+@pytest.mark.parametrize("kind", ["directory", "file"])
+def test_what_is_swapped_for_a_link_meanwhile_leads_nowhere(disk, tmp_path, kind):
     """The race that checking a path and then opening it would lose."""
     swapped, kept, link = disk / "swapped", tmp_path / "kept", tmp_path / "link"
-    swapped.mkdir()
-    (swapped / "secret").write_text("harmless")
-    link.symlink_to(tmp_path / "out")
+    if kind == "directory":
+        swapped.mkdir()
+        (swapped / "secret").write_text("harmless")
+        link.symlink_to(tmp_path / "out")
+        path = f"{swapped}/secret"
+    else:
+        swapped.write_text("harmless")
+        link.symlink_to(tmp_path / "out" / "secret")
+        path = str(swapped)
     stop = threading.Event()
 
     def swap() -> None:
@@ -219,9 +226,9 @@ def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(disk, tm
     racer.start()
     seen = set()
     try:
-        for _ in range(2_000):
+        for _ in range(5_000):
             try:
-                seen.add(read(disk, f"{swapped}/secret"))
+                seen.add(read(disk, path))
             except UpstreamError as error:
                 seen.add(error.message)
     finally:

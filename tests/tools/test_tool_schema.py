@@ -82,6 +82,12 @@ def test_a_schema_that_could_cost_or_reach_out_is_refused_at_registration(name, 
     assert refused.value.message.startswith("the schema is refused: ")
 
 
+@pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith(("its", "each other"))])
+def test_recursion_is_called_by_its_name(name):
+    with pytest.raises(CallerError, match="comes back to itself"):
+        check_schema(REFUSED[name])
+
+
 @pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith(("http", "https", "file", "relative"))])
 def test_a_reference_out_of_the_document_is_refused_before_the_validator_sees_it(name):
     with pytest.raises(CallerError, match="within the document"):
