@@ -133,6 +133,7 @@ class Admitted(msgspec.Struct, frozen=True):
     checked: Checked
     intent: Committed
     settle: SettleBudget | None
+    is_approved: bool
 
     @property
     def reserved_microusd(self) -> int:
@@ -308,7 +309,7 @@ class Calls:
         # 3. resolve the tool
         policy = self._policy()
         tool = self._tools.resolve(call.tool_id)
-        signals = risk.assess_risk(canonical_args)
+        signals = risk.assess_risk(canonical_args, tool)
         facts = self._facts_of(principal, call, canonical_args, policy, tool, signals)
         laps.mark("resolve")
         repeated = await self._repeated(facts, laps)
@@ -461,7 +462,7 @@ class Calls:
         committed = await self._ledger.commit(Entry(event, tuple(effects)))
         laps.mark("intent")
         if isinstance(committed, Committed):
-            return Admitted(checked, committed, settle)
+            return Admitted(checked, committed, settle, approval is not None)
         if committed.reason == "replay_detected":  # the same request came twice at once: the other one runs
             repeated = await self._repeated(facts, laps)
             if repeated is not None:
@@ -484,6 +485,7 @@ class Calls:
             principal=checked.facts.principal.name,
             request_id=checked.facts.request_id,
             deadline_ns=self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS,
+            is_approved=admitted.is_approved,
         )
         try:
             return await checked.tool.execute(checked.canonical_args, context)

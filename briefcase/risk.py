@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from briefcase.ports import SignallingTool, Tool
 from briefcase.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
 
 # Zero-width, bidirectional and tag characters: text that reads otherwise than it acts (UTS 39, Trojan Source).
@@ -32,10 +33,15 @@ RULES: Final = (("invisible_text", _INVISIBLE), ("secret_like", _SECRET), ("inst
 NO_SIGNALS: Final = RiskSignals()
 
 
-def assess_risk(canonical_args: bytes) -> RiskSignals:
-    """The signals a call's canonical arguments raise, in the order of `RULES`."""
+def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None) -> RiskSignals:
+    """The signals a call's canonical arguments raise, in the order of `RULES`, then those its tool knows of."""
     text = canonical_args.decode()
     words = tuple(word for word, pattern in RULES if pattern.search(text))
+    tool_signals = getattr(
+        tool, "signals", None
+    )  # `SignallingTool`; asking by isinstance would cost more than the rules
+    if tool_signals is not None:
+        words += tool_signals()
     return RiskSignals(words) if words else NO_SIGNALS
 
 

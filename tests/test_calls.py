@@ -419,3 +419,23 @@ def test_receipts_keep_arguments_in_the_form_the_operator_chose(form, kept):
     desk.call()
 
     assert desk.ledger.chain[0].event["args"] == kept
+
+
+def test_a_signal_of_the_tool_itself_makes_a_call_wait_and_the_tool_is_told_of_the_approval():
+    class Doubtful(FakeTool):
+        def signals(self):
+            return ("vc_status_unknown",)
+
+        async def execute(self, canonical_args, context):
+            self.was_approved = context.is_approved
+            return await super().execute(canonical_args, context)
+
+    tool = Doubtful(spec())
+    desk = Desk(tool)
+    asked = desk.call()
+    assert asked["approval"]["reason"] == "risk:vc_status_unknown"
+
+    answer = desk.call(approval_token=desk.approve(asked["approval"]["id"]))
+
+    assert answer["status"] == "ok"
+    assert tool.was_approved
