@@ -6,6 +6,8 @@ import sys
 import cedarpy
 import pytest
 from fakes import spec
+from hypothesis import given
+from hypothesis import strategies as st
 from policies import FILE_READ, PAY, PERMIT_ALL
 
 from briefcase.errors import CallerError
@@ -274,3 +276,50 @@ def test_ten_thousand_policies_are_checked_and_compiled():
         for n in range(MAX_POLICIES)
     )
     assert len(check_policy(text).names) == MAX_POLICIES
+
+
+SNIPPETS = st.sampled_from(
+    [
+        "(",
+        ")",
+        "{",
+        "}",
+        '"',
+        ";",
+        "when",
+        "context.args.x",
+        "@id",
+        "::",
+        "//",
+        "\\",
+        "if",
+        "é",
+        "\0",
+        "😀",
+        "has",
+        "?principal",
+    ]
+)
+
+
+@given(
+    cuts=st.lists(st.tuples(st.integers(0, len(DEFAULT_POLICY_TEXT)), st.integers(0, 12), SNIPPETS), max_size=4),
+)
+def test_a_damaged_policy_is_accepted_or_refused_with_a_place_in_it(cuts):
+    text = DEFAULT_POLICY_TEXT
+    for start, length, inserted in cuts:
+        text = text[:start] + inserted + text[start + length :]
+    refusal = refusal_of(text)
+    if refusal is not None:
+        assert refusal.code == "invalid_policy"
+        line, column = map(int, refusal.message.removeprefix("line ").split(":")[0].split(", column "))
+        assert 1 <= line <= text.count("\n") + 1
+        assert 1 <= column <= len(text.split("\n")[line - 1]) + 1
+
+
+def refusal_of(text):
+    try:
+        check_policy(text, TOOLS)
+    except CallerError as error:
+        return error
+    return None
