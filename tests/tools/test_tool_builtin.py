@@ -200,19 +200,34 @@ def test_the_size_of_a_file_is_bound_to_the_byte(disk, size, passes):
             read(disk, f"{disk}/large")
 
 
-@pytest.mark.parametrize("kind", ["directory", "file"])
-def test_what_is_swapped_for_a_link_meanwhile_leads_nowhere(disk, tmp_path, kind):
-    """The race that checking a path and then opening it would lose."""
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_a_file_that_is_swapped_after_it_was_looked_at_is_not_read(disk, tmp_path, monkeypatch, kind):
+    """The race that checking a path and then opening it would lose: here it is lost every time."""
+    real = os.stat
+
+    def stat_and_swap(name, *args, **named):
+        info = real(name, *args, **named)
+        if name == "file":
+            (disk / "file").unlink()
+            if kind == "link":
+                (disk / "file").symlink_to(tmp_path / "out" / "secret")
+            else:
+                os.mkfifo(disk / "file")
+        return info
+
+    monkeypatch.setattr("briefcase.tools.files.os.stat", stat_and_swap)
+
+    with pytest.raises(UpstreamError) as refused:
+        read(disk, f"{disk}/file")
+
+    assert refused.value.message == {"link": "symlink", "fifo": "not_a_file"}[kind]
+
+
+def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(disk, tmp_path):
     swapped, kept, link = disk / "swapped", tmp_path / "kept", tmp_path / "link"
-    if kind == "directory":
-        swapped.mkdir()
-        (swapped / "secret").write_text("harmless")
-        link.symlink_to(tmp_path / "out")
-        path = f"{swapped}/secret"
-    else:
-        swapped.write_text("harmless")
-        link.symlink_to(tmp_path / "out" / "secret")
-        path = str(swapped)
+    swapped.mkdir()
+    (swapped / "secret").write_text("harmless")
+    link.symlink_to(tmp_path / "out")
     stop = threading.Event()
 
     def swap() -> None:
@@ -226,9 +241,9 @@ def test_what_is_swapped_for_a_link_meanwhile_leads_nowhere(disk, tmp_path, kind
     racer.start()
     seen = set()
     try:
-        for _ in range(5_000):
+        for _ in range(2_000):
             try:
-                seen.add(read(disk, path))
+                seen.add(read(disk, f"{swapped}/secret"))
             except UpstreamError as error:
                 seen.add(error.message)
     finally:
