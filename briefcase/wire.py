@@ -22,24 +22,30 @@ _T = TypeVar("_T")
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
 
 
-class _WireContext(msgspec.Struct):
+class CallContext(msgspec.Struct):
+    """Who calls, in the caller's own words; `request_id` (a UUID) makes a retry the same call."""
+
     request_id: str
     agent_id: Id | None = None
     session_id: Id | None = None
 
 
-class _WireCall(msgspec.Struct):
+class CallRecord(msgspec.Struct):
+    """One tool call; `approval_token` attaches a person's approval of exactly this call."""
+
     tool_id: Id
     args: dict[str, Any]
-    context: _WireContext
+    context: CallContext
     approval_token: Id | None = None
 
 
-class _WireCallRequest(msgspec.Struct):
-    call: _WireCall
+class CallRequest(msgspec.Struct):
+    """The body of a call and of a decision."""
+
+    call: CallRecord
 
 
-class WireOutcome(msgspec.Struct):
+class OutcomeReport(msgspec.Struct):
     """What a gateway reports of a call it executed itself."""
 
     receipt_id: int
@@ -56,7 +62,7 @@ def parse_call(body: bytes) -> ToolCall:
     Raises:
         CallerError: not strict JSON, a field missing or of another type, or a request id that is no UUID.
     """
-    wire = _convert(parse_json(body), _WireCallRequest).call
+    wire = _convert(parse_json(body), CallRequest).call
     if not _UUID.fullmatch(wire.context.request_id):
         raise CallerError(f"expected `call.context.request_id` as a UUID, got `{wire.context.request_id[:64]}`")
     return ToolCall(
@@ -69,13 +75,13 @@ def parse_call(body: bytes) -> ToolCall:
     )
 
 
-def parse_outcome(body: bytes) -> WireOutcome:
+def parse_outcome(body: bytes) -> OutcomeReport:
     """Read what became of a decided call.
 
     Raises:
         CallerError: not strict JSON, a field missing, of another type or out of its range.
     """
-    return _convert(parse_json(body), WireOutcome)
+    return _convert(parse_json(body), OutcomeReport)
 
 
 def wire_approval(approval: Approval) -> JsonObject:

@@ -15,7 +15,7 @@ from briefcase.api.approvals import ApprovalRecord
 from briefcase.api.routing import CALLERS, Reply, Request, Route
 from briefcase.api.services import Answered, Services
 from briefcase.types import MICROUSD_PER_USD, JsonObject, JsonValue, ToolSpec
-from briefcase.wire import WireOutcome
+from briefcase.wire import CallRequest, OutcomeReport
 
 KNOWN_CATEGORIES: Final = frozenset({"read", "write", "admin"})
 
@@ -57,29 +57,6 @@ class ToolList(msgspec.Struct):
     """All tools, sorted by id."""
 
     tools: list[ToolRecord]
-
-
-class CallContext(msgspec.Struct):
-    """Who calls, in the caller's own words; `request_id` (a UUID) makes a retry the same call."""
-
-    request_id: str
-    agent_id: str | None = None
-    session_id: str | None = None
-
-
-class CallRecord(msgspec.Struct):
-    """One tool call; `approval_token` attaches a person's approval of exactly this call."""
-
-    tool_id: str
-    args: dict[str, Any]
-    context: CallContext
-    approval_token: str | None = None
-
-
-class CallRequest(msgspec.Struct):
-    """The body of a call and of a decision."""
-
-    call: CallRecord
 
 
 class Provenance(msgspec.Struct):
@@ -211,6 +188,6 @@ ROUTES: Final = (
         close_call,
         "Report what became of a decided call",
         OutcomeRecorded,
-        body=WireOutcome,
+        body=OutcomeReport,
     ),
 )

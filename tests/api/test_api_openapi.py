@@ -13,8 +13,7 @@ import pytest
 from api_rig import serve
 from fakes import AGENT, FakeClock, FakeEntropy, FakePolicy, FakeTool, FakeTools, MemoryLedger, NoRedaction, spec
 
-from briefcase import wire
-from briefcase.api import app, tools
+from briefcase.api import app
 from briefcase.api.openapi import openapi_document
 from briefcase.calls import Calls, CallSettings
 from briefcase.controls import Controls
@@ -84,21 +83,6 @@ def test_no_two_wire_structs_share_a_name():
                 and value.__module__.startswith("briefcase.api")
             ):
                 assert structs.setdefault(name, value) is value, name
-
-
-@pytest.mark.parametrize(
-    ("documented", "read"),
-    [
-        (tools.CallRequest, wire._WireCallRequest),
-        (tools.CallRecord, wire._WireCall),
-        (tools.CallContext, wire._WireContext),
-    ],
-)
-def test_the_documented_call_has_the_fields_that_are_read(documented, read):
-    def fields(kind):
-        return {(field.name, field.required) for field in msgspec.structs.fields(kind)}
-
-    assert fields(documented) == fields(read)
 
 
 def schema_of(method: str, path: str) -> jsonschema_rs.Draft202012Validator:
