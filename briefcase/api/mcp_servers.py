@@ -12,7 +12,7 @@ import msgspec
 
 from briefcase.api.routing import CALLERS, OPERATOR, Reply, Request, Route
 from briefcase.api.services import Services
-from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk, CallRecord, server_timing
+from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk, server_timing
 from briefcase.errors import CallerError
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
@@ -20,7 +20,7 @@ from briefcase.mcp.link import Link
 from briefcase.mcp.preview import preview_tools
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
-from briefcase.wire import parse_call
+from briefcase.wire import CallRecord, parse_call
 
 MAX_WAIT_MS: Final = 60_000
 _MS_PER_S: Final = 1_000
