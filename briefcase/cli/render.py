@@ -55,9 +55,9 @@ class Screen:
 
     def __init__(self) -> None:
         self.is_terminal = sys.stdout.isatty()
-        self.console = Console(
-            width=None if self.is_terminal else UNBOUNDED_WIDTH, markup=False, highlight=False, emoji=False
-        )
+        width = None if self.is_terminal else UNBOUNDED_WIDTH
+        # no text is markup, not even where a caller forgets to make it a `Text`
+        self.console = Console(width=width, markup=False, highlight=False, emoji=False)
 
     def json(self, value: JsonValue) -> None:
         """Write one JSON value: indented on a terminal, on one line for programs."""

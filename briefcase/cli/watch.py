@@ -38,8 +38,8 @@ from briefcase.errors import BriefcaseError
 POLL_MS: Final = 500
 TIMEOUT_S: Final = 5.0
 ARMED_AFTER_MS: Final = 700
-MIN_DETAIL_LINES: Final = 3
-FIXED_LINES: Final = 8  # title, header, rule, three of details about a call, message, keys
+UNREAD: Final = 0
+FIXED_LINES: Final = 7  # title, header, rule, who asks, what is below, message, keys
 MAX_SHOWN_CHARS: Final = 60
 KEYS: Final = {
     b"\x1b[A": "up",
@@ -76,8 +76,8 @@ class Watch:
         self.first_line = 0
         self._armed_ms = 0
         self._lines: list[str] = []
-        self._page = MIN_DETAIL_LINES
-        self._read_to: dict[str, int] = {}
+        self._page = self._width = 0
+        self._read_to = UNREAD
 
     def update(self, waiting: Sequence[Payload], now_ms: int) -> None:
         """Take what waits now; a selection that is gone moves to its neighbour, disarmed."""
@@ -91,14 +91,14 @@ class Watch:
 
     def lay_out(self, width: int, page: int) -> list[str]:
         """Wrap the selected call to a width; gives the lines of it that are on the screen."""
+        if width != self._width:
+            self._width, self.first_line, self._read_to = width, 0, UNREAD  # other lines: to be read from the top
         one = self.current()
         self._lines = [] if one is None else [*wrap(one["summary"], width), *wrap(f"because: {one['reason']}", width)]
-        self._page = max(page, MIN_DETAIL_LINES)
+        self._page = max(page, 0)
         self.first_line = min(self.first_line, max(0, len(self._lines) - self._page))
         shown = self._lines[self.first_line : self.first_line + self._page]
-        if one is not None:
-            read_to = max(self._read_to.get(one["id"], 0), self.first_line + len(shown))
-            self._read_to = {one["id"]: read_to}
+        self._read_to = max(self._read_to, self.first_line + len(shown))
         return shown
 
     @property
@@ -135,7 +135,7 @@ class Watch:
             self._armed_ms = now_ms + ARMED_AFTER_MS
             self.message = Text("this call was just selected: look at it, then press again", "yellow")
             return None
-        if verb == "approve" and self._read_to.get(one["id"], 0) < len(self._lines):
+        if verb == "approve" and self._read_to < max(len(self._lines), 1):
             self.message = Text("read all of it first: space shows the rest", "yellow")
             return None
         return Decision(verb, one["id"])
@@ -145,7 +145,7 @@ class Watch:
             self.selected = approval_id
             self.first_line = 0
             self._lines = []
-            self._read_to = {}
+            self._read_to = UNREAD
 
 
 def can_drive_terminal() -> bool:
@@ -196,14 +196,22 @@ def draw(watch: Watch, console: Console) -> Group:
     rows_shown = max(1, min(len(watch.waiting), (height - FIXED_LINES) // 2))
     page = height - FIXED_LINES - rows_shown
     lines = watch.lay_out(width, page)
-    below = f"… {watch.lines_below} more lines: space" if watch.lines_below else ""
+    read_on = "space" if lines else "make the terminal taller"
+    below = f"… {watch.lines_below} more lines: {read_on}" if watch.lines_below else ""
     title = f"{len(watch.waiting)} waiting for you" if watch.waiting else "nothing waits for approval"
-    parts: list[RenderableType] = [Text(title, "bold"), _table(watch, rows_shown, width), Rule(style="dim")]
+    parts: list[RenderableType] = [_line(title, "bold"), _table(watch, rows_shown, width), Rule(style="dim")]
     if one is not None:
-        parts.append(Text(f"{one['principal']} asks for", "dim"))
+        parts.append(_line(visible_text(f"{one['principal']} asks for"), "dim"))
         parts += [Text(line) for line in lines]
-        parts.append(Text(below, "yellow"))
-    return Group(*parts, watch.message, Text(HELP, "dim"))
+        parts.append(_line(below, "yellow"))
+    return Group(*parts, _line(watch.message), _line(HELP, "dim"))
+
+
+def _line(text: str | Text, style: str = "") -> Text:
+    """One line of the screen whatever its length: a second one would push a line of the call off it."""
+    line = Text(text, style) if isinstance(text, str) else text.copy()
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def wrap(text: str, width: int) -> list[str]:

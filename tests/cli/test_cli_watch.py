@@ -1,11 +1,15 @@
 """The live screen lets nobody approve what they did not choose and read: the model, key by key."""
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
 
 from briefcase.approvals import visible_text
-from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, split_keys, wrap
+from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, draw, split_keys, wrap
 
 WIDTH, PAGE = 40, 5
 
@@ -120,6 +124,54 @@ def test_reading_one_call_says_nothing_of_another():
     watch.press("down", 0)
     watch.lay_out(WIDTH, PAGE)
     assert watch.press("approve", 0) is None
+
+
+def test_a_call_that_was_not_on_the_screen_yet_is_not_approved():
+    watch = watching("one", "two")
+    watch.press("down", 0)
+    assert watch.press("approve", 0) is None
+
+
+def test_coming_back_to_a_call_means_reading_it_again():
+    watch = Watch()
+    watch.update([approval("one"), approval("two", "y" * 4_000)], -ARMED_AFTER_MS)
+    for key in ("down", *["more"] * 50, "up", "down"):
+        watch.press(key, 0)
+        watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 0) is None
+
+
+def test_a_terminal_too_small_to_show_a_call_approves_none():
+    watch = Watch()
+    watch.update([approval("one")], -ARMED_AFTER_MS)
+    for page in (0, -3):
+        assert watch.lay_out(WIDTH, page) == []
+        watch.press("more", 0)
+        assert watch.press("approve", 0) is None
+
+
+def test_lines_read_at_one_width_do_not_count_at_another():
+    watch = Watch()
+    watch.update([approval("one", "x" * 400)], -ARMED_AFTER_MS)
+    watch.lay_out(20, PAGE)
+    watch.press("more", 0)
+    watch.lay_out(20, PAGE)
+    watch.lay_out(80, 2)
+    assert watch.press("approve", 0) is None
+
+
+@given(st.lists(st.text(max_size=300), max_size=8), st.text(max_size=300), st.integers(10, 200), st.integers(1, 60))
+def test_what_counts_as_read_was_on_the_screen(summaries, message, width, height):
+    watch = Watch()
+    watch.update([approval(str(index), text) for index, text in enumerate(summaries)], -ARMED_AFTER_MS)
+    watch.message = Text(visible_text(message))
+    console = Console(width=width, height=height, record=True, file=io.StringIO())
+    console.print(draw(watch, console))
+    lines = console.export_text().splitlines()
+    if watch.press("approve", 0) is not None:
+        assert len(lines) <= height
+        shown = "".join(line.rstrip("\n") for line in lines).replace(" ", "")
+        assert visible_text(summaries[0] or "note_add 0").replace(" ", "") in shown
 
 
 def test_nothing_selected_decides_nothing():
