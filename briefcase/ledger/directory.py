@@ -69,10 +69,12 @@ def take_lock(path: Path) -> int:
     """Take the directory for this process. Returns the descriptor that holds it.
 
     Raises:
-        ConfigError: another process has it (`already_running`).
+        ConfigError: another process has it (`already_running`), or it can not be locked.
     """
-    name = path / LOCK_NAME
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    try:
+        descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    except OSError as error:
+        raise ConfigError(f"`{path / LOCK_NAME}` can not be made: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
@@ -85,9 +87,9 @@ def take_lock(path: Path) -> int:
             code="already_running",
             hint="stop that daemon, or give this one another data directory",
         ) from None
-    except BaseException:
+    except OSError as error:
         os.close(descriptor)
-        raise
+        raise ConfigError(f"`{path}` can not be locked: {error.strerror}") from None
     return descriptor
 
 

@@ -1,0 +1,68 @@
+"""A process that uses a ledger and says what was answered, to be killed at any moment.
+
+`crash_child.py DIRECTORY inline` commits on the event loop's thread, `... company` on the writer thread.
+
+Each line on standard output is JSON: `answered` (receipt id, hash, and what it stands for) or `refused`.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+from fakes import START_US, FakeClock  # noqa: E402
+from ledger_cases import SMALL, approval, intent, note, outcome  # noqa: E402
+
+from briefcase.errors import StoreError  # noqa: E402
+from briefcase.ledger import Ledger  # noqa: E402
+from briefcase.ports import ConsumeApproval, CreateApproval, DecideApproval, Entry  # noqa: E402
+from briefcase.types import ApprovalStatus  # noqa: E402
+
+BINDING = "b" * 64
+
+
+def say(**line) -> None:
+    os.write(1, json.dumps(line).encode() + b"\n")
+
+
+async def attempt(ledger, entry, what):
+    """Commit and say how it ended."""
+    try:
+        result = await ledger.commit(entry)
+    except StoreError:
+        say(refused=what)
+        return None
+    say(answered=what, id=result.receipt_id, hash=result.hash_hex)
+    return result
+
+
+async def use(ledger, number) -> None:
+    """One approved, paid call, as the daemon makes it: ask, approve, intend, conclude."""
+    name = f"a{number}"
+    made = approval(name, binding=BINDING)
+    decide = DecideApproval(name, ApprovalStatus.APPROVED, "op", START_US)
+    await attempt(ledger, Entry({"kind": "asked"}, (CreateApproval(made),)), f"asked {name}")
+    await attempt(ledger, Entry({"kind": "approved"}, (decide,)), f"approved {name}")
+    call = intent(f"r{number}", ConsumeApproval(name, BINDING, START_US), cost=1_000)
+    intended = await attempt(ledger, call, f"intent {name}")
+    if intended is not None:
+        await attempt(ledger, outcome(intended.receipt_id, reserved=1_000, spent=600), f"outcome {name}")
+
+
+async def main() -> None:
+    ledger = Ledger.open(Path(sys.argv[1]), FakeClock(), SMALL)
+    say(opened=ledger.head().id)
+    if sys.argv[2] == "company":
+        ledger._group._probation = 1 << 30
+        await asyncio.gather(*(attempt(ledger, note(str(number)), f"note {number}") for number in range(5)))
+        await asyncio.gather(*(use(ledger, number) for number in (3, 4)))
+    for number in range(3):
+        await use(ledger, number)
+    await ledger.close()
+    say(closed=True)
+
+
+asyncio.run(main())

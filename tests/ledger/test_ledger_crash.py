@@ -1,0 +1,249 @@
+"""A real process, killed or failed at each durable system call: what was answered is there, whole, and once.
+
+`strace -e inject` does it to the process. It counts the calls of each thread by itself, so the two ways to commit,
+on the event loop's thread and on the writer's, are tried each in a process of its own.
+
+The short form tries every `STRIDE`th position; `BRIEFCASE_FAULTS=full` tries them all.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fakes import AGENT, FakeClock
+from ledger_cases import DAY, SMALL, audit, committed, intent, note, outcome
+
+from briefcase.errors import StoreError
+from briefcase.ledger import Ledger, LedgerSettings
+from briefcase.ports import ReceiptFilter
+from briefcase.types import ApprovalStatus
+
+CHILD = Path(__file__).parent / "crash_child.py"
+DURABLE = ("pwrite64", "fdatasync", "ftruncate")
+UNUSED = ("pwritev", "pwritev2", "fsync", "msync", "sync_file_range")
+WAYS = ("inline", "company")
+STRIDE = 1 if os.environ.get("BRIEFCASE_FAULTS") == "full" else 9
+
+
+def can_inject() -> str:
+    """Why faults can not be injected here, or nothing."""
+    if shutil.which("strace") is None:
+        return "strace is not installed: no fault at a system call was tried"
+    tried = subprocess.run(
+        ["strace", "-qq", "-o", os.devnull, "-e", "inject=getpid:retval=1", "true"], capture_output=True, check=False
+    )
+    return "" if tried.returncode == 0 else f"strace can not trace here: {tried.stderr.decode().strip()}"
+
+
+PROBLEM = can_inject()
+needs_strace = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
+
+
+class Run:
+    """One run of the child, with a fault or without."""
+
+    def __init__(self, directory: Path, way: str, *inject: str) -> None:
+        traced = ["strace", "-f", "-qq", "-o", str(directory.parent / "trace")]
+        traced += ["-e", f"trace={','.join(DURABLE + UNUSED)}"]
+        for rule in inject:
+            traced += ["-e", f"inject={rule}"]
+        command = [*traced, sys.executable, str(CHILD), str(directory), way]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+        self.code, self.errors = done.returncode, done.stderr.decode()
+        self.lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.answered = {line["answered"]: line for line in self.lines if "answered" in line}
+        self.refused = [line["refused"] for line in self.lines if "refused" in line]
+        self.opened = any("opened" in line for line in self.lines)
+        self.closed = any("closed" in line for line in self.lines)
+        trace = (directory.parent / "trace").read_text()
+        self.injected = "(INJECTED)" in trace
+        made = Counter(tuple(line.partition("(")[0].split()[:2]) for line in trace.splitlines())
+        self.calls = {name: max((made[key] for key in made if key[-1] == name), default=0) for name in DURABLE + UNUSED}
+
+
+async def check(directory: Path, run: Run) -> None:
+    """What must hold after any fault."""
+    ledger = Ledger.open(directory, FakeClock(), SMALL)
+    try:
+        assert (await ledger.verify(ledger.head())).ok
+        receipts = {found.id: found for found in await ledger.receipts(ReceiptFilter(limit=10_000))}
+        stored = [found.event for found in receipts.values() if found.event["kind"] not in {"boot", "outcome_unknown"}]
+        # every answered call has its receipt, the very one
+        for line in run.answered.values():
+            assert receipts[line["id"]].hash_hex == line["hash"], line
+        # at most the group that was under way is there without an answer
+        assert 0 <= len(stored) - len(run.answered) <= 5
+        # each intent has one end, and each approval was used once
+        ended = [found.event["intent_id"] for found in receipts.values() if "intent_id" in found.event]
+        intents = [found.id for found in receipts.values() if found.event["kind"] == "intent"]
+        assert sorted(ended) == sorted(intents)
+        assert len(ledger.approvals(ApprovalStatus.CONSUMED)) == len(intents)
+        # what was answered of approvals and claims holds
+        for name in ("a0", "a1", "a2", "a3", "a4"):
+            if f"intent {name}" in run.answered:
+                assert ledger.approval(name).status is ApprovalStatus.CONSUMED
+                assert ledger.claimed_request(AGENT.name, f"r{name[1]}") == run.answered[f"intent {name}"]["id"]
+        # money: known outcomes cost 600, unknown ones the whole reservation
+        known = sum(event["kind"] == "outcome" for event in stored)
+        line = ledger.budget("read", DAY)
+        assert line.reserved_microusd == 0
+        assert line.spent_microusd == known * 600 + (len(intents) - known) * 1_000
+    finally:
+        await ledger.close()
+    await audit(directory)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A ledger that was made and closed: in a copy of it the writer thread's calls outnumber those of opening."""
+    directory = tmp_path_factory.mktemp("template") / "l"
+    asyncio.run(audit(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def try_at(template, tmp_path_factory):
+    """Run the child with one fault: in a new ledger on the loop's thread, in one that exists on the writer's."""
+
+    def run(way: str, *inject: str) -> tuple[Path, Run]:
+        directory = tmp_path_factory.mktemp("run") / "l"
+        if way == "company":
+            shutil.copytree(template, directory)
+        return directory, Run(directory, way, *inject)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def positions(try_at):
+    """At which calls a fault is tried: how often a run without faults makes each, on its busiest thread."""
+    calls = {}
+    for way in WAYS:
+        _, run = try_at(way)
+        assert run.closed, run.errors
+        assert run.calls["fdatasync"] >= 12
+        assert not any(run.calls[name] for name in UNUSED), "a durable call that is not tried"
+        calls[way] = run.calls
+    return lambda way, name, offset: range(1 + offset % STRIDE, calls[way][name] + 1, STRIDE)
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("offset", "name"), list(enumerate(DURABLE)))
+def test_killed_at_any_durable_call_nothing_answered_is_lost(try_at, positions, way, offset, name):
+    for position in positions(way, name, offset):
+        directory, run = try_at(way, f"{name}:signal=SIGKILL:when={position}")
+        assert run.code == -9, (position, run.lines, run.errors)
+        if (directory / "data.mdb").exists():
+            asyncio.run(check(directory, run))
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("offset", "name", "error"),
+    [(3, "pwrite64", "EIO"), (6, "pwrite64", "ENOSPC"), (4, "fdatasync", "EIO"), (2, "fdatasync", "ENOSPC")],
+)
+def test_after_a_call_that_failed_nothing_is_answered_until_a_restart(try_at, positions, way, offset, name, error):
+    for position in positions(way, name, offset):
+        directory, run = try_at(way, f"{name}:error={error}:when={position}")
+        ends = ["refused" in line for line in run.lines if "answered" in line or "refused" in line]
+        assert run.injected, position
+        assert ends == sorted(ends), run.lines
+        assert any(ends) or not run.opened or not run.closed, (position, run.lines)
+        asyncio.run(check(directory, run))
+
+
+@needs_strace
+def test_a_disk_on_which_every_sync_is_slow_never_holds_the_event_loop(tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(f"""
+import asyncio, sys, time
+sys.path[:0] = [{str(CHILD.parent)!r}, {str(CHILD.parent.parent)!r}]
+from fakes import FakeClock
+from ledger_cases import SMALL, note
+from briefcase.ledger import Ledger
+from pathlib import Path
+
+async def main():
+    ledger = Ledger.open(Path(sys.argv[1]), FakeClock(), SMALL)
+    longest, last, done = 0.0, time.monotonic(), False
+    async def watch():
+        nonlocal longest, last
+        while not done:
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    await ledger.commit(note())
+    took = time.monotonic() - started
+    done = True
+    await watcher
+    await ledger.close()
+    print(took, longest)
+
+asyncio.run(main())
+""")
+    command = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=fdatasync"]
+    command += ["-e", "inject=fdatasync:delay_enter=500000", sys.executable, str(script), str(tmp_path / "l")]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    took, longest = map(float, done.stdout.split())
+    assert took >= 0.5
+    assert longest < 0.4
+    asyncio.run(audit(tmp_path / "l"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MiB."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    tried = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(mounted)], capture_output=True, check=False
+    )
+    if tried.returncode != 0:
+        pytest.skip(f"needs root to mount a small disk: {tried.stderr.decode().strip()}")
+    yield mounted
+    subprocess.run(["umount", str(mounted)], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("left_kib", [0, 16, 64, 200])
+def test_a_real_disk_filled_to_the_brim_refuses_and_recovers(small_disk, left_kib):
+    """The space is taken by somebody else, down to various levels; outcomes of calls under way are still stored."""
+    sizes = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=256 << 10, reserve_bytes=1 << 20)
+
+    async def run():
+        ledger = Ledger.open(small_disk / "l", FakeClock(), sizes)
+        under_way = [await committed(ledger, intent(f"r{number}")) for number in range(20)]
+        filler = small_disk / "filler"
+        fill(filler, left_kib << 10)
+        for _ in range(3):
+            with pytest.raises(StoreError, match="the disk is full"):
+                await ledger.commit(note("x" * 10_000))
+        for intended in under_way:
+            await committed(ledger, outcome(intended.receipt_id))
+        filler.unlink()
+        assert ledger.gate_problem() is None
+        await committed(ledger, note())
+        assert ledger.counters.failures == 0
+        await ledger.close()
+        await audit(small_disk / "l", settings=sizes)
+
+    asyncio.run(run())
+
+
+def fill(path: Path, left_bytes: int) -> None:
+    """Take all of a disk but so many bytes."""
+    found = os.statvfs(path.parent)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(4096, found.f_bavail * found.f_frsize - left_bytes))
