@@ -6,6 +6,7 @@ capabilities, and the parts of a definition that only MCP knows. A daemon withou
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import msgspec
@@ -14,6 +15,7 @@ from briefcase.gateway.daemon import Daemon, DaemonError
 from briefcase.gateway.results import clean_meta
 from briefcase.gateway.view import View
 from briefcase.mcp.jsonrpc import as_object
+from briefcase.mcp.param_headers import ParamHeaders, param_headers_of
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
 
 NOT_FOUND: Final = 404
@@ -43,6 +45,14 @@ class Catalog(msgspec.Struct, frozen=True):
             for server, entry in self.servers.items()
             if view.shows(server) and isinstance(as_object(entry.get("capabilities")).get(capability), dict)
         )
+
+    def param_headers(self) -> dict[str, ParamHeaders]:
+        """Which arguments of which tool are mirrored into headers; the daemon offers no tool that breaks the rules."""
+        found = {}
+        for spec in self.tools:
+            with contextlib.suppress(ValueError):
+                found[str(spec.get("id"))] = param_headers_of(spec.get("input_schema"))
+        return found
 
     def listed_tools(self, view: View) -> list[JsonValue]:
         """The tools of a view in MCP's form, in the daemon's order."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from briefcase.mcp.jsonrpc import HEADER_MISMATCH, INVALID_REQUEST, Request, RpcError
+from briefcase.mcp.jsonrpc import HEADER_MISMATCH, INVALID_REQUEST, Request, RpcError, as_object
+from briefcase.mcp.param_headers import PREFIX, ParamHeaders, wrong_param_header
 from briefcase.mcp.protocol import NAMED_METHODS, decode_header_value
 
 _SINGLE: Final = frozenset(
@@ -31,14 +32,19 @@ class Headers:
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._values: dict[str, str] = {}
-        for name, value in raw:
-            key = name.decode("latin-1")
+        for name, data in raw:
+            key, value = name.decode("latin-1"), data.decode("latin-1").strip(" \t")
             if key == "accept" and key in self._values:
-                self._values[key] += ", " + value.decode("latin-1")  # a list may come in lines (RFC 9110 section 5.3)
-            elif key in _SINGLE:
+                self._values[key] += f", {value}"  # a list may come in lines (RFC 9110 section 5.3)
+            elif key in _SINGLE or key.startswith(PREFIX):
                 if key in self._values:
                     raise RpcError(INVALID_REQUEST, f"expected one `{key}` header", http_status=400)
-                self._values[key] = value.decode("latin-1")
+                self._values[key] = value
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """All that were kept."""
+        return self._values
 
     def one(self, name: str) -> str | None:
         """The value of a header, or None."""
@@ -57,6 +63,13 @@ def check_metadata_headers(headers: Headers, request: Request) -> None:
         value = headers.one("mcp-name")
         decoded = None if value is None else decode_header_value(value)
         _check("Mcp-Name", decoded, request.params.get(field), request)
+
+
+def check_param_headers(headers: Headers, request: Request, wanted: ParamHeaders) -> None:
+    """Check the headers that mirror arguments of a `tools/call`. Raises as `check_metadata_headers`."""
+    wrong = wrong_param_header(wanted, headers.values, as_object(request.params.get("arguments")))
+    if wrong is not None:
+        raise mismatch(wrong, request)
 
 
 def mismatch(name: str, request: Request) -> RpcError:

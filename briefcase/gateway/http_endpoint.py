@@ -35,7 +35,7 @@ from briefcase.gateway.connection import (
     unsupported_revision,
 )
 from briefcase.gateway.context import Context
-from briefcase.gateway.headers import Headers, check_metadata_headers
+from briefcase.gateway.headers import Headers, check_metadata_headers, check_param_headers
 from briefcase.gateway.session import Session, Sessions
 from briefcase.gateway.settings import GatewaySettings, is_token
 from briefcase.gateway.stream import Stream, parse_event_id
@@ -251,6 +251,9 @@ class HttpEndpoint:
         context = stateless_context(message, token, view, channel, revision, is_http=True)
         if is_defined(message.method, context.revision):
             check_metadata_headers(headers, message)
+        if message.method == "tools/call":
+            wanted = await self._core.methods.param_headers(message.params.get("name"), context)
+            check_param_headers(headers, message, wanted)
         await self._serve(message, context, channel, None, receive, send)
 
     async def _initialize(self, request: Request, token: str, view: View, send: Send) -> None:

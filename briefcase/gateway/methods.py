@@ -28,6 +28,7 @@ from briefcase.mcp.jsonrpc import (
     RpcError,
     as_object,
 )
+from briefcase.mcp.param_headers import ParamHeaders
 from briefcase.mcp.protocol import LATEST_HANDSHAKE, STATELESS_REVISIONS, is_defined, is_stateless
 from briefcase.types import JsonObject, JsonValue
 
@@ -46,6 +47,7 @@ class Methods:
         self._daemon = daemon
         self._operations = operations
         self._compatibility: JsonObject | None = None
+        self._param_headers: dict[str, ParamHeaders] = {}
         self._table: Final[dict[str, Callable[[JsonObject, Context], Awaitable[JsonObject]]]] = {
             "tools/list": self._tools_list,
             "tools/call": self._tools_call,
@@ -96,10 +98,16 @@ class Methods:
             catalog = await fetch_catalog(self._daemon, context.token)
         except DaemonError as error:
             raise rpc_error(error) from None
-        self._compatibility = catalog.compatibility
+        self._note(catalog)
         if context.view.server is not None and context.view.server not in catalog.servers:
             raise RpcError(INVALID_PARAMS, f"unknown server `{context.view.server}`", http_status=404)
         return catalog
+
+    async def param_headers(self, name: JsonValue, context: Context) -> ParamHeaders:
+        """The headers that mirror arguments of a tool, as it was last listed. Raises as `answer`."""
+        if self._compatibility is None:
+            await self.catalog(context)
+        return self._param_headers.get(context.view.id_of(name), {}) if isinstance(name, str) else {}
 
     # --- tools ----------------------------------------------------------------------------------------------------
 
@@ -124,8 +132,12 @@ class Methods:
     async def _known_compatibility(self, context: Context) -> JsonObject:
         """The daemon's profile, which does not change while it runs; asked once."""
         if self._compatibility is None:
-            self._compatibility = (await fetch_catalog(self._daemon, context.token)).compatibility
-        return self._compatibility
+            self._note(await fetch_catalog(self._daemon, context.token))
+        return self._compatibility or {}
+
+    def _note(self, catalog: Catalog) -> None:
+        self._compatibility = catalog.compatibility
+        self._param_headers.update(catalog.param_headers())
 
     # --- resources ------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import msgspec
 
 from briefcase.errors import CallerError
 from briefcase.mcp.jsonrpc import as_object
+from briefcase.mcp.param_headers import param_headers_of
 from briefcase.mcp.servers import ServerConfig
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.tools.schema import ArgsCheck
@@ -68,9 +69,10 @@ def read_definition(item: JsonValue) -> Definition | Problem:
             return Problem(name, f"expected `{field}` as an object")
     try:
         args_check(body)  # a schema that would be dear to hold arguments against, or that reaches out, is found here
+        param_headers_of(body.get("inputSchema"))
         canonical = canonical_bytes(body)
-    except CallerError as error:
-        return Problem(name, error.message)
+    except (CallerError, ValueError) as error:
+        return Problem(name, str(error))
     if len(canonical) > MAX_DEFINITION_BYTES:
         return Problem(name, f"expected a definition of at most {MAX_DEFINITION_BYTES} bytes")
     return Definition(name, body, hashlib.sha256(canonical).hexdigest())

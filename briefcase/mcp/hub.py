@@ -26,6 +26,7 @@ from briefcase.mcp.exchanges import Exchange, Exchanges
 from briefcase.mcp.flows import Ask, Flows
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.link import Link
+from briefcase.mcp.param_headers import param_headers_of, write_param_headers
 from briefcase.mcp.sealing import Sealer
 from briefcase.mcp.servers import MAX_SERVERS, ServerConfig, parse_server
 from briefcase.mcp.tools import OPERATIONS, ServerOperation, ServerTool, ask_for
@@ -145,8 +146,16 @@ class Hub:
         timeout_ms = min(left_ms, link.config.timeout_ms)
         peer = await link.peer(min(READY_WAIT_S, timeout_ms / 1_000))
         exchange = self.exchange_of(context)
-        running = await peer.start(ask.method, params, exchange=exchange, timeout_ms=timeout_ms)
+        headers = self._param_headers(link, ask)
+        running = await peer.start(ask.method, params, exchange=exchange, timeout_ms=timeout_ms, headers=headers)
         return await self._flows.begin(peer, ask, context, running)
+
+    def _param_headers(self, link: Link, ask: Ask) -> dict[str, str]:
+        """What Streamable HTTP mirrors of a tool's arguments; a pinned schema keeps the rules for it."""
+        tool = self._tools.get(link.config.id, {}).get(str(ask.params.get("name")))
+        if ask.method != "tools/call" or tool is None:
+            return {}
+        return write_param_headers(param_headers_of(tool.spec.input_schema), ask.args)
 
     # --- what an operator does --------------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ class Running:
         self.answer: Response | None = None
         self.fault: UpstreamError | None = None
         self.questions: dict[str, Request] = {}
+        self.is_suspended = False
         self.changed = asyncio.Event()
         self.sending: asyncio.Task[None] | None = None
         if exchange is not None:
@@ -284,6 +285,7 @@ class Peer:
         if running.fault is not None:
             self._finish(running)
             raise running.fault
+        running.is_suspended = True
         return None
 
     async def reply(self, running: Running, responses: JsonObject) -> None:
@@ -292,7 +294,7 @@ class Peer:
         Raises:
             UpstreamError: the server has gone.
         """
-        questions, running.questions = running.questions, {}
+        questions, running.questions, running.is_suspended = running.questions, {}, False
         for key, question in questions.items():
             response = responses.get(key)
             if isinstance(response, dict):
@@ -359,10 +361,10 @@ class Peer:
         running.changed.set()
 
     def _belongs_to(self, request_id: RequestId | None) -> Running | None:
-        """The request something came for: its own stream's, or on a shared line the only one there is."""
+        """The request something came for: its own stream's, or on a shared line the only one that is not waiting."""
         if request_id is not None:
             return self._running.get(request_id)
-        calls = [running for running in self._running.values() if running.exchange is not None]
+        calls = [known for known in self._running.values() if known.exchange is not None and not known.is_suspended]
         return calls[0] if len(calls) == 1 else None
 
     def _lost(self, fault: UpstreamError) -> None:

@@ -144,11 +144,19 @@ class Fixture:
             },
             "write_note": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
             "echo": {"type": "object", "properties": {"text": {"type": "string"}}},
+            "regional": {
+                "type": "object",
+                "properties": {
+                    "region": {"type": "string", "x-mcp-header": "Region"},
+                    "count": {"type": "integer", "x-mcp-header": "Count"},
+                },
+            },
             "json_schema_2020_12_tool": {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "type": "object",
                 "$defs": {"address": {"type": "object", "properties": {"street": {"type": "string"}}}},
                 "properties": {"name": {"type": "string"}, "address": {"$ref": "#/$defs/address"}},
+                "allOf": [{"if": {"required": ["address"]}, "then": {"required": ["name"]}, "else": True}],
                 "additionalProperties": False,
             },
         }
@@ -292,6 +300,9 @@ class Fixture:
 
     async def tool_echo(self, call: Call, args: dict) -> dict:
         return text(args.get("text", ""), structuredContent={"echo": args.get("text", "")})
+
+    async def tool_regional(self, call: Call, args: dict) -> dict:
+        return text(json.dumps(args))
 
     async def tool_write_note(self, call: Call, args: dict) -> dict:
         add_note(args["text"])
@@ -577,6 +588,7 @@ class Http:
     def __init__(self, fixture: Fixture) -> None:
         self.fixture = fixture
         self.asked: dict[str, asyncio.Future] = {}
+        self.running: list[asyncio.Task] = []
         self.sse: web.StreamResponse | None = None
 
     def app(self) -> web.Application:
@@ -624,10 +636,31 @@ class Http:
 
     async def legacy_post(self, request) -> web.Response:
         message = await request.json()
-        if "id" in message and "method" in message:
-            answer = await self.answer(message, self.sender(self.sse), None)
-            await self.event(self.sse, {"jsonrpc": "2.0", "id": message["id"], **answer})
+        if "method" not in message:
+            self.settle(message)
+        elif "id" in message:
+            self.running.append(asyncio.create_task(self.legacy_answer(message)))
         return web.Response(status=202)
+
+    async def legacy_answer(self, message: dict) -> None:
+        answer = await self.answer(message, self.sender(self.sse), self.asker(self.sse))
+        await self.event(self.sse, {"jsonrpc": "2.0", "id": message["id"], **answer})
+
+    def settle(self, message: dict) -> None:
+        waiting = self.asked.pop(message.get("id"), None)
+        if waiting is not None and "result" in message:
+            waiting.set_result(message["result"])
+        elif waiting is not None:
+            waiting.set_exception(RpcFaultError(-32603, "refused"))
+
+    def asker(self, stream):
+        async def ask(method: str, params: dict) -> dict:
+            asked_id = str(uuid.uuid4())
+            self.asked[asked_id] = asyncio.get_running_loop().create_future()
+            await self.event(stream, {"jsonrpc": "2.0", "id": asked_id, "method": method, "params": params})
+            return await self.asked[asked_id]
+
+        return ask
 
     async def answer(self, message: dict, tell, ask) -> dict:
         try:
@@ -644,11 +677,7 @@ class Http:
         message = await request.json()
         method, params = message.get("method"), message.get("params", {})
         if method is None:
-            waiting = self.asked.pop(message.get("id"), None)
-            if waiting is not None and "result" in message:
-                waiting.set_result(message["result"])
-            elif waiting is not None:
-                waiting.set_exception(RpcFaultError(-32603, "refused"))
+            self.settle(message)
             return web.Response(status=202)
         if "id" not in message:
             return web.Response(status=202)
@@ -669,15 +698,7 @@ class Http:
         if message["method"] == "subscriptions/listen":
             return await self.listen(request, message)
         stream = await self.open(request, **headers)
-        send = self.sender(stream)
-
-        async def ask(method: str, params: dict) -> dict:
-            asked_id = str(uuid.uuid4())
-            self.asked[asked_id] = asyncio.get_running_loop().create_future()
-            await self.event(stream, {"jsonrpc": "2.0", "id": asked_id, "method": method, "params": params})
-            return await self.asked[asked_id]
-
-        answer = await self.answer(message, send, ask)
+        answer = await self.answer(message, self.sender(stream), self.asker(stream))
         if self.fixture.options.misbehave == "wrong_id" and message["method"] == "tools/call":
             await self.event(stream, {"jsonrpc": "2.0", "id": 999_999, "result": text("for somebody else")})
             return stream
