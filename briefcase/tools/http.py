@@ -140,11 +140,12 @@ def with_credential(encoded: Encoded, credential: Credential, secret: bytes) -> 
     Raises:
         UpstreamError: its bytes can not stand there (`secret_unavailable`); the message does not repeat them.
     """
+    if credential.query is not None:
+        mark = "&" if "?" in encoded.url else "?"
+        url = f"{encoded.url}{mark}{quote(credential.query, safe='')}={quote(bytes(secret), safe='')}"
+        return msgspec.structs.replace(encoded, url=url)
+    added: dict[str, str] | None
     try:
-        if credential.query is not None:
-            mark = "&" if "?" in encoded.url else "?"
-            url = f"{encoded.url}{mark}{quote(credential.query, safe='')}={quote(bytes(secret), safe='')}"
-            return msgspec.structs.replace(encoded, url=url)
         if credential.basic_user is not None:
             pair = credential.basic_user.encode() + b":" + secret
             added = {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
@@ -152,11 +153,13 @@ def with_credential(encoded: Encoded, credential: Credential, secret: bytes) -> 
             added = {credential.header or "Authorization": credential.prefix + secret.decode("ascii")}
         check_headers(added)
     except ValueError:
+        added = None
+    if added is None:  # here, so that the fault does not carry a decoding error, which carries the secret
         raise UpstreamError(
             f"the credential `{credential.name}` has characters that a header can not carry",
             code="secret_unavailable",
             sent=False,
-        ) from None
+        )
     return msgspec.structs.replace(encoded, headers={**encoded.headers, **added})
 
 
@@ -179,4 +182,4 @@ def read_content(response: HttpResponse, *, as_text: bool) -> JsonValue:
         raise UpstreamError("the upstream's JSON can not be read exactly", detail=error.message) from None
     except UnicodeDecodeError:
         raise UpstreamError("the upstream's text is no UTF-8") from None
-    raise UpstreamError(f"expected JSON or text from the upstream, got `{visible_text(kind)[:64]}`")
+    raise UpstreamError("expected JSON or text from the upstream, by its content type")
