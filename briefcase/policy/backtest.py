@@ -177,7 +177,7 @@ class Backtest:
     def __init__(self, candidate: CompiledPolicy, clock: Clock, tools: Sequence[ToolSpec] = ()) -> None:
         self._candidate = candidate
         self._clock = clock
-        text = candidate.parsed.source.text
+        text = candidate.facts.source.text
         self._reads_args = "args" in text
         self._reads_time = "time" in text
         self._schemas = {spec.id: spec.input_schema for spec in tools}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final, NoReturn
 
@@ -17,11 +18,11 @@ import cedarpy
 import msgspec
 
 from briefcase.approvals import visible_text
-from briefcase.errors import CallerError
 from briefcase.policy.argtypes import RecordOf, ToolSchemas, type_text
 from briefcase.policy.source import PolicySource, locate, offset_of_names, read_source
 from briefcase.types import ToolSpec
 
+CHUNK_CHARS: Final = 4_096
 MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
 # A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
@@ -29,21 +30,32 @@ RESERVED_REASONS: Final = frozenset({"budget_exceeded"})
 SCHEMA_TEXT: Final = files("briefcase.policy").joinpath("schema.cedarschema").read_text("utf-8")
 DEFAULT_POLICY_TEXT: Final = files("briefcase.policy").joinpath("default.cedar").read_text("utf-8")
 
+_PLACE: Final = re.compile(r"policy(0|[1-9][0-9]{0,5})", re.ASCII)
 _NO_ARGUMENTS: Final = "type Arguments = {};"
 
 
-class ParsedPolicy(msgspec.Struct, frozen=True):
-    """A policy set that parses.
+class PolicyFacts(msgspec.Struct, frozen=True):
+    """What is known of a policy set beside its rules.
 
-    `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`.
-    `policies` and `reasons` are by name; a policy is in Cedar's JSON format.
+    `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`; `forbids`
+    those of policies that forbid; `reasons` the `@reason` by name.
     """
 
     source: PolicySource
     digest_hex: str
     names: tuple[str, ...]
-    policies: Mapping[str, Mapping[str, Any]]
+    forbids: frozenset[str]
     reasons: Mapping[str, str]
+
+
+class ParsedPolicy(PolicyFacts, frozen=True):
+    """A policy set that parses: its rules by name, in Cedar's JSON format. Large; compiled, it is no longer needed."""
+
+    policies: Mapping[str, Mapping[str, Any]]
+
+    def facts(self) -> PolicyFacts:
+        """The same without the rules."""
+        return PolicyFacts(self.source, self.digest_hex, self.names, self.forbids, self.reasons)
 
 
 def parse_policy(text: str) -> ParsedPolicy:
@@ -54,31 +66,22 @@ def parse_policy(text: str) -> ParsedPolicy:
             reserved reason; with line, column and a caret.
     """
     source = read_source(text)
-    encoded = _encoded(text)
-    if encoded is None:
-        problem, offset = locate(source, parse_problem)
-        source.refuse(problem, offset)
-    templates = encoded["templates"]
-    by_position = {**encoded["staticPolicies"], **templates}
-    if len(by_position) != len(source.ranges):
-        raise CallerError("the policies could not be told apart", code="invalid_policy", hint="end each one with `;`")
+    encoded = [policy for chunk in _chunks(source) for policy in _encoded(source, chunk)]
     names: list[str] = []
     policies: dict[str, Mapping[str, Any]] = {}
     reasons: dict[str, str] = {}
-    for index in range(len(source.ranges)):
-        given = f"policy{index}"
-        policy = by_position[given]
-        if given in templates:
-            source.refuse("expected a policy, got a template", source.ranges[index][0], "write the entity for its slot")
+    for index, policy in enumerate(encoded):
         name = _name_of(source, index, policy)
-        if name in policies or (name != given and name in by_position):
+        if name in policies or _is_place_of_another(name, index, len(encoded)):
             _refuse_at(source, index, name, f"the id `{name}` is given twice", "give each policy its own `@id`")
         names.append(name)
         policies[name] = policy
         annotations = policy.get("annotations", {})
         if "reason" in annotations:
             reasons[name] = _reason_of(source, index, annotations["reason"])
-    return ParsedPolicy(source, hashlib.sha256(text.encode()).hexdigest(), tuple(names), policies, reasons)
+    forbids = frozenset(name for name, policy in policies.items() if policy["effect"] == "forbid")
+    digest_hex = hashlib.sha256(text.encode()).hexdigest()
+    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, policies)
 
 
 def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] = ()) -> None:
@@ -118,12 +121,35 @@ def check_policy(text: str, tools: Sequence[ToolSpec] = ()) -> ParsedPolicy:
     return parsed
 
 
-def _encoded(text: str) -> dict[str, Any] | None:
+def _chunks(source: PolicySource) -> Iterator[range]:
+    """The policies in chunks of about `CHUNK_CHARS`: the reference engine parses without letting other threads run."""
+    first = 0
+    for index, (_, end) in enumerate(source.ranges):
+        if end - source.ranges[first][0] >= CHUNK_CHARS or index == len(source.ranges) - 1:
+            yield range(first, index + 1)
+            first = index + 1
+
+
+def _encoded(source: PolicySource, chunk: range) -> list[Mapping[str, Any]]:
+    """Some policies of a text in Cedar's JSON format."""
+    text = source.text[source.ranges[chunk[0]][0] : source.ranges[chunk[-1]][1]]
     try:
-        encoded: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(text))
+        encoded = json.loads(cedarpy.policies_to_json_str(text))
     except (ValueError, RecursionError):
-        return None
-    return encoded
+        source.refuse(*locate(source, parse_problem, chunk))
+    by_place: dict[str, Mapping[str, Any]] = encoded["staticPolicies"]
+    for place, index in enumerate(chunk):
+        if f"policy{place}" in encoded["templates"]:
+            source.refuse("expected a policy, got a template", source.ranges[index][0], "write the entity for its slot")
+    if len(by_place) != len(chunk):
+        source.refuse("the policies could not be told apart", source.ranges[chunk[0]][0], "end each one with one `;`")
+    return [by_place[f"policy{place}"] for place in range(len(chunk))]
+
+
+def _is_place_of_another(name: str, index: int, policies: int) -> bool:
+    """Whether a name is Cedar's own name for another policy of the set."""
+    place = _PLACE.fullmatch(name)
+    return place is not None and int(place[1]) != index and int(place[1]) < policies
 
 
 def parse_problem(text: str) -> str | None:

@@ -73,7 +73,7 @@ class CompiledPolicy:
             self._policies = compile_policies({"staticPolicies": dict(parsed.policies)})
         except (ValueError, RecursionError) as error:
             raise CallerError(f"the policy can not be compiled: {error}", code="invalid_policy") from error
-        self.parsed = parsed
+        self.facts = parsed.facts()
         # What the text does not even mention need not be made. (0 stands where a time would.)
         self._reads_context = "context" in text
         self._reads_time = "time" in text
@@ -84,7 +84,7 @@ class CompiledPolicy:
     @property
     def digest_hex(self) -> str:
         """SHA-256 of the policy text."""
-        return self.parsed.digest_hex
+        return self.facts.digest_hex
 
     def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         """Decide one call.

@@ -14,7 +14,7 @@ import msgspec
 
 from briefcase.errors import InternalError
 from briefcase.policy.arguments import Decimals, decimal_text, decimals_of
-from briefcase.policy.check import ParsedPolicy
+from briefcase.policy.check import PolicyFacts
 from briefcase.policy.engine import tool_attributes, tool_parents
 from briefcase.policy.verdicts import Verdicts
 from briefcase.types import JsonObject, JsonValue, Principal, RiskSignals, ToolSpec, Verdict, format_rfc3339
@@ -35,11 +35,11 @@ class ReferenceAnswer(msgspec.Struct, frozen=True):
 class ReferencePolicy:
     """A policy set in the hands of the reference engine."""
 
-    def __init__(self, parsed: ParsedPolicy) -> None:
-        self._parsed = parsed
-        self._policies = cedarpy.PolicySet.from_str(parsed.source.text)
-        self._names = {f"policy{index}": name for index, name in enumerate(parsed.names)}
-        self._verdicts = Verdicts(parsed.reasons)
+    def __init__(self, facts: PolicyFacts) -> None:
+        self._facts = facts
+        self._policies = cedarpy.PolicySet.from_str(facts.source.text)
+        self._names = {f"policy{index}": name for index, name in enumerate(facts.names)}
+        self._verdicts = Verdicts(facts.reasons)
 
     def decide(
         self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int
@@ -86,7 +86,7 @@ class ReferencePolicy:
             determining=tuple(sorted(self._names[policy_id] for policy_id in result.diagnostics.reasons)),
             erroring=tuple(problems),
             problems=tuple(problems.values()),
-            forbid_erred=any(self._parsed.policies[name]["effect"] == "forbid" for name in problems),
+            forbid_erred=not self._facts.forbids.isdisjoint(problems),
         )
 
     def _blamed(self, error: str) -> tuple[str, str]:

@@ -37,7 +37,7 @@ class Shadow:
 
     def over(self, policy: CompiledPolicy) -> ShadowedPolicy:
         """The same policy, shadowed."""
-        return ShadowedPolicy(policy, ReferencePolicy(policy.parsed), self)
+        return ShadowedPolicy(policy, ReferencePolicy(policy.facts), self)
 
     def is_due(self) -> bool:
         """Whether this decision is one of the sample. Called on the event loop only."""

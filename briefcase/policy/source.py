@@ -10,7 +10,7 @@ Nothing here knows what policies mean. Grammar: docs.cedarpolicy.com/policies/sy
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 import msgspec
@@ -119,24 +119,23 @@ def _first_token(text: str, start: int, end: int) -> int:
 # --- where an error is ------------------------------------------------------------------------------------------
 
 
-def locate(source: PolicySource, problem_of: Callable[[str], str | None], index: int | None = None) -> tuple[str, int]:
+def locate(source: PolicySource, problem_of: Callable[[str], str | None], suspects: Iterable[int]) -> tuple[str, int]:
     """Find what a text is refused for, and where.
 
     Args:
-        source: a text that `problem_of` refuses.
+        source: the text.
         problem_of: parses a text; its problem, or None.
-        index: the policy that is to blame, where that is known.
+        suspects: the policies (by index) among which one is refused.
 
     Returns:
         The problem and its character offset.
     """
-    blamed = range(len(source.ranges)) if index is None else (index,)
-    for number in blamed:
-        policy = source.policy(number)
+    for index in suspects:
+        policy = source.policy(index)
         problem = problem_of(policy)
         if problem is not None:
-            return problem, source.ranges[number][0] + _offset_in(policy, problem, problem_of)
-    return problem_of(source.text) or "the policies do not fit together", 0
+            return problem, source.ranges[index][0] + _offset_in(policy, problem, problem_of)
+    return "the policies do not fit together", 0
 
 
 def _offset_in(policy: str, problem: str, problem_of: Callable[[str], str | None]) -> int:

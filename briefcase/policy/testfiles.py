@@ -111,7 +111,7 @@ def _policies(text: str) -> tuple[PolicySet, dict[str, str]]:
         encoded = json.loads(cedarpy.policies_to_json_str(text))
         policies = compile_policies(encoded)
     except (ValueError, RecursionError):
-        problem, offset = locate(source, parse_problem)
+        problem, offset = locate(source, parse_problem, range(len(source.ranges)))
         source.refuse(problem, offset)
     annotations = {name: policy.get("annotations", {}) for name, policy in encoded["staticPolicies"].items()}
     return policies, {given["id"]: name for name, given in annotations.items() if given.get("id")}

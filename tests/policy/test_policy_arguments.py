@@ -219,7 +219,7 @@ def test_the_reference_engine_comes_to_the_same_verdict(policies, args, groups):
     )
     policy = compile_policy(text)
     agent = Principal(AGENT.name, Role.AGENT, groups)
-    expected = ReferencePolicy(policy.parsed).decide(agent, PAY, args, NO_RISK, START_US)
+    expected = ReferencePolicy(policy.facts).decide(agent, PAY, args, NO_RISK, START_US)
     if expected is not None:
         verdict = policy.decide(agent, PAY, args, NO_RISK, START_US)
         assert type(verdict) is type(expected)
