@@ -33,6 +33,7 @@ from briefcase.provider_gateway.settings import SCOPE, GatewaySettings
 from briefcase.types import US_PER_S
 
 NONCE_PERIOD_S: Final = 60
+MAX_VERIFIED: Final = 10_000
 DPOP_SCHEME: Final = "dpop"
 BEARER_SCHEME: Final = "bearer"
 
@@ -67,6 +68,7 @@ class Authority:
         self._clock = clock
         self._entropy = entropy
         self._signer = Signer(keys.signing, tokens.TYP)
+        self._verified: dict[str, Capability] = {}
 
     def issue(self, jkt: str | None) -> tuple[str, Capability]:
         """A new token, bound to a key where one was proven."""
@@ -134,10 +136,19 @@ class Authority:
         return self._keys.mac("nonce", str(period))
 
     def _verify(self, token: str) -> Capability | str:
+        """A token is presented for each of its calls, so its signature is checked once and remembered; its time is not."""
         now_us = self._clock.now_us()
+        known = self._verified.get(token)
+        if known is not None and known.exp > now_us // US_PER_S:
+            return known
         capability = verify_capability(token, self._keys.signing.public, self._settings.base_url, now_us)
-        if isinstance(capability, Capability) and capability.iat < self._facts.lost_before_s:
+        if isinstance(capability, str):
+            return capability
+        if capability.iat < self._facts.lost_before_s:
             return "the token was issued before the host restarted: ask for a new one"
+        if len(self._verified) >= MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = capability
         return capability
 
     def _check_binding(self, capability: Capability, scheme: str, token: str, asked: Asked) -> Proof | Refused | None:

@@ -20,9 +20,10 @@ from briefcase.store.database import Database
 
 
 class ProviderParts(msgspec.Struct, frozen=True):
-    """What the daemon uses: the service for its API, and the tool for its registry."""
+    """What the daemon uses: the service for its API, the client for calls, and the tool for its registry."""
 
     service: ProviderService
+    client: ProviderClient
     quote: QuoteTool
 
 
@@ -77,4 +78,4 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
         client=client,
         clock=clock,
     )
-    return ProviderParts(service, QuoteTool(client, clock))
+    return ProviderParts(service, client, QuoteTool(client, clock))
