@@ -48,6 +48,7 @@ from briefcase.store.agents import Agents
 from briefcase.store.data_dir import (
     AUDITOR_TOKEN_FILE,
     DATABASE_FILE,
+    LEDGER_DIR,
     OPERATOR_TOKEN_FILE,
     DataDirLock,
     prepare_data_dir,
@@ -62,7 +63,6 @@ from briefcase.types import US_PER_S
 from briefcase.vault.identity import load_identity
 from briefcase.vault.opening import open_vault
 
-LEDGER_DIR: Final = "ledger"
 MANIFEST_DIR: Final = "tools"
 EXPIRY_INTERVAL_S: Final = 1.0
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)

@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
 
 
 # Exit codes: 0 success, 1 internal, 2 usage (click's own), 3 refused, 4 not found, 5 unavailable, 6 unauthorized,
-# 7 integrity, 8 upstream, 9 configuration.
+# 7 integrity, 8 upstream, 9 configuration. The command line adds 10 (waits for approval), 130 and 141 (signals).
 CODES: Final[dict[str, Outcome]] = {
     "bad_request": Outcome(400, 2),
     "invalid_args": Outcome(400, 2),

@@ -21,8 +21,8 @@ from briefcase.ledger.directory import DATA_NAME, LOCK_NAME
 from briefcase.ledger.tables import ENGINE
 from briefcase.ports import Head, Verification
 from briefcase.receipts.chain import GENESIS, Verifier, decode_key, hash_hex_of
+from briefcase.store.data_dir import LEDGER_DIR
 
-LEDGER_DIR: Final = "ledger"
 MAX_TABLES: Final = 16
 SLICE: Final = 4_096
 

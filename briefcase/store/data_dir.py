@@ -18,6 +18,7 @@ from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, check_own
 
 LOCK_FILE: Final = "briefcased.lock"
 DATABASE_FILE: Final = "briefcase.sqlite"
+LEDGER_DIR: Final = "ledger"
 OPERATOR_TOKEN_FILE: Final = "auth_token"  # noqa: S105 - a file's name
 AUDITOR_TOKEN_FILE: Final = "auditor_token"  # noqa: S105 - a file's name
 
