@@ -44,6 +44,12 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "mcp": Lazy("briefcase.cli.mcp:mcp", "Put MCP servers behind the daemon."),
     "secrets": Lazy("briefcase.cli.secrets:secrets", "Keep the credentials that tools are called with."),
     "agents": Lazy("briefcase.cli.agents:agents", "Name agents and give each its own token."),
+    "tighten": Lazy("briefcase.cli.tighten:tighten", "Require approval, or disable, until a time or until lifted."),
+    "freeze": Lazy("briefcase.cli.tighten:freeze", "Deny every call at once."),
+    "thaw": Lazy("briefcase.cli.tighten:thaw", "End a freeze."),
+    "diagnostics": Lazy("briefcase.cli.diagnostics:diagnostics", "Check, measure and gather evidence."),
+    "soak": Lazy("briefcase.cli.soak:soak", "Join soak reports into evidence."),
+    "slo": Lazy("briefcase.cli.soak:slo", "Hold a running deployment against its objectives."),
     "identity": Lazy("briefcase.cli.identity:identity", "Show who this daemon is."),
     "completion": Lazy("briefcase.cli.completion:completion", "Print a completion script for your shell."),
 }

@@ -64,8 +64,9 @@ def _with_objectives(command: Any) -> Any:  # noqa: ANN401 - a decorator of clic
 @_with_objectives
 @pass_app
 def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: float | None, **given: Any) -> int:  # noqa: ANN401
-    """Call one tool on a schedule and report availability, append success and latency.
+    """Call one tool on a schedule and measure what was promised.
 
+    The report has availability, append success, latency and what the daemon itself adds to it, and a verdict.
     A late answer is late from the moment its call was due. Ctrl-C ends the run early and still writes the report.
     """
     from briefcase.diagnostics.soak import SoakPlan  # noqa: PLC0415 - `--help` needs no histogram
@@ -99,7 +100,10 @@ def soak() -> None:
 @json_option
 @pass_app
 def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: float) -> int:
-    """Join the reports of a directory: days covered, gaps, verdict. Writes evidence.json and evidence.html there."""
+    """Join the reports of a directory: days covered, gaps, verdict.
+
+    Writes evidence.json and evidence.html there.
+    """
     from briefcase.diagnostics.evidence import page, summarize  # noqa: PLC0415 - `--help` needs no histogram
 
     reports = sorted(path for path in directory.glob("*.json") if path.name != "evidence.json")

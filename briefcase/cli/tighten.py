@@ -41,7 +41,7 @@ def tighten() -> None:
 @click.option("--until", metavar="TIME", help="Until a time, as 2026-12-24T18:00:00Z.")
 @json_option
 @pass_app
-def require_approval(app: App, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
+def require_approval(app: App, /, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
     """Let a person approve each call of a tool, a category, an agent or a source."""
     _add(app, "require_approval", about, _end(span, until), as_json=as_json)
 
@@ -53,7 +53,7 @@ def require_approval(app: App, *, span: str | None, until: str | None, as_json: 
 @click.option("--until", metavar="TIME", help="Until a time, as 2026-12-24T18:00:00Z.")
 @json_option
 @pass_app
-def disable(app: App, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
+def disable(app: App, /, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
     """Deny each call of a tool or a source. `tighten lift` enables it again."""
     _add(app, "disable", about, _end(span, until), as_json=as_json)
 
@@ -87,7 +87,10 @@ def lift(app: App, *, control_id: str | None, everything: bool, as_json: bool) -
 @json_option
 @pass_app
 def freeze(app: App, *, span: str | None, as_json: bool) -> None:
-    """Deny every call at once. Operators are still served; `briefcase thaw` ends it."""
+    """Deny every call at once.
+
+    Operators are still served; `briefcase thaw` ends it.
+    """
     body = {"action": "freeze", "subject": "all", "until": _end(span, None)}
     _show(app, {"controls": [app.client().post("/v1/controls", body)]}, as_json=as_json, empty="")
 
@@ -96,7 +99,10 @@ def freeze(app: App, *, span: str | None, as_json: bool) -> None:
 @json_option
 @pass_app
 def thaw(app: App, *, as_json: bool) -> None:
-    """End a freeze. Everything else that was tightened stays so."""
+    """End a freeze.
+
+    Everything else that was tightened stays so.
+    """
     lifted = app.client().post("/v1/controls/lift", {"action": "freeze"})
     _show(app, lifted, as_json=as_json, empty="")
 

@@ -20,6 +20,8 @@ DUE = {
     "policy show", "policy set", "policy check", "policy diff", "policy test", "policy backtest",
     "secrets set", "secrets list", "secrets delete",
     "agents add", "agents list", "agents revoke",
+    "tighten require-approval", "tighten disable", "tighten list", "tighten lift", "freeze", "thaw",
+    "diagnostics soak", "soak summarize", "slo check",
     "identity show",
     "completion",
 }  # fmt: skip
