@@ -45,7 +45,7 @@ _BUDGET: Final = "budget_exceeded"
 _REDACTED: Final = "[redacted]"
 
 
-class RecordedTool(msgspec.Struct, frozen=True):
+class RecordedTool(msgspec.Struct, frozen=True, gc=False):
     """What a receipt says of the tool: the attributes that policies read."""
 
     category: str
@@ -55,25 +55,23 @@ class RecordedTool(msgspec.Struct, frozen=True):
     source: str
 
 
-class RecordedCall(msgspec.Struct, frozen=True):
+class RecordedCall(msgspec.Struct, frozen=True, gc=False):
     """The fields of a receipt's event that a decision was made of; other kinds of event leave most of them empty."""
 
     kind: str
     id: int
     ts: str
     principal: str = ""
-    role: str = ""
     groups: tuple[str, ...] = ()
     tool_id: str = ""
     tool: RecordedTool | None = None
     args: str | None = None
     risk: tuple[str, ...] = ()
-    decision: str = ""
     reason: str = ""
     approval_id: str | None = None
 
 
-class _Record(msgspec.Struct):
+class _Record(msgspec.Struct, gc=False):
     event: RecordedCall
 
 
@@ -181,8 +179,9 @@ class Backtest:
         self._reads_args = "args" in text
         self._reads_time = "time" in text
         self._schemas = {spec.id: spec.input_schema for spec in tools}
+        self._same: dict[tuple[object, ...], _Same] = {}
         self._specs: dict[tuple[str, RecordedTool], ToolSpec] = {}
-        self._verdicts: dict[tuple[object, ...], Verdict] = {}
+        self._remembered = 0
         self._flips: dict[Flip, list[int]] = {}
         self._asked: set[str] = set()
         self._left_out: Counter[str] = Counter()
@@ -269,41 +268,41 @@ class Backtest:
         return True
 
     def _verdict(self, call: RecordedCall) -> Verdict:
-        key = (
-            call.principal,
-            call.groups,
-            call.tool_id,
-            call.tool,
-            call.risk,
-            call.args if self._reads_args else None,
-            call.ts if self._reads_time else None,
-        )
-        verdict = self._verdicts.get(key)
+        caller = (call.principal, call.groups, call.tool_id, call.tool, call.risk)
+        same = self._same.get(caller)
+        if same is None:
+            if len(self._same) >= MAX_REMEMBERED:
+                self._forget()
+            same = self._same[caller] = self._new_same(call)
+        inputs = (call.args if self._reads_args else None, call.ts if self._reads_time else None)
+        verdict = same.verdicts.get(inputs)
         if verdict is None:
-            if len(self._verdicts) >= MAX_REMEMBERED:
-                self._verdicts.clear()
-            verdict = self._verdicts[key] = self._decide(call)
+            if self._remembered >= MAX_REMEMBERED:
+                self._forget()
+            verdict = same.verdicts[inputs] = self._decide(call, same)
+            self._remembered += 1
         return verdict
 
-    def _decide(self, call: RecordedCall) -> Verdict:
-        spec = self._spec(call)
+    def _forget(self) -> None:
+        self._same.clear()
+        self._specs.clear()
+        self._remembered = 0
+
+    def _decide(self, call: RecordedCall, same: _Same) -> Verdict:
         args = _arguments(call) if self._reads_args else {}
-        principal = Principal(call.principal, _role(call), call.groups)
         now_us = _moment(call) if self._reads_time else 0
         started_ns = self._clock.monotonic_ns()
-        verdict = self._candidate.decide(principal, spec, args, RiskSignals(call.risk), now_us)
+        verdict = self._candidate.decide(same.principal, same.spec, args, same.risk, now_us)
         self._evaluation_ns += self._clock.monotonic_ns() - started_ns
         self._evaluations += 1
         return verdict
 
-    def _spec(self, call: RecordedCall) -> ToolSpec:
+    def _new_same(self, call: RecordedCall) -> _Same:
         tool = call.tool
         if tool is None:
             raise CallerError(f"receipt {call.id} tells nothing of the tool `{call.tool_id}`")
         spec = self._specs.get((call.tool_id, tool))
         if spec is None:
-            if len(self._specs) >= MAX_REMEMBERED:
-                self._specs.clear()
             spec = self._specs[call.tool_id, tool] = ToolSpec(
                 id=call.tool_id,
                 name=call.tool_id,
@@ -316,7 +315,18 @@ class Backtest:
                 fs_access=tool.fs_access,
                 source=tool.source,
             )
-        return spec
+        # Policies know agents by name and group; a role is no input to them.
+        return _Same(Principal(call.principal, Role.AGENT, call.groups), spec, RiskSignals(call.risk))
+
+
+class _Same:
+    """The calls of one agent to one tool with the same risk: what they share, and the verdicts on what they do not."""
+
+    def __init__(self, principal: Principal, spec: ToolSpec, signals: RiskSignals) -> None:
+        self.principal = principal
+        self.spec = spec
+        self.risk = signals
+        self.verdicts: dict[tuple[str | None, str | None], Verdict] = {}
 
 
 def _outcome_before(call: RecordedCall) -> str | None:
@@ -343,13 +353,6 @@ def _arguments(call: RecordedCall) -> JsonObject:
         return msgspec.json.decode(call.args or "{}", type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise CallerError(f"the arguments in receipt {call.id} can not be read: {error}") from None
-
-
-def _role(call: RecordedCall) -> Role:
-    try:
-        return Role(call.role)
-    except ValueError:
-        raise CallerError(f"expected a role in receipt {call.id}, got `{call.role}`") from None
 
 
 def _moment(call: RecordedCall) -> int:
