@@ -65,15 +65,17 @@ def bench_check_call(benchmark, figure, tmp_path, algorithm):
     token = holder.mint()
     rounds = 2_000
     asked = [Asked("GET", URL, (f"DPoP {token}",), (holder.proof(token=token),)) for _ in range(rounds * 5)]
-    remaining = iter(asked)
+    remaining, cpu_s = iter(asked), []
 
     def check():
+        started_s = time.process_time()
         for _ in range(rounds):
             assert not isinstance(gateway.authority.check_call(next(remaining), "quote"), Refused)
+        cpu_s.append(time.process_time() - started_s)
 
     benchmark.pedantic(check, rounds=5)
     gateway.facts.close()
-    figure(f"capability.check.{algorithm}.per_second", rounds / benchmark.stats.stats.median, "/s")
+    figure(f"capability.check.{algorithm}.per_second_a_core", rounds / statistics.median(cpu_s), "/s")
 
 
 @pytest.mark.parametrize("entries", [0, 1_000_000])

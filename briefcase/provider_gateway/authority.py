@@ -136,7 +136,7 @@ class Authority:
         return self._keys.mac("nonce", str(period))
 
     def _verify(self, token: str) -> Capability | str:
-        """A token is presented for each of its calls, so its signature is checked once and remembered; its time is not."""
+        """A token comes with each of its calls, so its signature is checked once and remembered; its time is not."""
         now_us = self._clock.now_us()
         known = self._verified.get(token)
         if known is not None and known.exp > now_us // US_PER_S:
