@@ -6,15 +6,14 @@ A store is refused whole where Cedar would refuse it: a cycle, an entity given t
 """
 
 from briefcase._native.extensions cimport ExtensionFunction, extension_named
-from briefcase._native.values cimport UNREPRESENTABLE, EntityUid, Fault, Record, make_set, plain_value
+from briefcase._native.values cimport EntityUid, Fault, Record, make_set, plain_value, shown
 
 cdef int MAX_VALUE_DEPTH = 128
 cdef set ESCAPES = {"__entity", "__extn", "__expr"}
 
 NOBODY = frozenset()
 EMPTY = Record({})
-NO_ENTITIES = Entities.__new__(Entities)
-NO_ENTITIES.by_uid = {}
+NO_ENTITIES = Entities()
 
 
 cdef class Entity:
@@ -38,6 +37,9 @@ cdef class Entity:
 cdef class Entities:
     """An immutable store of entities by uid."""
 
+    def __cinit__(self):
+        self.by_uid = {}
+
     def __len__(self):
         return len(self.by_uid)
 
@@ -58,7 +60,7 @@ cdef EntityUid uid_of(object json):
         json = json["__entity"]
     if type(json) is dict and len(json) == 2 and type(json.get("type")) is str and type(json.get("id")) is str:
         return EntityUid(json["type"], json["id"])
-    raise ValueError(f"expected an entity uid with a `type` and an `id`, got `{json!r:.200}`")
+    raise ValueError(f"expected an entity uid with a `type` and an `id`, got `{shown(json)}`")
 
 
 cdef object cedar_value(object json, int depth):
@@ -76,7 +78,7 @@ cdef object cedar_value(object json, int depth):
     if type(json) is not dict:
         value = plain_value(json)
         if type(value) is Fault:
-            raise ValueError(f"expected a Cedar value, got `{json!r:.200}`")
+            raise ValueError(f"expected a Cedar value, got `{shown(json)}`")
         return value
     if not ESCAPES.isdisjoint(json):
         return escaped(json, depth)
@@ -94,11 +96,11 @@ cdef object escaped(dict json, int depth):
         return uid_of(json)
     call = json.get("__extn")
     if len(json) != 1 or type(call) is not dict or type(call.get("fn")) is not str:
-        raise ValueError(f"expected a lone `__entity` or `__extn` escape, got `{json!r:.200}`")
+        raise ValueError(f"expected a lone `__entity` or `__extn` escape, got `{shown(json)}`")
     function = extension_named(call["fn"])
     if function is None:
         raise ValueError(f"expected an extension function, got `{call['fn']}`")
-    given = call["args"] if "args" in call else [call.get("arg")]
+    given = part_of(call, "args", list) if "args" in call else [call.get("arg")]
     value = function.apply(tuple([cedar_value(argument, depth + 1) for argument in given]))
     if type(value) is Fault:
         raise ValueError((<Fault>value).problem)
@@ -116,13 +118,7 @@ def compile_entities(entities):
     cdef Entity entity
     cdef Entities store = Entities.__new__(Entities)
     for json in entities:
-        if type(json) is not dict or "uid" not in json:
-            raise ValueError(f"expected an entity with a `uid`, got `{json!r:.200}`")
-        entity = Entity.__new__(Entity)
-        entity.uid = uid_of(json["uid"])
-        entity.attrs = cedar_value(json.get("attrs") or {}, 0)
-        entity.tags = {name: cedar_value(tag, 0) for name, tag in (json.get("tags") or {}).items()}
-        entity.ancestors = frozenset([uid_of(parent) for parent in json.get("parents") or []])
+        entity = entity_of(json)
         if entity.uid in by_uid and entity != by_uid[entity.uid]:
             raise ValueError(f"expected each entity once, got `{entity.uid}` again with other content")
         by_uid[entity.uid] = entity
@@ -131,6 +127,28 @@ def compile_entities(entities):
         (<Entity>by_uid[uid]).ancestors = ancestors
     store.by_uid = by_uid
     return store
+
+
+cdef Entity entity_of(object json):
+    """Read one entity; its ancestors are only its parents yet."""
+    cdef Entity entity = Entity.__new__(Entity)
+    if type(json) is not dict or "uid" not in json:
+        raise ValueError(f"expected an entity with a `uid`, got `{shown(json)}`")
+    entity.uid = uid_of(json["uid"])
+    attrs = cedar_value(part_of(json, "attrs", dict), 0)
+    if type(attrs) is not Record:
+        raise ValueError(f"expected `attrs` to be a record, got `{shown(json['attrs'])}`")
+    entity.attrs = attrs
+    entity.tags = {name: cedar_value(tag, 0) for name, tag in part_of(json, "tags", dict).items()}
+    entity.ancestors = frozenset([uid_of(parent) for parent in part_of(json, "parents", list)])
+    return entity
+
+
+cdef object part_of(dict json, str name, type expected):
+    part = json.get(name, expected())
+    if type(part) is not expected:
+        raise ValueError(f"expected `{name}` to be {'an object' if expected is dict else 'an array'}, got `{shown(part)}`")
+    return part
 
 
 cdef dict closed(dict parents):

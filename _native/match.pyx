@@ -17,8 +17,8 @@ from briefcase._native.entities cimport NO_ENTITIES, NOBODY, Entities, Entity, u
 from briefcase._native.programs cimport (
     CONJUNCTION, FAULT, LITERAL, YES, Node, Request, chain, folded, strict, truth, variable,
 )
-from briefcase._native.syntax cimport compile_expression, scope_entity, too_deep
-from briefcase._native.values cimport EntityUid, Fault, Record, plain_value
+from briefcase._native.syntax cimport compile_expression, scope_entity, text_of, too_deep
+from briefcase._native.values cimport EntityUid, Fault, Record, plain_value, shown
 
 
 @cython.final
@@ -179,6 +179,9 @@ cdef class PolicySet:
     cdef Level actions
     cdef readonly frozenset ids
 
+    def __cinit__(self):
+        self.actions, self.ids = Level(), NOBODY
+
     def __len__(self):
         return len(self.ids)
 
@@ -254,6 +257,9 @@ cdef class SpecialisedPolicies:
     cdef EntityUid action
     cdef EntityUid resource
     cdef Entities entities
+
+    def __cinit__(self):
+        self.principals, self.entities = Level(), NO_ENTITIES
 
     def decide(self, EntityUid principal not None, frozenset ancestors not None, context not None):
         """Answer for one principal and context; see `match.pyi`."""
@@ -356,7 +362,19 @@ cdef class Compiler:
     cdef Request nothing_known
     cdef set ids
 
-    cdef int add(self, str policy_id, dict source, dict slots) except -1:
+    cdef int add_all(self, dict policies) except -1:
+        """Every static policy and every link of a template; templates by themselves authorize nothing."""
+        templates = policies.get("templates", {})
+        for policy_id, source in policies.get("staticPolicies", {}).items():
+            self.add(text_of(policy_id), source, {})
+        for link in policies.get("templateLinks", []):
+            if link["templateId"] not in templates:
+                raise ValueError(f"expected the link `{link['newId']}` of a known template, got `{link['templateId']}`")
+            slots = {slot: uid_of(value) for slot, value in link["values"].items()}
+            self.add(text_of(link["newId"]), templates[link["templateId"]], slots)
+        return 0
+
+    cdef int add(self, str policy_id, object source, dict slots) except -1:
         cdef Policy policy = Policy.__new__(Policy)
         if policy_id in self.ids:
             raise ValueError(f"expected each policy id once, got `{policy_id}` again")
@@ -371,7 +389,7 @@ cdef class Compiler:
         except RecursionError as error:
             raise ValueError(f"policy `{policy_id}`: {too_deep()}") from error
         except (LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"policy `{policy_id}`: expected Cedar's JSON policy format, got {error!r:.200}") from error
+            raise ValueError(f"policy `{policy_id}`: expected Cedar's JSON policy format, got {shown(error)}") from error
         return 0
 
     cdef int place(self, Policy policy, dict source, dict slots) except -1:
@@ -400,7 +418,7 @@ cdef class Compiler:
             if clause["kind"] == "unless":
                 node = strict("!", node, None, None)
             elif clause["kind"] != "when":
-                raise ValueError(f"expected `when` or `unless`, got `{clause['kind']!r:.200}`")
+                raise ValueError(f"expected `when` or `unless`, got `{shown(clause['kind'])}`")
             parts.append(node)
         node = folded(chain(CONJUNCTION, parts), self.nothing_known)
         self.conditions[text] = node
@@ -409,7 +427,9 @@ cdef class Compiler:
 
 cdef object narrowing(dict constraint):
     """The type of `is T in x`: the index finds `in x`, the condition then looks at the type."""
-    return constraint["entity_type"] if constraint["op"] == "is" and constraint.get("in") is not None else None
+    if constraint["op"] != "is" or constraint.get("in") is None:
+        return None
+    return text_of(constraint["entity_type"])
 
 
 cdef tuple place_of(dict constraint, dict slots):
@@ -423,7 +443,7 @@ cdef tuple place_of(dict constraint, dict slots):
         raise ValueError(f"expected a scope of `==`, `in` or `is`, got `{op}`")
     if constraint.get("in") is not None:
         return "in", scope_entity(constraint["in"], slots)
-    return "is", constraint["entity_type"]
+    return "is", text_of(constraint["entity_type"])
 
 
 cdef list action_places(dict constraint):
@@ -442,14 +462,10 @@ def compile_policies(dict policies not None):
     compiler.ids = set()
     compiler.nothing_known = Request.__new__(Request)
     compiler.nothing_known.entities = NO_ENTITIES
-    templates = policies.get("templates") or {}
-    for policy_id, source in (policies.get("staticPolicies") or {}).items():
-        compiler.add(policy_id, source, {})
-    for link in policies.get("templateLinks") or []:
-        if link["templateId"] not in templates:
-            raise ValueError(f"expected the link `{link['newId']}` of a known template, got `{link['templateId']}`")
-        slots = {slot: uid_of(value) for slot, value in link["values"].items()}
-        compiler.add(link["newId"], templates[link["templateId"]], slots)
+    try:
+        compiler.add_all(policies)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"expected Cedar's JSON policy set format, got {shown(error)}") from error
     made.actions = compiler.actions
     made.ids = frozenset(compiler.ids)
     return made

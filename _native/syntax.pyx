@@ -7,6 +7,7 @@ refused by name rather than guessed. Nesting is bounded: deeper programs could e
 from briefcase._native.entities cimport cedar_value, uid_of
 from briefcase._native.extensions cimport extension_named
 from briefcase._native.programs cimport CONJUNCTION, DISJUNCTION, Kind, Node, chain, choice, literal, many, strict, variable
+from briefcase._native.values cimport shown
 
 cdef int MAX_DEPTH = 256
 
@@ -26,7 +27,7 @@ cdef Node compile_expression(object expression, int depth):
     if depth > MAX_DEPTH:
         raise ValueError(too_deep())
     if type(expression) is not dict or len(expression) != 1:
-        raise ValueError(f"expected an expression of one key, got `{expression!r:.200}`")
+        raise ValueError(f"expected an expression of one key, got `{shown(expression)}`")
     (name, body), = expression.items()
     if name == "Value":
         return literal(cedar_value(body, 0))
@@ -50,9 +51,16 @@ cdef str too_deep():
     return f"expected expressions nested at most {MAX_DEPTH} deep; split the condition"
 
 
+cdef str text_of(object json):
+    """A name: programs rely on its type without looking again."""
+    if type(json) is not str:
+        raise ValueError(f"expected a string, got `{shown(json)}`")
+    return json
+
+
 cdef Node checked(Node node, str name, object body):
     if node is None:
-        raise ValueError(f"expected a known `{name}`, got `{body!r:.200}`")
+        raise ValueError(f"expected a known `{name}`, got `{shown(body)}`")
     return node
 
 
@@ -70,7 +78,7 @@ cdef Node compile_chain(str name, dict expression, int depth):
 cdef Node compile_special(str name, object body, int depth):
     """The operations that are not only operands: names, types, patterns, any number of parts."""
     if name == "." or name == "has":
-        return strict(name, compile_expression(body["left"], depth + 1), None, body["attr"])
+        return strict(name, compile_expression(body["left"], depth + 1), None, text_of(body["attr"]))
     if name == "like":
         return strict(name, compile_expression(body["left"], depth + 1), None, pieces_of(body["pattern"]))
     if name == "is":
@@ -94,7 +102,7 @@ cdef Node compile_special(str name, object body, int depth):
 cdef Node compile_is(dict body, int depth):
     """`e is T` or `e is T in x`, which is `e is T && e in x`."""
     cdef Node subject = compile_expression(body["left"], depth + 1)
-    cdef Node typed = strict("is", subject, None, body["entity_type"])
+    cdef Node typed = strict("is", subject, None, text_of(body["entity_type"]))
     if body.get("in") is None:
         return typed
     return chain(CONJUNCTION, [typed, strict("in", subject, compile_expression(body["in"], depth + 1), None)])

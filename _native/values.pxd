@@ -34,6 +34,7 @@ cdef inline bint same_uid(EntityUid left, EntityUid right):
     )
 
 cdef str kind_of(object value)
+cdef str shown(object json)
 cdef Fault wrong_type(str expected, object found)
 cdef object key_of(object value)
 cdef bint same(object left, object right) except -1

@@ -8,6 +8,8 @@ records (objects); no key of it is ever an escape. What Cedar has no value for (
 becomes `UNREPRESENTABLE`: it may be there, but whoever uses it gets an error. Nothing is converted before it is read.
 """
 
+import reprlib
+
 cimport cython
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.long cimport PyLong_AsLongLongAndOverflow
@@ -69,6 +71,7 @@ cdef class _Key:
     """Stands for a boolean inside a hashed set, where Python would take `True` for `1`."""
 
 
+cdef frozenset EMPTY_KEYS = frozenset()
 cdef _Key TRUE_KEY = _Key()
 cdef _Key FALSE_KEY = _Key()
 
@@ -92,6 +95,9 @@ cdef object value_of_key(object key):
 @cython.final
 cdef class SetValue:
     """A set: order and repetition do not count."""
+
+    def __cinit__(self):
+        self.keys = EMPTY_KEYS
 
     def __len__(self):
         return len(self.keys)
@@ -182,6 +188,11 @@ cdef str kind_of(object value):
     return type(value).__name__.lower()
 
 
+cdef str shown(object json):
+    """What a message shows of any input: short, however deep or long it is."""
+    return reprlib.repr(json)
+
+
 cdef Fault wrong_type(str expected, object found):
     return Fault(f"type error: expected {expected}, got {kind_of(found)}")
 
@@ -211,7 +222,7 @@ cdef object settled(object value):
 cdef object plain_value(object json):
     """One plain JSON value as a Cedar value; records stay unconverted inside."""
     cdef Record record
-    if json is True or json is False or type(json) is str:
+    if json is True or json is False or type(json) is str or type(json) is Record:
         return json
     if type(json) is int:
         return in_range(json)

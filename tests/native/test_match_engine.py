@@ -173,7 +173,9 @@ def test_a_link_applies_where_its_slots_say_and_the_template_itself_nowhere():
         ({"staticPolicies": {"p": policy({"==": {"left": {"Value": 1}}})}}, "policy `p`: .*KeyError.'right'"),
         ({"staticPolicies": {"p": {}}}, "policy `p`: expected Cedar's JSON policy format"),
         ({"staticPolicies": {"p": policy([])}}, "expected an expression of one key, got `\\[\\]`"),
-        ({"staticPolicies": {"p": None}}, "NoneType|p"),
+        ({"staticPolicies": {"p": None}}, "policy `p`: expected Cedar's JSON policy format"),
+        ({"staticPolicies": []}, "expected Cedar's JSON policy set format"),
+        ({"templateLinks": [{}]}, "expected Cedar's JSON policy set format"),
     ],
 )
 def test_what_is_no_policy_set_is_refused_by_name(source, message):
@@ -343,6 +345,9 @@ def test_a_deep_hierarchy_is_closed_without_recursion():
             [entity("a", attrs={"x": {"__extn": {"fn": "frob", "arg": "1"}}})],
             "expected an extension function, got `frob`",
         ),
+        ([entity("a", attrs=None)], "expected `attrs` to be an object, got `None`"),
+        ([entity("a", tags=[])], r"expected `tags` to be an object, got `\[\]`"),
+        ([entity("a") | {"parents": {}}], r"expected `parents` to be an array, got `{}`"),
         ([{"attrs": {}}], "expected an entity with a `uid`"),
         (["a"], "expected an entity with a `uid`"),
     ],
