@@ -111,11 +111,11 @@ def read_own_file(path: Path) -> bytes:
         ConfigError: as `load_manifests`.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open(path, "rb", opener=_open_itself)
     except OSError as error:
         raise ConfigError(f"`{path}` can not be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        info = os.fstat(descriptor)
+    with file:
+        info = os.fstat(file.fileno())
         if not stat.S_ISREG(info.st_mode):
             raise ConfigError(f"`{path}`: expected a regular file")
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -125,3 +125,8 @@ def read_own_file(path: Path) -> bytes:
                 hint=f"chmod go-w {path}",
             )
         return file.read(MAX_MANIFEST_BYTES + 1)
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """Open what is at a path, and not where a link there leads; a FIFO is opened without waiting for its writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

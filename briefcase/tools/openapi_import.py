@@ -319,7 +319,7 @@ def _is_object(schema: JsonValue) -> bool:
 
 def _id_of(definition: JsonObject, method: str, path: str) -> str:
     named = definition.get("operationId")
-    text = named if isinstance(named, str) else f"{method}_{path}"
+    text = named if isinstance(named, str) else f"{method}{path}"
     return _NOT_IN_ID.sub("_", text).strip("_.-")[:64] or method
 
 

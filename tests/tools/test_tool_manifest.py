@@ -239,6 +239,20 @@ def test_each_argument_goes_to_its_place():
     assert encoded.body == '{"c":"ü","inner":{"deep":[null]}}'.encode()
 
 
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("group/project", "group%2Fproject"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("%2e%2e", "%252e%252e"),
+        ("...", "..."),
+        ("ü", "%C3%BC"),
+    ],
+)
+def test_a_path_value_is_one_segment_whatever_is_in_it(value, sent):
+    assert encode_request(ALL, {"p": value}).url.endswith(f"/api/{sent}?fixed=1")
+
+
 def test_what_is_absent_or_null_is_left_out():
     encoded = encode_request(ALL, {"p": 1, "q": None, "h": None})
 

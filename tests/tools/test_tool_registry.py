@@ -1,0 +1,178 @@
+"""The registry and its loading: whole groups, one id each, and what was in force stays when a file is bad."""
+
+import json
+import os
+
+import pytest
+from fakes import FakeClock, FakeTool, NoRedaction, spec
+from test_tool_builtin import MemoryNotes
+
+from briefcase.errors import CallerError, ConfigError
+from briefcase.tools.load import ToolBox
+from briefcase.tools.registry import Registry
+
+BUILTIN = ["echo", "file_read", "note_add", "notes_list"]
+
+
+def ids(registry) -> list[str]:
+    return [known.id for known in registry.specs()]
+
+
+def manifest(*tool_ids: str) -> str:
+    tools = [
+        {"id": tool_id, "method": "GET", "url": "https://desk.example/", "category": "read"} for tool_id in tool_ids
+    ]
+    return json.dumps({"tools": tools})
+
+
+def write(directory, name: str, text: str, mode: int = 0o600) -> None:
+    (directory / name).write_text(text)
+    (directory / name).chmod(mode)
+
+
+def box(directory) -> ToolBox:
+    return ToolBox(
+        manifest_dir=directory,
+        notes=MemoryNotes(),
+        file_prefixes=(),
+        max_file_bytes=1_000,
+        outbound=None,
+        secrets=None,
+        redactor=NoRedaction(),
+        clock=FakeClock(),
+    )
+
+
+def test_definitions_are_listed_by_id_and_resolved_by_it():
+    registry = Registry()
+    registry.replace("one", [FakeTool(spec("b")), FakeTool(spec("c"))])
+    registry.replace("two", [FakeTool(spec("a"))])
+
+    assert ids(registry) == ["a", "b", "c"]
+    assert registry.resolve("b").spec.id == "b"
+    assert registry.resolve("d") is None
+    assert registry.resolve("B") is None
+
+
+def test_a_group_is_replaced_whole():
+    registry = Registry()
+    registry.replace("one", [FakeTool(spec("a")), FakeTool(spec("b"))])
+    registry.replace("one", [FakeTool(spec("c"))])
+    assert ids(registry) == ["c"]
+
+    registry.replace("one", [])
+    assert ids(registry) == []
+
+
+@pytest.mark.parametrize("taken", [["echo", "echo"], ["a", "x"]])
+def test_an_id_that_is_taken_refuses_the_group_and_changes_nothing(taken):
+    registry = Registry()
+    registry.replace("one", [FakeTool(spec("a"))])
+    registry.replace("two", [FakeTool(spec("b"))])
+    before = [registry.resolve(tool_id) for tool_id in ("a", "b")]
+
+    with pytest.raises(CallerError) as refused:
+        registry.replace("two", [FakeTool(spec(tool_id)) for tool_id in taken])
+
+    assert refused.value.code == "invalid_manifest"
+    assert f"`{taken[0]}`" in refused.value.message
+    assert [registry.resolve(tool_id) for tool_id in ("a", "b")] == before
+    assert ids(registry) == ["a", "b"]
+
+
+def test_every_manifest_of_the_directory_is_loaded_beside_the_built_in_tools(tmp_path):
+    write(tmp_path, "one.json", manifest("a", "b"))
+    write(
+        tmp_path, "two.toml", '[[tools]]\nid = "c"\nmethod = "GET"\nurl = "https://desk.example"\ncategory = "read"\n'
+    )
+    write(tmp_path, "README.md", "not a manifest")
+    write(tmp_path, ".hidden.json", "not a manifest")
+    (tmp_path / "below").mkdir()
+
+    assert ids(box(tmp_path).registry) == sorted([*BUILTIN, "a", "b", "c"])
+
+
+def test_without_a_directory_there_are_the_built_in_tools(tmp_path):
+    assert ids(box(tmp_path / "missing").registry) == BUILTIN
+
+
+def bad_syntax(directory):
+    write(directory, "bad.json", "{")
+
+
+def bad_content(directory):
+    write(directory, "bad.json", manifest("x").replace("GET", "TRACE"))
+
+
+def taken_id(directory):
+    write(directory, "bad.json", manifest("echo"))
+
+
+def twice(directory):
+    write(directory, "bad.json", manifest("a"))
+
+
+def writable_by_others(directory):
+    write(directory, "bad.json", manifest("x"), mode=0o622)
+
+
+def writable_by_the_group(directory):
+    write(directory, "bad.json", manifest("x"), mode=0o660)
+
+
+def symbolic_link(directory):
+    target = directory.parent / "elsewhere.json"
+    target.write_text(manifest("x"))
+    (directory / "bad.json").symlink_to(target)
+
+
+def dangling_link(directory):
+    (directory / "bad.json").symlink_to(directory / "nowhere")
+
+
+def a_directory(directory):
+    (directory / "bad.json").mkdir()
+
+
+def a_fifo(directory):
+    os.mkfifo(directory / "bad.json", 0o600)
+
+
+MISTAKES = [bad_syntax, bad_content, taken_id, twice, writable_by_others, writable_by_the_group, symbolic_link,
+            dangling_link, a_directory, a_fifo]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MISTAKES)
+def test_a_bad_manifest_stops_the_start_and_leaves_a_reload_without_effect(tmp_path, make):
+    directory = tmp_path / "tools"
+    directory.mkdir()
+    write(directory, "a.json", manifest("a"))
+    running = box(directory)
+    kept = running.registry.resolve("a")
+    write(directory, "b.json", manifest("b"))
+
+    make(directory)
+
+    with pytest.raises((CallerError, ConfigError)) as refused:
+        running.reload()
+    assert running.registry.resolve("a") is kept
+    assert ids(running.registry) == sorted([*BUILTIN, "a"])
+    with pytest.raises((CallerError, ConfigError)):
+        box(directory)
+    if make not in {taken_id, twice}:
+        assert "bad.json" in refused.value.message
+
+
+def test_a_reload_takes_what_was_added_changed_and_removed(tmp_path):
+    write(tmp_path, "a.json", manifest("a"))
+    write(tmp_path, "b.json", manifest("b"))
+    running = box(tmp_path)
+    before = running.registry.resolve("b").spec.digest_hex
+
+    (tmp_path / "a.json").unlink()
+    write(tmp_path, "b.json", manifest("b").replace("desk.example", "other.example"))
+    write(tmp_path, "c.json", manifest("c"))
+
+    assert running.reload() == 2
+    assert ids(running.registry) == sorted([*BUILTIN, "b", "c"])
+    assert running.registry.resolve("b").spec.digest_hex != before
