@@ -111,20 +111,19 @@ def read_own_file(path: Path) -> bytes:
         ConfigError: as `load_manifests`.
     """
     try:
-        file = open(path, "rb", opener=_open_itself)
+        with open(path, "rb", opener=_open_itself) as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise ConfigError(f"`{path}`: expected a regular file")
+            if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise ConfigError(
+                    f"`{path}` can be written by others: expected mode 0600, got {stat.S_IMODE(info.st_mode):04o}",
+                    code="insecure_host",
+                    hint=f"chmod go-w {path}",
+                )
+            return file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"`{path}` can not be read: {error.strerror}") from None
-    with file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise ConfigError(f"`{path}`: expected a regular file")
-        if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ConfigError(
-                f"`{path}` can be written by others: expected mode 0600 or 0644, got {stat.S_IMODE(info.st_mode):04o}",
-                code="insecure_host",
-                hint=f"chmod go-w {path}",
-            )
-        return file.read(MAX_MANIFEST_BYTES + 1)
 
 
 def _open_itself(path: str, flags: int) -> int:
