@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -24,7 +24,7 @@ from briefcase.providers.custody import Login
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_answer
 from briefcase.types import US_PER_S
 
-METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+METADATA_NAMES: Final = ("oauth-authorization-server", "openid-configuration")  # RFC 8414 sections 3 and 5
 MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day
 DEFAULT_LIFETIME_S: Final = 300
 
@@ -194,6 +194,12 @@ class OAuthClient:
         if login.with_proof:
             proof = signer.sign("POST", url, self._entropy.uuid(), self._clock.now_us(), nonce=nonce)
         return await post_form(self._outbound, url, form, pool_key=login.issuer, dpop=proof)
+
+
+def metadata_url(issuer: str, name: str) -> str:
+    """Where an issuer's metadata is: between its host and its path (RFC 8414 section 3.1)."""
+    parts = urlsplit(issuer)
+    return f"{parts.scheme}://{parts.netloc}/.well-known/{name}{parts.path}"
 
 
 def check_metadata(metadata: ServerMetadata, base_url: str) -> None:

@@ -11,7 +11,7 @@ from provider_kit import BASE_URL, REDIRECT
 from briefcase.errors import CallerError, StoreError, UpstreamError
 from briefcase.ports import HttpResponse
 from briefcase.providers.loopback import LoopbackListener, parse_answer
-from briefcase.providers.oauth import ServerMetadata, Started, check_answer, check_metadata
+from briefcase.providers.oauth import ServerMetadata, Started, check_answer, check_metadata, metadata_url
 from briefcase.providers.service import Exchange, check_redirect_uri
 
 S = 1_000_000
@@ -47,6 +47,39 @@ def test_metadata_that_is_not_the_issuers_own_is_not_used(changed, problem):
     with pytest.raises(UpstreamError, match=problem) as caught:
         check_metadata(msgspec.convert(GOOD | changed, ServerMetadata), BASE_URL)
     assert caught.value.code == "upstream_refused"
+
+
+def test_a_server_without_metadata_is_taken_to_be_one_of_the_contract(run):
+    async def scenario(desk):
+        desk.outbound.answer = lambda r: HttpResponse(404, {}, b"") if "/.well-known/" in r.url else None
+        await desk.log_in()
+        assert desk.asked("/.well-known/oauth-authorization-server") == 2
+        assert desk.asked("/.well-known/openid-configuration") == 2
+        await desk.quote()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("status", [301, 401, 500])
+def test_metadata_that_can_not_be_had_is_no_reason_to_guess(run, status):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        desk.outbound.answer = lambda _: HttpResponse(status, {}, b"")
+        with pytest.raises(UpstreamError, match=f"answered with {status}"):
+            await desk.service.start_login("demo", "c", REDIRECT, None)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "url"),
+    [
+        ("https://a.example", "https://a.example/.well-known/n"),
+        ("https://a.example:8443/tenant/1", "https://a.example:8443/.well-known/n/tenant/1"),
+    ],
+)
+def test_metadata_is_between_an_issuers_host_and_its_path(issuer, url):
+    assert metadata_url(issuer, "n") == url
 
 
 STARTED = Started(f"{BASE_URL}/oauth/authorize", "state-1", "v" * 43, BASE_URL, requires_iss=True)
