@@ -79,20 +79,17 @@ class OAuthClient:
             UpstreamError: unreachable, or the metadata is another issuer's, without S256, or names an endpoint that is
                 not a plain URL on the issuer's own host (`upstream_refused`).
         """
-        response = await self._outbound.request(
-            HttpRequest("GET", base_url + METADATA_PATH, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
-        )
-        if response.status == 404:  # noqa: PLR2004 - HTTP: not found
-            return ServerMetadata(
-                base_url,
-                f"{base_url}/oauth/authorize",
-                f"{base_url}/oauth/token",
-                f"{base_url}/oauth/revoke",
-                ("S256",),
+        for name in METADATA_NAMES:
+            url = metadata_url(base_url, name)
+            response = await self._outbound.request(
+                HttpRequest("GET", url, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
             )
-        metadata = read_answer(response, ServerMetadata, "the request for OAuth metadata")
-        check_metadata(metadata, base_url)
-        return metadata
+            if response.status != 404:  # noqa: PLR2004 - HTTP: not found
+                metadata = read_answer(response, ServerMetadata, "the request for OAuth metadata")
+                check_metadata(metadata, base_url)
+                return metadata
+        oauth = f"{base_url}/oauth"
+        return ServerMetadata(base_url, f"{oauth}/authorize", f"{oauth}/token", f"{oauth}/revoke", (pkce.METHOD,))
 
     def start(self, metadata: ServerMetadata, client_id: str, redirect_uri: str, scope: str | None) -> Started:
         """Begin a log-in: one `state` and one verifier, used for nothing else."""
