@@ -178,6 +178,13 @@ def test_equal_inputs_are_decided_once_and_different_ones_never_share_an_answer(
     assert replay(PERMIT_ALL, recorder).evaluations == 1
 
 
+def test_the_time_of_a_call_is_an_input_where_the_candidate_reads_it():
+    recorder = Recorder().call().call(ts="2026-03-01T00:00:00.000000Z").call()
+    report = replay(PERMIT_ALL + FROM_FEBRUARY, recorder)
+    assert [(found.calls, found.first_receipt_id) for found in report.flips] == [(1, 2)]
+    assert report.evaluations == 2
+
+
 def test_memory_is_bounded_and_the_counts_stay_right(monkeypatch):
     monkeypatch.setattr(module, "MAX_REMEMBERED", 4)
     monkeypatch.setattr(module, "MAX_FLIPS", 5)

@@ -12,7 +12,7 @@ from policies import FILE_READ, PAY, PERMIT_ALL
 
 from briefcase.errors import CallerError
 from briefcase.policy import argtypes
-from briefcase.policy.check import DEFAULT_POLICY_TEXT, SCHEMA_TEXT, check_policy, parse_policy
+from briefcase.policy.check import CHUNK_CHARS, DEFAULT_POLICY_TEXT, SCHEMA_TEXT, check_policy, parse_policy
 from briefcase.policy.source import MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_TEXT_BYTES
 
 
@@ -121,6 +121,10 @@ ARGUMENTS_AND_TOOLS = [
     ("any tool, without", 'context.args.path like "*"', ANY, False),
     ("any tool, as all that declare it do not", "context.args has path && context.args.path > 3", ANY, False),
     ("any tool, where tools disagree", "context.args has n && context.args.n > 3", ANY, True),
+    ("any tool, where tools disagree, the other way", 'context.args has n && context.args.n like "x"', ANY, True),
+    ("any tool, within what one requires", "context.args has where && context.args.where.id == 1", ANY, False),
+    ("that tool, within what it requires", "context.args.where.id == 1", "a", True),
+    ("a required argument that may be null", 'context.args.memo == ""', "b", False),
     ("any tool, where none declares it", "context.args has q && context.args.q.contains(3)", ANY, True),
     ("any tool, as bool", "context.args has q && !context.args.q", ANY, True),
     ("any tool, a key of any kind", 'context.args has "__entity" && context.args["__entity"] == "x"', ANY, True),
@@ -131,8 +135,23 @@ ARGUMENTS_AND_TOOLS = [
 TOOLS = (
     FILE_READ,
     PAY,
-    spec("a", input_schema={"properties": {"n": {"type": "integer"}}}),
-    spec("b", input_schema={"properties": {"n": {"type": "string"}}}),
+    spec(
+        "a",
+        input_schema={
+            "properties": {
+                "n": {"type": "integer"},
+                "where": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]},
+            },
+            "required": ["where"],
+        },
+    ),
+    spec(
+        "b",
+        input_schema={
+            "properties": {"n": {"type": "string"}, "memo": {"type": ["string", "null"]}},
+            "required": ["n", "memo"],
+        },
+    ),
 )
 
 
@@ -148,6 +167,12 @@ def test_arguments_are_held_against_the_tools_a_policy_applies_to(condition, too
         check_policy(text, TOOLS)
     else:
         refused(text, TOOLS)
+
+
+def test_of_several_problems_the_first_in_the_text_is_told():
+    good = f"{PERMIT_ALL}permit(principal, action, resource) when {{ context.args has a && context.args.a == 1 }};\n"
+    bad = "permit(principal, action, resource) when {{ context.args has {0} && context.args.{0} > resource.foo }};\n"
+    assert refused(good + bad.format("z") + bad.format("b") + bad.format("a")).message.startswith("line 3, ")
 
 
 def test_a_misspelt_argument_is_told_with_those_there_are():
@@ -323,3 +348,16 @@ def refusal_of(text):
     except CallerError as error:
         return error
     return None
+
+
+def test_the_reference_parser_gets_small_pieces_because_nothing_else_runs_meanwhile(monkeypatch):
+    parse, sizes = cedarpy.policies_to_json_str, []
+
+    def measured(text):
+        sizes.append(len(text))
+        return parse(text)
+
+    monkeypatch.setattr(cedarpy, "policies_to_json_str", measured)
+    text = "".join(f'@id("p{number}") permit(principal, action, resource);\n// and\n' for number in range(1_000))
+    assert parse_policy(text).names == tuple(f"p{number}" for number in range(1_000))
+    assert max(sizes) < 2 * CHUNK_CHARS

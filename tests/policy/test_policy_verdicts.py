@@ -224,3 +224,14 @@ def test_a_decision_depends_on_arguments_every_time():
     tool = spec()
     for n in (1, 4, 3, 5, 0):
         assert isinstance(policy.decide(AGENT, tool, {"n": n}, NO_RISK, START_US), Allow) == (n > 3)
+
+
+@pytest.mark.parametrize("varies", ["Call", "CallWithoutApproval", "CallWithoutSigner"])
+def test_an_answer_to_one_question_is_never_taken_from_the_call_before(varies):
+    """Where the other two answers are the same objects each time."""
+    policy = compile_policy(
+        f'{PERMIT_ALL} forbid(principal, action == Action::"{varies}", resource) when {{ context.args.n > 3 }};'
+    )
+    tool = spec()
+    for n in (1, 4, 3, 5, 0):
+        assert isinstance(policy.decide(AGENT, tool, {"n": n}, NO_RISK, START_US), Allow) == (n <= 3)
