@@ -13,7 +13,7 @@ from cedar_oracle import check_case, judged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-CASES = int(os.environ.get("BRIEFCASE_CEDAR_CASES", "700"))
+CASES = int(os.environ.get("BRIEFCASE_CEDAR_CASES", "500"))
 
 drawn = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 
