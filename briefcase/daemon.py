@@ -5,7 +5,7 @@
  3. the metadata store, the vault and the identity are opened
  4. the ledger is opened: it verifies its tail and closes what a crash left open
  5. the tools are loaded, and the active policy, or the shipped one installed
- 6. the sockets are bound and served
+ 6. the sockets are bound, the host is measured, and what the mode refuses stops the start; then they are served
 
 A step that fails undoes the ones before it and leaves as a `BriefcaseError` that names what to mend.
 """
@@ -29,6 +29,7 @@ import uvloop
 from briefcase import __version__
 from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
+from briefcase.api.figures import watch
 from briefcase.api.protocol import HttpLimits
 from briefcase.api.server import ApiServer
 from briefcase.api.services import ApprovalChanges, Profile, Services
@@ -36,6 +37,8 @@ from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listene
 from briefcase.calls import Calls, CallSettings
 from briefcase.config import Settings
 from briefcase.controls import Controls
+from briefcase.diagnostics.host import SECRET_VARIABLES, Host
+from briefcase.diagnostics.standing import check_start
 from briefcase.errors import StoreError
 from briefcase.ledger import Ledger
 from briefcase.mcp.hub import Hub
@@ -57,7 +60,7 @@ from briefcase.store.database import Database
 from briefcase.store.notes import Notes
 from briefcase.store.tokens import load_or_create_token
 from briefcase.system import SystemClock, SystemEntropy
-from briefcase.telemetry import configure_logs
+from briefcase.telemetry.logs import configure_logs
 from briefcase.tools.load import ToolBox
 from briefcase.types import US_PER_S
 from briefcase.vault.identity import load_identity
@@ -178,6 +181,17 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
     stack.push_async_callback(_cancel, expiry)
 
     # 6. the sockets
+    host = Host(
+        data_dir=data_dir,
+        unix_socket=settings.unix_socket,
+        strict_host=settings.strict_host,
+        args_form=settings.file.receipts.args,
+        vault=vault,
+        engine_problem=ledger.engine_problem,
+        policy_problem=policy.problem,
+        sign=identity.sign,
+    )
+    listeners = _listeners(settings, host)
     services = Services(
         calls=calls,
         ledger=ledger,
@@ -191,29 +205,34 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
         mcp=hub,
+        host=host,
     )
+    authenticator = Authenticator(operator_token, auditor_token, agents)
     server = ApiServer(
-        Api(services, Authenticator(operator_token, auditor_token, agents)),
-        _listeners(settings),
+        Api(services, authenticator),
+        listeners,
         HttpLimits(
             max_body_bytes=settings.file.server.max_body_bytes,
             max_connections=settings.file.server.max_connections,
             drain_ms=settings.file.server.drain_ms,
         ),
     )
+    watch(services, ledger.counters, server, authenticator)
     await server.start()
     stack.push_async_callback(server.drain)
     return services
 
 
-def _listeners(settings: Settings) -> list[Listener]:
+def _listeners(settings: Settings, host: Host) -> list[Listener]:
     listeners = [open_unix_listener(settings.unix_socket)]
-    if settings.tcp_addr is not None:
-        try:
+    try:
+        if settings.tcp_addr is not None:
             listeners.append(open_tcp_listener(*settings.tcp_addr))
-        except BaseException:
-            listeners[0].close()
-            raise
+        check_start(host, settings.profile_mode, os.environ)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
     return listeners
 
 

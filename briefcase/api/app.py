@@ -29,9 +29,11 @@ from briefcase.api import (
     approvals,
     budgets,
     controls,
+    diagnostics,
     health,
     identity,
     mcp_servers,
+    metrics,
     policy,
     receipts,
     secrets,
@@ -53,10 +55,12 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     receipts.ROUTES,
     budgets.ROUTES,
     controls.ROUTES,
+    diagnostics.ROUTES,
     policy.ROUTES,
     agents.ROUTES,
     secrets.ROUTES,
     mcp_servers.ROUTES,
+    metrics.ROUTES,
 )
 ROUTES: Final = tuple(route for table in TABLES for route in table)
 
@@ -160,6 +164,7 @@ class Api(blacksheep.Application):
 
     def _fault(self, error: BriefcaseError, cause: Exception | None = None) -> Reply:
         request_id = self._briefcase.entropy.uuid()
+        self._briefcase.meter.count_fault(error.code)
         if error.http_status >= 500:  # noqa: PLR2004 - HTTP: the server's fault
             _log.error(
                 "request failed",
@@ -210,7 +215,10 @@ async def _until_gone(receive: Receive) -> None:
 
 
 async def _send(reply: Reply, send: Send) -> None:
-    body = orjson.dumps(reply.payload, default=msgspec.to_builtins)
-    headers = [_JSON, (b"content-length", b"%d" % len(body)), *reply.headers]
+    is_json = not isinstance(reply.payload, bytes)
+    body = orjson.dumps(reply.payload, default=msgspec.to_builtins) if is_json else reply.payload
+    headers = [(b"content-length", b"%d" % len(body)), *reply.headers]
+    if is_json:
+        headers.append(_JSON)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

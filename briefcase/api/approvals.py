@@ -128,6 +128,7 @@ async def _decide(
     if isinstance(committed, Refused):
         now = _visible(services, request).status.value
         raise CallerError(f"expected a pending approval, got one that is {now}", code="conflict")
+    services.meter.count_decision(to.value)
     services.changes.announce(approval.id)
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from briefcase.api.routing import EVERYONE, Request, Route
 from briefcase.api.services import Services
+from briefcase.diagnostics.profile import RULES
 
 
 class IdentityAnswer(msgspec.Struct):
@@ -18,12 +19,22 @@ class IdentityAnswer(msgspec.Struct):
     compatibility_profile: str
 
 
+class RuleRecord(msgspec.Struct):
+    """One rule: what it requires, and what follows in this mode where it does not hold (noted, failed, refused)."""
+
+    name: str
+    requires: str
+    effect: str
+
+
 class ProfileAnswer(msgspec.Struct):
     """What is enforced."""
 
     mode: str
     compatibility_profile: str
     strict_enforcement: bool
+    strict_host: bool
+    rules: list[RuleRecord]
 
 
 async def show_identity(services: Services, _: Request) -> IdentityAnswer:
@@ -35,7 +46,13 @@ async def show_identity(services: Services, _: Request) -> IdentityAnswer:
 async def show_profile(services: Services, _: Request) -> ProfileAnswer:
     """`GET /v1/profile`."""
     profile = services.profile
-    return ProfileAnswer(profile.mode, profile.compatibility_profile, profile.strict_enforcement)
+    return ProfileAnswer(
+        profile.mode,
+        profile.compatibility_profile,
+        profile.strict_enforcement,
+        services.host is not None and services.host.strict_host,
+        [RuleRecord(name, rule.requires, getattr(rule, profile.mode)) for name, rule in RULES.items()],
+    )
 
 
 ROUTES: Final = (

@@ -61,7 +61,7 @@ def openapi_document(routes: Sequence[Route] = ROUTES) -> JsonObject:
 
 def _operation(route: Route, schema_of: dict[Any, JsonObject], components: dict[str, Any]) -> JsonObject:
     answers: JsonObject = {
-        "200": {"description": "done", "content": {_JSON: {"schema": schema_of[route.answer]}}},
+        "200": {"description": "done", "content": {route.media: {"schema": schema_of[route.answer]}}},
         "default": {"$ref": "#/components/responses/Error"},
     }
     operation: JsonObject = {

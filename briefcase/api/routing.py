@@ -81,7 +81,8 @@ Handler: TypeAlias = Callable[[Services, Request], Awaitable[object]]
 class Route(msgspec.Struct, frozen=True):
     """One operation: where it is, who may ask, what takes it, and how it looks on the wire (for OpenAPI).
 
-    A handler returns a `Reply`, or the payload of a 200: a struct or a JSON object.
+    A handler returns a `Reply`, or the payload of a 200: a struct or a JSON object; what is no JSON is bytes in a
+    `Reply` whose headers say what they are, and `media` names it.
     `roles` empty means that no token is needed.
     """
 
@@ -93,6 +94,7 @@ class Route(msgspec.Struct, frozen=True):
     answer: Any
     body: Any = None
     query: Any = None
+    media: str = "application/json"
 
 
 class Match(msgspec.Struct, frozen=True):

@@ -43,6 +43,11 @@ class ApiServer:
         self._servers: list[asyncio.Server] = []
         self._date_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open now."""
+        return len(self._state.connections)
+
     async def start(self) -> None:
         """Begin to take connections; they are served from when this returns."""
         loop = asyncio.get_running_loop()

@@ -9,8 +9,11 @@ from typing import Protocol
 import msgspec
 
 from briefcase.controls import Controls
+from briefcase.diagnostics.host import Host
 from briefcase.mcp.hub import Hub
 from briefcase.ports import Clock, Entropy, Ledger, Policy, Secrets, Tools
+from briefcase.telemetry.meter import Meter
+from briefcase.telemetry.metrics import Metrics
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
 
 
@@ -174,3 +177,6 @@ class Services(msgspec.Struct, frozen=True):
     profile: Profile
     changes: ApprovalChanges
     mcp: Hub | None = None
+    host: Host | None = None
+    meter: Meter = msgspec.field(default_factory=Meter)
+    metrics: Metrics = msgspec.field(default_factory=Metrics)

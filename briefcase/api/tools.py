@@ -121,17 +121,22 @@ async def list_tools(services: Services, _: Request) -> JsonObject:
 
 async def call_tool(services: Services, request: Request) -> Reply:
     """`POST /v1/tools/call`."""
-    return _timed(await services.calls.call(request.principal, request.body))
+    return _counted(services, await services.calls.call(request.principal, request.body))
 
 
 async def decide_call(services: Services, request: Request) -> Reply:
     """`POST /v1/decide`."""
-    return _timed(await services.calls.decide(request.principal, request.body))
+    return _counted(services, await services.calls.decide(request.principal, request.body))
 
 
 async def close_call(services: Services, request: Request) -> Reply:
     """`POST /v1/outcomes`."""
     return _timed(await services.calls.close(request.principal, request.body))
+
+
+def _counted(services: Services, answer: Answered) -> Reply:
+    services.meter.count_answer(answer.payload, answer.timing_us)
+    return _timed(answer)
 
 
 def _timed(answer: Answered) -> Reply:

@@ -31,7 +31,7 @@ def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
 
     from briefcase.gateway.serve import serve_gateway  # noqa: PLC0415
     from briefcase.gateway.settings import load_gateway_settings  # noqa: PLC0415
-    from briefcase.telemetry import configure_logs  # noqa: PLC0415
+    from briefcase.telemetry.logs import configure_logs  # noqa: PLC0415
 
     settings = load_gateway_settings(
         app.environ, app.root.socket_path(app.environ), server=server, origins=tuple(origins)

@@ -216,7 +216,8 @@ class Client:
         status_line, *lines = head.decode().rstrip().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
         body = await asyncio.wait_for(self.reader.readexactly(int(headers["content-length"])), DEADLINE_S)
-        return int(status_line.split()[1]), headers, json.loads(body)
+        is_json = headers["content-type"] == "application/json"
+        return int(status_line.split()[1]), headers, json.loads(body) if is_json else {"text": body.decode()}
 
     async def rest(self) -> bytes:
         """What comes until the server closes."""

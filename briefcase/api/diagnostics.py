@@ -1,0 +1,107 @@
+"""Diagnostics: what is enforced, and every rule of it measured now."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from typing import Annotated, Final
+
+import msgspec
+
+from briefcase.api.routing import OPERATOR, READERS, Request, Route
+from briefcase.api.services import Services
+from briefcase.diagnostics.host import Host
+from briefcase.diagnostics.profile import Check
+from briefcase.diagnostics.standing import Moment, compat_checks, security_checks
+from briefcase.errors import CallerError
+from briefcase.ports import ReceiptFilter
+from briefcase.types import parse_rfc3339
+
+SIGNED_PREFIX: Final = "briefcase evidence v1\n"
+
+
+class CheckRecord(msgspec.Struct):
+    """One rule, measured; `effect` is what it means in this mode where `ok` is false."""
+
+    name: str
+    ok: bool
+    detail: str
+    effect: str
+    hint: str
+
+
+class Checks(msgspec.Struct):
+    """All rules of one kind."""
+
+    mode: str
+    compatibility_profile: str
+    checks: list[CheckRecord]
+
+
+class SignRequest(msgspec.Struct):
+    """The digest of a manifest of evidence: SHA-256 in hex."""
+
+    sha256_hex: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Signed(msgspec.Struct):
+    """An Ed25519 signature (RFC 8032) over `briefcase evidence v1`, a line feed, and the digest in hex."""
+
+    did: str
+    signature_b64: str
+
+
+async def show_compat(services: Services, _: Request) -> Checks:
+    """`GET /v1/diagnostics/compat`."""
+    host, mode = _host(services), services.profile.mode
+    moment = await _moment(services)
+    return _answer(services, await asyncio.to_thread(compat_checks, host, mode, moment))
+
+
+async def show_security(services: Services, _: Request) -> Checks:
+    """`GET /v1/diagnostics/security`."""
+    host, mode = _host(services), services.profile.mode
+    return _answer(services, await asyncio.to_thread(security_checks, host, mode, os.environ))
+
+
+async def sign_evidence(services: Services, request: Request) -> Signed:
+    """`POST /v1/diagnostics/sign`: only digests of evidence, under a prefix nothing else is signed with."""
+    digest = request.body_as(SignRequest).sha256_hex
+    signature = _host(services).sign(f"{SIGNED_PREFIX}{digest}".encode())
+    return Signed(services.profile.did, base64.b64encode(signature).decode())
+
+
+async def _moment(services: Services) -> Moment:
+    newest = await services.ledger.receipts(ReceiptFilter(limit=1))
+    _, policy_hash_hex, policy_set_us = services.policy.current()
+    links = [] if services.mcp is None else [services.mcp.link(config.id) for config in services.mcp.configs()]
+    return Moment(
+        now_us=services.clock.now_us(),
+        newest_receipt_us=parse_rfc3339(newest[0].ts) if newest else None,
+        policy_hash_hex=policy_hash_hex,
+        policy_set_us=policy_set_us,
+        gate_problem=services.ledger.gate_problem(),
+        receipts=services.ledger.head().id,
+        servers={link.config.id: link.state.value for link in links},
+        incompatible=tuple(link.config.id for link in links if link.config.allow_incompatible),
+    )
+
+
+def _host(services: Services) -> Host:
+    if services.host is None:
+        raise CallerError("this daemon measures nothing of its host", code="not_found")
+    return services.host
+
+
+def _answer(services: Services, checks: tuple[Check, ...]) -> Checks:
+    profile = services.profile
+    records = [CheckRecord(check.name, check.ok, check.detail, check.effect, check.hint) for check in checks]
+    return Checks(profile.mode, profile.compatibility_profile, records)
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/diagnostics/compat", READERS, show_compat, "What answers and receipts depend on", Checks),
+    Route("GET", "/v1/diagnostics/security", READERS, show_security, "What keeps others out", Checks),
+    Route("POST", "/v1/diagnostics/sign", OPERATOR, sign_evidence, "Sign evidence", Signed, body=SignRequest),
+)

@@ -1,0 +1,31 @@
+"""Every source of figures a daemon has, gathered for `GET /metrics` and for OpenTelemetry."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from briefcase.api.auth import Authenticator
+from briefcase.api.metrics import service_families
+from briefcase.api.server import ApiServer
+from briefcase.api.services import Services
+from briefcase.telemetry.metrics import Family, counter, gauge, meter_families, process_families
+from briefcase.telemetry.sources import LedgerCounters, ledger_families
+
+
+def watch(services: Services, ledger: LedgerCounters, server: ApiServer, authenticator: Authenticator) -> None:
+    """Have the services' metrics read everything that is counted."""
+    for source in (
+        partial(meter_families, services.meter),
+        partial(ledger_families, ledger),
+        partial(service_families, services),
+        partial(_edge_families, server, authenticator),
+        process_families,
+    ):
+        services.metrics.add(source)
+
+
+def _edge_families(server: ApiServer, authenticator: Authenticator) -> list[Family]:
+    return [
+        gauge("briefcase_open_connections", "Connections to the daemon.", server.open_connections),
+        counter("briefcase_auth_failures_total", "Requests without a known token.", authenticator.failures),
+    ]

@@ -1,0 +1,1 @@
+"""What the daemon tells about itself: logs, figures for Prometheus, and OpenTelemetry for whoever switched it on."""

@@ -1,0 +1,142 @@
+"""Families of figures, and their text form for Prometheus (text exposition format 0.0.4).
+
+A source is a function that reads figures when somebody asks; nothing is kept here. Durations are microseconds inside
+and seconds outside, as Prometheus wants its base units.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from briefcase import __version__
+from briefcase.telemetry.meter import BOUNDS_US, Histogram, Meter
+
+CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+US_PER_S: Final = 1_000_000
+_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class Family(msgspec.Struct, frozen=True):
+    """One metric: its name, what it is, and a value for each set of labels; of a histogram, its buckets."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    values: tuple[tuple[Labels, float], ...] = ()
+    histogram: Histogram | None = None
+
+
+Source: TypeAlias = Callable[[], Iterable[Family]]
+
+
+class Metrics:
+    """Every source of one daemon's figures."""
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+
+    def add(self, source: Source) -> None:
+        """Read this one too from now on."""
+        self._sources.append(source)
+
+    def collect(self) -> list[Family]:
+        """All figures as of now."""
+        return [family for source in self._sources for family in source()]
+
+
+def counter(name: str, text: str, value: float) -> Family:
+    """What only grows."""
+    return Family(name, "counter", text, (((), value),))
+
+
+def gauge(name: str, text: str, value: float) -> Family:
+    """What goes up and down."""
+    return Family(name, "gauge", text, (((), value),))
+
+
+def by_label(
+    name: str, kind: Literal["counter", "gauge"], text: str, label: str, values: Mapping[str, float]
+) -> Family:
+    """One value for each value of a label."""
+    return Family(name, kind, text, tuple((((label, key),), value) for key, value in sorted(values.items())))
+
+
+def meter_families(meter: Meter) -> list[Family]:
+    """What calls came to."""
+    answers = tuple(
+        ((("status", status), ("reason", reason)), float(count))
+        for (status, reason), count in sorted({("ok", ""): meter.answered_ok, **meter.others}.items())
+    )
+    return [
+        Family("briefcase_calls_total", "counter", "Calls that were answered, by status and reason.", answers),
+        by_label("briefcase_faults_total", "counter", "Requests that ended in an error.", "code", {**meter.faults}),
+        by_label(
+            "briefcase_approvals_decided_total",
+            "counter",
+            "Approvals that a person decided.",
+            "decision",
+            {**meter.decisions},
+        ),
+        Family("briefcase_call_duration_seconds", "histogram", "The whole call, in the daemon.", (), meter.whole),
+        Family(
+            "briefcase_call_overhead_seconds", "histogram", "The call without its upstream's time.", (), meter.overhead
+        ),
+    ]
+
+
+def process_families() -> list[Family]:
+    """What the process uses. Memory and open files are known on Linux only; elsewhere they are left out."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    families = [
+        Family("briefcase_build_info", "gauge", "The version that runs.", (((("version", __version__),), 1),)),
+        counter("process_cpu_seconds_total", "Processor time used.", usage.ru_utime + usage.ru_stime),
+    ]
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        families += [
+            gauge("process_resident_memory_bytes", "Resident memory.", pages * resource.getpagesize()),
+            gauge("process_open_fds", "Open files.", len(os.listdir("/proc/self/fd"))),  # noqa: PTH208 - names only
+            gauge("process_max_fds", "Most files that may be open.", resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        ]
+    return families
+
+
+def encode_text(families: Iterable[Family]) -> bytes:
+    """The families as Prometheus reads them."""
+    lines: list[str] = []
+    for family in families:
+        lines += (f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}")
+        if family.histogram is not None:
+            lines += _histogram_lines(family.name, family.histogram)
+        lines += [f"{family.name}{_braced(labels)} {_number(value)}" for labels, value in family.values]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _histogram_lines(name: str, histogram: Histogram) -> Iterable[str]:
+    """Buckets are cumulative, and the last one, `+Inf`, is the count."""
+    running = list(itertools.accumulate(histogram.counts))
+    for bound_us, count in zip(BOUNDS_US, running, strict=False):
+        yield f'{name}_bucket{{le="{_number(bound_us / US_PER_S)}"}} {count}'
+    yield f'{name}_bucket{{le="+Inf"}} {running[-1]}'
+    yield f"{name}_sum {_number(histogram.sum_us / US_PER_S)}"
+    yield f"{name}_count {running[-1]}"
+
+
+def _braced(labels: Labels) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels) + "}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
