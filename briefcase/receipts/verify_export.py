@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Verify an export of receipts with nothing but Python's standard library: `python verify_export.py FILE [ID:HASH]`.
+
+A copy of this file lies beside every export, so that whoever holds the two needs to trust no installation. Each line
+of the export is one receipt, `{"id", "ts", "prev_hash_hex", "hash_hex", "event"}`, oldest first, and
+
+    hash_hex = SHA-256( ascii(prev_hash_hex) || canonical(event) )
+
+where `canonical` is RFC 8785 JSON (an event holds strings, integers, booleans, nulls, lists and objects only). The
+optional ID:HASH is a receipt noted elsewhere; without one, a cut-off end can not be excluded, and this says so.
+
+Exit code 0: every line verifies. 7: one does not; its id, and what was expected and found, are printed. 2: no export.
+"""
+
+import hashlib
+import json
+import sys
+
+
+def canonical(value):
+    """RFC 8785 text of a value without floats: no space, keys sorted by their UTF-16 code units."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return "{" + ",".join(f"{canonical(key)}:{canonical(value[key])}" for key in keys) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, float):
+        raise ValueError("an event holds no floating-point number")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def problem_of(receipt, previous):
+    """What is wrong with a receipt after the previous one (None for the first line), or None."""
+    event = receipt["event"]
+    expected = hashlib.sha256(receipt["prev_hash_hex"].encode() + canonical(event).encode()).hexdigest()
+    if (event["id"], event["ts"]) != (receipt["id"], receipt["ts"]):
+        return "its event repeats another id or time", receipt["hash_hex"], expected
+    if receipt["hash_hex"] != expected:
+        return "its hash is not that of its event", receipt["hash_hex"], expected
+    if previous is None:
+        genesis = "0" * 64
+        if receipt["id"] == 1 and receipt["prev_hash_hex"] != genesis:
+            return "the first receipt links to something", receipt["prev_hash_hex"], genesis
+        return None
+    if receipt["id"] != previous["id"] + 1:
+        return "a receipt is missing before it", str(receipt["id"]), str(previous["id"] + 1)
+    if receipt["prev_hash_hex"] != previous["hash_hex"]:
+        return "it does not link to the one before it", receipt["prev_hash_hex"], previous["hash_hex"]
+    return None
+
+
+def main(arguments):
+    """Verify one file; gives the exit code."""
+    if len(arguments) not in (1, 2):
+        print(__doc__, file=sys.stderr)
+        return 2
+    anchor = arguments[1] if len(arguments) == 2 else None
+    previous, count, anchored = None, 0, False
+    try:
+        with open(arguments[0], encoding="utf-8") as lines:
+            for line in lines:
+                receipt = json.loads(line)
+                problem = problem_of(receipt, previous)
+                if problem is not None:
+                    what, found, expected = problem
+                    print(f"receipt {receipt['id']}: {what}\n  expected {expected}\n  found    {found}")
+                    return 7
+                anchored = anchored or f"{receipt['id']}:{receipt['hash_hex']}" == anchor
+                previous, count = receipt, count + 1
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"`{arguments[0]}` line {count + 1} is no receipt: {error}", file=sys.stderr)
+        return 2
+    if previous is None:
+        print(f"`{arguments[0]}` holds no receipt", file=sys.stderr)
+        return 2
+    if anchor is not None and not anchored:
+        print(f"the noted receipt {anchor} is not in this export")
+        return 7
+    print(f"{count} receipts verify, up to {previous['id']}:{previous['hash_hex']}")
+    if anchor is None:
+        print("not checked: whether receipts were cut off the end (give ID:HASH of one noted elsewhere)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
