@@ -81,8 +81,7 @@ class GuardedOutbound:
             async with asyncio.timeout(request.timeout_ms / 1_000), self._session(request) as session:
                 return await _exchange(session, url, request, progress)
         except TimeoutError:
-            message = f"the upstream did not answer within {request.timeout_ms} ms"
-            fault = UpstreamError(message, code="upstream_timeout", sent=progress.sent)
+            fault = _too_late(request, sent=progress.sent)
         except (aiohttp.ClientError, ValueError, OSError) as error:
             fault = _fault_of(error, url, sent=progress.sent)
         raise fault  # here, so that it does not carry the client's exception, which carries the request's headers
@@ -101,6 +100,7 @@ class GuardedOutbound:
         url = self._checked(request)
         progress = SimpleNamespace(sent=False, is_safe=request.method in SAFE_METHODS)
         headers = {**request.headers, "Accept-Encoding": "identity"}
+        fault: UpstreamError | None = None
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(request.timeout_ms / 1_000):
@@ -108,10 +108,12 @@ class GuardedOutbound:
                     sending = _sending(session, url, msgspec.structs.replace(request, headers=headers), progress)
                     response = await stack.enter_async_context(sending)
             except TimeoutError:
-                message = f"the upstream did not answer within {request.timeout_ms} ms"
-                raise UpstreamError(message, code="upstream_timeout", sent=progress.sent) from None
+                fault = _too_late(request, sent=progress.sent)
             except (aiohttp.ClientError, ValueError, OSError) as error:
-                raise _fault_of(error, url, sent=progress.sent) from None
+                fault = _fault_of(error, url, sent=progress.sent)
+            if fault is not None:
+                raise fault  # here, as in `request`
+            _check_status(response)
             answered = _headers_of(response)
             if answered.get("content-encoding", "identity").strip().lower() != "identity":
                 raise UpstreamError("the upstream's answer is encoded: a stream of events is not")
@@ -214,8 +216,7 @@ async def _exchange(
     session: aiohttp.ClientSession, url: Url, request: HttpRequest, progress: SimpleNamespace
 ) -> HttpResponse:
     async with _sending(session, url, request, progress) as response:
-        if response.status < 200:  # noqa: PLR2004 - RFC 9110 section 15.2
-            raise UpstreamError("the upstream wanted another protocol")
+        _check_status(response)
         body = await _read(response, request.max_body_bytes)
         headers = _headers_of(response)
         return HttpResponse(response.status, headers, _decoded(body, headers, request.max_body_bytes))
@@ -234,6 +235,11 @@ def _sending(
     )
 
 
+def _check_status(response: aiohttp.ClientResponse) -> None:
+    if response.status < 200:  # noqa: PLR2004 - RFC 9110 section 15.2
+        raise UpstreamError("the upstream wanted another protocol")
+
+
 def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
     names = dict.fromkeys(name.lower() for name in response.headers)
     return {name: ", ".join(response.headers.getall(name)) for name in names}
@@ -241,6 +247,7 @@ def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 async def _pieces(response: aiohttp.ClientResponse, url: Url, max_body_bytes: int) -> AsyncIterator[bytes]:
     size = 0
+    fault: UpstreamError | None = None
     try:
         async for piece in response.content.iter_any():
             size += len(piece)
@@ -248,7 +255,9 @@ async def _pieces(response: aiohttp.ClientResponse, url: Url, max_body_bytes: in
                 raise _too_large(max_body_bytes)
             yield piece
     except (aiohttp.ClientError, ValueError, OSError) as error:
-        raise _fault_of(error, url, sent=True) from None
+        fault = _fault_of(error, url, sent=True)
+    if fault is not None:
+        raise fault  # here, as in `request`
 
 
 async def _read(response: aiohttp.ClientResponse, max_body_bytes: int) -> bytes:
@@ -277,6 +286,11 @@ def _decoded(body: bytes, headers: Mapping[str, str], max_body_bytes: int) -> by
     if not inflater.eof or inflater.unused_data:
         raise UpstreamError("the upstream's answer is damaged: its gzip is cut off, or goes on after its end")
     return decoded
+
+
+def _too_late(request: HttpRequest, *, sent: bool) -> UpstreamError:
+    message = f"the upstream did not answer within {request.timeout_ms} ms"
+    return UpstreamError(message, code="upstream_timeout", sent=sent)
 
 
 def _too_large(max_body_bytes: int) -> UpstreamError:

@@ -511,6 +511,76 @@ def test_neither_message_nor_detail_repeats_the_request():
     assert failed.__cause__ is None
 
 
+# --- streams ----------------------------------------------------------------------------------------------------
+
+
+def stream(server, **fields):
+    """One streamed GET; gives the pieces, or the fault."""
+
+    async def run():
+        outbound = GuardedOutbound([server.address])
+        try:
+            async with outbound.stream(get(f"{server.url}/x", **fields)) as answer:
+                return b"".join([piece async for piece in answer.pieces])
+        except UpstreamError as error:
+            return error
+        finally:
+            await outbound.close()
+            await asyncio.sleep(0)
+
+    return asyncio.run(run())
+
+
+def test_a_stream_gives_its_pieces_as_they_come():
+    def serve(connection, _head):
+        connection.sendall(UNTIL_CLOSE + b"data: 1\n\n")
+        connection.sendall(b"data: 2\n\n")
+        return False
+
+    with RawServer(serve) as server:
+        assert stream(server) == b"data: 1\n\ndata: 2\n\n"
+    assert b"Accept-Encoding: identity" in server.heads[0]
+
+
+def test_a_million_events_are_left_unread_past_the_bound():
+    serve = endless(UNTIL_CLOSE, b"data: x\n\n" * 1_000)
+    with RawServer(serve) as server:
+        failed = stream(server)
+
+    assert "too large" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (gzipped(b"data: x"), "upstream_failed"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "upstream_failed"),
+        (b"no http at all\r\n\r\n", "upstream_failed"),
+        (CHUNKED + b"5\r\nhello\r\nzz\r\n", "upstream_failed"),
+        (b"", "upstream_timeout"),
+    ],
+)
+def test_a_stream_that_can_not_be_read_is_a_fault_without_the_request(answer, code):
+    with RawServer(answering(answer)) as server:
+        failed = stream(server, timeout_ms=200, headers={"Authorization": "Bearer tk-live-4f9a1c77"})
+
+    assert (failed.code, failed.sent) == (code, True)
+    assert "tk-live" not in repr((failed.args, failed.detail, failed.__context__, failed.__cause__))
+
+
+def test_a_stream_goes_only_where_a_request_may():
+    async def run():
+        outbound = GuardedOutbound(lookup=resolving("127.0.0.1"))
+        with pytest.raises(UpstreamError) as refused:
+            async with outbound.stream(get("https://innocent.example/")):
+                pass
+        await outbound.close()
+        await asyncio.sleep(0)
+        return refused.value
+
+    assert asyncio.run(run()).code == "upstream_refused"
+
+
 # --- TLS --------------------------------------------------------------------------------------------------------
 
 
