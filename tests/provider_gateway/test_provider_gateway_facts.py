@@ -1,5 +1,6 @@
 """Facts: what survives a restart, a kill, a torn record and another boot."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -60,6 +61,27 @@ def test_a_long_log_is_begun_anew_and_nothing_that_matters_is_lost(opened, clock
     assert not (tmp_path / "facts.old").exists()
     assert [holder.call(token).status for _ in range(10)] == [200] * 9 + [429]
     assert (tmp_path / "facts.log").stat().st_size < 4_000
+
+
+def test_what_someone_was_promised_is_synced_before_it_is_answered(opened, clock, monkeypatch):
+    holder = Holder(opened(), clock)
+    token, tokens = holder.mint(), holder.log_in()
+    synced = []
+    sync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(descriptor) or sync(descriptor))
+    holder.call(token)
+    assert synced == []
+    holder.gateway.authority.revoke("jti")
+    assert len(synced) == 1
+    ask(
+        holder.gateway,
+        "POST",
+        "/oauth/token",
+        body={"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]},
+    )
+    assert len(synced) == 2
+    ask(holder.gateway, "POST", "/oauth/revoke", body={"token": tokens["access_token"]})
+    assert len(synced) == 3
 
 
 def test_expired_facts_are_forgotten(opened, clock):

@@ -216,7 +216,8 @@ def test_while_a_provider_is_down_a_read_fails_unless_the_operator_allowed_a_rem
     run(scenario)
 
 
-def test_an_outage_never_stands_in_for_a_log_in(run):
+@pytest.mark.parametrize("is_ga", [True, False])
+def test_an_outage_never_stands_in_for_a_log_in(run, is_ga):
     async def scenario(desk):
         await desk.log_in()
         await desk.service.upsert("demo", BASE_URL, max_stale_s=600)
@@ -225,10 +226,10 @@ def test_an_outage_never_stands_in_for_a_log_in(run):
         desk.outbound.cut = down
         assert (await desk.quote()).source != "provider:demo"
         await desk.service.revoke("demo")
-        with pytest.raises(UpstreamError, match="nothing entitles"):
+        with pytest.raises(UpstreamError):
             await desk.quote()
 
-    run(scenario, opens={"is_ga": True})
+    run(scenario, opens={"is_ga": is_ga})
 
 
 def test_a_provider_that_comes_back_is_called_again(run):

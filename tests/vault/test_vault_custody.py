@@ -442,6 +442,17 @@ def test_a_keyring_that_never_answers_does_not_hold_the_loop_for_ever(tmp_path, 
         release.set()
 
 
+def test_a_keyring_that_never_answers_does_not_keep_the_process_from_ending():
+    code = (
+        "import asyncio, threading; from briefcase.errors import StoreError\n"
+        "from briefcase.vault.vault import in_thread\n"
+        "try: asyncio.run(in_thread(threading.Event().wait, timeout_s=0.01))\n"
+        "except StoreError: print('given up')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (0, "given up\n")
+
+
 def test_a_name_without_a_value_reads_as_not_set(tmp_path, ring):
     asyncio.run(opened("keyring", tmp_path).put("api", b"x"))
     del ring.kept[f"briefcase {tmp_path}", "user/api"]
