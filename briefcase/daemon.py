@@ -69,7 +69,6 @@ from briefcase.vault.opening import open_vault
 MANIFEST_DIR: Final = "tools"
 EXPIRY_INTERVAL_S: Final = 1.0
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
-SECRET_VARIABLES: Final = ("BRIEFCASE_MASTER_PASSPHRASE", "BRIEFCASE_AUTH_TOKEN", "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN")
 
 
 def serve(settings: Settings, passphrase: bytes | None, on_ready: Callable[[], None] | None = None) -> None:

@@ -115,6 +115,11 @@ class Ledger:
         self._group.check_space()
         return self._gate.problem
 
+    def engine_problem(self) -> str | None:
+        """What is not as tested of the storage engine and its durability flags, or None; from any thread."""
+        with self._tables.map_lock:
+            return self._tables.engine_problem()
+
     @property
     def counters(self) -> Counters:
         """What was committed so far."""

@@ -97,16 +97,20 @@ class Tables:
         self.map_lock = threading.Lock()
 
     def _check_engine(self) -> None:
+        problem = self.engine_problem()
+        if problem is not None:
+            raise StoreError(problem, hint="install the `lmdb` release that pyproject.toml names")
+
+    def engine_problem(self) -> str | None:
+        """What is not as tested of the engine that runs and the flags it was opened with, or None."""
         if self.env.lib_version() != ENGINE_VERSION:
             found = ".".join(map(str, self.env.lib_version()))
-            raise StoreError(
-                f"expected LMDB {'.'.join(map(str, ENGINE_VERSION))}, got {found}",
-                hint="install the `lmdb` release that pyproject.toml names",
-            )
+            return f"expected LMDB {'.'.join(map(str, ENGINE_VERSION))}, got {found}"
         flags = self.env.flags()
         wrong = [name for name, expected in _FLAGS.items() if flags.get(name) is not expected]
         if wrong:
-            raise StoreError(f"the ledger's environment was opened with other durability flags: {', '.join(wrong)}")
+            return f"the ledger's environment was opened with other durability flags: {', '.join(wrong)}"
+        return None
 
     def grow(self) -> None:
         """Double the map. Only from the event loop's thread, and with no transaction open on it."""
