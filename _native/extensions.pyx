@@ -8,9 +8,8 @@ ip: an address or a CIDR range; datetime: RFC 3339 with at most milliseconds; du
 import re
 
 cimport cython
-from cpython.long cimport PyLong_AsLongLongAndOverflow
 
-from briefcase._native.values cimport Extension, Fault, kind_of
+from briefcase._native.values cimport Extension, Fault, is_long, kind_of
 
 DECIMAL = re.compile(r"(-?[0-9]+)\.([0-9]{1,4})")
 DATETIME = re.compile(
@@ -100,13 +99,6 @@ cdef int shared_bits(Ipaddr left, Ipaddr right) noexcept:
 # --- constructors -----------------------------------------------------------------------------------------------
 
 
-cdef object checked(object number):
-    """A Python integer if it fits 64 bits, else None."""
-    cdef int overflow = 0
-    PyLong_AsLongLongAndOverflow(number, &overflow)
-    return number if overflow == 0 else None
-
-
 cdef Fault malformed(str kind, str text):
     shown = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
     return Fault(f"`{shown}` is not a well-formed {kind} value")
@@ -122,8 +114,8 @@ cdef object decimal(tuple arguments):
     if len(whole) > MAX_TEXT:
         return Fault("overflow when converting to decimal")
     tail = int(fraction.ljust(4, "0"))
-    scaled = checked(int(whole) * 10_000 + (-tail if whole.startswith("-") else tail))
-    if scaled is None:
+    scaled = int(whole) * 10_000 + (-tail if whole.startswith("-") else tail)
+    if not is_long(scaled):
         return Fault("overflow when converting to decimal")
     made = Decimal.__new__(Decimal)
     made.scaled = scaled
@@ -233,7 +225,7 @@ cdef list groups_of(str text):
 
 cdef object moment(object epoch_ms):
     cdef Datetime made = Datetime.__new__(Datetime)
-    if checked(epoch_ms) is None:
+    if not is_long(epoch_ms):
         return Fault("overflows when computing a datetime")
     made.epoch_ms = epoch_ms
     return made
@@ -241,7 +233,7 @@ cdef object moment(object epoch_ms):
 
 cdef object span(object length_ms):
     cdef Duration made = Duration.__new__(Duration)
-    if checked(length_ms) is None:
+    if not is_long(length_ms):
         return Fault("overflows when computing a duration")
     made.length_ms = length_ms
     return made

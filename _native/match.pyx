@@ -14,9 +14,8 @@ Everything here is immutable once made and may be used from any thread. Not here
 cimport cython
 
 from briefcase._native.entities cimport NO_ENTITIES, NOBODY, Entities, Entity, uid_of
-from briefcase._native.programs cimport (
-    CONJUNCTION, FAULT, LITERAL, YES, Node, Request, chain, folded, strict, truth, variable,
-)
+from briefcase._native.folding cimport folded
+from briefcase._native.programs cimport CONJUNCTION, FAULT, LITERAL, YES, Node, Request, chain, strict, truth, variable
 from briefcase._native.syntax cimport compile_expression, scope_entity, text_of, too_deep
 from briefcase._native.values cimport EntityUid, Fault, Record, plain_value, shown
 

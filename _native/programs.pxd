@@ -43,8 +43,8 @@ cdef class Node:
     cdef object operand               # what the operation needs to know: a name, a type, a literal
 
 cdef int truth(Node node, Request request) except -1
-cdef Node folded(Node node, Request known)
 
+cdef Node node_of(Kind kind, Operation operation, bint gives_bool)
 cdef Node literal(object value)
 cdef Node variable(str name)
 cdef Node chain(Kind kind, list parts)

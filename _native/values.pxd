@@ -1,9 +1,6 @@
 # Values of the Cedar language. A bool, long or string is the Python object itself (`True`, `int`, `str`, exact types);
 # everything else is one of these. A value that went wrong is a `Fault`, and using it is an error.
 
-cdef long long LONG_MIN
-cdef long long LONG_MAX
-
 cdef class Fault:
     cdef readonly str problem
 
@@ -33,6 +30,7 @@ cdef inline bint same_uid(EntityUid left, EntityUid right):
         left.hashed == right.hashed and left.id == right.id and left.type == right.type
     )
 
+cdef bint is_long(object number) except -1    # whether a Python integer fits 64 bits
 cdef str kind_of(object value)
 cdef str shown(object json)
 cdef Fault wrong_type(str expected, object found)

@@ -18,9 +18,6 @@ from cpython.object cimport PyObject
 cdef extern from "Python.h":
     object PyUnicode_FromObject(object text)
 
-LONG_MIN = -9223372036854775807LL - 1
-LONG_MAX = 9223372036854775807LL
-
 cdef int MAX_VALUE_DEPTH = 128  # nesting of a value: bounds recursion in conversion, equality and hashing
 
 
@@ -225,7 +222,7 @@ cdef object plain_value(object json):
     if json is True or json is False or type(json) is str or type(json) is Record:
         return json
     if type(json) is int:
-        return in_range(json)
+        return json if is_long(json) else UNREPRESENTABLE
     if type(json) is dict:
         record = Record.__new__(Record)
         record.fields = json
@@ -241,7 +238,7 @@ cdef object settled_json(object json, int depth):
     if json is True or json is False or type(json) is str or is_value(json):
         return json
     if type(json) is int:
-        return in_range(json)
+        return json if is_long(json) else UNREPRESENTABLE
     if depth > MAX_VALUE_DEPTH:
         return Fault(f"expected values nested at most {MAX_VALUE_DEPTH} deep")
     if type(json) is list or type(json) is tuple:
@@ -268,12 +265,8 @@ cdef bint is_value(object value):
     return type(value) is EntityUid or type(value) is SetValue or type(value) is Fault or isinstance(value, Extension)
 
 
-cdef object in_range(object number):
+cdef bint is_long(object number) except -1:
+    """Whether an integer fits 64 bits; it is converted only to see."""
     cdef int overflow = 0
     PyLong_AsLongLongAndOverflow(number, &overflow)
-    return number if overflow == 0 else UNREPRESENTABLE
-
-
-def record_of(dict fields not None):
-    """A settled record of values that are Cedar values already or plain JSON; see `values.pyi`."""
-    return settled_json(fields, 0)
+    return overflow == 0
