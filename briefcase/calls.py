@@ -518,7 +518,8 @@ class Calls:
         spec = admitted.checked.tool.spec
         doubtful = error.sent and spec.is_write and error.code in {"upstream_failed", "upstream_timeout", "internal"}
         code = "outcome_unknown" if doubtful else error.code
-        message = f"{code}: {error.message}"
+        mark = ":" if code == "sandbox_violation" else ": "  # the contract's own form: `sandbox_violation:<what>`
+        message = f"{code}{mark}{error.message}"
         cost = admitted.reserved_microusd if error.sent else 0
         return Settled("error", cost, spec.source, error=message), {"status": "error", "message": message}
 

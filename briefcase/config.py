@@ -71,6 +71,12 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     args: Literal["digest", "redacted", "full"] = "redacted"
 
 
+class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[policy]`: one live decision in `shadow_every` is made again by the reference engine; 0 makes none."""
+
+    shadow_every: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class FileReadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[file_read]`: the directories below which the built-in `file_read` may read; none by default."""
 
@@ -97,6 +103,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     calls: CallLimits = CallLimits()
     receipts: ReceiptSettings = ReceiptSettings()
+    policy: PolicySettings = PolicySettings()
     file_read: FileReadSettings = FileReadSettings()
     net: NetSettings = NetSettings()
     server: ServerSettings = ServerSettings()

@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -44,7 +46,10 @@ from briefcase.ledger import Ledger
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.reach import AllTools, Reach
 from briefcase.net.outbound import GuardedOutbound
+from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
+from briefcase.policy.shadow import Shadow
+from briefcase.ports import Policy
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.redaction import SecretRedactor
 from briefcase.store.agents import Agents
@@ -103,6 +108,8 @@ async def _serve(settings: Settings, passphrase: bytes | None, on_ready: Callabl
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with AsyncExitStack() as stack:
         services = await _compose(settings, passphrase, stack)
+        gc.collect()
+        gc.freeze()  # what start-up made stays: no collection walks through it while calls wait
         _announce(settings, services, time.monotonic() - began)
         if on_ready is not None:
             on_ready()
@@ -157,7 +164,13 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
     hub.start()
     stack.push_async_callback(hub.stop)
     tools = AllTools(toolbox.registry, hub)
-    policy = PolicyService(ledger=ledger, clock=clock, tools=tools, run_blocking=asyncio.to_thread)
+    policy = PolicyService(
+        ledger=ledger,
+        clock=clock,
+        tools=tools,
+        run_blocking=asyncio.to_thread,
+        layer=_shadow_layer(settings.file.policy.shadow_every, stack),
+    )
     await policy.open()
     controls = Controls(ledger, clock, entropy)
     calls = Calls(
@@ -220,6 +233,19 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
     await server.start()
     stack.push_async_callback(server.drain)
     return services
+
+
+def _shadow_layer(every: int, stack: AsyncExitStack) -> Callable[[CompiledPolicy], Policy]:
+    """What lies over the compiled policy: nothing, or a sample compared with the reference engine on its own thread."""
+    if not every:
+        return lambda compiled: compiled
+    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy-shadow")
+    stack.callback(worker.shutdown, cancel_futures=True)
+
+    def submit(compare: Callable[[], None]) -> None:
+        worker.submit(compare)
+
+    return Shadow(every, submit).over
 
 
 def _listeners(settings: Settings, host: Host) -> list[Listener]:

@@ -317,6 +317,7 @@ def test_a_request_id_with_other_arguments_or_after_the_answer_was_forgotten_is_
         ("read", UpstreamError("no answer in time", code="upstream_timeout"), "upstream_timeout: no answer in time", 7),
         ("write", UpstreamError("no answer in time", code="upstream_timeout"), "outcome_unknown: no answer in time", 7),
         ("write", UpstreamError("refused", code="upstream_refused"), "upstream_refused: refused", 7),
+        ("read", UpstreamError("outside", code="sandbox_violation", sent=False), "sandbox_violation:outside", 0),
         ("write", UpstreamError("no route", sent=False), "upstream_failed: no route", 0),
         ("write", RuntimeError("secret inside"), "outcome_unknown: the tool failed inside", 7),
     ],

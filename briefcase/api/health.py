@@ -47,6 +47,7 @@ async def show_readiness(services: Services, _: Request) -> Ready | Reply:
 def _parts(services: Services) -> dict[str, bool]:
     return {
         "receipts": services.ledger.gate_problem() is not None,
+        "policy": services.policy.problem() is not None,
         "stopping": services.changes.is_stopped,
     }
 

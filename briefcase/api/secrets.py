@@ -9,6 +9,7 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import CallerError
+from briefcase.redaction import MIN_SECRET_BYTES
 
 MAX_SECRET_CHARS: Final = 64 << 10
 
@@ -20,9 +21,9 @@ class SecretNames(msgspec.Struct):
 
 
 class SecretValue(msgspec.Struct):
-    """The value to keep."""
+    """The value to keep: shorter ones could not be told from ordinary text when results are redacted."""
 
-    value: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SECRET_CHARS)]
+    value: Annotated[str, msgspec.Meta(min_length=MIN_SECRET_BYTES, max_length=MAX_SECRET_CHARS)]
 
 
 class SecretName(msgspec.Struct):

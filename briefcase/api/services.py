@@ -54,6 +54,10 @@ class PolicyStore(Protocol):
         """The policy that decides now."""
         ...
 
+    def problem(self) -> str | None:
+        """Why every call is denied, or None."""
+        ...
+
     def current(self) -> tuple[str, str, int]:
         """The text, its SHA-256 in hex, and when it was set (microseconds)."""
         ...

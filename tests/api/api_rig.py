@@ -58,6 +58,10 @@ class FakeCalls:
 class FakePolicyStore:
     def __init__(self) -> None:
         self.text = "permit (principal, action, resource);"
+        self.broken = None
+
+    def problem(self):
+        return self.broken
 
     def current(self):
         return self.text, hashlib.sha256(self.text.encode()).hexdigest(), 1_767_225_600_000_000
