@@ -311,14 +311,15 @@ def test_agents_are_added_and_listed(tmp_path):
 def test_a_secret_is_set_listed_by_name_and_removed_and_its_value_never_comes_back(tmp_path):
     async def scenario(rig):
         answers = [
-            await rig.ask("PUT", "/v1/secrets/tickets-api", {"value": "canary"}),
+            await rig.ask("PUT", "/v1/secrets/tickets-api", {"value": "canary-in-the-mine"}),
             await rig.ask("GET", "/v1/secrets"),
             await rig.ask("PUT", "/v1/secrets/other", b'{"value": 5, "canary": 1}'),
             await rig.ask("PUT", "/v1/secrets/other", b'{"value": "canary"'),
+            await rig.ask("PUT", "/v1/secrets/other", {"value": "short"}),
         ]
-        assert rig.secrets.kept == {"tickets-api": b"canary"}
+        assert rig.secrets.kept == {"tickets-api": b"canary-in-the-mine"}
         assert answers[1][2] == {"secrets": ["tickets-api"]}
-        assert [status for status, _, _ in answers] == [200, 200, 400, 400]
+        assert [status for status, _, _ in answers] == [200, 200, 400, 400, 400]
         assert "canary" not in repr(answers)
         assert (await rig.ask("DELETE", "/v1/secrets/tickets-api"))[0] == 200
         assert (await rig.ask("DELETE", "/v1/secrets/tickets-api"))[0] == 404

@@ -112,7 +112,7 @@ def test_what_each_noun_answers_is_what_its_schema_says(tmp_path):
         ("POST", "/v1/agents", {"name": "new"}),
         ("GET", "/v1/agents", None),
         ("POST", "/v1/agents/{name}/revoke", None),
-        ("PUT", "/v1/secrets/{name}", {"value": "x"}),
+        ("PUT", "/v1/secrets/{name}", {"value": "x" * 8}),
         ("GET", "/v1/secrets", None),
         ("DELETE", "/v1/secrets/{name}", None),
     ]
