@@ -21,7 +21,7 @@ DUE = {
     "secrets set", "secrets list", "secrets delete",
     "agents add", "agents list", "agents revoke",
     "tighten require-approval", "tighten disable", "tighten list", "tighten lift", "freeze", "thaw",
-    "diagnostics soak", "soak summarize", "slo check",
+    "diagnostics check", "diagnostics soak", "soak summarize", "slo check",
     "identity show",
     "completion",
 }  # fmt: skip

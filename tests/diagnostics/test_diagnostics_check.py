@@ -1,0 +1,201 @@
+"""`diagnostics check`: each part judged by itself, whatever the others do, with a daemon and without one."""
+
+import json
+
+import pytest
+from daemons import RunningDaemon
+from diagnostics_rig import briefcase
+
+from briefcase.diagnostics.triage import READ, triage, worst_of
+from briefcase.errors import BriefcaseError, CallerError, StoreError
+
+NOW_US = 1_800_000_000_000_000
+GOOD_CHECK = {"ok": True, "detail": "fine", "effect": "refused", "hint": ""}
+VERIFIED = {"ok": True, "checked": 3, "head": {"id": 3, "hash_hex": "ab" * 32}}
+GOOD = {
+    "/health": {"status": "ok"},
+    "/ready": {"status": "ready"},
+    "/v1/profile": {"mode": "ga", "compatibility_profile": "aacp_v1", "strict_host": True},
+    "/v1/diagnostics/compat": {
+        "checks": [{**GOOD_CHECK, "name": name} for name in ("receipts", "policy", "clock", "disk", "native_modules")]
+    },
+    "/v1/diagnostics/security": {"checks": [{**GOOD_CHECK, "name": "files"}]},
+    "/v1/receipts/verify": VERIFIED,
+    "/v1/controls": {"controls": []},
+    "/v1/approvals": {"approvals": []},
+    "/v1/providers": {"providers": []},
+    "/v1/mcp/servers": {"servers": []},
+    "/v1/control-plane": {"status": "not_enrolled"},
+}
+SERVER = {"id": "files", "state": "ready", "held": 0}
+
+
+class Answers:
+    """A daemon that answers what it was told to, or raises it."""
+
+    def __init__(self, **changes) -> None:
+        self.answers = GOOD | changes
+
+    def get(self, path, **_):
+        answer = self.answers[path]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def post(self, path, body=None):
+        return self.get(path)
+
+
+def judged(**changes):
+    return {part.name: part for part in triage(Answers(**changes), NOW_US)}
+
+
+def bad_check(path, name, **fields):
+    checks = [
+        {**check, "ok": False, "detail": "broken", **fields} if check["name"] == name else check
+        for check in GOOD[path]["checks"]
+    ]
+    return {path: {"checks": checks}}
+
+
+def test_a_good_daemon_is_green_in_every_part():
+    parts = judged()
+    assert set(parts) == set(READ)
+    assert {part.colour for part in parts.values()} == {"green"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "colour", "says"),
+    [
+        ({"/ready": StoreError("calls can not be served: receipts", code="not_ready")}, "daemon", "red", "receipts"),
+        (bad_check("/v1/diagnostics/compat", "native_modules"), "compat", "red", "broken"),
+        (bad_check("/v1/diagnostics/compat", "native_modules", effect="noted"), "compat", "yellow", "broken"),
+        (bad_check("/v1/diagnostics/compat", "policy"), "policy", "red", "broken"),
+        (bad_check("/v1/diagnostics/compat", "receipts"), "receipts", "red", "broken"),
+        (bad_check("/v1/diagnostics/compat", "disk"), "disk", "red", "broken"),
+        (bad_check("/v1/diagnostics/compat", "clock"), "clock", "red", "broken"),
+        (bad_check("/v1/diagnostics/security", "files"), "security", "red", "broken"),
+        (
+            {"/v1/receipts/verify": {**VERIFIED, "ok": False, "first_bad": {"id": 2, "problem": "x"}}},
+            "receipts",
+            "red",
+            "receipt 2",
+        ),
+        (
+            {"/v1/controls": {"controls": [{"action": "freeze", "subject": "all", "name": ""}]}},
+            "controls",
+            "yellow",
+            "freeze",
+        ),
+        (
+            {"/v1/approvals": {"approvals": [{"created_at": "2027-01-15T07:58:20Z"}]}},
+            "approvals",
+            "yellow",
+            "for 100 s",
+        ),
+        (
+            {"/v1/providers": {"providers": [{"id": "demo", "vc_expires_at_rfc3339": "2026-01-01T00:00:00Z"}]}},
+            "providers",
+            "yellow",
+            "demo",
+        ),
+        (
+            {"/v1/mcp/servers": {"servers": [{**SERVER, "state": "refused"}]}},
+            "mcp_servers",
+            "yellow",
+            "files is refused",
+        ),
+        ({"/v1/mcp/servers": {"servers": [{**SERVER, "held": 2}]}}, "mcp_servers", "yellow", "2 changed"),
+        (
+            {"/v1/control-plane": {"status": "enrolled", "last_error": "signature", "base_url": "https://c"}},
+            "control_plane",
+            "yellow",
+            "signature",
+        ),
+    ],
+)
+def test_a_part_that_is_not_as_it_should_be_is_told_and_takes_no_other_with_it(changes, name, colour, says):
+    parts = judged(**changes)
+    assert (parts[name].colour, says in parts[name].detail) == (colour, True), parts[name]
+    assert {part.name for part in parts.values() if part.colour != "green"} == {name}
+
+
+@pytest.mark.parametrize("path", [path for path in GOOD if path not in {"/health", "/ready"}])
+@pytest.mark.parametrize("answer", [{}, {"checks": None}, {"status": "enrolled"}, CallerError("no", code="forbidden")])
+def test_a_half_broken_daemon_is_judged_in_every_part(path, answer):
+    parts = judged(**{path: answer})
+    assert set(parts) == set(READ)
+    assert "red" in {part.colour for part in parts.values()}
+
+
+@pytest.mark.parametrize("path", ["/v1/providers", "/v1/mcp/servers", "/v1/control-plane"])
+def test_a_part_this_daemon_does_not_have_is_green(path):
+    assert {part.colour for part in judged(**{path: CallerError("nothing", code="not_found")}).values()} == {"green"}
+
+
+def test_no_daemon_is_one_red_part():
+    (part,) = triage(Answers(**{"/health": BriefcaseError("no daemon", code="daemon_unreachable")}), NOW_US)
+    assert (part.name, part.colour) == ("daemon", "red")
+    assert worst_of((part,)) == "red"
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    with RunningDaemon(tmp_path / "data") as running:
+        running.call("echo", {"text": "x"})
+        yield running
+
+
+def colours(ran):
+    return {part["name"]: part["colour"] for part in ran.json["parts"]}
+
+
+def test_a_running_daemon_is_green_and_no_secret_is_shown(daemon):
+    daemon.request("PUT", "/v1/secrets/crm", {"value": "canary-9f8e7d6c5b4a"})
+    ran = briefcase(daemon.env, "diagnostics", "check", "--json")
+    assert ran.code == 0, ran.out + ran.err
+    assert ran.json["status"] == "green", ran.out
+
+    shown = briefcase(daemon.env, "diagnostics", "check")
+    for secret in (daemon.operator_token, "canary-9f8e7d6c5b4a"):
+        assert secret not in ran.out + ran.err + shown.out + shown.err
+    assert "green" in shown.out
+
+
+def test_a_token_file_opened_up_while_it_runs_is_red(daemon):
+    (daemon.data_dir / "auditor_token").chmod(0o644)
+    ran = briefcase(daemon.env, "diagnostics", "check", "--json")
+    assert (ran.code, colours(ran)["security"]) == (7, "red")
+    assert "read docs/operations.md#strict-host" in briefcase(daemon.env, "diagnostics", "check").out
+
+
+def test_without_its_daemon_the_directory_is_checked_from_its_files(daemon):
+    daemon.stop()
+    ran = briefcase(daemon.env, "diagnostics", "check", "--json")
+    assert ran.code == 5
+    assert colours(ran) == dict.fromkeys(READ, "yellow") | {
+        "daemon": "red",
+        "security": "green",
+        "receipts": "green",
+        "disk": "green",
+    }
+
+
+def test_a_damaged_ledger_without_its_daemon_is_red(daemon):
+    daemon.stop()
+    data = daemon.data_dir / "ledger" / "data.mdb"
+    data.write_bytes(data.read_bytes()[:8192])
+    ran = briefcase(daemon.env, "diagnostics", "check", "--json")
+    assert (ran.code, colours(ran)["receipts"]) == (5, "red")
+
+
+def test_without_a_data_directory_every_part_is_still_told(tmp_path, daemon):
+    env = {
+        **daemon.env,
+        "BRIEFCASE_DATA_DIR": str(tmp_path / "none"),
+        "BRIEFCASE_DAEMON_UNIX_SOCKET": str(tmp_path / "s"),
+    }
+    ran = briefcase(env, "diagnostics", "check", "--json")
+    assert ran.code == 5
+    assert set(colours(ran)) == set(READ)
+    assert json.loads(ran.out)["status"] == "red"
