@@ -60,6 +60,7 @@ from briefcase.ratelimits import RateLimiter
 from briefcase.receipts import events
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.events import CallFacts, Decided, Settled
+from briefcase.strict_json import parse as parse_json
 from briefcase.types import (
     MICROUSD_PER_USD,
     Allow,
@@ -301,9 +302,10 @@ class Calls:
             call = parse_call(body)
             canonical_args = canonical_bytes(call.args)
         except CallerError as error:
-            refusal = events.refused_event(principal, error, hashlib.sha256(body).hexdigest(), len(body))
+            fault = self._repeatable(error, body)
+            refusal = events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
             await self._ledger.commit(Entry(refusal))
-            raise
+            raise fault from None
         laps.mark("parse")
 
         # 3. resolve the tool
@@ -321,7 +323,8 @@ class Calls:
         # 4. validate the arguments
         problem = tool.check_args(call.args)
         if problem is not None:
-            return await self._deny(facts, Deny(f"invalid_args: {problem}"), laps)
+            told = self._repeatable(CallerError(problem, code="invalid_args"), canonical_args)
+            return await self._deny(facts, Deny(f"invalid_args: {told.message}"), laps)
         laps.mark("validate")
 
         # 5. decide policy
@@ -371,15 +374,25 @@ class Calls:
             call_id=self._entropy.uuid(),
             request_id=call.request_id,
             principal=principal,
-            tool_id=call.tool_id,
+            tool_id=call.tool_id if tool else self._redacted(call.tool_id),
             args_digest_hex=hashlib.sha256(canonical_args).hexdigest(),
             args_text=None if form == "digest" else recorded.decode(),
             policy_digest_hex=policy.digest_hex,
             spec=tool.spec if tool else None,
             risk=signals.words,
-            agent_id=call.agent_id,
-            session_id=call.session_id,
+            agent_id=None if call.agent_id is None else self._redacted(call.agent_id),
+            session_id=None if call.session_id is None else self._redacted(call.session_id),
         )
+
+    def _repeatable(self, error: CallerError, value: bytes) -> CallerError:
+        """The fault found in a value; where a secret is in the value, one that repeats no part of it."""
+        if self._redactor.redact(value) == value:
+            return error
+        return CallerError("it is not as expected, and holds what can not be repeated here", code=error.code)
+
+    def _redacted(self, text: str) -> str:
+        """What a caller wrote, as it may be recorded."""
+        return str(parse_json(self._redactor.redact(canonical_bytes(text))))
 
     async def _repeated(self, facts: CallFacts, laps: Laps) -> Answer | None:
         """What a retry of an executed request gets: the same answer, and never a second execution."""

@@ -215,10 +215,10 @@ async def _until_gone(receive: Receive) -> None:
 
 
 async def _send(reply: Reply, send: Send) -> None:
-    is_json = not isinstance(reply.payload, bytes)
-    body = orjson.dumps(reply.payload, default=msgspec.to_builtins) if is_json else reply.payload
-    headers = [(b"content-length", b"%d" % len(body)), *reply.headers]
-    if is_json:
-        headers.append(_JSON)
+    if isinstance(reply.payload, bytes):
+        body, headers = reply.payload, [*reply.headers]
+    else:
+        body, headers = orjson.dumps(reply.payload, default=msgspec.to_builtins), [_JSON, *reply.headers]
+    headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

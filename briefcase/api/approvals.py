@@ -159,7 +159,7 @@ def _visible(services: Services, request: Request) -> Approval:
     """
     approval = services.ledger.approval(request.params["id"])
     if approval is None or not _may_see(request, approval):
-        raise CallerError(f"no approval `{request.params['id']}`", code="not_found")
+        raise CallerError("no approval has this id", code="not_found")
     return msgspec.structs.replace(approval, status=status_at(approval, services.clock.now_us()))
 
 

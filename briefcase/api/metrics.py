@@ -25,7 +25,7 @@ def service_families(services: Services) -> list[Family]:
         status_at(approval, now_us) is ApprovalStatus.PENDING for approval in ledger.approvals(ApprovalStatus.PENDING)
     )
     lines = ledger.budgets(day_of(now_us))
-    controls = Counter(control.action for control in services.controls.active())
+    controls = Counter[str](control.action for control in services.controls.active())
     return [
         gauge("briefcase_approvals_pending", "Approvals that wait for a person.", waiting),
         gauge("briefcase_ledger_gate_open", "1 while receipts can be made durable.", ledger.gate_problem() is None),

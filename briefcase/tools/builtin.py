@@ -7,7 +7,8 @@ import base64
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
-from briefcase.ports import CallContext, Clock
+from briefcase.ports import CallContext, Clock, Redactor
+from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.files import FileSandbox
@@ -78,6 +79,22 @@ class BuiltinTool:
         args = parse_json(canonical_args)
         assert isinstance(args, dict)  # noqa: S101 - canonical bytes of a call's arguments are an object
         return ToolResult(await self._run(args), SOURCE)
+
+
+class RedactedNotes:
+    """Notes without the vault's secrets: what an agent writes down is stored as it could be shown."""
+
+    def __init__(self, notes: NoteStore, redactor: Redactor) -> None:
+        self._notes = notes
+        self._redactor = redactor
+
+    async def add(self, text: str, now_us: int) -> int:
+        """Store a note, redacted."""
+        return await self._notes.add(str(parse_json(self._redactor.redact(canonical_bytes(text)))), now_us)
+
+    async def list(self, limit: int) -> Sequence[StoredNote]:
+        """The newest notes."""
+        return await self._notes.list(limit)
 
 
 def builtin_tools(notes: NoteStore, clock: Clock, sandbox: FileSandbox) -> Sequence[BuiltinTool]:

@@ -17,7 +17,7 @@ from typing import Final
 
 from briefcase.errors import ConfigError
 from briefcase.ports import Clock, Outbound, Redactor, Secrets
-from briefcase.tools.builtin import NoteStore, builtin_tools
+from briefcase.tools.builtin import NoteStore, RedactedNotes, builtin_tools
 from briefcase.tools.files import FileSandbox
 from briefcase.tools.http import HttpTool
 from briefcase.tools.manifest import MAX_MANIFEST_BYTES, Declared, parse_manifests
@@ -64,7 +64,10 @@ class ToolBox:
         self._secrets = secrets
         self._redactor = redactor
         self._clock = clock
-        self.registry.replace(BUILTIN_GROUP, builtin_tools(notes, clock, FileSandbox(file_prefixes, max_file_bytes)))
+        self.registry.replace(
+            BUILTIN_GROUP,
+            builtin_tools(RedactedNotes(notes, redactor), clock, FileSandbox(file_prefixes, max_file_bytes)),
+        )
         self.reload()
 
     def reload(self) -> int:

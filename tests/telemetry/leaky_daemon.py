@@ -1,0 +1,24 @@
+"""The daemon with redaction switched off: the control run, in which the search for canaries must find them.
+
+The switch is here and not in the product: the class that redacts is replaced by one that does not, before the daemon
+composes itself.
+"""
+
+import sys
+
+from briefcase import daemon
+from briefcase.__main__ import main
+
+
+class LeakyRedactor:
+    def __init__(self, source) -> None:
+        pass
+
+    def redact(self, value: bytes) -> bytes:
+        return value
+
+
+if __name__ == "__main__":
+    daemon.SecretRedactor = LeakyRedactor
+    sys.argv[1:] = ["daemon"]
+    sys.exit(main())
