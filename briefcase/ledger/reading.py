@@ -29,7 +29,7 @@ from briefcase.receipts.chain import (
 )
 from briefcase.types import Receipt, parse_rfc3339
 
-VERIFY_SLICE: Final = 64  # about a tenth of a millisecond with the interpreter's lock held
+VERIFY_SLICE: Final = 128  # about a quarter of a millisecond with the interpreter's lock held
 SCAN_SLICE: Final = 256
 PAUSE_S: Final = 0.000_05  # long enough for a waiting event loop to take the interpreter's lock
 

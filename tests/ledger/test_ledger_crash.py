@@ -213,7 +213,7 @@ def small_disk(tmp_path):
     if tried.returncode != 0:
         pytest.skip(f"needs root to mount a small disk: {tried.stderr.decode().strip()}")
     yield mounted
-    subprocess.run(["umount", str(mounted)], check=True)
+    subprocess.run(["umount", "--lazy", str(mounted)], check=True)
 
 
 @pytest.mark.root
