@@ -14,7 +14,7 @@ from briefcase.gateway.feed import Change, Feed
 from briefcase.gateway.headers import mismatch
 from briefcase.gateway.methods import Methods, agreed_revision
 from briefcase.gateway.session import MAX_SUBSCRIPTIONS, Session
-from briefcase.gateway.view import View
+from briefcase.gateway.view import UnknownResourceError, View
 from briefcase.mcp.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -130,7 +130,7 @@ class Core:
             try:
                 await self.methods.subscribe(str(uri), context)
                 uris.append(str(uri))
-            except RpcError:
+            except (RpcError, UnknownResourceError):
                 continue
         return uris
 

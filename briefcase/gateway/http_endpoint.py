@@ -382,7 +382,7 @@ class HttpEndpoint:
         return stream, found[1]
 
     async def _pump(self, stream: Stream, after: int, receive: Receive, send: Send) -> None:
-        sending = self._started(_send_stream(send, stream, after))
+        sending = asyncio.create_task(_send_stream(send, stream, after))
         gone = asyncio.create_task(_gone(receive, sending))
         try:
             await asyncio.wait({sending})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import tempfile
 import uuid
 from pathlib import Path
@@ -20,6 +21,7 @@ RANGER = "ranger-token-" + "r" * 32
 AGENTS = {SCOUT: "scout", RANGER: "ranger"}
 STATELESS = "2026-07-28"
 HANDSHAKE = "2025-11-25"
+AGENT = web.RequestKey("agent", str)
 CLIENT = {"name": "rig", "version": "1"}
 
 
@@ -106,7 +108,7 @@ class FakeDaemon:
         name = AGENTS.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
         if name is None:
             return web.json_response({"code": "unauthorized", "message": "the token is not known"}, status=401)
-        request["agent"] = name
+        request[AGENT] = name
         return await handler(request)
 
     async def list_tools(self, request):
@@ -120,7 +122,7 @@ class FakeDaemon:
 
     async def approval(self, request):
         approval = self.approvals.get(request.match_info["id"])
-        if approval is None or approval["by"] != request["agent"]:
+        if approval is None or approval["by"] != request[AGENT]:
             return web.json_response({"code": "not_found", "message": "no such approval"}, status=404)
         shown = {key: value for key, value in approval.items() if key not in {"call", "by", "approval_token"}}
         if approval["status"] == "approved":
@@ -130,10 +132,10 @@ class FakeDaemon:
     async def call(self, request):
         body = await request.json()
         call = body["call"]
-        self.calls.append((request["agent"], {**call, "exchange": body.get("exchange")}))
+        self.calls.append((request[AGENT], {**call, "exchange": body.get("exchange")}))
         answer = self.answers.get(call["tool_id"], lambda name, call: ok({"echo": call["args"].get("text")}))
         if callable(answer):
-            answer = answer(request["agent"], call)
+            answer = answer(request[AGENT], call)
         if asyncio.iscoroutine(answer):
             answer = await answer
         return web.json_response(answer)
@@ -185,7 +187,7 @@ class Rig:
         if token:
             sent["Authorization"] = f"Bearer {token}"
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.post(self.base + path, data=data, headers=sent)
+        return self.http.post(self.base + path, data=io.BytesIO(data), headers=sent)
 
     async def rpc(self, method: str, params: dict | None = None, *, request_id: object = 1, **more):
         body = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params or {}}
@@ -254,11 +256,19 @@ async def rig(daemon: FakeDaemon | None = None, **settings):
             await runner.cleanup()
 
 
+async def until(holds) -> None:
+    """Wait for what other tasks bring about; the test's own bound ends a wait for nothing."""
+    while True:  # the state is another task's, and tells nobody
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+
+
 def run(test, *args, **kwargs):
     """Run one async test in a loop of its own, bounded."""
 
     async def bounded():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(8):
             return await test(*args, **kwargs)
 
     return asyncio.run(bounded())
