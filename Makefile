@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo docs clean
+.PHONY: help run test check bench slo faults fuzz docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -41,6 +41,15 @@ bench: $(STAMP) ## every benchmark: JSON and one HTML page in build/bench
 
 slo: $(STAMP) ## hold the newest benchmark run against bench/slo.toml; fails naming the figure
 	$(BIN)/python bench/slo.py build/bench
+
+faults: $(STAMP) ## kill and fail the ledger at every durable system call; kill the daemon under 10,000 mixed calls
+	BRIEFCASE_FAULTS=full BRIEFCASE_CRASH_CALLS=10000 $(BIN)/python -m pytest -v tests/ledger/test_ledger_crash.py tests/test_crash.py
+
+fuzz: $(STAMP) ## fuzz the native engine for ten minutes under the address and undefined-behaviour sanitizers
+	BRIEFCASE_BUILD_SANITIZE=1 $(BIN)/python setup.py build_ext --force --build-lib build/sanitized --build-temp build/sanitized-temp
+	cp -R briefcase/*.py briefcase/policy briefcase/receipts build/sanitized/briefcase/
+	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONPATH=build/sanitized $(BIN)/python tests/native/fuzz_match.py $(or $(SECONDS),600)
 
 docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
 	$(BIN)/python -m docs.generate
