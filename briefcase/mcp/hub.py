@@ -234,6 +234,8 @@ class Hub:
 
     async def on_listed(self, link: Link) -> None:
         """Accept a first listing; hold back what differs from an accepted one."""
+        if self._links.get(link.config.id) is not link:
+            return  # it was replaced or removed while it listed
         server_id, current = link.config.id, link.definitions or {}
         pinned = self._pins.get(server_id, {})
         changes = changes_between(pinned, current)
@@ -305,11 +307,10 @@ class Hub:
 
     async def _close(self, server_id: str) -> None:
         link = self._links.pop(server_id, None)
+        self._tools.pop(server_id, None)
+        self._operations.pop(server_id, None)
         if link is not None:
             await link.stop()
-        self._tools = {
-            tool_id: tool for tool_id, tool in self._tools.items() if not tool_id.startswith(f"{server_id}.")
-        }
 
     def _stored(self) -> Sequence[ServerConfig]:
         data = self._ledger.setting(SERVERS_SETTING)

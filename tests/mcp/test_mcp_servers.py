@@ -1,0 +1,572 @@
+"""Servers behind the daemon, for real: processes and sockets, both eras, well behaved or not."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from fakes import FakeEntropy, MemoryLedger
+
+from briefcase.errors import CallerError, UpstreamError
+from briefcase.mcp.exchanges import ExchangeWish
+from briefcase.mcp.hub import Hub
+from briefcase.mcp.link import State
+from briefcase.mcp.reach import Reach
+from briefcase.net.outbound import GuardedOutbound
+from briefcase.ports import CallContext
+from briefcase.system import SystemClock
+
+FIXTURE = str(Path(__file__).parent / "fixture_server.py")
+SECRET = "s3cr3t-value-of-the-vault"
+WAYS = [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")]
+
+
+class Redactor:
+    def redact(self, value: bytes) -> bytes:
+        return value.replace(SECRET.encode(), b"[redacted]")
+
+
+class Secrets:
+    async def get(self, name):
+        return SECRET.encode() if name == "known" else None
+
+
+class Rig:
+    """A hub with a ledger in memory; `call` executes one of its tools as the daemon's flow does."""
+
+    def __init__(self, outbound, *, needs_profile: bool = False) -> None:
+        self.clock = SystemClock()
+        self.ledger = MemoryLedger(self.clock)
+        self.outbound = outbound
+        self.needs_profile = needs_profile
+        self.new_hub()
+
+    def new_hub(self) -> None:
+        self.hub = Hub(
+            ledger=self.ledger,
+            clock=self.clock,
+            entropy=FakeEntropy(),
+            redactor=Redactor(),
+            new_transport=Reach(self.outbound, Secrets()).transport,
+            needs_profile=self.needs_profile,
+        )
+
+    async def ready(self, server_id: str = "fx", state: State = State.READY) -> None:
+        link = self.hub.link(server_id)
+        await until(lambda: link.state is state)
+
+    async def call(self, tool_id: str, args: dict | None = None, *, wish=None, principal="scout", within_ms=8_000):
+        tool = self.hub.resolve(tool_id)
+        assert tool is not None, f"no tool {tool_id}"
+        assert tool.check_args(args or {}) is None
+        request_id = str(uuid.uuid4())
+        exchange = self.hub.exchanges.open(principal, request_id, wish or ExchangeWish())
+        self.exchange = exchange
+        deadline_ns = self.clock.monotonic_ns() + within_ms * 1_000_000
+        context = CallContext(call_id="c", principal=principal, request_id=request_id, deadline_ns=deadline_ns)
+        try:
+            return (await tool.execute(json.dumps(args or {}).encode(), context)).content
+        finally:
+            exchange.end()
+
+
+@contextlib.asynccontextmanager
+async def served(transport: str = "stdio", era: str = "stateless", *options: str, needs_profile: bool = False, **body):
+    """A rig with the fixture server `fx` connected."""
+    async with contextlib.AsyncExitStack() as stack:
+        if transport == "http":
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, FIXTURE, "http", "--era", era, *options, stdout=asyncio.subprocess.PIPE
+            )
+            stack.push_async_callback(ended, process)
+            url = (await process.stdout.readline()).decode().strip()
+            body["endpoint_url"] = url
+            allowed = [url.removeprefix("http://").partition("/")[0]]
+        else:
+            body |= {"command": sys.executable, "args": [FIXTURE, "stdio", "--era", era, *options]}
+            allowed = []
+        outbound = GuardedOutbound(allowed)
+        stack.push_async_callback(outbound.close)
+        rig = Rig(outbound, needs_profile=needs_profile)
+        await rig.hub.set_server("fx", body, "operator")
+        try:
+            yield rig
+        finally:
+            await rig.hub.stop()
+
+
+async def until(holds) -> None:
+    """Wait for what other tasks bring about; the test's own bound ends a wait for nothing."""
+    while True:
+        if holds():
+            return
+        await asyncio.sleep(0.005)
+
+
+async def ended(process) -> None:
+    """Kill a process and let go of its pipes, which asyncio closes only when they are collected."""
+    process.kill()
+    await process.wait()
+    process._transport.close()
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().split()[2]
+
+
+def run(test, *args):
+    async def bounded():
+        async with asyncio.timeout(25):
+            await test(*args)
+
+    asyncio.run(bounded())
+
+
+@pytest.mark.parametrize(("transport", "era"), WAYS)
+def test_a_server_of_any_era_and_transport_offers_everything(transport, era):
+    async def test():
+        async with served(transport, era) as rig:
+            await rig.ready()
+            assert (
+                rig.hub.link("fx").revision
+                == {
+                    "stateless": "2026-07-28",
+                    "handshake": "2025-11-25",
+                    "sse": "2024-11-05",
+                }[era]
+            )
+            assert len(rig.hub.specs()) > 30
+            assert (await rig.call("fx.echo", {"text": "hi"}))["structuredContent"] == {"echo": "hi"}
+            resources = (await rig.call("fx:resources.list"))["resources"]
+            assert resources[0]["uri"] == "test://static-text"
+            read = await rig.call("fx:resources.read", {"uri": "test://template/7/data"})
+            assert "Data for ID: 7" in read["contents"][0]["text"]
+            assert len((await rig.call("fx:prompts.list"))["prompts"]) == 5
+            args = {"name": "test_prompt_with_arguments", "arguments": {"arg1": "a", "arg2": "b"}}
+            assert "arg1='a'" in (await rig.call("fx:prompts.get", args))["messages"][0]["content"]["text"]
+            ask = {"ref": {"type": "ref/prompt", "name": "x"}, "argument": {"name": "a", "value": "par"}}
+            assert (await rig.call("fx:complete", ask))["completion"]["values"] == ["paris", "park", "party"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("transport", "era"), WAYS)
+def test_progress_and_log_messages_reach_the_call_that_wants_them(transport, era):
+    async def test():
+        async with served(transport, era) as rig:
+            await rig.ready()
+            await rig.call("fx.test_tool_with_progress", wish=ExchangeWish(progress=True))
+            told, _ = await rig.exchange.read(0, 0)
+            assert [message["params"]["progress"] for message in told] == [0, 50, 100]
+            assert all("progressToken" not in message["params"] for message in told)
+            await rig.call("fx.test_tool_with_logging", wish=ExchangeWish(log_level="info"))
+            told, _ = await rig.exchange.read(0, 0)
+            assert told[0]["params"]["data"] == "Tool execution started"
+            await rig.call("fx.test_tool_with_progress")
+            assert await rig.exchange.read(0, 0) == ([], 0)
+
+    run(test)
+
+
+@pytest.mark.parametrize(("transport", "era"), WAYS)
+def test_a_question_suspends_its_call_until_its_own_client_answers(transport, era):
+    async def test():
+        wish = ExchangeWish(capabilities={"elicitation": {}})
+        async with served(transport, era) as rig:
+            await rig.ready()
+            wanted = await rig.call("fx.test_elicitation", {"message": "who?"}, wish=wish)
+            assert wanted["resultType"] == "input_required"
+            key, question = next(iter(wanted["inputRequests"].items()))
+            assert question["params"]["message"] == "who?"
+            going_on = {
+                "target": "fx.test_elicitation",
+                "arguments": {"message": "who?"},
+                "state": wanted["requestState"],
+                "responses": {key: {"action": "accept", "content": {"username": "ada"}}},
+            }
+            for change in (
+                {"state": wanted["requestState"][:-4] + "AAAA"},
+                {"arguments": {"message": "other"}},
+                {"target": "fx.write_note"},
+            ):
+                with pytest.raises(UpstreamError) as caught:
+                    await rig.call("fx:continue", {**going_on, **change}, wish=wish)
+                assert caught.value.sent is False
+            with pytest.raises(UpstreamError):
+                await rig.call("fx:continue", going_on, wish=wish, principal="ranger")
+            answer = await rig.call("fx:continue", going_on, wish=wish)
+            assert "ada" in answer["content"][0]["text"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("era", ["stateless", "handshake"])
+def test_a_client_that_can_not_be_asked_never_is(era):
+    async def test():
+        async with served("stdio", era) as rig:
+            await rig.ready()
+            if era == "handshake":
+                with pytest.raises(UpstreamError, match="no client of this call"):
+                    await rig.call("fx.test_sampling", {"prompt": "x"})
+            else:
+                with pytest.raises(UpstreamError):
+                    await rig.call("fx.test_missing_capability")
+                assert rig.exchange.error == {
+                    "code": -32021,
+                    "message": "sampling is needed",
+                    "data": {"requiredCapabilities": {"sampling": {}}},
+                }
+
+    run(test)
+
+
+@pytest.mark.parametrize(("transport", "era"), WAYS)
+def test_a_server_that_hangs_is_left_at_the_deadline_and_serves_on(transport, era):
+    async def test():
+        async with served(transport, era) as rig:
+            await rig.ready()
+            with pytest.raises(UpstreamError) as caught:
+                await rig.call("fx.hang", within_ms=200)
+            assert caught.value.code == "upstream_timeout"
+            assert caught.value.sent is True
+            assert (await rig.call("fx.echo", {"text": "on"}))["structuredContent"] == {"echo": "on"}
+
+    run(test)
+
+
+def test_a_cancelled_call_ends_at_once():
+    async def test():
+        async with served() as rig:
+            await rig.ready()
+            calling = asyncio.create_task(rig.call("fx.hang"))
+            await asyncio.sleep(0.05)
+            rig.exchange.cancel()
+            with pytest.raises(UpstreamError, match="cancelled"):
+                await calling
+
+    run(test)
+
+
+def test_a_server_that_dies_in_an_answer_is_started_again():
+    async def test():
+        async with served() as rig:
+            await rig.ready()
+            with pytest.raises(UpstreamError, match="ended"):
+                await rig.call("fx.die")
+            await until(lambda: rig.hub.link("fx").state is not State.READY)
+            assert (await rig.call("fx.echo", {"text": "back"}))["structuredContent"] == {"echo": "back"}
+
+    run(test)
+
+
+@pytest.mark.parametrize(("transport", "era"), [("stdio", "stateless"), ("http", "stateless"), ("http", "handshake")])
+def test_an_answer_of_a_hundred_megabytes_is_cut_off(transport, era):
+    async def test():
+        async with served(transport, era) as rig:
+            await rig.ready()
+            with pytest.raises(UpstreamError):
+                await rig.call("fx.big", within_ms=20_000)
+
+    run(test)
+
+
+def test_a_flood_of_notifications_is_bounded_and_the_answer_comes():
+    async def test():
+        async with served() as rig:
+            await rig.ready()
+            answer = await rig.call("fx.flood", wish=ExchangeWish(log_level="debug", progress=True))
+            assert answer["content"][0]["text"] == "flooded"
+            told, count = await rig.exchange.read(0, 0)
+            assert count == 5_000
+            assert len(told) == 1_000
+
+    run(test)
+
+
+@pytest.mark.parametrize(("transport", "misbehaviour"), [("http", "wrong_id"), ("http", "half")])
+def test_an_answer_with_another_id_or_half_of_one_is_no_answer(transport, misbehaviour):
+    async def test():
+        async with served(transport, "stateless", "--misbehave", misbehaviour) as rig:
+            await rig.ready()
+            with pytest.raises(UpstreamError):
+                await rig.call("fx.echo", {"text": "mine"})
+
+    run(test)
+
+
+def test_answers_for_nobody_on_a_shared_line_cross_to_nobody():
+    async def test():
+        async with served("stdio", "stateless", "--misbehave", "wrong_id") as rig:
+            await rig.ready()
+            answers = await asyncio.gather(*(rig.call("fx.echo", {"text": str(n)}) for n in range(20)))
+            assert [answer["structuredContent"]["echo"] for answer in answers] == [str(n) for n in range(20)]
+
+    run(test)
+
+
+def test_a_number_that_is_not_exact_everywhere_is_no_answer():
+    async def test():
+        async with served("http", "stateless") as rig:
+            await rig.ready()
+            with pytest.raises(UpstreamError):
+                await rig.call("fx.big_number")
+
+    run(test)
+
+
+def test_a_server_that_dies_of_the_probe_gets_its_handshake():
+    async def test():
+        async with served("stdio", "handshake", "--misbehave", "dies_of_probe") as rig:
+            await rig.ready()
+            assert rig.hub.link("fx").revision == "2025-11-25"
+
+    run(test)
+
+
+def test_a_schema_that_refers_elsewhere_or_a_strange_name_is_refused_and_said():
+    async def test():
+        async with served("stdio", "stateless", "--misbehave", "bad_schema") as rig:
+            await rig.ready()
+            assert {problem.name for problem in rig.hub.link("fx").problems} == {"remote_reference", "no spaces"}
+            assert rig.hub.resolve("fx.remote_reference") is None
+            assert rig.hub.resolve("fx.echo") is not None
+
+    run(test)
+
+
+def test_a_server_gets_its_named_secrets_and_nothing_of_ours():
+    async def test():
+        os.environ["BRIEFCASE_AUTH_TOKEN"] = "ours"
+        try:
+            async with served(secret_env={"FIXTURE_SECRET": "known"}, env={"PLAIN": "x"}) as rig:
+                await rig.ready()
+                text = (await rig.call("fx.show_environment"))["content"][0]["text"]
+                assert text.endswith(SECRET)  # the firewall redacts it on its way to an agent
+                names = json.loads(text.rpartition(" ")[0])
+                assert {"FIXTURE_SECRET", "PLAIN", "PATH"} <= set(names)
+                assert not [name for name in names if name.startswith("BRIEFCASE")]
+                assert SECRET not in str([receipt.event for receipt in rig.ledger.chain])
+        finally:
+            del os.environ["BRIEFCASE_AUTH_TOKEN"]
+
+    run(test)
+
+
+def test_a_secret_that_is_not_set_keeps_the_server_away():
+    async def test():
+        async with served(secret_env={"FIXTURE_SECRET": "unknown"}) as rig:
+            await until(lambda: rig.hub.link("fx").problem)
+            assert rig.hub.link("fx").problem == "the secret `unknown` is not set"
+            assert rig.hub.link("fx").state is not State.READY
+
+    run(test)
+
+
+def test_its_process_ends_with_the_hub():
+    async def test():
+        async with served() as rig:
+            await rig.ready()
+            process = rig.hub.link("fx")._peer._transport._process
+            assert os.getpgid(process.pid) == process.pid
+        assert process.returncode is not None
+
+    run(test)
+
+
+def test_its_process_ends_with_a_daemon_that_is_killed(tmp_path):
+    program = (
+        "import asyncio, sys, os\n"
+        "from briefcase.mcp.stdio_transport import StdioTransport\n"
+        "async def main():\n"
+        "    way = StdioTransport(('sleep', '600'), {}, '', os.environ)\n"
+        "    await way.open(lambda *_: None, lambda _: None)\n"
+        "    print(way._process.pid, flush=True)\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+
+    async def test():
+        daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+        child = int(await daemon.stdout.readline())
+        await ended(daemon)
+        with contextlib.suppress(FileNotFoundError):
+            await until(lambda: state_of(child) == "Z")
+
+    if sys.platform != "linux":
+        pytest.skip("the kernel's parent-death signal is Linux's")
+    run(test)
+
+
+# --- definitions -----------------------------------------------------------------------------------------
+
+
+def test_a_changed_definition_is_held_back_until_an_operator_accepts_exactly_it():
+    async def test():
+        async with served() as rig:
+            await rig.ready()
+            before = rig.hub.resolve("fx.echo").spec.digest_hex
+            assert rig.ledger.kinds() == ["mcp_server_set", "mcp_definitions_pinned"]
+            await rig.call("fx.change_echo")
+            await until(lambda: rig.hub.resolve("fx.echo") is None)
+            assert rig.ledger.kinds()[-1] == "mcp_definitions_held"
+            assert "fx.echo" not in {spec.id for spec in rig.hub.specs()}
+            assert rig.hub.resolve("fx.write_note") is not None
+            digest, changes = rig.hub.differences("fx")
+            assert [change.name for change in changes] == ["echo"]
+            assert "version 1" in changes[0].before["description"]
+            assert "version 2" in changes[0].after["description"]
+            with pytest.raises(CallerError, match="something else"):
+                await rig.hub.accept("fx", "0" * 64, "operator")
+            await rig.hub.accept("fx", digest, "operator")
+            after = rig.hub.resolve("fx.echo").spec.digest_hex
+            assert after != before
+            assert rig.ledger.chain[-1].event["by"] == "operator"
+
+    run(test)
+
+
+def test_pins_survive_a_restart_and_a_change_meanwhile_is_found():
+    async def test():
+        async with served() as rig:
+            await rig.ready()
+            await rig.hub.stop()
+            stored = json.loads(rig.ledger.settings["mcp.pins.fx"])
+            stored["tools"]["echo"]["description"] = "what it once said"
+            rig.ledger.settings["mcp.pins.fx"] = json.dumps(stored).encode()
+            rig.new_hub()
+            rig.hub.start()
+            assert rig.hub.resolve("fx.write_note") is not None, "accepted tools are there before the server is"
+            await rig.ready()
+            assert rig.hub.resolve("fx.echo") is None
+            assert [change.name for change in rig.hub.differences("fx")[1]] == ["echo"]
+
+    run(test)
+
+
+def test_with_review_nothing_is_offered_before_an_operator_looked():
+    async def test():
+        async with served(review=True) as rig:
+            await rig.ready()
+            assert list(rig.hub.specs()) == []
+            digest, changes = rig.hub.differences("fx")
+            assert len(changes) > 30
+            await rig.hub.accept("fx", digest, "operator")
+            assert rig.hub.resolve("fx.echo") is not None
+
+    run(test)
+
+
+def test_rules_say_what_a_tool_is_and_hints_only_where_no_rule_does():
+    async def test():
+        rules = [
+            {"tool": "echo", "category": "admin", "cost_microusd": 5},
+            {"tool": "test_*", "category": "write"},
+            {"tool": "forge", "hidden": True},
+        ]
+        async with served(rules=rules) as rig:
+            await rig.ready()
+            specs = {spec.id: spec for spec in rig.hub.specs()}
+            assert (specs["fx.echo"].category, specs["fx.echo"].cost_microusd) == ("admin", 5)
+            assert specs["fx.test_simple_text"].category == "write"
+            assert specs["fx.write_note"].category == "write"
+            assert specs["fx.change_echo"].category == "read"
+            assert rig.hub.resolve("fx.forge") is None
+            assert all(spec.net_access and spec.source == "mcp:fx" for spec in specs.values())
+
+    run(test)
+
+
+# --- compatibility ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "body", "state"),
+    [
+        ((), {}, State.REFUSED),
+        (("--announce",), {}, State.READY),
+        ((), {"allow_incompatible": True}, State.READY),
+    ],
+)
+@pytest.mark.parametrize("era", ["stateless", "handshake"])
+def test_in_ga_a_server_announces_the_profile_or_is_let_in_by_an_operator(era, options, body, state):
+    async def test():
+        async with served("stdio", era, *options, needs_profile=True, **body) as rig:
+            await rig.ready(state=state)
+            if state is State.REFUSED:
+                await until(lambda: "mcp_server_refused" in rig.ledger.kinds())
+                assert rig.ledger.chain[-1].event["reason"] == "remote_mcp_incompatible"
+                with pytest.raises(UpstreamError) as caught:
+                    await rig.call("fx:resources.list")
+                assert (caught.value.code, caught.value.sent) == ("remote_mcp_incompatible", False)
+            else:
+                assert rig.ledger.chain[0].event["allow_incompatible"] is bool(body)
+                assert rig.hub.resolve("fx.echo") is not None
+
+    run(test)
+
+
+# --- descriptions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server_id", "body"),
+    [
+        ("Fx", {"command": "x"}),
+        ("a.b", {"command": "x"}),
+        ("", {"command": "x"}),
+        ("fx", {}),
+        ("fx", {"command": "x", "endpoint_url": "https://x.example/mcp"}),
+        ("fx", {"endpoint_url": "file:///etc/passwd"}),
+        ("fx", {"endpoint_url": "https://user:pass@x.example/mcp"}),
+        ("fx", {"endpoint_url": "https://x.example/ mcp"}),
+        ("fx", {"command": "x\0y"}),
+        ("fx", {"command": "x", "args": ["a"] * 65}),
+        ("fx", {"command": "x", "env": {"LD_PRELOAD": "/tmp/x.so"}}),
+        ("fx", {"command": "x", "env": {"BRIEFCASE_DATA_DIR": "/"}}),
+        ("fx", {"command": "x", "secret_env": {"A": "Not A Name"}}),
+        ("fx", {"command": "x", "env": {"A": "1"}, "secret_env": {"A": "known"}}),
+        ("fx", {"command": "x", "rules": [{"tool": "*", "category": "Read"}]}),
+        ("fx", {"command": "x", "rules": [{"tool": "*", "cost_microusd": -1}]}),
+        ("fx", {"command": "x", "timeout_ms": 0}),
+    ],
+)
+def test_a_description_that_is_not_as_expected_is_refused(server_id, body):
+    async def test():
+        rig = Rig(None)
+        with pytest.raises(CallerError):
+            await rig.hub.set_server(server_id, body, "operator")
+        assert rig.ledger.chain == []
+
+    run(test)
+
+
+def test_a_deleted_server_is_gone_with_its_pins():
+    async def test():
+        async with served() as rig:
+            await rig.ready()
+            await rig.hub.delete_server("fx", "operator")
+            assert rig.hub.resolve("fx.echo") is None
+            assert rig.hub.resolve("fx:resources.list") is None
+            assert json.loads(rig.ledger.settings["mcp.servers"]) == []
+            assert rig.ledger.kinds()[-1] == "mcp_server_deleted"
+            with pytest.raises(CallerError, match="no server"):
+                rig.hub.link("fx")
+
+    run(test)
+
+
+def test_an_address_that_is_not_listed_is_never_reached():
+    async def test():
+        outbound = GuardedOutbound(())
+        rig = Rig(outbound)
+        await rig.hub.set_server("fx", {"endpoint_url": "http://127.0.0.1:9/mcp"}, "operator")
+        await until(lambda: rig.hub.link("fx").problem)
+        assert "allow_private" in rig.hub.link("fx").problem
+        await rig.hub.stop()
+        await outbound.close()
+
+    run(test)
