@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 
 from briefcase.errors import ConfigError
+from briefcase.telemetry.settings import OtelSettings, load_otel_settings
 
 DEFAULT_SOCKET_NAME: Final = "briefcased.sock"
 CONFIG_FILE_NAME: Final = "briefcase.toml"
@@ -119,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True):
     strict_host: bool = False
     secret_backend: str = SECRET_BACKENDS[0]
     file: FileConfig = FileConfig()
+    otel: OtelSettings | None = None
 
     @property
     def is_ga(self) -> bool:
@@ -153,6 +155,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         strict_host=strict_host,
         secret_backend=_chosen(environ, "BRIEFCASE_SECRET_BACKEND", SECRET_BACKENDS),
         file=load_file(data_dir / CONFIG_FILE_NAME),
+        otel=load_otel_settings(environ),
     )
 
 

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -33,12 +33,14 @@ from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
 from briefcase.api.figures import watch
 from briefcase.api.protocol import HttpLimits
-from briefcase.api.server import ApiServer
+from briefcase.api.server import ApiServer, App
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listener
+from briefcase.api.tracing import TracedApi
 from briefcase.calls import Calls, CallSettings
 from briefcase.config import Settings
 from briefcase.controls import Controls
+from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.host import SECRET_VARIABLES, Host
 from briefcase.diagnostics.standing import check_start
 from briefcase.errors import StoreError
@@ -66,10 +68,14 @@ from briefcase.store.notes import Notes
 from briefcase.store.tokens import load_or_create_token
 from briefcase.system import SystemClock, SystemEntropy
 from briefcase.telemetry.logs import configure_logs
+from briefcase.telemetry.tracing import TracedOutbound
 from briefcase.tools.load import ToolBox
 from briefcase.types import US_PER_S
 from briefcase.vault.identity import load_identity
 from briefcase.vault.opening import open_vault
+
+if TYPE_CHECKING:
+    from briefcase.telemetry.otel import Exporting
 
 MANIFEST_DIR: Final = "tools"
 EXPIRY_INTERVAL_S: Final = 1.0
@@ -88,8 +94,17 @@ def serve(settings: Settings, passphrase: bytes | None, on_ready: Callable[[], N
         BriefcaseError: it could not start.
     """
     harden_process()
-    configure_logs()
-    uvloop.run(_serve(settings, passphrase, on_ready))
+    exporting = _open_export(settings)
+    configure_logs(export=None if exporting is None else exporting.send_log)
+    uvloop.run(_serve(settings, passphrase, on_ready, exporting))
+
+
+def _open_export(settings: Settings) -> Exporting | None:
+    if settings.otel is None:
+        return None
+    from briefcase.telemetry.otel import Exporting  # noqa: PLC0415 - off, it costs nothing
+
+    return Exporting(settings.otel)
 
 
 def harden_process() -> None:
@@ -101,13 +116,17 @@ def harden_process() -> None:
         os.environ.pop(name, None)
 
 
-async def _serve(settings: Settings, passphrase: bytes | None, on_ready: Callable[[], None] | None) -> None:
+async def _serve(
+    settings: Settings, passphrase: bytes | None, on_ready: Callable[[], None] | None, exporting: Exporting | None
+) -> None:
     began = time.monotonic()
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with AsyncExitStack() as stack:
-        services = await _compose(settings, passphrase, stack)
+        if exporting is not None:
+            stack.push_async_callback(exporting.close)
+        services = await _compose(settings, passphrase, stack, exporting)
         gc.collect()
         gc.freeze()  # what start-up made stays: no collection walks through it while calls wait
         _announce(settings, services, time.monotonic() - began)
@@ -116,7 +135,9 @@ async def _serve(settings: Settings, passphrase: bytes | None, on_ready: Callabl
         await stop.wait()
 
 
-async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExitStack) -> Services:
+async def _compose(
+    settings: Settings, passphrase: bytes | None, stack: AsyncExitStack, exporting: Exporting | None
+) -> Services:
     clock, entropy = SystemClock(), SystemEntropy()
     limits = settings.file.calls
 
@@ -148,7 +169,7 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
         notes=Notes(database),
         file_prefixes=settings.file.file_read.prefixes,
         max_file_bytes=settings.file.file_read.max_bytes,
-        outbound=outbound,
+        outbound=outbound if exporting is None else TracedOutbound(outbound),
         secrets=vault,
         redactor=redactor,
         clock=clock,
@@ -198,7 +219,8 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
         unix_socket=settings.unix_socket,
         strict_host=settings.strict_host,
         args_form=settings.file.receipts.args,
-        vault=vault,
+        secret_backend=vault.description,
+        canary=Canary(vault, (operator_token.encode(), auditor_token.encode())),
         engine_problem=ledger.engine_problem,
         policy_problem=policy.problem,
         sign=identity.sign,
@@ -220,8 +242,12 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
         host=host,
     )
     authenticator = Authenticator(operator_token, auditor_token, agents)
+    api = Api(services, authenticator)
+    app: App = api
+    if settings.otel is not None and exporting is not None:
+        app = TracedApi(api, settings.otel.sampling, tools, exporting.send_spans)
     server = ApiServer(
-        Api(services, authenticator),
+        app,
         listeners,
         HttpLimits(
             max_body_bytes=settings.file.server.max_body_bytes,
@@ -230,6 +256,8 @@ async def _compose(settings: Settings, passphrase: bytes | None, stack: AsyncExi
         ),
     )
     watch(services, ledger.counters, server, authenticator)
+    if exporting is not None:
+        stack.push_async_callback(_cancel, asyncio.create_task(exporting.send_metrics(services.metrics)))
     await server.start()
     stack.push_async_callback(server.drain)
     return services

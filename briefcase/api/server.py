@@ -12,18 +12,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from email.utils import formatdate
-from typing import Final
+from typing import Final, Protocol
 
 from uvicorn.server import ServerState
 
-from briefcase.api.app import Api
 from briefcase.api.protocol import BoundedProtocol, HttpConfig, HttpLimits
 from briefcase.api.sockets import BACKLOG, Listener
 
 DATE_INTERVAL_S: Final = 1.0  # RFC 9110 section 6.6.1: `date` counts whole seconds
 _DRAIN_POLL_S: Final = 0.01
+
+
+class App(Protocol):
+    """An ASGI application that is started, told, and stopped (`app.Api`)."""
+
+    def start(self) -> Awaitable[None]:
+        """Before the first request."""
+        ...
+
+    def announce_stop(self) -> None:
+        """Soon there are no more."""
+        ...
+
+    def stop(self) -> Awaitable[None]:
+        """After the last one."""
+        ...
 
 
 class ApiServer:
@@ -35,7 +50,7 @@ class ApiServer:
         limits: the bounds of HTTP.
     """
 
-    def __init__(self, app: Api, listeners: Sequence[Listener], limits: HttpLimits) -> None:
+    def __init__(self, app: App, listeners: Sequence[Listener], limits: HttpLimits) -> None:
         self._app = app
         self._listeners = tuple(listeners)
         self._limits = limits
@@ -53,7 +68,7 @@ class ApiServer:
         loop = asyncio.get_running_loop()
         config = HttpConfig(self._app, self._limits)
         config.load()
-        await self._app.start()  # type: ignore[no-untyped-call]
+        await self._app.start()
         self._tick()
 
         def new_protocol() -> BoundedProtocol:
@@ -77,7 +92,7 @@ class ApiServer:
         await self._cut()  # 4
         if self._date_timer is not None:
             self._date_timer.cancel()
-        await self._app.stop()  # type: ignore[no-untyped-call]
+        await self._app.stop()
 
     def _busy(self) -> bool:
         return bool(self._state.connections or self._state.tasks)

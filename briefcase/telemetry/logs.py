@@ -9,16 +9,23 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import Processor
 
 
-def configure_logs(*, level: int = logging.INFO) -> None:
-    """Send every log line to standard error as JSON."""
+def configure_logs(*, level: int = logging.INFO, export: Processor | None = None) -> None:
+    """Send every log line to standard error as JSON.
+
+    Args:
+        level: what is less than this is not logged.
+        export: gets each line too, as a mapping that holds no exception any more, only its text.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            *([] if export is None else [export]),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -64,7 +64,7 @@ class Meter:
         overhead.sum_us += overhead_us
 
     def _count_other(self, payload: JsonObject) -> None:
-        key = (str(payload["status"]), _reason_of(payload))
+        key = (str(payload["status"]), reason_of(payload))
         if key not in self.others and len(self.others) >= MAX_REASONS:
             key = (key[0], OTHER)
         self.others[key] = self.others.get(key, 0) + 1
@@ -78,7 +78,7 @@ class Meter:
         self.decisions[status] = self.decisions.get(status, 0) + 1
 
 
-def _reason_of(payload: JsonObject) -> str:
+def reason_of(payload: JsonObject) -> str:
     """The stable word behind an answer that is not `ok`."""
     text = payload.get("reason") or payload.get("message")
     approval = payload.get("approval")

@@ -1,0 +1,171 @@
+"""OpenTelemetry over OTLP/HTTP: traces, metrics and logs, sent in batches from threads of their own.
+
+Imported only where it is switched on: off, it costs nothing. The endpoint is the operator's (`OTEL_EXPORTER_OTLP_*`),
+so it is not held against the rules for upstreams. What can not be sent is dropped and said in the log, never waited
+for: a collector that is down slows no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import export as points
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from briefcase import __version__
+from briefcase.telemetry.meter import BOUNDS_US
+from briefcase.telemetry.metrics import US_PER_S, Family, Metrics
+from briefcase.telemetry.settings import OtelSettings
+from briefcase.telemetry.tracing import Span, Trace
+
+SCOPE: Final = InstrumentationScope("briefcase", __version__)
+BOUNDS_S: Final = tuple(bound / US_PER_S for bound in BOUNDS_US)
+_KINDS: Final = {"http.request": SpanKind.SERVER, "http.upstream": SpanKind.CLIENT}
+_SEVERITIES: Final = {
+    "debug": SeverityNumber.DEBUG,
+    "info": SeverityNumber.INFO,
+    "warning": SeverityNumber.WARN,
+    "error": SeverityNumber.ERROR,
+    "critical": SeverityNumber.FATAL,
+}
+_OWN: Final = "exporter"  # marks a log line about exporting, which is not itself exported
+_log: Final = structlog.get_logger("briefcase.telemetry")
+
+
+class Exporting:
+    """Sends until it is closed. Made on the event loop's thread, before the first log line."""
+
+    def __init__(self, settings: OtelSettings) -> None:
+        self._settings = settings
+        self._started_ns = time.time_ns()
+        self._resource = Resource.create({"service.name": settings.service_name, "service.version": __version__})
+        self._spans = BatchSpanProcessor(OTLPSpanExporter()) if settings.traces else None
+        self._points = OTLPMetricExporter() if settings.metrics else None
+        self._logs: LoggerProvider | None = None
+        if settings.logs:
+            self._logs = LoggerProvider(self._resource, shutdown_on_exit=False)
+            self._logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+            self._logger = self._logs.get_logger(SCOPE.name, SCOPE.version)
+        own = logging.getLogger("opentelemetry")
+        own.propagate = False
+        own.addHandler(_Complaints())
+
+    # --- traces -------------------------------------------------------------------------------------------------------
+
+    def send_spans(self, trace: Trace, spans: Sequence[Span]) -> None:
+        """Queue the spans of one finished request; those past the queue's bound are dropped."""
+        if self._spans is None:
+            return
+        for span in spans:
+            self._spans.on_end(self._span(trace.trace_id, span))
+
+    def _span(self, trace_id: int, span: Span) -> ReadableSpan:
+        flags = TraceFlags(TraceFlags.SAMPLED)
+        parent = None
+        if span.parent_id is not None:
+            is_remote = span.name == "http.request"
+            parent = SpanContext(trace_id, span.parent_id, is_remote=is_remote, trace_flags=flags)
+        return ReadableSpan(
+            span.name,
+            context=SpanContext(trace_id, span.span_id, is_remote=False, trace_flags=flags),
+            parent=parent,
+            resource=self._resource,
+            attributes=span.attributes,
+            kind=_KINDS.get(span.name, SpanKind.INTERNAL),
+            status=Status(StatusCode.ERROR if span.is_error else StatusCode.UNSET),
+            start_time=span.start_ns,
+            end_time=span.end_ns,
+            instrumentation_scope=SCOPE,
+        )
+
+    # --- metrics ------------------------------------------------------------------------------------------------------
+
+    async def send_metrics(self, metrics: Metrics) -> None:
+        """Send all figures every `metrics_interval_ms`, and once more when cancelled."""
+        if self._points is None:
+            return
+        try:
+            while True:
+                await asyncio.sleep(self._settings.metrics_interval_ms / 1_000)
+                await asyncio.to_thread(self._points.export, self._metrics_data(metrics))
+        finally:
+            await asyncio.to_thread(self._points.export, self._metrics_data(metrics))
+
+    def _metrics_data(self, metrics: Metrics) -> points.MetricsData:
+        now_ns = time.time_ns()
+        made = [self._metric(family, now_ns) for family in metrics.collect()]
+        return points.MetricsData(
+            [points.ResourceMetrics(self._resource, [points.ScopeMetrics(SCOPE, made, "")], schema_url="")]
+        )
+
+    def _metric(self, family: Family, now_ns: int) -> points.Metric:
+        cumulative = points.AggregationTemporality.CUMULATIVE
+        data: points.Histogram | points.Sum | points.Gauge
+        if family.histogram is not None:
+            counts = list(family.histogram.counts)
+            total_s = family.histogram.sum_us / US_PER_S
+            point = points.HistogramDataPoint(
+                {}, self._started_ns, now_ns, sum(counts), total_s, counts, BOUNDS_S, min=0.0, max=total_s
+            )
+            data = points.Histogram([point], cumulative)
+        else:
+            numbers = [
+                points.NumberDataPoint(dict(labels), self._started_ns, now_ns, value) for labels, value in family.values
+            ]
+            data = (
+                points.Sum(numbers, cumulative, is_monotonic=True)
+                if family.kind == "counter"
+                else points.Gauge(numbers)
+            )
+        return points.Metric(family.name, family.help, "s" if family.name.endswith("_seconds") else "", data)
+
+    # --- logs ---------------------------------------------------------------------------------------------------------
+
+    def send_log(self, _: object, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        """A structlog processor: queue a copy of one line, and pass it on."""
+        if self._logs is not None and _OWN not in event:
+            shown = {name: value if isinstance(value, str | int | float | bool) else _text(value)
+                     for name, value in event.items() if name not in {"event", "level", "timestamp"}}  # fmt: skip
+            self._logger.emit(
+                LogRecord(
+                    timestamp=time.time_ns(),
+                    severity_text=method,
+                    severity_number=_SEVERITIES.get(method, SeverityNumber.UNSPECIFIED),
+                    body=str(event.get("event", "")),
+                    attributes=shown,
+                )
+            )
+        return event
+
+    async def close(self) -> None:
+        """Send what waits, bounded by the exporters' own timeouts, and end their threads."""
+        for part in (self._spans, self._points, self._logs):
+            if part is not None:
+                await asyncio.to_thread(part.shutdown)
+
+
+class _Complaints(logging.Handler):
+    """What the exporters complain of, as lines of our own log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _log.warning("telemetry is not sent", problem=record.getMessage()[:500], **{_OWN: record.name})
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=repr).decode()

@@ -1,0 +1,154 @@
+"""Traces of sampled requests, built after the fact: while one runs, only when things began and ended is kept.
+
+    http.request                    the whole request
+      policy.decide                 one phase of the call's own timing, as are the next two
+      ledger.commit                 intent, outcome, or the receipt of a refusal
+      tool.execute
+        http.upstream               each request a tool sent; it carries our `traceparent` on
+
+A caller's `traceparent` (W3C Trace Context) becomes the parent. Whether a request is sampled is ours to say unless
+the operator chose a parent-based sampler: a caller does not decide what it costs us. Of what a caller wrote nothing
+but the two ids is kept; `tracestate` is neither kept nor sent.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Final, NamedTuple
+
+import msgspec
+
+from briefcase.errors import UpstreamError
+from briefcase.ports import HttpRequest, HttpResponse, Outbound
+
+NS_PER_US: Final = 1_000
+SPAN_OF_PHASE: Final = {
+    "policy": "policy.decide",
+    "intent": "ledger.commit",
+    "execute": "tool.execute",
+    "outcome": "ledger.commit",
+    "receipt": "ledger.commit",
+}
+_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_SAMPLED: Final = 0x01
+
+
+class Parent(NamedTuple):
+    """What a caller's `traceparent` says."""
+
+    trace_id: int
+    span_id: int
+    is_sampled: bool
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """Which requests are traced: this share, or what the caller says where it says anything."""
+
+    share: float = 0.1
+    follows_parent: bool = False
+
+    def takes(self, parent: Parent | None) -> bool:
+        """Whether this request is traced."""
+        if parent is not None and self.follows_parent:
+            return parent.is_sampled
+        return random.random() < self.share  # noqa: S311 - nobody gains by guessing it
+
+
+class Span(NamedTuple):
+    """One finished stretch of time. Times are nanoseconds since the Unix epoch."""
+
+    name: str
+    span_id: int
+    parent_id: int | None
+    start_ns: int
+    end_ns: int
+    attributes: dict[str, str | int]
+    is_error: bool = False
+
+
+class Trace:
+    """One sampled request while it runs."""
+
+    def __init__(self, parent: Parent | None) -> None:
+        self.trace_id = parent.trace_id if parent else _new_id(128)
+        self.parent_id = parent.span_id if parent else None
+        self.span_id = _new_id(64)
+        self.execute_id = _new_id(64)
+        self.start_ns = time.time_ns()
+        self.upstream: list[Span] = []
+
+    def spans(
+        self, timing_us: Iterable[tuple[str, int]], attributes: dict[str, str | int], *, is_error: bool
+    ) -> list[Span]:
+        """Every span of the request, which ends now.
+
+        Args:
+            timing_us: phases in order; they are laid end to end, so that the last one ends with the request.
+            attributes: of the request.
+            is_error: whether it failed.
+        """
+        end_ns = time.time_ns()
+        spans = [Span("http.request", self.span_id, self.parent_id, self.start_ns, end_ns, attributes, is_error)]
+        phases = list(timing_us)
+        at_ns = max(self.start_ns, end_ns - NS_PER_US * sum(us for _, us in phases))
+        for phase, us in phases:
+            name = SPAN_OF_PHASE.get(phase)
+            if name is not None:
+                span_id = self.execute_id if phase == "execute" else _new_id(64)
+                shown: dict[str, str | int] = {"briefcase.phase": phase}
+                spans.append(Span(name, span_id, self.span_id, at_ns, at_ns + us * NS_PER_US, shown))
+            at_ns += us * NS_PER_US
+        return spans + self.upstream
+
+
+CURRENT: Final[ContextVar[Trace | None]] = ContextVar("briefcase_trace", default=None)
+
+
+class TracedOutbound:
+    """The way out with a span around each request of a sampled call, and its `traceparent` upstream."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+
+    async def request(self, request: HttpRequest) -> HttpResponse:
+        """See `ports.Outbound`."""
+        trace = CURRENT.get()
+        if trace is None:
+            return await self._outbound.request(request)
+        span_id, start_ns = _new_id(64), time.time_ns()
+        headers = {**request.headers, "traceparent": f"00-{trace.trace_id:032x}-{span_id:016x}-01"}
+        attributes: dict[str, str | int] = {"http.request.method": request.method}
+        is_error = True
+        try:
+            response = await self._outbound.request(msgspec.structs.replace(request, headers=headers))
+            attributes["http.response.status_code"] = response.status
+            is_error = response.status >= 400  # noqa: PLR2004 - RFC 9110 section 15.5
+        except UpstreamError as error:
+            attributes["error.type"] = error.code
+            raise
+        else:
+            return response
+        finally:
+            ended_ns = time.time_ns()
+            trace.upstream.append(
+                Span("http.upstream", span_id, trace.execute_id, start_ns, ended_ns, attributes, is_error)
+            )
+
+
+def parse_traceparent(value: bytes) -> Parent | None:
+    """Read a `traceparent` header; None where it is not as it must be (W3C Trace Context section 3.2)."""
+    match = _TRACEPARENT.fullmatch(value)
+    if match is None or (value.startswith(b"00") and len(value) != 55):  # noqa: PLR2004 - version 00 has no more fields
+        return None
+    trace_id, span_id = int(match[1], 16), int(match[2], 16)
+    if not trace_id or not span_id:
+        return None
+    return Parent(trace_id, span_id, bool(int(match[3], 16) & _SAMPLED))
+
+
+def _new_id(bits: int) -> int:
+    return random.getrandbits(bits) or 1
