@@ -1,22 +1,4 @@
-"""Canonical bytes of receipts (RFC 8785), their SHA-256 chain, and its verification in batches."""
-
-from collections.abc import Mapping
-
-from briefcase.types import JsonValue
-
-def canonical(value: JsonValue) -> bytes:
-    """The RFC 8785 bytes of a JSON value: equal values, equal bytes.
-
-    Args:
-        value: str, int within ±(2^53-1), finite float, bool, None, list, and dict with str keys, at most 128 deep.
-
-    Raises:
-        TypeError: a value of another type, or a key that is no string; the message names its path.
-        ValueError: an integer beyond ±(2^53-1), NaN, an infinity, a lone surrogate, or nesting past the bound.
-    """
-
-def canonical_event(event: Mapping[str, object]) -> bytes:
-    """The RFC 8785 bytes of a receipt's event: as `canonical`, of a dict, refusing floats (TypeError)."""
+"""The SHA-256 chain of receipts and its verification in batches."""
 
 def chain_hash(prev_hash_hex: str, canonical: bytes) -> str:
     """`SHA-256(ascii(prev_hash_hex) || canonical)` in hexadecimal: one link of the chain.

@@ -15,7 +15,7 @@ import pytest
 import uvloop
 from receipts_made import intent_event
 
-from briefcase._native.chain import canonical_event
+from briefcase._native.canonical import canonical_event
 from briefcase.ledger import Ledger
 from briefcase.ports import ClaimRequest, Committed, Entry, OpenIntent
 from briefcase.receipts.chain import encode_key

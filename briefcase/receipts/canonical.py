@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from briefcase._native.chain import canonical
+from briefcase._native.canonical import canonical
 from briefcase.errors import CallerError
 from briefcase.types import JsonValue
 

@@ -30,7 +30,8 @@ from typing import Final
 
 import orjson
 
-from briefcase._native.chain import canonical_event, verify_records
+from briefcase._native.canonical import canonical_event
+from briefcase._native.chain import verify_records
 from briefcase.ports import BadReceipt, Head
 from briefcase.types import Receipt
 

@@ -11,7 +11,8 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from briefcase._native.chain import canonical, canonical_event, is_canonical_event
+from briefcase._native.canonical import canonical, canonical_event
+from briefcase._native.chain import is_canonical_event
 from briefcase.errors import CallerError
 from briefcase.receipts.canonical import canonical_bytes, digest_hex
 
