@@ -52,7 +52,8 @@ class PolicySet:
         Args:
             action: the action of every later decision.
             resource: the resource of every later decision.
-            entities: everything known, except the principals that will be decided on.
+            entities: everything known, except the principals that will be decided on. Where one of those stands above
+                another entity, that entity must name the ancestors beyond it itself.
 
         Returns:
             The same policies, with only principal and context open.
