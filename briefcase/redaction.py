@@ -77,6 +77,11 @@ class SecretRedactor:
             return b'"' + MARK + b'"'
         return redacted
 
+    def find(self, text: bytes) -> list[tuple[int, int]]:
+        """Where known secrets are in a text: start and end of each place, in order; what touches is one place."""
+        self._refresh()
+        return self._find(text)
+
     def stream(self) -> RedactingStream:
         """A redactor for text that arrives in chunks; what it gives is the same wherever the text was cut."""
         return RedactingStream(self)

@@ -11,14 +11,16 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
+from briefcase.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES
 from briefcase.diagnostics.host import Host
+from briefcase.diagnostics.manifest import SIGNED_PREFIX
 from briefcase.diagnostics.profile import Check
 from briefcase.diagnostics.standing import Moment, compat_checks, security_checks
 from briefcase.errors import CallerError
 from briefcase.ports import ReceiptFilter
 from briefcase.types import parse_rfc3339
 
-SIGNED_PREFIX: Final = "briefcase evidence v1\n"
+_PIECE_CHARS: Final = 4 * (PIECE_BYTES + OVERLAP_BYTES + 2) // 3
 
 
 class CheckRecord(msgspec.Struct):
@@ -52,6 +54,20 @@ class Signed(msgspec.Struct):
     signature_b64: str
 
 
+class Piece(msgspec.Struct):
+    """A piece of a file, in base64."""
+
+    data_b64: Annotated[str, msgspec.Meta(max_length=_PIECE_CHARS)]
+
+
+class Searched(msgspec.Struct):
+    """Where secrets are in the piece (start and end of each place), and how many were looked for and could not be."""
+
+    places: list[tuple[int, int]]
+    secrets: int
+    too_short: int
+
+
 async def show_compat(services: Services, _: Request) -> Checks:
     """`GET /v1/diagnostics/compat`."""
     host, mode = _host(services), services.profile.mode
@@ -70,6 +86,16 @@ async def sign_evidence(services: Services, request: Request) -> Signed:
     digest = request.body_as(SignRequest).sha256_hex
     signature = _host(services).sign(f"{SIGNED_PREFIX}{digest}".encode())
     return Signed(services.profile.did, base64.b64encode(signature).decode())
+
+
+async def search_piece(services: Services, request: Request) -> Searched:
+    """`POST /v1/diagnostics/canary`: answers places, never what is there."""
+    try:
+        data = base64.b64decode(request.body_as(Piece).data_b64, validate=True)
+    except ValueError:
+        raise CallerError("`data_b64`: expected base64") from None
+    found = _host(services).canary.search(data)
+    return Searched(found.places, found.secrets, found.too_short)
 
 
 async def _moment(services: Services) -> Moment:
@@ -104,4 +130,7 @@ ROUTES: Final = (
     Route("GET", "/v1/diagnostics/compat", READERS, show_compat, "What answers and receipts depend on", Checks),
     Route("GET", "/v1/diagnostics/security", READERS, show_security, "What keeps others out", Checks),
     Route("POST", "/v1/diagnostics/sign", OPERATOR, sign_evidence, "Sign evidence", Signed, body=SignRequest),
+    Route(
+        "POST", "/v1/diagnostics/canary", OPERATOR, search_piece, "Look for the vault's secrets", Searched, body=Piece
+    ),
 )

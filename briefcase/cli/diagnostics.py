@@ -20,6 +20,8 @@ RED: Final = CODES["receipt_chain_broken"].exit_code
 UNREACHABLE: Final = CODES["daemon_unreachable"].exit_code
 COMMANDS: Final[Mapping[str, Lazy]] = {
     "soak": Lazy("briefcase.cli.soak:soak_command", "Call one tool on a schedule and measure what was promised."),
+    "bundle": Lazy("briefcase.cli.evidence:bundle", "Gather the evidence of an incident into one file."),
+    "canary": Lazy("briefcase.cli.evidence:canary", "Look for the vault's own secrets where they must not be."),
 }
 
 
@@ -44,8 +46,8 @@ def check(app: App, *, as_json: bool) -> int:
     Works without a daemon too: the data directory is then checked from its files. Exits with 0 where nothing is red,
     with 7 where something is, and with 5 where no daemon answers. Shows no secret.
     """
-    from briefcase.cli.offline import verify_files  # noqa: PLC0415 - not for `--help`
     from briefcase.diagnostics.triage import triage, triage_files, unknown_parts, worst_of  # noqa: PLC0415 - likewise
+    from briefcase.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
 
     parts = triage(app.client(CHECK_TIMEOUT_S), time.time_ns() // 1_000)
     answers = len(parts) > 1

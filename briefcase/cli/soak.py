@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 NOT_MET: Final = CODES["receipt_chain_broken"].exit_code
 SLO_CHECK_RATE: Final = 50.0
 SLO_CHECK_CONNECTIONS: Final = 8
+_WRITTEN: Final = ("evidence.json", "evidence.html")
+_OURS: Final = frozenset({"evidence.json", "MANIFEST.json"})
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 _objectives = [
@@ -102,15 +105,20 @@ def soak() -> None:
 def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: float) -> int:
     """Join the reports of a directory: days covered, gaps, verdict.
 
-    Writes evidence.json and evidence.html there.
+    Writes evidence.json and evidence.html there, and a manifest with the digest of every file, signed by the daemon.
     """
-    from briefcase.diagnostics.evidence import page, summarize  # noqa: PLC0415 - `--help` needs no histogram
+    from briefcase.cli.evidence import signer  # noqa: PLC0415 - `--help` needs no histogram
+    from briefcase.diagnostics.evidence import page, summarize  # noqa: PLC0415 - as above
+    from briefcase.diagnostics.manifest import write_manifest  # noqa: PLC0415 - as above
 
-    reports = sorted(path for path in directory.glob("*.json") if path.name != "evidence.json")
+    reports = sorted(path for path in directory.glob("*.json") if path.name not in _OURS)
     statement = summarize(reports, _objectives_of(given))
     summary = statement.as_json()
     (directory / "evidence.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
     (directory / "evidence.html").write_text(page(statement))
+    files = {path.name: path.read_bytes() for path in (*reports, *(directory / name for name in _WRITTEN))}
+    for name, data in write_manifest(files, signer(app), datetime.now(UTC)).items():
+        (directory / name).write_bytes(data)
     if as_json:
         app.screen.json(summary)
     else:
@@ -120,6 +128,25 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
             note(problem)
         note(f"wrote {directory / 'evidence.html'}")
     return 0 if statement.ok else NOT_MET
+
+
+@soak.command(
+    "verify",
+    epilog=example("briefcase soak verify dist/soak", "briefcase soak verify dist/soak --did did:key:z6MkhaXg"),
+)
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--did", help="The identity that must have signed: `briefcase identity show` on that daemon.")
+@json_option
+@pass_app
+def verify_command(app: App, *, directory: Path, did: str | None, as_json: bool) -> int:
+    """Check every file of the evidence against its signed manifest.
+
+    Needs no daemon. Exits with 7 where a file is missing, changed or added, or nobody signed.
+    """
+    from briefcase.cli.evidence import show_verdict  # noqa: PLC0415 - not for `--help`
+
+    files = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    return show_verdict(app, files, did, as_json=as_json)
 
 
 @click.group(epilog=example("briefcase slo check --duration-secs 30"))

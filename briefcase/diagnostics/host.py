@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
+from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.profile import Finding
 
 PIPE_PREFIX: Final = r"\\.\pipe\briefcased-"
@@ -29,36 +30,20 @@ _PR_GET_DUMPABLE: Final = 3  # prctl(2)
 _PIPE_NAME: Final = re.compile(r"\\\\\.\\pipe\\[^\\]{1,240}", re.IGNORECASE)
 
 
-class Vault(Protocol):
-    """Every secret that must not go out, for the canary search (`vault.Vault`)."""
-
-    @property
-    def description(self) -> str:
-        """The backend in words."""
-        ...
-
-    @property
-    def revision(self) -> int:
-        """Differs whenever `redaction_set` does."""
-        ...
-
-    def redaction_set(self) -> frozenset[bytes]:
-        """Every secret that is kept."""
-        ...
-
-
 class Host(msgspec.Struct, frozen=True):
     """Where a daemon runs, and what of it can be asked at any time.
 
-    `engine_problem` and `policy_problem` say what is wrong with the storage engine and the active policy, or None;
-    `sign` is the daemon's identity key.
+    `secret_backend` is the vault's own description, and `canary` looks for what the vault keeps; `engine_problem` and
+    `policy_problem` say what is wrong with the storage engine and the active policy, or None; `sign` is the daemon's
+    identity key.
     """
 
     data_dir: Path
     unix_socket: Path
     strict_host: bool
     args_form: str
-    vault: Vault
+    secret_backend: str
+    canary: Canary
     engine_problem: Callable[[], str | None]
     policy_problem: Callable[[], str | None]
     sign: Callable[[bytes], bytes]

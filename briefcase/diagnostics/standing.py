@@ -47,7 +47,7 @@ def security_checks(at: Host, mode: str, environ: Mapping[str, str]) -> tuple[Ch
         "socket_directory": files.check_socket_directory(at.unix_socket),
         "listeners": host.check_listeners(),
         "strict_host": host.check_strict_host(at.data_dir, at.unix_socket, strict_host=at.strict_host),
-        "secret_backend": host.check_secret_backend(at.vault.description),
+        "secret_backend": host.check_secret_backend(at.secret_backend),
         "receipt_arguments": host.check_receipt_arguments(at.args_form),
         "core_dumps": host.check_core_dumps(),
         "not_dumpable": host.check_not_dumpable(),

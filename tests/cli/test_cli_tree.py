@@ -21,7 +21,8 @@ DUE = {
     "secrets set", "secrets list", "secrets delete",
     "agents add", "agents list", "agents revoke",
     "tighten require-approval", "tighten disable", "tighten list", "tighten lift", "freeze", "thaw",
-    "diagnostics check", "diagnostics soak", "soak summarize", "slo check",
+    "diagnostics check", "diagnostics soak", "diagnostics bundle", "diagnostics canary",
+    "soak summarize", "soak verify", "slo check",
     "identity show",
     "completion",
 }  # fmt: skip

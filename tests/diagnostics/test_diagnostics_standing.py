@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from briefcase.diagnostics import host
+from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.files import TABLE, check_files, check_socket, check_socket_directory
 from briefcase.diagnostics.host import Host, default_pipe_name
 from briefcase.diagnostics.profile import MODES, RULES, Finding, check_of
@@ -21,8 +22,7 @@ from briefcase.errors import ConfigError
 DAY_US = 86_400_000_000
 
 
-class FakeVault:
-    description = "encrypted file, passphrase"
+class NoSecrets:
     revision = 0
 
     def redaction_set(self):
@@ -59,7 +59,8 @@ def at(data_dir, unix_socket):
         unix_socket=unix_socket,
         strict_host=True,
         args_form="redacted",
-        vault=FakeVault(),
+        secret_backend="encrypted file, passphrase",
+        canary=Canary(NoSecrets(), ()),
         engine_problem=lambda: None,
         policy_problem=lambda: None,
         sign=lambda message: message,
@@ -268,7 +269,7 @@ def hardened(monkeypatch):
 
 
 BROKEN = {
-    "secret_backend": {"vault": type("Memory", (FakeVault,), {"description": "memory: gone"})()},
+    "secret_backend": {"secret_backend": "memory: gone"},
     "receipt_arguments": {"args_form": "full"},
     "storage_engine": {"engine_problem": lambda: "map_async is on"},
 }

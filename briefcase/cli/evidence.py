@@ -1,0 +1,277 @@
+"""`briefcase diagnostics bundle` and `canary`: what an incident leaves for later, and what must not be in it.
+
+Secrets are looked for by the daemon, which answers places; where no daemon runs, by this process, which opens the
+vault as the daemon would, holding the daemon's own lock on the directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+
+from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.client import Client
+from briefcase.cli.lazy import example
+from briefcase.cli.messages import complain, note
+from briefcase.errors import CODES, BriefcaseError, CallerError, ConfigError
+
+if TYPE_CHECKING:
+    from briefcase.diagnostics.canary import Found, Search, Searcher
+    from briefcase.diagnostics.manifest import Signature
+
+CHECK_TIMEOUT_S: Final = 600.0
+DEFAULT_RECEIPTS: Final = 1_000
+BAD: Final = CODES["receipt_chain_broken"].exit_code
+UNREAD: Final = CODES["not_ready"].exit_code
+UNREACHABLE: Final = "daemon_unreachable"
+VAULT_BACKENDS: Final = ("auto", "keyring", "file")
+STORED_FILES: Final = ("ledger/data.mdb", "briefcase.sqlite", "briefcase.sqlite-wal")
+
+
+@click.command(
+    "bundle",
+    epilog=example(
+        "briefcase diagnostics bundle --out incident.zip --log daemon.log",
+        "briefcase diagnostics bundle --verify incident.zip",
+    ),
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Where the bundle goes; never overwritten."
+)
+@click.option("--log", "logs", multiple=True, type=click.Path(path_type=Path), help="A log, or another file, to add.")
+@click.option(
+    "--receipts", type=click.IntRange(0), default=DEFAULT_RECEIPTS, show_default=True, help="So many of the newest."
+)
+@click.option(
+    "--verify", "verify", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Check one instead."
+)
+@click.option("--did", help="With --verify: the identity that must have signed.")
+@json_option
+@pass_app
+def bundle(  # noqa: PLR0913 - one argument for each option
+    app: App,
+    *,
+    out: Path | None,
+    verify: Path | None,
+    did: str | None,
+    as_json: bool,
+    logs: tuple[Path, ...],
+    receipts: int,
+) -> int:
+    """Gather the evidence of an incident into one file.
+
+    Diagnostics, configuration without secrets, versions, receipts with what verifies them, and logs that are named,
+    with a signed manifest. Everything is searched for the vault's secrets first: nothing is written where one is found.
+    """
+    from briefcase.diagnostics.bundle import pack, unpack  # noqa: PLC0415 - not for `--help`
+
+    if (out is None) == (verify is None):
+        raise click.UsageError("expected --out or --verify")
+    if verify is not None:
+        try:
+            files = unpack(verify.read_bytes())
+        except ValueError as error:
+            raise CallerError(f"`{verify}`: {error}") from None
+        return show_verdict(app, files, did, as_json=as_json)
+    assert out is not None  # noqa: S101 - one of the two is given
+    files, missing = _gather(app, logs, receipts)
+    search = _search_files(app, files)
+    if search.places:
+        _show_search(app, search, as_json=as_json)
+        raise CallerError(
+            "a secret of the vault would be in the bundle: nothing was written",
+            code="forbidden",
+            hint="leave that log out, and see docs/runbooks/credential-exposure.md",
+        )
+    _write_new(out, pack(files))
+    if as_json:
+        app.screen.json({"out": str(out), "files": [*sorted(files)], "missing": {**missing}, "secrets": search.secrets})
+        return 0
+    note(f"wrote {out}: {len(files)} files, none with one of {search.secrets} secrets")
+    for name, problem in missing.items():
+        note(f"without {name}: {problem}")
+    return 0
+
+
+@click.command(
+    "canary",
+    epilog=example("briefcase diagnostics canary", "briefcase diagnostics canary daemon.log backups/ --no-stored"),
+)
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--stored/--no-stored", default=True, show_default=True, help="Also the receipts and the database.")
+@json_option
+@pass_app
+def canary(app: App, /, *, paths: tuple[Path, ...], stored: bool, as_json: bool) -> int:
+    """Look for the vault's own secrets where they must not be.
+
+    In the stored receipts, the database, and every file or directory that is named, in every common encoding, inside
+    gzip, zip and tar too. Shows places, never a secret. Exits with 7 where one is found, with 5 where a file could not
+    be read.
+    """
+    from briefcase.diagnostics.canary import Search  # noqa: PLC0415 - not for `--help`
+
+    own = tuple(app.data_dir / name for name in STORED_FILES) if stored else ()
+    with _searcher(app) as searcher:
+        search = Search(searcher)
+        for path in (*(path for path in own if path.exists()), *paths):
+            search.look(path)
+    if not search.files and not search.unread:
+        raise CallerError("there is nothing to look through", hint="name files, or set BRIEFCASE_DATA_DIR")
+    _show_search(app, search, as_json=as_json)
+    if search.places:
+        return BAD
+    return UNREAD if search.unread else 0
+
+
+def signer(app: App) -> Callable[[str], Signature | None]:
+    """Signs a digest with the daemon's identity key; gives None, and says so, where no daemon answers."""
+    from briefcase.diagnostics.manifest import Signature  # noqa: PLC0415 - only here is it needed
+
+    def sign(sha256_hex: str) -> Signature | None:
+        try:
+            return msgspec.convert(app.client().post("/v1/diagnostics/sign", {"sha256_hex": sha256_hex}), Signature)
+        except BriefcaseError as error:
+            note(f"not signed: {error.message}")
+            return None
+
+    return sign
+
+
+def show_verdict(app: App, files: Mapping[str, bytes], did: str | None, *, as_json: bool) -> int:
+    """Check files against the signed manifest among them, say what was found, and give the exit code."""
+    from briefcase.diagnostics.manifest import verify_manifest  # noqa: PLC0415 - only here is it needed
+
+    verdict = verify_manifest(files, did)
+    if as_json:
+        app.screen.json({"ok": not verdict.problems, **msgspec.to_builtins(verdict)})
+    else:
+        for problem in verdict.problems:
+            complain({"message": problem})
+        if not verdict.problems:
+            app.screen.line(f"{verdict.files} files, each as it was signed by {verdict.did}")
+            if did is None:
+                note(
+                    "not excluded: another daemon's identity; compare it with `briefcase identity show`, or give --did"
+                )
+    return BAD if verdict.problems else 0
+
+
+class _InDaemon:
+    """Has the daemon look."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def search(self, piece: bytes) -> Found:
+        from briefcase.diagnostics.canary import Found  # noqa: PLC0415 - only here is it needed
+
+        body = {"data_b64": base64.b64encode(piece).decode()}
+        return msgspec.convert(self._client.post("/v1/diagnostics/canary", body), Found)
+
+
+@contextmanager
+def _searcher(app: App) -> Iterator[Searcher]:
+    """The daemon, or where none answers this process with the vault open and the directory locked."""
+    client = app.client()
+    try:
+        client.get("/health")
+    except BriefcaseError as error:
+        if error.code != UNREACHABLE:
+            raise
+    else:
+        yield _InDaemon(client)
+        return
+    from briefcase.diagnostics.canary import Canary  # noqa: PLC0415 - only here is the vault opened
+    from briefcase.store.data_dir import AUDITOR_TOKEN_FILE, OPERATOR_TOKEN_FILE, DataDirLock  # noqa: PLC0415
+    from briefcase.store.tokens import load_token  # noqa: PLC0415
+    from briefcase.vault.opening import open_vault  # noqa: PLC0415
+
+    backend = app.environ.get("BRIEFCASE_SECRET_BACKEND") or VAULT_BACKENDS[0]
+    if backend not in VAULT_BACKENDS:
+        raise ConfigError(f"`BRIEFCASE_SECRET_BACKEND`: expected one of {', '.join(VAULT_BACKENDS)}, got `{backend}`")
+    if not app.data_dir.is_dir():
+        raise CallerError(f"there is no data directory `{app.data_dir}`", code="not_found")
+    passphrase = app.environ.get("BRIEFCASE_MASTER_PASSPHRASE")
+    lock = DataDirLock(app.data_dir)
+    try:
+        vault = asyncio.run(open_vault(backend, app.data_dir, passphrase.encode() if passphrase else None))
+        asyncio.run(vault.warm())
+        tokens = [load_token(app.data_dir / name) for name in (OPERATOR_TOKEN_FILE, AUDITOR_TOKEN_FILE)]
+        yield Canary(vault, tuple(token.encode() for token in tokens if token))
+    finally:
+        lock.release()
+
+
+def _gather(app: App, logs: tuple[Path, ...], receipts: int) -> tuple[dict[str, bytes], dict[str, str]]:
+    from briefcase.diagnostics.bundle import Gathering  # noqa: PLC0415 - likewise
+    from briefcase.diagnostics.manifest import write_manifest  # noqa: PLC0415 - likewise
+    from briefcase.diagnostics.triage import triage, triage_files  # noqa: PLC0415 - likewise
+    from briefcase.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
+
+    client = app.client(CHECK_TIMEOUT_S)
+    parts = triage(client, time.time_ns() // 1_000)
+    if len(parts) == 1:
+        data_dir = app.data_dir
+        parts += triage_files(data_dir, lambda: verify_files(data_dir, None, lambda _done, _all: None))
+    gathering = Gathering(client)
+    gathering.gather(parts, app.environ, receipts)
+    for path in logs:
+        gathering.add_log(path)
+    gathering.finish()
+    files = gathering.files
+    return files | write_manifest(files, signer(app), datetime.now(UTC)), gathering.missing
+
+
+def _search_files(app: App, files: Mapping[str, bytes]) -> Search:
+    from briefcase.diagnostics.canary import Search  # noqa: PLC0415 - not for `--help`
+
+    with _searcher(app) as searcher:
+        search = Search(searcher)
+        for name, data in files.items():
+            search.look_in(name, io.BytesIO(data))
+    return search
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file nobody else may read, where there is none yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise CallerError(f"`{path}` is there already", code="conflict", hint="choose another name") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def _show_search(app: App, search: Search, *, as_json: bool) -> None:
+    if as_json:
+        app.screen.json(
+            {
+                "ok": not search.places and not search.unread,
+                "files": search.files,
+                "bytes": search.bytes,
+                "secrets": search.secrets,
+                "too_short": search.too_short,
+                "places": [msgspec.to_builtins(place) for place in search.places],
+                "unread": [*search.unread],
+            }
+        )
+        return
+    for place in search.places:
+        complain({"message": f"a secret is in `{place.where}`, at byte {place.offset:,}, {place.length} bytes long"})
+    for problem in search.unread:
+        complain({"message": f"could not be looked through: {problem}"})
+    if search.too_short:
+        note(f"{search.too_short} secrets are too short to be told from chance")
+    note(f"looked for {search.secrets} secrets in {search.files} files, {search.bytes:,} bytes")

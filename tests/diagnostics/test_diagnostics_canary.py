@@ -1,0 +1,158 @@
+"""The canary search finds what is planted, in every encoding, wherever it lies; a control run shows that it can."""
+
+import base64
+import gzip
+import io
+import tarfile
+import zipfile
+
+import pytest
+from daemons import RunningDaemon
+from diagnostics_rig import briefcase
+
+from briefcase.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES, Canary, Search
+from briefcase.redaction import forms_of
+
+SECRET = b"canary-7f3a/9+21 \xc3\xa9\"'"
+LONG = bytes(range(33, 127)) * 40
+
+
+class Known:
+    revision = 1
+
+    def __init__(self, *secrets: bytes) -> None:
+        self._secrets = frozenset(secrets)
+
+    def redaction_set(self):
+        return self._secrets
+
+
+def search_in(data: bytes, *secrets: bytes) -> Search:
+    search = Search(Canary(Known(*secrets), (b"operator-token-0123456789",)))
+    search.look_in("here", io.BytesIO(data))
+    return search
+
+
+@pytest.mark.parametrize("form", sorted(forms_of(SECRET)))
+def test_every_encoding_is_found_where_it_is(form):
+    (place,) = search_in(b"x" * 1_000 + form + b"y" * 1_000, SECRET).places
+    assert place.offset <= 1_000 < place.offset + place.length
+    assert place.offset + place.length >= 1_000 + len(form)
+
+
+@pytest.mark.parametrize("shift", [-40, -21, -20, -10, -1, 0, 1, 7])
+@pytest.mark.parametrize("border", [PIECE_BYTES, PIECE_BYTES - OVERLAP_BYTES, 2 * PIECE_BYTES])
+def test_a_secret_across_the_pieces_is_found_once(border, shift):
+    at = border + shift
+    data = bytes(at) + SECRET + bytes(PIECE_BYTES)
+    assert [(place.offset, place.length) for place in search_in(data, SECRET).places] == [(at, len(SECRET))]
+
+
+def test_a_secret_longer_than_the_longest_pattern_is_found_across_pieces():
+    at = PIECE_BYTES - 1_500
+    places = search_in(bytes(at) + LONG + bytes(PIECE_BYTES), LONG).places
+    assert places[0].offset == at
+    assert max(place.offset + place.length for place in places) == at + len(LONG)
+
+
+def test_a_token_of_the_data_directory_counts_as_a_secret():
+    assert len(search_in(b"Bearer operator-token-0123456789", SECRET).places) == 1
+
+
+def test_nothing_is_found_where_nothing_is_and_what_is_too_short_is_said():
+    search = search_in(b"nothing here " * 10_000, SECRET, b"short")
+    assert (search.places, search.secrets, search.too_short) == ([], 2, 1)
+
+
+def packed_zip(path, data):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inner", data)
+
+
+def packed_tar(path, data):
+    with tarfile.open(path, "w:xz") as archive:
+        info = tarfile.TarInfo("inner")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("pack", [packed_zip, packed_tar, lambda path, data: path.write_bytes(gzip.compress(data))])
+def test_archives_and_compressed_files_are_looked_into(tmp_path, pack):
+    (tmp_path / "deep").mkdir()
+    pack(tmp_path / "deep" / "a", b"before " + base64.b64encode(SECRET) + b" after")
+    search = Search(Canary(Known(SECRET), ()))
+    search.look(tmp_path)
+    assert [place.where.startswith(f"{tmp_path}/deep/a:") for place in search.places] == [True]
+
+
+def test_a_damaged_archive_is_told_and_not_taken_for_clean(tmp_path):
+    whole = gzip.compress(SECRET * 100)
+    (tmp_path / "a.gz").write_bytes(whole[: len(whole) // 2])
+    search = Search(Canary(Known(SECRET), ()))
+    search.look(tmp_path)
+    assert len(search.unread) == 1
+
+
+def test_links_are_not_followed(tmp_path):
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "link").symlink_to(tmp_path / "secret")
+    search = Search(Canary(Known(SECRET), ()))
+    search.look(tmp_path / "d")
+    assert (search.places, search.files) == ([], 0)
+
+
+PLANTED = "canary-5d41402abc4b2a76"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    with RunningDaemon(tmp_path_factory.mktemp("canary") / "data") as running:
+        assert running.request("PUT", "/v1/secrets/crm", {"value": PLANTED})[0] == 200
+        running.call("echo", {"text": f"my key is {PLANTED}"})
+        yield running
+
+
+def shows(ran, daemon) -> bool:
+    return PLANTED in ran.out + ran.err or daemon.operator_token in ran.out + ran.err
+
+
+def test_a_daemon_keeps_its_secrets_out_of_receipts_database_and_log(daemon):
+    ran = briefcase(daemon.env, "diagnostics", "canary", daemon.log.name, "--json")
+    assert (ran.code, ran.json["places"], ran.json["unread"]) == (0, [], [])
+    assert ran.json["secrets"] >= 4  # the planted one, the identity key, two tokens
+    assert ran.json["files"] >= 3
+
+
+def test_the_control_run_finds_what_is_planted_and_never_shows_it(daemon, tmp_path):
+    log = tmp_path / "app.log"
+    log.write_text(
+        f"GET /?k={PLANTED}\n{base64.b64encode(b'a' + PLANTED.encode()).decode()}\n{daemon.operator_token}\n"
+    )
+    for words in (("--json",), ()):
+        ran = briefcase(daemon.env, "diagnostics", "canary", str(log), "--no-stored", *words)
+        assert ran.code == 7
+        assert not shows(ran, daemon)
+    ran = briefcase(daemon.env, "diagnostics", "canary", str(log), "--no-stored", "--json")
+    assert ran.json["places"][0]["offset"] == len("GET /?k=")
+    assert len(ran.json["places"]) == 3
+
+
+def test_without_its_daemon_the_vault_is_opened_for_the_search(daemon, tmp_path):
+    (tmp_path / "log").write_text(f"leaked {PLANTED}")
+    daemon.stop()
+    try:
+        found = briefcase(daemon.env, "diagnostics", "canary", str(tmp_path / "log"), "--json")
+        clean = briefcase(daemon.env, "diagnostics", "canary", "--json")
+    finally:
+        daemon.start()
+    assert (found.code, len(found.json["places"]), clean.code) == (7, 1, 0)
+    assert not shows(found, daemon)
+
+
+def test_only_an_operator_may_ask(daemon):
+    auditor = (daemon.data_dir / "auditor_token").read_text().strip()
+    body = {"data_b64": ""}
+    assert daemon.request("POST", "/v1/diagnostics/canary", body, token=auditor)[0] == 403
+    assert daemon.request("POST", "/v1/diagnostics/canary", {"data_b64": "*"})[0] == 400
+    assert daemon.request("POST", "/v1/diagnostics/canary", body)[0] == 200

@@ -1,0 +1,175 @@
+"""Bundles and signed evidence: what is in them, that no secret is, and that every change of a byte is found."""
+
+import json
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from daemons import RunningDaemon
+from diagnostics_rig import briefcase
+
+from briefcase.diagnostics.bundle import pack, settings_of, unpack, versions
+from briefcase.diagnostics.manifest import SIGNED_PREFIX, Signature, verify_manifest, write_manifest
+from briefcase.vault.identity import Identity
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SIGNER, OTHER = Identity(bytes(32)), Identity(bytes([1]) * 32)
+FILES = {"a.json": b"{}", "b.txt": b"hello"}
+
+
+def signed_by(identity, prefix=SIGNED_PREFIX):
+    import base64  # noqa: PLC0415 - one use
+
+    def sign(sha256_hex):
+        signature = identity.sign(f"{prefix}{sha256_hex}".encode())
+        return Signature(identity.did, base64.b64encode(signature).decode())
+
+    return sign
+
+
+WHOLE = FILES | write_manifest(FILES, signed_by(SIGNER), NOW)
+
+
+def test_evidence_as_it_was_signed_verifies_and_names_its_signer():
+    verdict = verify_manifest(WHOLE, SIGNER.did)
+    assert (verdict.problems, verdict.did, verdict.files) == ((), SIGNER.did, 2)
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_no_byte_of_any_file_can_change(name):
+    for at in range(len(WHOLE[name])):
+        data = bytearray(WHOLE[name])
+        data[at] ^= 0x01
+        assert verify_manifest(WHOLE | {name: bytes(data)}, SIGNER.did).problems, (name, at)
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_no_file_can_be_taken_away(name):
+    assert verify_manifest({other: data for other, data in WHOLE.items() if other != name}, None).problems
+
+
+def test_no_file_can_be_added():
+    assert verify_manifest(WHOLE | {"c": b""}, None).problems == ("`c` is not in the manifest",)
+
+
+def test_another_signer_is_told_where_one_is_expected():
+    forged = FILES | write_manifest(FILES, signed_by(OTHER), NOW)
+    assert verify_manifest(forged, None).problems == ()
+    assert "expected" in verify_manifest(forged, SIGNER.did).problems[0]
+
+
+def test_a_signature_over_something_else_or_none_at_all_is_no_signature():
+    assert verify_manifest(FILES | write_manifest(FILES, signed_by(SIGNER, prefix=""), NOW), None).problems
+    assert verify_manifest(FILES | write_manifest(FILES, lambda _: None, NOW), None).problems
+    named = msgspec.json.decode(WHOLE["MANIFEST.sig"]) | {"did": OTHER.did}
+    assert verify_manifest(WHOLE | {"MANIFEST.sig": json.dumps(named).encode()}, None).problems
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"files": 1}', b"\xff\xfe", b"null"])
+def test_junk_for_a_manifest_or_a_signature_is_a_problem_and_no_crash(junk):
+    assert verify_manifest(WHOLE | {"MANIFEST.json": junk}, None).problems
+    assert verify_manifest(WHOLE | {"MANIFEST.sig": junk}, None).problems
+
+
+def test_a_bundle_packs_and_unpacks_and_is_the_same_each_time():
+    assert unpack(pack(WHOLE)) == WHOLE
+    assert pack(WHOLE) == pack(dict(reversed(WHOLE.items())))
+    with pytest.raises(ValueError, match="no zip"):
+        unpack(b"PK no")
+
+
+def test_settings_of_secrets_say_only_that_they_are_set():
+    told = settings_of({"BRIEFCASE_MASTER_PASSPHRASE": "hunter2", "BRIEFCASE_DATA_DIR": "/d", "HOME": "/h"})
+    assert told == {"BRIEFCASE_MASTER_PASSPHRASE": "(set)", "BRIEFCASE_DATA_DIR": "/d"}
+
+
+def test_versions_name_the_libraries_that_decide():
+    assert {"lmdb", "cedarpy", "cryptography"} <= set(versions()["libraries"])
+
+
+PLANTED = "canary-098f6bcd4621d373"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    with RunningDaemon(tmp_path_factory.mktemp("bundle") / "data") as running:
+        running.request("PUT", "/v1/secrets/crm", {"value": PLANTED})
+        for number in range(5):
+            running.call("echo", {"text": f"{number}"})
+        running.request("POST", "/v1/agents", {"name": "scout"})
+        yield running
+
+
+def test_a_bundle_holds_what_is_needed_later_and_its_receipts_verify_without_this_program(daemon, tmp_path):
+    out = tmp_path / "incident.zip"
+    ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(out), "--log", daemon.log.name, "--receipts", "8")
+    assert ran.code == 0, ran.err
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+    files = unpack(out.read_bytes())
+    assert {"check.json", "configuration.json", "versions.json", "security.json", "verification.json"} <= set(files)
+    assert [name for name in files if name.startswith("logs/")] == ["logs/0-data.log"]
+    assert json.loads(files["configuration.json"])["/v1/agents"]["agents"][0]["name"] == "scout"
+    assert json.loads(files["verification.json"])["ok"]
+    receipts = [json.loads(line) for line in files["receipts.jsonl"].splitlines()]
+    assert [r["id"] for r in receipts] == list(range(receipts[0]["id"], receipts[0]["id"] + 8))
+    assert PLANTED.encode() not in b"".join(files.values())
+    assert daemon.operator_token.encode() not in b"".join(files.values())
+
+    for name in ("receipts.jsonl", "verify_export.py"):
+        (tmp_path / name).write_bytes(files[name])
+    alone = [sys.executable, "-I", str(tmp_path / "verify_export.py"), str(tmp_path / "receipts.jsonl")]
+    assert subprocess.run(alone, check=False, capture_output=True).returncode == 0
+
+    did = daemon.request("GET", "/v1/identity")[1]["did"]
+    assert briefcase(daemon.env, "diagnostics", "bundle", "--verify", str(out), "--did", did).code == 0
+    assert briefcase(daemon.env, "diagnostics", "bundle", "--verify", str(out), "--did", OTHER.did).code == 7
+    out.write_bytes(pack(files | {"check.json": b"[]"}))
+    assert briefcase(daemon.env, "diagnostics", "bundle", "--verify", str(out)).code == 7
+
+
+def test_a_log_with_a_secret_in_it_stops_the_bundle_before_it_is_written(daemon, tmp_path):
+    log = tmp_path / "app.log"
+    log.write_text(f"authorization: {PLANTED}\n")
+    ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(tmp_path / "b.zip"), "--log", str(log))
+    assert (ran.code, (tmp_path / "b.zip").exists()) == (6, False)
+    assert "logs/0-app.log" in ran.err
+    assert PLANTED not in ran.out + ran.err
+
+
+def test_a_bundle_never_overwrites(daemon, tmp_path):
+    (tmp_path / "b.zip").write_text("evidence")
+    ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(tmp_path / "b.zip"))
+    assert (ran.code, (tmp_path / "b.zip").read_text()) == (3, "evidence")
+
+
+def test_without_its_daemon_a_bundle_holds_what_the_files_tell(daemon, tmp_path):
+    daemon.stop()
+    try:
+        ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(tmp_path / "b.zip"), "--json")
+    finally:
+        daemon.start()
+    assert ran.code == 0, ran.err
+    files = unpack((tmp_path / "b.zip").read_bytes())
+    assert "MANIFEST.sig" not in files
+    assert "security.json" in json.loads(files["missing.json"])
+    assert {part["name"] for part in json.loads(files["check.json"])} == {"daemon", "security", "receipts", "disk"}
+
+
+def test_soak_evidence_is_signed_and_every_change_of_it_is_found(daemon, tmp_path):
+    soak = ("diagnostics", "soak", "--duration-secs", "0.2", "--interval-ms", "20", "--tool", "notes_list", "--out")
+    assert briefcase(daemon.env, *soak, str(tmp_path / "a.json")).code == 0
+    assert briefcase(daemon.env, "soak", "summarize", str(tmp_path)).code == 0
+    assert briefcase(daemon.env, "soak", "summarize", str(tmp_path)).code == 0  # its own files are no reports
+    did = daemon.request("GET", "/v1/identity")[1]["did"]
+
+    good = briefcase(daemon.env, "soak", "verify", str(tmp_path), "--did", did, "--json")
+    assert (good.code, good.json["files"], good.json["did"]) == (0, 3, did)
+    report = json.loads((tmp_path / "a.json").read_text())
+    report["measured"]["append_failures"] = 0
+    (tmp_path / "a.json").write_text(json.dumps(report))
+    bad = briefcase(daemon.env, "soak", "verify", str(tmp_path))
+    assert (bad.code, "`a.json` is not what was signed" in bad.err) == (7, True)
