@@ -182,17 +182,23 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class ReceiptFilter(msgspec.Struct, frozen=True):
-    """Which receipts to list, newest first. `after_id` keeps ids greater than it (for followers)."""
+    """Which receipts to list, newest first unless `oldest_first`.
+
+    `after_id` keeps ids greater than it (for followers), `to_id` those up to it and itself (for whoever reads a fixed
+    range page by page).
+    """
 
     limit: int = 100
     offset: int = 0
     after_id: int | None = None
+    to_id: int | None = None
     kind: str | None = None
     tool_id: str | None = None
     decision: str | None = None
     approval_id: str | None = None
     since_us: int | None = None
     until_us: int | None = None
+    oldest_first: bool = False
 
 
 class BadReceipt(msgspec.Struct, frozen=True):
@@ -276,7 +282,11 @@ class Ledger(Protocol):
         ...
 
     async def receipts(self, chosen: ReceiptFilter) -> Sequence[Receipt]:
-        """Receipts newest first; a long scan does not hold the event loop."""
+        """Receipts in the order the filter asks for; a long scan does not hold the event loop."""
+        ...
+
+    async def hashes(self, after_id: int, limit: int) -> Sequence[str]:
+        """The hashes of consecutive receipts, oldest first, as they are stored."""
         ...
 
     async def verify(self, anchor: Head | None = None) -> Verification:

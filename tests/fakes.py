@@ -225,8 +225,9 @@ class MemoryLedger:
     async def receipts(self, chosen: ReceiptFilter) -> list[Receipt]:
         matching = [
             receipt
-            for receipt in reversed(self.chain)
+            for receipt in (self.chain if chosen.oldest_first else reversed(self.chain))
             if (chosen.after_id is None or receipt.id > chosen.after_id)
+            and (chosen.to_id is None or receipt.id <= chosen.to_id)
             and all(
                 wanted is None or receipt.event.get(name) == wanted
                 for name, wanted in (
@@ -240,6 +241,9 @@ class MemoryLedger:
             and (chosen.until_us is None or receipt.ts <= format_rfc3339(chosen.until_us))
         ]
         return matching[chosen.offset : chosen.offset + chosen.limit]
+
+    async def hashes(self, after_id: int, limit: int) -> list[str]:
+        return [receipt.hash_hex for receipt in self.chain[after_id : after_id + limit]]
 
     async def verify(self, anchor: Head | None = None) -> Verification:
         return Verification(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from briefcase.ports import Head, ReceiptFilter
 from briefcase.types import MAX_SAFE_INTEGER, Receipt, parse_rfc3339
 
 MAX_LIMIT: Final = 1_000
+MAX_HASHES: Final = 10_000
 
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 _HashHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -29,23 +30,41 @@ class ReceiptRecord(msgspec.Struct):
 
 
 class ReceiptList(msgspec.Struct):
-    """Newest first."""
+    """In the order that was asked for."""
 
     receipts: list[ReceiptRecord]
 
 
 class ReceiptQuery(msgspec.Struct):
-    """Which receipts: those after an id, of a kind, of a tool, with a decision, of an approval, between two times."""
+    """Which receipts: after and up to an id, of a kind, of a tool, with a decision, of an approval, between two times.
+
+    To read a range whole while receipts are appended: `order=oldest`, `to_id` fixed, `after_id` the last id received.
+    """
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = 100
     offset: _Natural = 0
     after_id: _Natural | None = None
+    to_id: _Natural | None = None
+    order: Literal["newest", "oldest"] = "newest"
     kind: str | None = None
     tool_id: str | None = None
     decision: str | None = None
     approval_id: str | None = None
     since: str | None = None
     until: str | None = None
+
+
+class HashQuery(msgspec.Struct):
+    """Which hashes: those of the receipts after an id."""
+
+    after_id: _Natural = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_HASHES)] = MAX_HASHES
+
+
+class HashList(msgspec.Struct):
+    """`hash_hex` of consecutive receipts, oldest first: the leaves from which proofs are made."""
+
+    hashes: list[_HashHex]
 
 
 class HeadRecord(msgspec.Struct):
@@ -89,6 +108,8 @@ async def list_receipts(services: Services, request: Request) -> ReceiptList:
         limit=query.limit,
         offset=query.offset,
         after_id=query.after_id,
+        to_id=query.to_id,
+        oldest_first=query.order == "oldest",
         kind=query.kind,
         tool_id=query.tool_id,
         decision=query.decision,
@@ -106,6 +127,12 @@ async def show_receipt(services: Services, request: Request) -> ReceiptRecord:
     if receipt is None:
         raise CallerError(f"no receipt `{number}`", code="not_found")
     return _record(receipt)
+
+
+async def list_hashes(services: Services, request: Request) -> HashList:
+    """`GET /v1/receipts/hashes`."""
+    query = request.query_as(HashQuery)
+    return HashList(list(await services.ledger.hashes(query.after_id, query.limit)))
 
 
 async def verify_receipts(services: Services, request: Request) -> VerificationRecord:
@@ -138,7 +165,16 @@ def _record(receipt: Receipt) -> ReceiptRecord:
 
 
 ROUTES: Final = (
-    Route("GET", "/v1/receipts", READERS, list_receipts, "Receipts, newest first", ReceiptList, query=ReceiptQuery),
+    Route(
+        "GET",
+        "/v1/receipts",
+        READERS,
+        list_receipts,
+        "Receipts, newest first or oldest first",
+        ReceiptList,
+        query=ReceiptQuery,
+    ),
+    Route("GET", "/v1/receipts/hashes", READERS, list_hashes, "Hashes of receipts", HashList, query=HashQuery),
     Route("GET", "/v1/receipts/{id}", READERS, show_receipt, "One receipt", ReceiptRecord),
     Route(
         "POST",

@@ -1,7 +1,8 @@
 """`briefcase receipts`: the chain of what was decided and done: list it, look at one link, check all of it.
 
 `verify` asks the daemon; `verify --data-dir DIR` reads the files themselves, where no daemon runs. Either way a broken
-chain exits with 7 and names the first bad receipt, what was expected there and what was found.
+chain exits with 7 and names the first bad receipt, what was expected there and what was found. `exports` has the
+commands that copy receipts elsewhere, `proofs` those that sign and prove.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Payload
-from briefcase.cli.lazy import example
+from briefcase.cli.lazy import Lazy, LazyGroup, example
 from briefcase.cli.messages import complain, note
 from briefcase.errors import CODES, CallerError
 from briefcase.ports import Head
@@ -48,7 +49,14 @@ _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-@click.group(epilog=example("briefcase receipts list --decision deny --since 1h", "briefcase receipts verify"))
+@click.group(
+    cls=LazyGroup,
+    table={
+        "export": Lazy("briefcase.cli.exports:export", "Copy receipts into a file that verifies by itself."),
+        "import": Lazy("briefcase.cli.exports:import_", "Compare an export with the chain; keep what is missing."),
+    },
+    epilog=example("briefcase receipts list --decision deny --since 1h", "briefcase receipts verify"),
+)
 def receipts() -> None:
     """List, show and verify the receipt chain."""
 
@@ -181,7 +189,7 @@ def verify_receipts(app: App, *, anchor: str | None, data_dir: Path | None, as_j
             body = None if known is None else {"anchor": msgspec.to_builtins(known)}
             answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body)
         else:
-            from briefcase.cli.offline import verify_files  # noqa: PLC0415 - only here are the files read
+            from briefcase.ledger.files import verify_files  # noqa: PLC0415 - only here are the files read
 
             answer = msgspec.to_builtins(verify_files(data_dir, known, progress))
     if as_json:

@@ -181,8 +181,12 @@ class Ledger:
         return reading.read_receipt(self._tables, receipt_id) if receipt_id <= self.head().id else None
 
     async def receipts(self, chosen: ReceiptFilter) -> list[Receipt]:
-        """Receipts newest first; a long scan does not hold the event loop."""
+        """Receipts in the order the filter asks for; a long scan does not hold the event loop."""
         return await asyncio.to_thread(reading.list_receipts, self._tables, self.head(), chosen)
+
+    async def hashes(self, after_id: int, limit: int) -> list[str]:
+        """The hashes of consecutive receipts, oldest first, as they are stored."""
+        return await asyncio.to_thread(reading.list_hashes, self._tables, self.head(), after_id, limit)
 
     async def verify(
         self, anchor: Head | None = None, *, after: Head | None = None, progress: Progress | None = None

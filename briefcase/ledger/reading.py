@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 import lmdb
 import orjson
@@ -26,6 +26,7 @@ from briefcase.receipts.chain import (
     decode_record,
     encode_key,
     event_of,
+    hash_hex_of,
 )
 from briefcase.types import Receipt, parse_rfc3339
 
@@ -34,6 +35,7 @@ SCAN_SLICE: Final = 256
 PAUSE_S: Final = 0.000_05  # long enough for a waiting event loop to take the interpreter's lock
 
 Progress = Callable[[int, int], None]
+_Record: TypeAlias = tuple[bytes, bytes]
 
 
 def read_receipt(tables: Tables, receipt_id: int) -> Receipt | None:
@@ -103,16 +105,28 @@ def _time_at(tables: Tables, start: Head) -> str:
 
 
 def list_receipts(tables: Tables, head: Head, chosen: ReceiptFilter) -> list[Receipt]:
-    """Receipts newest first that pass a filter."""
+    """Receipts that pass a filter, in the order it asks for."""
+    wanted = _wanted(chosen)
+    # canonical JSON has one spelling for each member: a record without those bytes is passed over unparsed
+    spellings = [canonical_bytes({name: value})[1:-1] for name, value in wanted.items()]
     low, high = 1, head.id
     if chosen.after_id is not None:
         low = max(low, chosen.after_id + 1)
+    if chosen.to_id is not None:
+        high = min(high, chosen.to_id)
     if chosen.since_us is not None:
         low = max(low, _first_at_or_after(tables, head, chosen.since_us))
     if chosen.until_us is not None:
         high = min(high, _first_at_or_after(tables, head, chosen.until_us + 1) - 1)
-    passing = (receipt for receipt in _newest_first(tables, low, high, _wanted(chosen)))
+    scan = _oldest_first if chosen.oldest_first else _newest_first
+    passing = (receipt for records in scan(tables, low, high) for receipt in _passing(records, wanted, spellings))
     return list(islice(passing, chosen.offset, chosen.offset + chosen.limit))
+
+
+def list_hashes(tables: Tables, head: Head, after_id: int, limit: int) -> list[str]:
+    """The hashes of consecutive receipts up to a head, oldest first, unverified."""
+    last_id = min(head.id, after_id + limit)
+    return [hash_hex_of(record) for records in _oldest_first(tables, after_id + 1, last_id) for _, record in records]
 
 
 def _wanted(chosen: ReceiptFilter) -> dict[str, str]:
@@ -125,21 +139,28 @@ def _wanted(chosen: ReceiptFilter) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _newest_first(tables: Tables, low: int, high: int, wanted: dict[str, str]) -> Iterator[Receipt]:
-    """Receipts of a range of ids whose events hold what is wanted.
-
-    Canonical JSON has one spelling for each member, so a record without those bytes is passed over unparsed.
-    """
-    spellings = [canonical_bytes({name: value})[1:-1] for name, value in wanted.items()]
+def _newest_first(tables: Tables, low: int, high: int) -> Iterator[list[_Record]]:
     while low <= high:
         first = max(low, high - SCAN_SLICE + 1)
-        for key, record in reversed(slice_from(tables, first, high - first + 1)):
-            if all(spelling in record for spelling in spellings):
-                receipt = decode_record(decode_key(key), record)
-                if all(receipt.event.get(name) == value for name, value in wanted.items()):
-                    yield receipt
+        yield slice_from(tables, first, high - first + 1)[::-1]
         high = first - 1
         time.sleep(PAUSE_S)
+
+
+def _oldest_first(tables: Tables, low: int, high: int) -> Iterator[list[_Record]]:
+    while low <= high:
+        yield slice_from(tables, low, min(SCAN_SLICE, high - low + 1))
+        low += SCAN_SLICE
+        time.sleep(PAUSE_S)
+
+
+def _passing(records: list[_Record], wanted: dict[str, str], spellings: list[bytes]) -> Iterator[Receipt]:
+    """The receipts whose events hold what is wanted."""
+    for key, record in records:
+        if all(spelling in record for spelling in spellings):
+            receipt = decode_record(decode_key(key), record)
+            if all(receipt.event.get(name) == value for name, value in wanted.items()):
+                yield receipt
 
 
 def _first_at_or_after(tables: Tables, head: Head, time_us: int) -> int:

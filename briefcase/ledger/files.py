@@ -1,0 +1,147 @@
+"""A ledger's files where no daemon runs: read and verified; nothing is written, nothing is repaired.
+
+The environment is opened read-only and without LMDB's lock file, so a copy on a read-only disk will do; what keeps a
+daemon from writing meanwhile is a shared lock on the daemon's own lock file, where there is one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from briefcase.errors import CallerError, ConfigError, StoreError
+from briefcase.ledger.directory import DATA_NAME, LOCK_NAME
+from briefcase.ledger.tables import ENGINE, META_BOOT
+from briefcase.ports import Head, Verification
+from briefcase.receipts.chain import GENESIS, Verifier, decode_key, encode_key, hash_hex_of
+from briefcase.store.data_dir import LEDGER_DIR
+
+MAX_TABLES: Final = 16
+SLICE: Final = 4_096
+
+
+class LedgerFiles:
+    """An open, read-only ledger; made by `open_files`."""
+
+    def __init__(self, environment: lmdb.Environment) -> None:
+        self._environment = environment
+        self._receipts = environment.open_db(b"receipts", create=False)
+        self._meta = environment.open_db(b"meta", create=False)
+
+    def head(self) -> Head:
+        """The last receipt."""
+        with self._environment.begin(db=self._receipts) as transaction, transaction.cursor() as cursor:
+            if not cursor.last():
+                return GENESIS
+            key, record = cursor.item()
+            return Head(decode_key(key), hash_hex_of(record))
+
+    def boot(self) -> int:
+        """The epoch of the last daemon that opened it."""
+        with self._environment.begin(db=self._meta) as transaction:
+            return decode_key(transaction.get(META_BOOT) or b"")
+
+    def slice_from(self, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
+        """At most so many consecutive records, oldest first."""
+        with self._environment.begin(db=self._receipts) as transaction, transaction.cursor() as cursor:
+            return list(islice(cursor.iternext(), count)) if cursor.set_range(encode_key(first_id)) else []
+
+    def verify(self, anchor: Head | None, progress: Callable[[int, int], None]) -> Verification:
+        """Check the whole chain; arguments as those of `verify_files`."""
+        head = self.head()
+        with self._environment.begin(db=self._receipts) as transaction, transaction.cursor() as cursor:
+            total = transaction.stat(self._receipts)["entries"]
+            verifier = Verifier(anchor=anchor)
+            cursor.first()
+            items = iter(cursor.iternext())
+            while (records := list(islice(items, SLICE))) and verifier.feed(records):
+                progress(verifier.checked, total)
+            not_checked = verifier.finish(expected=head)
+        return Verification(
+            ok=verifier.first_bad is None,
+            checked=verifier.checked,
+            head=verifier.head,
+            first_bad=verifier.first_bad,
+            not_checked=not_checked,
+        )
+
+
+@contextmanager
+def open_files(data_dir: Path) -> Iterator[LedgerFiles]:
+    """Open the ledger in a data directory, or in a copy of one.
+
+    Raises:
+        CallerError: there is no ledger (`not_found`).
+        ConfigError: a daemon is running on it (`already_running`).
+        StoreError: the files are damaged (`receipt_chain_broken`).
+    """
+    path = data_dir / LEDGER_DIR
+    if not (path / DATA_NAME).is_file():
+        raise CallerError(f"no receipts in `{path}`", code="not_found", hint="give the daemon's data directory")
+    with _no_daemon(path):
+        try:
+            with lmdb.open(str(path), readonly=True, lock=False, max_dbs=MAX_TABLES, lib_version=ENGINE) as environment:
+                _check_length(path / DATA_NAME, environment)
+                yield LedgerFiles(environment)
+        except lmdb.Error as error:
+            raise _damaged(path, str(error)) from None
+
+
+def verify_files(data_dir: Path, anchor: Head | None, progress: Callable[[int, int], None]) -> Verification:
+    """Check the chain in a data directory.
+
+    Args:
+        data_dir: the directory, or a copy of it.
+        anchor: a head noted elsewhere, which the chain must contain.
+        progress: called with (checked so far, all there are to check).
+
+    Raises:
+        BriefcaseError: as `open_files`.
+    """
+    with open_files(data_dir) as files:
+        return files.verify(anchor, progress)
+
+
+def _check_length(file: Path, environment: lmdb.Environment) -> None:
+    """Check that every page is in the file: LMDB reads through a map, and a page that is missing kills the process."""
+    pages = environment.info()["last_pgno"] + 1
+    expected, found = pages * environment.stat()["psize"], file.stat().st_size
+    if found < expected:
+        raise _damaged(file, f"expected at least {expected} bytes, got {found}")
+
+
+@contextmanager
+def _no_daemon(path: Path) -> Iterator[None]:
+    """Keep a daemon from starting on the directory, and refuse where one runs."""
+    try:
+        descriptor = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:  # a copy: nobody writes to it
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"a daemon is running on `{path.parent}`",
+                code="already_running",
+                hint="ask it: run the same command without `--data-dir`",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _damaged(path: Path, problem: str) -> StoreError:
+    return StoreError(
+        f"`{path}` is damaged: {problem}",
+        code="receipt_chain_broken",
+        hint="keep a copy of it as it is, then restore a verified backup",
+    )

@@ -1,0 +1,85 @@
+"""Exports: receipts as JSON Lines, one `{"id", "ts", "prev_hash_hex", "hash_hex", "event"}` a line, oldest first.
+
+An export is a copy, made without judging what it copies; `ExportReader` verifies one with the chain's own rules, from
+the receipt before its first line on. `verify_export.py` does the same with nothing of this package. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from briefcase._native.canonical import canonical_event
+from briefcase.errors import CallerError
+from briefcase.ports import Head
+from briefcase.receipts.chain import GENESIS, HASH_CHARS, NO_TIME, Verifier, encode_key
+from briefcase.types import Receipt
+
+MAX_LINE_BYTES: Final = 4 << 20
+_ID_LIMIT: Final = 1 << 53
+
+
+class _Line(msgspec.Struct, frozen=True):
+    id: int
+    ts: str
+    prev_hash_hex: str
+    hash_hex: str
+    event: dict[str, Any]
+
+
+_decode: Final = msgspec.json.Decoder(_Line).decode
+
+
+def export_line(receipt: Mapping[str, object]) -> bytes:
+    """One receipt as a line, newline included."""
+    return orjson.dumps({name: receipt[name] for name in Receipt.__struct_fields__}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class ExportReader:
+    """Reads and verifies an export line by line; `verifier.first_bad` names the first line that is wrong."""
+
+    def __init__(self) -> None:
+        self.verifier: Verifier | None = None
+
+    def read(self, lines: Iterable[bytes]) -> Iterator[Receipt]:
+        """Give each good receipt, and stop after the first bad one.
+
+        Raises:
+            CallerError: a line that is no receipt at all; the message gives its number.
+        """
+        for number, line in enumerate(lines, start=1):
+            receipt = _parse(number, line)
+            verifier = self.verifier
+            if verifier is None:
+                before = Head(receipt.id - 1, receipt.prev_hash_hex)
+                verifier = self.verifier = Verifier(GENESIS if receipt.id == 1 else before, NO_TIME)
+            if not verifier.feed([(encode_key(receipt.id), _record(number, receipt))]):
+                return
+            yield receipt
+
+
+def _parse(number: int, line: bytes) -> Receipt:
+    if len(line) > MAX_LINE_BYTES:
+        raise CallerError(f"line {number}: expected at most {MAX_LINE_BYTES} bytes")
+    try:
+        found = _decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CallerError(f"line {number} is no receipt: {error}") from None
+    receipt = Receipt(found.id, found.ts, found.prev_hash_hex, found.hash_hex, found.event)
+    hashes = (receipt.prev_hash_hex, receipt.hash_hex)
+    if not 0 < receipt.id < _ID_LIMIT or not all(len(text) == HASH_CHARS and text.isascii() for text in hashes):
+        raise CallerError(f"line {number} is no receipt: expected an id from 1 and two hashes of {HASH_CHARS} digits")
+    if receipt.event.get("ts") != receipt.ts:
+        raise CallerError(f"line {number}: its event has another time than it says itself")
+    return receipt
+
+
+def _record(number: int, receipt: Receipt) -> bytes:
+    """The record that the ledger would have stored."""
+    try:
+        return receipt.hash_hex.encode() + receipt.prev_hash_hex.encode() + canonical_event(receipt.event)
+    except (ValueError, TypeError) as error:
+        raise CallerError(f"line {number}: its event has no canonical form: {error}") from None
