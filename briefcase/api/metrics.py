@@ -28,7 +28,9 @@ def service_families(services: Services) -> list[Family]:
     controls = Counter[str](control.action for control in services.controls.active())
     return [
         gauge("briefcase_approvals_pending", "Approvals that wait for a person.", waiting),
-        gauge("briefcase_ledger_gate_open", "1 while receipts can be made durable.", ledger.gate_problem() is None),
+        gauge(
+            "briefcase_ledger_gate_open", "1 while receipts can be made durable.", int(ledger.gate_problem() is None)
+        ),
         gauge("briefcase_receipts_head", "The id of the last durable receipt.", ledger.head().id),
         gauge(
             "briefcase_policy_set_timestamp_seconds",

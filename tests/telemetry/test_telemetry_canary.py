@@ -17,6 +17,7 @@ import pytest
 from canaries import files_below, forms_of, found_in, new_canary, written_forms_of
 from daemons import RunningDaemon, UnixConnection
 from hostile_servers import RawServer
+from otlp_receiver import OtlpReceiver
 
 LEAKY = (sys.executable, str(Path(__file__).parent / "leaky_daemon.py"))
 
@@ -135,13 +136,15 @@ def live(tmp_path: Path, wrapper: tuple[str, ...] = ()) -> Run:
     temporary.mkdir()
     for directory in (data_dir, data_dir / "tools"):
         directory.chmod(0o700)
-    with RawServer(echo_everything) as upstream:
+    with RawServer(echo_everything) as upstream, OtlpReceiver() as receiver:
         (data_dir / "briefcase.toml").write_text(f'[net]\nallow_private = ["{upstream.address}"]\n')
         (data_dir / "tools" / "ways.json").write_text(manifest(upstream))
         (data_dir / "tools" / "ways.json").chmod(0o600)
-        environment = {"BRIEFCASE_MASTER_PASSPHRASE": passphrase, "TMPDIR": str(temporary)}
+        environment = {**receiver.environment, "BRIEFCASE_MASTER_PASSPHRASE": passphrase, "TMPDIR": str(temporary)}
         with RunningDaemon(data_dir, wrapper=wrapper, **environment) as daemon:
-            return _collect(daemon, temporary, {"passphrase": passphrase, "vault secret": vault_secret})
+            run = _collect(daemon, temporary, {"passphrase": passphrase, "vault secret": vault_secret})
+        run.sinks["otlp"] = receiver.raw
+        return run
 
 
 def _collect(daemon: RunningDaemon, temporary: Path, secrets: dict[str, str]) -> Run:
@@ -237,6 +240,7 @@ def test_every_place_was_really_filled(tight):
         "file briefcase.sqlite",
         "file ledger/data.mdb",
     } <= set(tight.sinks)
+    assert all(name in tight.sinks["otlp"] for name in (b"http.upstream", b"tool.execute", b"briefcase_calls_total"))
     for sink in ("answers", "receipts", "approvals", "file ledger/data.mdb"):
         assert b"[redacted]" in tight.sinks[sink], sink
     assert set(tight.secrets) == {"passphrase", "vault secret", "operator token", "agent token", "approval token"}
