@@ -1,7 +1,7 @@
 """A daemon, the fixture server behind it, and a gateway in front: what the conformance suite and other clients talk to.
 
-`python tests/conformance/serve.py [--era stateless|handshake|sse] [--transport stdio|http]` prints the URL of the one
-server's view, then of the full one, and serves until its standard input ends.
+`python tests/conformance/serve.py [--era stateless|handshake|sse] [--transport stdio|http]` prints four lines (the URL
+of the one server's view, the full view's, the daemon's socket, the agent's token) and serves until its input ends.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def serve(options, stack: ExitStack) -> None:
     stack.callback(gateway.wait)
     stack.callback(gateway.terminate)
     url = gateway.stderr.readline().strip().rpartition(" ")[2]
-    sys.stdout.write(f"{url}/fixture\n{url}\n")
+    sys.stdout.write(f"{url}/fixture\n{url}\n{daemon.socket_path}\n{token}\n")
     sys.stdout.flush()
     os.read(0, 1)
 

