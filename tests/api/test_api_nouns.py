@@ -31,7 +31,9 @@ def test_identity_and_profile_say_which_daemon_this_is(tmp_path):
         who = {"did": "did:key:z6Mk", "profile_mode": "reference", "compatibility_profile": "aacp_v1"}
         assert (await rig.ask("GET", "/v1/identity", token=AGENT_TOKEN))[2] == who
         how = {"mode": "reference", "compatibility_profile": "aacp_v1", "strict_enforcement": False}
-        assert (await rig.ask("GET", "/v1/profile", token=AGENT_TOKEN))[2] == how
+        profile = (await rig.ask("GET", "/v1/profile", token=AGENT_TOKEN))[2]
+        assert profile == profile | how
+        assert {rule["effect"] for rule in profile["rules"]} == {"noted", "failed", "refused"}
 
     serve(tmp_path, scenario)
 
