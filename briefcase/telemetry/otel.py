@@ -48,13 +48,24 @@ _OWN: Final = "exporter"  # marks a log line about exporting, which is not itsel
 _log: Final = structlog.get_logger("briefcase.telemetry")
 
 
+class _OneResource(Resource):
+    """The daemon's resource. The encoder hashes it for each span, and its own hash writes JSON each time."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 class Exporting:
     """Sends until it is closed. Made on the event loop's thread, before the first log line."""
 
     def __init__(self, settings: OtelSettings) -> None:
         self._settings = settings
         self._started_ns = time.time_ns()
-        self._resource = Resource.create({"service.name": settings.service_name, "service.version": __version__})
+        named = Resource.create({"service.name": settings.service_name, "service.version": __version__})
+        self._resource = _OneResource(named.attributes, named.schema_url)
         self._spans = BatchSpanProcessor(OTLPSpanExporter()) if settings.traces else None
         self._points = OTLPMetricExporter() if settings.metrics else None
         self._logs: LoggerProvider | None = None

@@ -99,7 +99,7 @@ class Trace:
             name = SPAN_OF_PHASE.get(phase)
             if name is not None:
                 span_id = self.execute_id if phase == "execute" else _new_id(64)
-                shown: dict[str, str | int] = {"briefcase.phase": phase}
+                shown: dict[str, str | int] = {"briefcase.phase": phase} if name == "ledger.commit" else {}
                 spans.append(Span(name, span_id, self.span_id, at_ns, at_ns + us * NS_PER_US, shown))
             at_ns += us * NS_PER_US
         return spans + self.upstream
