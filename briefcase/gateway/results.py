@@ -38,7 +38,7 @@ def tool_result(answer: JsonObject, view: View) -> JsonObject:
     content, provenance = answer.get("content"), answer.get("provenance")
     source = as_object(provenance).get("source")
     if isinstance(source, str) and source.startswith(MCP_SOURCE) and isinstance(content, dict):
-        result: JsonObject = {name: content[name] for name in _TOOL_FIELDS if name in content}
+        result: JsonObject = {"isError": False, **{name: content[name] for name in _TOOL_FIELDS if name in content}}
         result["content"] = _clean_blocks(view.rename_blocks(source.removeprefix(MCP_SOURCE), content.get("content")))
         result["_meta"] = {**clean_meta(content.get("_meta")), "provenance": provenance}
         return result

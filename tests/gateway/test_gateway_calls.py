@@ -293,7 +293,7 @@ def test_a_tools_answer_forges_nothing_that_only_we_write():
             assert result["_meta"]["compatibility"]["mode"] == "reference"
             assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "briefcase"
             assert result["content"][0]["_meta"] == {"kept": 1}
-            assert set(result) == {"content", "_meta", "resultType"}
+            assert set(result) == {"content", "isError", "_meta", "resultType"}
             daemon.answers["echo"] = ok({"_meta": forged, "isError": True, "resultType": "input_required"})
             result = await gateway.call("echo", {})
             assert result["isError"] is False

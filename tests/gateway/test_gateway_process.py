@@ -1,0 +1,205 @@
+"""The whole way, in processes: an agent on standard input, the gateway, the daemon, a server behind it, the CLI."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+from daemons import RunningDaemon
+
+FIXTURE = str(Path(__file__).parent.parent / "mcp" / "fixture_server.py")
+BRIEFCASE = [sys.executable, "-m", "briefcase"]
+
+
+class Agent:
+    """A client at the standard streams of a gateway of its own."""
+
+    def __init__(self, daemon: RunningDaemon, token: str, *options: str) -> None:
+        env = {**daemon.env, "BRIEFCASE_AUTH_TOKEN": token}
+        self.process = subprocess.Popen(
+            [*BRIEFCASE, "gateway", *options], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.count = 0
+        self.heard: list[dict] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stdin.close()
+        assert self.process.wait(timeout=10) == 0
+        self.process.stdout.close()
+
+    def write(self, message: dict) -> None:
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def read(self) -> dict:
+        return json.loads(self.process.stdout.readline())
+
+    def ask(self, method: str, params: dict | None = None) -> dict:
+        self.count += 1
+        self.write({"jsonrpc": "2.0", "id": self.count, "method": method, "params": params or {}})
+        while True:
+            message = self.read()
+            if message.get("id") == self.count:
+                return message
+            self.heard.append(message)
+
+    def initialize(self) -> dict:
+        client = {"name": "agent", "version": "1"}
+        answer = self.ask("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client})
+        self.write({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        return answer["result"]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    root = tmp_path_factory.mktemp("gateway")
+    with RunningDaemon(root / "data") as running:
+        body = {
+            "command": sys.executable,
+            "args": [FIXTURE, "stdio"],
+            "env": {"FIXTURE_NOTES": str(root / "notes")},
+        }
+        running.notes = root / "notes"
+        assert running.request("POST", "/v1/mcp/servers/fx", body)[0] == 200
+        deadline = time.monotonic() + 20
+        while running.request("GET", "/v1/mcp/servers")[1]["servers"][0]["state"] != "ready":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        running.agent = running.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+        yield running
+        assert running.request("POST", "/v1/receipts/verify")[1]["ok"] is True
+
+
+def cli(daemon: RunningDaemon, *words: str) -> str:
+    done = subprocess.run([*BRIEFCASE, *words], env=daemon.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_agent_is_blocked_approved_at_the_command_line_and_goes_on(daemon):
+    with Agent(daemon, daemon.agent) as agent:
+        assert agent.initialize()["capabilities"]["briefcase"]["compatibility_profile"] == "aacp_v1"
+        names = {tool["name"] for tool in agent.ask("tools/list")["result"]["tools"]}
+        assert {"echo", "note_add", "fx.echo", "fx.write_note"} <= names
+        echoed = agent.ask("tools/call", {"name": "fx.echo", "arguments": {"text": "hi"}})["result"]
+        assert echoed["content"][0]["text"] == "hi"
+
+        call = {"name": "fx.write_note", "arguments": {"text": "rotate the keys"}}
+        blocked = agent.ask("tools/call", call)["result"]
+        assert blocked["isError"] is True
+        approval = blocked["_meta"]["approval"]
+        assert not daemon.notes.exists()
+        waiting = json.loads(cli(daemon, "approvals", "list", "--json"))["approvals"]
+        assert [item["id"] for item in waiting] == [approval["id"]]
+        assert waiting[0]["principal"] == "scout"
+        token = json.loads(cli(daemon, "approvals", "approve", approval["id"], "--json"))["approval_token"]
+
+        done = agent.ask("tools/call", {**call, "approvalToken": token})["result"]
+        assert done["isError"] is not True
+        assert daemon.notes.read_text() == "rotate the keys\n"
+        receipt_id = done["_meta"]["provenance"]["receipt_id"]
+        receipt = json.loads(cli(daemon, "receipts", "show", str(receipt_id), "--json"))
+        assert "fx.write_note" in json.dumps(receipt)
+        again = agent.ask("tools/call", {**call, "approvalToken": token})["result"]
+        assert again["isError"] is True
+        assert daemon.notes.read_text() == "rotate the keys\n"
+
+
+def test_one_servers_view_has_its_own_names_over_stdio(daemon):
+    with Agent(daemon, daemon.agent, "--server", "fx") as agent:
+        agent.initialize()
+        names = {tool["name"] for tool in agent.ask("tools/list")["result"]["tools"]}
+        assert "write_note" in names
+        assert "note_add" not in names
+        read = agent.ask("resources/read", {"uri": "test://static-text"})["result"]
+        assert read["contents"][0]["uri"] == "test://static-text"
+        assert agent.ask("resources/read", {"uri": "test://none"})["error"]["code"] == -32602
+
+
+def test_progress_reaches_an_agent_on_standard_output_before_its_answer(daemon):
+    with Agent(daemon, daemon.agent) as agent:
+        agent.initialize()
+        params = {"name": "fx.test_tool_with_progress", "arguments": {}, "_meta": {"progressToken": 5}}
+        agent.ask("tools/call", params)
+        told = [message["params"] for message in agent.heard if message["method"] == "notifications/progress"]
+        assert [(item["progressToken"], item["progress"]) for item in told] == [(5, 0), (5, 50), (5, 100)]
+
+
+def test_lines_that_are_no_messages_are_answered_and_nothing_runs(daemon):
+    with Agent(daemon, daemon.agent) as agent:
+        before = daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"]
+        for line, code in (
+            (b"{", -32700),
+            (b"[]", -32600),
+            (b'{"jsonrpc":"2.0","id":null,"method":"tools/call"}', -32600),
+            (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}', -32600),
+            (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":"' + b"x" * (2 << 20) + b'"}}', -32700),
+        ):
+            agent.process.stdin.write(line + b"\n")
+            agent.process.stdin.flush()
+            assert agent.read()["error"]["code"] == code
+        notification = {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "echo", "arguments": {}}}
+        agent.write(notification)
+        assert agent.ask("ping")["result"] == {}
+        assert daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"] == before
+
+
+def test_a_call_is_cancelled_by_its_id_and_never_answered(daemon):
+    with Agent(daemon, daemon.agent) as agent:
+        agent.initialize()
+        params = {"name": "fx.hang", "arguments": {}}
+        agent.write({"jsonrpc": "2.0", "id": "slow", "method": "tools/call", "params": params})
+        agent.ask("ping")
+        agent.write({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "slow"}})
+        assert agent.ask("ping")["result"] == {}
+        deadline = time.monotonic() + 10
+        while "cancelled" not in json.dumps(daemon.request("GET", "/v1/receipts?limit=3")[1]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert all(message.get("id") != "slow" for message in agent.heard)
+
+
+def test_a_token_that_is_nobodys_opens_nothing(daemon):
+    with Agent(daemon, "x" * 43) as agent:
+        answer = agent.ask("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}})
+        assert answer["error"]["data"] == {"code": "unauthorized"}
+
+
+def test_the_gateway_leaves_when_told_to(daemon):
+    agent = Agent(daemon, daemon.agent)
+    agent.initialize()
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.process.wait(timeout=10) == 0
+    agent.process.stdin.close()
+    agent.process.stdout.close()
+    assert os.path.exists(daemon.socket_path)  # noqa: PTH110 - a socket, by name
+
+
+def test_a_servers_secret_never_reaches_an_agent(tmp_path):
+    secret = "canary-of-the-vault-0123456789"
+    with RunningDaemon(tmp_path / "data") as daemon:
+        env = daemon.env
+        stored = subprocess.run(
+            [*BRIEFCASE, "secrets", "set", "canary"], input=secret, env=env, capture_output=True, text=True, check=False
+        )
+        assert stored.returncode == 0, stored.stderr
+        body = {"command": sys.executable, "args": [FIXTURE, "stdio"], "secret_env": {"FIXTURE_SECRET": "canary"}}
+        assert daemon.request("POST", "/v1/mcp/servers/fx", body)[0] == 200
+        deadline = time.monotonic() + 20
+        while daemon.request("GET", "/v1/mcp/servers")[1]["servers"][0]["state"] != "ready":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        answer = daemon.call("fx.show_environment", {})
+        text = json.dumps(answer)
+        assert "FIXTURE_SECRET" in text
+        assert secret not in text
+        assert "[redacted]" in text
+        assert secret not in json.dumps(daemon.request("GET", "/v1/receipts?limit=100")[1])
