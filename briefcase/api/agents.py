@@ -9,6 +9,8 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import CallerError
+from briefcase.ports import Entry
+from briefcase.receipts.events import agent_event
 from briefcase.types import format_rfc3339
 
 
@@ -63,17 +65,19 @@ async def list_agents(services: Services, _: Request) -> AgentList:
 
 
 async def add_agent(services: Services, request: Request) -> AgentCreated:
-    """`POST /v1/agents`."""
+    """`POST /v1/agents`: the token is shown only once its receipt is durable."""
     wanted = request.body_as(AgentRequest)
     token = await services.agents.add(wanted.name, tuple(wanted.groups), services.clock.now_us())
+    await services.ledger.commit(Entry(agent_event("added", wanted.name, wanted.groups, request.principal.name)))
     return AgentCreated(wanted.name, token)
 
 
 async def revoke_agent(services: Services, request: Request) -> AgentRevoked:
-    """`POST /v1/agents/{name}/revoke`."""
+    """`POST /v1/agents/{name}/revoke`: the token is refused even where the receipt can not be made durable."""
     name = request.params["name"]
     if not await services.agents.revoke(name, services.clock.now_us()):
         raise CallerError(f"no active agent `{name}`", code="not_found", hint="see `briefcase agents list`")
+    await services.ledger.commit(Entry(agent_event("revoked", name, (), request.principal.name)))
     return AgentRevoked(name)
 
 

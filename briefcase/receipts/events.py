@@ -15,11 +15,12 @@ every event of a call, so that one filter finds them.
 | approval_decided | a person said yes or no |
 | policy_set, budget_set | an operator changed a rule |
 | control_set, control_lifted | an operator tightened or gave back |
+| agent_added, agent_revoked | an operator let an agent in, or ended its access |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -205,6 +206,11 @@ def budget_set_event(by: str, category: str, daily_limit_microusd: int) -> JsonO
 def control_event(what: str, control_id: str, action: str, about: str, by: str) -> JsonObject:
     """The event of an incident control being `set` or `lifted`."""
     return {"kind": f"control_{what}", "control_id": control_id, "action": action, "about": about, "by": by}
+
+
+def agent_event(what: str, name: str, groups: Sequence[str], by: str) -> JsonObject:
+    """The event of an agent being `added` or `revoked`; its token is in none."""
+    return {"kind": f"agent_{what}", "agent": name, "groups": list(groups), "by": by}
 
 
 def boot_event(version: str, *, clean: bool, closed_intents: int) -> JsonObject:

@@ -116,3 +116,25 @@ def test_an_agent_can_neither_freeze_nor_lift(daemon):
     ran = briefcase({**daemon.env, "BRIEFCASE_AUTH_TOKEN": token}, "freeze")
     assert ran.code == 6
     assert daemon.call("echo", HELLO)["status"] == "ok"
+
+
+def test_letting_an_agent_in_and_ending_its_access_leave_their_receipts_and_no_token(daemon):
+    token = daemon.request("POST", "/v1/agents", {"name": "courier", "groups": ["crew"]})[1]["token"]
+    (added,) = newest(daemon)
+    assert (added["kind"], added["agent"], added["groups"], added["by"]) == (
+        "agent_added",
+        "courier",
+        ["crew"],
+        "operator",
+    )
+    assert briefcase(daemon.env, "agents", "revoke", "courier").code == 0
+    (revoked,) = newest(daemon)
+    assert (revoked["kind"], revoked["agent"], revoked["by"]) == ("agent_revoked", "courier", "operator")
+    assert token not in str((added, revoked))
+    assert daemon.request("GET", "/v1/tools", token=token)[0] == 401
+
+
+def test_an_agent_that_was_not_let_in_leaves_no_receipt_of_it(daemon):
+    (before,) = newest(daemon)
+    assert daemon.request("POST", "/v1/agents", {"name": "no such name"})[0] == 400
+    assert newest(daemon) == [before]
