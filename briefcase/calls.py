@@ -118,14 +118,21 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What steps 2 to 4 learnt of a call. `binding_hex` is what an approval of it is bound to."""
+    """What steps 2 to 4 learnt of a call."""
 
     facts: CallFacts
     call: ToolCall
     tool: Tool
     canonical_args: bytes
-    binding_hex: str
     now_us: int
+
+    @property
+    def binding_hex(self) -> str:
+        """What an approval of this very call is bound to."""
+        facts = self.facts
+        return approvals.binding_hex(
+            facts.principal.name, facts.tool_id, self.tool.spec.digest_hex, facts.args_digest_hex
+        )
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -341,8 +348,7 @@ class Calls:
         laps.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        binding = approvals.binding_hex(principal.name, call.tool_id, tool.spec.digest_hex, facts.args_digest_hex)
-        checked = Checked(facts, call, tool, canonical_args, binding, now_us)
+        checked = Checked(facts, call, tool, canonical_args, now_us)
         approval: Approval | None = None
         if call.approval_token is not None and not isinstance(verdict, Deny):
             approval = self._attach(call.approval_token, checked)
@@ -412,6 +418,8 @@ class Calls:
             return verdict
         if not self._limiter.take(principal.name, spec.id, self._clock.monotonic_ns()):
             return Deny("rate_limited", verdict.policy_ids)
+        if not spec.cost_microusd:
+            return verdict  # what costs nothing passes no limit
         line = self._ledger.budget(spec.category, budgets.day_of(now_us))
         if budgets.is_over(line, spec.cost_microusd):
             kind = verdict.kind if isinstance(verdict, NeedsApproval) else ApprovalKind.LOCAL
@@ -428,7 +436,8 @@ class Calls:
         """Stop with an approval to wait for: the one that already waits for this very call, or a new one."""
         facts, spec = checked.facts, checked.tool.spec
         effects: tuple[Effect, ...] = ()
-        approval = self._ledger.pending_approval(checked.binding_hex)
+        binding = checked.binding_hex
+        approval = self._ledger.pending_approval(binding)
         if approval is None or not _is_waiting(approval, checked.now_us) or not _covers(approval, verdict):
             approval = Approval(
                 id=self._entropy.uuid(),
@@ -440,7 +449,7 @@ class Calls:
                 tool_id=spec.id,
                 tool_digest_hex=spec.digest_hex,
                 args_digest_hex=facts.args_digest_hex,
-                binding_hex=checked.binding_hex,
+                binding_hex=binding,
                 reason=verdict.reason,
                 summary=approvals.summary_of(spec.name, self._redactor.redact(checked.canonical_args)),
             )
