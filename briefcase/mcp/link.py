@@ -105,6 +105,7 @@ class Link:
         self._needs_profile = needs_profile and not config.allow_incompatible
         self._peer: Peer | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._lost = asyncio.Event()
         self._relist = asyncio.Event()
@@ -119,6 +120,7 @@ class Link:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)
         self._move(State.STOPPED)
 
     async def peer(self, wait_s: float) -> Peer:
@@ -178,7 +180,10 @@ class Link:
             await self._stay(peer)
         finally:
             self._peer = None
-            await peer.close()
+            closing = asyncio.create_task(peer.close())  # goes on where we are cancelled: `stop` waits for it
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
 
     async def _open(self, peer: Peer) -> None:
         try:
