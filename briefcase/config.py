@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 
 from briefcase.errors import ConfigError
+from briefcase.net.urls import parse_url
 from briefcase.telemetry.settings import OtelSettings, load_otel_settings
 
 DEFAULT_SOCKET_NAME: Final = "briefcased.sock"
@@ -119,6 +120,8 @@ class Settings(msgspec.Struct, frozen=True):
     profile_mode: str = "reference"
     strict_host: bool = False
     secret_backend: str = SECRET_BACKENDS[0]
+    provider_base_url: str | None = None
+    vc_unknown_mode: str = VC_UNKNOWN_MODES[0]
     file: FileConfig = FileConfig()
     otel: OtelSettings | None = None
 
@@ -126,6 +129,15 @@ class Settings(msgspec.Struct, frozen=True):
     def is_ga(self) -> bool:
         """Whether the strictest profile is enforced."""
         return self.profile_mode == "ga"
+
+    @property
+    def allow_private(self) -> tuple[str, ...]:
+        """The private destinations the operator named: in the file, and the provider of this host, if it is one."""
+        if self.provider_base_url is None:
+            return self.file.net.allow_private
+        url = parse_url(self.provider_base_url)
+        is_here = url.host == "localhost" or (url.address is not None and url.address.is_loopback)
+        return (*self.file.net.allow_private, *([url.authority] if is_here else []))
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -154,6 +166,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         profile_mode=_chosen(environ, "BRIEFCASE_PROFILE_MODE", PROFILE_MODES),
         strict_host=strict_host,
         secret_backend=_chosen(environ, "BRIEFCASE_SECRET_BACKEND", SECRET_BACKENDS),
+        provider_base_url=_base_url(environ, "BRIEFCASE_PROVIDER_BASE_URL"),
+        vc_unknown_mode=_chosen(environ, "BRIEFCASE_VC_STATUS_UNKNOWN_MODE", VC_UNKNOWN_MODES),
         file=load_file(data_dir / CONFIG_FILE_NAME),
         otel=load_otel_settings(environ),
     )
@@ -236,6 +250,20 @@ def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], _T]) -
         return parse(text)
     except ValueError as error:
         raise ConfigError(f"`{name}`: {error}, got `{text}`") from None
+
+
+def _base_url(environ: Mapping[str, str], name: str) -> str | None:
+    """An address that paths are appended to, without its trailing slash. A wrong one may hold a password: not shown."""
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        parse_url(text)
+    except ValueError as error:
+        raise ConfigError(f"`{name}`: {error}") from None
+    if "?" in text:
+        raise ConfigError(f"`{name}`: expected a base URL without a query")
+    return text.rstrip("/")
 
 
 def _chosen(environ: Mapping[str, str], name: str, words: tuple[str, ...]) -> str:

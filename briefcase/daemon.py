@@ -37,6 +37,7 @@ from briefcase.api.server import ApiServer, App
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listener
 from briefcase.api.tracing import TracedApi
+from briefcase.backup.create import Backups
 from briefcase.calls import Calls, CallSettings
 from briefcase.config import Settings
 from briefcase.controls import Controls
@@ -52,6 +53,7 @@ from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
 from briefcase.ports import Policy
+from briefcase.providers.composition import compose_providers
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.redaction import SecretRedactor
 from briefcase.store.agents import Agents
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from briefcase.telemetry.otel import Exporting
 
 MANIFEST_DIR: Final = "tools"
+PROVIDER_GROUP: Final = "providers"
 EXPIRY_INTERVAL_S: Final = 1.0
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 
@@ -162,7 +165,7 @@ async def _compose(
     stack.push_async_callback(ledger.close)
 
     # 5. tools and policy
-    outbound = GuardedOutbound(settings.file.net.allow_private)
+    outbound = GuardedOutbound(settings.allow_private)
     stack.push_async_callback(outbound.close)
     toolbox = ToolBox(
         manifest_dir=data_dir / MANIFEST_DIR,
@@ -174,6 +177,21 @@ async def _compose(
         redactor=redactor,
         clock=clock,
     )
+    providers = compose_providers(
+        database=database,
+        secrets=vault.compartment("providers"),
+        remember=vault.remember,
+        holder_did=identity.did,
+        outbound=outbound,
+        ledger=ledger,
+        clock=clock,
+        entropy=entropy,
+        is_ga=settings.is_ga,
+        denies_unknown_status=settings.vc_unknown_mode == "deny",
+    )
+    stack.push_async_callback(providers.service.close)
+    await providers.service.start(settings.provider_base_url)
+    toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
     hub = Hub(
         ledger=ledger,
         clock=clock,
@@ -239,7 +257,9 @@ async def _compose(
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
         mcp=hub,
+        providers=providers.service,
         host=host,
+        backups=Backups(data_dir, ledger, clock, identity.did, identity.sign),
     )
     authenticator = Authenticator(operator_token, auditor_token, agents)
     api = Api(services, authenticator)

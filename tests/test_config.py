@@ -34,6 +34,10 @@ def test_an_empty_environment_gives_the_defaults(base, tmp_path):
         ("BRIEFCASE_TCP_ADDR", "127.0.0.1:99999", "65535"),
         ("BRIEFCASE_TCP_ADDR", "127.0.0.1", "host:port"),
         ("BRIEFCASE_UNIX_SOCKET", "/tmp/" + "x" * 120, "too long"),
+        ("BRIEFCASE_VC_STATUS_UNKNOWN_MODE", "allow", "expected one of require_approval, deny, got `allow`"),
+        ("BRIEFCASE_PROVIDER_BASE_URL", "provider.example", "expected `https://host"),
+        ("BRIEFCASE_PROVIDER_BASE_URL", "https://scout:hunter2@provider.example", "without userinfo"),
+        ("BRIEFCASE_PROVIDER_BASE_URL", "https://provider.example/?x=1", "without a query"),
         ("BRIEFCASE_STRICT_HOSTS", "1", "did you mean `BRIEFCASE_STRICT_HOST`"),
     ],
 )
@@ -42,6 +46,7 @@ def test_a_wrong_value_is_refused_by_name(base, name, value, says):
         load_settings({**base, name: value})
 
     assert name in str(refused.value) or "socket" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
     assert says in str(refused.value) + refused.value.hint
 
 
@@ -73,3 +78,23 @@ def test_the_data_directory_follows_the_xdg_convention():
 @pytest.mark.parametrize(("text", "address"), [("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:2", ("::1", 2))])
 def test_loopback_addresses_are_read(text, address):
     assert parse_loopback_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("base_url", "reached"),
+    [
+        ("http://127.0.0.1:8787/", ("10.0.0.7:80", "127.0.0.1:8787")),
+        ("http://[::1]:8787", ("10.0.0.7:80", "[::1]:8787")),
+        ("http://localhost:8787", ("10.0.0.7:80", "localhost:8787")),
+        ("https://provider.example", ("10.0.0.7:80",)),
+        ("http://10.0.0.8:80", ("10.0.0.7:80",)),
+        (None, ("10.0.0.7:80",)),
+    ],
+)
+def test_a_provider_of_this_host_may_be_reached_and_no_other_private_one(base, tmp_path, base_url, reached):
+    (tmp_path / "briefcase.toml").write_text("[net]\nallow_private = ['10.0.0.7:80']")
+    settings = load_settings(base | ({"BRIEFCASE_PROVIDER_BASE_URL": base_url} if base_url else {}))
+
+    assert settings.allow_private == reached
+    assert settings.provider_base_url == (base_url and base_url.rstrip("/"))
+    assert settings.vc_unknown_mode == "require_approval"

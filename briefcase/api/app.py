@@ -27,6 +27,7 @@ import structlog
 from briefcase.api import (
     agents,
     approvals,
+    backups,
     budgets,
     controls,
     diagnostics,
@@ -35,6 +36,7 @@ from briefcase.api import (
     mcp_servers,
     metrics,
     policy,
+    providers,
     receipts,
     secrets,
     tools,
@@ -53,6 +55,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     tools.ROUTES,
     approvals.ROUTES,
     receipts.ROUTES,
+    backups.ROUTES,
     budgets.ROUTES,
     controls.ROUTES,
     diagnostics.ROUTES,
@@ -60,6 +63,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     agents.ROUTES,
     secrets.ROUTES,
     mcp_servers.ROUTES,
+    providers.ROUTES,
     metrics.ROUTES,
 )
 ROUTES: Final = tuple(route for table in TABLES for route in table)

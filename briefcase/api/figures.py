@@ -19,6 +19,7 @@ def watch(services: Services, ledger: LedgerCounters, server: ApiServer, authent
         partial(ledger_families, ledger),
         partial(service_families, services),
         partial(_edge_families, server, authenticator),
+        partial(_provider_families, services),
         process_families,
     ):
         services.metrics.add(source)
@@ -28,4 +29,12 @@ def _edge_families(server: ApiServer, authenticator: Authenticator) -> list[Fami
     return [
         gauge("briefcase_open_connections", "Connections to the daemon.", server.open_connections),
         counter("briefcase_auth_failures_total", "Requests without a known token.", authenticator.failures),
+    ]
+
+
+def _provider_families(services: Services) -> list[Family]:
+    if services.providers is None:
+        return []
+    return [
+        counter("briefcase_token_waits_total", "Calls that waited for a capability.", services.providers.token_waits)
     ]

@@ -8,10 +8,12 @@ from typing import Protocol
 
 import msgspec
 
+from briefcase.backup.create import Backups
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
 from briefcase.mcp.hub import Hub
 from briefcase.ports import Clock, Entropy, Ledger, Policy, Secrets, Tools
+from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
 from briefcase.telemetry.metrics import Metrics
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
@@ -181,6 +183,8 @@ class Services(msgspec.Struct, frozen=True):
     profile: Profile
     changes: ApprovalChanges
     mcp: Hub | None = None
+    providers: ProviderService | None = None
     host: Host | None = None
+    backups: Backups | None = None
     meter: Meter = msgspec.field(default_factory=Meter)
     metrics: Metrics = msgspec.field(default_factory=Metrics)
