@@ -87,6 +87,7 @@ class _Shelf:
         self.signer = signer
         self.held: Capability | None = None
         self.minting: asyncio.Task[Capability] | None = None
+        self.epoch = 0  # raised when all that was minted before is to be let go of
         self.quiet_until_us = 0
         self.nonce: str | None = None
         self.status = EntitlementStatus.NONE
@@ -188,6 +189,7 @@ class Capabilities:
         shelf = self._shelves.get(provider_id)
         if shelf is not None and (spoilt is None or shelf.held is spoilt):
             shelf.held = None
+            shelf.epoch += spoilt is None  # what is being minted was asked for before
 
     async def forget(self, provider_id: str) -> None:
         """Let go of a provider altogether, its minting and its key as well."""
@@ -210,7 +212,7 @@ class Capabilities:
         Raises:
             UpstreamError: the renewal failed; with an `invalid_grant` the log-in has ended.
         """
-        async with self._renewing.setdefault(provider.id, asyncio.Lock()):
+        async with self.renewal(provider.id):
             login = await self._custody.login(provider.id)
             if login is None or login.has_ended:
                 return None
@@ -224,6 +226,10 @@ class Capabilities:
                 raise
             await self._custody.put_login(provider.id, renewed)
             return renewed
+
+    def renewal(self, provider_id: str) -> asyncio.Lock:
+        """Held while a log-in is renewed: whoever replaces or ends one holds it, so that no renewal brings it back."""
+        return self._renewing.setdefault(provider_id, asyncio.Lock())
 
     # --- minting ------------------------------------------------------------------------------------------------
 
@@ -247,12 +253,13 @@ class Capabilities:
     ) -> asyncio.Task[Capability]:
         task = asyncio.get_running_loop().create_task(self._mint(provider, shelf, is_approved=is_approved))
         shelf.minting = task
+        epoch = shelf.epoch
 
         def settle(done: asyncio.Task[Capability]) -> None:
             shelf.minting = None
             if done.cancelled() or done.exception() is not None:
                 shelf.quiet_until_us = self._clock.now_us() + RETRY_AHEAD_US
-            else:
+            elif shelf.epoch == epoch:
                 shelf.held = done.result()
 
         task.add_done_callback(settle)

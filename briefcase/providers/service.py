@@ -35,7 +35,7 @@ class ProviderSummary(msgspec.Struct, frozen=True):
     needs_login: bool
 
 
-class Revoked(msgspec.Struct, frozen=True):
+class LoginRevoked(msgspec.Struct, frozen=True):
     """What came of ending a log-in."""
 
     provider_id: str
@@ -158,24 +158,26 @@ class ProviderService:
             code_verifier=exchange.code_verifier,
             signer=await self._capabilities.signer(provider),
         )
-        await self._custody.put_login(provider_id, login)
+        async with self._capabilities.renewal(provider_id):
+            await self._custody.put_login(provider_id, login)
         self._capabilities.discard(provider_id)
         await self._capabilities.warm(provider)
 
-    async def revoke(self, provider_id: str) -> Revoked:
+    async def revoke(self, provider_id: str) -> LoginRevoked:
         """End a log-in: here always, and at its server where that can be done.
 
         The log-in is removed here first, so that nothing is minted with it any more, whatever the server answers.
         """
         self._providers.get(provider_id)
-        login = await self._custody.login(provider_id)
-        await self._custody.delete_login(provider_id)
+        async with self._capabilities.renewal(provider_id):
+            login = await self._custody.login(provider_id)
+            await self._custody.delete_login(provider_id)
         self._capabilities.discard(provider_id)
         self._client.forget_answers(provider_id)
         if login is None:
-            return Revoked(provider_id, False, False, False)  # noqa: FBT003 - the fields of the answer, in order
+            return LoginRevoked(provider_id, False, False, False)  # noqa: FBT003 - the fields of the answer, in order
         attempted, succeeded = await self._oauth.revoke(login)
-        return Revoked(provider_id, login.refresh_token is not None, attempted, succeeded)
+        return LoginRevoked(provider_id, login.refresh_token is not None, attempted, succeeded)
 
     async def fetch_credential(self, provider_id: str) -> str:
         """Have a credential issued and keep it.

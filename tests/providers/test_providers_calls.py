@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from urllib.parse import urlsplit
 
 import pytest
 from provider_kit import ADMIN_SECRET, BASE_URL, ask
@@ -367,3 +368,34 @@ def test_a_revoked_token_at_the_gateway_is_signalled(run):
         gateway, "POST", "/api/revoke", {"x-aag-admin-secret": ADMIN_SECRET}, json.dumps({"token": token}).encode()
     )
     assert answer.json["revoked"] is True
+
+
+@pytest.mark.parametrize(("held_back", "later_us"), [("/token", 0), ("/oauth/token", 3_600 * S)])
+def test_what_was_under_way_when_the_log_in_ended_brings_nothing_back(run, held_back, later_us):
+    async def scenario(desk):
+        await desk.log_in()
+        await settled()
+        desk.service.clear_capabilities("demo")
+        desk.clock.advance(us=later_us)
+        reached, go, send = asyncio.Event(), asyncio.Event(), desk.outbound.request
+
+        async def slowly(request):
+            response = await send(request)
+            if urlsplit(request.url).path == held_back:
+                reached.set()
+                await go.wait()
+            return response
+
+        desk.outbound.request = slowly
+        await desk.capabilities.warm(desk.service._providers.get("demo"))
+        await asyncio.wait_for(reached.wait(), 10)
+        revoking = asyncio.create_task(desk.service.revoke("demo"))
+        await settled()
+        go.set()
+        assert (await asyncio.wait_for(revoking, 10)).remote_revocation_succeeded
+        await settled()
+        assert [provider.needs_login for provider in await desk.service.list()] == [True]
+        with pytest.raises(UpstreamError, match="nothing entitles"):
+            await desk.quote()
+
+    run(scenario, opens={"is_ga": True})
