@@ -6,7 +6,6 @@ It listens on loopback only; a provider's own proxy takes TLS in front of it, an
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Final
 
 import msgspec
@@ -42,8 +41,6 @@ class GatewayServer:
         self._lock = DataDirLock(state_dir)
         try:
             self._listener = open_tcp_listener(host, port)
-            # Inherited by what is accepted: an answer is two writes, and must not wait for the client's delayed ACK.
-            self._listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             bound = self._listener.sock.getsockname()
             self.base_url = settings.base_url or f"http://{f'[{host}]' if ':' in host else host}:{bound[1]}"
             chosen = msgspec.structs.replace(settings, base_url=self.base_url, state_dir=state_dir)
