@@ -16,6 +16,10 @@ every event of a call, so that one filter finds them.
 | policy_set, budget_set | an operator changed a rule |
 | control_set, control_lifted | an operator tightened or gave back |
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
+| backup_created | an operator took a backup |
+| restored | the ledger that was opened is a copy of another one |
+| payment_intent | a provider's challenge is about to be paid, its amount reserved in the budget category `payments` |
+| payment_outcome | what came of it: spent, or given back |
 """
 
 from __future__ import annotations
@@ -211,6 +215,33 @@ def control_event(what: str, control_id: str, action: str, about: str, by: str) 
 def agent_event(what: str, name: str, groups: Sequence[str], by: str) -> JsonObject:
     """The event of an agent being `added` or `revoked`; its token is in none."""
     return {"kind": f"agent_{what}", "agent": name, "groups": list(groups), "by": by}
+
+
+def backup_created_event(by: str, head_id: int, head_hash_hex: str, manifest_digest_hex: str) -> JsonObject:
+    """The event of an operator taking a copy of everything, up to a head."""
+    return {
+        "kind": "backup_created",
+        "by": by,
+        "head_id": head_id,
+        "head_hash": head_hash_hex,
+        "manifest_digest": manifest_digest_hex,
+    }
+
+
+def restored_event(copied_at: str, head_id: int, head_hash_hex: str, epoch: str, day: str) -> JsonObject:
+    """The event of a daemon opening a copy. `epoch` is random: two daemons that open the same copy differ in it.
+
+    `not_known` says what the copied ledger may have taken after the copy and this one can not know.
+    """
+    return {
+        "kind": "restored",
+        "epoch": epoch,
+        "copied_at": copied_at,
+        "head_id": head_id,
+        "head_hash": head_hash_hex,
+        "budgets_spent_for": day,
+        "not_known": ["receipts_after_copy", "request_ids_after_copy", "spend_after_copy"],
+    }
 
 
 def boot_event(version: str, *, clean: bool, closed_intents: int) -> JsonObject:
