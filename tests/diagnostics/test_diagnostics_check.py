@@ -133,6 +133,11 @@ def test_a_part_this_daemon_does_not_have_is_green(path):
     assert {part.colour for part in judged(**{path: CallerError("nothing", code="not_found")}).values()} == {"green"}
 
 
+@pytest.mark.parametrize("path", ["/v1/profile", "/v1/diagnostics/security", "/v1/receipts/verify", "/v1/controls"])
+def test_a_part_every_daemon_has_is_red_where_it_is_not_found(path):
+    assert "red" in {part.colour for part in judged(**{path: CallerError("nothing", code="not_found")}).values()}
+
+
 def test_no_daemon_is_one_red_part():
     (part,) = triage(Answers(**{"/health": BriefcaseError("no daemon", code="daemon_unreachable")}), NOW_US)
     assert (part.name, part.colour) == ("daemon", "red")
