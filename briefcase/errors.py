@@ -48,6 +48,7 @@ CODES: Final[dict[str, Outcome]] = {
     "daemon_unreachable": Outcome(503, 5),
     "secret_unavailable": Outcome(503, 5),
     "receipt_chain_broken": Outcome(500, 7),
+    "backup_damaged": Outcome(500, 7),
     "configuration": Outcome(500, 9),
     "insecure_host": Outcome(500, 9),
     "already_running": Outcome(500, 9),

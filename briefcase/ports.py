@@ -135,6 +135,16 @@ class SetBudgetLimit(msgspec.Struct, frozen=True):
     daily_limit_microusd: int
 
 
+class StartFromCopy(msgspec.Struct, frozen=True):
+    """What a ledger commits first when it finds that it is a copy: nothing that may have been used since comes back.
+
+    Every approval that waits is expired, each category's limit counts as spent on the day, and the copy's mark goes.
+    """
+
+    day: str
+    now_us: int
+
+
 Effect: TypeAlias = (
     CreateApproval
     | DecideApproval
@@ -146,6 +156,7 @@ Effect: TypeAlias = (
     | ClaimRequest
     | PutSetting
     | SetBudgetLimit
+    | StartFromCopy
 )
 
 

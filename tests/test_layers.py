@@ -23,7 +23,7 @@ CORE = {
     "strict_json",
     "wire",
 }
-ADAPTERS = {"controlplane", "ledger", "mcp", "net", "providers", "store", "system", "telemetry", "tools", "vault"}
+ADAPTERS = {"backup", "controlplane", "ledger", "mcp", "net", "providers", "store", "system", "telemetry", "tools", "vault"}
 EDGES = {"api", "cli", "conformance", "diagnostics", "gateway", "provider_gateway", "ui"}
 ROOT = {"config", "daemon", "__main__", "__init__"}
 

@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "tools": Lazy("briefcase.cli.tools:tools", "List, call, import and check tools."),
     "approvals": Lazy("briefcase.cli.approvals:approvals", "See what waits for a person; approve or deny it."),
     "receipts": Lazy("briefcase.cli.receipts:receipts", "List, show and verify the receipt chain."),
+    "backup": Lazy("briefcase.cli.backup:backup", "Make, verify and restore backups."),
     "budgets": Lazy("briefcase.cli.budgets:budgets", "See and set what may be spent in a day."),
     "policy": Lazy("briefcase.cli.policy:policy", "Show, check, compare and set the policy."),
     "mcp": Lazy("briefcase.cli.mcp:mcp", "Put MCP servers behind the daemon."),

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import lmdb
+import msgspec
 
 from briefcase import approvals, budgets
 from briefcase.errors import InternalError
 from briefcase.ledger import approvals_table
 from briefcase.ledger.approvals_table import StoredApproval
 from briefcase.ledger.intents import INTENT, Intents, Staged, check_claim, check_closing, note_opening
-from briefcase.ledger.tables import Tables, is_key
+from briefcase.ledger.tables import META_COPY, Tables, is_key
 from briefcase.ports import (
     ClaimRequest,
     CloseIntent,
@@ -31,8 +32,9 @@ from briefcase.ports import (
     ReserveBudget,
     SetBudgetLimit,
     SettleBudget,
+    StartFromCopy,
 )
-from briefcase.types import Approval, BudgetLine, JsonObject
+from briefcase.types import Approval, ApprovalStatus, BudgetLine, JsonObject
 
 _LINE: Final = struct.Struct(">qq")
 _LIMIT: Final = struct.Struct(">q")
@@ -220,6 +222,30 @@ def _check_amount(amount_microusd: int) -> None:
         raise InternalError(f"expected an amount of money from 0 up, got {amount_microusd}")
 
 
+# --- a copy that is opened --------------------------------------------------------------------------------------------
+
+
+def _start_from_copy(change: Change, effect: StartFromCopy) -> None:
+    """What the daemon that was copied did after the copy is not known here, so all that it may have used is used up."""
+    tables, waiting = change.tables, (ApprovalStatus.PENDING, ApprovalStatus.APPROVED)
+    ids = [
+        approval.id
+        for status in waiting
+        for approval in approvals_table.list_by_status(change.transaction, tables, status)
+    ]
+    for approval_id in ids:
+        stored = approvals_table.read(change, approval_id)
+        if stored is not None:
+            expired = msgspec.structs.replace(stored.approval, status=ApprovalStatus.EXPIRED)
+            approvals_table.store(change, StoredApproval(stored.receipt_id, expired))
+    for key, _ in change.transaction.cursor(tables.limits):
+        line = read_line(change.get, tables, key.decode(), effect.day)
+        spent = max(line.spent_microusd, line.daily_limit_microusd)
+        _put_line(change, effect.day, msgspec.structs.replace(line, spent_microusd=spent))
+    change.delete(tables.meta, META_COPY)
+    change.event["expired_approvals"] = len(ids)
+
+
 # --- intents and settings -----------------------------------------------------------------------------------------
 
 
@@ -260,4 +286,5 @@ _APPLY: Final[dict[type[Effect], Callable[[Change, Any], Refused | None]]] = {
     OpenIntent: _open_intent,
     CloseIntent: _close_intent,
     PutSetting: _put_setting,
+    StartFromCopy: _start_from_copy,
 }

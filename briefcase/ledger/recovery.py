@@ -3,7 +3,8 @@
  1. read the head; the receipts are as many as its id says
  2. load the checkpoints of intents and claims
  3. verify the tail: the receipts after the checkpoint, and at least `TAIL_RECEIPTS`; replay those after the checkpoint
- 4. append `outcome_unknown` for each intent still open, settled as spent, and then `boot`, by the way all commits go
+ 4. append `outcome_unknown` for each intent still open, settled as spent; `restored`, where this is a copy; and `boot`:
+    by the way all commits go
 
 A crash in any step leaves what the next start does again.
 """
@@ -20,6 +21,7 @@ import orjson
 from briefcase import __version__, budgets
 from briefcase.errors import StoreError
 from briefcase.ledger.changes import encode_limit
+from briefcase.ledger.copies import decode_mark
 from briefcase.ledger.intents import Intents
 from briefcase.ledger.journal import Journal, Tip
 from briefcase.ledger.reading import read_head, slice_from
@@ -28,11 +30,12 @@ from briefcase.ledger.tables import (
     FORMAT,
     META_BOOT,
     META_CLEAN,
+    META_COPY,
     META_FORMAT,
     META_SECRET,
     Tables,
 )
-from briefcase.ports import Clock, CloseIntent, Committed, Effect, Entry, Head
+from briefcase.ports import Clock, CloseIntent, Committed, Effect, Entry, Head, StartFromCopy
 from briefcase.receipts import events
 from briefcase.receipts.chain import (
     GENESIS_HASH_HEX,
@@ -72,6 +75,7 @@ def recover(tables: Tables, clock: Clock) -> Recovered:
         if transaction.get(META_FORMAT, db=tables.meta) != FORMAT:
             raise StoreError("the ledger was written in another format", hint="start the release that wrote it")
         boot = decode_key(transaction.get(META_BOOT, db=tables.meta) or b"") + 1
+        copied = transaction.get(META_COPY, db=tables.meta)
         clean = transaction.get(META_CLEAN, db=tables.meta) == CLEAN
         # 1. the head
         head = _check_head(transaction, tables)
@@ -86,6 +90,8 @@ def recover(tables: Tables, clock: Clock) -> Recovered:
     journal = Journal(tables, intents, clock, tip, boot)
     left_open = sorted(intents.open.items())
     entries = [_unknown(tables, intent_id, settle) for intent_id, settle in left_open]
+    if copied is not None:
+        entries.append(_restored(copied, clock.now_us()))
     entries.append(Entry(events.boot_event(__version__, clean=clean, closed_intents=len(left_open))))
     journal.write_boot()
     sync_us = 0
@@ -169,6 +175,14 @@ def _unknown(tables: Tables, intent_id: int, settle: Effect | None) -> Entry:
     event = events.outcome_unknown_event(intent_id, intent, "the daemon stopped before its outcome")
     effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
     return Entry(event, effects if settle is None else (*effects, settle))
+
+
+def _restored(copied: bytes, now_us: int) -> Entry:
+    """What a copy starts with: an epoch of its own, and nothing left that may have been used since."""
+    mark = decode_mark(copied)
+    day = budgets.day_of(now_us)
+    event = events.restored_event(mark.copied_at, mark.head_id, mark.head_hash_hex, secrets.token_hex(16), day)
+    return Entry(event, (StartFromCopy(day, now_us),))
 
 
 def _broken(message: str) -> StoreError:

@@ -37,6 +37,7 @@ META_SECRET: Final = b"approval_secret"
 META_BOOT: Final = b"boot"
 META_CLEAN: Final = b"clean"
 META_CHECKPOINT: Final = b"checkpoint"
+META_COPY: Final = b"copy"
 CLEAN: Final = b"1"
 NOT_CLEAN: Final = b"0"
 

@@ -1,0 +1,189 @@
+"""Making a backup of a live daemon; the numbers are those of the code, and after each is what a crash there leaves.
+
+1. the target: a new directory outside the data directory           an empty directory
+2. copy and verify, in a process of its own                          files without a manifest: no backup
+3. digest each file                                                  the same
+4. write the signature, then the manifest, synced                    the same, or a whole backup
+5. append the `backup_created` receipt                               a whole backup that no receipt names
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from briefcase import __version__
+from briefcase.backup.child import WITH_KEY, Found
+from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, BackupFile, Manifest, encode_manifest, signed_text
+from briefcase.errors import CODES, CallerError, StoreError
+from briefcase.ports import Clock, Committed, Entry, Ledger
+from briefcase.receipts.events import backup_created_event
+from briefcase.store.files import PRIVATE_DIR_MODE, fsync_dir, write_private
+from briefcase.types import JsonObject, format_rfc3339
+
+READ_BYTES: Final = 1 << 20
+
+
+class Backups:
+    """Backups of one data directory, one at a time.
+
+    Args:
+        data_dir: what is copied.
+        ledger: takes the receipt.
+        clock: for the manifest.
+        did: the daemon's identity.
+        sign: signs as that identity.
+    """
+
+    def __init__(self, data_dir: Path, ledger: Ledger, clock: Clock, did: str, sign: Callable[[bytes], bytes]) -> None:
+        self._data_dir = data_dir
+        self._ledger = ledger
+        self._clock = clock
+        self._did = did
+        self._sign = sign
+        self._under_way = asyncio.Lock()
+
+    async def create(self, out: Path, by: str, *, with_key: bool) -> Manifest:
+        """Make one.
+
+        Args:
+            out: the directory to make; its parent exists.
+            by: who asked, for the receipt.
+            with_key: whether `vault.key` is copied too: then who has the backup has every secret.
+
+        Raises:
+            CallerError: the target exists, has no parent, is no absolute path or lies in the data directory; or
+                another backup is being made.
+            StoreError: something could not be read or written, or the chain does not verify.
+        """
+        if self._under_way.locked():
+            raise CallerError("another backup is being made", code="conflict", hint="wait for it to end")
+        async with self._under_way:
+            # 1. the target
+            _make_target(out, self._data_dir)
+            try:
+                # 2. copy and verify
+                found = await _copy(self._data_dir, out, with_key=with_key)
+                # 3. digest
+                files = await asyncio.to_thread(_digests, out)
+                # 4. the manifest
+                manifest = self._manifest(found, files)
+                text = encode_manifest(manifest)
+                await asyncio.to_thread(_write_manifest, out, text, self._sign(signed_text(text)))
+            except BaseException:
+                shutil.rmtree(out, ignore_errors=True)
+                raise
+            # 5. the receipt
+            digest_hex = hashlib.sha256(text).hexdigest()
+            event = backup_created_event(by, manifest.head_id, manifest.head_hash_hex, digest_hex)
+            if not isinstance(await self._ledger.commit(Entry(event)), Committed):
+                raise StoreError("the backup's receipt was refused")
+            return manifest
+
+    def _manifest(self, found: Found, files: tuple[BackupFile, ...]) -> Manifest:
+        return Manifest(
+            format="briefcase-backup",
+            version=1,
+            created_at=format_rfc3339(self._clock.now_us()),
+            made_by=f"briefcase {__version__}",
+            did=self._did,
+            boot=found.boot,
+            head_id=found.head_id,
+            head_hash_hex=found.head_hash_hex,
+            files=files,
+            left_out=found.left_out,
+        )
+
+
+async def _copy(data_dir: Path, out: Path, *, with_key: bool) -> Found:
+    options = [WITH_KEY] if with_key else []
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-m", "briefcase.backup.child", "copy", str(data_dir), str(out), *options,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env={},
+    )  # fmt: skip
+    try:
+        said, _ = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return parse_said(said, process.returncode)
+
+
+def parse_said(said: bytes, exit_code: int | None) -> Found:
+    """Read what the process said; where it said nothing, it died.
+
+    Raises:
+        StoreError: what it reports, or that it died (`backup_damaged`).
+    """
+    try:
+        fields: JsonObject = msgspec.json.decode(said, type=dict)
+        error = fields.get("error")
+        if not isinstance(error, dict):
+            return msgspec.convert(fields, Found)
+    except (msgspec.DecodeError, msgspec.ValidationError) as problem:
+        raise StoreError(
+            "the process that reads the copy died: the files are damaged, or it was killed",
+            code="backup_damaged",
+            hint="run it again; if it dies again, look at the disk",
+            detail=f"exit code {exit_code}: {problem}",
+        ) from None
+    code = str(error.get("code"))
+    raise StoreError(
+        str(error.get("message")),
+        code=code if code in CODES else "internal",
+        hint=str(error.get("hint")),
+        detail=str(error.get("detail")),
+    )
+
+
+def digest_of(path: Path, write: Callable[[bytes], object] = len) -> tuple[int, str]:
+    """The size and SHA-256 of a file that is no link; `write` is given each piece of it.
+
+    Raises:
+        OSError: it can not be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        while piece := file.read(READ_BYTES):
+            digest.update(piece)
+            size += len(piece)
+            write(piece)
+    return size, digest.hexdigest()
+
+
+def _make_target(out: Path, data_dir: Path) -> None:
+    if not out.is_absolute() or not out.parent.is_dir():
+        raise CallerError(f"expected an absolute path whose parent exists, got `{out}`")
+    place = out.parent.resolve() / out.name
+    if place == data_dir or data_dir in place.parents:
+        raise CallerError(f"`{out}` is in the data directory", hint="a backup beside what it protects protects nothing")
+    try:
+        out.mkdir(mode=PRIVATE_DIR_MODE)
+        out.chmod(PRIVATE_DIR_MODE)
+    except FileExistsError:
+        raise CallerError(f"`{out}` exists", code="conflict", hint="a backup is never overwritten") from None
+    except OSError as error:
+        raise CallerError(f"`{out}` can not be made: {os.strerror(error.errno or 0).lower()}") from None
+
+
+def _digests(out: Path) -> tuple[BackupFile, ...]:
+    paths = sorted(path for path in out.rglob("*") if path.is_file())
+    return tuple(BackupFile(path.relative_to(out).as_posix(), *digest_of(path)) for path in paths)
+
+
+def _write_manifest(out: Path, text: bytes, signature: bytes) -> None:
+    write_private(out / SIGNATURE_NAME, base64.b64encode(signature) + b"\n")
+    write_private(out / MANIFEST_NAME, text)
+    fsync_dir(out.parent)

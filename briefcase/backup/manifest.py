@@ -1,0 +1,131 @@
+"""A backup's manifest: what is in it, to which receipt, by whose word.
+
+| file | what |
+|---|---|
+| `manifest.json` | `Manifest` |
+| `manifest.sig` | base64 of an Ed25519 signature (RFC 8032) by the daemon's identity over `SIGNED_PREFIX` and the SHA-256 of `manifest.json` in hex |
+| `ledger/data.mdb` | the ledger, marked as a copy |
+| `briefcase.sqlite`, `vault.json`, `auth_token`, … | as in a data directory (`is_known`) |
+
+The manifest is written last: a directory without one is no backup. A signature shows that the daemon of this `did`
+made it; whose `did` it should be, only who noted it elsewhere can say.
+"""  # noqa: E501 - a table's row
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from briefcase.errors import StoreError
+from briefcase.ports import Head
+from briefcase.vault.identity import verify_signature
+
+MANIFEST_NAME: Final = "manifest.json"
+SIGNATURE_NAME: Final = "manifest.sig"
+SIGNED_PREFIX: Final = "briefcase backup v1\n"
+MAX_MANIFEST_BYTES: Final = 1 << 20
+
+LEDGER_FILE: Final = "ledger/data.mdb"
+DATABASE_FILE: Final = "briefcase.sqlite"
+VAULT_KEY_FILE: Final = "vault.key"
+PLAIN_FILES: Final = ("vault.json", "vault.keyring", "auth_token", "auditor_token", "briefcase.toml")
+TOOLS_DIR: Final = "tools"
+_TOOL_FILE: Final = re.compile(r"tools/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+
+_Natural = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+_HashHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class BackupFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file: its path in the backup, its size and its SHA-256."""
+
+    path: str
+    bytes: _Natural
+    sha256_hex: _HashHex
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of a backup. `left_out` names what the data directory has and the backup has not."""
+
+    format: Literal["briefcase-backup"]
+    version: Literal[1]
+    created_at: str
+    made_by: str
+    did: str
+    boot: _Natural
+    head_id: _Natural
+    head_hash_hex: _HashHex
+    files: tuple[BackupFile, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def head(self) -> Head:
+        """Where the chain ends in it."""
+        return Head(self.head_id, self.head_hash_hex)
+
+
+def is_known(path: str) -> bool:
+    """Whether a path can be in a backup: nothing else is ever written where one is restored."""
+    return path in {LEDGER_FILE, DATABASE_FILE, VAULT_KEY_FILE, *PLAIN_FILES} or _TOOL_FILE.fullmatch(path) is not None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def signed_text(manifest: bytes) -> bytes:
+    """What the signature of `manifest.sig` is over."""
+    return f"{SIGNED_PREFIX}{hashlib.sha256(manifest).hexdigest()}".encode()
+
+
+def parse_manifest(data: bytes, signature: bytes, expected_did: str | None) -> Manifest:
+    """Check a manifest and its signature.
+
+    1. it is a manifest of this format
+    2. it is signed by the identity it names
+    3. that is the expected one, where one is expected
+    4. it lists known files, each once, the ledger and the database among them
+
+    Raises:
+        StoreError: not so (`backup_damaged`).
+    """
+    # 1. the format
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise damaged(f"`{MANIFEST_NAME}` is no manifest of a backup", str(error)) from None
+    # 2. the signature
+    try:
+        raw = base64.b64decode(signature.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if not verify_signature(manifest.did, signed_text(data), raw):
+        raise damaged(f"`{SIGNATURE_NAME}` is not the signature of `{MANIFEST_NAME}` by `{manifest.did}`")
+    # 3. whose it is
+    if expected_did is not None and manifest.did != expected_did:
+        raise damaged(f"the backup is of `{manifest.did}`, expected `{expected_did}`")
+    # 4. the list
+    paths = [file.path for file in manifest.files]
+    wrong = next((path for path in paths if not is_known(path) or paths.count(path) > 1), None)
+    if wrong is not None:
+        raise damaged(f"`{MANIFEST_NAME}` lists `{wrong}`, which no backup holds, or lists it twice")
+    for needed in (LEDGER_FILE, DATABASE_FILE):
+        if needed not in paths:
+            raise damaged(f"`{MANIFEST_NAME}` does not list `{needed}`")
+    return manifest
+
+
+def damaged(message: str, detail: str = "") -> StoreError:
+    """The error of a backup that must not be used."""
+    return StoreError(
+        message,
+        code="backup_damaged",
+        hint="do not restore it: take another copy, or an older one",
+        detail=detail,
+    )

@@ -1,0 +1,208 @@
+"""Verifying a backup, and restoring one: everything is checked before anything of it is opened.
+
+`verify_backup`:
+
+ 1. the manifest, its signature and whose it is (`manifest.parse_manifest`)
+ 2. every file it lists is there, a plain file of that size and digest, and nothing else is
+ 3. the chain, whole, in a process of its own; it ends at the head that was signed
+ 4. the anchor, where one is given
+
+`restore_backup`, and what a crash leaves after each:
+
+ 1. the target is absent or empty, and nobody's                     nothing
+ 2. verify the backup                                                nothing
+ 3. copy into a directory beside the target, digest and sync each    a directory `NAME.restoring`, of no use
+ 4. rename it to the target                                          the whole of it
+
+The ledger in a backup carries the mark of a copy: the daemon that opens it starts a new epoch (`ledger.recovery`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from briefcase.backup.create import digest_of, parse_said
+from briefcase.backup.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    SIGNATURE_NAME,
+    VAULT_KEY_FILE,
+    Manifest,
+    damaged,
+    parse_manifest,
+)
+from briefcase.errors import CallerError, ConfigError, StoreError
+from briefcase.ports import Head
+from briefcase.receipts.chain import decode_key, hash_hex_of
+from briefcase.store.data_dir import LOCK_FILE
+from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir, read_private, try_flock, write_private
+
+UNSIGNED: Final = {MANIFEST_NAME, SIGNATURE_NAME}
+
+
+def verify_backup(directory: Path, expected_did: str | None, anchor: Head | None = None) -> Manifest:
+    """Check a backup; nothing of it is opened before its digests are those that were signed.
+
+    Args:
+        directory: the backup.
+        expected_did: whose it must be; None takes any daemon's.
+        anchor: a head noted elsewhere, which its chain must contain.
+
+    Raises:
+        CallerError: there is no such directory (`not_found`).
+        StoreError: it is no backup, or not as it was made (`backup_damaged`, `receipt_chain_broken`).
+    """
+    # 1. the manifest
+    if not directory.is_dir():
+        raise CallerError(f"no directory `{directory}`", code="not_found")
+    manifest = parse_manifest(_small(directory / MANIFEST_NAME), _small(directory / SIGNATURE_NAME), expected_did)
+    # 2. the files
+    _check_files(directory, manifest)
+    # 3. the chain
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-I", "-m", "briefcase.backup.child", "check", str(directory)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        env={},
+    )
+    found = parse_said(done.stdout, done.returncode)
+    if (found.head_id, found.head_hash_hex) != (manifest.head_id, manifest.head_hash_hex):
+        raise damaged(
+            f"its chain ends at {found.head_id}:{found.head_hash_hex},"
+            f" expected {manifest.head_id}:{manifest.head_hash_hex}"
+        )
+    # 4. the anchor
+    if anchor is not None:
+        _check_anchor(directory, anchor)
+    return manifest
+
+
+def restore_backup(directory: Path, target: Path, expected_did: str, key_file: Path | None = None) -> Manifest:
+    """Make a data directory out of a backup.
+
+    Args:
+        directory: the backup.
+        target: the new data directory: absent, or empty.
+        expected_did: whose the backup must be.
+        key_file: the vault's key, where the backup was made without it.
+
+    Raises:
+        CallerError: the target holds something (`conflict`), or its parent is missing.
+        ConfigError: a daemon is running on the target (`already_running`).
+        StoreError: as `verify_backup`; nothing was written.
+    """
+    # 1. the target
+    target = target.absolute()
+    _check_target(target)
+    key = None if key_file is None else read_private(key_file)
+    if key_file is not None and key is None:
+        raise CallerError(f"no file `{key_file}`", code="not_found")
+    # 2. the backup
+    manifest = verify_backup(directory, expected_did)
+    # 3. copy
+    work = target.with_name(f"{target.name}.restoring")
+    try:
+        work.mkdir(mode=PRIVATE_DIR_MODE)
+    except FileExistsError:
+        raise CallerError(
+            f"`{work}` exists", code="conflict", hint="an earlier restore ended early: look at it, then remove it"
+        ) from None
+    try:
+        _copy(directory, work, manifest)
+        if key is not None:
+            write_private(work / VAULT_KEY_FILE, key)
+        # 4. rename
+        work.rename(target)
+        fsync_dir(target.parent)
+    except OSError as error:
+        raise StoreError(f"`{target}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return manifest
+
+
+def _check_files(directory: Path, manifest: Manifest) -> None:
+    listed = {file.path: file for file in manifest.files}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        mode = path.lstat().st_mode
+        if name in UNSIGNED or stat.S_ISDIR(mode):
+            continue
+        if name not in listed or not stat.S_ISREG(mode):
+            raise damaged(f"`{name}` is not of this backup: it is not in its manifest, or is no plain file")
+    for name, file in listed.items():
+        try:
+            size, sha256_hex = digest_of(directory / name)
+        except OSError as error:
+            raise damaged(f"`{name}` can not be read: {os.strerror(error.errno or 0).lower()}") from None
+        if size != file.bytes:
+            raise damaged(f"`{name}` has {size} bytes, expected {file.bytes}")
+        if sha256_hex != file.sha256_hex:
+            raise damaged(f"`{name}` has SHA-256 {sha256_hex}, expected {file.sha256_hex}")
+
+
+def _check_anchor(directory: Path, anchor: Head) -> None:
+    """The chain was verified just now: what is left to see is whether the anchor is in it."""
+    from briefcase.ledger.files import open_files  # noqa: PLC0415 - opened only once it is verified
+
+    with open_files(directory) as files:
+        found = files.slice_from(anchor.id, 1)
+    if not found or decode_key(found[0][0]) != anchor.id:
+        raise damaged(f"its chain ends before the anchor {anchor.id}: it is older than that")
+    if hash_hex_of(found[0][1]) != anchor.hash_hex:
+        raise damaged(f"its receipt {anchor.id} is not the one the anchor names: it is of another chain")
+
+
+def _check_target(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise CallerError(f"no directory `{target.parent}`", code="not_found", hint="make it first")
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise CallerError(f"`{target}` is no directory", code="conflict")
+    lock = target / LOCK_FILE
+    if lock.is_file() and not lock.is_symlink():
+        with lock.open("rb") as held:
+            if not try_flock(held.fileno()):
+                raise ConfigError(f"a daemon is running on `{target}`", code="already_running", hint="stop it first")
+    if any(target.iterdir()):
+        raise CallerError(
+            f"`{target}` is not empty",
+            code="conflict",
+            hint="restore into a new directory, and point the daemon at it",
+        )
+
+
+def _copy(directory: Path, work: Path, manifest: Manifest) -> None:
+    """Copy what was verified; each file is digested again on its way, so what changed in between is found."""
+    for file in manifest.files:
+        path = work / file.path
+        path.parent.mkdir(mode=PRIVATE_DIR_MODE, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE_MODE)
+        with os.fdopen(descriptor, "wb") as out:
+            copied = digest_of(directory / file.path, out.write)
+            out.flush()
+            os.fsync(descriptor)
+        if copied != (file.bytes, file.sha256_hex):
+            raise damaged(f"`{file.path}` changed while it was restored")
+    for path in {(work / file.path).parent for file in manifest.files}:
+        fsync_dir(path)
+
+
+def _small(path: Path) -> bytes:
+    """A file of the manifest's, bounded and no link."""
+    pieces: list[bytes] = []
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode) or path.lstat().st_size > MAX_MANIFEST_BYTES:
+            raise damaged(f"`{path.name}` is no plain file of at most {MAX_MANIFEST_BYTES} bytes")
+        digest_of(path, pieces.append)
+    except OSError:
+        raise damaged(f"`{path.parent}` is no backup: it has no `{path.name}`") from None
+    return b"".join(pieces)

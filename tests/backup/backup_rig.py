@@ -1,0 +1,49 @@
+"""What the backups' tests share: a run of the command line against a real daemon, and edits of a backup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+from cli_rig import FakeRoot, run
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, signed_text
+from briefcase.capability.did import encode_did_key
+
+
+def cli(daemon, *args):
+    return run(FakeRoot(daemon.data_dir), *args, BRIEFCASE_DAEMON_UNIX_SOCKET=daemon.socket_path)
+
+
+def offline(data_dir, *args):
+    return run(FakeRoot(data_dir), *args)
+
+
+def take_backup(daemon, out, *options):
+    ran = cli(daemon, "backup", "create", "--out", str(out), "--json", *options)
+    assert ran.code == 0, ran
+    return ran.json
+
+
+def kinds(daemon):
+    receipts = daemon.request("GET", "/v1/receipts?limit=1000&order=oldest")[1]["receipts"]
+    return [receipt["event"]["kind"] for receipt in receipts]
+
+
+def resign(directory, **changes) -> str:
+    """Sign a changed backup with another key, as somebody who prepared one would; gives that key's did."""
+    key = Ed25519PrivateKey.generate()
+    did = encode_did_key(key.public_key().public_bytes_raw())
+    manifest = json.loads((directory / MANIFEST_NAME).read_bytes())
+    for file in manifest["files"]:
+        path = directory / file["path"]
+        if path.is_file():
+            file["bytes"] = path.stat().st_size
+            file["sha256_hex"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest.update(did=did, **changes)
+    text = json.dumps(manifest).encode()
+    (directory / MANIFEST_NAME).write_bytes(text)
+    (directory / SIGNATURE_NAME).write_bytes(base64.b64encode(key.sign(signed_text(text))))
+    return did
