@@ -702,6 +702,9 @@ class Http:
         if self.fixture.options.misbehave == "wrong_id" and message["method"] == "tools/call":
             await self.event(stream, {"jsonrpc": "2.0", "id": 999_999, "result": text("for somebody else")})
             return stream
+        if self.fixture.options.misbehave == "neighbours_id" and message["params"].get("name") == "echo":
+            await self.event(stream, {"jsonrpc": "2.0", "id": message["id"] - 1, **answer})
+            return stream
         if self.fixture.options.misbehave == "half" and message["method"] == "tools/call":
             await stream.write(b'data: {"jsonrpc":"2.0","id":')
             return stream

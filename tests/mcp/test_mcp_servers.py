@@ -298,6 +298,20 @@ def test_an_answer_with_another_id_or_half_of_one_is_no_answer(transport, misbeh
     run(test)
 
 
+def test_an_answer_in_one_calls_stream_never_reaches_its_neighbour():
+    async def test():
+        async with served("http", "stateless", "--misbehave", "neighbours_id") as rig:
+            await rig.ready()
+            waiting = asyncio.create_task(rig.call("fx.hang", principal="ranger", within_ms=1_500))
+            await asyncio.sleep(0.1)
+            with pytest.raises(UpstreamError, match="without one"):
+                await rig.call("fx.echo", {"text": "the scout's own"})
+            with pytest.raises(UpstreamError, match="did not answer"):
+                await waiting
+
+    run(test)
+
+
 def test_answers_for_nobody_on_a_shared_line_cross_to_nobody():
     async def test():
         async with served("stdio", "stateless", "--misbehave", "wrong_id") as rig:
