@@ -32,6 +32,7 @@ class Catalog(msgspec.Struct, frozen=True):
     extras: dict[str, JsonObject]
     mode: str
     compatibility_profile: str
+    asking: frozenset[str] = frozenset()
 
     @property
     def compatibility(self) -> JsonObject:
@@ -61,7 +62,10 @@ class Catalog(msgspec.Struct, frozen=True):
             tool_id = str(spec.get("id", ""))
             name = view.name_of(tool_id)
             if name is not None:
-                listed.append(_tool(spec, name, self.extras.get(tool_id, {})))
+                tool = _tool(spec, name, self.extras.get(tool_id, {}))
+                if tool_id in self.asking:
+                    as_object(as_object(tool["_meta"])["briefcase"])["needs_approval"] = True
+                listed.append(tool)
         return listed
 
 
@@ -74,8 +78,7 @@ async def fetch_catalog(daemon: Daemon, token: str) -> Catalog:
         if error.status != NOT_FOUND:
             raise
         catalog = await daemon.get(token, "/v1/profile")
-    hidden = catalog.get("hidden")
-    hidden_ids = frozenset(map(str, hidden)) if isinstance(hidden, list) else frozenset()
+    hidden_ids = _names(catalog.get("hidden"))
     tools = tuple(spec for spec in (listed if isinstance(listed, list) else []) if isinstance(spec, dict))
     return Catalog(
         tools=tuple(spec for spec in tools if spec.get("id") not in hidden_ids),
@@ -83,6 +86,7 @@ async def fetch_catalog(daemon: Daemon, token: str) -> Catalog:
         extras=_objects(catalog.get("tools")),
         mode=str(catalog.get("mode", "")),
         compatibility_profile=str(catalog.get("compatibility_profile", COMPATIBILITY_PROFILE)),
+        asking=_names(catalog.get("needs_approval")),
     )
 
 
@@ -108,3 +112,7 @@ def _tool(spec: JsonObject, name: str, extra: JsonObject) -> JsonObject:
 
 def _objects(value: JsonValue) -> dict[str, JsonObject]:
     return {key: item for key, item in as_object(value).items() if isinstance(item, dict)}
+
+
+def _names(value: JsonValue) -> frozenset[str]:
+    return frozenset(map(str, value)) if isinstance(value, list) else frozenset()

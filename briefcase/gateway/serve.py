@@ -50,7 +50,7 @@ async def running_http(core: Core, settings: GatewaySettings) -> AsyncIterator[t
     listener = open_tcp_listener(host, port)
     bound_host, bound_port = listener.sock.getsockname()[:2]
     endpoint = HttpEndpoint(core, Sessions(time.monotonic), settings)
-    server = ApiServer(endpoint, (listener,), LIMITS)  # type: ignore[arg-type] # it asks no more of an application
+    server = ApiServer(endpoint, (listener,), LIMITS)
     await server.start()
     try:
         yield bound_host, bound_port

@@ -19,6 +19,7 @@ CATALOG = {
     },
     "tools": {"fx.look": {"title": "Look", "annotations": {"readOnlyHint": True}, "_meta": {"provenance": 1, "x": 2}}},
     "hidden": ["note_add"],
+    "needs_approval": ["fx.look"],
 }
 
 
@@ -46,7 +47,7 @@ def test_what_an_agent_sees_is_what_policy_would_let_it_call():
             assert tools["fx.look"]["title"] == "Look"
             assert tools["fx.look"]["_meta"] == {
                 "x": 2,
-                "briefcase": {"category": "read", "estimated_usd": 0.0, "tool_id": "fx.look"},
+                "briefcase": {"category": "read", "estimated_usd": 0.0, "tool_id": "fx.look", "needs_approval": True},
             }
             _, answer = await gateway.stateless("tools/list", path="/mcp/fx")
             assert [tool["name"] for tool in answer["result"]["tools"]] == ["look"]
