@@ -36,12 +36,13 @@ class ProviderSummary(msgspec.Struct, frozen=True):
 
 
 class LoginRevoked(msgspec.Struct, frozen=True):
-    """What came of ending a log-in."""
+    """What came of ending a log-in. `has_vc`: a credential is held that still entitles, log-in or not."""
 
     provider_id: str
     had_refresh_token: bool
     remote_revocation_attempted: bool
     remote_revocation_succeeded: bool
+    has_vc: bool
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -174,10 +175,14 @@ class ProviderService:
             await self._custody.delete_login(provider_id)
         self._capabilities.discard(provider_id)
         self._client.forget_answers(provider_id)
-        if login is None:
-            return LoginRevoked(provider_id, False, False, False)  # noqa: FBT003 - the fields of the answer, in order
-        attempted, succeeded = await self._oauth.revoke(login)
-        return LoginRevoked(provider_id, login.refresh_token is not None, attempted, succeeded)
+        attempted, succeeded = (False, False) if login is None else await self._oauth.revoke(login)
+        return LoginRevoked(
+            provider_id=provider_id,
+            had_refresh_token=login is not None and login.refresh_token is not None,
+            remote_revocation_attempted=attempted,
+            remote_revocation_succeeded=succeeded,
+            has_vc=await self._custody.entitlement(provider_id) is not None,
+        )
 
     async def fetch_credential(self, provider_id: str) -> str:
         """Have a credential issued and keep it.

@@ -128,9 +128,10 @@ def test_a_log_in_a_credential_and_a_revocation_answer_as_the_contract_says(run)
             "had_refresh_token": True,
             "remote_revocation_attempted": True,
             "remote_revocation_succeeded": True,
+            "has_vc": True,
         }
         assert await desk.ask("POST", f"{DEMO}/oauth/revoke") == (200, revoked)
-        nothing = dict.fromkeys(revoked, False) | {"provider_id": "demo"}
+        nothing = dict.fromkeys(revoked, False) | {"provider_id": "demo", "has_vc": True}
         assert await desk.ask("POST", f"{DEMO}/oauth/revoke") == (200, nothing)
 
     run(scenario)
