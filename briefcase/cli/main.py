@@ -35,6 +35,9 @@ EXIT_BROKEN_PIPE: Final = 141
 COMMANDS: Final[Mapping[str, Lazy]] = {
     "up": Lazy("briefcase.cli.up:up", "Start the daemon, make one demonstration call, stay up until Ctrl-C."),
     "daemon": Lazy("briefcase.cli.daemon:daemon", "Run the daemon in the foreground until SIGTERM or Ctrl-C."),
+    "provider-gateway": Lazy(
+        "briefcase.cli.provider_gateway:provider_gateway", "Run the reference provider until SIGTERM or Ctrl-C."
+    ),
     "gateway": Lazy("briefcase.cli.gateway:gateway", "Serve MCP to agents, in front of the daemon."),
     "tools": Lazy("briefcase.cli.tools:tools", "List, call, import and check tools."),
     "approvals": Lazy("briefcase.cli.approvals:approvals", "See what waits for a person; approve or deny it."),
@@ -42,6 +45,9 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "backup": Lazy("briefcase.cli.backup:backup", "Make, verify and restore backups."),
     "budgets": Lazy("briefcase.cli.budgets:budgets", "See and set what may be spent in a day."),
     "policy": Lazy("briefcase.cli.policy:policy", "Show, check, compare and set the policy."),
+    "providers": Lazy(
+        "briefcase.cli.providers:providers", "Name providers, log in to them, and contain one that misbehaves."
+    ),
     "mcp": Lazy("briefcase.cli.mcp:mcp", "Put MCP servers behind the daemon."),
     "secrets": Lazy("briefcase.cli.secrets:secrets", "Keep the credentials that tools are called with."),
     "agents": Lazy("briefcase.cli.agents:agents", "Name agents and give each its own token."),
@@ -51,6 +57,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "diagnostics": Lazy("briefcase.cli.diagnostics:diagnostics", "Check, measure and gather evidence."),
     "soak": Lazy("briefcase.cli.soak:soak", "Join soak reports into evidence."),
     "slo": Lazy("briefcase.cli.soak:slo", "Hold a running deployment against its objectives."),
+    "conformance": Lazy("briefcase.cli.conformance:conformance", "Hold a server to the contract and write a report."),
     "identity": Lazy("briefcase.cli.identity:identity", "Show who this daemon is."),
     "completion": Lazy("briefcase.cli.completion:completion", "Print a completion script for your shell."),
 }

@@ -43,7 +43,7 @@ def set_secret(app: App, *, name: str, more: tuple[str, ...], as_json: bool) -> 
             "expected only the secret's name, got a value on the command line",
             hint="it is in your shell's history now: take another value, and enter it at the prompt or through a pipe",
         )
-    value = _read_value()
+    value = read_secret("value")
     answer = app.client().request("PUT", path_of("v1", "secrets", name), {"value": value}).payload
     if as_json:
         app.screen.json(answer)
@@ -77,9 +77,14 @@ def delete_secret(app: App, *, name: str, as_json: bool) -> None:
         app.screen.line(f"deleted `{name}`")
 
 
-def _read_value() -> str:
+def read_secret(label: str) -> str:
+    """Read a secret from a prompt with this label, or, where standard input is no terminal, from there.
+
+    Raises:
+        CallerError: it is empty, too long, or not UTF-8.
+    """
     if sys.stdin.isatty():
-        value: str = click.prompt("value", hide_input=True, confirmation_prompt="again", err=True)
+        value: str = click.prompt(label, hide_input=True, confirmation_prompt="again", err=True)
         return value
     data = sys.stdin.buffer.read(MAX_VALUE_BYTES + 2)
     if len(data) > MAX_VALUE_BYTES:

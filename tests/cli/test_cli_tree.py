@@ -24,6 +24,9 @@ DUE = {
     "diagnostics check", "diagnostics soak", "diagnostics bundle", "diagnostics canary",
     "soak summarize", "soak verify", "slo check",
     "identity show",
+    "providers list", "providers upsert", "providers delete", "providers enable", "providers disable",
+    "providers clear-capabilities", "providers oauth-login", "providers oauth-revoke", "providers vc-fetch",
+    "provider-gateway", "conformance provider",
     "completion",
 }  # fmt: skip
 

@@ -1,0 +1,290 @@
+"""`briefcase providers`: where paid tools are answered, and the log-ins the daemon holds for them.
+
+A log-in is made here, where the person and the browser are: this program listens on loopback for the answer, or takes
+the address the person pastes. Code and verifier go straight to the daemon; the tokens never leave it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from briefcase.cli.app import App, check_name, json_option, pass_app
+from briefcase.cli.client import path_of
+from briefcase.cli.lazy import example
+from briefcase.cli.messages import note
+from briefcase.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from briefcase.providers.loopback import AuthorizationAnswer
+    from briefcase.providers.oauth import Started
+
+NOUN: Final = ("v1", "providers")
+CLIENT_ID: Final = "briefcase"
+PASTE_PORT: Final = 49_152  # nobody listens there: the browser shows the address that is to be pasted
+LOGIN_TIMEOUT_S: Final = 300.0
+MAX_WORD_CHARS: Final = 64
+
+_id_argument = click.argument("provider_id", metavar="ID", callback=check_name)
+_id_option = click.option("--id", "provider_id", metavar="ID", required=True, callback=check_name, help="Which one.")
+
+
+@click.group(
+    epilog=example(
+        "briefcase providers upsert demo https://provider.example", "briefcase providers oauth-login --id demo"
+    )
+)
+def providers() -> None:
+    """Name providers, log in to them, and contain one that misbehaves."""
+
+
+@providers.command("list", epilog=example("briefcase providers list"))
+@json_option
+@pass_app
+def list_providers(app: App, *, as_json: bool) -> None:
+    """List the providers, and what the daemon holds for each."""
+    answer = app.client().get(path_of(*NOUN))
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.cli.render import styled, when  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = [
+        (
+            provider["id"],
+            styled("active" if provider["is_enabled"] else "disabled"),
+            "needed" if provider["needs_login"] else "held",
+            when(provider["vc_expires_at_rfc3339"]) if provider["has_vc"] else "",
+            provider["base_url"],
+        )
+        for provider in answer["providers"]
+    ]
+    columns = ("PROVIDER", "STATUS", "LOG-IN", "CREDENTIAL UNTIL", "ADDRESS")
+    app.screen.table(columns, rows, empty="no providers: `briefcase providers upsert ID URL`")
+
+
+@providers.command(
+    "upsert",
+    epilog=example(
+        "briefcase providers upsert demo https://provider.example",
+        "briefcase providers upsert demo https://provider.example --max-stale-secs 60",
+    ),
+)
+@_id_argument
+@click.argument("base_url", metavar="URL")
+@click.option(
+    "--max-stale-secs",
+    type=click.IntRange(0),
+    help="While it is down, serve a read from memory that is at most so old; 0 serves none.",
+)
+@json_option
+@pass_app
+def upsert_provider(app: App, *, provider_id: str, base_url: str, max_stale_secs: int | None, as_json: bool) -> None:
+    """Add a provider, or move it.
+
+    A log-in is for one address: moving a provider ends it.
+    """
+    body = {"base_url": base_url, "max_stale_s": max_stale_secs}
+    answer = app.client().post(path_of(*NOUN, provider_id), body)
+    if as_json:
+        app.screen.json(answer)
+        return
+    app.screen.line(f"`{provider_id}` is {answer['base_url']}")
+    if answer["needs_login"]:
+        note(f"log in with `briefcase providers oauth-login --id {provider_id}`")
+
+
+@providers.command("delete", epilog=example("briefcase providers delete demo"))
+@_id_argument
+@json_option
+@pass_app
+def delete_provider(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Remove a provider and everything held of it.
+
+    Its log-in is forgotten here, and not ended at its server: `briefcase providers oauth-revoke` does that.
+    """
+    _act(app, provider_id, "delete", f"removed `{provider_id}`", as_json=as_json)
+
+
+@providers.command("enable", epilog=example("briefcase providers enable demo"))
+@_id_argument
+@json_option
+@pass_app
+def enable_provider(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Let a provider be called again."""
+    _act(app, provider_id, "enable", f"`{provider_id}` may be called", as_json=as_json)
+
+
+@providers.command("disable", epilog=example("briefcase providers disable demo"))
+@_id_argument
+@json_option
+@pass_app
+def disable_provider(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Contain a provider: it is sent nothing, and its capability is dropped."""
+    _act(app, provider_id, "disable", f"`{provider_id}` is sent nothing", as_json=as_json)
+
+
+@providers.command("clear-capabilities", epilog=example("briefcase providers clear-capabilities demo"))
+@_id_argument
+@json_option
+@pass_app
+def clear_capabilities(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Drop the capability held; the next call has a new one minted."""
+    _act(app, provider_id, "clear-capabilities", f"dropped the capability of `{provider_id}`", as_json=as_json)
+
+
+@providers.command("vc-fetch", epilog=example("briefcase providers vc-fetch --id demo"))
+@_id_option
+@json_option
+@pass_app
+def fetch_credential(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Have the provider issue a credential, and keep it."""
+    answer = app.client().post(path_of(*NOUN, provider_id, "vc", "fetch"))
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"`{provider_id}` issued a credential that is good until {answer['expires_at_rfc3339']}")
+
+
+@providers.command("oauth-revoke", epilog=example("briefcase providers oauth-revoke --id demo"))
+@_id_option
+@json_option
+@pass_app
+def revoke_login(app: App, *, provider_id: str, as_json: bool) -> None:
+    """End a log-in: here always, and at its server where that can be done."""
+    answer = app.client().post(path_of(*NOUN, provider_id, "oauth", "revoke"))
+    if as_json:
+        app.screen.json(answer)
+        return
+    if answer["remote_revocation_succeeded"]:
+        there = "and at its server"
+    elif answer["remote_revocation_attempted"]:
+        there = "its server did not confirm: end it there as well"
+    else:
+        there = "its server was not asked"
+    app.screen.line(f"the log-in at `{provider_id}` is ended here, {there}")
+    if answer["has_vc"]:
+        note(f"its credential still entitles to calls: `briefcase providers disable {provider_id}` ends those too")
+
+
+class _Wanted(NamedTuple):
+    """What one log-in is made with."""
+
+    provider_id: str
+    client_id: str
+    scope: str | None
+
+
+@providers.command(
+    "oauth-login",
+    epilog=example(
+        "briefcase providers oauth-login --id demo",
+        "briefcase providers oauth-login --id demo --no-browser",
+        "briefcase providers oauth-login --id demo --paste",
+    ),
+)
+@_id_option
+@click.option("--client-id", default=CLIENT_ID, show_default=True, help="Who the server knows this program as.")
+@click.option("--scope", help="What to ask for.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Where to wait for the answer; 0 is any.")
+@click.option("--timeout-secs", type=click.FloatRange(1), default=LOGIN_TIMEOUT_S, show_default=True)
+@click.option("--no-browser", is_flag=True, help="Show the address instead of opening a browser.")
+@click.option("--paste", is_flag=True, help="On a machine without a browser: paste the address you are sent back to.")
+@json_option
+@pass_app
+def log_in(  # noqa: PLR0913 - one parameter for each option
+    app: App,
+    *,
+    provider_id: str,
+    client_id: str,
+    scope: str | None,
+    port: int,
+    timeout_secs: float,
+    no_browser: bool,
+    paste: bool,
+    as_json: bool,
+) -> None:
+    """Log in to a provider, in a browser.
+
+    Opens the provider's page and waits on loopback for its answer. With --paste nothing is opened and nothing listens:
+    the browser may be on any machine, ends on an address it can not load, and that address is what to paste.
+    """
+    from briefcase.providers.oauth import check_answer  # noqa: PLC0415 - `--help` needs none of it
+
+    wanted = _Wanted(provider_id, client_id, scope)
+    if paste:
+        started, answer, redirect_uri = _by_paste(app, wanted, port or PASTE_PORT)
+    else:
+        started, answer, redirect_uri = _by_loopback(app, wanted, port, timeout_secs, opens=not no_browser)
+    check_answer(started, answer.state, answer.iss)
+    if answer.code is None:
+        raise UpstreamError(
+            f"the provider refused the log-in: `{(answer.error or '')[:MAX_WORD_CHARS]}`", code="upstream_refused"
+        )
+    exchange = {
+        "code": answer.code,
+        "redirect_uri": redirect_uri,
+        "client_id": client_id,
+        "code_verifier": started.code_verifier,
+    }
+    done = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), exchange)
+    if as_json:
+        app.screen.json(done)
+    else:
+        app.screen.line(f"logged in to `{provider_id}`")
+
+
+def _by_loopback(
+    app: App, wanted: _Wanted, port: int, timeout_s: float, *, opens: bool
+) -> tuple[Started, AuthorizationAnswer, str]:
+    import asyncio  # noqa: PLC0415 - only for the listener
+    import webbrowser  # noqa: PLC0415 - likewise
+
+    from briefcase.providers.loopback import LoopbackListener  # noqa: PLC0415 - likewise
+
+    async def wait() -> tuple[Started, AuthorizationAnswer, str]:
+        async with LoopbackListener(port=port) as listener:
+            started = _start(app, wanted, listener.redirect_uri)  # nobody knows of the listener yet: it may block
+            listener.state = started.state
+            note("open this address, and agree there:")
+            click.echo(started.authorization_url, err=True)
+            if opens and not await asyncio.to_thread(webbrowser.open, started.authorization_url):
+                note("no browser opened: open it yourself, or use --paste where the browser is on another machine")
+            return started, await listener.wait(timeout_s), listener.redirect_uri
+
+    return asyncio.run(wait())
+
+
+def _by_paste(app: App, wanted: _Wanted, port: int) -> tuple[Started, AuthorizationAnswer, str]:
+    from briefcase.providers.loopback import HOST, PATH, parse_answer  # noqa: PLC0415 - only here
+
+    redirect_uri = f"http://{HOST}:{port}{PATH}"
+    started = _start(app, wanted, redirect_uri)
+    note("open this address in any browser, and agree there:")
+    click.echo(started.authorization_url, err=True)
+    note(f"it ends on an address that begins with {redirect_uri} and does not load: copy that address")
+    pasted: str = click.prompt("paste it here", err=True, prompt_suffix=": ")
+    return started, parse_answer(pasted), redirect_uri
+
+
+def _start(app: App, wanted: _Wanted, redirect_uri: str) -> Started:
+    import msgspec  # noqa: PLC0415 - `--help` needs none of it
+
+    from briefcase.errors import BriefcaseError  # noqa: PLC0415 - likewise
+    from briefcase.providers.oauth import Started  # noqa: PLC0415 - likewise
+
+    body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
+    answer = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), body)
+    try:
+        return msgspec.convert(answer, Started)
+    except msgspec.ValidationError:
+        raise BriefcaseError("the daemon answered with no log-in") from None
+
+
+def _act(app: App, provider_id: str, action: str, done: str, *, as_json: bool) -> None:
+    answer = app.client().post(path_of(*NOUN, provider_id, action))
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(done)
