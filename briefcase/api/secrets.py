@@ -9,6 +9,8 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import CallerError
+from briefcase.ports import Entry
+from briefcase.receipts.events import secret_event
 from briefcase.redaction import MIN_SECRET_BYTES
 
 MAX_SECRET_CHARS: Final = 64 << 10
@@ -38,9 +40,10 @@ async def list_secrets(services: Services, _: Request) -> SecretNames:
 
 
 async def set_secret(services: Services, request: Request) -> SecretName:
-    """`PUT /v1/secrets/{name}`: durable when this answers."""
+    """`PUT /v1/secrets/{name}`: it and its receipt are durable when this answers."""
     name = request.params["name"]
     await services.secrets.put(name, request.body_as(SecretValue).value.encode())
+    await services.ledger.commit(Entry(secret_event("set", name, request.principal.name)))
     return SecretName(name)
 
 
@@ -49,6 +52,7 @@ async def delete_secret(services: Services, request: Request) -> SecretName:
     name = request.params["name"]
     if not await services.secrets.delete(name):
         raise CallerError(f"no secret `{name}`", code="not_found", hint="see `briefcase secrets list`")
+    await services.ledger.commit(Entry(secret_event("removed", name, request.principal.name)))
     return SecretName(name)
 
 

@@ -16,6 +16,7 @@ every event of a call, so that one filter finds them.
 | policy_set, budget_set | an operator changed a rule |
 | control_set, control_lifted | an operator tightened or gave back |
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
+| secret_set, secret_removed | an operator changed a named secret; the value is in no receipt |
 | backup_created | an operator took a backup |
 | restored | the ledger that was opened is a copy of another one |
 | payment_intent | a provider's challenge is about to be paid, its amount reserved in the budget category `payments` |
@@ -242,6 +243,11 @@ def restored_event(copied_at: str, head_id: int, head_hash_hex: str, epoch: str,
         "budgets_spent_for": day,
         "not_known": ["receipts_after_copy", "request_ids_after_copy", "spend_after_copy"],
     }
+
+
+def secret_event(what: str, name: str, by: str) -> JsonObject:
+    """The event of a named secret being `set` or `removed`."""
+    return {"kind": f"secret_{what}", "name": name, "by": by}
 
 
 def boot_event(version: str, *, clean: bool, closed_intents: int) -> JsonObject:
