@@ -42,8 +42,8 @@ bench: $(STAMP) ## every benchmark: JSON and one HTML page in build/bench
 slo: $(STAMP) ## hold the newest benchmark run against bench/slo.toml; fails naming the figure
 	$(BIN)/python bench/slo.py build/bench
 
-faults: $(STAMP) ## kill and fail the ledger at every durable system call; kill the daemon under 10,000 mixed calls
-	BRIEFCASE_FAULTS=full BRIEFCASE_CRASH_CALLS=10000 $(BIN)/python -m pytest -v tests/ledger/test_ledger_crash.py tests/test_crash.py
+faults: $(STAMP) ## every class of fault: power cuts, kills, failing system calls, full and slow disks, clocks; one table
+	$(BIN)/python tests/faults/run_faults.py
 
 fuzz: $(STAMP) ## fuzz the native engine for ten minutes under the address and undefined-behaviour sanitizers
 	BRIEFCASE_BUILD_SANITIZE=1 $(BIN)/python setup.py build_ext --force --build-lib build/sanitized --build-temp build/sanitized-temp

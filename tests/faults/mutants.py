@@ -1,0 +1,78 @@
+"""For each claim of the fault suite, the edit of the source that must turn it red, and a way to see it.
+
+`--mutants` makes a private copy of the tree, applies one edit, runs the short form of that fault class, expects it to
+fail, and does so for each.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from trials import Mutant
+
+ROOT: Final = Path(__file__).parent.parent.parent
+
+POWER: Final = Mutant(
+    "commits without a sync",
+    (
+        ("ledger/tables.py", "                lib_version=ENGINE,", "                lib_version=ENGINE, sync=False,"),
+        ("ledger/tables.py", '    "sync": True,', '    "sync": False,'),
+    ),
+)
+KILL: Final = Mutant(
+    "recovery leaves open what a crash left open",
+    (("ledger/recovery.py", "left_open = sorted(intents.open.items())", "left_open = []"),),
+)
+CALLS: Final = Mutant(
+    "the gate stays open after a failed sync",
+    (("ledger/group.py", "self._gate.move(GateState.BROKEN, detail=repr(error))", "pass"),),
+)
+FULL: Final = Mutant(
+    "free space is not looked at", (("ledger/directory.py", "        return self._low\n", "        return False\n"),)
+)
+SLOW: Final = Mutant(
+    "every disk counts as fast",
+    (("ledger/group.py", "INLINE_MAX_US: Final = 2_000", "INLINE_MAX_US: Final = 1 << 40"),),
+)
+CLOCK: Final = Mutant(
+    "receipts take the wall clock's time", (("ledger/journal.py", "ts_us=max(now_us, self.tip.ts_us)", "ts_us=now_us"),)
+)
+FLIP: Final = Mutant(
+    "the tail is not verified at the start",
+    (("ledger/recovery.py", "    bad = verifier.first_bad\n", "    bad = None\n"),),
+)
+TWO: Final = Mutant(
+    "the ledger is not locked",
+    (("ledger/directory.py", "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),),
+)
+
+
+def try_mutant(mutant: Mutant, fault: str, seed: int, directory: Path) -> bool:
+    """Whether the fault class turns red when the mutant is in place."""
+    copy = directory / "tree"
+    shutil.rmtree(copy, ignore_errors=True)
+    leave_out = shutil.ignore_patterns("__pycache__", "*.c", "node_modules")
+    for name in ("briefcase", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=leave_out)
+    shutil.copytree(ROOT / "_native", copy / "briefcase" / "_native", ignore=leave_out)
+    for file, there, instead in mutant.edits:
+        source = copy / "briefcase" / file
+        text = source.read_text()
+        if text.count(there) != 1:
+            raise SystemExit(f"mutant `{mutant.name}`: expected `{there.strip()}` once in `{file}`, update the mutant")
+        source.write_text(text.replace(there, instead))
+    command = [sys.executable, str(copy / "tests" / "faults" / "run_faults.py"), "--short", "--only", fault]
+    done = subprocess.run(
+        [*command, "--seed", str(seed)],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy)},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    return done.returncode == 1 and b"violation" in done.stdout
