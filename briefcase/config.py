@@ -68,9 +68,11 @@ class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[receipts]`: what receipts keep of a call's arguments."""
+    """`[receipts]`: what receipts keep of a call's arguments; where signed checkpoints are kept, if anywhere."""
 
     args: Literal["digest", "redacted", "full"] = "redacted"
+    checkpoint_dir: str = ""
+    checkpoint_interval_s: _PositiveInt = 3_600
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

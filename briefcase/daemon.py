@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -37,6 +38,7 @@ from briefcase.api.server import ApiServer, App
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listener
 from briefcase.api.tracing import TracedApi
+from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.backup.create import Backups
 from briefcase.calls import Calls, CallSettings
 from briefcase.config import Settings
@@ -73,7 +75,7 @@ from briefcase.telemetry.logs import configure_logs
 from briefcase.telemetry.tracing import TracedOutbound
 from briefcase.tools.load import ToolBox
 from briefcase.types import US_PER_S
-from briefcase.vault.identity import load_identity
+from briefcase.vault.identity import Identity, load_identity
 from briefcase.vault.opening import open_vault
 
 if TYPE_CHECKING:
@@ -238,6 +240,8 @@ async def _compose(
     expiry = asyncio.create_task(_expire_decisions(calls))
     stack.push_async_callback(_cancel, expiry)
 
+    checkpoints = _checkpoints(settings, data_dir, ledger, identity, stack)
+
     # 6. the sockets
     host = Host(
         data_dir=data_dir,
@@ -266,6 +270,7 @@ async def _compose(
         mcp=hub,
         providers=providers.service,
         host=host,
+        checkpoints=checkpoints,
         backups=Backups(data_dir, ledger, clock, identity.did, identity.sign),
     )
     authenticator = Authenticator(operator_token, auditor_token, agents)
@@ -288,6 +293,20 @@ async def _compose(
     await server.start()
     stack.push_async_callback(server.drain)
     return services
+
+
+def _checkpoints(
+    settings: Settings, data_dir: Path, ledger: Ledger, identity: Identity, stack: AsyncExitStack
+) -> Checkpoints:
+    """Signs checkpoints; where the operator named a place for them, on a schedule too."""
+    checkpoints = Checkpoints(ledger, identity.did, identity.public_key, identity.sign)
+    chosen = settings.file.receipts
+    if chosen.checkpoint_dir:
+        directory = Path(chosen.checkpoint_dir)
+        check_checkpoint_dir(directory, data_dir)
+        keeping = asyncio.create_task(checkpoints.keep(directory, chosen.checkpoint_interval_s))
+        stack.push_async_callback(_cancel, keeping)
+    return checkpoints
 
 
 def _shadow_layer(every: int, stack: AsyncExitStack) -> Callable[[CompiledPolicy], Policy]:

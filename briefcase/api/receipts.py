@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from briefcase.api.routing import READERS, Request, Route
+from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import CallerError
+from briefcase.errors import BriefcaseError, CallerError
 from briefcase.ports import Head, ReceiptFilter
 from briefcase.types import MAX_SAFE_INTEGER, Receipt, parse_rfc3339
 
@@ -101,6 +101,15 @@ class VerificationRecord(msgspec.Struct, omit_defaults=True):
     first_bad: BadReceiptRecord | None = None
 
 
+class CheckpointRecord(msgspec.Struct):
+    """A C2SP signed note over the RFC 6962 tree of all receipts' hashes."""
+
+    note: str
+    size: int
+    root_hex: _HashHex
+    head: HeadRecord
+
+
 async def list_receipts(services: Services, request: Request) -> ReceiptList:
     """`GET /v1/receipts`."""
     query = request.query_as(ReceiptQuery)
@@ -149,6 +158,15 @@ async def verify_receipts(services: Services, request: Request) -> VerificationR
     )
 
 
+async def sign_checkpoint(services: Services, _: Request) -> CheckpointRecord:
+    """`POST /v1/receipts/checkpoint`: verifies the whole chain first."""
+    if services.checkpoints is None:
+        raise BriefcaseError("this daemon signs no checkpoints", code="not_ready")
+    signed = await services.checkpoints.sign()
+    checkpoint, head = signed.checkpoint, signed.head
+    return CheckpointRecord(signed.note, checkpoint.size, checkpoint.root.hex(), HeadRecord(head.id, head.hash_hex))
+
+
 def _time(name: str, text: str | None) -> int | None:
     if text is None:
         return None
@@ -185,4 +203,5 @@ ROUTES: Final = (
         VerificationRecord,
         body=VerifyRequest,
     ),
+    Route("POST", "/v1/receipts/checkpoint", OPERATOR, sign_checkpoint, "Sign the chain's state", CheckpointRecord),
 )

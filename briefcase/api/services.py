@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from briefcase.backup.checkpoints import Checkpoints
 from briefcase.backup.create import Backups
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
@@ -186,5 +187,6 @@ class Services(msgspec.Struct, frozen=True):
     providers: ProviderService | None = None
     host: Host | None = None
     backups: Backups | None = None
+    checkpoints: Checkpoints | None = None
     meter: Meter = msgspec.field(default_factory=Meter)
     metrics: Metrics = msgspec.field(default_factory=Metrics)

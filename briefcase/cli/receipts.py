@@ -53,6 +53,11 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
     cls=LazyGroup,
     table={
         "export": Lazy("briefcase.cli.exports:export", "Copy receipts into a file that verifies by itself."),
+        "checkpoint": Lazy("briefcase.cli.proofs:checkpoint", "Have the daemon verify the chain and sign its state."),
+        "prove": Lazy("briefcase.cli.proofs:prove", "Prove that a receipt is in a signed checkpoint."),
+        "consistency": Lazy(
+            "briefcase.cli.proofs:consistency", "Check that a later checkpoint only added to an earlier one."
+        ),
         "import": Lazy("briefcase.cli.exports:import_", "Compare an export with the chain; keep what is missing."),
     },
     epilog=example("briefcase receipts list --decision deny --since 1h", "briefcase receipts verify"),
