@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo faults fuzz docs clean
+.PHONY: help run test check bench slo faults fuzz interop docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -50,6 +50,11 @@ fuzz: $(STAMP) ## fuzz the native engine for ten minutes under the address and u
 	cp -R briefcase/*.py briefcase/policy briefcase/receipts build/sanitized/briefcase/
 	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=build/sanitized $(BIN)/python tests/native/fuzz_match.py $(or $(SECONDS),600)
+
+interop: $(STAMP) ## log in against the certified oidc-provider from npm, with and without nonces
+	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
+	npm install --no-audit --no-fund --prefix build/interop oidc-provider@9
+	BRIEFCASE_INTEROP_DIR="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/providers/test_providers_oidc.py
 
 docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
 	$(BIN)/python -m docs.generate
