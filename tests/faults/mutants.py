@@ -52,8 +52,8 @@ TWO: Final = Mutant(
 )
 
 
-def try_mutant(mutant: Mutant, fault: str, seed: int, directory: Path) -> bool:
-    """Whether the fault class turns red when the mutant is in place."""
+def try_mutant(mutant: Mutant, fault: str, seed: int, directory: Path) -> str:
+    """What the fault class finds when the mutant is in place; nothing where it stays green."""
     copy = directory / "tree"
     shutil.rmtree(copy, ignore_errors=True)
     leave_out = shutil.ignore_patterns("__pycache__", "*.c", "node_modules")
@@ -75,4 +75,9 @@ def try_mutant(mutant: Mutant, fault: str, seed: int, directory: Path) -> bool:
         check=False,
         timeout=300,
     )
-    return done.returncode == 1 and b"violation" in done.stdout
+    if done.returncode != 1:
+        return ""
+    # the last line of the first traceback
+    first = done.stdout.decode().partition("violation: ")[2].partition("violation: ")[0]
+    raised = [line for line in first.splitlines() if line and line[0] not in " │┏┃┡└"]
+    return raised[-1] if raised else ""

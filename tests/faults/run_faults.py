@@ -30,6 +30,7 @@ import on_daemon  # noqa: E402
 import on_ledger  # noqa: E402
 import power_cut  # noqa: E402
 from rich.console import Console  # noqa: E402
+from rich.markup import escape  # noqa: E402
 from rich.table import Table  # noqa: E402
 from trials import Fault, Trials, mounting_problem, nothing_needed  # noqa: E402
 
@@ -111,16 +112,16 @@ def _run(fault: Fault, asked: argparse.Namespace, scratch: Path) -> Trials:
 
 
 def _try_mutants(console: Console, chosen: list[Fault], seed: int, scratch: Path) -> int:
-    table = Table("fault", "mutant", "noticed")
+    table = Table("fault", "mutant", "red, and why")
     missed = 0
     for fault in chosen:
         problem = fault.problem()
         if problem:
             table.add_row(fault.what, fault.mutant.name, f"skipped: {problem}")
             continue
-        noticed = mutants.try_mutant(fault.mutant, fault.name, seed, scratch)
-        missed += not noticed
-        table.add_row(fault.what, fault.mutant.name, "red" if noticed else "[red]NOT NOTICED[/]")
+        found = mutants.try_mutant(fault.mutant, fault.name, seed, scratch)
+        missed += not found
+        table.add_row(fault.what, fault.mutant.name, escape(found[:160]) or "[red]NOT NOTICED[/]")
     console.print(table)
     return 1 if missed else 0
 

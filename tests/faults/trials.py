@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -46,7 +48,6 @@ class Trials:
     seconds: float
     done: int = 0
     violations: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -60,7 +61,7 @@ class Trials:
         path.mkdir(mode=0o700)
         try:
             yield path
-        except Exception:  # noqa: BLE001 - a broken assertion, or a ledger that does not open again: both are findings
+        except (Exception, pytest.fail.Exception):  # noqa: BLE001 - a ledger that does not open is as much a finding
             self.violations.append(f"{label} (seed {self.seed}, trial {self.done})\n{traceback.format_exc()}")
         shutil.rmtree(path, ignore_errors=True)
 
