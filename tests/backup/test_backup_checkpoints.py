@@ -111,6 +111,17 @@ def test_another_identity_is_refused_where_one_is_expected(signed, tmp_path):
     assert (ran.code, "two logs" in ran.err) == (7, True)
 
 
+def test_a_chain_that_is_not_the_one_that_was_signed_is_found_even_at_the_same_length(signed, tmp_path):
+    _, top, made = signed
+    with RunningDaemon(tmp_path / "data") as other:
+        for number in range(made["size"]):
+            other.call("echo", {"text": str(number)})
+        ran = cli(other, "receipts", "consistency", str(top / "new"), str(top / "new"))
+        assert (ran.code, "not those that were signed" in ran.err) == (7, True), ran
+        ran = cli(other, "receipts", "prove", "1", "--checkpoint", str(top / "new"))
+        assert (ran.code, "not those that were signed" in ran.err) == (7, True), ran
+
+
 def test_a_later_checkpoint_only_added_to_an_earlier_one(signed, tmp_path):
     daemon, top, _ = signed
     ran = cli(daemon, "receipts", "consistency", str(top / "old"), str(top / "new"), "--out", str(tmp_path / "proof"))
