@@ -38,7 +38,8 @@ CHECKPOINT_RECEIPTS: Final = 8_192
 FINGERPRINT_BYTES: Final = 8
 
 INTENT: Final = "intent"
-CLOSING: Final = frozenset({"outcome", "outcome_unknown"})
+OPENING: Final = frozenset({INTENT, "payment_intent"})  # a payment takes no request id
+CLOSING: Final = frozenset({"outcome", "payment_outcome", "outcome_unknown"})
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -64,8 +65,8 @@ class _Kind(msgspec.Struct, frozen=True):
 
 class _Intent(msgspec.Struct, frozen=True):
     id: int
-    principal: str
-    request_id: str
+    principal: str = ""
+    request_id: str = ""
     reserved: _Reserved | None = None
 
 
@@ -190,10 +191,11 @@ class Intents:
         """Take over one receipt that is later than the checkpoint."""
         kind = _decode_kind(event_bytes).kind
         staged = Staged()
-        if kind == INTENT:
+        if kind in OPENING:
             intent = _decode_intent(event_bytes)
             staged.opened[intent.id] = None if intent.reserved is None else intent.reserved.settlement()
-            staged.claims[self.fingerprint(intent.principal, intent.request_id)] = intent.id
+            if kind == INTENT:
+                staged.claims[self.fingerprint(intent.principal, intent.request_id)] = intent.id
         elif kind in CLOSING:
             staged.closed.add(_decode_closing(event_bytes).intent_id)
         self.publish(staged)
@@ -215,7 +217,7 @@ def note_opening(event: JsonObject, settle: SettleBudget | None) -> None:
     Raises:
         InternalError: the event is no intent.
     """
-    if event.get("kind") != INTENT:
+    if event.get("kind") not in OPENING:
         raise InternalError(f"an `intent` event opens an intent, got `{event.get('kind')}`")
     if settle is not None:
         reserved: JsonObject = {

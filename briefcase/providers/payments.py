@@ -103,9 +103,10 @@ class PaymentClient:
 
         # 3. settle; on doubt it is spent
         spent = 0 if problem is not None and not problem.sent else amount
+        outcome: JsonObject = {"intent_id": intent.receipt_id, "spent_microusd": spent}
         await self._ledger.commit(
             Entry(
-                {"kind": "payment_outcome", **event, "spent_microusd": spent, "status": "error" if problem else "ok"},
+                {"kind": "payment_outcome", **event, **outcome, "status": "error" if problem else "ok"},
                 (CloseIntent(intent.receipt_id), msgspec.structs.replace(settle, spent_microusd=spent)),
             )
         )

@@ -1,7 +1,9 @@
 """Entitlements and payments: what a status decides, what a budget allows, what is never guessed."""
 
+import asyncio
 import json
 import zlib
+from urllib.parse import urlsplit
 
 import pytest
 from provider_kit import BASE_URL
@@ -10,7 +12,8 @@ from briefcase.capability.credentials import read_credential, read_status_list
 from briefcase.capability.did import did_of
 from briefcase.capability.jws import JwsError, Signer, encode_base64url, generate_key
 from briefcase.errors import UpstreamError
-from briefcase.ports import HttpResponse, SignallingTool
+from briefcase.ledger import Ledger
+from briefcase.ports import Entry, HttpResponse, ReceiptFilter, SetBudgetLimit, SignallingTool
 
 S = 1_000_000
 NOW_S = 1_767_225_600
@@ -219,6 +222,51 @@ def test_a_payment_is_made_within_its_budget_and_receipted_like_any_spend(run):
         assert desk.asked("/pay") == 1
 
     run(scenario, capability_ttl_s=86_400)
+
+
+def test_a_payment_cut_off_half_way_counts_as_spent_at_the_next_start(run, tmp_path):
+    async def scenario(desk):
+        desk.ledger = Ledger.open(tmp_path / "ledger", desk.clock)
+        await desk.ledger.commit(Entry({"kind": "budget_set"}, (SetBudgetLimit("payments", 600_000),)))
+        service = desk.open()
+        await service.upsert("demo", BASE_URL)
+        await desk.quote()
+
+        desk.service.clear_capabilities("demo")
+        reached, send = asyncio.Event(), desk.outbound.request
+
+        async def hang(request):
+            response = await send(request)
+            if urlsplit(request.url).path == "/pay":
+                reached.set()
+                await asyncio.Event().wait()
+            return response
+
+        desk.outbound.request = hang
+        call = asyncio.create_task(desk.quote())
+        await asyncio.wait_for(reached.wait(), 10)
+        await service.close()
+        await asyncio.gather(call, return_exceptions=True)
+        await desk.ledger.close()
+
+        desk.ledger = Ledger.open(tmp_path / "ledger", desk.clock)
+        try:
+            receipts = await desk.ledger.receipts(ReceiptFilter(limit=10, oldest_first=True))
+            told = [receipt.event for receipt in receipts if receipt.event["kind"] not in {"boot", "budget_set"}]
+            assert [event["kind"] for event in told] == [
+                "payment_intent",
+                "payment_outcome",
+                "payment_intent",
+                "outcome_unknown",
+            ]
+            assert (told[1]["intent_id"], told[3]["intent_id"]) == (told[0]["id"], told[2]["id"])
+            (line,) = [line for line in desk.ledger.budgets("2026-01-01") if line.category == "payments"]
+            assert (line.spent_microusd, line.reserved_microusd) == (400_000, 0)
+            assert (await desk.ledger.verify()).ok
+        finally:
+            await desk.ledger.close()
+
+    run(scenario)
 
 
 def test_without_a_budget_nothing_is_paid(run):
