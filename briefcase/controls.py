@@ -101,6 +101,7 @@ class Controls:
         self._entropy = entropy
         stored = ledger.setting(SETTING)
         self._controls = msgspec.json.decode(stored, type=tuple[Control, ...]) if stored else ()
+        self._asked = self._controls  # what the last commit asked for stores; commits take effect in their order
 
     def active(self) -> tuple[Control, ...]:
         """What holds now, oldest first."""
@@ -130,7 +131,12 @@ class Controls:
         control = Control(self._entropy.uuid(), action, subject, name, by, now_us, until_us)
         if len(self.active()) >= MAX_CONTROLS:
             raise CallerError(f"{MAX_CONTROLS} controls are in force already", hint="lift some first")
-        await self._store((*self.active(), control), "set", control, by)
+        self._controls = (*self.active(), control)  # at once: tightening need not wait for the disk
+        try:
+            await self._store((*self._asked, control), "set", control, by)
+        except BaseException:
+            self._controls, self._asked = _without(self._controls, control), _without(self._asked, control)
+            raise
         return control
 
     async def lift(self, chosen: Callable[[Control], bool], *, by: str) -> tuple[Control, ...]:
@@ -141,10 +147,20 @@ class Controls:
         """
         lifted = tuple(control for control in self.active() if chosen(control))
         for control in lifted:
-            await self._store(tuple(c for c in self.active() if c.id != control.id), "lifted", control, by)
+            try:
+                await self._store(_without(self._asked, control), "lifted", control, by)
+            except BaseException:
+                self._asked = (*_without(self._asked, control), control)
+                raise
+            self._controls = _without(self._controls, control)
         return lifted
 
     async def _store(self, controls: tuple[Control, ...], what: str, control: Control, by: str) -> None:
+        now_us = self._clock.now_us()
+        self._asked = tuple(c for c in controls if is_active(c, now_us))
         event = control_event(what, control.id, control.action, f"{control.subject}:{control.name}", by)
-        await self._ledger.commit(Entry(event, (PutSetting(SETTING, msgspec.json.encode(controls)),)))
-        self._controls = controls
+        await self._ledger.commit(Entry(event, (PutSetting(SETTING, msgspec.json.encode(self._asked)),)))
+
+
+def _without(controls: tuple[Control, ...], control: Control) -> tuple[Control, ...]:
+    return tuple(c for c in controls if c.id != control.id)

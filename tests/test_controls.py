@@ -122,3 +122,31 @@ def test_a_control_that_can_not_be_stored_is_an_error_and_lifting_one_leaves_it_
         asyncio.run(controls.lift(lambda held: True, by="operator"))
 
     assert len(controls.active()) == 1
+
+
+class SlowLedger(MemoryLedger):
+    """Commits take effect in order, and answer only after others were asked for."""
+
+    async def commit(self, entry):
+        committed = await super().commit(entry)
+        await asyncio.sleep(0)
+        return committed
+
+
+def test_controls_changed_at_the_same_time_all_hold_and_are_all_stored():
+    clock = FakeClock()
+    ledger = SlowLedger(clock)
+    controls = Controls(ledger, clock, FakeEntropy())
+
+    async def change():
+        old = await controls.add("disable", "tool", "echo", until_us=None, by="operator")
+        await asyncio.gather(
+            controls.add("freeze", "all", "", until_us=None, by="operator"),
+            controls.lift(lambda one: one.id == old.id, by="operator"),
+            controls.add("disable", "source", "http", until_us=None, by="operator"),
+        )
+
+    asyncio.run(change())
+
+    for held in (controls, Controls(ledger, clock, FakeEntropy())):
+        assert sorted(one.action + one.subject for one in held.active()) == ["disablesource", "freezeall"]
