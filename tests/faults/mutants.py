@@ -29,8 +29,14 @@ KILL: Final = Mutant(
     (("ledger/recovery.py", "left_open = sorted(intents.open.items())", "left_open = []"),),
 )
 CALLS: Final = Mutant(
-    "the gate stays open after a failed sync",
-    (("ledger/group.py", "self._gate.move(GateState.BROKEN, detail=repr(error))", "pass"),),
+    "the gate opens again after a failed sync",
+    (
+        (
+            "ledger/group.py",
+            "        self._waiting.clear()\n",
+            "        self._waiting.clear()\n        self._gate.state = GateState.OPEN\n",
+        ),
+    ),
 )
 FULL: Final = Mutant(
     "free space is not looked at", (("ledger/directory.py", "        return self._low\n", "        return False\n"),)

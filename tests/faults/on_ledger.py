@@ -51,7 +51,10 @@ def run_system_calls(trials: Trials) -> None:
                 for at in range(1, found.calls[name] + 1)
                 if fault == KILL or name != "ftruncate"  # only the lock file's: it is no part of a commit
             ]
-    for way, name, fault, at in trials.pick(positions, short=4):
+    if trials.is_short:  # one of each fault at each call that a commit makes
+        kinds = [(name, fault) for name in ("pwrite64", "fdatasync") for fault in FAULTS]
+        positions = [trials.random.choice([at for at in positions if at[1:3] == kind]) for kind in kinds]
+    for way, name, fault, at in positions:
         with trials.trial(f"{way}: {name} number {at}: {fault}") as path:
             _prepare(template, path, way)
             found = crash.Run(path / "l", way, f"{name}:{fault}:when={at}")
