@@ -281,7 +281,7 @@ class Calls:
             source=admitted.checked.tool.spec.source,
             output_digest_hex=wire.output_digest,
             output_bytes=wire.output_bytes,
-            error=approvals.visible_text(wire.error),
+            error=approvals.visible_text(self._redacted(wire.error)),
             reported_cost_microusd=wire.cost_microusd,
         )
         closed = await self._close(admitted, settled, laps)

@@ -263,6 +263,7 @@ async def _compose(
         controls=controls,
         agents=agents,
         secrets=vault,
+        redactor=redactor,
         clock=clock,
         entropy=entropy,
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),

@@ -393,6 +393,21 @@ def test_a_risk_signal_makes_an_allowed_call_wait_and_shows_what_is_invisible(te
     assert desk.ledger.chain[-1].event["risk"] == [signal]
 
 
+def test_a_secret_in_a_reported_error_is_not_receipted(monkeypatch):
+    class OneSecret(NoRedaction):
+        def redact(self, value: bytes) -> bytes:
+            return value.replace(b"canary-0123", b"[redacted]")
+
+    monkeypatch.setitem(globals(), "NoRedaction", OneSecret)
+    desk = Desk()
+    intent_id = asyncio.run(desk.calls.decide(AGENT, body())).payload["receipt_id"]
+    outcome = json.dumps({"receipt_id": intent_id, "status": "error", "error": "refused canary-0123"}).encode()
+
+    asyncio.run(desk.calls.close(AGENT, outcome))
+
+    assert desk.ledger.chain[-1].event["error"] == "refused [redacted]"
+
+
 def test_a_decision_is_closed_once_by_its_own_principal_and_otherwise_ends_unknown():
     desk = Desk(FakeTool(spec(cost_microusd=50)))
     decided = asyncio.run(desk.calls.decide(AGENT, body())).payload

@@ -16,7 +16,9 @@ from briefcase.api.services import Services
 from briefcase.approvals import approval_token, status_at, visible_text
 from briefcase.errors import CallerError
 from briefcase.ports import DecideApproval, Entry, Refused
+from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.events import approval_decided_event
+from briefcase.strict_json import parse as parse_json
 from briefcase.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Role
 from briefcase.wire import wire_approval
 
@@ -112,7 +114,8 @@ async def approve(services: Services, request: Request) -> Approved:
 
 async def deny(services: Services, request: Request) -> Denied:
     """`POST /v1/approvals/{id}/deny`: durable when this answers."""
-    reason = visible_text(request.body_as(Denial).reason)
+    written = canonical_bytes(request.body_as(Denial).reason)
+    reason = visible_text(str(parse_json(services.redactor.redact(written))))
     approval = _visible(services, request)
     await _decide(services, request, approval, ApprovalStatus.REJECTED, reason)
     return Denied(approval.id, "rejected")

@@ -13,7 +13,7 @@ from briefcase.backup.create import Backups
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
 from briefcase.mcp.hub import Hub
-from briefcase.ports import Clock, Entropy, Ledger, Policy, Secrets, Tools
+from briefcase.ports import Clock, Entropy, Ledger, Policy, Redactor, Secrets, Tools
 from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
 from briefcase.telemetry.metrics import Metrics
@@ -179,6 +179,7 @@ class Services(msgspec.Struct, frozen=True):
     controls: Controls
     agents: AgentStore
     secrets: Secrets
+    redactor: Redactor
     clock: Clock
     entropy: Entropy
     profile: Profile

@@ -21,8 +21,10 @@ from briefcase.api.sockets import open_tcp_listener, open_unix_listener
 from briefcase.calls import Answer
 from briefcase.controls import Controls
 from briefcase.errors import CallerError
+from briefcase.redaction import SecretRedactor
 from briefcase.types import Approval, ApprovalKind, ApprovalStatus, Principal
 
+KNOWN_SECRET = "canary-of-a-credential-0123"
 OPERATOR_TOKEN = "o" * 43
 AUDITOR_TOKEN = "a" * 43
 AGENT_TOKEN = "s" * 43
@@ -53,6 +55,18 @@ class FakeCalls:
 
     decide = call
     close = call
+
+
+class KnownSecrets:
+    """One secret, as the vault would tell the redactor."""
+
+    revision = 1
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+
+    def redaction_set(self) -> frozenset[bytes]:
+        return frozenset({self.secret})
 
 
 class FakePolicyStore:
@@ -139,6 +153,7 @@ class Rig:
             controls=Controls(self.ledger, self.clock, FakeEntropy()),
             agents=self.agents,
             secrets=self.secrets,
+            redactor=SecretRedactor(KnownSecrets(KNOWN_SECRET.encode())),
             clock=self.clock,
             entropy=FakeEntropy(),
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from api_rig import AGENT_TOKEN, OTHER_TOKEN, Rig, request, serve
+from api_rig import AGENT_TOKEN, KNOWN_SECRET, OTHER_TOKEN, Rig, request, serve
 from fakes import AGENT, OTHER_AGENT
 
 from briefcase.approvals import parse_approval_token
@@ -100,6 +100,16 @@ def test_a_no_is_receipted_with_its_reason_in_visible_characters(tmp_path):
         assert (status, denied) == (200, {"approval_id": AN_ID, "status": "rejected"})
         assert rig.ledger.chain[0].event["reason"] == "not<U+202E>today"
         assert (await rig.ask("GET", f"/v1/approvals/{AN_ID}"))[2]["status"] == "rejected"
+
+    serve(tmp_path, scenario)
+
+
+def test_a_secret_in_the_reason_of_a_no_is_not_receipted(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        reason = {"reason": f"it held {KNOWN_SECRET}"}
+        assert (await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny", reason))[0] == 200
+        assert rig.ledger.chain[0].event["reason"] == "it held [redacted]"
 
     serve(tmp_path, scenario)
 
