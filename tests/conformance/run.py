@@ -1,8 +1,11 @@
 """`make conformance`: the official suite and the official clients against a gateway with the fixture server behind it.
 
 It installs what it needs (PyPI: `requirements.txt`; npm: `package.json`) below `build/conformance`, runs both
-requirement sets over every era and transport of the fixture that can show them, then the clients, and writes one line
-for each scenario to `build/conformance/report.txt`. It exits 1 when a required scenario or a client fails.
+requirement sets over every era and transport of the fixture that can show them, then the clients, then an agent's
+session with a public server behind the gateway. One line for each scenario is in `build/conformance/report.txt`, the
+session in `build/conformance/transcript.txt`. It exits 1 when a required scenario, a client or the session fails.
+
+`python tests/conformance/run.py session` is the last of it alone.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +25,12 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 WORK = ROOT / "build" / "conformance"
+sys.path.insert(0, str(HERE.parent))
+
+from daemons import RunningDaemon  # noqa: E402 - found by path
+
+MODULES = WORK / "node_modules" / "@modelcontextprotocol"
+START_TIMEOUT_S = 30
 # A handshake fixture can not name its questions as the stateless scenarios expect, so the stateless set is for the
 # stateless fixture; the handshake set runs over every kind of server there is.
 RUNS = [
@@ -59,7 +70,7 @@ def prepare() -> tuple[Path, Path]:
     node = Path(found.stdout.strip()) / "bin" / "node"
     for name in ("package.json", "typescript_sdk.mjs"):
         shutil.copy(HERE / name, WORK / name)
-    if not (WORK / "node_modules").exists():
+    if not (MODULES / "server-filesystem").exists():
         npm = shutil.which("npm") or sys.exit("conformance: `npm` is needed to install the official suite")
         subprocess.run([npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=WORK, check=True)
     return python, node
@@ -82,7 +93,7 @@ def served(era: str, transport: str) -> Iterator[Served]:
 
 def run_suite(node: Path, revision: str, era: str, transport: str) -> tuple[list[str], bool]:
     """One requirement set; gives its report and whether every required scenario passed."""
-    suite = WORK / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    suite = MODULES / "conformance" / "dist" / "index.js"
     with served(era, transport) as gateway:
         command = [node, suite, "server", "--url", gateway.url, "--requirements", revision]
         output = subprocess.run(command, cwd=WORK, capture_output=True, text=True, check=False).stdout
@@ -123,8 +134,36 @@ def run_clients(python: Path, node: Path) -> tuple[list[str], bool]:
     return report, is_passed
 
 
+def run_session(python: Path, node: Path) -> bool:
+    """An agent's session with the public filesystem server; its transcript is written without this machine's paths."""
+    with tempfile.TemporaryDirectory(prefix="bc-") as root:
+        files = Path(root, "files")
+        files.mkdir()
+        (files / "hello.txt").write_text("hello from a public server\n")
+        with RunningDaemon(Path(root, "data")) as daemon:
+            briefcase = [sys.executable, "-m", "briefcase"]
+            server = [node, MODULES / "server-filesystem" / "dist" / "index.js", "."]
+            upsert = [*briefcase, "mcp", "servers", "upsert", "files", "--cwd", files, "--", *server]
+            subprocess.run(upsert, env=daemon.env, check=True, capture_output=True)
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while daemon.request("GET", "/v1/mcp/servers")[1]["servers"][0]["state"] != "ready":
+                if time.monotonic() > deadline:
+                    sys.exit("conformance: the public server did not become ready")
+                time.sleep(0.02)
+            command = [python, HERE / "agent_session.py", sys.executable, files]
+            done = subprocess.run(command, env=daemon.env, capture_output=True, text=True, check=False)
+    transcript = done.stdout.replace(str(root), "…")
+    (WORK / "transcript.txt").write_text(transcript)
+    sys.stdout.write(transcript)
+    sys.stdout.writelines(f"  {line}\n" for line in done.stderr.splitlines()[-12:] if done.returncode)
+    sys.stdout.write(f"{'FAIL' if done.returncode else 'ok  '} an agent's session with a public server\n")
+    return done.returncode == 0
+
+
 def main() -> int:
     python, node = prepare()
+    if sys.argv[1:] == ["session"]:
+        return 0 if run_session(python, node) else 1
     lines, results = [], []
     for revision, era, transport in RUNS:
         report, is_passed = run_suite(node, revision, era, transport)
@@ -135,7 +174,8 @@ def main() -> int:
     report, is_passed = run_clients(python, node)
     sys.stdout.write("\n".join(report[1:]) + "\n")
     (WORK / "report.txt").write_text("\n".join([*lines, *report]) + "\n")
-    return 0 if all(results) and is_passed else 1
+    results += [is_passed, run_session(python, node)]
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":
