@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo faults fuzz interop docs clean
+.PHONY: help run test check bench slo faults fuzz interop conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -55,6 +55,10 @@ interop: $(STAMP) ## log in against the certified oidc-provider from npm, with a
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
 	npm install --no-audit --no-fund --prefix build/interop oidc-provider@9
 	BRIEFCASE_INTEROP_DIR="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/providers/test_providers_oidc.py
+
+conformance: $(STAMP) ## the official MCP suite and clients through the gateway, and a session with a public server
+	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
+	$(BIN)/python tests/conformance/run.py
 
 docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
 	$(BIN)/python -m docs.generate
