@@ -25,13 +25,13 @@ and the caller is told nothing else: no answer without its receipt.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
 
 from briefcase import approvals, budgets, risk
+from briefcase.answers import Answer, RememberedAnswers
 from briefcase.controls import Controls
 from briefcase.errors import CallerError, InternalError, UpstreamError
 from briefcase.firewall import Blocked, filter_output
@@ -80,9 +80,9 @@ from briefcase.types import (
 )
 from briefcase.wire import parse_call, parse_outcome, wire_approval
 
-MAX_REMEMBERED_ANSWERS: Final = 1_024
-MAX_REMEMBERED_BYTES: Final = 16 << 20
 NS_PER_MS: Final = 1_000_000
+CALL: Final = "call"
+DECIDE: Final = "decide"
 
 
 class Event(Protocol):
@@ -110,16 +110,10 @@ class CallSettings(msgspec.Struct, frozen=True):
     has_signer: bool = False
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What the caller gets, and the microseconds each phase took, in order."""
-
-    payload: JsonObject
-    timing_us: Mapping[str, int]
-
-
 class Checked(msgspec.Struct, frozen=True):
-    """What steps 2 to 4 learnt of a call."""
+    """What steps 2 to 4 learnt of a call. `flow` is `call` or `decide`."""
 
+    flow: str
     facts: CallFacts
     call: ToolCall
     tool: Tool
@@ -191,7 +185,7 @@ class Calls:
         self._limiter = limiter
         self._new_event = new_event
         self._settings = settings
-        self._answers = _Answers()
+        self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event] = {}
         self._open_decisions: dict[int, tuple[Admitted, int]] = {}
 
@@ -207,7 +201,7 @@ class Calls:
             StoreError: a receipt could not be made durable; nothing may be concluded about the call.
         """
         laps = Laps(self._clock)
-        admitted = await self._admit(principal, body, laps)  # steps 2 to 9
+        admitted = await self._admit(CALL, principal, body, laps)  # steps 2 to 9
         if isinstance(admitted, Answer):
             return admitted
 
@@ -228,7 +222,7 @@ class Calls:
 
             # 13. answer
             answer = Answer(_with_provenance(payload, settled, closed), laps.timing_us)
-            self._answers.remember(admitted.checked, answer, settled.output_bytes)
+            self._answers.remember(CALL, admitted.checked.facts, answer, settled.output_bytes)
             return answer
         finally:
             del self._running[principal.name, call.request_id]
@@ -242,7 +236,7 @@ class Calls:
             StoreError: as `call`.
         """
         laps = Laps(self._clock)
-        admitted = await self._admit(principal, body, laps)
+        admitted = await self._admit(DECIDE, principal, body, laps)
         if isinstance(admitted, Answer):
             return admitted
         deadline_ns = self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS
@@ -255,7 +249,9 @@ class Calls:
             "tool_digest_hex": admitted.checked.tool.spec.digest_hex,
             "args_digest_hex": facts.args_digest_hex,
         }
-        return Answer(payload, laps.timing_us)
+        answer = Answer(payload, laps.timing_us)
+        self._answers.remember(DECIDE, facts, answer, 0)
+        return answer
 
     async def close(self, principal: Principal, body: bytes) -> Answer:
         """Record what became of a decided call: step 12 for `decide`.
@@ -303,7 +299,7 @@ class Calls:
 
     # --- steps 2 to 9 -------------------------------------------------------------------------------------------
 
-    async def _admit(self, principal: Principal, body: bytes, laps: Laps) -> Admitted | Answer:
+    async def _admit(self, flow: str, principal: Principal, body: bytes, laps: Laps) -> Admitted | Answer:
         # 2. parse strictly
         try:
             call = parse_call(body)
@@ -321,7 +317,7 @@ class Calls:
         signals = risk.assess_risk(canonical_args, tool)
         facts = self._facts_of(principal, call, canonical_args, policy, tool, signals)
         laps.mark("resolve")
-        repeated = await self._repeated(facts, laps)
+        repeated = await self._repeated(flow, facts, laps)
         if repeated is not None:
             return repeated
         if tool is None:
@@ -348,7 +344,7 @@ class Calls:
         laps.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        checked = Checked(facts, call, tool, canonical_args, now_us)
+        checked = Checked(flow, facts, call, tool, canonical_args, now_us)
         approval: Approval | None = None
         if call.approval_token is not None and not isinstance(verdict, Deny):
             approval = self._attach(call.approval_token, checked)
@@ -358,7 +354,7 @@ class Calls:
             return await self._deny(facts, verdict, laps)
         if isinstance(verdict, Allow):
             approval = None  # one that is not needed is not used up
-        elif approval is None or not _covers(approval, verdict):
+        elif approval is None or not _covers(approval, verdict, self._kind_for(verdict)):
             return await self._ask(checked, verdict, laps)
         laps.mark("approval")
 
@@ -400,13 +396,13 @@ class Calls:
         """What a caller wrote, as it may be recorded."""
         return str(parse_json(self._redactor.redact(canonical_bytes(text))))
 
-    async def _repeated(self, facts: CallFacts, laps: Laps) -> Answer | None:
+    async def _repeated(self, flow: str, facts: CallFacts, laps: Laps) -> Answer | None:
         """What a retry of an executed request gets: the same answer, and never a second execution."""
         key = (facts.principal.name, facts.request_id)
         running = self._running.get(key)
         if running is not None:
             await running.wait()
-        known = self._answers.recall(facts)
+        known = self._answers.recall(flow, facts)
         if known is not None:
             return known
         if self._ledger.claimed_request(*key) is None:
@@ -426,6 +422,10 @@ class Calls:
             return NeedsApproval(kind, "budget_exceeded", verdict.policy_ids)
         return verdict
 
+    def _kind_for(self, verdict: NeedsApproval) -> ApprovalKind:
+        """Who must approve: the operator stands in for a signer device where none is paired."""
+        return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
+
     def _attach(self, token: str, checked: Checked) -> Approval | None:
         approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
         approval = self._ledger.approval(approval_id) if approval_id else None
@@ -438,11 +438,12 @@ class Calls:
         effects: tuple[Effect, ...] = ()
         binding = checked.binding_hex
         approval = self._ledger.pending_approval(binding)
-        if approval is None or not _is_waiting(approval, checked.now_us) or not _covers(approval, verdict):
+        kind = self._kind_for(verdict)
+        if approval is None or not _is_waiting(approval, checked.now_us) or not _covers(approval, verdict, kind):
             approval = Approval(
                 id=self._entropy.uuid(),
                 status=ApprovalStatus.PENDING,
-                kind=verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL,
+                kind=kind,
                 created_us=checked.now_us,
                 expires_us=checked.now_us + self._settings.approval_ttl_us,
                 principal=facts.principal.name,
@@ -486,7 +487,7 @@ class Calls:
         if isinstance(committed, Committed):
             return Admitted(checked, committed, settle, approval is not None)
         if committed.reason == "replay_detected":  # the same request came twice at once: the other one runs
-            repeated = await self._repeated(facts, laps)
+            repeated = await self._repeated(checked.flow, facts, laps)
             if repeated is not None:
                 return repeated
         return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
@@ -557,39 +558,17 @@ class Calls:
         return committed
 
 
-class _Answers:
-    """The answers of executed requests, so that a retry gets the same one; bounded, the oldest forgotten first.
-
-    What is forgotten is still never executed twice: the ledger keeps the claim of every request id.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], tuple[str, str, Answer, int]] = OrderedDict()
-        self._bytes = 0
-
-    def remember(self, checked: Checked, answer: Answer, size_bytes: int) -> None:
-        facts = checked.facts
-        key = (facts.principal.name, facts.request_id)
-        self._kept[key] = (facts.tool_id, facts.args_digest_hex, answer, size_bytes)
-        self._bytes += size_bytes
-        while len(self._kept) > MAX_REMEMBERED_ANSWERS or self._bytes > MAX_REMEMBERED_BYTES:
-            *_, forgotten_bytes = self._kept.popitem(last=False)[1]
-            self._bytes -= forgotten_bytes
-
-    def recall(self, facts: CallFacts) -> Answer | None:
-        tool_id, args_digest_hex, answer, _ = self._kept.get(
-            (facts.principal.name, facts.request_id), ("", "", None, 0)
-        )
-        same = tool_id == facts.tool_id and args_digest_hex == facts.args_digest_hex
-        return answer if same else None
-
-
 def _is_waiting(approval: Approval, now_us: int) -> bool:
     return approvals.status_at(approval, now_us) in {ApprovalStatus.PENDING, ApprovalStatus.APPROVED}
 
 
-def _covers(approval: Approval, verdict: NeedsApproval) -> bool:
-    """Whether an approval was asked for what is needed now: passing a budget is never implied by another reason."""
+def _covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bool:
+    """Whether an approval was asked for what is needed now.
+
+    Passing a budget is never implied by another reason, nor a signer's approval by the operator's.
+    """
+    if kind is ApprovalKind.MOBILE_SIGNER and approval.kind is not kind:
+        return False
     return verdict.reason != "budget_exceeded" or approval.reason == "budget_exceeded"
 
 

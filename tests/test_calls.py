@@ -455,3 +455,26 @@ def test_a_signal_of_the_tool_itself_makes_a_call_wait_and_the_tool_is_told_of_t
 
     assert answer["status"] == "ok"
     assert tool.was_approved
+
+
+def test_a_gateway_that_lost_a_decision_gets_it_again_and_can_close_it():
+    desk = Desk()
+    request = body(request_id=str(uuid.uuid4()))
+
+    first = asyncio.run(desk.calls.decide(AGENT, request)).payload
+    again = asyncio.run(desk.calls.decide(AGENT, request)).payload
+
+    assert first == again
+    assert desk.ledger.kinds() == ["intent"]
+    assert asyncio.run(desk.calls.call(AGENT, request)).payload == {"status": "denied", "reason": "replay_detected"}
+
+
+def test_an_operators_approval_does_not_stand_for_a_signers():
+    desk = Desk(verdict=NEEDS, settings=CallSettings(has_signer=True))
+    token = desk.approve(desk.call()["approval"]["id"])
+    desk.policy.verdict = NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",))
+
+    answer = desk.call(approval_token=token)
+
+    assert answer["status"] == "approval_required"
+    assert answer["approval"]["kind"] == "mobile_signer"

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "briefcase"
 
 WORDS = {"types", "errors", "ports"}
 CORE = {
+    "answers",
     "approvals",
     "budgets",
     "calls",
@@ -23,7 +24,19 @@ CORE = {
     "strict_json",
     "wire",
 }
-ADAPTERS = {"backup", "controlplane", "ledger", "mcp", "net", "providers", "store", "system", "telemetry", "tools", "vault"}
+ADAPTERS = {
+    "backup",
+    "controlplane",
+    "ledger",
+    "mcp",
+    "net",
+    "providers",
+    "store",
+    "system",
+    "telemetry",
+    "tools",
+    "vault",
+}
 EDGES = {"api", "cli", "conformance", "diagnostics", "gateway", "provider_gateway", "ui"}
 ROOT = {"config", "daemon", "__main__", "__init__"}
 

@@ -12,13 +12,13 @@ import msgspec
 import uvloop
 from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
 
+from briefcase.answers import Answer
 from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
 from briefcase.api.protocol import HttpLimits
 from briefcase.api.server import ApiServer
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import open_tcp_listener, open_unix_listener
-from briefcase.calls import Answer
 from briefcase.controls import Controls
 from briefcase.errors import CallerError
 from briefcase.redaction import SecretRedactor
