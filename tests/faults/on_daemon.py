@@ -46,7 +46,7 @@ AT_BOOT: Final = ("1970 at boot", "@1970-01-01 00:00:05", -1_000_000_000)
 
 def run_kill(trials: Trials) -> None:
     """A kill in the middle of mixed calls of 64 clients, and the audit of the six invariants."""
-    calls = 300 if trials.is_short else 4_000
+    calls = 200 if trials.is_short else 4_000
     before, test_crash.CALLS = test_crash.CALLS, calls
     try:
         for _ in range(1 if trials.is_short else 12):
