@@ -25,7 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import uvloop
 
@@ -56,6 +56,7 @@ from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
 from briefcase.ports import Policy
 from briefcase.providers.composition import compose_providers
+from briefcase.providers.service import ProviderService
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.redaction import SecretRedactor
 from briefcase.store.agents import Agents
@@ -77,6 +78,7 @@ from briefcase.tools.load import ToolBox
 from briefcase.types import US_PER_S
 from briefcase.vault.identity import Identity, load_identity
 from briefcase.vault.opening import open_vault
+from briefcase.vault.vault import Vault
 
 if TYPE_CHECKING:
     from briefcase.telemetry.otel import Exporting
@@ -85,6 +87,8 @@ MANIFEST_DIR: Final = "tools"
 PROVIDER_GROUP: Final = "providers"
 EXPIRY_INTERVAL_S: Final = 1.0
 GC_THRESHOLDS: Final = (20_000, 20, 100)  # a call makes about a hundred containers and no cycle
+CLOCK: Final = SystemClock()
+ENTROPY: Final = SystemEntropy()
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 
 
@@ -147,54 +151,92 @@ async def _serve(
         await stop.wait()
 
 
+class _Stores(NamedTuple):
+    """What steps 2 to 4 open."""
+
+    data_dir: Path
+    operator_token: str
+    auditor_token: str
+    database: Database
+    agents: Agents
+    vault: Vault
+    identity: Identity
+    redactor: SecretRedactor
+    ledger: Ledger
+
+
+class _Outside(NamedTuple):
+    """What step 5 makes of everything outside: the tools, and what runs them."""
+
+    tools: AllTools
+    hub: Hub
+    providers: ProviderService
+
+
 async def _compose(
     settings: Settings, passphrase: bytes | None, stack: AsyncExitStack, exporting: Exporting | None
 ) -> Services:
-    clock, entropy = SystemClock(), SystemEntropy()
-    limits = settings.file.calls
+    stores = await _open_stores(settings, passphrase, stack)  # steps 2 to 4
+    outside = await _load_tools(settings, stores, stack, exporting)  # step 5
+    policy = PolicyService(
+        ledger=stores.ledger,
+        clock=CLOCK,
+        tools=outside.tools,
+        run_blocking=asyncio.to_thread,
+        layer=_shadow_layer(settings.file.policy.shadow_every, stack),
+    )
+    await policy.open()
+    return await _serve_api(settings, stores, outside, policy, stack, exporting)  # step 6
 
+
+async def _open_stores(settings: Settings, passphrase: bytes | None, stack: AsyncExitStack) -> _Stores:
     # 2. the data directory
     data_dir = prepare_data_dir(settings.data_dir)
     lock = DataDirLock(data_dir)
     stack.callback(lock.release)
-    operator_token = load_or_create_token(data_dir / OPERATOR_TOKEN_FILE, entropy)
-    auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, entropy)
+    operator_token = load_or_create_token(data_dir / OPERATOR_TOKEN_FILE, ENTROPY)
+    auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, ENTROPY)
 
     # 3. metadata, vault, identity
     database = Database(data_dir / DATABASE_FILE)
     stack.callback(database.close)
-    agents = Agents(database, entropy)
+    agents = Agents(database, ENTROPY)
     vault = await open_vault(settings.secret_backend, data_dir, passphrase)
     await vault.warm()
     identity = await load_identity(vault.compartment("identity"))
     redactor = SecretRedactor(vault)
 
     # 4. the ledger
-    ledger = Ledger.open(data_dir / LEDGER_DIR, clock)
+    ledger = Ledger.open(data_dir / LEDGER_DIR, CLOCK)
     stack.push_async_callback(ledger.close)
+    return _Stores(data_dir, operator_token, auditor_token, database, agents, vault, identity, redactor, ledger)
 
-    # 5. tools and policy
+
+async def _load_tools(
+    settings: Settings, stores: _Stores, stack: AsyncExitStack, exporting: Exporting | None
+) -> _Outside:
+    data_dir, vault, ledger, redactor = stores.data_dir, stores.vault, stores.ledger, stores.redactor
     outbound = GuardedOutbound(settings.allow_private)
     stack.push_async_callback(outbound.close)
     toolbox = ToolBox(
         manifest_dir=data_dir / MANIFEST_DIR,
-        notes=Notes(database),
+        notes=Notes(stores.database),
         file_prefixes=settings.file.file_read.prefixes,
         max_file_bytes=settings.file.file_read.max_bytes,
         outbound=outbound if exporting is None else TracedOutbound(outbound),
         secrets=vault,
         redactor=redactor,
-        clock=clock,
+        clock=CLOCK,
     )
     providers = compose_providers(
-        database=database,
+        database=stores.database,
         secrets=vault.compartment("providers"),
         remember=vault.remember,
-        holder_did=identity.did,
+        holder_did=stores.identity.did,
         outbound=outbound,
         ledger=ledger,
-        clock=clock,
-        entropy=entropy,
+        clock=CLOCK,
+        entropy=ENTROPY,
         is_ga=settings.is_ga,
         denies_unknown_status=settings.vc_unknown_mode == "deny",
     )
@@ -203,32 +245,94 @@ async def _compose(
     toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
     hub = Hub(
         ledger=ledger,
-        clock=clock,
-        entropy=entropy,
+        clock=CLOCK,
+        entropy=ENTROPY,
         redactor=redactor,
         new_transport=Reach(outbound, vault).transport,
         needs_profile=settings.is_ga,
     )
     hub.start()
     stack.push_async_callback(hub.stop)
-    tools = AllTools(toolbox.registry, hub)
-    policy = PolicyService(
-        ledger=ledger,
-        clock=clock,
-        tools=tools,
-        run_blocking=asyncio.to_thread,
-        layer=_shadow_layer(settings.file.policy.shadow_every, stack),
+    return _Outside(AllTools(toolbox.registry, hub), hub, providers.service)
+
+
+async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all the others made
+    settings: Settings,
+    stores: _Stores,
+    outside: _Outside,
+    policy: PolicyService,
+    stack: AsyncExitStack,
+    exporting: Exporting | None,
+) -> Services:
+    host = Host(
+        data_dir=stores.data_dir,
+        unix_socket=settings.unix_socket,
+        strict_host=settings.strict_host,
+        args_form=settings.file.receipts.args,
+        secret_backend=stores.vault.description,
+        canary=Canary(stores.vault, (stores.operator_token.encode(), stores.auditor_token.encode())),
+        engine_problem=stores.ledger.engine_problem,
+        policy_problem=policy.problem,
+        sign=stores.identity.sign,
     )
-    await policy.open()
-    controls = Controls(ledger, clock, entropy)
-    calls = Calls(
+    listeners = _listeners(settings, host)
+    services = _services(settings, stores, outside, policy, host, stack)
+    authenticator = Authenticator(stores.operator_token, stores.auditor_token, stores.agents)
+    api = Api(services, authenticator)
+    app: App = api
+    if settings.otel is not None and exporting is not None:
+        app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_spans)
+    bounds = settings.file.server
+    limits = HttpLimits(
+        max_body_bytes=bounds.max_body_bytes, max_connections=bounds.max_connections, drain_ms=bounds.drain_ms
+    )
+    server = ApiServer(app, listeners, limits)
+    watch(services, stores.ledger.counters, server, authenticator)
+    if exporting is not None:
+        stack.push_async_callback(_cancel, asyncio.create_task(exporting.send_metrics(services.metrics)))
+    await server.start()
+    stack.push_async_callback(server.drain)
+    return services
+
+
+def _services(  # noqa: PLR0913, PLR0917 - as above
+    settings: Settings, stores: _Stores, outside: _Outside, policy: PolicyService, host: Host, stack: AsyncExitStack
+) -> Services:
+    identity, ledger = stores.identity, stores.ledger
+    controls = Controls(ledger, CLOCK, ENTROPY)
+    calls = _calls(settings, stores, outside.tools, policy, controls)
+    stack.push_async_callback(_cancel, asyncio.create_task(_expire_decisions(calls)))
+    return Services(
+        calls=calls,
         ledger=ledger,
+        tools=outside.tools,
+        policy=policy,
+        controls=controls,
+        agents=stores.agents,
+        secrets=stores.vault,
+        redactor=stores.redactor,
+        clock=CLOCK,
+        entropy=ENTROPY,
+        profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
+        changes=ApprovalChanges(),
+        mcp=outside.hub,
+        providers=outside.providers,
+        host=host,
+        checkpoints=_checkpoints(settings, stores.data_dir, ledger, identity, stack),
+        backups=Backups(stores.data_dir, ledger, CLOCK, identity.did, identity.sign),
+    )
+
+
+def _calls(settings: Settings, stores: _Stores, tools: AllTools, policy: PolicyService, controls: Controls) -> Calls:
+    limits = settings.file.calls
+    return Calls(
+        ledger=stores.ledger,
         policy=policy.active,
         tools=tools,
         controls=controls,
-        redactor=redactor,
-        clock=clock,
-        entropy=entropy,
+        redactor=stores.redactor,
+        clock=CLOCK,
+        entropy=ENTROPY,
         limiter=RateLimiter(RateLimit(limits.per_second, limits.burst)),
         new_event=asyncio.Event,
         settings=CallSettings(
@@ -237,63 +341,6 @@ async def _compose(
             args_form=settings.file.receipts.args,
         ),
     )
-    expiry = asyncio.create_task(_expire_decisions(calls))
-    stack.push_async_callback(_cancel, expiry)
-
-    checkpoints = _checkpoints(settings, data_dir, ledger, identity, stack)
-
-    # 6. the sockets
-    host = Host(
-        data_dir=data_dir,
-        unix_socket=settings.unix_socket,
-        strict_host=settings.strict_host,
-        args_form=settings.file.receipts.args,
-        secret_backend=vault.description,
-        canary=Canary(vault, (operator_token.encode(), auditor_token.encode())),
-        engine_problem=ledger.engine_problem,
-        policy_problem=policy.problem,
-        sign=identity.sign,
-    )
-    listeners = _listeners(settings, host)
-    services = Services(
-        calls=calls,
-        ledger=ledger,
-        tools=tools,
-        policy=policy,
-        controls=controls,
-        agents=agents,
-        secrets=vault,
-        redactor=redactor,
-        clock=clock,
-        entropy=entropy,
-        profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
-        changes=ApprovalChanges(),
-        mcp=hub,
-        providers=providers.service,
-        host=host,
-        checkpoints=checkpoints,
-        backups=Backups(data_dir, ledger, clock, identity.did, identity.sign),
-    )
-    authenticator = Authenticator(operator_token, auditor_token, agents)
-    api = Api(services, authenticator)
-    app: App = api
-    if settings.otel is not None and exporting is not None:
-        app = TracedApi(api, settings.otel.sampling, tools, exporting.send_spans)
-    server = ApiServer(
-        app,
-        listeners,
-        HttpLimits(
-            max_body_bytes=settings.file.server.max_body_bytes,
-            max_connections=settings.file.server.max_connections,
-            drain_ms=settings.file.server.drain_ms,
-        ),
-    )
-    watch(services, ledger.counters, server, authenticator)
-    if exporting is not None:
-        stack.push_async_callback(_cancel, asyncio.create_task(exporting.send_metrics(services.metrics)))
-    await server.start()
-    stack.push_async_callback(server.drain)
-    return services
 
 
 def _checkpoints(
