@@ -320,8 +320,9 @@ class Calls:
         repeated = await self._repeated(flow, facts, laps)
         if repeated is not None:
             return repeated
-        if tool is None:
-            return await self._deny(facts, Deny("unknown_tool"), laps)
+        refused_as = self._tools.refusal(call.tool_id)
+        if tool is None or refused_as is not None:
+            return await self._deny(facts, Deny(refused_as or "unknown_tool"), laps)
 
         # 4. validate the arguments
         problem = tool.check_args(call.args)
@@ -338,6 +339,7 @@ class Calls:
         # 6. risk signals and the operator's controls, which can only tighten
         verdict = risk.tighten(verdict, signals)
         verdict = self._controls.apply(verdict, principal, tool.spec, now_us)
+        verdict = self._resumed(verdict, policy, principal, call, now_us)
 
         # 7. rate limit, budget
         verdict = self._limit(principal, tool.spec, verdict, now_us)
@@ -408,6 +410,17 @@ class Calls:
         if self._ledger.claimed_request(*key) is None:
             return None
         return await self._deny(facts, Deny("replay_detected"), laps)
+
+    def _resumed(self, verdict: Verdict, policy: Policy, principal: Principal, call: ToolCall, now_us: int) -> Verdict:
+        """Deny what goes on with a call that would be denied by now; it needs no second approval."""
+        origin = self._tools.origin(call.tool_id, call.args)
+        if origin is None or isinstance(verdict, Deny):
+            return verdict
+        tool, args = origin
+        signals = risk.assess_risk(canonical_bytes(args), tool)
+        current = risk.tighten(policy.decide(principal, tool.spec, args, signals, now_us), signals)
+        current = self._controls.apply(current, principal, tool.spec, now_us)
+        return current if isinstance(current, Deny) else verdict
 
     def _limit(self, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
         if isinstance(verdict, Deny):

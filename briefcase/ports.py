@@ -369,6 +369,14 @@ class Tools(Protocol):
         """The tool of that id, or None."""
         ...
 
+    def refusal(self, tool_id: str) -> str | None:
+        """The reason word where that id may not be called, whatever policy says."""
+        ...
+
+    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:
+        """The earlier call that a call goes on with, or None where it is a call of its own."""
+        ...
+
     def specs(self) -> Sequence[ToolSpec]:
         """All definitions, sorted by id."""
         ...

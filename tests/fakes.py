@@ -288,9 +288,16 @@ class FakeTool:
 class FakeTools:
     def __init__(self, *tools: FakeTool) -> None:
         self.by_id = {tool.spec.id: tool for tool in tools}
+        self.refusals: dict[str, str] = {}
 
     def resolve(self, tool_id: str) -> FakeTool | None:
         return self.by_id.get(tool_id)
+
+    def refusal(self, tool_id: str) -> str | None:
+        return self.refusals.get(tool_id)
+
+    def origin(self, tool_id: str, args: dict) -> None:
+        return None
 
     def specs(self) -> list[ToolSpec]:
         return [self.by_id[tool_id].spec for tool_id in sorted(self.by_id)]

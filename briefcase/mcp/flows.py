@@ -3,7 +3,8 @@
 A stateless server (2026-07-28) forgets the call and gives a state to bring along; a handshake server waits with the
 call open, and so do we, for a while. Either way the caller gets one thing: `input_required` with a sealed state of
 ours, bound to the principal, the tool and the arguments of the call that policy let through. To go on is an operation
-of its own, decided and receipted like any call; it can only finish what was allowed, never begin anything.
+of its own, decided and receipted like any call; it can only finish what was allowed, never begin anything, and is
+denied where the call it goes on with would be denied by now (`Calls`, step 6).
 """
 
 from __future__ import annotations

@@ -25,11 +25,11 @@ from briefcase.mcp.definitions import (
 from briefcase.mcp.exchanges import Exchange, Exchanges
 from briefcase.mcp.flows import Ask, Flows
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.mcp.link import Link
+from briefcase.mcp.link import INCOMPATIBLE, Link, State
 from briefcase.mcp.param_headers import param_headers_of, write_param_headers
 from briefcase.mcp.sealing import Sealer
 from briefcase.mcp.servers import MAX_SERVERS, ServerConfig, parse_server
-from briefcase.mcp.tools import OPERATIONS, ServerOperation, ServerTool, ask_for
+from briefcase.mcp.tools import CONTINUE, OPERATIONS, ServerOperation, ServerTool, ask_for
 from briefcase.mcp.transport import Transport
 from briefcase.ports import CallContext, Clock, Effect, Entropy, Entry, Ledger, PutSetting, Redactor, Refused, Tool
 from briefcase.types import JsonObject, ToolSpec
@@ -106,10 +106,23 @@ class Hub:
         server_id, _, name = tool_id.partition(".")
         return self._tools.get(server_id, {}).get(name)
 
+    def refusal(self, tool_id: str) -> str | None:
+        """`remote_mcp_incompatible` for whatever is of a server that was refused, whether it was ever listed or not."""
+        link = self._links.get(tool_id.partition(":")[0].partition(".")[0])
+        return INCOMPATIBLE if link is not None and link.state is State.REFUSED else None
+
+    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:
+        """What `server:continue` goes on with; where that is not there, `go_on` refuses it."""
+        if tool_id.partition(":")[2] != CONTINUE:
+            return None
+        tool = self.resolve(str(args.get("target")))
+        return None if tool is None else (tool, as_object(args.get("arguments")))
+
     def specs(self) -> Sequence[ToolSpec]:
         """All tools that can be called, sorted by id; the operations beside them are not listed."""
         return sorted(
-            (tool.spec for tools in self._tools.values() for tool in tools.values()), key=lambda spec: spec.id
+            (tool.spec for tools in self._tools.values() for tool in tools.values() if not self.refusal(tool.spec.id)),
+            key=lambda spec: spec.id,
         )
 
     # --- calls (`tools.Runner`) -------------------------------------------------------------------------------------
@@ -247,7 +260,8 @@ class Hub:
 
     async def on_refused(self, link: Link) -> None:
         """Leave a receipt: an operator will ask why its tools are not there."""
-        await self._commit(events.server_refused_event(link.config.id, "remote_mcp_incompatible"))
+        await self._commit(events.server_refused_event(link.config.id, INCOMPATIBLE))
+        self.changes.add(link.config.id, "tools", "")
 
     def on_change(self, link: Link, kind: str, uri: str) -> None:
         """Tell whoever listens; a list of tools is told of once it was read."""

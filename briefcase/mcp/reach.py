@@ -12,7 +12,7 @@ from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.stdio_transport import StdioTransport
 from briefcase.mcp.transport import Transport
 from briefcase.ports import Secrets, Tool, Tools
-from briefcase.types import ToolSpec
+from briefcase.types import JsonObject, ToolSpec
 
 
 class Reach:
@@ -67,6 +67,14 @@ class AllTools:
     def resolve(self, tool_id: str) -> Tool | None:
         """The tool of that id, or None."""
         return self._own.resolve(tool_id) or self._hub.resolve(tool_id)
+
+    def refusal(self, tool_id: str) -> str | None:
+        """The reason word where that id may not be called; the daemon's own tools are never a server's to refuse."""
+        return None if self._own.resolve(tool_id) else self._hub.refusal(tool_id)
+
+    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:
+        """The earlier call that a call goes on with: only servers ask before they answer."""
+        return self._hub.origin(tool_id, args)
 
     def specs(self) -> Sequence[ToolSpec]:
         """All definitions, sorted by id."""

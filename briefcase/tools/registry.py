@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from briefcase.errors import CallerError
 from briefcase.ports import Tool
-from briefcase.types import ToolSpec
+from briefcase.types import JsonObject, ToolSpec
 
 
 class Registry:
@@ -26,6 +26,14 @@ class Registry:
     def resolve(self, tool_id: str) -> Tool | None:
         """The tool of that id, or None."""
         return self._by_id.get(tool_id)
+
+    def refusal(self, tool_id: str) -> str | None:  # noqa: ARG002 - as `ports.Tools` has it
+        """None: each of these tools may be called as policy says."""
+        return None
+
+    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:  # noqa: ARG002 - as above
+        """None: each of these calls is one of its own."""
+        return None
 
     def specs(self) -> Sequence[ToolSpec]:
         """All definitions, sorted by id."""
