@@ -5,125 +5,16 @@ import contextlib
 import json
 import os
 import sys
-import uuid
-from pathlib import Path
 
 import pytest
-from fakes import FakeEntropy, MemoryLedger
+from mcp_rig import SECRET, Rig, ended, run, served, state_of, until
 
 from briefcase.errors import CallerError, UpstreamError
 from briefcase.mcp.exchanges import ExchangeWish
-from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import State
-from briefcase.mcp.reach import Reach
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.ports import CallContext
-from briefcase.system import SystemClock
 
-FIXTURE = str(Path(__file__).parent / "fixture_server.py")
-SECRET = "s3cr3t-value-of-the-vault"
 WAYS = [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")]
-
-
-class Redactor:
-    def redact(self, value: bytes) -> bytes:
-        return value.replace(SECRET.encode(), b"[redacted]")
-
-
-class Secrets:
-    async def get(self, name):
-        return SECRET.encode() if name == "known" else None
-
-
-class Rig:
-    """A hub with a ledger in memory; `call` executes one of its tools as the daemon's flow does."""
-
-    def __init__(self, outbound, *, needs_profile: bool = False) -> None:
-        self.clock = SystemClock()
-        self.ledger = MemoryLedger(self.clock)
-        self.outbound = outbound
-        self.needs_profile = needs_profile
-        self.new_hub()
-
-    def new_hub(self) -> None:
-        self.hub = Hub(
-            ledger=self.ledger,
-            clock=self.clock,
-            entropy=FakeEntropy(),
-            redactor=Redactor(),
-            new_transport=Reach(self.outbound, Secrets()).transport,
-            needs_profile=self.needs_profile,
-        )
-
-    async def ready(self, server_id: str = "fx", state: State = State.READY) -> None:
-        link = self.hub.link(server_id)
-        await until(lambda: link.state is state)
-
-    async def call(self, tool_id: str, args: dict | None = None, *, wish=None, principal="scout", within_ms=8_000):
-        tool = self.hub.resolve(tool_id)
-        assert tool is not None, f"no tool {tool_id}"
-        assert tool.check_args(args or {}) is None
-        request_id = str(uuid.uuid4())
-        exchange = self.hub.exchanges.open(principal, request_id, wish or ExchangeWish())
-        self.exchange = exchange
-        deadline_ns = self.clock.monotonic_ns() + within_ms * 1_000_000
-        context = CallContext(call_id="c", principal=principal, request_id=request_id, deadline_ns=deadline_ns)
-        try:
-            return (await tool.execute(json.dumps(args or {}).encode(), context)).content
-        finally:
-            exchange.end()
-
-
-@contextlib.asynccontextmanager
-async def served(transport: str = "stdio", era: str = "stateless", *options: str, needs_profile: bool = False, **body):
-    """A rig with the fixture server `fx` connected."""
-    async with contextlib.AsyncExitStack() as stack:
-        if transport == "http":
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, FIXTURE, "http", "--era", era, *options, stdout=asyncio.subprocess.PIPE
-            )
-            stack.push_async_callback(ended, process)
-            url = (await process.stdout.readline()).decode().strip()
-            body["endpoint_url"] = url
-            allowed = [url.removeprefix("http://").partition("/")[0]]
-        else:
-            body |= {"command": sys.executable, "args": [FIXTURE, "stdio", "--era", era, *options]}
-            allowed = []
-        outbound = GuardedOutbound(allowed)
-        stack.push_async_callback(outbound.close)
-        rig = Rig(outbound, needs_profile=needs_profile)
-        await rig.hub.set_server("fx", body, "operator")
-        try:
-            yield rig
-        finally:
-            await rig.hub.stop()
-
-
-async def until(holds) -> None:
-    """Wait for what other tasks bring about; the test's own bound ends a wait for nothing."""
-    while True:
-        if holds():
-            return
-        await asyncio.sleep(0.005)
-
-
-async def ended(process) -> None:
-    """Kill a process and let go of its pipes, which asyncio closes only when they are collected."""
-    process.kill()
-    await process.wait()
-    process._transport.close()
-
-
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().split()[2]
-
-
-def run(test, *args):
-    async def bounded():
-        async with asyncio.timeout(25):
-            await test(*args)
-
-    asyncio.run(bounded())
 
 
 @pytest.mark.parametrize(("transport", "era"), WAYS)
