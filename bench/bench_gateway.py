@@ -264,7 +264,9 @@ def public_proxy():
         yield "127.0.0.1", port, "/mcp"
 
 
-def bench_beside_a_public_proxy(benchmark, figure, agent_token, direct_server, server_behind_us, public_proxy):
+def bench_beside_a_public_proxy(
+    benchmark, figure, agent_token, commit_us, direct_server, server_behind_us, public_proxy
+):
     clients = {
         "direct": McpClient(*direct_server),
         "ours": McpClient(*server_behind_us, agent_token),
@@ -288,3 +290,4 @@ def bench_beside_a_public_proxy(benchmark, figure, agent_token, direct_server, s
     for name, values in took.items():
         for percent in (50, 99):
             figure(f"gateway.{name}.p{percent}_us", percentile(values, percent), "µs")
+    figure("gateway.ours.commit_us", commit_us, "µs")  # one synced commit just before; a call of ours waits for two
