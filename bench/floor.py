@@ -36,7 +36,7 @@ class Echo(asyncio.Protocol):
 
 def _serve_echo(path: str) -> None:
     async def serve() -> None:
-        server = await asyncio.get_running_loop().create_unix_server(Echo, path)
+        server = await asyncio.get_running_loop().create_unix_server(Echo, path, backlog=1_024)
         await server.serve_forever()
 
     uvloop.run(serve())
