@@ -7,8 +7,9 @@ import tarfile
 import time
 from pathlib import Path
 
+import json_oracle
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from briefcase.errors import CallerError
@@ -171,6 +172,34 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(data):
     except CallerError:
         return
     assert parse(json.dumps(value).encode()) == value
+
+
+# Texts that are nearly JSON: whole tokens in any order, so that most of what is drawn gets far before it is refused.
+tokens = st.sampled_from(
+    ["{", "}", "[", "]", ":", ",", " ", "\n", '"a"', '"a":1', '"\u00e9"', '"\\u0061"', '"\\ud800"', '"\\ud83d\\ude00"',
+     '"\\/\\b"', '"\\x"', '"\\u12g4"', '"', "\\", "0", "-0", "01", "1.5", "1e3", "1.", "-", "1e", "1e400", "1e-400",
+     "0e9", "9007199254740992", "9007199254740993.0", "1e21", "true", "false", "null", "NaN", "-Infinity", "tru",
+     "\x01", "\x7f", "\u2028", "\ufeff"]
+)  # fmt: skip
+near_json = st.lists(tokens, max_size=12).map("".join).map(str.encode)
+written_json = json_values.map(json.dumps).map(str.encode)
+
+
+@settings(max_examples=1_000)
+@given(near_json | written_json | st.tuples(written_json, st.binary(max_size=3), st.integers(0, 40)))
+def test_every_text_is_read_as_the_standard_library_reads_it_or_refused_where_the_rules_refuse_it(data):
+    if isinstance(data, tuple):  # a valid text with a few bytes of it replaced
+        text, piece, at = data
+        data = text[:at] + piece + text[at + len(piece) :]
+    try:
+        expected = json_oracle.read(data)
+    except (json_oracle.RefusedError, RecursionError):
+        with pytest.raises(CallerError):
+            parse(data)
+    else:
+        read = parse(data)
+        assert read == expected
+        assert repr(read) == repr(expected)  # 1 is not 1.0, nor True
 
 
 # --- the public suite of hard cases (github.com/nst/JSONTestSuite, MIT) -----------------------------------------------

@@ -1,4 +1,4 @@
-"""Fuzz the policy engine: hostile syntax, values and texts, and random cases compared with Cedar.
+"""Fuzz the native code: hostile syntax, values and texts, random cases compared with Cedar, and nearly JSON.
 
     BRIEFCASE_BUILD_SANITIZE=1 python setup.py build_ext --inplace
     LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 python tests/native/fuzz_match.py 600
@@ -22,6 +22,7 @@ from cedar_oracle import check_case, uid_of
 
 from briefcase._native.entities import compile_entities, value_of
 from briefcase._native.match import compile_policies
+from briefcase._native.strict import NotStrictError, read_strict
 from briefcase._native.values import EntityUid, Record
 
 ODD = (
@@ -43,6 +44,11 @@ ODD = (
     float("nan"),
 )
 LETTERS = "0123456789.:/-+dhmsTZaf \u0661\x00\U0010ffff"
+JSON_PIECES = (
+    *(b"{", b"}", b"[", b"]", b":", b",", b" ", b'"', b'"a":', b'"\xc3\xa9"', b'"\\ud83d\\ude00"', b'"\\ud800"'),
+    *(b"\\u00", b"\\", b"-", b"0", b"1.5e3", b"9" * 200, b"true", b"nul", b"\xff", b"\x00", b'"abcdefgh', b'ijklmnop"'),
+    b"[" * 8,
+)
 NAMES = ("Value", "Var", "==", "&&", "||", "!", "neg", ".", "has", "like", "is", "in", "if-then-else", "Set", "Record",
          "ip", "decimal", "offset", "left", "right", "arg", "attr", "pattern", "entity_type", "op", "slot", "entity",
          "__entity", "__extn", "type", "id", "conditions", "effect", "Wildcard", "Literal")  # fmt: skip
@@ -116,13 +122,31 @@ def fuzz_texts(source: random.Random) -> str:
     return f"read a {kind}"
 
 
+def fuzz_json(source: random.Random) -> str:
+    """Bytes near JSON, up to a few kilobytes."""
+    pieces = source.choices(JSON_PIECES, k=source.choice((1, 5, 20, 400)))
+    data = bytearray(b"".join(pieces))
+    for _ in range(source.randrange(4)):
+        cut, again = source.randrange(len(data) + 1), source.randrange(len(data) + 1)
+        data[cut:] = source.randbytes(source.randrange(3)) + data[again:]
+    try:
+        read_strict(bytes(data), 64)
+    except NotStrictError as refused:
+        return f"refused JSON: {refused.problem}"
+    return "read JSON"
+
+
 def run_one(seed: int) -> list[str]:
     """Everything that one seed tries."""
     source = random.Random(seed)
     case = Maker(source).case()
     check_case(case)
     value_of(Maker(source).value(source.choice(KINDS), 6, escapes=True))
-    return ["agreed with Cedar", *fuzz_hostile(case, source), *(fuzz_texts(source) for _ in range(20))]
+    return [
+        "agreed with Cedar",
+        *fuzz_hostile(case, source),
+        *(fuzz(source) for fuzz in (fuzz_texts, fuzz_json) for _ in range(20)),
+    ]
 
 
 def main(seconds: float, first_seed: int) -> int:
