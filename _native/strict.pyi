@@ -1,5 +1,7 @@
 """Strict JSON, read in one pass (RFC 8259, narrowed to RFC 7493): what `briefcase.strict_json` says in words."""
 
+from typing import Any
+
 class NotStrictError(Exception):
     """Why a text is not read.
 
@@ -15,7 +17,7 @@ class NotStrictError(Exception):
 
     def __init__(self, problem: str, start: int, end: int, about: str) -> None: ...
 
-def read_strict(data: bytes, max_depth: int) -> object:
+def read_strict(data: bytes, max_depth: int) -> Any:
     """Read one JSON value.
 
     Args:

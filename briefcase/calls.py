@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final, Protocol
 
 import msgspec
@@ -287,9 +288,11 @@ class Calls:
     async def expire_decisions(self) -> int:
         """Close, as `outcome_unknown`, the decisions nobody closed in time. Returns how many."""
         now_ns = self._clock.monotonic_ns()
-        late = [intent_id for intent_id, (_, deadline_ns) in self._open_decisions.items() if deadline_ns <= now_ns]
-        for intent_id in late:
-            admitted, _ = self._open_decisions.pop(intent_id)
+        # the oldest comes first: each has the same time
+        late = list(takewhile(lambda held: held[1][1] <= now_ns, self._open_decisions.items()))
+        for intent_id, (admitted, _) in late:
+            if self._open_decisions.pop(intent_id, None) is None:
+                continue  # it was closed while another one's receipt was written
             facts = admitted.checked.facts
             known = {"call_id": facts.call_id, "principal": facts.principal.name, "tool_id": facts.tool_id}
             event = events.outcome_unknown_event(intent_id, known, "no outcome before its deadline")

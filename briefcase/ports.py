@@ -6,7 +6,7 @@ An `Entry` is the unit of durability: one receipt event and the state changes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -244,7 +244,7 @@ class Ledger(Protocol):
     Concurrency: all methods are called from one event loop. Reads see every committed entry.
     """
 
-    async def commit(self, entry: Entry) -> Committed | Refused:
+    def commit(self, entry: Entry) -> Awaitable[Committed | Refused]:
         """Apply one entry, whole or not at all."""
         ...
 

@@ -30,13 +30,14 @@ _INSTRUCTION: Final = re.compile(
 )
 
 RULES: Final = (("invisible_text", _INVISIBLE), ("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
+ASCII_RULES: Final = RULES[1:]  # no invisible character is ASCII
 NO_SIGNALS: Final = RiskSignals()
 
 
 def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None) -> RiskSignals:
     """The signals a call's canonical arguments raise, in the order of `RULES`, then those its tool knows of."""
     text = canonical_args.decode()
-    words = tuple(word for word, pattern in RULES if pattern.search(text))
+    words = tuple([word for word, pattern in (ASCII_RULES if text.isascii() else RULES) if pattern.search(text)])
     tool_signals = getattr(
         tool, "signals", None
     )  # `SignallingTool`; asking by isinstance would cost more than the rules

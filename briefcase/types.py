@@ -22,12 +22,13 @@ US_PER_S: Final = 1_000_000
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UTC_OFFSET: Final = len("+00:00")
 
 
 def format_rfc3339(ts_us: int) -> str:
     """Write a time as RFC 3339 UTC with microseconds, for example `2026-01-02T03:04:05.000006Z`."""
-    moment = _EPOCH + timedelta(microseconds=ts_us)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}Z"
+    text = (_EPOCH + timedelta(microseconds=ts_us)).isoformat(timespec="microseconds")
+    return f"{text[:-_UTC_OFFSET]}Z"
 
 
 def parse_rfc3339(text: str) -> int:

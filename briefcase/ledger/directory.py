@@ -106,17 +106,18 @@ def close_on_exec(path: Path) -> None:
 class Space:
     """Watches the disk's free space, and keeps a reserve for what must still be written when it runs out.
 
-    `is_low` is the question before each commit: one statvfs(2). While space is low the reserve is given back to the
+    `is_low` is the question before each commit: one fstatvfs(2). While space is low the reserve is given back to the
     file system, so that the outcomes of calls under way can be stored; it is taken again when there is room for it.
 
     Args:
         path: the ledger's directory.
+        descriptor: of a file in it, open for as long as this is asked: a question by path would walk the path.
         low_bytes: free space below which nothing new is accepted.
         reserve_bytes: the size of the reserve.
     """
 
-    def __init__(self, path: Path, low_bytes: int, reserve_bytes: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, descriptor: int, low_bytes: int, reserve_bytes: int) -> None:
+        self._descriptor = descriptor
         self._file = path / RESERVE_NAME
         self._low_bytes = low_bytes
         self._reserve_bytes = reserve_bytes
@@ -126,7 +127,7 @@ class Space:
 
     def free_bytes(self) -> int:
         """What this user may still write to the file system."""
-        found = os.statvfs(self._path)
+        found = os.fstatvfs(self._descriptor)
         return found.f_bavail * found.f_frsize
 
     def is_low(self) -> bool:

@@ -97,7 +97,7 @@ class Intents:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._keyed = hashlib.blake2b(digest_size=FINGERPRINT_BYTES, key=secret)
         self._index = ClaimIndex(MAX_SLOTS)
         self._fresh: dict[bytes, int] = {}
         self._packs: deque[tuple[bytes, int]] = deque()
@@ -108,8 +108,9 @@ class Intents:
     def fingerprint(self, principal: str, request_id: str) -> bytes:
         """The 8 bytes that stand for a request id of a principal: BLAKE2b (RFC 7693), keyed, lengths told apart."""
         name = principal.encode()
-        text = len(name).to_bytes(4, "big") + name + request_id.encode()
-        return hashlib.blake2b(text, digest_size=FINGERPRINT_BYTES, key=self._secret).digest()
+        keyed = self._keyed.copy()
+        keyed.update(len(name).to_bytes(4, "big") + name + request_id.encode())
+        return keyed.digest()
 
     def claimed(self, fingerprint: bytes, staged: Staged | None = None) -> int | None:
         """The receipt that took a request id, if any."""

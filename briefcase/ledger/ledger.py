@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +78,7 @@ class Ledger:
         prepare_directory(path)
         lock = take_lock(path)
         try:
-            space = Space(path, chosen.low_disk_bytes, chosen.reserve_bytes)
+            space = Space(path, lock, chosen.low_disk_bytes, chosen.reserve_bytes)
             tables = Tables(path, chosen.map_bytes)
             try:
                 return cls(tables, _recover(tables, clock), space, lock)
@@ -106,9 +107,9 @@ class Ledger:
 
     # --- commits ------------------------------------------------------------------------------------------------------
 
-    async def commit(self, entry: Entry) -> Committed | Refused:
+    def commit(self, entry: Entry) -> Awaitable[Committed | Refused]:
         """Apply one entry, whole or not at all: see `ports.Ledger.commit`."""
-        return await self._group.commit(entry)
+        return self._group.commit(entry)
 
     def gate_problem(self) -> str | None:
         """Why commits are refused now, or None when they are served."""
