@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
@@ -75,6 +77,16 @@ class RawServer:
                 return b""
             head += chunk
         return head
+
+
+async def close_outbound(outbound) -> None:
+    """Close it, and see every connection end: over TLS that takes the other side's word (RFC 8446 section 6.1)."""
+    await outbound.close()
+    watched = asyncio.get_running_loop()._selector.get_map()  # of sockets; one is the loop's own
+    deadline = time.monotonic() + 10
+    while len(watched) > 1:
+        assert time.monotonic() < deadline, f"still open: {list(watched.values())}"
+        await asyncio.sleep(0.001)
 
 
 def answering(*answers: bytes) -> Callable:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hostile_servers import RawServer, answering, http_answer
+from hostile_servers import RawServer, answering, close_outbound, http_answer
 
 from briefcase.errors import ConfigError, UpstreamError
 from briefcase.net.outbound import MAX_POOLS, GuardedOutbound
@@ -40,8 +40,7 @@ def exchange(requests, *, allow=(), lookup=None, tls=None, at_once=False):
                 return list(await asyncio.gather(*map(send, requests)))
             return [await send(request) for request in requests]
         finally:
-            await outbound.close()
-            await asyncio.sleep(0)
+            await close_outbound(outbound)
 
     return asyncio.run(run())
 
@@ -253,8 +252,7 @@ def test_the_number_of_pools_is_bounded():
         for number in range(MAX_POOLS + 10):
             await outbound.request(get(server.url, pool_key=str(number)))
         kept = len(outbound._pools)
-        await outbound.close()
-        await asyncio.sleep(0)
+        await close_outbound(outbound)
         return kept
 
     with RawServer(answering(http_answer())) as server:
@@ -525,8 +523,7 @@ def stream(server, **fields):
         except UpstreamError as error:
             return error
         finally:
-            await outbound.close()
-            await asyncio.sleep(0)
+            await close_outbound(outbound)
 
     return asyncio.run(run())
 
@@ -574,8 +571,7 @@ def test_a_stream_goes_only_where_a_request_may():
         with pytest.raises(UpstreamError) as refused:
             async with outbound.stream(get("https://innocent.example/")):
                 pass
-        await outbound.close()
-        await asyncio.sleep(0)
+        await close_outbound(outbound)
         return refused.value
 
     assert asyncio.run(run()).code == "upstream_refused"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from fakes import FakeClock
-from hostile_servers import RawServer, answering, http_answer
+from hostile_servers import RawServer, answering, close_outbound, http_answer
 from test_tool_http import MemorySecrets, context
 
 from briefcase.errors import CallerError
@@ -165,8 +165,7 @@ def test_an_imported_tool_calls_a_real_service():
         )
         assert tool.check_args({"number": "7"})
         result = await tool.execute(b'{"X-Trace":"t","number":7,"verbose":true}', context())
-        await outbound.close()
-        await asyncio.sleep(0)
+        await close_outbound(outbound)
         return result.content
 
     with RawServer(answering(http_answer(b'{"id":7}'))) as server:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from fakes import FakeClock
-from hostile_servers import RawServer, answering, http_answer
+from hostile_servers import RawServer, answering, close_outbound, http_answer
 from upstream import API_KEY, TicketDesk
 
 from briefcase.errors import StoreError, UpstreamError
@@ -68,8 +68,7 @@ def call(server, args=None, *, secrets=None, left_ms=10_000, times=1, **fields):
         except UpstreamError as error:
             return error
         finally:
-            await outbound.close()
-            await asyncio.sleep(0)
+            await close_outbound(outbound)
         return result
 
     return asyncio.run(run())
@@ -198,8 +197,7 @@ def test_two_credentials_never_share_a_connection():
         ]
         for tool in tools * 3:
             await tool.execute(b"{}", context())
-        await outbound.close()
-        await asyncio.sleep(0)
+        await close_outbound(outbound)
 
     by_connection: dict[int, set[bytes]] = {}
 
