@@ -152,18 +152,22 @@ def test_lines_that_are_no_messages_are_answered_and_nothing_runs(daemon):
         assert daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"] == before
 
 
+def wait_for_receipt(daemon, filters, text):
+    deadline = time.monotonic() + 30
+    while text not in json.dumps(daemon.request("GET", f"/v1/receipts?limit=1&{filters}")[1]):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_call_is_cancelled_by_its_id_and_never_answered(daemon):
     with Agent(daemon, daemon.agent) as agent:
         agent.initialize()
         params = {"name": "fx.hang", "arguments": {}}
         agent.write({"jsonrpc": "2.0", "id": "slow", "method": "tools/call", "params": params})
-        agent.ask("ping")
+        wait_for_receipt(daemon, "kind=intent&tool_id=fx.hang", "fx.hang")  # it is under way
         agent.write({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "slow"}})
         assert agent.ask("ping")["result"] == {}
-        deadline = time.monotonic() + 10
-        while "cancelled" not in json.dumps(daemon.request("GET", "/v1/receipts?limit=3")[1]):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_receipt(daemon, "kind=outcome&tool_id=fx.hang", "cancelled")
         assert all(message.get("id") != "slow" for message in agent.heard)
 
 
