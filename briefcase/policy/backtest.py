@@ -128,6 +128,7 @@ class BacktestReport(msgspec.Struct, frozen=True):
 
 _LINES: Final = msgspec.json.Decoder(_Record)
 _PAGES: Final = msgspec.json.Decoder(_Page)
+_ARGUMENTS: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_lines(data: bytes, first_line: int = 1) -> list[RecordedCall]:
@@ -180,6 +181,7 @@ class Backtest:
         self._reads_time = "time" in text
         self._schemas = {spec.id: spec.input_schema for spec in tools}
         self._same: dict[tuple[object, ...], _Same] = {}
+        self._latest: dict[tuple[str, str], _Same] = {}  # by agent and tool: most calls are like the one before
         self._specs: dict[tuple[str, RecordedTool], ToolSpec] = {}
         self._remembered = 0
         self._flips: dict[Flip, list[int]] = {}
@@ -241,7 +243,7 @@ class Backtest:
             self._first = call
         if self._last is None or call.ts > self._last.ts:
             self._last = call
-        if APPROVAL_REQUIRED in {before, after} and self._is_first_ask(call):
+        if (before == APPROVAL_REQUIRED or after == APPROVAL_REQUIRED) and self._is_first_ask(call):
             self._approvals_before += before == APPROVAL_REQUIRED
             self._approvals_after += after == APPROVAL_REQUIRED
         if before == after:
@@ -268,13 +270,10 @@ class Backtest:
         return True
 
     def _verdict(self, call: RecordedCall) -> Verdict:
-        caller = (call.principal, call.groups, call.tool_id, call.tool, call.risk)
-        same = self._same.get(caller)
-        if same is None:
-            if len(self._same) >= MAX_REMEMBERED:
-                self._forget()
-            same = self._same[caller] = self._new_same(call)
-        inputs = (call.args if self._reads_args else None, call.ts if self._reads_time else None)
+        same = self._latest.get((call.principal, call.tool_id))
+        if same is None or not same.is_of(call):
+            same = self._same_of(call)
+        inputs = (call.args, call.ts) if self._reads_time else call.args if self._reads_args else None
         verdict = same.verdicts.get(inputs)
         if verdict is None:
             if self._remembered >= MAX_REMEMBERED:
@@ -283,8 +282,19 @@ class Backtest:
             self._remembered += 1
         return verdict
 
+    def _same_of(self, call: RecordedCall) -> _Same:
+        caller = (call.principal, call.groups, call.tool_id, call.tool, call.risk)
+        same = self._same.get(caller)
+        if same is None:
+            if len(self._same) >= MAX_REMEMBERED:
+                self._forget()
+            same = self._same[caller] = self._new_same(call)
+        self._latest[call.principal, call.tool_id] = same
+        return same
+
     def _forget(self) -> None:
         self._same.clear()
+        self._latest.clear()
         self._specs.clear()
         self._remembered = 0
 
@@ -316,17 +326,24 @@ class Backtest:
                 source=tool.source,
             )
         # Policies know agents by name and group; a role is no input to them.
-        return _Same(Principal(call.principal, Role.AGENT, call.groups), spec, RiskSignals(call.risk))
+        return _Same(Principal(call.principal, Role.AGENT, call.groups), spec, tool, RiskSignals(call.risk))
 
 
 class _Same:
     """The calls of one agent to one tool with the same risk: what they share, and the verdicts on what they do not."""
 
-    def __init__(self, principal: Principal, spec: ToolSpec, signals: RiskSignals) -> None:
+    __slots__ = ("principal", "risk", "spec", "tool", "verdicts")
+
+    def __init__(self, principal: Principal, spec: ToolSpec, tool: RecordedTool, signals: RiskSignals) -> None:
         self.principal = principal
         self.spec = spec
+        self.tool = tool
         self.risk = signals
-        self.verdicts: dict[tuple[str | None, str | None], Verdict] = {}
+        self.verdicts: dict[tuple[str | None, str] | str | None, Verdict] = {}
+
+    def is_of(self, call: RecordedCall) -> bool:
+        """Whether a call of this agent and tool is one of these."""
+        return self.principal.groups == call.groups and self.tool == call.tool and self.risk.words == call.risk
 
 
 def _outcome_before(call: RecordedCall) -> str | None:
@@ -344,13 +361,15 @@ def _outcome_after(call: RecordedCall, verdict: Verdict) -> str:
         return DENY
     if isinstance(verdict, NeedsApproval) or call.reason == _BUDGET:
         return APPROVAL_REQUIRED
+    if not call.risk:
+        return ALLOW
     tightened = risk.tighten(verdict, RiskSignals(call.risk))
     return ALLOW if isinstance(tightened, Allow) else APPROVAL_REQUIRED
 
 
 def _arguments(call: RecordedCall) -> JsonObject:
     try:
-        return msgspec.json.decode(call.args or "{}", type=dict[str, Any])
+        return _ARGUMENTS.decode(call.args or "{}")
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise CallerError(f"the arguments in receipt {call.id} can not be read: {error}") from None
 
