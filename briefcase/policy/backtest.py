@@ -243,7 +243,7 @@ class Backtest:
             self._first = call
         if self._last is None or call.ts > self._last.ts:
             self._last = call
-        if (before == APPROVAL_REQUIRED or after == APPROVAL_REQUIRED) and self._is_first_ask(call):
+        if APPROVAL_REQUIRED in (before, after) and self._is_first_ask(call):
             self._approvals_before += before == APPROVAL_REQUIRED
             self._approvals_after += after == APPROVAL_REQUIRED
         if before == after:
