@@ -45,6 +45,12 @@ cdef class Answer:
         return f"Answer(allowed={self.allowed}, determining={self.determining}, erroring={self.erroring})"
 
 
+cdef enum:
+    # Policies compiled before another thread may run: about 2 ms, and more than the interpreter's switch interval, within
+    # which a thread that waits for the lock is woken by each release in vain.
+    BETWEEN_TURNS = 128
+
+
 # --- the index --------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +372,9 @@ cdef class Compiler:
         templates = policies.get("templates", {})
         for policy_id, source in policies.get("staticPolicies", {}).items():
             self.add(text_of(policy_id), source, {})
+            if len(self.ids) % BETWEEN_TURNS == 0:
+                with nogil:
+                    pass  # whoever waits for the interpreter's lock takes it here; native code gives it up nowhere else
         for link in policies.get("templateLinks", []):
             if link["templateId"] not in templates:
                 raise ValueError(f"expected the link `{link['newId']}` of a known template, got `{link['templateId']}`")

@@ -22,7 +22,7 @@ from briefcase.policy.argtypes import RecordOf, ToolSchemas, type_text
 from briefcase.policy.source import PolicySource, locate, offset_of_names, read_source
 from briefcase.types import ToolSpec
 
-CHUNK_CHARS: Final = 4_096
+CHUNK_CHARS: Final = 512
 MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
 # A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
