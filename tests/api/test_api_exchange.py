@@ -194,6 +194,36 @@ def test_one_that_waits_to_continue_behind_another_request_is_told_to_in_its_tur
     serve(tmp_path, scenario)
 
 
+def test_nothing_follows_the_refusal_of_a_request_whose_answer_needs_no_body(tmp_path):
+    async def scenario(rig):
+        approval = rig.store_approval(principal=AGENT.name)
+        poll = (
+            b"GET /v1/approvals/%s?wait_ms=60000 HTTP/1.1\r\nauthorization: Bearer %s\r\ncontent-length: 9\r\n\r\nabc"
+        )
+        assert statuses(await rig.raw(poll % (approval.id.encode(), AGENT_TOKEN.encode()))) == [408]
+        while rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
+            await asyncio.sleep(0)
+
+    with capture_logs() as logs:
+        serve(tmp_path, scenario, body_timeout_ms=100)
+    assert logs == []
+
+
+def test_no_more_is_done_for_a_client_that_does_not_read_its_answers(tmp_path):
+    async def scenario(rig):
+        rig.calls.payload = {"status": "ok", "result": "x" * (8 << 20)}
+        client = await rig.connect()
+        await client.send(CALL * 5)
+        await asyncio.sleep(0.3)
+        assert len(rig.calls.seen) == 2  # one answer waits to be read, one to be written
+        while rig.server._state.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        assert len(rig.calls.seen) == 2
+        await client.close()
+
+    serve(tmp_path, scenario, write_timeout_ms=600)
+
+
 # --- one connection ---------------------------------------------------------------------------------------------------
 
 
