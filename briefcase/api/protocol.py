@@ -342,9 +342,9 @@ class BoundedProtocol(asyncio.Protocol):
                 await self._wake
             self._current = exchange = self._waiting.popleft()
             await exchange.run()
-            if self._current is not exchange or self.transport.is_closing():
-                return  # refused for the rest of its body, or gone
             self._current = None
+            if self.transport.is_closing():
+                return
             if not exchange.keep_alive:
                 self._finish()
                 return
@@ -400,6 +400,7 @@ class BoundedProtocol(asyncio.Protocol):
         """Close our side, then drop what still comes for a moment, lest the answer is lost (RFC 9112 section 9.6)."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        self._cancel_deadline()
         self._wire.flow.resume_reading()
         self._deadline = self._loop.call_later(LINGER_MS / 1_000, self.abort)
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import re
+import weakref
 
 import msgspec
 import pytest
@@ -151,6 +153,22 @@ def test_durations_are_milliseconds_however_long():
     )
 
 
+def test_a_body_that_comes_after_the_answer_is_not_kept():
+    app, head = OneReply(Reply({})), Head("POST", b"/", b"", [], "1.1", keep_alive=True, expects_continue=False)
+    exchange = DirectExchange(
+        app, Wire(FakeTransport(), FakeFlow(), None, Peer(is_unix=True)), Date(), head, Match({}, {})
+    )
+
+    async def scenario() -> bytes:
+        exchange.take(b"before")
+        await exchange.run()
+        exchange.take(b"after")
+        exchange.complete()
+        return await exchange.body()
+
+    assert asyncio.run(scenario()) == b"before"
+
+
 # --- before the body --------------------------------------------------------------------------------------------------
 
 
@@ -200,13 +218,32 @@ def test_nothing_follows_the_refusal_of_a_request_whose_answer_needs_no_body(tmp
         poll = (
             b"GET /v1/approvals/%s?wait_ms=60000 HTTP/1.1\r\nauthorization: Bearer %s\r\ncontent-length: 9\r\n\r\nabc"
         )
-        assert statuses(await rig.raw(poll % (approval.id.encode(), AGENT_TOKEN.encode()))) == [408]
-        while rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
+        client = await rig.connect()
+        await client.send(poll % (approval.id.encode(), AGENT_TOKEN.encode()))
+        while not rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
+            await asyncio.sleep(0)
+        (task,) = rig.server._state.tasks
+        assert statuses(await client.rest()) == [408]
+        await client.close()
+        await task  # it did not even try
+
+    serve(tmp_path, scenario, body_timeout_ms=100)
+
+
+def test_a_long_poll_ends_with_a_client_that_has_asked_for_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+
+    async def scenario(rig):
+        approval = rig.store_approval(principal=AGENT.name)
+        client = await rig.connect()
+        await client.send(request("GET", f"/v1/approvals/{approval.id}?wait_ms=60000", token=AGENT_TOKEN) + HEALTH)
+        while not rig.changes._waiting:  # noqa: ASYNC110 - a test's look inside
+            await asyncio.sleep(0)
+        await client.close()
+        while rig.changes._waiting or rig.server._state.tasks:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
 
-    with capture_logs() as logs:
-        serve(tmp_path, scenario, body_timeout_ms=100)
-    assert logs == []
+    serve(tmp_path, scenario)
 
 
 def test_no_more_is_done_for_a_client_that_does_not_read_its_answers(tmp_path):
@@ -217,6 +254,8 @@ def test_no_more_is_done_for_a_client_that_does_not_read_its_answers(tmp_path):
         await asyncio.sleep(0.3)
         assert len(rig.calls.seen) == 2  # one answer waits to be read, one to be written
         while rig.server._state.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        while rig.server._state.tasks:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
         assert len(rig.calls.seen) == 2
         await client.close()
@@ -276,6 +315,45 @@ def test_a_call_that_came_whole_is_made_though_its_client_left_with_the_last_byt
             while rig.server._state.tasks or rig.server._state.connections:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
             assert (len(rig.calls.seen), rig.calls.finished) == (number, number)
+
+    serve(tmp_path, scenario)
+
+
+def test_a_client_is_held_up_while_its_requests_wait_and_read_again_afterwards(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        large = request("POST", "/v1/tools/call", b"z" * 1_000_000, token=AGENT_TOKEN)
+        sending = asyncio.ensure_future(client.send(CALL + large))
+        await rig.calls.reached.wait()
+        await asyncio.wait({sending}, timeout=0.2)
+        assert not sending.done()
+        rig.calls.go.set()
+        for following in (b"", b"", HEALTH + HEALTH, b"", HEALTH):
+            await client.send(following)
+            assert (await client.answer())[0] == 200
+        assert len(rig.calls.seen[1][1]) == 1_000_000
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("data", [b"", HEALTH, HEALTH + b"GET /hea", LONG % (b"wrong", b"")])
+def test_nothing_holds_on_to_a_connection_that_is_over(tmp_path, data):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(data)
+        while not rig.server._state.connections:  # noqa: ASYNC110 - the set announces nothing
+            await asyncio.sleep(0)
+        if data:
+            await client.answer()
+        (connection,) = map(weakref.ref, rig.server._state.connections)
+        await client.close()
+        while rig.server._state.connections or rig.server._state.tasks:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert connection() is None
 
     serve(tmp_path, scenario)
 
