@@ -1,4 +1,4 @@
-"""One request through the API: read `Api._reply` top to bottom.
+"""One request through the API: read `Api.answer` top to bottom.
 
  1. over TCP, what a browser must not be used for is refused    (403, before anybody is authenticated)
  2. the route: one path for each thing                          (404, 405)
@@ -8,15 +8,13 @@
  6. the noun's handler answers
  7. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
 
-The application is BlackSheep's, and what is not in a noun's table is its router's to serve, after step 1; the tables
-themselves are answered here, straight over ASGI, which takes a quarter of its time (docs/adr/0007).
+The nouns' tables are answered here, as values that the connection writes (docs/adr/0007). The application is
+BlackSheep's, and what is in no table is its router's to serve over ASGI, after step 1.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import blacksheep
@@ -42,10 +40,11 @@ from briefcase.api import (
     tools,
 )
 from briefcase.api.auth import Authenticator
+from briefcase.api.exchange import SCOPE_KEY, DirectExchange, GoneError
 from briefcase.api.guard import check_browser_headers
-from briefcase.api.protocol import SCOPE_KEY, Peer
-from briefcase.api.routing import Reply, Request, Route, Routes
+from briefcase.api.routing import Match, Reply, Request, Route, Routes
 from briefcase.api.services import Services
+from briefcase.api.sockets import Peer
 from briefcase.errors import BriefcaseError, CallerError
 from briefcase.types import JsonObject, Principal, Role
 
@@ -79,12 +78,8 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 _log: Final = structlog.get_logger("briefcase.api")
 
 
-class _GoneError(Exception):
-    """The client left before its request was whole: there is nobody to answer."""
-
-
 class Api(blacksheep.Application):
-    """The ASGI application.
+    """The application (`exchange.DirectApp`), and an ASGI application for what is in no table.
 
     Args:
         services: what the nouns answer from.
@@ -102,56 +97,54 @@ class Api(blacksheep.Application):
         """Wake whatever waits for a change: the server is about to stop."""
         self._briefcase.changes.stop()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI 3)."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
-            return
-        try:
-            reply = await self._reply(scope, receive)
-        except _GoneError:
-            return
-        except asyncio.CancelledError:
-            return  # drained at the deadline, its connection cut before: what it did is in the ledger
-        if reply is None:
-            await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
-        else:
-            await _send(reply, send)
+    def find(self, path: bytes) -> Match | None:
+        """What is at an undecoded path; None where it is in no table."""
+        return self._routes.find(path)
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
-        """Take the steps of the module's docstring; None where the path is in no table."""
+    async def answer(self, exchange: DirectExchange) -> Reply:
+        """Answer a request to one of the tables, as the module's docstring says.
+
+        Raises:
+            GoneError: the client left before its request was whole.
+        """
+        head, match = exchange.head, exchange.match
         try:
             # 1. what a browser must not be used for
-            peer: Peer = scope["extensions"][SCOPE_KEY]
-            if not peer.is_unix:
-                check_browser_headers(scope["headers"], peer.hosts)
+            _check_peer(exchange.peer, head.headers)
 
             # 2. the route
-            match = self._routes.find(scope["raw_path"])
-            if match is None:
-                return None
-            route = match.by_method.get(scope["method"])
+            route = match.by_method.get(head.method)
             if route is None:
                 return self._wrong_method(match.by_method)
 
             # 3. and 4. who, and in which role
-            principal = self._admit(route, scope["headers"])
+            principal = self._admit(route, head.headers)
 
             # 5. read the body
-            body = await _read_body(receive) if route.method in _METHODS_WITH_BODY else b""
+            body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
 
             # 6. answer
-            request = Request(principal, match.params, scope["query_string"], body, partial(_until_gone, receive))
+            request = Request(principal, match.params, head.query, body, exchange.until_gone)
             answer = await route.handler(self._briefcase, request)
             return answer if isinstance(answer, Reply) else Reply(answer)
 
         # 7. faults
         except BriefcaseError as error:
             return self._fault(error)
-        except (_GoneError, asyncio.CancelledError):
+        except GoneError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing of it may leave; all of it is logged
             return self._fault(BriefcaseError("something went wrong inside", detail=repr(error)), error)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request to none of the tables (ASGI 3)."""
+        if scope["type"] == "http":
+            try:
+                _check_peer(scope["extensions"][SCOPE_KEY], scope["headers"])
+            except CallerError as error:
+                await _send(self._fault(error), send)
+                return
+        await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
 
     def _admit(self, route: Route, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
         if not route.roles:
@@ -192,37 +185,23 @@ class Api(blacksheep.Application):
         return answer
 
 
+def _check_peer(peer: Peer, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    if not peer.is_unix:
+        check_browser_headers(headers, peer.hosts)
+
+
 def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    found = [value for name, value in headers if name == b"authorization"]
-    if len(found) > 1:
-        raise CallerError("expected one `authorization` header")
-    return found[0] if found else None
-
-
-async def _read_body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return body
-    pieces = [body]
-    while message["type"] == "http.request" and message.get("more_body"):
-        message = await receive()
-        pieces.append(message.get("body", b""))
-    if message["type"] != "http.request":
-        raise _GoneError
-    return b"".join(pieces)
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    found = None
+    for name, value in headers:
+        if name == b"authorization":
+            if found is not None:
+                raise CallerError("expected one `authorization` header")
+            found = value
+    return found
 
 
 async def _send(reply: Reply, send: Send) -> None:
-    if isinstance(reply.payload, bytes):
-        body, headers = reply.payload, [*reply.headers]
-    else:
-        body, headers = orjson.dumps(reply.payload, default=msgspec.to_builtins), [_JSON, *reply.headers]
-    headers.append((b"content-length", b"%d" % len(body)))
+    body = orjson.dumps(reply.payload)
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), *reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""HTTP/1.1 within bounds: uvicorn's httptools protocol with what it leaves open closed.
+"""HTTP/1.1 within bounds: one connection, from its bytes to requests that are answered in the order they came.
 
 llhttp, strict, already refuses what makes two parsers disagree about where a request ends: Content-Length beside
 Transfer-Encoding, two lengths, signs, overflow, bare LF, folded headers, wrong chunks (RFC 9112 sections 2.2, 5.2, 6.3,
@@ -16,6 +16,9 @@ Transfer-Encoding, two lengths, signs, overflow, bare LF, folded headers, wrong 
 | connections | `max_connections` | 503 |
 | user at the other end of a Unix socket | `allowed_uids` | 403, nothing read |
 
+One task for each connection answers its requests, each an `Exchange` (`exchange.py`); it begins one as soon as the head
+is there, so that a client without a token is told so before its body is read.
+
 # INVARIANT (no rest): after a refusal nothing more of that connection is parsed, and it is closed; a request that was
 complete before the refused one is still answered first.
 """
@@ -25,24 +28,29 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
-import uuid
+from collections import deque
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import httptools
 import msgspec
-import orjson
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from uvicorn.protocols.http.flow_control import FlowControl
 
-from briefcase.api.sockets import hosts_of, peer_uid
-from briefcase.errors import CODES
+from briefcase.api.exchange import (
+    AsgiExchange,
+    Date,
+    DirectApp,
+    DirectExchange,
+    Exchange,
+    Head,
+    Refusal,
+    Wire,
+    encode_refusal,
+)
+from briefcase.api.sockets import peer_of
 
 MAX_PIECES: Final = 8_192  # of a chunked body: each one costs a callback, whatever its size
 LINGER_MS: Final = 1_000  # how long a refused client may go on sending before the connection is cut
-SCOPE_KEY: Final = "briefcase"
 HTTP_VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 _ABSOLUTE_PATH: Final = re.compile(rb"/(?!/)[\x21\x22\x24-\x7e]*|/")  # RFC 9112 section 3.2.1, without `#`
@@ -65,37 +73,21 @@ class HttpLimits(msgspec.Struct, frozen=True):
     allowed_uids: frozenset[int] = msgspec.field(default_factory=lambda: frozenset({os.geteuid()}))
 
 
-class HttpConfig(uvicorn.Config):
-    """uvicorn's settings with our limits beside them, switched to what this protocol is written for."""
+class Serving:
+    """What the connections of one server share.
 
-    def __init__(self, app: Any, limits: HttpLimits) -> None:  # noqa: ANN401 - uvicorn's own type
-        super().__init__(
-            app,
-            http=BoundedProtocol,
-            ws="none",
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-        )
+    Args:
+        app: answers: a `DirectApp` what it finds, and everything else over ASGI.
+        limits: the bounds of HTTP.
+    """
+
+    def __init__(self, app: Any, limits: HttpLimits) -> None:  # noqa: ANN401 - any ASGI application
+        self.app = app
+        self.direct: DirectApp | None = app if isinstance(app, DirectApp) else None
         self.limits = limits
-
-
-class Peer(NamedTuple):
-    """Where a request came from: over a Unix socket, which user; over TCP, the `Host` values that name the listener."""
-
-    is_unix: bool
-    uid: int | None = None
-    hosts: frozenset[bytes] = frozenset()
-
-
-class Refusal(NamedTuple):
-    """Why a request is not taken."""
-
-    code: str
-    message: str
+        self.date = Date()
+        self.connections: set[BoundedProtocol] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
 
 
 class RefusedError(Exception):
@@ -123,40 +115,56 @@ _DEADLINE_OF: Final = {
 }
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection. The bounds come from an `HttpConfig`."""
+class BoundedProtocol(asyncio.Protocol):
+    """One connection.
 
-    def __init__(
-        self,
-        config: HttpConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.limits = config.limits
-        self.timeout_keep_alive = config.limits.keep_alive_ms / 1_000  # type: ignore[assignment] # any number of seconds
+    Args:
+        serving: what it shares with the others.
+        loop: the running event loop.
+    """
+
+    def __init__(self, serving: Serving, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport: asyncio.Transport
+        self._wire: Wire
+        self._serving = serving
+        self._limits = serving.limits
+        self._loop = loop
+        self._parser = httptools.HttpRequestParser(self)
+        # the message that is being read
         self._phase = _NOTHING
+        self._messages = 0
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = self._pending_bytes = 0
         self._body_bytes = self._pieces = 0
-        self._is_chunked = False
-        self._messages = 0
+        self._is_chunked = self._expects_continue = False
+        self._reading: Exchange | None = None
         self._is_refused = False
-        self._active: RequestResponseCycle | None = None
+        # the messages that are not answered yet
+        self._waiting: deque[Exchange] = deque()
+        self._current: Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._is_lost = False
+        # timers
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_phase: _Phase | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
-        self._peer = Peer(is_unix=False)
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since_s: float | None = None
 
     # --- the connection -------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as it is called
         """Take the connection, or refuse it before anything is read."""
-        super().connection_made(transport)
-        self._peer = _peer_of(transport)
-        if len(self.connections) > self.limits.max_connections:
+        peer = peer_of(transport.get_extra_info("socket"))
+        self.transport = transport
+        self._wire = Wire(transport, FlowControl(transport), self._loop, peer)
+        connections = self._serving.connections
+        connections.add(self)
+        if len(connections) > self._limits.max_connections:
             self._turn_away(Refusal("not_ready", "too many connections"))
-        elif self._peer.is_unix and self._peer.uid not in self.limits.allowed_uids:
+        elif peer.is_unix and peer.uid not in self._limits.allowed_uids:
             self._turn_away(Refusal("forbidden", "this socket is for another user"))
         else:
             self._arm_deadline()
@@ -166,15 +174,26 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._is_refused and self._phase is not _NOTHING:
             self._refuse(Refusal("bad_request", "expected the whole request, got the end of the stream"))
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of every timer, and tell the request that is being answered."""
+    def connection_lost(self, _: Exception | None) -> None:
+        """Let go of every timer, and tell what is not answered. The first of that is still made: it came whole."""
+        self._is_lost = True
+        self._serving.connections.discard(self)
         self._cancel_deadline()
         self._cancel_write_deadline()
-        self._unset_keepalive_if_required()
-        if self._active is not None and not self._active.response_complete:
-            self._active.disconnected = True
-            self._active.message_event.set()
-        super().connection_lost(exc)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        for exchange in (self._current, *self._waiting):
+            if exchange is not None:
+                exchange.lose()
+        self._wire.flow.resume_writing()
+        self._wake_up()
+
+    def shutdown(self) -> None:
+        """Close when everything that was begun is answered."""
+        if self._is_all_answered():
+            self.transport.close()
+        else:
+            self._newest().keep_alive = False
 
     def abort(self) -> None:
         """Cut the connection now, answered or not."""
@@ -182,21 +201,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answer: give it a while."""
-        super().pause_writing()
+        self._wire.flow.pause_writing()
         if self._write_deadline is None:
-            self._write_deadline = self.loop.call_later(self.limits.write_timeout_ms / 1_000, self.abort)
+            self._write_deadline = self._loop.call_later(self._limits.write_timeout_ms / 1_000, self.abort)
 
     def resume_writing(self) -> None:
         """It reads again."""
         self._cancel_write_deadline()
-        super().resume_writing()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; one whose answer is still unread is cut."""
-        if self.transport.get_write_buffer_size():
-            self.abort()
-        else:
-            super().timeout_keep_alive_handler()
+        self._wire.flow.resume_writing()
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -204,37 +216,37 @@ class BoundedProtocol(HttpToolsProtocol):
         """Parse what came, within the bounds. A request that came whole arms no timer."""
         if self._is_refused:
             return
-        self._unset_keepalive_if_required()
+        self._idle_since_s = None
         begun = self._messages
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._refuse(_refusal_of(error))
             return
         if self._phase is _HEAD:
             if self._messages == begun:
                 self._pending_bytes += len(data)  # counts a header that is not complete: the parser keeps all of it
-            if max(self._head_bytes, self._pending_bytes) > self.limits.max_head_bytes:
-                self._refuse(_head_too_large(self.limits))
+            if max(self._head_bytes, self._pending_bytes) > self._limits.max_head_bytes:
+                self._refuse(_head_too_large(self._limits))
                 return
-        if self._phase is not _NOTHING or self._all_answered():
+        if self._phase is not _NOTHING or self._is_all_answered():
             self._arm_deadline()
         elif self._deadline is not None:
             self._cancel_deadline()
 
     def on_message_begin(self) -> None:
         """Begin counting for a new message."""
-        super().on_message_begin()
-        self.scope["extensions"] = {SCOPE_KEY: self._peer}  # type: ignore[dict-item] # ASGI leaves the values open
         self._messages += 1
         self._phase = _HEAD
+        self._target = b""
+        self._headers = []
         self._head_bytes = self._pending_bytes = 0
         self._body_bytes = self._pieces = 0
-        self._is_chunked = False
+        self._is_chunked = self._expects_continue = False
 
     def on_url(self, url: bytes) -> None:
         """Count the target as part of the head."""
-        super().on_url(url)
+        self._target += url
         self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -243,100 +255,175 @@ class BoundedProtocol(HttpToolsProtocol):
             raise RefusedError("bad_request", "expected no trailers after the body")
         name = name.lower()
         self._head_bytes += len(name) + len(value)
-        headers = self.headers
+        headers = self._headers
         headers.append((name, value))
-        if len(headers) > self.limits.max_headers:
-            raise RefusedError("headers_too_large", f"expected at most {self.limits.max_headers} headers")
+        if len(headers) > self._limits.max_headers:
+            raise RefusedError("headers_too_large", f"expected at most {self._limits.max_headers} headers")
         if name in _NAMES_THAT_FRAME:
             self._check_framing(name, value.strip().lower())
 
     def on_headers_complete(self) -> None:
-        """Check the head as a whole, then let uvicorn start or queue the request."""
-        if self._head_bytes > self.limits.max_head_bytes:
-            raise RefusedError(*_head_too_large(self.limits))
-        if self.parser.get_http_version() not in HTTP_VERSIONS:
+        """Check the head as a whole, then let the request be answered in its turn."""
+        if self._head_bytes > self._limits.max_head_bytes:
+            raise RefusedError(*_head_too_large(self._limits))
+        parser, target = self._parser, self._target
+        version = parser.get_http_version()
+        if version not in HTTP_VERSIONS:
             raise RefusedError("bad_request", "expected HTTP/1.1")
-        if self.parser.should_upgrade():
+        if parser.should_upgrade():
             raise RefusedError("bad_request", "expected plain HTTP/1.1, got an upgrade")
-        if not _ABSOLUTE_PATH.fullmatch(self.url):
+        if not _ABSOLUTE_PATH.fullmatch(target):
             raise RefusedError("not_found", "expected one absolute path as the request target")
-        if len(self.pipeline) >= self.limits.max_pipelined:
-            raise RefusedError("rate_limited", f"expected at most {self.limits.max_pipelined} requests to wait")
-        super().on_headers_complete()
+        path, _, query = target.partition(b"?")
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        method = parser.get_method().decode("ascii")
+        self._begin(Head(method, path, query, self._headers, version, keep_alive, self._expects_continue))
         self._phase = _BODY
 
     def on_body(self, body: bytes) -> None:
         """Count the body as it comes: a chunked one declares no length."""
         self._body_bytes += len(body)
         self._pieces += 1
-        if self._body_bytes > self.limits.max_body_bytes or (self._is_chunked and self._pieces > MAX_PIECES):
-            raise _body_too_large(self.limits)
-        super().on_body(body)
+        if self._body_bytes > self._limits.max_body_bytes or (self._is_chunked and self._pieces > MAX_PIECES):
+            raise _body_too_large(self._limits)
+        if self._reading is not None:
+            self._reading.take(body)
 
     def on_message_complete(self) -> None:
         """The message is whole."""
         self._phase = _NOTHING
-        super().on_message_complete()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - as uvicorn
-        self._active = cycle
-        super()._start_asgi_task(cycle, app)
+        if self._reading is not None:
+            self._reading.complete()
+            self._reading = None
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
-            if int(value) > self.limits.max_body_bytes:  # digits only: llhttp has checked
-                raise _body_too_large(self.limits)
+            if int(value) > self._limits.max_body_bytes:  # digits only: llhttp has checked
+                raise _body_too_large(self._limits)
         elif name == b"transfer-encoding":
-            if value != b"chunked" or self.parser.get_http_version() != "1.1" or self._is_chunked:
+            if value != b"chunked" or self._parser.get_http_version() != "1.1" or self._is_chunked:
                 raise RefusedError("bad_request", "expected no transfer coding but one `chunked`")
             self._is_chunked = True
         elif name == b"content-encoding":
             if value != b"identity":
                 raise RefusedError("unsupported_media_type", "expected a body without content coding")
         elif value == b"100-continue":
-            self.expect_100_continue = True
+            self._expects_continue = True
+
+    # --- answering ------------------------------------------------------------------------------------------------
+
+    def _begin(self, head: Head) -> None:
+        """Have a request answered after those before it."""
+        if not self._is_all_answered():
+            if len(self._waiting) + (self._current is not None) > self._limits.max_pipelined:
+                raise RefusedError("rate_limited", f"expected at most {self._limits.max_pipelined} requests to wait")
+            self._wire.flow.pause_reading()
+        serving = self._serving
+        match = serving.direct.find(head.path) if serving.direct is not None else None
+        if match is not None and serving.direct is not None:
+            self._reading = DirectExchange(serving.direct, self._wire, serving.date, head, match)
+        else:
+            self._reading = AsgiExchange(serving.app, self._wire, serving.date, head)
+        self._waiting.append(self._reading)
+        if self._task is None:
+            self._task = self._loop.create_task(self._answer_all())
+            serving.tasks.add(self._task)
+            self._task.add_done_callback(serving.tasks.discard)
+        else:
+            self._wake_up()
+
+    async def _answer_all(self) -> None:
+        """Answer what comes, in its order, until the connection closes."""
+        while True:
+            while not self._waiting:
+                if self._is_lost:
+                    return
+                self._wake = self._loop.create_future()
+                await self._wake
+            self._current = exchange = self._waiting.popleft()
+            await exchange.run()
+            self._current = None
+            if self.transport.is_closing():
+                return
+            if not exchange.keep_alive:
+                self._finish()
+                return
+            self._wire.flow.resume_reading()
+            if not self._waiting:
+                self._become_idle()
+
+    def _finish(self) -> None:
+        if self._is_refused:
+            self._linger()  # the client may still be sending what was refused
+        else:
+            self.transport.close()
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _is_all_answered(self) -> bool:
+        return self._current is None and not self._waiting
+
+    def _newest(self) -> Exchange:
+        """Of those that are not answered yet."""
+        return self._waiting[-1] if self._waiting else self._current  # type: ignore[return-value] # one is there
 
     # --- refusing -------------------------------------------------------------------------------------------------
-
-    def _all_answered(self) -> bool:
-        return self._active is None or self.cycle.response_complete
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer no to the message being read, after those before it, and read nothing more."""
         self._is_refused = True
         self._cancel_deadline()
-        if self._phase is _BODY and self.pipeline and self.pipeline[0][0] is self.cycle:
-            self.pipeline.popleft()  # it was waiting, and is not whole
-            self.cycle = self.pipeline[0][0] if self.pipeline else self._active  # type: ignore[assignment] # one runs
-            self._close_after_answers()
-        elif self._phase is _BODY and self._active is not None and self._active.response_started:
-            self._linger()  # it has been answered already, without its body
-        elif self._phase is not _BODY and not self._all_answered():
-            self._close_after_answers()
-        else:
-            if self._phase is _BODY:
-                self.cycle.disconnected = True  # the handler, waiting for the body, is told that none will come
-                self.cycle.message_event.set()
-            self.transport.write(_refusal_bytes(refusal))
+        partial = self._reading if self._phase is _BODY else None
+        if partial is not None and self._waiting and self._waiting[-1] is partial:
+            self._waiting.pop()  # nothing of it has been done
+        elif partial is not None:
+            if partial is not self._current or partial.response_started:
+                self._linger()  # it has been answered already, without its body
+                return
+            partial.lose()  # it waits for a body of which nothing more will come
+            self._current = None
+        if self._is_all_answered():
+            self.transport.write(encode_refusal(refusal))
             self._linger()
+        else:
+            self._newest().keep_alive = False
+            self._wire.flow.pause_reading()
 
     def _turn_away(self, refusal: Refusal) -> None:
         self._is_refused = True
-        self.transport.write(_refusal_bytes(refusal))
+        self.transport.write(encode_refusal(refusal))
         self.transport.close()
-
-    def _close_after_answers(self) -> None:
-        self.cycle.keep_alive = False
-        self.flow.pause_reading()
 
     def _linger(self) -> None:
         """Close our side, then drop what still comes for a moment, lest the answer is lost (RFC 9112 section 9.6)."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.flow.resume_reading()
-        self._deadline = self.loop.call_later(LINGER_MS / 1_000, self.abort)
+        self._cancel_deadline()
+        self._wire.flow.resume_reading()
+        self._deadline = self._loop.call_later(LINGER_MS / 1_000, self.abort)
 
     # --- deadlines ------------------------------------------------------------------------------------------------
+
+    def _become_idle(self) -> None:
+        """Note since when: one timer watches over all the pauses between requests, however many there are."""
+        self._idle_since_s = self._loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._limits.keep_alive_ms / 1_000, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """Close a connection that was idle for its time; one whose last answer is still unread is cut."""
+        self._idle_timer = None
+        if self._idle_since_s is None:
+            return
+        left_s = self._idle_since_s + self._limits.keep_alive_ms / 1_000 - self._loop.time()
+        if left_s > 0:
+            self._idle_timer = self._loop.call_later(left_s, self._close_if_idle)
+        elif self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self.transport.close()
 
     def _arm_deadline(self) -> None:
         """Start the clock of the phase, once: later bytes do not wind it again."""
@@ -344,8 +431,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._cancel_deadline()
         self._deadline_phase = self._phase
-        timeout_ms: int = getattr(self.limits, _DEADLINE_OF[self._phase])
-        self._deadline = self.loop.call_later(timeout_ms / 1_000, self._deadline_passed)
+        timeout_ms: int = getattr(self._limits, _DEADLINE_OF[self._phase])
+        self._deadline = self._loop.call_later(timeout_ms / 1_000, self._deadline_passed)
 
     def _deadline_passed(self) -> None:
         self._deadline = None
@@ -365,14 +452,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._write_deadline = None
 
 
-def _peer_of(transport: asyncio.Transport) -> Peer:
-    sock = transport.get_extra_info("socket")
-    if sock.family == socket.AF_UNIX:
-        return Peer(is_unix=True, uid=peer_uid(sock))
-    host, port, *_ = transport.get_extra_info("sockname")
-    return Peer(is_unix=False, hosts=hosts_of(host, port))
-
-
 def _refusal_of(error: httptools.HttpParserError) -> Refusal:
     if isinstance(error.__context__, RefusedError):
         return error.__context__.refusal
@@ -385,9 +464,3 @@ def _head_too_large(limits: HttpLimits) -> Refusal:
 
 def _body_too_large(limits: HttpLimits) -> RefusedError:
     return RefusedError("payload_too_large", f"expected a body of at most {limits.max_body_bytes} bytes")
-
-
-def _refusal_bytes(refusal: Refusal) -> bytes:
-    body = orjson.dumps({**refusal._asdict(), "request_id": str(uuid.uuid4())})
-    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-    return STATUS_LINE[CODES[refusal.code].http_status] + head + body

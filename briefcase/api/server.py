@@ -13,12 +13,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from email.utils import formatdate
 from typing import Final, Protocol
 
-from uvicorn.server import ServerState
-
-from briefcase.api.protocol import BoundedProtocol, HttpConfig, HttpLimits
+from briefcase.api.protocol import BoundedProtocol, HttpLimits, Serving
 from briefcase.api.sockets import BACKLOG, Listener
 
 DATE_INTERVAL_S: Final = 1.0  # RFC 9110 section 6.6.1: `date` counts whole seconds
@@ -54,7 +51,7 @@ class ApiServer:
         self._app = app
         self._listeners = tuple(listeners)
         self._limits = limits
-        self._state = ServerState()
+        self._state = Serving(app, limits)
         self._servers: list[asyncio.Server] = []
         self._date_timer: asyncio.TimerHandle | None = None
 
@@ -66,13 +63,11 @@ class ApiServer:
     async def start(self) -> None:
         """Begin to take connections; they are served from when this returns."""
         loop = asyncio.get_running_loop()
-        config = HttpConfig(self._app, self._limits)
-        config.load()
         await self._app.start()
         self._tick()
 
         def new_protocol() -> BoundedProtocol:
-            return BoundedProtocol(config, self._state, {}, loop)
+            return BoundedProtocol(self._state, loop)
 
         for listener in self._listeners:
             self._servers.append(await loop.create_server(new_protocol, sock=listener.sock, backlog=BACKLOG))
@@ -87,7 +82,7 @@ class ApiServer:
         for connection in list(self._state.connections):  # 3
             connection.shutdown()
         deadline = time.monotonic() + self._limits.drain_ms / 1_000
-        while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn's sets announce nothing
+        while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - the sets announce nothing
             await asyncio.sleep(_DRAIN_POLL_S)
         await self._cut()  # 4
         if self._date_timer is not None:
@@ -108,5 +103,5 @@ class ApiServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _tick(self) -> None:
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._state.date.tick()
         self._date_timer = asyncio.get_running_loop().call_later(DATE_INTERVAL_S, self._tick)

@@ -15,7 +15,7 @@ import stat
 import struct
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,14 @@ _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 _XUCRED: Final = struct.Struct("2I")  # version, uid, then groups: macOS sys/ucred.h, LOCAL_PEERCRED
 _SOL_LOCAL: Final = 0
 _LOCAL_PEERCRED: Final = 1
+
+
+class Peer(NamedTuple):
+    """Who is at the other end: over a Unix socket, which user; over TCP, the `Host` values that name the listener."""
+
+    is_unix: bool
+    uid: int | None = None
+    hosts: frozenset[bytes] = frozenset()
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -90,7 +98,7 @@ def open_tcp_listener(host: str, port: int) -> Listener:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Inherited by what is accepted: an answer is two writes, and must not wait for the client's delayed ACK.
+        # Inherited by what is accepted: an ASGI answer is two writes, and must not wait for the client's delayed ACK.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family is socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -107,6 +115,14 @@ def hosts_of(address: str, port: int) -> frozenset[bytes]:
     """The `Host` values that name a listener: a browser led here by another name (DNS rebinding) sends another."""
     shown = f"[{address}]" if ":" in address else address
     return frozenset({f"{shown}:{port}".encode(), f"localhost:{port}".encode()})
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """The other end of an accepted connection."""
+    if sock.family == socket.AF_UNIX:
+        return Peer(is_unix=True, uid=peer_uid(sock))
+    host, port, *_ = sock.getsockname()
+    return Peer(is_unix=False, hosts=hosts_of(host, port))
 
 
 def peer_uid(sock: socket.socket) -> int | None:

@@ -17,6 +17,7 @@ from briefcase.api.services import Answered, Services
 from briefcase.types import MICROUSD_PER_USD, JsonObject, JsonValue, ToolSpec
 from briefcase.wire import CallRequest, OutcomeReport
 
+US_PER_MS: Final = 1_000
 KNOWN_CATEGORIES: Final = frozenset({"read", "write", "admin"})
 
 
@@ -145,7 +146,14 @@ def _timed(answer: Answered) -> Reply:
 
 def server_timing(timing_us: Mapping[str, int]) -> bytes:
     """Phases and their microseconds as `Server-Timing`, whose durations are milliseconds."""
-    return ", ".join([f"{phase};dur={us / 1_000:.3f}" for phase, us in timing_us.items()]).encode()
+    return ", ".join([phase + (_DUR[us] if us < US_PER_MS else _dur(us)) for phase, us in timing_us.items()]).encode()
+
+
+def _dur(us: int) -> str:
+    return f";dur={us / US_PER_MS:.3f}"
+
+
+_DUR: Final = tuple(map(_dur, range(US_PER_MS)))  # most phases take less than a millisecond, and formatting is not free
 
 
 def _record(spec: ToolSpec) -> JsonObject:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from briefcase.api.app import ROUTES, Api, Receive, Scope, Send
-from briefcase.api.routing import Routes
+from briefcase.api.app import Api, Receive, Scope, Send
+from briefcase.api.exchange import DirectExchange
+from briefcase.api.routing import Match, Reply
 from briefcase.ports import Tools
 from briefcase.telemetry.meter import reason_of
 from briefcase.telemetry.tracing import CURRENT, Sampling, Span, Trace, parse_traceparent
+from briefcase.types import JsonObject
 
 SendSpans = Callable[[Trace, Sequence[Span]], None]
-MAX_READ_BYTES: Final = 1 << 16  # of a request or an answer, to learn what it was about
+MAX_READ_BYTES: Final = 1 << 16  # of a request, to learn what it was about
 _WITH_TOOL: Final = frozenset({"/v1/tools/call", "/v1/decide"})
 
 
@@ -27,7 +30,7 @@ class _Asked(msgspec.Struct):
 
 
 class TracedApi:
-    """An ASGI application around the API.
+    """A `DirectApp` and an ASGI application around the API, which is both.
 
     Args:
         api: answers.
@@ -41,7 +44,6 @@ class TracedApi:
         self._sampling = sampling
         self._tools = tools
         self._send_spans = send_spans
-        self._routes = Routes(ROUTES)
 
     async def start(self) -> None:
         """Start the API."""
@@ -55,81 +57,89 @@ class TracedApi:
         """Tell it that it is about to stop."""
         self._api.announce_stop()
 
+    def find(self, path: bytes) -> Match | None:
+        """What is at an undecoded path."""
+        return self._api.find(path)
+
+    async def answer(self, exchange: DirectExchange) -> Reply:
+        """Answer one request, traced where it is sampled."""
+        with self._traced(exchange.head.headers) as seen:
+            reply = await self._api.answer(exchange)
+            if seen is not None:
+                seen.status = reply.status
+                seen.timing_us = _phases(dict(reply.headers).get(b"server-timing", b""))
+                seen.attributes = self._attributes(exchange, reply)
+            return reply
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI 3), traced where it is sampled."""
+        """Answer one request that has no route (ASGI 3), traced where it is sampled."""
+        with self._traced(scope.get("headers", ())) as seen:
+
+            async def watched(message: dict[str, Any]) -> None:
+                if seen is not None and message["type"] == "http.response.start":
+                    seen.status = message["status"]
+                await send(message)
+
+            await self._api(scope, receive, watched)
+
+    @contextlib.contextmanager
+    def _traced(self, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[_Seen | None]:
+        """A trace around what is done inside, and what is to be noted for it; None where it is not sampled."""
         parent = None
-        for name, value in scope.get("headers", ()):
+        for name, value in headers:
             if name == b"traceparent":
                 parent = parse_traceparent(value)
-        if scope["type"] != "http" or not self._sampling.takes(parent):
-            await self._api(scope, receive, send)
+        if not self._sampling.takes(parent):
+            yield None
             return
-        request = _Watched(scope, receive, send)
+        seen = _Seen()
         trace = Trace(parent)
         token = CURRENT.set(trace)
         try:
-            await self._api(scope, request.receive, request.send)
+            yield seen
         finally:
             CURRENT.reset(token)
-            attributes = self._attributes(request)
-            self._send_spans(trace, trace.spans(request.timing_us, attributes, is_error=request.status >= 500))  # noqa: PLR2004 - HTTP: the server's fault
+            shown = {"http.response.status_code": seen.status, **seen.attributes}
+            self._send_spans(trace, trace.spans(seen.timing_us, shown, is_error=seen.status >= 500))  # noqa: PLR2004 - HTTP: the server's fault
 
-    def _attributes(self, request: _Watched) -> dict[str, str | int]:
+    def _attributes(self, exchange: DirectExchange, reply: Reply) -> dict[str, str | int]:
         """What a trace says of a request: nothing of it is a caller's own text."""
-        match = self._routes.find(request.scope["raw_path"])
-        route = match.by_method.get(request.scope["method"]) if match else None
-        shown: dict[str, str | int] = {"http.response.status_code": request.status}
+        route = exchange.match.by_method.get(exchange.head.method)
         if route is None:
-            return shown
-        shown |= {"http.request.method": route.method, "http.route": route.path}
-        if route.path in _WITH_TOOL:
-            shown |= self._call_attributes(request)
+            return {}
+        shown: dict[str, str | int] = {"http.request.method": route.method, "http.route": route.path}
+        if route.path in _WITH_TOOL and isinstance(reply.payload, dict):
+            shown |= self._call_attributes(exchange.read, reply.payload)
         return shown
 
-    def _call_attributes(self, request: _Watched) -> dict[str, str | int]:
+    def _call_attributes(self, body: bytes, answer: JsonObject) -> dict[str, str | int]:
         shown: dict[str, str | int] = {}
         try:
-            tool_id = msgspec.json.decode(request.body, type=_Asked).call.tool_id
-            answer = msgspec.json.decode(request.answer)
+            tool_id = msgspec.json.decode(body, type=_Asked).call.tool_id if len(body) <= MAX_READ_BYTES else ""
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return shown  # no call, or more than is read here
+            return shown  # no call
         if self._tools.resolve(tool_id) is not None:
             shown["briefcase.tool_id"] = tool_id
-        if "status" in answer:
-            shown["briefcase.status"] = answer["status"]
-            reason = "" if answer["status"] == "ok" else reason_of(answer)
+        status = answer.get("status")
+        if isinstance(status, str):
+            shown["briefcase.status"] = status
+            reason = "" if status == "ok" else reason_of(answer)
             shown |= {"briefcase.reason": reason} if reason else {}
-        receipt_id = answer.get("receipt_id") or (answer.get("result") or {}).get("provenance", {}).get("receipt_id")
-        return shown | ({"briefcase.receipt_id": receipt_id} if receipt_id else {})
+        receipt_id = answer.get("receipt_id")
+        result = answer.get("result")
+        provenance = result.get("provenance") if isinstance(result, dict) else None
+        if isinstance(provenance, dict):
+            receipt_id = provenance["receipt_id"]
+        return shown | ({"briefcase.receipt_id": receipt_id} if isinstance(receipt_id, int) else {})
 
 
-class _Watched:
-    """What goes in and out of one request, as far as a trace is about it."""
+class _Seen:
+    """What is noted of one traced request."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = scope
+    def __init__(self) -> None:
         self.status = 0
-        self.body = self.answer = b""
         self.timing_us: list[tuple[str, int]] = []
-        self._receive = receive
-        self._send = send
-
-    async def receive(self) -> Any:  # noqa: ANN401 - ASGI's message
-        """Pass a message in."""
-        message = await self._receive()
-        if len(self.body) < MAX_READ_BYTES:
-            self.body += message.get("body", b"")
-        return message
-
-    async def send(self, message: dict[str, Any]) -> None:
-        """Pass a message out."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = dict(message["headers"])
-            self.timing_us = _phases(headers.get(b"server-timing", b""))
-        elif len(self.answer) < MAX_READ_BYTES:
-            self.answer += message.get("body", b"")
-        await self._send(message)
+        self.attributes: dict[str, str | int] = {}
 
 
 def _phases(server_timing: bytes) -> list[tuple[str, int]]:

@@ -21,8 +21,9 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 
+from briefcase.api.exchange import SCOPE_KEY
 from briefcase.api.guard import check_browser_headers
-from briefcase.api.protocol import SCOPE_KEY, Peer
+from briefcase.api.sockets import Peer
 from briefcase.errors import CallerError
 from briefcase.gateway.channels import StreamChannel
 from briefcase.gateway.connection import (

@@ -9,9 +9,8 @@ import asyncio
 from typing import Final
 
 import msgspec
-from uvicorn.server import ServerState
 
-from briefcase.api.protocol import BoundedProtocol, HttpConfig, HttpLimits
+from briefcase.api.protocol import BoundedProtocol, HttpLimits, Serving
 from briefcase.api.sockets import BACKLOG, open_tcp_listener
 from briefcase.ports import Clock, Entropy
 from briefcase.provider_gateway.app import ProviderGateway
@@ -49,17 +48,15 @@ class GatewayServer:
             self._lock.release()
             raise
         self._clock = clock
-        self._state = ServerState()
+        self._state = Serving(self.app, HttpLimits())
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Begin to serve."""
         loop = asyncio.get_running_loop()
-        config = HttpConfig(self.app, HttpLimits())
-        config.load()
         self._server = await loop.create_server(
-            lambda: BoundedProtocol(config, self._state, {}, loop), sock=self._listener.sock, backlog=BACKLOG
+            lambda: BoundedProtocol(self._state, loop), sock=self._listener.sock, backlog=BACKLOG
         )
         self._tidy()
 
@@ -72,7 +69,7 @@ class GatewayServer:
         self._listener.close()
         for connection in list(self._state.connections):
             connection.transport.abort()
-        while self._state.connections:  # noqa: ASYNC110 - uvicorn's state has no event to wait for
+        while self._state.connections:  # noqa: ASYNC110 - the set has no event to wait for
             await asyncio.sleep(0)  # each one hears of it in the next turn
         tasks = list(self._state.tasks)
         for task in tasks:

@@ -1,0 +1,495 @@
+"""One exchange: how an answer is written, what may be told before a body is read, and what one connection keeps."""
+
+import asyncio
+import contextlib
+import gc
+import re
+import weakref
+
+import msgspec
+import pytest
+from api_rig import AGENT_TOKEN, Rig, request, serve
+from fakes import AGENT
+from structlog.testing import capture_logs
+
+from briefcase.answers import Answer
+from briefcase.api.app import Api
+from briefcase.api.exchange import Date, DirectExchange, Head, Wire
+from briefcase.api.routing import Match, Reply
+from briefcase.api.sockets import Peer
+from briefcase.api.tools import server_timing
+from briefcase.api.tracing import TracedApi
+from briefcase.telemetry.tracing import CURRENT, Sampling
+
+HEALTH = request("GET", "/health", token=None)
+CALL = request("POST", "/v1/tools/call", b"{}", token=AGENT_TOKEN)
+LONG = b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer %s\r\ncontent-length: 5000\r\n%s\r\n"
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+
+
+class FakeFlow:
+    write_paused = False
+
+
+class FakeTransport:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+class OneReply:
+    """An application that answers everything with the same."""
+
+    def __init__(self, reply: Reply | Exception) -> None:
+        self.reply = reply
+
+    def find(self, path):
+        return Match({}, {})
+
+    async def answer(self, exchange):
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+def answered(reply, *, method="GET", keep_alive=True) -> list[bytes]:
+    """What is written for one reply, write by write."""
+    transport, app, date = FakeTransport(), OneReply(reply), Date()
+    head = Head(method, b"/", b"", [], "1.1", keep_alive, expects_continue=False)
+    wire = Wire(transport, FakeFlow(), None, Peer(is_unix=True))
+    asyncio.run(DirectExchange(app, wire, date, head, app.find(b"/")).run())
+    return transport.written
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "options", "expected"),
+    [
+        (
+            Reply({"a": 1}),
+            {},
+            b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 7\r\n\r\n{"a":1}',
+        ),
+        (
+            Reply(b"text", 503, ((b"content-type", b"text/plain"),)),
+            {},
+            b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\ntext",
+        ),
+        (
+            Reply([]),
+            {"keep_alive": False},
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]",
+        ),
+        (
+            Reply([], 405),
+            {"method": "HEAD"},
+            b"HTTP/1.1 405 Method Not Allowed\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n",
+        ),
+    ],
+    ids=["json", "bytes", "the last one", "to a HEAD"],
+)
+def test_an_answer_is_written_in_one_piece(reply, options, expected):
+    assert answered(reply, **options) == [expected]
+
+
+def test_an_answer_has_the_date_of_the_last_tick():
+    date = Date()
+    assert (date.line, date.headers) == (b"", [])
+    date.tick()
+    assert re.fullmatch(rb"date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", date.line)
+    assert date.headers == [(b"date", date.line.strip().removeprefix(b"date: "))]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply({}, 200, ((b"x", b"a\r\nset-cookie: b"),)),
+        Reply({}, 200, ((b"x", b"a\rb"),)),
+        Reply({}, 200, ((b"x", b"a\nb"),)),
+        Reply({"secret": object()}),
+        Reply({}, 999),
+        ValueError("secret"),
+    ],
+    ids=["two header lines", "a carriage return", "a line feed", "no JSON", "no status", "a fault"],
+)
+def test_an_answer_that_can_not_be_written_is_an_internal_error_and_the_last(reply):
+    with capture_logs() as logs:
+        (written,) = answered(reply)
+    head, body = written.split(b"\r\n\r\n")
+    assert statuses(head) == [500]
+    assert b"\r\nconnection: close" in head
+    assert set(msgspec.json.decode(body)) == {"code", "message", "request_id"}
+    assert b"secret" not in written
+    assert b"cookie" not in written
+    assert len(logs) == 1
+
+
+def test_after_an_answer_that_can_not_be_written_the_connection_is_closed(tmp_path):
+    async def scenario(rig):
+        rig.calls.payload = {"status": "ok", "result": object()}
+        assert statuses(await rig.raw(CALL + HEALTH)) == [500]
+
+    serve(tmp_path, scenario)
+
+
+def test_the_answer_to_a_head_request_has_no_body_and_the_next_one_follows(tmp_path):
+    async def scenario(rig):
+        said = await rig.raw(b"HEAD /health HTTP/1.1\r\n\r\nGET /nope HTTP/1.1\r\nconnection: close\r\n\r\n")
+        assert re.fullmatch(rb"HTTP/1.1 405 .*?\r\n\r\nHTTP/1.1 404 .*?\r\n\r\n\{.*\}", said, re.DOTALL)
+
+    serve(tmp_path, scenario)
+
+
+def test_durations_are_milliseconds_however_long():
+    assert server_timing({"a": 0, "b": 7, "c": 999, "d": 1_000, "e": 61_234_567}) == (
+        b"a;dur=0.000, b;dur=0.007, c;dur=0.999, d;dur=1.000, e;dur=61234.567"
+    )
+
+
+def test_a_body_that_comes_after_the_answer_is_not_kept():
+    app, head = OneReply(Reply({})), Head("POST", b"/", b"", [], "1.1", keep_alive=True, expects_continue=False)
+    exchange = DirectExchange(
+        app, Wire(FakeTransport(), FakeFlow(), None, Peer(is_unix=True)), Date(), head, Match({}, {})
+    )
+
+    async def scenario() -> bytes:
+        exchange.take(b"before")
+        await exchange.run()
+        exchange.take(b"after")
+        exchange.complete()
+        return await exchange.body()
+
+    assert asyncio.run(scenario()) == b"before"
+
+
+# --- before the body --------------------------------------------------------------------------------------------------
+
+
+def test_a_client_without_a_token_is_told_so_before_its_body_is_read_and_the_rest_is_dropped(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(LONG % (b"wrong", b"") + b"x")
+        assert (await client.answer())[0] == 401
+        await client.send(b"x" * 4_999 + CALL)
+        assert (await client.answer())[0] == 200
+        assert rig.calls.seen == [(AGENT, b"{}")]
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_a_client_without_a_token_is_not_told_to_continue(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(LONG % (b"wrong", b"expect: 100-continue\r\n"))
+        assert (await client.answer())[0] == 401
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_one_that_waits_to_continue_behind_another_request_is_told_to_in_its_turn(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        await client.send(CALL + LONG % (AGENT_TOKEN.encode(), b"expect: 100-continue\r\n"))
+        await rig.calls.reached.wait()
+        rig.calls.go.set()
+        assert (await client.answer())[0] == 200
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.send(b"y" * 5_000)
+        assert (await client.answer())[0] == 200
+        assert [body for _, body in rig.calls.seen] == [b"{}", b"y" * 5_000]
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_nothing_follows_the_refusal_of_a_request_whose_answer_needs_no_body(tmp_path):
+    async def scenario(rig):
+        approval = rig.store_approval(principal=AGENT.name)
+        poll = (
+            b"GET /v1/approvals/%s?wait_ms=60000 HTTP/1.1\r\nauthorization: Bearer %s\r\ncontent-length: 9\r\n\r\nabc"
+        )
+        client = await rig.connect()
+        await client.send(poll % (approval.id.encode(), AGENT_TOKEN.encode()))
+        while not rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
+            await asyncio.sleep(0)
+        (task,) = rig.server._state.tasks
+        assert statuses(await client.rest()) == [408]
+        await client.close()
+        await task  # it did not even try
+
+    serve(tmp_path, scenario, body_timeout_ms=100)
+
+
+def test_a_long_poll_ends_with_a_client_that_has_asked_for_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+
+    async def scenario(rig):
+        approval = rig.store_approval(principal=AGENT.name)
+        client = await rig.connect()
+        await client.send(request("GET", f"/v1/approvals/{approval.id}?wait_ms=60000", token=AGENT_TOKEN) + HEALTH)
+        while not rig.changes._waiting:  # noqa: ASYNC110 - a test's look inside
+            await asyncio.sleep(0)
+        await client.close()
+        while rig.changes._waiting or rig.server._state.tasks:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+
+    serve(tmp_path, scenario)
+
+
+def test_no_more_is_done_for_a_client_that_does_not_read_its_answers(tmp_path):
+    async def scenario(rig):
+        rig.calls.payload = {"status": "ok", "result": "x" * (8 << 20)}
+        client = await rig.connect()
+        await client.send(CALL * 5)
+        await asyncio.sleep(0.3)
+        assert len(rig.calls.seen) == 2  # one answer waits to be read, one to be written
+        while rig.server._state.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        while rig.server._state.tasks:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        assert len(rig.calls.seen) == 2
+        await client.close()
+
+    serve(tmp_path, scenario, write_timeout_ms=600)
+
+
+# --- one connection ---------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_has_one_task_that_ends_with_it(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        assert not rig.server._state.tasks
+        tasks = set()
+        for _ in range(5):
+            await client.send(CALL)
+            await client.answer()
+            tasks |= rig.server._state.tasks
+        assert len(tasks) == 1
+        await client.close()
+        while rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
+            await asyncio.sleep(0)
+
+    serve(tmp_path, scenario)
+
+
+def test_what_waits_behind_a_call_is_not_begun_once_the_connection_is_cut(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        await client.send(CALL * 3)
+        await rig.calls.reached.wait()
+        (connection,) = rig.server._state.connections
+        connection.abort()
+        while rig.server._state.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        rig.calls.go.set()
+        while rig.server._state.tasks:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        assert (len(rig.calls.seen), rig.calls.finished) == (1, 1)
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_a_call_that_came_whole_is_made_though_its_client_left_with_the_last_byte(tmp_path):
+    async def scenario(rig):
+        for number in range(1, 4):
+            client = await rig.connect()
+            for _ in range(number % 2):  # on a connection that is new, and on one that waits
+                await client.send(HEALTH)
+                await client.answer()
+            client.writer.write(CALL)
+            client.writer.write_eof()
+            await client.close()
+            while rig.server._state.tasks or rig.server._state.connections:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+            assert (len(rig.calls.seen), rig.calls.finished) == (number, number)
+
+    serve(tmp_path, scenario)
+
+
+def test_a_client_is_held_up_while_its_requests_wait_and_read_again_afterwards(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        large = request("POST", "/v1/tools/call", b"z" * 1_000_000, token=AGENT_TOKEN)
+        sending = asyncio.ensure_future(client.send(CALL + large))
+        await rig.calls.reached.wait()
+        await asyncio.wait({sending}, timeout=0.2)
+        assert not sending.done()
+        rig.calls.go.set()
+        for following in (b"", b"", HEALTH + HEALTH, b"", HEALTH):
+            await client.send(following)
+            assert (await client.answer())[0] == 200
+        assert len(rig.calls.seen[1][1]) == 1_000_000
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("data", [b"", HEALTH, HEALTH + b"GET /hea", LONG % (b"wrong", b"")])
+def test_nothing_holds_on_to_a_connection_that_is_over(tmp_path, data):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(data)
+        while not rig.server._state.connections:  # noqa: ASYNC110 - the set announces nothing
+            await asyncio.sleep(0)
+        if data:
+            await client.answer()
+        (connection,) = map(weakref.ref, rig.server._state.connections)
+        await client.close()
+        while rig.server._state.connections or rig.server._state.tasks:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert connection() is None
+
+    serve(tmp_path, scenario)
+
+
+def test_while_the_server_drains_what_waits_is_answered_and_only_the_last_closes(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        client = await rig.connect()
+        await client.send(CALL * 3)
+        await rig.calls.reached.wait()
+        draining = asyncio.ensure_future(rig.server.drain())
+        await asyncio.sleep(0)
+        rig.calls.go.set()
+        closes = [(await client.answer())[1].get("connection") for _ in range(3)]
+        assert closes == [None, None, "close"]
+        assert await client.rest() == b""
+        await draining
+        await client.close()
+
+    serve(tmp_path, scenario)
+
+
+def test_the_time_between_requests_begins_anew_with_each_answer(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while loop.time() < began + 0.6:
+            await client.send(HEALTH)
+            assert (await client.answer())[0] == 200
+            await asyncio.sleep(0.05)
+        answered_at = loop.time()
+        assert await client.rest() == b""
+        assert 0.1 < loop.time() - answered_at < 5
+        await client.close()
+
+    serve(tmp_path, scenario, keep_alive_ms=250)
+
+
+def test_a_call_longer_than_the_time_between_requests_is_not_cut(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(HEALTH)
+        await client.answer()
+        rig.calls.go.clear()
+        await client.send(CALL)
+        await asyncio.sleep(0.3)
+        rig.calls.go.set()
+        assert (await client.answer())[0] == 200
+        assert await client.rest() == b""
+        await client.close()
+
+    serve(tmp_path, scenario, keep_alive_ms=100)
+
+
+def test_the_answers_before_a_refused_request_reach_a_client_that_is_still_sending(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        sending = asyncio.ensure_future(client.send(CALL + b"GARBAGE\r\n\r\n" + b"x" * (8 << 20)))
+        assert statuses(await client.rest()) == [200]
+        await client.close()
+        with contextlib.suppress(ConnectionError):
+            await sending
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("path", ["/v1/tools", "/nope"])
+def test_over_tcp_another_host_is_forbidden_whether_or_not_the_path_is_ours(tmp_path, path):
+    async def scenario(rig):
+        client = await rig.connect(tcp=True)
+        await client.send(request("GET", path, host="evil.example"))
+        status, _, body = await client.answer()
+        assert (status, body["code"]) == (403, "forbidden")
+        assert set(body) == {"code", "message", "request_id", "hint"}
+        await client.close()
+
+    serve(tmp_path, scenario, tcp=True)
+
+
+# --- traced -----------------------------------------------------------------------------------------------------------
+
+
+class TracedRig(Rig):
+    """The rig with a trace around each request that asks for one."""
+
+    def __init__(self, tmp_path) -> None:
+        super().__init__(tmp_path)
+        self.spans: list = []
+        self.traced_calls: list[bool] = []
+        call = self.calls.call
+
+        async def noted(principal, body) -> Answer:
+            self.traced_calls.append(CURRENT.get() is not None)
+            return await call(principal, body)
+
+        self.calls.call = noted
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        sampling = Sampling(0.0, follows_parent=True)
+        api = Api(self.services, self.authenticator)
+        traced = TracedApi(api, sampling, self.services.tools, lambda _, spans: self.spans.append(spans[0].attributes))
+        self.server._state.app = self.server._state.direct = traced
+        return self
+
+
+PARENT = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+
+
+def test_a_trace_ends_with_its_request_and_says_what_it_was(tmp_path):
+    body = b'{"call":{"tool_id":"echo"}}'
+
+    async def scenario():
+        async with TracedRig(tmp_path) as rig:
+            client = await rig.connect()
+            for headers in (PARENT, []):
+                await client.send(request("POST", "/v1/tools/call", body, token=AGENT_TOKEN, headers=headers))
+                assert (await client.answer())[0] == 200
+            assert rig.traced_calls == [True, False]
+            for method, path in (("GET", "/nope"), ("DELETE", "/v1/tools"), ("GET", "/v1/identity")):
+                await client.send(request(method, path, headers=PARENT))
+                await client.answer()
+            await client.close()
+            return rig.spans
+
+    assert asyncio.run(scenario()) == [
+        {
+            "http.response.status_code": 200,
+            "http.request.method": "POST",
+            "http.route": "/v1/tools/call",
+            "briefcase.tool_id": "echo",
+            "briefcase.status": "denied",
+            "briefcase.reason": "policy_denied",
+        },
+        {"http.response.status_code": 404},
+        {"http.response.status_code": 405},
+        {"http.response.status_code": 200, "http.request.method": "GET", "http.route": "/v1/identity"},
+    ]
