@@ -130,9 +130,7 @@ class Answers:
 class _Serving:
     """What is kept for one request while it runs."""
 
-    def __init__(
-        self, answers: Answers, stream: Stream, session: Session | None, receive: Receive, send: Send
-    ) -> None:
+    def __init__(self, answers: Answers, stream: Stream, session: Session | None, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served outside a task")

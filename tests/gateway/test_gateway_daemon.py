@@ -11,7 +11,6 @@ from gateway_rig import run, until
 
 from briefcase.gateway import daemon as daemon_module
 from briefcase.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
-from briefcase.gateway.daemon_connection import MAX_HEAD_BYTES
 from briefcase.gateway.settings import GatewaySettings
 
 TOKEN = "bca_" + "t" * 40
