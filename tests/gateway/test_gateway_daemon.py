@@ -167,12 +167,13 @@ def test_bytes_after_an_answer_never_become_the_next_one(more):
     run(test)
 
 
-def test_bytes_before_a_request_end_the_connection():
+@pytest.mark.parametrize("stray", [answer(b'{"id":"of nobody"}'), b"\r\n"])
+def test_bytes_before_a_request_end_the_connection(stray):
     async def test():
         async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
             assert await client.get(TOKEN, "/v1/first") == {"id": 1}
             (kept,) = client._free
-            kept.data_received(answer(b'{"id":"of nobody"}'))
+            kept.data_received(stray)
             assert await client.get(TOKEN, "/v1/second") == {"id": 2}
             assert daemon.connections == 2
 
@@ -227,6 +228,7 @@ def test_a_daemon_that_closes_after_its_answer_gets_a_new_connection():
                 await client.get(TOKEN, "/v1/second")
             assert await client.get(TOKEN, "/v1/third") == {"id": 3}
             assert len(daemon.requests) == 3, "a request was sent twice"
+            assert daemon.connections == 3
 
     run(test)
 

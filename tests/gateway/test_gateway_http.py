@@ -550,6 +550,24 @@ def test_a_stateless_client_hears_exactly_what_it_listens_for(wanted, agreed):
     run(test)
 
 
+def test_a_sessions_stream_ends_when_its_client_leaves():
+    async def test():
+        daemon = FakeDaemon(catalog=CATALOG)
+        async with rig(daemon) as gateway:
+            session = await gateway.initialize()
+            headers = {name.replace("_", "-"): value for name, value in session.items()}
+            headers |= {"Authorization": f"Bearer {SCOUT}", "Accept": "text/event-stream"}
+            async with gateway.http.get(f"{gateway.base}/mcp", headers=headers) as stream:
+                assert stream.status == 200
+                await until(lambda: daemon.polls == 2)  # the second waits for a change
+            await asyncio.sleep(0.05)
+            daemon.change(server="fx", kind="tools", uri="")
+            await asyncio.sleep(0.05)
+            assert daemon.polls == 2, "somebody still listens for a client that has left"
+
+    run(test)
+
+
 def test_a_server_asks_a_session_client_over_its_own_request():
     async def test():
         daemon = FakeDaemon(catalog=CATALOG)

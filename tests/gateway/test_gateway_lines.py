@@ -85,6 +85,31 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_loses_no_part_of_a_line
         assert got == LINES
 
 
+def test_short_lines_to_a_full_pipe_do_not_stop_the_loop(tmp_path):
+    lines = [b"x" * 100] * 2_000
+    with ends("pipe", tmp_path) as (read, write):
+        got: list[bytes] = []
+        reader = threading.Timer(0.6, lambda: got.extend(read_lines(read)))
+
+        async def test():
+            writer = LineWriter(write)
+            reader.start()
+            writing = asyncio.gather(*(writer.write(line) for line in lines))
+            loop, longest_s = asyncio.get_running_loop(), 0.0
+            while not writing.done():
+                began_s = loop.time()
+                await asyncio.sleep(0.001)
+                longest_s = max(longest_s, loop.time() - began_s)
+            await writing
+            writer.close()
+            assert longest_s < 0.4, "the loop stood still"
+
+        run(test)
+        os.close(write)
+        reader.join()
+        assert got == lines
+
+
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_client_that_left_is_noticed(kind, tmp_path):
     with ends(kind, tmp_path) as (read, write):
