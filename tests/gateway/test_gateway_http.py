@@ -618,6 +618,22 @@ def test_a_stopping_gateway_ends_its_streams():
     run(test)
 
 
+def test_a_stopping_gateway_ends_what_runs_for_a_stateless_client():
+    async def test():
+        daemon = FakeDaemon()
+        daemon.answers["echo"] = lambda *_: asyncio.sleep(60)
+        async with aiohttp.ClientSession() as outliving:
+            async with rig(daemon) as gateway:
+                gateway.http = outliving
+                call = asyncio.create_task(gateway.stateless("tools/call", CALL))
+                await until(lambda: daemon.calls)
+                began_s = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - began_s < 1.5, "it waited for the drain's deadline"
+            assert await call == (202, {})
+
+    run(test)
+
+
 def test_a_daemon_that_is_gone_is_an_error_and_no_answer():
     async def test():
         async with rig() as gateway:
