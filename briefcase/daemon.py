@@ -130,8 +130,7 @@ def harden_process() -> None:
 
 
 def tune_interpreter() -> None:
-    """Keep what start-up made out of every collection, collect after hundreds of calls, not every seventh, and let no
-    thread keep the loop waiting."""
+    """Collect after hundreds of calls, not every seventh, and nothing of start-up; let no thread keep the loop waiting."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()

@@ -261,7 +261,7 @@ async def call_server(services: Services, request: Request) -> Reply:
     except CallerError:
         await services.calls.call(principal, request.body)  # which refuses it the same way, with a receipt
         raise
-    exchange = hub.exchanges.open(principal.name, request_id, request.body_as(_ExchangeOnly).exchange)
+    exchange = hub.exchanges.open(principal.name, request_id, _wish_in(request.body))
     try:
         answer = await services.calls.call(principal, request.body)
     finally:
@@ -303,6 +303,14 @@ async def follow_changes(services: Services, request: Request) -> ChangeList:
 
 class _ExchangeOnly(msgspec.Struct):
     exchange: ExchangeWish = ExchangeWish()
+
+
+def _wish_in(checked_body: bytes) -> ExchangeWish:
+    """What a body says of its client, once `parse_call` has found that it is strict JSON: it need not be read twice."""
+    try:
+        return msgspec.json.decode(checked_body, type=_ExchangeOnly).exchange
+    except msgspec.ValidationError as error:
+        raise CallerError(str(error).lower()) from None
 
 
 def _hub(services: Services) -> Hub:

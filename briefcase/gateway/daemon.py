@@ -1,4 +1,4 @@
-"""The gateway's way to the daemon: pooled HTTP over its Unix socket, with the calling agent's own token.
+"""The gateway's way to the daemon: kept connections over its Unix socket, with the calling agent's own token.
 
 What the daemon answers is trusted as to its form only as far as the contract goes; a daemon that can not be reached,
 or that refuses the token, is a `DaemonError`, and the agent is told no more than its message.
@@ -7,19 +7,22 @@ or that refuses the token, is a `DaemonError`, and the agent is told no more tha
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final, Self
+from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
 
-from briefcase.gateway.settings import GatewaySettings
+from briefcase.gateway.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
+from briefcase.gateway.settings import GatewaySettings, is_token
 from briefcase.types import JsonObject
 
 MAX_ANSWER_BYTES: Final = 16 << 20
 MAX_CONNECTIONS: Final = 256
 ANSWER_TIMEOUT_S: Final = 120.0  # past every deadline of the daemon's own: it, not we, ends a call
 CONNECT_TIMEOUT_S: Final = 5.0
-_PIECE_BYTES: Final = 64 << 10
+_TARGET: Final = re.compile(r"/[!-~]{0,2047}")  # nothing in it can end a request line
+_DEFAULT_PORT: Final = 80
 
 
 class DaemonError(Exception):
@@ -33,32 +36,29 @@ class DaemonError(Exception):
 
 
 class Daemon:
-    """One pool of connections to one daemon; use it as a context manager."""
+    """One pool of connections to one daemon; use it as a context manager.
+
+    A connection that is lost while nobody uses it is forgotten; a request is never sent twice.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
-        self._base = (settings.daemon_url or "http://briefcase").rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
+        self._socket = settings.daemon_socket
+        parts = urlsplit(settings.daemon_url or "http://briefcase")
+        self._host, self._port = parts.hostname or "", parts.port or _DEFAULT_PORT
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        self._authority = shown if self._socket is not None else f"{shown}:{self._port}"
+        self._prefix = parts.path.rstrip("/")
+        self._connections: list[DaemonConnection] = []
+        self._free: list[DaemonConnection] = []
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def __aenter__(self) -> Self:
-        socket = self._settings.daemon_socket
-        connector = (
-            aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
-            if socket is None
-            else aiohttp.UnixConnector(path=str(socket), limit=MAX_CONNECTIONS)
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._free.clear()
+        for connection in list(self._connections):
+            await connection.close()
 
     async def get(self, token: str, path: str) -> JsonObject:
         """Ask for one document.
@@ -73,39 +73,58 @@ class Daemon:
         return await self._ask("POST", token, path, body)
 
     async def _ask(self, method: str, token: str, path: str, body: bytes | None) -> JsonObject:
-        session = self._opened()
+        request = self._request(method, token, path, body)
         try:
-            async with session.request(
-                method, self._base + path, data=body, headers=_headers(token, body), allow_redirects=False
-            ) as response:
-                data = await _read(response)
-                if response.status != 200:  # noqa: PLR2004 - OK
-                    raise _refused(response.status, data)
-        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            async with self._slots:
+                answer = await self._exchange(request)
+        except (BrokenAnswerError, OSError) as error:  # `TimeoutError` is an `OSError`
             raise _unreachable(error) from None
-        return _object(data)
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            raise _refused(answer)
+        return _object(answer.body)
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("the daemon's client is used outside its context")
-        return self._session
+    def _request(self, method: str, token: str, path: str, body: bytes | None) -> bytes:
+        if not is_token(token) or not _TARGET.fullmatch(path):
+            raise DaemonError(0, "bad_request", "expected a token and a path that can be sent")
+        head = (
+            f"{method} {self._prefix}{path} HTTP/1.1\r\nhost: {self._authority}\r\nauthorization: Bearer {token}\r\n"
+        ).encode()
+        if body is None:
+            return head + b"\r\n"
+        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+    async def _exchange(self, request: bytes) -> Answer:
+        connection = self._taken() or await self._connect()
+        try:
+            return await connection.ask(request, ANSWER_TIMEOUT_S)
+        finally:
+            if connection.is_free:
+                self._free.append(connection)
+            else:
+                self._connections.remove(connection)
+
+    def _taken(self) -> DaemonConnection | None:
+        """The connection used last, which is the least likely to have been closed meanwhile."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_free:
+                return connection
+            self._connections.remove(connection)
+        return None
+
+    async def _connect(self) -> DaemonConnection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            if self._socket is not None:
+                _, connection = await loop.create_unix_connection(_new_connection, str(self._socket))
+            else:
+                _, connection = await loop.create_connection(_new_connection, self._host, self._port)
+        self._connections.append(connection)
+        return connection
 
 
-def _headers(token: str, body: bytes | None) -> dict[str, str]:
-    headers = {"Authorization": f"Bearer {token}"}
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    return headers
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    pieces, size = [], 0
-    async for piece in response.content.iter_chunked(_PIECE_BYTES):
-        size += len(piece)
-        if size > MAX_ANSWER_BYTES:
-            raise DaemonError(0, "payload_too_large", "the daemon's answer is larger than expected")
-        pieces.append(piece)
-    return b"".join(pieces)
+def _new_connection() -> DaemonConnection:
+    return DaemonConnection(MAX_ANSWER_BYTES)
 
 
 def _object(data: bytes) -> JsonObject:
@@ -118,12 +137,13 @@ def _object(data: bytes) -> JsonObject:
     return value
 
 
-def _refused(status: int, data: bytes) -> DaemonError:
+def _refused(answer: Answer) -> DaemonError:
     try:
-        body = _object(data)
+        body = _object(answer.body)
     except DaemonError:
         body = {}
-    return DaemonError(status, str(body.get("code", "internal")), str(body.get("message", f"the daemon said {status}")))
+    told = str(body.get("message", f"the daemon said {answer.status}"))
+    return DaemonError(answer.status, str(body.get("code", "internal")), told)
 
 
 def _unreachable(error: BaseException) -> DaemonError:

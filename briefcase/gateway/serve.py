@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 import sys
@@ -19,6 +18,7 @@ from briefcase.gateway.connection import Core
 from briefcase.gateway.daemon import Daemon
 from briefcase.gateway.feed import Feed
 from briefcase.gateway.http_endpoint import HttpEndpoint
+from briefcase.gateway.line_writer import LineWriter
 from briefcase.gateway.methods import Methods
 from briefcase.gateway.operations import Operations
 from briefcase.gateway.request_state import StateSealer
@@ -90,22 +90,11 @@ async def _serve_stdio(core: Core, token: str, view: View) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
     source, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    write_lock = asyncio.Lock()
-    descriptor = sys.stdout.fileno()
-
-    async def write_line(message: bytes) -> None:
-        async with write_lock:
-            # a thread, because a pipe that nobody reads blocks: the loop, and every other client, must not
-            await loop.run_in_executor(None, _write_all, descriptor, message + b"\n")
-
+    writer = LineWriter(sys.stdout.fileno())
     try:
-        await StdioConnection(core, token, view, write_line).serve(reader)
+        await StdioConnection(core, token, view, writer.write).serve(reader)
     except BrokenPipeError:
         pass  # the client has left
     finally:
         source.close()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+        writer.close()

@@ -77,7 +77,10 @@ class Session:
     def start(self, request_id: RequestId, task: asyncio.Task[None]) -> None:
         """Note a request that runs. The caller checked it with `check_startable` first."""
         self.running[request_id] = task
-        task.add_done_callback(lambda _: self.running.pop(request_id, None))
+
+    def finish(self, request_id: RequestId) -> None:
+        """Note that a request has ended: its id may be used again."""
+        self.running.pop(request_id, None)
 
     def check_startable(self, request_id: RequestId) -> None:
         """Refuse a request id that is in use, and more than a client may have running.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
 from typing import Final
 
 MAX_KEPT_EVENTS: Final = 256
@@ -18,16 +19,25 @@ MAX_KEPT_BYTES: Final = 4 << 20
 
 
 class Stream:
-    """A bounded, replayable queue of messages with one reader at a time."""
+    """A bounded, replayable queue of messages with one reader at a time.
 
-    def __init__(self) -> None:
-        self.id = secrets.token_urlsafe(16).replace("-", "_")
+    Args:
+        on_first: called when the first message is put in.
+    """
+
+    def __init__(self, on_first: Callable[[], None] | None = None) -> None:
         self.has_ended = False
+        self.on_first = on_first
         self._kept: deque[tuple[int, bytes]] = deque()
         self._kept_bytes = 0
         self._count = 0
         self._changed = asyncio.Event()
         self._reader = 0
+
+    @cached_property
+    def id(self) -> str:
+        """Its name; most streams end without a message, and never need one."""
+        return secrets.token_urlsafe(16).replace("-", "_")
 
     @property
     def count(self) -> int:
@@ -44,17 +54,13 @@ class Stream:
         while len(self._kept) > 1 and (len(self._kept) > MAX_KEPT_EVENTS or self._kept_bytes > MAX_KEPT_BYTES):
             self._kept_bytes -= len(self._kept.popleft()[1])
         self._changed.set()
+        if self._count == 1 and self.on_first is not None:
+            self.on_first()
 
     def end(self) -> None:
         """Say that nothing follows."""
         self.has_ended = True
         self._changed.set()
-
-    async def wait_started(self) -> None:
-        """Return once there is a message, or none will come."""
-        while not self._count and not self.has_ended:
-            self._changed.clear()
-            await self._changed.wait()
 
     def can_resume(self, after: int) -> bool:
         """Whether everything after a message is still kept."""

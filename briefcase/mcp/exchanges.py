@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -51,6 +52,7 @@ class Exchange:
         self.has_ended = False
         self.is_cancelled = False
         self.on_cancel: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
         self._kept: deque[tuple[int, JsonObject]] = deque(maxlen=MAX_NOTIFICATIONS)
         self._count = 0
         self._changed = asyncio.Event()
@@ -71,9 +73,13 @@ class Exchange:
             self.on_cancel()
 
     def end(self) -> None:
-        """Say that nothing follows."""
+        """Say that nothing follows; once is enough."""
+        if self.has_ended:
+            return
         self.has_ended = True
         self._changed.set()
+        if self.on_end is not None:
+            self.on_end()
 
     async def read(self, after: int, wait_s: float) -> tuple[list[JsonObject], int]:
         """The notifications after a number, and the number to go on from; waits where there is none yet."""
@@ -91,15 +97,19 @@ class Exchanges:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._kept: OrderedDict[tuple[str, str], Exchange] = OrderedDict()
+        self._ended: deque[tuple[tuple[str, str], Exchange]] = deque()
 
     def open(self, principal: str, request_id: str, wish: ExchangeWish) -> Exchange:
         """Open the exchange of a call. A repeated request id joins the one that is open."""
         known = self._kept.get((principal, request_id))
         if known is not None and not known.has_ended:
             return known
-        exchange = self._kept[principal, request_id] = Exchange(wish, self._redactor)
-        self._kept.move_to_end((principal, request_id))
-        self._forget()
+        key = (principal, request_id)
+        exchange = self._kept[key] = Exchange(wish, self._redactor)
+        exchange.on_end = partial(self._note_end, key, exchange)
+        self._kept.move_to_end(key)
+        while len(self._kept) > MAX_EXCHANGES:
+            self._kept.popitem(last=False)
         return exchange
 
     def of(self, principal: str, request_id: str) -> Exchange:
@@ -110,9 +120,10 @@ class Exchanges:
         """The exchange of a principal's call, open or ended a moment ago."""
         return self._kept.get((principal, request_id))
 
-    def _forget(self) -> None:
-        ended = [key for key, exchange in self._kept.items() if exchange.has_ended]
-        for key in ended[: max(0, len(ended) - KEPT_ENDED)]:
-            del self._kept[key]
-        while len(self._kept) > MAX_EXCHANGES:
-            self._kept.popitem(last=False)
+    def _note_end(self, key: tuple[str, str], exchange: Exchange) -> None:
+        """Keep the ones that ended last; the same work for every call, however many are open."""
+        self._ended.append((key, exchange))
+        if len(self._ended) > KEPT_ENDED:
+            oldest_key, oldest = self._ended.popleft()
+            if self._kept.get(oldest_key) is oldest:
+                del self._kept[oldest_key]

@@ -129,6 +129,9 @@ class Link:
         Raises:
             UpstreamError: there is none in time; nothing was sent.
         """
+        peer = self._peer
+        if peer is not None:
+            return peer
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while self._peer is None and self.state not in {State.REFUSED, State.STOPPED}:

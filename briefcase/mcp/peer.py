@@ -251,7 +251,8 @@ class Peer:
         outgoing = Outgoing(
             data, running.id, {**self._headers(method, params), **headers}, timeout_ms or HANDSHAKE_TIMEOUT_MS
         )
-        running.sending = asyncio.create_task(self._send(running, outgoing))
+        if not self._transport.try_send(outgoing):
+            running.sending = asyncio.create_task(self._send(running, outgoing))
         return running
 
     async def advance(self, running: Running, timeout_ms: int | None) -> JsonObject | None:

@@ -23,6 +23,7 @@ MAX_LINE_BYTES: Final = 8 << 20
 KEPT_STDERR_BYTES: Final = 8 << 10
 CLOSE_GRACE_S: Final = 2.0
 INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
+_STDIN, _STDOUT, _STDERR = range(3)
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
@@ -42,27 +43,21 @@ class StdioTransport:
         self._command = tuple(command)
         self._env = {name: environ[name] for name in INHERITED if name in environ} | dict(env)
         self._cwd = cwd
-        self._process: asyncio.subprocess.Process | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._write_lock = asyncio.Lock()
-        self._stderr = bytearray()
+        self._process: _Process | None = None
 
     @property
     def last_words(self) -> str:
         """The end of what the process wrote to its standard error. It may hold its secrets: redact before showing."""
-        return self._stderr.decode(errors="replace")
+        return "" if self._process is None else self._process.stderr.decode(errors="replace")
 
     async def open(self, take: Take, lost: Callable[[UpstreamError], None]) -> None:
         """Start the process. See `Transport.open`."""
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            _, self._process = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _Process(take, lost),
                 *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
                 env=self._env,
                 cwd=self._cwd or None,
-                limit=MAX_LINE_BYTES,
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
@@ -73,25 +68,23 @@ class StdioTransport:
                 detail=repr(error),
                 sent=False,
             ) from None
-        process = self._process
-        self._tasks = [
-            asyncio.create_task(self._read(process, take, lost)),
-            asyncio.create_task(self._keep_stderr(process)),
-        ]
+
+    def try_send(self, message: Outgoing) -> bool:
+        """Write one line if the process reads its input. See `Transport.try_send`."""
+        return self._process is not None and self._process.is_writable and self._process.write(message.data)
 
     async def send(self, message: Outgoing) -> None:
-        """Write one line. See `Transport.send`."""
+        """Write one line, once the process reads its input. See `Transport.send`."""
         process = self._process
-        if process is None or process.stdin is None or process.returncode is not None:
-            raise UpstreamError("the server's process has ended", sent=False)
+        if process is None:
+            raise UpstreamError("the server's process was not started", sent=False)
         try:
-            async with self._write_lock, asyncio.timeout(message.timeout_ms / 1_000):
-                process.stdin.write(message.data + b"\n")
-                await process.stdin.drain()
+            async with asyncio.timeout(message.timeout_ms / 1_000):
+                await process.writable.wait()
         except TimeoutError:
-            raise UpstreamError("the server does not read its input", code="upstream_timeout") from None
-        except (BrokenPipeError, ConnectionResetError):
-            raise UpstreamError("the server's process has ended") from None
+            raise UpstreamError("the server does not read its input", code="upstream_timeout", sent=False) from None
+        if not process.write(message.data):
+            raise UpstreamError("the server's process has ended", sent=False)
 
     async def listen(self, headers: Mapping[str, str]) -> None:
         """What it says unasked comes on the same line."""
@@ -99,55 +92,141 @@ class StdioTransport:
     async def close(self) -> None:
         """Close its input, then ask, then end the whole process group (MCP, stdio: shutdown)."""
         process = self._process
-        if process is not None and process.returncode is None:
-            if process.stdin is not None:
-                process.stdin.close()
-            for number in (None, signal.SIGTERM, signal.SIGKILL):
-                if number is not None:
-                    _signal_group(process.pid, number)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CLOSE_GRACE_S):
-                        await process.wait()
-                        break
-        if process is not None:
-            _signal_group(process.pid, signal.SIGKILL)  # what it left behind in its group
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        transport = getattr(process, "_transport", None)  # asyncio closes the pipes only when it is collected
-        if transport is not None:
-            transport.close()
+        if process is None:
+            return
+        process.close_input()
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                _signal_group(process.pid, number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_GRACE_S):
+                    await process.exited.wait()
+                    break
+        _signal_group(process.pid, signal.SIGKILL)  # what it left behind in its group
+        process.transport.close()  # asyncio closes the pipes only when it is collected
 
-    async def _read(
-        self, process: asyncio.subprocess.Process, take: Take, lost: Callable[[UpstreamError], None]
-    ) -> None:
-        stdout = process.stdout
-        while stdout is not None:
-            try:
-                line = await stdout.readuntil(b"\n")
-            except asyncio.IncompleteReadError:
-                break
-            except asyncio.LimitOverrunError:
-                _signal_group(process.pid, signal.SIGKILL)
-                lost(UpstreamError(f"the server sent a line of more than {MAX_LINE_BYTES} bytes"))
-                return
-            if not line.strip():
-                continue
-            try:
-                message = parse_message(line)
-            except RpcError:
-                continue  # a line that is no message: some servers log to their output; nobody waits for it
-            take(message, None)
-        await process.wait()
-        lost(UpstreamError(f"the server's process has ended with code {process.returncode}"))
 
-    async def _keep_stderr(self, process: asyncio.subprocess.Process) -> None:
-        while process.stderr is not None:
-            piece = await process.stderr.read(KEPT_STDERR_BYTES)
-            if not piece:
-                return
-            self._stderr += piece
-            del self._stderr[:-KEPT_STDERR_BYTES]
+class _Process(asyncio.SubprocessProtocol):
+    """A process's pipes: lines out of its output, whole messages into its input.
+
+    A line is cut out as its pieces come and is taken at once, without a task between: each such hop is a turn of the
+    loop for every answer (docs/adr/0016).
+    """
+
+    def __init__(self, take: Take, lost: Callable[[UpstreamError], None]) -> None:
+        self.exited = asyncio.Event()
+        self.writable = asyncio.Event()
+        self.stderr = bytearray()
+        self._take = take
+        self._on_lost = lost
+        self._is_lost = False
+        self._has_output = True
+        self._is_asked_to_end = False
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+
+    @property
+    def pid(self) -> int:
+        """The process, which leads a group of the same number."""
+        return self.transport.get_pid()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the process has read most of what it was sent."""
+        return self.writable.is_set()
+
+    def write(self, message: bytes) -> bool:
+        """Write one message and its line end, whole; whether there is still a process to read it."""
+        pipe = self._input()
+        if self.exited.is_set() or pipe is None or pipe.is_closing():
+            return False
+        pipe.write(message + b"\n")
+        return True
+
+    def close_input(self) -> None:
+        """Say that nothing more will come."""
+        self._is_asked_to_end = True
+        pipe = self._input()
+        if pipe is not None:
+            pipe.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport: asyncio.SubprocessTransport = transport  # type: ignore[assignment]  # of `subprocess_exec`
+        self.writable.set()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Take what it wrote, a line at a time, and keep the end of what it complains of."""
+        if fd == _STDERR:
+            self.stderr += data
+            del self.stderr[:-KEPT_STDERR_BYTES]
+            return
+        if self._is_lost:
+            return
+        self._rest.append(data)
+        self._rest_bytes += len(data)
+        if b"\n" in data:  # joined only when a line ends: linear in what comes
+            *lines, rest = b"".join(self._rest).split(b"\n")
+            self._rest, self._rest_bytes = [rest], len(rest)
+            for line in lines:
+                self._take_line(line)
+        if self._rest_bytes > MAX_LINE_BYTES:
+            self._flooded()
+
+    def pipe_connection_lost(self, fd: int, _exc: Exception | None) -> None:
+        """One of the pipes ended."""
+        if fd == _STDOUT:
+            self._has_output = False
+            self._check_end()
+        elif fd == _STDIN and not self._is_asked_to_end:
+            asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._check_input)
+
+    def process_exited(self) -> None:
+        """It ended; what it wrote before may still come."""
+        self.exited.set()
+        self.writable.set()  # whoever waits is told so by `write`
+        self._check_end()
+
+    def pause_writing(self) -> None:
+        """It does not read its input."""
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self.writable.set()
+
+    def _input(self) -> asyncio.WriteTransport | None:
+        return self.transport.get_pipe_transport(_STDIN)  # type: ignore[return-value]  # what a pipe to write to is
+
+    def _take_line(self, line: bytes) -> None:
+        if len(line) > MAX_LINE_BYTES:
+            self._flooded()
+        if self._is_lost or not line.strip():
+            return
+        with contextlib.suppress(RpcError):  # no message: some servers log to their output, and nobody waits for it
+            self._take(parse_message(line), None)
+
+    def _flooded(self) -> None:
+        """No line may be that long: end the process, and whatever waits for it."""
+        self._rest = []
+        _signal_group(self.pid, signal.SIGKILL)
+        self._lose(UpstreamError(f"the server sent a line of more than {MAX_LINE_BYTES} bytes"))
+
+    def _check_input(self) -> None:
+        """A process that closed its input and lives on can be asked nothing."""
+        if not self.exited.is_set() and not self._is_asked_to_end:
+            self._lose(UpstreamError("the server closed its input"))
+
+    def _check_end(self) -> None:
+        if self.exited.is_set() and not self._has_output:
+            code = self.transport.get_returncode()
+            self._lose(UpstreamError(f"the server's process has ended with code {code}"))
+
+    def _lose(self, fault: UpstreamError) -> None:
+        """Say once, and with the first reason, that it is of no use any more."""
+        if not self._is_lost:
+            self._is_lost = True
+            self._on_lost(fault)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

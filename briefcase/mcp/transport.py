@@ -39,6 +39,10 @@ class Transport(Protocol):
         """
         ...
 
+    def try_send(self, message: Outgoing) -> bool:
+        """Send one message now where nothing has to be waited for; where it can not, `send` can, or says why not."""
+        ...
+
     async def send(self, message: Outgoing) -> None:
         """Send one message. Where answers come with their request, returns when its answer has been taken.
 

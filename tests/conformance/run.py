@@ -11,6 +11,7 @@ session in `build/conformance/transcript.txt`. It exits 1 when a required scenar
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -41,6 +42,7 @@ RUNS = [
     ("2025-11-25", "handshake", "http"),
     ("2025-11-25", "sse", "http"),
 ]
+CALL_ECHO = ["--method", "tools/call", "--tool-name", "echo", "--tool-arg", "text=hi"]
 _SUMMARY = re.compile(r"^[✓✗] ([\w-]+): (\d+) passed, (\d+) failed", re.MULTILINE)
 _UNSCORED = re.compile(r"^  [✓✗] ([\w-]+) \((.*)\)$", re.MULTILINE)
 
@@ -108,23 +110,39 @@ def run_suite(node: Path, revision: str, era: str, transport: str) -> tuple[list
     return report, is_passed
 
 
+def snippets(gateway: Served) -> Iterator[tuple[str, dict]]:
+    """The configurations in docs/mcp.md, as they stand there but for the token, the port and where the daemon is."""
+    page = (ROOT / "docs" / "mcp.md").read_text()
+    for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL):
+        url = gateway.full_url
+        snippet = json.loads(text.replace("bca_…", gateway.token).replace("http://127.0.0.1:7778/mcp", url))
+        server = snippet["mcpServers"]["briefcase"]
+        if "command" in server:
+            server["env"]["BRIEFCASE_DAEMON_UNIX_SOCKET"] = gateway.socket
+        yield "stdio" if "command" in server else "http", snippet
+
+
 def run_clients(python: Path, node: Path) -> tuple[list[str], bool]:
     """The official clients, each making calls of its own."""
     inspector = WORK / "node_modules" / ".bin" / "mcp-inspector"
     with served("stateless", "stdio") as gateway:
         env = {
             **os.environ,
-            "PATH": f"{node.parent}:{os.environ['PATH']}",
+            "PATH": f"{Path(sys.executable).parent}:{node.parent}:{os.environ['PATH']}",
             "BRIEFCASE_DAEMON_UNIX_SOCKET": gateway.socket,
             "BRIEFCASE_AUTH_TOKEN": gateway.token,
         }
         stdio = [sys.executable, "-m", "briefcase", "gateway"]
-        inspect = ["--cli", gateway.url, "--transport", "http", "--method", "tools/call", "--tool-name", "echo"]
         commands = {
             "python sdk": [python, HERE / "python_sdk.py", gateway.url, *stdio],
             "typescript sdk": [node, WORK / "typescript_sdk.mjs", gateway.url],
-            "inspector": [node, inspector, *inspect, "--tool-arg", "text=hi"],
+            "inspector": [node, inspector, "--cli", gateway.url, "--transport", "http", *CALL_ECHO],
         }
+        for kind, snippet in snippets(gateway):
+            config = WORK / f"{kind}.json"
+            config.write_text(json.dumps(snippet))
+            name = f"inspector, configured as docs/mcp.md shows for {kind}"
+            commands[name] = [node, inspector, "--cli", "--config", config, "--server", "briefcase", *CALL_ECHO]
         report, is_passed = ["clients"], True
         for name, command in commands.items():
             done = subprocess.run(command, cwd=WORK, env=env, capture_output=True, text=True, check=False)

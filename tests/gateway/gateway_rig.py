@@ -51,6 +51,7 @@ class FakeDaemon:
         self.events: dict[str, list[dict]] = {}
         self.changes: list[dict] = []
         self.changed = asyncio.Event()
+        self.polls = 0
 
     async def needs_approval(self, name: str, call: dict) -> dict:
         for approval in self.approvals.values():
@@ -154,6 +155,7 @@ class FakeDaemon:
         return web.json_response({"cancelled": True})
 
     async def get_changes(self, request):
+        self.polls += 1
         after = int(request.query["after"])
         after = len(self.changes) if after < 0 else after
         if int(request.query["after"]) >= 0 and not self.changes[after:]:

@@ -550,6 +550,24 @@ def test_a_stateless_client_hears_exactly_what_it_listens_for(wanted, agreed):
     run(test)
 
 
+def test_a_sessions_stream_ends_when_its_client_leaves():
+    async def test():
+        daemon = FakeDaemon(catalog=CATALOG)
+        async with rig(daemon) as gateway:
+            session = await gateway.initialize()
+            headers = {name.replace("_", "-"): value for name, value in session.items()}
+            headers |= {"Authorization": f"Bearer {SCOUT}", "Accept": "text/event-stream"}
+            async with gateway.http.get(f"{gateway.base}/mcp", headers=headers) as stream:
+                assert stream.status == 200
+                await until(lambda: daemon.polls == 2)  # the second waits for a change
+            await asyncio.sleep(0.05)
+            daemon.change(server="fx", kind="tools", uri="")
+            await asyncio.sleep(0.05)
+            assert daemon.polls == 2, "somebody still listens for a client that has left"
+
+    run(test)
+
+
 def test_a_server_asks_a_session_client_over_its_own_request():
     async def test():
         daemon = FakeDaemon(catalog=CATALOG)
@@ -596,6 +614,22 @@ def test_a_stopping_gateway_ends_its_streams():
                 stream = await stream_of(gateway, headers)
                 assert stream.status == 200
             assert b"data" not in await stream.content.read()
+
+    run(test)
+
+
+def test_a_stopping_gateway_ends_what_runs_for_a_stateless_client():
+    async def test():
+        daemon = FakeDaemon()
+        daemon.answers["echo"] = lambda *_: asyncio.sleep(60)
+        async with aiohttp.ClientSession() as outliving:
+            async with rig(daemon) as gateway:
+                gateway.http = outliving
+                call = asyncio.create_task(gateway.stateless("tools/call", CALL))
+                await until(lambda: daemon.calls)
+                began_s = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - began_s < 1.5, "it waited for the drain's deadline"
+            assert await call == (202, {})
 
     run(test)
 

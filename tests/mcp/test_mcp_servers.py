@@ -277,7 +277,7 @@ def test_its_process_ends_with_the_hub():
             await rig.ready()
             process = rig.hub.link("fx")._peer._transport._process
             assert os.getpgid(process.pid) == process.pid
-        assert process.returncode is not None
+        assert process.exited.is_set()
 
     run(test)
 

@@ -1,0 +1,74 @@
+"""Whole lines to standard output, in order: at once where that can not block, in a thread where it may.
+
+Whoever starts a gateway may stop reading it, and a full pipe blocks its writer; the loop, with everything else in it,
+must not be. Going by a thread for every line costs an answer a tenth of a millisecond (docs/adr/0016), and making the
+descriptor non-blocking would change it for every process that shares it. So:
+
+ - a pipe: `poll` says whether it takes `PIPE_BUF` bytes without blocking (pipe(7))
+ - a socket, which some clients use: each write may say that it does not want to wait (send(2), MSG_DONTWAIT)
+ - what is left after that, and anything else: a thread
+
+# INVARIANT (whole lines): the lock is held until a line's last byte is written, whatever becomes of who wrote it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import stat
+
+
+class LineWriter:
+    """One descriptor; close it with `close`, which leaves the descriptor itself open."""
+
+    def __init__(self, descriptor: int) -> None:
+        mode = os.fstat(descriptor).st_mode
+        self._descriptor = descriptor
+        self._lock = asyncio.Lock()
+        self._socket = socket.socket(fileno=os.dup(descriptor)) if stat.S_ISSOCK(mode) else None
+        self._poll = select.poll() if stat.S_ISFIFO(mode) else None
+        if self._poll is not None:
+            self._poll.register(descriptor, select.POLLOUT)
+
+    def close(self) -> None:
+        """Let go of what was made for writing."""
+        if self._socket is not None:
+            self._socket.close()
+
+    async def write(self, message: bytes) -> None:
+        """Write one message and its line end.
+
+        Raises:
+            BrokenPipeError: nobody will read it.
+        """
+        await self._lock.acquire()
+        try:
+            rest = self._write_now(message + b"\n")
+        except OSError:
+            self._lock.release()
+            raise
+        if not rest:
+            self._lock.release()
+            return
+        writing = asyncio.get_running_loop().run_in_executor(None, _write_all, self._descriptor, rest)
+        writing.add_done_callback(lambda _: self._lock.release())
+        await asyncio.shield(writing)
+
+    def _write_now(self, line: bytes) -> bytes:
+        """Write what can be written without waiting; gives the rest."""
+        if self._poll is not None and len(line) <= select.PIPE_BUF:
+            is_free = self._poll.poll(0) == [(self._descriptor, select.POLLOUT)]
+            return line[os.write(self._descriptor, line) :] if is_free else line
+        if self._socket is not None:
+            try:
+                return line[self._socket.send(line, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                return line
+        return line
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,261 @@
+"""The gateway's connections to the daemon: what is taken as an answer, and that no answer meets another's request."""
+
+import asyncio
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from gateway_rig import run, until
+
+from briefcase.gateway import daemon as daemon_module
+from briefcase.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
+from briefcase.gateway.settings import GatewaySettings
+
+TOKEN = "bca_" + "t" * 40
+
+
+def answer(body: bytes = b'{"ok":true}', *headers: str, status: str = "200 OK", version: str = "HTTP/1.1") -> bytes:
+    lines = [f"{version} {status}", f"content-length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Scripted:
+    """A daemon that answers each request with the next of its bytes, whatever they are; None closes instead."""
+
+    def __init__(self, *answers: bytes | None) -> None:
+        self.answers = list(answers)
+        self.requests: list[bytes] = []
+        self.connections = self.closed = 0
+        self.release = asyncio.Event()
+        self.release.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int((head.lower().partition(b"content-length: ")[2] or b"0").split(b"\r\n")[0])
+                self.requests.append(head + await reader.readexactly(length))
+                await self.release.wait()
+                scripted = self.answers.pop(0) if self.answers else answer()
+                if scripted is None:
+                    break
+                writer.write(scripted)
+                await writer.drain()
+        writer.close()
+        self.closed += 1
+
+
+@contextlib.asynccontextmanager
+async def asked(*answers: bytes | None, url: bool = False):
+    """A client, and the scripted daemon it asks over a Unix socket, or over TCP."""
+    scripted = Scripted(*answers)
+    with tempfile.TemporaryDirectory(prefix="bc-") as directory:
+        path = Path(directory) / "d.sock"
+        if url:
+            server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            settings = GatewaySettings(daemon_socket=None, daemon_url=f"http://127.0.0.1:{port}/under/")
+        else:
+            server = await asyncio.start_unix_server(scripted.serve, path)
+            settings = GatewaySettings(daemon_socket=path)
+        async with server, Daemon(settings) as client:
+            yield client, scripted
+        await until(lambda: scripted.closed == scripted.connections)
+
+
+def test_a_request_is_written_whole_and_a_connection_is_kept():
+    async def test():
+        async with asked() as (client, daemon):
+            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+            assert await client.post(TOKEN, "/v1/tools/call", b'{"a":1}') == {"ok": True}
+            assert daemon.connections == 1
+            assert daemon.requests == [
+                f"GET /v1/tools HTTP/1.1\r\nhost: briefcase\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode(),
+                f"POST /v1/tools/call HTTP/1.1\r\nhost: briefcase\r\nauthorization: Bearer {TOKEN}\r\n"
+                'content-type: application/json\r\ncontent-length: 7\r\n\r\n{"a":1}'.encode(),
+            ]
+
+    run(test)
+
+
+def test_a_daemon_behind_an_address_is_asked_under_its_path_and_name():
+    async def test():
+        async with asked(url=True) as (client, daemon):
+            await client.get(TOKEN, "/v1/tools")
+            line, host, *_ = daemon.requests[0].decode().split("\r\n")
+            assert line == "GET /under/v1/tools HTTP/1.1"
+            assert host.startswith("host: 127.0.0.1:")
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("token", "path"),
+    [
+        (TOKEN + "\r\nx: y", "/v1/tools"),
+        (TOKEN + " ", "/v1/tools"),
+        ("", "/v1/tools"),
+        (TOKEN, "/v1/tools HTTP/1.1\r\nx: y\r\n\r\n"),
+        (TOKEN, "/v1/a b"),
+        (TOKEN, "v1/tools"),
+        (TOKEN, "/v1/\u0131"),
+    ],
+)
+def test_what_would_break_the_framing_is_not_sent(token, path):
+    async def test():
+        async with asked() as (client, daemon):
+            with pytest.raises(DaemonError, match="can be sent"):
+                await client.get(token, path)
+            assert daemon.connections == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "scripted",
+    [
+        b"hello\r\n\r\n",
+        answer(version="HTTP/1.0"),
+        answer(status="100 Continue"),
+        answer(status="101 Switching Protocols"),
+        answer(b'{"ok":true}', "transfer-encoding: chunked"),
+        answer(b'{"ok":true}', "content-length: 3"),
+        answer(b'{"ok":true}', "x: a\nb"),
+        b"HTTP/1.1 200 OK\ncontent-length: 11\n\n" + b'{"ok":true}',
+        b"HTTP/1.1 200 OK\r\ncontent-length: +11\r\n\r\n" + b'{"ok":true}',
+        answer(b'{"ok":true}', *("x: " + "y" * 8_000,) * 40),
+        answer(b'{"ok":true}')[:-1],
+        None,
+    ],
+)
+def test_what_is_no_whole_answer_is_refused_and_its_connection_not_used_again(scripted, monkeypatch):
+    monkeypatch.setattr(daemon_module, "ANSWER_TIMEOUT_S", 0.2)
+
+    async def test():
+        async with asked(scripted) as (client, daemon):
+            with pytest.raises(DaemonError) as raised:
+                await client.get(TOKEN, "/v1/tools")
+            assert (raised.value.status, raised.value.code) == (0, "daemon_unreachable")
+            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+            assert daemon.connections == 2
+
+    run(test)
+
+
+def test_an_answer_in_pieces_is_one_answer():
+    async def test():
+        chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b'6\r\n{"ok":\r\n5\r\ntrue}\r\n0\r\n\r\n'
+        async with asked(chunked, answer()) as (client, daemon):
+            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+            assert daemon.connections == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("more", [b"HTTP", answer(b'{"id":"of nobody"}')])
+def test_bytes_after_an_answer_never_become_the_next_one(more):
+    async def test():
+        async with asked(answer(b'{"id":1}') + more, answer(b'{"id":2}')) as (client, daemon):
+            assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+            assert daemon.connections == 2
+
+    run(test)
+
+
+@pytest.mark.parametrize("stray", [answer(b'{"id":"of nobody"}'), b"\r\n"])
+def test_bytes_before_a_request_end_the_connection(stray):
+    async def test():
+        async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
+            assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+            (kept,) = client._free
+            kept.data_received(stray)
+            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+            assert daemon.connections == 2
+
+    run(test)
+
+
+def test_the_answer_of_a_cancelled_request_meets_nobody():
+    async def test():
+        async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
+            daemon.release.clear()
+            first = asyncio.create_task(client.get(TOKEN, "/v1/first"))
+            await until(lambda: daemon.requests)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            daemon.release.set()
+            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+            assert daemon.connections == 2
+
+    run(test)
+
+
+def test_an_answer_that_comes_too_late_meets_nobody(monkeypatch):
+    monkeypatch.setattr(daemon_module, "ANSWER_TIMEOUT_S", 0.05)
+
+    async def test():
+        async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
+            daemon.release.clear()
+            with pytest.raises(DaemonError, match="TimeoutError"):
+                await client.get(TOKEN, "/v1/first")
+            daemon.release.set()
+            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+
+    run(test)
+
+
+def test_an_answer_past_the_bound_is_cut_off():
+    async def test():
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {MAX_ANSWER_BYTES + 1}\r\n\r\n".encode()
+        async with asked(head + b" " * (MAX_ANSWER_BYTES + 1)) as (client, _):
+            with pytest.raises(DaemonError, match="BrokenAnswerError"):
+                await client.get(TOKEN, "/v1/tools")
+
+    run(test)
+
+
+def test_a_daemon_that_closes_after_its_answer_gets_a_new_connection():
+    async def test():
+        async with asked(answer(b'{"id":1}', "connection: close"), None, answer(b'{"id":3}')) as (client, daemon):
+            assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+            with pytest.raises(DaemonError):
+                await client.get(TOKEN, "/v1/second")
+            assert await client.get(TOKEN, "/v1/third") == {"id": 3}
+            assert len(daemon.requests) == 3, "a request was sent twice"
+            assert daemon.connections == 3
+
+    run(test)
+
+
+def test_many_at_once_never_share_a_connection_and_are_bounded(monkeypatch):
+    monkeypatch.setattr(daemon_module, "MAX_CONNECTIONS", 8)
+
+    async def test():
+        async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(64))) as (client, daemon):
+            answers = await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(64)))
+            assert sorted(found["id"] for found in answers) == list(range(64))
+            assert daemon.connections == 8
+
+    run(test)
+
+
+def test_a_refusal_says_what_the_daemon_said_and_no_more():
+    async def test():
+        told = answer(b'{"code":"forbidden","message":"not for you"}', status="403 Forbidden")
+        async with asked(told, answer(b"<html>", status="502 Bad Gateway"), answer(b"[1]")) as (client, _):
+            for status, code, message in (
+                (403, "forbidden", "not for you"),
+                (502, "internal", "the daemon said 502"),
+                (0, "internal", "the daemon's answer is not the expected JSON"),
+            ):
+                with pytest.raises(DaemonError) as raised:
+                    await client.get(TOKEN, "/v1/tools")
+                assert (raised.value.status, raised.value.code, raised.value.message) == (status, code, message)
+
+    run(test)

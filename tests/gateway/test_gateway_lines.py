@@ -1,0 +1,125 @@
+"""Lines to a client that reads, reads late, or not at all."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+
+import pytest
+from gateway_rig import run
+
+from briefcase.gateway.line_writer import LineWriter
+
+LINES = [b"%d:" % number + b"x" * (number * 997 % 9_000) for number in range(200)]
+
+
+@contextlib.contextmanager
+def ends(kind: str, tmp_path):
+    """A descriptor to read from and one to write to."""
+    if kind == "pipe":
+        read, write = os.pipe()
+    elif kind == "socket":
+        read, write = (end.detach() for end in socket.socketpair())
+    else:
+        path = tmp_path / "out"
+        write = os.open(path, os.O_WRONLY | os.O_CREAT)
+        read = os.open(path, os.O_RDONLY)
+    try:
+        yield read, write
+    finally:
+        for descriptor in (read, write):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def read_lines(read: int) -> list[bytes]:
+    with os.fdopen(os.dup(read), "rb") as source:
+        return source.read().splitlines()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "file"])
+def test_lines_come_whole_and_in_order_though_they_are_written_at_once(kind, tmp_path):
+    with ends(kind, tmp_path) as (read, write):
+        got: list[bytes] = []
+        reader = threading.Thread(target=lambda: got.extend(read_lines(read)))
+
+        async def test():
+            writer = LineWriter(write)
+            if kind != "file":
+                reader.start()
+            await asyncio.gather(*(writer.write(line) for line in LINES))
+            writer.close()
+
+        run(test)
+        os.close(write)
+        if kind == "file":
+            reader.start()
+        reader.join()
+        assert got == LINES
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_client_that_does_not_read_holds_up_nobody_and_loses_no_part_of_a_line(kind, tmp_path):
+    with ends(kind, tmp_path) as (read, write):
+        got: list[bytes] = []
+        reader = threading.Thread(target=lambda: got.extend(read_lines(read)))
+
+        async def test():
+            writer = LineWriter(write)
+            writes = [asyncio.create_task(writer.write(line)) for line in LINES]
+            for _ in range(50):  # the loop goes on
+                await asyncio.sleep(0.001)
+            stuck = [task for task in writes if not task.done()]
+            assert stuck, "it wrote more than anybody took"
+            stuck[0].cancel()  # its line has begun
+            with contextlib.suppress(asyncio.CancelledError):
+                await stuck[0]
+            reader.start()
+            await asyncio.gather(*writes, return_exceptions=True)
+            writer.close()
+
+        run(test)
+        os.close(write)
+        reader.join()
+        assert got == LINES
+
+
+def test_short_lines_to_a_full_pipe_do_not_stop_the_loop(tmp_path):
+    lines = [b"x" * 100] * 2_000
+    with ends("pipe", tmp_path) as (read, write):
+        got: list[bytes] = []
+        reader = threading.Timer(0.6, lambda: got.extend(read_lines(read)))
+
+        async def test():
+            writer = LineWriter(write)
+            reader.start()
+            writing = asyncio.gather(*(writer.write(line) for line in lines))
+            loop, longest_s = asyncio.get_running_loop(), 0.0
+            while not writing.done():
+                began_s = loop.time()
+                await asyncio.sleep(0.001)
+                longest_s = max(longest_s, loop.time() - began_s)
+            await writing
+            writer.close()
+            assert longest_s < 0.4, "the loop stood still"
+
+        run(test)
+        os.close(write)
+        reader.join()
+        assert got == lines
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_client_that_left_is_noticed(kind, tmp_path):
+    with ends(kind, tmp_path) as (read, write):
+
+        async def test():
+            writer = LineWriter(write)
+            os.close(read)
+            for _ in range(2):
+                with pytest.raises(BrokenPipeError):
+                    await writer.write(b"anybody?")
+            writer.close()
+
+        run(test)

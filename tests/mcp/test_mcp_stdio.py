@@ -1,0 +1,99 @@
+"""The pipes of a server's process: lines as they come, and a process that stops listening."""
+
+import asyncio
+import os
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp_rig import run, until
+
+from briefcase.mcp.jsonrpc import Notification, encode_notification
+from briefcase.mcp.stdio_transport import KEPT_STDERR_BYTES, MAX_LINE_BYTES, StdioTransport, _Process
+from briefcase.mcp.transport import Outgoing
+
+OUTPUT, COMPLAINTS = 1, 2
+
+
+def process_taking(taken: list) -> _Process:
+    async def made() -> _Process:
+        return _Process(lambda message, _: taken.append(message), taken.append)
+
+    return asyncio.run(made())
+
+
+@given(
+    st.lists(st.sampled_from([b"", b"  ", b"no message", b"{}", encode_notification("a", {}), b"\xff\xfe"])),
+    st.data(),
+)
+def test_how_the_output_is_cut_changes_nothing(lines, data):
+    stream = b"".join(line + b"\n" for line in lines)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
+    taken: list = []
+    process = process_taking(taken)
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        process.pipe_data_received(OUTPUT, stream[start:end])
+    assert taken == [Notification("a", {})] * lines.count(encode_notification("a", {}))
+
+
+def test_half_a_line_is_no_message_until_its_end_comes():
+    taken: list = []
+    process = process_taking(taken)
+    process.pipe_data_received(OUTPUT, encode_notification("a", {}))
+    assert taken == []
+    process.pipe_data_received(OUTPUT, b"\n")
+    assert taken == [Notification("a", {})]
+
+
+def test_only_the_end_of_its_complaints_is_kept():
+    process = process_taking([])
+    for _ in range(5):
+        process.pipe_data_received(COMPLAINTS, b"x" * KEPT_STDERR_BYTES)
+    process.pipe_data_received(COMPLAINTS, b"the end")
+    assert len(process.stderr) == KEPT_STDERR_BYTES
+    assert process.stderr.endswith(b"xthe end")
+
+
+def opened(script: str, taken: list) -> StdioTransport:
+    return StdioTransport((sys.executable, "-c", script), {}, "", os.environ)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("import sys; sys.exit(7)", "the server's process has ended with code 7"),
+        ("import os, time; os.close(0); time.sleep(60)", "the server closed its input"),
+        (
+            f"import sys, time; sys.stdout.write('x' * {MAX_LINE_BYTES + 1}); sys.stdout.flush(); time.sleep(60)",
+            f"the server sent a line of more than {MAX_LINE_BYTES} bytes",
+        ),
+    ],
+)
+def test_a_process_that_is_of_no_use_any_more_is_lost_once(script, problem):
+    async def test():
+        faults: list = []
+        way = opened(script, faults)
+        await way.open(lambda *_: None, faults.append)
+        await until(lambda: faults)
+        await way.close()
+        assert [fault.message for fault in faults] == [problem]
+        assert not way.try_send(Outgoing(b"{}"))
+
+    run(test)
+
+
+def test_a_process_that_does_not_read_is_not_written_to_for_ever():
+    async def test():
+        way = opened("import time; time.sleep(60)", [])
+        await way.open(lambda *_: None, lambda _: None)
+        sent = 0
+        while way.try_send(Outgoing(b"x" * 65_536)):
+            sent += 1
+            await asyncio.sleep(0)
+        assert 0 < sent < 16
+        with pytest.raises(Exception, match="does not read its input"):
+            await way.send(Outgoing(b"{}", timeout_ms=50))
+        await way.close()
+
+    run(test)
