@@ -130,7 +130,7 @@ def harden_process() -> None:
 
 
 def tune_interpreter() -> None:
-    """Collect after hundreds of calls, not every seventh, and nothing of start-up; let no thread keep the loop waiting."""
+    """Collect after hundreds of calls, not every seventh, and nothing of start-up; let no thread hold the loop long."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
