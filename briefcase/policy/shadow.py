@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from xxhash import xxh3_64_intdigest
+
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.reference import ReferencePolicy
 from briefcase.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
@@ -20,7 +22,8 @@ class Shadow:
     """What all shadowed policies of a process share: the sampling and the counters.
 
     Args:
-        every: one decision in so many is compared.
+        every: one decision of each so many is compared. Which one, a hash says: every n-th would meet the same tool
+            each time where an agent's calls repeat in a rhythm.
         submit: runs functions soon and elsewhere (on a worker thread), one at a time, all of them.
     """
 
@@ -29,7 +32,7 @@ class Shadow:
         self._submit = submit
         self._begun = 0  # written on the event loop only
         self._done = 0  # written by the worker only, like the counters below
-        self._until_next = self._every
+        self._seen = 0
         self.compared = 0
         self.incomparable = 0
         self.mismatches = 0
@@ -41,10 +44,10 @@ class Shadow:
 
     def is_due(self) -> bool:
         """Whether this decision is one of the sample. Called on the event loop only."""
-        self._until_next -= 1
-        if self._until_next > 0:
+        round_number, place = divmod(self._seen, self._every)
+        self._seen += 1
+        if place != xxh3_64_intdigest(round_number.to_bytes(8)) % self._every:
             return False
-        self._until_next = self._every
         return self._begun - self._done < MAX_WAITING
 
     def later(self, compare: Callable[[], tuple[Verdict, Verdict | None]]) -> None:

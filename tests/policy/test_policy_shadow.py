@@ -43,13 +43,23 @@ def test_nothing_is_compared_before_the_answer():
     assert (shadow.compared, shadow.mismatches) == (1, 0)
 
 
-@pytest.mark.parametrize(("every", "expected"), [(1, 100), (10, 10), (101, 0), (0, 100)])
-def test_one_decision_in_so_many_is_compared(every, expected):
+@pytest.mark.parametrize(("every", "expected"), [(1, 100), (10, 10), (50, 2), (0, 100)])
+def test_one_decision_of_each_so_many_is_compared(every, expected):
     policy, shadow, later = make(every)
     for _ in range(100):
         ask(policy)
         later.run()
     assert shadow.compared == expected
+
+
+def test_calls_that_repeat_in_a_rhythm_are_all_compared_in_the_end():
+    policy, shadow, later = make(10)
+    compared = set()
+    shadow._submit = lambda work: (compared.add(turn % 2), later(work))
+    for turn in range(200):
+        ask(policy, tool=spec(("odd", "even")[turn % 2]))
+        later.run()
+    assert compared == {0, 1}
 
 
 def test_a_disagreement_denies_every_call_from_then_on_and_raises_the_alarm(monkeypatch):
