@@ -1,18 +1,20 @@
 """A server reached over HTTP: Streamable HTTP of both eras, and the HTTP+SSE of 2024-11-05 where there is nothing else.
 
 Every byte goes through the guarded way out; connections are shared only between requests of one server's credential.
-A redirect is an answer like any other, and refused. What the server sends is bounded by message and in all.
+A request that is refused for its credential is sent once more where that could be renewed: the server did nothing. A
+redirect is an answer like any other, and refused. What the server sends is bounded by message and in all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from briefcase.errors import UpstreamError
+from briefcase.mcp.credentials import Credential
 from briefcase.mcp.jsonrpc import RequestId, RpcError, parse_message
 from briefcase.mcp.sse import EventReader, EventTooLargeError
 from briefcase.mcp.transport import Outgoing, Take
@@ -24,6 +26,7 @@ MAX_ANSWER_BYTES: Final = 32 << 20
 MAX_LISTENED_BYTES: Final = 1 << 40  # a stream of notifications lives long; each of its events is bounded
 MAX_SESSION_CHARS: Final = 512
 ENDPOINT_TIMEOUT_S: Final = 10.0
+MAX_ATTEMPTS: Final = 3  # a nonce may be wanted, and a token have ended
 ACCEPTED: Final = 202
 
 
@@ -38,8 +41,9 @@ class StreamingOutbound(Protocol):
 class HttpStatusError(UpstreamError):
     """The server answered with another status than expected; the body may hold the reason as a JSON-RPC error."""
 
-    def __init__(self, status: int, error: Mapping[str, object] | None) -> None:
-        super().__init__(f"the server answered HTTP status {status}", code="upstream_refused" if status < 500 else None)  # noqa: PLR2004 - the server error range
+    def __init__(self, status: int, error: Mapping[str, object] | None, problem: str = "") -> None:
+        code = "upstream_refused" if status < 500 else None  # noqa: PLR2004 - the server error range
+        super().__init__(problem or f"the server answered HTTP status {status}", code=code)
         self.status = status
         self.error = error
 
@@ -50,16 +54,14 @@ class HttpTransport:
     Args:
         outbound: the guarded way out.
         url: the MCP endpoint.
-        bearer: gives the token to send, or None; asked each time, because it may be renewed.
+        credential: authenticates each request.
         pool_key: whose connections these are.
     """
 
-    def __init__(
-        self, outbound: StreamingOutbound, url: str, bearer: Callable[[], Awaitable[str | None]], pool_key: str
-    ) -> None:
+    def __init__(self, outbound: StreamingOutbound, url: str, credential: Credential, pool_key: str) -> None:
         self._outbound = outbound
         self._url = url
-        self._bearer = bearer
+        self._credential = credential
         self._pool_key = pool_key
         self._session_id: str | None = None
         self._take: Take = lambda _message, _request_id: None
@@ -104,10 +106,11 @@ class HttpTransport:
             "Accept": "application/json, text/event-stream",
             **message.headers,
         }
-        request = await self._request("POST", self._legacy_url or self._url, headers, message.data, message.timeout_ms)
-        async with self._outbound.stream(request) as answer:
+        url = self._legacy_url or self._url
+        async with self._answer("POST", url, headers, message.data, message.timeout_ms) as answer:
             if answer.status not in {200, ACCEPTED, 204}:
-                raise HttpStatusError(answer.status, await _error_in(answer))
+                problem = self._credential.problem(answer.status, answer.headers)
+                raise HttpStatusError(answer.status, await _error_in(answer), problem)
             session_id = answer.headers.get("mcp-session-id")
             if session_id is not None:
                 self._keep_session(session_id)
@@ -119,8 +122,7 @@ class HttpTransport:
         if self._legacy_url is not None:
             return
         wanted = {"Accept": "text/event-stream", **headers}
-        request = await self._request("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES)
-        async with self._outbound.stream(request) as answer:
+        async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:
             if answer.status == 200 and _is_events(answer):  # noqa: PLR2004 - OK
                 await self._take_events(answer, None)
 
@@ -131,13 +133,13 @@ class HttpTransport:
             await asyncio.gather(self._legacy, return_exceptions=True)
         if self._session_id is not None:
             try:
-                request = await self._request("DELETE", self._url, {}, None, 2_000)
-                async with self._outbound.stream(request):
+                async with self._answer("DELETE", self._url, {}, None, 2_000):
                     pass
             except UpstreamError:
                 pass
 
-    async def _request(  # noqa: PLR0913, PLR0917 - the parts of a request
+    @asynccontextmanager
+    async def _answer(  # noqa: PLR0913, PLR0917 - the parts of a request
         self,
         method: str,
         url: str,
@@ -145,14 +147,18 @@ class HttpTransport:
         body: bytes | None,
         timeout_ms: int,
         max_body_bytes: int = MAX_ANSWER_BYTES,
-    ) -> HttpRequest:
-        own = {}
-        bearer = await self._bearer()
-        if bearer is not None:
-            own["Authorization"] = f"Bearer {bearer}"
-        if self._session_id is not None:
-            own["Mcp-Session-Id"] = self._session_id
-        return HttpRequest(method, url, {**headers, **own}, body, timeout_ms, max_body_bytes, self._pool_key)
+    ) -> AsyncIterator[HttpStream]:
+        """The answer to one request, authenticated; where it is refused for what is renewed by now, to the next."""
+        session = {} if self._session_id is None else {"Mcp-Session-Id": self._session_id}
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            sent = await self._credential.headers(method, url)
+            every = {**headers, **session, **sent}
+            request = HttpRequest(method, url, every, body, timeout_ms, max_body_bytes, self._pool_key)
+            async with self._outbound.stream(request) as answer:
+                is_renewed = await self._credential.is_renewed(sent, answer.status, answer.headers)
+                if not is_renewed or attempt == MAX_ATTEMPTS:
+                    yield answer
+                    return
 
     def _keep_session(self, session_id: str) -> None:
         if not session_id.isascii() or not session_id.isprintable() or len(session_id) > MAX_SESSION_CHARS:
@@ -191,8 +197,7 @@ class HttpTransport:
         reader = EventReader(MAX_MESSAGE_BYTES)
         try:
             wanted = {"Accept": "text/event-stream"}
-            request = await self._request("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES)
-            async with self._outbound.stream(request) as answer:
+            async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:
                 if answer.status != 200 or not _is_events(answer):  # noqa: PLR2004 - OK
                     raise HttpStatusError(answer.status, None)
                 async for piece in answer.pieces:

@@ -12,7 +12,7 @@ from briefcase.net.urls import parse_url
 from briefcase.ports import Clock
 from briefcase.providers.capabilities import Capabilities
 from briefcase.providers.client import Health, ProviderClient
-from briefcase.providers.custody import Custody, Login
+from briefcase.providers.custody import Client, Custody, Login
 from briefcase.providers.entitlement import EntitlementClient
 from briefcase.providers.oauth import OAuthClient, Started
 from briefcase.providers.quote import PROVIDER_ID
@@ -155,7 +155,7 @@ class ProviderService:
             metadata,
             code=exchange.code,
             redirect_uri=exchange.redirect_uri,
-            client_id=exchange.client_id,
+            client=Client(exchange.client_id),
             code_verifier=exchange.code_verifier,
             signer=await self._capabilities.signer(provider),
         )

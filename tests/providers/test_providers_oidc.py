@@ -22,6 +22,7 @@ from briefcase.capability.jws import generate_key
 from briefcase.errors import UpstreamError
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.ports import HttpRequest
+from briefcase.providers.custody import Client
 from briefcase.providers.loopback import LoopbackListener
 from briefcase.providers.oauth import OAuthClient, check_answer
 from briefcase.system import SystemClock, SystemEntropy
@@ -73,7 +74,7 @@ async def log_in(client, issuer, signer):
             metadata,
             code=answer.code,
             redirect_uri=listener.redirect_uri,
-            client_id=CLIENT_ID,
+            client=Client(CLIENT_ID),
             code_verifier=started.code_verifier,
             signer=signer,
         )
