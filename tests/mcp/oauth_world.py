@@ -68,6 +68,20 @@ class World:
         iss = self.iss()
         return {"code": code, "state": query["state"], **({} if iss is None else {"iss": iss})}
 
+    def credentials(self):
+        """Every credential that was used, by name."""
+        forms = [parse_qs(body.decode()) for _, url, _, body in self.seen if urlsplit(url).path == "/token"]
+        used = {name: form[name][0] for form in forms for name in ("code", "code_verifier") if name in form}
+        (client,) = self.clients.values()
+        proofs = [headers["dpop"] for _, _, headers, _ in self.seen if "dpop" in headers]
+        return {
+            **used,
+            **({"proof": proofs[-1]} if proofs else {}),
+            "access": next(iter(self.access)),
+            "refresh": next(iter(self.refresh)),
+            "client secret": client["secret"],
+        }
+
     # --- answers ----------------------------------------------------------------------------------------------------
 
     def respond(self, method, url, headers, body):
@@ -275,6 +289,8 @@ def main() -> None:
             if request.path == "/authorize":
                 back = world.agree(f"{world.authority}{request.path_qs}")
                 raise web.HTTPFound(f"{request.query['redirect_uri']}?{urlencode(back)}")
+            if request.path == "/the-credentials":  # for the test that looks for them
+                return web.json_response(world.credentials())
             url, body = f"{world.server}{request.path_qs}", await request.read()
             status, headers, data = world.respond(request.method, url, dict(request.headers), body)
             return web.Response(status=status, headers=headers, body=data)
@@ -286,7 +302,7 @@ def main() -> None:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         world.server = world.authority = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
-        world.dpop = "--dpop" in sys.argv
+        world.dpop, world.methods = "--dpop" in sys.argv, ["client_secret_basic"]
         sys.stdout.write(f"{world.server}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
