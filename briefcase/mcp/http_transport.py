@@ -8,6 +8,7 @@ redirect is an answer like any other, and refused. What the server sends is boun
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
@@ -15,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from briefcase.errors import UpstreamError
 from briefcase.mcp.credentials import Credential
-from briefcase.mcp.jsonrpc import RequestId, RpcError, parse_message
+from briefcase.mcp.jsonrpc import Message, RequestId, Response, RpcError, parse_message
 from briefcase.mcp.sse import EventReader, EventTooLargeError
 from briefcase.mcp.transport import Outgoing, Take
 from briefcase.net.outbound import HttpStream
@@ -26,8 +27,12 @@ MAX_ANSWER_BYTES: Final = 32 << 20
 MAX_LISTENED_BYTES: Final = 1 << 40  # a stream of notifications lives long; each of its events is bounded
 MAX_SESSION_CHARS: Final = 512
 ENDPOINT_TIMEOUT_S: Final = 10.0
+MAX_RESUMPTIONS: Final = 16
+RESUME_PAUSE_MS: Final = 1_000
+MAX_RESUME_PAUSE_MS: Final = 30_000
 MAX_ATTEMPTS: Final = 3  # a nonce may be wanted, and a token have ended
 ACCEPTED: Final = 202
+_EVENT_ID: Final = re.compile(r"[!-~]{1,512}")
 
 
 class StreamingOutbound(Protocol):
@@ -114,8 +119,11 @@ class HttpTransport:
             session_id = answer.headers.get("mcp-session-id")
             if session_id is not None:
                 self._keep_session(session_id)
-            if message.request_id is not None and not self.is_shared_line:
-                await self._take_answer(answer, message.request_id)
+            if message.request_id is None or self.is_shared_line:
+                return
+            reader = await self._take_answer(answer, message.request_id)
+        if reader is not None:
+            await self._resume(reader, message, message.request_id)
 
     async def listen(self, headers: Mapping[str, str]) -> None:
         """Read the session's own stream (GET, up to 2025-11-25) until it ends. See `Transport.listen`."""
@@ -165,33 +173,54 @@ class HttpTransport:
             raise UpstreamError("the server's session id is not as the protocol says", code="upstream_refused")
         self._session_id = session_id
 
-    async def _take_answer(self, answer: HttpStream, request_id: RequestId) -> None:
+    async def _resume(self, reader: EventReader, message: Outgoing, request_id: RequestId) -> None:
+        """Go on with an answer whose stream ended early; the request is not sent again (2025-11-25, resumability)."""
+        for _ in range(MAX_RESUMPTIONS):
+            if reader.last_id is None or not _EVENT_ID.fullmatch(reader.last_id):
+                return
+            pause_ms = RESUME_PAUSE_MS if reader.retry_ms is None else min(reader.retry_ms, MAX_RESUME_PAUSE_MS)
+            await asyncio.sleep(pause_ms / 1_000)
+            headers = {**message.headers, "Accept": "text/event-stream", "Last-Event-ID": reader.last_id}
+            async with self._answer("GET", self._url, headers, None, message.timeout_ms) as answer:
+                if answer.status != 200 or not _is_events(answer):  # noqa: PLR2004 - OK
+                    return
+                again = await self._take_events(answer, request_id)
+                if again is None:
+                    return
+                reader = again
+
+    async def _take_answer(self, answer: HttpStream, request_id: RequestId) -> EventReader | None:
+        """Take an answer; gives the reader of a stream that ended before it."""
         if _is_events(answer):
-            await self._take_events(answer, request_id)
-            return
+            return await self._take_events(answer, request_id)
         body = bytearray()
         async for piece in answer.pieces:
             body += piece
             if len(body) > MAX_MESSAGE_BYTES:
                 raise UpstreamError(f"the server's answer is larger than {MAX_MESSAGE_BYTES} bytes")
         self._take_message(bytes(body), request_id)
+        return None
 
-    async def _take_events(self, answer: HttpStream, request_id: RequestId | None) -> None:
-        reader = EventReader(MAX_MESSAGE_BYTES)
+    async def _take_events(self, answer: HttpStream, request_id: RequestId | None) -> EventReader | None:
+        """Take a stream of events; gives its reader where the answer to the request was not among them."""
+        reader, is_answered = EventReader(MAX_MESSAGE_BYTES), False
         try:
             async for piece in answer.pieces:
                 for event in reader.feed(piece):
-                    if event.name == "message":
-                        self._take_message(event.data, request_id)
+                    if event.name == "message" and event.data:  # without data it only says where to go on
+                        message = self._take_message(event.data, request_id)
+                        is_answered |= isinstance(message, Response) and message.id == request_id
         except EventTooLargeError:
             raise UpstreamError(f"the server sent an event of more than {MAX_MESSAGE_BYTES} bytes") from None
+        return None if is_answered else reader
 
-    def _take_message(self, data: bytes, request_id: RequestId | None) -> None:
+    def _take_message(self, data: bytes, request_id: RequestId | None) -> Message:
         try:
             message = parse_message(data)
         except RpcError as error:
             raise UpstreamError(f"the server's answer is no message: {error.message}") from None
         self._take(message, request_id)
+        return message
 
     async def _read_legacy(self, found: asyncio.Future[str]) -> None:
         reader = EventReader(MAX_MESSAGE_BYTES)

@@ -16,7 +16,7 @@ from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.reach import Reach
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.ports import CallContext
-from briefcase.system import SystemClock
+from briefcase.system import SystemClock, SystemEntropy
 
 FIXTURE = str(Path(__file__).parent / "fixture_server.py")
 SECRET = "s3cr3t-value-of-the-vault"
@@ -55,21 +55,21 @@ class Rig:
         self.new_hub()
 
     def new_hub(self) -> None:
-        secrets = Secrets()
+        self.operator_secrets = Secrets()
         self.parts = compose_logins(
             secrets=Secrets(),
-            operator_secrets=secrets,
+            operator_secrets=self.operator_secrets,
             remember=lambda _: None,
             outbound=self.outbound,
             clock=self.clock,
-            entropy=FakeEntropy(),
+            entropy=SystemEntropy(),
         )
         self.hub = Hub(
             ledger=self.ledger,
             clock=self.clock,
             entropy=FakeEntropy(),
             redactor=self.redactor,
-            new_transport=Reach(self.outbound, secrets, self.parts.accounts).transport,
+            new_transport=Reach(self.outbound, self.operator_secrets, self.parts.accounts).transport,
             needs_profile=self.needs_profile,
         )
 

@@ -752,12 +752,25 @@ def test_a_revocation_ends_a_renewal_that_is_under_way_with_it():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=541 * S)
+        reached, go = asyncio.Event(), asyncio.Event()
+
+        async def slow(request):
+            if request.url.endswith("/token"):
+                reached.set()
+                await go.wait()
+
+        desk.outbound.before = slow
         await desk.account.headers("POST", URL)  # begins to renew
-        await desk.logins.revoke(desk.config)
+        await reached.wait()
+        revoking = asyncio.create_task(desk.logins.revoke(desk.config))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go.set()
+        await revoking
         await desk.account.stop()
         assert await desk.account.headers("POST", URL) == {}
-        assert not [name for name in desk.vault.kept if name.endswith(".login")]
-        assert desk.world.refresh == {}
+        assert not [name for name in desk.vault.kept if name.endswith(".login")], "no renewal brings it back"
+        assert desk.world.refresh == {}, "it is the new pair that was revoked"
 
     run(scenario)
 
