@@ -53,7 +53,7 @@ def test_an_answer_whose_stream_ended_is_gone_on_with_where_it_stopped_and_after
     async def scenario():
         outbound = Scripted(
             (200, EVENTS, b"id: e-1\nretry: 40\ndata: \n\n"),
-            (200, EVENTS, b"id: e-2\ndata:\n\n"),
+            (200, EVENTS, b"id: e-2\nretry: 0\ndata:\n\n"),
             (200, EVENTS, ANSWER),
         )
         started = asyncio.get_running_loop().time()
@@ -71,7 +71,15 @@ def test_an_answer_whose_stream_ended_is_gone_on_with_where_it_stopped_and_after
 
 
 @pytest.mark.parametrize(
-    "stream", [b"", b"retry: 1\ndata:\n\n", b"id: a\tb\nretry: 1\ndata:\n\n", b"id:\nretry: 1\ndata:\n\n", ANSWER]
+    "stream",
+    [
+        b"",
+        b"retry: 1\ndata:\n\n",
+        b"id: a\tb\nretry: 1\ndata:\n\n",
+        b"id:\nretry: 1\ndata:\n\n",
+        ANSWER,
+        b"id: e\nretry: 0\n" + ANSWER,
+    ],
 )
 def test_a_stream_that_names_no_place_to_go_on_from_or_is_whole_is_not_asked_for_again(stream):
     async def scenario():
