@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fakes import FakeClock
-from mcp_rig import Secrets
+from mcp_rig import Rig, Secrets, until
 from oauth_world import AUTHORITY, SERVER, World, WorldOutbound
 
 from briefcase.errors import CallerError, StoreError, UpstreamError
@@ -886,5 +886,20 @@ def test_a_server_that_wants_bound_tokens_gets_no_plain_one():
         with pytest.raises(UpstreamError, match="plain one"):
             await desk.finish(back)
         assert not [name for name in desk.vault.kept if name.endswith(".login")]
+
+    run(scenario)
+
+
+def test_a_call_of_a_server_that_wants_a_log_in_is_told_so_at_once():
+    async def scenario(desk):
+        rig = Rig(desk.outbound)
+        await rig.hub.set_server("docs", {"endpoint_url": URL}, "operator")
+        link = rig.hub.link("docs")
+        await until(lambda: link.wants_credential)
+        async with asyncio.timeout(5):
+            with pytest.raises(UpstreamError, match="oauth-login docs") as caught:
+                await link.peer(60)
+        assert caught.value.sent is False
+        await rig.hub.stop()
 
     run(scenario)
