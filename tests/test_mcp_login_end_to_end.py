@@ -89,6 +89,11 @@ def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
     agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
     status, _ = daemon.request("POST", f"{SERVERS}/docs/oauth/start", {"redirect_uri": "x"}, token=agent)
     assert status == 403, "an agent logs nobody in"
+    auditor = (daemon.data_dir / "auditor_token").read_text().strip()
+    assert daemon.request("POST", f"{SERVERS}/docs/oauth/revoke", token=auditor)[0] == 403
+    asked = {"code": "c", "state": "guessed"}
+    assert daemon.request("POST", f"{SERVERS}/docs/oauth/exchange", asked)[1]["code"] == "bad_request"
+    assert daemon.request("POST", f"{SERVERS}/other/oauth/exchange", asked)[1]["code"] == "not_found"
 
     log_in(daemon)
     wait_until(daemon, state="ready", has_oauth_refresh=True, needs_login=False)

@@ -12,7 +12,7 @@ from briefcase.approvals import visible_text
 from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
-from briefcase.cli.mcp_logins import log_in, revoke_login
+from briefcase.cli.mcp_logins import log_in, revoke_login, show_client_metadata
 from briefcase.cli.messages import note
 from briefcase.errors import CallerError
 from briefcase.types import JsonObject, JsonValue
@@ -24,6 +24,9 @@ URL_PREFIXES: Final = ("http://", "https://")
 @click.group(epilog=example("briefcase mcp servers list"))
 def mcp() -> None:
     """Put MCP servers behind the daemon."""
+
+
+mcp.add_command(show_client_metadata)
 
 
 @mcp.group(epilog=example("briefcase mcp servers upsert time -- uvx mcp-server-time", "briefcase mcp servers list"))

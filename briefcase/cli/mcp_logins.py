@@ -79,6 +79,20 @@ def revoke_login(app: App, *, server_id: str, as_json: bool) -> None:
         app.screen.line(f"the log-in at `{server_id}` is ended here, {revocation_words(answer)}")
 
 
+@click.command("client-metadata", epilog=example("briefcase mcp client-metadata https://example.org/briefcase.json"))
+@click.argument("url")
+@pass_app
+def show_client_metadata(app: App, /, *, url: str) -> None:
+    """Print the client metadata document to publish at URL.
+
+    Authorization servers that read such documents then know this program without being told of it before. Name it with
+    `briefcase mcp servers upsert ID ADDRESS --oauth-client-metadata URL`.
+    """
+    from briefcase.mcp.registration import client_document  # noqa: PLC0415 - `--help` needs none of it
+
+    app.screen.json({"client_id": url, **client_document()})
+
+
 def _start(app: App, wanted: _Wanted, redirect_uri: str) -> _Begun:
     body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
     answer = app.client().post(path_of(*_SERVERS, wanted.server_id, "oauth", "start"), body)

@@ -114,6 +114,14 @@ def test_a_revocation_says_what_became_of_it(run, daemon, changed, says):
     assert run("mcp", "servers", "oauth-revoke", "docs", "--json").json == REVOKED | changed
 
 
+def test_the_document_to_publish_names_its_own_place_and_a_native_client(run):
+    ran = run("mcp", "client-metadata", "https://example.org/briefcase.json")
+    assert ran.code == 0, ran
+    assert ran.json["client_id"] == "https://example.org/briefcase.json"
+    assert (ran.json["application_type"], ran.json["redirect_uris"]) == ("native", ["http://127.0.0.1/callback"])
+    assert ran.json["token_endpoint_auth_method"] == "none"
+
+
 def test_the_client_that_is_registered_by_hand_is_part_of_the_description(run, daemon):
     daemon.answers["POST", DOCS] = {"endpoint_url": "https://docs.example/mcp"}
     words = ["--oauth-client-id", "app", "--oauth-client-secret", "app-secret", "--oauth-issuer", ISSUER]

@@ -13,6 +13,7 @@ from briefcase.errors import CallerError, StoreError, UpstreamError
 from briefcase.mcp.discovery import covers, resource_urls
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.servers import parse_server
+from briefcase.net.outbound import GuardedOutbound
 from briefcase.providers.oauth import metadata_urls
 from briefcase.system import SystemEntropy
 
@@ -206,6 +207,61 @@ def test_an_authorization_servers_metadata_that_is_not_to_be_trusted_is_not_used
         with pytest.raises(UpstreamError):
             await desk.start()
         assert [url for _, url, _, _ in desk.world.seen if "/.well-known/" not in url] == []
+
+    run(scenario)
+
+
+class Guarded(WorldOutbound):
+    """The server is reached; for every other host the real guard decides, over a resolver that lies."""
+
+    def __init__(self, world, address):
+        super().__init__(world)
+
+        async def lookup(_host, _port):
+            return [address]
+
+        self.guarded = GuardedOutbound(lookup=lookup)
+
+    async def request(self, request):
+        return await (super().request(request) if self.is_known(request.url) else self.guarded.request(request))
+
+    def is_known(self, url):
+        return url.startswith((SERVER, f"{AUTHORITY}/.well-known/", f"{AUTHORITY}/register"))
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "64:ff9b::a00:1"]
+)
+def test_whatever_metadata_names_is_refused_where_it_leads_inside_as_it_is_resolved(address):
+    async def scenario(desk):
+        outbound = Guarded(desk.world, address)
+        desk.outbound = outbound
+        desk.open()
+        named = "https://innocent.example"
+        try:
+            desk.world.resource = {"authorization_servers": [named]}
+            with pytest.raises(UpstreamError, match="not public") as caught:
+                await desk.start()
+            assert caught.value.sent is False
+
+            desk.world.resource = {}
+            for endpoint in ("registration_endpoint", "token_endpoint", "revocation_endpoint"):
+                desk.world.metadata = {endpoint: f"{named}/x"}
+                desk.vault.kept.clear()
+                if endpoint == "registration_endpoint":
+                    with pytest.raises(UpstreamError, match="not public"):
+                        await desk.start()
+                elif endpoint == "token_endpoint":
+                    url, _ = await desk.start()
+                    with pytest.raises(UpstreamError, match="not public"):
+                        await desk.finish(desk.world.agree(url))
+                else:
+                    outbound.is_known = lambda url: not url.startswith(named)
+                    await desk.log_in()
+                    revoked = await desk.logins.revoke(desk.config)
+                    assert revoked.remote_revocation_succeeded is False
+        finally:
+            await outbound.guarded.close()
 
     run(scenario)
 
