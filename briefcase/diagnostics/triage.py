@@ -238,10 +238,14 @@ def _judge_approvals(answer: Mapping[str, Any], now_us: int) -> _Judged:
 
 def _judge_servers(answer: Mapping[str, Any]) -> _Judged:
     servers = answer["servers"]
-    bad = [f"{server['id']} is {server['state']}" for server in servers if server["state"] != "ready"]
+    wanting = [f"{server['id']} wants a log-in" for server in servers if server["needs_login"]]
+    down = [server for server in servers if server["state"] != "ready" and not server["needs_login"]]
+    bad = [*wanting, *(f"{server['id']} is {server['state']}" for server in down)]
     held = [f"{server['id']} lists {server['held']} changed tools" for server in servers if server["held"]]
     if bad or held:
-        return _Judged("yellow", some([*bad, *held]), "`briefcase mcp servers list`, `briefcase mcp servers diff ID`")
+        log_in = "`briefcase mcp servers oauth-login ID`, " if wanting else ""
+        hint = f"{log_in}`briefcase mcp servers list`, `briefcase mcp servers diff ID`"
+        return _Judged("yellow", some([*bad, *held]), hint)
     return _Judged("green", some([str(server["id"]) for server in servers]) or "none")
 
 

@@ -202,7 +202,8 @@ class Logins:
         """Step 2; with the scope that a log-in which can be renewed takes, where the server has it (OpenID Connect)."""
         held = await account.held()
         wanted = challenge.scope or authority.resource.scope
-        granted = held.scope if held is not None and held.issuer == authority.server.issuer else ""
+        is_here = held is not None and held.issuer == authority.server.issuer and is_scope(held.scope)
+        granted = held.scope if held is not None and is_here else ""
         offline = OFFLINE_ACCESS if OFFLINE_ACCESS in authority.server.scopes_supported else ""
         return union_of(granted, wanted, offline)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -31,6 +32,7 @@ METADATA_NAMES: Final = ("oauth-authorization-server", "openid-configuration")  
 MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day
 DEFAULT_LIFETIME_S: Final = 300
 NOT_FOUND: Final = 404
+_TOKEN: Final = re.compile(r"[!-~]{1,16384}")  # wider than RFC 6750 section 2.1, safe in a header
 BASIC: Final = "client_secret_basic"  # RFC 7591 section 2
 POST: Final = "client_secret_post"
 
@@ -221,6 +223,8 @@ class OAuthClient:
         answer = read_answer(response, _TokenAnswer, what)
         if answer.token_type.lower() not in {"bearer", "dpop"}:
             raise UpstreamError(f"{what} gave a token of a kind that is not known")
+        if not _TOKEN.fullmatch(answer.access_token):
+            raise UpstreamError(f"{what} gave a token that no request can carry")
         lifetime_s = min(max(answer.expires_in, 0), MAX_LIFETIME_S)
         return msgspec.structs.replace(
             login,

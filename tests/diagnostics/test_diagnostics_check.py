@@ -28,7 +28,7 @@ GOOD = {
     "/v1/mcp/servers": {"servers": []},
     "/v1/control-plane": {"status": "not_enrolled"},
 }
-SERVER = {"id": "files", "state": "ready", "held": 0}
+SERVER = {"id": "files", "state": "ready", "held": 0, "needs_login": False}
 
 
 HELD = {"id": "demo", "vc_expires_at_rfc3339": None, "has_vc": False, "needs_login": False, "is_enabled": True}
@@ -155,6 +155,12 @@ def test_a_good_daemon_is_green_in_every_part():
             "files is refused",
         ),
         ({"/v1/mcp/servers": {"servers": [{**SERVER, "held": 2}]}}, "mcp_servers", "yellow", "2 changed"),
+        (
+            {"/v1/mcp/servers": {"servers": [{**SERVER, "state": "waiting", "needs_login": True}]}},
+            "mcp_servers",
+            "yellow",
+            "files wants a log-in",
+        ),
         (
             {"/v1/control-plane": {"status": "enrolled", "last_error": "signature", "base_url": "https://c"}},
             "control_plane",
