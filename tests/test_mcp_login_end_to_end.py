@@ -166,6 +166,26 @@ def test_a_pasted_address_logs_in_and_what_is_not_this_log_ins_does_not(daemon):
     wait_until(daemon, state="ready")
 
 
+def test_a_log_in_ends_with_its_server_and_with_its_address(daemon):
+    def describe(path="/mcp"):
+        assert daemon.request("POST", f"{SERVERS}/docs", {"endpoint_url": f"{daemon.origin}{path}"})[0] == 200
+
+    describe()
+    wait_until(daemon, needs_login=True)
+    log_in(daemon)
+    wait_until(daemon, has_oauth_refresh=True)
+    describe("/elsewhere")
+    assert server_of(daemon)["has_oauth_refresh"] is False
+    describe()
+    assert server_of(daemon)["has_oauth_refresh"] is False, "moving there and back is not staying"
+    wait_until(daemon, needs_login=True)
+    log_in(daemon)
+    wait_until(daemon, has_oauth_refresh=True)
+    assert daemon.request("POST", f"{SERVERS}/docs/delete")[0] == 200
+    describe()
+    assert server_of(daemon)["has_oauth_refresh"] is False, "the next server of that name is another one"
+
+
 def test_no_credential_of_a_log_in_is_left_anywhere(daemon, tmp_path):
     """The same search finds each of them where it is planted."""
     body = {"endpoint_url": f"{daemon.origin}/mcp", "rules": [{"tool": "*", "category": "read"}]}
