@@ -100,7 +100,7 @@ def claim_us(entries: int) -> float:
 
 
 def bench_replay_claim(benchmark, figure):
-    """A hundred thousand entries, then a million, in one run: neither fits a processor's cache, so it should be flat."""
+    """A hundred thousand entries, then a million, in one run: neither fits a processor's cache."""
     found = []
     benchmark.pedantic(lambda: found.append((claim_us(100_000), claim_us(1_000_000))), rounds=3)
     for entries, times_us in zip((100_000, 1_000_000), zip(*found, strict=True), strict=True):
