@@ -49,6 +49,8 @@ from briefcase.diagnostics.standing import check_start
 from briefcase.errors import StoreError
 from briefcase.ledger import Ledger
 from briefcase.mcp.hub import Hub
+from briefcase.mcp.login_composition import compose_logins
+from briefcase.mcp.logins import Logins
 from briefcase.mcp.reach import AllTools, Reach
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.policy.engine import CompiledPolicy
@@ -174,6 +176,7 @@ class _Outside(NamedTuple):
 
     tools: AllTools
     hub: Hub
+    logins: Logins
     providers: ProviderService
 
 
@@ -247,17 +250,26 @@ async def _load_tools(
     stack.push_async_callback(providers.service.close)
     await providers.service.start(settings.provider_base_url)
     toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
+    mcp_logins = compose_logins(
+        secrets=vault.compartment("mcp"),
+        operator_secrets=vault,
+        remember=vault.remember,
+        outbound=outbound,
+        clock=CLOCK,
+        entropy=ENTROPY,
+    )
+    stack.push_async_callback(mcp_logins.accounts.close)
     hub = Hub(
         ledger=ledger,
         clock=CLOCK,
         entropy=ENTROPY,
         redactor=redactor,
-        new_transport=Reach(outbound, vault).transport,
+        new_transport=Reach(outbound, vault, mcp_logins.accounts).transport,
         needs_profile=settings.is_ga,
     )
     hub.start()
     stack.push_async_callback(hub.stop)
-    return _Outside(AllTools(toolbox.registry, hub), hub, providers.service)
+    return _Outside(AllTools(toolbox.registry, hub), hub, mcp_logins.logins, providers.service)
 
 
 async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all the others made
@@ -320,6 +332,7 @@ def _services(  # noqa: PLR0913, PLR0917 - as above
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
         mcp=outside.hub,
+        mcp_logins=outside.logins,
         providers=outside.providers,
         host=host,
         checkpoints=_checkpoints(settings, stores.data_dir, ledger, identity, stack),

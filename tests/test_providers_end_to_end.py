@@ -171,6 +171,18 @@ def test_the_harness_is_green_on_our_provider(tmp_path, daemon, provider):
     assert "conforms to aacp_v1: 27 passed, 0 failed, 0 skipped" in ran.stdout
     assert json.loads(report.read_text())["ok"] is True
 
+    # the daemon keeps the verdict of a provider it has, over a restart, and `diagnostics check` shows it
+    assert briefcase(daemon, "providers", "upsert", "demo", provider).returncode == 0
+    ran = briefcase(daemon, *words, stdin=ADMIN_SECRET)
+    assert "shows the verdict, for demo" in ran.stderr
+    daemon.kill()
+    daemon.start()
+    log_in(daemon)
+    parts = json.loads(briefcase(daemon, "diagnostics", "check", "--json").stdout)["parts"]
+    (part,) = [part for part in parts if part["name"] == "providers"]
+    finished_at = json.loads(report.read_text())["finished_at"]
+    assert (part["colour"], f"harness passed {finished_at}" in part["detail"]) == ("green", True), part
+
 
 def test_a_provider_that_restarts_takes_the_log_in_and_refuses_no_call(tmp_path):
     with RunningDaemon(tmp_path / "data") as daemon:

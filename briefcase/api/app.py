@@ -31,6 +31,7 @@ from briefcase.api import (
     diagnostics,
     health,
     identity,
+    mcp_logins,
     mcp_servers,
     metrics,
     policy,
@@ -62,6 +63,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     agents.ROUTES,
     secrets.ROUTES,
     mcp_servers.ROUTES,
+    mcp_logins.ROUTES,
     providers.ROUTES,
     metrics.ROUTES,
 )

@@ -17,7 +17,9 @@ from briefcase.errors import CallerError
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import Link
+from briefcase.mcp.logins import LoginStanding
 from briefcase.mcp.preview import preview_tools
+from briefcase.mcp.servers import ServerOAuth
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
 from briefcase.wire import CallRecord, parse_call
@@ -27,7 +29,11 @@ _MS_PER_S: Final = 1_000
 
 
 class ServerSummary(msgspec.Struct):
-    """One server. `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed."""
+    """One server.
+
+    `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed, and `needs_login`
+    says that it refused what we have.
+    """
 
     id: str
     endpoint_url: str
@@ -39,6 +45,7 @@ class ServerSummary(msgspec.Struct):
     tools: int
     held: int
     allow_incompatible: bool
+    needs_login: bool
 
 
 class ServerList(msgspec.Struct):
@@ -69,6 +76,7 @@ class ServerBody(msgspec.Struct):
     env: dict[str, str] = {}
     secret_env: dict[str, str] = {}
     bearer_secret: str | None = None
+    oauth: ServerOAuth = ServerOAuth()
     rules: list[dict[str, Any]] = []
     review: bool = False
     allow_incompatible: bool = False
@@ -179,7 +187,7 @@ class ChangeList(msgspec.Struct):
 async def list_servers(services: Services, _: Request) -> ServerList:
     """`GET /v1/mcp/servers`."""
     hub = _hub(services)
-    return ServerList([_summary(hub, hub.link(config.id)) for config in hub.configs()])
+    return ServerList([await _summary(services, hub.link(config.id)) for config in hub.configs()])
 
 
 async def show_server(services: Services, request: Request) -> ServerDetail:
@@ -187,32 +195,42 @@ async def show_server(services: Services, request: Request) -> ServerDetail:
     hub = _hub(services)
     link = hub.link(request.params["id"])
     config = link.config
-    bearer = {} if config.bearer_secret is None else {"bearer": config.bearer_secret}
+    named = {"bearer": config.bearer_secret, "oauth client": config.oauth.client_secret}
+    own = {name: secret for name, secret in named.items() if secret is not None}
     return ServerDetail(
-        summary=_summary(hub, link),
+        summary=await _summary(services, link),
         args=list(config.args),
         cwd=config.cwd,
         variables=sorted(config.env),
-        secrets={**config.secret_env, **bearer},
+        secrets={**config.secret_env, **own},
         rules=[msgspec.to_builtins(rule) for rule in config.rules],
         problems=[{"name": problem.name, "problem": problem.problem} for problem in link.problems],
     )
 
 
 async def set_server(services: Services, request: Request) -> ServerSummary:
-    """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background."""
-    hub = _hub(services)
+    """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background.
+
+    A log-in is for one address: moving a server ends it.
+    """
+    hub, server_id = _hub(services), request.params["id"]
     body = parse_json(request.body)
     if not isinstance(body, dict):
         raise CallerError("expected an object with `endpoint_url` or `command`")
-    config = await hub.set_server(request.params["id"], body, request.principal.name)
-    return _summary(hub, hub.link(config.id))
+    before = next((known.address for known in hub.configs() if known.id == server_id), None)
+    config = await hub.set_server(server_id, body, request.principal.name)
+    if services.mcp_logins is not None and before not in {None, config.address}:
+        await services.mcp_logins.forget(server_id)
+    return await _summary(services, hub.link(config.id))
 
 
 async def delete_server(services: Services, request: Request) -> ServerDeleted:
     """`POST /v1/mcp/servers/{id}/delete`."""
-    await _hub(services).delete_server(request.params["id"], request.principal.name)
-    return ServerDeleted(request.params["id"])
+    server_id = request.params["id"]
+    await _hub(services).delete_server(server_id, request.principal.name)
+    if services.mcp_logins is not None:
+        await services.mcp_logins.forget(server_id)
+    return ServerDeleted(server_id)
 
 
 async def show_differences(services: Services, request: Request) -> Differences:
@@ -319,13 +337,16 @@ def _hub(services: Services) -> Hub:
     return services.mcp
 
 
-def _summary(hub: Hub, link: Link) -> ServerSummary:
-    config = link.config
+async def _summary(services: Services, link: Link) -> ServerSummary:
+    hub, config = _hub(services), link.config
+    standing = LoginStanding(has_refresh=False, needs_login=False)
+    if services.mcp_logins is not None:
+        standing = await services.mcp_logins.standing(config)
     _, changes = hub.differences(config.id)
     return ServerSummary(
         id=config.id,
         endpoint_url=config.address,
-        has_oauth_refresh=False,
+        has_oauth_refresh=standing.has_refresh,
         transport=config.transport,
         state=link.state.value,
         problem=link.problem,
@@ -333,6 +354,7 @@ def _summary(hub: Hub, link: Link) -> ServerSummary:
         tools=len(hub.accepted_names(config.id)),
         held=sum(change.after is not None for change in changes),
         allow_incompatible=config.allow_incompatible,
+        needs_login=standing.needs_login,
     )
 
 

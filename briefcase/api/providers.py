@@ -6,7 +6,7 @@ only begun, to the operator whose browser finishes it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -17,7 +17,8 @@ from briefcase.providers.client import Health
 from briefcase.providers.oauth import Started
 from briefcase.providers.registry import Provider
 from briefcase.providers.service import Exchange, LoginRevoked, ProviderService, ProviderSummary
-from briefcase.types import format_rfc3339
+from briefcase.providers.verdicts import MAX_FAILING, CheckName, Count, Verdict
+from briefcase.types import format_rfc3339, parse_rfc3339
 
 
 class ProviderList(msgspec.Struct):
@@ -65,8 +66,40 @@ class CredentialFetched(msgspec.Struct):
     expires_at_rfc3339: str
 
 
+class VerdictBody(msgspec.Struct):
+    """What `briefcase conformance provider` found; `failing` names the checks that failed."""
+
+    base_url: Annotated[str, msgspec.Meta(max_length=2_048)]
+    ok: bool
+    passed: Count
+    failed: Count
+    skipped: Count
+    finished_at: str
+    failing: Annotated[list[CheckName], msgspec.Meta(max_length=MAX_FAILING)] = []
+
+
+class VerdictKept(msgspec.Struct):
+    """The providers the verdict is of; where there are none, it was not kept."""
+
+    providers: list[str]
+
+
+class ProviderVerdict(msgspec.Struct):
+    """What the harness last found at a provider's address."""
+
+    ok: bool
+    passed: int
+    failed: int
+    skipped: int
+    finished_at: str
+    failing: list[str]
+
+
 class ProviderHealth(msgspec.Struct):
-    """How a provider has behaved since the daemon started. `refusals` and `replays` are among the `failures`."""
+    """How a provider has behaved since the daemon started. `refusals` and `replays` are among the `failures`.
+
+    `verdict` is the harness's last, null where it was never run against this address.
+    """
 
     id: str
     is_enabled: bool
@@ -78,6 +111,7 @@ class ProviderHealth(msgspec.Struct):
     last_ok_at: str | None
     last_problem: str
     last_problem_at: str | None
+    verdict: ProviderVerdict | None
 
 
 class ProviderHealthList(msgspec.Struct):
@@ -149,7 +183,27 @@ async def fetch_provider_credential(services: Services, request: Request) -> Cre
 async def show_provider_health(services: Services, _: Request) -> ProviderHealthList:
     """`GET /v1/diagnostics/providers`."""
     service = _service(services)
-    return ProviderHealthList([_health(*pair) for pair in service.health()], service.token_waits)
+    records = [_health(provider, health, service.verdict(provider)) for provider, health in service.health()]
+    return ProviderHealthList(records, service.token_waits)
+
+
+async def note_provider_verdict(services: Services, request: Request) -> VerdictKept:
+    """`POST /v1/diagnostics/providers/verdict`."""
+    body = request.body_as(VerdictBody)
+    try:
+        finished_us = parse_rfc3339(body.finished_at)
+    except ValueError as error:
+        raise CallerError(f"`finished_at`: {error}") from None
+    verdict = Verdict(
+        base_url=body.base_url.rstrip("/"),
+        ok=body.ok,
+        passed=body.passed,
+        failed=body.failed,
+        skipped=body.skipped,
+        finished_us=finished_us,
+        failing=tuple(body.failing),
+    )
+    return VerdictKept(list(await _service(services).note_verdict(verdict)))
 
 
 def _service(services: Services) -> ProviderService:
@@ -158,7 +212,7 @@ def _service(services: Services) -> ProviderService:
     return services.providers
 
 
-def _health(provider: Provider, health: Health) -> ProviderHealth:
+def _health(provider: Provider, health: Health, verdict: Verdict | None) -> ProviderHealth:
     return ProviderHealth(
         id=provider.id,
         is_enabled=provider.is_enabled,
@@ -170,6 +224,18 @@ def _health(provider: Provider, health: Health) -> ProviderHealth:
         last_ok_at=None if health.last_ok_us is None else format_rfc3339(health.last_ok_us),
         last_problem=health.last_problem,
         last_problem_at=None if health.last_problem_us is None else format_rfc3339(health.last_problem_us),
+        verdict=None if verdict is None else _verdict(verdict),
+    )
+
+
+def _verdict(verdict: Verdict) -> ProviderVerdict:
+    return ProviderVerdict(
+        ok=verdict.ok,
+        passed=verdict.passed,
+        failed=verdict.failed,
+        skipped=verdict.skipped,
+        finished_at=format_rfc3339(verdict.finished_us),
+        failing=list(verdict.failing),
     )
 
 
@@ -197,5 +263,14 @@ ROUTES: Final = (
     ),
     Route(
         "GET", "/v1/diagnostics/providers", READERS, show_provider_health, "How providers behave", ProviderHealthList
+    ),
+    Route(
+        "POST",
+        "/v1/diagnostics/providers/verdict",
+        OPERATOR,
+        note_provider_verdict,
+        "Keep what the harness found",
+        VerdictKept,
+        body=VerdictBody,
     ),
 )

@@ -13,6 +13,7 @@ from briefcase.backup.create import Backups
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
 from briefcase.mcp.hub import Hub
+from briefcase.mcp.logins import Logins
 from briefcase.ports import Clock, Entropy, Ledger, Policy, Redactor, Secrets, Tools
 from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
@@ -185,6 +186,7 @@ class Services(msgspec.Struct, frozen=True):
     profile: Profile
     changes: ApprovalChanges
     mcp: Hub | None = None
+    mcp_logins: Logins | None = None
     providers: ProviderService | None = None
     host: Host | None = None
     backups: Backups | None = None

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
 from briefcase.cli.secrets import read_secret
-from briefcase.errors import CODES, CallerError
+from briefcase.errors import CODES, BriefcaseError, CallerError
 
 if TYPE_CHECKING:
     from briefcase.conformance.report import Report
@@ -40,19 +41,43 @@ def check_provider_command(app: App, *, base_url: str, out: Path, admin_secret_s
     """Check a provider against aacp_v1.
 
     Logs in, mints capabilities, calls with good proofs and with wrong ones. Exits with 0 where every check that could
-    be made passed, with 7 where one failed. The report holds no token and no key.
+    be made passed, with 7 where one failed. The report holds no token and no key. A daemon that has a provider at this
+    address keeps the verdict, for `briefcase diagnostics check`.
     """
     import msgspec  # noqa: PLC0415 - `--help` needs none of it
 
     report = _examine(base_url.rstrip("/"), read_secret("admin secret") if admin_secret_stdin else None)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    kept_for = _tell_daemon(app, report)
     if as_json:
         app.screen.json(msgspec.to_builtins(report))
     else:
         _show(app, report)
         note(f"wrote {out}")
+        if kept_for:
+            note(f"`briefcase diagnostics check` shows the verdict, for {', '.join(kept_for)}")
     return 0 if report.ok else BROKEN
+
+
+def _tell_daemon(app: App, report: Report) -> list[str]:
+    """Leave the verdict with the daemon; gives the providers it is of, none where no daemon wants it."""
+    from briefcase.conformance.report import Status  # noqa: PLC0415 - `--help` needs none of it
+
+    body = {
+        "base_url": report.subject,
+        "ok": report.ok,
+        "passed": report.passed,
+        "failed": report.failed,
+        "skipped": report.skipped,
+        "finished_at": report.finished_at,
+        "failing": [check.name for check in report.checks if check.status is Status.FAILED],
+    }
+    try:
+        kept = app.client().post(path_of("v1", "diagnostics", "providers", "verdict"), body)["providers"]
+    except (BriefcaseError, LookupError):
+        return []  # the harness needs no daemon: the report is what was asked for
+    return [str(provider_id) for provider_id in kept]
 
 
 def _examine(base_url: str, admin_secret: str | None) -> Report:

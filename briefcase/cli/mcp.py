@@ -12,6 +12,7 @@ from briefcase.approvals import visible_text
 from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
+from briefcase.cli.mcp_logins import log_in, revoke_login, show_client_metadata
 from briefcase.cli.messages import note
 from briefcase.errors import CallerError
 from briefcase.types import JsonObject, JsonValue
@@ -25,9 +26,16 @@ def mcp() -> None:
     """Put MCP servers behind the daemon."""
 
 
+mcp.add_command(show_client_metadata)
+
+
 @mcp.group(epilog=example("briefcase mcp servers upsert time -- uvx mcp-server-time", "briefcase mcp servers list"))
 def servers() -> None:
-    """Describe servers, look at what they offer, accept it."""
+    """Describe servers, log in to them, look at what they offer, accept it."""
+
+
+servers.add_command(log_in)
+servers.add_command(revoke_login)
 
 
 @servers.command("list", epilog=example("briefcase mcp servers list"))
@@ -88,6 +96,10 @@ def show_server(app: App, *, server_id: str, as_json: bool) -> None:
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable for the command; repeat for more.")
 @click.option("--secret-env", multiple=True, metavar="NAME=SECRET", help="A variable filled from the vault.")
 @click.option("--bearer-secret", metavar="SECRET", help="The vault's secret to send as the bearer token.")
+@click.option("--oauth-client-id", default="", metavar="ID", help="The client that is registered for logging in.")
+@click.option("--oauth-client-secret", metavar="SECRET", help="The vault's secret that is the client's own.")
+@click.option("--oauth-issuer", default="", metavar="URL", help="The only authorization server the client is for.")
+@click.option("--oauth-client-metadata", default="", metavar="URL", help="Where our client metadata is published.")
 @click.option("--cwd", default="", metavar="DIR", help="Where the command runs.")
 @click.option("--category", "categories", multiple=True, metavar="GLOB=CATEGORY", help="What matching tools are.")
 @click.option("--cost-usd", "costs", multiple=True, metavar="GLOB=USD", help="What a call of matching tools costs.")
@@ -104,6 +116,10 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
     env: tuple[str, ...],
     secret_env: tuple[str, ...],
     bearer_secret: str | None,
+    oauth_client_id: str,
+    oauth_client_secret: str | None,
+    oauth_issuer: str,
+    oauth_client_metadata: str,
     cwd: str,
     categories: tuple[str, ...],
     costs: tuple[str, ...],
@@ -125,6 +141,12 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
         "env": dict(map(_pair, env)),
         "secret_env": dict(map(_pair, secret_env)),
         "bearer_secret": bearer_secret,
+        "oauth": {
+            "client_id": oauth_client_id,
+            "client_secret": oauth_client_secret,
+            "issuer": oauth_issuer,
+            "client_metadata_url": oauth_client_metadata,
+        },
         "cwd": cwd,
         "rules": rules,
         "review": review,

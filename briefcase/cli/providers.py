@@ -6,6 +6,7 @@ the address the person pastes. Code and verifier go straight to the daemon; the 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
@@ -13,18 +14,14 @@ import click
 from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
+from briefcase.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.cli.messages import note
-from briefcase.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from briefcase.providers.loopback import AuthorizationAnswer
     from briefcase.providers.oauth import Started
 
 NOUN: Final = ("v1", "providers")
 CLIENT_ID: Final = "briefcase"
-PASTE_PORT: Final = 49_152  # nobody listens there: the browser shows the address that is to be pasted
-LOGIN_TIMEOUT_S: Final = 300.0
-MAX_WORD_CHARS: Final = 64
 
 _id_argument = click.argument("provider_id", metavar="ID", callback=check_name)
 _id_option = click.option("--id", "provider_id", metavar="ID", required=True, callback=check_name, help="Which one.")
@@ -157,13 +154,7 @@ def revoke_login(app: App, *, provider_id: str, as_json: bool) -> None:
     if as_json:
         app.screen.json(answer)
         return
-    if answer["remote_revocation_succeeded"]:
-        there = "and at its server"
-    elif answer["remote_revocation_attempted"]:
-        there = "its server did not confirm: end it there as well"
-    else:
-        there = "its server was not asked"
-    app.screen.line(f"the log-in at `{provider_id}` is ended here, {there}")
+    app.screen.line(f"the log-in at `{provider_id}` is ended here, {revocation_words(answer)}")
     if answer["has_vc"]:
         note(f"its credential still entitles to calls: `briefcase providers disable {provider_id}` ends those too")
 
@@ -187,23 +178,18 @@ class _Wanted(NamedTuple):
 @_id_option
 @click.option("--client-id", default=CLIENT_ID, show_default=True, help="Who the server knows this program as.")
 @click.option("--scope", help="What to ask for.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Where to wait for the answer; 0 is any.")
-@click.option("--timeout-secs", type=click.FloatRange(1), default=LOGIN_TIMEOUT_S, show_default=True)
-@click.option("--no-browser", is_flag=True, help="Show the address instead of opening a browser.")
-@click.option("--paste", is_flag=True, help="On a machine without a browser: paste the address you are sent back to.")
+@login_options
 @json_option
 @pass_app
-def log_in(  # noqa: PLR0913 - one parameter for each option
+def log_in(
     app: App,
+    /,
     *,
     provider_id: str,
     client_id: str,
     scope: str | None,
-    port: int,
-    timeout_secs: float,
-    no_browser: bool,
-    paste: bool,
     as_json: bool,
+    **how: object,
 ) -> None:
     """Log in to a provider, in a browser.
 
@@ -213,17 +199,10 @@ def log_in(  # noqa: PLR0913 - one parameter for each option
     from briefcase.providers.oauth import check_answer  # noqa: PLC0415 - `--help` needs none of it
 
     wanted = _Wanted(provider_id, client_id, scope)
-    if paste:
-        started, answer, redirect_uri = _by_paste(app, wanted, port or PASTE_PORT)
-    else:
-        started, answer, redirect_uri = _by_loopback(app, wanted, port, timeout_secs, opens=not no_browser)
+    started, answer, redirect_uri = obtain(partial(_start, app, wanted), Waiting.of(how))
     check_answer(started, answer.state, answer.iss)
-    if answer.code is None:
-        raise UpstreamError(
-            f"the provider refused the log-in: `{(answer.error or '')[:MAX_WORD_CHARS]}`", code="upstream_refused"
-        )
     exchange = {
-        "code": answer.code,
+        "code": code_of(answer, "provider"),
         "redirect_uri": redirect_uri,
         "client_id": client_id,
         "code_verifier": started.code_verifier,
@@ -233,39 +212,6 @@ def log_in(  # noqa: PLR0913 - one parameter for each option
         app.screen.json(done)
     else:
         app.screen.line(f"logged in to `{provider_id}`")
-
-
-def _by_loopback(
-    app: App, wanted: _Wanted, port: int, timeout_s: float, *, opens: bool
-) -> tuple[Started, AuthorizationAnswer, str]:
-    import asyncio  # noqa: PLC0415 - only for the listener
-    import webbrowser  # noqa: PLC0415 - likewise
-
-    from briefcase.providers.loopback import LoopbackListener  # noqa: PLC0415 - likewise
-
-    async def wait() -> tuple[Started, AuthorizationAnswer, str]:
-        async with LoopbackListener(port=port) as listener:
-            started = _start(app, wanted, listener.redirect_uri)  # nobody knows of the listener yet: it may block
-            listener.state = started.state
-            note("open this address, and agree there:")
-            click.echo(started.authorization_url, err=True)
-            if opens and not await asyncio.to_thread(webbrowser.open, started.authorization_url):
-                note("no browser opened: open it yourself, or use --paste where the browser is on another machine")
-            return started, await listener.wait(timeout_s), listener.redirect_uri
-
-    return asyncio.run(wait())
-
-
-def _by_paste(app: App, wanted: _Wanted, port: int) -> tuple[Started, AuthorizationAnswer, str]:
-    from briefcase.providers.loopback import HOST, PATH, parse_answer  # noqa: PLC0415 - only here
-
-    redirect_uri = f"http://{HOST}:{port}{PATH}"
-    started = _start(app, wanted, redirect_uri)
-    note("open this address in any browser, and agree there:")
-    click.echo(started.authorization_url, err=True)
-    note(f"it ends on an address that begins with {redirect_uri} and does not load: copy that address")
-    pasted: str = click.prompt("paste it here", err=True, prompt_suffix=": ")
-    return started, parse_answer(pasted), redirect_uri
 
 
 def _start(app: App, wanted: _Wanted, redirect_uri: str) -> Started:

@@ -15,22 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from briefcase.diagnostics.files import check_files
 from briefcase.diagnostics.host import check_disk
 from briefcase.diagnostics.profile import Finding
+from briefcase.diagnostics.providers import Colour, judge_providers, some
 from briefcase.errors import BriefcaseError
 from briefcase.ports import Verification
 from briefcase.types import parse_rfc3339
 
-Colour = Literal["green", "yellow", "red"]
 GUIDE: Final = "docs/operations.md"
 RUNBOOKS: Final = "docs/runbooks"
 UNREACHABLE: Final = "daemon_unreachable"
-SHOWN_IDS: Final = 3
 
 # Where to read on, by part.
 READ: Final[dict[str, str]] = {
@@ -104,7 +103,9 @@ def triage(daemon: Daemon, now_us: int) -> tuple[Part, ...]:
         "policy": lambda: _worst([compat.value()["policy"]]),
         "controls": lambda: _judge_controls(daemon.get("/v1/controls")),
         "approvals": lambda: _judge_approvals(daemon.get("/v1/approvals"), now_us),
-        "providers": lambda: _judge_providers(daemon.get("/v1/providers"), now_us),
+        "providers": lambda: _Judged(
+            *judge_providers(daemon.get("/v1/providers"), daemon.get("/v1/diagnostics/providers"), now_us)
+        ),
         "mcp_servers": lambda: _judge_servers(daemon.get("/v1/mcp/servers")),
         "control_plane": lambda: _judge_control_plane(daemon.get("/v1/control-plane")),
         "disk": lambda: _worst([compat.value()["disk"]]),
@@ -224,7 +225,7 @@ def _judge_controls(answer: Mapping[str, Any]) -> _Judged:
     actions = [f"{control['action']} {control['subject']} {control['name']}".strip() for control in answer["controls"]]
     if not actions:
         return _Judged("green", "nothing is tightened")
-    return _Judged("yellow", _some(actions), "`briefcase tighten list`, `briefcase thaw`")
+    return _Judged("yellow", some(actions), "`briefcase tighten list`, `briefcase thaw`")
 
 
 def _judge_approvals(answer: Mapping[str, Any], now_us: int) -> _Judged:
@@ -235,25 +236,17 @@ def _judge_approvals(answer: Mapping[str, Any], now_us: int) -> _Judged:
     return _Judged("yellow", f"{len(waiting)} wait, the oldest for {oldest_s:,} s", "`briefcase approvals watch`")
 
 
-def _judge_providers(answer: Mapping[str, Any], now_us: int) -> _Judged:
-    providers = answer["providers"]
-    expired = [
-        str(provider["id"])
-        for provider in providers
-        if provider.get("vc_expires_at_rfc3339") and parse_rfc3339(provider["vc_expires_at_rfc3339"]) <= now_us
-    ]
-    if expired:
-        return _Judged("yellow", f"the credential has expired of {_some(expired)}", "`briefcase providers vc-fetch`")
-    return _Judged("green", _some([str(provider["id"]) for provider in providers]) or "none")
-
-
 def _judge_servers(answer: Mapping[str, Any]) -> _Judged:
     servers = answer["servers"]
-    bad = [f"{server['id']} is {server['state']}" for server in servers if server["state"] != "ready"]
+    wanting = [f"{server['id']} wants a log-in" for server in servers if server["needs_login"]]
+    down = [server for server in servers if server["state"] != "ready" and not server["needs_login"]]
+    bad = [*wanting, *(f"{server['id']} is {server['state']}" for server in down)]
     held = [f"{server['id']} lists {server['held']} changed tools" for server in servers if server["held"]]
     if bad or held:
-        return _Judged("yellow", _some([*bad, *held]), "`briefcase mcp servers list`, `briefcase mcp servers diff ID`")
-    return _Judged("green", _some([str(server["id"]) for server in servers]) or "none")
+        log_in = "`briefcase mcp servers oauth-login ID`, " if wanting else ""
+        hint = f"{log_in}`briefcase mcp servers list`, `briefcase mcp servers diff ID`"
+        return _Judged("yellow", some([*bad, *held]), hint)
+    return _Judged("green", some([str(server["id"]) for server in servers]) or "none")
 
 
 def _judge_control_plane(answer: Mapping[str, Any]) -> _Judged:
@@ -269,8 +262,3 @@ def _judge_finding(finding: Finding) -> _Judged:
     if finding.problem:
         return _Judged("red", finding.problem, finding.hint)
     return _Judged("green", finding.found)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN_IDS} more" if len(names) > SHOWN_IDS else ""
-    return ", ".join(names[:SHOWN_IDS]) + more

@@ -1,19 +1,22 @@
 """A server reached over HTTP: Streamable HTTP of both eras, and the HTTP+SSE of 2024-11-05 where there is nothing else.
 
 Every byte goes through the guarded way out; connections are shared only between requests of one server's credential.
-A redirect is an answer like any other, and refused. What the server sends is bounded by message and in all.
+A request that is refused for its credential is sent once more where that could be renewed: the server did nothing. A
+redirect is an answer like any other, and refused. What the server sends is bounded by message and in all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from briefcase.errors import UpstreamError
-from briefcase.mcp.jsonrpc import RequestId, RpcError, parse_message
+from briefcase.mcp.credentials import Credential
+from briefcase.mcp.jsonrpc import Message, RequestId, Response, RpcError, parse_message
 from briefcase.mcp.sse import EventReader, EventTooLargeError
 from briefcase.mcp.transport import Outgoing, Take
 from briefcase.net.outbound import HttpStream
@@ -24,7 +27,12 @@ MAX_ANSWER_BYTES: Final = 32 << 20
 MAX_LISTENED_BYTES: Final = 1 << 40  # a stream of notifications lives long; each of its events is bounded
 MAX_SESSION_CHARS: Final = 512
 ENDPOINT_TIMEOUT_S: Final = 10.0
+MAX_RESUMPTIONS: Final = 16
+RESUME_PAUSE_MS: Final = 1_000
+MAX_RESUME_PAUSE_MS: Final = 30_000
+MAX_ATTEMPTS: Final = 3  # a nonce may be wanted, and a token have ended
 ACCEPTED: Final = 202
+_EVENT_ID: Final = re.compile(r"[!-~]{1,512}")
 
 
 class StreamingOutbound(Protocol):
@@ -38,8 +46,9 @@ class StreamingOutbound(Protocol):
 class HttpStatusError(UpstreamError):
     """The server answered with another status than expected; the body may hold the reason as a JSON-RPC error."""
 
-    def __init__(self, status: int, error: Mapping[str, object] | None) -> None:
-        super().__init__(f"the server answered HTTP status {status}", code="upstream_refused" if status < 500 else None)  # noqa: PLR2004 - the server error range
+    def __init__(self, status: int, error: Mapping[str, object] | None, problem: str = "") -> None:
+        code = "upstream_refused" if status < 500 else None  # noqa: PLR2004 - the server error range
+        super().__init__(problem or f"the server answered HTTP status {status}", code=code)
         self.status = status
         self.error = error
 
@@ -50,16 +59,14 @@ class HttpTransport:
     Args:
         outbound: the guarded way out.
         url: the MCP endpoint.
-        bearer: gives the token to send, or None; asked each time, because it may be renewed.
+        credential: authenticates each request.
         pool_key: whose connections these are.
     """
 
-    def __init__(
-        self, outbound: StreamingOutbound, url: str, bearer: Callable[[], Awaitable[str | None]], pool_key: str
-    ) -> None:
+    def __init__(self, outbound: StreamingOutbound, url: str, credential: Credential, pool_key: str) -> None:
         self._outbound = outbound
         self._url = url
-        self._bearer = bearer
+        self._credential = credential
         self._pool_key = pool_key
         self._session_id: str | None = None
         self._take: Take = lambda _message, _request_id: None
@@ -104,23 +111,26 @@ class HttpTransport:
             "Accept": "application/json, text/event-stream",
             **message.headers,
         }
-        request = await self._request("POST", self._legacy_url or self._url, headers, message.data, message.timeout_ms)
-        async with self._outbound.stream(request) as answer:
+        url = self._legacy_url or self._url
+        async with self._answer("POST", url, headers, message.data, message.timeout_ms) as answer:
             if answer.status not in {200, ACCEPTED, 204}:
-                raise HttpStatusError(answer.status, await _error_in(answer))
+                problem = self._credential.problem(answer.status, answer.headers)
+                raise HttpStatusError(answer.status, await _error_in(answer), problem)
             session_id = answer.headers.get("mcp-session-id")
             if session_id is not None:
                 self._keep_session(session_id)
-            if message.request_id is not None and not self.is_shared_line:
-                await self._take_answer(answer, message.request_id)
+            if message.request_id is None or self.is_shared_line:
+                return
+            reader = await self._take_answer(answer, message.request_id)
+        if reader is not None:
+            await self._resume(reader, message, message.request_id)
 
     async def listen(self, headers: Mapping[str, str]) -> None:
         """Read the session's own stream (GET, up to 2025-11-25) until it ends. See `Transport.listen`."""
         if self._legacy_url is not None:
             return
         wanted = {"Accept": "text/event-stream", **headers}
-        request = await self._request("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES)
-        async with self._outbound.stream(request) as answer:
+        async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:
             if answer.status == 200 and _is_events(answer):  # noqa: PLR2004 - OK
                 await self._take_events(answer, None)
 
@@ -131,13 +141,13 @@ class HttpTransport:
             await asyncio.gather(self._legacy, return_exceptions=True)
         if self._session_id is not None:
             try:
-                request = await self._request("DELETE", self._url, {}, None, 2_000)
-                async with self._outbound.stream(request):
+                async with self._answer("DELETE", self._url, {}, None, 2_000):
                     pass
             except UpstreamError:
                 pass
 
-    async def _request(  # noqa: PLR0913, PLR0917 - the parts of a request
+    @asynccontextmanager
+    async def _answer(  # noqa: PLR0913, PLR0917 - the parts of a request
         self,
         method: str,
         url: str,
@@ -145,54 +155,78 @@ class HttpTransport:
         body: bytes | None,
         timeout_ms: int,
         max_body_bytes: int = MAX_ANSWER_BYTES,
-    ) -> HttpRequest:
-        own = {}
-        bearer = await self._bearer()
-        if bearer is not None:
-            own["Authorization"] = f"Bearer {bearer}"
-        if self._session_id is not None:
-            own["Mcp-Session-Id"] = self._session_id
-        return HttpRequest(method, url, {**headers, **own}, body, timeout_ms, max_body_bytes, self._pool_key)
+    ) -> AsyncIterator[HttpStream]:
+        """The answer to one request, authenticated; where it is refused for what is renewed by now, to the next."""
+        session = {} if self._session_id is None else {"Mcp-Session-Id": self._session_id}
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            sent = await self._credential.headers(method, url)
+            every = {**headers, **session, **sent}
+            request = HttpRequest(method, url, every, body, timeout_ms, max_body_bytes, self._pool_key)
+            async with self._outbound.stream(request) as answer:
+                is_renewed = await self._credential.is_renewed(sent, answer.status, answer.headers)
+                if not is_renewed or attempt == MAX_ATTEMPTS:
+                    yield answer
+                    return
 
     def _keep_session(self, session_id: str) -> None:
         if not session_id.isascii() or not session_id.isprintable() or len(session_id) > MAX_SESSION_CHARS:
             raise UpstreamError("the server's session id is not as the protocol says", code="upstream_refused")
         self._session_id = session_id
 
-    async def _take_answer(self, answer: HttpStream, request_id: RequestId) -> None:
+    async def _resume(self, reader: EventReader, message: Outgoing, request_id: RequestId) -> None:
+        """Go on with an answer whose stream ended early; the request is not sent again (2025-11-25, resumability)."""
+        for _ in range(MAX_RESUMPTIONS):
+            if reader.last_id is None or not _EVENT_ID.fullmatch(reader.last_id):
+                return
+            pause_ms = RESUME_PAUSE_MS if reader.retry_ms is None else min(reader.retry_ms, MAX_RESUME_PAUSE_MS)
+            await asyncio.sleep(pause_ms / 1_000)
+            headers = {**message.headers, "Accept": "text/event-stream", "Last-Event-ID": reader.last_id}
+            async with self._answer("GET", self._url, headers, None, message.timeout_ms) as answer:
+                if answer.status != 200 or not _is_events(answer):  # noqa: PLR2004 - OK
+                    return
+                again = await self._take_events(answer, request_id)
+                if again is None:
+                    return
+                reader = again
+
+    async def _take_answer(self, answer: HttpStream, request_id: RequestId) -> EventReader | None:
+        """Take an answer; gives the reader of a stream that ended before it."""
         if _is_events(answer):
-            await self._take_events(answer, request_id)
-            return
+            return await self._take_events(answer, request_id)
         body = bytearray()
         async for piece in answer.pieces:
             body += piece
             if len(body) > MAX_MESSAGE_BYTES:
                 raise UpstreamError(f"the server's answer is larger than {MAX_MESSAGE_BYTES} bytes")
         self._take_message(bytes(body), request_id)
+        return None
 
-    async def _take_events(self, answer: HttpStream, request_id: RequestId | None) -> None:
-        reader = EventReader(MAX_MESSAGE_BYTES)
+    async def _take_events(self, answer: HttpStream, request_id: RequestId | None) -> EventReader | None:
+        """Take a stream of events; gives its reader where the answer to the request was not among them."""
+        reader, is_answered = EventReader(MAX_MESSAGE_BYTES), False
         try:
             async for piece in answer.pieces:
                 for event in reader.feed(piece):
-                    if event.name == "message":
-                        self._take_message(event.data, request_id)
+                    if event.name == "message" and event.data:  # without data it only says where to go on
+                        message = self._take_message(event.data, request_id)
+                        is_answered |= isinstance(message, Response) and message.id == request_id
         except EventTooLargeError:
             raise UpstreamError(f"the server sent an event of more than {MAX_MESSAGE_BYTES} bytes") from None
+        return None if is_answered else reader
 
-    def _take_message(self, data: bytes, request_id: RequestId | None) -> None:
+    def _take_message(self, data: bytes, request_id: RequestId | None) -> Message:
         try:
             message = parse_message(data)
         except RpcError as error:
             raise UpstreamError(f"the server's answer is no message: {error.message}") from None
         self._take(message, request_id)
+        return message
 
     async def _read_legacy(self, found: asyncio.Future[str]) -> None:
         reader = EventReader(MAX_MESSAGE_BYTES)
         try:
             wanted = {"Accept": "text/event-stream"}
-            request = await self._request("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES)
-            async with self._outbound.stream(request) as answer:
+            async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:
                 if answer.status != 200 or not _is_events(answer):  # noqa: PLR2004 - OK
                     raise HttpStatusError(answer.status, None)
                 async for piece in answer.pieces:

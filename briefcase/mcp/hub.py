@@ -203,6 +203,12 @@ class Hub:
         self._open(config)
         return config
 
+    async def reopen(self, server_id: str) -> None:
+        """Connect anew, now: what it is let in with has changed. Raises as `link`."""
+        config = self.link(server_id).config
+        await self._close(server_id)
+        self._open(config)
+
     async def delete_server(self, server_id: str, by: str) -> None:
         """Remove a server and its pins; durable when this returns. Raises as `link`."""
         self.link(server_id)

@@ -21,7 +21,9 @@ from typing import Final, Protocol
 import structlog
 
 from briefcase.errors import UpstreamError
+from briefcase.mcp.credentials import UNAUTHORIZED
 from briefcase.mcp.definitions import MAX_TOOLS, Definition, Problem, read_definition
+from briefcase.mcp.http_transport import HttpStatusError
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.peer import Peer
 from briefcase.mcp.protocol import announces_profile
@@ -96,6 +98,7 @@ class Link:
         self.config = config
         self.state = State.WAITING
         self.problem = ""
+        self.wants_credential = False  # it let us not in the last time: waiting for it is of no use
         self.definitions: dict[str, Definition] | None = None
         self.problems: tuple[Problem, ...] = ()
         self.revision = ""
@@ -134,16 +137,21 @@ class Link:
             return peer
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while self._peer is None and self.state not in {State.REFUSED, State.STOPPED}:
+                while self._peer is None and not self._is_hopeless():
                     self._changed.clear()
                     await self._changed.wait()
         if self.state is State.REFUSED:
             message = f"the server `{self.config.id}` does not announce our compatibility profile"
             raise UpstreamError(message, code=INCOMPATIBLE, sent=False)
+        if self._peer is None and self.wants_credential:
+            raise UpstreamError(self.problem, code="upstream_refused", sent=False)
         if self._peer is None:
             message = f"the server `{self.config.id}` is not connected"
             raise UpstreamError(message, code="upstream_refused", detail=self.problem, sent=False)
         return self._peer
+
+    def _is_hopeless(self) -> bool:
+        return self.wants_credential or self.state in {State.REFUSED, State.STOPPED}
 
     async def _live(self) -> None:
         pause_s = FIRST_PAUSE_S
@@ -154,6 +162,7 @@ class Link:
                 await self._once()
             except UpstreamError as error:
                 self.problem = error.message
+                self.wants_credential = isinstance(error, HttpStatusError) and error.status == UNAUTHORIZED
                 _log.warning("mcp_server_lost", server=self.config.id, problem=error.message)
             if self.state is State.REFUSED:
                 return
@@ -177,7 +186,7 @@ class Link:
                 return
             self.revision, self.capabilities = peer.revision, peer.capabilities
             await self._list(peer)
-            self.problem = ""
+            self.problem, self.wants_credential = "", False
             self._peer = peer
             self._move(State.READY)
             await self._stay(peer)

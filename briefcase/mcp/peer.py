@@ -21,6 +21,7 @@ from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.http_transport import HttpStatusError, HttpTransport
 from briefcase.mcp.jsonrpc import (
     METHOD_NOT_FOUND,
+    UNSUPPORTED_REVISION,
     Message,
     Notification,
     Request,
@@ -161,7 +162,12 @@ class Peer:
         """Ask as a stateless client does; whether the server is one (2026-07-28, versioning)."""
         self.revision = LATEST_STATELESS
         try:
-            found = await self.request("server/discover", {}, timeout_ms=PROBE_TIMEOUT_MS)
+            try:
+                found = await self.request("server/discover", {}, timeout_ms=PROBE_TIMEOUT_MS)
+            except HttpStatusError as error:
+                if not _is_spoken(error):
+                    raise
+                found = await self.request("server/discover", {}, timeout_ms=PROBE_TIMEOUT_MS)
         except UpstreamError as error:
             if error.code == "upstream_refused" and not error.sent:
                 raise  # it was never asked
@@ -425,6 +431,15 @@ class Peer:
             if field is not None:
                 headers["Mcp-Name"] = encode_header_value(str(params.get(field, "")))
         return headers
+
+
+def _is_spoken(error: HttpStatusError) -> bool:
+    """Whether a server that refused a revision says that it speaks ours all the same (2026-07-28, versioning)."""
+    refusal = error.error or {}
+    data = refusal.get("data")
+    supported = data.get("supported") if isinstance(data, dict) else None
+    is_named = isinstance(supported, list) and LATEST_STATELESS in supported
+    return refusal.get("code") == UNSUPPORTED_REVISION and is_named
 
 
 def _only(params: JsonObject, *names: str) -> JsonObject:

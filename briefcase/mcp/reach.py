@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from briefcase.errors import UpstreamError
+from briefcase.mcp.accounts import Accounts
+from briefcase.mcp.credentials import Credential, SecretBearer
 from briefcase.mcp.http_transport import HttpTransport, StreamingOutbound
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.servers import ServerConfig
@@ -21,11 +24,13 @@ class Reach:
     Args:
         outbound: the guarded way out.
         secrets: the vault.
+        accounts: the log-ins at servers.
     """
 
-    def __init__(self, outbound: StreamingOutbound, secrets: Secrets) -> None:
+    def __init__(self, outbound: StreamingOutbound, secrets: Secrets, accounts: Accounts) -> None:
         self._outbound = outbound
         self._secrets = secrets
+        self._accounts = accounts
 
     async def transport(self, config: ServerConfig) -> Transport:
         """A way to a server, not opened yet.
@@ -34,13 +39,17 @@ class Reach:
             UpstreamError: a secret it names is not set; nothing was sent.
         """
         if config.transport == "http":
-
-            async def bearer() -> str | None:
-                return None if config.bearer_secret is None else await self._secret(config.bearer_secret)
-
-            return HttpTransport(self._outbound, config.endpoint_url, bearer, f"mcp:{config.id}")
+            credential = self._credential(config)
+            return HttpTransport(self._outbound, config.endpoint_url, credential, f"mcp:{config.id}")
         secret_env = {name: await self._secret(secret) for name, secret in config.secret_env.items()}
         return StdioTransport((config.command, *config.args), {**config.env, **secret_env}, config.cwd, os.environ)
+
+    def _credential(self, config: ServerConfig) -> Credential:
+        """The operator's token where there is one, else the log-in."""
+        name = config.bearer_secret
+        if name is None:
+            return self._accounts.account(config.id, config.endpoint_url)
+        return SecretBearer(partial(self._secret, name))
 
     async def _secret(self, name: str) -> str:
         value = await self._secrets.get(name)

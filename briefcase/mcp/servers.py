@@ -22,6 +22,7 @@ MAX_ARGS: Final = 64
 MAX_ARG_CHARS: Final = 4_096
 MAX_RULES: Final = 256
 MAX_VARIABLES: Final = 64
+MIN_URL_SLASHES: Final = 3  # two of the scheme, one of the path
 
 SERVER_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -41,12 +42,26 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
     hidden: bool | None = None
 
 
+class ServerOAuth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How we are known to a server's authorization server, where the operator arranged that; for logging in.
+
+    `client_secret` names the vault's secret. `issuer` is the only authorization server `client_id` is for.
+    `client_metadata_url` is where the operator published our client-id metadata document.
+    """
+
+    client_id: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
+    client_secret: str | None = None
+    issuer: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
+    client_metadata_url: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
+
+
 class ServerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """One server.
 
     `env` are plain variables, `secret_env` maps a variable to the vault's secret that fills it, `bearer_secret` names
-    the secret sent as the bearer token. `review` holds the first definitions back as well until an operator looked.
-    `allow_incompatible` lets a server that does not announce our profile in where the daemon's mode would refuse it.
+    the secret sent as the bearer token, `oauth` says how to log in instead. `review` holds the first definitions back
+    as well until an operator looked. `allow_incompatible` lets a server that does not announce our profile in where the
+    daemon's mode would refuse it.
     """
 
     id: str
@@ -57,6 +72,7 @@ class ServerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     env: dict[str, Arg] = {}
     secret_env: dict[str, str] = {}
     bearer_secret: str | None = None
+    oauth: ServerOAuth = ServerOAuth()
     rules: tuple[Rule, ...] = ()
     review: bool = False
     allow_incompatible: bool = False
@@ -111,7 +127,19 @@ def parse_server(server_id: str, body: JsonObject) -> ServerConfig:
     if "\0" in config.command + config.cwd + "".join(config.args):
         raise CallerError("expected no zero byte in a command, an argument or a directory")
     _check_variables(config)
+    _check_oauth(config)
     return config
+
+
+def _check_oauth(config: ServerConfig) -> None:
+    oauth = config.oauth
+    if oauth.client_secret is not None and not oauth.client_id:
+        raise CallerError("expected a client id beside the client's secret")
+    url = oauth.client_metadata_url
+    if url and (not _URL.fullmatch(url) or not url.startswith("https://") or url.count("/") < MIN_URL_SLASHES):
+        raise CallerError("expected the client metadata at an https URL with a path")
+    if config.transport == "stdio" and oauth != ServerOAuth():
+        raise CallerError("a server that is started by a command has no log-in")
 
 
 def _check_variables(config: ServerConfig) -> None:
@@ -121,7 +149,7 @@ def _check_variables(config: ServerConfig) -> None:
     for name in names:
         if not _VARIABLE.fullmatch(name) or name.upper().startswith(_OWN_VARIABLES):
             raise CallerError(f"a server may not be given the variable `{name[:64]}`")
-    secrets = [*config.secret_env.values(), *([config.bearer_secret] if config.bearer_secret is not None else [])]
-    for secret in secrets:
+    named = [*config.secret_env.values(), config.bearer_secret, config.oauth.client_secret]
+    for secret in [name for name in named if name is not None]:
         if not _SECRET_NAME.fullmatch(secret):
             raise CallerError(f"expected a secret's name, got `{secret[:16]}…`", hint="`briefcase secrets set NAME`")

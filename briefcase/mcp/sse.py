@@ -13,6 +13,7 @@ import msgspec
 
 KEEP_ALIVE: Final = b":\n\n"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_RETRY: Final = re.compile(rb"[0-9]{1,9}")
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -36,11 +37,16 @@ def encode_event(data: bytes, *, name: str | None = None, event_id: str | None =
 class EventReader:
     """Reads a stream as it comes: `feed` a piece, get the events it completed.
 
+    `last_id` is where a reader that comes back goes on, None where the stream has no such place; `retry_ms` is how long
+    the stream asks it to wait before.
+
     Args:
         max_event_bytes: how much one event, or one line, may hold.
     """
 
     def __init__(self, max_event_bytes: int) -> None:
+        self.last_id: str | None = None
+        self.retry_ms: int | None = None
         self._max_bytes = max_event_bytes
         self._rest: list[bytes] = []
         self._rest_bytes = 0
@@ -94,11 +100,13 @@ class EventReader:
                 self._name = value.decode(errors="replace")
             case b"id" if b"\0" not in value:
                 self._id = value.decode(errors="replace")
+            case b"retry" if _RETRY.fullmatch(value):
+                self.retry_ms = int(value)
             case _:
-                pass  # a comment, a retry hint, or a field of another time: the format says to ignore it
+                pass  # a comment, or a field of another time: the format says to ignore it
         return None
 
     def _dispatch(self) -> Event | None:
         data, name = self._data, self._name
-        self._data, self._size, self._name = [], 0, ""
+        self._data, self._size, self._name, self.last_id = [], 0, "", self._id
         return Event(b"\n".join(data), name or "message", self._id) if data else None

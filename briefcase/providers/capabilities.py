@@ -26,16 +26,15 @@ from briefcase.providers.custody import Custody, Login
 from briefcase.providers.entitlement import EntitlementClient, EntitlementStatus
 from briefcase.providers.oauth import OAuthClient
 from briefcase.providers.registry import Provider
+from briefcase.providers.renewal import Renewals
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_answer
 from briefcase.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
 
 TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
 CREDENTIAL_HEADER: Final = "x-vc-jwt"
-RENEW_LOGIN_US: Final = 60 * US_PER_S  # before the access token ends
 MARGIN_US: Final = 5 * US_PER_S  # a capability this close to its end is not started with
 AHEAD_PARTS: Final = 5  # a new one is fetched when one part of this many is left
 RETRY_AHEAD_US: Final = 5 * US_PER_S  # after a minting in the background failed
-INVALID_GRANT: Final = "invalid_grant"
 STATUS_UNKNOWN: Final = "vc_status_unknown"
 
 
@@ -118,7 +117,7 @@ class Capabilities:
     ) -> None:
         self._outbound = outbound
         self._custody = custody
-        self._oauth = oauth
+        self._renewals = Renewals(custody, oauth, clock)
         self._entitlements = entitlements
         self._payer = payer
         self._remember = remember
@@ -126,7 +125,6 @@ class Capabilities:
         self._entropy = entropy
         self._settings = settings
         self._shelves: dict[str, _Shelf] = {}
-        self._renewing: dict[str, asyncio.Lock] = {}
         self.waits = 0
         self.minted = 0
 
@@ -194,7 +192,7 @@ class Capabilities:
     async def forget(self, provider_id: str) -> None:
         """Let go of a provider altogether, its minting and its key as well."""
         shelf = self._shelves.pop(provider_id, None)
-        self._renewing.pop(provider_id, None)
+        self._renewals.forget(provider_id)
         if shelf is not None:
             await _cancel(shelf.minting)
 
@@ -204,32 +202,12 @@ class Capabilities:
             await self.forget(provider_id)
 
     async def fresh_login(self, provider: Provider) -> Login | None:
-        """The log-in, renewed where it is about to expire: one renewal at a time, kept before it is used.
-
-        Crash order: until the new pair is in the vault the old one is; a kill after the server's rotation and before
-        that makes the old refresh token one that was used, which its server refuses, and a person logs in again.
-
-        Raises:
-            UpstreamError: the renewal failed; with an `invalid_grant` the log-in has ended.
-        """
-        async with self.renewal(provider.id):
-            login = await self._custody.login(provider.id)
-            if login is None or login.has_ended:
-                return None
-            if self._clock.now_us() < login.expires_us - RENEW_LOGIN_US:
-                return login
-            try:
-                renewed = await self._oauth.refresh(login, await self.signer(provider))
-            except UpstreamError as error:
-                if error.detail == INVALID_GRANT:
-                    await self._custody.put_login(provider.id, msgspec.structs.replace(login, has_ended=True))
-                raise
-            await self._custody.put_login(provider.id, renewed)
-            return renewed
+        """The log-in, renewed where it is about to expire. Raises as `Renewals.fresh`."""
+        return await self._renewals.fresh(provider.id, lambda: self.signer(provider))
 
     def renewal(self, provider_id: str) -> asyncio.Lock:
-        """Held while a log-in is renewed: whoever replaces or ends one holds it, so that no renewal brings it back."""
-        return self._renewing.setdefault(provider_id, asyncio.Lock())
+        """Held while a log-in is renewed, and by whoever replaces or ends one."""
+        return self._renewals.lock(provider_id)
 
     # --- minting ------------------------------------------------------------------------------------------------
 

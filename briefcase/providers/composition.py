@@ -16,6 +16,7 @@ from briefcase.providers.payments import PaymentClient
 from briefcase.providers.quote import QuoteTool
 from briefcase.providers.registry import Providers
 from briefcase.providers.service import ProviderService
+from briefcase.providers.verdicts import Verdicts
 from briefcase.store.database import Database
 
 
@@ -71,6 +72,7 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
     client = ProviderClient(outbound, providers, capabilities, clock, entropy)
     service = ProviderService(
         providers=providers,
+        verdicts=Verdicts(database),
         custody=custody,
         oauth=oauth,
         entitlements=entitlements,

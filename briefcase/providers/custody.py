@@ -1,7 +1,7 @@
-"""What the vault holds of a provider: its log-in, its entitlement, and the key capabilities are bound to.
+"""What the vault holds of a provider, or of an MCP server: its log-in, its entitlement, the key tokens are bound to.
 
-Each is one value, written whole, so a kill leaves the old or the new and never half a token. Names in the vault's
-`providers` compartment are `<id>.login`, `<id>.entitlement` and `<id>.key`.
+Each is one value, written whole, so a kill leaves the old or the new and never half a token. Names in the compartment
+(`providers` or `mcp`) are `<id>.login`, `<id>.entitlement`, `<id>.key` and `<id>.client`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,33 @@ from briefcase.ports import Secrets
 _LOGIN: Final = "login"
 _ENTITLEMENT: Final = "entitlement"
 _KEY: Final = "key"
+_CLIENT: Final = "client"
+NO_SECRET: Final = "none"  # noqa: S105 - RFC 7591 section 2, a `token_endpoint_auth_method`
 _T = TypeVar("_T")
+
+
+class Client(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who an authorization server knows us as, and how we prove it at its token endpoint (RFC 6749 section 2.3).
+
+    `issuer` and `redirect_uri` are set for a client that was registered dynamically: it is of use for those alone.
+    """
+
+    client_id: str
+    client_secret: str | None = None
+    auth_method: str = NO_SECRET
+    issuer: str = ""
+    redirect_uri: str = ""
+
+    def __repr__(self) -> str:
+        return f"Client(client_id={self.client_id!r}, issuer={self.issuer!r}, ...)"
 
 
 class Login(msgspec.Struct, frozen=True):
     """One grant.
 
-    `with_proof` tells that its server takes DPoP proofs. A log-in that can not be renewed any more `has_ended`: a
-    person must log in again.
+    `with_proof` tells that its server takes DPoP proofs, `is_bound` that the token is of use with them only. `resource`
+    is what the token is for (RFC 8707); `scope` what was granted, with spaces between. A log-in that can not be renewed
+    any more `has_ended`: a person must log in again.
     """
 
     client_id: str
@@ -37,6 +56,12 @@ class Login(msgspec.Struct, frozen=True):
     refresh_token: str | None = None
     with_proof: bool = False
     has_ended: bool = False
+    client_secret: str | None = None
+    auth_method: str = NO_SECRET
+    resource: str | None = None
+    scope: str = ""
+    is_bound: bool = False
+    issued_us: int = 0
 
     def __repr__(self) -> str:
         return f"Login(client_id={self.client_id!r}, issuer={self.issuer!r}, ...)"
@@ -58,11 +83,13 @@ class Custody:
     Args:
         secrets: the vault's `providers` compartment.
         remember: `Vault.remember`: the redactor must know each token by itself, not only the value it is part of.
+        noun: what is held of, in messages.
     """
 
-    def __init__(self, secrets: Secrets, remember: Callable[[bytes], object]) -> None:
+    def __init__(self, secrets: Secrets, remember: Callable[[bytes], object], noun: str = "provider") -> None:
         self._secrets = secrets
         self._remember = remember
+        self._noun = noun
 
     async def login(self, provider_id: str) -> Login | None:
         """The log-in, or None.
@@ -97,6 +124,18 @@ class Custody:
         self._remember(entitlement.credential_jwt.encode())
         await self._secrets.put(f"{provider_id}.{_ENTITLEMENT}", msgspec.json.encode(entitlement))
 
+    async def client(self, provider_id: str) -> Client | None:
+        """The client that was registered, or None. Raises as `login`."""
+        client = await self._read(provider_id, _CLIENT, Client)
+        if client is not None:
+            self._remember_tokens(client.client_secret)
+        return client
+
+    async def put_client(self, provider_id: str, client: Client) -> None:
+        """Keep a registered client; durable when it returns."""
+        self._remember_tokens(client.client_secret)
+        await self._secrets.put(f"{provider_id}.{_CLIENT}", msgspec.json.encode(client))
+
     async def key(self, provider_id: str) -> PrivateKey:
         """The key that proves possession to this provider and to no other; made at its first use. Raises as `login`."""
         exported = await self._secrets.get(f"{provider_id}.{_KEY}")
@@ -107,15 +146,20 @@ class Custody:
         try:
             return load_private_key(exported)
         except JwsError as error:
-            raise ConfigError(f"the key for the provider `{provider_id}` in the vault is damaged: {error}") from None
+            raise ConfigError(
+                f"the key for the {self._noun} `{provider_id}` in the vault is damaged: {error}"
+            ) from None
 
     async def forget(self, provider_id: str) -> None:
-        """Remove everything that is held of a provider."""
-        for kind in (_LOGIN, _ENTITLEMENT, _KEY):
+        """Remove everything that is held of one of them."""
+        for kind in (_LOGIN, _ENTITLEMENT, _KEY, _CLIENT):
             await self._secrets.delete(f"{provider_id}.{kind}")
 
     def _remember_login(self, login: Login) -> None:
-        for token in (login.access_token, login.refresh_token):
+        self._remember_tokens(login.access_token, login.refresh_token, login.client_secret)
+
+    def _remember_tokens(self, *tokens: str | None) -> None:
+        for token in tokens:
             if token:
                 self._remember(token.encode())
 
@@ -126,4 +170,4 @@ class Custody:
         try:
             return msgspec.json.decode(value, type=shape)
         except msgspec.DecodeError:
-            raise ConfigError(f"the {kind} of the provider `{provider_id}` in the vault is damaged") from None
+            raise ConfigError(f"the {kind} of the {self._noun} `{provider_id}` in the vault is damaged") from None

@@ -1,32 +1,40 @@
 """Logging in to a provider: authorization code with PKCE, refresh with rotation, revocation.
 
-OAuth 2.1 with RFC 7636 (S256 only), RFC 8414 (metadata), RFC 9207 (issuer in the answer), RFC 7009 (revocation) and
-RFC 9449 (proofs at the token endpoint, where the server says that it takes them).
+OAuth 2.1 with RFC 7636 (S256 only), RFC 8414 and OpenID discovery (metadata), RFC 9207 (issuer in the answer), RFC 8707
+(what the token is for), RFC 7009 (revocation) and RFC 9449 (proofs at the token endpoint, where the server says that it
+takes them).
 
-A server that has no metadata is taken to be one of `aacp_v1`: its endpoints are below `/oauth`.
+A provider that has no metadata is taken to be one of `aacp_v1`: its endpoints are below `/oauth`. The authorization
+server of an MCP server must have metadata (`discover_issuer`).
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
 from briefcase.capability import pkce
 from briefcase.capability.dpop import ProofSigner
 from briefcase.errors import CallerError, UpstreamError
-from briefcase.net.urls import parse_url
+from briefcase.net.urls import Url, parse_url
 from briefcase.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
-from briefcase.providers.custody import Login
+from briefcase.providers.custody import Client, Login
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_answer
 from briefcase.types import US_PER_S
 
 METADATA_NAMES: Final = ("oauth-authorization-server", "openid-configuration")  # RFC 8414 sections 3 and 5
 MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day
 DEFAULT_LIFETIME_S: Final = 300
+NOT_FOUND: Final = 404
+_TOKEN: Final = re.compile(r"[!-~]{1,16384}")  # wider than RFC 6750 section 2.1, safe in a header
+BASIC: Final = "client_secret_basic"  # RFC 7591 section 2
+POST: Final = "client_secret_post"
 
 
 class ServerMetadata(msgspec.Struct, frozen=True):
@@ -39,6 +47,10 @@ class ServerMetadata(msgspec.Struct, frozen=True):
     code_challenge_methods_supported: Sequence[str] = ()
     authorization_response_iss_parameter_supported: bool = False
     dpop_signing_alg_values_supported: Sequence[str] = ()
+    registration_endpoint: str | None = None
+    scopes_supported: Sequence[str] = ()
+    token_endpoint_auth_methods_supported: Sequence[str] = (BASIC,)  # RFC 8414 section 2: the default
+    client_id_metadata_document_supported: bool = False
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -56,6 +68,7 @@ class _TokenAnswer(msgspec.Struct, frozen=True):
     token_type: str
     expires_in: int = DEFAULT_LIFETIME_S
     refresh_token: str | None = None
+    scope: str | None = None
 
 
 class OAuthClient:
@@ -73,26 +86,50 @@ class OAuthClient:
         self._entropy = entropy
 
     async def discover(self, base_url: str) -> ServerMetadata:
-        """Read a server's metadata, and check it before anything in it is used.
+        """Read a provider's metadata, and check it before anything in it is used.
 
         Raises:
             UpstreamError: unreachable, or the metadata is another issuer's, without S256, or names an endpoint that is
                 not a plain URL on the issuer's own host (`upstream_refused`).
         """
-        for name in METADATA_NAMES:
-            url = metadata_url(base_url, name)
-            response = await self._outbound.request(
-                HttpRequest("GET", url, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
-            )
-            if response.status != 404:  # noqa: PLR2004 - HTTP: not found
-                metadata = read_answer(response, ServerMetadata, "the request for OAuth metadata")
-                check_metadata(metadata, base_url)
-                return metadata
+        metadata = await self._metadata([metadata_url(base_url, name) for name in METADATA_NAMES])
+        if metadata is not None:
+            check_metadata(metadata, base_url)
+            return metadata
         oauth = f"{base_url}/oauth"
         return ServerMetadata(base_url, f"{oauth}/authorize", f"{oauth}/token", f"{oauth}/revoke", (pkce.METHOD,))
 
-    def start(self, metadata: ServerMetadata, client_id: str, redirect_uri: str, scope: str | None) -> Started:
-        """Begin a log-in: one `state` and one verifier, used for nothing else."""
+    async def discover_issuer(self, issuer: str) -> ServerMetadata:
+        """Read the metadata of an issuer that somebody else named, and check it before anything in it is used.
+
+        Raises:
+            UpstreamError: unreachable, or the metadata is not there, is not that very issuer's, without S256, or names
+                an endpoint that is not to be asked (`upstream_refused`).
+        """
+        metadata = await self._metadata(metadata_urls(issuer))
+        if metadata is None:
+            raise UpstreamError("the authorization server has no metadata", code="upstream_refused")
+        check_issuer_metadata(metadata, issuer)
+        return metadata
+
+    async def _metadata(self, urls: Sequence[str]) -> ServerMetadata | None:
+        for url in urls:
+            response = await self._outbound.request(
+                HttpRequest("GET", url, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
+            )
+            if response.status != NOT_FOUND:
+                return read_answer(response, ServerMetadata, "the request for OAuth metadata")
+        return None
+
+    def start(
+        self,
+        metadata: ServerMetadata,
+        client_id: str,
+        redirect_uri: str,
+        scope: str | None,
+        resource: str | None = None,
+    ) -> Started:
+        """Begin a log-in: one `state` and one verifier, used for nothing else; `resource` is what it is for."""
         state, verifier = self._entropy.token(), self._entropy.token()
         query = {
             "response_type": "code",
@@ -101,7 +138,8 @@ class OAuthClient:
             "state": state,
             "code_challenge": pkce.challenge_of(verifier),
             "code_challenge_method": pkce.METHOD,
-        } | ({"scope": scope} if scope else {})
+        }
+        query |= {name: value for name, value in (("scope", scope), ("resource", resource)) if value}
         separator = "&" if "?" in metadata.authorization_endpoint else "?"
         return Started(
             f"{metadata.authorization_endpoint}{separator}{urlencode(query)}",
@@ -117,26 +155,31 @@ class OAuthClient:
         *,
         code: str,
         redirect_uri: str,
-        client_id: str,
+        client: Client,
         code_verifier: str,
         signer: ProofSigner,
+        resource: str | None = None,
+        scope: str = "",
     ) -> Login:
         """Exchange a code. Raises `UpstreamError`: refused, unreachable, or an answer that is no token."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": redirect_uri,
-            "client_id": client_id,
             "code_verifier": code_verifier,
         }
         blank = Login(
-            client_id,
+            client.client_id,
             metadata.issuer,
             metadata.token_endpoint,
             metadata.revocation_endpoint,
             access_token="",
             expires_us=0,
             with_proof=signer.algorithm in metadata.dpop_signing_alg_values_supported,
+            client_secret=client.client_secret,
+            auth_method=client.auth_method,
+            resource=resource,
+            scope=scope,
         )
         return await self._ask(blank, form, signer, "the exchange of the code")
 
@@ -148,8 +191,11 @@ class OAuthClient:
         """
         if login.refresh_token is None:
             raise UpstreamError("the log-in can not be renewed", code="upstream_refused", detail="invalid_grant")
-        form = {"grant_type": "refresh_token", "refresh_token": login.refresh_token, "client_id": login.client_id}
-        return await self._ask(login, form, signer, "the renewal of the log-in")
+        form = {"grant_type": "refresh_token", "refresh_token": login.refresh_token}
+        renewed = await self._ask(login, form, signer, "the renewal of the log-in")
+        if login.is_bound and not renewed.is_bound:
+            raise UpstreamError("the renewal gave a token that is bound to no key", code="upstream_refused")
+        return renewed
 
     async def revoke(self, login: Login) -> tuple[bool, bool]:
         """Revoke a log-in at its server (RFC 7009): whether it was attempted, and whether it succeeded."""
@@ -158,9 +204,12 @@ class OAuthClient:
         token, hint = (
             (login.refresh_token, "refresh_token") if login.refresh_token else (login.access_token, "access_token")
         )
-        form = {"token": token, "token_type_hint": hint, "client_id": login.client_id}
+        known, headers = authenticated(login)
+        form = {"token": token, "token_type_hint": hint, **known}
         try:
-            response = await post_form(self._outbound, login.revocation_endpoint, form, pool_key=login.issuer)
+            response = await post_form(
+                self._outbound, login.revocation_endpoint, form, pool_key=login.issuer, headers=headers
+            )
         except UpstreamError:
             return True, False
         return True, response.status == 200  # noqa: PLR2004 - RFC 7009 section 2.2
@@ -174,6 +223,8 @@ class OAuthClient:
         answer = read_answer(response, _TokenAnswer, what)
         if answer.token_type.lower() not in {"bearer", "dpop"}:
             raise UpstreamError(f"{what} gave a token of a kind that is not known")
+        if not _TOKEN.fullmatch(answer.access_token):
+            raise UpstreamError(f"{what} gave a token that no request can carry")
         lifetime_s = min(max(answer.expires_in, 0), MAX_LIFETIME_S)
         return msgspec.structs.replace(
             login,
@@ -181,22 +232,45 @@ class OAuthClient:
             expires_us=asked_us + lifetime_s * US_PER_S,
             refresh_token=answer.refresh_token or login.refresh_token,
             has_ended=False,
+            scope=login.scope if answer.scope is None else answer.scope,  # RFC 6749 section 5.1
+            is_bound=answer.token_type.lower() == "dpop",
+            issued_us=asked_us,
         )
 
     async def _post_token(
         self, login: Login, form: dict[str, str], signer: ProofSigner, nonce: str | None
     ) -> HttpResponse:
         url = login.token_endpoint
-        proof = None
+        known, headers = authenticated(login)
         if login.with_proof:
             proof = signer.sign("POST", url, self._entropy.uuid(), self._clock.now_us(), nonce=nonce)
-        return await post_form(self._outbound, url, form, pool_key=login.issuer, dpop=proof)
+            headers = {**headers, "dpop": proof}
+        form = {**form, **known, **({"resource": login.resource} if login.resource else {})}
+        return await post_form(self._outbound, url, form, pool_key=login.issuer, headers=headers)
+
+
+def authenticated(login: Login) -> tuple[dict[str, str], dict[str, str]]:
+    """What says who we are to a token endpoint: form fields and headers (RFC 6749 section 2.3.1)."""
+    if login.auth_method == BASIC:
+        pair = ":".join(quote(text, safe="") for text in (login.client_id, login.client_secret or ""))
+        return {}, {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    if login.auth_method == POST:
+        return {"client_id": login.client_id, "client_secret": login.client_secret or ""}, {}
+    return {"client_id": login.client_id}, {}
 
 
 def metadata_url(issuer: str, name: str) -> str:
     """Where an issuer's metadata is: between its host and its path (RFC 8414 section 3.1)."""
     parts = urlsplit(issuer)
-    return f"{parts.scheme}://{parts.netloc}/.well-known/{name}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc}/.well-known/{name}{parts.path.rstrip('/')}"
+
+
+def metadata_urls(issuer: str) -> list[str]:
+    """Where an issuer's metadata may be, in order; last behind its path (OpenID Connect Discovery section 4)."""
+    urls = [metadata_url(issuer, name) for name in METADATA_NAMES]
+    if urlsplit(issuer).path.strip("/"):
+        urls.append(f"{issuer.rstrip('/')}/.well-known/{METADATA_NAMES[1]}")
+    return urls
 
 
 def check_metadata(metadata: ServerMetadata, base_url: str) -> None:
@@ -211,28 +285,65 @@ def check_metadata(metadata: ServerMetadata, base_url: str) -> None:
     if pkce.METHOD not in metadata.code_challenge_methods_supported:
         raise _distrusted("it does not offer PKCE with S256")
     issuer = parse_url(base_url)
-    for endpoint in (metadata.authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint):
-        if endpoint is None:
-            continue
-        try:
-            url = parse_url(endpoint)
-        except ValueError:
-            raise _distrusted("an endpoint is not a plain URL") from None
-        if (url.scheme, url.host, url.port) != (issuer.scheme, issuer.host, issuer.port):
+    used = metadata.authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint
+    for url in _endpoints(*used):
+        if origin_of(url) != origin_of(issuer):
             raise _distrusted("an endpoint is on another host than the issuer")
 
 
+def check_issuer_metadata(metadata: ServerMetadata, issuer: str) -> None:
+    """Check the metadata of an issuer that a server we do not know named.
+
+    Its endpoints may be on other hosts, as some large issuers have them, but neither by an address nor without TLS
+    where the issuer itself is not so: the browser of the person who logs in goes there unguarded.
+
+    Raises:
+        UpstreamError: it is not that very issuer's, compared letter by letter (RFC 8414 section 3.3), offers no S256,
+            or an endpoint is not to be asked (`upstream_refused`).
+    """
+    if metadata.issuer != issuer:
+        raise _distrusted("it names another issuer")
+    if pkce.METHOD not in metadata.code_challenge_methods_supported:
+        raise _distrusted("it does not offer PKCE with S256")
+    own = parse_url(issuer)
+    used = metadata.authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint
+    for url in _endpoints(*used, metadata.registration_endpoint):
+        if origin_of(url) != origin_of(own) and (url.scheme != "https" or url.address is not None):
+            raise _distrusted("an endpoint is on another host, and that without TLS or by its address")
+
+
+def _endpoints(*named: str | None) -> list[Url]:
+    try:
+        return [parse_url(endpoint) for endpoint in named if endpoint is not None]
+    except ValueError:
+        raise _distrusted("an endpoint is not a plain URL") from None
+
+
+def origin_of(url: Url) -> tuple[str, str, int]:
+    """What must be the same for two URLs to be of one server (RFC 6454)."""
+    return url.scheme, url.host, url.port
+
+
 def check_answer(started: Started, state: str | None, iss: str | None) -> None:
-    """Hold an authorization answer against the log-in it should belong to.
+    """Hold an authorization answer against the log-in it should belong to; both are compared letter by letter.
 
     Raises:
         CallerError: the `state` is another's, or `iss` is missing or another server's (RFC 9207 section 2.4).
     """
     if state is None or not hmac.compare_digest(state.encode(errors="replace"), started.state.encode()):
         raise CallerError("the answer belongs to another log-in: its `state` differs", hint="start the log-in again")
-    if iss is None and started.requires_iss:
-        raise CallerError("the answer names no issuer, though its server says that it does")
-    if iss is not None and iss.rstrip("/") != started.issuer.rstrip("/"):
+    check_iss(started.issuer, iss, requires_iss=started.requires_iss)
+
+
+def check_iss(issuer: str, iss: str | None, *, requires_iss: bool) -> None:
+    """Hold the issuer of an answer against the one that was asked (RFC 9207 section 2.4).
+
+    Raises:
+        CallerError: it is missing where the server promises it, or is another.
+    """
+    if iss is None and requires_iss:
+        raise CallerError("the answer names no issuer, though its server says that it does", hint="send its `iss` too")
+    if iss is not None and iss != issuer:
         raise CallerError("the answer comes from another authorization server: its `iss` differs")
 
 

@@ -12,11 +12,12 @@ from briefcase.net.urls import parse_url
 from briefcase.ports import Clock
 from briefcase.providers.capabilities import Capabilities
 from briefcase.providers.client import Health, ProviderClient
-from briefcase.providers.custody import Custody, Login
+from briefcase.providers.custody import Client, Custody, Login
 from briefcase.providers.entitlement import EntitlementClient
 from briefcase.providers.oauth import OAuthClient, Started
 from briefcase.providers.quote import PROVIDER_ID
 from briefcase.providers.registry import Provider, Providers
+from briefcase.providers.verdicts import Verdict, Verdicts
 from briefcase.types import format_rfc3339
 
 MAX_TEXT_CHARS: Final = 2_048
@@ -61,6 +62,7 @@ class ProviderService:
         self,
         *,
         providers: Providers,
+        verdicts: Verdicts,
         custody: Custody,
         oauth: OAuthClient,
         entitlements: EntitlementClient,
@@ -69,6 +71,7 @@ class ProviderService:
         clock: Clock,
     ) -> None:
         self._providers = providers
+        self._verdicts = verdicts
         self._custody = custody
         self._oauth = oauth
         self._entitlements = entitlements
@@ -155,7 +158,7 @@ class ProviderService:
             metadata,
             code=exchange.code,
             redirect_uri=exchange.redirect_uri,
-            client_id=exchange.client_id,
+            client=Client(exchange.client_id),
             code_verifier=exchange.code_verifier,
             signer=await self._capabilities.signer(provider),
         )
@@ -210,6 +213,22 @@ class ProviderService:
     def health(self) -> Sequence[tuple[Provider, Health]]:
         """Every provider with its counters, for diagnostics."""
         return [(provider, self._client.health(provider.id)) for provider in self._providers.list()]
+
+    def verdict(self, provider: Provider) -> Verdict | None:
+        """What the harness last found at a provider's address."""
+        return self._verdicts.of(provider.base_url)
+
+    async def note_verdict(self, verdict: Verdict) -> Sequence[str]:
+        """Keep what the harness found, where it is of a provider's address; gives the providers it is of.
+
+        Raises:
+            StoreError: it could not be stored.
+        """
+        providers = self._providers.list()
+        named = [provider.id for provider in providers if provider.base_url == verdict.base_url]
+        if named:
+            await self._verdicts.put(verdict, {provider.base_url for provider in providers})
+        return named
 
     @property
     def token_waits(self) -> int:

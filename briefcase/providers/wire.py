@@ -26,19 +26,18 @@ _T = TypeVar("_T")
 
 
 async def post_form(
-    outbound: Outbound, url: str, form: Mapping[str, str], *, pool_key: str, dpop: str | None = None
+    outbound: Outbound, url: str, form: Mapping[str, str], *, pool_key: str, headers: Mapping[str, str] = {}
 ) -> HttpResponse:
-    """Send a form, as OAuth's endpoints take it.
+    """Send a form, as OAuth's endpoints take it; `headers` hold a proof, or what the client is known by.
 
     Raises:
         UpstreamError: it was not sent, or got no answer.
     """
-    headers = {"content-type": FORM, "accept": "application/json"} | ({"dpop": dpop} if dpop else {})
     return await outbound.request(
         HttpRequest(
             "POST",
             url,
-            headers=headers,
+            headers={"content-type": FORM, "accept": "application/json", **headers},
             body=urlencode(form).encode(),
             timeout_ms=TIMEOUT_MS,
             max_body_bytes=MAX_ANSWER_BYTES,

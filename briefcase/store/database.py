@@ -51,6 +51,12 @@ MIGRATIONS: Final = (
         updated_us INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE provider_verdicts (
+        base_url TEXT PRIMARY KEY,
+        verdict TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 _T = TypeVar("_T")

@@ -230,6 +230,55 @@ def test_an_incident_is_contained_and_lifted_and_health_tells_of_it(run):
     run(scenario)
 
 
+VERDICT = {
+    "base_url": BASE_URL, "ok": False, "passed": 26, "failed": 1, "skipped": 0,
+    "finished_at": "2026-11-26T20:00:00.000000Z", "failing": ["replay.token"],
+}  # fmt: skip
+
+
+def test_the_harnesss_verdict_is_kept_for_its_address_and_for_no_other(run):
+    async def scenario(desk):
+        path, health = "/v1/diagnostics/providers/verdict", "/v1/diagnostics/providers"
+        assert await desk.ask("POST", path, VERDICT) == (200, {"providers": []})
+        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None
+        assert await desk.ask("POST", path, VERDICT | {"base_url": f"{BASE_URL}/"}) == (200, {"providers": ["demo"]})
+        kept = {name: value for name, value in VERDICT.items() if name != "base_url"}
+        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] == kept
+        await desk.ask("POST", f"{DEMO}/disable")
+        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] == kept
+        await desk.ask("POST", DEMO, {"base_url": "https://moved.example"})
+        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None
+        later = VERDICT | {"base_url": "https://moved.example", "ok": True, "failed": 0, "failing": []}
+        assert (await desk.ask("POST", path, later))[0] == 200
+        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None, "let go of with the address"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"finished_at": "yesterday"},
+        {"passed": -1},
+        {"failing": ["<script>"]},
+        {"failing": ["x" * 65]},
+        {"failing": ["x"] * 65},
+        {"ok": "yes"},
+        {"base_url": None},
+    ],
+    ids=str,
+)
+def test_a_verdict_that_is_none_is_refused(run, changed):
+    async def scenario(desk):
+        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+        status, answer = await desk.ask("POST", "/v1/diagnostics/providers/verdict", VERDICT | changed)
+        assert (status, answer["code"]) == (400, "bad_request")
+
+    run(scenario)
+
+
 def test_only_an_operator_may_touch_providers(run):
     async def scenario(desk):
         for route in ROUTES:

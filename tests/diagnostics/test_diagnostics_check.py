@@ -24,10 +24,29 @@ GOOD = {
     "/v1/controls": {"controls": []},
     "/v1/approvals": {"approvals": []},
     "/v1/providers": {"providers": []},
+    "/v1/diagnostics/providers": {"providers": [], "token_waits": 0},
     "/v1/mcp/servers": {"servers": []},
     "/v1/control-plane": {"status": "not_enrolled"},
 }
-SERVER = {"id": "files", "state": "ready", "held": 0}
+SERVER = {"id": "files", "state": "ready", "held": 0, "needs_login": False}
+
+
+HELD = {"id": "demo", "vc_expires_at_rfc3339": None, "has_vc": False, "needs_login": False, "is_enabled": True}
+BEHAVED = {
+    "id": "demo", "is_enabled": True, "calls": 12, "failures": 0, "refusals": 0, "replays": 0, "served_stale": 0,
+    "last_ok_at": "2026-11-26T20:00:00Z", "last_problem": "", "last_problem_at": None, "verdict": None,
+}  # fmt: skip
+VERDICT = {
+    "ok": True, "passed": 27, "failed": 0, "skipped": 0, "finished_at": "2026-11-26T20:00:00Z", "failing": [],
+}  # fmt: skip
+
+
+def providers(held=None, **behaved):
+    """The two answers about one provider."""
+    return {
+        "/v1/providers": {"providers": [HELD | (held or {})]},
+        "/v1/diagnostics/providers": {"providers": [BEHAVED | behaved], "token_waits": 0},
+    }
 
 
 class Answers:
@@ -94,11 +113,41 @@ def test_a_good_daemon_is_green_in_every_part():
             "for 100 s",
         ),
         (
-            {"/v1/providers": {"providers": [{"id": "demo", "vc_expires_at_rfc3339": "2026-01-01T00:00:00Z"}]}},
+            providers(held={"vc_expires_at_rfc3339": "2026-01-01T00:00:00Z", "has_vc": True}),
             "providers",
             "yellow",
-            "demo",
+            "expired of demo",
         ),
+        (providers(held={"needs_login": True}), "providers", "yellow", "nobody is logged in to demo"),
+        (
+            providers(verdict=VERDICT | {"ok": False, "failed": 2, "failing": ["pop.missing_proof", "replay.token"]}),
+            "providers",
+            "yellow",
+            "demo fails the contract harness (pop.missing_proof, replay.token, 2026-11-26T20:00:00Z)",
+        ),
+        (
+            providers(verdict=VERDICT | {"ok": False, "passed": 0, "failing": []}),
+            "providers",
+            "yellow",
+            "nothing passed",
+        ),
+        (
+            providers(last_problem="replay_detected", last_problem_at="2026-11-26T20:00:01Z"),
+            "providers",
+            "yellow",
+            "the last call of demo failed: replay_detected (a clock is wrong",
+        ),
+        (
+            providers(
+                last_problem="the call was answered with 401 (`invalid_dpop_proof`)",
+                last_ok_at=None,
+                last_problem_at="2026-11-26T20:00:01Z",
+            ),
+            "providers",
+            "yellow",
+            "sees another address than we call",
+        ),
+        (providers(replays=1_200), "providers", "yellow", "1,200 calls of demo ended in `replay_detected` (a clock"),
         (
             {"/v1/mcp/servers": {"servers": [{**SERVER, "state": "refused"}]}},
             "mcp_servers",
@@ -106,6 +155,12 @@ def test_a_good_daemon_is_green_in_every_part():
             "files is refused",
         ),
         ({"/v1/mcp/servers": {"servers": [{**SERVER, "held": 2}]}}, "mcp_servers", "yellow", "2 changed"),
+        (
+            {"/v1/mcp/servers": {"servers": [{**SERVER, "state": "waiting", "needs_login": True}]}},
+            "mcp_servers",
+            "yellow",
+            "files wants a log-in",
+        ),
         (
             {"/v1/control-plane": {"status": "enrolled", "last_error": "signature", "base_url": "https://c"}},
             "control_plane",
@@ -126,6 +181,24 @@ def test_a_half_broken_daemon_is_judged_in_every_part(path, answer):
     parts = judged(**{path: answer})
     assert set(parts) == set(READ)
     assert "red" in {part.colour for part in parts.values()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        (providers(), "demo: 12 calls, 0 failed, never held to the contract"),
+        (providers(verdict=VERDICT), "demo: 12 calls, 0 failed, harness passed 2026-11-26T20:00:00Z"),
+        (
+            providers(last_problem="down", last_problem_at="2026-11-26T19:59:59Z", failures=1),
+            "demo: 12 calls, 1 failed",
+        ),
+        (providers(is_enabled=False, held={"is_enabled": False, "needs_login": True}), "disabled"),
+        (providers(held={"has_vc": True, "needs_login": True}), "demo"),
+    ],
+)
+def test_a_provider_that_stands_well_says_how_it_went_and_what_the_harness_last_said(changes, detail):
+    part = judged(**changes)["providers"]
+    assert (part.colour, detail in part.detail) == ("green", True), part
 
 
 @pytest.mark.parametrize("path", ["/v1/providers", "/v1/mcp/servers", "/v1/control-plane"])

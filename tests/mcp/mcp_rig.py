@@ -12,10 +12,11 @@ from fakes import FakeEntropy, MemoryLedger
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import State
+from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.reach import Reach
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.ports import CallContext
-from briefcase.system import SystemClock
+from briefcase.system import SystemClock, SystemEntropy
 
 FIXTURE = str(Path(__file__).parent / "fixture_server.py")
 SECRET = "s3cr3t-value-of-the-vault"
@@ -27,8 +28,19 @@ class Redactor:
 
 
 class Secrets:
+    """One secret that is known, and whatever else is put."""
+
+    def __init__(self):
+        self.kept = {"known": SECRET.encode()}
+
     async def get(self, name):
-        return SECRET.encode() if name == "known" else None
+        return self.kept.get(name)
+
+    async def put(self, name, value):
+        self.kept[name] = value
+
+    async def delete(self, name):
+        return self.kept.pop(name, None) is not None
 
 
 class Rig:
@@ -43,12 +55,21 @@ class Rig:
         self.new_hub()
 
     def new_hub(self) -> None:
+        self.operator_secrets = Secrets()
+        self.parts = compose_logins(
+            secrets=Secrets(),
+            operator_secrets=self.operator_secrets,
+            remember=lambda _: None,
+            outbound=self.outbound,
+            clock=self.clock,
+            entropy=SystemEntropy(),
+        )
         self.hub = Hub(
             ledger=self.ledger,
             clock=self.clock,
             entropy=FakeEntropy(),
             redactor=self.redactor,
-            new_transport=Reach(self.outbound, Secrets()).transport,
+            new_transport=Reach(self.outbound, self.operator_secrets, self.parts.accounts).transport,
             needs_profile=self.needs_profile,
         )
 

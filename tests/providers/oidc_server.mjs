@@ -1,4 +1,5 @@
-// The certified OpenID provider as authorization server: DPoP, PKCE, rotation, revocation. Prints its address.
+// The certified OpenID provider as authorization server: DPoP, PKCE, rotation, revocation, registration, resource
+// indicators and introspection. Prints its address.
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -17,6 +18,12 @@ server.listen(0, '127.0.0.1', () => {
       redirect_uris: ['http://127.0.0.1/callback'],
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
+    }, {
+      client_id: 'resource-server',
+      client_secret: 'secret-of-the-resource-server',
+      redirect_uris: [],
+      grant_types: [],
+      response_types: [],
     }],
     scopes: ['openid', 'offline_access'],
     features: {
@@ -24,6 +31,12 @@ server.listen(0, '127.0.0.1', () => {
       revocation: { enabled: true },
       userinfo: { enabled: true },
       devInteractions: { enabled: true },
+      registration: { enabled: true },
+      introspection: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: (_, resource) => ({ scope: 'read write', audience: resource, accessTokenFormat: 'opaque' }),
+      },
     },
     issueRefreshToken: () => true,
     rotateRefreshToken: true,

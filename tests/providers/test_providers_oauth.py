@@ -224,6 +224,8 @@ def test_a_renewal_that_fails_on_the_way_keeps_the_log_in(run):
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"{}", b'{"access_token":5,"token_type":"Bearer"}', b'{"access_token":"a","token_type":"mac"}',
+     b'{"access_token":"","token_type":"Bearer"}', b'{"access_token":"a\\r\\nb","token_type":"Bearer"}',
+     b'{"access_token":"\\u00e9","token_type":"Bearer"}',
      b'{"access_token":"a","access_token":"b","token_type":"Bearer"}', b'{"access_token":"a"}', b"\xff"],
 )  # fmt: skip
 def test_an_answer_that_is_no_token_is_not_kept(run, body):

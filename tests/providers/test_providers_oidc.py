@@ -1,63 +1,30 @@
-"""Against a certified authorization server: log in, call with a proof, renew, revoke, and the failing call after it.
-
-Needs node and the npm package `oidc-provider` 9, below `build/interop` or where `BRIEFCASE_INTEROP_DIR` says:
-`npm install --prefix build/interop oidc-provider@9`.
-"""
+"""Against a certified authorization server: log in, call with a proof, renew, revoke, and the failing call after it."""
 
 import asyncio
-import html
-import os
-import re
-import shutil
-import subprocess
-import urllib.request
-from http.cookiejar import CookieJar
-from pathlib import Path
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
+from oidc_kit import browse, needs_oidc_provider, oidc_server
 
 from briefcase.capability.dpop import ProofSigner
 from briefcase.capability.jws import generate_key
 from briefcase.errors import UpstreamError
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.ports import HttpRequest
+from briefcase.providers.custody import Client
 from briefcase.providers.loopback import LoopbackListener
 from briefcase.providers.oauth import OAuthClient, check_answer
 from briefcase.system import SystemClock, SystemEntropy
 
-INTEROP = Path(os.environ.get("BRIEFCASE_INTEROP_DIR", Path(__file__).parents[2] / "build" / "interop"))
-SERVER = Path(__file__).parent / "oidc_server.mjs"
 CLIENT_ID = "briefcase"
-FORM = re.compile(r'<form[^>]*action="([^"]+)"')
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not (INTEROP / "node_modules" / "oidc-provider").is_dir(),
-    reason=f"node or the npm package oidc-provider is missing (looked in {INTEROP})",
-)
+pytestmark = needs_oidc_provider
 
 
 @pytest.fixture(params=["", "nonce"], ids=["without nonces", "with nonces"])
 def issuer(request):
-    command = ["node", str(SERVER), str(INTEROP), request.param]
-    server = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    with server:
-        yield server.stdout.readline().strip()
-        server.stdin.close()
-
-
-def browse(address):
-    """What a person does: follow, type a name, agree. Ends at the loopback listener's page."""
-    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-    for fields in (None, {"prompt": "login", "login": "scout", "password": "x"}, {"prompt": "consent"}):
-        with browser.open(address, urlencode(fields).encode() if fields else None) as page:
-            text, here = page.read().decode(), page.geturl()
-        form = FORM.search(text)
-        if form is None:
-            return
-        address = urljoin(here, html.unescape(form[1]))
+    with oidc_server(request.param) as address:
+        yield address
 
 
 async def log_in(client, issuer, signer):
@@ -73,7 +40,7 @@ async def log_in(client, issuer, signer):
             metadata,
             code=answer.code,
             redirect_uri=listener.redirect_uri,
-            client_id=CLIENT_ID,
+            client=Client(CLIENT_ID),
             code_verifier=started.code_verifier,
             signer=signer,
         )

@@ -1,0 +1,107 @@
+"""How providers stand: what entitles to calls, how the calls went, and what the contract harness last said.
+
+The stable words a provider refuses with are explained here, where somebody reads them in an incident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from briefcase.types import parse_rfc3339
+
+Colour = Literal["green", "yellow", "red"]
+SHOWN_IDS: Final = 3
+
+# A word a provider refused with, and what it comes of (docs/providers.md).
+EXPLAINED: Final[dict[str, str]] = {
+    "replay_detected": "a clock is wrong, or something on the way repeats requests",
+    "capability_revoked": "the provider ended what it issued",
+    "invalid_dpop_proof": "a clock is wrong, or the provider sees another address than we call",
+    "use_dpop_nonce": "the provider changes its nonce faster than it can be sent back",
+    "invalid_token": "the capability is of another key, or the provider lost it",
+    "vc_status_unknown": "the list that says whether the credential is good can not be had",
+}
+
+
+class Judgement(NamedTuple):
+    """How all providers stand together, and what to do."""
+
+    colour: Colour
+    detail: str
+    hint: str = ""
+
+
+def judge_providers(listed: Mapping[str, Any], behaved: Mapping[str, Any], now_us: int) -> Judgement:
+    """Judge them by what is held of each, how it behaved, and its verdict.
+
+    Args:
+        listed: the answer of `GET /v1/providers`.
+        behaved: the answer of `GET /v1/diagnostics/providers`.
+        now_us: this host's clock, in microseconds.
+    """
+    held, health = listed["providers"], behaved["providers"]
+    rules: tuple[tuple[Callable[[Mapping[str, Any]], str], list[Mapping[str, Any]], str], ...] = (
+        (_failed_verdict, health, "`briefcase conformance provider --base-url URL --out report.json` has the details"),
+        (_failing_calls, health, "`GET /v1/diagnostics/providers`; `briefcase providers disable ID` contains it"),
+        (lambda provider: _expired(provider, now_us), held, "`briefcase providers vc-fetch`"),
+        (_needs_login, held, "`briefcase providers oauth-login --id ID`"),
+    )
+    problems, hints = list[str](), list[str]()
+    for rule, subjects, hint in rules:
+        found = [problem for problem in map(rule, subjects) if problem]
+        if found:
+            problems.append(some(found))
+            hints.append(hint)
+    if problems:
+        return Judgement("yellow", "; ".join(problems), "; ".join(hints))
+    return Judgement("green", some([_standing(provider) for provider in health]) or "none")
+
+
+def some(names: list[str]) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" and {len(names) - SHOWN_IDS} more" if len(names) > SHOWN_IDS else ""
+    return ", ".join(names[:SHOWN_IDS]) + more
+
+
+def _failed_verdict(provider: Mapping[str, Any]) -> str:
+    verdict = provider["verdict"]
+    if verdict is None or verdict["ok"]:
+        return ""
+    failing = some([str(name) for name in verdict["failing"]])
+    return f"{provider['id']} fails the contract harness ({failing or 'nothing passed'}, {verdict['finished_at']})"
+
+
+def _failing_calls(provider: Mapping[str, Any]) -> str:
+    """The last call failed, or some were taken for replays: counted since the daemon started."""
+    name, problem_at, ok_at = provider["id"], provider["last_problem_at"], provider["last_ok_at"]
+    if problem_at is not None and (ok_at is None or parse_rfc3339(ok_at) < parse_rfc3339(problem_at)):
+        problem = str(provider["last_problem"])
+        return f"the last call of {name} failed: {problem}{_explained(problem)}"
+    if provider["replays"]:
+        word = "replay_detected"
+        return f"{provider['replays']:,} calls of {name} ended in `{word}`{_explained(word)}"
+    return ""
+
+
+def _explained(problem: str) -> str:
+    return next((f" ({cause})" for word, cause in EXPLAINED.items() if word in problem), "")
+
+
+def _expired(provider: Mapping[str, Any], now_us: int) -> str:
+    expires_at = provider["vc_expires_at_rfc3339"]
+    is_over = expires_at is not None and parse_rfc3339(expires_at) <= now_us
+    return f"the credential has expired of {provider['id']}" if is_over else ""
+
+
+def _needs_login(provider: Mapping[str, Any]) -> str:
+    """Enabled, and nothing entitles to its calls. Never logged in to is as good as ended."""
+    is_wanting = provider["needs_login"] and not provider["has_vc"] and provider["is_enabled"]
+    return f"nobody is logged in to {provider['id']}" if is_wanting else ""
+
+
+def _standing(provider: Mapping[str, Any]) -> str:
+    verdict = provider["verdict"]
+    tried = "never held to the contract" if verdict is None else f"harness passed {verdict['finished_at']}"
+    disabled = "" if provider["is_enabled"] else ", disabled"
+    return f"{provider['id']}: {provider['calls']:,} calls, {provider['failures']:,} failed, {tried}{disabled}"

@@ -1,0 +1,48 @@
+"""The log-ins at MCP servers put together, for the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from briefcase.mcp.accounts import Accounts
+from briefcase.mcp.discovery import Discovery
+from briefcase.mcp.logins import Logins
+from briefcase.mcp.registration import Registrar
+from briefcase.ports import Clock, Entropy, Outbound, Secrets
+from briefcase.providers.custody import Custody
+from briefcase.providers.oauth import OAuthClient
+from briefcase.providers.renewal import Renewals
+
+
+class LoginParts(msgspec.Struct, frozen=True):
+    """What the daemon uses: the accounts for its transports, the log-ins for its API."""
+
+    accounts: Accounts
+    logins: Logins
+
+
+def compose_logins(  # noqa: PLR0913 - the ports of the log-ins, each named once, here
+    *,
+    secrets: Secrets,
+    operator_secrets: Secrets,
+    remember: Callable[[bytes], object],
+    outbound: Outbound,
+    clock: Clock,
+    entropy: Entropy,
+) -> LoginParts:
+    """Put the parts together; `Accounts.close` ends their use.
+
+    Args:
+        secrets: the vault's `mcp` compartment.
+        operator_secrets: the operator's own, for clients that were registered by hand.
+        remember: `Vault.remember`, so that the redactor knows each token by itself.
+        outbound: the guarded way out.
+        clock: the time.
+        entropy: ids of proofs, states and verifiers.
+    """
+    custody, oauth = Custody(secrets, remember, "MCP server"), OAuthClient(outbound, clock, entropy)
+    accounts = Accounts(custody, Renewals(custody, oauth, clock), clock, entropy)
+    logins = Logins(accounts, Discovery(outbound, oauth), Registrar(outbound, operator_secrets), oauth)
+    return LoginParts(accounts, logins)

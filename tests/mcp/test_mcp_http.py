@@ -1,0 +1,135 @@
+"""Streamable HTTP from the client's side: an answer that ends early is gone on with, a refused revision tried again."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from briefcase.errors import UpstreamError
+from briefcase.mcp.credentials import SecretBearer
+from briefcase.mcp.http_transport import MAX_RESUMPTIONS, HttpTransport
+from briefcase.mcp.peer import Peer
+from briefcase.mcp.transport import Outgoing
+from briefcase.net.outbound import HttpStream
+
+URL = "https://h.example/mcp"
+EVENTS = {"content-type": "text/event-stream"}
+JSON = {"content-type": "application/json"}
+ANSWER = b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
+
+
+class Scripted:
+    """A way out that answers from a list, and keeps what was sent."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.sent = []
+
+    @contextlib.asynccontextmanager
+    async def stream(self, request):
+        self.sent.append(request)
+        status, headers, body = self.answers.pop(0) if self.answers else (404, {}, b"")
+
+        async def pieces():
+            yield body
+
+        yield HttpStream(status, headers, pieces())
+
+
+async def token():
+    return "t"
+
+
+async def send(outbound, **headers):
+    taken = []
+    transport = HttpTransport(outbound, URL, SecretBearer(token), "k")
+    await transport.open(lambda message, request_id: taken.append((message.id, request_id)), lambda _: None)
+    await transport.send(Outgoing(b"{}", 1, headers))
+    return taken
+
+
+def test_an_answer_whose_stream_ended_is_gone_on_with_where_it_stopped_and_after_the_pause_it_asked_for():
+    async def scenario():
+        outbound = Scripted(
+            (200, EVENTS, b"id: e-1\nretry: 40\ndata: \n\n"),
+            (200, EVENTS, b"id: e-2\nretry: 0\ndata:\n\n"),
+            (200, EVENTS, ANSWER),
+        )
+        started = asyncio.get_running_loop().time()
+        assert await send(outbound, **{"MCP-Protocol-Version": "2025-11-25"}) == [(1, 1)]
+        assert asyncio.get_running_loop().time() - started >= 0.04
+        post, first, second = outbound.sent
+        assert (post.method, post.body) == ("POST", b"{}")
+        assert [(one.method, one.body, one.headers["Last-Event-ID"]) for one in (first, second)] == [
+            ("GET", None, "e-1"), ("GET", None, "e-2"),
+        ]  # fmt: skip
+        assert {one.headers["Authorization"] for one in outbound.sent} == {"Bearer t"}
+        assert first.headers["MCP-Protocol-Version"] == "2025-11-25"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"retry: 1\ndata:\n\n",
+        b"id: a\tb\nretry: 1\ndata:\n\n",
+        b"id:\nretry: 1\ndata:\n\n",
+        ANSWER,
+        b"id: e\nretry: 0\n" + ANSWER,
+    ],
+)
+def test_a_stream_that_names_no_place_to_go_on_from_or_is_whole_is_not_asked_for_again(stream):
+    async def scenario():
+        outbound = Scripted((200, EVENTS, stream))
+        await send(outbound)
+        assert len(outbound.sent) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_never_comes_to_an_end_is_not_followed_for_ever():
+    async def scenario():
+        outbound = Scripted(*[(200, EVENTS, b"id: e\nretry: 0\ndata:\n\n")] * 100)
+        assert await send(outbound) == []
+        assert len(outbound.sent) == 1 + MAX_RESUMPTIONS
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_does_not_go_on_is_left():
+    async def scenario():
+        outbound = Scripted((200, EVENTS, b"id: e\nretry: 0\ndata:\n\n"), (405, {}, b""))
+        assert await send(outbound) == []
+        assert len(outbound.sent) == 2
+
+    asyncio.run(scenario())
+
+
+def refusal(**data):
+    error = {"code": -32022, "message": "no", "data": data}
+    return 400, JSON, json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "methods"),
+    [
+        ({"supported": ["2026-07-28"]}, ["server/discover", "server/discover"]),
+        ({"supported": ["2025-11-25"]}, ["server/discover", "initialize"]),
+        ({"supported": "2026-07-28"}, ["server/discover", "initialize"]),
+        ({}, ["server/discover", "initialize"]),
+    ],
+)
+def test_a_server_that_refused_our_revision_and_speaks_it_is_asked_once_more(data, methods):
+    async def scenario():
+        outbound = Scripted(refusal(**data), refusal(**data))
+        peer = Peer(HttpTransport(outbound, URL, SecretBearer(token), "k"), lambda *_: None, lambda _: None)
+        with pytest.raises(UpstreamError):
+            await peer.open()
+        await peer.close()
+        asked = [json.loads(one.body)["method"] for one in outbound.sent if one.body]
+        assert asked[:2] == methods
+
+    asyncio.run(scenario())
