@@ -39,7 +39,7 @@ from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listener
 from briefcase.api.tracing import TracedApi
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
-from briefcase.backup.create import Backups
+from briefcase.backup.create import Backups, discard_staging
 from briefcase.calls import Calls, CallSettings
 from briefcase.config import Settings
 from briefcase.controls import Controls
@@ -201,6 +201,7 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     data_dir = prepare_data_dir(settings.data_dir)
     lock = DataDirLock(data_dir)
     stack.callback(lock.release)
+    discard_staging(data_dir)
     operator_token = load_or_create_token(data_dir / OPERATOR_TOKEN_FILE, ENTROPY)
     auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, ENTROPY)
 

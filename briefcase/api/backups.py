@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,22 +11,45 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import BriefcaseError
+from briefcase.backup.sealing import SealKey
+from briefcase.errors import BriefcaseError, CallerError
+from briefcase.vault.sealed_file import check_scrypt_n
 
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096, pattern="^[^\\x00]*$")]
 
 
-class BackupRequest(msgspec.Struct):
-    """`out_dir` is an absolute path on the daemon's host; `with_key` copies the vault's key file too."""
+class SealRequest(msgspec.Struct):
+    """What the backup is encrypted under: scrypt's output for a passphrase that stays with whoever asks.
 
-    out_dir: _Path
+    `key_b64` is scrypt (RFC 7914) of the passphrase with `salt_b64` (16 random bytes, new each time), cost `n`, r = 8,
+    p = 1, 32 bytes long; both are base64.
+    """
+
+    n: int
+    salt_b64: Annotated[str, msgspec.Meta(max_length=64)]
+    key_b64: Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class BackupRequest(msgspec.Struct):
+    """An absolute path on the daemon's host: `out_dir` for a plain backup, `out_file` and `seal` for an encrypted one.
+
+    `with_key` copies the vault's key file too.
+    """
+
+    out_dir: _Path | None = None
+    out_file: _Path | None = None
+    seal: SealRequest | None = None
     with_key: bool = False
 
 
 class BackupRecord(msgspec.Struct):
-    """What was made: up to which receipt, by which identity, and what was left out."""
+    """What was made: up to which receipt, by which identity, and what was left out.
+
+    `out_dir` or `out_file` is empty, the other one where it is.
+    """
 
     out_dir: str
+    out_file: str
     created_at: str
     did: str
     boot: int
@@ -40,9 +65,11 @@ async def create_backup(services: Services, request: Request) -> BackupRecord:
     if services.backups is None:
         raise BriefcaseError("this daemon makes no backups", code="not_ready")
     wanted = request.body_as(BackupRequest)
-    made = await services.backups.create(Path(wanted.out_dir), request.principal.name, with_key=wanted.with_key)
+    out, seal = _target(wanted)
+    made = await services.backups.create(Path(out), request.principal.name, with_key=wanted.with_key, seal=seal)
     return BackupRecord(
-        out_dir=wanted.out_dir,
+        out_dir=wanted.out_dir or "",
+        out_file=wanted.out_file or "",
         created_at=made.created_at,
         did=made.did,
         boot=made.boot,
@@ -52,6 +79,30 @@ async def create_backup(services: Services, request: Request) -> BackupRecord:
         bytes=sum(file.bytes for file in made.files),
         left_out=list(made.left_out),
     )
+
+
+def _target(wanted: BackupRequest) -> tuple[str, SealKey | None]:
+    """Where to, and under which key.
+
+    Raises:
+        CallerError: neither of the two forms, or a key of another form.
+    """
+    if wanted.out_dir is not None and wanted.out_file is None and wanted.seal is None:
+        return wanted.out_dir, None
+    if wanted.out_file is None or wanted.seal is None or wanted.out_dir is not None:
+        raise CallerError("expected `out_dir`, or `out_file` and `seal`")
+    problem = check_scrypt_n(wanted.seal.n)
+    if problem is not None:
+        raise CallerError(f"`seal` {problem}")
+    try:
+        fields = {
+            "key": base64.b64decode(wanted.seal.key_b64, validate=True),
+            "salt": base64.b64decode(wanted.seal.salt_b64, validate=True),
+            "n": wanted.seal.n,
+        }
+        return wanted.out_file, msgspec.convert(fields, SealKey)
+    except (binascii.Error, ValueError):
+        raise CallerError("expected `seal.key_b64` as 32 bytes in base64, `seal.salt_b64` as 16") from None
 
 
 ROUTES: Final = (

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.backup.manifest import DATABASE_FILE, PLAIN_FILES, TOOLS_DIR, VAULT_KEY_FILE, is_known
+from briefcase.backup.manifest import DATABASE_FILE, PLAIN_FILES, STAGING_DIR, TOOLS_DIR, VAULT_KEY_FILE, is_known
 from briefcase.errors import BriefcaseError, StoreError
 from briefcase.ledger.copies import copy_ledger
 from briefcase.ledger.files import open_files
@@ -127,7 +127,7 @@ def _copy_plain(data_dir: Path, out: Path, *, with_key: bool) -> tuple[str, ...]
             target.write_bytes(data)
             target.chmod(PRIVATE_FILE_MODE)
             _sync(target)
-    kept = {*names, LEDGER_DIR, DATABASE_FILE, TOOLS_DIR}
+    kept = {*names, LEDGER_DIR, DATABASE_FILE, TOOLS_DIR, STAGING_DIR}
     return tuple(sorted(path.name for path in data_dir.iterdir() if path.name not in kept and _is_worth_naming(path)))
 
 

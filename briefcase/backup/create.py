@@ -5,6 +5,10 @@
 3. digest each file                                                  the same
 4. write the signature, then the manifest, synced                    the same, or a whole backup
 5. append the `backup_created` receipt                               a whole backup that no receipt names
+
+A sealed backup is made the same way, in `STAGING_DIR` of the data directory: what is not encrypted touches no other
+disk than the one it is on already. After step 4 it is sealed into the target file (`sealed.pack_backup`), which is
+there whole or not at all; a staging directory that a crash left is removed by the next backup, and by the next start.
 """
 
 from __future__ import annotations
@@ -23,14 +27,25 @@ import msgspec
 
 from briefcase import __version__
 from briefcase.backup.child import WITH_KEY, Found
-from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, BackupFile, Manifest, encode_manifest, signed_text
+from briefcase.backup.digests import digest_of
+from briefcase.backup.manifest import (
+    MANIFEST_NAME,
+    SIGNATURE_NAME,
+    STAGING_DIR,
+    BackupFile,
+    Manifest,
+    encode_manifest,
+    signed_text,
+)
+from briefcase.backup.sealed import pack_backup
+from briefcase.backup.sealing import SealKey
 from briefcase.errors import CODES, CallerError, StoreError
 from briefcase.ports import Clock, Committed, Entry, Ledger
 from briefcase.receipts.events import backup_created_event
 from briefcase.store.files import PRIVATE_DIR_MODE, fsync_dir, write_private
 from briefcase.types import JsonObject, format_rfc3339
 
-READ_BYTES: Final = 1 << 20
+HEADROOM_BYTES: Final = 256 << 20  # what staging must leave free: receipts need the disk too
 
 
 class Backups:
@@ -52,13 +67,14 @@ class Backups:
         self._sign = sign
         self._under_way = asyncio.Lock()
 
-    async def create(self, out: Path, by: str, *, with_key: bool) -> Manifest:
+    async def create(self, out: Path, by: str, *, with_key: bool, seal: SealKey | None = None) -> Manifest:
         """Make one.
 
         Args:
-            out: the directory to make; its parent exists.
+            out: the directory to make, or the file where it is sealed; its parent exists.
             by: who asked, for the receipt.
             with_key: whether `vault.key` is copied too: then who has the backup has every secret.
+            seal: what it is sealed under, or None for a plain one.
 
         Raises:
             CallerError: the target exists, has no parent, is no absolute path or lies in the data directory; or
@@ -69,25 +85,49 @@ class Backups:
             raise CallerError("another backup is being made", code="conflict", hint="wait for it to end")
         async with self._under_way:
             # 1. the target
-            _make_target(out, self._data_dir)
-            try:
-                # 2. copy and verify
-                found = await _copy(self._data_dir, out, with_key=with_key)
-                # 3. digest
-                files = await asyncio.to_thread(_digests, out)
-                # 4. the manifest
-                manifest = self._manifest(found, files)
-                text = encode_manifest(manifest)
-                await asyncio.to_thread(_write_manifest, out, text, self._sign(signed_text(text)))
-            except BaseException:
-                shutil.rmtree(out, ignore_errors=True)
-                raise
+            _check_target(out, self._data_dir)
+            if seal is None:
+                manifest = await self._make_plain(out, with_key=with_key)
+            else:
+                manifest = await self._make_sealed(out, seal, with_key=with_key)
             # 5. the receipt
-            digest_hex = hashlib.sha256(text).hexdigest()
+            digest_hex = hashlib.sha256(encode_manifest(manifest)).hexdigest()
             event = backup_created_event(by, manifest.head_id, manifest.head_hash_hex, digest_hex)
             if not isinstance(await self._ledger.commit(Entry(event)), Committed):
                 raise StoreError("the backup's receipt was refused")
             return manifest
+
+    async def _make_plain(self, out: Path, *, with_key: bool) -> Manifest:
+        """Steps 2 to 4; a directory that could not be finished is removed."""
+        _make_target(out)
+        try:
+            # 2. copy and verify
+            found = await _copy(self._data_dir, out, with_key=with_key)
+            # 3. digest
+            files = await asyncio.to_thread(_digests, out)
+            # 4. the manifest
+            manifest = self._manifest(found, files)
+            text = encode_manifest(manifest)
+            await asyncio.to_thread(_write_manifest, out, text, self._sign(signed_text(text)))
+        except BaseException:
+            shutil.rmtree(out, ignore_errors=True)
+            raise
+        return manifest
+
+    async def _make_sealed(self, out: Path, key: SealKey, *, with_key: bool) -> Manifest:
+        staging = self._data_dir / STAGING_DIR
+        discard_staging(self._data_dir)
+        try:
+            _check_room(self._data_dir)
+            manifest = await self._make_plain(staging, with_key=with_key)
+            await asyncio.to_thread(pack_backup, staging, manifest, out, key)
+        except FileExistsError:
+            raise _exists(out) from None
+        except OSError as error:
+            raise StoreError(f"`{out}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
+        finally:
+            discard_staging(self._data_dir)
+        return manifest
 
     def _manifest(self, found: Found, files: tuple[BackupFile, ...]) -> Manifest:
         return Manifest(
@@ -147,35 +187,50 @@ def parse_said(said: bytes, exit_code: int | None) -> Found:
     )
 
 
-def digest_of(path: Path, write: Callable[[bytes], object] = len) -> tuple[int, str]:
-    """The size and SHA-256 of a file that is no link; `write` is given each piece of it.
+def discard_staging(data_dir: Path) -> None:
+    """Remove what a crash in the middle of a sealed backup left: a copy, as readable as what it was made of."""
+    shutil.rmtree(data_dir / STAGING_DIR, ignore_errors=True)
+
+
+def _check_room(data_dir: Path) -> None:
+    """Check that a copy fits on the disk of the data directory.
 
     Raises:
-        OSError: it can not be read.
+        StoreError: it would leave too little for receipts.
     """
-    digest, size = hashlib.sha256(), 0
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        while piece := file.read(READ_BYTES):
-            digest.update(piece)
-            size += len(piece)
-            write(piece)
-    return size, digest.hexdigest()
+    needed = sum(path.lstat().st_blocks * 512 for path in data_dir.rglob("*")) + HEADROOM_BYTES
+    disk = os.statvfs(data_dir)
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise StoreError(
+            f"expected {needed:,} bytes free beside `{data_dir}` to prepare an encrypted backup, got {free:,}",
+            code="not_ready",
+            hint="free some space, or make a plain backup on an encrypted disk",
+        )
 
 
-def _make_target(out: Path, data_dir: Path) -> None:
+def _check_target(out: Path, data_dir: Path) -> None:
     if not out.is_absolute() or not out.parent.is_dir():
         raise CallerError(f"expected an absolute path whose parent exists, got `{out}`")
     place = out.parent.resolve() / out.name
     if place == data_dir or data_dir in place.parents:
         raise CallerError(f"`{out}` is in the data directory", hint="a backup beside what it protects protects nothing")
+    if os.path.lexists(out):
+        raise _exists(out)
+
+
+def _make_target(out: Path) -> None:
     try:
         out.mkdir(mode=PRIVATE_DIR_MODE)
         out.chmod(PRIVATE_DIR_MODE)
     except FileExistsError:
-        raise CallerError(f"`{out}` exists", code="conflict", hint="a backup is never overwritten") from None
+        raise _exists(out) from None
     except OSError as error:
         raise CallerError(f"`{out}` can not be made: {os.strerror(error.errno or 0).lower()}") from None
+
+
+def _exists(out: Path) -> CallerError:
+    return CallerError(f"`{out}` exists", code="conflict", hint="a backup is never overwritten")
 
 
 def _digests(out: Path) -> tuple[BackupFile, ...]:

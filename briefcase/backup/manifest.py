@@ -8,7 +8,8 @@
 | `briefcase.sqlite`, `vault.json`, `auth_token`, … | as in a data directory (`is_known`) |
 
 The manifest is written last: a directory without one is no backup. A signature shows that the daemon of this `did`
-made it; whose `did` it should be, only who noted it elsewhere can say.
+made it; whose `did` it should be, only who noted it elsewhere can say. An encrypted backup is all of this in one file
+(`sealed`).
 """  # noqa: E501 - a table's row
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ DATABASE_FILE: Final = "briefcase.sqlite"
 VAULT_KEY_FILE: Final = "vault.key"
 PLAIN_FILES: Final = ("vault.json", "vault.keyring", "auth_token", "auditor_token", "briefcase.toml")
 TOOLS_DIR: Final = "tools"
+STAGING_DIR: Final = "backup.staging"  # of the data directory, while an encrypted backup is prepared
 _TOOL_FILE: Final = re.compile(r"tools/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 _Natural = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]

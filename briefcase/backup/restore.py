@@ -7,12 +7,17 @@
  3. the chain, whole, in a process of its own; it ends at the head that was signed
  4. the anchor, where one is given
 
+Of a sealed backup (`sealed.unpack_backup`) steps 1 and 2 read the stream to its end; the ledger in it is decrypted
+into a private temporary directory for steps 3 and 4, and removed with it.
+
 `restore_backup`, and what a crash leaves after each:
 
  1. the target is absent or empty, and nobody's                     nothing
  2. verify the backup                                                nothing
  3. copy into a directory beside the target, digest and sync each    a directory `NAME.restoring`, of no use
  4. rename it to the target                                          the whole of it
+
+A sealed one is unpacked as step 3 and verified there, before step 4.
 
 The ledger in a backup carries the mark of a copy: the daemon that opens it starts a new epoch (`ledger.recovery`).
 """
@@ -24,10 +29,13 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from briefcase.backup.create import digest_of, parse_said
+from briefcase.backup.create import parse_said
+from briefcase.backup.digests import digest_of
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -35,35 +43,137 @@ from briefcase.backup.manifest import (
     VAULT_KEY_FILE,
     Manifest,
     damaged,
+    is_known,
     parse_manifest,
 )
+from briefcase.backup.sealed import unpack_backup
 from briefcase.errors import CallerError, ConfigError, StoreError
 from briefcase.ports import Head
 from briefcase.receipts.chain import decode_key, hash_hex_of
-from briefcase.store.data_dir import LOCK_FILE
+from briefcase.store.data_dir import LEDGER_DIR, LOCK_FILE
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir, read_private, try_flock, write_private
 
 UNSIGNED: Final = {MANIFEST_NAME, SIGNATURE_NAME}
 
 
-def verify_backup(directory: Path, expected_did: str | None, anchor: Head | None = None) -> Manifest:
+def verify_backup(
+    backup: Path, expected_did: str | None, anchor: Head | None = None, passphrase: bytes | None = None
+) -> Manifest:
     """Check a backup; nothing of it is opened before its digests are those that were signed.
 
     Args:
-        directory: the backup.
+        backup: its directory, or its sealed file.
         expected_did: whose it must be; None takes any daemon's.
         anchor: a head noted elsewhere, which its chain must contain.
+        passphrase: of a sealed one.
 
     Raises:
-        CallerError: there is no such directory (`not_found`).
+        CallerError: there is no such directory or file (`not_found`), or a sealed one and no passphrase.
         StoreError: it is no backup, or not as it was made (`backup_damaged`, `receipt_chain_broken`).
     """
-    # 1. the manifest
-    if not directory.is_dir():
-        raise CallerError(f"no directory `{directory}`", code="not_found")
-    manifest = parse_manifest(_small(directory / MANIFEST_NAME), _small(directory / SIGNATURE_NAME), expected_did)
-    # 2. the files
-    _check_files(directory, manifest)
+    if not is_sealed(backup):
+        # 1. and 2. the manifest, the files
+        manifest = parse_manifest(_small(backup / MANIFEST_NAME), _small(backup / SIGNATURE_NAME), expected_did)
+        _check_files(backup, manifest)
+        # 3. and 4. the chain, the anchor
+        _check_chain(backup, manifest, anchor)
+        return manifest
+    with tempfile.TemporaryDirectory(prefix="briefcase-verify-") as scratch:
+        # 1. and 2.
+        manifest = _unpack(backup, _given(passphrase, backup), expected_did, Path(scratch), _is_of_ledger)
+        # 3. and 4.
+        _check_chain(Path(scratch), manifest, anchor)
+    return manifest
+
+
+def restore_backup(
+    backup: Path, target: Path, expected_did: str, key_file: Path | None = None, passphrase: bytes | None = None
+) -> Manifest:
+    """Make a data directory out of a backup.
+
+    Args:
+        backup: its directory, or its sealed file.
+        target: the new data directory: absent, or empty.
+        expected_did: whose the backup must be.
+        key_file: the vault's key, where the backup was made without it.
+        passphrase: of a sealed one.
+
+    Raises:
+        CallerError: the target holds something (`conflict`), or its parent is missing.
+        ConfigError: a daemon is running on the target (`already_running`).
+        StoreError: as `verify_backup`; nothing was written.
+    """
+    # 1. the target
+    target = target.absolute()
+    _check_target(target)
+    key = None if key_file is None else read_private(key_file)
+    if key_file is not None and key is None:
+        raise CallerError(f"no file `{key_file}`", code="not_found")
+    # 2. the backup
+    sealed_under = _given(passphrase, backup) if is_sealed(backup) else None
+    manifest = None if sealed_under is not None else verify_backup(backup, expected_did)
+    # 3. copy
+    work = target.with_name(f"{target.name}.restoring")
+    try:
+        work.mkdir(mode=PRIVATE_DIR_MODE)
+    except FileExistsError:
+        raise CallerError(
+            f"`{work}` exists", code="conflict", hint="an earlier restore ended early: look at it, then remove it"
+        ) from None
+    try:
+        if manifest is not None:
+            _copy(backup, work, manifest)
+        else:
+            manifest = _unpack(backup, sealed_under or b"", expected_did, work, is_known)
+            _check_chain(work, manifest, None)
+        if key is not None:
+            write_private(work / VAULT_KEY_FILE, key)
+        # 4. rename
+        work.rename(target)
+        fsync_dir(target.parent)
+    except OSError as error:
+        raise StoreError(f"`{target}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return manifest
+
+
+def is_sealed(backup: Path) -> bool:
+    """Whether a backup is a sealed file, and so needs its passphrase.
+
+    Raises:
+        CallerError: there is nothing (`not_found`).
+    """
+    if backup.is_dir():
+        return False
+    if not os.path.lexists(backup):
+        raise CallerError(f"no directory or file `{backup}`", code="not_found")
+    return True
+
+
+def _given(passphrase: bytes | None, backup: Path) -> bytes:
+    if passphrase is None:
+        raise CallerError(f"`{backup}` is sealed: expected its passphrase")
+    return passphrase
+
+
+def _unpack(
+    backup: Path, passphrase: bytes, expected_did: str | None, work: Path, wanted: Callable[[str], bool]
+) -> Manifest:
+    try:
+        return unpack_backup(backup, passphrase, expected_did, work, wanted)
+    except OSError as error:
+        raise StoreError(
+            f"`{work}` can not be written: {os.strerror(error.errno or 0).lower()}",
+            hint="TMPDIR names the directory where `verify` decrypts the ledger",
+        ) from None
+
+
+def _is_of_ledger(name: str) -> bool:
+    return name.startswith(f"{LEDGER_DIR}/")
+
+
+def _check_chain(directory: Path, manifest: Manifest, anchor: Head | None) -> None:
     # 3. the chain
     done = subprocess.run(  # noqa: S603 - our own module
         [sys.executable, "-I", "-m", "briefcase.backup.child", "check", str(directory)],
@@ -81,51 +191,6 @@ def verify_backup(directory: Path, expected_did: str | None, anchor: Head | None
     # 4. the anchor
     if anchor is not None:
         _check_anchor(directory, anchor)
-    return manifest
-
-
-def restore_backup(directory: Path, target: Path, expected_did: str, key_file: Path | None = None) -> Manifest:
-    """Make a data directory out of a backup.
-
-    Args:
-        directory: the backup.
-        target: the new data directory: absent, or empty.
-        expected_did: whose the backup must be.
-        key_file: the vault's key, where the backup was made without it.
-
-    Raises:
-        CallerError: the target holds something (`conflict`), or its parent is missing.
-        ConfigError: a daemon is running on the target (`already_running`).
-        StoreError: as `verify_backup`; nothing was written.
-    """
-    # 1. the target
-    target = target.absolute()
-    _check_target(target)
-    key = None if key_file is None else read_private(key_file)
-    if key_file is not None and key is None:
-        raise CallerError(f"no file `{key_file}`", code="not_found")
-    # 2. the backup
-    manifest = verify_backup(directory, expected_did)
-    # 3. copy
-    work = target.with_name(f"{target.name}.restoring")
-    try:
-        work.mkdir(mode=PRIVATE_DIR_MODE)
-    except FileExistsError:
-        raise CallerError(
-            f"`{work}` exists", code="conflict", hint="an earlier restore ended early: look at it, then remove it"
-        ) from None
-    try:
-        _copy(directory, work, manifest)
-        if key is not None:
-            write_private(work / VAULT_KEY_FILE, key)
-        # 4. rename
-        work.rename(target)
-        fsync_dir(target.parent)
-    except OSError as error:
-        raise StoreError(f"`{target}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return manifest
 
 
 def _check_files(directory: Path, manifest: Manifest) -> None:

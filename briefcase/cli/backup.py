@@ -1,7 +1,13 @@
-"""`briefcase backup`: `create` asks the daemon; `verify` and `restore` need none, and check before they open."""
+"""`briefcase backup`: `create` asks the daemon; `verify` and `restore` need none, and check before they open.
+
+The passphrase of an encrypted backup is taken from `BRIEFCASE_BACKUP_PASSPHRASE`, a prompt or standard input, never
+from the command line. It stays in this process: the daemon is sent the key that scrypt makes of it.
+"""
 
 from __future__ import annotations
 
+import os
+from base64 import b64encode
 from pathlib import Path
 from typing import Final
 
@@ -9,13 +15,19 @@ import click
 import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
+from briefcase.cli.client import Payload
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
 from briefcase.cli.progress import working
+from briefcase.cli.secrets import read_secret
+from briefcase.errors import CallerError
 
 CREATE_TIMEOUT_S: Final = 3_600.0
 
-_directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+PASSPHRASE_VARIABLE: Final = "BRIEFCASE_BACKUP_PASSPHRASE"  # noqa: S105 - a variable's name
+MIN_PASSPHRASE_CHARS: Final = 12
+
+_backup = click.argument("backup", metavar="BACKUP", type=click.Path(path_type=Path))
 
 
 @click.group(epilog=example("briefcase backup create --out /backup/monday", "briefcase backup verify /backup/monday"))
@@ -24,28 +36,63 @@ def backup() -> None:
 
 
 @backup.command(
-    epilog=example("briefcase backup create --out /backup/monday", "briefcase backup create --out monday --with-key")
+    epilog=example(
+        "briefcase backup create --out /backup/monday",
+        "briefcase backup create --encrypt --with-key --out /backup/monday.sealed",
+    )
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new directory.")
-@click.option("--with-key", is_flag=True, help="Copy `vault.key` too: who has the backup then has every secret.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PATH", help="A new directory or file.")
+@click.option("--encrypt", is_flag=True, help="One file under a passphrase, instead of a directory.")
+@click.option("--with-key", is_flag=True, help="Copy `vault.key` too: who can open the backup then has every secret.")
 @json_option
 @pass_app
-def create(app: App, *, out: Path, with_key: bool, as_json: bool) -> None:
+def create(app: App, *, out: Path, encrypt: bool, with_key: bool, as_json: bool) -> None:
     """Make a backup of the running daemon.
 
     Receipts, approvals, budgets, agents, tools, tokens and the sealed vault, as they are at one moment, verified and
     signed. Without `--with-key`, keep `vault.key` somewhere else: the vault does not open without it.
+
+    `--encrypt` takes the passphrase from BRIEFCASE_BACKUP_PASSPHRASE, a prompt or standard input.
     """
+    place = str(out.absolute())
+    body: Payload = {"out_dir": place, "with_key": with_key}
+    if encrypt:
+        body = {"out_file": place, "seal": _seal(_passphrase(is_new=True)), "with_key": with_key}
     with working("copying and verifying"):
-        made = app.client(CREATE_TIMEOUT_S).post("/v1/backups", {"out_dir": str(out.absolute()), "with_key": with_key})
+        made = app.client(CREATE_TIMEOUT_S).post("/v1/backups", body)
     if as_json:
         app.screen.json(made)
         return
-    app.screen.line(f"{made['files']} files, {made['bytes']:,} bytes in `{made['out_dir']}`")
+    app.screen.line(f"{made['files']} files, {made['bytes']:,} bytes in `{place}`{' (encrypted)' if encrypt else ''}")
     app.screen.fields([("head", f"{made['head_id']}:{made['head_hash_hex']}"), ("identity", made["did"])])
     if made["left_out"]:
         note(f"left out: {', '.join(made['left_out'])}")
     note("note the identity and the head somewhere else: `backup restore` asks for the one, `--anchor` takes the other")
+    if encrypt:
+        note("keep the passphrase apart from the file: nobody can open it without")
+
+
+def _passphrase(*, is_new: bool) -> bytes:
+    given = os.environ.get(PASSPHRASE_VARIABLE) or read_secret("passphrase", is_new=is_new)
+    if is_new and len(given) < MIN_PASSPHRASE_CHARS:
+        raise CallerError(
+            f"expected a passphrase of at least {MIN_PASSPHRASE_CHARS} characters, got {len(given)}",
+            hint="who has the file can try passphrases for as long as they like",
+        )
+    return given.encode("utf-8", "surrogateescape")
+
+
+def _seal(passphrase: bytes) -> Payload:
+    from briefcase.backup.sealing import derive_seal_key  # noqa: PLC0415 - not for `--help`
+
+    key = derive_seal_key(passphrase)
+    return {"n": key.n, "salt_b64": b64encode(key.salt).decode(), "key_b64": b64encode(key.key).decode()}
+
+
+def _passphrase_of(backup: Path) -> bytes | None:
+    from briefcase.backup.restore import is_sealed  # noqa: PLC0415 - not for `--help`
+
+    return _passphrase(is_new=False) if is_sealed(backup) else None
 
 
 @backup.command(
@@ -54,21 +101,23 @@ def create(app: App, *, out: Path, with_key: bool, as_json: bool) -> None:
         "briefcase backup verify /backup/monday --did did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
     )
 )
-@_directory
+@_backup
 @click.option("--did", metavar="DID", help="The identity it must be of, noted elsewhere.")
 @click.option("--anchor", metavar="ID:HASH", help="A receipt noted elsewhere, which it must contain.")
 @json_option
 @pass_app
-def verify(app: App, *, directory: Path, did: str | None, anchor: str | None, as_json: bool) -> None:
+def verify(app: App, *, backup: Path, did: str | None, anchor: str | None, as_json: bool) -> None:
     """Check a backup: signature, digests, and every receipt.
 
-    Needs no daemon and writes nothing. Exits with 7 where anything is not as it was made.
+    Needs no daemon. Exits with 7 where anything is not as it was made. Writes nothing, but for the receipts of an
+    encrypted one, which are decrypted into a temporary directory (TMPDIR) while they are checked.
     """
     from briefcase.backup.restore import verify_backup  # noqa: PLC0415 - not for `--help`
     from briefcase.cli.receipts import parse_anchor  # noqa: PLC0415 - likewise
 
+    known, passphrase = parse_anchor(anchor) if anchor else None, _passphrase_of(backup)
     with working("verifying"):
-        manifest = verify_backup(directory, did, parse_anchor(anchor) if anchor else None)
+        manifest = verify_backup(backup, did, known, passphrase)
     if as_json:
         app.screen.json(msgspec.to_builtins(manifest))
         return
@@ -86,14 +135,14 @@ def verify(app: App, *, directory: Path, did: str | None, anchor: str | None, as
         " --did did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
     )
 )
-@_directory
+@_backup
 @click.option("--data-dir", type=click.Path(path_type=Path), required=True, metavar="NEW", help="Absent, or empty.")
 @click.option("--did", metavar="DID", required=True, help="The identity it must be of: `backup create` printed it.")
 @click.option("--vault-key", type=click.Path(path_type=Path), metavar="FILE", help="The `vault.key` kept elsewhere.")
 @json_option
 @pass_app
 def restore(  # noqa: PLR0913 - one argument for each option
-    app: App, *, directory: Path, data_dir: Path, did: str, vault_key: Path | None, as_json: bool
+    app: App, *, backup: Path, data_dir: Path, did: str, vault_key: Path | None, as_json: bool
 ) -> None:
     """Make a new data directory out of a backup.
 
@@ -102,8 +151,9 @@ def restore(  # noqa: PLR0913 - one argument for each option
     """
     from briefcase.backup.restore import restore_backup  # noqa: PLC0415 - not for `--help`
 
+    passphrase = _passphrase_of(backup)
     with working("verifying and copying"):
-        manifest = restore_backup(directory, data_dir, did, vault_key)
+        manifest = restore_backup(backup, data_dir, did, vault_key, passphrase)
     if as_json:
         app.screen.json({**msgspec.to_builtins(manifest), "data_dir": str(data_dir.absolute())})
         return

@@ -77,14 +77,19 @@ def delete_secret(app: App, *, name: str, as_json: bool) -> None:
         app.screen.line(f"deleted `{name}`")
 
 
-def read_secret(label: str) -> str:
+def read_secret(label: str, *, is_new: bool = True) -> str:
     """Read a secret from a prompt with this label, or, where standard input is no terminal, from there.
+
+    Args:
+        label: the prompt.
+        is_new: whether a prompt asks for it twice.
 
     Raises:
         CallerError: it is empty, too long, or not UTF-8.
     """
     if sys.stdin.isatty():
-        value: str = click.prompt(label, hide_input=True, confirmation_prompt="again", err=True)
+        again = "again" if is_new else False
+        value: str = click.prompt(label, hide_input=True, confirmation_prompt=again, err=True)
         return value
     data = sys.stdin.buffer.read(MAX_VALUE_BYTES + 2)
     if len(data) > MAX_VALUE_BYTES:

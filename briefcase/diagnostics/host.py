@@ -25,7 +25,12 @@ from briefcase.diagnostics.profile import Finding
 PIPE_PREFIX: Final = r"\\.\pipe\briefcased-"
 MIN_FREE_BYTES: Final = 256 << 20
 NATIVE_PACKAGE: Final = "briefcase._native"
-SECRET_VARIABLES: Final = ("BRIEFCASE_MASTER_PASSPHRASE", "BRIEFCASE_AUTH_TOKEN", "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN")
+SECRET_VARIABLES: Final = (
+    "BRIEFCASE_MASTER_PASSPHRASE",
+    "BRIEFCASE_BACKUP_PASSPHRASE",
+    "BRIEFCASE_AUTH_TOKEN",
+    "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN",
+)
 _PR_GET_DUMPABLE: Final = 3  # prctl(2)
 _PIPE_NAME: Final = re.compile(r"\\\\\.\\pipe\\[^\\]{1,240}", re.IGNORECASE)
 

@@ -164,10 +164,10 @@ class SealedFile:
         if self._passphrase is None:
             key = self._key_file(may_create=not self._path.exists())
             return HKDF(hashes.SHA256(), KEY_BYTES, header.salt, b"briefcase vault v1").derive(key)
-        least = min(MIN_SCRYPT_N, self._scrypt_n)
-        if not least <= header.n <= MAX_SCRYPT_N or header.n & (header.n - 1):
-            raise self._unusable(f"has scrypt n = {header.n}, expected a power of two from {least} to {MAX_SCRYPT_N}")
-        return Scrypt(header.salt, KEY_BYTES, header.n, header.r, header.p).derive(self._passphrase)
+        problem = check_scrypt_n(header.n, min(MIN_SCRYPT_N, self._scrypt_n))
+        if problem is not None:
+            raise self._unusable(problem)
+        return scrypt_key(self._passphrase, header.salt, header.n)
 
     def _key_file(self, *, may_create: bool) -> Secret:
         text = read_private(self._key_path)
@@ -189,6 +189,18 @@ class SealedFile:
 
     def _unusable(self, problem: str, detail: str = "") -> ConfigError:
         return ConfigError(f"`{self._path}` {problem}", hint="restore it from a backup", detail=detail)
+
+
+def check_scrypt_n(n: int, least: int = MIN_SCRYPT_N) -> str | None:
+    """What is wrong with scrypt's cost as a file states it, or None: neither so little nor so much may be asked for."""
+    if least <= n <= MAX_SCRYPT_N and not n & (n - 1):
+        return None
+    return f"has scrypt n = {n}, expected a power of two from {least} to {MAX_SCRYPT_N}"
+
+
+def scrypt_key(passphrase: bytes, salt: bytes, n: int) -> bytes:
+    """A key of `KEY_BYTES` from a passphrase (RFC 7914, with r = 8 and p = 1)."""
+    return Scrypt(salt, KEY_BYTES, n, 8, 1).derive(passphrase)
 
 
 def _encode(sealed: _Sealed) -> bytes:

@@ -13,12 +13,12 @@ from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, signed_text
 from briefcase.capability.did import encode_did_key
 
 
-def cli(daemon, *args):
-    return run(FakeRoot(daemon.data_dir), *args, BRIEFCASE_DAEMON_UNIX_SOCKET=daemon.socket_path)
+def cli(daemon, *args, **environment):
+    return run(FakeRoot(daemon.data_dir), *args, BRIEFCASE_DAEMON_UNIX_SOCKET=daemon.socket_path, **environment)
 
 
-def offline(data_dir, *args):
-    return run(FakeRoot(data_dir), *args)
+def offline(data_dir, *args, **environment):
+    return run(FakeRoot(data_dir), *args, **environment)
 
 
 def take_backup(daemon, out, *options):
