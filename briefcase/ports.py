@@ -49,6 +49,13 @@ class Entropy(Protocol):
         ...
 
 
+class Head(msgspec.Struct, frozen=True):
+    """The end of the chain. `id` 0 and 64 zeros before the first receipt."""
+
+    id: int
+    hash_hex: str
+
+
 # --- the ledger's effects: what an entry changes beside appending its receipt -----------------------------------
 
 
@@ -145,6 +152,17 @@ class StartFromCopy(msgspec.Struct, frozen=True):
     now_us: int
 
 
+class ArchiveReceipts(msgspec.Struct, frozen=True):
+    """Remove the oldest live receipts, which a durable archive segment holds: those after `after`, up to `through`.
+
+    Refused (`conflict`) where the archive does not end at `after`, or the chain does not have `through`.
+    """
+
+    after: Head
+    through: Head
+    through_ts: str
+
+
 Effect: TypeAlias = (
     CreateApproval
     | DecideApproval
@@ -157,6 +175,7 @@ Effect: TypeAlias = (
     | PutSetting
     | SetBudgetLimit
     | StartFromCopy
+    | ArchiveReceipts
 )
 
 
@@ -183,13 +202,6 @@ class Refused(msgspec.Struct, frozen=True):
     """An effect did not hold; nothing was stored. `reason` is the stable word named at the effect."""
 
     reason: str
-
-
-class Head(msgspec.Struct, frozen=True):
-    """The end of the chain. `id` 0 and 64 zeros before the first receipt."""
-
-    id: int
-    hash_hex: str
 
 
 class ReceiptFilter(msgspec.Struct, frozen=True):
@@ -224,13 +236,27 @@ class BadReceipt(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """The result of checking the chain. `not_checked` says what this run could not exclude."""
+    """The result of checking the chain. `not_checked` says what this run could not exclude.
+
+    `archived` is up to which receipt the chain lies in archive segments.
+    """
 
     ok: bool
     checked: int
     head: Head
     first_bad: BadReceipt | None = None
     not_checked: tuple[str, ...] = ()
+    archived: int = 0
+
+
+class Archived(msgspec.Struct, frozen=True):
+    """What one archiving came to: receipts moved, into how many segments of how many bytes, and where it ends now."""
+
+    receipts: int
+    segments: int
+    bytes: int
+    boundary: Head
+    directory: str
 
 
 class Ledger(Protocol):
@@ -302,6 +328,10 @@ class Ledger(Protocol):
 
     async def verify(self, anchor: Head | None = None) -> Verification:
         """Check the whole chain, streaming, off the event loop."""
+        ...
+
+    async def archive(self, by: str, keep: int, before_us: int | None = None) -> Archived:
+        """Move the oldest receipts but the newest `keep` into segments that are durable before anything is removed."""
         ...
 
 

@@ -14,6 +14,7 @@ from briefcase.types import MAX_SAFE_INTEGER, Receipt, parse_rfc3339
 
 MAX_LIMIT: Final = 1_000
 MAX_HASHES: Final = 10_000
+DEFAULT_KEEP: Final = 100_000
 
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 _HashHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -92,13 +93,31 @@ class BadReceiptRecord(msgspec.Struct):
 
 
 class VerificationRecord(msgspec.Struct, omit_defaults=True):
-    """The result; `not_checked` names what this run could not exclude."""
+    """The result; `not_checked` names what this run could not exclude; `archived` are in segments."""
 
     ok: bool
     checked: int
     head: HeadRecord
     not_checked: list[str]
+    archived: int = 0
     first_bad: BadReceiptRecord | None = None
+
+
+class ArchiveRequest(msgspec.Struct):
+    """How many of the newest receipts stay in the ledger, and before which time a receipt must be to be archived."""
+
+    keep: Annotated[int, msgspec.Meta(ge=1_000, le=MAX_SAFE_INTEGER)] = DEFAULT_KEEP
+    before: str | None = None
+
+
+class ArchiveRecord(msgspec.Struct):
+    """What was moved, and where the archive ends: `through` is its last receipt, `directory` where its segments are."""
+
+    receipts: int
+    segments: int
+    bytes: int
+    through: HeadRecord
+    directory: str
 
 
 class CheckpointRecord(msgspec.Struct):
@@ -154,8 +173,18 @@ async def verify_receipts(services: Services, request: Request) -> VerificationR
         checked=found.checked,
         head=HeadRecord(found.head.id, found.head.hash_hex),
         not_checked=list(found.not_checked),
+        archived=found.archived,
         first_bad=None if bad is None else BadReceiptRecord(**msgspec.structs.asdict(bad)),
     )
+
+
+async def archive_receipts(services: Services, request: Request) -> ArchiveRecord:
+    """`POST /v1/receipts/archive`: answers when all of it is on disk."""
+    wanted = request.body_as(ArchiveRequest)
+    before_us = _time("before", wanted.before)
+    done = await services.ledger.archive(request.principal.name, wanted.keep, before_us)
+    through = HeadRecord(done.boundary.id, done.boundary.hash_hex)
+    return ArchiveRecord(done.receipts, done.segments, done.bytes, through, done.directory)
 
 
 async def sign_checkpoint(services: Services, _: Request) -> CheckpointRecord:
@@ -202,6 +231,15 @@ ROUTES: Final = (
         "Verify the chain",
         VerificationRecord,
         body=VerifyRequest,
+    ),
+    Route(
+        "POST",
+        "/v1/receipts/archive",
+        OPERATOR,
+        archive_receipts,
+        "Move old receipts into the archive",
+        ArchiveRecord,
+        body=ArchiveRequest,
     ),
     Route("POST", "/v1/receipts/checkpoint", OPERATOR, sign_checkpoint, "Sign the chain's state", CheckpointRecord),
 )

@@ -20,12 +20,13 @@ from typing import Final
 
 import msgspec
 
+from briefcase.backup.files import sync_dirs
 from briefcase.backup.manifest import DATABASE_FILE, PLAIN_FILES, STAGING_DIR, TOOLS_DIR, VAULT_KEY_FILE, is_known
 from briefcase.errors import BriefcaseError, StoreError
 from briefcase.ledger.copies import copy_ledger
 from briefcase.ledger.files import open_files
 from briefcase.store.data_dir import LEDGER_DIR
-from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir, read_private
+from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, read_private
 from briefcase.types import format_rfc3339
 
 PRIVATE_UMASK: Final = 0o077
@@ -71,8 +72,7 @@ def copy(data_dir: Path, out: Path, *, with_key: bool) -> Found:
         copy_ledger(data_dir / LEDGER_DIR, out / LEDGER_DIR, format_rfc3339(time.time_ns() // 1_000))
         _copy_database(data_dir / DATABASE_FILE, out / DATABASE_FILE)
         left_out = _copy_plain(data_dir, out, with_key=with_key)
-        for directory in (out / LEDGER_DIR, out):
-            fsync_dir(directory)
+        sync_dirs(out)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
             f"`{data_dir}` can not be copied to `{out}`", hint="check the free space there", detail=repr(error)

@@ -27,7 +27,7 @@ import msgspec
 
 from briefcase import __version__
 from briefcase.backup.child import WITH_KEY, Found
-from briefcase.backup.digests import digest_of
+from briefcase.backup.files import digest_of
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
     SIGNATURE_NAME,

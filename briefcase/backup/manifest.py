@@ -5,6 +5,7 @@
 | `manifest.json` | `Manifest` |
 | `manifest.sig` | base64 of an Ed25519 signature (RFC 8032) by the daemon's identity over `SIGNED_PREFIX` and the SHA-256 of `manifest.json` in hex |
 | `ledger/data.mdb` | the ledger, marked as a copy |
+| `ledger/archive/segment-*.gz` | its archived receipts |
 | `briefcase.sqlite`, `vault.json`, `auth_token`, … | as in a data directory (`is_known`) |
 
 The manifest is written last: a directory without one is no backup. A signature shows that the daemon of this `did`
@@ -18,6 +19,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections import Counter
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -29,7 +31,7 @@ from briefcase.vault.identity import verify_signature
 MANIFEST_NAME: Final = "manifest.json"
 SIGNATURE_NAME: Final = "manifest.sig"
 SIGNED_PREFIX: Final = "briefcase backup v1\n"
-MAX_MANIFEST_BYTES: Final = 1 << 20
+MAX_MANIFEST_BYTES: Final = 16 << 20  # tens of millions of archived receipts
 
 LEDGER_FILE: Final = "ledger/data.mdb"
 DATABASE_FILE: Final = "briefcase.sqlite"
@@ -37,7 +39,7 @@ VAULT_KEY_FILE: Final = "vault.key"
 PLAIN_FILES: Final = ("vault.json", "vault.keyring", "auth_token", "auditor_token", "briefcase.toml")
 TOOLS_DIR: Final = "tools"
 STAGING_DIR: Final = "backup.staging"  # of the data directory, while an encrypted backup is prepared
-_TOOL_FILE: Final = re.compile(r"tools/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_OF_MANY: Final = re.compile(r"tools/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}|ledger/archive/segment-[0-9]{16}-[0-9]{16}\.gz")
 
 _Natural = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 _HashHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -73,7 +75,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def is_known(path: str) -> bool:
     """Whether a path can be in a backup: nothing else is ever written where one is restored."""
-    return path in {LEDGER_FILE, DATABASE_FILE, VAULT_KEY_FILE, *PLAIN_FILES} or _TOOL_FILE.fullmatch(path) is not None
+    return path in {LEDGER_FILE, DATABASE_FILE, VAULT_KEY_FILE, *PLAIN_FILES} or _OF_MANY.fullmatch(path) is not None
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -113,12 +115,12 @@ def parse_manifest(data: bytes, signature: bytes, expected_did: str | None) -> M
     if expected_did is not None and manifest.did != expected_did:
         raise damaged(f"the backup is of `{manifest.did}`, expected `{expected_did}`")
     # 4. the list
-    paths = [file.path for file in manifest.files]
-    wrong = next((path for path in paths if not is_known(path) or paths.count(path) > 1), None)
+    counts = Counter(file.path for file in manifest.files)
+    wrong = next((path for path, count in counts.items() if not is_known(path) or count > 1), None)
     if wrong is not None:
         raise damaged(f"`{MANIFEST_NAME}` lists `{wrong}`, which no backup holds, or lists it twice")
     for needed in (LEDGER_FILE, DATABASE_FILE):
-        if needed not in paths:
+        if needed not in counts:
             raise damaged(f"`{MANIFEST_NAME}` does not list `{needed}`")
     return manifest
 

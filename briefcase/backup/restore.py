@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Final
 
 from briefcase.backup.create import parse_said
-from briefcase.backup.digests import digest_of
+from briefcase.backup.files import digest_of, make_parents, sync_dirs
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -248,8 +248,7 @@ def _check_target(target: Path) -> None:
 def _copy(directory: Path, work: Path, manifest: Manifest) -> None:
     """Copy what was verified; each file is digested again on its way, so what changed in between is found."""
     for file in manifest.files:
-        path = work / file.path
-        path.parent.mkdir(mode=PRIVATE_DIR_MODE, exist_ok=True)
+        path = make_parents(work, file.path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE_MODE)
         with os.fdopen(descriptor, "wb") as out:
             copied = digest_of(directory / file.path, out.write)
@@ -257,8 +256,7 @@ def _copy(directory: Path, work: Path, manifest: Manifest) -> None:
             os.fsync(descriptor)
         if copied != (file.bytes, file.sha256_hex):
             raise damaged(f"`{file.path}` changed while it was restored")
-    for path in {(work / file.path).parent for file in manifest.files}:
-        fsync_dir(path)
+    sync_dirs(work)
 
 
 def _small(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Final
 
-from briefcase.backup.digests import digest_of
+from briefcase.backup.files import digest_of, make_parents, sync_dirs
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -34,7 +34,7 @@ from briefcase.backup.manifest import (
 )
 from briefcase.backup.sealing import SealKey, SealReader, SealWriter
 from briefcase.errors import StoreError
-from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir
+from briefcase.store.files import PRIVATE_FILE_MODE, fsync_dir
 
 _LENGTH_BYTES: Final = 4
 PART_SUFFIX: Final = ".part"
@@ -97,8 +97,7 @@ def unpack_backup(
             _unpack_file(reader, listed, work if wanted(listed.path) else None)
         # 4. the end
         reader.check_end()
-    for directory in (work, *(found for found in work.rglob("*") if found.is_dir())):
-        fsync_dir(directory)
+    sync_dirs(work)
     return manifest
 
 
@@ -107,8 +106,7 @@ def _unpack_file(reader: SealReader, listed: BackupFile, work: Path | None) -> N
     if work is None:
         reader.copy(listed.bytes, digest.update)
     else:
-        path = work / listed.path
-        path.parent.mkdir(mode=PRIVATE_DIR_MODE, parents=True, exist_ok=True)
+        path = make_parents(work, listed.path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
 

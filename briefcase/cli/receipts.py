@@ -25,6 +25,7 @@ from briefcase.types import US_PER_S, JsonValue, format_rfc3339, parse_rfc3339
 
 VERIFY_TIMEOUT_S: Final = 3_600.0
 DEFAULT_LIMIT: Final = 20
+ARCHIVE_PLACE: Final = "<data directory>/ledger/archive"
 NOT_CHECKED: Final = {
     "tail_truncation": "that receipts were cut off the end: give an `--anchor` noted elsewhere",
     "rollback": "that the whole directory is an older copy: the same anchor finds it",
@@ -52,6 +53,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 @click.group(
     cls=LazyGroup,
     table={
+        "archive": Lazy("briefcase.cli.archive:archive", "Move old receipts into compressed files that still verify."),
         "export": Lazy("briefcase.cli.exports:export", "Copy receipts into a file that verifies by itself."),
         "checkpoint": Lazy("briefcase.cli.proofs:checkpoint", "Have the daemon verify the chain and sign its state."),
         "prove": Lazy("briefcase.cli.proofs:prove", "Prove that a receipt is in a signed checkpoint."),
@@ -221,7 +223,8 @@ def _show_verification(app: App, answer: Payload) -> None:
 
     screen, head = app.screen, answer["head"]
     if answer["ok"]:
-        screen.line(styled("ok"), f" {answer['checked']:,} receipts, each in its place")
+        archived = f" ({answer['archived']:,} of them archived)" if answer.get("archived") else ""
+        screen.line(styled("ok"), f" {answer['checked']:,} receipts, each in its place{archived}")
         screen.fields([("head", f"{head['id']}:{head['hash_hex']}")])
     else:
         bad = answer["first_bad"]
@@ -232,6 +235,8 @@ def _show_verification(app: App, answer: Payload) -> None:
                 "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
             }
         )
+        if bad["id"] <= answer.get("archived", 0):
+            note(f"it is an archived one: its segment is missing or damaged in `{ARCHIVE_PLACE}`; a backup has it")
         screen.fields(
             [
                 ("receipts before it", f"{answer['checked']:,}"),

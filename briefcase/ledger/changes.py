@@ -17,9 +17,11 @@ from briefcase import approvals, budgets
 from briefcase.errors import InternalError
 from briefcase.ledger import approvals_table
 from briefcase.ledger.approvals_table import StoredApproval
+from briefcase.ledger.archive import META_ARCHIVE, Boundary, encode_boundary, read_boundary
 from briefcase.ledger.intents import INTENT, Intents, Staged, check_claim, check_closing, note_opening
 from briefcase.ledger.tables import META_COPY, Tables, is_key
 from briefcase.ports import (
+    ArchiveReceipts,
     ClaimRequest,
     CloseIntent,
     ConsumeApproval,
@@ -34,7 +36,10 @@ from briefcase.ports import (
     SettleBudget,
     StartFromCopy,
 )
+from briefcase.receipts.chain import decode_key, encode_key, hash_hex_of
 from briefcase.types import Approval, ApprovalStatus, BudgetLine, JsonObject
+
+MIN_LIVE_RECEIPTS: Final = 1_000  # what a start verifies must be in the environment
 
 _LINE: Final = struct.Struct(">qq")
 _LIMIT: Final = struct.Struct(">q")
@@ -73,6 +78,7 @@ class Change:
         self.claim: bytes | None = None
         self.opens: OpenIntent | None = None
         self.closes: int | None = None
+        self.archives: tuple[int, int] | None = None
         self._planned: dict[tuple[Table, bytes], bytes | None] = {}
 
     def get(self, table: Table, key: bytes) -> bytes | None:
@@ -116,12 +122,20 @@ class Change:
                 self.transaction.delete(key, db=table)
             else:
                 self.transaction.put(key, value, db=table)
+        if self.archives is not None:
+            self._remove_receipts(*self.archives)
         if self.claim is not None:
             self.staged.claims[self.claim] = self.receipt_id
         if self.opens is not None:
             self.staged.opened[self.receipt_id] = self.opens.settle
         if self.closes is not None:
             self.staged.closed.add(self.closes)
+
+    def _remove_receipts(self, first_id: int, last_id: int) -> None:
+        with self.transaction.cursor(self.tables.receipts) as cursor:
+            found = cursor.set_range(encode_key(first_id))
+            while found and decode_key(cursor.key()) <= last_id:
+                found = cursor.delete()  # and on to the next one
 
 
 # --- approvals --------------------------------------------------------------------------------------------------------
@@ -246,6 +260,24 @@ def _start_from_copy(change: Change, effect: StartFromCopy) -> None:
     change.event["expired_approvals"] = len(ids)
 
 
+# --- the archive ------------------------------------------------------------------------------------------------------
+
+
+def _archive_receipts(change: Change, effect: ArchiveReceipts) -> Refused | None:
+    """INVARIANT (archive): who commits this has a durable segment that holds the receipts and was read back good."""
+    boundary = read_boundary(change.transaction, change.tables.meta)
+    last = change.get(change.tables.receipts, encode_key(effect.through.id))
+    if boundary.head != effect.after or last is None or hash_hex_of(last) != effect.through.hash_hex:
+        return Refused("conflict")
+    newest = min(change.intents.archivable_id, change.receipt_id - 1 - MIN_LIVE_RECEIPTS)
+    if not boundary.id < effect.through.id <= newest:
+        raise InternalError(f"receipts up to {newest} may be archived, got {effect.through.id}")
+    moved = Boundary(effect.through.id, effect.through.hash_hex, effect.through_ts)
+    change.put(change.tables.meta, META_ARCHIVE, encode_boundary(moved))
+    change.archives = (boundary.id + 1, effect.through.id)
+    return None
+
+
 # --- intents and settings -----------------------------------------------------------------------------------------
 
 
@@ -287,4 +319,5 @@ _APPLY: Final[dict[type[Effect], Callable[[Change, Any], Refused | None]]] = {
     CloseIntent: _close_intent,
     PutSetting: _put_setting,
     StartFromCopy: _start_from_copy,
+    ArchiveReceipts: _archive_receipts,
 }

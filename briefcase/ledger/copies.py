@@ -16,6 +16,7 @@ import lmdb
 import msgspec
 
 from briefcase.errors import CallerError, StoreError
+from briefcase.ledger.archive import Boundary, copy_segments
 from briefcase.ledger.directory import DATA_NAME, DIRECTORY_MODE, FILE_MODE
 from briefcase.ledger.files import LedgerFiles
 from briefcase.ledger.tables import ENGINE, META_COPY
@@ -34,7 +35,7 @@ class CopyMark(msgspec.Struct, frozen=True):
 
 
 def copy_ledger(source: Path, target: Path, now: str) -> Head:
-    """Copy an open or closed ledger, without its free pages.
+    """Copy an open or closed ledger, without its free pages, and the archive segments that it counts on.
 
     Args:
         source: its directory.
@@ -54,7 +55,9 @@ def copy_ledger(source: Path, target: Path, now: str) -> Head:
     try:
         with lmdb.open(str(source), readonly=True, max_dbs=MAX_TABLES, lib_version=ENGINE) as environment:
             environment.copy(str(target), compact=True)
-        return _mark(target, now)
+        head, boundary = _mark(target, now)
+        copy_segments(source, target, boundary)
+        return head  # noqa: TRY300 - the whole of it may fail
     except (lmdb.Error, OSError) as error:
         raise StoreError("the ledger can not be copied", hint="check the free space there", detail=str(error)) from None
 
@@ -71,14 +74,15 @@ def decode_mark(stored: bytes) -> CopyMark:
         raise StoreError("the ledger's mark of a copy can not be read", detail=str(error)) from None
 
 
-def _mark(target: Path, now: str) -> Head:
+def _mark(target: Path, now: str) -> tuple[Head, Boundary]:
     data = target / DATA_NAME
     size = data.stat().st_size + _GROWTH_BYTES
     with lmdb.open(str(target), map_size=size, max_dbs=MAX_TABLES, mode=FILE_MODE, lib_version=ENGINE) as environment:
-        head = LedgerFiles(environment).head()
+        files = LedgerFiles(environment)
+        head, boundary = files.head(), files.boundary()
         meta = environment.open_db(b"meta", create=False)
         with environment.begin(write=True, db=meta) as transaction:
             transaction.put(META_COPY, msgspec.json.encode(CopyMark(now, head.id, head.hash_hex)))
     (target / "lock.mdb").unlink()
     data.chmod(FILE_MODE)
-    return head
+    return head, boundary

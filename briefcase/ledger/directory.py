@@ -5,6 +5,7 @@
 | `data.mdb`, `lock.mdb` | LMDB's |
 | `ledger.lock` | held with flock(2) for as long as the ledger is open; a killed process leaves it free |
 | `reserve` | space set aside for the outcomes of calls that were under way when the disk filled up |
+| `archive` | the oldest receipts, compressed (`ledger.archive`), where there are any |
 
 Every path must be the user's own, no symbolic link, and closed to group and others: refused with the path and the mode.
 """
@@ -26,6 +27,7 @@ FILE_MODE: Final = 0o600
 LOCK_NAME: Final = "ledger.lock"
 RESERVE_NAME: Final = "reserve"
 DATA_NAME: Final = "data.mdb"
+ARCHIVE_NAME: Final = "archive"
 
 _FILE_NAMES: Final = (DATA_NAME, "lock.mdb", LOCK_NAME, RESERVE_NAME)
 _ZEROS: Final = memoryview(bytes(1 << 20))
@@ -48,6 +50,8 @@ def prepare_directory(path: Path) -> None:
     for name in _FILE_NAMES:
         if os.path.lexists(path / name):
             _check_path(path / name, stat.S_ISREG, FILE_MODE)
+    if os.path.lexists(path / ARCHIVE_NAME):
+        _check_path(path / ARCHIVE_NAME, stat.S_ISDIR, DIRECTORY_MODE)
 
 
 def _check_path(path: Path, is_kind: Callable[[int], bool], expected_mode: int) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 import lmdb
 
 from briefcase.errors import CallerError, ConfigError, StoreError
+from briefcase.ledger.archive import Archive, Boundary, Loaded, broken, merged_slice, read_boundary
 from briefcase.ledger.directory import DATA_NAME, LOCK_NAME
 from briefcase.ledger.tables import ENGINE, META_BOOT
 from briefcase.ports import Head, Verification
@@ -34,6 +35,7 @@ class LedgerFiles:
         self._environment = environment
         self._receipts = environment.open_db(b"receipts", create=False)
         self._meta = environment.open_db(b"meta", create=False)
+        self._archive = Archive(Path(environment.path()))
 
     def head(self) -> Head:
         """The last receipt."""
@@ -48,28 +50,45 @@ class LedgerFiles:
         with self._environment.begin(db=self._meta) as transaction:
             return decode_key(transaction.get(META_BOOT) or b"")
 
+    def boundary(self) -> Boundary:
+        """Up to where the chain is archived."""
+        with self._environment.begin() as transaction:
+            return read_boundary(transaction, self._meta)
+
     def slice_from(self, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
-        """At most so many consecutive records, oldest first."""
+        """At most so many consecutive records, oldest first, archived ones included.
+
+        Raises:
+            StoreError: an archive segment is missing or damaged (`receipt_chain_broken`).
+        """
+        loaded = self._slice(first_id, count)
+        if loaded.problem:
+            raise broken(f"archived receipts can not be read: {loaded.problem}")
+        return loaded.records
+
+    def _slice(self, first_id: int, count: int) -> Loaded:
+        return merged_slice(first_id, count, self.boundary(), self._archive, self._live)
+
+    def _live(self, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
         with self._environment.begin(db=self._receipts) as transaction, transaction.cursor() as cursor:
             return list(islice(cursor.iternext(), count)) if cursor.set_range(encode_key(first_id)) else []
 
     def verify(self, anchor: Head | None, progress: Callable[[int, int], None]) -> Verification:
         """Check the whole chain; arguments as those of `verify_files`."""
         head = self.head()
-        with self._environment.begin(db=self._receipts) as transaction, transaction.cursor() as cursor:
-            total = transaction.stat(self._receipts)["entries"]
-            verifier = Verifier(anchor=anchor)
-            cursor.first()
-            items = iter(cursor.iternext())
-            while (records := list(islice(items, SLICE))) and verifier.feed(records):
-                progress(verifier.checked, total)
-            not_checked = verifier.finish(expected=head)
+        verifier = Verifier(anchor=anchor)
+        next_id = 1
+        while (records := self._slice(next_id, SLICE).records) and verifier.feed(records):
+            next_id += len(records)
+            progress(verifier.checked, head.id)
+        not_checked = verifier.finish(expected=head)
         return Verification(
             ok=verifier.first_bad is None,
             checked=verifier.checked,
             head=verifier.head,
             first_bad=verifier.first_bad,
             not_checked=not_checked,
+            archived=self.boundary().id,
         )
 
 

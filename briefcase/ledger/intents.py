@@ -138,6 +138,11 @@ class Intents:
                 self._packed -= self._packs.popleft()[1]
             self._keep(encode_key(checkpoint.receipt_id), len(packed) // CLAIM_BYTES)
 
+    @property
+    def archivable_id(self) -> int:
+        """The last receipt that a start never replays and no open intent needs."""
+        return min(self._checkpoint_id, min(self.open, default=self._checkpoint_id + 1) - 1)
+
     # --- checkpoints, inside the transaction of a commit --------------------------------------------------------------
 
     def is_checkpoint_due(self, receipt_id: int) -> bool:

@@ -16,16 +16,28 @@ from typing import Final
 import lmdb
 import msgspec
 
-from briefcase.errors import StoreError
+from briefcase.errors import CallerError, StoreError
 from briefcase.ledger import approvals_table, reading
-from briefcase.ledger.changes import getter, read_limit, read_line
+from briefcase.ledger.archive import write_segment
+from briefcase.ledger.changes import MIN_LIVE_RECEIPTS, getter, read_limit, read_line
 from briefcase.ledger.directory import Space, prepare_directory, take_lock
 from briefcase.ledger.gate import Gate, GateState
 from briefcase.ledger.group import Counters, GroupCommit
 from briefcase.ledger.reading import Progress
 from briefcase.ledger.recovery import Recovered, recover
 from briefcase.ledger.tables import Tables, is_key
-from briefcase.ports import Clock, Committed, Entry, Head, ReceiptFilter, Refused, Verification
+from briefcase.ports import (
+    Archived,
+    ArchiveReceipts,
+    Clock,
+    Committed,
+    Entry,
+    Head,
+    ReceiptFilter,
+    Refused,
+    Verification,
+)
+from briefcase.receipts.events import receipts_archived_event
 from briefcase.types import Approval, ApprovalStatus, BudgetLine, Receipt
 
 MIB: Final = 1 << 20
@@ -50,6 +62,7 @@ class Ledger:
         self._lock = lock
         self._gate = Gate()
         self._arrivals: list[asyncio.Future[None]] = []
+        self._archiving = asyncio.Lock()
         self._group = GroupCommit(
             journal=recovered.journal,
             gate=self._gate,
@@ -179,7 +192,10 @@ class Ledger:
 
     async def receipt(self, receipt_id: int) -> Receipt | None:
         """One receipt by id."""
-        return reading.read_receipt(self._tables, receipt_id) if receipt_id <= self.head().id else None
+        if not 0 < receipt_id <= self.head().id:
+            return None
+        found = reading.read_receipt(self._tables, receipt_id)
+        return found or await asyncio.to_thread(reading.read_archived, self._tables, receipt_id)
 
     async def receipts(self, chosen: ReceiptFilter) -> list[Receipt]:
         """Receipts in the order the filter asks for; a long scan does not hold the event loop."""
@@ -202,6 +218,45 @@ class Ledger:
         return await asyncio.to_thread(
             reading.verify_chain, self._tables, self.head(), anchor=anchor, after=after, progress=progress
         )
+
+    async def archive(self, by: str, keep: int, before_us: int | None = None) -> Archived:
+        """Move the oldest receipts into archive segments, one segment and one commit after the other.
+
+        Args:
+            by: who asked, for the receipts.
+            keep: how many of the newest stay in the environment, at least `MIN_LIVE_RECEIPTS`. More stay where a
+                start would need them.
+            before_us: only receipts before this time; None for any.
+
+        Raises:
+            CallerError: an archiving is under way (`conflict`).
+            StoreError: a receipt does not verify, the disk is full, or as `commit`. What was archived stays so.
+        """
+        if self._archiving.locked():
+            raise CallerError("receipts are being archived already", code="conflict", hint="wait for it to end")
+        async with self._archiving:
+            started = after = await asyncio.to_thread(reading.boundary_of, self._tables)
+            last_id = self.head().id - max(keep, MIN_LIVE_RECEIPTS)
+            if before_us is not None:
+                late = await asyncio.to_thread(reading.first_at_or_after, self._tables, self.head(), before_us)
+                last_id = min(last_id, late - 1)
+            last_id = min(last_id, self._intents.archivable_id)
+            segments = size = 0
+            while after.id < last_id:
+                if self.gate_problem() is not None:
+                    raise self._gate.refusal()
+                done = await asyncio.to_thread(write_segment, self._tables.archive, after, last_id, self._live)
+                event = receipts_archived_event(
+                    by, after.id + 1, (done.through.id, done.through.hash_hex), done.segment.path.name, done.bytes
+                )
+                effect = ArchiveReceipts(after.head, done.through.head, done.through.ts)
+                if not isinstance(await self.commit(Entry(event, (effect,))), Committed):
+                    raise StoreError("the archive's boundary moved meanwhile", code="receipt_chain_broken")
+                segments, size, after = segments + 1, size + done.bytes, done.through
+            return Archived(after.id - started.id, segments, size, after.head, str(self._tables.archive.directory))
+
+    def _live(self, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
+        return reading.live_slice(self._tables, first_id, count)
 
     async def arrival(self, after_id: int) -> None:
         """Wait until there is a receipt with a greater id, or the ledger is closed."""

@@ -2,7 +2,7 @@
 
 A slice is one short read transaction: a long one would keep LMDB from using freed pages again, and would hold up the
 growth of the map. Receipts are only ever appended, so slices of one scan fit together; each scan ends at the head it
-started with.
+started with. What lies up to the archive's boundary is read from its segments, so a scan goes over both.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import lmdb
 import orjson
 
+from briefcase.ledger.archive import Boundary, Loaded, broken, merged_slice, read_boundary
 from briefcase.ledger.tables import Tables
 from briefcase.ports import Head, ReceiptFilter, Verification
 from briefcase.receipts.canonical import canonical_bytes
@@ -39,10 +40,20 @@ _Record: TypeAlias = tuple[bytes, bytes]
 
 
 def read_receipt(tables: Tables, receipt_id: int) -> Receipt | None:
-    """One receipt by id."""
+    """One live receipt by id."""
     with tables.env.begin(db=tables.receipts) as transaction:
         record = transaction.get(encode_key(receipt_id)) if 0 < receipt_id < 1 << 63 else None
     return None if record is None else decode_record(receipt_id, record)
+
+
+def read_archived(tables: Tables, receipt_id: int) -> Receipt:
+    """One archived receipt by id.
+
+    Raises:
+        StoreError: its segment is missing or damaged (`receipt_chain_broken`).
+    """
+    (_, record), *_ = whole_slice(tables, receipt_id, 1)
+    return decode_record(receipt_id, record)
 
 
 def read_head(transaction: lmdb.Transaction[bytes], tables: Tables) -> tuple[bytes, bytes] | None:
@@ -52,8 +63,45 @@ def read_head(transaction: lmdb.Transaction[bytes], tables: Tables) -> tuple[byt
 
 
 def slice_from(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
-    """At most so many consecutive records, oldest first."""
-    with tables.map_lock, tables.env.begin(db=tables.receipts) as transaction, transaction.cursor() as cursor:
+    """At most so many consecutive records, oldest first; they end early where an archive segment can not be read."""
+    return _slice(tables, first_id, count).records
+
+
+def whole_slice(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
+    """As `slice_from`, but for who must not pass over what can not be read.
+
+    Raises:
+        StoreError: an archive segment is missing or damaged (`receipt_chain_broken`).
+    """
+    loaded = _slice(tables, first_id, count)
+    if loaded.problem:
+        raise broken(f"archived receipts can not be read: {loaded.problem}")
+    return loaded.records
+
+
+def boundary_of(tables: Tables) -> Boundary:
+    """Up to where the chain is archived."""
+    with tables.map_lock, tables.env.begin() as transaction:
+        return read_boundary(transaction, tables.meta)
+
+
+def live_slice(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
+    """At most so many consecutive records of the environment itself."""
+    with tables.map_lock, tables.env.begin() as transaction:
+        return _live(tables, transaction, first_id, count)
+
+
+def _slice(tables: Tables, first_id: int, count: int) -> Loaded:
+    with tables.map_lock, tables.env.begin() as transaction:
+        boundary = read_boundary(transaction, tables.meta)
+        if first_id > boundary.id:
+            return Loaded(_live(tables, transaction, first_id, count))
+    # segments are read outside of the transaction and the lock; the boundary only ever grows, so nothing is missed
+    return merged_slice(first_id, count, boundary, tables.archive, lambda first, n: _slice(tables, first, n).records)
+
+
+def _live(tables: Tables, transaction: lmdb.Transaction[bytes], first_id: int, count: int) -> list[tuple[bytes, bytes]]:
+    with transaction.cursor(tables.receipts) as cursor:
         if not cursor.set_range(encode_key(first_id)):
             return []
         return list(islice(cursor.iternext(), count))
@@ -93,12 +141,13 @@ def verify_chain(
         head=verifier.head,
         first_bad=verifier.first_bad,
         not_checked=not_checked,
+        archived=boundary_of(tables).id,
     )
 
 
 def _time_at(tables: Tables, start: Head) -> str:
-    receipt = read_receipt(tables, start.id) if start.id else None
-    return NO_TIME if receipt is None else receipt.ts
+    records = slice_from(tables, start.id, 1) if start.id else []
+    return decode_record(start.id, records[0][1]).ts if records else NO_TIME
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -115,9 +164,9 @@ def list_receipts(tables: Tables, head: Head, chosen: ReceiptFilter) -> list[Rec
     if chosen.to_id is not None:
         high = min(high, chosen.to_id)
     if chosen.since_us is not None:
-        low = max(low, _first_at_or_after(tables, head, chosen.since_us))
+        low = max(low, first_at_or_after(tables, head, chosen.since_us))
     if chosen.until_us is not None:
-        high = min(high, _first_at_or_after(tables, head, chosen.until_us + 1) - 1)
+        high = min(high, first_at_or_after(tables, head, chosen.until_us + 1) - 1)
     scan = _oldest_first if chosen.oldest_first else _newest_first
     passing = (receipt for records in scan(tables, low, high) for receipt in _passing(records, wanted, spellings))
     return list(islice(passing, chosen.offset, chosen.offset + chosen.limit))
@@ -142,14 +191,14 @@ def _wanted(chosen: ReceiptFilter) -> dict[str, str]:
 def _newest_first(tables: Tables, low: int, high: int) -> Iterator[list[_Record]]:
     while low <= high:
         first = max(low, high - SCAN_SLICE + 1)
-        yield slice_from(tables, first, high - first + 1)[::-1]
+        yield whole_slice(tables, first, high - first + 1)[::-1]
         high = first - 1
         time.sleep(PAUSE_S)
 
 
 def _oldest_first(tables: Tables, low: int, high: int) -> Iterator[list[_Record]]:
     while low <= high:
-        yield slice_from(tables, low, min(SCAN_SLICE, high - low + 1))
+        yield whole_slice(tables, low, min(SCAN_SLICE, high - low + 1))
         low += SCAN_SLICE
         time.sleep(PAUSE_S)
 
@@ -163,12 +212,12 @@ def _passing(records: list[_Record], wanted: dict[str, str], spellings: list[byt
                 yield receipt
 
 
-def _first_at_or_after(tables: Tables, head: Head, time_us: int) -> int:
+def first_at_or_after(tables: Tables, head: Head, time_us: int) -> int:
     """The first receipt id whose time is at or after a moment: times never go back in the chain, so by halving."""
     low, high = 1, head.id + 1
     while low < high:
         middle = (low + high) // 2
-        _, record = slice_from(tables, middle, 1)[0]
+        _, record = whole_slice(tables, middle, 1)[0]
         if parse_rfc3339(orjson.loads(event_of(record))["ts"]) < time_us:
             low = middle + 1
         else:

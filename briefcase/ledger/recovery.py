@@ -20,7 +20,8 @@ import orjson
 
 from briefcase import __version__, budgets
 from briefcase.errors import StoreError
-from briefcase.ledger.changes import encode_limit
+from briefcase.ledger.archive import Boundary, read_boundary
+from briefcase.ledger.changes import MIN_LIVE_RECEIPTS, encode_limit
 from briefcase.ledger.copies import decode_mark
 from briefcase.ledger.intents import Intents
 from briefcase.ledger.journal import Journal, Tip
@@ -40,7 +41,6 @@ from briefcase.receipts import events
 from briefcase.receipts.chain import (
     GENESIS_HASH_HEX,
     HASH_CHARS,
-    NO_TIME,
     Verifier,
     decode_key,
     encode_key,
@@ -48,7 +48,7 @@ from briefcase.receipts.chain import (
 )
 from briefcase.types import JsonObject, parse_rfc3339
 
-TAIL_RECEIPTS: Final = 1_000
+TAIL_RECEIPTS: Final = MIN_LIVE_RECEIPTS
 SECRET_BYTES: Final = 32
 _SLICE: Final = 1_024
 _CLOSED_AT_ONCE: Final = 256
@@ -78,13 +78,14 @@ def recover(tables: Tables, clock: Clock) -> Recovered:
         copied = transaction.get(META_COPY, db=tables.meta)
         clean = transaction.get(META_CLEAN, db=tables.meta) == CLEAN
         # 1. the head
-        head = _check_head(transaction, tables)
+        boundary = read_boundary(transaction, tables.meta)
+        head = _check_head(transaction, tables, boundary)
         # 2. the checkpoints
         intents = Intents(secret)
         checkpoint_id = intents.load(transaction, tables)
 
     # 3. the tail
-    tip = _check_tail(tables, head, checkpoint_id, intents)
+    tip = _check_tail(tables, head, checkpoint_id, intents, boundary)
 
     # 4. what was left open, and the boot receipt
     journal = Journal(tables, intents, clock, tip, boot)
@@ -117,26 +118,27 @@ def _create(transaction: lmdb.Transaction[bytes], tables: Tables) -> bytes:
     return secret
 
 
-def _check_head(transaction: lmdb.Transaction[bytes], tables: Tables) -> Head:
+def _check_head(transaction: lmdb.Transaction[bytes], tables: Tables, boundary: Boundary) -> Head:
     last = read_head(transaction, tables)
-    if last is None:
-        return Head(0, GENESIS_HASH_HEX)
-    key, record = last
-    head = Head(decode_key(key), record[:HASH_CHARS].decode("ascii", "replace"))
-    _check_count(transaction.stat(tables.receipts)["entries"], head)
+    head = Head(0, GENESIS_HASH_HEX)
+    if last is not None:
+        key, record = last
+        head = Head(decode_key(key), record[:HASH_CHARS].decode("ascii", "replace"))
+    _check_count(transaction.stat(tables.receipts)["entries"], head, boundary)
     return head
 
 
-def _check_count(stored: int, head: Head) -> None:
-    """A receipt that is missing anywhere shows here, at no cost."""
-    if stored != head.id:
-        raise _broken(f"the last receipt is {head.id}, but {stored} are stored")
+def _check_count(stored: int, head: Head, boundary: Boundary) -> None:
+    """A live receipt that is missing anywhere shows here, at no cost."""
+    if stored != head.id - boundary.id:
+        archived = f" after the {boundary.id} that are archived" if boundary.id else ""
+        raise _broken(f"the last receipt is {head.id}, but {stored} are stored{archived}")
 
 
-def _check_tail(tables: Tables, head: Head, checkpoint_id: int, intents: Intents) -> Tip:
+def _check_tail(tables: Tables, head: Head, checkpoint_id: int, intents: Intents, boundary: Boundary) -> Tip:
     """Verify the tail and replay it. The record before it is where the chain is taken up."""
     start_id = max(0, min(checkpoint_id, head.id - TAIL_RECEIPTS))
-    start, start_ts = _start_of(tables, start_id)
+    start, start_ts = _start_of(tables, start_id, boundary)
     verifier = Verifier(start, start_ts)
     for records in _slices(tables, start_id + 1):
         if not verifier.feed(records):
@@ -154,9 +156,11 @@ def _check_tail(tables: Tables, head: Head, checkpoint_id: int, intents: Intents
     return Tip(head.id, head.hash_hex.encode(), parse_rfc3339(verifier.head_ts) if head.id else 0)
 
 
-def _start_of(tables: Tables, start_id: int) -> tuple[Head, str]:
-    if start_id == 0:
-        return Head(0, GENESIS_HASH_HEX), NO_TIME
+def _start_of(tables: Tables, start_id: int, boundary: Boundary) -> tuple[Head, str]:
+    if start_id < boundary.id:
+        raise _broken(f"receipts up to {boundary.id} are archived, but what the start needs begins at {start_id}")
+    if start_id == boundary.id:  # 0 where nothing is archived
+        return boundary.head, boundary.ts
     _, record = slice_from(tables, start_id, 1)[0]
     event = orjson.loads(event_of(record))
     return Head(start_id, record[:HASH_CHARS].decode("ascii", "replace")), event["ts"]

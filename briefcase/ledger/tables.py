@@ -2,7 +2,7 @@
 
 | table | key | value |
 |---|---|---|
-| receipts | receipt id, 8 bytes | `receipts.chain`'s stored record |
+| receipts | receipt id, 8 bytes | `receipts.chain`'s stored record; the oldest may be in `archive` instead |
 | approvals | approval id | msgpack of `StoredApproval` |
 | waiting | see `approvals_table` | approvals that are pending or approved, by principal and by binding |
 | spend | `YYYY-MM-DD` and category | spent and reserved micro-USD, 8 bytes each |
@@ -25,6 +25,7 @@ from typing import Final
 import lmdb
 
 from briefcase.errors import StoreError
+from briefcase.ledger.archive import Archive
 from briefcase.ledger.directory import FILE_MODE, close_on_exec
 
 ENGINE_VERSION: Final = (0, 9, 36)
@@ -95,6 +96,7 @@ class Tables:
         except BaseException:
             self.env.close()
             raise
+        self.archive = Archive(path)
         self.map_lock = threading.Lock()
 
     def _check_engine(self) -> None:

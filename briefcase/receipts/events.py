@@ -18,6 +18,7 @@ every event of a call, so that one filter finds them.
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
 | secret_set, secret_removed | an operator changed a named secret; the value is in no receipt |
 | backup_created | an operator took a backup |
+| receipts_archived | an operator had the oldest receipts moved into an archive segment |
 | restored | the ledger that was opened is a copy of another one |
 | payment_intent | a provider's challenge is about to be paid, its amount reserved in the budget category `payments` |
 | payment_outcome | what came of it: spent, or given back |
@@ -226,6 +227,21 @@ def backup_created_event(by: str, head_id: int, head_hash_hex: str, manifest_dig
         "head_id": head_id,
         "head_hash": head_hash_hex,
         "manifest_digest": manifest_digest_hex,
+    }
+
+
+def receipts_archived_event(
+    by: str, first_id: int, last: tuple[int, str], segment: str, segment_bytes: int
+) -> JsonObject:
+    """The event of the oldest live receipts having moved into a segment; `last` is the last one's id and hash."""
+    return {
+        "kind": "receipts_archived",
+        "by": by,
+        "from_id": first_id,
+        "to_id": last[0],
+        "to_hash": last[1],
+        "segment": segment,
+        "segment_bytes": segment_bytes,
     }
 
 

@@ -8,6 +8,8 @@ import pytest
 from backup_rig import cli, offline, resign, take_backup
 from daemons import RunningDaemon
 
+from briefcase.backup.manifest import MAX_MANIFEST_BYTES
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -55,7 +57,7 @@ def link(path) -> None:
         (lambda b: (b / "manifest.sig").unlink(), "is no backup"),
         (lambda b: (b / "manifest.sig").write_text("AAAA"), "is not the signature"),
         (lambda b: (b / "manifest.json").write_bytes(b"[" * 200_000), "no manifest"),
-        (lambda b: (b / "manifest.json").write_bytes(b" " * (2 << 20)), "no plain file"),
+        (lambda b: (b / "manifest.json").write_bytes(b" " * (MAX_MANIFEST_BYTES + 1)), "no plain file"),
     ],
 )
 def test_damage_is_found_and_named_and_nothing_is_restored(made, backup, tmp_path, damage, said):

@@ -38,6 +38,10 @@ CALLS: Final = Mutant(
         ),
     ),
 )
+ARCHIVE: Final = Mutant(
+    "receipts are removed before their segment has its name",
+    (("ledger/archive.py", "        part.replace(segment.path)\n", ""),),
+)
 FULL: Final = Mutant(
     "free space is not looked at", (("ledger/directory.py", "        return self._low\n", "        return False\n"),)
 )

@@ -7,7 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+import archive_cases
 import lmdb
+import pytest
+import test_ledger_archive as archive
 import test_ledger_crash as crash
 import test_receipts_chain as chain
 from disks import LoopDisk
@@ -88,6 +91,34 @@ def _check_run(found: crash.Run, fault: str) -> None:
     assert ends == sorted(ends), "I2: an answer after a failed call"
     assert found.code == 0 or "StoreError" in found.errors, f"expected a refusal, got {found.errors}"
     assert any(ends) or not found.opened or not found.closed, "the fault had no effect"
+
+
+# --- archiving --------------------------------------------------------------------------------------------------------
+
+
+def run_archive(trials: Trials) -> None:
+    """A kill, EIO or ENOSPC at each call made while receipts are archived: every one is there, live or archived."""
+    template = trials.directory / "template"
+    with pytest.MonkeyPatch.context() as patch:
+        archive_cases.make_small(patch.setattr)
+        archive_cases.make(template)
+        hashes = [bytes.fromhex(hash_hex) for hash_hex in archive.with_ledger_hashes(template)]
+        with trials.trial("archiving, no fault") as path:
+            shutil.copytree(template, path / "l")
+            calls = archive.ArchiveRun(path / "l").calls
+            archive.check_nothing_lost(path / "l", hashes)
+        positions = [
+            (name, fault, at)
+            for name in archive.CALLS
+            for fault in (FAULTS if name in archive.FAILING else (KILL,))
+            for at in range(1, calls[name] + 1)
+        ]
+        for name, fault, at in trials.pick(positions, short=6):
+            with trials.trial(f"archiving: {name} number {at}: {fault}") as path:
+                shutil.copytree(template, path / "l")
+                found = archive.ArchiveRun(path / "l", f"{name}:{fault}:when={at}")
+                assert found.code == -9 if fault == KILL else found.injected, (found.lines, found.errors)
+                archive.check_nothing_lost(path / "l", hashes)
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------

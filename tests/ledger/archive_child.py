@@ -1,0 +1,39 @@
+"""A process that archives receipts, to be killed or failed at any moment: `archive_child.py DIRECTORY`.
+
+Each line on standard output is JSON: `opened`, `archived` (how many), `refused` (the message) or `closed`.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+from archive_cases import make_small  # noqa: E402
+from fakes import FakeClock  # noqa: E402
+from ledger_cases import SMALL  # noqa: E402
+
+from briefcase.errors import StoreError  # noqa: E402
+from briefcase.ledger import Ledger, group  # noqa: E402
+
+
+def say(**line) -> None:
+    os.write(1, json.dumps(line).encode() + b"\n")
+
+
+async def main() -> None:
+    make_small(setattr)
+    group.INLINE_MAX_US = 1 << 40  # however slow the disk is today
+    ledger = Ledger.open(Path(sys.argv[1]), FakeClock(), SMALL)
+    say(opened=ledger.head().id)
+    try:
+        say(archived=(await ledger.archive("op", keep=1)).receipts)
+    except StoreError as error:
+        say(refused=error.message)
+    await ledger.close()
+    say(closed=True)
+
+
+asyncio.run(main())
