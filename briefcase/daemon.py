@@ -226,12 +226,13 @@ async def _load_tools(
     data_dir, vault, ledger, redactor = stores.data_dir, stores.vault, stores.ledger, stores.redactor
     outbound = GuardedOutbound(settings.allow_private)
     stack.push_async_callback(outbound.close)
+    sent = outbound if exporting is None else TracedOutbound(outbound)
     toolbox = ToolBox(
         manifest_dir=data_dir / MANIFEST_DIR,
         notes=Notes(stores.database),
         file_prefixes=settings.file.file_read.prefixes,
         max_file_bytes=settings.file.file_read.max_bytes,
-        outbound=outbound if exporting is None else TracedOutbound(outbound),
+        outbound=sent,
         secrets=vault,
         redactor=redactor,
         clock=CLOCK,
@@ -241,7 +242,7 @@ async def _load_tools(
         secrets=vault.compartment("providers"),
         remember=vault.remember,
         holder_did=stores.identity.did,
-        outbound=outbound,
+        outbound=sent,
         ledger=ledger,
         clock=CLOCK,
         entropy=ENTROPY,

@@ -36,5 +36,10 @@ def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
     settings = load_gateway_settings(
         app.environ, app.root.socket_path(app.environ), server=server, origins=tuple(origins)
     )
-    configure_logs()
-    uvloop.run(serve_gateway(settings))
+    exporting = None
+    if settings.otel is not None:
+        from briefcase.telemetry.otel import Exporting  # noqa: PLC0415 - off, it costs nothing
+
+        exporting = Exporting(settings.otel)
+    configure_logs(export=None if exporting is None else exporting.send_log)
+    uvloop.run(serve_gateway(settings, exporting))

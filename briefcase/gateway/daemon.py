@@ -15,6 +15,7 @@ import orjson
 
 from briefcase.gateway.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.gateway.settings import GatewaySettings, is_token
+from briefcase.telemetry.tracing import CURRENT
 from briefcase.types import JsonObject
 
 MAX_ANSWER_BYTES: Final = 16 << 20
@@ -89,6 +90,9 @@ class Daemon:
         head = (
             f"{method} {self._prefix}{path} HTTP/1.1\r\nhost: {self._authority}\r\nauthorization: Bearer {token}\r\n"
         ).encode()
+        trace = CURRENT.get()
+        if trace is not None:
+            head += b"traceparent: %b\r\n" % trace.traceparent().encode()
         if body is None:
             return head + b"\r\n"
         return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)

@@ -9,10 +9,10 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from briefcase.api.protocol import HttpLimits
-from briefcase.api.server import ApiServer
+from briefcase.api.server import ApiServer, App
 from briefcase.api.sockets import open_tcp_listener
 from briefcase.gateway.connection import Core
 from briefcase.gateway.daemon import Daemon
@@ -25,18 +25,25 @@ from briefcase.gateway.request_state import StateSealer
 from briefcase.gateway.session import Sessions
 from briefcase.gateway.settings import GatewaySettings
 from briefcase.gateway.stdio import MAX_LINE_BYTES, StdioConnection
+from briefcase.gateway.tracing import TracedEndpoint, TracedOperations
 from briefcase.gateway.view import View
+
+if TYPE_CHECKING:
+    from briefcase.telemetry.otel import Exporting
 
 LIMITS: Final = HttpLimits(drain_ms=3_000)
 STATE_KEY_BYTES: Final = 32
 
 
 @contextlib.asynccontextmanager
-async def running_core(settings: GatewaySettings) -> AsyncIterator[Core]:
+async def running_core(settings: GatewaySettings, exporting: Exporting | None = None) -> AsyncIterator[Core]:
     """Everything but the transports. The key of request states lives as long as this."""
     async with Daemon(settings) as daemon:
         sealer = StateSealer(secrets.token_bytes(STATE_KEY_BYTES), time.time)
-        yield Core(Methods(daemon, Operations(daemon, sealer)), Feed(daemon))
+        operations = Operations(daemon, sealer)
+        if settings.otel is not None and exporting is not None:
+            operations = TracedOperations(daemon, sealer, settings.otel.sampling, exporting.send_spans)
+        yield Core(Methods(daemon, operations), Feed(daemon))
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +57,8 @@ async def running_http(core: Core, settings: GatewaySettings) -> AsyncIterator[t
     listener = open_tcp_listener(host, port)
     bound_host, bound_port = listener.sock.getsockname()[:2]
     endpoint = HttpEndpoint(core, Sessions(time.monotonic), settings)
-    server = ApiServer(endpoint, (listener,), LIMITS)
+    app: App = endpoint if settings.otel is None else TracedEndpoint(endpoint)
+    server = ApiServer(app, (listener,), LIMITS)
     await server.start()
     try:
         yield bound_host, bound_port
@@ -58,8 +66,12 @@ async def running_http(core: Core, settings: GatewaySettings) -> AsyncIterator[t
         await server.drain()
 
 
-async def serve_gateway(settings: GatewaySettings) -> None:
+async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None = None) -> None:
     """Serve until the client at the standard streams leaves, or until SIGTERM or SIGINT.
+
+    Args:
+        settings: from `load_gateway_settings`.
+        exporting: where traces and logs go; closed when this returns.
 
     Raises:
         ConfigError: the address can not be listened on.
@@ -69,7 +81,9 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with contextlib.AsyncExitStack() as stack:
-        core = await stack.enter_async_context(running_core(settings))
+        if exporting is not None:
+            stack.push_async_callback(exporting.close)
+        core = await stack.enter_async_context(running_core(settings, exporting))
         if settings.http_addr is not None:
             host, port = await stack.enter_async_context(running_http(core, settings))
             shown = f"[{host}]" if ":" in host else host

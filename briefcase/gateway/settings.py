@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from briefcase.errors import ConfigError
+from briefcase.telemetry.settings import OtelSettings, load_otel_settings
 
 DEFAULT_PATH: Final = "/mcp"
 MAX_PORT: Final = 65_535
@@ -35,6 +36,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     stdio: bool = True
     server: str | None = None
     allowed_origins: frozenset[str] = frozenset()
+    otel: OtelSettings | None = None
 
 
 def load_gateway_settings(
@@ -85,6 +87,7 @@ def load_gateway_settings(
         stdio=stdio,
         server=server,
         allowed_origins=frozenset(origins),
+        otel=load_otel_settings(environ, "briefcase-gateway"),
     )
 
 

@@ -48,6 +48,7 @@ from briefcase.mcp.protocol import (
     wants_input_of,
 )
 from briefcase.mcp.transport import Outgoing, Transport
+from briefcase.telemetry.tracing import outgoing_traceparent
 from briefcase.types import JsonObject
 
 PROBE_TIMEOUT_MS: Final = 3_000
@@ -410,6 +411,10 @@ class Peer:
     def _meta(self, running: Running, params: JsonObject) -> JsonObject:
         wish = None if running.exchange is None else running.exchange.wish
         meta: JsonObject = {**as_object(params.get("_meta")), **(wish.trace if wish else {})}
+        traceparent = outgoing_traceparent()
+        if traceparent is not None:  # ours, in the place of the client's: its trace goes on through us
+            meta.pop("tracestate", None)
+            meta["traceparent"] = traceparent
         if wish is not None and wish.progress:
             meta["progressToken"] = running.id
         if is_stateless(self.revision):

@@ -26,6 +26,7 @@ from briefcase.mcp.peer import ServerRpcError
 from briefcase.mcp.servers import ServerConfig
 from briefcase.ports import CallContext
 from briefcase.strict_json import parse as parse_json
+from briefcase.telemetry.tracing import upstream_span
 from briefcase.tools.schema import ArgsCheck
 from briefcase.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
 
@@ -182,7 +183,8 @@ def ask_for(target: str, args: JsonObject) -> Ask:
 
 async def _executed(runner: Runner, server_id: str, work: Awaitable[JsonObject], context: CallContext) -> ToolResult:
     try:
-        return ToolResult(await work, f"mcp:{server_id}")
+        with upstream_span("mcp.request", {"briefcase.server": server_id}):
+            return ToolResult(await work, f"mcp:{server_id}")
     except ServerRpcError as error:
         note: JsonObject = {"code": error.rpc_code, "message": error.rpc_message}
         required = as_object(error.rpc_data).get("requiredCapabilities") if isinstance(error.rpc_data, dict) else None

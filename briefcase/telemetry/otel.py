@@ -36,7 +36,13 @@ from briefcase.telemetry.tracing import Span, Trace
 
 SCOPE: Final = InstrumentationScope("briefcase", __version__)
 BOUNDS_S: Final = tuple(bound / US_PER_S for bound in BOUNDS_US)
-_KINDS: Final = {"http.request": SpanKind.SERVER, "http.upstream": SpanKind.CLIENT}
+_KINDS: Final = {
+    "gateway.call_tool": SpanKind.SERVER,
+    "gateway.request": SpanKind.SERVER,
+    "http.request": SpanKind.SERVER,
+    "http.upstream": SpanKind.CLIENT,
+    "mcp.request": SpanKind.CLIENT,
+}
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
     "info": SeverityNumber.INFO,
@@ -84,17 +90,17 @@ class Exporting:
         if self._spans is None:
             return
         for span in spans:
-            self._spans.on_end(self._span(trace.trace_id, span))
+            self._spans.on_end(self._span(trace, span))
 
-    def _span(self, trace_id: int, span: Span) -> ReadableSpan:
+    def _span(self, trace: Trace, span: Span) -> ReadableSpan:
         flags = TraceFlags(TraceFlags.SAMPLED)
         parent = None
         if span.parent_id is not None:
-            is_remote = span.name == "http.request"
-            parent = SpanContext(trace_id, span.parent_id, is_remote=is_remote, trace_flags=flags)
+            is_remote = span.span_id == trace.span_id
+            parent = SpanContext(trace.trace_id, span.parent_id, is_remote=is_remote, trace_flags=flags)
         return ReadableSpan(
             span.name,
-            context=SpanContext(trace_id, span.span_id, is_remote=False, trace_flags=flags),
+            context=SpanContext(trace.trace_id, span.span_id, is_remote=False, trace_flags=flags),
             parent=parent,
             resource=self._resource,
             attributes=span.attributes,

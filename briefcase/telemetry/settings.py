@@ -8,7 +8,7 @@
 | `OTEL_EXPORTER_OTLP_PROTOCOL` | `http/protobuf` |
 | `OTEL_TRACES_SAMPLER` `..._ARG` | `traceidratio` (default, 0.1), `always_on`, `always_off`; each also `parentbased_` |
 | `OTEL_METRIC_EXPORT_INTERVAL` | milliseconds (60000) |
-| `OTEL_SERVICE_NAME` | `briefcase` |
+| `OTEL_SERVICE_NAME` | `briefcase`, the gateway `briefcase-gateway` |
 
 The exporters themselves read the rest (`OTEL_EXPORTER_OTLP_ENDPOINT`, `_HEADERS`, `_TIMEOUT`, `_CERTIFICATE`, ...).
 """
@@ -40,8 +40,12 @@ class OtelSettings(msgspec.Struct, frozen=True):
     service_name: str = "briefcase"
 
 
-def load_otel_settings(environ: Mapping[str, str]) -> OtelSettings | None:
+def load_otel_settings(environ: Mapping[str, str], service_name: str = "briefcase") -> OtelSettings | None:
     """Read the variables above; None where it is off.
+
+    Args:
+        environ: the process's variables.
+        service_name: what it is called where `OTEL_SERVICE_NAME` does not say.
 
     Raises:
         ConfigError: a value is none of those above; the message names the variable.
@@ -56,7 +60,7 @@ def load_otel_settings(environ: Mapping[str, str]) -> OtelSettings | None:
     interval = environ.get("OTEL_METRIC_EXPORT_INTERVAL") or "60000"
     if not interval.isdecimal() or not int(interval):
         raise _wrong("OTEL_METRIC_EXPORT_INTERVAL", "milliseconds as a whole number", interval)
-    name = environ.get("OTEL_SERVICE_NAME") or "briefcase"
+    name = environ.get("OTEL_SERVICE_NAME") or service_name
     return OtelSettings(traces, metrics, logs, _sampling(environ), int(interval), name)
 
 

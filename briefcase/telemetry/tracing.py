@@ -1,10 +1,12 @@
 """Traces of sampled requests, built after the fact: while one runs, only when things began and ended is kept.
 
-    http.request                    the whole request
-      policy.decide                 one phase of the call's own timing, as are the next two
-      ledger.commit                 intent, outcome, or the receipt of a refusal
-      tool.execute
-        http.upstream               each request a tool sent; it carries our `traceparent` on
+    gateway.call_tool               what an agent asked the gateway for (`gateway.request`: anything but a tool)
+      http.request                  the whole request to the daemon, as are all below
+        policy.decide               one phase of the call's own timing, as are the next two
+        ledger.commit               intent, outcome, or the receipt of a refusal
+        tool.execute
+          http.upstream             each request a tool sent; it carries our `traceparent` on
+          mcp.request               each request to an MCP server; it carries it on in `_meta`
 
 A caller's `traceparent` (W3C Trace Context) becomes the parent. Whether a request is sampled is ours to say unless
 the operator chose a parent-based sampler: a caller does not decide what it costs us. Of what a caller wrote nothing
@@ -16,13 +18,14 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 import msgspec
 
-from briefcase.errors import UpstreamError
+from briefcase.errors import BriefcaseError, UpstreamError
 from briefcase.ports import HttpRequest, HttpResponse, Outbound
 
 NS_PER_US: Final = 1_000
@@ -71,15 +74,24 @@ class Span(NamedTuple):
 
 
 class Trace:
-    """One sampled request while it runs."""
+    """One request while it runs; one that is not sampled only carries the context on."""
 
-    def __init__(self, parent: Parent | None) -> None:
+    def __init__(self, parent: Parent | None, *, is_sampled: bool = True) -> None:
+        self.is_sampled = is_sampled
         self.trace_id = parent.trace_id if parent else _new_id(128)
         self.parent_id = parent.span_id if parent else None
         self.span_id = _new_id(64)
         self.execute_id = _new_id(64)
         self.start_ns = time.time_ns()
         self.upstream: list[Span] = []
+
+    def traceparent(self, span_id: int | None = None) -> str:
+        """The context to send on: under a span of this trace, or under the request's own."""
+        return f"00-{self.trace_id:032x}-{span_id or self.span_id:016x}-{'01' if self.is_sampled else '00'}"
+
+    def whole(self, name: str, attributes: dict[str, str | int], *, is_error: bool) -> Span:
+        """The one span of a request that has no phases, which ends now."""
+        return Span(name, self.span_id, self.parent_id, self.start_ns, time.time_ns(), attributes, is_error)
 
     def spans(
         self, timing_us: Iterable[tuple[str, int]], attributes: dict[str, str | int], *, is_error: bool
@@ -106,6 +118,33 @@ class Trace:
 
 
 CURRENT: Final[ContextVar[Trace | None]] = ContextVar("briefcase_trace", default=None)
+_OUTGOING: Final[ContextVar[str | None]] = ContextVar("briefcase_outgoing_traceparent", default=None)
+
+
+@contextmanager
+def upstream_span(name: str, attributes: dict[str, str | int]) -> Iterator[None]:
+    """A span of the sampled request under way around what is sent upstream; `outgoing_traceparent` is its context."""
+    trace = CURRENT.get()
+    if trace is None:
+        yield
+        return
+    span_id, start_ns = _new_id(64), time.time_ns()
+    token = _OUTGOING.set(trace.traceparent(span_id))
+    is_error = True
+    try:
+        yield
+        is_error = False
+    except BriefcaseError as error:
+        attributes = {**attributes, "error.type": error.code}
+        raise
+    finally:
+        _OUTGOING.reset(token)
+        trace.upstream.append(Span(name, span_id, trace.execute_id, start_ns, time.time_ns(), attributes, is_error))
+
+
+def outgoing_traceparent() -> str | None:
+    """The context of the `upstream_span` under way, or None outside of one."""
+    return _OUTGOING.get()
 
 
 class TracedOutbound:
@@ -120,7 +159,7 @@ class TracedOutbound:
         if trace is None:
             return await self._outbound.request(request)
         span_id, start_ns = _new_id(64), time.time_ns()
-        headers = {**request.headers, "traceparent": f"00-{trace.trace_id:032x}-{span_id:016x}-01"}
+        headers = {**request.headers, "traceparent": trace.traceparent(span_id)}
         attributes: dict[str, str | int] = {"http.request.method": request.method}
         is_error = True
         try:

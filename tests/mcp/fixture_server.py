@@ -189,6 +189,9 @@ class Fixture:
                 result |= {"ttlMs": 1000, "cacheScope": "public"}
         return result
 
+    async def tool_trace(self, call: Call, args: dict) -> dict:
+        return text(call.meta.get("traceparent", "none"))
+
     async def on_server_discover(self, call: Call) -> dict:
         return {"supportedVersions": [STATELESS], "capabilities": self.capabilities()}
 
