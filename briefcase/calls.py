@@ -98,6 +98,18 @@ class Event(Protocol):
         ...
 
 
+class CallLog(Protocol):
+    """Where an operator reads of a call what no receipt holds. Logs no secret."""
+
+    def began(self, call_id: str, request_id: str) -> None:
+        """Whatever is logged from here on, by whoever works for this call, carries its ids."""
+        ...
+
+    def tool_failed(self, tool_id: str, error: Exception) -> None:
+        """A tool raised what it may not."""
+        ...
+
+
 class CallSettings(msgspec.Struct, frozen=True):
     """How calls are bounded and recorded.
 
@@ -174,6 +186,7 @@ class Calls:
         entropy: Entropy,
         limiter: RateLimiter,
         new_event: Callable[[], Event],
+        log: CallLog,
         settings: CallSettings,
     ) -> None:
         self._ledger = ledger
@@ -185,6 +198,7 @@ class Calls:
         self._entropy = entropy
         self._limiter = limiter
         self._new_event = new_event
+        self._log = log
         self._settings = settings
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event] = {}
@@ -319,6 +333,7 @@ class Calls:
         tool = self._tools.resolve(call.tool_id)
         signals = risk.assess_risk(canonical_args, tool)
         facts = self._facts_of(principal, call, canonical_args, policy, tool, signals)
+        self._log.began(facts.call_id, facts.request_id)
         laps.mark("resolve")
         repeated = await self._repeated(flow, facts, laps)
         if repeated is not None:
@@ -531,6 +546,7 @@ class Calls:
         except UpstreamError as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a tool does, its intent is closed and the caller is told
+            self._log.tool_failed(checked.facts.tool_id, error)
             return UpstreamError("the tool failed inside", code="internal", detail=repr(error))
 
     def _filter(self, admitted: Admitted, outcome: ToolResult | UpstreamError) -> tuple[Settled, JsonObject]:

@@ -74,6 +74,7 @@ from briefcase.store.database import Database
 from briefcase.store.notes import Notes
 from briefcase.store.tokens import load_or_create_token
 from briefcase.system import SystemClock, SystemEntropy
+from briefcase.telemetry.log_context import CallLog
 from briefcase.telemetry.logs import configure_logs
 from briefcase.telemetry.tracing import TracedOutbound
 from briefcase.tools.load import ToolBox
@@ -354,6 +355,7 @@ def _calls(settings: Settings, stores: _Stores, tools: AllTools, policy: PolicyS
         entropy=ENTROPY,
         limiter=RateLimiter(RateLimit(limits.per_second, limits.burst)),
         new_event=asyncio.Event,
+        log=CallLog(stores.redactor),
         settings=CallSettings(
             approval_ttl_us=limits.approval_ttl_s * US_PER_S,
             deadline_ms=limits.deadline_ms,

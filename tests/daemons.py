@@ -38,6 +38,7 @@ class RunningDaemon:
     def __init__(self, data_dir: Path, *, wrapper: tuple[str, ...] = (), **environment: str) -> None:
         self.data_dir = data_dir
         self.wrapper = wrapper
+        self.command = [sys.executable, "-m", "briefcase", "daemon"]
         self.environment = environment
         # a socket path must be short, and pytest's directories are not
         self._short = tempfile.TemporaryDirectory(prefix="bc-")
@@ -67,7 +68,7 @@ class RunningDaemon:
 
     def start(self) -> None:
         """Start and wait until it is ready."""
-        command = [*self.wrapper, sys.executable, "-m", "briefcase", "daemon"]
+        command = [*self.wrapper, *self.command]
         self.log = (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab")
         self.process = subprocess.Popen(command, env=self.env, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + START_TIMEOUT_S

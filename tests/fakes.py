@@ -315,3 +315,17 @@ def spec(tool_id: str = "echo", **changes) -> ToolSpec:
         "digest_hex": hashlib.sha256(tool_id.encode()).hexdigest(),
     }
     return ToolSpec(**{**fields, **changes})
+
+
+class FakeCallLog:
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, str]] = []
+        self.failed: list[tuple[str, Exception]] = []
+
+    def began(self, call_id: str, request_id: str) -> None:
+        self.begun.append((call_id, request_id))
+
+    def tool_failed(self, tool_id: str, error: Exception) -> None:
+        self.failed.append((tool_id, error))

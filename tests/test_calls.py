@@ -8,6 +8,7 @@ import pytest
 from fakes import (
     AGENT,
     OTHER_AGENT,
+    FakeCallLog,
     FakeClock,
     FakeEntropy,
     FakePolicy,
@@ -46,6 +47,7 @@ class Desk:
         self.tools = FakeTools(*(tools or (FakeTool(spec()),)))
         self.settings = settings or CallSettings()
         self.limiter = RateLimiter(limit or RateLimit(per_second=1_000, burst=1_000))
+        self.log = FakeCallLog()
         self.restart()
 
     def restart(self) -> None:
@@ -60,6 +62,7 @@ class Desk:
             entropy=FakeEntropy(),
             limiter=self.limiter,
             new_event=asyncio.Event,
+            log=self.log,
             settings=self.settings,
         )
 
@@ -336,6 +339,10 @@ def test_an_upstream_fault_closes_the_intent_and_on_doubt_the_money_is_spent(cat
     assert not desk.ledger.open_intents
     (line,) = [line for line in desk.ledger.budgets("2026-01-01") if line.category == category]
     assert (line.spent_microusd, line.reserved_microusd) == (spent, 0)
+    foreseen = isinstance(error, UpstreamError)
+    assert desk.log.failed == ([] if foreseen else [("echo", error)])
+    intent = desk.ledger.chain[0].event
+    assert desk.log.begun == [(intent["call_id"], intent["request_id"])]
 
 
 def test_no_answer_leaves_when_its_receipt_can_not_be_kept():

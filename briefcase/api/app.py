@@ -47,6 +47,8 @@ from briefcase.api.routing import Match, Reply, Request, Route, Routes
 from briefcase.api.services import Services
 from briefcase.api.sockets import Peer
 from briefcase.errors import BriefcaseError, CallerError
+from briefcase.telemetry.log_context import open_request
+from briefcase.telemetry.log_context import request_id as request_id_of
 from briefcase.types import JsonObject, Principal, Role
 
 TABLES: Final[tuple[tuple[Route, ...], ...]] = (
@@ -109,6 +111,7 @@ class Api(blacksheep.Application):
         Raises:
             GoneError: the client left before its request was whole.
         """
+        open_request()
         head, match = exchange.head, exchange.match
         try:
             # 1. what a browser must not be used for
@@ -140,6 +143,7 @@ class Api(blacksheep.Application):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to none of the tables (ASGI 3)."""
+        open_request()
         if scope["type"] == "http":
             try:
                 _check_peer(scope["extensions"][SCOPE_KEY], scope["headers"])
@@ -162,7 +166,7 @@ class Api(blacksheep.Application):
         return msgspec.structs.replace(reply, headers=((b"allow", allowed.encode()),))
 
     def _fault(self, error: BriefcaseError, cause: Exception | None = None) -> Reply:
-        request_id = self._briefcase.entropy.uuid()
+        request_id = request_id_of(self._briefcase.entropy.uuid)
         self._briefcase.meter.count_fault(error.code)
         if error.http_status >= 500:  # noqa: PLR2004 - HTTP: the server's fault
             _log.error(

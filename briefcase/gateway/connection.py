@@ -36,6 +36,7 @@ from briefcase.mcp.protocol import (
     STATELESS_REVISIONS,
     is_stateless,
 )
+from briefcase.telemetry.log_context import open_request
 from briefcase.types import JsonObject, JsonValue
 
 _FILTERS: Final = {
@@ -69,6 +70,7 @@ class Core:
         Raises:
             RpcError: as the method says.
         """
+        open_request()
         if request.method == "subscriptions/listen" and context.is_stateless:
             return await self._listen(request, context)
         if session is not None and request.method == "logging/setLevel":

@@ -40,6 +40,7 @@ from briefcase.mcp.jsonrpc import (
     as_object,
 )
 from briefcase.mcp.protocol import LOG_LEVELS, TRACE_KEYS, wants_input_of
+from briefcase.telemetry.log_context import note_call_request
 from briefcase.types import JsonObject, JsonValue
 
 MAX_WAITING_ROUNDS: Final = 8
@@ -240,6 +241,7 @@ class Operations:
         self, tool_id: str, args: JsonObject, approval_token: str | None, params: JsonObject, context: Context
     ) -> JsonObject:
         request_id = str(uuid.uuid4())
+        note_call_request(request_id)
         call: JsonObject = {"tool_id": tool_id, "args": args, "context": _call_context(request_id, context)}
         if approval_token is not None:
             call["approval_token"] = approval_token

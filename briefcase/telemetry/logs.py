@@ -11,6 +11,8 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from briefcase.telemetry.log_context import add_ids
+
 
 def configure_logs(*, level: int = logging.INFO, export: Processor | None = None) -> None:
     """Send every log line to standard error as JSON.
@@ -22,6 +24,7 @@ def configure_logs(*, level: int = logging.INFO, export: Processor | None = None
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),

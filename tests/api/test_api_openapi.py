@@ -11,7 +11,18 @@ import msgspec
 import orjson
 import pytest
 from api_rig import serve
-from fakes import AGENT, FakeClock, FakeEntropy, FakePolicy, FakeTool, FakeTools, MemoryLedger, NoRedaction, spec
+from fakes import (
+    AGENT,
+    FakeCallLog,
+    FakeClock,
+    FakeEntropy,
+    FakePolicy,
+    FakeTool,
+    FakeTools,
+    MemoryLedger,
+    NoRedaction,
+    spec,
+)
 
 from briefcase.api import app
 from briefcase.api.openapi import openapi_document
@@ -154,6 +165,7 @@ def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, status
         controls=Controls(ledger, clock, FakeEntropy()),
         limiter=RateLimiter(RateLimit(per_second=1_000, burst=1_000)),
         new_event=asyncio.Event,
+        log=FakeCallLog(),
         settings=CallSettings(),
     )
 

@@ -5,7 +5,7 @@ import json
 import uuid
 
 import pytest
-from fakes import AGENT, FakeEntropy, FakePolicy
+from fakes import AGENT, FakeCallLog, FakeEntropy, FakePolicy
 from mcp_rig import run, served, until
 
 from briefcase.calls import Calls, CallSettings
@@ -49,6 +49,7 @@ class Desk:
             entropy=FakeEntropy(),
             limiter=RateLimiter(RateLimit(per_second=1_000, burst=1_000)),
             new_event=asyncio.Event,
+            log=FakeCallLog(),
             settings=CallSettings(),
         )
 

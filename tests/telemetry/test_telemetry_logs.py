@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import structlog
+from daemons import RunningDaemon, UnixConnection
 from fakes import FakeClock
 from otlp_receiver import OtlpReceiver, attributes_of
 
@@ -84,3 +87,72 @@ def test_the_search_above_would_find_what_structlog_shows_by_default():
     except ValueError as error:
         rendered = shows_all(None, "error", {"exc_info": error})
     assert "cnry" in json.dumps(rendered)
+
+
+# --- lines of a call --------------------------------------------------------------------------------------------------
+
+FAILING = str(Path(__file__).parent / "failing_daemon.py")
+SECRET = "cnry-2f1c9a-secret-of-the-vault"
+REQUEST_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@contextmanager
+def failing(tmp_path, *options):
+    daemon = RunningDaemon(tmp_path / "data")
+    daemon.command = [sys.executable, FAILING, *options]
+    with daemon:
+        yield daemon
+
+
+def lines_of(daemon) -> list[dict]:
+    return [json.loads(line) for line in daemon.logged().splitlines() if line.startswith("{")]
+
+
+def test_a_fault_inside_a_tool_is_logged_with_the_calls_ids_and_without_the_vaults_secrets(tmp_path):
+    with failing(tmp_path) as daemon:
+        assert daemon.request("PUT", "/v1/secrets/desk", {"value": SECRET})[0] == 200
+        answer = daemon.call("echo", {"text": f"with {SECRET}"}, request_id=REQUEST_ID)
+        assert answer == {"status": "error", "message": "internal: the tool failed inside"}
+        daemon.call("echo", {"text": "another"})
+        receipts = daemon.request("GET", "/v1/receipts?kind=intent&order=oldest")[1]["receipts"]
+        first, second = lines_of(daemon)
+        logged = daemon.logged()
+    assert (first["event"], first["level"], first["tool_id"]) == ("the tool failed inside", "error", "echo")
+    assert (first["call_id"], first["call_request_id"]) == (receipts[0]["event"]["call_id"], REQUEST_ID)
+    assert second["call_id"] == receipts[1]["event"]["call_id"]
+    assert "RuntimeError" in first["detail"]
+    assert "[redacted]" in first["detail"]
+    assert first["frames"][-1].endswith(" fail")
+    assert SECRET not in logged
+
+
+def test_a_fault_of_the_ledger_is_logged_with_both_ids_and_the_answer_names_the_one(tmp_path):
+    with failing(tmp_path, "close") as daemon:
+        call = {"tool_id": "echo", "args": {"text": "x"}, "context": {"request_id": REQUEST_ID}}
+        status, answer = daemon.request("POST", "/v1/tools/call", {"call": call})
+        assert (status, answer["code"]) == (503, "receipts_unavailable")
+        [receipt] = daemon.request("GET", "/v1/receipts?kind=intent")[1]["receipts"]
+        [line] = lines_of(daemon)
+    assert (line["request_id"], line["call_request_id"]) == (answer["request_id"], REQUEST_ID)
+    assert (line["call_id"], line["detail"]) == (receipt["event"]["call_id"], "EIO")
+
+
+def test_a_request_after_a_call_on_the_same_connection_has_none_of_its_ids(tmp_path):
+    with failing(tmp_path) as daemon:
+        connection = UnixConnection(daemon.socket_path)
+        headers = {"Authorization": f"Bearer {daemon.operator_token}"}
+        call = {"tool_id": "echo", "args": {"text": "x"}, "context": {"request_id": REQUEST_ID}}
+        out = {"out_dir": str(tmp_path / "out")}
+        asked = []
+        for path, body in (("/v1/tools/call", {"call": call}), ("/v1/backups", out)):
+            if path == "/v1/backups":  # its copy fails: a fault of the daemon's own
+                (daemon.data_dir / "vault.json").chmod(0o644)
+            connection.request("POST", path, json.dumps(body), headers)
+            response = connection.getresponse()
+            asked.append((response.status, json.loads(response.read())))
+        connection.close()
+        of_call, of_backup = lines_of(daemon)
+    assert of_call["call_request_id"] == REQUEST_ID
+    assert asked[1][0] >= 500
+    assert of_backup["request_id"] == asked[1][1]["request_id"]
+    assert {"call_id", "call_request_id"}.isdisjoint(of_backup)

@@ -1,0 +1,25 @@
+"""The daemon with an `echo` that fails as no tool may, or, asked to, a ledger whose commit of the outcome fails."""
+
+import sys
+
+from briefcase.__main__ import main
+from briefcase.calls import Calls
+from briefcase.errors import StoreError
+from briefcase.tools.builtin import BuiltinTool
+
+
+async def fail(_self, canonical_args, _context):
+    raise RuntimeError("broke on " + canonical_args.decode())
+
+
+async def refuse(_self, *_):
+    raise StoreError("the disk went away", detail="EIO")
+
+
+if __name__ == "__main__":
+    if "close" in sys.argv:
+        Calls._close = refuse
+    else:
+        BuiltinTool.execute = fail
+    sys.argv[1:] = ["daemon"]
+    sys.exit(main())
