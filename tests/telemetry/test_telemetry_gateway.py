@@ -35,6 +35,7 @@ class Gateway:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         agent = daemon.request("POST", "/v1/agents", {"name": f"scout{time.monotonic_ns()}"})[1]["token"]
         self.token = agent
+        self.asked = 0
         env = {
             **daemon.env,
             **environment,
@@ -50,10 +51,13 @@ class Gateway:
     def ask(self, name: str, args: dict, **meta: str) -> dict:
         """A `tools/call` of 2026-07-28 at the standard streams; gives the result."""
         params = {"name": name, "arguments": args, "_meta": {**stateless_meta(), **meta}}
-        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        self.asked += 1  # an id of its own: one that is answered may still be in use for a moment
+        message = {"jsonrpc": "2.0", "id": self.asked, "method": "tools/call", "params": params}
         self.process.stdin.write(json.dumps(message).encode() + b"\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline()).get("result", {})
+        answer = json.loads(self.process.stdout.readline())
+        assert answer["id"] == self.asked, answer
+        return answer.get("result", {})
 
     def ask_over_http(self, name: str, args: dict, **headers: str) -> dict:
         """The same over Streamable HTTP."""
