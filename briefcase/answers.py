@@ -15,7 +15,7 @@ MAX_REMEMBERED_ANSWERS: Final = 1_024
 MAX_REMEMBERED_BYTES: Final = 16 << 20
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the caller gets, and the microseconds each phase took, in order."""
 
     payload: JsonObject

@@ -123,7 +123,7 @@ class CallSettings(msgspec.Struct, frozen=True):
     has_signer: bool = False
 
 
-class Checked(msgspec.Struct, frozen=True):
+class Checked(msgspec.Struct, frozen=True, gc=False):
     """What steps 2 to 4 learnt of a call. `flow` is `call` or `decide`."""
 
     flow: str
@@ -142,7 +142,7 @@ class Checked(msgspec.Struct, frozen=True):
         )
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A call that passed step 9: it may leave, and its intent is on disk."""
 
     checked: Checked

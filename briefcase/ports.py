@@ -74,7 +74,7 @@ class DecideApproval(msgspec.Struct, frozen=True):
     now_us: int
 
 
-class ConsumeApproval(msgspec.Struct, frozen=True):
+class ConsumeApproval(msgspec.Struct, frozen=True, gc=False):
     """Use an approved approval, once, for exactly the bytes it was given for.
 
     Refused (`invalid_or_expired_approval`) unless approved, unexpired at `now_us` and bound to `binding_hex`.
@@ -85,7 +85,7 @@ class ConsumeApproval(msgspec.Struct, frozen=True):
     now_us: int
 
 
-class ReserveBudget(msgspec.Struct, frozen=True):
+class ReserveBudget(msgspec.Struct, frozen=True, gc=False):
     """Set an amount aside on a UTC day (`YYYY-MM-DD`). Refused (`budget_exceeded`) where it would pass the limit.
 
     `approved` is set when a person approved this very call: the amount is then reserved above the limit too.
@@ -97,7 +97,7 @@ class ReserveBudget(msgspec.Struct, frozen=True):
     approved: bool = False
 
 
-class SettleBudget(msgspec.Struct, frozen=True):
+class SettleBudget(msgspec.Struct, frozen=True, gc=False):
     """Turn a reservation into spend. On doubt the whole reservation is spent; unused money is released."""
 
     category: str
@@ -106,7 +106,7 @@ class SettleBudget(msgspec.Struct, frozen=True):
     spent_microusd: int
 
 
-class OpenIntent(msgspec.Struct, frozen=True):
+class OpenIntent(msgspec.Struct, frozen=True, gc=False):
     """Mark this entry's own receipt as an intent whose outcome must follow.
 
     `settle` is applied with an `outcome_unknown` receipt when a restart finds the intent still open.
@@ -115,13 +115,13 @@ class OpenIntent(msgspec.Struct, frozen=True):
     settle: SettleBudget | None = None
 
 
-class CloseIntent(msgspec.Struct, frozen=True):
+class CloseIntent(msgspec.Struct, frozen=True, gc=False):
     """Close an open intent by its receipt id. Refused (`conflict`) where it is not open."""
 
     intent_id: int
 
 
-class ClaimRequest(msgspec.Struct, frozen=True):
+class ClaimRequest(msgspec.Struct, frozen=True, gc=False):
     """Take a (principal, request id) pair once. Refused (`replay_detected`) where it was taken before."""
 
     principal: str
@@ -179,7 +179,7 @@ Effect: TypeAlias = (
 )
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One atomic change: every effect holds and the receipt is appended, or nothing happened.
 
     `event` is the receipt's event without `id`, `ts` and `boot`, which the writer adds in chain order.
@@ -190,7 +190,7 @@ class Entry(msgspec.Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """The entry is on disk: synced, not only written."""
 
     receipt_id: int
@@ -198,7 +198,7 @@ class Committed(msgspec.Struct, frozen=True):
     hash_hex: str
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """An effect did not hold; nothing was stored. `reason` is the stable word named at the effect."""
 
     reason: str
@@ -348,7 +348,7 @@ class Policy(Protocol):
         ...
 
 
-class CallContext(msgspec.Struct, frozen=True):
+class CallContext(msgspec.Struct, frozen=True, gc=False):
     """What an executing tool may know of its call. `deadline_ns` is on the monotonic clock.
 
     `is_approved` tells that a person approved this very call.

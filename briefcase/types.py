@@ -1,6 +1,7 @@
 """The words of the domain: values and identifiers, each with its unit in its name.
 
-Nothing here acts. Every value is frozen; a verdict is a value, never an exception.
+Nothing here acts. Every value is frozen; a verdict is a value, never an exception. Values that each call makes, here
+and elsewhere, are declared `gc=False`: they hold no cycle, so the collector need not look at them.
 Times are integer microseconds since the Unix epoch (`*_us`); money is integer micro-USD (`*_microusd`).
 """
 
@@ -105,7 +106,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
         return self.category != "read"
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """One strictly parsed tool call. `args` holds only JSON values with exact integers."""
 
     tool_id: str

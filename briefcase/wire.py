@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
 
 
-class CallContext(msgspec.Struct):
+class CallContext(msgspec.Struct, gc=False):
     """Who calls, in the caller's own words; `request_id` (a UUID) makes a retry the same call."""
 
     request_id: str
@@ -30,7 +30,7 @@ class CallContext(msgspec.Struct):
     session_id: Id | None = None
 
 
-class CallRecord(msgspec.Struct):
+class CallRecord(msgspec.Struct, gc=False):
     """One tool call; `approval_token` attaches a person's approval of exactly this call."""
 
     tool_id: Id
@@ -39,7 +39,7 @@ class CallRecord(msgspec.Struct):
     approval_token: Id | None = None
 
 
-class CallRequest(msgspec.Struct):
+class CallRequest(msgspec.Struct, gc=False):
     """The body of a call and of a decision."""
 
     call: CallRecord

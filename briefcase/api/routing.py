@@ -67,7 +67,7 @@ class Request(msgspec.Struct, frozen=True):
         return _converted(fields, kind, strict=False)
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer other than 200 with nothing beside its body."""
 
     payload: object

@@ -33,7 +33,7 @@ MIN_CLOCK_STEP_US: Final = 1_000_000
 Result: TypeAlias = Committed | Refused | InternalError
 
 
-class Tip(msgspec.Struct, frozen=True):
+class Tip(msgspec.Struct, frozen=True, gc=False):
     """The end of the chain, and what the clocks said there. `wall_us` is None before this run's first receipt."""
 
     id: int
@@ -48,7 +48,7 @@ class Tip(msgspec.Struct, frozen=True):
         return Head(self.id, self.hash_hex.decode())
 
 
-class Written(msgspec.Struct, frozen=True):
+class Written(msgspec.Struct, frozen=True, gc=False):
     """A group that is on disk: one result for each entry, and what it changes in memory."""
 
     results: list[Result]

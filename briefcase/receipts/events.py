@@ -39,7 +39,7 @@ DENY: Final = "deny"
 APPROVAL_REQUIRED: Final = "approval_required"
 
 
-class CallFacts(msgspec.Struct, frozen=True):
+class CallFacts(msgspec.Struct, frozen=True, gc=False):
     """What every event of one call repeats: who, what, with which arguments, under which policy.
 
     `args_text` is the canonical JSON of the arguments in the form the operator configured, or None (digest only);
@@ -59,7 +59,7 @@ class CallFacts(msgspec.Struct, frozen=True):
     session_id: str | None = None
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """How a call was decided: the word, why, by which policies, on which approval."""
 
     decision: str
@@ -110,7 +110,7 @@ def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping
     return event
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """How an execution ended. `status` is `ok` or `error`; `error` names the code and what may be shown."""
 
     status: str
