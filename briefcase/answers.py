@@ -1,4 +1,4 @@
-"""Answers: what a caller gets for a call, and the memory that gives a retry the same one."""
+"""Answers: what a caller gets for a call, where its time went, and the memory that gives a retry the same one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from briefcase.ports import Clock
 from briefcase.receipts.events import CallFacts
 from briefcase.types import JsonObject
 
@@ -20,6 +21,21 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     payload: JsonObject
     timing_us: Mapping[str, int]
+
+
+class Laps:
+    """A stopwatch that names what each stretch was spent on, in whole microseconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last_ns = clock.monotonic_ns()
+        self.timing_us: dict[str, int] = {}
+
+    def mark(self, phase: str) -> None:
+        """Charge the time since the last mark to a phase."""
+        now_ns = self._clock.monotonic_ns()
+        self.timing_us[phase] = (now_ns - self._last_ns) // 1_000
+        self._last_ns = now_ns
 
 
 class RememberedAnswers:

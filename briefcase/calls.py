@@ -32,7 +32,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase import approvals, budgets, risk
-from briefcase.answers import Answer, RememberedAnswers
+from briefcase.answers import Answer, Laps, RememberedAnswers
 from briefcase.controls import Controls
 from briefcase.errors import CallerError, InternalError, UpstreamError
 from briefcase.firewall import Blocked, filter_output
@@ -154,21 +154,6 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     def reserved_microusd(self) -> int:
         """What step 9 set aside for it."""
         return self.settle.reserved_microusd if self.settle else 0
-
-
-class Laps:
-    """A stopwatch that names what each stretch was spent on, in whole microseconds."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last_ns = clock.monotonic_ns()
-        self.timing_us: dict[str, int] = {}
-
-    def mark(self, phase: str) -> None:
-        """Charge the time since the last mark to a phase."""
-        now_ns = self._clock.monotonic_ns()
-        self.timing_us[phase] = (now_ns - self._last_ns) // 1_000
-        self._last_ns = now_ns
 
 
 class Calls:
