@@ -326,7 +326,7 @@ class Ledger(Protocol):
         """The hashes of consecutive receipts, oldest first, as they are stored."""
         ...
 
-    async def verify(self, anchor: Head | None = None) -> Verification:
+    async def verify(self, anchor: Head | None = None, *, after: Head | None = None) -> Verification:
         """Check the whole chain, streaming, off the event loop."""
         ...
 

@@ -245,10 +245,10 @@ class MemoryLedger:
     async def hashes(self, after_id: int, limit: int) -> list[str]:
         return [receipt.hash_hex for receipt in self.chain[after_id : after_id + limit]]
 
-    async def verify(self, anchor: Head | None = None) -> Verification:
-        return Verification(
-            ok=True, checked=len(self.chain), head=self.head(), not_checked=() if anchor else ("tail_truncation",)
-        )
+    async def verify(self, anchor: Head | None = None, *, after: Head | None = None) -> Verification:
+        not_checked = (*(() if anchor else ("tail_truncation",)), *(("receipts_before_checkpoint",) if after else ()))
+        checked = len(self.chain) - (after.id if after else 0)
+        return Verification(ok=True, checked=checked, head=self.head(), not_checked=not_checked)
 
     def kinds(self) -> list[str]:
         """The kinds recorded so far, oldest first."""

@@ -76,9 +76,13 @@ class HeadRecord(msgspec.Struct):
 
 
 class VerifyRequest(msgspec.Struct):
-    """`anchor` is a head noted earlier, outside of this daemon: with it, a cut or rolled back chain is found."""
+    """`anchor` is a head noted earlier, outside of this daemon: with it, a cut or rolled back chain is found.
+
+    `after` is the head that an earlier run ended at: only what came later is checked, and `not_checked` says so.
+    """
 
     anchor: HeadRecord | None = None
+    after: HeadRecord | None = None
 
 
 class BadReceiptRecord(msgspec.Struct):
@@ -164,9 +168,9 @@ async def list_hashes(services: Services, request: Request) -> HashList:
 
 
 async def verify_receipts(services: Services, request: Request) -> VerificationRecord:
-    """`POST /v1/receipts/verify`: the whole chain, streaming."""
-    anchor = request.body_as(VerifyRequest).anchor
-    found = await services.ledger.verify(None if anchor is None else Head(anchor.id, anchor.hash_hex))
+    """`POST /v1/receipts/verify`: the whole chain, or what came after an earlier run; streaming."""
+    wanted = request.body_as(VerifyRequest)
+    found = await services.ledger.verify(_head(wanted.anchor), after=_head(wanted.after))
     bad = found.first_bad
     return VerificationRecord(
         ok=found.ok,
@@ -194,6 +198,10 @@ async def sign_checkpoint(services: Services, _: Request) -> CheckpointRecord:
     signed = await services.checkpoints.sign()
     checkpoint, head = signed.checkpoint, signed.head
     return CheckpointRecord(signed.note, checkpoint.size, checkpoint.root.hex(), HeadRecord(head.id, head.hash_hex))
+
+
+def _head(record: HeadRecord | None) -> Head | None:
+    return None if record is None else Head(record.id, record.hash_hex)
 
 
 def _time(name: str, text: str | None) -> int | None:

@@ -175,6 +175,7 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     ),
 )
 @click.option("--anchor", metavar="ID:HASH", help="A head noted earlier, elsewhere: finds a cut or rolled back chain.")
+@click.option("--after", metavar="ID:HASH", help="The head an earlier run ended at: check only what came later.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -183,18 +184,23 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
 )
 @json_option
 @pass_app
-def verify_receipts(app: App, *, anchor: str | None, data_dir: Path | None, as_json: bool) -> int:
+def verify_receipts(app: App, *, anchor: str | None, after: str | None, data_dir: Path | None, as_json: bool) -> int:
     """Check every receipt's hash and its place in the chain.
 
-    Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run.
+    Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run, and
+    with `--after` that run checks only what came since.
     """
     known = parse_anchor(anchor) if anchor else None
+    start = parse_anchor(after, "--after") if after else None
+    if start is not None and data_dir is not None:
+        raise click.UsageError("`--after` asks a running daemon; `--data-dir` reads the whole chain")
     from briefcase.cli.progress import working  # noqa: PLC0415 - not for `--help`
 
     with working("verifying") as progress:
         if data_dir is None:
-            body = None if known is None else {"anchor": msgspec.to_builtins(known)}
-            answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body)
+            heads = {"anchor": known, "after": start}
+            body = {name: msgspec.to_builtins(head) for name, head in heads.items() if head is not None}
+            answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body or None)
         else:
             from briefcase.ledger.files import verify_files  # noqa: PLC0415 - only here are the files read
 
@@ -206,15 +212,15 @@ def verify_receipts(app: App, *, anchor: str | None, data_dir: Path | None, as_j
     return 0 if answer["ok"] else CODES["receipt_chain_broken"].exit_code
 
 
-def parse_anchor(text: str) -> Head:
-    """Read `ID:HASH`.
+def parse_anchor(text: str, option: str = "--anchor") -> Head:
+    """Read `ID:HASH`, the value of an option.
 
     Raises:
         CallerError: of another form.
     """
     match = _ANCHOR.fullmatch(text)
     if match is None:
-        raise CallerError(f"`--anchor`: expected `ID:HASH` with 64 hex digits, got `{text}`")
+        raise CallerError(f"`{option}`: expected `ID:HASH` with 64 hex digits, got `{text}`")
     return Head(int(match[1]), match[2].lower())
 
 

@@ -281,6 +281,10 @@ def test_verification_says_what_it_could_not_exclude_and_takes_an_anchor(tmp_pat
         assert "first_bad" not in found
         anchored = (await rig.ask("POST", "/v1/receipts/verify", {"anchor": found["head"]}))[2]
         assert anchored["not_checked"] == []
+        await rig.ask("POST", "/v1/budgets/read", {"daily_limit_microusd": 2})
+        later = (await rig.ask("POST", "/v1/receipts/verify", {"after": found["head"]}))[2]
+        assert (later["ok"], later["checked"]) == (True, 1)
+        assert "receipts_before_checkpoint" in later["not_checked"]
         bad = {"anchor": {"id": 1, "hash_hex": "xyz"}}
         assert (await rig.ask("POST", "/v1/receipts/verify", bad))[0] == 400
 

@@ -337,8 +337,12 @@ def test_an_anchor_is_read_whole(run, daemon):
     daemon.answers["POST", "/v1/receipts/verify"] = {"ok": True, "checked": 1, "head": {"id": 1, "hash_hex": HASH}}
     assert run("receipts", "verify", "--anchor", f"12:{HASH.upper()}").code == 0
     assert daemon.bodies("POST", "/v1/receipts/verify") == [{"anchor": {"id": 12, "hash_hex": HASH}}]
+    assert run("receipts", "verify", "--after", f"7:{HASH}").code == 0
+    assert daemon.bodies("POST", "/v1/receipts/verify")[1:] == [{"after": {"id": 7, "hash_hex": HASH}}]
     for wrong in ("12", f"12:{HASH}0", f"-1:{HASH}", HASH, f"12:{'g' * 64}"):
         assert run("receipts", "verify", "--anchor", wrong).code == 2
+        assert "`--after`" in run("receipts", "verify", "--after", wrong).err
+    assert run("receipts", "verify", "--after", f"7:{HASH}", "--data-dir", "/nowhere").code == 2
 
 
 # --- budgets, policy, secrets, agents, identity -----------------------------------------------------------------
