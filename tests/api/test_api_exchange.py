@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import re
+import socket
 import weakref
 
 import msgspec
@@ -493,3 +494,41 @@ def test_a_trace_ends_with_its_request_and_says_what_it_was(tmp_path):
         {"http.response.status_code": 405},
         {"http.response.status_code": 200, "http.request.method": "GET", "http.route": "/v1/identity"},
     ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("GET", "/health", token=None) * 3,
+        request("GET", "/nothing", token=None),
+        b"GARBAGE\r\n\r\n",
+        request("POST", "/v1/tools/call", b"{}", token=AGENT_TOKEN),
+    ],
+    ids=["answered", "answered over ASGI", "refused", "a call"],
+)
+def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(tmp_path, data):
+    def talk_and_leave(path):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(data)
+            client.recv(65_536)
+
+    async def talk(rig):
+        for _ in range(20):
+            await asyncio.to_thread(talk_and_leave, rig.path)
+        while rig.server.open_connections:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+
+    async def scenario(rig):
+        await talk(rig)
+        gc.collect()
+        gc.disable()
+        try:
+            await talk(rig)
+            found = gc.collect()
+        finally:
+            gc.enable()
+        assert found < 20, "what the collector has to find is kept for good by the next policy that is set"
+
+    serve(tmp_path, scenario)
