@@ -342,7 +342,11 @@ class BoundedProtocol(asyncio.Protocol):
                 self._wake = self._loop.create_future()
                 await self._wake
             self._current = exchange = self._waiting.popleft()
-            await exchange.run()
+            try:
+                await exchange.run()
+            except BaseException:
+                self.abort()  # nobody may wait here for an answer that will not come
+                raise
             self._current = None
             if self.transport.is_closing():
                 return

@@ -20,6 +20,7 @@ from briefcase.api.routing import Match, Reply
 from briefcase.api.sockets import Peer
 from briefcase.api.tools import server_timing
 from briefcase.api.tracing import TracedApi
+from briefcase.errors import StoreError
 from briefcase.telemetry.tracing import CURRENT, Sampling
 
 HEALTH = request("GET", "/health", token=None)
@@ -130,6 +131,27 @@ def test_an_answer_that_can_not_be_written_is_an_internal_error_and_the_last(rep
     assert b"secret" not in written
     assert b"cookie" not in written
     assert len(logs) == 1
+
+
+def test_where_even_the_log_fails_the_connection_is_closed_and_nobody_waits_on_it(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no space left")
+
+    async def scenario(rig):
+        rig.calls.error = StoreError("no receipt")
+        loop = asyncio.get_running_loop()
+        faults = []
+        loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
+        with monkeypatch.context() as patch:
+            patch.setattr("briefcase.api.app._log.error", fail)
+            patch.setattr("briefcase.api.exchange._log.error", fail)
+            assert await rig.raw(CALL + HEALTH) == b""
+        gc.collect()
+        assert faults == ["Task exception was never retrieved"]
+        status, _, _ = await rig.ask("GET", "/health", token=None)
+        assert status == 200
+
+    serve(tmp_path, scenario)
 
 
 def test_after_an_answer_that_can_not_be_written_the_connection_is_closed(tmp_path):
