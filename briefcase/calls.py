@@ -124,9 +124,8 @@ class CallSettings(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
-    """What steps 2 to 4 learnt of a call. `flow` is `call` or `decide`."""
+    """What steps 2 to 4 learnt of a call."""
 
-    flow: str
     facts: CallFacts
     call: ToolCall
     tool: Tool
@@ -205,8 +204,7 @@ class Calls:
         if isinstance(admitted, Answer):
             return admitted
 
-        call = admitted.checked.call
-        finished = self._running[principal.name, call.request_id] = self._new_event()
+        facts = admitted.checked.facts
         try:
             # 10. execute, with the bytes that were decided on and never the caller's
             outcome = await self._execute(admitted)
@@ -222,11 +220,10 @@ class Calls:
 
             # 13. answer
             answer = Answer(_with_provenance(payload, settled, closed), laps.timing_us)
-            self._answers.remember(CALL, admitted.checked.facts, answer, settled.output_bytes)
+            self._answers.remember(CALL, facts, answer, settled.output_bytes)
             return answer
         finally:
-            del self._running[principal.name, call.request_id]
-            finished.set()
+            self._end(facts)
 
     async def decide(self, principal: Principal, body: bytes) -> Answer:
         """Take one call through steps 1 to 9 and leave its execution to the caller, who must `close` it.
@@ -251,6 +248,7 @@ class Calls:
         }
         answer = Answer(payload, laps.timing_us)
         self._answers.remember(DECIDE, facts, answer, 0)
+        self._end(facts)
         return answer
 
     async def close(self, principal: Principal, body: bytes) -> Answer:
@@ -307,10 +305,7 @@ class Calls:
             call = parse_call(body)
             canonical_args = canonical_bytes(call.args)
         except CallerError as error:
-            fault = self._repeatable(error, body)
-            refusal = events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
-            await self._ledger.commit(Entry(refusal))
-            raise fault from None
+            raise await self._refused(principal, error, body) from None
         laps.mark("parse")
 
         # 3. resolve the tool
@@ -349,7 +344,7 @@ class Calls:
         laps.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        checked = Checked(flow, facts, call, tool, canonical_args, now_us)
+        checked = Checked(facts, call, tool, canonical_args, now_us)
         approval: Approval | None = None
         if call.approval_token is not None and not isinstance(verdict, Deny):
             approval = self._attach(call.approval_token, checked)
@@ -365,6 +360,13 @@ class Calls:
 
         # 9. intent: durable before anything leaves
         return await self._intend(checked, verdict, approval, laps)
+
+    async def _refused(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
+        """The fault of a body that is no call, its receipt on disk. To be raised where no frame of its keeps it."""
+        fault = self._repeatable(error, body)
+        refusal = events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
+        await self._ledger.commit(Entry(refusal))
+        return fault
 
     def _facts_of(  # noqa: PLR0913, PLR0917 - what steps 2 and 3 learnt, each once
         self,
@@ -402,10 +404,12 @@ class Calls:
         return str(parse_json(self._redactor.redact(canonical_bytes(text))))
 
     async def _repeated(self, flow: str, facts: CallFacts, laps: Laps) -> Answer | None:
-        """What a retry of an executed request gets: the same answer, and never a second execution."""
+        """What a retry of an executed request gets: the same answer, and never a second execution.
+
+        # INVARIANT (one at a time): from a None of this to `_begin` nothing is awaited.
+        """
         key = (facts.principal.name, facts.request_id)
-        running = self._running.get(key)
-        if running is not None:
+        while (running := self._running.get(key)) is not None:
             await running.wait()
         known = self._answers.recall(flow, facts)
         if known is not None:
@@ -413,6 +417,14 @@ class Calls:
         if self._ledger.claimed_request(*key) is None:
             return None
         return await self._deny(facts, Deny("replay_detected"), laps)
+
+    def _begin(self, facts: CallFacts) -> None:
+        """From here on the same request waits for this one, whose claim others may see before it hears of it."""
+        self._running[facts.principal.name, facts.request_id] = self._new_event()
+
+    def _end(self, facts: CallFacts) -> None:
+        """Its answer is remembered, or there is none."""
+        self._running.pop((facts.principal.name, facts.request_id)).set()
 
     def _resumed(self, verdict: Verdict, policy: Policy, principal: Principal, call: ToolCall, now_us: int) -> Verdict:
         """Deny what goes on with a call that would be denied by now; it needs no second approval."""
@@ -498,14 +510,16 @@ class Calls:
             events.ALLOW, policy_ids=verdict.policy_ids, approval_id=None if approval is None else approval.id
         )
         event = events.call_event("intent", facts, decided, laps.timing_us)
-        committed = await self._ledger.commit(Entry(event, tuple(effects)))
+        self._begin(facts)
+        try:
+            committed = await self._ledger.commit(Entry(event, tuple(effects)))
+        except BaseException:
+            self._end(facts)
+            raise
         laps.mark("intent")
         if isinstance(committed, Committed):
-            return Admitted(checked, committed, settle, approval is not None)
-        if committed.reason == "replay_detected":  # the same request came twice at once: the other one runs
-            repeated = await self._repeated(checked.flow, facts, laps)
-            if repeated is not None:
-                return repeated
+            return Admitted(checked, committed, settle, approval is not None)  # the flow ends it
+        self._end(facts)
         return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
 
     async def _deny(self, facts: CallFacts, verdict: Deny, laps: Laps) -> Answer:

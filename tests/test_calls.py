@@ -1,6 +1,8 @@
 """The flow of one call: every exit, its answer, and the receipt that was durable before it."""
 
 import asyncio
+import contextlib
+import gc
 import json
 import uuid
 
@@ -300,6 +302,93 @@ def test_two_of_the_same_request_at_once_run_once_and_both_get_the_answer():
     assert len(tool.executed) == 1
     assert all(answer == answers[0] for answer in answers)
     assert answers[0]["status"] == "ok"
+
+
+class SlowToTell(MemoryLedger):
+    """One whose commits are there for everybody a few turns of the loop before their callers hear of it."""
+
+    async def commit(self, entry):
+        result = await super().commit(entry)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return result
+
+
+@pytest.mark.parametrize("flow", ["call", "decide"])
+@pytest.mark.parametrize("turns", range(8))
+def test_a_request_that_comes_again_at_any_moment_of_the_first_gets_its_answer(flow, turns):
+    tool = FakeTool(spec())
+    desk = Desk(tool)
+    desk.ledger = SlowToTell(desk.clock)
+    desk.restart()
+    request = body(request_id=str(uuid.uuid4()))
+
+    async def again():
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await getattr(desk.calls, flow)(AGENT, request)
+
+    async def both():
+        return await asyncio.gather(getattr(desk.calls, flow)(AGENT, request), again())
+
+    first, second = asyncio.run(both())
+
+    assert first.payload["status"] in {"ok", "allowed"}
+    assert second.payload == first.payload
+    assert desk.ledger.kinds().count("intent") == 1
+
+
+@pytest.mark.parametrize("flow", ["call", "decide"])
+def test_a_request_whose_receipt_failed_keeps_nobody_waiting(flow):
+    desk = Desk()
+    request = body(request_id=str(uuid.uuid4()))
+    desk.ledger.broken = "disk"
+
+    async def both():
+        flows = (getattr(desk.calls, flow)(AGENT, request) for _ in range(2))
+        return await asyncio.wait_for(asyncio.gather(*flows, return_exceptions=True), 10)
+
+    assert all(isinstance(fault, StoreError) for fault in asyncio.run(both()))
+
+
+@pytest.mark.parametrize("flow", ["call", "decide"])
+def test_of_two_equal_requests_at_once_of_which_neither_may_run_both_are_told_so(flow):
+    desk = Desk(FakeTool(spec(category="read", cost_microusd=7)))
+    desk.ledger = SlowToTell(desk.clock)
+    desk.ledger.limits["read"] = 7
+    desk.restart()
+    other, request = body(), body(request_id=str(uuid.uuid4()))
+
+    async def all_three():
+        flows = (getattr(desk.calls, flow)(AGENT, sent) for sent in (other, request, request))
+        return await asyncio.wait_for(asyncio.gather(*flows), 10)
+
+    statuses = [answer.payload["status"] for answer in asyncio.run(all_three())]
+
+    assert statuses[0] in {"ok", "allowed"}
+    assert not {"ok", "allowed"} & set(statuses[1:])
+
+
+@pytest.mark.parametrize("raw", [b"{", b'{"call":{}}'], ids=["no JSON", "no call"])
+def test_a_refused_call_leaves_nothing_to_the_collector(raw):
+    desk = Desk()
+
+    async def refuse_all():
+        for _ in range(20):
+            with contextlib.suppress(CallerError):
+                await desk.calls.call(AGENT, raw)
+
+    async def run():
+        await refuse_all()
+        gc.collect()
+        gc.disable()
+        try:
+            await refuse_all()
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    assert asyncio.run(run()) < 20
 
 
 def test_a_request_id_with_other_arguments_or_after_the_answer_was_forgotten_is_a_replay():

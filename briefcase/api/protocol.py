@@ -148,7 +148,7 @@ class BoundedProtocol(asyncio.Protocol):
         self._is_lost = False
         # timers
         self._deadline: asyncio.TimerHandle | None = None
-        self._deadline_phase: _Phase | None = None
+        self._deadline_is_for: tuple[_Phase, int] | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since_s: float | None = None
@@ -187,6 +187,7 @@ class BoundedProtocol(asyncio.Protocol):
                 exchange.lose()
         self._wire.flow.resume_writing()
         self._wake_up()
+        del self._parser  # it holds us: nothing is left for the collector to find
 
     def shutdown(self) -> None:
         """Close when everything that was begun is answered."""
@@ -341,7 +342,11 @@ class BoundedProtocol(asyncio.Protocol):
                 self._wake = self._loop.create_future()
                 await self._wake
             self._current = exchange = self._waiting.popleft()
-            await exchange.run()
+            try:
+                await exchange.run()
+            except BaseException:
+                self.abort()  # nobody may wait here for an answer that will not come
+                raise
             self._current = None
             if self.transport.is_closing():
                 return
@@ -426,11 +431,12 @@ class BoundedProtocol(asyncio.Protocol):
             self.transport.close()
 
     def _arm_deadline(self) -> None:
-        """Start the clock of the phase, once: later bytes do not wind it again."""
-        if self._deadline is not None and self._deadline_phase is self._phase:
+        """Start the clock of the message's phase, once: later bytes of the same message do not wind it again."""
+        wanted = (self._phase, self._messages)
+        if self._deadline is not None and self._deadline_is_for == wanted:
             return
         self._cancel_deadline()
-        self._deadline_phase = self._phase
+        self._deadline_is_for = wanted
         timeout_ms: int = getattr(self._limits, _DEADLINE_OF[self._phase])
         self._deadline = self._loop.call_later(timeout_ms / 1_000, self._deadline_passed)
 

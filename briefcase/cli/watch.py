@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import click
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.rule import Rule
@@ -216,7 +217,9 @@ def _line(text: str | Text, style: str = "") -> Text:
 
 def wrap(text: str, width: int) -> list[str]:
     """Text in lines that fit, with nothing invisible and nothing dropped."""
-    return textwrap.wrap(visible_text(text), max(width, 1), drop_whitespace=False, break_on_hyphens=False)
+    cells = max(width, 2)  # the widest character takes two
+    lines = textwrap.wrap(visible_text(text), cells, drop_whitespace=False, break_on_hyphens=False)
+    return [piece for line in lines for piece in (chop_cells(line, cells) if cell_len(line) > cells else (line,))]
 
 
 def _table(watch: Watch, rows_shown: int, width: int) -> Table:

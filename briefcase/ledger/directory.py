@@ -130,12 +130,20 @@ class Space:
         self._keep_reserve()
 
     def free_bytes(self) -> int:
-        """What this user may still write to the file system."""
+        """What this user may still write to the file system.
+
+        Raises:
+            OSError: the file system does not tell.
+        """
         found = os.fstatvfs(self._descriptor)
         return found.f_bavail * found.f_frsize
 
     def is_low(self) -> bool:
-        """Whether nothing new may be accepted now. Recovers by itself when there is space again."""
+        """Whether nothing new may be accepted now. Recovers by itself when there is space again.
+
+        Raises:
+            OSError: the file system does not tell.
+        """
         free = self.free_bytes()
         if self._held:
             self._low = free < self._low_bytes
@@ -149,7 +157,8 @@ class Space:
 
     def _give_back(self) -> None:
         self._held = False
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that became read-only gives nothing back
+            self._file.unlink(missing_ok=True)
 
     def _keep_reserve(self) -> None:
         """Write the reserve out in full: blocks that were written can be given back later."""
@@ -166,6 +175,6 @@ class Space:
                 written += os.write(descriptor, _ZEROS[: self._reserve_bytes - written])
             self._held = True
         except OSError:
-            self._file.unlink(missing_ok=True)
+            self._give_back()
         finally:
             os.close(descriptor)

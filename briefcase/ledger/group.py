@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
@@ -124,7 +124,7 @@ class GroupCommit:
             return
         group = self._take()
         if not group:
-            self._rest()
+            self._go_on()
             return
         self._under_way = True
         if len(group) == 1 and self._probation == 0:
@@ -150,9 +150,16 @@ class GroupCommit:
         return outcomes
 
     def check_space(self) -> None:
-        """Open or shut the gate by the disk's free space, where that is what decides."""
-        if self._gate.state is GateState.OPEN or self._gate.state is GateState.LOW_DISK:
-            self._gate.move(GateState.LOW_DISK if self._space.is_low() else GateState.OPEN)
+        """Open or shut the gate by the disk's free space; one that does not tell it is not written to any more."""
+        if self._gate.state is not GateState.OPEN and self._gate.state is not GateState.LOW_DISK:
+            return
+        try:
+            is_low = self._space.is_low()
+        except OSError as error:
+            self.counters.failures += 1
+            self._gate.move(GateState.BROKEN, detail=repr(error))
+            return
+        self._gate.move(GateState.LOW_DISK if is_low else GateState.OPEN)
 
     def _finish(self, group: list[_Waiting], outcome: _Outcome) -> None:
         """Answer a group and start the next."""
@@ -169,11 +176,15 @@ class GroupCommit:
             self._published()
         else:
             self._break(group, outcome)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start the next group in the next turn of the loop, where anybody waits."""
         if self._waiting:
             self._scheduled = True
-            self._loop_of(group).call_soon(self._start)
-        else:
-            self._rest()
+            self._loop_of(self._waiting).call_soon(self._start)
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def _again(self, group: list[_Waiting]) -> Exception | None:
         """Grow the map, then hand the same group to the thread. Returns what kept it from growing."""
@@ -220,12 +231,8 @@ class GroupCommit:
         elif self._probation:
             self._probation -= 1
 
-    def _rest(self) -> None:
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-
     @staticmethod
-    def _loop_of(group: list[_Waiting]) -> asyncio.AbstractEventLoop:
+    def _loop_of(group: Sequence[_Waiting]) -> asyncio.AbstractEventLoop:
         return group[0][1].get_loop()
 
     # --- on either thread ---------------------------------------------------------------------------------------------

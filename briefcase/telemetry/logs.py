@@ -1,17 +1,36 @@
 """Logs: one JSON object a line on standard error, with the ids that join them to receipts, and nothing secret.
 
 Tracebacks carry file, line and function, never the values of locals: those may hold arguments or credentials.
+
+A line that can not be written, to a full disk or to a reader that has gone, is lost; what wrote it goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from io import TextIOBase
 
 import structlog
 from structlog.typing import Processor
 
 from briefcase.telemetry.log_context import add_ids
+
+
+class StandardError(TextIOBase):
+    """Standard error, as far as it can be written."""
+
+    def write(self, text: str) -> int:
+        """Write it, or lose it."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Send what was written on its way."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure_logs(*, level: int = logging.INFO, export: Processor | None = None) -> None:
@@ -32,6 +51,6 @@ def configure_logs(*, level: int = logging.INFO, export: Processor | None = None
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(StandardError()),
         cache_logger_on_first_use=True,
     )

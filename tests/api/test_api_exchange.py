@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import re
+import socket
 import weakref
 
 import msgspec
@@ -19,6 +20,7 @@ from briefcase.api.routing import Match, Reply
 from briefcase.api.sockets import Peer
 from briefcase.api.tools import server_timing
 from briefcase.api.tracing import TracedApi
+from briefcase.errors import StoreError
 from briefcase.telemetry.tracing import CURRENT, Sampling
 
 HEALTH = request("GET", "/health", token=None)
@@ -129,6 +131,27 @@ def test_an_answer_that_can_not_be_written_is_an_internal_error_and_the_last(rep
     assert b"secret" not in written
     assert b"cookie" not in written
     assert len(logs) == 1
+
+
+def test_where_even_the_log_fails_the_connection_is_closed_and_nobody_waits_on_it(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no space left")
+
+    async def scenario(rig):
+        rig.calls.error = StoreError("no receipt")
+        loop = asyncio.get_running_loop()
+        faults = []
+        loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
+        with monkeypatch.context() as patch:
+            patch.setattr("briefcase.api.app._log.error", fail)
+            patch.setattr("briefcase.api.exchange._log.error", fail)
+            assert await rig.raw(CALL + HEALTH) == b""
+        gc.collect()
+        assert faults == ["Task exception was never retrieved"]
+        status, _, _ = await rig.ask("GET", "/health", token=None)
+        assert status == 200
+
+    serve(tmp_path, scenario)
 
 
 def test_after_an_answer_that_can_not_be_written_the_connection_is_closed(tmp_path):
@@ -493,3 +516,41 @@ def test_a_trace_ends_with_its_request_and_says_what_it_was(tmp_path):
         {"http.response.status_code": 405},
         {"http.response.status_code": 200, "http.request.method": "GET", "http.route": "/v1/identity"},
     ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("GET", "/health", token=None) * 3,
+        request("GET", "/nothing", token=None),
+        b"GARBAGE\r\n\r\n",
+        request("POST", "/v1/tools/call", b"{}", token=AGENT_TOKEN),
+    ],
+    ids=["answered", "answered over ASGI", "refused", "a call"],
+)
+def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(tmp_path, data):
+    def talk_and_leave(path):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(data)
+            client.recv(65_536)
+
+    async def talk(rig):
+        for _ in range(20):
+            await asyncio.to_thread(talk_and_leave, rig.path)
+        while rig.server.open_connections:  # noqa: ASYNC110 - the server's set announces nothing
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+
+    async def scenario(rig):
+        await talk(rig)
+        gc.collect()
+        gc.disable()
+        try:
+            await talk(rig)
+            found = gc.collect()
+        finally:
+            gc.enable()
+        assert found < 20, "what the collector has to find is kept for good by the next policy that is set"
+
+    serve(tmp_path, scenario)

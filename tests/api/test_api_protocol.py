@@ -257,6 +257,21 @@ def test_a_head_that_comes_a_byte_at_a_time_has_a_deadline_that_bytes_do_not_mov
     serve(tmp_path, scenario, head_timeout_ms=200)
 
 
+def test_the_deadline_of_a_head_is_not_the_next_one_s_though_each_begins_in_the_piece_that_ends_another(tmp_path):
+    async def scenario(rig):
+        client = await rig.connect()
+        await client.send(NEXT[:10])
+        for _ in range(6):
+            await asyncio.sleep(0.1)
+            await client.send(NEXT[10:] + NEXT[:10])
+            status, _, _ = await client.answer()
+            assert status == 200
+        assert statuses(await trickle(client, b"x")) == [408]  # the last one never ends
+        await client.close()
+
+    serve(tmp_path, scenario, head_timeout_ms=300)
+
+
 def test_a_body_that_comes_a_byte_at_a_time_has_a_deadline(tmp_path):
     async def scenario(rig):
         slow = await rig.connect()

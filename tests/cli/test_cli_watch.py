@@ -3,8 +3,9 @@
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -160,6 +161,7 @@ def test_lines_read_at_one_width_do_not_count_at_another():
     assert watch.press("approve", 0) is None
 
 
+@example(["\x1f\x1f\x1f\x1f\u2e80\U00018cd6", "", ""], "", 10, 17)  # a wide character where a line ends
 @given(st.lists(st.text(max_size=300), max_size=8), st.text(max_size=300), st.integers(10, 200), st.integers(1, 60))
 def test_what_counts_as_read_was_on_the_screen(summaries, message, width, height):
     watch = Watch()
@@ -180,11 +182,11 @@ def test_nothing_selected_decides_nothing():
     assert [watch.press(key, 10_000) for key in ("approve", "deny", "up", "down", "more")] == [None] * 5
 
 
-@given(st.text(), st.integers(1, 200))
-def test_wrapping_drops_nothing_an_approver_must_see(text, width):
+@given(st.text() | st.text("\u4e00a ", min_size=1), st.integers(2, 200))
+def test_wrapping_drops_nothing_an_approver_must_see_and_every_line_fits(text, width):
     lines = wrap(text, width)
     assert "".join(lines) == visible_text(text)
-    assert all(line.isprintable() for line in lines)
+    assert all(line.isprintable() and cell_len(line) <= width for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,44 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_loses_no_part_of_a_line
         assert got == LINES
 
 
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_descriptor_that_does_not_block_gets_whole_lines_too(kind, tmp_path):
+    with ends(kind, tmp_path) as (read, write):
+        os.set_blocking(write, False)
+        got: list[bytes] = []
+        reader = threading.Timer(0.2, lambda: got.extend(read_lines(read)))
+
+        async def test():
+            writer = LineWriter(write)
+            reader.start()
+            await asyncio.gather(*(writer.write(line) for line in LINES))
+            writer.close()
+
+        run(test)
+        os.close(write)
+        reader.join()
+        assert got == LINES
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_client_that_reads_no_more_does_not_keep_the_process_from_ending(kind, tmp_path):
+    with ends(kind, tmp_path) as (_, write):
+
+        async def test():
+            writer = LineWriter(write)
+            writing = asyncio.create_task(writer.write(b"x" * 1_000_000))
+            await asyncio.sleep(0.05)
+            assert not writing.done()
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            writer.close()
+
+        ending = threading.Thread(target=run, args=(test,), daemon=True)  # it waits for the executor's threads
+        ending.start()
+        ending.join(10)
+        assert not ending.is_alive()
+
+
 def test_short_lines_to_a_full_pipe_do_not_stop_the_loop(tmp_path):
     lines = [b"x" * 100] * 2_000
     with ends("pipe", tmp_path) as (read, write):

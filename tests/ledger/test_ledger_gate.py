@@ -208,6 +208,60 @@ def test_a_ledger_opens_on_a_full_disk_and_waits_for_space(tmp_path, monkeypatch
     asyncio.run(run())
 
 
+def test_everybody_who_waits_on_a_full_disk_is_refused_however_many_they_are(tmp_path, monkeypatch):
+    async def run():
+        disk = Disk(monkeypatch, 1 << 30)
+        sizes = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=5_000, reserve_bytes=4_096)
+        ledger = Ledger.open(tmp_path / "l", FakeClock(), sizes)
+        disk.free_bytes = 100
+        async with asyncio.timeout(10):
+            await all_fail(ledger, 2 * group.MAX_GROUP + 1)
+            await ledger.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("count", [1, 2, group.MAX_GROUP + 1], ids=["alone", "in company", "more than a group"])
+def test_a_disk_that_does_not_tell_its_space_is_written_to_no_more(tmp_path, monkeypatch, count):
+    def fail(_):
+        raise OSError(errno.EIO, "fstatvfs")
+
+    async def run():
+        ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+        answered = await committed(ledger, note())
+        with monkeypatch.context() as patch:
+            patch.setattr("briefcase.ledger.directory.Space.free_bytes", fail)
+            async with asyncio.timeout(10):
+                await all_fail(ledger, count)
+        assert ledger.gate_problem() == "a receipt could not be made durable"
+        assert ledger.head().id == answered.receipt_id
+        await ledger.close()
+        await audit(tmp_path / "l")
+
+    asyncio.run(run())
+
+
+def test_a_reserve_that_can_not_be_given_back_keeps_nobody_waiting(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EROFS, "read-only")
+
+    async def run():
+        disk = Disk(monkeypatch, 1 << 30)
+        sizes = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=5_000, reserve_bytes=4_096)
+        ledger = Ledger.open(tmp_path / "l", FakeClock(), sizes)
+        disk.free_bytes = 100
+        async with asyncio.timeout(10):
+            with monkeypatch.context() as patch:
+                patch.setattr("pathlib.Path.unlink", fail)
+                await all_fail(ledger, 2)
+                assert ledger.gate_problem() == "the disk is full"
+            disk.free_bytes = 1 << 30
+            await committed(ledger, note())
+            await ledger.close()
+
+    asyncio.run(run())
+
+
 def test_a_ledger_goes_on_when_no_descriptor_is_left(tmp_path):
     async def run():
         async with audited(tmp_path / "l") as ledger:

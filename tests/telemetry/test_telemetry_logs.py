@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import structlog
 from daemons import RunningDaemon, UnixConnection
 from fakes import FakeClock
@@ -87,6 +88,29 @@ def test_the_search_above_would_find_what_structlog_shows_by_default():
     except ValueError as error:
         rendered = shows_all(None, "error", {"exc_info": error})
     assert "cnry" in json.dumps(rendered)
+
+
+FULL = "/dev/full"
+LOGS_AND_GOES_ON = (
+    PROGRAM
+    + """
+for _ in range(3):
+    log.error("request failed", text="x" * 100_000)
+print("went on")
+"""
+)
+
+
+@pytest.mark.skipif(not os.path.exists(FULL), reason="needs /dev/full")  # noqa: PTH110 - a constant
+def test_a_line_that_can_not_be_written_is_lost_and_nothing_else_is():
+    read, write = os.pipe()
+    os.close(read)
+    for stderr in (os.open(FULL, os.O_WRONLY), write):
+        done = subprocess.run(
+            [sys.executable, "-c", LOGS_AND_GOES_ON], stdout=subprocess.PIPE, stderr=stderr, text=True, check=False
+        )
+        os.close(stderr)
+        assert done.stdout == "went on\n"
 
 
 # --- lines of a call --------------------------------------------------------------------------------------------------
