@@ -59,7 +59,7 @@ class StdioTransport:
                 env=self._env,
                 cwd=self._cwd or None,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_prepare,
             )
         except (OSError, ValueError) as error:
             raise UpstreamError(
@@ -234,9 +234,17 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-def _die_with_parent() -> None:
-    """In the child, before it runs: be killed when the daemon dies, however it dies (prctl(2), PR_SET_PDEATHSIG)."""
-    if _LIBC is not None:
+def _prepare() -> None:
+    """In the child, before it runs: keep every descriptor but its three streams from it, and let it die with us.
+
+    uvloop leaves a child its own copies of the pipes' ends, so that one that closes its input would never be noticed;
+    and what some library opened without `O_CLOEXEC` is nobody else's. The streams are put in their places after this.
+    """
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - descriptors are numbers, not paths
+        if int(name) > _STDERR:
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
+                os.set_inheritable(int(name), False)  # noqa: FBT003 - positional only
+    if _LIBC is not None:  # be killed when the daemon dies, however it dies (prctl(2), PR_SET_PDEATHSIG)
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 

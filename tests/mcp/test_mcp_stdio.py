@@ -3,8 +3,10 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_rig import run, until
@@ -70,7 +72,8 @@ def opened(script: str, taken: list) -> StdioTransport:
         ),
     ],
 )
-def test_a_process_that_is_of_no_use_any_more_is_lost_once(script, problem):
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_process_that_is_of_no_use_any_more_is_lost_once(script, problem, new_loop):
     async def test():
         faults: list = []
         way = opened(script, faults)
@@ -80,7 +83,32 @@ def test_a_process_that_is_of_no_use_any_more_is_lost_once(script, problem):
         assert [fault.message for fault in faults] == [problem]
         assert not way.try_send(Outgoing(b"{}"))
 
-    run(test)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(test(), 20))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to see its own descriptors")
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_process_is_given_its_three_streams_and_no_other_descriptor(tmp_path, new_loop):
+    told = tmp_path / "told"
+    script = f"import os; open({str(told)!r}, 'w').write(' '.join(os.listdir('/proc/self/fd')))"
+
+    async def test():
+        faults: list = []
+        way = opened(script, faults)
+        read, write = os.pipe()
+        os.set_inheritable(write, True)  # noqa: FBT003 - positional only
+        try:
+            await way.open(lambda *_: None, faults.append)
+            await until(lambda: faults)
+        finally:
+            await way.close()
+            os.close(read)
+            os.close(write)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(test(), 20))
+    assert {int(number) for number in told.read_text().split()} <= {0, 1, 2, 3, 4}  # the file, and the listing itself
 
 
 def test_a_process_that_does_not_read_is_not_written_to_for_ever():
