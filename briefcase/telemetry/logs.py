@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from io import TextIOBase
+from io import StringIO
 
 import structlog
 from structlog.typing import Processor
@@ -18,8 +18,8 @@ from structlog.typing import Processor
 from briefcase.telemetry.log_context import add_ids
 
 
-class StandardError(TextIOBase):
-    """Standard error, as far as it can be written."""
+class StandardError(StringIO):
+    """Standard error, as far as it can be written; nothing is kept."""
 
     def write(self, text: str) -> int:
         """Write it, or lose it."""
