@@ -27,6 +27,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+import structlog
 import uvloop
 
 from briefcase import __version__
@@ -46,7 +47,7 @@ from briefcase.controls import Controls
 from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.host import SECRET_VARIABLES, Host
 from briefcase.diagnostics.standing import check_start
-from briefcase.errors import StoreError
+from briefcase.errors import InternalError, StoreError
 from briefcase.ledger import Ledger
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.login_composition import compose_logins
@@ -95,6 +96,7 @@ GC_THRESHOLDS: Final = (20_000, 20, 100)  # a call makes about a hundred contain
 SWITCH_INTERVAL_S: Final = 0.000_5  # how long the loop waits for the interpreter's lock while a policy is compiled
 CLOCK: Final = SystemClock()
 ENTROPY: Final = SystemEntropy()
+_log: Final = structlog.get_logger("briefcase.daemon")
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 
 
@@ -419,11 +421,15 @@ def _listeners(settings: Settings, host: Host) -> list[Listener]:
 
 
 async def _expire_decisions(calls: Calls) -> None:
-    """Close decisions that nobody closed. A ledger that refuses keeps them for the next start to close."""
+    """Close decisions that nobody closed. What can not be recorded is left for the next start to close."""
     while True:
         await asyncio.sleep(EXPIRY_INTERVAL_S)
-        with contextlib.suppress(StoreError):
+        try:
             await calls.expire_decisions()
+        except StoreError:
+            pass  # the gate has said why
+        except InternalError as error:
+            _log.error("a decision could not be closed", problem=error.message, detail=error.detail)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

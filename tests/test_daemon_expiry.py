@@ -1,0 +1,30 @@
+"""Decisions nobody closed are closed for as long as the daemon runs, whatever went wrong with one of them."""
+
+import asyncio
+
+import pytest
+
+from briefcase import daemon
+from briefcase.errors import InternalError, StoreError
+
+
+@pytest.mark.parametrize("fault", [StoreError("the ledger refuses"), InternalError("it can not be recorded")])
+def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, fault):
+    monkeypatch.setattr(daemon, "EXPIRY_INTERVAL_S", 0)
+
+    class Calls:
+        asked = 0
+
+        async def expire_decisions(self):
+            self.asked += 1
+            if self.asked == 1:
+                raise fault
+            again.set()
+
+    async def run():
+        task = asyncio.create_task(daemon._expire_decisions(Calls()))
+        await asyncio.wait_for(again.wait(), 5)
+        task.cancel()
+
+    again = asyncio.Event()
+    asyncio.run(run())
