@@ -265,6 +265,15 @@ async def _until(due: float, stop: asyncio.Event) -> None:
             return
 
 
+def own_memory_bytes(process: Path) -> int:
+    """Resident memory of a process without what it maps from files (proc_pid_statm(5)).
+
+    The ledger's map grows with the ledger, and is the page cache's to give back: it would hide a leak.
+    """
+    _, resident, shared, *_ = (process / "statm").read_text().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
 async def _sample(
     tally: Tally,
     running: set[asyncio.Task[None]],
@@ -279,8 +288,7 @@ async def _sample(
         if pid is not None:
             process = Path("/proc") / str(pid)
             try:
-                pages = int((process / "statm").read_text().split()[1])
-                tally.memory_bytes.add(at_s, pages * os.sysconf("SC_PAGE_SIZE"))
+                tally.memory_bytes.add(at_s, own_memory_bytes(process))
                 tally.open_files.add(at_s, len(list((process / "fd").iterdir())))
             except OSError:
                 pid = None  # it ended or runs for another user: the rest of the run is without these

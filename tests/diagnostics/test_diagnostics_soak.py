@@ -1,7 +1,9 @@
 """Soak and evidence: what is measured, what an outage does to it, and what a statement says of gaps."""
 
 import asyncio
+import mmap
 import os
+from pathlib import Path
 
 import orjson
 import pytest
@@ -9,7 +11,7 @@ from aiohttp import web
 
 from briefcase.diagnostics.evidence import page, summarize
 from briefcase.diagnostics.slo import Measured, Objectives, judge
-from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, phase_us, soak
+from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, own_memory_bytes, phase_us, soak
 
 PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
 
@@ -170,3 +172,18 @@ def test_a_page_shows_what_a_report_says_as_text(reports):
     reports[0].write_bytes(orjson.dumps(report))
 
     assert "<script>" not in page(summarize(reports, Objectives()))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")  # noqa: PTH110 - a constant
+def test_memory_that_is_mapped_from_a_file_is_no_leak(tmp_path):
+    file = tmp_path / "ledger"
+    file.write_bytes(bytes(32 << 20))
+    process = Path("/proc/self")
+    before = own_memory_bytes(process)
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0  # each page is read, and so is resident
+        assert own_memory_bytes(process) - before < 16 << 20
+    kept = bytearray(32 << 20)
+    for at in range(0, len(kept), mmap.PAGESIZE):
+        kept[at] = 1
+    assert own_memory_bytes(process) - before > 16 << 20
