@@ -229,7 +229,8 @@ async def trickle(client, data: bytes) -> bytes:
     rest = asyncio.ensure_future(client.rest())
     index = 0
     while not rest.done():
-        await client.send(data[index : index + 1])
+        with contextlib.suppress(ConnectionError):  # it has closed, and what it said before is in `rest`
+            await client.send(data[index : index + 1])
         index = (index + 1) % len(data)
         await asyncio.wait({rest}, timeout=0.01)
     return await rest
