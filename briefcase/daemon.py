@@ -302,7 +302,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     api = Api(services, authenticator)
     app: App = api
     if settings.otel is not None and exporting is not None:
-        app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_spans)
+        app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_trace)
     bounds = settings.file.server
     limits = HttpLimits(
         max_body_bytes=bounds.max_body_bytes, max_connections=bounds.max_connections, drain_ms=bounds.drain_ms

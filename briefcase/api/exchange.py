@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote
@@ -28,6 +29,7 @@ from briefcase.api.sockets import Peer
 from briefcase.errors import CODES
 
 SCOPE_KEY: Final = "briefcase"
+US_PER_MS: Final = 1_000
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110 section 10.1.1
 _JSON_LINE: Final = b"content-type: application/json\r\n"
@@ -216,6 +218,8 @@ class DirectExchange:
             if _CR in value or _LF in value:
                 raise ValueError(f"expected `{name.decode()}` to be one line")
             parts += (name, b": ", value, b"\r\n")
+        if reply.timing_us:
+            parts += (b"server-timing: ", encode_server_timing(reply.timing_us), b"\r\n")
         parts.append(b"content-length: %d\r\n" % len(body))
         parts.append(b"\r\n" if self.keep_alive else _CLOSE_AND_BODY)
         if self.head.method != "HEAD":
@@ -271,6 +275,18 @@ class AsgiExchange(RequestResponseCycle):
     async def run(self) -> None:
         """Run the application."""
         await self.run_asgi(self._app)
+
+
+def encode_server_timing(timing_us: Mapping[str, int]) -> bytes:
+    """Phases and their microseconds as `Server-Timing`, whose durations are milliseconds (W3C Server Timing)."""
+    return ", ".join([phase + (_DUR[us] if us < US_PER_MS else _dur(us)) for phase, us in timing_us.items()]).encode()
+
+
+def _dur(us: int) -> str:
+    return f";dur={us / US_PER_MS:.3f}"
+
+
+_DUR: Final = tuple(map(_dur, range(US_PER_MS)))  # most phases take less than a millisecond, and formatting is not free
 
 
 def encode_refusal(refusal: Refusal) -> bytes:

@@ -12,7 +12,7 @@ import msgspec
 
 from briefcase.api.routing import CALLERS, OPERATOR, Reply, Request, Route
 from briefcase.api.services import Services
-from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk, server_timing
+from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
 from briefcase.errors import CallerError
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
@@ -287,7 +287,7 @@ async def call_server(services: Services, request: Request) -> Reply:
     payload = dict(answer.payload)
     if payload.get("status") == "error" and exchange.error is not None:
         payload["rpc_error"] = exchange.error
-    return Reply(payload, headers=((b"server-timing", server_timing(answer.timing_us)),))
+    return Reply(payload, timing_us=answer.timing_us)
 
 
 async def follow_call(services: Services, request: Request) -> CallNotifications:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote
 
@@ -25,6 +26,7 @@ READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 EVERYONE: Final = frozenset(Role)
 NOBODY_NEEDED: Final[frozenset[Role]] = frozenset()
 
+NO_PHASES: Final[Mapping[str, int]] = MappingProxyType({})
 MAX_QUERY_FIELDS: Final = 32
 _PARAMETER: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}")
 _T = TypeVar("_T")
@@ -68,11 +70,12 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer other than 200 with nothing beside its body."""
+    """An answer other than 200 with nothing beside its body. `timing_us` are phases in order, for `Server-Timing`."""
 
     payload: object
     status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    timing_us: Mapping[str, int] = NO_PHASES
 
 
 Handler: TypeAlias = Callable[[Services, Request], Awaitable[object]]

@@ -6,7 +6,6 @@ The flow of a call is `briefcase/calls.py`; here is only its way in and out. Eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -17,7 +16,6 @@ from briefcase.api.services import Answered, Services
 from briefcase.types import MICROUSD_PER_USD, JsonObject, JsonValue, ToolSpec
 from briefcase.wire import CallRequest, OutcomeReport
 
-US_PER_MS: Final = 1_000
 KNOWN_CATEGORIES: Final = frozenset({"read", "write", "admin"})
 
 
@@ -141,19 +139,7 @@ def _counted(services: Services, answer: Answered) -> Reply:
 
 
 def _timed(answer: Answered) -> Reply:
-    return Reply(answer.payload, headers=((b"server-timing", server_timing(answer.timing_us)),))
-
-
-def server_timing(timing_us: Mapping[str, int]) -> bytes:
-    """Phases and their microseconds as `Server-Timing`, whose durations are milliseconds."""
-    return ", ".join([phase + (_DUR[us] if us < US_PER_MS else _dur(us)) for phase, us in timing_us.items()]).encode()
-
-
-def _dur(us: int) -> str:
-    return f";dur={us / US_PER_MS:.3f}"
-
-
-_DUR: Final = tuple(map(_dur, range(US_PER_MS)))  # most phases take less than a millisecond, and formatting is not free
+    return Reply(answer.payload, timing_us=answer.timing_us)
 
 
 def _record(spec: ToolSpec) -> JsonObject:

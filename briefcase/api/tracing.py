@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from briefcase.api.app import Api, Receive, Scope, Send
 from briefcase.api.exchange import DirectExchange
-from briefcase.api.routing import Match, Reply
+from briefcase.api.routing import NO_PHASES, Match, Reply
 from briefcase.ports import Tools
 from briefcase.telemetry.meter import reason_of
-from briefcase.telemetry.tracing import CURRENT, Sampling, Span, Trace, parse_traceparent
+from briefcase.telemetry.tracing import CURRENT, Parent, Sampling, Trace, parse_traceparent
 from briefcase.types import JsonObject
 
-SendSpans = Callable[[Trace, Sequence[Span]], None]
+SendTrace = Callable[[Trace], None]
 MAX_READ_BYTES: Final = 1 << 16  # of a request, to learn what it was about
 _WITH_TOOL: Final = frozenset({"/v1/tools/call", "/v1/decide"})
+
+
+_NOTHING: Final[Mapping[str, str | int]] = MappingProxyType({})
 
 
 class _Named(msgspec.Struct):
@@ -29,6 +32,9 @@ class _Asked(msgspec.Struct):
     call: _Named
 
 
+_DECODER: Final = msgspec.json.Decoder(_Asked)
+
+
 class TracedApi:
     """A `DirectApp` and an ASGI application around the API, which is both.
 
@@ -36,14 +42,14 @@ class TracedApi:
         api: answers.
         sampling: which requests are traced.
         tools: what a caller's word must name to be shown.
-        send_spans: takes what was measured.
+        send_trace: takes each that is finished.
     """
 
-    def __init__(self, api: Api, sampling: Sampling, tools: Tools, send_spans: SendSpans) -> None:
+    def __init__(self, api: Api, sampling: Sampling, tools: Tools, send_trace: SendTrace) -> None:
         self._api = api
         self._sampling = sampling
         self._tools = tools
-        self._send_spans = send_spans
+        self._send_trace = send_trace
 
     async def start(self) -> None:
         """Start the API."""
@@ -61,46 +67,55 @@ class TracedApi:
         """What is at an undecoded path."""
         return self._api.find(path)
 
-    async def answer(self, exchange: DirectExchange) -> Reply:
-        """Answer one request, traced where it is sampled."""
-        with self._traced(exchange.head.headers) as seen:
+    def answer(self, exchange: DirectExchange) -> Coroutine[None, None, Reply]:
+        """Answer one request, traced where it is sampled; where it is not, this costs a look at the dice."""
+        trace = self._sampled(exchange.head.headers)
+        return self._api.answer(exchange) if trace is None else self._answer_traced(exchange, trace)
+
+    async def _answer_traced(self, exchange: DirectExchange, trace: Trace) -> Reply:
+        token = CURRENT.set(trace)
+        status, timing_us, shown = 0, NO_PHASES, _NOTHING
+        try:
             reply = await self._api.answer(exchange)
-            if seen is not None:
-                seen.status = reply.status
-                seen.timing_us = _phases(dict(reply.headers).get(b"server-timing", b""))
-                seen.attributes = self._attributes(exchange, reply)
+            status, timing_us, shown = reply.status, reply.timing_us, self._attributes(exchange, reply)
             return reply
+        finally:
+            CURRENT.reset(token)
+            self._finish(trace, status, timing_us, shown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that has no route (ASGI 3), traced where it is sampled."""
-        with self._traced(scope.get("headers", ())) as seen:
-
-            async def watched(message: dict[str, Any]) -> None:
-                if seen is not None and message["type"] == "http.response.start":
-                    seen.status = message["status"]
-                await send(message)
-
-            await self._api(scope, receive, watched)
-
-    @contextlib.contextmanager
-    def _traced(self, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[_Seen | None]:
-        """A trace around what is done inside, and what is to be noted for it; None where it is not sampled."""
-        parent = None
-        for name, value in headers:
-            if name == b"traceparent":
-                parent = parse_traceparent(value)
-        if not self._sampling.takes(parent):
-            yield None
+        trace = self._sampled(scope.get("headers", ()))
+        if trace is None:
+            await self._api(scope, receive, send)
             return
-        seen = _Seen()
-        trace = Trace(parent)
+        status = 0
+
+        async def watched(message: dict[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
         token = CURRENT.set(trace)
         try:
-            yield seen
+            await self._api(scope, receive, watched)
         finally:
             CURRENT.reset(token)
-            shown = {"http.response.status_code": seen.status, **seen.attributes}
-            self._send_spans(trace, trace.spans(seen.timing_us, shown, is_error=seen.status >= 500))  # noqa: PLR2004 - HTTP: the server's fault
+            self._finish(trace, status, NO_PHASES, _NOTHING)
+
+    def _sampled(self, headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
+        """A trace of this request, under its caller's; None where it is not sampled."""
+        sampling = self._sampling
+        parent = _parent_in(headers) if sampling.follows_parent else None
+        if not sampling.takes(parent):
+            return None
+        return Trace(parent or _parent_in(headers))
+
+    def _finish(self, trace: Trace, status: int, timing_us: Mapping[str, int], shown: Mapping[str, str | int]) -> None:
+        attributes = {"http.response.status_code": status, **shown}
+        trace.finish("http.request", attributes, is_error=status >= 500, timing_us=timing_us)  # noqa: PLR2004 - HTTP: the server's fault
+        self._send_trace(trace)
 
     def _attributes(self, exchange: DirectExchange, reply: Reply) -> dict[str, str | int]:
         """What a trace says of a request: nothing of it is a caller's own text."""
@@ -115,7 +130,7 @@ class TracedApi:
     def _call_attributes(self, body: bytes, answer: JsonObject) -> dict[str, str | int]:
         shown: dict[str, str | int] = {}
         try:
-            tool_id = msgspec.json.decode(body, type=_Asked).call.tool_id if len(body) <= MAX_READ_BYTES else ""
+            tool_id = _DECODER.decode(body).call.tool_id if len(body) <= MAX_READ_BYTES else ""
         except (msgspec.DecodeError, UnicodeDecodeError):
             return shown  # no call
         if self._tools.resolve(tool_id) is not None:
@@ -133,16 +148,9 @@ class TracedApi:
         return shown | ({"briefcase.receipt_id": receipt_id} if isinstance(receipt_id, int) else {})
 
 
-class _Seen:
-    """What is noted of one traced request."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.timing_us: list[tuple[str, int]] = []
-        self.attributes: dict[str, str | int] = {}
-
-
-def _phases(server_timing: bytes) -> list[tuple[str, int]]:
-    """The phases of our own `Server-Timing`, in microseconds."""
-    parts = [part.split(";dur=") for part in server_timing.decode().split(", ") if part]
-    return [(name, round(float(duration) * 1_000)) for name, duration in parts]
+def _parent_in(headers: Iterable[tuple[bytes, bytes]]) -> Parent | None:
+    parent = None
+    for name, value in headers:
+        if name == b"traceparent":
+            parent = parse_traceparent(value)
+    return parent

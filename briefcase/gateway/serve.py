@@ -42,7 +42,7 @@ async def running_core(settings: GatewaySettings, exporting: Exporting | None = 
         sealer = StateSealer(secrets.token_bytes(STATE_KEY_BYTES), time.time)
         operations = Operations(daemon, sealer)
         if settings.otel is not None and exporting is not None:
-            operations = TracedOperations(daemon, sealer, settings.otel.sampling, exporting.send_spans)
+            operations = TracedOperations(daemon, sealer, settings.otel.sampling, exporting.send_trace)
         yield Core(Methods(daemon, operations), Feed(daemon))
 
 

@@ -8,7 +8,7 @@ the ids of its context and the id of a tool that exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final, Protocol
 
@@ -19,10 +19,10 @@ from briefcase.gateway.daemon import Daemon
 from briefcase.gateway.operations import Operation, Operations
 from briefcase.gateway.request_state import StateSealer
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.telemetry.tracing import CURRENT, Parent, Sampling, Span, Trace, parse_traceparent
+from briefcase.telemetry.tracing import CURRENT, Parent, Sampling, Trace, parse_traceparent
 from briefcase.types import JsonObject
 
-SendSpans = Callable[[Trace, Sequence[Span]], None]
+SendTrace = Callable[[Trace], None]
 MAX_TRACEPARENT_CHARS: Final = 512
 
 _INCOMING: Final[ContextVar[Parent | None]] = ContextVar("briefcase_incoming_parent", default=None)
@@ -35,13 +35,13 @@ class TracedOperations(Operations):
         daemon: is asked.
         sealer: of request states.
         sampling: which are traced.
-        send_spans: takes what was measured.
+        send_trace: takes each that is finished.
     """
 
-    def __init__(self, daemon: Daemon, sealer: StateSealer, sampling: Sampling, send_spans: SendSpans) -> None:
+    def __init__(self, daemon: Daemon, sealer: StateSealer, sampling: Sampling, send_trace: SendTrace) -> None:
         super().__init__(daemon, sealer)
         self._sampling = sampling
-        self._send_spans = send_spans
+        self._send_trace = send_trace
 
     async def run(self, operation: Operation, params: JsonObject, context: Context) -> JsonObject:
         """See `Operations.run`."""
@@ -59,7 +59,8 @@ class TracedOperations(Operations):
             CURRENT.reset(token)
             if trace.is_sampled:
                 name = "gateway.call_tool" if operation.method == "tools/call" else "gateway.request"
-                self._send_spans(trace, [trace.whole(name, _shown(operation, result), is_error=result is None)])
+                trace.finish(name, _shown(operation, result), is_error=result is None)
+                self._send_trace(trace)
 
 
 class Endpoint(App, Protocol):

@@ -11,11 +11,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
 from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -24,25 +25,20 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import export as points
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from briefcase import __version__
 from briefcase.telemetry.meter import BOUNDS_US
 from briefcase.telemetry.metrics import US_PER_S, Family, Metrics
+from briefcase.telemetry.otlp_trace import encode_request, encode_trace
 from briefcase.telemetry.settings import OtelSettings
-from briefcase.telemetry.tracing import Span, Trace
+from briefcase.telemetry.tracing import Trace
 
 SCOPE: Final = InstrumentationScope("briefcase", __version__)
 BOUNDS_S: Final = tuple(bound / US_PER_S for bound in BOUNDS_US)
-_KINDS: Final = {
-    "gateway.call_tool": SpanKind.SERVER,
-    "gateway.request": SpanKind.SERVER,
-    "http.request": SpanKind.SERVER,
-    "http.upstream": SpanKind.CLIENT,
-    "mcp.request": SpanKind.CLIENT,
-}
+_SAMPLED: Final = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
     "info": SeverityNumber.INFO,
@@ -54,25 +50,14 @@ _OWN: Final = "exporter"  # marks a log line about exporting, which is not itsel
 _log: Final = structlog.get_logger("briefcase.telemetry")
 
 
-class _OneResource(Resource):
-    """The daemon's resource. The encoder hashes it for each span, and its own hash writes JSON each time."""
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
 class Exporting:
     """Sends until it is closed. Made on the event loop's thread, before the first log line."""
 
     def __init__(self, settings: OtelSettings) -> None:
         self._settings = settings
         self._started_ns = time.time_ns()
-        named = Resource.create({"service.name": settings.service_name, "service.version": __version__})
-        self._resource = _OneResource(named.attributes, named.schema_url)
-        self._spans = BatchSpanProcessor(OTLPSpanExporter()) if settings.traces else None
+        self._resource = Resource.create({"service.name": settings.service_name, "service.version": __version__})
+        self._traces = BatchSpanProcessor(_TraceExporter(self._resource)) if settings.traces else None
         self._points = OTLPMetricExporter() if settings.metrics else None
         self._logs: LoggerProvider | None = None
         if settings.logs:
@@ -85,31 +70,10 @@ class Exporting:
 
     # --- traces -------------------------------------------------------------------------------------------------------
 
-    def send_spans(self, trace: Trace, spans: Sequence[Span]) -> None:
-        """Queue the spans of one finished request; those past the queue's bound are dropped."""
-        if self._spans is None:
-            return
-        for span in spans:
-            self._spans.on_end(self._span(trace, span))
-
-    def _span(self, trace: Trace, span: Span) -> ReadableSpan:
-        flags = TraceFlags(TraceFlags.SAMPLED)
-        parent = None
-        if span.parent_id is not None:
-            is_remote = span.span_id == trace.span_id
-            parent = SpanContext(trace.trace_id, span.parent_id, is_remote=is_remote, trace_flags=flags)
-        return ReadableSpan(
-            span.name,
-            context=SpanContext(trace.trace_id, span.span_id, is_remote=False, trace_flags=flags),
-            parent=parent,
-            resource=self._resource,
-            attributes=span.attributes,
-            kind=_KINDS.get(span.name, SpanKind.INTERNAL),
-            status=Status(StatusCode.ERROR if span.is_error else StatusCode.UNSET),
-            start_time=span.start_ns,
-            end_time=span.end_ns,
-            instrumentation_scope=SCOPE,
-        )
+    def send_trace(self, trace: Trace) -> None:
+        """Queue the spans of one finished request; past the queue's bound whole traces are dropped."""
+        if self._traces is not None:
+            self._traces.on_end(cast("ReadableSpan", _Queued(trace)))
 
     # --- metrics ------------------------------------------------------------------------------------------------------
 
@@ -172,9 +136,41 @@ class Exporting:
 
     async def close(self) -> None:
         """Send what waits, bounded by the exporters' own timeouts, and end their threads."""
-        for part in (self._spans, self._points, self._logs):
+        for part in (self._traces, self._points, self._logs):
             if part is not None:
                 await asyncio.to_thread(part.shutdown)
+
+
+class _Queued:
+    """A trace on its way to the exporter: of a span, the queue reads but the `context`."""
+
+    __slots__ = ("trace",)
+    context: Final = _SAMPLED
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+
+class _TraceExporter(SpanExporter):
+    """Encodes whole traces (ADR 0022), and sends them as the SDK's own exporter does."""
+
+    def __init__(self, resource: Resource) -> None:
+        self._otlp = OTLPSpanExporter()
+        self._send = self._otlp._client.export  # noqa: SLF001 - there is no public way to send bytes
+        none = ReadableSpan("", context=_SAMPLED, resource=resource, instrumentation_scope=SCOPE)
+        [around] = encode_spans([none]).resource_spans
+        self._resource = around.resource.SerializeToString()
+        self._scope = around.scope_spans[0].scope.SerializeToString()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send one batch of `_Queued` traces; the client retries and complains by itself."""
+        batch = cast("Sequence[_Queued]", spans)
+        request = encode_request(self._resource, self._scope, [encode_trace(queued.trace) for queued in batch])
+        return SpanExportResult.SUCCESS if self._send(request).success else SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Send nothing more."""
+        self._otlp.shutdown()  # type: ignore[no-untyped-call]
 
 
 class _Complaints(logging.Handler):

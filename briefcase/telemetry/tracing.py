@@ -18,9 +18,10 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -69,12 +70,17 @@ class Span(NamedTuple):
     parent_id: int | None
     start_ns: int
     end_ns: int
-    attributes: dict[str, str | int]
+    attributes: Mapping[str, str | int]
     is_error: bool = False
 
 
 class Trace:
     """One request while it runs; one that is not sampled only carries the context on."""
+
+    __slots__ = (
+        "_attributes", "_end_ns", "_is_error", "_name", "_timing_us",
+        "execute_id", "is_sampled", "parent_id", "span_id", "start_ns", "trace_id", "upstream",
+    )  # fmt: skip
 
     def __init__(self, parent: Parent | None, *, is_sampled: bool = True) -> None:
         self.is_sampled = is_sampled
@@ -89,29 +95,37 @@ class Trace:
         """The context to send on: under a span of this trace, or under the request's own."""
         return f"00-{self.trace_id:032x}-{span_id or self.span_id:016x}-{'01' if self.is_sampled else '00'}"
 
-    def whole(self, name: str, attributes: dict[str, str | int], *, is_error: bool) -> Span:
-        """The one span of a request that has no phases, which ends now."""
-        return Span(name, self.span_id, self.parent_id, self.start_ns, time.time_ns(), attributes, is_error)
-
-    def spans(
-        self, timing_us: Iterable[tuple[str, int]], attributes: dict[str, str | int], *, is_error: bool
-    ) -> list[Span]:
-        """Every span of the request, which ends now.
+    def finish(
+        self,
+        name: str,
+        attributes: Mapping[str, str | int],
+        *,
+        is_error: bool,
+        timing_us: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """The request ends now. Once: its spans are made when they are sent.
 
         Args:
-            timing_us: phases in order; they are laid end to end, so that the last one ends with the request.
-            attributes: of the request.
+            name: of the request's own span.
+            attributes: of the same.
             is_error: whether it failed.
+            timing_us: phases in order; they are laid end to end, so that the last one ends with the request.
         """
-        end_ns = time.time_ns()
-        spans = [Span("http.request", self.span_id, self.parent_id, self.start_ns, end_ns, attributes, is_error)]
-        phases = list(timing_us)
-        at_ns = max(self.start_ns, end_ns - NS_PER_US * sum(us for _, us in phases))
-        for phase, us in phases:
+        self._end_ns = time.time_ns()
+        self._name, self._attributes, self._is_error, self._timing_us = name, attributes, is_error, timing_us
+
+    def spans(self) -> list[Span]:
+        """Every span of the finished request, its own first."""
+        end_ns = self._end_ns
+        spans = [
+            Span(self._name, self.span_id, self.parent_id, self.start_ns, end_ns, self._attributes, self._is_error)
+        ]
+        at_ns = max(self.start_ns, end_ns - NS_PER_US * sum(self._timing_us.values()))
+        for phase, us in self._timing_us.items():
             name = SPAN_OF_PHASE.get(phase)
             if name is not None:
                 span_id = self.execute_id if phase == "execute" else _new_id(64)
-                shown: dict[str, str | int] = {"briefcase.phase": phase} if name == "ledger.commit" else {}
+                shown = {"briefcase.phase": phase} if name == "ledger.commit" else {}
                 spans.append(Span(name, span_id, self.span_id, at_ns, at_ns + us * NS_PER_US, shown))
             at_ns += us * NS_PER_US
         return spans + self.upstream

@@ -15,13 +15,12 @@ from structlog.testing import capture_logs
 
 from briefcase.answers import Answer
 from briefcase.api.app import Api
-from briefcase.api.exchange import Date, DirectExchange, Head, Wire
+from briefcase.api.exchange import Date, DirectExchange, Head, Wire, encode_server_timing
 from briefcase.api.routing import Match, Reply
 from briefcase.api.sockets import Peer
-from briefcase.api.tools import server_timing
 from briefcase.api.tracing import TracedApi
 from briefcase.errors import StoreError
-from briefcase.telemetry.tracing import CURRENT, Sampling
+from briefcase.telemetry.tracing import CURRENT, Sampling, Trace
 
 HEALTH = request("GET", "/health", token=None)
 CALL = request("POST", "/v1/tools/call", b"{}", token=AGENT_TOKEN)
@@ -171,7 +170,7 @@ def test_the_answer_to_a_head_request_has_no_body_and_the_next_one_follows(tmp_p
 
 
 def test_durations_are_milliseconds_however_long():
-    assert server_timing({"a": 0, "b": 7, "c": 999, "d": 1_000, "e": 61_234_567}) == (
+    assert encode_server_timing({"a": 0, "b": 7, "c": 999, "d": 1_000, "e": 61_234_567}) == (
         b"a;dur=0.000, b;dur=0.007, c;dur=0.999, d;dur=1.000, e;dur=61234.567"
     )
 
@@ -479,9 +478,12 @@ class TracedRig(Rig):
         await super().__aenter__()
         sampling = Sampling(0.0, follows_parent=True)
         api = Api(self.services, self.authenticator)
-        traced = TracedApi(api, sampling, self.services.tools, lambda _, spans: self.spans.append(spans[0].attributes))
+        traced = TracedApi(api, sampling, self.services.tools, self.keep)
         self.server._state.app = self.server._state.direct = traced
         return self
+
+    def keep(self, trace: Trace) -> None:
+        self.spans.append(trace.spans()[0].attributes)
 
 
 PARENT = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]

@@ -222,8 +222,8 @@ def test_a_parent_decides_only_where_the_operator_says_so():
 def test_phases_lie_end_to_end_within_the_request():
     trace = Trace(None)
     trace.start_ns -= 1_000_000
-    spans = trace.spans([("policy", 100), ("limits", 50), ("intent", 200)], {}, is_error=False)
-    whole, policy, commit = spans
+    trace.finish("http.request", {}, is_error=False, timing_us={"policy": 100, "limits": 50, "intent": 200})
+    whole, policy, commit = trace.spans()
     assert (policy.name, commit.name) == ("policy.decide", "ledger.commit")
     assert commit.start_ns - policy.end_ns == 50_000
     assert commit.end_ns == whole.end_ns
