@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from briefcase.errors import ConfigError
+from briefcase.errors import ConfigError, StoreError
 
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -73,7 +73,8 @@ def take_lock(path: Path) -> int:
     """Take the directory for this process. Returns the descriptor that holds it.
 
     Raises:
-        ConfigError: another process has it (`already_running`), or it can not be locked.
+        ConfigError: another process has it (`already_running`), or the lock's file can not be made.
+        StoreError: the disk does not take the lock.
     """
     try:
         descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
@@ -93,7 +94,9 @@ def take_lock(path: Path) -> int:
         ) from None
     except OSError as error:
         os.close(descriptor)
-        raise ConfigError(f"`{path}` can not be locked: {error.strerror}") from None
+        raise StoreError(
+            f"`{path}` can not be locked: {error.strerror}", hint="check the disk and its free space"
+        ) from None
     return descriptor
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -140,3 +141,15 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         holder.wait()
         holder.stdout.close()
     asyncio.run(audit(tmp_path / "l"))
+
+
+def test_a_disk_that_does_not_take_the_lock_s_file_is_the_store_s_fault_and_leaves_nothing_open(tmp_path):
+    (tmp_path / "l").mkdir(mode=0o700)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="can not be locked: File too large"):
+            Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert descriptors_below(tmp_path) == []
