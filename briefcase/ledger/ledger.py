@@ -147,17 +147,17 @@ class Ledger:
 
     def approval(self, approval_id: str) -> Approval | None:
         """One approval as stored; expiry is the reader's to judge."""
-        with self._tables.env.begin() as transaction:
+        with self._tables.begin_read() as transaction:
             return approvals_table.find(transaction, self._tables, approval_id)
 
     def pending_approval(self, binding_hex: str) -> Approval | None:
         """The newest pending or approved, not yet consumed approval of one binding."""
-        with self._tables.env.begin() as transaction:
+        with self._tables.begin_read() as transaction:
             return approvals_table.find_waiting(transaction, self._tables, binding_hex)
 
     def approvals(self, status: ApprovalStatus) -> list[Approval]:
         """All approvals stored in one state, oldest first."""
-        with self._tables.env.begin() as transaction:
+        with self._tables.begin_read() as transaction:
             return approvals_table.list_by_status(transaction, self._tables, status)
 
     def approval_secret(self) -> bytes:
@@ -170,7 +170,7 @@ class Ledger:
 
     def budget(self, category: str, day: str) -> BudgetLine | None:
         """One category's line on a UTC day, or None where no limit is set."""
-        with self._tables.env.begin() as transaction:
+        with self._tables.begin_read() as transaction:
             get = getter(transaction)
             if not is_key(category.encode()) or read_limit(get, self._tables, category) is None:
                 return None
@@ -178,15 +178,15 @@ class Ledger:
 
     def budgets(self, day: str) -> list[BudgetLine]:
         """All lines on a UTC day, by category."""
-        with self._tables.env.begin() as transaction:
+        with self._tables.begin_read() as transaction:
             categories = [key.decode() for key, _ in transaction.cursor(self._tables.limits)]
             return [read_line(getter(transaction), self._tables, category, day) for category in categories]
 
     def setting(self, name: str) -> bytes | None:
         """One named setting."""
         key = name.encode()
-        with self._tables.env.begin(db=self._tables.settings) as transaction:
-            return transaction.get(key) if is_key(key) else None
+        with self._tables.begin_read() as transaction:
+            return transaction.get(key, db=self._tables.settings) if is_key(key) else None
 
     # --- receipts -----------------------------------------------------------------------------------------------------
 

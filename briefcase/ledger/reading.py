@@ -41,8 +41,8 @@ _Record: TypeAlias = tuple[bytes, bytes]
 
 def read_receipt(tables: Tables, receipt_id: int) -> Receipt | None:
     """One live receipt by id."""
-    with tables.env.begin(db=tables.receipts) as transaction:
-        record = transaction.get(encode_key(receipt_id)) if 0 < receipt_id < 1 << 63 else None
+    with tables.begin_read() as transaction:
+        record = transaction.get(encode_key(receipt_id), db=tables.receipts) if 0 < receipt_id < 1 << 63 else None
     return None if record is None else decode_record(receipt_id, record)
 
 
@@ -81,18 +81,18 @@ def whole_slice(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, 
 
 def boundary_of(tables: Tables) -> Boundary:
     """Up to where the chain is archived."""
-    with tables.map_lock, tables.env.begin() as transaction:
+    with tables.map_lock, tables.begin_read() as transaction:
         return read_boundary(transaction, tables.meta)
 
 
 def live_slice(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
     """At most so many consecutive records of the environment itself."""
-    with tables.map_lock, tables.env.begin() as transaction:
+    with tables.map_lock, tables.begin_read() as transaction:
         return _live(tables, transaction, first_id, count)
 
 
 def _slice(tables: Tables, first_id: int, count: int) -> Loaded:
-    with tables.map_lock, tables.env.begin() as transaction:
+    with tables.map_lock, tables.begin_read() as transaction:
         boundary = read_boundary(transaction, tables.meta)
         if first_id > boundary.id:
             return Loaded(_live(tables, transaction, first_id, count))

@@ -115,6 +115,17 @@ class Tables:
             return f"the ledger's environment was opened with other durability flags: {', '.join(wrong)}"
         return None
 
+    def begin_read(self) -> lmdb.Transaction[bytes]:
+        """A read transaction, for a `with`.
+
+        Raises:
+            StoreError: the engine gave up, as it does when its root could not be written: only a restart helps.
+        """
+        try:
+            return self.env.begin()
+        except lmdb.Error as error:
+            raise StoreError("the ledger can not be read", hint="restart the daemon", detail=str(error)) from None
+
     def grow(self) -> None:
         """Double the map. Only from the event loop's thread, and with no transaction open on it."""
         with self.map_lock:

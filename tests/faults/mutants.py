@@ -28,6 +28,21 @@ KILL: Final = Mutant(
     "recovery leaves open what a crash left open",
     (("ledger/recovery.py", "left_open = sorted(intents.open.items())", "left_open = []"),),
 )
+WHOLE_CALL: Final = Mutant(
+    "an approval is consumed with the outcome, not with the intent",
+    (
+        (
+            "calls.py",
+            "            effects.append(ConsumeApproval(approval.id, checked.binding_hex, checked.now_us))\n",
+            "            self._late = ConsumeApproval(approval.id, checked.binding_hex, checked.now_us)\n",
+        ),
+        (
+            "calls.py",
+            "(CloseIntent(intent_id),)\n",
+            "(CloseIntent(intent_id), *((self._late,) if admitted.is_approved else ()))\n",
+        ),
+    ),
+)
 CALLS: Final = Mutant(
     "the gate opens again after a failed sync",
     (

@@ -90,6 +90,7 @@ def _check_run(found: crash.Run, fault: str) -> None:
     ends = ["refused" in line for line in found.lines if "answered" in line or "refused" in line]
     assert ends == sorted(ends), "I2: an answer after a failed call"
     assert found.code == 0 or "StoreError" in found.errors, f"expected a refusal, got {found.errors}"
+    assert len(found.read) == len(found.refused), found.errors
     assert any(ends) or not found.opened or not found.closed, "the fault had no effect"
 
 

@@ -26,6 +26,7 @@ TESTS: Final = HERE.parent
 sys.path[:0] = [str(HERE), str(TESTS), str(TESTS / "ledger"), str(TESTS / "receipts")]
 
 import mutants  # noqa: E402 - the tests are found by path
+import on_call  # noqa: E402
 import on_daemon  # noqa: E402
 import on_ledger  # noqa: E402
 import power_cut  # noqa: E402
@@ -37,6 +38,14 @@ from trials import Fault, Trials, mounting_problem, nothing_needed  # noqa: E402
 FAULTS: Final = (
     Fault("power", "power cut under load", "I1 I2 I3 I4 I6", power_cut.run, mounting_problem, mutants.POWER),
     Fault("kill", "kill -9 amid mixed calls", "I1 I3 I4 I6", on_daemon.run_kill, nothing_needed, mutants.KILL),
+    Fault(
+        "call",
+        "SIGKILL, EIO, ENOSPC in a whole call",
+        "I1 I2 I3 I4 I6",
+        on_call.run_whole_call,
+        on_ledger.strace_problem,
+        mutants.WHOLE_CALL,
+    ),
     Fault(
         "syscalls",
         "SIGKILL, EIO, ENOSPC at durable calls",

@@ -2,7 +2,8 @@
 
 `crash_child.py DIRECTORY inline` commits on the event loop's thread, `... company` on the writer thread.
 
-Each line on standard output is JSON: `answered` (receipt id, hash, and what it stands for) or `refused`.
+Each line on standard output is JSON: `answered` (receipt id, hash, and what it stands for) or `refused`, and after that
+`read`.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from fakes import START_US, FakeClock  # noqa: E402
-from ledger_cases import SMALL, approval, intent, note, outcome  # noqa: E402
+from ledger_cases import DAY, SMALL, approval, intent, note, outcome  # noqa: E402
 
 from briefcase.errors import StoreError  # noqa: E402
 from briefcase.ledger import Ledger, group  # noqa: E402
@@ -34,9 +35,20 @@ async def attempt(ledger, entry, what):
         result = await ledger.commit(entry)
     except StoreError:
         say(refused=what)
+        look(ledger)
         return None
     say(answered=what, id=result.receipt_id, hash=result.hash_hex)
     return result
+
+
+def look(ledger) -> None:
+    """Read: after a failure too it is read, or refused as a fault of the store."""
+    try:
+        ledger.budget("read", DAY)
+    except StoreError:
+        say(read="refused")
+    else:
+        say(read="served")
 
 
 async def use(ledger, number) -> None:

@@ -59,6 +59,7 @@ class Run:
         self.lines = [json.loads(line) for line in done.stdout.splitlines()]
         self.answered = {line["answered"]: line for line in self.lines if "answered" in line}
         self.refused = [line["refused"] for line in self.lines if "refused" in line]
+        self.read = [line["read"] for line in self.lines if "read" in line]
         self.opened = any("opened" in line for line in self.lines)
         self.closed = any("closed" in line for line in self.lines)
         trace = (directory.parent / "trace").read_text()
@@ -159,6 +160,7 @@ def test_after_a_call_that_failed_nothing_is_answered_until_a_restart(try_at, po
         assert run.injected, position
         assert ends == sorted(ends), run.lines
         assert any(ends) or not run.opened or not run.closed, (position, run.lines)
+        assert len(run.read) == len(run.refused), (position, run.errors)
         asyncio.run(check(directory, run))
 
 
