@@ -26,7 +26,6 @@ READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 EVERYONE: Final = frozenset(Role)
 NOBODY_NEEDED: Final[frozenset[Role]] = frozenset()
 
-NO_PHASES: Final[Mapping[str, int]] = MappingProxyType({})
 MAX_QUERY_FIELDS: Final = 32
 _PARAMETER: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}")
 _T = TypeVar("_T")
@@ -75,7 +74,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     payload: object
     status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    timing_us: Mapping[str, int] = NO_PHASES
+    timing_us: Mapping[str, int] = MappingProxyType({})
 
 
 Handler: TypeAlias = Callable[[Services, Request], Awaitable[object]]

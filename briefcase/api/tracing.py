@@ -10,17 +10,15 @@ import msgspec
 
 from briefcase.api.app import Api, Receive, Scope, Send
 from briefcase.api.exchange import DirectExchange
-from briefcase.api.routing import NO_PHASES, Match, Reply
+from briefcase.api.routing import Reply
 from briefcase.ports import Tools
 from briefcase.telemetry.meter import reason_of
-from briefcase.telemetry.tracing import CURRENT, Parent, Sampling, Trace, parse_traceparent
+from briefcase.telemetry.tracing import CURRENT, NO_PHASES, Parent, Sampling, Trace, parse_traceparent
 from briefcase.types import JsonObject
 
 SendTrace = Callable[[Trace], None]
 MAX_READ_BYTES: Final = 1 << 16  # of a request, to learn what it was about
 _WITH_TOOL: Final = frozenset({"/v1/tools/call", "/v1/decide"})
-
-
 _NOTHING: Final[Mapping[str, str | int]] = MappingProxyType({})
 
 
@@ -50,6 +48,7 @@ class TracedApi:
         self._sampling = sampling
         self._tools = tools
         self._send_trace = send_trace
+        self.find = api.find
 
     async def start(self) -> None:
         """Start the API."""
@@ -63,10 +62,6 @@ class TracedApi:
         """Tell it that it is about to stop."""
         self._api.announce_stop()
 
-    def find(self, path: bytes) -> Match | None:
-        """What is at an undecoded path."""
-        return self._api.find(path)
-
     def answer(self, exchange: DirectExchange) -> Coroutine[None, None, Reply]:
         """Answer one request, traced where it is sampled; where it is not, this costs a look at the dice."""
         trace = self._sampled(exchange.head.headers)
@@ -74,14 +69,16 @@ class TracedApi:
 
     async def _answer_traced(self, exchange: DirectExchange, trace: Trace) -> Reply:
         token = CURRENT.set(trace)
-        status, timing_us, shown = 0, NO_PHASES, _NOTHING
+        reply = None
         try:
             reply = await self._api.answer(exchange)
-            status, timing_us, shown = reply.status, reply.timing_us, self._attributes(exchange, reply)
             return reply
         finally:
             CURRENT.reset(token)
-            self._finish(trace, status, timing_us, shown)
+            if reply is None:
+                self._finish(trace, 0)
+            else:
+                self._finish(trace, reply.status, self._attributes(exchange, reply), reply.timing_us)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that has no route (ASGI 3), traced where it is sampled."""
@@ -102,7 +99,7 @@ class TracedApi:
             await self._api(scope, receive, watched)
         finally:
             CURRENT.reset(token)
-            self._finish(trace, status, NO_PHASES, _NOTHING)
+            self._finish(trace, status)
 
     def _sampled(self, headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
         """A trace of this request, under its caller's; None where it is not sampled."""
@@ -112,9 +109,15 @@ class TracedApi:
             return None
         return Trace(parent or _parent_in(headers))
 
-    def _finish(self, trace: Trace, status: int, timing_us: Mapping[str, int], shown: Mapping[str, str | int]) -> None:
-        attributes = {"http.response.status_code": status, **shown}
-        trace.finish("http.request", attributes, is_error=status >= 500, timing_us=timing_us)  # noqa: PLR2004 - HTTP: the server's fault
+    def _finish(
+        self,
+        trace: Trace,
+        status: int,
+        attributes: Mapping[str, str | int] = _NOTHING,
+        timing_us: Mapping[str, int] = NO_PHASES,
+    ) -> None:
+        shown = {"http.response.status_code": status, **attributes}
+        trace.finish("http.request", shown, is_error=status >= 500, timing_us=timing_us)  # noqa: PLR2004 - HTTP: the server's fault
         self._send_trace(trace)
 
     def _attributes(self, exchange: DirectExchange, reply: Reply) -> dict[str, str | int]:
@@ -124,28 +127,27 @@ class TracedApi:
             return {}
         shown: dict[str, str | int] = {"http.request.method": route.method, "http.route": route.path}
         if route.path in _WITH_TOOL and isinstance(reply.payload, dict):
-            shown |= self._call_attributes(exchange.read, reply.payload)
+            self._show_call(shown, exchange.read, reply.payload)
         return shown
 
-    def _call_attributes(self, body: bytes, answer: JsonObject) -> dict[str, str | int]:
-        shown: dict[str, str | int] = {}
+    def _show_call(self, shown: dict[str, str | int], body: bytes, answer: JsonObject) -> None:
         try:
             tool_id = _DECODER.decode(body).call.tool_id if len(body) <= MAX_READ_BYTES else ""
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return shown  # no call
+            return  # no call
         if self._tools.resolve(tool_id) is not None:
             shown["briefcase.tool_id"] = tool_id
         status = answer.get("status")
         if isinstance(status, str):
             shown["briefcase.status"] = status
-            reason = "" if status == "ok" else reason_of(answer)
-            shown |= {"briefcase.reason": reason} if reason else {}
+            if status != "ok" and (reason := reason_of(answer)):
+                shown["briefcase.reason"] = reason
         receipt_id = answer.get("receipt_id")
         result = answer.get("result")
-        provenance = result.get("provenance") if isinstance(result, dict) else None
-        if isinstance(provenance, dict):
+        if isinstance(result, dict) and isinstance(provenance := result.get("provenance"), dict):
             receipt_id = provenance["receipt_id"]
-        return shown | ({"briefcase.receipt_id": receipt_id} if isinstance(receipt_id, int) else {})
+        if isinstance(receipt_id, int):
+            shown["briefcase.receipt_id"] = receipt_id
 
 
 def _parent_in(headers: Iterable[tuple[bytes, bytes]]) -> Parent | None:

@@ -37,6 +37,9 @@ from briefcase.telemetry.settings import OtelSettings
 from briefcase.telemetry.tracing import Trace
 
 SCOPE: Final = InstrumentationScope("briefcase", __version__)
+WRITTEN_AT_ONCE: Final = (
+    16  # traces: the first one finds its code in no cache, and two hundred microseconds hold nobody
+)
 BOUNDS_S: Final = tuple(bound / US_PER_S for bound in BOUNDS_US)
 _SAMPLED: Final = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 _SEVERITIES: Final = {
@@ -58,6 +61,7 @@ class Exporting:
         self._started_ns = time.time_ns()
         self._resource = Resource.create({"service.name": settings.service_name, "service.version": __version__})
         self._traces = BatchSpanProcessor(_TraceExporter(self._resource)) if settings.traces else None
+        self._unwritten: list[_Queued] = []
         self._points = OTLPMetricExporter() if settings.metrics else None
         self._logs: LoggerProvider | None = None
         if settings.logs:
@@ -72,8 +76,15 @@ class Exporting:
 
     def send_trace(self, trace: Trace) -> None:
         """Queue the spans of one finished request; past the queue's bound whole traces are dropped."""
-        if self._traces is not None:
-            self._traces.on_end(cast("ReadableSpan", _Queued(trace)))
+        if self._traces is None:
+            return
+        queued = _Queued(trace)
+        self._traces.on_end(cast("ReadableSpan", queued))
+        self._unwritten.append(queued)
+        if len(self._unwritten) == WRITTEN_AT_ONCE:
+            for one in self._unwritten:
+                one.written()
+            self._unwritten.clear()
 
     # --- metrics ------------------------------------------------------------------------------------------------------
 
@@ -144,11 +155,18 @@ class Exporting:
 class _Queued:
     """A trace on its way to the exporter: of a span, the queue reads but the `context`."""
 
-    __slots__ = ("trace",)
+    __slots__ = ("_data", "_trace")
     context: Final = _SAMPLED
 
     def __init__(self, trace: Trace) -> None:
-        self.trace = trace
+        self._trace = trace
+        self._data = b""
+
+    def written(self) -> bytes:
+        """The trace as it is sent; made when it is first asked for, by whichever thread."""
+        if not self._data:
+            self._data = encode_trace(self._trace)
+        return self._data
 
 
 class _TraceExporter(SpanExporter):
@@ -165,7 +183,7 @@ class _TraceExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send one batch of `_Queued` traces; the client retries and complains by itself."""
         batch = cast("Sequence[_Queued]", spans)
-        request = encode_request(self._resource, self._scope, [encode_trace(queued.trace) for queued in batch])
+        request = encode_request(self._resource, self._scope, [queued.written() for queued in batch])
         return SpanExportResult.SUCCESS if self._send(request).success else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:

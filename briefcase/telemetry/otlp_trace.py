@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from briefcase.telemetry.tracing import Trace
+from briefcase.telemetry.tracing import SPAN_OF_PHASE, Span, Trace
 
 _INTERNAL, _SERVER, _CLIENT = 1, 2, 3  # `Span.SpanKind`
 _KINDS: Final = {
@@ -39,21 +39,15 @@ _MAX_REMEMBERED: Final = 4_096  # attributes of text: routes, words and tools, o
 
 def encode_trace(trace: Trace) -> bytes:
     """The spans of one finished trace, as they stand in a `ScopeSpans`. Their numbers are signed ones of 64 bits."""
-    trace_id = trace.trace_id.to_bytes(16)
-    encoded: list[bytes] = []
-    for name, span_id, parent_id, start_ns, end_ns, attributes, is_error in trace.spans():
-        times = _TIMES(_START, start_ns, _END, end_ns)
-        fields = [_TRACE_ID, trace_id, _SPAN_ID, span_id.to_bytes(8), _named(name), times]
-        if parent_id is not None:
-            fields += (_PARENT_SPAN_ID, parent_id.to_bytes(8))
-        for key, value in attributes.items():
-            fields.append(_text(key, value) if isinstance(value, str) else _number(key, value))
-        if is_error:
-            fields.append(_STATUS_ERROR)
-        fields.append(_FLAGS_REMOTE if parent_id is not None and span_id == trace.span_id else _FLAGS)
-        span = b"".join(fields)
-        encoded += (_2, _varint(len(span)), span)
-    return b"".join(encoded)
+    trace_id = _TRACE_ID + trace.trace_id
+    parts: list[bytes] = []
+    for span in (trace.root(), *trace.upstream):
+        encoded = _span(trace_id, span, of_remote=span.parent_id is not None and span.span_id == trace.span_id)
+        parts += (_2, _varint(len(encoded)), encoded)
+    under_root = _PARENT_SPAN_ID + trace.span_id
+    for phase, span_id, start_ns, end_ns in trace.phases():
+        parts += (_PHASES[phase], trace_id, under_root, _SPAN_ID, span_id, _TIMES(_START, start_ns, _END, end_ns))
+    return b"".join(parts)
 
 
 def encode_request(resource: bytes, scope: bytes, traces: Sequence[bytes]) -> bytes:
@@ -68,6 +62,18 @@ def encode_request(resource: bytes, scope: bytes, traces: Sequence[bytes]) -> by
     scope_spans = _2 + _varint(len(scope_field) + sum(map(len, traces))) + scope_field
     length = len(resource_field) + len(scope_spans) + sum(map(len, traces))
     return b"".join((_1, _varint(length), resource_field, scope_spans, *traces))
+
+
+def _span(trace_id: bytes, span: Span, *, of_remote: bool) -> bytes:
+    fields = [trace_id, _SPAN_ID, span.span_id, _named(span.name), _TIMES(_START, span.start_ns, _END, span.end_ns)]
+    if span.parent_id is not None:
+        fields += (_PARENT_SPAN_ID, span.parent_id)
+    for key, value in span.attributes.items():
+        fields.append(_text(key, value) if isinstance(value, str) else _number(key, value))
+    if span.is_error:
+        fields.append(_STATUS_ERROR)
+    fields.append(_FLAGS_REMOTE if of_remote else _FLAGS)
+    return b"".join(fields)
 
 
 @lru_cache(_MAX_REMEMBERED)
@@ -107,3 +113,14 @@ def _varint(value: int) -> bytes:
 
 
 _SHORT: Final = tuple(bytes((value,)) for value in range(0x80))
+
+
+def _phase(phase: str) -> bytes:
+    """What all spans of a phase begin with: all but its ids and times, whose lengths are known."""
+    name = SPAN_OF_PHASE[phase]
+    same = _named(name) + (_text("briefcase.phase", phase) if name == "ledger.commit" else b"") + _FLAGS
+    return _2 + _varint(len(same) + _IDS_AND_TIMES_BYTES) + same
+
+
+_IDS_AND_TIMES_BYTES: Final = (2 + 16) + (2 + 8) + (2 + 8) + (1 + 8) + (1 + 8)
+_PHASES: Final = {phase: _phase(phase) for phase in SPAN_OF_PHASE}

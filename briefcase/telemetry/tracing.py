@@ -37,15 +37,16 @@ SPAN_OF_PHASE: Final = {
     "outcome": "ledger.commit",
     "receipt": "ledger.commit",
 }
+NO_PHASES: Final[Mapping[str, int]] = MappingProxyType({})
 _TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED: Final = 0x01
 
 
 class Parent(NamedTuple):
-    """What a caller's `traceparent` says."""
+    """What a caller's `traceparent` says; ids are 16 and 8 bytes, as everywhere here."""
 
-    trace_id: int
-    span_id: int
+    trace_id: bytes
+    span_id: bytes
     is_sampled: bool
 
 
@@ -66,8 +67,8 @@ class Span(NamedTuple):
     """One finished stretch of time. Times are nanoseconds since the Unix epoch."""
 
     name: str
-    span_id: int
-    parent_id: int | None
+    span_id: bytes
+    parent_id: bytes | None
     start_ns: int
     end_ns: int
     attributes: Mapping[str, str | int]
@@ -84,16 +85,17 @@ class Trace:
 
     def __init__(self, parent: Parent | None, *, is_sampled: bool = True) -> None:
         self.is_sampled = is_sampled
-        self.trace_id = parent.trace_id if parent else _new_id(128)
+        drawn = _new_id(32)
+        self.trace_id = parent.trace_id if parent else drawn[:16]
         self.parent_id = parent.span_id if parent else None
-        self.span_id = _new_id(64)
-        self.execute_id = _new_id(64)
+        self.span_id = drawn[16:24]
+        self.execute_id = drawn[24:]
         self.start_ns = time.time_ns()
         self.upstream: list[Span] = []
 
-    def traceparent(self, span_id: int | None = None) -> str:
+    def traceparent(self, span_id: bytes | None = None) -> str:
         """The context to send on: under a span of this trace, or under the request's own."""
-        return f"00-{self.trace_id:032x}-{span_id or self.span_id:016x}-{'01' if self.is_sampled else '00'}"
+        return f"00-{self.trace_id.hex()}-{(span_id or self.span_id).hex()}-{'01' if self.is_sampled else '00'}"
 
     def finish(
         self,
@@ -101,7 +103,7 @@ class Trace:
         attributes: Mapping[str, str | int],
         *,
         is_error: bool,
-        timing_us: Mapping[str, int] = MappingProxyType({}),
+        timing_us: Mapping[str, int] = NO_PHASES,
     ) -> None:
         """The request ends now. Once: its spans are made when they are sent.
 
@@ -114,21 +116,22 @@ class Trace:
         self._end_ns = time.time_ns()
         self._name, self._attributes, self._is_error, self._timing_us = name, attributes, is_error, timing_us
 
-    def spans(self) -> list[Span]:
-        """Every span of the finished request, its own first."""
-        end_ns = self._end_ns
-        spans = [
-            Span(self._name, self.span_id, self.parent_id, self.start_ns, end_ns, self._attributes, self._is_error)
-        ]
-        at_ns = max(self.start_ns, end_ns - NS_PER_US * sum(self._timing_us.values()))
+    def root(self) -> Span:
+        """The finished request's own span."""
+        return Span(
+            self._name, self.span_id, self.parent_id, self.start_ns, self._end_ns, self._attributes, self._is_error
+        )
+
+    def phases(self) -> list[tuple[str, bytes, int, int]]:
+        """The phases of the finished request that are spans: each one's name, id, start and end; the root is above."""
+        phases = []
+        at_ns = max(self.start_ns, self._end_ns - NS_PER_US * sum(self._timing_us.values()))
         for phase, us in self._timing_us.items():
-            name = SPAN_OF_PHASE.get(phase)
-            if name is not None:
-                span_id = self.execute_id if phase == "execute" else _new_id(64)
-                shown = {"briefcase.phase": phase} if name == "ledger.commit" else {}
-                spans.append(Span(name, span_id, self.span_id, at_ns, at_ns + us * NS_PER_US, shown))
-            at_ns += us * NS_PER_US
-        return spans + self.upstream
+            end_ns = at_ns + us * NS_PER_US
+            if phase in SPAN_OF_PHASE:
+                phases.append((phase, self.execute_id if phase == "execute" else _new_id(8), at_ns, end_ns))
+            at_ns = end_ns
+        return phases
 
 
 CURRENT: Final[ContextVar[Trace | None]] = ContextVar("briefcase_trace", default=None)
@@ -142,7 +145,7 @@ def upstream_span(name: str, attributes: dict[str, str | int]) -> Iterator[None]
     if trace is None:
         yield
         return
-    span_id, start_ns = _new_id(64), time.time_ns()
+    span_id, start_ns = _new_id(8), time.time_ns()
     token = _OUTGOING.set(trace.traceparent(span_id))
     is_error = True
     try:
@@ -172,7 +175,7 @@ class TracedOutbound:
         trace = CURRENT.get()
         if trace is None:
             return await self._outbound.request(request)
-        span_id, start_ns = _new_id(64), time.time_ns()
+        span_id, start_ns = _new_id(8), time.time_ns()
         headers = {**request.headers, "traceparent": trace.traceparent(span_id)}
         attributes: dict[str, str | int] = {"http.request.method": request.method}
         is_error = True
@@ -197,11 +200,11 @@ def parse_traceparent(value: bytes) -> Parent | None:
     match = _TRACEPARENT.fullmatch(value)
     if match is None or (value.startswith(b"00") and len(value) != 55):  # noqa: PLR2004 - version 00 has no more fields
         return None
-    trace_id, span_id = int(match[1], 16), int(match[2], 16)
-    if not trace_id or not span_id:
+    trace_id, span_id = bytes.fromhex(match[1].decode()), bytes.fromhex(match[2].decode())
+    if not any(trace_id) or not any(span_id):
         return None
     return Parent(trace_id, span_id, bool(int(match[3], 16) & _SAMPLED))
 
 
-def _new_id(bits: int) -> int:
-    return random.getrandbits(bits) or 1
+def _new_id(size: int) -> bytes:
+    return random.getrandbits(8 * size).to_bytes(size)

@@ -483,7 +483,7 @@ class TracedRig(Rig):
         return self
 
     def keep(self, trace: Trace) -> None:
-        self.spans.append(trace.spans()[0].attributes)
+        self.spans.append(trace.root().attributes)
 
 
 PARENT = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]

@@ -14,10 +14,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from briefcase.telemetry.otlp_trace import encode_request, encode_trace
-from briefcase.telemetry.tracing import Parent, Span, Trace
+from briefcase.telemetry.tracing import SPAN_OF_PHASE, Parent, Span, Trace
 
 RESOURCE = Resource.create({"service.name": "briefcase", "service.version": "0"})
 SCOPE = InstrumentationScope("briefcase", "0")
+SPAN_ID = bytes(range(8))
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 KINDS = {
     "gateway.call_tool": SpanKind.SERVER,
@@ -27,7 +28,7 @@ KINDS = {
     "mcp.request": SpanKind.CLIENT,
 }
 
-ids = st.integers(1, (1 << 64) - 1)
+ids = st.binary(min_size=8, max_size=8)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 attributes = st.dictionaries(words, words | st.integers(-(1 << 63), (1 << 63) - 1), max_size=6)
 spans = st.builds(
@@ -40,33 +41,57 @@ spans = st.builds(
     attributes,
     st.booleans(),
 )
-parents = st.none() | st.builds(Parent, st.integers(1, (1 << 128) - 1), ids, st.just(value=True))
+parents = st.none() | st.builds(Parent, st.binary(min_size=16, max_size=16), ids, st.just(value=True))
 
 
 class Given(Trace):
-    """A trace of just these spans."""
+    """A trace whose request and upstream are just these spans."""
 
-    def __init__(self, parent: Parent | None, spans: list[Span]) -> None:
+    def __init__(self, parent: Parent | None, root: Span, *upstream: Span) -> None:
         super().__init__(parent)
-        self.given = spans
+        self.given = root
+        self.upstream += upstream
 
-    def spans(self) -> list[Span]:
+    def root(self) -> Span:
         return self.given
+
+    def phases(self) -> list[tuple[str, bytes, int, int]]:
+        return []
+
+
+def spans_of(trace: Trace) -> list[Span]:
+    phases = [
+        Span(
+            SPAN_OF_PHASE[phase],
+            span_id,
+            trace.span_id,
+            start_ns,
+            end_ns,
+            {"briefcase.phase": phase} if SPAN_OF_PHASE[phase] == "ledger.commit" else {},
+        )
+        for phase, span_id, start_ns, end_ns in trace.phases()
+    ]
+    return [trace.root(), *trace.upstream, *phases]
 
 
 def by_the_sdk(traces: list[Trace]) -> ExportTraceServiceRequest:
-    return encode_spans([sdk_span(trace, span) for trace in traces for span in trace.spans()])
+    return encode_spans([sdk_span(trace, span) for trace in traces for span in spans_of(trace)])
 
 
 def sdk_span(trace: Trace, span: Span) -> ReadableSpan:
     parent = None
     if span.parent_id is not None:
         parent = SpanContext(
-            trace.trace_id, span.parent_id, is_remote=span.span_id == trace.span_id, trace_flags=SAMPLED
+            int.from_bytes(trace.trace_id),
+            int.from_bytes(span.parent_id),
+            is_remote=span.span_id == trace.span_id,
+            trace_flags=SAMPLED,
         )
     return ReadableSpan(
         span.name,
-        context=SpanContext(trace.trace_id, span.span_id, is_remote=False, trace_flags=SAMPLED),
+        context=SpanContext(
+            int.from_bytes(trace.trace_id), int.from_bytes(span.span_id), is_remote=False, trace_flags=SAMPLED
+        ),
         parent=parent,
         resource=RESOURCE,
         attributes=span.attributes,
@@ -79,7 +104,7 @@ def sdk_span(trace: Trace, span: Span) -> ReadableSpan:
 
 
 def by_us(traces: list[Trace]) -> bytes:
-    [around] = by_the_sdk([Given(None, [Span("", 1, None, 0, 0, {})])]).resource_spans
+    [around] = by_the_sdk([Given(None, Span("", SPAN_ID, None, 0, 0, {}))]).resource_spans
     resource, scope = around.resource.SerializeToString(), around.scope_spans[0].scope.SerializeToString()
     return encode_request(resource, scope, [encode_trace(trace) for trace in traces])
 
@@ -95,32 +120,34 @@ def check_same(traces: list[Trace]) -> None:
 
 @given(st.lists(st.tuples(parents, st.lists(spans, min_size=1, max_size=4)), min_size=1, max_size=4))
 def test_any_spans_are_written_as_the_sdk_writes_them(measured):
-    check_same([Given(parent, spans) for parent, spans in measured])
+    check_same([Given(parent, *spans) for parent, spans in measured])
 
 
 @given(parents, spans)
 def test_the_first_span_of_a_trace_has_a_remote_parent(parent, span):
-    trace = Given(parent, [])
-    trace.given = [span._replace(span_id=trace.span_id, parent_id=trace.parent_id)]
+    trace = Given(parent, span)
+    trace.given = span._replace(span_id=trace.span_id, parent_id=trace.parent_id)
     check_same([trace])
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 16_383, 16_384, (1 << 63) - 1, -1, -(1 << 63)])
 def test_a_number_of_any_length_is_read_back(number):
-    check_same([Given(None, [Span("http.request", 1, None, 2, 3, {"a": number})])])
+    check_same([Given(None, Span("http.request", SPAN_ID, None, 2, 3, {"a": number}))])
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 113, 114, 127, 128, 16_383, 16_384, 70_000])
 def test_text_of_any_length_is_read_back(length):
-    check_same([Given(None, [Span("http.request", 1, None, 2, 3, {"a": "b" * length})])])
+    check_same([Given(None, Span("http.request", SPAN_ID, None, 2, 3, {"a": "b" * length}))])
 
 
 def test_the_spans_of_a_call_are_written_as_the_sdk_writes_them(monkeypatch):
-    trace = Trace(Parent(1 << 127, 1 << 63, is_sampled=True))
-    trace.upstream.append(Span("http.upstream", 7, trace.execute_id, 1, 2, {"error.type": "timeout"}, is_error=True))
+    trace = Trace(Parent(bytes(range(16)), SPAN_ID, is_sampled=True))
+    trace.upstream.append(
+        Span("http.upstream", SPAN_ID[::-1], trace.execute_id, 1, 2, {"error.type": "timeout"}, is_error=True)
+    )
     shown = {"http.response.status_code": 200, "http.route": "/v1/tools/call", "briefcase.receipt_id": 1 << 40}
-    timing_us = {"policy": 2, "intent": 400, "execute": 20, "outcome": 400}
+    timing_us = {"policy": 2, "limits": 3, "intent": 400, "execute": 20, "outcome": 400, "receipt": 9}
     trace.finish("http.request", shown, is_error=False, timing_us=timing_us)
-    made = trace.spans()  # which draws the ids of its phases
-    monkeypatch.setattr(Trace, "spans", lambda _: made)
+    made = trace.phases()  # which draws their ids
+    monkeypatch.setattr(Trace, "phases", lambda _: made)
     check_same([trace])
