@@ -20,7 +20,7 @@ import msgspec
 from briefcase.errors import CallerError
 from briefcase.ports import Clock, Entropy, Entry, Ledger, PutSetting
 from briefcase.receipts.events import control_event
-from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, ToolSpec, Verdict
+from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, ToolSpec, Verdict, format_rfc3339
 
 SETTING: Final = "controls"
 MAX_CONTROLS: Final = 1_000
@@ -159,6 +159,8 @@ class Controls:
         now_us = self._clock.now_us()
         self._asked = tuple(c for c in controls if is_active(c, now_us))
         event = control_event(what, control.id, control.action, f"{control.subject}:{control.name}", by)
+        if control.until_us is not None:
+            event["until"] = format_rfc3339(control.until_us)
         await self._ledger.commit(Entry(event, (PutSetting(SETTING, msgspec.json.encode(self._asked)),)))
 
 

@@ -8,9 +8,9 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
-from briefcase.controls import Control
+from briefcase.controls import Control, is_about
 from briefcase.errors import CallerError
-from briefcase.types import format_rfc3339, parse_rfc3339
+from briefcase.types import Principal, format_rfc3339, parse_rfc3339
 
 
 class ControlRecord(msgspec.Struct):
@@ -23,6 +23,12 @@ class ControlRecord(msgspec.Struct):
     by: str
     created_at: str
     until: str | None
+
+
+class AddedControl(ControlRecord):
+    """`is_known` is false where nothing of that name exists now: it was set early, or mistyped."""
+
+    is_known: bool
 
 
 class ControlList(msgspec.Struct):
@@ -54,14 +60,15 @@ async def list_controls(services: Services, _: Request) -> ControlList:
     return ControlList([_record(control) for control in services.controls.active()])
 
 
-async def add_control(services: Services, request: Request) -> ControlRecord:
+async def add_control(services: Services, request: Request) -> AddedControl:
     """`POST /v1/controls`: in force, and its receipt durable, when this answers."""
     wanted = request.body_as(ControlRequest)
     until_us = None if wanted.until is None else _time(wanted.until)
     added = await services.controls.add(
         wanted.action, wanted.subject, wanted.name, until_us=until_us, by=request.principal.name
     )
-    return _record(added)
+    is_known = await _is_known(services, added, request.principal)
+    return AddedControl(**msgspec.structs.asdict(_record(added)), is_known=is_known)
 
 
 async def lift_controls(services: Services, request: Request) -> ControlList:
@@ -92,6 +99,13 @@ def _record(control: Control) -> ControlRecord:
     )
 
 
+async def _is_known(services: Services, control: Control, asker: Principal) -> bool:
+    if control.subject == "agent":
+        active = {agent.name for agent in await services.agents.list() if agent.revoked_us is None}
+        return control.name in {asker.name, *active}
+    return any(is_about(control, asker, spec) for spec in services.tools.specs())
+
+
 def _time(text: str) -> int:
     try:
         return parse_rfc3339(text)
@@ -101,6 +115,6 @@ def _time(text: str) -> int:
 
 ROUTES: Final = (
     Route("GET", "/v1/controls", READERS, list_controls, "The incident controls in force", ControlList),
-    Route("POST", "/v1/controls", OPERATOR, add_control, "Tighten", ControlRecord, body=ControlRequest),
+    Route("POST", "/v1/controls", OPERATOR, add_control, "Tighten", AddedControl, body=ControlRequest),
     Route("POST", "/v1/controls/lift", OPERATOR, lift_controls, "Give back", ControlList, body=LiftRequest),
 )

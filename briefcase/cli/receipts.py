@@ -139,6 +139,8 @@ def parse_moment(text: str, now_us: int) -> str:
 
 def _why(event: Payload) -> str:
     """What explains an event in a few words."""
+    if "control_id" in event:
+        return f"{event['action']} {str(event['about']).removesuffix(':')}"
     for name in ("reason", "error", "status", "cause"):
         if event.get(name):
             return str(event[name])

@@ -11,6 +11,7 @@ import click
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Payload
 from briefcase.cli.lazy import example
+from briefcase.cli.messages import note
 from briefcase.errors import CallerError
 from briefcase.types import US_PER_S, format_rfc3339, parse_rfc3339
 
@@ -79,7 +80,8 @@ def lift(app: App, *, control_id: str | None, everything: bool, as_json: bool) -
     held = client.get("/v1/controls")["controls"]
     chosen = [c for c in held if c["action"] != "freeze"] if everything else _named(held, control_id or "")
     lifted = [record for c in chosen for record in client.post("/v1/controls/lift", {"id": c["id"]})["controls"]]
-    _show(app, {"controls": lifted}, as_json=as_json, empty="nothing to lift")
+    done = "lifted: policy alone decides of them again" if lifted else ""
+    _show(app, {"controls": lifted}, done, as_json=as_json, empty="nothing to lift")
 
 
 @click.command(epilog=example("briefcase freeze", "briefcase freeze --for 15m"))
@@ -92,7 +94,8 @@ def freeze(app: App, *, span: str | None, as_json: bool) -> None:
     Operators are still served; `briefcase thaw` ends it.
     """
     body = {"action": "freeze", "subject": "all", "until": _end(span, None)}
-    _show(app, {"controls": [app.client().post("/v1/controls", body)]}, as_json=as_json, empty="")
+    held = {"controls": [app.client().post("/v1/controls", body)]}
+    _show(app, held, "every call is denied as `frozen`; `briefcase thaw` ends that", as_json=as_json)
 
 
 @click.command(epilog=example("briefcase thaw"))
@@ -104,7 +107,7 @@ def thaw(app: App, *, as_json: bool) -> None:
     Everything else that was tightened stays so.
     """
     lifted = app.client().post("/v1/controls/lift", {"action": "freeze"})
-    _show(app, lifted, as_json=as_json, empty="")
+    _show(app, lifted, "thawed: calls are decided again", as_json=as_json)
 
 
 def _add(app: App, action: str, about: dict[str, str | None], until: str | None, *, as_json: bool) -> None:
@@ -113,7 +116,9 @@ def _add(app: App, action: str, about: dict[str, str | None], until: str | None,
         raise click.UsageError(f"expected exactly one of {', '.join(f'--{subject}' for subject in about)}")
     ((subject, name),) = chosen
     body = {"action": action, "subject": subject, "name": name, "until": until}
-    _show(app, {"controls": [app.client().post("/v1/controls", body)]}, as_json=as_json, empty="")
+    added = app.client().post("/v1/controls", body)
+    unknown = f"no {subject} `{name}` is known now: it is held for when there is one; check the name"
+    _show(app, {"controls": [added]}, "" if added["is_known"] else unknown, as_json=as_json)
 
 
 def _named(held: list[Payload], control_id: str) -> list[Payload]:
@@ -144,7 +149,7 @@ def _end(span: str | None, until: str | None) -> str | None:
     return until
 
 
-def _show(app: App, answer: Payload, *, as_json: bool, empty: str) -> None:
+def _show(app: App, answer: Payload, done: str = "", *, as_json: bool, empty: str = "") -> None:
     if as_json:
         app.screen.json(answer)
         return
@@ -161,3 +166,5 @@ def _show(app: App, answer: Payload, *, as_json: bool, empty: str) -> None:
         for control in answer["controls"]
     ]
     app.screen.table(("ID", "WHAT", "OF", "UNTIL", "BY"), rows, empty=empty)
+    if done:
+        note(done)

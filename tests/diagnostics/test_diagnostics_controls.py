@@ -48,6 +48,7 @@ def test_a_freeze_outlives_a_restart_of_the_daemon(daemon):
 def test_a_freeze_for_a_while_says_until_when(daemon):
     frozen = briefcase(daemon.env, "freeze", "--for", "15m", "--json").json["controls"][0]
     assert frozen["until"] is not None
+    assert frozen.pop("is_known")
     assert briefcase(daemon.env, "tighten", "list", "--json").json["controls"] == [frozen]
 
 
@@ -138,3 +139,49 @@ def test_an_agent_that_was_not_let_in_leaves_no_receipt_of_it(daemon):
     (before,) = newest(daemon)
     assert daemon.request("POST", "/v1/agents", {"name": "no such name"})[0] == 400
     assert newest(daemon) == [before]
+
+
+def test_what_is_tightened_and_until_when_is_in_the_receipt_and_in_the_list_of_receipts(daemon):
+    briefcase(daemon.env, "tighten", "disable", "--tool", "echo", "--until", "2999-01-01T00:00:00Z")
+    assert (newest(daemon)[0]["about"], newest(daemon)[0]["until"]) == ("tool:echo", "2999-01-01T00:00:00.000000Z")
+    briefcase(daemon.env, "freeze")
+    assert "until" not in newest(daemon)[0]
+    listed = briefcase(daemon.env, "receipts", "list", "--limit", "2").out
+    assert "disable tool:echo" in listed
+    assert "freeze all\n" in "\n".join(line.rstrip() for line in listed.splitlines()) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("about", "says"),
+    [
+        (("--tool", "ecko"), "no tool `ecko` is known now"),
+        (("--category", "wirte"), "no category `wirte` is known now"),
+        (("--source", "mcp:files"), "no source `mcp:files` is known now"),
+        (("--agent", "scuot"), "no agent `scuot` is known now"),
+        (("--tool", "echo"), ""),
+        (("--category", "read"), ""),
+        (("--source", "builtin"), ""),
+        (("--agent", "operator"), ""),
+    ],
+)
+def test_a_name_that_nothing_has_now_is_held_and_pointed_out(daemon, about, says):
+    tightened = briefcase(daemon.env, "tighten", "require-approval", *about)
+    assert tightened.code == 0
+    assert says in tightened.err
+    assert bool(says) == bool(tightened.err)
+
+
+def test_a_revoked_agent_is_pointed_out_too(daemon):
+    briefcase(daemon.env, "agents", "add", "courier")
+    assert not briefcase(daemon.env, "tighten", "require-approval", "--agent", "courier").err
+    briefcase(daemon.env, "agents", "revoke", "courier")
+    assert "no agent `courier`" in briefcase(daemon.env, "tighten", "require-approval", "--agent", "courier").err
+
+
+def test_what_was_done_is_said_so_that_a_lift_does_not_read_like_a_freeze(daemon):
+    assert "every call is denied" in briefcase(daemon.env, "freeze").err
+    assert "thawed" in briefcase(daemon.env, "thaw").err
+    briefcase(daemon.env, "tighten", "disable", "--tool", "echo")
+    assert "lifted" in briefcase(daemon.env, "tighten", "lift", "--all").err
+    nothing = briefcase(daemon.env, "tighten", "lift", "--all")
+    assert (nothing.code, "nothing to lift" in nothing.out + nothing.err) == (0, True)
