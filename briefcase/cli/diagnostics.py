@@ -15,7 +15,8 @@ from briefcase.errors import CODES
 if TYPE_CHECKING:
     from briefcase.diagnostics.triage import Part
 
-CHECK_TIMEOUT_S: Final = 600.0
+PROBE_TIMEOUT_S: Final = 5.0
+VERIFY_TIMEOUT_S: Final = 600.0
 RED: Final = CODES["receipt_chain_broken"].exit_code
 UNREACHABLE: Final = CODES["daemon_unreachable"].exit_code
 COMMANDS: Final[Mapping[str, Lazy]] = {
@@ -44,12 +45,12 @@ def check(app: App, *, as_json: bool) -> int:
     """Judge each part green, yellow or red, with what to do and where to read on.
 
     Works without a daemon too: the data directory is then checked from its files. Exits with 0 where nothing is red,
-    with 7 where something is, and with 5 where no daemon answers. Shows no secret.
+    with 7 where something is, and with 5 where no daemon answers within five seconds. Shows no secret.
     """
     from briefcase.diagnostics.triage import triage, triage_files, unknown_parts, worst_of  # noqa: PLC0415 - likewise
     from briefcase.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
 
-    parts = triage(app.client(CHECK_TIMEOUT_S), time.time_ns() // 1_000)
+    parts = triage(app.client(PROBE_TIMEOUT_S), app.client(VERIFY_TIMEOUT_S), time.time_ns() // 1_000)
     answers = len(parts) > 1
     if not answers:
         data_dir = app.data_dir

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from briefcase.diagnostics.manifest import Signature
 
 CHECK_TIMEOUT_S: Final = 600.0
+PROBE_TIMEOUT_S: Final = 5.0
 DEFAULT_RECEIPTS: Final = 1_000
 BAD: Final = CODES["receipt_chain_broken"].exit_code
 UNREAD: Final = CODES["not_ready"].exit_code
 UNREACHABLE: Final = "daemon_unreachable"
+HANGS: Final = "request_timeout"
 VAULT_BACKENDS: Final = ("auto", "keyring", "file")
 STORED_FILES: Final = ("ledger/data.mdb", "briefcase.sqlite", "briefcase.sqlite-wal")
 
@@ -140,7 +142,9 @@ def signer(app: App) -> Callable[[str], Signature | None]:
 
     def sign(sha256_hex: str) -> Signature | None:
         try:
-            return msgspec.convert(app.client().post("/v1/diagnostics/sign", {"sha256_hex": sha256_hex}), Signature)
+            return msgspec.convert(
+                app.client(PROBE_TIMEOUT_S).post("/v1/diagnostics/sign", {"sha256_hex": sha256_hex}), Signature
+            )
         except BriefcaseError as error:
             note(f"not signed: {error.message}")
             return None
@@ -183,14 +187,16 @@ class _InDaemon:
 @contextmanager
 def _searcher(app: App) -> Iterator[Searcher]:
     """The daemon, or where none answers this process with the vault open and the directory locked."""
-    client = app.client()
     try:
-        client.get("/health")
+        app.client(PROBE_TIMEOUT_S).get("/health")
     except BriefcaseError as error:
+        if error.code == HANGS:
+            hint = "kill it and run this again: the vault is then opened here; no answered call is lost"
+            raise BriefcaseError(f"{error.message}, and only it can search", code=error.code, hint=hint) from None
         if error.code != UNREACHABLE:
             raise
     else:
-        yield _InDaemon(client)
+        yield _InDaemon(app.client())
         return
     from briefcase.diagnostics.canary import Canary  # noqa: PLC0415 - only here is the vault opened
     from briefcase.store.data_dir import AUDITOR_TOKEN_FILE, OPERATOR_TOKEN_FILE, DataDirLock  # noqa: PLC0415
@@ -214,17 +220,18 @@ def _searcher(app: App) -> Iterator[Searcher]:
 
 
 def _gather(app: App, logs: tuple[Path, ...], receipts: int) -> tuple[dict[str, bytes], dict[str, str]]:
-    from briefcase.diagnostics.bundle import Gathering  # noqa: PLC0415 - likewise
+    from briefcase.diagnostics.bundle import Gathering, Silent  # noqa: PLC0415 - likewise
     from briefcase.diagnostics.manifest import write_manifest  # noqa: PLC0415 - likewise
     from briefcase.diagnostics.triage import triage, triage_files  # noqa: PLC0415 - likewise
     from briefcase.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
 
     client = app.client(CHECK_TIMEOUT_S)
-    parts = triage(client, time.time_ns() // 1_000)
-    if len(parts) == 1:
+    parts = triage(app.client(PROBE_TIMEOUT_S), client, time.time_ns() // 1_000)
+    answers = len(parts) > 1
+    if not answers:
         data_dir = app.data_dir
         parts += triage_files(data_dir, lambda: verify_files(data_dir, None, lambda _done, _all: None))
-    gathering = Gathering(client)
+    gathering = Gathering(client if answers else Silent())
     gathering.gather(parts, app.environ, receipts)
     for path in logs:
         gathering.add_log(path)

@@ -120,6 +120,10 @@ def _run(app: App, args: list[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise
+    except SystemExit as left:
+        if left.code == 1:  # how click itself leaves where the reader has left; completion leaves with 0
+            raise BrokenPipeError from None
+        raise
     except BriefcaseError as error:
         _show_traceback(app)
         complain(wire_of(error), as_json=as_json)

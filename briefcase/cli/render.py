@@ -53,6 +53,13 @@ _NOT_PLAIN: Final = re.compile(r"[^\x20-\x7e\n]")
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
+class _Console(Console):
+    """Rich's, which ends the program by itself where the reader has left; here that is `main`'s to say."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Screen:
     """Standard output: a terminal with a width and colours, or a pipe with neither."""
 
@@ -60,7 +67,7 @@ class Screen:
         self.is_terminal = sys.stdout.isatty()
         width = None if self.is_terminal else UNBOUNDED_WIDTH
         # no text is markup, not even where a caller forgets to make it a `Text`
-        self.console = Console(width=width, markup=False, highlight=False, emoji=False)
+        self.console = _Console(width=width, markup=False, highlight=False, emoji=False)
 
     def json(self, value: JsonValue) -> None:
         """Write one JSON value: indented on a terminal, on one line for programs."""

@@ -38,6 +38,7 @@ from briefcase.errors import BriefcaseError
 from briefcase.receipts import verify_export
 
 LOG_TAIL_BYTES: Final = 4 << 20
+MAX_UNPACKED_BYTES: Final = 1 << 30
 PAGE: Final = 1_000
 DISTRIBUTION: Final = "agentic-briefcase"
 _JSON: Final = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
@@ -53,6 +54,18 @@ _CONFIGURATION: Final = (
     "/v1/mcp/servers",
     "/v1/control-plane",
 )
+
+
+class Silent:
+    """A daemon that was asked a moment ago and did not answer: asking it again would only take time."""
+
+    def get(self, path: str, **_query: str | int | None) -> dict[str, Any]:
+        """Raises `BriefcaseError`."""
+        raise BriefcaseError(f"`{path}` was not asked: no daemon answers", code="daemon_unreachable")
+
+    def post(self, path: str, _body: object = None) -> dict[str, Any]:
+        """Raises `BriefcaseError`."""
+        return self.get(path)
 
 
 class Gathering:
@@ -186,10 +199,13 @@ def unpack(packed: bytes) -> dict[str, bytes]:
     """The files of a bundle.
 
     Raises:
-        ValueError: it is no zip.
+        ValueError: it is no zip, or one of more than `MAX_UNPACKED_BYTES`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            # a member that says less than it holds fails its checksum where it is read
+            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
+                raise ValueError(f"expected a bundle, got a zip of more than {MAX_UNPACKED_BYTES >> 20} MiB")
             return {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
         raise ValueError(f"expected a bundle, got no zip: {error}") from None

@@ -23,13 +23,16 @@ from briefcase.diagnostics.files import check_files
 from briefcase.diagnostics.host import check_disk
 from briefcase.diagnostics.profile import Finding
 from briefcase.diagnostics.providers import Colour, judge_providers, some
-from briefcase.errors import BriefcaseError
+from briefcase.errors import BriefcaseError, ConfigError
 from briefcase.ports import Verification
 from briefcase.types import parse_rfc3339
 
 GUIDE: Final = "docs/operations.md"
 RUNBOOKS: Final = "docs/runbooks"
 UNREACHABLE: Final = "daemon_unreachable"
+HANGS: Final = "request_timeout"
+_HANGS_DETAIL: Final = "takes connections, and does not answer"
+_HANGS_HINT: Final = "look at its log and what it waits for (`/proc/PID/stack`), then kill it: no answered call is lost"
 
 # Where to read on, by part.
 READ: Final[dict[str, str]] = {
@@ -80,11 +83,12 @@ class _Judged(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-def triage(daemon: Daemon, now_us: int) -> tuple[Part, ...]:
-    """Judge every part of a daemon that may or may not answer.
+def triage(daemon: Daemon, patient: Daemon, now_us: int) -> tuple[Part, ...]:
+    """Judge every part of a daemon that may or may not answer; one part only where it does not, or hangs.
 
     Args:
-        daemon: its client.
+        daemon: its client, which soon gives up: what hangs is a finding, and many are asked.
+        patient: the same for what takes long where there are many receipts.
         now_us: this host's clock, in microseconds.
     """
     try:
@@ -92,6 +96,8 @@ def triage(daemon: Daemon, now_us: int) -> tuple[Part, ...]:
     except BriefcaseError as error:
         if error.code == UNREACHABLE:
             return (Part("daemon", "red", error.message, error.hint, READ["daemon"]),)
+        if error.code == HANGS:
+            return (Part("daemon", "red", _HANGS_DETAIL, _HANGS_HINT, READ["daemon"]),)
         health = {}
     compat = _Asked(lambda: _checks(daemon.get("/v1/diagnostics/compat")))
     judges: dict[str, Callable[[], _Judged]] = {
@@ -99,7 +105,7 @@ def triage(daemon: Daemon, now_us: int) -> tuple[Part, ...]:
         "profile": lambda: _judge_profile(daemon.get("/v1/profile")),
         "compat": lambda: _worst([check for name, check in compat.value().items() if name not in _OWN_PARTS]),
         "security": lambda: _worst([*_checks(daemon.get("/v1/diagnostics/security")).values()]),
-        "receipts": lambda: _judge_receipts(compat.value()["receipts"], daemon.post("/v1/receipts/verify")),
+        "receipts": lambda: _judge_receipts(compat.value()["receipts"], patient.post("/v1/receipts/verify")),
         "policy": lambda: _worst([compat.value()["policy"]]),
         "controls": lambda: _judge_controls(daemon.get("/v1/controls")),
         "approvals": lambda: _judge_approvals(daemon.get("/v1/approvals"), now_us),
@@ -123,7 +129,12 @@ def triage_files(data_dir: Path, verify: Callable[[], Verification]) -> tuple[Pa
     """
 
     def receipts() -> _Judged:
-        found = verify()
+        try:
+            found = verify()
+        except ConfigError as error:
+            if error.code != "already_running":
+                raise
+            return _Judged("yellow", "not known: a daemon has them open, and does not answer")
         body = {"ok": found.ok, "checked": found.checked, "head": msgspec.to_builtins(found.head)}
         return _judge_verification(body | {"first_bad": msgspec.to_builtins(found.first_bad)})
 

@@ -262,6 +262,16 @@ def test_a_reader_that_leaves_early_is_no_error(daemon):
     assert ran.returncode in {0, 141}
 
 
+@pytest.mark.parametrize("command", [("tools", "list"), ("diagnostics", "check"), ("tools", "list", "--json")])
+def test_whatever_writes_to_a_reader_that_has_left_ends_as_the_signal_would(daemon, command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        program = [sys.executable, "-m", "briefcase", *command]
+        ran = subprocess.run(program, env=daemon.env, stdout=gone, stderr=subprocess.PIPE, check=False)
+    assert (ran.returncode, ran.stderr) == (141, b"")
+
+
 def test_a_full_disk_under_the_output_is_said(daemon):
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "briefcase", "tools", "list"]

@@ -1,6 +1,9 @@
 """`diagnostics check`: each part judged by itself, whatever the others do, with a daemon and without one."""
 
 import json
+import os
+import signal
+import time
 
 import pytest
 from daemons import RunningDaemon
@@ -66,7 +69,7 @@ class Answers:
 
 
 def judged(**changes):
-    return {part.name: part for part in triage(Answers(**changes), NOW_US)}
+    return {part.name: part for part in triage(Answers(**changes), Answers(**changes), NOW_US)}
 
 
 def bad_check(path, name, **fields):
@@ -212,7 +215,8 @@ def test_a_part_every_daemon_has_is_red_where_it_is_not_found(path):
 
 
 def test_no_daemon_is_one_red_part():
-    (part,) = triage(Answers(**{"/health": BriefcaseError("no daemon", code="daemon_unreachable")}), NOW_US)
+    gone = Answers(**{"/health": BriefcaseError("no daemon", code="daemon_unreachable")})
+    (part,) = triage(gone, gone, NOW_US)
     assert (part.name, part.colour) == ("daemon", "red")
     assert worst_of((part,)) == "red"
 
@@ -226,6 +230,22 @@ def daemon(tmp_path):
 
 def colours(ran):
     return {part["name"]: part["colour"] for part in ran.json["parts"]}
+
+
+def test_a_daemon_that_hangs_is_red_within_seconds_and_takes_nothing_else_with_it(daemon):
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        ran = briefcase(daemon.env, "diagnostics", "check", "--json")
+        assert time.monotonic() - began < 20
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)
+    assert ran.code == 5
+    parts = {part["name"]: part for part in ran.json["parts"]}
+    assert "does not answer" in parts["daemon"]["detail"]
+    assert {name for name, part in parts.items() if part["colour"] == "red"} == {"daemon"}
+    assert parts["receipts"]["colour"] == "yellow"
+    assert parts["disk"]["colour"] == "green"
 
 
 def test_a_running_daemon_is_green_and_no_secret_is_shown(daemon):

@@ -1,9 +1,12 @@
 """Bundles and signed evidence: what is in them, that no secret is, and that every change of a byte is found."""
 
 import json
+import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,6 +14,7 @@ import pytest
 from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
+from briefcase.diagnostics import bundle
 from briefcase.diagnostics.bundle import pack, settings_of, unpack, versions
 from briefcase.diagnostics.manifest import SIGNED_PREFIX, Signature, verify_manifest, write_manifest
 from briefcase.vault.identity import Identity
@@ -79,6 +83,13 @@ def test_a_bundle_packs_and_unpacks_and_is_the_same_each_time():
     assert pack(WHOLE) == pack(dict(reversed(WHOLE.items())))
     with pytest.raises(ValueError, match="no zip"):
         unpack(b"PK no")
+
+
+def test_a_zip_that_would_fill_the_memory_is_refused_before_it_is_unpacked(monkeypatch):
+    monkeypatch.setattr(bundle, "MAX_UNPACKED_BYTES", 1 << 20)
+    assert unpack(pack({"a": bytes(1 << 20)}))
+    with pytest.raises(ValueError, match="more than 1 MiB"):
+        unpack(pack({"a": bytes(1 << 20), "b": b"x"}))
 
 
 def test_settings_of_secrets_say_only_that_they_are_set():
@@ -157,6 +168,19 @@ def test_without_its_daemon_a_bundle_holds_what_the_files_tell(daemon, tmp_path)
     assert "MANIFEST.sig" not in files
     assert "security.json" in json.loads(files["missing.json"])
     assert {part["name"] for part in json.loads(files["check.json"])} == {"daemon", "security", "receipts", "disk"}
+
+
+def test_beside_a_daemon_that_hangs_nothing_is_written_unsearched_and_what_to_do_is_said(daemon, tmp_path):
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(tmp_path / "b.zip"))
+        assert time.monotonic() - began < 20
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)
+    assert ran.code == 5
+    assert "kill it and run this again" in ran.err
+    assert not (tmp_path / "b.zip").exists()
 
 
 def test_soak_evidence_is_signed_and_every_change_of_it_is_found(daemon, tmp_path):
