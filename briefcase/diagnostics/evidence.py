@@ -2,7 +2,8 @@
 
 A statement says what was covered and what was not: days with at least one report, gaps longer than `GAP_S`, runs that
 were interrupted, more than one policy or daemon in between. Percentiles come from the merged histograms, never from an
-average of percentiles. What can not be read is named and counts as a gap, not as success.
+average of percentiles. What can not be read, or is of a run that was read already, is named and counts as a gap, not as
+success.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-import orjson
 from hdrh.histogram import HdrHistogram
 
 from briefcase.diagnostics.slo import Finding, Measured, Objectives, judge
@@ -24,6 +24,9 @@ from briefcase.types import JsonObject
 
 GAP_S: Final = 2 * 3600
 SECONDS_A_DAY: Final = 86_400
+LAST_UNIX_S: Final = 253_402_300_799  # the end of the year 9999
+MAX_HISTOGRAM_CHARS: Final = 1 << 18
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 
 
 class SoakReport(msgspec.Struct, frozen=True):
@@ -92,6 +95,36 @@ class Statement(msgspec.Struct, frozen=True):
         }
 
 
+class _Measured(msgspec.Struct):
+    attempted: _Count
+    answered: _Count
+    append_failures: _Count
+    overhead_histogram: Annotated[str, msgspec.Meta(max_length=MAX_HISTOGRAM_CHARS)]
+    latency_histogram: Annotated[str, msgspec.Meta(max_length=MAX_HISTOGRAM_CHARS)]
+    by_error: dict[str, _Count]
+
+
+class _Identity(msgspec.Struct):
+    did: str | None = None
+
+
+class _After(msgspec.Struct):
+    identity: _Identity = msgspec.field(default_factory=_Identity)
+    policy_hash_hex: str | None = None
+    receipt_head: dict[str, Any] | None = None
+
+
+class _Document(msgspec.Struct):
+    """A report as it is written (`soak.py`)."""
+
+    format: str
+    started_at_unix_s: Annotated[float, msgspec.Meta(ge=0, le=LAST_UNIX_S)]
+    elapsed_s: Annotated[float, msgspec.Meta(ge=0, le=366 * SECONDS_A_DAY)]
+    interrupted: bool
+    measured: _Measured
+    after: _After
+
+
 def read_report(path: Path) -> SoakReport:
     """Read one report file.
 
@@ -99,37 +132,63 @@ def read_report(path: Path) -> SoakReport:
         ValueError: it is no soak report; the message says what was expected.
     """
     try:
-        document: dict[str, Any] = orjson.loads(path.read_bytes())
-        if document["format"] != REPORT_FORMAT:
-            raise ValueError(f"expected format `{REPORT_FORMAT}`, got `{document['format']}`")
-        measured, after = document["measured"], document["after"]
-        return SoakReport(
-            name=path.name,
-            started_s=float(document["started_at_unix_s"]),
-            elapsed_s=float(document["elapsed_s"]),
-            interrupted=bool(document["interrupted"]),
-            attempted=int(measured["attempted"]),
-            answered=int(measured["answered"]),
-            append_failures=int(measured["append_failures"]),
-            overhead=HdrHistogram.decode(measured["overhead_histogram"]),
-            latency=HdrHistogram.decode(measured["latency_histogram"]),
-            errors={str(code): int(count) for code, count in measured["by_error"].items()},
-            policy=after.get("policy_hash_hex"),
-            daemon=after.get("identity", {}).get("did"),
-            head=after.get("receipt_head"),
-        )
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"`{path}` is no soak report: {type(error).__name__} {error}") from error
+        document = msgspec.json.decode(path.read_bytes(), type=_Document)
+        measured, after = document.measured, document.after
+        _check_document(document)
+        overhead, latency = _histogram(measured.overhead_histogram), _histogram(measured.latency_histogram)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`{path}` is no soak report: {error}") from error
+    return SoakReport(
+        name=path.name,
+        started_s=document.started_at_unix_s,
+        elapsed_s=document.elapsed_s,
+        interrupted=document.interrupted,
+        attempted=measured.attempted,
+        answered=measured.answered,
+        append_failures=measured.append_failures,
+        overhead=overhead,
+        latency=latency,
+        errors=measured.by_error,
+        policy=after.policy_hash_hex,
+        daemon=after.identity.did,
+        head=after.receipt_head,
+    )
+
+
+def _check_document(document: _Document) -> None:
+    measured = document.measured
+    if document.format != REPORT_FORMAT:
+        raise ValueError(f"expected format `{REPORT_FORMAT}`, got `{document.format}`")
+    if measured.answered > measured.attempted:
+        raise ValueError(f"{measured.answered} answers to {measured.attempted} calls")
+
+
+def _histogram(text: str) -> HdrHistogram:
+    try:
+        found = HdrHistogram.decode(text)
+    except Exception as error:
+        raise ValueError(f"a histogram can not be read: {type(error).__name__}") from error
+    if (found.highest_trackable_value, found.significant_figures) != (HIGHEST_US, SIGNIFICANT_DIGITS):
+        raise ValueError("a histogram is not of the kind that a soak writes")
+    return found
 
 
 def summarize(paths: Sequence[Path], objectives: Objectives) -> Statement:
     """Join report files into one statement. Files that are no report are named in it."""
-    reports, unreadable = [], []
+    reports: list[SoakReport] = []
+    unreadable: list[str] = []
+    runs: dict[tuple[str | None, float], str] = {}
     for path in paths:
         try:
-            reports.append(read_report(path))
+            report = read_report(path)
         except ValueError as error:
             unreadable.append(str(error))
+            continue
+        same = runs.setdefault((report.daemon, report.started_s), report.name)
+        if same == report.name:
+            reports.append(report)
+        else:
+            unreadable.append(f"`{path}` is of the same run as `{same}`: it is counted once")
     reports.sort(key=lambda report: report.started_s)
     overhead = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
     latency = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
@@ -173,12 +232,26 @@ def page(statement: Statement) -> str:
             _percentile_table(summary),
             "<h2>Errors by code</h2>",
             _rows(("code", "count"), [(code, f"{count:,}") for code, count in _items(summary["errors"])]),
-            "<h2>Gaps and files that could not be read</h2>",
+            "<h2>What ran</h2>",
+            _rows(("what", "which"), _what_ran(summary)),
+            "<h2>Gaps and files that were not counted</h2>",
             _rows(("from", "to"), [(_utc(start), _utc(end)) for start, end in statement.gaps]),
             _rows(("file",), [(name,) for name in statement.unreadable]),
             "</html>",
         ]
     )
+
+
+def _what_ran(summary: JsonObject) -> list[tuple[str, str]]:
+    head = summary["receipt_head"]
+    ended_on = f"{head.get('id')}:{head.get('hash_hex')}" if isinstance(head, dict) else "not known"
+    listed = {"policies": "policies", "daemons": "daemons", "interrupted": "interrupted runs"}
+    named = [(shown, ", ".join(map(str, found))) for key, shown in listed.items() if (found := _list(summary[key]))]
+    return [*named, ("receipts ended on", ended_on)]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 _STYLE: Final = """

@@ -1,6 +1,7 @@
 """Soak and evidence: what is measured, what an outage does to it, and what a statement says of gaps."""
 
 import asyncio
+import html
 import mmap
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 from aiohttp import web
+from hdrh.histogram import HdrHistogram
 
 from briefcase.diagnostics.evidence import page, summarize
 from briefcase.diagnostics.slo import Measured, Objectives, judge
@@ -157,6 +159,67 @@ def test_what_can_not_be_read_is_named_and_fails_the_statement(reports, tmp_path
     assert not statement.ok
     assert len(statement.unreadable) == 2
     assert "c.json" in page(statement) or "something else" in page(statement)
+
+
+def other_histogram() -> str:
+    return HdrHistogram(1, 1_000, 2).encode().decode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started_at_unix_s": 1e300},
+        {"started_at_unix_s": -1},
+        {"elapsed_s": 1e12},
+        {"elapsed_s": "an hour"},
+        {"interrupted": "no"},
+        {"after": []},
+        {"measured": {"attempted": 1e308}},
+        {"measured": {"attempted": -5}},
+        {"measured": {"attempted": 1}},  # fewer than were answered
+        {"measured": {"answered": 1.5}},
+        {"measured": {"by_error": {"internal": -1}}},
+        {"measured": {"latency_histogram": "A" * 1_000}},
+        {"measured": {"latency_histogram": "SElTVA=="}},
+        {"measured": {"latency_histogram": ""}},
+        {"measured": {"latency_histogram": "\N{SNOWMAN}"}},
+        {"measured": {"overhead_histogram": "A" * ((1 << 18) + 1)}},
+        {"measured": {"overhead_histogram": other_histogram()}},
+    ],
+    ids=str,
+)
+def test_a_report_with_any_value_out_of_its_range_is_named_and_nothing_fails_inside(reports, change):
+    report = orjson.loads(reports[1].read_bytes())
+    changed = {**report, **change, "measured": {**report["measured"], **change.get("measured", {})}}
+    reports[1].write_bytes(orjson.dumps(changed))
+
+    statement = summarize(reports, Objectives())
+
+    [problem] = statement.unreadable
+    assert problem.startswith(f"`{reports[1]}` is no soak report: ")
+    assert not statement.ok
+    assert problem.split(": ", 1)[1][:20] in html.unescape(page(statement))
+
+
+def test_a_run_is_counted_once_however_often_its_report_is_there(reports, tmp_path):
+    (tmp_path / "e.json").write_bytes(reports[0].read_bytes())
+
+    statement = summarize(sorted(tmp_path.glob("?.json")), Objectives())
+
+    assert statement.as_json()["attempted"] == 120
+    assert statement.unreadable == (f"`{tmp_path / 'e.json'}` is of the same run as `a.json`: it is counted once",)
+
+
+def test_the_page_says_which_policy_and_daemon_ran_what_was_interrupted_and_where_the_receipts_ended(reports):
+    report = orjson.loads(reports[0].read_bytes())
+    identity, head = {"did": "did:key:z6Mk"}, {"id": 7, "hash_hex": "ab" * 32}
+    after = {"identity": identity, "policy_hash_hex": "b28c", "receipt_head": head}
+    reports[0].write_bytes(orjson.dumps({**report, "interrupted": True, "after": after}))
+
+    shown = page(summarize(reports[:1], Objectives()))
+
+    for told in ("b28c", "did:key:z6Mk", "a.json", f"7:{'ab' * 32}"):
+        assert f"<td>{told}<" in shown
 
 
 def test_no_reports_are_no_evidence():
