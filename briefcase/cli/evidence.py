@@ -76,12 +76,14 @@ def bundle(  # noqa: PLR0913 - one argument for each option
     Diagnostics, configuration without secrets, versions, receipts with what verifies them, and logs that are named,
     with a signed manifest. Everything is searched for the vault's secrets first: nothing is written where one is found.
     """
-    from briefcase.diagnostics.bundle import pack, unpack  # noqa: PLC0415 - not for `--help`
+    from briefcase.diagnostics.bundle import MAX_UNPACKED_BYTES, pack, unpack  # noqa: PLC0415 - not for `--help`
 
     if (out is None) == (verify is None):
         raise click.UsageError("expected --out or --verify")
     if verify is not None:
         try:
+            if not verify.is_file() or verify.stat().st_size > MAX_UNPACKED_BYTES:
+                raise ValueError(f"expected a plain file of at most {MAX_UNPACKED_BYTES >> 20} MiB")  # noqa: TRY301
             files = unpack(verify.read_bytes())
         except ValueError as error:
             raise CallerError(f"`{verify}`: {error}") from None

@@ -26,7 +26,7 @@ from briefcase.cli.sources import Source, open_source
 from briefcase.errors import CODES, CallerError, ConfigError
 from briefcase.ports import BadReceipt, Head
 from briefcase.receipts import verify_export
-from briefcase.receipts.exports import ExportReader, export_line
+from briefcase.receipts.exports import ExportReader, export_line, lines_of
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir
 from briefcase.types import Receipt
 
@@ -158,7 +158,7 @@ def _compare(file: Path, source: Source, progress: Callable[[int, int], None]) -
     first = None
     with file.open("rb") as lines:
         live: Iterator[Mapping[str, object]] = iter(())
-        for receipt in reader.read(lines):
+        for receipt in reader.read(lines_of(lines)):
             if first is None:
                 first = receipt.id
                 live = source.receipts(first, head.id, {})
@@ -189,7 +189,7 @@ def _archive(data_dir: Path, file: Path, found: Compared) -> Path:
     first, last = found.missing[0], found.missing[-1]
     archive = directory / f"receipts-{first}-{last}-{time.time_ns() // 1_000_000}.jsonl"
     with new_file(archive) as out, file.open("rb") as lines:
-        for receipt in ExportReader().read(lines):
+        for receipt in ExportReader().read(lines_of(lines)):
             if receipt.id >= first:
                 out.write(export_line(msgspec.to_builtins(receipt)))
     fsync_dir(directory)

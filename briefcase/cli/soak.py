@@ -111,7 +111,7 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
     from briefcase.diagnostics.evidence import page, summarize  # noqa: PLC0415 - as above
     from briefcase.diagnostics.manifest import write_manifest  # noqa: PLC0415 - as above
 
-    reports = sorted(path for path in directory.glob("*.json") if path.name not in _OURS)
+    reports = sorted(path for path in directory.glob("*.json") if path.name not in _OURS and path.is_file())
     statement = summarize(reports, _objectives_of(given))
     summary = statement.as_json()
     (directory / "evidence.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))

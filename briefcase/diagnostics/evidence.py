@@ -25,6 +25,7 @@ from briefcase.types import JsonObject
 GAP_S: Final = 2 * 3600
 SECONDS_A_DAY: Final = 86_400
 LAST_UNIX_S: Final = 253_402_300_799  # the end of the year 9999
+MAX_REPORT_BYTES: Final = 4 << 20
 MAX_HISTOGRAM_CHARS: Final = 1 << 18
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 
@@ -132,6 +133,8 @@ def read_report(path: Path) -> SoakReport:
         ValueError: it is no soak report; the message says what was expected.
     """
     try:
+        if path.stat().st_size > MAX_REPORT_BYTES:
+            raise ValueError(f"expected at most {MAX_REPORT_BYTES} bytes")  # noqa: TRY301 - as all below
         document = msgspec.json.decode(path.read_bytes(), type=_Document)
         measured, after = document.measured, document.after
         _check_document(document)

@@ -7,7 +7,7 @@ the receipt before its first line on. `verify_export.py` does the same with noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 import orjson
@@ -33,6 +33,11 @@ class _Line(msgspec.Struct, frozen=True):
 _decode: Final = msgspec.json.Decoder(_Line).decode
 
 
+def lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of an open export; of one that is too long only so much that a reader refuses it."""
+    return iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")
+
+
 def export_line(receipt: Mapping[str, object]) -> bytes:
     """One receipt as a line, newline included."""
     return orjson.dumps({name: receipt[name] for name in Receipt.__struct_fields__}, option=orjson.OPT_APPEND_NEWLINE)
@@ -48,11 +53,16 @@ class ExportReader:
         """Give each good receipt, and stop after the first bad one.
 
         Raises:
-            CallerError: a line that is no receipt at all; the message gives its number.
+            CallerError: a line that is no receipt at all; the message gives its number. After a good one the code is
+                `proof_invalid`: it is an export, and damaged.
         """
         for number, line in enumerate(lines, start=1):
-            receipt = _parse(number, line)
             verifier = self.verifier
+            try:
+                receipt = _parse(number, line)
+            except CallerError as error:
+                error.code = error.code if verifier is None else "proof_invalid"
+                raise
             if verifier is None:
                 before = Head(receipt.id - 1, receipt.prev_hash_hex)
                 verifier = self.verifier = Verifier(GENESIS if receipt.id == 1 else before, NO_TIME)

@@ -18,6 +18,8 @@ import hashlib
 import json
 import sys
 
+MAX_LINE_CHARS = 4 << 20
+
 
 def canonical(value):
     """RFC 8785 text of a value without floats: no space, keys sorted by their UTF-16 code units."""
@@ -64,7 +66,7 @@ def main(arguments):
     previous, count, gaps, anchored = None, 0, 0, False
     try:
         with open(arguments[0], encoding="utf-8") as lines:
-            for line in lines:
+            for line in iter(lambda: lines.readline(MAX_LINE_CHARS), ""):
                 receipt = json.loads(line)
                 problem = problem_of(receipt, previous, is_filtered)
                 if problem is not None:
@@ -74,9 +76,9 @@ def main(arguments):
                 anchored = anchored or f"{receipt['id']}:{receipt['hash_hex']}" == anchor
                 gaps += previous is not None and receipt["id"] != previous["id"] + 1
                 previous, count = receipt, count + 1
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         print(f"`{arguments[0]}` line {count + 1} is no receipt: {error}", file=sys.stderr)
-        return 2
+        return 7 if count else 2  # an export that is damaged, or none
     if previous is None:
         print(f"`{arguments[0]}` holds no receipt", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """Exports verify by themselves, are exact while the daemon writes, and are held against the chain they came from."""
 
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -122,7 +123,9 @@ def test_files_alone_give_the_same_export_and_an_import_says_what_a_cut_chain_la
     [
         (lambda lines: [*lines[:2], lines[2].replace(b"echo", b"ecno"), *lines[3:]], 7),
         (lambda lines: [lines[0], *lines[2:]], 7),
-        (lambda lines: [*lines[:2], lines[2][:40]], 2),
+        (lambda lines: [*lines[:2], lines[2][:40]], 7),
+        (lambda lines: [*lines[:2], bytes((4 << 20) + 1)], 7),
+        (lambda lines: [lines[0][:40], *lines[1:]], 2),
         (lambda lines: [b"[" * 100_000], 2),
         (lambda lines: [b'{"id":1,"ts":"x","prev_hash_hex":"","hash_hex":"","event":{}}'], 2),
         (lambda lines: [], 2),
@@ -134,4 +137,21 @@ def test_a_damaged_export_is_refused_and_nothing_is_kept_of_it(served, tmp_path,
     export.write_bytes(b"\n".join(damage(export.read_bytes().splitlines())))
     ran = cli(served, "import", str(export))
     assert ran.code == code, ran
+    assert verified(export)[0] == code
     assert not (served.data_dir / "archive").exists()
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(served, tmp_path):
+    export = tmp_path / "all.jsonl"
+    cli(served, "export", "--out", str(export))
+    for program in (["-m", "briefcase", "receipts", "import"], [str(tmp_path / "verify_export.py")]):
+        ran = subprocess.run(
+            [sys.executable, *program, "/dev/zero"],
+            env=served.env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)),
+        )
+        assert ran.returncode == 2, ran

@@ -92,6 +92,11 @@ def test_a_zip_that_would_fill_the_memory_is_refused_before_it_is_unpacked(monke
         unpack(pack({"a": bytes(1 << 20), "b": b"x"}))
 
 
+def test_what_is_no_plain_file_is_no_bundle(daemon):
+    ran = briefcase(daemon.env, "diagnostics", "bundle", "--verify", "/dev/zero")
+    assert (ran.code, "expected a plain file" in ran.err) == (2, True), ran
+
+
 def test_settings_of_secrets_say_only_that_they_are_set():
     told = settings_of({"BRIEFCASE_MASTER_PASSPHRASE": "hunter2", "BRIEFCASE_DATA_DIR": "/d", "HOME": "/h"})
     assert told == {"BRIEFCASE_MASTER_PASSPHRASE": "(set)", "BRIEFCASE_DATA_DIR": "/d"}

@@ -201,6 +201,12 @@ def test_a_report_with_any_value_out_of_its_range_is_named_and_nothing_fails_ins
     assert problem.split(": ", 1)[1][:20] in html.unescape(page(statement))
 
 
+def test_a_report_that_is_too_long_is_not_read(reports):
+    reports[1].write_bytes(b" " * (4 << 20) + reports[1].read_bytes())
+    [problem] = summarize(reports, Objectives()).unreadable
+    assert "at most 4194304 bytes" in problem
+
+
 def test_a_run_is_counted_once_however_often_its_report_is_there(reports, tmp_path):
     (tmp_path / "e.json").write_bytes(reports[0].read_bytes())
 
