@@ -8,6 +8,7 @@ from briefcase.api.auth import Authenticator
 from briefcase.api.metrics import service_families
 from briefcase.api.server import ApiServer
 from briefcase.api.services import Services
+from briefcase.telemetry.logs import lost_lines
 from briefcase.telemetry.metrics import Family, counter, gauge, meter_families, process_families
 from briefcase.telemetry.sources import LedgerCounters, ledger_families
 
@@ -21,6 +22,7 @@ def watch(services: Services, ledger: LedgerCounters, server: ApiServer, authent
         partial(_edge_families, server, authenticator),
         partial(_provider_families, services),
         process_families,
+        _log_families,
     ):
         services.metrics.add(source)
 
@@ -38,3 +40,7 @@ def _provider_families(services: Services) -> list[Family]:
     return [
         counter("briefcase_token_waits_total", "Calls that waited for a capability.", services.providers.token_waits)
     ]
+
+
+def _log_families() -> list[Family]:
+    return [counter("briefcase_log_lines_lost_total", "Log lines that could not be written.", lost_lines())]

@@ -2,44 +2,83 @@
 
 Tracebacks carry file, line and function, never the values of locals: those may hold arguments or credentials.
 
-A line that can not be written, to a full disk or to a reader that has gone, is lost; what wrote it goes on.
+Whatever a process that logs says on standard error goes the same way (`log_writer.py`): a print, a warning, the event
+loop's complaint. A line that can not be written is lost and counted; what wrote it goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import logging
+import os
 import sys
+import threading
 from io import StringIO
+from typing import Final
 
 import structlog
 from structlog.typing import Processor
 
 from briefcase.telemetry.log_context import add_ids
+from briefcase.telemetry.log_writer import LogWriter
+
+LAST_LINES_S: Final = 1.0  # how long a process that ends waits for the reader of its last lines
 
 
 class StandardError(StringIO):
-    """Standard error, as far as it can be written; nothing is kept."""
+    """Standard error by whole lines; nothing is kept but the one that has no end yet.
+
+    Args:
+        descriptor: where the lines go.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.writer = LogWriter(descriptor)
+        self._descriptor = descriptor
+        self._lock = threading.RLock()
+        self._begun = ""
 
     def write(self, text: str) -> int:
-        """Write it, or lose it."""
-        with contextlib.suppress(OSError):
-            sys.stderr.write(text)
+        """Hand on what has its line end."""
+        with self._lock:
+            lines, end, self._begun = (self._begun + text).rpartition("\n")
+            if end:
+                self.writer.write((lines + end).encode("utf-8", "backslashreplace"))
         return len(text)
 
     def flush(self) -> None:
-        """Send what was written on its way."""
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
+        """Hand on what was begun, too."""
+        with self._lock:
+            if self._begun:
+                self.writer.write(self._begun.encode("utf-8", "backslashreplace"))
+                self._begun = ""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return os.isatty(self._descriptor)
+
+
+def lost_lines() -> int:
+    """How many lines of this process were not written."""
+    return sys.stderr.writer.lost if isinstance(sys.stderr, StandardError) else 0
 
 
 def configure_logs(*, level: int = logging.INFO, export: Processor | None = None) -> None:
-    """Send every log line to standard error as JSON.
+    """Send every log line to standard error as JSON, and all else that goes there the same way; once in a process.
 
     Args:
         level: what is less than this is not logged.
         export: gets each line too, as a mapping that holds no exception any more, only its text.
     """
+    # a process that was started without one must not write to whatever has its number now
+    stream = StandardError(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno())
+    atexit.register(stream.writer.flush, LAST_LINES_S)
+    sys.stderr = stream
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -51,6 +90,6 @@ def configure_logs(*, level: int = logging.INFO, export: Processor | None = None
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(StandardError()),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,8 @@ def test_the_search_above_would_find_what_structlog_shows_by_default():
     assert "cnry" in json.dumps(rendered)
 
 
+# --- a log that nobody reads ------------------------------------------------------------------------------------------
+
 FULL = "/dev/full"
 LOGS_AND_GOES_ON = (
     PROGRAM
@@ -111,6 +114,112 @@ def test_a_line_that_can_not_be_written_is_lost_and_nothing_else_is():
         )
         os.close(stderr)
         assert done.stdout == "went on\n"
+
+
+def fill(descriptor) -> int:
+    """Fill a pipe through a description that does not block; gives how much it took."""
+    taken = 0
+    with suppress(BlockingIOError):
+        while True:
+            taken += os.write(descriptor, b"." * 4_096)
+    return taken
+
+
+def emptied(descriptor) -> bytes:
+    data = b""
+    with suppress(BlockingIOError):
+        while piece := os.read(descriptor, 1 << 16):
+            data += piece
+    return data
+
+
+def test_a_daemon_whose_full_log_nobody_reads_answers_every_call_and_says_later_what_was_lost(tmp_path):
+    fifo = tmp_path / "stderr"
+    os.mkfifo(fifo)
+    end = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    fill(end)
+    daemon = RunningDaemon(tmp_path / "data", wrapper=("sh", "-c", f'exec "$@" 2>{fifo}', "sh"))
+    daemon.command = [sys.executable, FAILING]
+    try:
+        with daemon:
+            for _ in range(2_000):
+                assert daemon.call("echo", {"text": "x"})["status"] == "error"
+                if lost_of(daemon):
+                    break
+            lost = lost_of(daemon)
+            assert lost >= 1
+            text = emptied(end)
+            deadline = time.monotonic() + 30
+            while b'"log lines were lost"' not in text and time.monotonic() < deadline:
+                time.sleep(0.01)
+                text += emptied(end)
+            *before, said = [json.loads(line) for line in text.lstrip(b".").splitlines()[1:]]
+            assert {line["event"] for line in before} == {"the tool failed inside"}
+            assert (said["event"], said["level"], said["lost_since_start"]) == ("log lines were lost", "warning", lost)
+            fill(end)
+            daemon.call("echo", {"text": "x"})
+            assert daemon.stop() == 0
+    finally:
+        os.close(end)
+
+
+def lost_of(daemon) -> int:
+    connection = UnixConnection(daemon.socket_path)
+    connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {daemon.operator_token}"})
+    text = connection.getresponse().read().decode()
+    connection.close()
+    [line] = [line for line in text.splitlines() if line.startswith("briefcase_log_lines_lost_total ")]
+    return int(line.split()[1])
+
+
+LAST_LINES = (
+    PROGRAM
+    + """
+for number in range(200):
+    log.error("line", number=number)
+print("by a print", file=sys.stderr)
+__import__("logging").getLogger("asyncio").error("by the event loop")
+sys.stderr.write("begun")
+raise RuntimeError("the end")
+"""
+)
+
+
+def test_the_last_lines_of_a_process_reach_a_slow_reader_in_their_order():
+    read, write = os.pipe()
+    fill_copy = os.open(f"/proc/self/fd/{write}", os.O_WRONLY | os.O_NONBLOCK)
+    fill(fill_copy)
+    with subprocess.Popen([sys.executable, "-c", LAST_LINES], stderr=write) as process:
+        os.close(write)
+        os.close(fill_copy)
+        time.sleep(0.5)  # it waits for us, and may do so for a second from its end on
+        with os.fdopen(read, "rb") as reader:
+            text = reader.read().lstrip(b".").decode()
+    assert process.returncode == 1
+    lines = text.splitlines()
+    numbers = [json.loads(line)["number"] for line in lines if '"number"' in line]
+    assert numbers == list(range(200))
+    at = lines.index("by a print")
+    assert lines[at + 1] == "by the event loop"
+    assert lines[at + 2].startswith("begun")
+    assert lines[-1] == "RuntimeError: the end"
+
+
+def test_a_process_whose_full_log_nobody_reads_ends():
+    read, write = os.pipe()
+    fill_copy = os.open(f"/proc/self/fd/{write}", os.O_WRONLY | os.O_NONBLOCK)
+    fill(fill_copy)
+    done = subprocess.run([sys.executable, "-c", LAST_LINES], stderr=write, timeout=30, check=False)
+    for descriptor in (read, write, fill_copy):
+        os.close(descriptor)
+    assert done.returncode == 1
+
+
+def test_a_process_without_standard_error_writes_to_nothing_that_took_its_number(tmp_path):
+    other = tmp_path / "other"
+    program = f"import os; other = os.open({str(other)!r}, os.O_CREAT | os.O_WRONLY); assert other == 2\n{PROGRAM}"
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", program], check=False)
+    assert (done.returncode, other.read_bytes()) == (0, b"")
 
 
 # --- lines of a call --------------------------------------------------------------------------------------------------
