@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from briefcase.api.protocol import HttpLimits
 from briefcase.gateway.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.gateway.settings import GatewaySettings, is_token
 from briefcase.telemetry.tracing import CURRENT
@@ -22,6 +23,8 @@ MAX_ANSWER_BYTES: Final = 16 << 20
 MAX_CONNECTIONS: Final = 256
 ANSWER_TIMEOUT_S: Final = 120.0  # past every deadline of the daemon's own: it, not we, ends a call
 CONNECT_TIMEOUT_S: Final = 5.0
+IDLE_MARGIN_S: Final = 15.0  # a request that is under way when the daemon closes its connection is lost
+MAX_IDLE_S: Final = HttpLimits().keep_alive_ms / 1_000 - IDLE_MARGIN_S
 _TARGET: Final = re.compile(r"/[!-~]{0,2047}")  # nothing in it can end a request line
 _DEFAULT_PORT: Final = 80
 
@@ -39,7 +42,8 @@ class DaemonError(Exception):
 class Daemon:
     """One pool of connections to one daemon; use it as a context manager.
 
-    A connection that is lost while nobody uses it is forgotten; a request is never sent twice.
+    A connection that is lost while nobody uses it is forgotten, and one that was idle for `MAX_IDLE_S` is closed before
+    the daemon closes it. A request is never sent twice.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -108,11 +112,12 @@ class Daemon:
                 self._connections.remove(connection)
 
     def _taken(self) -> DaemonConnection | None:
-        """The connection used last, which is the least likely to have been closed meanwhile."""
+        """The connection used last. Those under one that was idle for too long were idle for longer."""
         while self._free:
             connection = self._free.pop()
-            if connection.is_free:
+            if connection.is_free and connection.idle_s < MAX_IDLE_S:
                 return connection
+            connection.cut()
             self._connections.remove(connection)
         return None
 

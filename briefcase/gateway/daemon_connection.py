@@ -48,17 +48,24 @@ class DaemonConnection(asyncio.Protocol):
         self._max_answer_bytes = max_answer_bytes
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
         self._waiting: asyncio.Future[Answer] | None = None
         self._is_expecting = False
         self._is_in_head = False
         self._answer_bytes = 0
         self._pieces: list[bytes] = []
+        self._idle_since_s = self._loop.time()
 
     @property
     def is_free(self) -> bool:
         """Whether a request can be sent now."""
         return self._waiting is None and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def idle_s(self) -> float:
+        """How long it has been free."""
+        return self._loop.time() - self._idle_since_s
 
     async def ask(self, request: bytes, timeout_s: float) -> Answer:
         """Send one whole request and await the whole answer.
@@ -74,13 +81,12 @@ class DaemonConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or not self.is_free:
             raise BrokenAnswerError("the connection is not free")
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Answer] = loop.create_future()
+        waiting: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting = waiting
         self._is_expecting = self._is_in_head = True
         self._answer_bytes = 0
         self._pieces = []
-        deadline = loop.call_later(timeout_s, self._fail, TimeoutError("no answer in time"))
+        deadline = self._loop.call_later(timeout_s, self._fail, TimeoutError("no answer in time"))
         try:
             transport.write(request)
             return await waiting
@@ -90,10 +96,15 @@ class DaemonConnection(asyncio.Protocol):
             if self._is_expecting:  # cancelled: what still comes must meet nobody
                 transport.abort()
 
+    def cut(self) -> None:
+        """Begin to end the connection, whatever is under way on it."""
+        if self._transport is not None:
+            self._transport.abort()
+
     async def close(self) -> None:
         """Cut the connection; returns when it is gone."""
         if self._transport is not None:
-            self._transport.abort()
+            self.cut()
             await asyncio.shield(self._closed)
 
     # --- asyncio.Protocol ------------------------------------------------------------------------------------------
@@ -152,6 +163,7 @@ class DaemonConnection(asyncio.Protocol):
         """It is whole."""
         parser, waiting = self._parser, self._waiting
         self._is_expecting = False
+        self._idle_since_s = self._loop.time()
         if parser is None or waiting is None or waiting.done():
             return
         pieces = self._pieces

@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import json
 import tempfile
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from gateway_rig import run, until
 
+from briefcase.api.protocol import HttpLimits
+from briefcase.config import ServerSettings
 from briefcase.gateway import daemon as daemon_module
 from briefcase.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
 from briefcase.gateway.settings import GatewaySettings
@@ -22,12 +26,16 @@ def answer(body: bytes = b'{"ok":true}', *headers: str, status: str = "200 OK", 
 
 
 class Scripted:
-    """A daemon that answers each request with the next of its bytes, whatever they are; None closes instead."""
+    """A daemon that answers each request with the next of its bytes, whatever they are; None closes instead.
+
+    It closes as well when a request comes on a connection that was idle for `keep_alive_s`: the two have crossed.
+    """
 
     def __init__(self, *answers: bytes | None) -> None:
         self.answers = list(answers)
         self.requests: list[bytes] = []
         self.connections = self.closed = 0
+        self.keep_alive_s = 60.0
         self.release = asyncio.Event()
         self.release.set()
 
@@ -35,12 +43,14 @@ class Scripted:
         self.connections += 1
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
+                idle_since_s = time.monotonic()
                 head = await reader.readuntil(b"\r\n\r\n")
+                has_crossed = time.monotonic() - idle_since_s >= self.keep_alive_s
                 length = int((head.lower().partition(b"content-length: ")[2] or b"0").split(b"\r\n")[0])
                 self.requests.append(head + await reader.readexactly(length))
                 await self.release.wait()
                 scripted = self.answers.pop(0) if self.answers else answer()
-                if scripted is None:
+                if scripted is None or has_crossed:
                     break
                 writer.write(scripted)
                 await writer.drain()
@@ -231,6 +241,42 @@ def test_a_daemon_that_closes_after_its_answer_gets_a_new_connection():
             assert daemon.connections == 3
 
     run(test)
+
+
+def test_a_connection_that_was_idle_for_too_long_takes_no_request(monkeypatch):
+    async def test():
+        async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(8))) as (client, daemon):
+            await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(3)))
+            assert daemon.connections == 3
+            monkeypatch.setattr(daemon_module, "MAX_IDLE_S", 0.1)
+            await asyncio.sleep(0.15)
+            await client.get(TOKEN, "/v1/later")
+            await until(lambda: daemon.closed == 3)  # each was idle for as long
+            for _ in range(4):
+                await asyncio.sleep(0.04)
+                await client.get(TOKEN, "/v1/soon")
+            assert daemon.connections == 4
+
+    run(test)
+
+
+def test_a_request_that_crosses_the_daemons_closing_of_an_idle_connection_is_never_sent(monkeypatch):
+    async def test():
+        async with asked() as (client, daemon):
+            daemon.keep_alive_s = 0.1
+            monkeypatch.setattr(daemon_module, "MAX_IDLE_S", 0.05)
+            for pause_s in (0, 0.02, 0.11, 0.2, 0.12, 0):
+                await asyncio.sleep(pause_s)
+                assert await client.post(TOKEN, "/v1/tools/call", b"{}") == {"ok": True}
+            assert len(daemon.requests) == 6
+
+    run(test)
+
+
+def test_the_gateway_closes_idle_connections_well_before_the_daemon_does():
+    bounds = [field.name for field in msgspec.structs.fields(ServerSettings)]
+    assert "keep_alive_ms" not in bounds  # what every daemon has is the default
+    assert HttpLimits().keep_alive_ms / 1_000 - daemon_module.MAX_IDLE_S >= 10
 
 
 def test_many_at_once_never_share_a_connection_and_are_bounded(monkeypatch):
