@@ -105,6 +105,7 @@ def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(full_pipe):
     lines = [b"%d\n" % number for number in range(100)]
     for line in lines:
         writer.write(line)
+    writer.flush(0.05)  # it finds no room
     assert read_lines(read, but=filling, until=b"\n99") == lines
     assert writer.lost == 0
 
