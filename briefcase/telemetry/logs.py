@@ -54,6 +54,11 @@ class StandardError(StringIO):
                 self.writer.write(self._begun.encode("utf-8", "backslashreplace"))
                 self._begun = ""
 
+    def end(self) -> None:
+        """Have everything written before the process ends, or not wait for its reader any longer."""
+        self.flush()
+        self.writer.flush(LAST_LINES_S)
+
     def fileno(self) -> int:
         """The descriptor."""
         return self._descriptor
@@ -77,7 +82,7 @@ def configure_logs(*, level: int = logging.INFO, export: Processor | None = None
     """
     # a process that was started without one must not write to whatever has its number now
     stream = StandardError(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno())
-    atexit.register(stream.writer.flush, LAST_LINES_S)
+    atexit.register(stream.end)
     sys.stderr = stream
     structlog.configure(
         processors=[

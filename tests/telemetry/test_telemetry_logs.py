@@ -205,6 +205,13 @@ def test_the_last_lines_of_a_process_reach_a_slow_reader_in_their_order():
     assert lines[-1] == "RuntimeError: the end"
 
 
+def test_a_line_that_was_only_begun_is_written_at_the_end():
+    done = subprocess.run(
+        [sys.executable, "-c", f'{PROGRAM}\nsys.stderr.write("begun")'], capture_output=True, check=True
+    )
+    assert done.stderr.endswith(b"}\nbegun")
+
+
 def test_a_process_whose_full_log_nobody_reads_ends():
     read, write = os.pipe()
     fill_copy = os.open(f"/proc/self/fd/{write}", os.O_WRONLY | os.O_NONBLOCK)
