@@ -441,7 +441,11 @@ class Secrets(Protocol):
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """One outbound request. Connections are shared only between requests with the same `pool_key`."""
+    """One outbound request. Connections are shared only between requests with the same `pool_key`.
+
+    `keeps_connection` lets one that may act go on a connection that another such one used a moment ago. It is never
+    sent twice all the same: where the upstream closes the connection just then, it is in doubt.
+    """
 
     method: str
     url: str
@@ -450,6 +454,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
     timeout_ms: int = 10_000
     max_body_bytes: int = 1 << 20
     pool_key: str = ""
+    keeps_connection: bool = False
 
 
 class HttpResponse(msgspec.Struct, frozen=True):

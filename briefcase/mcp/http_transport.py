@@ -161,7 +161,9 @@ class HttpTransport:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             sent = await self._credential.headers(method, url)
             every = {**headers, **session, **sent}
-            request = HttpRequest(method, url, every, body, timeout_ms, max_body_bytes, self._pool_key)
+            request = HttpRequest(
+                method, url, every, body, timeout_ms, max_body_bytes, self._pool_key, keeps_connection=method == "POST"
+            )
             async with self._outbound.stream(request) as answer:
                 is_renewed = await self._credential.is_renewed(sent, answer.status, answer.headers)
                 if not is_renewed or attempt == MAX_ATTEMPTS:

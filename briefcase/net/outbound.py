@@ -12,18 +12,22 @@ What is refused before anything is sent (`upstream_refused`, `sent=False`):
 
 What is bounded: the whole exchange by one deadline, the answer's head, and its body, before and after decompression.
 Redirects are answers like any other and never followed; cookies and proxy settings are ignored; certificates are
-always verified. Connections are shared only within a `pool_key`. A request that is not GET or HEAD gets a connection
-of its own and is never sent twice: a stale connection can not leave it in doubt.
+always verified. Connections are shared only within a `pool_key`, and a new one is always resolved and judged anew. A
+request that is not GET or HEAD is never sent twice, and gets a connection of its own, so that a stale one can not leave
+it in doubt; only where its sender says `keeps_connection` may it follow another on one that was idle for `KEPT_S`, and
+only until the upstream shows that it closes connections as soon as that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import zlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +36,7 @@ import msgspec
 from yarl import URL
 
 from briefcase.errors import ConfigError, UpstreamError
+from briefcase.net.connector import LookingConnector
 from briefcase.net.destinations import DestinationGuard, Lookup, NotAllowedError, parse_listed, system_lookup
 from briefcase.net.urls import Url, check_headers, parse_url
 from briefcase.ports import HttpRequest, HttpResponse
@@ -41,9 +46,20 @@ MAX_HEADER_BYTES: Final = 8_190
 MAX_POOLS: Final = 64
 MAX_CONNECTIONS_PER_POOL: Final = 64
 KEEPALIVE_S: Final = 30.0
+KEPT_S: Final = 1.0  # a second less than the shortest that servers are known to have unless told otherwise
+CLOSES_SOON_S: Final = 3  # what a server announces must leave a margin, too
 USER_AGENT: Final = "briefcase"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 METHODS: Final = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
+_ANNOUNCED: Final = re.compile(r"\btimeout\s*=\s*(\d{1,9})")  # `Keep-Alive: timeout=5`, as most servers write it
+
+
+class _Use(Enum):
+    """What a pool's connections are used for; the value is how long they are kept in between, in seconds."""
+
+    SAFE = KEEPALIVE_S
+    KEPT = KEPT_S
+    ALONE = 0.0
 
 
 class GuardedOutbound:
@@ -71,18 +87,20 @@ class GuardedOutbound:
         if self._tls.verify_mode is not ssl.CERT_REQUIRED or not self._tls.check_hostname:
             raise ConfigError("expected a TLS context that verifies certificates and host names")
         self._guard = DestinationGuard(frozenset(map(parse_listed, allow_private)), lookup)
-        self._pools: OrderedDict[tuple[str, bool], _Pool] = OrderedDict()
+        self._pools: OrderedDict[tuple[str, _Use], _Pool] = OrderedDict()
+        self._hasty: set[str] = set()  # the keys of pools whose upstream closes connections soon
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Send one request to an allowed address and read its whole bounded answer. See `ports.Outbound`."""
         url = self._checked(request)
-        progress = SimpleNamespace(sent=False, is_safe=request.method in SAFE_METHODS)
+        progress = _progress_of(request)
         try:
             async with asyncio.timeout(request.timeout_ms / 1_000), self._session(request) as session:
-                return await _exchange(session, url, request, progress)
+                return await self._exchange(session, url, request, progress)
         except TimeoutError:
             fault = _too_late(request, sent=progress.sent)
         except (aiohttp.ClientError, ValueError, OSError) as error:
+            self._note_lost(request, progress)
             fault = _fault_of(error, url, sent=progress.sent)
         raise fault  # here, so that it does not carry the client's exception, which carries the request's headers
 
@@ -98,7 +116,7 @@ class GuardedOutbound:
             UpstreamError: as `request`, and from the pieces as they are read.
         """
         url = self._checked(request)
-        progress = SimpleNamespace(sent=False, is_safe=request.method in SAFE_METHODS)
+        progress = _progress_of(request)
         headers = {**request.headers, "Accept-Encoding": "identity"}
         fault: UpstreamError | None = None
         async with AsyncExitStack() as stack:
@@ -110,11 +128,12 @@ class GuardedOutbound:
             except TimeoutError:
                 fault = _too_late(request, sent=progress.sent)
             except (aiohttp.ClientError, ValueError, OSError) as error:
+                self._note_lost(request, progress)
                 fault = _fault_of(error, url, sent=progress.sent)
             if fault is not None:
                 raise fault  # here, as in `request`
             _check_status(response)
-            answered = _headers_of(response)
+            answered = self._headers_of(response, request)
             if answered.get("content-encoding", "identity").strip().lower() != "identity":
                 raise UpstreamError("the upstream's answer is encoded: a stream of events is not")
             yield HttpStream(response.status, answered, _pieces(response, url, request.max_body_bytes))
@@ -142,10 +161,10 @@ class GuardedOutbound:
     @asynccontextmanager
     async def _session(self, request: HttpRequest) -> AsyncIterator[aiohttp.ClientSession]:
         """The session of a request's pool; the pool that was idle longest goes when there are too many."""
-        key = (request.pool_key, request.method in SAFE_METHODS)
+        key = (request.pool_key, self._use_of(request))
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = _Pool(self._open_session(may_reuse=key[1]))
+            pool = self._pools[key] = _Pool(self._open_session(key[1]))
         self._pools.move_to_end(key)
         pool.users += 1
         try:
@@ -159,15 +178,21 @@ class GuardedOutbound:
         for key in idle[: max(0, len(self._pools) - MAX_POOLS)]:
             await self._pools.pop(key).session.close()
 
-    def _open_session(self, *, may_reuse: bool) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+    def _use_of(self, request: HttpRequest) -> _Use:
+        if request.method in SAFE_METHODS:
+            return _Use.SAFE
+        return _Use.KEPT if request.keeps_connection and request.pool_key not in self._hasty else _Use.ALONE
+
+    def _open_session(self, use: _Use) -> aiohttp.ClientSession:
+        connector = LookingConnector(
             resolver=self._guard,
             use_dns_cache=False,  # what was checked is what is connected to, each time
             ssl=self._tls,
             limit=MAX_CONNECTIONS_PER_POOL,
-            **({"keepalive_timeout": KEEPALIVE_S} if may_reuse else {"force_close": True}),
+            **({"force_close": True} if use is _Use.ALONE else {"keepalive_timeout": use.value}),
         )
         watch = aiohttp.TraceConfig()
+        watch.on_connection_reuseconn.append(_note_reuse)
         watch.on_request_headers_sent.append(_note_sending)
         return aiohttp.ClientSession(
             connector=connector,
@@ -182,6 +207,28 @@ class GuardedOutbound:
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"},
             trace_configs=[watch],
         )
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, url: Url, request: HttpRequest, progress: SimpleNamespace
+    ) -> HttpResponse:
+        async with _sending(session, url, request, progress) as response:
+            _check_status(response)
+            body = await _read(response, request.max_body_bytes)
+            headers = self._headers_of(response, request)
+            return HttpResponse(response.status, headers, _decoded(body, headers, request.max_body_bytes))
+
+    def _headers_of(self, response: aiohttp.ClientResponse, request: HttpRequest) -> dict[str, str]:
+        names = dict.fromkeys(name.lower() for name in response.headers)
+        headers = {name: ", ".join(response.headers.getall(name)) for name in names}
+        announced = _ANNOUNCED.search(headers.get("keep-alive", "").lower())
+        if announced is not None and int(announced[1]) < CLOSES_SOON_S:
+            self._hasty.add(request.pool_key)
+        return headers
+
+    def _note_lost(self, request: HttpRequest, progress: SimpleNamespace) -> None:
+        """One request in doubt because a kept connection was closed is enough: the pool keeps none from now on."""
+        if progress.sent and progress.is_reused and not progress.is_safe:
+            self._hasty.add(request.pool_key)
 
 
 class HttpStream(NamedTuple):
@@ -204,22 +251,21 @@ class _ResentError(aiohttp.ClientError):
     """The client library was about to send once more what may be sent only once."""
 
 
+def _progress_of(request: HttpRequest) -> SimpleNamespace:
+    return SimpleNamespace(sent=False, is_reused=False, is_safe=request.method in SAFE_METHODS)
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:  # noqa: ANN401
+    """A kept connection will be used, unless news on it says otherwise."""
+    context.trace_request_ctx.is_reused = True
+
+
 async def _note_sending(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:  # noqa: ANN401
     """Just before the head is written: from here on the request may have arrived, and only a safe one is sent again."""
     progress = context.trace_request_ctx
     if progress.sent and not progress.is_safe:
         raise _ResentError("the upstream closed the connection without an answer")
     progress.sent = True
-
-
-async def _exchange(
-    session: aiohttp.ClientSession, url: Url, request: HttpRequest, progress: SimpleNamespace
-) -> HttpResponse:
-    async with _sending(session, url, request, progress) as response:
-        _check_status(response)
-        body = await _read(response, request.max_body_bytes)
-        headers = _headers_of(response)
-        return HttpResponse(response.status, headers, _decoded(body, headers, request.max_body_bytes))
 
 
 def _sending(
@@ -238,11 +284,6 @@ def _sending(
 def _check_status(response: aiohttp.ClientResponse) -> None:
     if response.status < 200:  # noqa: PLR2004 - RFC 9110 section 15.2
         raise UpstreamError("the upstream wanted another protocol")
-
-
-def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
-    names = dict.fromkeys(name.lower() for name in response.headers)
-    return {name: ", ".join(response.headers.getall(name)) for name in names}
 
 
 async def _pieces(response: aiohttp.ClientResponse, url: Url, max_body_bytes: int) -> AsyncIterator[bytes]:

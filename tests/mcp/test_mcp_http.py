@@ -61,6 +61,7 @@ def test_an_answer_whose_stream_ended_is_gone_on_with_where_it_stopped_and_after
         assert asyncio.get_running_loop().time() - started >= 0.04
         post, first, second = outbound.sent
         assert (post.method, post.body) == ("POST", b"{}")
+        assert [one.keeps_connection for one in outbound.sent] == [True, False, False]
         assert [(one.method, one.body, one.headers["Last-Event-ID"]) for one in (first, second)] == [
             ("GET", None, "e-1"), ("GET", None, "e-2"),
         ]  # fmt: skip

@@ -277,6 +277,129 @@ def test_what_may_act_has_a_connection_of_its_own_and_is_never_sent_twice(method
         assert server.connections == 3
 
 
+# --- connections that are kept for what may act --------------------------------------------------------------------
+
+
+def talk(server, steps, *, allow=None, lookup=None, tls=None):
+    """Do each step with one outbound, whose POSTs keep their connections; gives what the posts gave.
+
+    A step is a number of seconds to pause, a function to call on the loop's own thread, or the fields of a POST.
+    """
+
+    async def post(outbound, fields):
+        request = {"url": server.url, "method": "POST", "body": b"{}", "pool_key": "k", "keeps_connection": True}
+        try:
+            async with outbound.stream(get(**{**request, **fields})) as answer:
+                return b"".join([piece async for piece in answer.pieces])
+        except UpstreamError as error:
+            return error
+
+    async def run():
+        chosen = {"lookup": lookup} if lookup else {}
+        outbound = GuardedOutbound([server.address] if allow is None else allow, tls=tls, **chosen)
+        given = []
+        for step in steps:
+            if isinstance(step, dict):
+                given.append(await post(outbound, step))
+            elif callable(step):
+                step()
+            else:
+                await asyncio.sleep(step)
+        await close_outbound(outbound)
+        return given
+
+    return asyncio.run(run())
+
+
+def test_a_post_that_keeps_its_connection_shares_it_with_its_like_and_with_nothing_else():
+    with RawServer(answering(http_answer())) as server:
+        others = [{"pool_key": "other"}, {"keeps_connection": False}, {"method": "GET", "body": None}]
+        assert talk(server, [{}, {}, *others, {}, *others[:1], {}]) == [b"{}"] * 8
+        assert server.connections == 4
+
+
+def test_a_connection_that_was_idle_for_a_second_is_used_no_more():
+    with RawServer(answering(http_answer())) as server:
+        assert talk(server, [{}, 0.5, {}, 1.1, {}]) == [b"{}"] * 3
+        assert server.connections == 2
+
+
+def closing_soon(connection, _head):
+    connection.sendall(http_answer())
+    return False
+
+
+def stray(connection, _head):
+    connection.sendall(http_answer(b'"mine"'))
+    time.sleep(0.05)
+    connection.sendall(http_answer(b'"stolen"'))
+    return True
+
+
+@pytest.mark.parametrize(("serve", "body"), [(closing_soon, b"{}"), (stray, b'"mine"')])
+@pytest.mark.parametrize("pause", [0.2, lambda: time.sleep(0.2)], ids=["seen by the loop", "not seen yet"])
+def test_a_connection_that_was_closed_or_written_to_while_idle_takes_no_post(serve, body, pause):
+    with RawServer(serve) as server:
+        assert talk(server, [{}, pause, {}, pause, {}]) == [body] * 3
+        assert (server.connections, len(server.heads)) == (3, 3)
+
+
+def test_a_post_that_meets_the_end_of_its_connection_is_in_doubt_and_never_sent_again():
+    """It was on its way when the server closed: that costs one answer, and no other from then on."""
+    seen = []
+
+    def serve(connection, _head):
+        seen.append(connection)
+        if seen.count(connection) == 1:
+            connection.sendall(http_answer())
+            return True
+        connection.shutdown(socket.SHUT_RDWR)
+        return False
+
+    with RawServer(serve) as server:
+        first, failed, *later = talk(server, [{}] * 5)
+        assert (first, failed.code, failed.sent) == (b"{}", "upstream_failed", True)
+        assert later == [b"{}"] * 3
+        assert (server.connections, len(server.heads)) == (4, 5)
+
+
+@pytest.mark.parametrize(("announced", "connections"), [("timeout=2", 4), ("max=3, Timeout = 1", 4), ("timeout=5", 1)])
+def test_a_server_that_says_it_closes_soon_gets_a_new_connection_each_time(announced, connections):
+    with RawServer(answering(http_answer(Keep_Alive=announced))) as server:
+        assert talk(server, [{}] * 4) == [b"{}"] * 4
+        assert server.connections == connections
+
+
+def test_a_new_connection_is_resolved_and_judged_anew():
+    answers, asked = iter([["127.0.0.1"], ["169.254.169.254"]]), []
+
+    async def rebinding(host, _port):
+        asked.append(host)
+        return next(answers)
+
+    with RawServer(answering(http_answer())) as server:
+        url = f"http://kept.example:{server.port}/"
+        allow = [f"kept.example:{server.port}"]
+        first, second, refused = talk(
+            server, [{"url": url}, {"url": url}, 1.1, {"url": url}], allow=allow, lookup=rebinding
+        )
+        assert (first, second) == (b"{}", b"{}")
+        assert (refused.code, refused.sent) == ("upstream_refused", False)
+        assert (server.connections, len(asked)) == (1, 2)
+
+
+@pytest.mark.parametrize(("named", "connections"), [("127.0.0.1", 1), ("other.example", 0)])
+def test_a_kept_connection_is_one_whose_certificate_was_verified(tmp_path, named, connections):
+    theirs, trusting = self_signed(tmp_path, named)
+    with RawServer(answering(http_answer()), tls=theirs) as server:
+        given = talk(server, [{}, {}, {}], tls=trusting)
+        if connections:
+            assert (given, server.connections) == ([b"{}"] * 3, connections)
+        else:
+            assert [(failed.code, failed.sent) for failed in given] == [("upstream_failed", False)] * 3
+            assert server.heads == []
+
+
 # --- what is bounded --------------------------------------------------------------------------------------------
 
 
