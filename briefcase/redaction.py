@@ -4,10 +4,12 @@ A secret is looked for as it is, in base64 and base64url at each of the three al
 read into UTF-8, percent-encoded (RFC 3986, and form style), and each of these once and twice JSON-escaped. It is not
 looked for where someone hides it on purpose (reversed, encrypted, spread over fields): that is the policy's to prevent.
 
-How: every encoding is a plain byte pattern. Within each pattern one window of seven bytes is chosen, so that wherever
-the pattern lies in a text, one of the window's four 4-grams lies on a multiple of four. A text is read as 4-byte
-integers in one call into C and held against the set of those grams; only a hit is compared
-with its few patterns. A pattern is at most 1 KiB, longer ones are looked for in pieces, so the time is linear.
+How: every encoding is a plain byte pattern. Within each pattern one window is chosen, three bytes longer than a stride,
+so that wherever the pattern lies in a text, one of the window's 4-grams lies on a multiple of the stride. There a text
+is read as 4-byte integers, a piece at a time in one call into C, and held against the set of those grams; only in a
+piece with a hit are they looked at one by one, and compared with their few patterns. The stride is the widest that the
+shortest pattern, and memory for the grams of all, leave room for. A pattern is at most 1 KiB, longer ones are looked
+for in pieces, so the time is linear.
 
 Secrets shorter than `MIN_SECRET_BYTES` are not looked for: they can not be told from ordinary text.
 """
@@ -28,9 +30,11 @@ MARK: Final = b"[redacted]"
 MIN_SECRET_BYTES: Final = 8
 MAX_PATTERN_BYTES: Final = 1 << 10
 MAX_FORGOTTEN: Final = 4_096
+MAX_GRAMS: Final = 32_768  # of about 260 bytes; past it the stride shrinks, down to the narrowest
 
 _GRAM_BYTES: Final = 4
-_WINDOW_BYTES: Final = 2 * _GRAM_BYTES - 1
+_STRIDES: Final = (32, 16, 8, 4)  # multiples of a gram; the narrowest has room in every pattern
+_PIECE_GRAMS: Final = 512
 _MAX_TRIED_WINDOWS: Final = 8
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 _UNKNOWN_HEAD_CHARS: Final = (0, 2, 3)  # base64 characters that also depend on the 0, 1 or 2 bytes before
@@ -104,6 +108,8 @@ class SecretRedactor:
         self._known: set[bytes] = set()
         self._patterns: set[bytes] = set()
         self._grams: dict[int, list[tuple[bytes, int]]] = {}  # to the patterns, and where in them the gram lies
+        self._stride = _STRIDES[0]
+        self._shortest = MAX_PATTERN_BYTES
         self._longest = 0
 
     def _add(self, form: bytes) -> None:
@@ -113,31 +119,52 @@ class SecretRedactor:
             if pattern in self._patterns:
                 continue
             self._patterns.add(pattern)
+            self._shortest = min(self._shortest, len(pattern))
             self._longest = max(self._longest, len(pattern))
-            offset = self._rarest_window(pattern)
-            for at in range(offset, offset + _GRAM_BYTES):
-                self._grams.setdefault(_gram(pattern, at), []).append((pattern, at))
+            self._index(pattern)
+
+    def _index(self, pattern: bytes) -> None:
+        """Make a pattern findable; where the stride no longer fits, make all of them findable at a narrower one."""
+        added = (pattern,)
+        if not self._is_fitting(self._stride):
+            self._stride = next((stride for stride in _STRIDES if self._is_fitting(stride)), _STRIDES[-1])
+            self._grams = {}
+            added = tuple(self._patterns)
+        for one in added:
+            offset = self._rarest_window(one)
+            for at in range(offset, offset + self._stride):
+                self._grams.setdefault(_gram(one, at), []).append((one, at))
+
+    def _is_fitting(self, stride: int) -> bool:
+        has_room = stride * len(self._patterns) <= MAX_GRAMS or stride == _STRIDES[-1]
+        return has_room and _window_bytes(stride) <= self._shortest
 
     def _rarest_window(self, pattern: bytes) -> int:
         """Where the fewest other patterns are found: tokens of one issuer begin alike, so not at the start."""
-
-        def crowd(offset: int) -> int:
-            return max(len(self._grams.get(_gram(pattern, at), ())) for at in range(offset, offset + _GRAM_BYTES))
-
-        last = len(pattern) - _WINDOW_BYTES
-        return min(range(last, -1, -max(1, last // _MAX_TRIED_WINDOWS)), key=crowd)
+        stride, last = self._stride, len(pattern) - _window_bytes(self._stride)
+        best, fewest = last, len(self._patterns) * stride
+        for offset in range(last, -1, -max(1, last // _MAX_TRIED_WINDOWS)):
+            crowd = max(len(self._grams.get(_gram(pattern, at), ())) for at in range(offset, offset + stride))
+            if crowd < fewest:
+                best, fewest = offset, crowd
+            if not crowd:
+                break
+        return best
 
     def _find(self, text: bytes) -> list[_Span]:
         """Every place of every pattern; what overlaps or touches is one span."""
-        grams = memoryview(text)[: len(text) // _GRAM_BYTES * _GRAM_BYTES].cast("I")
-        if self._grams.keys().isdisjoint(grams):
-            return []
+        known, stride = self._grams, self._stride
+        grams = memoryview(text)[: len(text) // _GRAM_BYTES * _GRAM_BYTES].cast("I")[:: stride // _GRAM_BYTES]
         found: list[_Span] = []
-        for index, gram in enumerate(grams):
-            for pattern, at in self._grams.get(gram, ()):
-                start = index * _GRAM_BYTES - at
-                if start >= 0 and text.startswith(pattern, start):
-                    found.append((start, start + len(pattern)))
+        for begin in range(0, len(grams), _PIECE_GRAMS):
+            piece = grams[begin : begin + _PIECE_GRAMS]
+            if known.keys().isdisjoint(piece):
+                continue
+            for index, gram in enumerate(piece, begin):
+                for pattern, at in known.get(gram, ()):
+                    start = index * stride - at
+                    if start >= 0 and text.startswith(pattern, start):
+                        found.append((start, start + len(pattern)))
         return _merged(found)
 
 
@@ -217,6 +244,10 @@ def _escaped_forms(form: bytes) -> Iterator[bytes]:
     for escaped in once:
         yield escaped.encode()
         yield json.dumps(escaped, ensure_ascii=False)[1:-1].encode()
+
+
+def _window_bytes(stride: int) -> int:
+    return stride + _GRAM_BYTES - 1
 
 
 def _gram(pattern: bytes, at: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from briefcase.redaction import MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor
+from briefcase.redaction import _PIECE_GRAMS, MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor
 
 SECRETS = {
     "token": b"tk-live-4f9a1c77d0e84b6e",
@@ -112,6 +112,54 @@ def test_a_secret_is_found_at_every_alignment_and_at_both_ends(position):
         assert redactor.redact(text) == text.replace(secret, b"[redacted]")
 
 
+@pytest.mark.parametrize("length", [8, 9, 10, 11, 12, 18, 19, 20, 34, 35, 36, 64, 1_024, 1_500])
+def test_a_secret_of_any_length_is_found_at_every_place_of_a_long_text(length):
+    """Whatever stride its length allows, and across the ends of the pieces that are looked at in one go."""
+    secret = bytes(33 + number * 7 % 90 for number in range(length)).replace(b'"', b"q").replace(b"\\", b"b")
+    redactor = SecretRedactor(Known(secret))
+    redactor.redact(b"{}")
+    piece_bytes = redactor._stride * _PIECE_GRAMS
+    for before in (*range(70), *range(piece_bytes - length - 40, piece_bytes + 40)):
+        text = b'"' + b"." * max(0, before) + secret + b'.."'
+        assert redactor.find(text) == [(1 + max(0, before), 1 + max(0, before) + length)]
+
+
+def test_what_was_known_is_still_found_when_a_shorter_secret_or_very_many_are_learnt():
+    known = Known(b"L" * 20 + os.urandom(30).hex().encode())
+    redactor = SecretRedactor(known)
+    strides = []
+    for more in ((), (b"middling-secret-0123",), (b"short-01",), [os.urandom(20).hex().encode() for _ in range(1_500)]):
+        known.secrets |= set(more)
+        known.revision += 1
+        text = b'"' + b" ".join(known.secrets) + b'"'
+        assert redactor.redact(text) == b'"' + b" ".join([b"[redacted]"] * len(known.secrets)) + b'"'
+        strides.append(redactor._stride)
+    assert strides == [32, 16, 4, 4]
+
+
+def test_very_many_secrets_are_looked_for_within_bounded_memory():
+    redactor = SecretRedactor(Known(*(os.urandom(30).hex().encode() for _ in range(500))))
+    redactor.redact(b"{}")
+    assert redactor._stride < 32
+    assert len(redactor._grams) <= MAX_GRAMS
+
+
+def test_a_place_that_only_looks_like_a_secret_costs_a_look_at_its_piece_and_not_at_the_whole_text():
+    class Counted(dict):
+        asked = 0
+
+        def get(self, *args):
+            Counted.asked += 1
+            return super().get(*args)
+
+    secret = b"tk-live-4f9a1c77d0e84b6e"
+    redactor = SecretRedactor(Known(secret))
+    redactor.redact(b"{}")
+    redactor._grams = Counted(redactor._grams)
+    redactor.redact(b'"' + b"." * 1_000_000 + secret[:-1] + b"." * 1_000_000 + b'"')
+    assert 0 < Counted.asked <= 2 * _PIECE_GRAMS
+
+
 def test_a_secret_shorter_than_the_bound_is_not_looked_for():
     short = b"s" * (MIN_SECRET_BYTES - 1)
 
@@ -161,7 +209,8 @@ def test_tokens_of_one_issuer_do_not_slow_each_other_down():
     redactor = SecretRedactor(Known(*(head + os.urandom(32).hex().encode() for _ in range(200))))
     redactor.redact(b"{}")
 
-    assert max(len(bucket) for bucket in redactor._grams.values()) <= 50  # at a fixed place it would be 200
+    compared_per_byte = max(len(bucket) for bucket in redactor._grams.values()) / redactor._stride
+    assert compared_per_byte <= 10  # at a fixed place it would be 25
 
 
 @pytest.mark.parametrize(
