@@ -37,9 +37,7 @@ from briefcase.telemetry.settings import OtelSettings
 from briefcase.telemetry.tracing import Trace
 
 SCOPE: Final = InstrumentationScope("briefcase", __version__)
-WRITTEN_AT_ONCE: Final = (
-    16  # traces: the first one finds its code in no cache, and two hundred microseconds hold nobody
-)
+WRITTEN_AT_ONCE: Final = 16  # traces: only the first finds its code in no cache, and 0.2 ms hold nobody up
 BOUNDS_S: Final = tuple(bound / US_PER_S for bound in BOUNDS_US)
 _SAMPLED: Final = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 _SEVERITIES: Final = {
