@@ -125,7 +125,7 @@ class SecretRedactor:
 
     def _index(self, pattern: bytes) -> None:
         """Make a pattern findable; where the stride no longer fits, make all of them findable at a narrower one."""
-        added = (pattern,)
+        added: tuple[bytes, ...] = (pattern,)
         if not self._is_fitting(self._stride):
             self._stride = next((stride for stride in _STRIDES if self._is_fitting(stride)), _STRIDES[-1])
             self._grams = {}
