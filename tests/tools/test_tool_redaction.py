@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from briefcase import redaction
 from briefcase.redaction import _PIECE_GRAMS, MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor
 
 SECRETS = {
@@ -135,6 +136,18 @@ def test_what_was_known_is_still_found_when_a_shorter_secret_or_very_many_are_le
         assert redactor.redact(text) == b'"' + b" ".join([b"[redacted]"] * len(known.secrets)) + b'"'
         strides.append(redactor._stride)
     assert strides == [32, 16, 4, 4]
+
+
+def test_when_the_short_and_the_many_are_forgotten_the_stride_is_wide_again(monkeypatch):
+    monkeypatch.setattr(redaction, "MAX_FORGOTTEN", 2)
+    known = Known(*(b"short-%d" % number for number in range(10, 20)))
+    redactor = SecretRedactor(known)
+    redactor.redact(b"{}")
+    assert redactor._stride == 4
+    known.secrets = frozenset({os.urandom(30).hex().encode()})
+    known.revision += 1
+    redactor.redact(b"{}")
+    assert redactor._stride == 32
 
 
 def test_very_many_secrets_are_looked_for_within_bounded_memory():
