@@ -225,9 +225,9 @@ def page(statement: Statement) -> str:
             "<!doctype html><html lang=en><meta charset=utf-8><title>briefcase soak evidence</title>",
             f"<style>{_STYLE}</style><h1>Soak evidence</h1>",
             f"<p class={'ok' if statement.ok else 'bad'}>This run {verdict}.</p>",
-            f"<p>{len(statement.reports)} reports over {statement.days} days,",
+            f"<p>{_counted(len(statement.reports), 'report')} over {_counted(statement.days, 'day')},",
             f" from {summary['from']} to {summary['to']};",
-            f" {statement.measured.attempted:,} calls.</p>",
+            f" {_counted(statement.measured.attempted, 'call')}.</p>",
             _findings_table(statement),
             "<h2>p95 of the overhead, report by report</h2>",
             _plot([(r.started_s, r.overhead.get_value_at_percentile(95) / 1_000) for r in statement.reports]),
@@ -302,6 +302,10 @@ def _plot(points: Sequence[tuple[float, float]]) -> str:
     line = "<line x1=60 x2=880 y1=150 y2=150 stroke=#d1d9e0 />"
     axis = f"{line}<text x=0 y=24>{top:.2f} ms</text><text x=0 y=154>0</text>"
     return f'<svg viewBox="0 0 900 180" role=img>{axis}{marks}<text x=60 y=172>{_utc(first)}</text></svg>'
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _items(value: object) -> list[tuple[str, Any]]:

@@ -150,6 +150,17 @@ def test_reports_join_into_one_statement_with_its_gaps(reports):
     assert "meets its objectives" in page(statement)
 
 
+def test_the_page_counts_one_and_many(reports):
+    alone = orjson.loads(reports[0].read_bytes())
+    alone["measured"] |= {"attempted": 1, "answered": 1}
+    assert "<p>2 reports over 1 day, " in page(summarize(reports, Objectives()))
+    reports[0].write_bytes(orjson.dumps(alone))
+    shown = page(summarize(reports[:1], Objectives()))
+    assert "<p>1 report over 1 day, " in shown
+    assert "; 1 call.</p>" in shown
+    assert "<p>0 reports over 0 days, " in page(summarize([], Objectives()))
+
+
 def test_what_can_not_be_read_is_named_and_fails_the_statement(reports, tmp_path):
     (tmp_path / "c.json").write_text('{"format": "something else"}')
     (tmp_path / "d.json").write_text("{")
