@@ -80,10 +80,11 @@ def configure_logs(*, level: int = logging.INFO, export: Processor | None = None
         level: what is less than this is not logged.
         export: gets each line too, as a mapping that holds no exception any more, only its text.
     """
-    # a process that was started without one must not write to whatever has its number now
-    stream = StandardError(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno())
+    own = sys.__stderr__  # None where the process was started without: something else may have its number by now
+    stream = StandardError(os.open(os.devnull, os.O_WRONLY) if own is None else own.fileno())
     atexit.register(stream.end)
-    sys.stderr = stream
+    if sys.stderr is own:  # what somebody else put there is theirs
+        sys.stderr = stream
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
