@@ -1,4 +1,4 @@
-"""A daemon that answers what it was told to, on a Unix socket, and one run of the command line against it."""
+"""A daemon that answers what it was told to, on a Unix socket; a browser; and one run of the command line with them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import socketserver
 import sys
 import tempfile
 import threading
+import urllib.request
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from briefcase.cli.main import main
 
 TOKEN = "o" * 43
+STATE = "state-of-this-log-in"
+BACK = "http://127.0.0.1:49152/callback"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -81,6 +85,52 @@ class CannedDaemon:
 
     def bodies(self, method: str, path: str) -> list:
         return [body for seen_method, seen_path, body, _ in self.seen if (seen_method, seen_path) == (method, path)]
+
+
+def begins_login(daemon: CannedDaemon, path: str, named: dict[str, str], page: str, **fields) -> None:
+    """Have the daemon begin log-ins at a page, and finish them.
+
+    Args:
+        daemon: the canned one.
+        path: of what is logged in to.
+        named: its id, as the daemon's answers name it.
+        page: where a person is sent.
+        fields: what else the daemon answers at the start.
+    """
+
+    def start():
+        asked = daemon.bodies("POST", f"{path}/oauth/start")[-1]
+        query = urlencode({"redirect_uri": asked["redirect_uri"], "state": STATE})
+        return {"authorization_url": f"{page}?{query}", "state": STATE, **named, **fields}
+
+    daemon.answers["POST", f"{path}/oauth/start"] = start
+    daemon.answers["POST", f"{path}/oauth/exchange"] = named
+
+
+class AgreeingBrowser:
+    """In place of `webbrowser.open`: a person who agrees, and is sent back while the command waits."""
+
+    def __init__(self, issuer: str) -> None:
+        self._issuer = issuer
+        self._following: list[threading.Thread] = []
+
+    def open(self, address: str) -> bool:
+        back = parse_qs(urlsplit(address).query)
+        answer = urlencode({"code": "a-code", "state": back["state"][0], "iss": self._issuer})
+        following = threading.Thread(target=self._follow, args=(f"{back['redirect_uri'][0]}?{answer}",))
+        self._following.append(following)
+        following.start()
+        return True
+
+    def close(self) -> None:
+        """Wait for the page it was sent back to; it was sent there once."""
+        (following,) = self._following
+        following.join()
+
+    @staticmethod
+    def _follow(address: str) -> None:
+        with urllib.request.urlopen(address, timeout=10) as page:
+            assert b"a-code" not in page.read()
 
 
 class FakeRoot:

@@ -1,15 +1,10 @@
 """`briefcase mcp servers oauth-login` and `oauth-revoke`: what is sent to the daemon, and what never is."""
 
-import threading
-import urllib.request
-from urllib.parse import parse_qs, urlencode, urlsplit
-
 import pytest
+from cli_rig import BACK, STATE, AgreeingBrowser, begins_login
 
-STATE = "state-of-this-log-in"
 ISSUER = "https://as.example"
 DOCS = "/v1/mcp/servers/docs"
-BACK = "http://127.0.0.1:49152/callback"
 REVOKED = {
     "server_id": "docs",
     "had_refresh_token": True,
@@ -18,35 +13,16 @@ REVOKED = {
 }
 
 
-def starts_login(daemon, url=f"{ISSUER}/authorize"):
-    def start():
-        asked = daemon.bodies("POST", f"{DOCS}/oauth/start")[-1]
-        query = urlencode({"redirect_uri": asked["redirect_uri"], "state": STATE})
-        return {"server_id": "docs", "authorization_url": f"{url}?{query}", "state": STATE}
-
-    daemon.answers["POST", f"{DOCS}/oauth/start"] = start
-    daemon.answers["POST", f"{DOCS}/oauth/exchange"] = {"server_id": "docs"}
+def starts_login(daemon, page=f"{ISSUER}/authorize"):
+    begins_login(daemon, DOCS, {"server_id": "docs"}, page)
 
 
 def test_a_log_in_waits_on_loopback_and_hands_code_state_and_issuer_to_the_daemon(run, daemon, monkeypatch):
     starts_login(daemon)
-    browsing = []
-
-    def browse(address):
-        back = parse_qs(urlsplit(address).query)
-        answer = urlencode({"code": "a-code", "state": back["state"][0], "iss": ISSUER})
-
-        def follow():
-            with urllib.request.urlopen(f"{back['redirect_uri'][0]}?{answer}", timeout=10) as page:
-                assert b"a-code" not in page.read()
-
-        browsing.append(threading.Thread(target=follow))
-        browsing[0].start()
-        return True
-
-    monkeypatch.setattr("webbrowser.open", browse)
+    browser = AgreeingBrowser(ISSUER)
+    monkeypatch.setattr("webbrowser.open", browser.open)
     ran = run("mcp", "servers", "oauth-login", "docs", "--scope", "read write")
-    browsing[0].join()
+    browser.close()
     assert (ran.code, ran.out) == (0, "logged in to `docs`\n"), ran
     (asked,) = daemon.bodies("POST", f"{DOCS}/oauth/start")
     assert (asked["client_id"], asked["scope"]) == ("", "read write")

@@ -1,14 +1,11 @@
 """`briefcase providers`, `provider-gateway` and `conformance` from the command line."""
 
 import json
-import threading
-import urllib.request
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from cli_rig import BACK, STATE, AgreeingBrowser, begins_login
 
 VERIFIER = "v" * 43
-STATE = "state-of-this-log-in"
 ISSUER = "https://provider.example"
 DEMO = "/v1/providers/demo"
 SUMMARY = {
@@ -31,22 +28,10 @@ REVOKED = {
 
 
 def starts_login(daemon, *, requires_iss=False):
-    """Have the daemon begin log-ins and finish them; gives the bodies of what was asked."""
-
-    def start():
-        asked = daemon.bodies("POST", f"{DEMO}/oauth/start")[-1]
-        query = urlencode({"redirect_uri": asked["redirect_uri"], "state": STATE})
-        return {
-            "provider_id": "demo",
-            "authorization_url": f"{ISSUER}/oauth/authorize?{query}",
-            "state": STATE,
-            "code_verifier": VERIFIER,
-            "issuer": ISSUER,
-            "requires_iss": requires_iss,
-        }
-
-    daemon.answers["POST", f"{DEMO}/oauth/start"] = start
-    daemon.answers["POST", f"{DEMO}/oauth/exchange"] = {"provider_id": "demo"}
+    begins_login(
+        daemon, DEMO, {"provider_id": "demo"}, f"{ISSUER}/oauth/authorize",
+        code_verifier=VERIFIER, issuer=ISSUER, requires_iss=requires_iss,
+    )  # fmt: skip
 
 
 def test_the_list_shows_what_is_held_and_never_a_token(run, daemon):
@@ -117,24 +102,10 @@ def test_a_revocation_says_what_is_left(run, daemon, changed, says):
 
 def test_a_log_in_waits_on_loopback_and_hands_the_code_to_the_daemon(run, daemon, monkeypatch):
     starts_login(daemon)
-    browsing = []
-
-    def browse(address):
-        """What a browser does: follow to the listener, while the command waits."""
-        back = parse_qs(urlsplit(address).query)
-        answer = urlencode({"code": "a-code", "state": back["state"][0], "iss": ISSUER})
-
-        def follow():
-            with urllib.request.urlopen(f"{back['redirect_uri'][0]}?{answer}", timeout=10) as page:
-                assert b"a-code" not in page.read()
-
-        browsing.append(threading.Thread(target=follow))
-        browsing[0].start()
-        return True
-
-    monkeypatch.setattr("webbrowser.open", browse)
+    browser = AgreeingBrowser(ISSUER)
+    monkeypatch.setattr("webbrowser.open", browser.open)
     ran = run("providers", "oauth-login", "--id", "demo", "--scope", "quote")
-    browsing[0].join()
+    browser.close()
     assert (ran.code, ran.out) == (0, "logged in to `demo`\n"), ran
     (asked,) = daemon.bodies("POST", f"{DEMO}/oauth/start")
     assert (asked["client_id"], asked["scope"]) == ("briefcase", "quote")
@@ -159,22 +130,22 @@ def test_a_log_in_that_nobody_answers_ends_and_names_the_other_way(run, daemon):
 
 def test_the_address_one_was_sent_back_to_may_be_pasted(run, daemon):
     starts_login(daemon)
-    pasted = f"http://127.0.0.1:49152/callback?code=a-code&state={STATE}\n"
+    pasted = f"{BACK}?code=a-code&state={STATE}\n"
     ran = run("providers", "oauth-login", "--id", "demo", "--paste", stdin=pasted.encode())
     assert ran.code == 0, ran
     (exchange,) = daemon.bodies("POST", f"{DEMO}/oauth/exchange")
-    assert (exchange["code"], exchange["redirect_uri"]) == ("a-code", "http://127.0.0.1:49152/callback")
+    assert (exchange["code"], exchange["redirect_uri"]) == ("a-code", BACK)
 
 
 @pytest.mark.parametrize(
     ("pasted", "code", "says"),
     [
-        ("http://127.0.0.1:49152/callback?code=c&state=another", 2, "another log-in"),
-        ("http://127.0.0.1:49152/callback?code=c", 2, "another log-in"),
-        (f"http://127.0.0.1:49152/callback?code=c&code=d&state={STATE}", 2, "once"),
-        (f"http://127.0.0.1:49152/callback?code=c&state={STATE}", 2, "names no issuer"),
-        (f"http://127.0.0.1:49152/callback?code=c&state={STATE}&iss=https://attacker.example", 2, "`iss` differs"),
-        (f"http://127.0.0.1:49152/callback?error=access_denied&state={STATE}&iss={ISSUER}", 8, "access_denied"),
+        (f"{BACK}?code=c&state=another", 2, "another log-in"),
+        (f"{BACK}?code=c", 2, "another log-in"),
+        (f"{BACK}?code=c&code=d&state={STATE}", 2, "once"),
+        (f"{BACK}?code=c&state={STATE}", 2, "names no issuer"),
+        (f"{BACK}?code=c&state={STATE}&iss=https://attacker.example", 2, "`iss` differs"),
+        (f"{BACK}?error=access_denied&state={STATE}&iss={ISSUER}", 8, "access_denied"),
         ("just some text", 2, "with its `code`"),
     ],
 )

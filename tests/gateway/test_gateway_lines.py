@@ -38,17 +38,24 @@ def read_lines(read: int) -> list[bytes]:
         return source.read().splitlines()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "socket", "file"])
-def test_lines_come_whole_and_in_order_though_they_are_written_at_once(kind, tmp_path):
+def read_while(scenario, kind: str, tmp_path, *, late_s: float = 0.0, blocks: bool = True) -> list[bytes]:
+    """What the client at the other end reads.
+
+    Args:
+        scenario: writes with the writer it is given, and starts the reader it is given, but that of a file.
+        kind: of the descriptor.
+        tmp_path: for a file.
+        late_s: how long after its start the client begins to read.
+        blocks: whether the descriptor does.
+    """
     with ends(kind, tmp_path) as (read, write):
+        os.set_blocking(write, blocks)
         got: list[bytes] = []
-        reader = threading.Thread(target=lambda: got.extend(read_lines(read)))
+        reader = threading.Timer(late_s, lambda: got.extend(read_lines(read)))
 
         async def test():
             writer = LineWriter(write)
-            if kind != "file":
-                reader.start()
-            await asyncio.gather(*(writer.write(line) for line in LINES))
+            await scenario(writer, reader)
             writer.close()
 
         run(test)
@@ -56,52 +63,43 @@ def test_lines_come_whole_and_in_order_though_they_are_written_at_once(kind, tmp
         if kind == "file":
             reader.start()
         reader.join()
-        assert got == LINES
+        return got
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "file"])
+def test_lines_come_whole_and_in_order_though_they_are_written_at_once(kind, tmp_path):
+    async def scenario(writer, reader):
+        if kind != "file":
+            reader.start()
+        await asyncio.gather(*(writer.write(line) for line in LINES))
+
+    assert read_while(scenario, kind, tmp_path) == LINES
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_client_that_does_not_read_holds_up_nobody_and_loses_no_part_of_a_line(kind, tmp_path):
-    with ends(kind, tmp_path) as (read, write):
-        got: list[bytes] = []
-        reader = threading.Thread(target=lambda: got.extend(read_lines(read)))
+    async def scenario(writer, reader):
+        writes = [asyncio.create_task(writer.write(line)) for line in LINES]
+        for _ in range(50):  # the loop goes on
+            await asyncio.sleep(0.001)
+        stuck = [task for task in writes if not task.done()]
+        assert stuck, "it wrote more than anybody took"
+        stuck[0].cancel()  # its line has begun
+        with contextlib.suppress(asyncio.CancelledError):
+            await stuck[0]
+        reader.start()
+        await asyncio.gather(*writes, return_exceptions=True)
 
-        async def test():
-            writer = LineWriter(write)
-            writes = [asyncio.create_task(writer.write(line)) for line in LINES]
-            for _ in range(50):  # the loop goes on
-                await asyncio.sleep(0.001)
-            stuck = [task for task in writes if not task.done()]
-            assert stuck, "it wrote more than anybody took"
-            stuck[0].cancel()  # its line has begun
-            with contextlib.suppress(asyncio.CancelledError):
-                await stuck[0]
-            reader.start()
-            await asyncio.gather(*writes, return_exceptions=True)
-            writer.close()
-
-        run(test)
-        os.close(write)
-        reader.join()
-        assert got == LINES
+    assert read_while(scenario, kind, tmp_path) == LINES
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_descriptor_that_does_not_block_gets_whole_lines_too(kind, tmp_path):
-    with ends(kind, tmp_path) as (read, write):
-        os.set_blocking(write, False)
-        got: list[bytes] = []
-        reader = threading.Timer(0.2, lambda: got.extend(read_lines(read)))
+    async def scenario(writer, reader):
+        reader.start()
+        await asyncio.gather(*(writer.write(line) for line in LINES))
 
-        async def test():
-            writer = LineWriter(write)
-            reader.start()
-            await asyncio.gather(*(writer.write(line) for line in LINES))
-            writer.close()
-
-        run(test)
-        os.close(write)
-        reader.join()
-        assert got == LINES
+    assert read_while(scenario, kind, tmp_path, late_s=0.2, blocks=False) == LINES
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
@@ -125,27 +123,19 @@ def test_a_client_that_reads_no_more_does_not_keep_the_process_from_ending(kind,
 
 def test_short_lines_to_a_full_pipe_do_not_stop_the_loop(tmp_path):
     lines = [b"x" * 100] * 2_000
-    with ends("pipe", tmp_path) as (read, write):
-        got: list[bytes] = []
-        reader = threading.Timer(0.6, lambda: got.extend(read_lines(read)))
 
-        async def test():
-            writer = LineWriter(write)
-            reader.start()
-            writing = asyncio.gather(*(writer.write(line) for line in lines))
-            loop, longest_s = asyncio.get_running_loop(), 0.0
-            while not writing.done():
-                began_s = loop.time()
-                await asyncio.sleep(0.001)
-                longest_s = max(longest_s, loop.time() - began_s)
-            await writing
-            writer.close()
-            assert longest_s < 0.4, "the loop stood still"
+    async def scenario(writer, reader):
+        reader.start()
+        writing = asyncio.gather(*(writer.write(line) for line in lines))
+        loop, longest_s = asyncio.get_running_loop(), 0.0
+        while not writing.done():
+            began_s = loop.time()
+            await asyncio.sleep(0.001)
+            longest_s = max(longest_s, loop.time() - began_s)
+        await writing
+        assert longest_s < 0.4, "the loop stood still"
 
-        run(test)
-        os.close(write)
-        reader.join()
-        assert got == lines
+    assert read_while(scenario, "pipe", tmp_path, late_s=0.6) == lines
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])

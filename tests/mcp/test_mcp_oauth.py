@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -20,6 +21,7 @@ from briefcase.system import SystemEntropy
 S = 1_000_000
 REDIRECT = "http://127.0.0.1:7777/callback"
 URL = f"{SERVER}/mcp"
+PLAIN_TOKEN = json.dumps({"access_token": "a", "token_type": "Bearer"}).encode()
 
 
 class Desk:
@@ -51,8 +53,38 @@ class Desk:
     async def start(self, client_id="", scope=None, redirect_uri=REDIRECT):
         return await self.logins.start(self.config, client_id, redirect_uri, scope)
 
+    async def agreed(self, **how):
+        """What a person who agreed to a new log-in is sent back with."""
+        url, _ = await self.start(**how)
+        return self.world.agree(url)
+
     async def finish(self, back):
         await self.logins.exchange(self.config, back["code"], back["state"], back.get("iss"))
+
+    def answer(self, path, status, body=b""):
+        """Have every request to this path answered so, whatever the world would say."""
+        self.world.override = lambda _m, url, _h, _b: (status, {}, body) if url.endswith(path) else None
+
+    def break_vault(self, problem):
+        """Have nothing more be stored; gives what mends it."""
+
+        async def broken(_name, _value):
+            raise StoreError(problem)
+
+        put, self.vault.put = self.vault.put, broken
+        return partial(setattr, self.vault, "put", put)
+
+    def hold_renewals(self):
+        """Stop what goes to the token endpoint on its way; gives what says that it is there, and what lets it go."""
+        reached, go = asyncio.Event(), asyncio.Event()
+
+        async def held(request):
+            if request.url.endswith("/token"):
+                reached.set()
+                await go.wait()
+
+        self.outbound.before = held
+        return reached, go
 
     async def log_in(self, **how):
         url, state = await self.start(**how)
@@ -373,8 +405,7 @@ def test_a_state_is_of_use_once():
 
 def test_a_state_is_spent_by_an_answer_that_fails():
     async def scenario(desk):
-        url, _ = await desk.start()
-        back = desk.world.agree(url)
+        back = await desk.agreed()
         with pytest.raises(CallerError, match="`iss` differs"):
             await desk.finish(back | {"iss": "https://evil.example"})
         with pytest.raises(CallerError, match="was used"):
@@ -387,8 +418,7 @@ def test_a_state_is_spent_by_an_answer_that_fails():
 @pytest.mark.parametrize("iss", ["https://evil.example", f"{AUTHORITY}/", AUTHORITY.upper(), "", None])
 def test_an_answer_of_another_issuer_or_of_none_reaches_no_token_endpoint(iss):
     async def scenario(desk):
-        url, _ = await desk.start()
-        back = desk.world.agree(url) | {"iss": iss}
+        back = await desk.agreed() | {"iss": iss}
         with pytest.raises(CallerError):
             await desk.finish(back)
         assert desk.asked("/token") == []
@@ -401,17 +431,15 @@ def test_an_issuer_that_is_not_promised_may_be_missing_and_not_be_wrong():
         desk.world.metadata = {"authorization_response_iss_parameter_supported": None}
         desk.world.iss = lambda: None
         await desk.log_in()
-        url, _ = await desk.start()
         with pytest.raises(CallerError, match="`iss` differs"):
-            await desk.finish(desk.world.agree(url) | {"iss": "https://evil.example"})
+            await desk.finish(await desk.agreed() | {"iss": "https://evil.example"})
 
     run(scenario)
 
 
 def test_an_answer_is_for_the_server_it_was_begun_for_and_not_for_long():
     async def scenario(desk):
-        url, _ = await desk.start()
-        back, own = desk.world.agree(url), desk.config
+        back, own = await desk.agreed(), desk.config
         desk.config = parse_server("other", {"endpoint_url": URL})
         with pytest.raises(CallerError, match="`state`"):
             await desk.finish(back)
@@ -444,8 +472,7 @@ def test_log_ins_that_are_begun_and_never_finished_are_bounded():
 
 def test_the_code_goes_to_the_redirect_address_that_was_named_at_the_start():
     async def scenario(desk):
-        url, _ = await desk.start()
-        await desk.finish(desk.world.agree(url))
+        await desk.finish(await desk.agreed())
         (form,) = desk.asked("/token")
         assert parse_qs(form.decode())["redirect_uri"] == [REDIRECT]
 
@@ -489,9 +516,8 @@ def test_a_refused_code_leaves_the_old_log_in_as_it_was():
     async def scenario(desk):
         await desk.log_in()
         before = dict(desk.vault.kept)
-        url, _ = await desk.start()
         with pytest.raises(UpstreamError, match="invalid_grant"):
-            await desk.finish(desk.world.agree(url) | {"code": "guessed"})
+            await desk.finish(await desk.agreed() | {"code": "guessed"})
         assert desk.vault.kept == before
         assert await desk.ask() == 200
 
@@ -628,7 +654,7 @@ def test_without_a_client_and_without_registration_there_is_no_log_in():
 def test_a_registration_that_gave_nothing_of_use_is_not_kept(answer):
     async def scenario(desk):
         status, body = answer
-        desk.world.override = lambda _m, url, _h, _b: (status, {}, body) if url.endswith("/register") else None
+        desk.answer("/register", status, body)
         with pytest.raises(UpstreamError, match="registration"):
             await desk.start()
         assert not [name for name in desk.vault.kept if name.endswith(".client")]
@@ -720,14 +746,7 @@ def test_a_caller_who_leaves_does_not_cut_a_renewal_off():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=600 * S)
-        reached, go = asyncio.Event(), asyncio.Event()
-
-        async def slow(request):
-            if request.url.endswith("/token"):
-                reached.set()
-                await go.wait()
-
-        desk.outbound.before = slow
+        reached, go = desk.hold_renewals()
         caller = asyncio.create_task(desk.account.headers("POST", URL))
         await reached.wait()
         caller.cancel()
@@ -747,16 +766,12 @@ def test_a_kill_between_rotation_and_storage_leaves_the_old_pair_whole_and_a_per
         await desk.log_in()
         before = dict(desk.vault.kept)
         desk.clock.advance(us=600 * S)
-
-        async def killed(_name, _value):
-            raise StoreError("killed here")
-
-        put, desk.vault.put = desk.vault.put, killed
+        mend = desk.break_vault("killed here")
         with pytest.raises(UpstreamError, match="could not be renewed"):
             await desk.account.headers("POST", URL)
         assert desk.vault.kept == before, "never half a token"
         assert len(desk.world.rotated) == 1
-        desk.vault.put = put
+        mend()
         desk.open()
         with pytest.raises(UpstreamError, match="invalid_grant"):
             await desk.account.headers("POST", URL)
@@ -772,16 +787,11 @@ def test_what_could_not_be_kept_is_not_used():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=541 * S)
-
-        async def full(_name, _value):
-            raise StoreError("disk full")
-
-        put, desk.vault.put = desk.vault.put, full
+        desk.break_vault("disk full")
         first = await desk.account.headers("POST", URL)
         await desk.account.stop()
         await asyncio.sleep(0)
         assert await desk.account.headers("POST", URL) == first
-        desk.vault.put = put
 
     run(scenario)
 
@@ -790,7 +800,7 @@ def test_a_renewal_that_fails_on_the_way_keeps_the_log_in_and_is_not_tried_at_ev
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=541 * S)
-        desk.world.override = lambda _m, url, _h, _b: (503, {}, b"") if url.endswith("/token") else None
+        desk.answer("/token", 503)
         for _ in range(20):
             assert await desk.ask() == 200
             await desk.account.stop()
@@ -809,14 +819,7 @@ def test_a_revocation_ends_a_renewal_that_is_under_way_with_it():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=541 * S)
-        reached, go = asyncio.Event(), asyncio.Event()
-
-        async def slow(request):
-            if request.url.endswith("/token"):
-                reached.set()
-                await go.wait()
-
-        desk.outbound.before = slow
+        reached, go = desk.hold_renewals()
         await desk.account.headers("POST", URL)  # begins to renew
         await reached.wait()
         revoking = asyncio.create_task(desk.logins.revoke(desk.config))
@@ -835,7 +838,7 @@ def test_a_revocation_ends_a_renewal_that_is_under_way_with_it():
 def test_a_revocation_that_its_server_did_not_hear_of_ends_the_log_in_here():
     async def scenario(desk):
         await desk.log_in()
-        desk.world.override = lambda _m, url, _h, _b: (500, {}, b"") if url.endswith("/revoke") else None
+        desk.answer("/revoke", 500)
         revoked = await desk.logins.revoke(desk.config)
         assert (revoked.remote_revocation_attempted, revoked.remote_revocation_succeeded) == (True, False)
         assert await desk.ask() == 401
@@ -922,8 +925,7 @@ def test_a_bound_log_in_is_not_renewed_to_a_plain_one():
         desk.world.dpop = True
         await desk.log_in()
         desk.clock.advance(us=600 * S)
-        plain = json.dumps({"access_token": "a", "token_type": "Bearer"}).encode()
-        desk.world.override = lambda _m, url, _h, _b: (200, {}, plain) if url.endswith("/token") else None
+        desk.answer("/token", 200, PLAIN_TOKEN)
         with pytest.raises(UpstreamError, match="bound to no key"):
             await desk.account.headers("POST", URL)
 
@@ -936,10 +938,8 @@ def test_a_server_that_wants_bound_tokens_gets_no_plain_one():
         with pytest.raises(UpstreamError, match="binds none"):
             await desk.start()
         desk.world.dpop = True
-        url, _ = await desk.start()
-        back = desk.world.agree(url)
-        plain = json.dumps({"access_token": "a", "token_type": "Bearer"}).encode()
-        desk.world.override = lambda _m, url, _h, _b: (200, {}, plain) if url.endswith("/token") else None
+        back = await desk.agreed()
+        desk.answer("/token", 200, PLAIN_TOKEN)
         with pytest.raises(UpstreamError, match="plain one"):
             await desk.finish(back)
         assert not [name for name in desk.vault.kept if name.endswith(".login")]
