@@ -46,6 +46,7 @@ class SoakReport(msgspec.Struct, frozen=True):
     policy: str | None
     daemon: str | None
     head: JsonObject | None
+    max_sync_ms: float | None
 
     @property
     def ended_s(self) -> float:
@@ -93,6 +94,7 @@ class Statement(msgspec.Struct, frozen=True):
             "policies": [*sorted({report.policy for report in self.reports if report.policy})],
             "daemons": [*sorted({report.daemon for report in self.reports if report.daemon})],
             "receipt_head": self.reports[-1].head if self.reports else None,
+            "max_sync_ms": max((x.max_sync_ms for x in self.reports if x.max_sync_ms is not None), default=None),
         }
 
 
@@ -113,6 +115,7 @@ class _After(msgspec.Struct):
     identity: _Identity = msgspec.field(default_factory=_Identity)
     policy_hash_hex: str | None = None
     receipt_head: dict[str, Any] | None = None
+    max_sync_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 class _Document(msgspec.Struct):
@@ -155,6 +158,7 @@ def read_report(path: Path) -> SoakReport:
         policy=after.policy_hash_hex,
         daemon=after.identity.did,
         head=after.receipt_head,
+        max_sync_ms=after.max_sync_ms,
     )
 
 
@@ -250,7 +254,9 @@ def _what_ran(summary: JsonObject) -> list[tuple[str, str]]:
     ended_on = f"{head.get('id')}:{head.get('hash_hex')}" if isinstance(head, dict) else "not known"
     listed = {"policies": "policies", "daemons": "daemons", "interrupted": "interrupted runs"}
     named = [(shown, ", ".join(map(str, found))) for key, shown in listed.items() if (found := _list(summary[key]))]
-    return [*named, ("receipts ended on", ended_on)]
+    max_sync_ms = summary["max_sync_ms"]
+    slowest = f"{max_sync_ms:,.1f} ms" if isinstance(max_sync_ms, float) else "not known"
+    return [*named, ("receipts ended on", ended_on), ("slowest commit of the disk", slowest)]
 
 
 def _list(value: object) -> list[Any]:

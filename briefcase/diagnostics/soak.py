@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 import uuid
 from collections import Counter
@@ -140,6 +141,15 @@ class SoakClient:
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
             return {}
 
+    async def figure(self, name: str) -> float | None:
+        """One figure of `GET /metrics` that has no labels; None where there is none to be had."""
+        try:
+            async with self._session.get(f"{self._base_url}/metrics") as response:
+                found = re.search(rf"^{re.escape(name)} (\S+)$", await response.text(), re.MULTILINE)
+                return None if found is None else float(found[1])
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
+
     async def call(self, plan: SoakPlan) -> tuple[int, JsonObject, str]:
         """One tool call: HTTP status, body, and the `Server-Timing` header.
 
@@ -203,18 +213,20 @@ async def soak(
 
 
 async def about(client: SoakClient) -> JsonObject:
-    """Which daemon this is: identity, mode, policy digest and the receipt head."""
+    """Which daemon this is: identity, mode, policy digest, the receipt head, and its disk's slowest commit so far."""
     policy = await client.get("/v1/policy")
     newest = await client.get("/v1/receipts?limit=1")
     receipts = newest.get("receipts")
     head: JsonValue = None
     if isinstance(receipts, list) and receipts and isinstance(receipts[0], dict):
         head = {"id": receipts[0].get("id"), "hash_hex": receipts[0].get("hash_hex")}
+    max_sync_s = await client.figure("briefcase_ledger_max_sync_seconds")
     return {
         "identity": await client.get("/v1/identity"),
         "profile": await client.get("/v1/profile"),
         "policy_hash_hex": policy.get("policy_hash_hex"),
         "receipt_head": head,
+        "max_sync_ms": None if max_sync_s is None else round(max_sync_s * 1_000, 3),
     }
 
 

@@ -185,6 +185,7 @@ def other_histogram() -> str:
         {"elapsed_s": "an hour"},
         {"interrupted": "no"},
         {"after": []},
+        {"after": {"max_sync_ms": -1}},
         {"measured": {"attempted": 1e308}},
         {"measured": {"attempted": -5}},
         {"measured": {"attempted": 1}},  # fewer than were answered
@@ -230,12 +231,12 @@ def test_a_run_is_counted_once_however_often_its_report_is_there(reports, tmp_pa
 def test_the_page_says_which_policy_and_daemon_ran_what_was_interrupted_and_where_the_receipts_ended(reports):
     report = orjson.loads(reports[0].read_bytes())
     identity, head = {"did": "did:key:z6Mk"}, {"id": 7, "hash_hex": "ab" * 32}
-    after = {"identity": identity, "policy_hash_hex": "b28c", "receipt_head": head}
+    after = {"identity": identity, "policy_hash_hex": "b28c", "receipt_head": head, "max_sync_ms": 2_480.1}
     reports[0].write_bytes(orjson.dumps({**report, "interrupted": True, "after": after}))
 
     shown = page(summarize(reports[:1], Objectives()))
 
-    for told in ("b28c", "did:key:z6Mk", "a.json", f"7:{'ab' * 32}"):
+    for told in ("b28c", "did:key:z6Mk", "a.json", f"7:{'ab' * 32}", "2,480.1 ms"):
         assert f"<td>{told}<" in shown
 
 

@@ -30,6 +30,7 @@ def test_a_soak_as_the_guide_types_it_writes_its_report_and_exits_by_its_verdict
     assert report["measured"]["by_status"] == {"ok": 25}
     assert report["after"]["identity"]["did"].startswith("did:key:")
     assert report["after"]["receipt_head"]["id"] >= report["before"]["receipt_head"]["id"] + 50
+    assert report["after"]["max_sync_ms"] > 0
     assert report["host"]["cpus"] >= 1
     assert "availability" in ran.out
 
