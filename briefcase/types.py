@@ -23,6 +23,8 @@ US_PER_S: Final = 1_000_000
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _UTC_OFFSET: Final = len("+00:00")
 
 
@@ -36,12 +38,15 @@ def parse_rfc3339(text: str) -> int:
     """Read an RFC 3339 time with an offset.
 
     Raises:
-        ValueError: the text is no RFC 3339 date-time, or names no offset.
+        ValueError: the text is no RFC 3339 date-time, names no offset, or in UTC is none of the years 1 to 9999.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"expected an RFC 3339 time with an offset, got `{text}`")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    ts_us = (moment - _EPOCH) // timedelta(microseconds=1)
+    if not _FIRST_US <= ts_us <= _LAST_US:
+        raise ValueError(f"expected a time of the years 1 to 9999 in UTC, got `{text}`")
+    return ts_us
 
 
 class Role(StrEnum):

@@ -127,9 +127,9 @@ def parse_moment(text: str, now_us: int) -> str:
         CallerError: neither.
     """
     ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return format_rfc3339(now_us - int(ago[1]) * _SECONDS[ago[2]] * US_PER_S)
     try:
+        if ago is not None:
+            return format_rfc3339(now_us - int(ago[1]) * _SECONDS[ago[2]] * US_PER_S)
         return format_rfc3339(parse_rfc3339(text))
     except (ValueError, OverflowError):
         raise CallerError(

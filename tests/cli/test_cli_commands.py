@@ -284,7 +284,17 @@ def test_filters_reach_the_daemon_and_times_may_be_relative(run, daemon):
 
 
 @pytest.mark.parametrize(
-    "moment", ["yesterday", "15", "-5m", "2026-01-01T00:00:00", "9999999m", "2026-13-01T00:00:00Z"]
+    "moment",
+    [
+        "yesterday",
+        "15",
+        "-5m",
+        "2026-01-01T00:00:00",
+        "9999999m",
+        "999999d",
+        "2026-13-01T00:00:00Z",
+        "9999-12-31T23:59:59-23:59",
+    ],
 )
 def test_a_time_that_is_none_is_refused(run, daemon, moment):
     ran = run("receipts", "list", "--since", moment)
