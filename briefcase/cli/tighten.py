@@ -74,11 +74,11 @@ def list_controls(app: App, *, as_json: bool) -> None:
 @pass_app
 def lift(app: App, *, control_id: str | None, everything: bool, as_json: bool) -> None:
     """Give back what policy allows. ID may be the first characters of one."""
-    if (control_id is None) == (not everything):
+    if bool(control_id) == everything:  # an empty ID begins every other: a script's unset variable must lift nothing
         raise click.UsageError("expected an ID or --all")
     client = app.client()
     held = client.get("/v1/controls")["controls"]
-    chosen = [c for c in held if c["action"] != "freeze"] if everything else _named(held, control_id or "")
+    chosen = _named(held, control_id) if control_id else [c for c in held if c["action"] != "freeze"]
     lifted = [record for c in chosen for record in client.post("/v1/controls/lift", {"id": c["id"]})["controls"]]
     done = "lifted: policy alone decides of them again" if lifted else ""
     _show(app, {"controls": lifted}, done, as_json=as_json, empty="nothing to lift")

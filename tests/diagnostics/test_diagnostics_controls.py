@@ -100,6 +100,7 @@ def test_lifting_all_leaves_a_freeze_in_force(daemon):
         (("tighten", "disable", "--tool", "a", "--for", "soon"), 2, "30m"),
         (("tighten", "disable", "--tool", "a", "--until", "tomorrow"), 2, "--until"),
         (("tighten", "disable", "--tool", "a", "--until", "2001-01-01T00:00:00Z"), 2, "in the future"),
+        (("tighten", "disable", "--tool", "a", "--until", "9999-12-31T23:59:59-23:59"), 2, "years 1 to 9999"),
         (("tighten", "disable", "--tool", "a", "--for", "1h", "--until", "2099-01-01T00:00:00Z"), 2, "got both"),
         (("tighten", "lift"), 2, "expected an ID or --all"),
         (("tighten", "lift", "no-such"), 4, "found none"),
@@ -109,6 +110,13 @@ def test_lifting_all_leaves_a_freeze_in_force(daemon):
 def test_what_can_not_be_tightened_says_why(daemon, words, code, says):
     ran = briefcase(daemon.env, *words)
     assert (ran.code, says in ran.err) == (code, True), ran.err
+
+
+def test_an_empty_id_lifts_nothing(daemon):
+    briefcase(daemon.env, "freeze")
+
+    assert briefcase(daemon.env, "tighten", "lift", "").code == 2
+    assert daemon.call("echo", HELLO)["reason"] == "frozen"
 
 
 def test_an_agent_can_neither_freeze_nor_lift(daemon):
