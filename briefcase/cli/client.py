@@ -25,6 +25,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HTTP_ERROR_FROM: Final = 400
 START_HINT: Final = "start it with `briefcase up`"
+_PERHAPS_DONE: Final = "it may have been done all the same: see `briefcase receipts list`"
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _TIMING: Final = re.compile(r"([\w-]+)\s*;\s*dur=([0-9.]+)")  # W3C Server Timing, as the daemon writes it
@@ -76,7 +77,11 @@ class Client:
     def get(self, path: str, **query: str | int | None) -> Payload:
         """Read; parameters that are None are left out. Raises as `request`."""
         given = {name: value for name, value in query.items() if value is not None}
-        return self.request("GET", f"{path}?{urlencode(given)}" if given else path).payload
+        try:
+            asked = f"{path}?{urlencode(given)}" if given else path
+        except UnicodeEncodeError:
+            raise _not_sendable() from None
+        return self.request("GET", asked).payload
 
     def post(self, path: str, body: object = None) -> Payload:
         """Act; without a body where the endpoint has no fields. Raises as `request`."""
@@ -87,14 +92,18 @@ class Client:
 
         Raises:
             DaemonError: the daemon answered an error.
+            CallerError: the body holds what JSON can not.
             BriefcaseError: no daemon there (`daemon_unreachable`), no answer in time (`request_timeout`), no token
                 (`unauthorized`), or what answers is no daemon.
         """
+        try:
+            data = None if body is None else orjson.dumps(body)
+        except TypeError:
+            raise _not_sendable() from None
         connection = _Connection(self.address, self._timeout_s)
         try:
             connection.connect()
             headers = {"Authorization": f"Bearer {self._token()}"}
-            data = None if body is None else orjson.dumps(body)
             if data is not None:
                 headers["Content-Type"] = "application/json"
             return _exchange(connection, method, path, data, headers)
@@ -155,6 +164,14 @@ def parse_server_timing(header: str) -> tuple[tuple[str, int], ...]:
     return tuple((name, round(float(dur) * 1_000)) for name, dur in _TIMING.findall(header))
 
 
+def _not_sendable() -> CallerError:
+    """The error of what JSON can not hold: bytes that are no UTF-8, a number past 64 bits. It may be a secret."""
+    return CallerError(
+        "expected text in UTF-8 and numbers of at most 64 bits, got others",
+        hint="look at the arguments: names and paths are sent as text",
+    )
+
+
 class _Connection(http.client.HTTPConnection):
     """`http.client` over either kind of address."""
 
@@ -191,13 +208,15 @@ def _exchange(connection: _Connection, method: str, path: str, data: bytes | Non
         payload = orjson.loads(response.read() or b"{}")
     except TimeoutError:
         raise BriefcaseError(
-            "the daemon did not answer in time", code="request_timeout", hint="look at its log"
+            "the daemon did not answer in time",
+            code="request_timeout",
+            hint="look at its log" if method == "GET" else f"look at its log; {_PERHAPS_DONE}",
         ) from None
     except (OSError, http.client.HTTPException) as error:
         raise BriefcaseError(
             "the connection broke before the answer",
             code="daemon_unreachable",
-            hint=START_HINT if method == "GET" else "it may have been done all the same: see `briefcase receipts list`",
+            hint=START_HINT if method == "GET" else _PERHAPS_DONE,
             detail=repr(error),
         ) from None
     except orjson.JSONDecodeError:

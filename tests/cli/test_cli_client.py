@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cli_rig import TOKEN, FakeRoot, run
 
-from briefcase.cli.client import Address, address_of, parse_server_timing, path_of, token_of
-from briefcase.errors import ConfigError
+from briefcase.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
+from briefcase.errors import CallerError, ConfigError
 
 DEFAULT = Path("/data/briefcased.sock")
 
@@ -173,6 +173,29 @@ def test_an_answer_that_does_not_come_is_a_timeout(daemon, monkeypatch):
     ran = run(FakeRoot(daemon.data_dir), "tools", "call", "echo", "--json")
     release.set()
     assert (ran.code, ran.error["code"]) == (5, "request_timeout")
+    assert "may have been done" in ran.error["hint"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tighten", "disable", "--tool", "\udcff"),
+        ("receipts", "list", "--kind", "\udcff"),
+        ("receipts", "archive", "--keep", "99999999999999999999"),
+        ("backup", "create", "--out", "\udcff"),
+    ],
+)
+def test_what_json_can_not_hold_is_refused_and_not_sent(run, daemon, words):
+    ran = run(*words, "--json")
+    assert (ran.code, ran.error["code"]) == (2, "bad_request")
+    assert daemon.seen == []
+
+
+def test_what_json_can_not_hold_is_not_shown_either(daemon):
+    client = Client(Address(str(daemon.socket_path)), lambda: TOKEN, timeout_s=1)
+    with pytest.raises(CallerError) as caught:
+        client.request("PUT", "/v1/secrets/crm", {"value": "canary-\udcff"})
+    assert "canary" not in f"{caught.value.message}{caught.value.hint}{caught.value.detail}"
 
 
 def test_a_path_part_can_name_nothing_but_itself():
