@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +39,7 @@ UNREAD: Final = CODES["not_ready"].exit_code
 UNREACHABLE: Final = "daemon_unreachable"
 HANGS: Final = "request_timeout"
 VAULT_BACKENDS: Final = ("auto", "keyring", "file")
-STORED_FILES: Final = ("ledger/data.mdb", "briefcase.sqlite", "briefcase.sqlite-wal")
+STORED_FILES: Final = ("ledger/data.mdb", "ledger/archive", "archive", "briefcase.sqlite", "briefcase.sqlite-wal")
 
 
 @click.command(
@@ -98,6 +99,12 @@ def bundle(  # noqa: PLR0913 - one argument for each option
             code="forbidden",
             hint="leave that log out, and see docs/runbooks/credential-exposure.md",
         )
+    if search.unread:
+        raise CallerError(
+            f"nothing was written, for this could not be looked through: {'; '.join(search.unread)}",
+            code="forbidden",
+            hint="leave it out, or decompress it first",
+        )
     _write_new(out, pack(files))
     if as_json:
         app.screen.json({"out": str(out), "files": [*sorted(files)], "missing": {**missing}, "secrets": search.secrets})
@@ -119,9 +126,9 @@ def bundle(  # noqa: PLR0913 - one argument for each option
 def canary(app: App, /, *, paths: tuple[Path, ...], stored: bool, as_json: bool) -> int:
     """Look for the vault's own secrets where they must not be.
 
-    In the stored receipts, the database, and every file or directory that is named, in every common encoding, inside
-    gzip, zip and tar too. Shows places, never a secret. Exits with 7 where one is found, with 5 where a file could not
-    be read.
+    In the stored receipts, archived ones too, the database, and every file or directory that is named, in every common
+    encoding, inside gzip, bzip2, xz, zip and tar too. Below a directory links are not followed. Shows places, never a
+    secret. Exits with 7 where one is found, with 5 where a file could not be read.
     """
     from briefcase.diagnostics.canary import Search  # noqa: PLC0415 - not for `--help`
 
@@ -129,7 +136,7 @@ def canary(app: App, /, *, paths: tuple[Path, ...], stored: bool, as_json: bool)
     with _searcher(app) as searcher:
         search = Search(searcher)
         for path in (*(path for path in own if path.exists()), *paths):
-            search.look(path)
+            search.look_at(path)
     if not search.files and not search.unread:
         raise CallerError("there is nothing to look through", hint="name files, or set BRIEFCASE_DATA_DIR")
     _show_search(app, search, as_json=as_json)
@@ -248,7 +255,7 @@ def _search_files(app: App, files: Mapping[str, bytes]) -> Search:
     with _searcher(app) as searcher:
         search = Search(searcher)
         for name, data in files.items():
-            search.look_in(name, io.BytesIO(data))
+            search.look_into(name, partial(io.BytesIO, data))
     return search
 
 

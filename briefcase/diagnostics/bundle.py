@@ -20,8 +20,10 @@ import io
 import os
 import platform
 import re
+import stat
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -32,6 +34,7 @@ import msgspec
 import orjson
 
 from briefcase import __version__
+from briefcase.diagnostics.canary import MAGIC_BYTES, is_compressed, utf8
 from briefcase.diagnostics.host import SECRET_VARIABLES
 from briefcase.diagnostics.triage import Daemon, Part
 from briefcase.errors import BriefcaseError
@@ -112,15 +115,22 @@ class Gathering:
             self.missing["receipts.jsonl"] = error.message
 
     def add_log(self, path: Path) -> None:
-        """The end of one log, from its first whole line."""
-        name = f"logs/{len([n for n in self.files if n.startswith('logs/')])}-{path.name}"
+        """The end of one log, from its first whole line; of one that is compressed the whole, or nothing."""
+        name = f"logs/{len([n for n in self.files if n.startswith('logs/')])}-{utf8(path.name)}"
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device has no end
+                self.missing[utf8(str(path))] = "is no plain file"
+                return
             with path.open("rb") as file:
+                is_packed = is_compressed(file.read(MAGIC_BYTES))
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - LOG_TAIL_BYTES))
-                data = file.read()
+                data = file.read(LOG_TAIL_BYTES)
         except OSError as error:
-            self.missing[str(path)] = os.strerror(error.errno or 0).lower()
+            self.missing[utf8(str(path))] = os.strerror(error.errno or 0).lower()
+            return
+        if size > LOG_TAIL_BYTES and is_packed:
+            self.missing[utf8(str(path))] = f"is compressed, and of more than {LOG_TAIL_BYTES >> 20} MiB"
             return
         self.files[name] = data if size <= LOG_TAIL_BYTES else data.partition(b"\n")[2]
 
@@ -199,13 +209,16 @@ def unpack(packed: bytes) -> dict[str, bytes]:
     """The files of a bundle.
 
     Raises:
-        ValueError: it is no zip, or one of more than `MAX_UNPACKED_BYTES`.
+        ValueError: it is no zip, one of more than `MAX_UNPACKED_BYTES`, or one with two files of one name.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             # a member that says less than it holds fails its checksum where it is read
             if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
                 raise ValueError(f"expected a bundle, got a zip of more than {MAX_UNPACKED_BYTES >> 20} MiB")
-            return {name: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+            names = archive.namelist()
+            if len(set(names)) < len(names):  # which of the two a reader shows is the reader's to choose
+                raise ValueError("expected a bundle, got a zip that holds two files of one name")
+            return {name: archive.read(name) for name in names}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise ValueError(f"expected a bundle, got no zip: {error}") from None

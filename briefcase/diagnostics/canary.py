@@ -1,21 +1,24 @@
 """The canary search: are the vault's own secrets anywhere they must not be. No secret leaves this module, only places.
 
 Every form `redaction` knows is looked for: as it is, base64 at each alignment, hexadecimal, percent and JSON escapes.
-Files are read in pieces that overlap by more than the longest pattern; gzip, zip and tar are looked into, one level.
-What is shorter than eight bytes can not be told from chance and is not looked for; how many there are is said.
+Files are read in pieces that overlap by more than the longest pattern; gzip, bzip2, xz and zip are looked into, one
+level. A tar needs no more: it holds its files as they are. What could not be looked through, for whatever reason, is
+said: it is not clean. What is shorter than eight bytes can not be told from chance and is not looked for; how many
+there are is said.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import stat
-import tarfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import closing
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final, Protocol, cast
 
 import msgspec
 
@@ -23,7 +26,27 @@ from briefcase.redaction import MAX_PATTERN_BYTES, MIN_SECRET_BYTES, KnownSecret
 
 PIECE_BYTES: Final = 256 << 10
 OVERLAP_BYTES: Final = 2 * MAX_PATTERN_BYTES
-_GZIP: Final = b"\x1f\x8b"
+
+_ZIP: Final = b"PK"
+_ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
+MAGIC_BYTES: Final = 6
+_UNREADABLE: Final = (  # what the standard library raises for an archive that somebody cut, changed or made up
+    OSError, EOFError, RuntimeError, LookupError, ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+
+
+class _Gzip(gzip.GzipFile):
+    """Takes the file first, as the others do."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(fileobj=file)
+
+
+_UNPACKERS: Final[Mapping[bytes, Callable[[IO[bytes]], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]]] = {
+    b"\x1f\x8b": _Gzip,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -96,20 +119,44 @@ class Search:
         self.secrets = 0
         self.too_short = 0
 
+    def look_at(self, path: Path) -> None:
+        """Look through what somebody named: where it is a link, through what it leads to."""
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            self._could_not(path, error)
+            return
+        if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+            self.look(path.resolve() if path.is_symlink() else path)
+        else:
+            self.unread.append(f"{utf8(str(path))}: neither a file nor a directory")
+
     def look(self, path: Path) -> None:
         """Look through a file, or everything below a directory; links are not followed."""
         try:
             mode = path.lstat().st_mode
-            if stat.S_ISDIR(mode):
-                for inner in sorted(path.iterdir()):
-                    self.look(inner)
-            elif stat.S_ISREG(mode):
-                self.files += 1
-                for name, stream in _streams(path):
-                    self.look_in(name, stream)
-        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError) as error:
-            reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
-            self.unread.append(f"{path}: {reason}")
+            inside = sorted(path.iterdir()) if stat.S_ISDIR(mode) else []
+        except OSError as error:
+            self._could_not(path, error)
+            return
+        for inner in inside:
+            self.look(inner)
+        if stat.S_ISREG(mode):
+            self.files += 1
+            self.look_into(utf8(str(path)), lambda: path.open("rb"))
+
+    def look_into(self, name: str, open_file: Callable[[], IO[bytes]]) -> None:
+        """Look through a file, and through what is in it where it is an archive or compressed."""
+        try:
+            with open_file() as file:
+                for inner, stream in _streams(name, file):
+                    self.look_in(inner, stream)
+        except _UNREADABLE as error:
+            self._could_not(name, error)
+
+    def _could_not(self, name: object, error: Exception) -> None:
+        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
+        self.unread.append(f"{utf8(str(name))}: {reason or type(error).__name__}")
 
     def look_in(self, name: str, stream: IO[bytes]) -> None:
         """Look through one stream, called `name` in what is found."""
@@ -130,25 +177,30 @@ class Search:
             start += len(piece) - len(kept)
 
 
-def _streams(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def is_compressed(beginning: bytes) -> bool:
+    """Whether the `MAGIC_BYTES` a file begins with are those of one that is compressed, or a zip."""
+    return beginning.startswith((*_UNPACKERS, _ZSTANDARD, _ZIP))
+
+
+def utf8(text: str) -> str:
+    """A name as JSON can hold it: bytes of it that are no UTF-8 as their escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _streams(name: str, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """The file itself; for an archive or a compressed file what is in it as well."""
-    with path.open("rb") as file:
-        yield str(path), file
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as stream:
-                    yield f"{path}:{name}", stream
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as archive:
-            for member in archive:
-                opened = archive.extractfile(member)
-                if opened is not None:
-                    with closing(opened) as inner:
-                        yield f"{path}:{member.name}", inner
-    else:
-        with path.open("rb") as file:
-            is_gzip = file.read(len(_GZIP)) == _GZIP
-        if is_gzip:
-            with gzip.open(path) as stream:
-                yield f"{path}:(uncompressed)", stream  # type: ignore[misc] # a GzipFile reads bytes
+    magic = file.read(MAGIC_BYTES)
+    file.seek(0)
+    yield name, file
+    file.seek(0)
+    unpacker = next((unpacker for prefix, unpacker in _UNPACKERS.items() if magic.startswith(prefix)), None)
+    if unpacker is not None:
+        with unpacker(file) as stream:
+            yield f"{name}:(uncompressed)", cast("IO[bytes]", stream)
+    elif magic.startswith(_ZSTANDARD):
+        raise ValueError("what is compressed with Zstandard can not be looked into: decompress it first")
+    elif zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as inner:
+                    yield f"{name}:{member}", inner

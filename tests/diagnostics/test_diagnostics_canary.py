@@ -1,8 +1,11 @@
 """The canary search finds what is planted, in every encoding, wherever it lies; a control run shows that it can."""
 
 import base64
+import bz2
 import gzip
 import io
+import lzma
+import os
 import tarfile
 import zipfile
 
@@ -76,10 +79,17 @@ def packed_tar(path, data):
         archive.addfile(info, io.BytesIO(data))
 
 
-@pytest.mark.parametrize("pack", [packed_zip, packed_tar, lambda path, data: path.write_bytes(gzip.compress(data))])
+def packed_by(compress):
+    return lambda path, data: path.write_bytes(compress(data))
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [packed_zip, packed_tar, packed_by(gzip.compress), packed_by(bz2.compress), packed_by(lzma.compress)],
+)
 def test_archives_and_compressed_files_are_looked_into(tmp_path, pack):
     (tmp_path / "deep").mkdir()
-    pack(tmp_path / "deep" / "a", b"before " + base64.b64encode(SECRET) + b" after")
+    pack(tmp_path / "deep" / "a", b"before " * 200 + base64.b64encode(SECRET) + b" after")
     search = Search(Canary(Known(SECRET), ()))
     search.look(tmp_path)
     assert [place.where.startswith(f"{tmp_path}/deep/a:") for place in search.places] == [True]
@@ -91,6 +101,69 @@ def test_a_damaged_archive_is_told_and_not_taken_for_clean(tmp_path):
     search = Search(Canary(Known(SECRET), ()))
     search.look(tmp_path)
     assert len(search.unread) == 1
+
+
+def damaged(packed: bytes) -> bytes:
+    """Compressed data with 30 bytes of noise in its middle."""
+    at = len(packed) // 2
+    return packed[:at] + b"\xaa" * 30 + packed[at + 30 :]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_zip_with_noise_in_it_is_told_and_ends_no_search(tmp_path, compression):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", compression) as archive:
+        archive.writestr("x", os.urandom(2_000))
+    (tmp_path / "a.zip").write_bytes(damaged(packed.getvalue()))
+    (tmp_path / "b").write_bytes(SECRET)
+    search = Search(Canary(Known(SECRET), ()))
+    search.look(tmp_path)
+    assert [len(search.unread), len(search.places)] == [1, 1]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, lambda _: b"\x28\xb5\x2f\xfd what"])
+def test_what_can_not_be_decompressed_is_told_and_ends_no_search(tmp_path, compress):
+    (tmp_path / "a").write_bytes(damaged(compress(bytes(range(256)) * 9)))
+    (tmp_path / "b").write_bytes(SECRET)
+    search = Search(Canary(Known(SECRET), ()))
+    search.look(tmp_path)
+    assert [len(search.unread), len(search.places)] == [1, 1]
+
+
+def test_a_tar_hides_nothing_behind_a_link_that_leads_nowhere_or_a_damaged_header(tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "nowhere"
+        archive.addfile(link)
+        info = tarfile.TarInfo("inner")
+        info.size = len(SECRET)
+        archive.addfile(info, io.BytesIO(SECRET))
+    tar = bytearray(packed.getvalue())
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(bytes(tar)))
+    tar[512 + 148 : 512 + 156] = b"7777777\0"  # the second header's checksum
+    (tmp_path / "b.tgz").write_bytes(gzip.compress(bytes(tar)))
+    search = Search(Canary(Known(SECRET), ()))
+    search.look(tmp_path)
+    assert (len(search.places), search.unread) == (2, [])
+
+
+def test_a_link_that_is_named_is_followed_and_what_can_not_be_read_is_told(tmp_path):
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "pipe")
+    search = Search(Canary(Known(SECRET), ()))
+    for name in ("link", "pipe", "nothing"):
+        search.look_at(tmp_path / name)
+    assert (len(search.places), len(search.unread)) == (1, 2)
+
+
+def test_a_name_that_is_no_text_is_shown_as_json_can_hold_it(tmp_path):
+    path = tmp_path / os.fsdecode(b"a\xff.log")
+    path.write_bytes(SECRET)
+    search = Search(Canary(Known(SECRET), ()))
+    search.look_at(path)
+    assert search.places[0].where == f"{tmp_path}/a\\xff.log"
 
 
 def test_links_are_not_followed(tmp_path):
@@ -136,6 +209,17 @@ def test_the_control_run_finds_what_is_planted_and_never_shows_it(daemon, tmp_pa
     ran = briefcase(daemon.env, "diagnostics", "canary", str(log), "--no-stored", "--json")
     assert ran.json["places"][0]["offset"] == len("GET /?k=")
     assert len(ran.json["places"]) == 3
+
+
+@pytest.mark.parametrize("name", ["ledger/archive/segment-0000000000000001-0000000000000002.gz", "archive/r.jsonl"])
+def test_archived_and_imported_receipts_are_stored_receipts(daemon, name):
+    path = daemon.data_dir / name
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(gzip.compress(PLANTED.encode() * 9) if name.endswith("gz") else PLANTED.encode())
+    try:
+        assert briefcase(daemon.env, "diagnostics", "canary").code == 7
+    finally:
+        path.unlink()
 
 
 def test_without_its_daemon_the_vault_is_opened_for_the_search(daemon, tmp_path):

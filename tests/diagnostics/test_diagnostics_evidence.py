@@ -1,5 +1,7 @@
 """Bundles and signed evidence: what is in them, that no secret is, and that every change of a byte is found."""
 
+import gzip
+import io
 import json
 import os
 import signal
@@ -7,7 +9,10 @@ import stat
 import subprocess
 import sys
 import time
+import warnings
+import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -92,6 +97,19 @@ def test_a_zip_that_would_fill_the_memory_is_refused_before_it_is_unpacked(monke
         unpack(pack({"a": bytes(1 << 20), "b": b"x"}))
 
 
+def test_a_zip_with_noise_in_it_or_with_two_files_of_one_name_is_no_bundle():
+    packed = bytearray(pack({"a": os.urandom(2_000)}))
+    packed[1_000:1_030] = b"\xaa" * 30
+    with pytest.raises(ValueError, match="no zip"):
+        unpack(bytes(packed))
+    twice = io.BytesIO()
+    with zipfile.ZipFile(twice, "w") as archive, warnings.catch_warnings(action="ignore"):
+        archive.writestr("check.json", b"forged")
+        archive.writestr("check.json", b"signed")
+    with pytest.raises(ValueError, match="one name"):
+        unpack(twice.getvalue())
+
+
 def test_what_is_no_plain_file_is_no_bundle(daemon):
     ran = briefcase(daemon.env, "diagnostics", "bundle", "--verify", "/dev/zero")
     assert (ran.code, "expected a plain file" in ran.err) == (2, True), ran
@@ -154,6 +172,32 @@ def test_a_log_with_a_secret_in_it_stops_the_bundle_before_it_is_written(daemon,
     assert (ran.code, (tmp_path / "b.zip").exists()) == (6, False)
     assert "logs/0-app.log" in ran.err
     assert PLANTED not in ran.out + ran.err
+
+
+def test_a_secret_in_a_compressed_log_stops_the_bundle_too(daemon, tmp_path):
+    (tmp_path / "app.log.1.gz").write_bytes(gzip.compress(f"authorization: {PLANTED}\n".encode() * 9))
+    words = ("--out", str(tmp_path / "b.zip"), "--log", str(tmp_path / "app.log.1.gz"))
+    ran = briefcase(daemon.env, "diagnostics", "bundle", *words)
+    assert (ran.code, (tmp_path / "b.zip").exists()) == (6, False)
+    assert PLANTED not in ran.out + ran.err
+
+
+def test_a_log_that_can_not_be_looked_through_stops_the_bundle(daemon, tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(os.urandom(2_000))[:1_000])
+    words = ("--out", str(tmp_path / "b.zip"), "--log", str(tmp_path / "a.gz"))
+    ran = briefcase(daemon.env, "diagnostics", "bundle", *words)
+    assert (ran.code, (tmp_path / "b.zip").exists(), "logs/0-a.gz" in ran.err) == (6, False, True)
+
+
+def test_what_is_no_plain_log_or_can_not_be_cut_is_left_out_and_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "big.gz").write_bytes(gzip.compress(b"")[:10] + bytes(bundle.LOG_TAIL_BYTES))
+    (tmp_path / os.fsdecode(b"\xff.log")).write_bytes(b"line\n")
+    gathering = bundle.Gathering(bundle.Silent())
+    for name in ("pipe", "big.gz", os.fsdecode(b"\xff.log")):
+        gathering.add_log(tmp_path / name)
+    gathering.add_log(Path("/dev/zero"))
+    assert (list(gathering.files), len(gathering.missing)) == (["logs/0-\\xff.log"], 3)
 
 
 def test_a_bundle_never_overwrites(daemon, tmp_path):
