@@ -6,17 +6,19 @@ from typing import Final
 
 import msgspec
 
+from briefcase import __version__
 from briefcase.api.routing import EVERYONE, Request, Route
 from briefcase.api.services import Services
 from briefcase.diagnostics.profile import RULES
 
 
 class IdentityAnswer(msgspec.Struct):
-    """The daemon's name: the did:key of its signing key."""
+    """The daemon's name: the did:key of its signing key; and the version that runs."""
 
     did: str
     profile_mode: str
     compatibility_profile: str
+    version: str
 
 
 class RuleRecord(msgspec.Struct):
@@ -40,7 +42,7 @@ class ProfileAnswer(msgspec.Struct):
 async def show_identity(services: Services, _: Request) -> IdentityAnswer:
     """`GET /v1/identity`."""
     profile = services.profile
-    return IdentityAnswer(profile.did, profile.mode, profile.compatibility_profile)
+    return IdentityAnswer(profile.did, profile.mode, profile.compatibility_profile, __version__)
 
 
 async def show_profile(services: Services, _: Request) -> ProfileAnswer:

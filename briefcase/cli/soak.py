@@ -6,10 +6,14 @@ All three end with an exit code a CI job can use: 0 where every objective is met
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import signal
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +25,7 @@ from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Address, address_of, token_of
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
-from briefcase.errors import CODES, CallerError
+from briefcase.errors import CODES, CallerError, ConfigError
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import JsonObject, JsonValue
 
@@ -36,10 +40,24 @@ _WRITTEN: Final = ("evidence.json", "evidence.html")
 _OURS: Final = frozenset({"evidence.json", "MANIFEST.json"})
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
+MAX_RATE: Final = 10_000.0  # more than one client can send
+MAX_DURATION_S: Final = 366 * 86_400.0  # as much as one report may cover
+
+
+class _Number(click.FloatRange):
+    """A number of a range; what is none (`nan`, which lies in every range) is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - as click has it
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
+
+
 _objectives = [
-    click.option("--availability", type=click.FloatRange(0, 1), default=0.999, show_default=True),
-    click.option("--append-success", type=click.FloatRange(0, 1), default=0.9999, show_default=True),
-    click.option("--overhead-p95-ms", type=click.FloatRange(0), default=150.0, show_default=True),
+    click.option("--availability", type=_Number(0, 1), default=0.999, show_default=True),
+    click.option("--append-success", type=_Number(0, 1), default=0.9999, show_default=True),
+    click.option("--overhead-p95-ms", type=_Number(0), default=150.0, show_default=True),
 ]
 
 
@@ -57,9 +75,9 @@ def _with_objectives(command: Any) -> Any:  # noqa: ANN401 - a decorator of clic
         "briefcase diagnostics soak --duration-secs 600 --rate 200 --connections 64 --tool notes_list --out soak.json",
     ),
 )
-@click.option("--duration-secs", type=click.FloatRange(0.1), required=True, help="How long to go on.")
-@click.option("--interval-ms", type=click.FloatRange(0.1), help="One call every so many milliseconds.")
-@click.option("--rate", type=click.FloatRange(0.001), help="So many calls a second instead.")
+@click.option("--duration-secs", type=_Number(0.1, MAX_DURATION_S), required=True, help="How long to go on.")
+@click.option("--interval-ms", type=_Number(1_000 / MAX_RATE, 86_400_000), help="One call every so many milliseconds.")
+@click.option("--rate", type=_Number(0.001, MAX_RATE), help="So many calls a second instead.")
 @click.option("--connections", type=click.IntRange(1, 1_024), default=1, show_default=True, help="At most so many.")
 @click.option("--tool", "tool_id", required=True, help="What to call.")
 @click.option("--args-json", default="{}", show_default=True, help="Its arguments.")
@@ -70,7 +88,8 @@ def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: flo
     """Call one tool on a schedule and measure what was promised.
 
     The report has availability, append success, latency and what the daemon itself adds to it, and a verdict.
-    A late answer is late from the moment its call was due. Ctrl-C ends the run early and still writes the report.
+    A late answer is late from the moment its call was due. Ctrl-C, or the end of the terminal, ends the run early and
+    still writes the report.
     """
     from briefcase.diagnostics.soak import SoakPlan  # noqa: PLC0415 - `--help` needs no histogram
 
@@ -85,9 +104,14 @@ def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: flo
         given["connections"],
         _objectives_of(given),
     )
-    report = _measure(app, plan)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    part = _claim(out)
+    try:
+        report = _measure(app, plan)
+        with _writing(out):
+            part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+            part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     note(f"wrote {out}")
     return 0 if report["ok"] else NOT_MET
 
@@ -155,7 +179,7 @@ def slo() -> None:
 
 
 @slo.command("check", epilog=example("briefcase slo check", "briefcase slo check --overhead-p95-ms 15"))
-@click.option("--duration-secs", type=click.FloatRange(0.1), default=10.0, show_default=True, help="How long.")
+@click.option("--duration-secs", type=_Number(0.1, MAX_DURATION_S), default=10.0, show_default=True, help="How long.")
 @click.option("--tool", "tool_id", default="echo", show_default=True, help="A free tool to call.")
 @click.option("--args-json", default='{"text":"slo"}', show_default=True, help="Its arguments.")
 @_with_objectives
@@ -179,6 +203,27 @@ def check(app: App, /, *, as_json: bool, **given: Any) -> int:  # noqa: ANN401
     return 0 if report["ok"] else NOT_MET
 
 
+def _claim(out: Path) -> Path:
+    """The file that becomes the report: that it can be written is known before an hour is spent.
+
+    Raises:
+        ConfigError: it can not.
+    """
+    part = out.with_name(f"{out.name}.part")
+    with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"")
+    return part
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"`{out}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
+
+
 def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:
     """Run a plan against this environment's daemon, showing how it goes, and give its report."""
     from briefcase.diagnostics.soak import SoakClient, soak  # noqa: PLC0415 - `--help` needs no histogram
@@ -189,7 +234,7 @@ def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:
 
     async def run() -> JsonObject:
         stop = asyncio.Event()
-        for name in (signal.SIGINT, signal.SIGTERM):
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         base_url = "" if address.socket_path else str(address)
         client = SoakClient(

@@ -43,8 +43,11 @@ class SoakReport(msgspec.Struct, frozen=True):
     overhead: HdrHistogram
     latency: HdrHistogram
     errors: dict[str, int]
+    statuses: dict[str, int]
     policy: str | None
     daemon: str | None
+    mode: str | None
+    version: str | None
     head: JsonObject | None
     max_sync_ms: float | None
 
@@ -74,8 +77,10 @@ class Statement(msgspec.Struct, frozen=True):
     def as_json(self) -> JsonObject:
         """The statement for programs."""
         errors: Counter[str] = Counter()
+        statuses: Counter[str] = Counter()
         for report in self.reports:
             errors.update(report.errors)
+            statuses.update(report.statuses)
         return {
             "format": f"{REPORT_FORMAT}-summary",
             "ok": self.ok,
@@ -90,9 +95,12 @@ class Statement(msgspec.Struct, frozen=True):
             "findings": [msgspec.to_builtins(finding) for finding in self.findings],
             "overhead_ms": percentiles_ms(self.overhead),
             "latency_ms": percentiles_ms(self.latency),
+            "statuses": dict(statuses),
             "errors": dict(errors),
             "policies": [*sorted({report.policy for report in self.reports if report.policy})],
             "daemons": [*sorted({report.daemon for report in self.reports if report.daemon})],
+            "modes": [*sorted({report.mode for report in self.reports if report.mode})],
+            "versions": [*sorted({report.version for report in self.reports if report.version})],
             "receipt_head": self.reports[-1].head if self.reports else None,
             "max_sync_ms": max((x.max_sync_ms for x in self.reports if x.max_sync_ms is not None), default=None),
         }
@@ -105,10 +113,13 @@ class _Measured(msgspec.Struct):
     overhead_histogram: Annotated[str, msgspec.Meta(max_length=MAX_HISTOGRAM_CHARS)]
     latency_histogram: Annotated[str, msgspec.Meta(max_length=MAX_HISTOGRAM_CHARS)]
     by_error: dict[str, _Count]
+    by_status: dict[str, _Count] = {}
 
 
 class _Identity(msgspec.Struct):
     did: str | None = None
+    profile_mode: str | None = None
+    version: str | None = None
 
 
 class _After(msgspec.Struct):
@@ -155,8 +166,11 @@ def read_report(path: Path) -> SoakReport:
         overhead=overhead,
         latency=latency,
         errors=measured.by_error,
+        statuses=measured.by_status,
         policy=after.policy_hash_hex,
         daemon=after.identity.did,
+        mode=after.identity.profile_mode,
+        version=after.identity.version,
         head=after.receipt_head,
         max_sync_ms=after.max_sync_ms,
     )
@@ -237,6 +251,8 @@ def page(statement: Statement) -> str:
             _plot([(r.started_s, r.overhead.get_value_at_percentile(95) / 1_000) for r in statement.reports]),
             "<h2>Percentiles</h2>",
             _percentile_table(summary),
+            "<h2>Answers by status</h2>",
+            _rows(("status", "count"), [(status, f"{count:,}") for status, count in _items(summary["statuses"])]),
             "<h2>Errors by code</h2>",
             _rows(("code", "count"), [(code, f"{count:,}") for code, count in _items(summary["errors"])]),
             "<h2>What ran</h2>",
@@ -252,7 +268,13 @@ def page(statement: Statement) -> str:
 def _what_ran(summary: JsonObject) -> list[tuple[str, str]]:
     head = summary["receipt_head"]
     ended_on = f"{head.get('id')}:{head.get('hash_hex')}" if isinstance(head, dict) else "not known"
-    listed = {"policies": "policies", "daemons": "daemons", "interrupted": "interrupted runs"}
+    listed = {
+        "modes": "profile modes",
+        "versions": "versions",
+        "policies": "policies",
+        "daemons": "daemons",
+        "interrupted": "interrupted runs",
+    }
     named = [(shown, ", ".join(map(str, found))) for key, shown in listed.items() if (found := _list(summary[key]))]
     max_sync_ms = summary["max_sync_ms"]
     slowest = f"{max_sync_ms:,.1f} ms" if isinstance(max_sync_ms, float) else "not known"

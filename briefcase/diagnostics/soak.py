@@ -1,15 +1,17 @@
 """Soak: call one tool for a long time, on a schedule, and keep what an objective can be judged by.
 
 Arrivals follow the schedule whatever the daemon does, and a late answer is late from the moment its call was due, so
-that a stall is charged to every call it held up. Memory is bounded however long the run is: latencies go into
-HdrHistograms, errors into counters, and the samples of the daemon's memory, open files and our own backlog into
-straight lines. An interrupted run still gives its report.
+that a stall is charged to every call it held up. Memory is bounded however long the run is and however far the daemon
+falls behind: latencies go into HdrHistograms, errors into counters, the samples of the daemon's memory, open files and
+our own backlog into straight lines, and a call that finds `MAX_WAITING` before it is not sent and counts as unanswered.
+An interrupted run still gives its report, within seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import re
 import time
 import uuid
@@ -23,6 +25,7 @@ import msgspec
 import orjson
 from hdrh.histogram import HdrHistogram
 
+from briefcase import __version__
 from briefcase.diagnostics.slo import Measured, Objectives, judge
 from briefcase.types import JsonObject, JsonValue
 
@@ -30,6 +33,9 @@ HIGHEST_US: Final = 10 * 60 * 1_000_000
 SIGNIFICANT_DIGITS: Final = 3
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 CALL_TIMEOUT_S: Final = 60.0
+ABOUT_TIMEOUT_S: Final = 5.0
+GRACE_S: Final = 5.0  # how long an interrupted run waits for the calls under way
+MAX_WAITING: Final = 10_000
 SAMPLE_INTERVAL_S: Final = 1.0
 REPORT_FORMAT: Final = "briefcase-soak-1"
 
@@ -135,7 +141,8 @@ class SoakClient:
     async def get(self, path: str) -> JsonObject:
         """One answer as JSON; an empty object where there is none to be had."""
         try:
-            async with self._session.get(self._base_url + path) as response:
+            timeout = aiohttp.ClientTimeout(total=ABOUT_TIMEOUT_S)
+            async with self._session.get(self._base_url + path, timeout=timeout) as response:
                 value = orjson.loads(await response.read())
                 return value if isinstance(value, dict) else {}
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
@@ -161,6 +168,8 @@ class SoakClient:
         data = orjson.dumps({"call": call})
         async with self._session.post(f"{self._base_url}/v1/tools/call", data=data) as response:
             body = orjson.loads(await response.read())
+            if not isinstance(body, dict):
+                raise aiohttp.ClientPayloadError("expected a JSON object")
             return response.status, body, response.headers.get("Server-Timing", "")
 
 
@@ -188,11 +197,15 @@ async def soak(
             await _until(due, stop)
             if stop.is_set():
                 break
+            number += 1
+            if len(running) >= MAX_WAITING:
+                tally.attempted += 1
+                tally.errors["not_sent"] += 1
+                continue
             task = asyncio.create_task(_one_call(plan, client, tally, due))
             running.add(task)
             task.add_done_callback(running.discard)
-            number += 1
-        await asyncio.gather(*running)
+        await _drain(running, stop)
     finally:
         ticker.cancel()
     elapsed_s = time.monotonic() - started
@@ -203,6 +216,7 @@ async def soak(
         "started_at_unix_s": round(started_at, 3),
         "elapsed_s": round(elapsed_s, 3),
         "interrupted": stop.is_set(),
+        "client": {"briefcase": __version__, "python": platform.python_version()},
         "host": {"cpus": os.cpu_count(), "kernel": os.uname().release, "machine": os.uname().machine},
         "before": before,
         "after": await about(client),
@@ -213,17 +227,18 @@ async def soak(
 
 
 async def about(client: SoakClient) -> JsonObject:
-    """Which daemon this is: identity, mode, policy digest, the receipt head, and its disk's slowest commit so far."""
-    policy = await client.get("/v1/policy")
-    newest = await client.get("/v1/receipts?limit=1")
+    """Which daemon this is: identity and build, mode, policy digest, receipt head, and its disk's slowest commit so far."""
+    identity, profile, policy, newest = await asyncio.gather(
+        *map(client.get, ("/v1/identity", "/v1/profile", "/v1/policy", "/v1/receipts?limit=1"))
+    )
     receipts = newest.get("receipts")
     head: JsonValue = None
     if isinstance(receipts, list) and receipts and isinstance(receipts[0], dict):
         head = {"id": receipts[0].get("id"), "hash_hex": receipts[0].get("hash_hex")}
     max_sync_s = await client.figure("briefcase_ledger_max_sync_seconds")
     return {
-        "identity": await client.get("/v1/identity"),
-        "profile": await client.get("/v1/profile"),
+        "identity": identity,
+        "profile": profile,
         "policy_hash_hex": policy.get("policy_hash_hex"),
         "receipt_head": head,
         "max_sync_ms": None if max_sync_s is None else round(max_sync_s * 1_000, 3),
@@ -253,9 +268,13 @@ async def _one_call(plan: SoakPlan, client: SoakClient, tally: Tally, due: float
     tally.attempted += 1
     try:
         status, body, timing = await client.call(plan)
-    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+        execute_us = phase_us(timing, "execute")
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         tally.errors[type(error).__name__] += 1
         return
+    except asyncio.CancelledError:
+        tally.errors["interrupted"] += 1
+        raise
     whole_us = (time.monotonic() - due) * 1_000_000
     word = str(body.get("status") if status == 200 else body.get("code"))  # noqa: PLR2004 - HTTP OK
     if status != 200:  # noqa: PLR2004
@@ -264,17 +283,32 @@ async def _one_call(plan: SoakPlan, client: SoakClient, tally: Tally, due: float
         return
     tally.answered += 1
     tally.statuses[word] += 1
-    tally.whole_us.record_value(max(int(whole_us), 1))
-    tally.overhead_us.record_value(max(int(whole_us - phase_us(timing, "execute")), 1))
+    tally.whole_us.record_value(min(max(int(whole_us), 1), HIGHEST_US))
+    tally.overhead_us.record_value(min(max(int(whole_us - execute_us), 1), HIGHEST_US))
 
 
 async def _until(due: float, stop: asyncio.Event) -> None:
     ahead_s = due - time.monotonic()
-    if ahead_s > 0:
-        try:
-            await asyncio.wait_for(stop.wait(), ahead_s)
-        except TimeoutError:
-            return
+    if ahead_s <= 0:
+        await asyncio.sleep(0)  # late, and still the others' turn: answers, the display, a signal
+        return
+    try:
+        await asyncio.wait_for(stop.wait(), ahead_s)
+    except TimeoutError:
+        return
+
+
+async def _drain(running: set[asyncio.Task[None]], stop: asyncio.Event) -> None:
+    """Wait for the calls under way; once told to stop only for `GRACE_S`: what is unanswered then, stays so."""
+    all_done = asyncio.ensure_future(asyncio.gather(*running, return_exceptions=True))
+    stopped = asyncio.create_task(stop.wait())
+    either: set[asyncio.Future[Any]] = {all_done, stopped}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({all_done}, timeout=GRACE_S)
+    stopped.cancel()
+    for task in [*running]:
+        task.cancel()
+    await all_done
 
 
 def own_memory_bytes(process: Path) -> int:

@@ -6,6 +6,7 @@ import pytest
 from api_rig import AGENT_TOKEN, KNOWN_SECRET, OTHER_TOKEN, Rig, request, serve
 from fakes import AGENT, OTHER_AGENT
 
+from briefcase import __version__
 from briefcase.approvals import parse_approval_token
 from briefcase.types import ApprovalKind, ApprovalStatus
 
@@ -28,7 +29,10 @@ def test_readiness_names_the_failing_part_and_not_why(tmp_path):
 
 def test_identity_and_profile_say_which_daemon_this_is(tmp_path):
     async def scenario(rig):
-        who = {"did": "did:key:z6Mk", "profile_mode": "reference", "compatibility_profile": "aacp_v1"}
+        who = {
+            "did": "did:key:z6Mk", "profile_mode": "reference", "compatibility_profile": "aacp_v1",
+            "version": __version__,
+        }  # fmt: skip
         assert (await rig.ask("GET", "/v1/identity", token=AGENT_TOKEN))[2] == who
         how = {"mode": "reference", "compatibility_profile": "aacp_v1", "strict_enforcement": False}
         profile = (await rig.ask("GET", "/v1/profile", token=AGENT_TOKEN))[2]

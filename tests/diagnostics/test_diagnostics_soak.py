@@ -4,6 +4,7 @@ import asyncio
 import html
 import mmap
 import os
+import time
 from pathlib import Path
 
 import orjson
@@ -25,7 +26,7 @@ def run_soak(path, handler, plan=PLAN, stop_after=None):
         app = web.Application()
         app.router.add_post("/v1/tools/call", handler)
         app.router.add_get("/v1/identity", identity)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.UnixSite(runner, path).start()
         stop = asyncio.Event()
@@ -100,6 +101,41 @@ def test_an_interrupted_run_still_reports(path):
 
     assert report["interrupted"]
     assert 0 < report["measured"]["answered"] < 60
+
+
+def test_a_run_beside_a_daemon_that_hangs_reports_seconds_after_it_is_interrupted(path, monkeypatch):
+    monkeypatch.setattr("briefcase.diagnostics.soak.GRACE_S", 0.2)
+
+    async def hangs(_):
+        await asyncio.sleep(30)
+
+    began = time.monotonic()
+    report = run_soak(path, hangs, stop_after=0.1)
+
+    assert time.monotonic() - began < 10
+    assert report["interrupted"]
+    assert report["measured"]["by_error"] == {"interrupted": report["measured"]["attempted"]}
+
+
+def test_a_run_that_nobody_could_keep_up_with_is_bounded_and_can_be_interrupted(path, monkeypatch):
+    monkeypatch.setattr("briefcase.diagnostics.soak.MAX_WAITING", 50)
+    plan = SoakPlan(duration_s=60, interval_ms=0.001, tool_id="echo", args={}, connections=1)
+
+    measured = run_soak(path, good, plan, stop_after=0.3)["measured"]
+
+    assert measured["by_error"]["not_sent"] > 0
+    assert measured["backlog"]["last"] <= 50
+    assert 0 < measured["answered"] < measured["attempted"]
+
+
+@pytest.mark.parametrize("timing", ["execute;dur=soon", "execute;dur=0.2"])
+def test_an_answer_that_is_none_of_a_daemon_counts_as_an_error(path, timing):
+    async def odd(_):
+        return web.json_response([1], headers={"Server-Timing": timing})
+
+    measured = run_soak(path, odd)["measured"]
+
+    assert (measured["answered"], sum(measured["by_error"].values())) == (0, 60)
 
 
 @pytest.mark.parametrize(
@@ -230,13 +266,14 @@ def test_a_run_is_counted_once_however_often_its_report_is_there(reports, tmp_pa
 
 def test_the_page_says_which_policy_and_daemon_ran_what_was_interrupted_and_where_the_receipts_ended(reports):
     report = orjson.loads(reports[0].read_bytes())
-    identity, head = {"did": "did:key:z6Mk"}, {"id": 7, "hash_hex": "ab" * 32}
+    identity = {"did": "did:key:z6Mk", "profile_mode": "ga", "version": "9.8.7"}
+    head = {"id": 7, "hash_hex": "ab" * 32}
     after = {"identity": identity, "policy_hash_hex": "b28c", "receipt_head": head, "max_sync_ms": 2_480.1}
     reports[0].write_bytes(orjson.dumps({**report, "interrupted": True, "after": after}))
 
     shown = page(summarize(reports[:1], Objectives()))
 
-    for told in ("b28c", "did:key:z6Mk", "a.json", f"7:{'ab' * 32}", "2,480.1 ms"):
+    for told in ("b28c", "did:key:z6Mk", "ga", "9.8.7", "ok", "a.json", f"7:{'ab' * 32}", "2,480.1 ms"):
         assert f"<td>{told}<" in shown
 
 

@@ -10,6 +10,8 @@ import pytest
 from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
+from briefcase import __version__
+
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
@@ -32,6 +34,7 @@ def test_a_soak_as_the_guide_types_it_writes_its_report_and_exits_by_its_verdict
     assert report["after"]["receipt_head"]["id"] >= report["before"]["receipt_head"]["id"] + 50
     assert report["after"]["max_sync_ms"] > 0
     assert report["host"]["cpus"] >= 1
+    assert report["after"]["identity"]["version"] == report["client"]["briefcase"] == __version__
     assert "availability" in ran.out
 
 
@@ -41,14 +44,15 @@ def test_a_missed_objective_is_in_the_exit_code(daemon, tmp_path):
     assert json.loads((tmp_path / "r.json").read_text())["ok"] is False
 
 
-def test_an_interrupted_soak_still_writes_its_report(daemon, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_soak_still_writes_its_report(daemon, tmp_path, number):
     out = tmp_path / "r.json"
     command = [sys.executable, "-m", "briefcase", *soak_words(out, "--duration-secs", "600")]
     before = daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"]
     with subprocess.Popen(command, env=daemon.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as soak:
         while daemon.request("GET", f"/v1/receipts?after_id={before}")[1]["receipts"] == []:
             assert soak.poll() is None
-        soak.send_signal(signal.SIGINT)
+        soak.send_signal(number)
         code = soak.wait(timeout=30)
 
     report = json.loads(out.read_text())
@@ -83,6 +87,12 @@ def test_a_deployment_is_held_against_its_objectives(daemon):
         ((), 2, "--interval-ms or --rate"),
         (("--rate", "5", "--interval-ms", "5"), 2, "--interval-ms or --rate"),
         (("--rate", "5", "--args-json", "[]"), 2, "JSON object"),
+        (("--rate", "5", "--duration-secs", "nan"), 2, "no number"),
+        (("--rate", "5", "--duration-secs", "inf"), 2, "not in the range"),
+        (("--rate", "1000000"), 2, "not in the range"),
+        (("--interval-ms", "nan"), 2, "no number"),
+        (("--rate", "5", "--overhead-p95-ms", "nan"), 2, "no number"),
+        (("--rate", "5", "--overhead-p95-ms", "inf"), 2, "no number"),
     ],
 )
 def test_a_soak_that_makes_no_sense_says_so_before_it_begins(daemon, tmp_path, more, code, says):
@@ -90,6 +100,14 @@ def test_a_soak_that_makes_no_sense_says_so_before_it_begins(daemon, tmp_path, m
     ran = briefcase(daemon.env, *words, *more)
     assert (ran.code, says in ran.err) == (code, True), ran.err
     assert not (tmp_path / "r").exists()
+
+
+def test_a_report_that_can_not_be_written_is_told_before_anything_is_called(daemon, tmp_path):
+    (tmp_path / "file").touch()
+    before = daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"]
+    ran = briefcase(daemon.env, *soak_words(tmp_path / "file" / "r.json", "--duration-secs", "600"))
+    assert (ran.code, "can not be written" in ran.err) == (9, True), ran.err
+    assert daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"] == before
 
 
 def test_without_a_daemon_nothing_is_measured_and_the_exit_code_says_unreachable(tmp_path):
