@@ -90,7 +90,11 @@ def check_strict_host(data_dir: Path, unix_socket: Path, *, strict_host: bool) -
 
 def check_listeners() -> Finding:
     """Every TCP socket this process listens on, as the kernel knows them, whoever opened it."""
-    found = sorted(_listening())
+    try:
+        found = sorted(_listening())
+    except OSError as error:
+        hint = "find what keeps so many files open: `ls -l /proc/PID/fd`"
+        return Finding(f"its sockets can not be listed: {os.strerror(error.errno or 0).lower()}", hint=hint)
     outside = [f"`{host}:{port}`" for host, port in found if not ipaddress.ip_address(host).is_loopback]
     if outside:
         return Finding(f"expected loopback addresses only, got {', '.join(outside)}", hint="stop the daemon now")

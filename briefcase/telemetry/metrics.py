@@ -95,18 +95,26 @@ def meter_families(meter: Meter) -> list[Family]:
 
 
 def process_families() -> list[Family]:
-    """What the process uses. Memory and open files are known on Linux only; elsewhere they are left out."""
+    """What the process uses. Memory and open files are known on Linux only; elsewhere they are left out.
+
+    Where no more files can be opened, those that are open can not be listed: then as many are as may be.
+    """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     families = [
         Family("briefcase_build_info", "gauge", "The version that runs.", (((("version", __version__),), 1),)),
         counter("process_cpu_seconds_total", "Processor time used.", usage.ru_utime + usage.ru_stime),
     ]
     if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        try:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+            families.append(gauge("process_resident_memory_bytes", "Resident memory.", pages * resource.getpagesize()))
+            is_open = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
+        except OSError:
+            is_open = most
         families += [
-            gauge("process_resident_memory_bytes", "Resident memory.", pages * resource.getpagesize()),
-            gauge("process_open_fds", "Open files.", len(os.listdir("/proc/self/fd"))),  # noqa: PTH208 - names only
-            gauge("process_max_fds", "Most files that may be open.", resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            gauge("process_open_fds", "Open files.", is_open),
+            gauge("process_max_fds", "Most files that may be open.", most),
         ]
     return families
 

@@ -93,9 +93,16 @@ class Exporting:
         try:
             while True:
                 await asyncio.sleep(self._settings.metrics_interval_ms / 1_000)
-                await asyncio.to_thread(self._points.export, self._metrics_data(metrics))
+                await self._send_once(self._points, metrics)
         finally:
-            await asyncio.to_thread(self._points.export, self._metrics_data(metrics))
+            await self._send_once(self._points, metrics)
+
+    async def _send_once(self, exporter: OTLPMetricExporter, metrics: Metrics) -> None:
+        """Send all figures; a round that fails is said, and the next one comes all the same."""
+        try:
+            await asyncio.to_thread(exporter.export, self._metrics_data(metrics))
+        except Exception as error:  # noqa: BLE001 - a source of figures, or the exporter, that nobody foresaw
+            _log.warning("telemetry is not sent", problem=repr(error)[:500], **{_OWN: "metrics"})
 
     def _metrics_data(self, metrics: Metrics) -> points.MetricsData:
         now_ns = time.time_ns()

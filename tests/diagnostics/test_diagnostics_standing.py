@@ -1,6 +1,7 @@
 """The checks, one by one: each is red where its rule is broken, and names the path, the found and the expected."""
 
 import ctypes
+import errno
 import os
 import resource
 import socket
@@ -163,6 +164,14 @@ def test_a_listener_that_is_not_on_loopback_is_named_whoever_opened_it():
         assert host.check_listeners().problem is None  # bound is not yet listening
         bad.listen()
         assert f"`0.0.0.0:{bad.getsockname()[1]}`" in host.check_listeners().problem
+
+
+def test_listeners_that_can_not_be_listed_are_not_taken_for_good(monkeypatch):
+    def no_file_left(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.listdir", no_file_left)
+    assert "too many open files" in host.check_listeners().problem
 
 
 PIPE = default_pipe_name("C:\\Users\\ann\\briefcase", "t" * 43)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import re
@@ -14,7 +15,7 @@ import pytest
 from daemons import RunningDaemon, UnixConnection
 
 from briefcase.telemetry.meter import BOUNDS_US, MAX_REASONS, Meter
-from briefcase.telemetry.metrics import by_label, counter, encode_text, gauge, meter_families
+from briefcase.telemetry.metrics import by_label, counter, encode_text, gauge, meter_families, process_families
 
 OPS = Path(__file__).parents[2] / "docs" / "ops"
 LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\.)*"(,[a-z]+="(?:[^"\\\n]|\\.)*")*\})? [0-9.e+-]+')
@@ -193,6 +194,18 @@ def test_numbers_are_written_plainly():
     assert b"n 3\n" in encode_text([counter("n", "text", 3.0)])
     assert b"n 0.25\n" in encode_text([gauge("n", "text", 0.25)])
     assert b"n 0\n" in encode_text([gauge("n", "text", 0)])
+
+
+def no_file_left(*_, **__):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_process_that_can_open_no_file_says_that_it_has_as_many_as_may_be(monkeypatch):
+    monkeypatch.setattr("os.listdir", no_file_left)
+    monkeypatch.setattr("pathlib.Path.read_text", no_file_left)
+    told = {family.name: family.values[0][1] for family in process_families()}
+    assert told["process_open_fds"] == told["process_max_fds"] > 0
+    assert "process_cpu_seconds_total" in told
 
 
 # --- what ships -------------------------------------------------------------------------------------------------------

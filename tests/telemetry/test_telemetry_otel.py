@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import subprocess
 import sys
 import uuid
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from daemons import RunningDaemon, UnixConnection
@@ -14,7 +17,9 @@ from hostile_servers import RawServer, answering, http_answer
 from otlp_receiver import OtlpReceiver, attributes_of
 
 from briefcase.errors import ConfigError
-from briefcase.telemetry.settings import load_otel_settings
+from briefcase.telemetry.metrics import Metrics, gauge
+from briefcase.telemetry.otel import Exporting
+from briefcase.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.telemetry.tracing import Parent, Sampling, Trace, parse_traceparent
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"  # of the examples in W3C Trace Context
@@ -77,6 +82,30 @@ def test_a_call_becomes_a_trace_from_the_callers_context_to_the_upstreams(tmp_pa
     [head] = upstream.heads
     assert f"traceparent: 00-{TRACE_ID}-{sent.span_id.hex()}-01\r\n".encode() in head
     assert b"tracestate" not in head
+
+
+def test_figures_that_could_not_be_read_once_are_sent_the_next_time(monkeypatch):
+    turns = iter(range(1_000))
+
+    def figures():
+        if next(turns) == 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return [gauge("n", "text", 1)]
+
+    async def run(receiver):
+        exporting = Exporting(OtelSettings(traces=False, logs=False, metrics_interval_ms=10))
+        metrics = Metrics()
+        metrics.add(figures)
+        sending = asyncio.create_task(exporting.send_metrics(metrics))
+        await asyncio.to_thread(receiver.wait_for, lambda: receiver.requests)
+        sending.cancel()
+        with suppress(asyncio.CancelledError):
+            await sending
+        await exporting.close()
+
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        asyncio.run(run(receiver))
 
 
 def test_the_figures_that_are_sent_are_those_that_prometheus_gets(tmp_path):
