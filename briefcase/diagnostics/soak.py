@@ -227,7 +227,7 @@ async def soak(
 
 
 async def about(client: SoakClient) -> JsonObject:
-    """Which daemon this is: identity and build, mode, policy digest, receipt head, and its disk's slowest commit so far."""
+    """Which daemon this is: identity and build, mode, policy digest, receipt head, and its disk's slowest commit."""
     identity, profile, policy, newest = await asyncio.gather(
         *map(client.get, ("/v1/identity", "/v1/profile", "/v1/policy", "/v1/receipts?limit=1"))
     )

@@ -233,10 +233,22 @@ def test_beside_a_daemon_that_hangs_nothing_is_written_unsearched_and_what_to_do
 
 
 def test_soak_evidence_is_signed_and_every_change_of_it_is_found(daemon, tmp_path):
-    soak = ("diagnostics", "soak", "--duration-secs", "0.2", "--interval-ms", "20", "--tool", "notes_list", "--out")
+    patient = ("--overhead-p95-ms", "30000")
+    soak = (
+        "diagnostics",
+        "soak",
+        "--duration-secs",
+        "0.2",
+        "--interval-ms",
+        "20",
+        "--tool",
+        "notes_list",
+        *patient,
+        "--out",
+    )
     assert briefcase(daemon.env, *soak, str(tmp_path / "a.json")).code == 0
-    assert briefcase(daemon.env, "soak", "summarize", str(tmp_path)).code == 0
-    assert briefcase(daemon.env, "soak", "summarize", str(tmp_path)).code == 0  # its own files are no reports
+    assert briefcase(daemon.env, "soak", "summarize", str(tmp_path), *patient).code == 0
+    assert briefcase(daemon.env, "soak", "summarize", str(tmp_path), *patient).code == 0  # its own files are no reports
     did = daemon.request("GET", "/v1/identity")[1]["did"]
 
     good = briefcase(daemon.env, "soak", "verify", str(tmp_path), "--did", did, "--json")

@@ -19,8 +19,11 @@ def daemon(tmp_path_factory):
         yield running
 
 
+PATIENT = ("--overhead-p95-ms", "30000")  # how slow the disk is while other tests run is not the question
+
+
 def soak_words(out, *more):
-    return ("diagnostics", "soak", "--interval-ms", "20", "--tool", "notes_list", "--out", str(out), *more)
+    return ("diagnostics", "soak", "--interval-ms", "20", "--tool", "notes_list", "--out", str(out), *PATIENT, *more)
 
 
 def test_a_soak_as_the_guide_types_it_writes_its_report_and_exits_by_its_verdict(daemon, tmp_path):
@@ -65,7 +68,7 @@ def test_reports_are_joined_into_a_page_and_a_statement(daemon, tmp_path):
     for name in ("a.json", "b.json"):
         assert briefcase(daemon.env, *soak_words(tmp_path / name, "--duration-secs", "0.2")).code == 0
 
-    ran = briefcase(daemon.env, "soak", "summarize", str(tmp_path), "--json")
+    ran = briefcase(daemon.env, "soak", "summarize", str(tmp_path), *PATIENT, "--json")
 
     assert ran.code == 0, ran.err
     assert (ran.json["reports"], ran.json["days_covered"], ran.json["gaps"]) == (2, 1, [])
@@ -74,7 +77,7 @@ def test_reports_are_joined_into_a_page_and_a_statement(daemon, tmp_path):
 
 
 def test_a_deployment_is_held_against_its_objectives(daemon):
-    met = briefcase(daemon.env, "slo", "check", "--duration-secs", "0.3", "--json")
+    met = briefcase(daemon.env, "slo", "check", "--duration-secs", "0.3", *PATIENT, "--json")
     missed = briefcase(daemon.env, "slo", "check", "--duration-secs", "0.3", "--overhead-p95-ms", "0.001")
 
     assert (met.code, met.json["ok"]) == (0, True)
