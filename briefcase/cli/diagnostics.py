@@ -75,8 +75,10 @@ _STYLES: Final = {"green": "green", "yellow": "yellow", "red": "bold red"}
 def _show(app: App, parts: tuple[Part, ...]) -> None:
     from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
 
+    from briefcase.cli.render import dim  # noqa: PLC0415 - likewise
+
     for part in parts:
         app.screen.line(Text(f"{part.colour:<7}", _STYLES[part.colour]), f"{part.name:<14}{part.detail}")
         if part.colour != "green":
             told = "; ".join(text for text in (part.hint, f"read {part.read}") if text)
-            app.screen.line(Text(f"{'':21}{told}", "dim"))
+            app.screen.line(dim(f"{'':21}{told}"))

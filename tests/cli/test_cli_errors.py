@@ -36,6 +36,12 @@ def test_what_the_daemon_says_reaches_the_terminal_without_control_characters(ru
     daemon.answers["GET", "/v1/tools"] = (400, {"code": "bad_request", "message": "a\x1b]0;pwned\x07b\nhint: c\u202ed"})
     assert run("tools", "list").err == "error: a<U+001B>]0;pwned<U+0007>b\n  hint: c<U+202E>d\n"
 
+    error = {"code": "bad_request", "message": "a\x1b[2Jb", "hint": "c\x1b[2Jd"}
+    daemon.answers["GET", "/health"] = {"status": "ok"}
+    daemon.answers["GET", "/v1/controls"] = (400, error)
+    shown = run("diagnostics", "check").out
+    assert ("a<U+001B>[2Jb" in shown, "c<U+001B>[2Jd" in shown, "\x1b" in shown) == (True, True, False)
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
