@@ -48,7 +48,9 @@ def pack_backup(plain: Path, manifest: Manifest, out: Path, key: SealKey) -> int
         StoreError: a file changed meanwhile (`backup_damaged`).
     """
     part = out.with_name(out.name + PART_SUFFIX)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE)
+    with suppress(FileNotFoundError):  # a backup that was killed left it, or it is somebody's who waits for ours
+        part.unlink()
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, PRIVATE_FILE_MODE)

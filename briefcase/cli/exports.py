@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -92,7 +92,8 @@ def export(  # noqa: PLR0913 - one argument for each option
                 if count % _TELL_EVERY == 0:
                     progress(receipt["id"] - from_id + 1, last_id - from_id + 1)
     verifier = out.absolute().parent / VERIFIER_NAME
-    verifier.write_bytes(Path(verify_export.__file__).read_bytes())
+    with new_file(verifier, replaces=True) as file:
+        file.write(Path(verify_export.__file__).read_bytes())
     if as_json:
         app.screen.json(
             {"file": str(out), "receipts": count, "from_id": from_id, "to_id": last_id, "head": _head_text(head)}
@@ -228,19 +229,25 @@ def _head_text(head: Head) -> str:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
+def new_file(path: Path, *, replaces: bool = False) -> Iterator[IO[bytes]]:
     """A private file that appears whole under its name, or not at all; one that exists is refused.
+
+    Args:
+        path: where; in a directory of everybody nothing that somebody put there is written to.
+        replaces: take the place of one that exists, or of a link, but never write through it.
 
     Raises:
         CallerError: it exists (`conflict`).
         ConfigError: it can not be written.
     """
-    if os.path.lexists(path):
+    if not replaces and os.path.lexists(path):
         raise CallerError(f"`{path}` exists", code="conflict", hint="choose another name, or remove it")
     part = path.with_name(f"{path.name}.part")
     try:
+        with suppress(FileNotFoundError):  # an export that was killed left it, or it is somebody's who waits for ours
+            part.unlink()
         descriptor = os.open(
-            part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE
+            part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE
         )
         try:
             with os.fdopen(descriptor, "wb") as file:

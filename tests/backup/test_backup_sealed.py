@@ -193,6 +193,14 @@ def test_a_backup_is_never_overwritten_and_leaves_no_part_of_itself(made, tmp_pa
     assert not (daemon.data_dir / STAGING_DIR).exists()
 
 
+def test_a_backup_is_not_written_into_a_file_that_waits_for_it(made, tmp_path):
+    waiting = tmp_path / "x.part"
+    waiting.write_text("waits for ours")
+    with waiting.open("rb") as theirs:
+        assert sealed_by(made[0], tmp_path / "x").code == 0
+        assert theirs.read() == b"waits for ours"
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -48,6 +48,26 @@ def test_an_export_verifies_with_the_standard_library_alone(served, tmp_path):
     assert (again.code, "exists" in again.err) == (3, True)
 
 
+def test_an_export_writes_through_nothing_that_somebody_put_there(served, tmp_path):
+    theirs, kept = tmp_path / "theirs", []
+    theirs.write_text("theirs")
+    theirs.chmod(0o666)
+    (tmp_path / "verify_export.py").symlink_to(theirs)
+    for name in ("a.jsonl.part", "verify_export.py.part"):
+        (tmp_path / name).write_text("waits for ours")
+        (tmp_path / name).chmod(0o666)
+        kept.append((tmp_path / name).open("rb"))
+
+    assert cli(served, "export", "--out", str(tmp_path / "a.jsonl")).code == 0
+
+    assert theirs.read_text() == "theirs"
+    assert [file.read() for file in kept] == [b"waits for ours"] * 2
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("a.jsonl", "verify_export.py")} == {0o600}
+    assert verified(tmp_path / "a.jsonl")[0] == 0
+    for file in kept:
+        file.close()
+
+
 def test_a_range_is_exact_and_a_filtered_export_says_that_it_has_gaps(served, tmp_path):
     part = tmp_path / "part.jsonl"
     assert cli(served, "export", "--out", str(part), "--from-id", "3", "--to-id", "7").code == 0
