@@ -168,8 +168,13 @@ def verify_command(app: App, *, directory: Path, did: str | None, as_json: bool)
     Needs no daemon. Exits with 7 where a file is missing, changed or added, or nobody signed.
     """
     from briefcase.cli.evidence import show_verdict  # noqa: PLC0415 - not for `--help`
+    from briefcase.diagnostics.canary import utf8  # noqa: PLC0415 - likewise
 
-    files = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    files = {
+        utf8(path.relative_to(directory).as_posix()): path.read_bytes() if path.is_file() else b""
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
     return show_verdict(app, files, did, as_json=as_json)
 
 

@@ -253,6 +253,13 @@ def test_soak_evidence_is_signed_and_every_change_of_it_is_found(daemon, tmp_pat
 
     good = briefcase(daemon.env, "soak", "verify", str(tmp_path), "--did", did, "--json")
     assert (good.code, good.json["files"], good.json["did"]) == (0, 3, did)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "added.json").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "sub")
+    os.mkfifo(tmp_path / "pipe")
+    added = briefcase(daemon.env, "soak", "verify", str(tmp_path), "--json")
+    assert added.code == 7
+    assert added.json["problems"] == [f"`{name}` is not in the manifest" for name in ("link", "pipe", "sub/added.json")]
     report = json.loads((tmp_path / "a.json").read_text())
     report["measured"]["append_failures"] = 0
     (tmp_path / "a.json").write_text(json.dumps(report))
