@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import sys
 import termios
 import textwrap
@@ -20,7 +21,7 @@ import time
 import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import click
 from rich.cells import cell_len, chop_cells
@@ -171,9 +172,10 @@ def follow(app: App, *, as_json: bool) -> None:
 def run(app: App) -> None:
     """Drive the terminal until `q`; what was decided is written below when the screen is given back."""
     watch, console, decided = Watch(), app.screen.console, list[Text]()
-    with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+    with _Interrupt() as interrupt, _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         is_running = True
         while is_running:
+            interrupt.check()
             _refresh(app, watch)
             live.update(draw(watch, console), refresh=True)
             for key in keys.read(POLL_MS):
@@ -283,6 +285,29 @@ def split_keys(data: bytes) -> list[str]:
     """
     found = [KEYS[code] for code in _KEY.findall(data) if code in KEYS]
     return found if len(found) <= 1 else [key for key in found if key not in DECIDING]
+
+
+class _Interrupt:
+    """Ctrl-C, remembered: what is raised while a destructor runs is lost (see `object.__del__`)."""
+
+    def __init__(self) -> None:
+        self._is_seen = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._see)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` where it was lost."""
+        if self._is_seen:
+            raise KeyboardInterrupt
+
+    def _see(self, *_: object) -> None:
+        self._is_seen = True
+        raise KeyboardInterrupt
 
 
 @contextmanager

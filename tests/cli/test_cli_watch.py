@@ -1,6 +1,7 @@
 """The live screen lets nobody approve what they did not choose and read: the model, key by key."""
 
 import io
+import signal
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from briefcase.approvals import visible_text
-from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, draw, split_keys, wrap
+from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys, wrap
 
 WIDTH, PAGE = 40, 5
 
@@ -211,3 +212,21 @@ def test_wrapping_drops_nothing_an_approver_must_see_and_every_line_fits(text, w
 )
 def test_keys_are_what_the_terminal_sent(data, keys):
     assert split_keys(data) == keys
+
+
+class Raising:
+    """Ctrl-C is pressed while this is destroyed."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_a_destructor_swallowed_is_raised_at_the_next_turn():
+    before = signal.getsignal(signal.SIGINT)
+    with _Interrupt() as interrupt:
+        interrupt.check()
+        Raising()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+    assert signal.getsignal(signal.SIGINT) is before
