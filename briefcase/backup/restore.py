@@ -49,7 +49,7 @@ from briefcase.backup.manifest import (
 from briefcase.backup.sealed import unpack_backup
 from briefcase.errors import CallerError, ConfigError, StoreError
 from briefcase.ports import Head
-from briefcase.receipts.chain import decode_key, hash_hex_of
+from briefcase.receipts.chain import GENESIS, decode_key, hash_hex_of
 from briefcase.store.data_dir import LEDGER_DIR, LOCK_FILE
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir, read_private, try_flock, write_private
 
@@ -215,6 +215,10 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
 
 def _check_anchor(directory: Path, anchor: Head) -> None:
     """The chain was verified just now: what is left to see is whether the anchor is in it."""
+    if anchor.id == 0:  # the head of an empty chain, before every first receipt
+        if anchor != GENESIS:
+            raise damaged(f"the anchor 0 names {anchor.hash_hex}, expected {GENESIS.hash_hex}")
+        return
     from briefcase.ledger.files import open_files  # noqa: PLC0415 - opened only once it is verified
 
     with open_files(directory) as files:

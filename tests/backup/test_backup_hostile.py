@@ -118,6 +118,9 @@ def test_an_anchor_finds_an_older_backup_and_another_chain(made, tmp_path):
     later = f"{record['head_id'] + 1}:{'0' * 64}"
     ran = offline(tmp_path, "backup", "verify", str(backup), "--anchor", later)
     assert (ran.code, "older" in ran.err) == (7, True)
+    ran = offline(tmp_path, "backup", "verify", str(backup), "--anchor", f"0:{'1' * 64}")
+    assert (ran.code, "names 1111" in ran.err) == (7, True), ran
+    assert offline(tmp_path, "backup", "verify", str(backup), "--anchor", f"0:{'0' * 64}").code == 0
     ran = offline(tmp_path, "backup", "verify", str(backup), "--anchor", f"2:{'0' * 64}")
     assert (ran.code, "another chain" in ran.err) == (7, True)
 
