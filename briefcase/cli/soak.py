@@ -132,17 +132,22 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
     Writes evidence.json and evidence.html there, and a manifest with the digest of every file, signed by the daemon.
     """
     from briefcase.cli.evidence import signer  # noqa: PLC0415 - `--help` needs no histogram
+    from briefcase.diagnostics.canary import utf8  # noqa: PLC0415 - as above
     from briefcase.diagnostics.evidence import page, summarize  # noqa: PLC0415 - as above
     from briefcase.diagnostics.manifest import write_manifest  # noqa: PLC0415 - as above
 
     reports = sorted(path for path in directory.glob("*.json") if path.name not in _OURS and path.is_file())
+    for path in reports:
+        if utf8(path.name) != path.name:
+            raise CallerError(f"expected names in UTF-8, got `{utf8(path.name)}`", hint="rename it")
     statement = summarize(reports, _objectives_of(given))
     summary = statement.as_json()
-    (directory / "evidence.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-    (directory / "evidence.html").write_text(page(statement))
-    files = {path.name: path.read_bytes() for path in (*reports, *(directory / name for name in _WRITTEN))}
-    for name, data in write_manifest(files, signer(app), datetime.now(UTC)).items():
-        (directory / name).write_bytes(data)
+    with _writing(directory):
+        (directory / "evidence.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+        (directory / "evidence.html").write_text(page(statement), encoding="utf-8")
+        files = {path.name: path.read_bytes() for path in (*reports, *(directory / name for name in _WRITTEN))}
+        for name, data in write_manifest(files, signer(app), datetime.now(UTC)).items():
+            (directory / name).write_bytes(data)
     if as_json:
         app.screen.json(summary)
     else:

@@ -76,6 +76,18 @@ def test_reports_are_joined_into_a_page_and_a_statement(daemon, tmp_path):
     assert "meets its objectives" in (tmp_path / "evidence.html").read_text()
 
 
+def test_a_report_whose_name_is_no_text_is_named(daemon, tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.json")).touch()
+    ran = briefcase(daemon.env, "soak", "summarize", str(tmp_path))
+    assert (ran.code, "`\\xff.json`" in ran.err) == (2, True), ran.err
+
+
+def test_evidence_that_can_not_be_written_says_so(daemon, tmp_path):
+    (tmp_path / "evidence.html").mkdir()
+    ran = briefcase(daemon.env, "soak", "summarize", str(tmp_path))
+    assert (ran.code, "can not be written" in ran.err) == (9, True), ran.err
+
+
 def test_a_deployment_is_held_against_its_objectives(daemon):
     met = briefcase(daemon.env, "slo", "check", "--duration-secs", "0.3", *PATIENT, "--json")
     missed = briefcase(daemon.env, "slo", "check", "--duration-secs", "0.3", "--overhead-p95-ms", "0.001")
