@@ -52,6 +52,14 @@ class Reply(NamedTuple):
     timing_us: tuple[tuple[str, int], ...]
 
 
+class _Answer(NamedTuple):
+    """What came back, before anything is made of it."""
+
+    status: int
+    server_timing: str
+    body: bytes
+
+
 class DaemonError(BriefcaseError):
     """An error the daemon answered, under its own code. `request_id` finds it in the daemon's log."""
 
@@ -100,6 +108,17 @@ class Client:
             data = None if body is None else orjson.dumps(body)
         except TypeError:
             raise _not_sendable() from None
+        answer = self._ask(method, path, data)
+        return Reply(self._payload_of(answer), parse_server_timing(answer.server_timing))
+
+    def text(self, path: str) -> str:
+        """Read what is no JSON. Raises as `request`."""
+        answer = self._ask("GET", path, None)
+        if answer.status >= HTTP_ERROR_FROM:
+            self._payload_of(answer)
+        return answer.body.decode("utf-8", "replace")
+
+    def _ask(self, method: str, path: str, data: bytes | None) -> _Answer:
         connection = _Connection(self.address, self._timeout_s)
         try:
             connection.connect()
@@ -109,6 +128,17 @@ class Client:
             return _exchange(connection, method, path, data, headers)
         finally:
             connection.close()
+
+    def _payload_of(self, answer: _Answer) -> Payload:
+        try:
+            payload = orjson.loads(answer.body or b"{}")
+        except orjson.JSONDecodeError:
+            raise _no_daemon(self.address, "what is not JSON") from None
+        if not isinstance(payload, dict):
+            raise _no_daemon(self.address, "JSON that is no object")
+        if answer.status >= HTTP_ERROR_FROM:
+            raise _error_of(answer.status, payload)
+        return payload
 
 
 def path_of(*parts: str) -> str:
@@ -201,11 +231,11 @@ class _Connection(http.client.HTTPConnection):
         self.sock.settimeout(self._timeout_s)
 
 
-def _exchange(connection: _Connection, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Reply:
+def _exchange(connection: _Connection, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> _Answer:
     try:
         connection.request(method, path, body=data, headers=headers)
         response = connection.getresponse()
-        payload = orjson.loads(response.read() or b"{}")
+        return _Answer(response.status, response.headers.get("Server-Timing", ""), response.read())
     except TimeoutError:
         raise BriefcaseError(
             "the daemon did not answer in time",
@@ -219,18 +249,11 @@ def _exchange(connection: _Connection, method: str, path: str, data: bytes | Non
             hint=START_HINT if method == "GET" else _PERHAPS_DONE,
             detail=repr(error),
         ) from None
-    except orjson.JSONDecodeError:
-        raise _no_daemon(connection, "what is not JSON") from None
-    if not isinstance(payload, dict):
-        raise _no_daemon(connection, "JSON that is no object")
-    if response.status >= HTTP_ERROR_FROM:
-        raise _error_of(response.status, payload)
-    return Reply(payload, parse_server_timing(response.headers.get("Server-Timing", "")))
 
 
-def _no_daemon(connection: _Connection, got: str) -> BriefcaseError:
+def _no_daemon(address: Address, got: str) -> BriefcaseError:
     return BriefcaseError(
-        f"expected a briefcase daemon at `{connection.address}`, got an answer of {got}",
+        f"expected a briefcase daemon at `{address}`, got an answer of {got}",
         code="daemon_unreachable",
         hint="check BRIEFCASE_DAEMON_BASE_URL and BRIEFCASE_DAEMON_UNIX_SOCKET",
     )

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -77,7 +76,8 @@ def bundle(  # noqa: PLR0913 - one argument for each option
     Diagnostics, configuration without secrets, versions, receipts with what verifies them, and logs that are named,
     with a signed manifest. Everything is searched for the vault's secrets first: nothing is written where one is found.
     """
-    from briefcase.diagnostics.bundle import MAX_UNPACKED_BYTES, pack, unpack  # noqa: PLC0415 - not for `--help`
+    from briefcase.cli.exports import new_file  # noqa: PLC0415 - not for `--help`
+    from briefcase.diagnostics.bundle import MAX_UNPACKED_BYTES, pack, unpack  # noqa: PLC0415 - likewise
 
     if (out is None) == (verify is None):
         raise click.UsageError("expected --out or --verify")
@@ -105,7 +105,10 @@ def bundle(  # noqa: PLR0913 - one argument for each option
             code="forbidden",
             hint="leave it out, or decompress it first",
         )
-    _write_new(out, pack(files))
+    with suppress(OSError):  # which is said of the file itself
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(out) as file:
+        file.write(pack(files))
     if as_json:
         app.screen.json({"out": str(out), "files": [*sorted(files)], "missing": {**missing}, "secrets": search.secrets})
         return 0
@@ -257,17 +260,6 @@ def _search_files(app: App, files: Mapping[str, bytes]) -> Search:
         for name, data in files.items():
             search.look_into(name, partial(io.BytesIO, data))
     return search
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file nobody else may read, where there is none yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise CallerError(f"`{path}` is there already", code="conflict", hint="choose another name") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
 
 
 def _show_search(app: App, search: Search, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@
 | `profile.json`, `compat.json`, `security.json` | what is enforced, and each rule measured |
 | `configuration.json` | policy, budgets, controls, agents, providers, MCP servers, settings of the environment |
 | `versions.json` | this program, Python, the system, the libraries |
+| `metrics.txt` | every figure of that moment, as Prometheus reads them |
 | `receipts.jsonl`, `verify_export.py` | the newest receipts, and what verifies them without this program |
 | `verification.json` | the chain checked whole, and the head it ended on |
 | `logs/…` | the end of each log, or any other file, that was named |
@@ -28,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import orjson
@@ -59,6 +60,14 @@ _CONFIGURATION: Final = (
 )
 
 
+class Source(Daemon, Protocol):
+    """A daemon that also answers text."""
+
+    def text(self, path: str) -> str:
+        """Read what is no JSON. Raises `BriefcaseError`."""
+        ...
+
+
 class Silent:
     """A daemon that was asked a moment ago and did not answer: asking it again would only take time."""
 
@@ -70,6 +79,10 @@ class Silent:
         """Raises `BriefcaseError`."""
         return self.get(path)
 
+    def text(self, path: str) -> str:
+        """Raises `BriefcaseError`."""
+        return str(self.get(path))
+
 
 class Gathering:
     """Files by name, and what could not be had.
@@ -78,7 +91,7 @@ class Gathering:
         daemon: its client; where it does not answer, what can be had without it is gathered.
     """
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Source) -> None:
         self._daemon = daemon
         self.files: dict[str, bytes] = {}
         self.missing: dict[str, str] = {}
@@ -108,6 +121,10 @@ class Gathering:
             except BriefcaseError as error:
                 self.missing[f"configuration.json {path}"] = error.message
         self._put("configuration.json", configuration)
+        try:
+            self.files["metrics.txt"] = self._daemon.text("/metrics").encode()
+        except BriefcaseError as error:
+            self.missing["metrics.txt"] = error.message
         try:
             self.files["receipts.jsonl"] = self._newest(receipts)
             self.files["verify_export.py"] = Path(verify_export.__file__).read_bytes()

@@ -144,6 +144,7 @@ def test_a_bundle_holds_what_is_needed_later_and_its_receipts_verify_without_thi
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
     files = unpack(out.read_bytes())
+    assert b"\nbriefcase_ledger_gate_open 1\n" in files["metrics.txt"]
     assert {"check.json", "configuration.json", "versions.json", "security.json", "verification.json"} <= set(files)
     assert [name for name in files if name.startswith("logs/")] == ["logs/0-data.log"]
     assert json.loads(files["configuration.json"])["/v1/agents"]["agents"][0]["name"] == "scout"
@@ -204,6 +205,12 @@ def test_a_bundle_never_overwrites(daemon, tmp_path):
     (tmp_path / "b.zip").write_text("evidence")
     ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(tmp_path / "b.zip"))
     assert (ran.code, (tmp_path / "b.zip").read_text()) == (3, "evidence")
+
+
+def test_a_bundle_that_can_not_be_written_says_so(daemon, tmp_path):
+    (tmp_path / "file").touch()
+    ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(tmp_path / "file" / "b.zip"))
+    assert (ran.code, "can not be written" in ran.err) == (9, True), ran.err
 
 
 def test_without_its_daemon_a_bundle_holds_what_the_files_tell(daemon, tmp_path):
