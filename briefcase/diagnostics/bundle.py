@@ -36,7 +36,6 @@ import orjson
 
 from briefcase import __version__
 from briefcase.diagnostics.canary import MAGIC_BYTES, is_compressed, utf8
-from briefcase.diagnostics.host import SECRET_VARIABLES
 from briefcase.diagnostics.triage import Daemon, Part
 from briefcase.errors import BriefcaseError
 from briefcase.receipts import verify_export
@@ -47,6 +46,16 @@ PAGE: Final = 1_000
 DISTRIBUTION: Final = "agentic-briefcase"
 _JSON: Final = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 _REQUIREMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
+
+_SHOWN: Final = frozenset(
+    f"BRIEFCASE_{name}"
+    for name in (
+        "DATA_DIR", "PROFILE_MODE", "STRICT_HOST", "UNIX_SOCKET", "TCP_ADDR", "SECRET_BACKEND", "PROVIDER_BASE_URL",
+        "CONTROL_PLANE_SYNC_INTERVAL_SECS", "RISK_CLASSIFIER_URL", "VC_STATUS_UNKNOWN_MODE", "OTEL", "MCP_HTTP_ADDR",
+        "MCP_HTTP_PATH", "MCP_NO_STDIO", "DAEMON_UNIX_SOCKET", "DAEMON_BASE_URL",
+    )
+)  # fmt: skip
+_MAY_HOLD_SECRET: Final = re.compile("[@?#]")  # of an address: userinfo, a query
 
 _CONFIGURATION: Final = (
     "/v1/policy",
@@ -181,9 +190,9 @@ class Gathering:
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that steer this program; of a secret only that it is set."""
+    """The variables that steer this program. Shown is what is known to hold no secret; of the rest, that it is set."""
     return {
-        name: "(set)" if name in SECRET_VARIABLES else value
+        name: utf8(value) if name in _SHOWN and not ("://" in value and _MAY_HOLD_SECRET.search(value)) else "(set)"
         for name, value in sorted(environ.items())
         if name.startswith("BRIEFCASE_")
     }

@@ -120,6 +120,20 @@ def test_settings_of_secrets_say_only_that_they_are_set():
     assert told == {"BRIEFCASE_MASTER_PASSPHRASE": "(set)", "BRIEFCASE_DATA_DIR": "/d"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("BRIEFCASE_MASTER_PASPHRASE", "hunter2", "(set)"),  # misspelt
+        ("BRIEFCASE_CI_TOKEN", "hunter2", "(set)"),
+        ("BRIEFCASE_PROVIDER_BASE_URL", "https://ann:hunter2@provider.example", "(set)"),
+        ("BRIEFCASE_RISK_CLASSIFIER_URL", "https://risk.example/?key=hunter2", "(set)"),
+        ("BRIEFCASE_PROVIDER_BASE_URL", "https://provider.example", "https://provider.example"),
+    ],
+)
+def test_a_setting_that_may_hold_a_secret_says_only_that_it_is_set(name, value, told):
+    assert settings_of({name: value}) == {name: told}
+
+
 def test_versions_name_the_libraries_that_decide():
     assert {"lmdb", "cedarpy", "cryptography"} <= set(versions()["libraries"])
 
