@@ -127,6 +127,12 @@ def test_log_in_call_revoke_and_the_failing_call_after_it(daemon, provider):
     assert briefcase(daemon, "providers", "disable", "demo").returncode == 0
     assert "is disabled" in briefcase(daemon, *QUOTE).stderr
     assert briefcase(daemon, "providers", "enable", "demo").returncode == 0
+    assert briefcase(daemon, "providers", "enable", "nobody").returncode == 4
+    for kind in ("control_set", "control_lifted"):  # each with its receipt
+        listed = briefcase(daemon, "receipts", "list", "--json", "--kind", kind).stdout
+        (receipt,) = json.loads(listed)["receipts"]
+        event = receipt["event"]
+        assert (event["action"], event["about"], event["by"]) == ("disable", "source:provider:demo", "operator")
     assert briefcase(daemon, *QUOTE).returncode == 0
 
     # revoke, and the failing call after it, which costs nothing

@@ -13,12 +13,14 @@ import msgspec
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import CallerError
+from briefcase.ports import Entry
 from briefcase.providers.client import Health
 from briefcase.providers.oauth import Started
 from briefcase.providers.registry import Provider
 from briefcase.providers.service import Exchange, LoginRevoked, ProviderService, ProviderSummary
 from briefcase.providers.verdicts import MAX_FAILING, CheckName, Count, Verdict
-from briefcase.types import format_rfc3339, parse_rfc3339
+from briefcase.receipts.events import control_event
+from briefcase.types import JsonObject, format_rfc3339, parse_rfc3339
 
 
 class ProviderList(msgspec.Struct):
@@ -139,13 +141,24 @@ async def delete_provider(services: Services, request: Request) -> ProviderNamed
 
 
 async def enable_provider(services: Services, request: Request) -> ProviderSummary:
-    """`POST /v1/providers/{id}/enable`."""
-    return await _service(services).set_enabled(request.params["id"], is_enabled=True)
+    """`POST /v1/providers/{id}/enable`: nothing is let through again before its receipt is durable."""
+    service, provider_id = _service(services), request.params["id"]
+    service.check_known(provider_id)
+    await services.ledger.commit(Entry(_containment("lifted", provider_id, request.principal.name)))
+    return await service.set_enabled(provider_id, is_enabled=True)
 
 
 async def disable_provider(services: Services, request: Request) -> ProviderSummary:
-    """`POST /v1/providers/{id}/disable`."""
-    return await _service(services).set_enabled(request.params["id"], is_enabled=False)
+    """`POST /v1/providers/{id}/disable`: it is sent nothing even where the receipt can not be made durable."""
+    provider_id = request.params["id"]
+    summary = await _service(services).set_enabled(provider_id, is_enabled=False)
+    await services.ledger.commit(Entry(_containment("set", provider_id, request.principal.name)))
+    return summary
+
+
+def _containment(what: str, provider_id: str, by: str) -> JsonObject:
+    source = f"provider:{provider_id}"
+    return control_event(what, source, "disable", f"source:{source}", by)
 
 
 async def clear_capabilities(services: Services, request: Request) -> ProviderNamed:

@@ -121,6 +121,10 @@ class ProviderService:
         await self._providers.delete(provider_id)
         await self._forget(provider_id)
 
+    def check_known(self, provider_id: str) -> None:
+        """Raises `CallerError` (`not_found`) where there is no such provider."""
+        self._providers.get(provider_id)
+
     async def set_enabled(self, provider_id: str, *, is_enabled: bool) -> ProviderSummary:
         """Let a provider be called, or contain it: a disabled one is sent nothing, and holds no capability."""
         provider = msgspec.structs.replace(
