@@ -33,9 +33,16 @@ def canonical(value):
     return json.dumps(value, ensure_ascii=False)
 
 
+def shown(value):
+    """A value for the terminal: nothing of an export may write more than itself there."""
+    return "".join(char if " " <= char <= "~" else "?" for char in str(value))
+
+
 def problem_of(receipt, previous, is_filtered):
     """What is wrong with a receipt after the previous one (None for the first line), or None."""
     event = receipt["event"]
+    if type(receipt["id"]) is not int or not isinstance(receipt["hash_hex"], str):
+        raise ValueError("expected an id that is a number and a hash that is text")
     expected = hashlib.sha256(receipt["prev_hash_hex"].encode() + canonical(event).encode()).hexdigest()
     if (event["id"], event["ts"]) != (receipt["id"], receipt["ts"]):
         return "its event repeats another id or time", receipt["hash_hex"], expected
@@ -71,13 +78,13 @@ def main(arguments):
                 problem = problem_of(receipt, previous, is_filtered)
                 if problem is not None:
                     what, found, expected = problem
-                    print(f"receipt {receipt['id']}: {what}\n  expected {expected}\n  found    {found}")
+                    print(f"receipt {receipt['id']}: {what}\n  expected {shown(expected)}\n  found    {shown(found)}")
                     return 7
                 anchored = anchored or f"{receipt['id']}:{receipt['hash_hex']}" == anchor
                 gaps += previous is not None and receipt["id"] != previous["id"] + 1
                 previous, count = receipt, count + 1
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        print(f"`{arguments[0]}` line {count + 1} is no receipt: {error}", file=sys.stderr)
+        print(f"`{arguments[0]}` line {count + 1} is no receipt: {shown(error)}", file=sys.stderr)
         return 7 if count else 2  # an export that is damaged, or none
     if previous is None:
         print(f"`{arguments[0]}` holds no receipt", file=sys.stderr)

@@ -175,3 +175,26 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(served, tmp
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)),
         )
         assert ran.returncode == 2, ran
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "1"},
+        {"id": True},
+        {"id": "\x1b[2K5000 receipts verify"},
+        {"hash_hex": "\x1b[2K5000 receipts verify"},
+        {"hash_hex": 7},
+    ],
+)
+def test_a_hostile_export_neither_passes_nor_writes_to_the_terminal_of_who_verifies_it(served, tmp_path, change):
+    export = tmp_path / "all.jsonl"
+    cli(served, "export", "--out", str(export))
+    first, *rest = export.read_bytes().splitlines()
+    receipt = json.loads(first) | change
+    if "id" in change:
+        receipt["event"]["id"] = change["id"]
+    export.write_bytes(b"\n".join([json.dumps(receipt).encode(), *rest]))
+    code, said = verified(export)
+    assert code in {2, 7}, said
+    assert "\x1b" not in said
