@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -26,6 +27,7 @@ ED25519_SIGNATURE_TYPE: Final = b"\x01"
 KEY_ID_BYTES: Final = 4
 ROOT_BYTES: Final = 32
 MAX_NOTE_BYTES: Final = 64 << 10
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _DASH: Final = "— "  # an em dash and a space, as the format has it
 
 
@@ -92,7 +94,7 @@ def parse_note(note: str, public_key: bytes, verify: Callable[[bytes, bytes], bo
 
 def _checkpoint(origin: str, size: str, root: str) -> Checkpoint:
     digest = _decode(root)
-    if not (size.isascii() and size.isdigit() and str(int(size)) == size) or len(digest) != ROOT_BYTES:
+    if _SIZE.fullmatch(size) is None or len(digest) != ROOT_BYTES:
         raise CallerError("expected a decimal size and a base64 root of 32 bytes")
     return Checkpoint(origin, int(size), digest)
 

@@ -1,5 +1,7 @@
 """Signed checkpoints: a good one is read, and each single change to one is found."""
 
+import base64
+
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -45,6 +47,14 @@ def test_every_changed_character_is_found():
 def test_what_is_no_note_is_refused(text):
     with pytest.raises(CallerError):
         parse_note(text, PUBLIC, verify)
+
+
+@pytest.mark.parametrize("size", ["01", "+1", "-1", "1_0", "٣", "1" * 20, "1" * 5_000, ""])
+def test_a_signed_size_that_is_no_plain_number_is_refused_too(size):
+    text = f"{CHECKPOINT.origin}\n{size}\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+    blob = base64.b64encode(key_id(CHECKPOINT.origin, PUBLIC) + KEY.sign(text.encode())).decode()
+    with pytest.raises(CallerError):
+        parse_note(f"{text}\n— {CHECKPOINT.origin} {blob}\n", PUBLIC, verify)
 
 
 def test_a_key_id_depends_on_name_and_key():
