@@ -150,6 +150,14 @@ def test_log_in_call_revoke_and_the_failing_call_after_it(daemon, provider):
     assert (read_budget(daemon)["spent_microusd"], read_budget(daemon)["reserved_microusd"]) == (6_000, 0)
     (outcome,) = json.loads(briefcase(daemon, "receipts", "list", "--json", "--limit", "1").stdout)["receipts"]
     assert (outcome["event"]["status"], outcome["event"]["cost_microusd"]) == ("error", 0)
+
+    # what was done to the provider is in the chain, each with who did it
+    assert briefcase(daemon, "providers", "clear-capabilities", "demo").returncode == 0
+    assert daemon.request("POST", "/v1/providers/demo/delete")[0] == 200
+    for what in ("set", "login", "revoked", "cleared", "deleted"):
+        listed = briefcase(daemon, "receipts", "list", "--json", "--kind", f"provider_{what}").stdout
+        (receipt,) = json.loads(listed)["receipts"]
+        assert (receipt["event"]["provider"], receipt["event"]["by"]) == ("demo", "operator")
     assert briefcase(daemon, "receipts", "verify").returncode == 0
 
 

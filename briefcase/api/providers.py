@@ -19,7 +19,7 @@ from briefcase.providers.oauth import Started
 from briefcase.providers.registry import Provider
 from briefcase.providers.service import Exchange, LoginRevoked, ProviderService, ProviderSummary
 from briefcase.providers.verdicts import MAX_FAILING, CheckName, Count, Verdict
-from briefcase.receipts.events import control_event
+from briefcase.receipts.events import control_event, provider_event
 from briefcase.types import JsonObject, format_rfc3339, parse_rfc3339
 
 
@@ -131,12 +131,15 @@ async def list_providers(services: Services, _: Request) -> ProviderList:
 async def set_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}`."""
     wanted = request.body_as(ProviderBody)
-    return await _service(services).upsert(request.params["id"], wanted.base_url, wanted.max_stale_s)
+    summary = await _service(services).upsert(request.params["id"], wanted.base_url, wanted.max_stale_s)
+    await _leave_receipt(services, request, "set", base_url=summary.base_url)
+    return summary
 
 
 async def delete_provider(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/delete`."""
     await _service(services).delete(request.params["id"])
+    await _leave_receipt(services, request, "deleted")
     return ProviderNamed(request.params["id"])
 
 
@@ -156,6 +159,12 @@ async def disable_provider(services: Services, request: Request) -> ProviderSumm
     return summary
 
 
+async def _leave_receipt(services: Services, request: Request, what: str, **more: str) -> None:
+    """Say in the chain what an operator did to a provider; it is done by then, and stays so where this fails."""
+    event = provider_event(what, request.params["id"], request.principal.name)
+    await services.ledger.commit(Entry({**event, **more}))
+
+
 def _containment(what: str, provider_id: str, by: str) -> JsonObject:
     source = f"provider:{provider_id}"
     return control_event(what, source, "disable", f"source:{source}", by)
@@ -164,6 +173,7 @@ def _containment(what: str, provider_id: str, by: str) -> JsonObject:
 async def clear_capabilities(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/clear-capabilities`."""
     _service(services).clear_capabilities(request.params["id"])
+    await _leave_receipt(services, request, "cleared")
     return ProviderNamed(request.params["id"])
 
 
@@ -179,12 +189,15 @@ async def start_provider_login(services: Services, request: Request) -> LoginSta
 async def finish_provider_login(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/oauth/exchange`."""
     await _service(services).exchange(request.params["id"], request.body_as(Exchange))
+    await _leave_receipt(services, request, "login")
     return ProviderNamed(request.params["id"])
 
 
 async def revoke_provider_login(services: Services, request: Request) -> LoginRevoked:
     """`POST /v1/providers/{id}/oauth/revoke`."""
-    return await _service(services).revoke(request.params["id"])
+    revoked = await _service(services).revoke(request.params["id"])
+    await _leave_receipt(services, request, "revoked")
+    return revoked
 
 
 async def fetch_provider_credential(services: Services, request: Request) -> CredentialFetched:

@@ -16,6 +16,9 @@ every event of a call, so that one filter finds them.
 | policy_set, budget_set | an operator changed a rule |
 | control_set, control_lifted | an operator tightened or gave back |
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
+| provider_set, provider_deleted | an operator said where a provider is, or removed it |
+| provider_login, provider_revoked | an operator logged in to one, or out of it |
+| provider_cleared | an operator dropped a provider's capabilities |
 | secret_set, secret_removed | an operator changed a named secret; the value is in no receipt |
 | backup_created | an operator took a backup |
 | receipts_archived | an operator had the oldest receipts moved into an archive segment |
@@ -212,6 +215,11 @@ def budget_set_event(by: str, category: str, daily_limit_microusd: int) -> JsonO
 def control_event(what: str, control_id: str, action: str, about: str, by: str) -> JsonObject:
     """The event of an incident control being `set` or `lifted`."""
     return {"kind": f"control_{what}", "control_id": control_id, "action": action, "about": about, "by": by}
+
+
+def provider_event(what: str, provider_id: str, by: str) -> JsonObject:
+    """The event of a provider being `set`, `deleted`, `revoked`, `cleared`, or of a `login` at it."""
+    return {"kind": f"provider_{what}", "provider": provider_id, "by": by}
 
 
 def agent_event(what: str, name: str, groups: Sequence[str], by: str) -> JsonObject:
