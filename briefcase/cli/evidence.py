@@ -22,6 +22,7 @@ import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Client
+from briefcase.cli.diagnostics import PROBE_TIMEOUT_S
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import complain, note
 from briefcase.errors import CODES, BriefcaseError, CallerError, ConfigError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from briefcase.diagnostics.manifest import Signature
 
 CHECK_TIMEOUT_S: Final = 600.0
-PROBE_TIMEOUT_S: Final = 5.0
 DEFAULT_RECEIPTS: Final = 1_000
 BAD: Final = CODES["receipt_chain_broken"].exit_code
 UNREAD: Final = CODES["not_ready"].exit_code

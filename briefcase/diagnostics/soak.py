@@ -141,21 +141,28 @@ class SoakClient:
     async def get(self, path: str) -> JsonObject:
         """One answer as JSON; an empty object where there is none to be had."""
         try:
-            timeout = aiohttp.ClientTimeout(total=ABOUT_TIMEOUT_S)
-            async with self._session.get(self._base_url + path, timeout=timeout) as response:
-                value = orjson.loads(await response.read())
-                return value if isinstance(value, dict) else {}
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
+            value = orjson.loads(await self._read(path))
+        except orjson.JSONDecodeError:
             return {}
+        return value if isinstance(value, dict) else {}
 
     async def figure(self, name: str) -> float | None:
         """One figure of `GET /metrics` that has no labels; None where there is none to be had."""
+        text = (await self._read("/metrics")).decode("utf-8", "replace")
+        found = re.search(rf"^{re.escape(name)} ([0-9.e+-]+)$", text, re.MULTILINE)
         try:
-            async with self._session.get(f"{self._base_url}/metrics") as response:
-                found = re.search(rf"^{re.escape(name)} (\S+)$", await response.text(), re.MULTILINE)
-                return None if found is None else float(found[1])
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None if found is None else float(found[1])
+        except ValueError:
             return None
+
+    async def _read(self, path: str) -> bytes:
+        """One answer, soon, or nothing: a daemon that hangs must not hold a report up."""
+        try:
+            timeout = aiohttp.ClientTimeout(total=ABOUT_TIMEOUT_S)
+            async with self._session.get(self._base_url + path, timeout=timeout) as response:
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError):
+            return b""
 
     async def call(self, plan: SoakPlan) -> tuple[int, JsonObject, str]:
         """One tool call: HTTP status, body, and the `Server-Timing` header.
@@ -228,14 +235,17 @@ async def soak(
 
 async def about(client: SoakClient) -> JsonObject:
     """Which daemon this is: identity and build, mode, policy digest, receipt head, and its disk's slowest commit."""
-    identity, profile, policy, newest = await asyncio.gather(
-        *map(client.get, ("/v1/identity", "/v1/profile", "/v1/policy", "/v1/receipts?limit=1"))
+    identity, profile, policy, newest, max_sync_s = await asyncio.gather(
+        client.get("/v1/identity"),
+        client.get("/v1/profile"),
+        client.get("/v1/policy"),
+        client.get("/v1/receipts?limit=1"),
+        client.figure("briefcase_ledger_max_sync_seconds"),
     )
     receipts = newest.get("receipts")
     head: JsonValue = None
     if isinstance(receipts, list) and receipts and isinstance(receipts[0], dict):
         head = {"id": receipts[0].get("id"), "hash_hex": receipts[0].get("hash_hex")}
-    max_sync_s = await client.figure("briefcase_ledger_max_sync_seconds")
     return {
         "identity": identity,
         "profile": profile,

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from hdrh.histogram import HdrHistogram
 
+from briefcase.diagnostics import soak as soaking
 from briefcase.diagnostics.evidence import page, summarize
 from briefcase.diagnostics.slo import Measured, Objectives, judge
 from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, own_memory_bytes, phase_us, soak
@@ -206,6 +207,29 @@ def test_what_can_not_be_read_is_named_and_fails_the_statement(reports, tmp_path
     assert not statement.ok
     assert len(statement.unreadable) == 2
     assert "c.json" in page(statement) or "something else" in page(statement)
+
+
+def test_a_daemon_that_hangs_on_any_question_about_itself_does_not_hold_the_report_up(path, monkeypatch):
+    monkeypatch.setattr(soaking, "ABOUT_TIMEOUT_S", 0.2)
+
+    async def hang(_):
+        await asyncio.sleep(60)
+
+    async def run():
+        app = web.Application()
+        app.router.add_get("/{path:.*}", hang)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.UnixSite(runner, path).start()
+        try:
+            async with SoakClient(unix_socket=path, base_url="", token="t" * 32, connections=8) as client:
+                async with asyncio.timeout(5):
+                    return await soaking.about(client)
+        finally:
+            await runner.cleanup()
+
+    told = asyncio.run(run())
+    assert (told["identity"], told["receipt_head"], told["max_sync_ms"]) == ({}, None, None)
 
 
 def other_histogram() -> str:

@@ -208,12 +208,19 @@ def test_a_ledger_opens_on_a_full_disk_and_waits_for_space(tmp_path, monkeypatch
     asyncio.run(run())
 
 
+def on_a_full_disk(path, monkeypatch):
+    """A ledger that was opened while there was room, and the disk under it."""
+    disk = Disk(monkeypatch, 1 << 30)
+    ledger = Ledger.open(
+        path, FakeClock(), LedgerSettings(map_bytes=1 << 26, low_disk_bytes=5_000, reserve_bytes=4_096)
+    )
+    disk.free_bytes = 100
+    return ledger, disk
+
+
 def test_everybody_who_waits_on_a_full_disk_is_refused_however_many_they_are(tmp_path, monkeypatch):
     async def run():
-        disk = Disk(monkeypatch, 1 << 30)
-        sizes = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=5_000, reserve_bytes=4_096)
-        ledger = Ledger.open(tmp_path / "l", FakeClock(), sizes)
-        disk.free_bytes = 100
+        ledger, _ = on_a_full_disk(tmp_path / "l", monkeypatch)
         async with asyncio.timeout(10):
             await all_fail(ledger, 2 * group.MAX_GROUP + 1)
             await ledger.close()
@@ -246,10 +253,7 @@ def test_a_reserve_that_can_not_be_given_back_keeps_nobody_waiting(tmp_path, mon
         raise OSError(errno.EROFS, "read-only")
 
     async def run():
-        disk = Disk(monkeypatch, 1 << 30)
-        sizes = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=5_000, reserve_bytes=4_096)
-        ledger = Ledger.open(tmp_path / "l", FakeClock(), sizes)
-        disk.free_bytes = 100
+        ledger, disk = on_a_full_disk(tmp_path / "l", monkeypatch)
         async with asyncio.timeout(10):
             with monkeypatch.context() as patch:
                 patch.setattr("pathlib.Path.unlink", fail)
