@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo faults fuzz interop conformance docs clean
+.PHONY: help run test check bench slo instructions faults fuzz interop conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -41,6 +41,9 @@ bench: $(STAMP) ## every benchmark: JSON and one HTML page in build/bench
 
 slo: $(STAMP) ## hold the newest benchmark run against bench/slo.toml; fails naming the figure
 	$(BIN)/python bench/slo.py build/bench
+
+instructions: $(STAMP) ## count what a decision and a call cost in instructions (valgrind): a figure without noise
+	$(BIN)/python bench/instructions.py
 
 faults: $(STAMP) ## every class of fault: power cuts, kills, failing system calls, full and slow disks, clocks; one table
 	$(BIN)/python tests/faults/run_faults.py
