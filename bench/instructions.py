@@ -4,8 +4,9 @@
 
 A daemon runs under `valgrind --tool=callgrind`. Each row warms it up, counts the instructions of so many requests
 (the daemon's threads all together, the driver not) and divides. Counts hold for one build of Python, one build of the
-native modules and one processor's set of instructions: compare two commits on one machine, never two machines. On a busy
-disk a commit at one connection may go over the writer's thread, which costs 70,000 more: take the least of several runs.
+native modules and one processor's set of instructions: compare two commits on one machine, never two machines. On a
+busy disk a commit at one connection may go over the writer's thread, which costs 70,000 more: take the least of several
+runs.
 """
 
 from __future__ import annotations
