@@ -1,4 +1,8 @@
-"""Answers: what a caller gets for a call, where its time went, and the memory that gives a retry the same one."""
+"""Answers: what a caller gets for a call, where its time went, and the memory that gives a retry the same one.
+
+An answer is encoded once, here, and is bytes from then on: a JSON value of a megabyte weighs up to thirty as objects,
+and an answer is held for as long as its client takes to read it, or until it is forgotten.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,41 @@ from briefcase.types import JsonObject
 
 MAX_REMEMBERED_ANSWERS: Final = 1_024
 MAX_REMEMBERED_BYTES: Final = 16 << 20
+MAX_SLACK_BYTES: Final = 1_024
+ENTRY_BYTES: Final = 2_048  # what a remembered answer weighs beside its body: its key, its phases, its place
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final[msgspec.json.Decoder[JsonObject]] = msgspec.json.Decoder(dict)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What the caller gets, and the microseconds each phase took, in order."""
+    """What the caller gets, encoded, and the microseconds each phase took, in order.
 
-    payload: JsonObject
+    `status` and `reason` are what is counted of it: the body's own words, so that nobody reads the body again.
+    """
+
+    body: bytes
+    status: str
+    reason: str
     timing_us: Mapping[str, int]
+
+    @property
+    def payload(self) -> JsonObject:
+        """The answer's fields, decoded from its body at each reading: not for the hot path."""
+        return _DECODER.decode(self.body)
+
+
+def encode_answer(payload: Mapping[str, object], timing_us: Mapping[str, int]) -> Answer:
+    """Encode what a call came to.
+
+    Args:
+        payload: the fields of the answer, `status` among them; a `msgspec.Raw` in it is JSON already.
+        timing_us: microseconds by phase, in order.
+    """
+    status, body = payload["status"], _ENCODER.encode(payload)
+    if len(body) > MAX_SLACK_BYTES:
+        body = bytes(memoryview(body))  # the encoder's own bytes hold up to as much again that is not used
+    return Answer(body, str(status), "" if status == "ok" else _reason_of(payload), timing_us)
 
 
 class Laps:
@@ -45,23 +77,30 @@ class RememberedAnswers:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, ...], tuple[Answer, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], Answer] = OrderedDict()
         self._bytes = 0
 
-    def remember(self, flow: str, facts: CallFacts, answer: Answer, size_bytes: int) -> None:
-        """Keep one answer; `size_bytes` is what it is counted with."""
-        self._kept[self._key(flow, facts)] = (answer, size_bytes)
-        self._bytes += size_bytes
+    def remember(self, flow: str, facts: CallFacts, answer: Answer) -> None:
+        """Keep one answer. A request is executed once, so its key is new."""
+        self._kept[self._key(flow, facts)] = answer
+        self._bytes += len(answer.body) + ENTRY_BYTES
         while len(self._kept) > MAX_REMEMBERED_ANSWERS or self._bytes > MAX_REMEMBERED_BYTES:
-            _, forgotten_bytes = self._kept.popitem(last=False)[1]
-            self._bytes -= forgotten_bytes
+            _, forgotten = self._kept.popitem(last=False)
+            self._bytes -= len(forgotten.body) + ENTRY_BYTES
 
     def recall(self, flow: str, facts: CallFacts) -> Answer | None:
         """The answer this very request got before, if it is still remembered."""
-        answer, _ = self._kept.get(self._key(flow, facts), (None, 0))
-        return answer
+        return self._kept.get(self._key(flow, facts))
 
     @staticmethod
     def _key(flow: str, facts: CallFacts) -> tuple[str, ...]:
         """A repeated request is the same one: flow, principal, request id, tool and arguments."""
         return flow, facts.principal.name, facts.request_id, facts.tool_id, facts.args_digest_hex
+
+
+def _reason_of(payload: Mapping[str, object]) -> str:
+    """The words behind an answer that is not `ok`: its reason, its message, or what its approval is asked for."""
+    approval = payload.get("approval")
+    if isinstance(approval, Mapping):
+        return str(approval.get("reason", ""))
+    return str(payload.get("reason") or payload.get("message") or "")

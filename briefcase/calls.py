@@ -32,7 +32,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase import approvals, budgets, risk
-from briefcase.answers import Answer, Laps, RememberedAnswers
+from briefcase.answers import Answer, Laps, RememberedAnswers, encode_answer
 from briefcase.controls import Controls
 from briefcase.errors import CallerError, InternalError, UpstreamError
 from briefcase.firewall import Blocked, filter_output
@@ -127,7 +127,6 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
     """What steps 2 to 4 learnt of a call."""
 
     facts: CallFacts
-    call: ToolCall
     tool: Tool
     canonical_args: bytes
     now_us: int
@@ -212,6 +211,7 @@ class Calls:
 
             # 11. output firewall
             settled, payload = self._filter(admitted, outcome)
+            del outcome  # as objects it weighs up to thirty times its bytes, which the payload has
             laps.mark("firewall")
 
             # 12. outcome
@@ -219,8 +219,8 @@ class Calls:
             laps.mark("outcome")
 
             # 13. answer
-            answer = Answer(_with_provenance(payload, settled, closed), laps.timing_us)
-            self._answers.remember(CALL, facts, answer, settled.output_bytes)
+            answer = encode_answer(_with_provenance(payload, settled, closed), laps.timing_us)
+            self._answers.remember(CALL, facts, answer)
             return answer
         finally:
             self._end(facts)
@@ -246,8 +246,8 @@ class Calls:
             "tool_digest_hex": admitted.checked.tool.spec.digest_hex,
             "args_digest_hex": facts.args_digest_hex,
         }
-        answer = Answer(payload, laps.timing_us)
-        self._answers.remember(DECIDE, facts, answer, 0)
+        answer = encode_answer(payload, laps.timing_us)
+        self._answers.remember(DECIDE, facts, answer)
         self._end(facts)
         return answer
 
@@ -280,7 +280,7 @@ class Calls:
         )
         closed = await self._close(admitted, settled, laps)
         laps.mark("outcome")
-        return Answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us)
+        return encode_answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us)
 
     async def expire_decisions(self) -> int:
         """Close, as `outcome_unknown`, the decisions nobody closed in time. Returns how many."""
@@ -344,7 +344,7 @@ class Calls:
         laps.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        checked = Checked(facts, call, tool, canonical_args, now_us)
+        checked = Checked(facts, tool, canonical_args, now_us)
         approval: Approval | None = None
         if call.approval_token is not None and not isinstance(verdict, Deny):
             approval = self._attach(call.approval_token, checked)
@@ -490,7 +490,7 @@ class Calls:
         if isinstance(committed, Refused):
             return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
         laps.mark("receipt")
-        return Answer({"status": "approval_required", "approval": wire_approval(approval)}, laps.timing_us)
+        return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, laps.timing_us)
 
     async def _intend(
         self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, laps: Laps
@@ -527,7 +527,7 @@ class Calls:
         decided = Decided(events.DENY, verdict.reason, verdict.detail, verdict.policy_ids)
         await self._ledger.commit(Entry(events.call_event("denied", facts, decided, laps.timing_us)))
         laps.mark("receipt")
-        return Answer({"status": "denied", "reason": verdict.reason}, laps.timing_us)
+        return encode_answer({"status": "denied", "reason": verdict.reason}, laps.timing_us)
 
     # --- steps 10 to 12 -----------------------------------------------------------------------------------------
 
@@ -548,7 +548,7 @@ class Calls:
             self._log.tool_failed(checked.facts.tool_id, error)
             return UpstreamError("the tool failed inside", code="internal", detail=repr(error))
 
-    def _filter(self, admitted: Admitted, outcome: ToolResult | UpstreamError) -> tuple[Settled, JsonObject]:
+    def _filter(self, admitted: Admitted, outcome: ToolResult | UpstreamError) -> tuple[Settled, dict[str, object]]:
         spec, reserved = admitted.checked.tool.spec, admitted.reserved_microusd
         if isinstance(outcome, UpstreamError):
             return self._failed(admitted, outcome)
@@ -566,9 +566,9 @@ class Calls:
             reported_cost_microusd=outcome.cost_microusd,
             redactions=passed.redactions,
         )
-        return settled, {"status": "ok", "result": {"content": passed.content}}
+        return settled, {"status": "ok", "result": {"content": msgspec.Raw(passed.canonical)}}
 
-    def _failed(self, admitted: Admitted, error: UpstreamError) -> tuple[Settled, JsonObject]:
+    def _failed(self, admitted: Admitted, error: UpstreamError) -> tuple[Settled, dict[str, object]]:
         spec = admitted.checked.tool.spec
         doubtful = error.sent and spec.is_write and error.code in {"upstream_failed", "upstream_timeout", "internal"}
         code = "outcome_unknown" if doubtful else error.code
@@ -603,7 +603,7 @@ def _covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> b
     return verdict.reason != "budget_exceeded" or approval.reason == "budget_exceeded"
 
 
-def _with_provenance(payload: JsonObject, settled: Settled, closed: Committed) -> JsonObject:
+def _with_provenance(payload: dict[str, object], settled: Settled, closed: Committed) -> dict[str, object]:
     """Add the fields of a result that only the daemon writes."""
     result = payload.get("result")
     if isinstance(result, dict):

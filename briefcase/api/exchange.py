@@ -211,6 +211,8 @@ class DirectExchange:
         payload, parts = reply.payload, [STATUS_LINE[reply.status], self._date.line]
         if isinstance(payload, bytes):
             body = payload
+            if not reply.headers:
+                parts.append(_JSON_LINE)
         else:
             body = orjson.dumps(payload, default=msgspec.to_builtins)
             parts.append(_JSON_LINE)

@@ -284,10 +284,9 @@ async def call_server(services: Services, request: Request) -> Reply:
         answer = await services.calls.call(principal, request.body)
     finally:
         exchange.end()
-    payload = dict(answer.payload)
-    if payload.get("status") == "error" and exchange.error is not None:
-        payload["rpc_error"] = exchange.error
-    return Reply(payload, timing_us=answer.timing_us)
+    if answer.status == "error" and exchange.error is not None:
+        return Reply({**answer.payload, "rpc_error": exchange.error}, timing_us=answer.timing_us)
+    return Reply(answer.body, timing_us=answer.timing_us)
 
 
 async def follow_call(services: Services, request: Request) -> CallNotifications:

@@ -69,7 +69,10 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer other than 200 with nothing beside its body. `timing_us` are phases in order, for `Server-Timing`."""
+    """An answer other than 200 with nothing beside its body. `timing_us` are phases in order, for `Server-Timing`.
+
+    A payload of bytes without headers is JSON that is encoded already.
+    """
 
     payload: object
     status: int = 200

@@ -22,11 +22,26 @@ from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
 
 
 class Answered(Protocol):
-    """What a call came to (`calls.Answer`): the payload, and the microseconds each phase took, in order."""
+    """What a call came to (`answers.Answer`): the body, and the microseconds each phase took, in order."""
+
+    @property
+    def body(self) -> bytes:
+        """The JSON of the answer, encoded once."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """Its `status`."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """The words behind a status that is not `ok`."""
+        ...
 
     @property
     def payload(self) -> JsonObject:
-        """The body of the answer."""
+        """Its fields, decoded again."""
         ...
 
     @property

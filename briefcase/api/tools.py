@@ -134,12 +134,12 @@ async def close_call(services: Services, request: Request) -> Reply:
 
 
 def _counted(services: Services, answer: Answered) -> Reply:
-    services.meter.count_answer(answer.payload, answer.timing_us)
+    services.meter.count_answer(answer.status, answer.reason, answer.timing_us)
     return _timed(answer)
 
 
 def _timed(answer: Answered) -> Reply:
-    return Reply(answer.payload, timing_us=answer.timing_us)
+    return Reply(answer.body, timing_us=answer.timing_us)
 
 
 def _record(spec: ToolSpec) -> JsonObject:

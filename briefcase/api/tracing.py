@@ -12,9 +12,8 @@ from briefcase.api.app import Api, Receive, Scope, Send
 from briefcase.api.exchange import DirectExchange
 from briefcase.api.routing import Reply
 from briefcase.ports import Tools
-from briefcase.telemetry.meter import reason_of
+from briefcase.telemetry.meter import word_of
 from briefcase.telemetry.tracing import CURRENT, NO_PHASES, Parent, Sampling, Trace, parse_traceparent
-from briefcase.types import JsonObject
 
 SendTrace = Callable[[Trace], None]
 MAX_READ_BYTES: Final = 1 << 16  # of a request, to learn what it was about
@@ -30,7 +29,31 @@ class _Asked(msgspec.Struct):
     call: _Named
 
 
+class _Receipted(msgspec.Struct, frozen=True):
+    receipt_id: int | None = None
+
+
+class _Result(msgspec.Struct, frozen=True):
+    provenance: _Receipted = _Receipted()
+
+
+class _Reasoned(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class _Answered(msgspec.Struct, frozen=True):
+    """What a span shows of an answer; the content is skipped."""
+
+    status: str
+    reason: str = ""
+    message: str = ""
+    approval: _Reasoned = _Reasoned()
+    receipt_id: int | None = None
+    result: _Result = _Result()
+
+
 _DECODER: Final = msgspec.json.Decoder(_Asked)
+_ANSWER_DECODER: Final = msgspec.json.Decoder(_Answered)
 
 
 class TracedApi:
@@ -126,27 +149,23 @@ class TracedApi:
         if route is None:
             return {}
         shown: dict[str, str | int] = {"http.request.method": route.method, "http.route": route.path}
-        if route.path in _WITH_TOOL and isinstance(reply.payload, dict):
+        if route.path in _WITH_TOOL and isinstance(reply.payload, bytes):
             self._show_call(shown, exchange.read, reply.payload)
         return shown
 
-    def _show_call(self, shown: dict[str, str | int], body: bytes, answer: JsonObject) -> None:
+    def _show_call(self, shown: dict[str, str | int], body: bytes, answer_body: bytes) -> None:
         try:
             tool_id = _DECODER.decode(body).call.tool_id if len(body) <= MAX_READ_BYTES else ""
         except (msgspec.DecodeError, UnicodeDecodeError):
             return  # no call
         if self._tools.resolve(tool_id) is not None:
             shown["briefcase.tool_id"] = tool_id
-        status = answer.get("status")
-        if isinstance(status, str):
-            shown["briefcase.status"] = status
-            if status != "ok" and (reason := reason_of(answer)):
-                shown["briefcase.reason"] = reason
-        receipt_id = answer.get("receipt_id")
-        result = answer.get("result")
-        if isinstance(result, dict) and isinstance(provenance := result.get("provenance"), dict):
-            receipt_id = provenance["receipt_id"]
-        if isinstance(receipt_id, int):
+        answer = _ANSWER_DECODER.decode(answer_body)
+        shown["briefcase.status"] = answer.status
+        if answer.status != "ok" and (reason := word_of(answer.reason or answer.message or answer.approval.reason)):
+            shown["briefcase.reason"] = reason
+        receipt_id = answer.receipt_id or answer.result.provenance.receipt_id
+        if receipt_id is not None:
             shown["briefcase.receipt_id"] = receipt_id
 
 

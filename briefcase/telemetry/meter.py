@@ -12,8 +12,6 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
 
-from briefcase.types import JsonObject
-
 # upper bounds of the buckets, in microseconds: from a decision in memory to the product's SLO and an upstream's minute
 BOUNDS_US: Final = (
     250, 500, 1_000, 2_000, 4_000, 6_000, 10_000, 15_000, 25_000, 50_000, 100_000, 150_000, 250_000, 500_000,
@@ -44,17 +42,18 @@ class Meter:
         self.whole = Histogram()
         self.overhead = Histogram()
 
-    def count_answer(self, payload: JsonObject, timing_us: Mapping[str, int]) -> None:
+    def count_answer(self, status: str, reason: str, timing_us: Mapping[str, int]) -> None:
         """One call was answered.
 
         Args:
-            payload: what the caller gets.
+            status: of the answer.
+            reason: the words behind a status that is not `ok`.
             timing_us: microseconds by phase.
         """
-        if payload["status"] == "ok":
+        if status == "ok":
             self.answered_ok += 1
         else:
-            self._count_other(payload)
+            self._count_other(status, reason)
         whole_us = sum(timing_us.values())
         whole, overhead = self.whole, self.overhead
         whole.counts[bisect_left(BOUNDS_US, whole_us)] += 1
@@ -63,8 +62,8 @@ class Meter:
         overhead.counts[bisect_left(BOUNDS_US, overhead_us)] += 1
         overhead.sum_us += overhead_us
 
-    def _count_other(self, payload: JsonObject) -> None:
-        key = (str(payload["status"]), reason_of(payload))
+    def _count_other(self, status: str, reason: str) -> None:
+        key = (status, word_of(reason))
         if key not in self.others and len(self.others) >= MAX_REASONS:
             key = (key[0], OTHER)
         self.others[key] = self.others.get(key, 0) + 1
@@ -78,13 +77,7 @@ class Meter:
         self.decisions[status] = self.decisions.get(status, 0) + 1
 
 
-def reason_of(payload: JsonObject) -> str:
-    """The stable word behind an answer that is not `ok`."""
-    text = payload.get("reason") or payload.get("message")
-    approval = payload.get("approval")
-    if isinstance(approval, dict):
-        text = approval.get("reason")
-    if not isinstance(text, str):
-        return ""
-    word = text.partition(":")[0]
-    return word if _WORD.fullmatch(word) else OTHER
+def word_of(reason: str) -> str:
+    """The stable word that a reason begins with."""
+    word = reason.partition(":")[0]
+    return word if not word or _WORD.fullmatch(word) else OTHER

@@ -12,7 +12,7 @@ import msgspec
 import uvloop
 from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
 
-from briefcase.answers import Answer
+from briefcase.answers import Answer, encode_answer
 from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
 from briefcase.api.protocol import HttpLimits
@@ -51,7 +51,7 @@ class FakeCalls:
         self.finished += 1
         if self.error is not None:
             raise self.error
-        return Answer(dict(self.payload), {"parse": 12, "policy": 3_456})
+        return encode_answer(self.payload, {"parse": 12, "policy": 3_456})
 
     decide = call
     close = call

@@ -154,8 +154,11 @@ def test_where_even_the_log_fails_the_connection_is_closed_and_nobody_waits_on_i
 
 
 def test_after_an_answer_that_can_not_be_written_the_connection_is_closed(tmp_path):
+    async def call(_principal, _body):
+        return Answer(object(), "ok", "", {})
+
     async def scenario(rig):
-        rig.calls.payload = {"status": "ok", "result": object()}
+        rig.calls.call = call
         assert statuses(await rig.raw(CALL + HEALTH)) == [500]
 
     serve(tmp_path, scenario)

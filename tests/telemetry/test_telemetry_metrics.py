@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from daemons import RunningDaemon, UnixConnection
 
+from briefcase.answers import encode_answer
 from briefcase.telemetry.meter import BOUNDS_US, MAX_REASONS, Meter
 from briefcase.telemetry.metrics import by_label, counter, encode_text, gauge, meter_families, process_families
 
@@ -142,7 +143,8 @@ def test_prometheus_own_tool_reads_the_text_without_complaint(daemon):
 )  # fmt: skip
 def test_an_answer_is_counted_under_its_status_and_the_word_of_its_reason(payload, label):
     meter = Meter()
-    meter.count_answer(payload, {})
+    answer = encode_answer(payload, {})
+    meter.count_answer(answer.status, answer.reason, {})
     [answers] = [family for family in meter_families(meter) if family.name == "briefcase_calls_total"]
     assert {labels: value for labels, value in answers.values if value} == {
         (("status", label[0]), ("reason", label[1])): 1
@@ -152,14 +154,14 @@ def test_an_answer_is_counted_under_its_status_and_the_word_of_its_reason(payloa
 def test_the_number_of_reasons_is_bounded_whatever_a_policy_says():
     meter = Meter()
     for number in range(10 * MAX_REASONS):
-        meter.count_answer({"status": "denied", "reason": f"r{number}"}, {})
+        meter.count_answer("denied", f"r{number}", {})
     assert len(meter.others) <= MAX_REASONS + 1
     assert sum(meter.others.values()) == 10 * MAX_REASONS
 
 
 def test_the_overhead_is_the_call_without_its_upstream():
     meter = Meter()
-    meter.count_answer({"status": "ok"}, {"parse": 300, "execute": 90_000, "outcome": 400})
+    meter.count_answer("ok", "", {"parse": 300, "execute": 90_000, "outcome": 400})
     assert (meter.whole.sum_us, meter.overhead.sum_us) == (90_700, 700)
     assert [BOUNDS_US[h.counts.index(1)] for h in (meter.whole, meter.overhead)] == [100_000, 1_000]
 
@@ -167,14 +169,14 @@ def test_the_overhead_is_the_call_without_its_upstream():
 @pytest.mark.parametrize(("us", "bucket"), [(0, 0), (250, 0), (251, 1), (60_000_000, 19), (60_000_001, 20)])
 def test_a_bucket_holds_what_is_at_most_its_bound(us, bucket):
     meter = Meter()
-    meter.count_answer({"status": "ok"}, {"parse": us})
+    meter.count_answer("ok", "", {"parse": us})
     assert meter.whole.counts.index(1) == bucket
 
 
 def test_buckets_are_cumulative_and_the_last_is_the_count():
     meter = Meter()
     for us in (100, 900, 900, 70_000_000):
-        meter.count_answer({"status": "ok"}, {"parse": us})
+        meter.count_answer("ok", "", {"parse": us})
     lines = [line for line in encode_text(meter_families(meter)).decode().splitlines() if "duration_seconds_b" in line]
     counts = [int(line.rsplit(" ", 1)[1]) for line in lines]
     assert counts == sorted(counts)
