@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from daemons import RunningDaemon
 from fakes import FakeClock, FakeEntropy, MemoryLedger
-from load import closed_loop, open_loop, post
+from load import UNLIMITED, closed_loop, open_loop, post
 from provider_kit import BASE_URL, REDIRECT, Holder, open_gateway
 
 from briefcase.capability.dpop import ProofSigner
@@ -213,7 +213,7 @@ def bench_whole_bound_call(benchmark, figure, tmp_path):
     """
     for name in ("data", "bare"):
         (tmp_path / name).mkdir(mode=0o700)
-    (tmp_path / "data" / "briefcase.toml").write_text("[calls]\nper_second = 1000000\nburst = 1000000\n")
+    (tmp_path / "data" / "briefcase.toml").write_text(UNLIMITED)
     with (
         serving(tmp_path / "gateway") as base_url,
         RunningDaemon(tmp_path / "data", BRIEFCASE_PROVIDER_BASE_URL=base_url) as daemon,

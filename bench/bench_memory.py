@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from daemons import RunningDaemon
-from load import closed_loop, echo_calls, post
+from load import UNLIMITED, closed_loop, echo_calls, post
 
 CALLS = 1_000_000
 WARM_CALLS = 50_000
@@ -23,7 +23,7 @@ def resident_mb(pid: int) -> float:
 def bench_memory_of_a_million_calls(benchmark, figure, tmp_path):
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
-    (data_dir / "briefcase.toml").write_text("[calls]\nper_second = 1000000\nburst = 1000000\n")
+    (data_dir / "briefcase.toml").write_text(UNLIMITED)
     with RunningDaemon(data_dir) as running:
         at_rest_mb = resident_mb(running.process.pid)
         call = post("/v1/tools/call", running.operator_token, echo_calls())

@@ -6,14 +6,14 @@ import time
 
 import pytest
 from daemons import RunningDaemon
-from load import closed_loop, echo_calls, post
+from load import UNLIMITED, closed_loop, echo_calls, post
 
 
 @pytest.mark.parametrize("receipts", [0, 1_000_000])
 def bench_start(benchmark, figure, tmp_path, receipts):
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
-    (data_dir / "briefcase.toml").write_text("[calls]\nper_second = 1000000\nburst = 1000000\n")
+    (data_dir / "briefcase.toml").write_text(UNLIMITED)
     with RunningDaemon(data_dir) as running:
         if receipts:
             decide = post("/v1/decide", running.operator_token, echo_calls())

@@ -17,10 +17,9 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "
 
 from daemons import RunningDaemon
 from floor import bare_echo, synced_commits_us
+from load import UNLIMITED
 
 Figure = Callable[[str, float, str], None]
-
-UNLIMITED = "[calls]\nper_second = 1000000\nburst = 1000000\n"
 
 
 @pytest.fixture

@@ -25,9 +25,8 @@ from typing import Final, NamedTuple
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests")]
 
 import daemons
-from load import closed_loop, echo_calls, post
+from load import UNLIMITED, closed_loop, echo_calls, post
 
-UNLIMITED: Final = "[calls]\nper_second = 1000000\nburst = 1000000\n"
 WARM_UP_REQUESTS: Final = 600
 START_TIMEOUT_S: Final = 240  # valgrind runs what it does not count about ten times slower
 _TOTALS: Final = re.compile(rb"^totals: (\d+)$", re.MULTILINE)

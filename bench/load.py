@@ -18,6 +18,13 @@ from typing import NamedTuple
 import uvloop
 
 TIMER_SLACK_NS = 2_000_000
+UNLIMITED = """
+[calls]
+per_second = 1000000
+burst = 1000000
+max_open_decisions = 10000000
+max_open_decisions_per_principal = 10000000
+"""  # a daemon's configuration whose limits are out of the way
 
 MakeRequest = Callable[[], bytes]
 

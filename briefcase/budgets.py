@@ -58,3 +58,8 @@ def settled_cost(reserved_microusd: int, reported_microusd: int | None) -> int:
     if reported_microusd is None:
         return reserved_microusd
     return min(max(reported_microusd, 0), reserved_microusd)
+
+
+def is_over_reserved(reserved_microusd: int, reported_microusd: int | None) -> bool:
+    """Whether more was reported than was set aside: the receipt says so, and the reservation is what is spent."""
+    return reported_microusd is not None and reported_microusd > reserved_microusd

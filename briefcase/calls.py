@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Final, Protocol
 
 import msgspec
@@ -34,6 +33,12 @@ import msgspec
 from briefcase import approvals, budgets, risk
 from briefcase.answers import Answer, Laps, RememberedAnswers, encode_answer
 from briefcase.controls import Controls
+from briefcase.decisions import (
+    MAX_OPEN_DECISIONS,
+    MAX_OPEN_DECISIONS_PER_PRINCIPAL,
+    OpenDecision,
+    OpenDecisions,
+)
 from briefcase.errors import CallerError, InternalError, UpstreamError
 from briefcase.firewall import Blocked, filter_output
 from briefcase.ports import (
@@ -82,6 +87,8 @@ from briefcase.types import (
 from briefcase.wire import parse_call, parse_outcome, wire_approval
 
 NS_PER_MS: Final = 1_000_000
+EXPIRY_GROUP: Final = 64  # decisions closed in one commit: what others wait for meanwhile is a few milliseconds
+TOO_MANY_OPEN_DECISIONS: Final = "too_many_open_decisions"
 CALL: Final = "call"
 DECIDE: Final = "decide"
 
@@ -115,12 +122,15 @@ class CallSettings(msgspec.Struct, frozen=True):
 
     `args_form` is what receipts keep of arguments: `digest`, `redacted` (known secrets removed) or `full`.
     `has_signer` tells whether a signer device is paired; without one, what needs a signer waits for the operator.
+    `max_open_decisions` and `max_open_decisions_per_principal` bound what `decide` allowed and nobody closed yet.
     """
 
     approval_ttl_us: int = approvals.APPROVAL_TTL_US
     deadline_ms: int = 30_000
     args_form: str = "redacted"
     has_signer: bool = False
+    max_open_decisions: int = MAX_OPEN_DECISIONS
+    max_open_decisions_per_principal: int = MAX_OPEN_DECISIONS_PER_PRINCIPAL
 
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
@@ -185,7 +195,7 @@ class Calls:
         self._settings = settings
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event] = {}
-        self._open_decisions: dict[int, tuple[Admitted, int]] = {}
+        self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
 
     async def call(self, principal: Principal, body: bytes) -> Answer:
         """Take one call through all thirteen steps.
@@ -215,7 +225,7 @@ class Calls:
             laps.mark("firewall")
 
             # 12. outcome
-            closed = await self._close(admitted, settled, laps)
+            closed = await self._close(facts, admitted.intent.receipt_id, admitted.settle, settled, laps)
             laps.mark("outcome")
 
             # 13. answer
@@ -236,14 +246,19 @@ class Calls:
         admitted = await self._admit(DECIDE, principal, body, laps)
         if isinstance(admitted, Answer):
             return admitted
+        facts, spec = admitted.checked.facts, admitted.checked.tool.spec
         deadline_ns = self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS
-        self._open_decisions[admitted.intent.receipt_id] = (admitted, deadline_ns)
-        facts = admitted.checked.facts
+        self._open_decisions.add(
+            admitted.intent.receipt_id,
+            OpenDecision(
+                facts.call_id, facts.request_id, facts.principal, spec.id, spec.source, admitted.settle, deadline_ns
+            ),
+        )
         payload: JsonObject = {
             "status": "allowed",
             "call_id": facts.call_id,
             "receipt_id": admitted.intent.receipt_id,
-            "tool_digest_hex": admitted.checked.tool.spec.digest_hex,
+            "tool_digest_hex": spec.digest_hex,
             "args_digest_hex": facts.args_digest_hex,
         }
         answer = encode_answer(payload, laps.timing_us)
@@ -265,36 +280,50 @@ class Calls:
         """
         laps = Laps(self._clock)
         wire = parse_outcome(body)
-        admitted, _ = self._open_decisions.get(wire.receipt_id, (None, 0))
-        if admitted is None or admitted.checked.facts.principal.name != principal.name:
+        decision = self._open_decisions.take(wire.receipt_id, principal)
+        if decision is None:
             raise CallerError(f"no open decision `{wire.receipt_id}`", code="not_found")
-        del self._open_decisions[wire.receipt_id]
         settled = Settled(
             status=wire.status,
-            cost_microusd=budgets.settled_cost(admitted.reserved_microusd, wire.cost_microusd),
-            source=admitted.checked.tool.spec.source,
+            cost_microusd=budgets.settled_cost(decision.reserved_microusd, wire.cost_microusd),
+            source=decision.source,
             output_digest_hex=wire.output_digest,
             output_bytes=wire.output_bytes,
             error=approvals.visible_text(self._redacted(wire.error)),
             reported_cost_microusd=wire.cost_microusd,
+            cost_over_reserved=budgets.is_over_reserved(decision.reserved_microusd, wire.cost_microusd),
         )
-        closed = await self._close(admitted, settled, laps)
+        closed = await self._close(decision, wire.receipt_id, decision.settle, settled, laps)
         laps.mark("outcome")
         return encode_answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us)
 
+    @property
+    def open_decisions(self) -> int:
+        """How many decisions wait for their caller to close them."""
+        return len(self._open_decisions)
+
     async def expire_decisions(self) -> int:
-        """Close, as `outcome_unknown`, the decisions nobody closed in time. Returns how many."""
-        now_ns = self._clock.monotonic_ns()
-        # the oldest comes first: each has the same time
-        late = list(takewhile(lambda held: held[1][1] <= now_ns, self._open_decisions.items()))
-        for intent_id, (admitted, _) in late:
-            if self._open_decisions.pop(intent_id, None) is None:
-                continue  # it was closed while another one's receipt was written
-            facts = admitted.checked.facts
-            known = {"call_id": facts.call_id, "principal": facts.principal.name, "tool_id": facts.tool_id}
+        """Close, as `outcome_unknown`, the oldest decisions that nobody closed in time: one group, durable together.
+
+        Returns:
+            How many; where it is `EXPIRY_GROUP`, more may be late.
+
+        Raises:
+            StoreError: as `call`; those of the group are closed at the next start.
+        """
+        late = self._open_decisions.take_late(self._clock.monotonic_ns(), EXPIRY_GROUP)
+        entries = []
+        for intent_id, decision in late:
+            known = {
+                "call_id": decision.call_id,
+                "principal": decision.principal.name,
+                "tool_id": decision.tool_id,
+            }
             event = events.outcome_unknown_event(intent_id, known, "no outcome before its deadline")
-            settle = () if admitted.settle is None else (admitted.settle,)
-            await self._ledger.commit(Entry(event, (CloseIntent(intent_id), *settle)))
+            settle = () if decision.settle is None else (decision.settle,)
+            entries.append(Entry(event, (CloseIntent(intent_id), *settle)))
+        if entries:
+            await self._ledger.commit_all(entries)
         return len(late)
 
     # --- steps 2 to 9 -------------------------------------------------------------------------------------------
@@ -340,7 +369,7 @@ class Calls:
         verdict = self._resumed(verdict, policy, principal, call, now_us)
 
         # 7. rate limit, budget
-        verdict = self._limit(principal, tool.spec, verdict, now_us)
+        verdict = self._limit(flow, principal, tool.spec, verdict, now_us)
         laps.mark("limits")
 
         # 8. approval: attach one, or create one and stop
@@ -437,9 +466,11 @@ class Calls:
         current = self._controls.apply(current, principal, tool.spec, now_us)
         return current if isinstance(current, Deny) else verdict
 
-    def _limit(self, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
+    def _limit(self, flow: str, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
         if isinstance(verdict, Deny):
             return verdict
+        if flow is DECIDE and self._open_decisions.is_full(principal, len(self._running)):
+            return Deny(TOO_MANY_OPEN_DECISIONS, verdict.policy_ids)
         if not self._limiter.take(principal.name, spec.id, self._clock.monotonic_ns()):
             return Deny("rate_limited", verdict.policy_ids)
         if not spec.cost_microusd:
@@ -564,6 +595,7 @@ class Calls:
             output_digest_hex=hashlib.sha256(passed.canonical).hexdigest(),
             output_bytes=len(passed.canonical),
             reported_cost_microusd=outcome.cost_microusd,
+            cost_over_reserved=budgets.is_over_reserved(reserved, outcome.cost_microusd),
             redactions=passed.redactions,
         )
         return settled, {"status": "ok", "result": {"content": msgspec.Raw(passed.canonical)}}
@@ -577,12 +609,13 @@ class Calls:
         cost = admitted.reserved_microusd if error.sent else 0
         return Settled("error", cost, spec.source, error=message), {"status": "error", "message": message}
 
-    async def _close(self, admitted: Admitted, settled: Settled, laps: Laps) -> Committed:
-        intent_id = admitted.intent.receipt_id
+    async def _close(
+        self, called: events.Called, intent_id: int, settle: SettleBudget | None, settled: Settled, laps: Laps
+    ) -> Committed:
         effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
-        if admitted.settle is not None:
-            effects += (msgspec.structs.replace(admitted.settle, spent_microusd=settled.cost_microusd),)
-        event = events.outcome_event(admitted.checked.facts, intent_id, settled, laps.timing_us)
+        if settle is not None:
+            effects += (msgspec.structs.replace(settle, spent_microusd=settled.cost_microusd),)
+        event = events.outcome_event(called, intent_id, settled, laps.timing_us)
         committed = await self._ledger.commit(Entry(event, effects))
         if isinstance(committed, Refused):
             raise InternalError(f"intent {intent_id} could not be closed: {committed.reason}")

@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from briefcase.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 from briefcase.errors import ConfigError
 from briefcase.net.urls import parse_url
 from briefcase.telemetry.settings import OtelSettings, load_otel_settings
@@ -59,12 +60,14 @@ _TCP_ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5}
 
 
 class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[calls]`: rate of one agent on one tool, deadline of an execution, life of an approval."""
+    """`[calls]`: rate of one agent on one tool, deadline of an execution, life of an approval, open decisions."""
 
     per_second: _PositiveInt = 1_000
     burst: _PositiveInt = 2_000
     deadline_ms: _PositiveInt = 30_000
     approval_ttl_s: _PositiveInt = 15 * 60
+    max_open_decisions: _PositiveInt = MAX_OPEN_DECISIONS
+    max_open_decisions_per_principal: _PositiveInt = MAX_OPEN_DECISIONS_PER_PRINCIPAL
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -41,7 +41,7 @@ from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listene
 from briefcase.api.tracing import TracedApi
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.backup.create import Backups, discard_staging
-from briefcase.calls import Calls, CallSettings
+from briefcase.calls import EXPIRY_GROUP, Calls, CallSettings
 from briefcase.config import Settings
 from briefcase.controls import Controls
 from briefcase.diagnostics.canary import Canary
@@ -92,6 +92,7 @@ _T = TypeVar("_T")
 MANIFEST_DIR: Final = "tools"
 PROVIDER_GROUP: Final = "providers"
 EXPIRY_INTERVAL_S: Final = 1.0
+EXPIRY_PAUSE_S: Final = 0.005
 GC_THRESHOLDS: Final = (20_000, 20, 100)  # a call makes about a hundred containers and no cycle
 SWITCH_INTERVAL_S: Final = 0.000_5  # how long the loop waits for the interpreter's lock while a policy is compiled
 CLOCK: Final = SystemClock()
@@ -362,6 +363,8 @@ def _calls(settings: Settings, stores: _Stores, tools: AllTools, policy: PolicyS
             approval_ttl_us=limits.approval_ttl_s * US_PER_S,
             deadline_ms=limits.deadline_ms,
             args_form=settings.file.receipts.args,
+            max_open_decisions=limits.max_open_decisions,
+            max_open_decisions_per_principal=limits.max_open_decisions_per_principal,
         ),
     )
 
@@ -421,11 +424,17 @@ def _listeners(settings: Settings, host: Host) -> list[Listener]:
 
 
 async def _expire_decisions(calls: Calls) -> None:
-    """Close decisions that nobody closed. What can not be recorded is left for the next start to close."""
+    """Close decisions that nobody closed. What can not be recorded is left for the next start to close.
+
+    After a full group the callers who came meanwhile have the loop and the writer for as long as the group took.
+    """
+    pause_s = EXPIRY_INTERVAL_S
     while True:
-        await asyncio.sleep(EXPIRY_INTERVAL_S)
+        await asyncio.sleep(pause_s)
+        pause_s, began_s = EXPIRY_INTERVAL_S, time.monotonic()
         try:
-            await calls.expire_decisions()
+            if await calls.expire_decisions() == EXPIRY_GROUP:
+                pause_s = max(time.monotonic() - began_s, EXPIRY_PAUSE_S)
         except StoreError:
             pass  # the gate has said why
         except InternalError as error:

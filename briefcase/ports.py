@@ -274,6 +274,15 @@ class Ledger(Protocol):
         """Apply one entry, whole or not at all."""
         ...
 
+    async def commit_all(self, entries: Sequence[Entry]) -> Sequence[Committed | Refused]:
+        """Apply several entries, each whole or not at all by itself, synced together where they fit one group.
+
+        Raises:
+            StoreError: as `commit`.
+            InternalError: no correct program commits one of them; the others took effect.
+        """
+        ...
+
     def head(self) -> Head:
         """The last durable receipt."""
         ...

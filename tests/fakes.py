@@ -137,6 +137,9 @@ class MemoryLedger:
         self.chain.append(Receipt(receipt_id, event["ts"], prev, hash_hex, event))
         return Committed(receipt_id, ts_us, hash_hex)
 
+    async def commit_all(self, entries) -> list[Committed | Refused]:
+        return [await self.commit(entry) for entry in entries]
+
     def _apply(self, effect, receipt_id: int) -> Refused | None:
         match effect:
             case CreateApproval(approval):

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
+import tracemalloc
 import uuid
 
+import msgspec
 import pytest
 from fakes import (
     AGENT,
@@ -22,10 +25,10 @@ from fakes import (
 )
 
 from briefcase import approvals
-from briefcase.calls import Calls, CallSettings
+from briefcase.calls import EXPIRY_GROUP, Calls, CallSettings
 from briefcase.controls import Controls
 from briefcase.errors import CallerError, StoreError, UpstreamError
-from briefcase.ports import DecideApproval, Entry
+from briefcase.ports import Committed, DecideApproval, Entry
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.types import (
     ApprovalKind,
@@ -78,6 +81,14 @@ class Desk:
         decide = DecideApproval(approval_id, ApprovalStatus.APPROVED, "operator", self.clock.now_us())
         asyncio.run(self.ledger.commit(Entry({"kind": "approval_decided"}, (decide,))))
         return approvals.approval_token(self.ledger.approval_secret(), approval_id)
+
+
+_RECEIPT_IDS = itertools.count(1)
+
+
+async def _unkept(_entry) -> Committed:
+    """A ledger that says yes and keeps nothing."""
+    return Committed(next(_RECEIPT_IDS), 0, "0" * 64)
 
 
 def body(tool_id="echo", args=None, *, request_id=None, **changes) -> bytes:
@@ -522,6 +533,98 @@ def test_a_decision_is_closed_once_by_its_own_principal_and_otherwise_ends_unkno
     assert desk.ledger.kinds() == ["intent", "outcome", "intent", "outcome_unknown"]
     (line,) = [line for line in desk.ledger.budgets("2026-01-01") if line.category == "read"]
     assert (line.spent_microusd, line.reserved_microusd) == (70, 0)
+
+
+@pytest.mark.parametrize(
+    ("reported", "settled", "is_over"),
+    [(None, 50, False), (0, 0, False), (20, 20, False), (50, 50, False), (51, 50, True), (10**12, 50, True)],
+)
+def test_a_decision_settles_the_cost_its_caller_reports_up_to_what_was_reserved(reported, settled, is_over):
+    desk = Desk(FakeTool(spec(cost_microusd=50)))
+    intent_id = asyncio.run(desk.calls.decide(AGENT, body())).payload["receipt_id"]
+    outcome = {"receipt_id": intent_id, "status": "ok"} | ({} if reported is None else {"cost_microusd": reported})
+
+    asyncio.run(desk.calls.close(AGENT, json.dumps(outcome).encode()))
+
+    event = desk.ledger.chain[-1].event
+    assert event["cost_microusd"] == settled
+    assert event.get("reported_cost_microusd") == reported
+    assert event.get("cost_over_reserved", False) is is_over
+    (line,) = [line for line in desk.ledger.budgets("2026-01-01") if line.category == "read"]
+    assert (line.spent_microusd, line.reserved_microusd) == (settled, 0)
+
+
+def test_open_decisions_are_bounded_for_each_principal_and_closing_one_makes_room():
+    desk = Desk(settings=CallSettings(max_open_decisions_per_principal=2))
+    first, _ = (asyncio.run(desk.calls.decide(AGENT, body())).payload for _ in range(2))
+
+    refused = asyncio.run(desk.calls.decide(AGENT, body())).payload
+    assert refused == {"status": "denied", "reason": "too_many_open_decisions"}
+    assert desk.ledger.chain[-1].event["reason"] == "too_many_open_decisions"
+    assert asyncio.run(desk.calls.decide(OTHER_AGENT, body())).payload["status"] == "allowed"
+    assert desk.call()["status"] == "ok"  # a whole call leaves nothing open
+
+    outcome = json.dumps({"receipt_id": first["receipt_id"], "status": "ok"}).encode()
+    asyncio.run(desk.calls.close(AGENT, outcome))
+    assert asyncio.run(desk.calls.decide(AGENT, body())).payload["status"] == "allowed"
+
+
+def test_open_decisions_are_bounded_in_all_whoever_makes_them_and_however_many_at_once():
+    desk = Desk(settings=CallSettings(max_open_decisions=5))
+    desk.ledger = SlowToTell(desk.clock)
+    desk.restart()
+
+    async def flood():
+        principals = [msgspec.structs.replace(AGENT, name=f"agent-{number}") for number in range(20)]
+        return await asyncio.gather(*(desk.calls.decide(principal, body()) for principal in principals))
+
+    statuses = [answer.payload["status"] for answer in asyncio.run(flood())]
+
+    assert statuses.count("allowed") == 5
+    assert desk.calls.open_decisions == 5
+
+
+def test_late_decisions_are_closed_in_groups_the_oldest_first():
+    desk = Desk()
+    groups = []
+    commit_all = desk.ledger.commit_all
+
+    async def watched(entries):
+        groups.append([entry.event["intent_id"] for entry in entries])
+        return await commit_all(entries)
+
+    desk.ledger.commit_all = watched
+
+    async def decide_many():
+        for _ in range(EXPIRY_GROUP + 3):
+            await desk.calls.decide(AGENT, body())
+
+    asyncio.run(decide_many())
+    desk.clock.advance(us=29_999_999)
+    assert asyncio.run(desk.calls.expire_decisions()) == 0
+    desk.clock.advance(us=1)
+    asyncio.run(desk.calls.decide(OTHER_AGENT, body()))
+
+    assert [asyncio.run(desk.calls.expire_decisions()) for _ in range(3)] == [EXPIRY_GROUP, 3, 0]
+    assert groups == [list(range(1, EXPIRY_GROUP + 1)), list(range(EXPIRY_GROUP + 1, EXPIRY_GROUP + 4))]
+    assert desk.calls.open_decisions == 1
+
+
+def test_an_open_decision_keeps_nothing_of_the_call_it_was_made_for():
+    desk = Desk()
+    large = {"text": "x" * 200_000}
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        desk.ledger.commit = _unkept
+        for _ in range(20):
+            asyncio.run(desk.calls.decide(AGENT, body(args=large)))
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+    assert desk.calls.open_decisions == 20
+    assert held < 20 * 8_192
 
 
 @pytest.mark.parametrize(("form", "kept"), [("digest", None), ("full", '{"text":"hi"}')])

@@ -20,6 +20,7 @@ def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, faul
             if self.asked == 1:
                 raise fault
             again.set()
+            return 0
 
     async def run():
         task = asyncio.create_task(daemon._expire_decisions(Calls()))

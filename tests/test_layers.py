@@ -15,6 +15,7 @@ CORE = {
     "calls",
     "capability",
     "controls",
+    "decisions",
     "firewall",
     "policy",
     "ratelimits",

@@ -95,17 +95,22 @@ class GroupCommit:
             StoreError: the gate is not open, or closed on this very group.
             InternalError: no correct program commits such an entry; nothing was stored.
         """
-        if self._gate.state in {GateState.BROKEN, GateState.CLOSED}:
-            raise self._gate.refusal()
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Committed | Refused] = loop.create_future()
-        self._waiting.append((entry, future))
-        if not self._scheduled and not self._under_way:
-            self._scheduled = True
-            loop.call_soon(self._start)
-        return await future
+        return await self._queue(entry)
+
+    async def commit_all(self, entries: Sequence[Entry]) -> list[Committed | Refused]:
+        """Make entries durable together, as far as one group takes them; in the order given.
+
+        Raises:
+            StoreError: as `commit`.
+            InternalError: as `commit`, of the first such entry; the others are stored.
+        """
+        futures = [self._queue(entry) for entry in entries]
+        if futures:
+            await asyncio.wait(futures)
+        problems = [problem for future in futures if (problem := future.exception()) is not None]
+        if problems:
+            raise problems[0]
+        return [future.result() for future in futures]
 
     async def drain(self) -> None:
         """Wait until nothing is under way, then end the writer thread."""
@@ -116,6 +121,20 @@ class GroupCommit:
         self._thread.join()
 
     # --- on the loop --------------------------------------------------------------------------------------------------
+
+    def _queue(self, entry: Entry) -> asyncio.Future[Committed | Refused]:
+        """Have an entry take part in the next group."""
+        if self._gate.state in {GateState.BROKEN, GateState.CLOSED}:
+            raise self._gate.refusal()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Committed | Refused] = loop.create_future()
+        self._waiting.append((entry, future))
+        if not self._scheduled and not self._under_way:
+            self._scheduled = True
+            loop.call_soon(self._start)
+        return future
 
     def _start(self) -> None:
         """Start the next group: every call that became ready in this turn of the loop has queued by now."""

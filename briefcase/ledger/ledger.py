@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -123,6 +123,10 @@ class Ledger:
     def commit(self, entry: Entry) -> Awaitable[Committed | Refused]:
         """Apply one entry, whole or not at all: see `ports.Ledger.commit`."""
         return self._group.commit(entry)
+
+    async def commit_all(self, entries: Sequence[Entry]) -> Sequence[Committed | Refused]:
+        """Apply several entries in one group: see `ports.Ledger.commit_all`."""
+        return await self._group.commit_all(entries)
 
     def gate_problem(self) -> str | None:
         """Why commits are refused now, or None when they are served."""

@@ -30,7 +30,7 @@ every event of a call, so that one filter finds them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -124,9 +124,34 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
     reported_cost_microusd: int | None = None
     redactions: int = 0
+    cost_over_reserved: bool = False
 
 
-def outcome_event(facts: CallFacts, intent_id: int, settled: Settled, timing_us: Mapping[str, int]) -> JsonObject:
+class Called(Protocol):
+    """What an outcome's receipt repeats of its call (`CallFacts`, `decisions.OpenDecision`)."""
+
+    @property
+    def call_id(self) -> str:
+        """The daemon's id of the call."""
+        ...
+
+    @property
+    def request_id(self) -> str:
+        """The caller's."""
+        ...
+
+    @property
+    def principal(self) -> Principal:
+        """Who called."""
+        ...
+
+    @property
+    def tool_id(self) -> str:
+        """What was called."""
+        ...
+
+
+def outcome_event(facts: Called, intent_id: int, settled: Settled, timing_us: Mapping[str, int]) -> JsonObject:
     """The event that closes an intent."""
     event: JsonObject = {
         "kind": "outcome",
@@ -149,6 +174,8 @@ def outcome_event(facts: CallFacts, intent_id: int, settled: Settled, timing_us:
         event["redactions"] = settled.redactions
     if settled.reported_cost_microusd is not None:
         event["reported_cost_microusd"] = settled.reported_cost_microusd
+    if settled.cost_over_reserved:
+        event["cost_over_reserved"] = True
     return event
 
 
