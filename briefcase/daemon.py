@@ -73,6 +73,7 @@ from briefcase.store.data_dir import (
 )
 from briefcase.store.database import Database
 from briefcase.store.notes import Notes
+from briefcase.store.own_files import OwnFiles
 from briefcase.store.tokens import load_or_create_token
 from briefcase.system import SystemClock, SystemEntropy
 from briefcase.telemetry.log_context import CallLog
@@ -236,6 +237,7 @@ async def _load_tools(
         notes=Notes(stores.database),
         file_prefixes=settings.file.file_read.prefixes,
         max_file_bytes=settings.file.file_read.max_bytes,
+        own=OwnFiles(data_dir),
         outbound=sent,
         secrets=vault,
         redactor=redactor,
@@ -377,7 +379,7 @@ def _checkpoints(
     chosen = settings.file.receipts
     if chosen.checkpoint_dir:
         directory = Path(chosen.checkpoint_dir)
-        check_checkpoint_dir(directory, data_dir)
+        check_checkpoint_dir(directory, OwnFiles(data_dir))
         keeping = asyncio.create_task(checkpoints.keep(directory, chosen.checkpoint_interval_s))
         stack.push_async_callback(_cancel, keeping)
     return checkpoints

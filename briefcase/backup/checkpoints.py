@@ -20,6 +20,7 @@ from briefcase.ports import Head, Ledger
 from briefcase.receipts.notes import Checkpoint, encode_note
 from briefcase.receipts.tree import Frontier
 from briefcase.store.files import write_private
+from briefcase.store.own_files import OwnFiles
 
 PAGE: Final = 500  # leaves a thread hashes while it holds the interpreter: about a millisecond
 
@@ -98,7 +99,7 @@ class Checkpoints:
             self._frontier.append(bytes.fromhex(hash_hex))
 
 
-def check_checkpoint_dir(directory: Path, data_dir: Path) -> None:
+def check_checkpoint_dir(directory: Path, own: OwnFiles) -> None:
     """Check where checkpoints are to be kept.
 
     Raises:
@@ -106,10 +107,9 @@ def check_checkpoint_dir(directory: Path, data_dir: Path) -> None:
     """
     if not directory.is_absolute() or not directory.is_dir():
         raise ConfigError(f"`[receipts] checkpoint_dir`: expected an absolute path of a directory, got `{directory}`")
-    place = directory.resolve()
-    if place == data_dir or data_dir in place.parents:
+    if own.holds_directory(directory):
         raise ConfigError(
-            f"`[receipts] checkpoint_dir`: expected a place outside of `{data_dir}`, got `{directory}`",
+            f"`[receipts] checkpoint_dir`: expected a place outside of `{own.data_dir}`, got `{directory}`",
             hint="a checkpoint beside the chain goes back with it: keep it on another disk, or another host",
         )
 

@@ -43,6 +43,7 @@ from briefcase.errors import CODES, CallerError, StoreError
 from briefcase.ports import Clock, Committed, Entry, Ledger
 from briefcase.receipts.events import backup_created_event
 from briefcase.store.files import PRIVATE_DIR_MODE, fsync_dir, write_private
+from briefcase.store.own_files import OwnFiles
 from briefcase.types import JsonObject, format_rfc3339
 
 HEADROOM_BYTES: Final = 256 << 20  # what staging must leave free: receipts need the disk too
@@ -212,8 +213,7 @@ def _check_room(data_dir: Path) -> None:
 def _check_target(out: Path, data_dir: Path) -> None:
     if not out.is_absolute() or not out.parent.is_dir():
         raise CallerError(f"expected an absolute path whose parent exists, got `{out}`")
-    place = out.parent.resolve() / out.name
-    if place == data_dir or data_dir in place.parents:
+    if OwnFiles(data_dir).holds_directory(out.parent):
         raise CallerError(f"`{out}` is in the data directory", hint="a backup beside what it protects protects nothing")
     if os.path.lexists(out):
         raise _exists(out)

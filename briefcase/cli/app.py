@@ -81,6 +81,18 @@ class App:
         address = address_of(self.environ, lambda: self.root.socket_path(self.environ))
         return Client(address, lambda: token_of(self.environ, lambda: self.data_dir), timeout_s=timeout_s)
 
+    def check_outside(self, path: Path) -> None:
+        """Check that a new file would not lie in the data directory.
+
+        Raises:
+            CallerError: it would, by whatever path; what the daemon keeps there is never written by a command.
+        """
+        from briefcase.store.own_files import OwnFiles  # noqa: PLC0415 - not for `--help`
+
+        parent = path.absolute().parent
+        if parent.is_dir() and OwnFiles(self.data_dir).holds_directory(parent):
+            raise CallerError(f"`{path}` is in the data directory `{self.data_dir}`", hint="choose another place")
+
 
 pass_app = click.make_pass_decorator(App)
 

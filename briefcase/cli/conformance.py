@@ -46,6 +46,7 @@ def check_provider_command(app: App, *, base_url: str, out: Path, admin_secret_s
     """
     import msgspec  # noqa: PLC0415 - `--help` needs none of it
 
+    app.check_outside(out)
     report = _examine(base_url.rstrip("/"), read_secret("admin secret") if admin_secret_stdin else None)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")

@@ -90,6 +90,7 @@ def bundle(  # noqa: PLR0913 - one argument for each option
             raise CallerError(f"`{verify}`: {error}") from None
         return show_verdict(app, files, did, as_json=as_json)
     assert out is not None  # noqa: S101 - one of the two is given
+    app.check_outside(out)
     files, missing = _gather(app, logs, receipts)
     search = _search_files(app, files)
     if search.places:
@@ -236,6 +237,7 @@ def _gather(app: App, logs: tuple[Path, ...], receipts: int) -> tuple[dict[str, 
     from briefcase.diagnostics.manifest import write_manifest  # noqa: PLC0415 - likewise
     from briefcase.diagnostics.triage import triage, triage_files  # noqa: PLC0415 - likewise
     from briefcase.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
+    from briefcase.store.own_files import OwnFiles  # noqa: PLC0415 - likewise
 
     client = app.client(CHECK_TIMEOUT_S)
     parts = triage(app.client(PROBE_TIMEOUT_S), client, time.time_ns() // 1_000)
@@ -243,7 +245,7 @@ def _gather(app: App, logs: tuple[Path, ...], receipts: int) -> tuple[dict[str, 
     if not answers:
         data_dir = app.data_dir
         parts += triage_files(data_dir, lambda: verify_files(data_dir, None, lambda _done, _all: None))
-    gathering = Gathering(client if answers else Silent())
+    gathering = Gathering(client if answers else Silent(), OwnFiles(app.data_dir))
     gathering.gather(parts, app.environ, receipts)
     for path in logs:
         gathering.add_log(path)

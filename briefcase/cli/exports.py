@@ -77,6 +77,7 @@ def export(  # noqa: PLR0913 - one argument for each option
     One JSON object a line, oldest first, with the program that verifies it beside it: `python3 verify_export.py FILE`
     needs nothing but Python. Receipts that are appended meanwhile are left for the next export.
     """
+    app.check_outside(out)
     now_us = time.time_ns() // 1_000
     wanted = {
         name: parse_moment(text, now_us) if name in {"since", "until"} else text for name, text in by.items() if text

@@ -51,6 +51,7 @@ def checkpoint(app: App, *, out: Path, as_json: bool) -> None:
     Keep the file elsewhere: it is the anchor that shows later whether anything before it was changed, cut off or put
     back.
     """
+    app.check_outside(out)
     with working("verifying and signing"):
         made = app.client(SIGN_TIMEOUT_S).post("/v1/receipts/checkpoint")
     with new_file(out) as file:
@@ -181,6 +182,7 @@ def _write(app: App, proof: JsonObject, out: Path | None) -> None:
     if out is None:
         app.screen.json(proof)
         return
+    app.check_outside(out)
     with new_file(out) as file:
         file.write(orjson.dumps(proof, option=orjson.OPT_APPEND_NEWLINE))
     say(f"check it anywhere: briefcase receipts prove --check {out}")

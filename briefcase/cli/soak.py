@@ -104,6 +104,7 @@ def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: flo
         given["connections"],
         _objectives_of(given),
     )
+    app.check_outside(out)
     part = _claim(out)
     try:
         report = _measure(app, plan)

@@ -39,6 +39,7 @@ from briefcase.diagnostics.canary import MAGIC_BYTES, is_compressed, utf8
 from briefcase.diagnostics.triage import Daemon, Part
 from briefcase.errors import BriefcaseError
 from briefcase.receipts import verify_export
+from briefcase.store.own_files import OwnFiles
 
 LOG_TAIL_BYTES: Final = 4 << 20
 MAX_UNPACKED_BYTES: Final = 1 << 30
@@ -98,10 +99,12 @@ class Gathering:
 
     Args:
         daemon: its client; where it does not answer, what can be had without it is gathered.
+        own: the daemon's own files, which are never added by name.
     """
 
-    def __init__(self, daemon: Source) -> None:
+    def __init__(self, daemon: Source, own: OwnFiles) -> None:
         self._daemon = daemon
+        self._own = own
         self.files: dict[str, bytes] = {}
         self.missing: dict[str, str] = {}
 
@@ -148,6 +151,9 @@ class Gathering:
                 self.missing[utf8(str(path))] = "is no plain file"
                 return
             with path.open("rb") as file:
+                if self._own.holds(file.fileno()):
+                    self.missing[utf8(str(path))] = "is one of the daemon's own files"
+                    return
                 is_packed = is_compressed(file.read(MAGIC_BYTES))
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - LOG_TAIL_BYTES))

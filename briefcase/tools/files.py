@@ -2,7 +2,9 @@
 
 The path is walked one component at a time, each opened in the directory before it and never through a symbolic link
 (`openat` with `O_NOFOLLOW`), so there is no moment between a check and its use. What is not a regular file is not
-opened. A hard link is the file itself: keep permitted directories writable only by whom you trust.
+opened. What was opened is not read where it is the daemon's own by device and inode (`store.own_files`): a prefix above
+the data directory, a hard link and a bind mount lead to `own_file`. A hard link to another file is that file: keep
+permitted directories writable only by people you trust.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from briefcase.errors import ConfigError, UpstreamError
+from briefcase.store.own_files import OwnFiles
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a FIFO would block the open
@@ -27,13 +30,15 @@ class FileSandbox:
     Args:
         prefixes: absolute paths of directories that exist; a symbolic link is followed here, once.
         max_bytes: the largest file that is read.
+        own: the daemon's own files, which are never read.
 
     Raises:
-        ConfigError: a prefix is no such directory.
+        ConfigError: a prefix is no such directory, or lies in the data directory.
     """
 
-    def __init__(self, prefixes: Sequence[str], max_bytes: int) -> None:
-        self._prefixes = tuple(_checked_prefix(prefix) for prefix in prefixes)
+    def __init__(self, prefixes: Sequence[str], max_bytes: int, own: OwnFiles) -> None:
+        self._prefixes = tuple(_checked_prefix(prefix, own) for prefix in prefixes)
+        self._own = own
         self.max_bytes = max_bytes
 
     def read(self, path: str) -> bytes:
@@ -48,6 +53,8 @@ class FileSandbox:
             info = os.fstat(descriptor)
             if not stat.S_ISREG(info.st_mode):
                 raise _violation("not_a_file")
+            if self._own.holds(descriptor):
+                raise _violation("own_file")
             data = _read_at_most(descriptor, self.max_bytes + 1)
         if len(data) > self.max_bytes:
             raise UpstreamError(
@@ -69,10 +76,15 @@ class FileSandbox:
         raise _violation("outside_prefixes")
 
 
-def _checked_prefix(prefix: str) -> Path:
+def _checked_prefix(prefix: str, own: OwnFiles) -> Path:
     path = Path(prefix)
     if not path.is_absolute() or not path.is_dir():
         raise ConfigError(f"`file_read.prefixes`: expected an absolute path of a directory, got `{prefix}`")
+    if own.holds_directory(path):
+        raise ConfigError(
+            f"`file_read.prefixes`: expected a directory outside of `{own.data_dir}`, got `{prefix}`",
+            hint="the data directory and procfs are never read for an agent",
+        )
     return path.resolve()
 
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from briefcase.errors import ConfigError
 from briefcase.ports import Clock, Outbound, Redactor, Secrets
+from briefcase.store.own_files import OwnFiles
 from briefcase.tools.builtin import NoteStore, RedactedNotes, builtin_tools
 from briefcase.tools.files import FileSandbox
 from briefcase.tools.http import HttpTool
@@ -36,6 +37,7 @@ class ToolBox:
         notes: where `note_add` keeps notes.
         file_prefixes: absolute paths of the directories below which `file_read` reads; none switches it to refusing.
         max_file_bytes: the largest file it reads.
+        own: the daemon's own files, which it never reads.
         outbound: the guarded way out.
         secrets: the operator's credentials.
         redactor: knows them.
@@ -53,6 +55,7 @@ class ToolBox:
         notes: NoteStore,
         file_prefixes: Sequence[str],
         max_file_bytes: int,
+        own: OwnFiles,
         outbound: Outbound,
         secrets: Secrets,
         redactor: Redactor,
@@ -66,7 +69,7 @@ class ToolBox:
         self._clock = clock
         self.registry.replace(
             BUILTIN_GROUP,
-            builtin_tools(RedactedNotes(notes, redactor), clock, FileSandbox(file_prefixes, max_file_bytes)),
+            builtin_tools(RedactedNotes(notes, redactor), clock, FileSandbox(file_prefixes, max_file_bytes, own)),
         )
         self.reload()
 

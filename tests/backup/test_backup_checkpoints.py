@@ -14,6 +14,7 @@ from fakes import FakeClock, MemoryLedger
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.errors import ConfigError, StoreError
 from briefcase.ports import BadReceipt, Entry, Verification
+from briefcase.store.own_files import OwnFiles
 
 CONFIG = '[receipts]\ncheckpoint_dir = "{}"\ncheckpoint_interval_s = 1\n'
 
@@ -168,7 +169,7 @@ def test_checkpoints_are_not_kept_beside_the_chain(tmp_path, place):
     (tmp_path / "link").symlink_to(tmp_path / "data" / "inside")
     chosen = Path(place) if place == "relative" else tmp_path / place
     with pytest.raises(ConfigError, match="checkpoint_dir"):
-        check_checkpoint_dir(chosen, (tmp_path / "data").resolve())
+        check_checkpoint_dir(chosen, OwnFiles(tmp_path / "data"))
 
 
 def test_nothing_is_signed_over_a_chain_that_does_not_verify(tmp_path):

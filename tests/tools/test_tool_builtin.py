@@ -13,11 +13,13 @@ from fakes import FakeClock
 
 from briefcase.errors import ConfigError, UpstreamError
 from briefcase.ports import CallContext
+from briefcase.store.own_files import OwnFiles
 from briefcase.tools.builtin import MAX_LISTED_CHARS, builtin_tools
 from briefcase.tools.files import FileSandbox
 
 CONTEXT = CallContext("call", "scout", "request", 0)
 MAX_BYTES = 1_000
+OWN = OwnFiles(Path("/no/data/directory"))
 
 
 class Note:
@@ -42,7 +44,7 @@ class MemoryNotes:
 
 
 def tools_over(notes=None, sandbox=None):
-    made = builtin_tools(notes or MemoryNotes(), FakeClock(), sandbox or FileSandbox((), MAX_BYTES))
+    made = builtin_tools(notes or MemoryNotes(), FakeClock(), sandbox or FileSandbox((), MAX_BYTES, OWN))
     return {tool.spec.id: tool for tool in made}
 
 
@@ -129,7 +131,7 @@ def disk(tmp_path, monkeypatch):
 
 
 def read(disk, path: str) -> bytes:
-    return FileSandbox([str(disk)], MAX_BYTES).read(path)
+    return FileSandbox([str(disk)], MAX_BYTES, OWN).read(path)
 
 
 @pytest.mark.parametrize(("path", "data"), [("file", b"text"), ("sub/file", b"below")])
@@ -175,7 +177,7 @@ def test_a_device_is_refused_without_being_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", lambda path, *args, **named: opened.append(path) or real(path, *args, **named))
 
     with pytest.raises(UpstreamError) as refused:
-        FileSandbox(["/dev"], MAX_BYTES).read("/dev/null")
+        FileSandbox(["/dev"], MAX_BYTES, OWN).read("/dev/null")
 
     assert refused.value.message == "not_a_file"
     assert "null" not in opened
@@ -270,18 +272,18 @@ def test_nothing_is_left_open_by_what_is_refused(disk):
 @pytest.mark.parametrize("prefix", ["relative", "/no/such/directory", "/etc/passwd", ""])
 def test_a_prefix_that_is_no_directory_stops_the_daemon_by_name(prefix):
     with pytest.raises(ConfigError) as refused:
-        FileSandbox([prefix], MAX_BYTES)
+        FileSandbox([prefix], MAX_BYTES, OWN)
     assert f"got `{prefix}`" in refused.value.message
 
 
 def test_without_prefixes_nothing_is_read(disk):
     with pytest.raises(UpstreamError, match="outside_prefixes"):
-        FileSandbox([], MAX_BYTES).read(f"{disk}/file")
+        FileSandbox([], MAX_BYTES, OWN).read(f"{disk}/file")
 
 
 def test_file_read_gives_text_or_base64(disk):
     (disk / "binary").write_bytes(b"\xff\x00")
-    file_read = tools_over(sandbox=FileSandbox([str(disk)], MAX_BYTES))["file_read"]
+    file_read = tools_over(sandbox=FileSandbox([str(disk)], MAX_BYTES, OWN))["file_read"]
 
     assert run(file_read, path=f"{disk}/file") == {"text": "text"}
     assert run(file_read, path=f"{disk}/binary") == {"base64": base64.b64encode(b"\xff\x00").decode()}

@@ -8,6 +8,7 @@ from fakes import FakeClock, FakeTool, NoRedaction, spec
 from test_tool_builtin import MemoryNotes
 
 from briefcase.errors import CallerError, ConfigError
+from briefcase.store.own_files import OwnFiles
 from briefcase.tools.load import ToolBox
 from briefcase.tools.registry import Registry
 
@@ -36,6 +37,7 @@ def box(directory) -> ToolBox:
         notes=MemoryNotes(),
         file_prefixes=(),
         max_file_bytes=1_000,
+        own=OwnFiles(directory),
         outbound=None,
         secrets=None,
         redactor=NoRedaction(),
