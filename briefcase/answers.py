@@ -95,7 +95,7 @@ class RememberedAnswers:
     @staticmethod
     def _key(flow: str, facts: CallFacts) -> tuple[str, ...]:
         """A repeated request is the same one: flow, principal, request id, tool and arguments."""
-        return flow, facts.principal.name, facts.request_id, facts.tool_id, facts.args_digest_hex
+        return flow, facts.principal.owner, facts.request_id, facts.tool_id, facts.args_digest_hex
 
 
 def _reason_of(payload: Mapping[str, object]) -> str:

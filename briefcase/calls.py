@@ -146,7 +146,7 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
         """What an approval of this very call is bound to."""
         facts = self.facts
         return approvals.binding_hex(
-            facts.principal.name, facts.tool_id, self.tool.spec.digest_hex, facts.args_digest_hex
+            facts.principal.owner, facts.tool_id, self.tool.spec.digest_hex, facts.args_digest_hex
         )
 
 
@@ -506,6 +506,7 @@ class Calls:
                 created_us=checked.now_us,
                 expires_us=checked.now_us + self._settings.approval_ttl_us,
                 principal=facts.principal.name,
+                owner=facts.principal.owner,
                 tool_id=spec.id,
                 tool_digest_hex=spec.digest_hex,
                 args_digest_hex=facts.args_digest_hex,
@@ -566,7 +567,7 @@ class Calls:
         checked = admitted.checked
         context = CallContext(
             call_id=checked.facts.call_id,
-            principal=checked.facts.principal.name,
+            principal=checked.facts.principal.owner,
             request_id=checked.facts.request_id,
             deadline_ns=self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS,
             is_approved=admitted.is_approved,

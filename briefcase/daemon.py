@@ -65,6 +65,7 @@ from briefcase.redaction import SecretRedactor
 from briefcase.store.agents import Agents
 from briefcase.store.data_dir import (
     AUDITOR_TOKEN_FILE,
+    DAEMON_DID_FILE,
     DATABASE_FILE,
     LEDGER_DIR,
     OPERATOR_TOKEN_FILE,
@@ -72,6 +73,7 @@ from briefcase.store.data_dir import (
     prepare_data_dir,
 )
 from briefcase.store.database import Database
+from briefcase.store.files import write_private
 from briefcase.store.notes import Notes
 from briefcase.store.own_files import OwnFiles
 from briefcase.store.tokens import load_or_create_token
@@ -217,6 +219,7 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     vault = await open_vault(settings.secret_backend, data_dir, passphrase)
     await vault.warm()
     identity = await load_identity(vault.compartment("identity"))
+    write_private(data_dir / DAEMON_DID_FILE, f"{identity.did}\n".encode())  # what clients expect over TCP
     redactor = SecretRedactor(vault)
 
     # 4. the ledger

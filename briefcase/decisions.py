@@ -62,19 +62,19 @@ class OpenDecisions:
         """
         return (
             len(self._open) + under_way >= self._most
-            or self._count_of.get(principal.name, 0) >= self._most_per_principal
+            or self._count_of.get(principal.owner, 0) >= self._most_per_principal
         )
 
     def add(self, intent_id: int, decision: OpenDecision) -> None:
         """Keep one that is durable: whoever asked was told yes, so this refuses nothing."""
-        name = decision.principal.name
+        name = decision.principal.owner
         self._open[intent_id] = decision
         self._count_of[name] = self._count_of.get(name, 0) + 1
 
     def take(self, intent_id: int, principal: Principal) -> OpenDecision | None:
         """Take out the decision of this intent, where this very principal made it."""
         decision = self._open.get(intent_id)
-        if decision is None or decision.principal.name != principal.name:
+        if decision is None or decision.principal.owner != principal.owner:
             return None
         self._drop(intent_id, decision)
         return decision
@@ -88,7 +88,7 @@ class OpenDecisions:
 
     def _drop(self, intent_id: int, decision: OpenDecision) -> None:
         del self._open[intent_id]
-        name = decision.principal.name
+        name = decision.principal.owner
         left = self._count_of[name] - 1
         if left:
             self._count_of[name] = left

@@ -47,6 +47,7 @@ CODES: Final[dict[str, Outcome]] = {
     "not_ready": Outcome(503, 5),
     "daemon_unreachable": Outcome(503, 5),
     "secret_unavailable": Outcome(503, 5),
+    "untrusted_daemon": Outcome(503, 6),
     "receipt_chain_broken": Outcome(500, 7),
     "backup_damaged": Outcome(500, 7),
     "proof_invalid": Outcome(400, 7),

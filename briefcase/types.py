@@ -20,6 +20,9 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 COMPATIBILITY_PROFILE: Final = "aacp_v1"
 MICROUSD_PER_USD: Final = 1_000_000
 US_PER_S: Final = 1_000_000
+# What the operator names (agents, groups, secrets): a path segment, and neither `.` nor `..`, which no path can name.
+NAME_PATTERN: Final = r"(?!\.{1,2}\Z)[a-z0-9._-]{1,64}"
+NAME_RULE: Final = "1 to 64 characters `a-z 0-9 . _ -`, not `.` or `..`"
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,13 +63,20 @@ class Role(StrEnum):
 class Principal(msgspec.Struct, frozen=True):
     """Who is calling: the policy's principal.
 
-    `name` is the agent's name as the operator gave it, or `operator`/`auditor`.
+    `name` is the agent's name as the operator gave it, or `operator`/`auditor`. A name may be taken again after its
+    agent was revoked; `identity` never is.
     """
 
     name: str
     role: Role
     groups: tuple[str, ...] = ()
     auth_method: str = "bearer"
+    identity: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose approvals, open decisions and remembered answers these are: the identity, where there is one."""
+        return self.identity or self.name
 
 
 class FirewallMode(StrEnum):
@@ -142,7 +152,8 @@ class ApprovalKind(StrEnum):
 class Approval(msgspec.Struct, frozen=True):
     """One request for a person's approval, bound to exactly one call.
 
-    `binding_hex` is the SHA-256 over principal, tool id, definition digest and canonical arguments.
+    `binding_hex` is the SHA-256 over the principal's `owner`, tool id, definition digest and canonical arguments.
+    `owner` is empty in approvals of older versions, whose principals had no identity beside their names.
     `summary` is what the approver reads: invisible characters are made visible in it.
     """
 
@@ -160,6 +171,7 @@ class Approval(msgspec.Struct, frozen=True):
     summary: str
     decided_by: str | None = None
     decided_us: int | None = None
+    owner: str = ""
 
 
 class BudgetLine(msgspec.Struct, frozen=True):

@@ -129,7 +129,7 @@ class Api(blacksheep.Application):
             body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
 
             # 6. answer
-            request = Request(principal, match.params, head.query, body, exchange.until_gone)
+            request = Request(principal, match.params, head.query, body, exchange.until_gone, exchange.peer.authority)
             answer = await route.handler(self._briefcase, request)
             return answer if isinstance(answer, Reply) else Reply(answer)
 

@@ -167,7 +167,8 @@ def _visible(services: Services, request: Request) -> Approval:
 
 
 def _may_see(request: Request, approval: Approval) -> bool:
-    return request.principal.role is Role.OPERATOR or approval.principal == request.principal.name
+    owner = approval.owner or approval.principal
+    return request.principal.role is Role.OPERATOR or owner == request.principal.owner
 
 
 ROUTES: Final = (

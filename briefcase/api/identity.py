@@ -1,24 +1,42 @@
-"""Which daemon this is, and the profile it enforces."""
+"""Which daemon this is, its proof of that, who is asking, and the profile it enforces."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from briefcase import __version__
-from briefcase.api.routing import EVERYONE, Request, Route
+from briefcase.api.routing import EVERYONE, NOBODY_NEEDED, Request, Route
 from briefcase.api.services import Services
+from briefcase.capability.identity_proof import check_nonce, identity_proof_text
+from briefcase.capability.jws import encode_base64url
 from briefcase.diagnostics.profile import RULES
+from briefcase.errors import BriefcaseError, CallerError
 
 
 class IdentityAnswer(msgspec.Struct):
-    """The daemon's name: the did:key of its signing key; and the version that runs."""
+    """The daemon's name: the did:key of its signing key; the version that runs; and the name and role of the asker."""
 
     did: str
     profile_mode: str
     compatibility_profile: str
     version: str
+    principal: str
+    role: Literal["operator", "auditor", "agent"]
+
+
+class ProofRequest(msgspec.Struct):
+    """What the client chose: 16 to 128 base64url characters, never the same twice."""
+
+    nonce: str
+
+
+class ProofAnswer(msgspec.Struct):
+    """The daemon's did, and its Ed25519 signature over did, listener and nonce, base64url without padding."""
+
+    did: str
+    sig_b64: str
 
 
 class RuleRecord(msgspec.Struct):
@@ -39,10 +57,27 @@ class ProfileAnswer(msgspec.Struct):
     rules: list[RuleRecord]
 
 
-async def show_identity(services: Services, _: Request) -> IdentityAnswer:
+async def show_identity(services: Services, request: Request) -> IdentityAnswer:
     """`GET /v1/identity`."""
-    profile = services.profile
-    return IdentityAnswer(profile.did, profile.mode, profile.compatibility_profile, __version__)
+    profile, asker = services.profile, request.principal
+    return IdentityAnswer(
+        profile.did, profile.mode, profile.compatibility_profile, __version__, asker.name, asker.role.value
+    )
+
+
+async def prove_identity(services: Services, request: Request) -> ProofAnswer:
+    """`POST /v1/identity/proof`: over TCP, before a client sends a token."""
+    nonce = request.body_as(ProofRequest).nonce
+    check_nonce(nonce)
+    if not request.authority:
+        raise CallerError(
+            "expected this request over TCP: over a Unix socket the kernel tells who listens", code="not_found"
+        )
+    if services.host is None:
+        raise BriefcaseError("this daemon signs no proofs", code="not_ready")
+    did = services.profile.did
+    signature = services.host.sign(identity_proof_text(did, request.authority, nonce))
+    return ProofAnswer(did, encode_base64url(signature))
 
 
 async def show_profile(services: Services, _: Request) -> ProfileAnswer:
@@ -59,5 +94,14 @@ async def show_profile(services: Services, _: Request) -> ProfileAnswer:
 
 ROUTES: Final = (
     Route("GET", "/v1/identity", EVERYONE, show_identity, "Which daemon this is", IdentityAnswer),
+    Route(
+        "POST",
+        "/v1/identity/proof",
+        NOBODY_NEEDED,
+        prove_identity,
+        "The daemon's proof that it is who answers",
+        ProofAnswer,
+        body=ProofRequest,
+    ),
     Route("GET", "/v1/profile", EVERYONE, show_profile, "Which profile it enforces", ProfileAnswer),
 )

@@ -279,7 +279,7 @@ async def call_server(services: Services, request: Request) -> Reply:
     except CallerError:
         await services.calls.call(principal, request.body)  # which refuses it the same way, with a receipt
         raise
-    exchange = hub.exchanges.open(principal.name, request_id, _wish_in(request.body))
+    exchange = hub.exchanges.open(principal.owner, request_id, _wish_in(request.body))
     try:
         answer = await services.calls.call(principal, request.body)
     finally:
@@ -292,7 +292,7 @@ async def call_server(services: Services, request: Request) -> Reply:
 async def follow_call(services: Services, request: Request) -> CallNotifications:
     """`GET /v1/mcp/calls/{id}`: of the asker's own calls."""
     query = request.query_as(FollowQuery)
-    exchange = _hub(services).exchanges.find(request.principal.name, request.params["id"].lower())
+    exchange = _hub(services).exchanges.find(request.principal.owner, request.params["id"].lower())
     if exchange is None:
         raise CallerError(f"no call `{request.params['id']}`", code="not_found")
     notifications, after = await exchange.read(query.after, min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S)
@@ -301,7 +301,7 @@ async def follow_call(services: Services, request: Request) -> CallNotifications
 
 async def cancel_call(services: Services, request: Request) -> CallCancelled:
     """`POST /v1/mcp/calls/{id}/cancel`: one of the asker's own; it still ends with its receipt."""
-    exchange = _hub(services).exchanges.find(request.principal.name, request.params["id"].lower())
+    exchange = _hub(services).exchanges.find(request.principal.owner, request.params["id"].lower())
     if exchange is None or exchange.has_ended:
         return CallCancelled(cancelled=False)
     exchange.cancel()

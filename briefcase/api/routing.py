@@ -32,13 +32,18 @@ _T = TypeVar("_T")
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a handler gets to know of a request. `gone` returns when the client has left."""
+    """What a handler gets to know of a request.
+
+    `gone` returns when the client has left. `authority` is the `host:port` of the TCP listener that took the request,
+    empty over a Unix socket.
+    """
 
     principal: Principal
     params: Mapping[str, str]
     query: bytes
     body: bytes
     gone: Callable[[], Awaitable[None]]
+    authority: str = ""
 
     def body_as(self, kind: type[_T]) -> _T:
         """The body as a wire struct; no body at all is an empty object. Unknown fields are ignored.

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from briefcase.capability.identity_proof import authority_of
 from briefcase.errors import ConfigError
 
 SOCKET_MODE: Final = 0o600
@@ -32,11 +33,16 @@ _LOCAL_PEERCRED: Final = 1
 
 
 class Peer(NamedTuple):
-    """Who is at the other end: over a Unix socket, which user; over TCP, the `Host` values that name the listener."""
+    """Who is at the other end, and where they came in.
+
+    Over a Unix socket `uid` is their user. Over TCP `hosts` are the `Host` values that name the listener, and
+    `authority` is its `host:port`.
+    """
 
     is_unix: bool
     uid: int | None = None
     hosts: frozenset[bytes] = frozenset()
+    authority: str = ""
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -113,8 +119,7 @@ def open_tcp_listener(host: str, port: int) -> Listener:
 
 def hosts_of(address: str, port: int) -> frozenset[bytes]:
     """The `Host` values that name a listener: a browser led here by another name (DNS rebinding) sends another."""
-    shown = f"[{address}]" if ":" in address else address
-    return frozenset({f"{shown}:{port}".encode(), f"localhost:{port}".encode()})
+    return frozenset({authority_of(address, port).encode(), f"localhost:{port}".encode()})
 
 
 def peer_of(sock: socket.socket) -> Peer:
@@ -122,7 +127,7 @@ def peer_of(sock: socket.socket) -> Peer:
     if sock.family == socket.AF_UNIX:
         return Peer(is_unix=True, uid=peer_uid(sock))
     host, port, *_ = sock.getsockname()
-    return Peer(is_unix=False, hosts=hosts_of(host, port))
+    return Peer(is_unix=False, hosts=hosts_of(host, port), authority=authority_of(host, port))
 
 
 def peer_uid(sock: socket.socket) -> int | None:

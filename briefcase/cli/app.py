@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT_S: Final = 30.0
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._][A-Za-z0-9._:@-]{0,127}")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -77,9 +77,15 @@ class App:
     def client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Client:
         """A client of the daemon this environment names; one answer may take so many seconds."""
         from briefcase.cli.client import Client, address_of, token_of  # noqa: PLC0415 - as above
+        from briefcase.client.expected import expected_daemon  # noqa: PLC0415 - as above
 
         address = address_of(self.environ, lambda: self.root.socket_path(self.environ))
-        return Client(address, lambda: token_of(self.environ, lambda: self.data_dir), timeout_s=timeout_s)
+        return Client(
+            address,
+            lambda: expected_daemon(self.environ, lambda: self.data_dir),
+            lambda: token_of(self.environ, lambda: self.data_dir),
+            timeout_s=timeout_s,
+        )
 
     def check_outside(self, path: Path) -> None:
         """Check that a new file would not lie in the data directory.

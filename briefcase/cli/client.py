@@ -1,7 +1,8 @@
 """The command line's client of the daemon: one HTTP request at a time over the Unix socket, or loopback TCP.
 
 Where the daemon is, first match: `BRIEFCASE_DAEMON_UNIX_SOCKET`, `BRIEFCASE_DAEMON_BASE_URL`, the socket a daemon with
-this very environment would listen on. The token: `BRIEFCASE_AUTH_TOKEN`, else the data directory's `auth_token`.
+this very environment would listen on. The token: `BRIEFCASE_AUTH_TOKEN`, else the data directory's `auth_token`; it
+leaves only after the daemon on the other end is the one expected (`client/expected.py`).
 Nothing is retried: a call may have run even where its answer was lost, and the error says so.
 """
 
@@ -17,6 +18,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
+from briefcase.capability.identity_proof import authority_of
+from briefcase.client.expected import ExpectedDaemon
 from briefcase.errors import CODES, BriefcaseError, CallerError, ConfigError
 from briefcase.store.data_dir import OPERATOR_TOKEN_FILE
 from briefcase.store.tokens import load_token
@@ -73,12 +76,16 @@ class Client:
 
     Args:
         address: where it listens.
-        token: gives the bearer token; asked for only once the daemon answers.
+        expected: gives who may answer there; asked for with the first request.
+        token: gives the bearer token; asked for only once the expected daemon answers.
         timeout_s: how long one answer may take.
     """
 
-    def __init__(self, address: Address, token: Callable[[], str], *, timeout_s: float) -> None:
+    def __init__(
+        self, address: Address, expected: Callable[[], ExpectedDaemon], token: Callable[[], str], *, timeout_s: float
+    ) -> None:
         self.address = address
+        self._expected = expected
         self._token = token
         self._timeout_s = timeout_s
 
@@ -101,8 +108,8 @@ class Client:
         Raises:
             DaemonError: the daemon answered an error.
             CallerError: the body holds what JSON can not.
-            BriefcaseError: no daemon there (`daemon_unreachable`), no answer in time (`request_timeout`), no token
-                (`unauthorized`), or what answers is no daemon.
+            BriefcaseError: no daemon there (`daemon_unreachable`), another than the one expected
+                (`untrusted_daemon`), no answer in time (`request_timeout`), or no token (`unauthorized`).
         """
         try:
             data = None if body is None else orjson.dumps(body)
@@ -122,6 +129,7 @@ class Client:
         connection = _Connection(self.address, self._timeout_s)
         try:
             connection.connect()
+            _check_daemon(connection, self._expected())
             headers = {"Authorization": f"Bearer {self._token()}"}
             if data is not None:
                 headers["Content-Type"] = "application/json"
@@ -203,7 +211,9 @@ def _not_sendable() -> CallerError:
 
 
 class _Connection(http.client.HTTPConnection):
-    """`http.client` over either kind of address."""
+    """`http.client` over either kind of address; a connection that was lost is not made anew: it would be unchecked."""
+
+    auto_open = 0
 
     def __init__(self, address: Address, timeout_s: float) -> None:
         super().__init__(address.host or "localhost", address.port or None)
@@ -229,6 +239,21 @@ class _Connection(http.client.HTTPConnection):
                 detail=str(error),
             ) from None
         self.sock.settimeout(self._timeout_s)
+
+
+def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:
+    """Check who answers on a new connection, before it carries a token. Raises as `Client.request`."""
+    address = connection.address
+    if address.socket_path:
+        expected.check_socket(connection.sock, address.socket_path)
+        return
+    from briefcase.client.proof import PROOF_PATH, Proof  # noqa: PLC0415 - over a socket, no signature is checked
+
+    proof = Proof(expected, authority_of(*connection.sock.getpeername()[:2]))
+    answer = _Answer(0, "", b"")
+    if expected.did is not None:
+        answer = _exchange(connection, "POST", PROOF_PATH, proof.body, {"Content-Type": "application/json"})
+    proof.check(answer.body)
 
 
 def _exchange(connection: _Connection, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> _Answer:

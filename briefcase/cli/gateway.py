@@ -25,7 +25,7 @@ def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
 
     On standard input and output for one agent, whose token is BRIEFCASE_AUTH_TOKEN; and over Streamable HTTP where
     BRIEFCASE_MCP_HTTP_ADDR names a loopback address, for agents that send their own tokens. The gateway holds no secret
-    of yours, and an agent's token can approve nothing.
+    of yours and takes agents' tokens only, which can approve nothing.
     """
     import uvloop  # noqa: PLC0415 - `--help` needs none of this
 
@@ -34,7 +34,7 @@ def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
     from briefcase.telemetry.logs import configure_logs  # noqa: PLC0415
 
     settings = load_gateway_settings(
-        app.environ, app.root.socket_path(app.environ), server=server, origins=tuple(origins)
+        app.environ, app.root.socket_path(app.environ), app.data_dir, server=server, origins=tuple(origins)
     )
     exporting = None
     if settings.otel is not None:

@@ -24,6 +24,7 @@ from briefcase.cli.client import Address, Client, Payload, Reply, token_of
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import complain, note, wire_of
 from briefcase.cli.tools import exit_code_of
+from briefcase.client.expected import expected_daemon
 from briefcase.errors import CODES, BriefcaseError
 
 DEMO_TOOL: Final = "echo"
@@ -87,6 +88,7 @@ class Demonstration:
         socket_path = app.root.socket_path(app.environ)
         client = Client(
             Address(socket_path=str(socket_path)),
+            lambda: expected_daemon(own_variables, lambda: app.data_dir),
             lambda: token_of(own_variables, lambda: app.data_dir),
             timeout_s=ANSWER_TIMEOUT_S,
         )

@@ -18,7 +18,8 @@ else, has come.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NamedTuple
+import socket
+from typing import Final, NamedTuple, cast
 
 import httptools
 
@@ -61,6 +62,18 @@ class DaemonConnection(asyncio.Protocol):
     def is_free(self) -> bool:
         """Whether a request can be sent now."""
         return self._waiting is None and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket, to ask it who is at the other end.
+
+        Raises:
+            BrokenAnswerError: the connection is gone.
+        """
+        found = None if self._transport is None else self._transport.get_extra_info("socket")
+        if found is None:
+            raise BrokenAnswerError("the connection is gone")
+        return cast("socket.socket", found)
 
     @property
     def idle_s(self) -> float:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from briefcase.client.expected import ExpectedDaemon, expected_daemon
 from briefcase.errors import ConfigError
 from briefcase.telemetry.settings import OtelSettings, load_otel_settings
 
@@ -29,6 +30,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     """Where to find the daemon and where to be found. `server` narrows what is served to one MCP server."""
 
     daemon_socket: Path | None
+    expected: ExpectedDaemon
     daemon_url: str | None = None
     token: str | None = None
     http_addr: tuple[str, int] | None = None
@@ -40,13 +42,19 @@ class GatewaySettings(msgspec.Struct, frozen=True):
 
 
 def load_gateway_settings(
-    environ: Mapping[str, str], default_socket: Path, *, server: str | None = None, origins: tuple[str, ...] = ()
+    environ: Mapping[str, str],
+    default_socket: Path,
+    data_dir: Path,
+    *,
+    server: str | None = None,
+    origins: tuple[str, ...] = (),
 ) -> GatewaySettings:
     """Read the environment.
 
     Args:
         environ: the process's variables.
         default_socket: the daemon's socket where no variable names another way to it.
+        data_dir: the data directory of this environment: its owner may run the daemon.
         server: the one MCP server to present under its tools' own names, or None for everything.
         origins: web origins that may connect beside the gateway's own.
 
@@ -80,6 +88,7 @@ def load_gateway_settings(
             raise ConfigError(f"expected a web origin such as `http://localhost:6274`, got `{origin}`")
     return GatewaySettings(
         daemon_socket=Path(socket).absolute() if socket else None if url else default_socket,
+        expected=expected_daemon(environ, lambda: data_dir),
         daemon_url=url if url and not socket else None,
         token=token,
         http_addr=_loopback(address) if address else None,

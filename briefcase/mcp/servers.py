@@ -15,7 +15,7 @@ import msgspec
 
 from briefcase.budgets import MAX_COST_MICROUSD
 from briefcase.errors import CallerError
-from briefcase.types import JsonObject
+from briefcase.types import NAME_PATTERN, JsonObject
 
 MAX_SERVERS: Final = 64
 MAX_ARGS: Final = 64
@@ -26,7 +26,7 @@ MIN_URL_SLASHES: Final = 3  # two of the scheme, one of the path
 
 SERVER_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_SECRET_NAME: Final = re.compile(r"[a-z0-9._-]{1,64}")
+_SECRET_NAME: Final = re.compile(NAME_PATTERN)
 _OWN_VARIABLES: Final = ("BRIEFCASE_", "LD_", "DYLD_")
 _URL: Final = re.compile(r"https?://[^\s\\@#]{1,2000}")
 

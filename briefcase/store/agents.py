@@ -3,6 +3,9 @@
 Only a token's SHA-256 is stored. Looking one up reads a dictionary and nothing else, so authentication costs no
 I/O; it needs no constant time, because what is compared is the digest of 256 random bits, and learning how much of
 a digest agrees leads to no token. A revoked agent is refused from the moment `revoke` starts to run.
+
+A name may be taken again, an identity never: `name#row.created_us`. Rows stay when an agent is revoked, and the time
+tells apart two rows of one number, one of which a restored backup has forgotten.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ import msgspec
 from briefcase.errors import CallerError
 from briefcase.ports import Entropy
 from briefcase.store.database import Database
-from briefcase.types import Principal, Role
+from briefcase.types import NAME_PATTERN, NAME_RULE, Principal, Role
 
 TOKEN_PREFIX: Final = "bca_"  # noqa: S105 - no token: it lets secret scanners recognise a leaked token
 RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
 MAX_GROUPS: Final = 64
-_NAME: Final = re.compile(r"[a-z0-9._-]{1,64}")
+_NAME: Final = re.compile(NAME_PATTERN)
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -58,7 +61,7 @@ class Agents:
         """Create an agent. A revoked agent's name may be taken again, with a new token.
 
         Args:
-            name: `[a-z0-9._-]{1,64}`, not `operator` or `auditor`.
+            name: of `NAME_PATTERN`, not `operator` or `auditor`.
             groups: group names of the same form.
             now_us: the time, microseconds.
 
@@ -78,7 +81,7 @@ class Agents:
         token = TOKEN_PREFIX + self._entropy.token()
         digest = hashlib.sha256(token.encode()).digest()
 
-        def insert(connection: sqlite3.Connection) -> None:
+        def insert(connection: sqlite3.Connection) -> Principal:
             taken = connection.execute("SELECT 1 FROM agents WHERE name = ? AND revoked_us IS NULL", (name,)).fetchone()
             if taken:
                 raise CallerError(
@@ -86,14 +89,14 @@ class Agents:
                     code="conflict",
                     hint=f"run `briefcase agents revoke {name}` first to give it a new token",
                 )
-            connection.execute(
+            added = connection.execute(
                 "INSERT INTO agents (name, token_sha256, groups, created_us) VALUES (?, ?, ?, ?)",
                 (name, digest, json.dumps(groups), now_us),
             )
+            return _principal(added.lastrowid, name, groups, now_us)
 
         async with self._changing:
-            await self._database.run(insert)
-            self._active[digest] = _principal(name, groups)
+            self._active[digest] = await self._database.run(insert)
         return token
 
     async def revoke(self, name: str, now_us: int) -> bool:
@@ -135,7 +138,7 @@ def check_agent_name(name: str) -> None:
     """Check that a new agent may have this name.
 
     Raises:
-        CallerError: it is not `[a-z0-9._-]{1,64}`, or reserved.
+        CallerError: it is not of `NAME_PATTERN`, or reserved.
     """
     _check_form(name, "agent name")
     if name in RESERVED_NAMES:
@@ -144,13 +147,17 @@ def check_agent_name(name: str) -> None:
 
 def _check_form(name: str, what: str) -> None:
     if not _NAME.fullmatch(name):
-        raise CallerError(f"expected a {what} of 1 to 64 characters `a-z 0-9 . _ -`, got `{name[:80]}`")
+        raise CallerError(f"expected a {what} of {NAME_RULE}, got `{name[:80]}`")
 
 
 def _load_active(connection: sqlite3.Connection) -> dict[bytes, Principal]:
-    rows = connection.execute("SELECT token_sha256, name, groups FROM agents WHERE revoked_us IS NULL")
-    return {digest: _principal(name, tuple(json.loads(groups))) for digest, name, groups in rows}
+    rows = connection.execute("SELECT token_sha256, id, name, groups, created_us FROM agents WHERE revoked_us IS NULL")
+    return {
+        row[0]: _principal(row[1], row[2], tuple(json.loads(row[3])), row[4])
+        for row in rows
+        if _NAME.fullmatch(row[2])  # older versions took `.` and `..`, which nobody could revoke
+    }
 
 
-def _principal(name: str, groups: tuple[str, ...]) -> Principal:
-    return Principal(name, Role.AGENT, groups)
+def _principal(row_id: int | None, name: str, groups: tuple[str, ...], created_us: int) -> Principal:
+    return Principal(name, Role.AGENT, groups, identity=f"{name}#{row_id}.{created_us}")

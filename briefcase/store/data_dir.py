@@ -21,6 +21,7 @@ DATABASE_FILE: Final = "briefcase.sqlite"
 LEDGER_DIR: Final = "ledger"
 OPERATOR_TOKEN_FILE: Final = "auth_token"  # noqa: S105 - a file's name
 AUDITOR_TOKEN_FILE: Final = "auditor_token"  # noqa: S105 - a file's name
+DAEMON_DID_FILE: Final = "identity_did"
 
 _WRITABLE_BY_OTHERS: Final = 0o022
 

@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from briefcase.errors import CallerError, StoreError
+from briefcase.types import NAME_PATTERN, NAME_RULE
 from briefcase.vault.secret import Secret
 
 OPERATOR_COMPARTMENT: Final = "user"
 BACKEND_TIMEOUT_S: Final = 30.0
 MAX_VALUE_BYTES: Final = 64 << 10
 MAX_RECENT_VALUES: Final = 4_096
-_NAME: Final = re.compile(r"[a-z0-9._-]{1,64}")
+_NAME: Final = re.compile(NAME_PATTERN)
 
 _T = TypeVar("_T")
 
@@ -225,10 +226,10 @@ def check_secret_name(name: str) -> None:
     """Check a name.
 
     Raises:
-        CallerError: it is not `[a-z0-9._-]{1,64}`.
+        CallerError: it is not of `NAME_PATTERN`.
     """
     if not _NAME.fullmatch(name):
-        raise CallerError(f"expected a secret name of 1 to 64 characters `a-z 0-9 . _ -`, got `{name[:80]}`")
+        raise CallerError(f"expected a secret name of {NAME_RULE}, got `{name[:80]}`")
 
 
 async def in_thread(work: Callable[[], _T], *, timeout_s: float = BACKEND_TIMEOUT_S) -> _T:

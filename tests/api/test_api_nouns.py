@@ -31,7 +31,7 @@ def test_identity_and_profile_say_which_daemon_this_is(tmp_path):
     async def scenario(rig):
         who = {
             "did": "did:key:z6Mk", "profile_mode": "reference", "compatibility_profile": "aacp_v1",
-            "version": __version__,
+            "version": __version__, "principal": AGENT.name, "role": "agent",
         }  # fmt: skip
         assert (await rig.ask("GET", "/v1/identity", token=AGENT_TOKEN))[2] == who
         how = {"mode": "reference", "compatibility_profile": "aacp_v1", "strict_enforcement": False}

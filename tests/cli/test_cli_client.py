@@ -1,5 +1,6 @@
 """Where the client looks for the daemon, which token it sends, and what it makes of every kind of answer."""
 
+import os
 import socket
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from cli_rig import TOKEN, FakeRoot, run
 
 from briefcase.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
+from briefcase.client.expected import ExpectedDaemon
 from briefcase.errors import CallerError, ConfigError
 
 DEFAULT = Path("/data/briefcased.sock")
@@ -117,9 +119,11 @@ def test_tcp_is_used_where_the_base_url_says_so(run, daemon):
 
         thread = threading.Thread(target=answer_once)
         thread.start()
-        ran = run("tools", "list", "--json", BRIEFCASE_DAEMON_BASE_URL=f"http://127.0.0.1:{port}")
+        url = f"http://127.0.0.1:{port}"
+        ran = run("tools", "list", "--json", BRIEFCASE_DAEMON_BASE_URL=url, BRIEFCASE_AUTH_TOKEN=TOKEN)
         thread.join()
     assert ran.json == {"tools": []}
+    assert ran.err.startswith("briefcase: warning: nothing here tells which daemon to expect")
 
 
 def listener_that_says(path: Path, data: bytes):
@@ -192,7 +196,8 @@ def test_what_json_can_not_hold_is_refused_and_not_sent(run, daemon, words):
 
 
 def test_what_json_can_not_hold_is_not_shown_either(daemon):
-    client = Client(Address(str(daemon.socket_path)), lambda: TOKEN, timeout_s=1)
+    expected = ExpectedDaemon(frozenset({os.geteuid()}))
+    client = Client(Address(str(daemon.socket_path)), lambda: expected, lambda: TOKEN, timeout_s=1)
     with pytest.raises(CallerError) as caught:
         client.request("PUT", "/v1/secrets/crm", {"value": "canary-\udcff"})
     assert "canary" not in f"{caught.value.message}{caught.value.hint}{caught.value.detail}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import tempfile
 import uuid
 from pathlib import Path
@@ -13,6 +14,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from briefcase.client.expected import ExpectedDaemon
 from briefcase.gateway.serve import running_core, running_http
 from briefcase.gateway.settings import GatewaySettings
 
@@ -21,6 +23,7 @@ RANGER = "ranger-token-" + "r" * 32
 AGENTS = {SCOUT: "scout", RANGER: "ranger"}
 STATELESS = "2026-07-28"
 HANDSHAKE = "2025-11-25"
+OWN_DAEMON = ExpectedDaemon(frozenset({os.geteuid()}), takes_unproven=True)
 AGENT = web.RequestKey("agent", str)
 CLIENT = {"name": "rig", "version": "1"}
 
@@ -94,6 +97,7 @@ class FakeDaemon:
         app = web.Application(middlewares=[self.authenticate])
         app.router.add_get("/v1/tools", self.list_tools)
         app.router.add_get("/v1/profile", self.profile)
+        app.router.add_get("/v1/identity", self.identity)
         app.router.add_post("/v1/tools/call", self.call)
         app.router.add_get("/v1/approvals/{id}", self.approval)
         if self.catalog is not None:
@@ -114,6 +118,9 @@ class FakeDaemon:
 
     async def list_tools(self, request):
         return web.json_response({"tools": self.tools})
+
+    async def identity(self, request: web.Request) -> web.Response:
+        return web.json_response({"principal": request[AGENT], "role": "agent"})
 
     async def profile(self, request):
         return web.json_response({"mode": "reference", "compatibility_profile": "aacp_v1"})
@@ -246,7 +253,15 @@ async def rig(daemon: FakeDaemon | None = None, **settings):
         runner = web.AppRunner(daemon.app(), shutdown_timeout=0.1)
         await runner.setup()
         await web.UnixSite(runner, str(socket)).start()
-        chosen = GatewaySettings(**{"daemon_socket": socket, "http_addr": ("127.0.0.1", 0), "stdio": False, **settings})
+        chosen = GatewaySettings(
+            **{
+                "daemon_socket": socket,
+                "expected": OWN_DAEMON,
+                "http_addr": ("127.0.0.1", 0),
+                "stdio": False,
+                **settings,
+            }
+        )
         try:
             async with (
                 running_core(chosen) as core,

@@ -441,12 +441,14 @@ def test_trace_context_and_the_clients_name_travel_with_a_call():
 )
 def test_a_wrong_setting_is_refused_by_its_name(variables, named, tmp_path):
     with pytest.raises(ConfigError, match=named):
-        load_gateway_settings(variables, tmp_path / "d.sock")
+        load_gateway_settings(variables, tmp_path / "d.sock", tmp_path)
 
 
 def test_settings_say_where_everything_is(tmp_path):
     variables = {"BRIEFCASE_AUTH_TOKEN": "t", "BRIEFCASE_MCP_HTTP_ADDR": "localhost:0", "BRIEFCASE_MCP_NO_STDIO": "1"}
-    found = load_gateway_settings(variables, tmp_path / "d.sock", server="fx", origins=("http://localhost:1",))
+    found = load_gateway_settings(
+        variables, tmp_path / "d.sock", tmp_path, server="fx", origins=("http://localhost:1",)
+    )
     assert (found.daemon_socket, found.http_addr, found.stdio) == (tmp_path / "d.sock", ("127.0.0.1", 0), False)
     variables["BRIEFCASE_DAEMON_BASE_URL"] = "http://127.0.0.1:7777"
-    assert load_gateway_settings(variables, tmp_path / "d.sock").daemon_url == "http://127.0.0.1:7777"
+    assert load_gateway_settings(variables, tmp_path / "d.sock", tmp_path).daemon_url == "http://127.0.0.1:7777"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from gateway_rig import run, until
+from gateway_rig import OWN_DAEMON, run, until
 
 from briefcase.api.protocol import HttpLimits
 from briefcase.config import ServerSettings
@@ -34,6 +34,7 @@ class Scripted:
     def __init__(self, *answers: bytes | None) -> None:
         self.answers = list(answers)
         self.requests: list[bytes] = []
+        self.identity = b'{"role":"agent"}'
         self.connections = self.closed = 0
         self.keep_alive_s = 60.0
         self.release = asyncio.Event()
@@ -46,6 +47,9 @@ class Scripted:
                 idle_since_s = time.monotonic()
                 head = await reader.readuntil(b"\r\n\r\n")
                 has_crossed = time.monotonic() - idle_since_s >= self.keep_alive_s
+                if b"/v1/identity HTTP" in head:
+                    writer.write(answer(self.identity))
+                    continue
                 length = int((head.lower().partition(b"content-length: ")[2] or b"0").split(b"\r\n")[0])
                 self.requests.append(head + await reader.readexactly(length))
                 await self.release.wait()
@@ -67,10 +71,10 @@ async def asked(*answers: bytes | None, url: bool = False):
         if url:
             server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
-            settings = GatewaySettings(daemon_socket=None, daemon_url=f"http://127.0.0.1:{port}/under/")
+            settings = GatewaySettings(None, OWN_DAEMON, f"http://127.0.0.1:{port}/under/")
         else:
             server = await asyncio.start_unix_server(scripted.serve, path)
-            settings = GatewaySettings(daemon_socket=path)
+            settings = GatewaySettings(path, OWN_DAEMON)
         async with server, Daemon(settings) as client:
             yield client, scripted
         await until(lambda: scripted.closed == scripted.connections)
@@ -142,7 +146,7 @@ def test_what_would_break_the_framing_is_not_sent(token, path):
     ],
 )
 def test_what_is_no_whole_answer_is_refused_and_its_connection_not_used_again(scripted, monkeypatch):
-    monkeypatch.setattr(daemon_module, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(daemon_module, "ANSWER_TIMEOUT_S", 2.0)
 
     async def test():
         async with asked(scripted) as (client, daemon):

@@ -30,7 +30,7 @@ def digest(token):
 
 def test_a_token_names_its_agent_across_restarts(agents, database):
     token = asyncio.run(agents.add("scout", ("team-b", "team-a", "team-b"), 7))
-    expected = Principal("scout", Role.AGENT, ("team-a", "team-b"))
+    expected = Principal("scout", Role.AGENT, ("team-a", "team-b"), identity="scout#1.7")
     assert agents.by_token_digest(digest(token)) == expected
     assert Agents(database, FakeEntropy()).by_token_digest(digest(token)) == expected
 

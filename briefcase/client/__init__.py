@@ -1,0 +1,1 @@
+"""What every client of the daemon checks before it sends anything: that the daemon is who answers."""
