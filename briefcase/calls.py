@@ -43,6 +43,7 @@ from briefcase.errors import CallerError, InternalError, UpstreamError
 from briefcase.firewall import Blocked, filter_output
 from briefcase.ports import (
     CallContext,
+    ClaimNonce,
     ClaimRequest,
     Clock,
     CloseIntent,
@@ -54,6 +55,7 @@ from briefcase.ports import (
     Entry,
     Ledger,
     OpenIntent,
+    Origin,
     Policy,
     Redactor,
     Refused,
@@ -140,6 +142,7 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
     tool: Tool
     canonical_args: bytes
     now_us: int
+    claim: ClaimNonce | None = None
 
     @property
     def binding_hex(self) -> str:
@@ -366,21 +369,19 @@ class Calls:
         # 6. risk signals and the operator's controls, which can only tighten
         verdict = risk.tighten(verdict, signals)
         verdict = self._controls.apply(verdict, principal, tool.spec, now_us)
-        verdict = self._resumed(verdict, policy, principal, call, now_us)
+        checked = Checked(facts, tool, canonical_args, now_us)
+        origin = self._tools.origin(call, principal)
+        if origin is not None:
+            verdict, checked = self._going_on(verdict, checked, policy, origin)
 
         # 7. rate limit, budget
-        verdict = self._limit(flow, principal, tool.spec, verdict, now_us)
+        verdict = self._limit(flow, principal, checked.tool.spec, verdict, now_us)
         laps.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        checked = Checked(facts, tool, canonical_args, now_us)
-        approval: Approval | None = None
-        if call.approval_token is not None and not isinstance(verdict, Deny):
-            approval = self._attach(call.approval_token, checked)
-            if approval is None:
-                verdict = Deny("invalid_or_expired_approval", verdict.policy_ids)
+        approval, verdict = self._attach(call.approval_token, checked, verdict)
         if isinstance(verdict, Deny):
-            return await self._deny(facts, verdict, laps)
+            return await self._deny(checked.facts, verdict, laps)
         if isinstance(verdict, Allow):
             approval = None  # one that is not needed is not used up
         elif approval is None or not _covers(approval, verdict, self._kind_for(verdict)):
@@ -455,16 +456,24 @@ class Calls:
         """Its answer is remembered, or there is none."""
         self._running.pop((facts.principal.name, facts.request_id)).set()
 
-    def _resumed(self, verdict: Verdict, policy: Policy, principal: Principal, call: ToolCall, now_us: int) -> Verdict:
-        """Deny what goes on with a call that would be denied by now; it needs no second approval."""
-        origin = self._tools.origin(call.tool_id, call.args)
-        if origin is None or isinstance(verdict, Deny):
-            return verdict
-        tool, args = origin
-        signals = risk.assess_risk(canonical_bytes(args), tool)
-        current = risk.tighten(policy.decide(principal, tool.spec, args, signals, now_us), signals)
-        current = self._controls.apply(current, principal, tool.spec, now_us)
-        return current if isinstance(current, Deny) else verdict
+    def _going_on(
+        self, verdict: Verdict, checked: Checked, policy: Policy, origin: Origin | Deny
+    ) -> tuple[Verdict, Checked]:
+        """Hold what goes on with a call to what is decided of that call by now: the stricter of both counts.
+
+        Where that call needs a person, this one does too: what it brings along was in no earlier approval.
+        """
+        if isinstance(origin, Deny):
+            return _stricter(verdict, origin), checked
+        principal, now_us = checked.facts.principal, checked.now_us
+        facts = msgspec.structs.replace(checked.facts, spec=origin.going_on.spec, continues=origin.first_intent_id)
+        going_on = msgspec.structs.replace(checked, facts=facts, tool=origin.going_on, claim=origin.claim)
+        if self._ledger.is_nonce_taken(origin.claim):  # asked again in the intent's transaction, where it counts
+            return _stricter(verdict, Deny("replay_detected")), going_on
+        signals = risk.assess_risk(canonical_bytes(origin.args), origin.tool)
+        spec = origin.tool.spec
+        first = risk.tighten(policy.decide(principal, spec, origin.args, signals, now_us), signals)
+        return _stricter(verdict, self._controls.apply(first, principal, spec, now_us)), going_on
 
     def _limit(self, flow: str, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
         if isinstance(verdict, Deny):
@@ -485,11 +494,16 @@ class Calls:
         """Who must approve: the operator stands in for a signer device where none is paired."""
         return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
 
-    def _attach(self, token: str, checked: Checked) -> Approval | None:
+    def _attach(self, token: str | None, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
+        """The approval that a call brings along; one that is of no use denies the call."""
+        if token is None or isinstance(verdict, Deny):
+            return None, verdict
         approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
         approval = self._ledger.approval(approval_id) if approval_id else None
         used = approvals.consume_approval(approval, checked.binding_hex, checked.now_us)
-        return None if isinstance(used, Refused) else approval
+        if isinstance(used, Refused):
+            return None, Deny(used.reason, verdict.policy_ids)
+        return approval, verdict
 
     async def _ask(self, checked: Checked, verdict: NeedsApproval, laps: Laps) -> Answer:
         """Stop with an approval to wait for: the one that already waits for this very call, or a new one."""
@@ -537,6 +551,8 @@ class Calls:
             may_pass = approval is not None and approval.reason == "budget_exceeded"
             effects.append(ReserveBudget(spec.category, day, spec.cost_microusd, approved=may_pass))
             settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd)
+        if checked.claim is not None:
+            effects.append(checked.claim)
         effects.append(OpenIntent(settle))
         decided = Decided(
             events.ALLOW, policy_ids=verdict.policy_ids, approval_id=None if approval is None else approval.id
@@ -571,6 +587,7 @@ class Calls:
             request_id=checked.facts.request_id,
             deadline_ns=self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS,
             is_approved=admitted.is_approved,
+            first_intent_id=checked.facts.continues or admitted.intent.receipt_id,
         )
         try:
             return await checked.tool.execute(checked.canonical_args, context)
@@ -621,6 +638,18 @@ class Calls:
         if isinstance(committed, Refused):
             raise InternalError(f"intent {intent_id} could not be closed: {committed.reason}")
         return committed
+
+
+def _stricter(one: Verdict, other: Verdict) -> Verdict:
+    """The verdict that lets less through, with the policies of both."""
+    ids = tuple(dict.fromkeys((*one.policy_ids, *other.policy_ids)))
+    return msgspec.structs.replace(max(one, other, key=_strictness), policy_ids=ids)
+
+
+def _strictness(verdict: Verdict) -> int:
+    if isinstance(verdict, NeedsApproval):
+        return 2 if verdict.kind is ApprovalKind.MOBILE_SIGNER else 1
+    return 3 if isinstance(verdict, Deny) else 0
 
 
 def _is_waiting(approval: Approval, now_us: int) -> bool:

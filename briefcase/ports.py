@@ -15,10 +15,12 @@ from briefcase.types import (
     Approval,
     ApprovalStatus,
     BudgetLine,
+    Deny,
     JsonObject,
     Principal,
     Receipt,
     RiskSignals,
+    ToolCall,
     ToolResult,
     ToolSpec,
     Verdict,
@@ -128,6 +130,18 @@ class ClaimRequest(msgspec.Struct, frozen=True, gc=False):
     request_id: str
 
 
+class ClaimNonce(msgspec.Struct, frozen=True, gc=False):
+    """Take the nonce of a sealed state once, in the transaction of the intent that goes on with it.
+
+    Refused (`replay_detected`) where it was taken before, or where the state is no younger than one that was forgotten.
+    States sealed before `forget_before_us` are refused by whoever opens them, so their nonces may be forgotten.
+    """
+
+    nonce: str
+    sealed_us: int
+    forget_before_us: int
+
+
 class PutSetting(msgspec.Struct, frozen=True):
     """Replace one named setting (the active policy, a budget limit) in the same transaction as its receipt."""
 
@@ -172,6 +186,7 @@ Effect: TypeAlias = (
     | OpenIntent
     | CloseIntent
     | ClaimRequest
+    | ClaimNonce
     | PutSetting
     | SetBudgetLimit
     | StartFromCopy
@@ -311,6 +326,10 @@ class Ledger(Protocol):
         """The receipt id of the intent that took this request id, if any."""
         ...
 
+    def is_nonce_taken(self, claim: ClaimNonce) -> bool:
+        """Whether a `ClaimNonce` would be refused now."""
+        ...
+
     def budget(self, category: str, day: str) -> BudgetLine | None:
         """One category's line on a UTC day, or None where no limit is set."""
         ...
@@ -360,7 +379,8 @@ class Policy(Protocol):
 class CallContext(msgspec.Struct, frozen=True, gc=False):
     """What an executing tool may know of its call. `deadline_ns` is on the monotonic clock.
 
-    `is_approved` tells that a person approved this very call.
+    `is_approved` tells that a person approved this very call. `first_intent_id` is the receipt of its intent, or of the
+    first call's where this one goes on with it.
     """
 
     call_id: str
@@ -369,6 +389,7 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     deadline_ns: int
     headers: Mapping[str, str] = {}
     is_approved: bool = False
+    first_intent_id: int = 0
 
 
 class Tool(Protocol):
@@ -401,6 +422,21 @@ class SignallingTool(Protocol):
         ...
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """What a call goes on with, as the seal it brings along says.
+
+    `tool` and `args` are the first call's. `going_on` is what runs now: the tool that goes on, with the category, the
+    cost and the definition of `tool`, so that it is charged, approved and settled as `tool` is. `claim` uses the seal
+    up.
+    """
+
+    tool: Tool
+    args: JsonObject
+    going_on: Tool
+    first_intent_id: int
+    claim: ClaimNonce
+
+
 class Tools(Protocol):
     """The registry: tools by id."""
 
@@ -412,8 +448,12 @@ class Tools(Protocol):
         """The reason word where that id may not be called, whatever policy says."""
         ...
 
-    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:
-        """The earlier call that a call goes on with, or None where it is a call of its own."""
+    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:
+        """The earlier call that a call goes on with; None where it is a call of its own.
+
+        A state that is not ours, expired, another principal's, another call's, or whose tool is not what it was when
+        the state was sealed, is a `Deny` (`invalid_args`) that says so.
+        """
         ...
 
     def specs(self) -> Sequence[ToolSpec]:

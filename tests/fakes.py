@@ -16,6 +16,7 @@ from briefcase import approvals, budgets
 from briefcase.errors import StoreError
 from briefcase.ports import (
     CallContext,
+    ClaimNonce,
     ClaimRequest,
     CloseIntent,
     Committed,
@@ -103,6 +104,7 @@ class MemoryLedger:
         self.limits: dict[str, int] = dict(budgets.DEFAULT_DAILY_LIMITS_MICROUSD)
         self.open_intents: dict[int, OpenIntent] = {}
         self.claims: dict[tuple[str, str], int] = {}
+        self.nonces: dict[tuple[int, str], int] = {}
         self.settings: dict[str, bytes] = {}
         self.broken: str | None = None
 
@@ -116,6 +118,7 @@ class MemoryLedger:
             dict(self.limits),
             dict(self.open_intents),
             dict(self.claims),
+            dict(self.nonces),
             dict(self.settings),
         )
         for effect in entry.effects:
@@ -127,6 +130,7 @@ class MemoryLedger:
                     self.limits,
                     self.open_intents,
                     self.claims,
+                    self.nonces,
                     self.settings,
                 ) = undo
                 return refused
@@ -170,6 +174,9 @@ class MemoryLedger:
             case ClaimRequest(principal, request_id):
                 if self.claims.setdefault((principal, request_id), receipt_id) != receipt_id:
                     return Refused("replay_detected")
+            case ClaimNonce(nonce, sealed_us):
+                if self.nonces.setdefault((sealed_us, nonce), receipt_id) != receipt_id:
+                    return Refused("replay_detected")
             case PutSetting(name, value):
                 self.settings[name] = value
             case SetBudgetLimit(category, limit):
@@ -212,6 +219,9 @@ class MemoryLedger:
 
     def claimed_request(self, principal: str, request_id: str) -> int | None:
         return self.claims.get((principal, request_id))
+
+    def is_nonce_taken(self, claim: ClaimNonce) -> bool:
+        return (claim.sealed_us, claim.nonce) in self.nonces
 
     def budget(self, category: str, day: str) -> BudgetLine | None:
         return self._line(category, day) if category in self.limits else None
@@ -299,7 +309,7 @@ class FakeTools:
     def refusal(self, tool_id: str) -> str | None:
         return self.refusals.get(tool_id)
 
-    def origin(self, tool_id: str, args: dict) -> None:
+    def origin(self, call, principal) -> None:
         return None
 
     def specs(self) -> list[ToolSpec]:

@@ -9,6 +9,7 @@ A call that stops halfway has two reasons, and each becomes what the client can 
 |---|---|---|
 | a person must approve | `isError`, `_meta.approval` | `input_required`, its state holds the approval |
 | the server asks the client | we ask over the request's stream | `input_required`, its state holds the server's |
+| a person must approve the answers | as for a call; the gateway keeps the answers | its state holds the answers |
 
 After `MAX_WAITING_ROUNDS` retries a stateless client too gets the `isError` result, so that its loop ends.
 No connection is ever held for a person.
@@ -29,7 +30,7 @@ import orjson
 from briefcase.gateway import results
 from briefcase.gateway.context import Context
 from briefcase.gateway.daemon import Daemon, DaemonError
-from briefcase.gateway.request_state import RequestState, StateSealer
+from briefcase.gateway.request_state import GoingOn, RequestState, StateSealer
 from briefcase.gateway.results import APPLICATION_ERROR
 from briefcase.mcp.jsonrpc import (
     INTERNAL_ERROR,
@@ -46,6 +47,7 @@ from briefcase.types import JsonObject, JsonValue
 MAX_WAITING_ROUNDS: Final = 8
 MAX_INPUT_ROUNDS: Final = 16
 MAX_ASKED: Final = 4_096
+MAX_KEPT_BYTES: Final = 8 << 20  # of answers to servers that wait for a person, for all agents together
 WAIT_MS: Final = 200  # paces a client that comes back at once; a person takes longer, and is not waited for
 EVENTS_WAIT_MS: Final = 10_000
 RETRY_S: Final = 0.005
@@ -72,13 +74,27 @@ class Operation(msgspec.Struct, frozen=True):
         return hashlib.sha256(body).digest()
 
 
+class Awaited(msgspec.Struct, frozen=True):
+    """The approval that a request waits for; where `going_on` is set, it is for going on with the call by it."""
+
+    approval_id: str
+    going_on: GoingOn | None = None
+
+    @property
+    def kept_bytes(self) -> int:
+        """What remembering it takes beside its own small size."""
+        going_on = self.going_on
+        return 0 if going_on is None else len(going_on.state) + len(going_on.responses or b"")
+
+
 class Operations:
     """Runs operations against one daemon."""
 
     def __init__(self, daemon: Daemon, sealer: StateSealer) -> None:
         self._daemon = daemon
         self._sealer = sealer
-        self._asked: OrderedDict[bytes, str] = OrderedDict()
+        self._asked: OrderedDict[bytes, Awaited] = OrderedDict()
+        self._kept_bytes = 0
         self._cancelling: set[asyncio.Task[None]] = set()
 
     async def run(self, operation: Operation, params: JsonObject, context: Context) -> JsonObject:
@@ -96,47 +112,57 @@ class Operations:
         approval_token = params.get("approvalToken")
         if not isinstance(approval_token, str | None):
             raise RpcError(INVALID_PARAMS, "expected `approvalToken` as a string")
-        approval_id, approval = self._awaited(operation, state, context), JsonObject()
-        if approval_token is None and approval_id is not None:
+        round_ = 0 if state is None else state.round
+        awaited, approval = self._awaited(operation, state, context), JsonObject()
+        if approval_token is None and awaited is not None:
             if _is_declined(params):
                 return self._failed(operation, "approval_declined: the user does not want this call to wait")
-            approval = await self._approval(approval_id, context)
+            approval = await self._approval(awaited.approval_id, context)
             if approval.get("status") == "pending":
-                return self._waiting(operation, approval, context, 0 if state is None else state.round)
+                return self._waiting(operation, approval, context, round_, awaited.going_on)
             token = approval.get("approval_token")
             approval_token = token if isinstance(token, str) else None
         self._forget(operation, context)
-        if approval_id is not None and approval.get("status") == "rejected":
+        if approval.get("status") == "rejected":
             return self._failed(operation, "approval_rejected: a person said no to this call")
 
-        if state is not None and state.server_state is not None:
-            answer = await self._continue(operation, state.server_state, _responses(params), params, context)
-        else:
+        going_on = _going_on(state, awaited, approval_token, params)
+        if going_on is None:
             answer = await self._call(operation.tool_id, operation.args, approval_token, params, context)
-        return await self._answered(operation, answer, params, context, 0 if state is None else state.round)
+        else:
+            answer = await self._continue(operation, going_on, approval_token, params, context)
+        return await self._answered(operation, answer, params, context, round_, going_on)
 
     # --- from the daemon's answer to the client's result ----------------------------------------------------------
 
-    async def _answered(
-        self, operation: Operation, answer: JsonObject, params: JsonObject, context: Context, round_: int
+    async def _answered(  # noqa: PLR0913, PLR0917 - a request, its answer so far, and where it stands
+        self,
+        operation: Operation,
+        answer: JsonObject,
+        params: JsonObject,
+        context: Context,
+        round_: int,
+        going_on: GoingOn | None,
     ) -> JsonObject:
         for asked in range(round_, MAX_INPUT_ROUNDS):
             wanted = _wanted_input(operation, answer)
             if wanted is None:
-                return self._settled(operation, answer, context, asked)
+                return self._settled(operation, answer, context, asked, going_on)
             if context.is_stateless:
                 return self._input_required(operation, wanted, context, asked)
             responses = await _gather(wanted, context)
             if not responses and wanted.get("inputRequests"):
                 return self._failed(operation, "error: the server asks for input this client can not give")
-            state = str(wanted.get("requestState", ""))
-            answer = await self._continue(operation, state, responses, params, context)
+            going_on = GoingOn(str(wanted.get("requestState", "")), orjson.dumps(responses))
+            answer = await self._continue(operation, going_on, None, params, context)
         return self._failed(operation, "error: the server keeps asking for input")
 
-    def _settled(self, operation: Operation, answer: JsonObject, context: Context, round_: int) -> JsonObject:
+    def _settled(
+        self, operation: Operation, answer: JsonObject, context: Context, round_: int, going_on: GoingOn | None
+    ) -> JsonObject:
         match answer.get("status"):
             case "approval_required":
-                return self._waiting(operation, as_object(answer.get("approval")), context, round_)
+                return self._waiting(operation, as_object(answer.get("approval")), context, round_, going_on)
             case "denied":
                 return self._failed(operation, str(answer.get("reason", "denied")))
             case "ok":
@@ -147,10 +173,12 @@ class Operations:
                 _raise_server_error(answer.get("rpc_error"), context)
                 return self._failed(operation, str(answer.get("message", "error")))
 
-    def _waiting(self, operation: Operation, approval: JsonObject, context: Context, round_: int) -> JsonObject:
+    def _waiting(
+        self, operation: Operation, approval: JsonObject, context: Context, round_: int, going_on: GoingOn | None
+    ) -> JsonObject:
         approval_id = approval.get("id")
         if isinstance(approval_id, str):
-            self._remember(operation, context, approval_id)
+            self._remember(operation, context, Awaited(approval_id, going_on))
         if not context.is_stateless or round_ >= MAX_WAITING_ROUNDS or not isinstance(approval_id, str):
             if operation.method == "tools/call":
                 return results.blocked_tool(approval)
@@ -158,7 +186,11 @@ class Operations:
         wanted: JsonObject = {
             "resultType": "input_required",
             "requestState": self._sealer.seal(
-                operation.digest, context.principal_digest, round_=round_ + 1, approval_id=approval_id
+                operation.digest,
+                context.principal_digest,
+                round_=round_ + 1,
+                approval_id=approval_id,
+                going_on=going_on,
             ),
             "_meta": {"approval": approval},
         }
@@ -175,7 +207,7 @@ class Operations:
             operation.digest,
             context.principal_digest,
             round_=round_ + 1,
-            server_state=str(wanted.get("requestState", "")),
+            going_on=GoingOn(str(wanted.get("requestState", ""))),
         )
         result: JsonObject = {"resultType": "input_required", "requestState": state}
         if asked and not may:
@@ -193,21 +225,22 @@ class Operations:
     # An agent that can only repeat its call, without a token or a state beside it, gets through once it is approved:
     # the approval is for this agent and these arguments, and the daemon lets it be used once.
 
-    def _awaited(self, operation: Operation, state: RequestState | None, context: Context) -> str | None:
+    def _awaited(self, operation: Operation, state: RequestState | None, context: Context) -> Awaited | None:
         if state is not None:
-            return state.approval_id
+            return None if state.approval_id is None else Awaited(state.approval_id, state.going_on)
         return None if not self._asked else self._asked.get(context.principal_digest + operation.digest)
 
-    def _remember(self, operation: Operation, context: Context, approval_id: str) -> None:
-        key = context.principal_digest + operation.digest
-        self._asked[key] = approval_id
-        self._asked.move_to_end(key)
-        if len(self._asked) > MAX_ASKED:
-            self._asked.popitem(last=False)
+    def _remember(self, operation: Operation, context: Context, awaited: Awaited) -> None:
+        self._forget(operation, context)
+        self._asked[context.principal_digest + operation.digest] = awaited
+        self._kept_bytes += awaited.kept_bytes
+        while len(self._asked) > MAX_ASKED or self._kept_bytes > MAX_KEPT_BYTES:
+            self._kept_bytes -= self._asked.popitem(last=False)[1].kept_bytes
 
     def _forget(self, operation: Operation, context: Context) -> None:
         if self._asked:
-            self._asked.pop(context.principal_digest + operation.digest, None)
+            known = self._asked.pop(context.principal_digest + operation.digest, None)
+            self._kept_bytes -= 0 if known is None else known.kept_bytes
 
     # --- the daemon -----------------------------------------------------------------------------------------------
 
@@ -227,15 +260,20 @@ class Operations:
             raise rpc_error(error) from None
 
     async def _continue(
-        self, operation: Operation, state: str, responses: JsonObject, params: JsonObject, context: Context
+        self,
+        operation: Operation,
+        going_on: GoingOn,
+        approval_token: str | None,
+        params: JsonObject,
+        context: Context,
     ) -> JsonObject:
         args: JsonObject = {
             "target": operation.tool_id,
             "arguments": operation.args,
-            "state": state,
-            "responses": responses,
+            "state": going_on.state,
+            "responses": orjson.loads(going_on.responses or b"{}"),
         }
-        return await self._call(f"{operation.server}:continue", args, None, params, context)
+        return await self._call(f"{operation.server}:continue", args, approval_token, params, context)
 
     async def _call(
         self, tool_id: str, args: JsonObject, approval_token: str | None, params: JsonObject, context: Context
@@ -393,6 +431,17 @@ def _responses(params: JsonObject) -> JsonObject:
     if not isinstance(responses, dict):
         raise RpcError(INVALID_PARAMS, "expected `inputResponses` as an object", http_status=400)
     return responses
+
+
+def _going_on(
+    state: RequestState | None, awaited: Awaited | None, approval_token: str | None, params: JsonObject
+) -> GoingOn | None:
+    """What a request goes on with, or None where it is a call of its own."""
+    if awaited is None:
+        unanswered = None if state is None else state.going_on
+        return None if unanswered is None else GoingOn(unanswered.state, orjson.dumps(_responses(params)))
+    is_for_it = approval_token is None or approval_token.partition(".")[0] == awaited.approval_id
+    return awaited.going_on if is_for_it else None
 
 
 def _is_declined(params: JsonObject) -> bool:

@@ -15,13 +15,14 @@ import msgspec
 
 from briefcase import approvals, budgets
 from briefcase.errors import InternalError
-from briefcase.ledger import approvals_table
+from briefcase.ledger import approvals_table, nonces
 from briefcase.ledger.approvals_table import StoredApproval
 from briefcase.ledger.archive import META_ARCHIVE, Boundary, encode_boundary, read_boundary
 from briefcase.ledger.intents import INTENT, Intents, Staged, check_claim, check_closing, note_opening
 from briefcase.ledger.tables import META_COPY, Tables, is_key
 from briefcase.ports import (
     ArchiveReceipts,
+    ClaimNonce,
     ClaimRequest,
     CloseIntent,
     ConsumeApproval,
@@ -256,6 +257,7 @@ def _start_from_copy(change: Change, effect: StartFromCopy) -> None:
         line = read_line(change.get, tables, key.decode(), effect.day)
         spent = max(line.spent_microusd, line.daily_limit_microusd)
         _put_line(change, effect.day, msgspec.structs.replace(line, spent_microusd=spent))
+    nonces.refuse_before(change, effect.now_us)
     change.delete(tables.meta, META_COPY)
     change.event["expired_approvals"] = len(ids)
 
@@ -315,6 +317,7 @@ _APPLY: Final[dict[type[Effect], Callable[[Change, Any], Refused | None]]] = {
     SettleBudget: _settle_budget,
     SetBudgetLimit: _set_budget_limit,
     ClaimRequest: _claim_request,
+    ClaimNonce: nonces.take,
     OpenIntent: _open_intent,
     CloseIntent: _close_intent,
     PutSetting: _put_setting,

@@ -17,7 +17,7 @@ import lmdb
 import msgspec
 
 from briefcase.errors import CallerError, StoreError
-from briefcase.ledger import approvals_table, reading
+from briefcase.ledger import approvals_table, nonces, reading
 from briefcase.ledger.archive import write_segment
 from briefcase.ledger.changes import MIN_LIVE_RECEIPTS, getter, read_limit, read_line
 from briefcase.ledger.directory import Space, prepare_directory, take_lock
@@ -29,6 +29,7 @@ from briefcase.ledger.tables import Tables, is_key
 from briefcase.ports import (
     Archived,
     ArchiveReceipts,
+    ClaimNonce,
     Clock,
     Committed,
     Entry,
@@ -171,6 +172,11 @@ class Ledger:
     def claimed_request(self, principal: str, request_id: str) -> int | None:
         """The receipt id of the intent that took this request id, if any."""
         return self._intents.claimed(self._intents.fingerprint(principal, request_id))
+
+    def is_nonce_taken(self, claim: ClaimNonce) -> bool:
+        """Whether a `ClaimNonce` would be refused now."""
+        with self._tables.begin_read() as transaction:
+            return nonces.is_taken(transaction, self._tables, claim)
 
     def budget(self, category: str, day: str) -> BudgetLine | None:
         """One category's line on a UTC day, or None where no limit is set."""

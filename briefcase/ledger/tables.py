@@ -9,6 +9,7 @@
 | limits | category | daily limit in micro-USD, 8 bytes |
 | settings | name | bytes |
 | claims | receipt id, 8 bytes | request ids taken up to that receipt, packed (`intents`) |
+| nonces | see `nonces` | the receipt that used a sealed state up, 8 bytes |
 | meta | name | see `META_*` |
 
 INVARIANT (durability): sync and metasync are on, WRITEMAP and MAPASYNC are off; checked on every open.
@@ -39,10 +40,11 @@ META_BOOT: Final = b"boot"
 META_CLEAN: Final = b"clean"
 META_CHECKPOINT: Final = b"checkpoint"
 META_COPY: Final = b"copy"
+META_NONCES: Final = b"nonces"
 CLEAN: Final = b"1"
 NOT_CLEAN: Final = b"0"
 
-_TABLES: Final = ("receipts", "approvals", "waiting", "spend", "limits", "settings", "claims", "meta")
+_TABLES: Final = ("receipts", "approvals", "waiting", "spend", "limits", "settings", "claims", "nonces", "meta")
 _FLAGS: Final = {
     "readonly": False,
     "sync": True,
@@ -88,6 +90,7 @@ class Tables:
                 self.limits,
                 self.settings,
                 self.claims,
+                self.nonces,
                 self.meta,
             ) = (self.env.open_db(name.encode()) for name in _TABLES)
         except lmdb.Error as error:

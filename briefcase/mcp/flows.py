@@ -2,9 +2,11 @@
 
 A stateless server (2026-07-28) forgets the call and gives a state to bring along; a handshake server waits with the
 call open, and so do we, for a while. Either way the caller gets one thing: `input_required` with a sealed state of
-ours, bound to the principal, the tool and the arguments of the call that policy let through. To go on is an operation
-of its own, decided and receipted like any call; it can only finish what was allowed, never begin anything, and is
-denied where the call it goes on with would be denied by now (`Calls`, step 6).
+ours. To go on is a call of its own, decided, charged and receipted as the first one was (`Calls`, steps 4 to 9); it can
+only finish what was allowed, never begin anything.
+
+INVARIANT (once): a state goes on once. Its nonce is taken in the transaction of the intent that goes on with it. Inside
+the seal are the principal, the tool with its definition and cost, the arguments, the time and the first intent.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from briefcase.approvals import APPROVAL_TTL_US
 from briefcase.errors import UpstreamError
 from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.jsonrpc import as_object
@@ -23,11 +26,12 @@ from briefcase.mcp.peer import Peer, Running
 from briefcase.mcp.sealing import Sealer
 from briefcase.ports import CallContext, Clock, Entropy
 from briefcase.receipts.canonical import canonical_bytes
-from briefcase.types import US_PER_S, JsonObject
+from briefcase.types import US_PER_S, JsonObject, ToolSpec
 
 MAX_SUSPENDED: Final = 128
 MAX_SUSPENDED_PER_PRINCIPAL: Final = 16
-STATE_TTL_US: Final = 10 * 60 * US_PER_S
+# a person answers the server's question and, where policy asks for it, another one approves the answers
+STATE_TTL_US: Final = 10 * 60 * US_PER_S + APPROVAL_TTL_US
 INPUT_REQUIRED: Final = "input_required"
 _NS_PER_MS: Final = 1_000_000
 
@@ -35,25 +39,43 @@ _NS_PER_MS: Final = 1_000_000
 class Ask(msgspec.Struct, frozen=True):
     """A request to a server: what the daemon's tool `target` stands for."""
 
-    target: str
+    target: ToolSpec
     method: str
     params: JsonObject
     args: JsonObject
 
     @property
     def digest(self) -> bytes:
-        """What a continuation must repeat."""
-        return hashlib.sha256(self.target.encode() + b"\x00" + canonical_bytes(self.args)).digest()
+        """What a continuation must repeat: the tool, its definition, its cost and the arguments."""
+        spec = self.target
+        bound: JsonObject = {
+            "tool": spec.id,
+            "definition": spec.digest_hex,
+            "cost_microusd": spec.cost_microusd,
+            "args": self.args,
+        }
+        return hashlib.sha256(canonical_bytes(bound)).digest()
 
 
 class Continuation(msgspec.Struct, frozen=True, array_like=True):
-    """What is sealed into the state. One of `server_state` and `suspended_id` says how to go on."""
+    """What is sealed into the state.
 
+    `is_suspended` says that the call waits here under the nonce; else the server was given its answer by then, and
+    wants `server_state` brought along where it gave one.
+    """
+
+    nonce: str
     principal: str
     digest: bytes
-    expires_us: int
+    sealed_us: int
+    first_intent_id: int
     server_state: str | None = None
-    suspended_id: str | None = None
+    is_suspended: bool = False
+
+    @property
+    def expires_us(self) -> int:
+        """From when on it is refused."""
+        return self.sealed_us + STATE_TTL_US
 
 
 class _Suspended(msgspec.Struct, frozen=True):
@@ -67,7 +89,7 @@ class Flows:
     """The calls that wait for input.
 
     Args:
-        sealer: seals their states; made with the daemon's process.
+        sealer: seals their states, with a key that lives as long as the ledger that takes their nonces.
         clock: for deadlines and expiry.
         entropy: names suspended calls.
     """
@@ -90,7 +112,10 @@ class Flows:
         if answer.get("resultType") == INPUT_REQUIRED:
             state = answer.get("requestState")
             server_state = state if isinstance(state, str) else None
-            sealed = self._seal(ask, context, server_state=server_state)
+            try:
+                sealed = self._sealer.seal(self._continuation(ask, context, server_state=server_state))
+            except ValueError as error:
+                raise UpstreamError(f"the server's own state is too large: {error}") from None
             return {
                 "resultType": INPUT_REQUIRED,
                 "inputRequests": as_object(answer.get("inputRequests")),
@@ -98,21 +123,24 @@ class Flows:
             }
         return answer
 
-    def opened(self, state: object, ask: Ask, context: CallContext) -> Continuation:
+    def opened(self, state: object, ask: Ask, principal: str) -> Continuation:
         """Read a state back.
 
         Raises:
-            UpstreamError: not ours, expired, another principal's or another call's (`upstream_refused`, nothing sent).
+            UpstreamError: not ours, expired, another principal's, another call's, or of a tool that has changed since
+                (`upstream_refused`, nothing sent).
         """
         found = self._sealer.open(state, Continuation)
         if (
             found is None
             or found.expires_us <= self._clock.now_us()
-            or found.principal != context.principal
+            or found.principal != principal
             or not hmac.compare_digest(found.digest, ask.digest)
         ):
             raise UpstreamError(
-                "the state belongs to no call that waits for input", code="upstream_refused", sent=False
+                "the `state` belongs to no call of this agent, tool and arguments that waits for input: call it again",
+                code="upstream_refused",
+                sent=False,
             )
         return found
 
@@ -124,7 +152,7 @@ class Flows:
         Raises:
             UpstreamError: it waits no longer, or as `Peer.advance`.
         """
-        suspended = self._suspended.pop(found.suspended_id or "", None)
+        suspended = self._suspended.pop(found.nonce, None)
         if suspended is None or suspended.principal != context.principal:
             raise UpstreamError("the call waits no longer: make it again", code="upstream_refused", sent=False)
         suspended.running.join(exchange)
@@ -145,20 +173,25 @@ class Flows:
         if own >= MAX_SUSPENDED_PER_PRINCIPAL or len(self._suspended) >= MAX_SUSPENDED:
             await peer.abandon(running)
             raise UpstreamError("too many calls wait for input")
-        name = self._entropy.token()
-        expires_us = self._clock.now_us() + STATE_TTL_US
-        self._suspended[name] = _Suspended(peer, running, context.principal, expires_us)
+        found = self._continuation(ask, context, is_suspended=True)
+        self._suspended[found.nonce] = _Suspended(peer, running, context.principal, found.expires_us)
         requests: JsonObject = {
             key: {"method": question.method, "params": question.params} for key, question in running.questions.items()
         }
-        sealed = self._seal(ask, context, suspended_id=name)
-        return {"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": sealed}
+        return {"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": self._sealer.seal(found)}
 
-    def _seal(
-        self, ask: Ask, context: CallContext, *, server_state: str | None = None, suspended_id: str | None = None
-    ) -> str:
-        expires_us = self._clock.now_us() + STATE_TTL_US
-        return self._sealer.seal(Continuation(context.principal, ask.digest, expires_us, server_state, suspended_id))
+    def _continuation(
+        self, ask: Ask, context: CallContext, *, server_state: str | None = None, is_suspended: bool = False
+    ) -> Continuation:
+        return Continuation(
+            nonce=self._entropy.token(),
+            principal=context.principal,
+            digest=ask.digest,
+            sealed_us=self._clock.now_us(),
+            first_intent_id=context.first_intent_id,
+            server_state=server_state,
+            is_suspended=is_suspended,
+        )
 
     def _left_ms(self, context: CallContext) -> int:
         left_ms = (context.deadline_ns - self._clock.monotonic_ns()) // _NS_PER_MS

@@ -23,16 +23,29 @@ from briefcase.mcp.definitions import (
     read_definition,
 )
 from briefcase.mcp.exchanges import Exchange, Exchanges
-from briefcase.mcp.flows import Ask, Flows
+from briefcase.mcp.flows import STATE_TTL_US, Ask, Continuation, Flows
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.link import INCOMPATIBLE, Link, State
 from briefcase.mcp.param_headers import param_headers_of, write_param_headers
-from briefcase.mcp.sealing import Sealer
+from briefcase.mcp.sealing import Sealer, derive_key
 from briefcase.mcp.servers import MAX_SERVERS, ServerConfig, parse_server
 from briefcase.mcp.tools import CONTINUE, OPERATIONS, ServerOperation, ServerTool, ask_for
 from briefcase.mcp.transport import Transport
-from briefcase.ports import CallContext, Clock, Effect, Entropy, Entry, Ledger, PutSetting, Redactor, Refused, Tool
-from briefcase.types import JsonObject, ToolSpec
+from briefcase.ports import (
+    CallContext,
+    ClaimNonce,
+    Clock,
+    Effect,
+    Entropy,
+    Entry,
+    Ledger,
+    Origin,
+    PutSetting,
+    Redactor,
+    Refused,
+    Tool,
+)
+from briefcase.types import Deny, JsonObject, Principal, ToolCall, ToolSpec
 
 SERVERS_SETTING: Final = "mcp.servers"
 PINS_SETTING: Final = "mcp.pins."
@@ -53,7 +66,7 @@ class Hub:
     Args:
         ledger: holds descriptions and pins.
         clock: for deadlines.
-        entropy: for the sealing key and names.
+        entropy: names what goes on, once each.
         redactor: cuts secrets out of what servers say.
         new_transport: makes the way to a server.
         needs_profile: whether servers must announce our profile (`ga`).
@@ -78,7 +91,7 @@ class Hub:
         self._tools: dict[str, dict[str, ServerTool]] = {}
         self._operations: dict[str, dict[str, ServerOperation]] = {}
         self._held: dict[str, str] = {}
-        self._flows = Flows(Sealer(entropy.token().encode()), clock, entropy)
+        self._flows = Flows(Sealer(derive_key(ledger.approval_secret(), "continuation")), clock, entropy)
         self.exchanges = Exchanges(redactor)
         self.changes = Changes()
 
@@ -108,15 +121,21 @@ class Hub:
 
     def refusal(self, tool_id: str) -> str | None:
         """`remote_mcp_incompatible` for whatever is of a server that was refused, whether it was ever listed or not."""
-        link = self._links.get(tool_id.partition(":")[0].partition(".")[0])
+        link = self._links.get(server_of(tool_id))
         return INCOMPATIBLE if link is not None and link.state is State.REFUSED else None
 
-    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:
-        """What `server:continue` goes on with; where that is not there, `go_on` refuses it."""
-        if tool_id.partition(":")[2] != CONTINUE:
+    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:
+        """What `server:continue` goes on with, by the seal it brings along. See `ports.Tools`."""
+        server_id, _, operation = call.tool_id.partition(":")
+        if operation != CONTINUE:
             return None
-        tool = self.resolve(str(args.get("target")))
-        return None if tool is None else (tool, as_object(args.get("arguments")))
+        try:
+            tool, ask, found = self._opened(server_id, call.args, principal.name)
+        except UpstreamError as error:
+            return Deny(f"invalid_args: {error.message}")
+        going_on = self._operations[server_id][CONTINUE].going_on_with(tool.spec)
+        claim = ClaimNonce(found.nonce, found.sealed_us, self._clock.now_us() - STATE_TTL_US)
+        return Origin(tool, ask.args, going_on, found.first_intent_id, claim)
 
     def specs(self) -> Sequence[ToolSpec]:
         """All tools that can be called, sorted by id; the operations beside them are not listed."""
@@ -132,20 +151,26 @@ class Hub:
         return await self._request(server_id, ask, ask.params, context)
 
     async def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> JsonObject:
-        """Go on with a call that waits for input, with what its client answered."""
-        ask = ask_for(str(args.get("target")), as_object(args.get("arguments")))
-        if ask.target.partition(":")[0].partition(".")[0] != server_id or self.resolve(ask.target) is None:
-            raise UpstreamError(
-                "the call can not go on: its tool is not there any more", code="upstream_refused", sent=False
-            )
-        found = self._flows.opened(args.get("state"), ask, context)
+        """Go on with a call that waits for input, with what its client answered; its seal was used up before."""
+        _, ask, found = self._opened(server_id, args, context.principal)
         responses = as_object(args.get("responses"))
-        if found.suspended_id is not None:
+        if found.is_suspended:
             return await self._flows.resume(found, responses, ask, context, self.exchange_of(context))
         params: JsonObject = {**ask.params, "inputResponses": responses}
         if found.server_state is not None:
             params["requestState"] = found.server_state
         return await self._request(server_id, ask, params, context)
+
+    def _opened(self, server_id: str, args: JsonObject, principal: str) -> tuple[Tool, Ask, Continuation]:
+        """What arguments of `server:continue` go on with. Raises `UpstreamError` where that is nothing."""
+        target = str(args.get("target"))
+        tool = self.resolve(target)
+        if tool is None or server_of(target) != server_id:
+            raise UpstreamError(
+                "the call can not go on: its tool is not there any more", code="upstream_refused", sent=False
+            )
+        ask = ask_for(tool.spec, as_object(args.get("arguments")))
+        return tool, ask, self._flows.opened(args.get("state"), ask, principal)
 
     def exchange_of(self, context: CallContext) -> Exchange:
         """The call's exchange."""
@@ -347,6 +372,11 @@ class Hub:
             raise StoreError(f"the pins of the MCP server `{server_id}` can not be read", detail=str(error)) from None
         read = [read_definition(body) for body in pins.tools.values()]
         return {definition.name: definition for definition in read if isinstance(definition, Definition)}
+
+
+def server_of(tool_id: str) -> str:
+    """The server's part of a tool's id; whether there is such a server is another question."""
+    return tool_id.partition(":")[0].partition(".")[0]
 
 
 def _servers_effect(configs: Mapping[str, ServerConfig]) -> PutSetting:

@@ -14,8 +14,8 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.stdio_transport import StdioTransport
 from briefcase.mcp.transport import Transport
-from briefcase.ports import Secrets, Tool, Tools
-from briefcase.types import JsonObject, ToolSpec
+from briefcase.ports import Origin, Secrets, Tool, Tools
+from briefcase.types import Deny, Principal, ToolCall, ToolSpec
 
 
 class Reach:
@@ -81,9 +81,9 @@ class AllTools:
         """The reason word where that id may not be called; the daemon's own tools are never a server's to refuse."""
         return None if self._own.resolve(tool_id) else self._hub.refusal(tool_id)
 
-    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:
+    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:
         """The earlier call that a call goes on with: only servers ask before they answer."""
-        return self._hub.origin(tool_id, args)
+        return self._hub.origin(call, principal)
 
     def specs(self) -> Sequence[ToolSpec]:
         """All definitions, sorted by id."""

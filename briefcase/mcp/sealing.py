@@ -15,6 +15,11 @@ _MAC_BYTES: Final = 32
 _T = TypeVar("_T")
 
 
+def derive_key(secret: bytes, purpose: str) -> bytes:
+    """A key of its own for one purpose, from a secret that has more than one."""
+    return hmac.new(secret, b"seal\x00" + purpose.encode(), hashlib.sha256).digest()
+
+
 class Sealer:
     """Seals and opens values with one key. The key's life is the values' life.
 
@@ -26,9 +31,16 @@ class Sealer:
         self._key = key
 
     def seal(self, value: msgspec.Struct) -> str:
-        """Write a value as opaque text."""
+        """Write a value as opaque text.
+
+        Raises:
+            ValueError: the text would be longer than `open` takes.
+        """
         body = msgspec.msgpack.encode(value)
-        return base64.urlsafe_b64encode(self._mac(body) + body).decode()
+        text = base64.urlsafe_b64encode(self._mac(body) + body).decode()
+        if len(text) > MAX_SEALED_CHARS:
+            raise ValueError(f"expected a state of at most {MAX_SEALED_CHARS} characters, got {len(text)}")
+        return text
 
     def open(self, text: object, kind: type[_T]) -> _T | None:
         """Read such text back; None where we did not write it, byte for byte."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable
+from copy import copy
 from typing import Final, Protocol
 
 import msgspec
@@ -120,7 +121,7 @@ class ServerTool:
 
     async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
         """Call it. The result is the server's `CallToolResult`, whole. Raises as `ports.Tool`."""
-        ask = ask_for(self._spec.id, as_object(parse_json(canonical_args)))
+        ask = ask_for(self._spec, as_object(parse_json(canonical_args)))
         return await _executed(self._runner, self._server_id, self._runner.run(self._server_id, ask, context), context)
 
 
@@ -151,6 +152,18 @@ class ServerOperation:
         """The definition, with its digest."""
         return self._spec
 
+    def going_on_with(self, target: ToolSpec) -> ServerOperation:
+        """`server:continue` as it goes on with a call of one tool: charged and approved as that tool is."""
+        going_on = copy(self)
+        bound = f"{self._spec.digest_hex}\n{target.digest_hex}".encode()
+        going_on._spec = msgspec.structs.replace(  # noqa: SLF001 - of this very class
+            self._spec,
+            category=target.category,
+            cost_microusd=target.cost_microusd,
+            digest_hex=hashlib.sha256(bound).hexdigest(),
+        )
+        return going_on
+
     def check_args(self, args: JsonObject) -> str | None:
         """Validate against the method's parameters."""
         return self._check.problem_of(args)
@@ -161,23 +174,23 @@ class ServerOperation:
         if self._name == CONTINUE:
             work: Awaitable[JsonObject] = self._runner.go_on(self._server_id, args, context)
         else:
-            work = self._runner.run(self._server_id, ask_for(self._spec.id, args), context)
+            work = self._runner.run(self._server_id, ask_for(self._spec, args), context)
         return await _executed(self._runner, self._server_id, work, context)
 
 
-def ask_for(target: str, args: JsonObject) -> Ask:
+def ask_for(target: ToolSpec, args: JsonObject) -> Ask:
     """The request a tool's call stands for.
 
     Raises:
         UpstreamError: the id names no tool and no operation that a request stands for.
     """
-    _, colon, operation = target.partition(":")
+    _, colon, operation = target.id.partition(":")
     if colon:
         form = OPERATIONS.get(operation)
         if form is None or not form.method:
-            raise UpstreamError(f"`{target[:128]}` stands for no request", code="upstream_refused", sent=False)
+            raise UpstreamError(f"`{target.id}` stands for no request", code="upstream_refused", sent=False)
         return Ask(target, form.method, args, args)
-    name = target.partition(".")[2]
+    name = target.id.partition(".")[2]
     return Ask(target, "tools/call", {"name": name, "arguments": args}, args)
 
 

@@ -46,7 +46,8 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False):
     """What every event of one call repeats: who, what, with which arguments, under which policy.
 
     `args_text` is the canonical JSON of the arguments in the form the operator configured, or None (digest only);
-    as text it may hold numbers that an event itself may not.
+    as text it may hold numbers that an event itself may not. `continues` is the receipt of the first intent where the
+    call goes on with an earlier one.
     """
 
     call_id: str
@@ -60,6 +61,7 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False):
     risk: tuple[str, ...] = ()
     agent_id: str | None = None
     session_id: str | None = None
+    continues: int | None = None
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
@@ -110,6 +112,8 @@ def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping
         event["agent_id"] = facts.agent_id
     if facts.session_id is not None:
         event["session_id"] = facts.session_id
+    if facts.continues is not None:
+        event["continues"] = facts.continues
     return event
 
 

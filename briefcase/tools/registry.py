@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from briefcase.errors import CallerError
-from briefcase.ports import Tool
-from briefcase.types import JsonObject, ToolSpec
+from briefcase.ports import Origin, Tool
+from briefcase.types import Deny, Principal, ToolCall, ToolSpec
 
 
 class Registry:
@@ -31,7 +31,7 @@ class Registry:
         """None: each of these tools may be called as policy says."""
         return None
 
-    def origin(self, tool_id: str, args: JsonObject) -> tuple[Tool, JsonObject] | None:  # noqa: ARG002 - as above
+    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:  # noqa: ARG002 - as above
         """None: each of these calls is one of its own."""
         return None
 

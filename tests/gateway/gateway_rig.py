@@ -182,6 +182,24 @@ def ok(content: object, source: str = "builtin") -> dict:
     return {"status": "ok", "result": {"content": content, "provenance": provenance}}
 
 
+def asking_daemon() -> FakeDaemon:
+    """A daemon whose `fx.ask` asks its client a name, and wants the answer approved."""
+    daemon = FakeDaemon(catalog={"servers": {"fx": {"capabilities": {"tools": {}}}}, "tools": {}, "hidden": []})
+    asked = {"method": "elicitation/create", "params": {"message": "name?", "requestedSchema": {}}}
+    wanted = {"resultType": "input_required", "inputRequests": {"q": asked}, "requestState": "daemon-state"}
+    daemon.answers["fx.ask"] = lambda *_: ok(wanted, "mcp:fx")
+    daemon.answers["fx:continue"] = daemon.needs_approval
+    return daemon
+
+
+GOING_ON = {
+    "target": "fx.ask",
+    "arguments": {},
+    "state": "daemon-state",
+    "responses": {"q": {"action": "accept", "content": {"name": "A"}}},
+}
+
+
 class Rig:
     """A client's view of the gateway: `post` sends raw, `rpc` sends one request and gives status and message."""
 

@@ -3,11 +3,11 @@
 import base64
 
 import pytest
-from gateway_rig import RANGER, SCOUT, FakeDaemon, ok, rig, run
+from gateway_rig import GOING_ON, RANGER, SCOUT, FakeDaemon, asking_daemon, ok, rig, run
 
 from briefcase.errors import ConfigError
 from briefcase.gateway.operations import MAX_WAITING_ROUNDS
-from briefcase.gateway.request_state import TTL_S, StateSealer
+from briefcase.gateway.request_state import TTL_S, GoingOn, StateSealer
 from briefcase.gateway.settings import load_gateway_settings
 from briefcase.gateway.view import UnknownResourceError, View
 from briefcase.mcp.jsonrpc import RpcError
@@ -175,8 +175,31 @@ def test_a_stateless_clients_own_retry_goes_through_once_approved():
             third = await gateway.call("note_add", {"text": "a"}, params={"requestState": second["requestState"]})
             assert third["resultType"] == "complete"
             assert third["structuredContent"] == {"noted": {"text": "a"}}
-            replayed = await gateway.call("note_add", {"text": "a"}, params={"requestState": second["requestState"]})
-            assert "structuredContent" not in replayed
+            calls = len(daemon_calls := gateway.daemon.calls)
+            for used in (first, second):
+                params = {"name": "note_add", "arguments": {"text": "a"}, "requestState": used["requestState"]}
+                status, answer = await gateway.stateless("tools/call", params)
+                assert (status, answer["error"]["code"]) == (400, -32602)
+                assert "was used before" in answer["error"]["message"]
+            assert len(daemon_calls) == calls, "a used state reached the daemon"
+
+    run(test)
+
+
+def test_answers_that_a_person_must_approve_wait_in_a_stateless_clients_own_state():
+    async def test():
+        daemon = asking_daemon()
+        async with rig(daemon) as gateway:
+            able = {"capabilities": {"elicitation": {}}}
+            asked = await gateway.call("fx.ask", {}, **able)
+            answered = {"requestState": asked["requestState"], "inputResponses": GOING_ON["responses"]}
+            waiting = await gateway.call("fx.ask", {}, params=answered, **able)
+            assert waiting["_meta"]["approval"]["tool_id"] == "fx:continue"
+            token = daemon.approve()
+            done = await gateway.call("fx.ask", {}, params={"requestState": waiting["requestState"]}, **able)
+            assert done["resultType"] == "complete"
+            last = daemon.calls[-1][1]
+            assert (last["tool_id"], last["args"], last["approval_token"]) == ("fx:continue", GOING_ON, token)
 
     run(test)
 
@@ -229,12 +252,32 @@ def test_a_state_expires():
     now = [1_000.0]
     sealer = StateSealer(b"k" * 32, lambda: now[0])
     text = sealer.seal(b"request", b"principal", round_=1, approval_id="a")
-    assert sealer.open(text, b"request", b"principal").approval_id == "a"
     now[0] += TTL_S
     with pytest.raises(RpcError, match="expired"):
         sealer.open(text, b"request", b"principal")
     with pytest.raises(RpcError):
         StateSealer(b"j" * 32, lambda: 0).open(text, b"request", b"principal")
+
+
+def test_a_state_opens_once_and_a_refused_opening_is_none():
+    now = [1_000.0]
+    sealer = StateSealer(b"k" * 32, lambda: now[0])
+    text = sealer.seal(b"request", b"principal", round_=1, approval_id="a")
+    with pytest.raises(RpcError):
+        sealer.open(text, b"another request", b"principal")
+    with pytest.raises(RpcError):
+        sealer.open(text, b"request", b"stranger")
+    assert sealer.open(text, b"request", b"principal").approval_id == "a"
+    for later_s in (0, -5, TTL_S - 1):  # whatever the clock does meanwhile
+        now[0] = 1_000.0 + later_s
+        with pytest.raises(RpcError, match="was used before"):
+            sealer.open(text, b"request", b"principal")
+
+
+def test_a_state_that_could_not_be_opened_again_is_not_given():
+    sealer = StateSealer(b"k" * 32, lambda: 1_000.0)
+    with pytest.raises(RpcError, match="can not wait for a person"):
+        sealer.seal(b"request", b"principal", round_=1, going_on=GoingOn("state", b"x" * (1 << 20)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,21 @@ import asyncio
 import aiohttp
 import orjson
 import pytest
-from gateway_rig import CLIENT, HANDSHAKE, RANGER, SCOUT, STATELESS, FakeDaemon, messages, ok, rig, run, until
+from gateway_rig import (
+    CLIENT,
+    GOING_ON,
+    HANDSHAKE,
+    RANGER,
+    SCOUT,
+    STATELESS,
+    FakeDaemon,
+    asking_daemon,
+    messages,
+    ok,
+    rig,
+    run,
+    until,
+)
 
 from briefcase.gateway import session as sessions
 
@@ -601,6 +615,32 @@ def test_a_server_asks_a_session_client_over_its_own_request():
             mute = await gateway.initialize()
             _, got = await gateway.rpc("tools/call", {"name": "fx.ask", "arguments": {}}, **mute)
             assert got[-1]["result"]["isError"] is True
+
+    run(test)
+
+
+@pytest.mark.parametrize("with_token", [True, False])
+def test_answers_that_a_person_must_approve_are_kept_for_the_retry_of_a_client_with_a_handshake(with_token):
+    async def test():
+        daemon = asking_daemon()
+        async with rig(daemon) as gateway:
+            headers = await gateway.initialize(capabilities={"elicitation": {}})
+            call = {"name": "fx.ask", "arguments": {}}
+            async with await gateway.post(request("tools/call", call), **headers) as stream:
+                _, question = await next_event(stream)
+                reply = {"jsonrpc": "2.0", "id": question["id"], "result": GOING_ON["responses"]["q"]}
+                assert await status_of(gateway, reply, **headers) == 202
+                _, blocked = await next_event(stream)
+            assert blocked["result"]["_meta"]["approval"]["tool_id"] == "fx:continue"
+            token = daemon.approve()
+            retry = {**call, "approvalToken": token} if with_token else call
+            _, got = await gateway.rpc("tools/call", retry, **headers)
+            assert got[-1]["result"]["isError"] is False
+            last = daemon.calls[-1][1]
+            assert (last["tool_id"], last["args"], last["approval_token"]) == ("fx:continue", GOING_ON, token)
+            daemon.answers["fx.ask"] = ok({"content": []}, "mcp:fx")
+            await gateway.rpc("tools/call", call, **headers)
+            assert daemon.calls[-1][1]["tool_id"] == "fx.ask", "what went on once goes on no more"
 
     run(test)
 

@@ -17,6 +17,7 @@ from ledger_cases import DAY, SMALL, approval, intent, outcome
 from briefcase.approvals import status_at
 from briefcase.ledger import Ledger, intents
 from briefcase.ports import (
+    ClaimNonce,
     Committed,
     ConsumeApproval,
     CreateApproval,
@@ -34,6 +35,7 @@ BINDINGS = ["b" * 64, "c" * 64]
 PRINCIPALS = ["scout", "ranger"]
 CATEGORIES = ["read", "write", "lab"]
 REQUESTS = [f"r{number}" for number in range(6)]
+NONCES = [ClaimNonce(name, 1_000, 0) for name in ("n1", "n2")]
 
 amounts = st.sampled_from([0, 1, 999_999, 1_500_000, 3_000_001])
 effects = st.one_of(
@@ -105,10 +107,12 @@ class LedgerMachine(RuleBasedStateMachine):
         principal=st.sampled_from(PRINCIPALS),
         cost=amounts,
         category=st.sampled_from(CATEGORIES),
+        nonce=st.sampled_from([None, *NONCES]),
         twice=st.booleans(),
     )
-    def begin(self, name, principal, cost, category, twice):
-        entry = intent(name, cost=cost, principal=principal, category=category)
+    def begin(self, name, principal, cost, category, nonce, twice):
+        claim = () if nonce is None else (nonce,)
+        entry = intent(name, *claim, cost=cost, principal=principal, category=category)
         self.commit(*[entry] * (1 + twice))
 
     @precondition(lambda self: self.model.open_intents)
@@ -151,6 +155,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for principal in PRINCIPALS:
             for name in REQUESTS:
                 assert self.real.claimed_request(principal, name) == self.model.claimed_request(principal, name)
+        for nonce in NONCES:
+            assert self.real.is_nonce_taken(nonce) == self.model.is_nonce_taken(nonce)
         assert [self.real.setting(name) for name in ("s1", "s2")] == [self.model.setting(name) for name in ("s1", "s2")]
         assert self.real.head().id == self.model.head().id
 

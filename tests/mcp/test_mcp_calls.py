@@ -1,21 +1,26 @@
 """Calls of a server's tools through the whole flow: what is refused, and what going on with a call is held to."""
 
 import asyncio
+import base64
 import json
+import sys
 import uuid
 
 import pytest
-from fakes import AGENT, FakeCallLog, FakeEntropy, FakePolicy
+from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
 from mcp_rig import run, served, until
 
+from briefcase.approvals import approval_token
 from briefcase.calls import Calls, CallSettings
 from briefcase.controls import Controls
 from briefcase.mcp.exchanges import ExchangeWish
+from briefcase.mcp.flows import STATE_TTL_US
 from briefcase.mcp.link import State
 from briefcase.mcp.reach import AllTools
+from briefcase.ports import DecideApproval, Entry
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.tools.registry import Registry
-from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval
+from briefcase.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
 
 ASK = "fx.test_elicitation"
 ASK_ARGS = {"message": "who?"}
@@ -53,13 +58,20 @@ class Desk:
             settings=CallSettings(),
         )
 
-    async def call(self, tool_id: str, args: dict) -> dict:
+    async def call(self, tool_id: str, args: dict, token: str | None = None, principal: Principal = AGENT) -> dict:
         request_id = str(uuid.uuid4())
-        exchange = self.rig.hub.exchanges.open(AGENT.name, request_id, ExchangeWish(capabilities={"elicitation": {}}))
-        call = {"tool_id": tool_id, "args": args, "context": {"request_id": request_id}}
-        answer = await self.calls.call(AGENT, json.dumps({"call": call}).encode())
+        wish = ExchangeWish(capabilities={"elicitation": {}})
+        exchange = self.rig.hub.exchanges.open(principal.name, request_id, wish)
+        call = {"tool_id": tool_id, "args": args, "context": {"request_id": request_id}, "approval_token": token}
+        answer = await self.calls.call(principal, json.dumps({"call": call}).encode())
         exchange.end()
         return answer.payload
+
+    async def approve(self, approval_id: str) -> str:
+        """Say yes; gives the token."""
+        effect = DecideApproval(approval_id, ApprovalStatus.APPROVED, "operator", self.rig.clock.now_us())
+        await self.rig.ledger.commit(Entry({"kind": "approval_decided"}, (effect,)))
+        return approval_token(self.rig.ledger.approval_secret(), approval_id)
 
     async def asked(self) -> dict:
         """Make the call that asks its client something; gives the arguments to go on with."""
@@ -140,13 +152,118 @@ def test_what_stops_a_call_between_its_rounds_stops_going_on_with_it(era, stop, 
     run(test)
 
 
-def test_going_on_with_a_call_a_person_approved_asks_for_no_second_approval():
+@pytest.mark.parametrize("era", ["stateless", "handshake"])
+def test_answers_to_a_server_wait_for_a_person_where_the_call_had_to(era):
+    async def test():
+        async with served("stdio", era) as rig:
+            await rig.ready()
+            desk = Desk(rig)
+            going_on = await desk.asked()
+            desk.policy.verdicts[ASK, json.dumps(ASK_ARGS)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
+            asked = await desk.call("fx:continue", going_on)
+            assert (asked["status"], asked["approval"]["reason"]) == ("approval_required", "approval_by_policy")
+            assert "ada" in asked["approval"]["summary"], "the approver is not shown the answers"
+            token = await desk.approve(asked["approval"]["id"])
+            others = {**going_on, "responses": {"other": {"action": "accept"}}}
+            refused = await desk.call("fx:continue", others, token)
+            assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
+            answer = await desk.call("fx:continue", going_on, token)
+            assert "ada" in json.dumps(answer["result"]["content"])
+
+    run(test)
+
+
+@pytest.mark.parametrize("era", ["stateless", "handshake"])
+def test_a_call_goes_on_once_is_charged_again_and_names_its_first_intent(era):
+    async def test():
+        async with served("stdio", era, rules=[{"tool": "*", "category": "lab", "cost_microusd": 700}]) as rig:
+            rig.ledger.limits["lab"] = 10_000
+            await rig.ready()
+            desk = Desk(rig)
+            going_on = await desk.asked()
+            first = rig.ledger.chain[-2].event
+            answers = await asyncio.gather(*(desk.call("fx:continue", going_on) for _ in range(5)))
+            assert sorted(answer["status"] for answer in answers) == ["denied"] * 4 + ["ok"]
+            assert await desk.call("fx:continue", going_on) == {"status": "denied", "reason": "replay_detected"}
+            intents = [found.event for found in rig.ledger.chain if found.event["kind"] == "intent"]
+            assert [(found["tool_id"], found.get("continues")) for found in intents] == [
+                (ASK, None),
+                ("fx:continue", first["id"]),
+            ]
+            assert intents[1]["tool"]["cost_microusd"] == 700
+            assert rig.ledger.budget("lab", format_rfc3339(rig.clock.now_us())[:10]).spent_microusd == 1_400
+
+    run(test)
+
+
+async def by_a_stranger(desk: Desk, going_on: dict) -> dict:
+    return await desk.call("fx:continue", going_on, principal=OTHER_AGENT)
+
+
+async def with_other_arguments(desk: Desk, going_on: dict) -> dict:
+    return await desk.call("fx:continue", {**going_on, "arguments": {"message": "else?"}})
+
+
+async def with_another_tool(desk: Desk, going_on: dict) -> dict:
+    return await desk.call("fx:continue", {**going_on, "target": "fx.echo"})
+
+
+async def with_itself(desk: Desk, going_on: dict) -> dict:
+    return await desk.call("fx:continue", {**going_on, "target": "fx:continue"})
+
+
+async def at_another_price(desk: Desk, going_on: dict) -> dict:
+    body = {"command": sys.executable, "args": desk.rig.hub.link("fx").config.args, "rules": [RULE]}
+    await desk.rig.hub.set_server("fx", body, "operator")
+    await desk.rig.ready()
+    return await desk.call("fx:continue", going_on)
+
+
+async def altered(desk: Desk, going_on: dict) -> dict:
+    data = bytearray(base64.urlsafe_b64decode(going_on["state"]))
+    data[-1] ^= 1
+    return await desk.call("fx:continue", {**going_on, "state": base64.urlsafe_b64encode(data).decode()})
+
+
+async def too_late(desk: Desk, going_on: dict) -> dict:
+    now_us = desk.rig.clock.now_us()
+    desk.rig.hub._clock.now_us = lambda: now_us + STATE_TTL_US
+    return await desk.call("fx:continue", going_on)
+
+
+RULE = {"tool": "*", "category": "read", "cost_microusd": 1}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [by_a_stranger, with_other_arguments, with_another_tool, with_itself, at_another_price, altered, too_late],
+)
+def test_a_state_goes_on_with_nothing_but_the_call_it_was_sealed_for(use):
     async def test():
         async with served("stdio", "stateless") as rig:
             await rig.ready()
             desk = Desk(rig)
             going_on = await desk.asked()
-            desk.policy.verdicts[ASK, json.dumps(ASK_ARGS)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
-            assert (await desk.call("fx:continue", going_on))["status"] == "ok"
+            answer = await use(desk, going_on)
+            assert answer["status"] == "denied"
+            assert answer["reason"].startswith("invalid_args: "), answer
+            assert rig.ledger.kinds().count("intent") == 1, "it left nevertheless"
+
+    run(test)
+
+
+def test_a_state_that_a_restart_lies_between_goes_on_once_all_the_same():
+    async def test():
+        async with served("stdio", "stateless") as rig:
+            await rig.ready()
+            going_on = await Desk(rig).asked()
+            for expected in ("ok", "denied"):
+                await rig.hub.stop()
+                rig.new_hub()
+                rig.hub.start()
+                await rig.ready()
+                answer = await Desk(rig).call("fx:continue", going_on)
+                assert answer["status"] == expected
+            assert answer["reason"] == "replay_detected"
 
     run(test)
