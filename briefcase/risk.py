@@ -6,27 +6,26 @@ own: the policy sees them as `context.risk`, and an allowed call that raised one
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
+from briefcase.patterns import LinearPattern
 from briefcase.ports import SignallingTool, Tool
 from briefcase.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
 
 # Zero-width, bidirectional and tag characters: text that reads otherwise than it acts (UTS 39, Trojan Source).
-_INVISIBLE: Final = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+_INVISIBLE: Final = LinearPattern("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 # A credential on its way out through an argument: the published prefixes of well-known issuers.
-_SECRET: Final = re.compile(
+_SECRET: Final = LinearPattern(
     r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|\bgh[opsu]_[0-9A-Za-z]{36}"
-    r"|\bxox[abpr]-[0-9A-Za-z-]{10,}"
-    r"|\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\."
+    r"|(?-u:\b)(?:AKIA|ASIA)[0-9A-Z]{16}(?-u:\b)"
+    r"|(?-u:\b)gh[opsu]_[0-9A-Za-z]{36}"
+    r"|(?-u:\b)xox[abpr]-[0-9A-Za-z-]{10}"
+    r"|(?-u:\b)eyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\."
 )
 # Words that try to steer a model which reads the tool's data later.
-_INSTRUCTION: Final = re.compile(
-    r"\b(?:ignore|disregard|forget)\s+(?:all\s+|any\s+|the\s+|your\s+)?(?:previous|prior|above|earlier)\s+"
-    r"(?:instructions|prompts|messages|rules)\b",
-    re.IGNORECASE,
+_INSTRUCTION: Final = LinearPattern(
+    r"(?i)(?-u:\b)(?:ignore|disregard|forget)\s+(?:all\s+|any\s+|the\s+|your\s+)?(?:previous|prior|above|earlier)\s+"
+    r"(?:instructions|prompts|messages|rules)(?-u:\b)"
 )
 
 RULES: Final = (("invisible_text", _INVISIBLE), ("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
@@ -37,7 +36,7 @@ NO_SIGNALS: Final = RiskSignals()
 def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None) -> RiskSignals:
     """The signals a call's canonical arguments raise, in the order of `RULES`, then those its tool knows of."""
     text = canonical_args.decode()
-    words = tuple([word for word, pattern in (ASCII_RULES if text.isascii() else RULES) if pattern.search(text)])
+    words = tuple([word for word, pattern in (ASCII_RULES if text.isascii() else RULES) if pattern.is_in(text)])
     tool_signals = getattr(
         tool, "signals", None
     )  # `SignallingTool`; asking by isinstance would cost more than the rules

@@ -17,6 +17,7 @@ CORE = {
     "controls",
     "decisions",
     "firewall",
+    "patterns",
     "policy",
     "ratelimits",
     "receipts",

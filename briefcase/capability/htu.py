@@ -17,7 +17,7 @@ _URL: Final = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{0,5}))?"
     r"(?P<path>/[!$&-;=@-Z_a-z~%]*)?"  # RFC 3986 section 3.3: pchar and `/`
-    r"(?:\?[!-~]*)?(?:#[!-~]*)?",
+    r"(?:\?[!\"$-~]*)?(?:#[!-~]*)?",
     re.IGNORECASE,
 )
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")

@@ -31,7 +31,7 @@ START_HINT: Final = "start it with `briefcase up`"
 _PERHAPS_DONE: Final = "it may have been done all the same: see `briefcase receipts list`"
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
-_TIMING: Final = re.compile(r"([\w-]+)\s*;\s*dur=([0-9.]+)")  # W3C Server Timing, as the daemon writes it
+_TIMING: Final = re.compile(r"(?<![\w-])([\w-]++)\s*+;\s*+dur=([0-9.]+)")  # W3C Server Timing, as the daemon writes it
 _CODE_OF_STATUS: Final = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 503: "not_ready"}
 
 Payload: TypeAlias = dict[str, Any]  # a JSON object of the shape the contract gives its endpoint

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import re
 import time
 import uuid
 from collections import Counter
@@ -149,9 +148,9 @@ class SoakClient:
     async def figure(self, name: str) -> float | None:
         """One figure of `GET /metrics` that has no labels; None where there is none to be had."""
         text = (await self._read("/metrics")).decode("utf-8", "replace")
-        found = re.search(rf"^{re.escape(name)} ([0-9.e+-]+)$", text, re.MULTILINE)
+        value = next((line[len(name) + 1 :] for line in text.splitlines() if line.startswith(f"{name} ")), "")
         try:
-            return None if found is None else float(found[1])
+            return float(value)
         except ValueError:
             return None
 

@@ -24,7 +24,7 @@ MAX_NESTING: Final = 64  # brackets in brackets; the reference engine overflows 
 MAX_OPERATORS: Final = 2_000  # in one policy; there, past 4,000
 MAX_SHOWN_CHARS: Final = 120
 
-_STRING: Final = r'"(?:\\.|[^"\\])*"'
+_STRING: Final = r'"(?:\\[\s\S]?|[^"\\])*+"?'  # one that nothing ends goes to the end of the text: it is scanned once
 _COMMENT: Final = r"//[^\n\r]*"
 # What the first scan stops at; strings and comments only so that nothing inside them counts.
 _STRUCTURE: Final = re.compile(rf"{_STRING}|{_COMMENT}|&&|\|\||\bif\b|[()\[\]{{}};.+*!-]")
