@@ -6,7 +6,8 @@ Lifecycle (`TRANSITIONS`):
     approved -> consumed | expired
 
 Rules: an approval is bound to principal, tool, definition digest and canonical arguments (`binding_hex`);
-it expires by the clock whatever state it waits in; consuming happens in the transaction that appends the intent.
+it expires by the ledger's clock, which never goes back, whatever state it waits in, and its end is stored and receipted
+within a second; consuming happens in the transaction that appends the intent.
 Nothing here does I/O: the ledger applies these functions inside its transaction.
 """
 
@@ -48,6 +49,13 @@ def decide_approval(approval: Approval | None, to: ApprovalStatus, by: str, now_
     if approval is None or to not in TRANSITIONS[status_at(approval, now_us)]:
         return Refused("conflict")
     return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us)
+
+
+def expire_approval(approval: Approval | None, now_us: int) -> Approval | Refused:
+    """End an approval. Refused (`conflict`) unless it waits past its expiry."""
+    if approval is None or status_at(approval, now_us) is approval.status:
+        return Refused("conflict")
+    return msgspec.structs.replace(approval, status=ApprovalStatus.EXPIRED)
 
 
 def consume_approval(approval: Approval | None, binding_hex: str, now_us: int) -> Approval | Refused:

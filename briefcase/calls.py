@@ -53,6 +53,7 @@ from briefcase.ports import (
     Effect,
     Entropy,
     Entry,
+    ExpireApproval,
     Ledger,
     OpenIntent,
     Origin,
@@ -329,6 +330,19 @@ class Calls:
             await self._ledger.commit_all(entries)
         return len(late)
 
+    async def expire_approvals(self) -> int:
+        """End, with a receipt each, the approvals whose time is over: one group. Returns and raises as above."""
+        late = self._ledger.expired_approvals(EXPIRY_GROUP)
+        now_us = self._ledger.now_us()
+        if late:
+            await self._ledger.commit_all(
+                [
+                    Entry(events.approval_expired_event(approval), (ExpireApproval(approval.id, now_us),))
+                    for approval in late
+                ]
+            )
+        return len(late)
+
     # --- steps 2 to 9 -------------------------------------------------------------------------------------------
 
     async def _admit(self, flow: str, principal: Principal, body: bytes, laps: Laps) -> Admitted | Answer:
@@ -500,7 +514,7 @@ class Calls:
             return None, verdict
         approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
         approval = self._ledger.approval(approval_id) if approval_id else None
-        used = approvals.consume_approval(approval, checked.binding_hex, checked.now_us)
+        used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
         if isinstance(used, Refused):
             return None, Deny(used.reason, verdict.policy_ids)
         return approval, verdict
@@ -512,13 +526,14 @@ class Calls:
         binding = checked.binding_hex
         approval = self._ledger.pending_approval(binding)
         kind = self._kind_for(verdict)
-        if approval is None or not _is_waiting(approval, checked.now_us) or not _covers(approval, verdict, kind):
+        now_us = self._ledger.now_us()
+        if approval is None or not _is_waiting(approval, now_us) or not _covers(approval, verdict, kind):
             approval = Approval(
                 id=self._entropy.uuid(),
                 status=ApprovalStatus.PENDING,
                 kind=kind,
-                created_us=checked.now_us,
-                expires_us=checked.now_us + self._settings.approval_ttl_us,
+                created_us=now_us,
+                expires_us=now_us + self._settings.approval_ttl_us,
                 principal=facts.principal.name,
                 owner=facts.principal.owner,
                 tool_id=spec.id,
@@ -544,7 +559,7 @@ class Calls:
         facts, spec = checked.facts, checked.tool.spec
         effects: list[Effect] = [ClaimRequest(facts.principal.name, facts.request_id)]
         if approval is not None:
-            effects.append(ConsumeApproval(approval.id, checked.binding_hex, checked.now_us))
+            effects.append(ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us()))
         settle: SettleBudget | None = None
         if spec.cost_microusd:
             day = budgets.day_of(checked.now_us)

@@ -328,7 +328,7 @@ def _services(  # noqa: PLR0913, PLR0917 - as above
     identity, ledger = stores.identity, stores.ledger
     controls = Controls(ledger, CLOCK, ENTROPY)
     calls = _calls(settings, stores, outside.tools, policy, controls)
-    stack.push_async_callback(_cancel, asyncio.create_task(_expire_decisions(calls)))
+    stack.push_async_callback(_cancel, asyncio.create_task(_expire(calls)))
     return Services(
         calls=calls,
         ledger=ledger,
@@ -428,8 +428,10 @@ def _listeners(settings: Settings, host: Host) -> list[Listener]:
     return listeners
 
 
-async def _expire_decisions(calls: Calls) -> None:
-    """Close decisions that nobody closed. What can not be recorded is left for the next start to close.
+async def _expire(calls: Calls) -> None:
+    """Close decisions that nobody closed, and end approvals whose time is over.
+
+    What cannot be recorded is left for the next start to close.
 
     After a full group the callers who came meanwhile have the loop and the writer for as long as the group took.
     """
@@ -438,7 +440,7 @@ async def _expire_decisions(calls: Calls) -> None:
         await asyncio.sleep(pause_s)
         pause_s, began_s = EXPIRY_INTERVAL_S, time.monotonic()
         try:
-            if await calls.expire_decisions() == EXPIRY_GROUP:
+            if EXPIRY_GROUP in {await calls.expire_decisions(), await calls.expire_approvals()}:
                 pause_s = max(time.monotonic() - began_s, EXPIRY_PAUSE_S)
         except StoreError:
             pass  # the gate has said why

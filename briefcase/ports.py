@@ -76,6 +76,13 @@ class DecideApproval(msgspec.Struct, frozen=True):
     now_us: int
 
 
+class ExpireApproval(msgspec.Struct, frozen=True):
+    """End what waits past its expiry. Refused (`conflict`) where it is decided, used, or not yet at its end."""
+
+    approval_id: str
+    now_us: int
+
+
 class ConsumeApproval(msgspec.Struct, frozen=True, gc=False):
     """Use an approved approval, once, for exactly the bytes it was given for.
 
@@ -180,6 +187,7 @@ class ArchiveReceipts(msgspec.Struct, frozen=True):
 Effect: TypeAlias = (
     CreateApproval
     | DecideApproval
+    | ExpireApproval
     | ConsumeApproval
     | ReserveBudget
     | SettleBudget
@@ -316,6 +324,14 @@ class Ledger(Protocol):
 
     def approvals(self, status: ApprovalStatus) -> Sequence[Approval]:
         """All approvals stored in one state, oldest first."""
+        ...
+
+    def expired_approvals(self, most: int) -> list[Approval]:
+        """Those that are stored as waiting although their time is over, at most so many."""
+        ...
+
+    def now_us(self) -> int:
+        """The time by which approvals end: never before the last receipt's, and never back (`ledger.SteadyClock`)."""
         ...
 
     def approval_secret(self) -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 
 from briefcase import approvals, budgets
 from briefcase.errors import StoreError
+from briefcase.ledger.steady_clock import SteadyClock
 from briefcase.ports import (
     CallContext,
     ClaimNonce,
@@ -24,6 +25,7 @@ from briefcase.ports import (
     CreateApproval,
     DecideApproval,
     Entry,
+    ExpireApproval,
     Head,
     OpenIntent,
     PutSetting,
@@ -98,6 +100,7 @@ class MemoryLedger:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
+        self.steady = SteadyClock(clock, 0)
         self.chain: list[Receipt] = []
         self.stored_approvals: dict[str, Approval] = {}
         self.lines: dict[tuple[str, str], BudgetLine] = {}
@@ -157,6 +160,8 @@ class MemoryLedger:
                 self.stored_approvals[approval.id] = approval
             case DecideApproval(approval_id, to, by, now_us):
                 return self._store(approvals.decide_approval(self.approval(approval_id), to, by, now_us))
+            case ExpireApproval(approval_id, now_us):
+                return self._store(approvals.expire_approval(self.approval(approval_id), now_us))
             case ConsumeApproval(approval_id, binding, now_us):
                 return self._store(approvals.consume_approval(self.approval(approval_id), binding, now_us))
             case ReserveBudget(category, day, amount, approved):
@@ -213,6 +218,14 @@ class MemoryLedger:
 
     def approvals(self, status: ApprovalStatus) -> list[Approval]:
         return [approval for approval in self.stored_approvals.values() if approval.status is status]
+
+    def expired_approvals(self, most: int) -> list[Approval]:
+        now_us = self.now_us()
+        late = [one for one in self.stored_approvals.values() if approvals.status_at(one, now_us) is not one.status]
+        return late[:most]
+
+    def now_us(self) -> int:
+        return self.steady.now_us()
 
     def approval_secret(self) -> bytes:
         return b"s" * 32

@@ -22,8 +22,11 @@ def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, faul
             again.set()
             return 0
 
+        async def expire_approvals(self):
+            return 0
+
     async def run():
-        task = asyncio.create_task(daemon._expire_decisions(Calls()))
+        task = asyncio.create_task(daemon._expire(Calls()))
         await asyncio.wait_for(again.wait(), 5)
         task.cancel()
 

@@ -77,7 +77,7 @@ class Denied(msgspec.Struct):
 
 async def list_approvals(services: Services, request: Request) -> JsonObject:
     """`GET /v1/approvals`: the pending ones; an agent's own, an operator's all."""
-    now_us = services.clock.now_us()
+    now_us = services.ledger.now_us()
     return {
         "approvals": [
             wire_approval(approval)
@@ -125,7 +125,7 @@ async def _decide(
     services: Services, request: Request, approval: Approval, to: ApprovalStatus, reason: str = ""
 ) -> None:
     by = request.principal.name
-    effect = DecideApproval(approval.id, to, by, services.clock.now_us())
+    effect = DecideApproval(approval.id, to, by, services.ledger.now_us())
     event = approval_decided_event(approval, to.value, by, reason)
     committed = await services.ledger.commit(Entry(event, (effect,)))
     if isinstance(committed, Refused):
@@ -163,7 +163,7 @@ def _visible(services: Services, request: Request) -> Approval:
     approval = services.ledger.approval(request.params["id"])
     if approval is None or not _may_see(request, approval):
         raise CallerError("no approval has this id", code="not_found")
-    return msgspec.structs.replace(approval, status=status_at(approval, services.clock.now_us()))
+    return msgspec.structs.replace(approval, status=status_at(approval, services.ledger.now_us()))
 
 
 def _may_see(request: Request, approval: Approval) -> bool:

@@ -105,6 +105,18 @@ def find_waiting(transaction: lmdb.Transaction[bytes], tables: Tables, binding_h
     return None if newest is None else find(transaction, tables, newest.decode())
 
 
+def list_expired(transaction: lmdb.Transaction[bytes], tables: Tables, now_us: int, most: int) -> list[Approval]:
+    """Approvals that wait past their expiry, at most so many."""
+    found: list[Approval] = []
+    for _, value in _with_prefix(transaction, tables, b"p"):
+        waiting = _decode_waiting(value)
+        if waiting.expires_us <= now_us and len(found) < most:
+            stored = transaction.get(waiting.approval_id.encode(), db=tables.approvals)
+            if stored is not None:
+                found.append(_decode_stored(stored).approval)
+    return found
+
+
 def list_by_status(transaction: lmdb.Transaction[bytes], tables: Tables, status: ApprovalStatus) -> list[Approval]:
     """All approvals stored in one state, in the order they were made."""
     found: list[StoredApproval] = []

@@ -29,6 +29,7 @@ from briefcase.ports import (
     CreateApproval,
     DecideApproval,
     Effect,
+    ExpireApproval,
     OpenIntent,
     PutSetting,
     Refused,
@@ -157,6 +158,12 @@ def _decide_approval(change: Change, effect: DecideApproval) -> Refused | None:
     stored = approvals_table.read(change, effect.approval_id)
     held = None if stored is None else stored.approval
     return _store(change, stored, approvals.decide_approval(held, effect.to, effect.by, effect.now_us))
+
+
+def _expire_approval(change: Change, effect: ExpireApproval) -> Refused | None:
+    stored = approvals_table.read(change, effect.approval_id)
+    held = None if stored is None else stored.approval
+    return _store(change, stored, approvals.expire_approval(held, effect.now_us))
 
 
 def _consume_approval(change: Change, effect: ConsumeApproval) -> Refused | None:
@@ -312,6 +319,7 @@ def _put_setting(change: Change, effect: PutSetting) -> None:
 _APPLY: Final[dict[type[Effect], Callable[[Change, Any], Refused | None]]] = {
     CreateApproval: _create_approval,
     DecideApproval: _decide_approval,
+    ExpireApproval: _expire_approval,
     ConsumeApproval: _consume_approval,
     ReserveBudget: _reserve_budget,
     SettleBudget: _settle_budget,

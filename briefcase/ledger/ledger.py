@@ -25,6 +25,7 @@ from briefcase.ledger.gate import Gate, GateState
 from briefcase.ledger.group import Counters, GroupCommit
 from briefcase.ledger.reading import Progress
 from briefcase.ledger.recovery import Recovered, recover
+from briefcase.ledger.steady_clock import SteadyClock
 from briefcase.ledger.tables import Tables, is_key
 from briefcase.ports import (
     Archived,
@@ -55,11 +56,12 @@ class LedgerSettings(msgspec.Struct, frozen=True):
 class Ledger:
     """An open ledger. Make it with `open`."""
 
-    def __init__(self, tables: Tables, recovered: Recovered, space: Space, lock: int) -> None:
+    def __init__(self, tables: Tables, recovered: Recovered, space: Space, lock: int, clock: Clock) -> None:
         self._tables = tables
         self._intents = recovered.intents
         self._journal = recovered.journal
         self._secret = recovered.secret
+        self._steady = SteadyClock(clock, recovered.journal.tip.ts_us)
         self._lock = lock
         self._gate = Gate()
         self._arrivals: list[asyncio.Future[None]] = []
@@ -95,7 +97,7 @@ class Ledger:
             space = Space(path, lock, chosen.low_disk_bytes, chosen.reserve_bytes)
             tables = Tables(path, chosen.map_bytes)
             try:
-                return cls(tables, _recover(tables, clock), space, lock)
+                return cls(tables, _recover(tables, clock), space, lock, clock)
             except BaseException:
                 tables.close()
                 raise
@@ -164,6 +166,15 @@ class Ledger:
         """All approvals stored in one state, oldest first."""
         with self._tables.begin_read() as transaction:
             return approvals_table.list_by_status(transaction, self._tables, status)
+
+    def expired_approvals(self, most: int) -> list[Approval]:
+        """Those that are stored as waiting although their time is over, at most so many."""
+        with self._tables.begin_read() as transaction:
+            return approvals_table.list_expired(transaction, self._tables, self.now_us(), most)
+
+    def now_us(self) -> int:
+        """The time by which approvals end: see `SteadyClock`."""
+        return self._steady.now_us()
 
     def approval_secret(self) -> bytes:
         """The 32-byte key from which approval tokens are derived; made with the ledger."""

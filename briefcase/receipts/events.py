@@ -13,6 +13,7 @@ every event of a call, so that one filter finds them.
 | outcome | step 12: what came of an intent |
 | outcome_unknown | an intent found open at start, or never closed in time |
 | approval_decided | a person said yes or no |
+| approval_expired | an approval whose time was over before somebody decided or used it |
 | policy_set, budget_set | an operator changed a rule |
 | control_set, control_lifted | an operator tightened or gave back |
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
@@ -35,7 +36,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase.errors import CallerError
-from briefcase.types import Approval, JsonObject, Principal, ToolSpec
+from briefcase.types import Approval, JsonObject, Principal, ToolSpec, format_rfc3339
 
 ALLOW: Final = "allow"
 DENY: Final = "deny"
@@ -224,6 +225,19 @@ def approval_decided_event(approval: Approval, status: str, by: str, reason: str
         "tool_digest": approval.tool_digest_hex,
         "args_digest": approval.args_digest_hex,
         "reason": reason,
+    }
+
+
+def approval_expired_event(approval: Approval) -> JsonObject:
+    """The event of an approval that nobody used in its time; `status` is what it waited as."""
+    return {
+        "kind": "approval_expired",
+        "approval_id": approval.id,
+        "status": approval.status.value,
+        "principal": approval.principal,
+        "tool_id": approval.tool_id,
+        "args_digest": approval.args_digest_hex,
+        "expires_at": format_rfc3339(approval.expires_us),
     }
 
 

@@ -33,8 +33,8 @@ WHOLE_CALL: Final = Mutant(
     (
         (
             "calls.py",
-            "            effects.append(ConsumeApproval(approval.id, checked.binding_hex, checked.now_us))\n",
-            "            self._late = ConsumeApproval(approval.id, checked.binding_hex, checked.now_us)\n",
+            "            effects.append(ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us()))\n",
+            "            self._late = ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us())\n",
         ),
         (
             "calls.py",
