@@ -239,11 +239,13 @@ class Client:
         return int(status_line.split()[1]), headers, json.loads(body) if is_json else {"text": body.decode()}
 
     async def rest(self) -> bytes:
-        """What comes until the server closes."""
-        try:
-            return await asyncio.wait_for(self.reader.read(), DEADLINE_S)
-        except ConnectionResetError:
-            return b""
+        """What comes until the server closes, however our own writes fail then."""
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(DEADLINE_S):
+                while data := await self.reader.read(65_536):
+                    said += data
+        return said
 
     async def close(self) -> None:
         self.writer.close()
