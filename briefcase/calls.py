@@ -405,6 +405,10 @@ class Calls:
         # 9. intent: durable before anything leaves
         return await self._intend(checked, verdict, approval, laps)
 
+    async def refuse(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
+        """The fault an edge found in what rides beside a call, its receipt on disk. Raises `StoreError` as `call`."""
+        return await self._refused(principal, error, body)
+
     async def _refused(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
         """The fault of a body that is no call, its receipt on disk. To be raised where no frame of its keeps it."""
         fault = self._repeatable(error, body)

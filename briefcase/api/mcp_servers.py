@@ -25,6 +25,7 @@ from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
 from briefcase.wire import CallRecord, parse_call
 
 MAX_WAIT_MS: Final = 60_000
+MAX_TOLD_CHARS: Final = 256
 _MS_PER_S: Final = 1_000
 
 
@@ -129,20 +130,11 @@ class Catalog(msgspec.Struct):
     needs_approval: list[str]
 
 
-class ExchangeBody(msgspec.Struct):
-    """The client's side of a call: its capabilities, and which notifications it wants."""
-
-    capabilities: dict[str, Any] = {}
-    log_level: str | None = None
-    progress: bool = False
-    trace: dict[str, str] = {}
-
-
 class ServerCallBody(msgspec.Struct):
     """A call, and its exchange."""
 
     call: CallRecord
-    exchange: ExchangeBody = msgspec.field(default_factory=ExchangeBody)
+    exchange: ExchangeWish = ExchangeWish()
 
 
 class FollowQuery(msgspec.Struct):
@@ -279,7 +271,11 @@ async def call_server(services: Services, request: Request) -> Reply:
     except CallerError:
         await services.calls.call(principal, request.body)  # which refuses it the same way, with a receipt
         raise
-    exchange = hub.exchanges.open(principal.owner, request_id, _wish_in(request.body))
+    try:
+        wish = _wish_in(request.body)
+    except CallerError as error:
+        raise await services.calls.refuse(principal, error, request.body) from None
+    exchange = hub.exchanges.open(principal.owner, request_id, wish)
     try:
         answer = await services.calls.call(principal, request.body)
     finally:
@@ -327,7 +323,11 @@ def _wish_in(checked_body: bytes) -> ExchangeWish:
     try:
         return msgspec.json.decode(checked_body, type=_ExchangeOnly).exchange
     except msgspec.ValidationError as error:
-        raise CallerError(str(error).lower()) from None
+        found = str(error)[:MAX_TOLD_CHARS].lower()
+        raise CallerError(
+            f"expected in `exchange` only what a server may be told beside the arguments: {found}",
+            hint="what else a server is to be told goes into the arguments, where a person sees it",
+        ) from None
 
 
 def _hub(services: Services) -> Hub:

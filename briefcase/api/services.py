@@ -12,6 +12,7 @@ from briefcase.backup.checkpoints import Checkpoints
 from briefcase.backup.create import Backups
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
+from briefcase.errors import CallerError
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins
 from briefcase.ports import Clock, Entropy, Ledger, Policy, Redactor, Secrets, Tools
@@ -63,6 +64,10 @@ class CallFlow(Protocol):
 
     def close(self, principal: Principal, body: bytes) -> Awaitable[Answered]:
         """Step 12 of a decided call."""
+        ...
+
+    def refuse(self, principal: Principal, error: CallerError, body: bytes) -> Awaitable[CallerError]:
+        """Leave a receipt of a fault that an edge found beside a call. Returns what to raise."""
         ...
 
 

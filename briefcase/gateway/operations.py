@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import uuid
 from collections import OrderedDict
 from typing import Final
@@ -32,6 +33,7 @@ from briefcase.gateway.context import Context
 from briefcase.gateway.daemon import Daemon, DaemonError
 from briefcase.gateway.request_state import GoingOn, RequestState, StateSealer
 from briefcase.gateway.results import APPLICATION_ERROR
+from briefcase.mcp.exchanges import TRACEPARENT, known_capabilities
 from briefcase.mcp.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -40,7 +42,7 @@ from briefcase.mcp.jsonrpc import (
     RpcError,
     as_object,
 )
-from briefcase.mcp.protocol import LOG_LEVELS, TRACE_KEYS, wants_input_of
+from briefcase.mcp.protocol import LOG_LEVELS, wants_input_of
 from briefcase.telemetry.log_context import note_call_request
 from briefcase.types import JsonObject, JsonValue
 
@@ -51,12 +53,13 @@ MAX_KEPT_BYTES: Final = 8 << 20  # of answers to servers that wait for a person,
 WAIT_MS: Final = 200  # paces a client that comes back at once; a person takes longer, and is not waited for
 EVENTS_WAIT_MS: Final = 10_000
 RETRY_S: Final = 0.005
-MAX_TRACE_CHARS: Final = 512
 PLAIN_PATH: Final = "/v1/tools/call"
 SERVER_PATH: Final = "/v1/mcp/call"
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
+
+_TRACEPARENT: Final = re.compile(TRACEPARENT)
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -296,7 +299,7 @@ class Operations:
         progress_token = meta.get("progressToken")
         wants_progress = isinstance(progress_token, str | int) and not isinstance(progress_token, bool)
         exchange: JsonObject = {
-            "capabilities": context.capabilities,
+            "capabilities": known_capabilities(context.capabilities).declared(),
             "log_level": context.log_level,
             "progress": wants_progress,
             "trace": _trace(meta),
@@ -414,12 +417,10 @@ def _call_context(request_id: str, context: Context) -> JsonObject:
 
 
 def _trace(meta: JsonObject) -> JsonObject:
-    """The client's trace context (2026-07-28, `_meta`), bounded."""
-    return {
-        key: meta[key]
-        for key in TRACE_KEYS
-        if isinstance(meta.get(key), str) and len(str(meta[key])) <= MAX_TRACE_CHARS
-    }
+    """The client's trace context (2026-07-28, `_meta`): what has a grammar; `tracestate` and `baggage` end here."""
+    traceparent = meta.get("traceparent")
+    is_one = isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) is not None
+    return {"traceparent": traceparent} if is_one else {}
 
 
 def _may_ask(request: JsonObject, context: Context) -> bool:

@@ -124,7 +124,7 @@ def parse_messages(data: bytes) -> Sequence[Message] | Message:
     return [_message(item, raw.id) for item, raw in zip(value, ids, strict=True)]
 
 
-def encode_request(request_id: RequestId, method: str, params: JsonObject) -> bytes:
+def encode_request(request_id: RequestId, method: str, params: JsonObject | orjson.Fragment) -> bytes:
     """Write a request."""
     return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
 
@@ -134,7 +134,7 @@ def encode_notification(method: str, params: JsonObject) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params})
 
 
-def encode_result(request_id: RequestId, result: JsonObject) -> bytes:
+def encode_result(request_id: RequestId, result: JsonObject | orjson.Fragment) -> bytes:
     """Write a successful response."""
     return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": result})
 

@@ -15,9 +15,11 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from orjson import Fragment
+
 from briefcase import __version__
 from briefcase.errors import UpstreamError
-from briefcase.mcp.exchanges import Exchange
+from briefcase.mcp.exchanges import Exchange, ExchangeWish
 from briefcase.mcp.http_transport import HttpStatusError, HttpTransport
 from briefcase.mcp.jsonrpc import (
     METHOD_NOT_FOUND,
@@ -48,6 +50,7 @@ from briefcase.mcp.protocol import (
     wants_input_of,
 )
 from briefcase.mcp.transport import Outgoing, Transport
+from briefcase.receipts.canonical import canonical_bytes
 from briefcase.telemetry.tracing import outgoing_traceparent
 from briefcase.types import JsonObject
 
@@ -57,7 +60,6 @@ MAX_RUNNING: Final = 64
 MAX_QUESTIONS: Final = 16
 MAX_MESSAGE_CHARS: Final = 500
 CLIENT_INFO: Final[JsonObject] = {"name": "briefcase", "version": __version__}
-ASKABLE: Final = ("elicitation", "sampling", "roots")
 _CHANGES: Final = {
     "notifications/tools/list_changed": "tools",
     "notifications/prompts/list_changed": "prompts",
@@ -254,7 +256,8 @@ class Peer:
         self._count += 1
         running = Running(self._count, exchange)
         self._running[running.id] = running
-        data = encode_request(running.id, method, {**params, "_meta": self._meta(running, params)})
+        body = canonical_bytes({**params, "_meta": self._meta(running)})  # the arguments in it are the bytes decided on
+        data = encode_request(running.id, method, Fragment(body))
         outgoing = Outgoing(
             data, running.id, {**self._headers(method, params), **headers}, timeout_ms or HANDSHAKE_TIMEOUT_MS
         )
@@ -306,7 +309,7 @@ class Peer:
         for key, question in questions.items():
             response = responses.get(key)
             if isinstance(response, dict):
-                data = encode_result(question.id, response)
+                data = encode_result(question.id, Fragment(canonical_bytes(response)))
             else:
                 data = encode_error(RpcError(METHOD_NOT_FOUND, "the client can not answer this"), question.id)
             await self._transport.send(Outgoing(data, headers=self._headers("", {})))
@@ -360,7 +363,7 @@ class Peer:
             running is None
             or exchange is None
             or len(running.questions) >= MAX_QUESTIONS
-            or not wants_input_of(exchange.wish.capabilities, message.method, message.params)
+            or not wants_input_of(exchange.wish.capabilities.declared(), message.method, message.params)
         ):
             refusal = RpcError(METHOD_NOT_FOUND, "no client of this call can answer that")
             self._answer(encode_error(refusal, message.id))
@@ -408,21 +411,20 @@ class Peer:
         if running.sending is not None:
             running.sending.cancel()
 
-    def _meta(self, running: Running, params: JsonObject) -> JsonObject:
-        wish = None if running.exchange is None else running.exchange.wish
-        meta: JsonObject = {**as_object(params.get("_meta")), **(wish.trace if wish else {})}
-        traceparent = outgoing_traceparent()
-        if traceparent is not None:  # ours, in the place of the client's: its trace goes on through us
-            meta.pop("tracestate", None)
+    def _meta(self, running: Running) -> JsonObject:
+        """All that rides beside a request's own parameters: made here, of what `ExchangeWish` can hold."""
+        wish = ExchangeWish() if running.exchange is None else running.exchange.wish
+        meta: JsonObject = {}
+        traceparent = outgoing_traceparent() or wish.trace.traceparent  # where we trace, its trace goes on through us
+        if traceparent is not None:
             meta["traceparent"] = traceparent
-        if wish is not None and wish.progress:
+        if wish.progress:
             meta["progressToken"] = running.id
         if is_stateless(self.revision):
             meta[META_REVISION] = self.revision
             meta[META_CLIENT] = CLIENT_INFO
-            declared = {} if wish is None else wish.capabilities
-            meta[META_CAPABILITIES] = {name: declared[name] for name in ASKABLE if name in declared}
-            if wish is not None and wish.log_level is not None:
+            meta[META_CAPABILITIES] = wish.capabilities.declared()
+            if wish.log_level is not None:
                 meta[META_LOG_LEVEL] = wish.log_level
         return meta
 

@@ -30,7 +30,6 @@ META_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 META_LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
 META_SERVER: Final = "io.modelcontextprotocol/serverInfo"
 META_SUBSCRIPTION: Final = "io.modelcontextprotocol/subscriptionId"
-TRACE_KEYS: Final = ("traceparent", "tracestate", "baggage")
 # What only the daemon and the gateway write into a result's `_meta` (CONTRACT: MCP gateway).
 OWN_META_KEYS: Final = frozenset({"provenance", "approval", "compatibility"})
 

@@ -13,7 +13,7 @@ from mcp_rig import run, served, until
 from briefcase.approvals import approval_token
 from briefcase.calls import Calls, CallSettings
 from briefcase.controls import Controls
-from briefcase.mcp.exchanges import ExchangeWish
+from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
 from briefcase.mcp.flows import STATE_TTL_US
 from briefcase.mcp.link import State
 from briefcase.mcp.reach import AllTools
@@ -60,7 +60,7 @@ class Desk:
 
     async def call(self, tool_id: str, args: dict, token: str | None = None, principal: Principal = AGENT) -> dict:
         request_id = str(uuid.uuid4())
-        wish = ExchangeWish(capabilities={"elicitation": {}})
+        wish = ExchangeWish(capabilities=ClientCapabilities(elicitation=ElicitationModes()))
         exchange = self.rig.hub.exchanges.open(principal.name, request_id, wish)
         call = {"tool_id": tool_id, "args": args, "context": {"request_id": request_id}, "approval_token": token}
         answer = await self.calls.call(principal, json.dumps({"call": call}).encode())

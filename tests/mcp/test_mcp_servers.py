@@ -10,7 +10,7 @@ import pytest
 from mcp_rig import SECRET, Rig, ended, run, served, state_of, until
 
 from briefcase.errors import CallerError, UpstreamError
-from briefcase.mcp.exchanges import ExchangeWish
+from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
 from briefcase.mcp.link import State
 from briefcase.net.outbound import GuardedOutbound
 
@@ -66,7 +66,7 @@ def test_progress_and_log_messages_reach_the_call_that_wants_them(transport, era
 @pytest.mark.parametrize(("transport", "era"), WAYS)
 def test_a_question_suspends_its_call_until_its_own_client_answers(transport, era):
     async def test():
-        wish = ExchangeWish(capabilities={"elicitation": {}})
+        wish = ExchangeWish(capabilities=ClientCapabilities(elicitation=ElicitationModes()))
         async with served(transport, era) as rig:
             await rig.ready()
             wanted = await rig.call("fx.test_elicitation", {"message": "who?"}, wish=wish)
