@@ -305,12 +305,13 @@ async def cancel_call(services: Services, request: Request) -> CallCancelled:
 
 
 async def follow_changes(services: Services, request: Request) -> ChangeList:
-    """`GET /v1/mcp/events`: `after` below 0 asks only where to begin."""
+    """`GET /v1/mcp/events`: `after` below 0 asks only where to begin; of resources, what the asker follows."""
     query = request.query_as(FollowQuery)
-    changes = _hub(services).changes
+    hub, asker = _hub(services), request.principal.owner
     if query.after < 0:
-        return ChangeList([], changes.count)
-    found, after = await changes.read(query.after, min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S)
+        return ChangeList([], hub.changes.count)
+    kept, after = await hub.changes.read(query.after, min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S)
+    found = [change for change in kept if hub.followers.may_know(asker, change)]
     return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)  # type: ignore[arg-type] # one of the four
 
 

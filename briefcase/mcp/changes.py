@@ -1,15 +1,16 @@
-"""What changed on the servers, numbered, for whoever follows: a bounded memory and a wake-up call."""
+"""What changed on the servers, numbered, for whoever follows: a bounded memory, and who may know of which resource."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final
 
 import msgspec
 
 KEPT_CHANGES: Final = 1_024
+MAX_FOLLOWED: Final = 1_024  # resources, for each agent; its oldest gives way
 
 
 class ServerChange(msgspec.Struct, frozen=True):
@@ -62,3 +63,42 @@ class Changes:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+class Followers:
+    """Which agent follows which resource of which server: the others are told nothing of it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, OrderedDict[tuple[str, str], None]] = {}
+
+    def add(self, principal: str, server: str, uri: str) -> None:
+        """Note that an agent follows a resource."""
+        own = self._kept.setdefault(principal, OrderedDict())
+        own[server, uri] = None
+        own.move_to_end((server, uri))
+        if len(own) > MAX_FOLLOWED:
+            own.popitem(last=False)
+
+    def remove(self, principal: str, server: str, uri: str) -> bool:
+        """Note that an agent does not any more; whether others still do."""
+        self._kept.get(principal, OrderedDict()).pop((server, uri), None)
+        return any((server, uri) in own for own in self._kept.values())
+
+    def forget(self, server: str) -> None:
+        """Let go of a server that is gone."""
+        for own in self._kept.values():
+            for key in [key for key in own if key[0] == server]:
+                del own[key]
+
+    def may_know(self, principal: str, change: ServerChange) -> bool:
+        """Whether an agent may be told of a change: of lists always, of a resource where it follows that.
+
+        A server may tell of what lies below a resource that was asked for (2025-11-25, `resources/updated`).
+        """
+        if change.kind != "resource":
+            return True
+        own = self._kept.get(principal, ())
+        if (change.server, change.uri) in own:
+            return True
+        above = [uri.rstrip("/") + "/" for server, uri in own if server == change.server]
+        return change.uri.startswith(tuple(above))

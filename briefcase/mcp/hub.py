@@ -14,7 +14,7 @@ import msgspec
 
 from briefcase.errors import CallerError, StoreError, UpstreamError
 from briefcase.mcp import events
-from briefcase.mcp.changes import Changes
+from briefcase.mcp.changes import Changes, Followers
 from briefcase.mcp.definitions import (
     Change,
     Definition,
@@ -55,9 +55,13 @@ _NS_PER_MS: Final = 1_000_000
 
 
 class Pins(msgspec.Struct, frozen=True):
-    """What was accepted of one server: its definitions by name."""
+    """What was accepted of one server: its definitions by name.
+
+    `is_listed` says that a listing was accepted, which may have been empty: what comes later is no first one.
+    """
 
     tools: dict[str, dict[str, Any]]
+    is_listed: bool = False
 
 
 class Hub:
@@ -94,6 +98,7 @@ class Hub:
         self._flows = Flows(Sealer(derive_key(ledger.approval_secret(), "continuation")), clock, entropy)
         self.exchanges = Exchanges(redactor)
         self.changes = Changes()
+        self.followers = Followers()
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -130,7 +135,7 @@ class Hub:
         if operation != CONTINUE:
             return None
         try:
-            tool, ask, found = self._opened(server_id, call.args, principal.name)
+            tool, ask, found = self._opened(server_id, call.args, principal.owner)
         except UpstreamError as error:
             return Deny(f"invalid_args: {error.message}")
         going_on = self._operations[server_id][CONTINUE].going_on_with(tool.spec)
@@ -147,8 +152,17 @@ class Hub:
     # --- calls (`tools.Runner`) -------------------------------------------------------------------------------------
 
     async def run(self, server_id: str, ask: Ask, context: CallContext) -> JsonObject:
-        """Send a request to a server. Raises `UpstreamError` as the peer does."""
-        return await self._request(server_id, ask, ask.params, context)
+        """Send a request to a server. Raises `UpstreamError` as the peer does.
+
+        A resource is followed by each agent for itself: the server hears of the end when nobody follows any more.
+        """
+        uri = str(ask.params.get("uri"))
+        if ask.method == "resources/unsubscribe" and self.followers.remove(context.principal, server_id, uri):
+            return {}
+        answer = await self._request(server_id, ask, ask.params, context)
+        if ask.method == "resources/subscribe":
+            self.followers.add(context.principal, server_id, uri)
+        return answer
 
     async def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> JsonObject:
         """Go on with a call that waits for input, with what its client answered; its seal was used up before."""
@@ -238,10 +252,11 @@ class Hub:
         """Remove a server and its pins; durable when this returns. Raises as `link`."""
         self.link(server_id)
         kept = {known.id: known for known in self.configs() if known.id != server_id}
-        effects = (_servers_effect(kept), _pins_effect(server_id, {}))
+        effects = (_servers_effect(kept), _pins_effect(server_id, Pins({})))
         await self._commit(events.server_deleted_event(by, server_id), *effects)
         await self._close(server_id)
         self._pins.pop(server_id, None)
+        self.followers.forget(server_id)
         self.changes.add(server_id, "tools", "")
 
     def differences(self, server_id: str) -> tuple[str, tuple[Change, ...]]:
@@ -283,7 +298,7 @@ class Hub:
         server_id, current = link.config.id, link.definitions or {}
         pinned = self._pins.get(server_id, {})
         changes = changes_between(pinned, current)
-        if not pinned and not link.config.review and current:
+        if not self._is_listed(server_id) and not link.config.review:
             await self._pin(server_id, current, FIRST_USE)
         elif any(change.after is not None for change in changes):
             await self._note_held(server_id, listing_digest(current), changes)
@@ -309,7 +324,8 @@ class Hub:
 
     async def _pin(self, server_id: str, current: dict[str, Definition], by: str) -> None:
         event = events.definitions_pinned_event(by, server_id, listing_digest(current), len(current))
-        await self._commit(event, _pins_effect(server_id, current))
+        pins = Pins({name: definition.body for name, definition in current.items()}, is_listed=True)
+        await self._commit(event, _pins_effect(server_id, pins))
         self._pins[server_id] = dict(current)
         self._refresh(server_id)
 
@@ -364,13 +380,20 @@ class Hub:
         except msgspec.DecodeError as error:
             raise StoreError("the stored MCP servers can not be read", detail=str(error)) from None
 
-    def _stored_pins(self, server_id: str) -> dict[str, Definition]:
+    def _is_listed(self, server_id: str) -> bool:
+        """Whether any listing of the server was accepted yet; those before this was noted held at least one tool."""
+        pins = self._read_pins(server_id)
+        return pins.is_listed or bool(pins.tools)
+
+    def _read_pins(self, server_id: str) -> Pins:
         data = self._ledger.setting(PINS_SETTING + server_id)
         try:
-            pins = msgspec.json.decode(data, type=Pins) if data else Pins({})
+            return msgspec.json.decode(data, type=Pins) if data else Pins({})
         except msgspec.DecodeError as error:
             raise StoreError(f"the pins of the MCP server `{server_id}` can not be read", detail=str(error)) from None
-        read = [read_definition(body) for body in pins.tools.values()]
+
+    def _stored_pins(self, server_id: str) -> dict[str, Definition]:
+        read = [read_definition(body) for body in self._read_pins(server_id).tools.values()]
         return {definition.name: definition for definition in read if isinstance(definition, Definition)}
 
 
@@ -383,6 +406,5 @@ def _servers_effect(configs: Mapping[str, ServerConfig]) -> PutSetting:
     return PutSetting(SERVERS_SETTING, msgspec.json.encode([configs[server_id] for server_id in sorted(configs)]))
 
 
-def _pins_effect(server_id: str, current: Mapping[str, Definition]) -> PutSetting:
-    pins = Pins({name: definition.body for name, definition in current.items()})
+def _pins_effect(server_id: str, pins: Pins) -> PutSetting:
     return PutSetting(PINS_SETTING + server_id, msgspec.json.encode(pins))

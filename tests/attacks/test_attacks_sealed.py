@@ -1,0 +1,226 @@
+"""Against a real daemon: what is sealed or remembered is used once, by whom and for what it was given."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from base64 import b64decode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from daemons import RunningDaemon
+
+SERVER = str(Path(__file__).parent / "recording_server.py")
+ARGS = {"amount": 10, "to": "alice"}
+DOLLAR = 1_000_000
+CAN_BE_ASKED = {"capabilities": {"elicitation": {"form": {}}}}
+
+
+class Bank:
+    """A daemon with the recording server `bank` behind it, whose `pay` writes and costs a dollar."""
+
+    def __init__(self, daemon: RunningDaemon, tmp_path: Path, *options: str) -> None:
+        self.daemon = daemon
+        self.record = tmp_path / "record"
+        self.record.touch()
+        command = [SERVER, "stdio", str(self.record), *options]
+        rules = [{"tool": "pay", "category": "write", "cost_microusd": DOLLAR}]
+        body = {"command": sys.executable, "args": command, "rules": rules}
+        status, answer = daemon.request("POST", "/v1/mcp/servers/bank", body)
+        assert status == 200, answer
+        self.agent = self.new_agent("scout")
+
+    def new_agent(self, name: str) -> str:
+        status, answer = self.daemon.request("POST", "/v1/agents", {"name": name})
+        assert status == 200, answer
+        return answer["token"]
+
+    def tools(self) -> list[str]:
+        listed = self.daemon.request("GET", "/v1/tools", token=self.agent)[1]["tools"]
+        return [tool["id"] for tool in listed if tool["id"].startswith("bank.")]
+
+    def call(self, tool_id: str, args: dict, *, approval: str | None = None, token: str | None = None) -> dict:
+        call = {"tool_id": tool_id, "args": args, "context": {"request_id": str(uuid.uuid4())}}
+        if approval is not None:
+            call["approval_token"] = approval
+        body = {"call": call, "exchange": CAN_BE_ASKED}
+        status, answer = self.daemon.request("POST", "/v1/mcp/call", body, token=token or self.agent)
+        assert status == 200, answer
+        return answer
+
+    def approve(self, answer: dict) -> str:
+        assert answer["status"] == "approval_required", answer
+        shown = self.daemon.request("GET", f"/v1/approvals/{answer['approval']['id']}")[1]
+        body = {"shown_digest_hex": shown["shown_digest_hex"]} if "shown_digest_hex" in shown else {}
+        status, given = self.daemon.request("POST", f"/v1/approvals/{answer['approval']['id']}/approve", body)
+        assert status == 200, given
+        return given["approval_token"]
+
+    def asked(self) -> dict:
+        """Have the first call approved and made; gives what goes on with it."""
+        token = self.approve(self.call("bank.pay", ARGS))
+        wanted = self.call("bank.pay", ARGS, approval=token)["result"]["content"]
+        assert wanted["resultType"] == "input_required"
+        answers = {"q": {"action": "accept", "content": {"account": "main"}}}
+        return {"target": "bank.pay", "arguments": ARGS, "state": wanted["requestState"], "responses": answers}
+
+    def executed(self) -> list[dict]:
+        """The calls that reached the server with everything it wants."""
+        messages = [json.loads(b64decode(json.loads(line)["data"])) for line in self.record.read_text().splitlines()]
+        return [
+            message["params"]
+            for message in messages
+            if message.get("method") == "tools/call" and "inputResponses" in message["params"]
+        ]
+
+    def receipts(self, kind: str) -> list[dict]:
+        found = self.daemon.request("GET", f"/v1/receipts?kind={kind}&limit=1000")[1]["receipts"]
+        return [receipt["event"] for receipt in reversed(found)]
+
+    def spent(self) -> int:
+        budgets = self.daemon.request("GET", "/v1/budgets")[1]["budgets"]
+        return next(line["spent_microusd"] for line in budgets if line["category"] == "write")
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
+    (tmp_path / "data").mkdir(mode=0o700)
+    with RunningDaemon(tmp_path / "data") as running:
+        yield running
+
+
+def wait_for(holds) -> None:
+    """Wait for what other processes bring about; a test that waits for nothing ends here."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def test_one_approval_of_a_stateless_servers_call_is_one_execution_by_however_many_continuations(daemon, tmp_path):
+    bank = Bank(daemon, tmp_path, "--asks")
+    daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 2 * DOLLAR})
+    wait_for(bank.tools)
+    going_on = bank.asked()
+
+    # the first approval was for the call; the answers were in none
+    asked = bank.call("bank:continue", going_on)
+    assert "main" in asked["approval"]["summary"]
+    assert bank.executed() == []
+    token = bank.approve(asked)
+
+    # twenty-five at once with the one approval, and as many with none after
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: bank.call("bank:continue", going_on, approval=token), range(25)))
+    assert [answer["status"] for answer in answers].count("ok") == 1
+    assert {answer.get("reason") for answer in answers} <= {None, "replay_detected", "invalid_or_expired_approval"}
+    others = {**going_on, "responses": {"q": {"action": "accept", "content": {"account": "another"}}}}
+    for again in (going_on, others):
+        assert bank.call("bank:continue", again) == {"status": "denied", "reason": "replay_detected"}
+    assert len(bank.executed()) == 1
+    assert bank.executed()[0]["inputResponses"] == going_on["responses"]
+
+    # each round cost what the tool costs, and the second names the first
+    first, second = bank.receipts("intent")
+    assert (second["tool_id"], second["continues"]) == ("bank:continue", first["id"])
+    assert second["tool"]["cost_microusd"] == DOLLAR
+    assert bank.spent() == 2 * DOLLAR
+
+
+def test_a_state_is_used_once_whatever_restarts_lie_between_and_by_nobody_else(daemon, tmp_path):
+    bank = Bank(daemon, tmp_path, "--asks")
+    daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 10 * DOLLAR})
+    wait_for(bank.tools)
+    going_on = bank.asked()
+    stranger = bank.call("bank:continue", going_on, token=bank.new_agent("ranger"))
+    assert stranger["status"] == "denied"
+    assert stranger["reason"].startswith("invalid_args: the `state` belongs to no call of this agent")
+
+    token = bank.approve(bank.call("bank:continue", going_on))
+    daemon.kill()
+    daemon.start()
+    wait_for(bank.tools)
+    assert bank.call("bank:continue", going_on, approval=token)["status"] == "ok"
+    daemon.kill()
+    daemon.start()
+    wait_for(bank.tools)
+    for approval in (None, token):
+        again = bank.call("bank:continue", going_on, approval=approval)
+        assert again == {"status": "denied", "reason": "replay_detected"}
+    assert len(bank.executed()) == 1
+
+
+def test_a_continuation_past_the_budget_waits_for_a_person_as_its_call_would(daemon, tmp_path):
+    bank = Bank(daemon, tmp_path, "--asks")
+    daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": DOLLAR})  # room for one round only
+    wait_for(bank.tools)
+    asked = bank.call("bank:continue", bank.asked())
+    assert (asked["status"], asked["approval"]["reason"]) == ("approval_required", "budget_exceeded")
+    assert bank.spent() == DOLLAR
+
+
+def test_the_first_tools_of_a_server_that_listed_nothing_wait_for_an_operator(daemon, tmp_path):
+    go = tmp_path / "go"
+    bank = Bank(daemon, tmp_path, "--era", "handshake", "--late", str(go))
+
+    def server() -> dict:
+        return daemon.request("GET", "/v1/mcp/servers/bank")[1]["summary"]
+
+    wait_for(lambda: server()["state"] == "ready")
+    go.touch()
+    wait_for(lambda: server()["held"] == 1)
+    assert bank.tools() == []
+    assert bank.call("bank.pay", ARGS) == {"status": "denied", "reason": "unknown_tool"}
+
+    daemon.stop()  # an empty listing stays the first one after a restart, too
+    daemon.start()
+    wait_for(lambda: server()["state"] == "ready")
+    assert (server()["held"], bank.tools()) == (1, [])
+
+    digest = daemon.request("GET", "/v1/mcp/servers/bank/diff")[1]["digest"]
+    assert daemon.request("POST", "/v1/mcp/servers/bank/accept", {"digest": digest})[1]["tools"] == 1
+    assert bank.tools() == ["bank.pay"]
+
+
+def test_an_agent_hears_of_no_resource_but_those_it_follows_itself(daemon, tmp_path):
+    bank = Bank(daemon, tmp_path, "--era", "handshake")
+    wait_for(bank.tools)
+    ranger = bank.new_agent("ranger")
+    for token, uri in ((bank.agent, "file:///secret"), (ranger, "file:///plain")):
+        assert bank.call("bank:resources.subscribe", {"uri": uri}, token=token)["status"] == "ok"
+    Path(f"{bank.record}.changed").write_text("file:///secret\nfile:///plain\nfile:///plain/below\nfile:///nobody's\n")
+
+    def heard(token: str | None) -> list[str]:
+        changes = daemon.request("GET", "/v1/mcp/events?after=0", token=token)[1]["changes"]
+        return [change["uri"] for change in changes if change["kind"] == "resource"]
+
+    wait_for(lambda: len(heard(ranger)) == 2)
+    assert heard(ranger) == ["file:///plain", "file:///plain/below"]
+    assert heard(bank.agent) == ["file:///secret"]
+    assert heard(bank.new_agent("third")) == []
+    assert bank.call("bank:resources.unsubscribe", {"uri": "file:///plain"}, token=ranger)["status"] == "ok"
+    assert heard(ranger) == []
+
+
+def test_an_agent_that_stops_following_ends_nobody_elses(daemon, tmp_path):
+    bank = Bank(daemon, tmp_path, "--era", "handshake")
+    wait_for(bank.tools)
+    ranger = bank.new_agent("ranger")
+    uri = {"uri": "file:///shared"}
+    for token in (bank.agent, ranger):
+        assert bank.call("bank:resources.subscribe", uri, token=token)["status"] == "ok"
+
+    def unsubscribed() -> int:
+        return bank.record.read_text().count(b64decode("eA==").decode()) and sum(
+            b"resources/unsubscribe" in b64decode(json.loads(line)["data"])
+            for line in bank.record.read_text().splitlines()
+        )
+
+    assert bank.call("bank:resources.unsubscribe", uri, token=ranger)["status"] == "ok"
+    assert unsubscribed() == 0
+    assert bank.call("bank:resources.unsubscribe", uri)["status"] == "ok"
+    assert unsubscribed() == 1
