@@ -100,10 +100,14 @@ class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[server]`: bounds of the daemon's own HTTP."""
+    """`[server]`: bounds of the daemon's own HTTP; those of connections hold for each listener."""
 
     max_body_bytes: _PositiveInt = 1 << 20
     max_connections: _PositiveInt = 1_024
+    max_connections_per_uid: _PositiveInt = 256
+    max_connections_per_principal: _PositiveInt = 256
+    operator_reserve: _PositiveInt = 32
+    max_unsent_bytes: _PositiveInt = 64 << 20
     drain_ms: _PositiveInt = 10_000
 
 

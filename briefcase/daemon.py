@@ -27,6 +27,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+import msgspec
 import structlog
 import uvloop
 
@@ -96,6 +97,7 @@ MANIFEST_DIR: Final = "tools"
 PROVIDER_GROUP: Final = "providers"
 EXPIRY_INTERVAL_S: Final = 1.0
 EXPIRY_PAUSE_S: Final = 0.005
+OTHER_OPEN_FILES: Final = 1_024  # beside the clients' connections: upstreams, servers, the stores
 GC_THRESHOLDS: Final = (20_000, 20, 100)  # a call makes about a hundred containers and no cycle
 SWITCH_INTERVAL_S: Final = 0.000_5  # how long the loop waits for the interpreter's lock while a policy is compiled
 CLOCK: Final = SystemClock()
@@ -136,6 +138,16 @@ def harden_process() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     for name in SECRET_VARIABLES:
         os.environ.pop(name, None)
+
+
+def allow_open_files(most: int) -> None:
+    """Let the process open as many files as its bounds of connections come to, as far as the host lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < most:
+        _log.warning("fewer files may be open than connections are allowed", wanted=most, allowed=wanted)
 
 
 def tune_interpreter() -> None:
@@ -310,9 +322,8 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     if settings.otel is not None and exporting is not None:
         app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_trace)
     bounds = settings.file.server
-    limits = HttpLimits(
-        max_body_bytes=bounds.max_body_bytes, max_connections=bounds.max_connections, drain_ms=bounds.drain_ms
-    )
+    limits = HttpLimits(**msgspec.structs.asdict(bounds))
+    allow_open_files(OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.operator_reserve))
     server = ApiServer(app, listeners, limits)
     watch(services, stores.ledger.counters, server, authenticator)
     if exporting is not None:

@@ -3,7 +3,7 @@
  1. over TCP, what a browser must not be used for is refused    (403, before anybody is authenticated)
  2. the route: one path for each thing                          (404, 405)
  3. authenticate                                                (401, counted)
- 4. the role                                                    (403)
+ 4. the role                                                    (403); a place for whose connection it is (429, 503)
  5. read the body, which the protocol has bounded
  6. the noun's handler answers
  7. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
@@ -124,6 +124,8 @@ class Api(blacksheep.Application):
 
             # 3. and 4. who, and in which role
             principal = self._admit(route, head.headers)
+            if principal is not _NOBODY:
+                exchange.claim(principal)
 
             # 5. read the body
             body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""

@@ -24,9 +24,11 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
+from briefcase.api.places import SMALL_BYTES, Place
 from briefcase.api.routing import Match, Reply
 from briefcase.api.sockets import Peer
-from briefcase.errors import CODES
+from briefcase.errors import CODES, CallerError
+from briefcase.types import Principal
 
 SCOPE_KEY: Final = "briefcase"
 US_PER_MS: Final = 1_000
@@ -47,6 +49,7 @@ class Wire(msgspec.Struct, frozen=True):
     flow: FlowControl
     loop: asyncio.AbstractEventLoop
     peer: Peer
+    place: Place
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -152,6 +155,18 @@ class DirectExchange:
         """Who is at the other end."""
         return self._wire.peer
 
+    def claim(self, principal: Principal) -> None:
+        """Say whose request this is.
+
+        Raises:
+            CallerError: the connections have no room for it: this answer is the last one here.
+        """
+        try:
+            self._wire.place.claim(principal)
+        except CallerError:
+            self.keep_alive = False
+            raise
+
     def take(self, body: bytes) -> None:
         """Keep a piece of the body, unless it has been answered without."""
         if not self.response_started:
@@ -205,7 +220,18 @@ class DirectExchange:
         if self._is_lost:
             return
         self.response_started = True
-        self._wire.transport.write(data)
+        if len(data) > SMALL_BYTES:
+            self._write_large(data)
+        else:
+            self._wire.transport.write(data)
+
+    def _write_large(self, data: bytes) -> None:
+        """Write what is counted until it is sent: the transport keeps all of it until the last byte is."""
+        wire = self._wire
+        wire.transport.set_write_buffer_limits(high=0)  # it pauses, and so tells, where a single byte is left
+        wire.transport.write(data)
+        if wire.flow.write_paused:
+            wire.place.hold_unsent(len(data))
 
     def _encoded(self, reply: Reply) -> bytes:
         payload, parts = reply.payload, [STATUS_LINE[reply.status], self._date.line]

@@ -28,8 +28,13 @@ def watch(services: Services, ledger: LedgerCounters, server: ApiServer, authent
 
 
 def _edge_families(server: ApiServer, authenticator: Authenticator) -> list[Family]:
+    places = server.places
     return [
         gauge("briefcase_open_connections", "Connections to the daemon.", server.open_connections),
+        counter("briefcase_connections_gave_way_total", "Idle connections closed for new ones.", places.gave_way),
+        counter("briefcase_connections_refused_total", "Connections for which there was no place.", places.refused),
+        gauge("briefcase_held_bytes", "Bodies and answers that wait for slow clients.", places.held.total_bytes),
+        counter("briefcase_slow_readers_closed_total", "Connections closed with an unread answer.", places.held.closed),
         counter("briefcase_auth_failures_total", "Requests without a known token.", authenticator.failures),
     ]
 

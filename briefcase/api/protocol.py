@@ -13,7 +13,7 @@ Transfer-Encoding, two lengths, signs, overflow, bare LF, folded headers, wrong 
 | target that is not one absolute path (absolute form, `//`, `#`) | none is taken | 404 |
 | requests waiting behind another on one connection | `max_pipelined` | answered so far, then closed |
 | time between requests, time the client takes to read an answer | `keep_alive_ms` `write_timeout_ms` | closed |
-| connections | `max_connections` | 503 |
+| connections, bytes that wait for a slow client | `places.py` | an idle one or a slow reader is closed, 429, 503 |
 | user at the other end of a Unix socket | `allowed_uids` | 403, nothing read |
 
 One task for each connection answers its requests, each an `Exchange` (`exchange.py`); it begins one as soon as the head
@@ -47,6 +47,7 @@ from briefcase.api.exchange import (
     Wire,
     encode_refusal,
 )
+from briefcase.api.places import SMALL_BYTES, Place, PlaceLimits, Places
 from briefcase.api.sockets import peer_of
 
 MAX_PIECES: Final = 8_192  # of a chunked body: each one costs a callback, whatever its size
@@ -57,7 +58,7 @@ _ABSOLUTE_PATH: Final = re.compile(rb"/(?!/)[\x21\x22\x24-\x7e]*|/")  # RFC 9112
 _NAMES_THAT_FRAME: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"expect"})
 
 
-class HttpLimits(msgspec.Struct, frozen=True):
+class HttpLimits(PlaceLimits, frozen=True):
     """The bounds of one server. `allowed_uids` are the users who may connect to its Unix socket."""
 
     max_head_bytes: int = 16 << 10
@@ -67,7 +68,6 @@ class HttpLimits(msgspec.Struct, frozen=True):
     body_timeout_ms: int = 30_000
     keep_alive_ms: int = 75_000
     write_timeout_ms: int = 30_000
-    max_connections: int = 1_024
     max_pipelined: int = 16
     drain_ms: int = 10_000
     allowed_uids: frozenset[int] = msgspec.field(default_factory=lambda: frozenset({os.geteuid()}))
@@ -86,6 +86,7 @@ class Serving:
         self.direct: DirectApp | None = app if isinstance(app, DirectApp) else None
         self.limits = limits
         self.date = Date()
+        self.places = Places(limits, knows_principals=self.direct is not None)
         self.connections: set[BoundedProtocol] = set()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -121,11 +122,14 @@ class BoundedProtocol(asyncio.Protocol):
     Args:
         serving: what it shares with the others.
         loop: the running event loop.
+        listener: which of the server's listeners takes it.
     """
 
-    def __init__(self, serving: Serving, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, serving: Serving, loop: asyncio.AbstractEventLoop, listener: int = 0) -> None:
         self.transport: asyncio.Transport
         self._wire: Wire
+        self._place: Place
+        self._listener = listener
         self._serving = serving
         self._limits = serving.limits
         self._loop = loop
@@ -158,14 +162,16 @@ class BoundedProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as it is called
         """Take the connection, or refuse it before anything is read."""
         peer = peer_of(transport.get_extra_info("socket"))
-        self.transport = transport
-        self._wire = Wire(transport, FlowControl(transport), self._loop, peer)
-        connections = self._serving.connections
-        connections.add(self)
-        if len(connections) > self._limits.max_connections:
-            self._turn_away(Refusal("not_ready", "too many connections"))
-        elif peer.is_unix and peer.uid not in self._limits.allowed_uids:
+        serving = self._serving
+        place = serving.places.take(self, self._listener, peer.uid, self._loop.time())
+        self.transport, self._place = transport, place
+        self._wire = Wire(transport, FlowControl(transport), self._loop, peer, place)
+        serving.connections.add(self)
+        transport.set_write_buffer_limits(high=SMALL_BYTES)
+        if peer.is_unix and peer.uid not in self._limits.allowed_uids:
             self._turn_away(Refusal("forbidden", "this socket is for another user"))
+        elif place.is_probation and serving.direct is None:
+            self._turn_away(Refusal("not_ready", "too many connections"))
         else:
             self._arm_deadline()
 
@@ -178,6 +184,7 @@ class BoundedProtocol(asyncio.Protocol):
         """Let go of every timer, and tell what is not answered. The first of that is still made: it came whole."""
         self._is_lost = True
         self._serving.connections.discard(self)
+        self._serving.places.leave(self._place)
         self._cancel_deadline()
         self._cancel_write_deadline()
         if self._idle_timer is not None:
@@ -200,14 +207,29 @@ class BoundedProtocol(asyncio.Protocol):
         """Cut the connection now, answered or not."""
         self.transport.abort()
 
+    def idle_since_s(self) -> float | None:
+        """Since when nothing is being read or answered (`places.Guest`)."""
+        if self._phase is not _NOTHING or not self._is_all_answered():
+            return None
+        return self._place.taken_s if self._idle_since_s is None else self._idle_since_s
+
+    def give_way(self) -> None:
+        """Close now; what was not read yet goes unread (`places.Guest`)."""
+        if self.transport.get_write_buffer_size() or self._phase is not _NOTHING:
+            self.abort()
+        else:
+            self.transport.close()
+
     def pause_writing(self) -> None:
         """The client does not read its answer: give it a while."""
+        self._place.hold_unsent(self.transport.get_write_buffer_size())
         self._wire.flow.pause_writing()
         if self._write_deadline is None:
             self._write_deadline = self._loop.call_later(self._limits.write_timeout_ms / 1_000, self.abort)
 
     def resume_writing(self) -> None:
         """It reads again."""
+        self._place.release_unsent()
         self._cancel_write_deadline()
         self._wire.flow.resume_writing()
 
@@ -287,6 +309,8 @@ class BoundedProtocol(asyncio.Protocol):
         self._pieces += 1
         if self._body_bytes > self._limits.max_body_bytes or (self._is_chunked and self._pieces > MAX_PIECES):
             raise _body_too_large(self._limits)
+        if self._body_bytes > SMALL_BYTES and not self._place.hold_body(self._body_bytes):
+            raise RefusedError("not_ready", "too many bytes of requests and answers wait here")
         if self._reading is not None:
             self._reading.take(body)
 
@@ -348,6 +372,7 @@ class BoundedProtocol(asyncio.Protocol):
                 self.abort()  # nobody may wait here for an answer that will not come
                 raise
             self._current = None
+            self._place.release_body()
             if self.transport.is_closing():
                 return
             if not exchange.keep_alive:
@@ -381,6 +406,8 @@ class BoundedProtocol(asyncio.Protocol):
         self._is_refused = True
         self._cancel_deadline()
         partial = self._reading if self._phase is _BODY else None
+        self._reading = None  # which keeps what came of the body
+        self._place.release_body()
         if partial is not None and self._waiting and self._waiting[-1] is partial:
             self._waiting.pop()  # nothing of it has been done
         elif partial is not None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
+from briefcase.api.places import Places
 from briefcase.api.protocol import BoundedProtocol, HttpLimits, Serving
 from briefcase.api.sockets import BACKLOG, Listener
 
@@ -60,16 +62,19 @@ class ApiServer:
         """Connections that are open now."""
         return len(self._state.connections)
 
+    @property
+    def places(self) -> Places:
+        """Who has the connections, and what is held for them."""
+        return self._state.places
+
     async def start(self) -> None:
         """Begin to take connections; they are served from when this returns."""
         loop = asyncio.get_running_loop()
         await self._app.start()
         self._tick()
 
-        def new_protocol() -> BoundedProtocol:
-            return BoundedProtocol(self._state, loop)
-
-        for listener in self._listeners:
+        for number, listener in enumerate(self._listeners):
+            new_protocol = partial(BoundedProtocol, self._state, loop, number)
             self._servers.append(await loop.create_server(new_protocol, sock=listener.sock, backlog=BACKLOG))
 
     async def drain(self) -> None:

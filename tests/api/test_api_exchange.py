@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from briefcase.answers import Answer
 from briefcase.api.app import Api
 from briefcase.api.exchange import Date, DirectExchange, Head, Wire, encode_server_timing
+from briefcase.api.places import PlaceLimits, Places
 from briefcase.api.routing import Match, Reply
 from briefcase.api.sockets import Peer
 from briefcase.api.tracing import TracedApi
@@ -58,12 +59,16 @@ class OneReply:
         return self.reply
 
 
+def a_wire(transport) -> Wire:
+    place = Places(PlaceLimits(), knows_principals=True).take(None, 0, None, 0.0)
+    return Wire(transport, FakeFlow(), None, Peer(is_unix=True), place)
+
+
 def answered(reply, *, method="GET", keep_alive=True) -> list[bytes]:
     """What is written for one reply, write by write."""
     transport, app, date = FakeTransport(), OneReply(reply), Date()
     head = Head(method, b"/", b"", [], "1.1", keep_alive, expects_continue=False)
-    wire = Wire(transport, FakeFlow(), None, Peer(is_unix=True))
-    asyncio.run(DirectExchange(app, wire, date, head, app.find(b"/")).run())
+    asyncio.run(DirectExchange(app, a_wire(transport), date, head, app.find(b"/")).run())
     return transport.written
 
 
@@ -180,9 +185,7 @@ def test_durations_are_milliseconds_however_long():
 
 def test_a_body_that_comes_after_the_answer_is_not_kept():
     app, head = OneReply(Reply({})), Head("POST", b"/", b"", [], "1.1", keep_alive=True, expects_continue=False)
-    exchange = DirectExchange(
-        app, Wire(FakeTransport(), FakeFlow(), None, Peer(is_unix=True)), Date(), head, Match({}, {})
-    )
+    exchange = DirectExchange(app, a_wire(FakeTransport()), Date(), head, Match({}, {}))
 
     async def scenario() -> bytes:
         exchange.take(b"before")

@@ -418,21 +418,6 @@ def test_nothing_after_connection_close_is_parsed(tmp_path):
     serve(tmp_path, scenario)
 
 
-def test_a_connection_past_the_cap_is_turned_away_and_the_others_are_served(tmp_path):
-    async def scenario(rig):
-        first, second = await rig.connect(), await rig.connect()
-        for client in (first, second):
-            await client.send(NEXT)
-            assert (await client.answer())[0] == 200
-        assert statuses(await rig.raw(b"")) == [503]
-        await first.send(NEXT)
-        assert (await first.answer())[0] == 200
-        await first.close()
-        await second.close()
-
-    serve(tmp_path, scenario, max_connections=2)
-
-
 def test_a_client_that_leaves_does_not_stop_its_call(tmp_path):
     async def scenario(rig):
         rig.calls.go.clear()

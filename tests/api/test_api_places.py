@@ -1,0 +1,365 @@
+"""Places: who gives way when there are too many connections, and whose bytes are held."""
+
+import asyncio
+
+import msgspec
+import pytest
+from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
+from fakes import AGENT, AUDITOR, OPERATOR, OTHER_AGENT
+
+from briefcase.api.places import CANDIDATES, DISPATCH_S, PlaceLimits, Places
+from briefcase.errors import CallerError
+
+OWN_UID, OTHER_UID, THIRD_UID = 1_000, 1_001, 1_002
+TOOLS = "/v1/tools"
+
+
+class Guest:
+    """A connection that is idle since it came, until a test says that it is at work."""
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s: float | None = since_s
+        self.gave_way = False
+
+    def idle_since_s(self) -> float | None:
+        return self.since_s
+
+    def give_way(self) -> None:
+        self.gave_way = True
+
+
+class Hall:
+    """Places, and a clock that ticks with every connection."""
+
+    def __init__(self, **limits) -> None:
+        self.places = Places(PlaceLimits(**{"own_uid": OWN_UID, **limits}), knows_principals=True)
+        self.now_s = 100.0
+
+    def come(self, principal=None, *, busy=False, listener=0, uid=None, places=None):
+        self.now_s += 1
+        guest = Guest(self.now_s)
+        place = (places or self.places).take(guest, listener, uid, self.now_s)
+        if principal is not None:
+            place.claim(principal)
+        if busy:
+            guest.since_s = None
+        return place, guest
+
+
+def gone(*comers) -> list[bool]:
+    return [guest.gave_way for _, guest in comers]
+
+
+# --- who gives way --------------------------------------------------------------------------------------------------
+
+
+def test_the_longest_idle_connection_gives_way_to_a_new_one():
+    hall = Hall(max_connections=3)
+    first, second, third = (hall.come(AGENT) for _ in range(3))
+    second[1].since_s, first[1].since_s = 50.0, 60.0
+    hall.come(AGENT)
+    assert gone(first, second, third) == [False, True, False]
+    hall.come(AGENT)
+    assert gone(first, second, third) == [True, True, False]
+
+
+def test_connections_on_which_nobody_is_known_give_way_before_an_agents_and_an_agents_before_the_operators():
+    hall = Hall(max_connections=3)
+    operator, agent, nobody = hall.come(OPERATOR), hall.come(AGENT), hall.come()
+    newest = hall.come(OPERATOR)
+    assert gone(operator, agent, nobody, newest) == [False, False, True, False]
+    newest = hall.come(OPERATOR)
+    assert gone(operator, agent, nobody, newest) == [False, True, True, False]
+
+
+def test_newcomers_have_a_quarter_of_the_places_to_say_who_they_are():
+    hall = Hall(max_connections=8)
+    known = [hall.come(AGENT) for _ in range(8)]
+    newcomers = [hall.come() for _ in range(3)]
+    assert gone(*known) == [True] * 3 + [False] * 5
+    newcomers += [hall.come() for _ in range(10)]
+    assert gone(*known) == [True] * 3 + [False] * 5
+    assert gone(*newcomers) == [True] * 10 + [False] * 3
+
+
+def test_a_connection_at_work_never_gives_way_and_what_comes_then_serves_the_operator_only():
+    hall = Hall(max_connections=2)
+    working = [hall.come(AGENT, busy=True), hall.come(OTHER_AGENT, busy=True)]
+    place, _ = hall.come()
+    assert place.is_probation
+    for principal in (AGENT, AUDITOR):
+        with pytest.raises(CallerError, match="too many connections"):
+            place.claim(principal)
+    place.claim(OPERATOR)
+    assert not place.is_probation
+    assert gone(*working) == [False, False]
+
+
+def test_the_operators_reserve_is_for_the_newest_and_is_never_full():
+    hall = Hall(max_connections=1, operator_reserve=3)
+    hall.come(AGENT, busy=True)
+    flood = [hall.come(busy=True) for _ in range(50)]
+    assert gone(*flood) == [True] * 47 + [False] * 3
+    place, guest = hall.come()
+    place.claim(OPERATOR)
+    [hall.come(busy=True) for _ in range(50)]
+    assert not guest.gave_way or guest.since_s is not None
+    assert len(hall.places._of_listener[0]) <= 1 + 1 + 3
+
+
+def test_once_there_is_room_again_a_connection_on_probation_is_like_any_other():
+    hall = Hall(max_connections=1)
+    working, _ = hall.come(AGENT, busy=True)
+    place, _ = hall.come()
+    hall.places.leave(working)
+    place.claim(AGENT)
+    assert not place.is_probation
+
+
+def test_a_connection_that_never_said_who_it_is_is_not_at_work_for_long():
+    hall = Hall(max_connections=2)
+    slow, other = hall.come(busy=True), hall.come(AGENT, busy=True)
+    hall.now_s += DISPATCH_S
+    hall.come()
+    assert gone(slow, other) == [True, False]
+
+
+def test_a_server_that_knows_nobody_cuts_no_stream():
+    hall = Hall()
+    places = Places(PlaceLimits(max_connections=1), knows_principals=False)
+    stream = hall.come(busy=True, places=places)
+    hall.now_s += 100 * DISPATCH_S
+    place, _ = hall.come(places=places)
+    assert place.is_probation  # the protocol turns it away
+    assert gone(stream) == [False]
+
+
+def test_each_listener_has_places_of_its_own():
+    hall = Hall(max_connections=2)
+    first = [hall.come(busy=True, listener=0) for _ in range(2)]
+    assert not any(hall.come(AGENT, listener=1)[0].is_probation for _ in range(2))
+    assert gone(*first) == [False, False]
+
+
+def test_the_connections_of_one_user_are_bounded_but_not_those_of_the_daemons_own():
+    hall = Hall(max_connections=100, max_connections_per_uid=2)
+    others = hall.come(uid=THIRD_UID)
+    crowd = [hall.come(uid=OTHER_UID) for _ in range(3)]
+    own = [hall.come(uid=OWN_UID) for _ in range(5)]
+    assert gone(others, *crowd, *own) == [False, True, False, False] + [False] * 5
+    for _, guest in crowd:
+        guest.since_s = None
+    hall.now_s += DISPATCH_S
+    [place.claim(AGENT) for place, guest in crowd if not guest.gave_way]
+    place, _ = hall.come(uid=OTHER_UID)
+    with pytest.raises(CallerError, match="too many"):
+        place.claim(AGENT)
+
+
+def test_one_principals_connections_are_bounded_its_own_idle_ones_first():
+    hall = Hall(max_connections_per_principal=2)
+    first, second = hall.come(AGENT), hall.come(AGENT, busy=True)
+    stranger = hall.come(OTHER_AGENT)
+    third = hall.come(AGENT, busy=True)
+    assert gone(first, second, third, stranger) == [True, False, False, False]
+    fourth, _ = hall.come()
+    with pytest.raises(CallerError, match="expected at most 2 connections of `scout`") as caught:
+        fourth.claim(AGENT)
+    assert caught.value.code == "rate_limited"
+    [hall.come(OPERATOR, busy=True) for _ in range(10)]  # operators are bounded by their listener
+
+
+def test_a_connection_that_speaks_for_another_counts_for_the_other():
+    hall = Hall(max_connections_per_principal=1)
+    place, _ = hall.come(AGENT, busy=True)
+    place.claim(OTHER_AGENT)
+    place.claim(msgspec.structs.replace(OTHER_AGENT, groups=("moved",)))
+    hall.come(AGENT, busy=True)
+    with pytest.raises(CallerError):
+        hall.come(OTHER_AGENT)
+    assert sum(map(len, hall.places._of_principal.values())) == 2
+
+
+def test_a_flood_looks_at_all_connections_only_now_and_then(monkeypatch):
+    hall = Hall(max_connections=200)
+    looks = []
+    find = Places._find_idle
+    monkeypatch.setattr(Places, "_find_idle", lambda *args: looks.append(1) or find(*args))
+    for _ in range(200 + 10 * CANDIDATES):
+        hall.come()
+    assert len(looks) <= 11
+
+
+def test_nothing_is_kept_of_connections_that_left():
+    hall = Hall(max_connections=5, max_connections_per_uid=2, max_connections_per_principal=2)
+    for number in range(200):
+        place, _ = hall.come(uid=OWN_UID + number % 20)
+        place.claim(msgspec.structs.replace(AGENT, name=f"agent-{number}"))
+        place.hold_body(100_000)
+        place.hold_unsent(100_000)
+        hall.places.leave(place)
+        hall.places.leave(place)
+    places = hall.places
+    assert not any(places._of_listener.values())
+    assert not places._of_principal
+    assert not places._uids
+    assert (places.held.total_bytes, places.held._bytes_of, places.held._slow) == (0, {}, {})
+
+
+# --- bytes that wait ------------------------------------------------------------------------------------------------
+
+
+def test_a_body_past_the_budget_or_past_its_principals_share_is_refused():
+    hall = Hall(max_unsent_bytes=400)
+    one, _ = hall.come(AGENT)
+    assert one.hold_body(100)
+    assert not one.hold_body(101)
+    one.release_body()
+    assert all(hall.come(msgspec.structs.replace(AGENT, name=str(n)))[0].hold_body(100) for n in range(4))
+    assert not hall.come(OTHER_AGENT)[0].hold_body(1)
+
+
+def test_the_slowest_reader_of_whoever_holds_most_is_closed_for_a_new_answer():
+    hall = Hall(max_unsent_bytes=400)
+    other = hall.come(OTHER_AGENT)
+    other[0].hold_unsent(90)
+    readers = [hall.come(AGENT) for _ in range(4)]
+    for place, _ in readers:
+        place.hold_unsent(40)
+    assert gone(other, *readers) == [False, True, True, False, False]
+    assert hall.places.held.total_bytes == 170
+    assert hall.places.held.closed == 2
+
+
+def test_the_budget_holds_in_all_and_one_answer_larger_than_it_closes_its_own_reader():
+    hall = Hall(max_unsent_bytes=400)
+    readers = [hall.come(msgspec.structs.replace(AGENT, name=str(n))) for n in range(6)]
+    for place, _ in readers:
+        place.hold_unsent(90)
+    assert hall.places.held.total_bytes <= 400
+    huge, guest = hall.come(OTHER_AGENT)
+    huge.hold_unsent(401)
+    assert guest.gave_way
+    assert hall.places.held.total_bytes <= 400
+
+
+def test_bytes_move_with_the_connection_and_go_when_they_are_read():
+    hall = Hall(max_unsent_bytes=400)
+    place, _ = hall.come()
+    place.hold_body(60)
+    place.claim(AGENT)
+    place.hold_unsent(40)
+    assert hall.places.held._bytes_of == {AGENT.name: 100}
+    place.release_body()
+    place.release_unsent()
+    assert (hall.places.held.total_bytes, hall.places.held._bytes_of) == (0, {})
+
+
+# --- over real sockets ------------------------------------------------------------------------------------------------
+
+
+async def said(client, method="GET", path=TOOLS, *, token=OPERATOR_TOKEN, body=None) -> int:
+    await client.send(request(method, path, body, token=token))
+    return (await client.answer())[0]
+
+
+def test_idle_connections_of_strangers_and_agents_do_not_keep_the_operator_out(tmp_path):
+    async def scenario(rig):
+        strangers = [await rig.connect() for _ in range(6)]
+        agents = [await rig.connect() for _ in range(6)]
+        for client in agents:
+            assert await said(client, token=AGENT_TOKEN) == 200
+        operator = await rig.connect()
+        assert await said(operator) == 200
+        for _ in range(3):
+            strangers += [await rig.connect() for _ in range(20)]
+            assert await said(operator) == 200
+        late = await rig.connect()
+        assert await said(late) == 200
+        for client in (*strangers, *agents, operator, late):
+            await client.close()
+
+    serve(tmp_path, scenario, max_connections=8)
+
+
+def test_an_agent_whose_every_connection_is_at_work_is_told_so_and_the_operator_is_served(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        working = [await rig.connect() for _ in range(8)]
+        for number, client in enumerate(working):
+            token = AGENT_TOKEN if number < 4 else OTHER_TOKEN
+            await client.send(request("POST", "/v1/tools/call", {}, token=token))
+        while len(rig.calls.seen) < 8:  # noqa: ASYNC110 - the list announces nothing
+            await asyncio.sleep(0.01)
+        for token, expected in ((AGENT_TOKEN, 503), (AUDITOR_TOKEN, 503), (OPERATOR_TOKEN, 200)):
+            client = await rig.connect()
+            assert await said(client, "GET", "/v1/identity", token=token) == expected
+            await client.close()
+        rig.calls.go.set()
+        for client in working:
+            assert (await client.answer())[0] == 200
+            await client.close()
+
+    serve(tmp_path, scenario, max_connections=8)
+
+
+def test_a_connection_past_an_agents_bound_is_refused_and_closed(tmp_path):
+    async def scenario(rig):
+        rig.calls.go.clear()
+        working = await rig.connect()
+        await working.send(request("POST", "/v1/tools/call", {}, token=AGENT_TOKEN))
+        await rig.calls.reached.wait()
+        told = await rig.raw(request("GET", TOOLS, token=AGENT_TOKEN))
+        assert told.startswith(b"HTTP/1.1 429 ")
+        assert b"expected at most 1 connections of `scout`" in told
+        rig.calls.go.set()
+        assert (await working.answer())[0] == 200
+        await working.close()
+
+    serve(tmp_path, scenario, max_connections_per_principal=1)
+
+
+def test_answers_that_nobody_reads_are_held_within_one_budget(tmp_path):
+    async def scenario(rig):
+        rig.calls.payload = {"status": "ok", "result": "x" * 1_000_000}
+        held = rig.server.places.held
+        readers = [await rig.connect() for _ in range(20)]
+        for client in readers:
+            client.writer.transport.pause_reading()
+            await client.send(request("POST", "/v1/tools/call", {}, token=AGENT_TOKEN))
+        while rig.calls.finished < 20:  # noqa: ASYNC110 - the number announces nothing
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert 0 < held.total_bytes <= held.limit_bytes // 4
+        assert held.closed >= 17
+        honest = await rig.connect()
+        await honest.send(request("POST", "/v1/tools/call", {}, token=OTHER_TOKEN))
+        assert len((await honest.answer())[2]["result"]) == 1_000_000
+        for client in (*readers, honest):
+            await client.close()
+        while rig.server._state.connections:  # noqa: ASYNC110 - the set announces nothing
+            await asyncio.sleep(0.01)
+        assert held.total_bytes == 0
+
+    serve(tmp_path, scenario, max_unsent_bytes=10_000_000)
+
+
+def test_bodies_that_come_slowly_are_held_within_one_budget(tmp_path):
+    async def scenario(rig):
+        held = rig.server.places.held
+        head = request("POST", "/v1/tools/call", b"", token=AGENT_TOKEN).replace(b"length: 0", b"length: 300000")
+        senders = [await rig.connect() for _ in range(10)]
+        for client in senders:
+            await client.send(head + b" " * 200_000)
+        refused = 0
+        for client in senders[1:]:
+            answered = asyncio.ensure_future(client.rest())
+            done, _ = await asyncio.wait({answered}, timeout=0.2)
+            refused += bool(done) and answered.result().startswith(b"HTTP/1.1 503 ")
+            answered.cancel()
+        assert refused == 8
+        assert held.total_bytes <= held.limit_bytes
+        for client in senders:
+            await client.close()
+
+    serve(tmp_path, scenario, max_unsent_bytes=1_600_000)
