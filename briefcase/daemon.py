@@ -2,8 +2,8 @@
 
  1. the process gives up what it does not need: core dumps, being traced
  2. the data directory is checked and locked
- 3. the metadata store, the vault and the identity are opened
- 4. the ledger is opened: it verifies its tail and closes what a crash left open
+ 3. the metadata store, which must be the ledger's own (`store.tie`), the vault and the identity are opened
+ 4. the ledger is opened: it verifies its tail and closes what a crash left open; from now on both are watched
  5. the tools are loaded, and the active policy, or the shipped one installed
  6. the sockets are bound, the host is measured, and what the mode refuses stops the start; then they are served
 
@@ -50,6 +50,7 @@ from briefcase.diagnostics.host import SECRET_VARIABLES, Host
 from briefcase.diagnostics.standing import check_start
 from briefcase.errors import InternalError, StoreError
 from briefcase.ledger import Ledger
+from briefcase.ledger.files import read_store_id
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.logins import Logins
@@ -77,6 +78,7 @@ from briefcase.store.database import Database
 from briefcase.store.files import write_private
 from briefcase.store.notes import Notes
 from briefcase.store.own_files import OwnFiles
+from briefcase.store.tie import check_database_present, settle_tie, tie_database
 from briefcase.store.tokens import load_or_create_token
 from briefcase.system import SystemClock, SystemEntropy
 from briefcase.telemetry.log_context import CallLog
@@ -225,8 +227,12 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, ENTROPY)
 
     # 3. metadata, vault, identity
-    database = Database(data_dir / DATABASE_FILE)
+    database_path = data_dir / DATABASE_FILE
+    ledger_id = read_store_id(data_dir)
+    check_database_present(database_path, ledger_id)
+    database = Database(database_path)
     stack.callback(database.close)
+    store_id = tie_database(database, database_path, ledger_id, ENTROPY.uuid())
     agents = Agents(database, ENTROPY)
     vault = await open_vault(settings.secret_backend, data_dir, passphrase)
     await vault.warm()
@@ -235,8 +241,11 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     redactor = SecretRedactor(vault)
 
     # 4. the ledger
-    ledger = Ledger.open(data_dir / LEDGER_DIR, CLOCK)
+    ledger = Ledger.open(data_dir / LEDGER_DIR, CLOCK, store_id=store_id)
     stack.push_async_callback(ledger.close)
+    settle_tie(database, store_id)
+    ledger.watch(database_path, grows=True, first=True)
+    ledger.watch(database.log_path)
     return _Stores(data_dir, operator_token, auditor_token, database, agents, vault, identity, redactor, ledger)
 
 

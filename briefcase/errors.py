@@ -49,6 +49,7 @@ CODES: Final[dict[str, Outcome]] = {
     "secret_unavailable": Outcome(503, 5),
     "untrusted_daemon": Outcome(503, 6),
     "receipt_chain_broken": Outcome(500, 7),
+    "store_mismatch": Outcome(500, 7),
     "backup_damaged": Outcome(500, 7),
     "proof_invalid": Outcome(400, 7),
     "configuration": Outcome(500, 9),

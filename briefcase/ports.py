@@ -314,6 +314,10 @@ class Ledger(Protocol):
         """Why commits are refused now, or None when they are served."""
         ...
 
+    def files_problem(self) -> str | None:
+        """Which file of the store is not the one that was opened, and how, or None. Names no path."""
+        ...
+
     def approval(self, approval_id: str) -> Approval | None:
         """One approval as stored; expiry is the reader's to judge (`approvals.status_at`)."""
         ...

@@ -204,6 +204,9 @@ class MemoryLedger:
     def gate_problem(self) -> str | None:
         return self.broken
 
+    def files_problem(self) -> str | None:
+        return None
+
     def approval(self, approval_id: str) -> Approval | None:
         return self.stored_approvals.get(approval_id)
 

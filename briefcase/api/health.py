@@ -1,4 +1,4 @@
-"""Is the daemon there, and can it serve a call durably. Neither needs a token, so neither tells why not."""
+"""Is the daemon there, and can it serve a call durably. Neither needs a token, so neither tells more than the part."""
 
 from __future__ import annotations
 
@@ -32,24 +32,29 @@ async def show_health(services: Services, _: Request) -> Health:
 
 async def show_readiness(services: Services, _: Request) -> Ready | Reply:
     """`GET /ready`: 503 with the failing parts until calls can be served."""
-    failing = [part for part, fails in _parts(services).items() if fails]
-    if not failing:
+    problems = _problems(services)
+    if not problems:
         return Ready("ready")
+    said = [part if problem is None else f"{part}: {problem}" for part, problem in problems.items()]
     payload = {
         "code": "not_ready",
-        "message": f"calls can not be served: {', '.join(failing)}",
+        "message": f"calls can not be served: {', '.join(said)}",
         "request_id": services.entropy.uuid(),
-        "failing": failing,
+        "failing": list(problems),
     }
     return Reply(payload, CODES["not_ready"].http_status)
 
 
-def _parts(services: Services) -> dict[str, bool]:
-    return {
+def _problems(services: Services) -> dict[str, str | None]:
+    """What fails, and what of it may be said to anybody."""
+    replaced = services.ledger.files_problem()
+    failing = {
         "receipts": services.ledger.gate_problem() is not None,
+        "store": replaced is not None,
         "policy": services.policy.problem() is not None,
         "stopping": services.changes.is_stopped,
     }
+    return {part: replaced if part == "store" else None for part, fails in failing.items() if fails}
 
 
 ROUTES: Final = (

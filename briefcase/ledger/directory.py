@@ -8,6 +8,8 @@
 | `archive` | the oldest receipts, compressed (`ledger.archive`), where there are any |
 
 Every path must be the user's own, no symbolic link, and closed to group and others: refused with the path and the mode.
+Every file has one name: a hard link is a second door to the same data, and two daemons would write through it. The lock
+on `data.mdb` itself holds whatever name it has.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from briefcase._native.inodes import Inodes
 from briefcase.errors import ConfigError, StoreError
+from briefcase.store.files import check_one_name
 
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -50,6 +54,7 @@ def prepare_directory(path: Path) -> None:
     for name in _FILE_NAMES:
         if os.path.lexists(path / name):
             _check_path(path / name, stat.S_ISREG, FILE_MODE)
+            check_one_name(path / name)
     if os.path.lexists(path / ARCHIVE_NAME):
         _check_path(path / ARCHIVE_NAME, stat.S_ISDIR, DIRECTORY_MODE)
 
@@ -98,6 +103,41 @@ def take_lock(path: Path) -> int:
             f"`{path}` can not be locked: {error.strerror}", hint="check the disk and its free space"
         ) from None
     return descriptor
+
+
+def lock_data(path: Path) -> int:
+    """Take the data file itself, under whatever name another process knows it. Returns the descriptor that holds it.
+
+    Raises:
+        ConfigError: another process has it (`already_running`), or it is not to be opened.
+    """
+    data = path / DATA_NAME
+    try:
+        descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise ConfigError(f"`{data}` cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigError(
+            f"`{data}` is in use by another process, under this name or another one",
+            code="already_running",
+            hint=f"look for its other names with `find / -xdev -samefile '{data}'`, and stop the daemon there",
+        ) from None
+    return descriptor
+
+
+def watch_directory(path: Path) -> Inodes:
+    """The ledger's files as they are now: the data file at each look, the others in turn."""
+    inodes = Inodes()
+    path, name = path.absolute(), path.name
+    inodes.watch(os.fsencode(path / DATA_NAME), f"{name}/{DATA_NAME}", grows=True, first=True)
+    for other in ("lock.mdb", LOCK_NAME):
+        inodes.watch(os.fsencode(path / other), f"{name}/{other}")
+    if (path / ARCHIVE_NAME).is_dir():
+        inodes.watch(os.fsencode(path / ARCHIVE_NAME), f"{name}/{ARCHIVE_NAME}")
+    return inodes
 
 
 def close_on_exec(path: Path) -> None:

@@ -19,7 +19,7 @@ import lmdb
 from briefcase.errors import CallerError, ConfigError, StoreError
 from briefcase.ledger.archive import Archive, Boundary, Loaded, broken, merged_slice, read_boundary
 from briefcase.ledger.directory import DATA_NAME, LOCK_NAME
-from briefcase.ledger.tables import ENGINE, META_BOOT
+from briefcase.ledger.tables import ENGINE, META_BOOT, META_STORE
 from briefcase.ports import Head, Verification
 from briefcase.receipts.chain import GENESIS, Verifier, decode_key, encode_key, hash_hex_of
 from briefcase.store.data_dir import LEDGER_DIR
@@ -49,6 +49,12 @@ class LedgerFiles:
         """The epoch of the last daemon that opened it."""
         with self._environment.begin(db=self._meta) as transaction:
             return decode_key(transaction.get(META_BOOT) or b"")
+
+    def store_id(self) -> str | None:
+        """What ties it to the database beside it; None in one of before there was such an id."""
+        with self._environment.begin(db=self._meta) as transaction:
+            stored = transaction.get(META_STORE)
+        return None if stored is None else stored.decode("ascii", "replace")
 
     def boundary(self) -> Boundary:
         """Up to where the chain is archived."""
@@ -126,6 +132,19 @@ def verify_files(data_dir: Path, anchor: Head | None, progress: Callable[[int, i
     """
     with open_files(data_dir) as files:
         return files.verify(anchor, progress)
+
+
+def read_store_id(data_dir: Path) -> str | None:
+    """The id in the ledger of a data directory; None where there is no ledger, or it is empty or has none yet.
+
+    Raises:
+        BriefcaseError: as `open_files`.
+    """
+    data = data_dir / LEDGER_DIR / DATA_NAME
+    if not data.is_file() or not data.stat().st_size:
+        return None
+    with open_files(data_dir) as files:
+        return files.store_id()
 
 
 def _check_length(file: Path, environment: lmdb.Environment) -> None:

@@ -1,8 +1,9 @@
 """The gate: whether commits are served.
 
-    open     -> low_disk | broken | closed
-    low_disk -> open | broken | closed         recovers by itself
-    broken   -> closed                         only a reopening, which verifies the tail, opens it again
+    open     -> low_disk | broken | replaced | closed
+    low_disk -> open | broken | replaced | closed    recovers by itself
+    broken   -> closed                               only a reopening, which verifies the tail, opens it again
+    replaced -> closed                               likewise: what is written goes to files that nobody will find
     closed
 
 INVARIANT (gate): after any error of a commit or a sync nothing is allowed. LMDB itself would go on: after an EIO of one
@@ -23,24 +24,30 @@ class GateState(StrEnum):
     OPEN = "open"
     LOW_DISK = "low_disk"
     BROKEN = "broken"
+    REPLACED = "replaced"
     CLOSED = "closed"
 
 
 TRANSITIONS: Final[dict[GateState, frozenset[GateState]]] = {
-    GateState.OPEN: frozenset({GateState.LOW_DISK, GateState.BROKEN, GateState.CLOSED}),
-    GateState.LOW_DISK: frozenset({GateState.OPEN, GateState.BROKEN, GateState.CLOSED}),
+    GateState.OPEN: frozenset({GateState.LOW_DISK, GateState.BROKEN, GateState.REPLACED, GateState.CLOSED}),
+    GateState.LOW_DISK: frozenset({GateState.OPEN, GateState.BROKEN, GateState.REPLACED, GateState.CLOSED}),
     GateState.BROKEN: frozenset({GateState.CLOSED}),
+    GateState.REPLACED: frozenset({GateState.CLOSED}),
     GateState.CLOSED: frozenset(),
 }
+
+SHUT: Final = frozenset({GateState.BROKEN, GateState.REPLACED, GateState.CLOSED})  # for good: nothing even queues
 
 _PROBLEMS: Final = {
     GateState.LOW_DISK: "the disk is full",
     GateState.BROKEN: "a receipt could not be made durable",
+    GateState.REPLACED: "the store is not the one that was opened",
     GateState.CLOSED: "the ledger is closed",
 }
 _HINTS: Final = {
     GateState.LOW_DISK: "free some space; the daemon goes on by itself",
     GateState.BROKEN: "check the disk, then restart the daemon: it verifies the last receipts before it serves again",
+    GateState.REPLACED: "put the files back as they were, or restore a verified backup; then restart the daemon",
     GateState.CLOSED: "the daemon is stopping",
 }
 
@@ -51,14 +58,21 @@ class Gate:
     def __init__(self) -> None:
         self.state = GateState.OPEN
         self._detail = ""
+        self.found = ""
 
     @property
     def problem(self) -> str | None:
         """Why commits are refused, or None when they are served."""
-        return _PROBLEMS.get(self.state)
+        problem = _PROBLEMS.get(self.state)
+        return f"{problem}: {self.found}" if self.found else problem
 
-    def move(self, to: GateState, detail: str = "") -> None:
+    def move(self, to: GateState, detail: str = "", found: str = "") -> None:
         """Change state.
+
+        Args:
+            to: the new state.
+            detail: why, for the log only.
+            found: why, for everyone.
 
         Raises:
             InternalError: `TRANSITIONS` has no such step.
@@ -69,9 +83,10 @@ class Gate:
             raise InternalError(f"the gate can not go from {self.state} to {to}")
         self.state = to
         self._detail = detail
+        self.found = found
 
     def refusal(self) -> StoreError:
         """The error every commit gets while the gate is not open."""
         return StoreError(
-            f"receipts can not be made durable: {_PROBLEMS[self.state]}", hint=_HINTS[self.state], detail=self._detail
+            f"receipts can not be made durable: {self.problem}", hint=_HINTS[self.state], detail=self._detail
         )

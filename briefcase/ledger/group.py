@@ -3,6 +3,9 @@
     alone        one entry waits when the loop comes round: it is committed there, on the loop, if the disk is fast
     in company   all that wait become one group, handed to the one writer thread; what comes meanwhile is the next group
 
+Before a group is written, the store is looked at (`Inodes`): where its files are not those that were opened, the gate
+shuts, and nothing of the group is.
+
 The disk counts as fast until a commit takes longer than `INLINE_MAX_US`; then the next `PROBATION` commits go to the
 thread, whatever waits, so a slow disk never holds the loop again.
 
@@ -20,9 +23,10 @@ from typing import Final, TypeAlias
 
 import lmdb
 
+from briefcase._native.inodes import Inodes
 from briefcase.errors import InternalError
 from briefcase.ledger.directory import Space
-from briefcase.ledger.gate import Gate, GateState
+from briefcase.ledger.gate import SHUT, Gate, GateState
 from briefcase.ledger.journal import Journal, Written
 from briefcase.ports import CloseIntent, Committed, Entry, Refused
 
@@ -32,6 +36,10 @@ MAX_GROUP: Final = 1_024
 
 _Waiting: TypeAlias = "tuple[Entry, asyncio.Future[Committed | Refused]]"
 _Outcome: TypeAlias = Written | Exception
+
+
+class ReplacedError(Exception):
+    """The store's files are not those that were opened; the text says which, and may be shown."""
 
 
 class Counters:
@@ -57,6 +65,7 @@ class GroupCommit:
         journal: writes a group.
         gate: whether commits are served.
         space: watches the disk.
+        inodes: the store's files, as they were when it was opened.
         grow: doubles the map; called on the loop's thread while nothing is under way.
         published: called on the loop after each group that was published.
         first_sync_us: how long a commit took while opening.
@@ -68,6 +77,7 @@ class GroupCommit:
         journal: Journal,
         gate: Gate,
         space: Space,
+        inodes: Inodes,
         grow: Callable[[], None],
         published: Callable[[], None],
         first_sync_us: int,
@@ -76,6 +86,7 @@ class GroupCommit:
         self._journal = journal
         self._gate = gate
         self._space = space
+        self._inodes = inodes
         self._grow = grow
         self._published = published
         self._probation = PROBATION if first_sync_us > INLINE_MAX_US else 0
@@ -124,7 +135,7 @@ class GroupCommit:
 
     def _queue(self, entry: Entry) -> asyncio.Future[Committed | Refused]:
         """Have an entry take part in the next group."""
-        if self._gate.state in {GateState.BROKEN, GateState.CLOSED}:
+        if self._gate.state in SHUT:
             raise self._gate.refusal()
         loop = self._loop
         if loop is None:
@@ -180,6 +191,14 @@ class GroupCommit:
             return
         self._gate.move(GateState.LOW_DISK if is_low else GateState.OPEN)
 
+    def check_files(self) -> None:
+        """Shut the gate where any file of the store is not the one that was opened."""
+        if self._gate.state in SHUT:
+            return
+        problem = self._inodes.problem()
+        if problem is not None:
+            self._break([], ReplacedError(problem))
+
     def _finish(self, group: list[_Waiting], outcome: _Outcome) -> None:
         """Answer a group and start the next."""
         if isinstance(outcome, lmdb.MapFullError):
@@ -188,12 +207,12 @@ class GroupCommit:
                 return
             outcome = problem
         self._under_way = False
-        if isinstance(outcome, Written):
+        if isinstance(outcome, Written) and self._gate.state not in SHUT:
             self._journal.publish(outcome)
             self._count(outcome)
             self._answer(group, outcome)
             self._published()
-        else:
+        else:  # or it is written, but meanwhile its files were found to be others
             self._break(group, outcome)
         self._go_on()
 
@@ -224,10 +243,13 @@ class GroupCommit:
             else:
                 future.set_result(result)
 
-    def _break(self, group: list[_Waiting], error: Exception) -> None:
+    def _break(self, group: list[_Waiting], error: _Outcome) -> None:
         """Shut the gate for good: everyone of the group, and everyone who waits, is refused."""
         self.counters.failures += 1
-        self._gate.move(GateState.BROKEN, detail=repr(error))
+        if isinstance(error, ReplacedError):
+            self._gate.move(GateState.REPLACED, found=str(error))
+        elif self._gate.state not in SHUT:
+            self._gate.move(GateState.BROKEN, detail=repr(error))
         for _, future in (*group, *self._waiting):
             if not future.done():
                 future.set_exception(self._gate.refusal())
@@ -257,6 +279,9 @@ class GroupCommit:
     # --- on either thread ---------------------------------------------------------------------------------------------
 
     def _write(self, group: list[_Waiting]) -> _Outcome:
+        problem = self._inodes.glance()
+        if problem is not None:
+            return ReplacedError(problem)
         try:
             return self._journal.write([entry for entry, _ in group])
         except Exception as error:  # noqa: BLE001 - whatever it is, what is on disk is unknown: the gate shuts

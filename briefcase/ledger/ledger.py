@@ -11,17 +11,18 @@ import asyncio
 import os
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import lmdb
 import msgspec
 
+from briefcase._native.inodes import Inodes
 from briefcase.errors import CallerError, StoreError
 from briefcase.ledger import approvals_table, nonces, reading
 from briefcase.ledger.archive import write_segment
 from briefcase.ledger.changes import MIN_LIVE_RECEIPTS, getter, read_limit, read_line
-from briefcase.ledger.directory import Space, prepare_directory, take_lock
-from briefcase.ledger.gate import Gate, GateState
+from briefcase.ledger.directory import ARCHIVE_NAME, Space, lock_data, prepare_directory, take_lock, watch_directory
+from briefcase.ledger.gate import SHUT, Gate, GateState
 from briefcase.ledger.group import Counters, GroupCommit
 from briefcase.ledger.reading import Progress
 from briefcase.ledger.recovery import Recovered, recover
@@ -53,30 +54,41 @@ class LedgerSettings(msgspec.Struct, frozen=True):
     reserve_bytes: int = 16 * MIB
 
 
+class _Files(NamedTuple):
+    """What an open ledger holds of its directory: the disk's space, its files as they were, the locks' descriptors."""
+
+    space: Space
+    inodes: Inodes
+    locks: list[int]
+
+
 class Ledger:
     """An open ledger. Make it with `open`."""
 
-    def __init__(self, tables: Tables, recovered: Recovered, space: Space, lock: int, clock: Clock) -> None:
+    def __init__(self, tables: Tables, recovered: Recovered, files: _Files, clock: Clock) -> None:
         self._tables = tables
         self._intents = recovered.intents
         self._journal = recovered.journal
         self._secret = recovered.secret
         self._steady = SteadyClock(clock, recovered.journal.tip.ts_us)
-        self._lock = lock
+        self._files = files
         self._gate = Gate()
         self._arrivals: list[asyncio.Future[None]] = []
         self._archiving = asyncio.Lock()
         self._group = GroupCommit(
             journal=recovered.journal,
             gate=self._gate,
-            space=space,
+            space=files.space,
+            inodes=files.inodes,
             grow=tables.grow,
             published=self._wake,
             first_sync_us=recovered.sync_us,
         )
 
     @classmethod
-    def open(cls, path: Path, clock: Clock, settings: LedgerSettings | None = None) -> Ledger:
+    def open(
+        cls, path: Path, clock: Clock, settings: LedgerSettings | None = None, store_id: str | None = None
+    ) -> Ledger:
         """Open the ledger in a directory, or make one there.
 
         Verifies the tail, closes the intents a crash left open, and appends a `boot` receipt.
@@ -85,6 +97,7 @@ class Ledger:
             path: the directory; its parent exists.
             clock: for the receipts' times.
             settings: sizes; the defaults where None.
+            store_id: what ties it to the database beside it; stored where the ledger has none yet.
 
         Raises:
             ConfigError: the directory is not as it must be (`insecure_host`), or taken (`already_running`).
@@ -92,17 +105,19 @@ class Ledger:
         """
         chosen = settings or LedgerSettings()
         prepare_directory(path)
-        lock = take_lock(path)
+        locks = [take_lock(path)]
         try:
-            space = Space(path, lock, chosen.low_disk_bytes, chosen.reserve_bytes)
+            space = Space(path, locks[0], chosen.low_disk_bytes, chosen.reserve_bytes)
             tables = Tables(path, chosen.map_bytes)
             try:
-                return cls(tables, _recover(tables, clock), space, lock, clock)
+                locks.append(lock_data(path))
+                recovered = _recover(tables, clock, store_id)
+                return cls(tables, recovered, _Files(space, watch_directory(path), locks), clock)
             except BaseException:
                 tables.close()
                 raise
         except BaseException:
-            os.close(lock)
+            _close_all(locks)
             raise
 
     async def close(self) -> None:
@@ -111,14 +126,14 @@ class Ledger:
             return
         await self._group.drain()
         try:
-            if self._gate.state is not GateState.BROKEN:
+            if self._gate.state not in SHUT:
                 self._journal.write_clean()
         except lmdb.Error as error:
             raise StoreError("the ledger can not be closed cleanly", detail=str(error)) from None
         finally:
             self._gate.move(GateState.CLOSED)
             self._tables.close()
-            os.close(self._lock)
+            _close_all(self._files.locks)
             self._wake()
 
     # --- commits ------------------------------------------------------------------------------------------------------
@@ -134,7 +149,23 @@ class Ledger:
     def gate_problem(self) -> str | None:
         """Why commits are refused now, or None when they are served."""
         self._group.check_space()
+        self._group.check_files()
         return self._gate.problem
+
+    def files_problem(self) -> str | None:
+        """Which file of the store is not the one that was opened, or None."""
+        self._group.check_files()
+        return self._gate.found if self._gate.state is GateState.REPLACED else None
+
+    def watch(self, path: Path, *, grows: bool = False, first: bool = False) -> None:
+        """Shut the gate, too, when this file or directory beside the ledger is not what it is now.
+
+        Args:
+            path: absolute; it exists.
+            grows: whether it never shrinks.
+            first: whether each group looks at it, and not only its turn.
+        """
+        self._files.inodes.watch(os.fsencode(path), path.name, grows, first)
 
     def engine_problem(self) -> str | None:
         """What is not as tested of the storage engine and its durability flags, or None; from any thread."""
@@ -267,6 +298,8 @@ class Ledger:
                 if self.gate_problem() is not None:
                     raise self._gate.refusal()
                 done = await asyncio.to_thread(write_segment, self._tables.archive, after, last_id, self._live)
+                if not started.id and not segments:
+                    self._files.inodes.watch(os.fsencode(self._tables.archive.directory), ARCHIVE_NAME)
                 event = receipts_archived_event(
                     by, after.id + 1, (done.through.id, done.through.hash_hex), done.segment.path.name, done.bytes
                 )
@@ -295,11 +328,16 @@ class Ledger:
         self._arrivals.clear()
 
 
-def _recover(tables: Tables, clock: Clock) -> Recovered:
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _recover(tables: Tables, clock: Clock, store_id: str | None) -> Recovered:
     """Recover, with a larger map where the first one is full."""
     while True:
         try:
-            return recover(tables, clock)
+            return recover(tables, clock, store_id)
         except lmdb.MapFullError:
             tables.grow()
         except lmdb.Error as error:

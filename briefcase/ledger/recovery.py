@@ -34,6 +34,7 @@ from briefcase.ledger.tables import (
     META_COPY,
     META_FORMAT,
     META_SECRET,
+    META_STORE,
     Tables,
 )
 from briefcase.ports import Clock, CloseIntent, Committed, Effect, Entry, Head, StartFromCopy
@@ -64,8 +65,13 @@ class Recovered:
         self.sync_us = sync_us
 
 
-def recover(tables: Tables, clock: Clock) -> Recovered:
+def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recovered:
     """Make the ledger ready for commits.
+
+    Args:
+        tables: the open environment.
+        clock: for the receipts' times.
+        store_id: what ties it to the database beside it, stored where it has none yet.
 
     Raises:
         StoreError: another format (`receipts_unavailable`), or a broken tail (`receipt_chain_broken`).
@@ -74,6 +80,8 @@ def recover(tables: Tables, clock: Clock) -> Recovered:
         secret = transaction.get(META_SECRET, db=tables.meta) or _create(transaction, tables)
         if transaction.get(META_FORMAT, db=tables.meta) != FORMAT:
             raise StoreError("the ledger was written in another format", hint="start the release that wrote it")
+        if store_id is not None and transaction.get(META_STORE, db=tables.meta) is None:
+            transaction.put(META_STORE, store_id.encode(), db=tables.meta)
         boot = decode_key(transaction.get(META_BOOT, db=tables.meta) or b"") + 1
         copied = transaction.get(META_COPY, db=tables.meta)
         clean = transaction.get(META_CLEAN, db=tables.meta) == CLEAN

@@ -41,6 +41,7 @@ META_CLEAN: Final = b"clean"
 META_CHECKPOINT: Final = b"checkpoint"
 META_COPY: Final = b"copy"
 META_NONCES: Final = b"nonces"
+META_STORE: Final = b"store_id"
 CLEAN: Final = b"1"
 NOT_CLEAN: Final = b"0"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from briefcase.errors import ConfigError, StoreError
-from briefcase.store.files import PRIVATE_FILE_MODE, check_private, kind_of
+from briefcase.store.files import PRIVATE_FILE_MODE, check_one_name, check_private, kind_of
 
 APPLICATION_ID: Final = 0x42524643  # "BRFC", in the file's header
 BUSY_TIMEOUT_S: Final = 5.0
@@ -57,6 +57,13 @@ MIGRATIONS: Final = (
         verdict TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE store (
+        row INTEGER PRIMARY KEY CHECK (row = 1),
+        id TEXT NOT NULL,
+        is_settled INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 _T = TypeVar("_T")
@@ -88,6 +95,11 @@ class Database:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def log_path(self) -> Path:
+        """SQLite's write-ahead log, which is there from the first transaction to the end of this process."""
+        return self._path.with_name(f"{self._path.name}-wal")
 
     def run_now(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run a function in one transaction, here: for start-up, before there is an event loop to hold up.
@@ -182,5 +194,6 @@ def _create_or_check(path: Path) -> None:
             os.fchmod(descriptor, PRIVATE_FILE_MODE)
             found_stat = os.fstat(descriptor)
         check_private(path, found_stat)
+        check_one_name(path)
     finally:
         os.close(descriptor)

@@ -84,6 +84,22 @@ def check_private(path: Path, found: os.stat_result) -> None:
         )
 
 
+def check_one_name(path: Path) -> None:
+    """Check that a file has no second name (hard link), through which another process could write to it.
+
+    Raises:
+        ConfigError: it has one (`insecure_host`).
+    """
+    names = path.lstat().st_nlink
+    if names != 1:
+        raise ConfigError(
+            f"expected `{path}` to have one name, got {names} (hard links)",
+            code="insecure_host",
+            hint=f"look for the others with `find / -xdev -samefile '{path}'`; stop what uses them and remove them, or"
+            " make this one a copy of its own",
+        )
+
+
 def check_owner(path: Path, found: os.stat_result) -> None:
     """Check that a file or directory belongs to the user who runs this process.
 

@@ -108,6 +108,7 @@ def test_a_ledger_that_was_copied_out_of_a_backup_by_hand_knows_that_it_is_a_cop
     for directory in (by_hand, by_hand / "ledger"):
         directory.chmod(0o700)
     shutil.copy2(tmp_path / "backup" / "ledger" / "data.mdb", by_hand / "ledger")
+    shutil.copy2(tmp_path / "backup" / "briefcase.sqlite", by_hand)  # a ledger alone, which knows one, is refused
     with RunningDaemon(by_hand) as daemon:
         daemon.kill()  # a crash right after does not undo it
         daemon.start()

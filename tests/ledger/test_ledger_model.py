@@ -192,7 +192,8 @@ def kill(ledger):
     ledger._group._work.put(None)
     ledger._group._thread.join()
     ledger._tables.env.close()
-    os.close(ledger._lock)
+    for descriptor in ledger._files.locks:
+        os.close(descriptor)
 
 
 TestLedgerAgainstItsModel = LedgerMachine.TestCase

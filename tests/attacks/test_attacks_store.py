@@ -1,0 +1,176 @@
+"""The store under a running daemon, or before its start, made into another one: nothing is allowed on it."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import uuid
+from pathlib import Path
+
+import lmdb
+import pytest
+from daemons import RunningDaemon
+
+from briefcase.ledger.tables import ENGINE
+
+DATA = "ledger/data.mdb"
+DATABASE = "briefcase.sqlite"
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    copy = path.with_name(f"{path.name}.copy")
+    shutil.copy2(path, copy)
+    copy.replace(path)
+
+
+def rename(path: Path) -> None:
+    path.rename(path.with_name(f"{path.name}.away"))
+
+
+def hard_link(path: Path) -> None:
+    os.link(path, path.parent.parent / f"{path.name}.second")
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def refused_start(daemon: RunningDaemon) -> str:
+    """Start what must not start; gives what it said."""
+    done = subprocess.run(daemon.command, env=daemon.env, capture_output=True, timeout=30, check=False)
+    assert done.returncode not in {0, -11, -7}, done
+    return done.stderr.decode()
+
+
+def expect_shut(daemon: RunningDaemon, name: str) -> None:
+    for _ in range(8):  # what is not looked at by each group has its turn
+        status, answer = daemon.request("POST", "/v1/tools/call", a_call())
+        if status != 200:
+            break
+    assert (status, answer["code"]) == (503, "receipts_unavailable"), answer
+    assert name in answer["message"]
+    status, answer = daemon.request("GET", "/ready", token="")
+    assert status == 503
+    assert "store" in answer["failing"]
+    assert name in answer["message"]
+
+
+def a_call() -> dict:
+    return {"call": {"tool_id": "echo", "args": {"text": "x"}, "context": {"request_id": str(uuid.uuid4())}}}
+
+
+@pytest.mark.parametrize(
+    ("attack", "name"),
+    [(remove, DATA), (replace, DATABASE), (rename, DATABASE), (hard_link, DATA), (remove, "ledger/ledger.lock")],
+)
+def test_a_file_of_the_store_that_is_not_the_one_that_was_opened_shuts_the_gate_until_a_restart(tmp_path, attack, name):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert daemon.call("echo", {"text": "before"})["status"] == "ok"
+        path = daemon.data_dir / name
+        attack(path)
+        expect_shut(daemon, path.name)
+        if attack is hard_link:
+            (path.parent.parent / f"{path.name}.second").unlink()
+            expect_shut(daemon, path.name)  # as it was again, but who wrote through the other name is not known
+
+
+@pytest.mark.parametrize("name", [DATA, DATABASE])
+def test_a_file_that_is_emptied_under_the_daemon_ends_in_a_refusal_not_in_an_answer(tmp_path, name):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        daemon.call("echo", {"text": "before"})
+        empty(daemon.data_dir / name)
+        expect_shut(daemon, Path(name).name)
+        daemon.kill()
+        assert Path(name).name in refused_start(daemon) or "ledger" in refused_start(daemon)
+
+
+@pytest.mark.parametrize("how", ["missing", "another's"])
+def test_a_database_that_is_not_the_ledgers_own_is_refused_at_start_and_named(tmp_path, how):
+    if how == "another's":
+        with RunningDaemon(tmp_path / "other") as other:
+            other.stop()
+    with RunningDaemon(tmp_path / "data") as daemon:
+        daemon.call("echo", {"text": "before"})
+        daemon.stop()
+        path = daemon.data_dir / DATABASE
+        kept = path.read_bytes()
+        path.unlink()
+        if how == "another's":
+            shutil.copy2(tmp_path / "other" / DATABASE, path)
+        said = refused_start(daemon)
+        assert f"{path}" in said
+        assert "backup" in said
+        assert path.exists() is (how != "missing"), "nothing was made anew"
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(kept)
+        daemon.start()
+        assert daemon.call("echo", {"text": "after"})["status"] == "ok"
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_ledger_that_is_not_the_databases_own_is_refused_at_start(tmp_path, how):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        daemon.call("echo", {"text": "before"})
+        daemon.stop()
+        ledger = daemon.data_dir / "ledger"
+        ledger.rename(tmp_path / "kept")
+        if how == "empty":
+            ledger.mkdir(mode=0o700)
+            (ledger / "data.mdb").touch(mode=0o600)
+        assert "ledger" in refused_start(daemon)
+        shutil.rmtree(ledger, ignore_errors=True)
+        (tmp_path / "kept").rename(ledger)
+        daemon.start()
+        assert daemon.call("echo", {"text": "after"})["status"] == "ok"
+
+
+def test_a_copied_directory_opens_for_no_inode_is_stored(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        daemon.call("echo", {"text": "before"})
+        daemon.stop()
+        shutil.copytree(tmp_path / "data", tmp_path / "copy", ignore=shutil.ignore_patterns("*.sock"))
+    with RunningDaemon(tmp_path / "copy") as copy:
+        assert copy.call("echo", {"text": "after"})["status"] == "ok"
+
+
+@pytest.mark.parametrize("died_after", ["database", "ledger"])
+def test_a_directory_of_before_ids_gets_one_whatever_step_it_died_after(tmp_path, died_after):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        daemon.stop()
+        with sqlite3.connect(daemon.data_dir / DATABASE) as connection:
+            connection.execute("UPDATE store SET is_settled = 0")
+        connection.close()
+        if died_after == "database":
+            with (
+                lmdb.open(str(daemon.data_dir / "ledger"), max_dbs=16, lib_version=ENGINE) as env,
+                env.begin(write=True, db=env.open_db(b"meta")) as transaction,
+            ):
+                assert transaction.delete(b"store_id")
+        daemon.start()
+        assert daemon.call("echo", {"text": "after"})["status"] == "ok"
+        daemon.stop()
+        (daemon.data_dir / DATABASE).unlink()
+        assert DATABASE in refused_start(daemon)
+
+
+def test_two_daemons_never_have_one_data_file_by_a_hard_link(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        daemon.call("echo", {"text": "before"})
+        second = tmp_path / "second"
+        (second / "ledger").mkdir(mode=0o700, parents=True)
+        second.chmod(0o700)
+        os.link(daemon.data_dir / DATA, second / DATA)
+        for name in (DATABASE, f"{DATABASE}-wal"):
+            shutil.copy2(daemon.data_dir / name, second / name)
+        with_link = RunningDaemon(second)
+        assert "data.mdb" in refused_start(with_link)
+        expect_shut(daemon, "data.mdb")
+        daemon.kill()
+        said = refused_start(daemon)
+        assert "(hard links)" in said
+        assert "samefile" in said
