@@ -46,7 +46,9 @@ class PolicySet:
             Decision, determining and erroring policies.
         """
 
-    def specialise(self, action: EntityUid, resource: EntityUid, entities: Entities) -> SpecialisedPolicies:
+    def specialise(
+        self, action: EntityUid, resource: EntityUid, entities: Entities, instead: dict[str, Any] | None = None
+    ) -> SpecialisedPolicies:
         """Do ahead what one action and one resource decide.
 
         Args:
@@ -54,6 +56,8 @@ class PolicySet:
             resource: the resource of every later decision.
             entities: everything known, except the principals that will be decided on. Where one of those stands above
                 another entity, that entity must name the ancestors beyond it itself.
+            instead: policies by id, in Cedar's JSON policy format, whose conditions take the place of those compiled.
+                `{"Fault": text}` is an expression there that errs.
 
         Returns:
             The same policies, with only principal and context open.

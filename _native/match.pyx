@@ -230,7 +230,9 @@ cdef class PolicySet:
             (<Level>level).reach(resource, ancestors, levels)
         return 0
 
-    def specialise(self, EntityUid action not None, EntityUid resource not None, Entities entities not None):
+    def specialise(
+        self, EntityUid action not None, EntityUid resource not None, Entities entities not None, dict instead=None
+    ):
         """Do ahead what one action and one resource decide; see `match.pyi`."""
         cdef list levels = []
         cdef Request known = Request.__new__(Request)
@@ -238,7 +240,7 @@ cdef class PolicySet:
         known.action, known.resource, known.entities = action, resource, entities
         self.reach_principals(action, resource, entities, levels)
         special.action, special.resource, special.entities = action, resource, entities
-        special.principals = merged(levels, known)
+        special.principals = merged(levels, known, conditions_of(instead))
         return special
 
 
@@ -295,7 +297,16 @@ cdef class SpecialisedPolicies:
         return tally.answer()
 
 
-cdef Level merged(list levels, Request known):
+cdef dict conditions_of(dict policies):
+    """The compiled conditions of policies by id."""
+    cdef Compiler compiler
+    if not policies:
+        return NO_CONDITIONS
+    compiler = new_compiler()
+    return {policy_id: compiler.condition_of(source) for policy_id, source in policies.items()}
+
+
+cdef Level merged(list levels, Request known, dict instead):
     """One level of buckets from the principal levels that an action and a resource reach."""
     cdef Level result = Level()
     cdef Level level
@@ -309,10 +320,10 @@ cdef Level merged(list levels, Request known):
             for key, policies in table.items():
                 gather(<list>result.behind((op, key), list), policies, seen)
     if result.every is not None:
-        result.every = bucket_of(result.every, known, folds)
+        result.every = bucket_of(result.every, known, folds, instead)
     for table in (result.equal, result.within, result.typed):
         for key, policies in table.items():
-            table[key] = bucket_of(policies, known, folds)
+            table[key] = bucket_of(policies, known, folds, instead)
     return result
 
 
@@ -324,7 +335,7 @@ cdef int gather(list into, list policies, set seen) except -1:
     return 0
 
 
-cdef Bucket bucket_of(list policies, Request known, dict folds):
+cdef Bucket bucket_of(list policies, Request known, dict folds, dict instead):
     cdef Bucket bucket = Bucket.__new__(Bucket)
     cdef Policy policy, special
     cdef list open_policies = []
@@ -333,7 +344,7 @@ cdef Bucket bucket_of(list policies, Request known, dict folds):
         policy = <Policy>each
         special = Policy.__new__(Policy)
         special.id, special.forbids = policy.id, policy.forbids
-        special.condition = folded_once(policy.condition, known, folds)
+        special.condition = folded_once(<Node>instead.get(policy.id, policy.condition), known, folds)
         if special.condition.kind == LITERAL:
             bucket.known.count(special, known)
         else:
@@ -355,6 +366,7 @@ cdef Node folded_once(Node node, Request known, dict folds):
 # --- compiling --------------------------------------------------------------------------------------------------
 
 
+cdef dict NO_CONDITIONS = {}
 cdef dict EFFECTS = {"permit": False, "forbid": True}
 
 
@@ -433,6 +445,16 @@ cdef class Compiler:
         return <Node>node
 
 
+cdef Compiler new_compiler():
+    cdef Compiler compiler = Compiler.__new__(Compiler)
+    compiler.actions = Level()
+    compiler.conditions = {}
+    compiler.ids = set()
+    compiler.nothing_known = Request.__new__(Request)
+    compiler.nothing_known.entities = NO_ENTITIES
+    return compiler
+
+
 cdef object narrowing(dict constraint):
     """The type of `is T in x`: the index finds `in x`, the condition then looks at the type."""
     if constraint["op"] != "is" or constraint.get("in") is None:
@@ -463,13 +485,8 @@ cdef list action_places(dict constraint):
 
 def compile_policies(dict policies not None):
     """Compile a policy set in Cedar's JSON format; see `match.pyi`."""
-    cdef Compiler compiler = Compiler.__new__(Compiler)
+    cdef Compiler compiler = new_compiler()
     cdef PolicySet made = PolicySet.__new__(PolicySet)
-    compiler.actions = Level()
-    compiler.conditions = {}
-    compiler.ids = set()
-    compiler.nothing_known = Request.__new__(Request)
-    compiler.nothing_known.entities = NO_ENTITIES
     try:
         compiler.add_all(policies)
     except (LookupError, TypeError, AttributeError) as error:

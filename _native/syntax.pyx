@@ -7,7 +7,7 @@ refused by name rather than guessed. Nesting is bounded: deeper programs could e
 from briefcase._native.entities cimport cedar_value, uid_of
 from briefcase._native.extensions cimport extension_named
 from briefcase._native.programs cimport CONJUNCTION, DISJUNCTION, Kind, Node, chain, choice, literal, many, strict, variable
-from briefcase._native.values cimport shown
+from briefcase._native.values cimport Fault, shown
 
 cdef int MAX_DEPTH = 256
 
@@ -31,6 +31,8 @@ cdef Node compile_expression(object expression, int depth):
     (name, body), = expression.items()
     if name == "Value":
         return literal(cedar_value(body, 0))
+    if name == "Fault":  # never of the parser's making: an expression that is known to err
+        return literal(Fault(text_of(body)))
     if name == "Var":
         return checked(variable(body), name, body)
     if name == "&&" or name == "||":

@@ -24,12 +24,17 @@ EXTRA = """
 forbid (principal, action == Action::"CallWithoutApproval", resource)
 when { context.args has amount && context.args.amount > 900 };
 """
+SCHEMA = {"type": "object", "properties": {"amount": {"type": "integer"}, "text": {"type": "string"}}}
+TOOLS = [
+    spec(f"tool_{number}", category=("read", "write")[number % 2], cost_microusd=100, input_schema=SCHEMA)
+    for number in range(40)
+]
 
 
 def recorded_lines() -> bytes:
     """Intents of twenty agents on forty tools, each with arguments of its own."""
     chosen = random.Random(1)
-    tools = [spec(f"tool_{number}", category=("read", "write")[number % 2], cost_microusd=100) for number in range(40)]
+    tools = TOOLS
     agents = [Principal(f"agent_{number}", Role.AGENT, ("scouts",)) for number in range(20)]
     lines = []
     for number in range(1, RECEIPTS + 1):
@@ -56,7 +61,7 @@ def bench_backtest(benchmark, figure):
     lines = recorded_lines()
 
     def replay():
-        backtest = Backtest(candidate, FakeClock())
+        backtest = Backtest(candidate, FakeClock(), TOOLS)
         backtest.add(read_lines(lines))
         return backtest.report()
 

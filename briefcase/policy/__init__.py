@@ -7,8 +7,10 @@ and then decides without the reference engine. Read in this order:
 |---|---|
 | `source` | policy text: bounds, its policies and their places, an error shown with its line and a caret |
 | `check` | parse and validate, or say what is wrong and where; `schema.cedarschema`, `default.cedar` |
+| `cedartypes`, `declared` | Cedar types, and what a tool's JSON Schema declares in them: the one reading of a schema |
+| `expressions` | what parsed conditions read, and of what type they are |
 | `argtypes` | the type that validation gives to `context.args`, which differs from tool to tool |
-| `arguments` | a call's JSON arguments as Cedar values |
+| `arguments` | a call's JSON arguments as Cedar values of the declared types |
 | `engine`, `verdicts` | the compiled policy: one call to one verdict |
 | `service` | the active policy: loaded, replaced whole, never by a bad one |
 | `reference`, `shadow` | the same decision by the reference engine; sampling it beside the live one |

@@ -1,14 +1,17 @@
-"""A call's JSON arguments as Cedar values: the one rule, the same for every tool (docs/adr/0004).
+"""A call's JSON arguments as Cedar values, by the type that the tool declares (docs/adr/0026).
 
-| JSON | Cedar |
-|---|---|
-| string, boolean, object, array | String, Bool, record, set |
-| integer | Long; a decimal where the tool's schema declares a `number` |
-| other number | decimal with at most four fraction digits; any other number has no value |
-| null in an object | absent: `has` is false |
-| null in an array | the array has no value |
+| declared (`declared`) | JSON | Cedar |
+|---|---|---|
+| String, Bool | string, boolean | the same |
+| Long | an integer, `1.0` included | Long |
+| decimal | a number of at most four fraction digits | decimal, whole numbers too |
+| Set | array | set; each member by the type of the members |
+| record | object | record; each member by its own type |
+| anything | null in an object | absent: `has` is false |
 
-What has no value can be there, but a policy that reads it errs, and a `forbid` that errs denies.
+Everything else has no value: what is not of its declared type, and what nobody declares. It is there, but a policy that
+reads it errs, and a `forbid` that errs denies.
+INVARIANT (typed): a policy meets no value of an argument that is not of the declared type, however deep.
 INVARIANT (data): arguments are data. No key of them is Cedar's JSON escape for an entity or an extension value,
 whatever it is called; only this module and the engine make such values.
 """
@@ -19,70 +22,148 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from briefcase._native.entities import value_of
-from briefcase._native.values import unrepresentable
-from briefcase.policy.argtypes import DECIMAL, declared_type
+from briefcase._native.values import Fault
+from briefcase.policy.cedartypes import BOOL, DECIMAL, LONG, STRING, RecordOf, SetOf, Type, type_text
 from briefcase.types import JsonObject, JsonValue
 
 CedarFields: TypeAlias = dict[str, Any]  # JSON values, and values of the native engine
-Decimals: TypeAlias = "dict[str, Decimals] | None"
 
 FRACTION_DIGITS: Final = 4
 MAX_DECIMAL: Final = Decimal(2**63 - 1).scaleb(-FRACTION_DIGITS)
 MIN_DECIMAL: Final = Decimal(-(2**63)).scaleb(-FRACTION_DIGITS)
-_PLAIN: Final = frozenset({str, int, bool})
+MAX_LONG: Final = 2**63
+MAX_SHORT: Final = 900_000_000_000_000  # within any decimal's range
+MAX_MEMBERS: Final = 10_000  # of the arrays and objects of one call that are converted one by one
+MAX_SHOWN_CHARS: Final = 100
+
+_PLAIN: Final[dict[Type, type]] = {STRING: str, BOOL: bool, LONG: int}
+_UNDECLARED: Final = Fault("the tool declares no type for this argument")
+_TOO_MANY: Final = Fault(f"the arguments have more than {MAX_MEMBERS} members that a policy may have to read")
 
 
-def decimals_of(input_schema: JsonObject) -> dict[str, Decimals]:
-    """The properties of a tool's arguments that are decimals even when the number is whole.
-
-    Returns:
-        By name: None for a `number`, the same again for an object that holds some.
-    """
-    found: dict[str, Decimals] = {}
-    properties = input_schema.get("properties")
-    for name, schema in properties.items() if isinstance(properties, dict) else ():
-        if declared_type(schema) == DECIMAL:
-            found[name] = None
-        elif isinstance(schema, dict) and (inner := decimals_of(schema)):
-            found[name] = inner
-    return found
+class _Other:
+    """The class of no value: stands where an argument is converted."""
 
 
-def cedar_arguments(args: JsonObject, decimals: dict[str, Decimals]) -> CedarFields:
-    """The fields of the record `context.args`.
+class Plan:
+    """How values of one declared type are read; made once for a tool. Without a type it reads nothing."""
+
+    __slots__ = ("fields", "kind", "members", "plain", "wrong")
+
+    def __init__(self, kind: Type | None) -> None:
+        self.kind = kind
+        self.plain = _PLAIN.get(kind, _Other) if isinstance(kind, str) else _Other
+        self.wrong = _UNDECLARED
+        self.members: Plan | None = None  # of a set, and of the names that a record does not declare
+        self.fields: dict[str, Plan] = {}
+        if kind is not None:
+            self.wrong = Fault(f"the argument is not of its declared type, {type_text(kind)[:MAX_SHOWN_CHARS]}")
+        if isinstance(kind, SetOf):
+            self.members = Plan(kind.element)
+        elif isinstance(kind, RecordOf):
+            self.members = Plan(kind.rest)
+            self.fields = {name: Plan(field.type) for name, field in kind.fields}
+
+
+class ArgumentReader:
+    """Reads the arguments of one tool.
 
     Args:
-        args: strictly parsed arguments (no NaN, integers within ±(2^53-1), nested at most 64 deep).
-        decimals: what `decimals_of` the tool's schema says.
+        declared: their type.
+        names: the first names of what policies read; None where they may read everything.
     """
-    if not decimals:
-        for value in args.values():
-            if type(value) not in _PLAIN:
-                break
-        else:
-            return args
-    return {name: _cedar_value(value, decimals.get(name, {})) for name, value in args.items() if value is not None}
+
+    def __init__(self, declared: RecordOf, names: frozenset[str] | None = None) -> None:
+        others = Plan(declared.rest)
+        self._fields = {name: Plan(field.type) for name, field in declared.fields if names is None or name in names}
+        self._fields.update((name, others) for name in names or () if name not in self._fields)
+        self._others = others if names is None else None
+        self._kinds = {name: plan.plain for name, plan in self._fields.items()}
+
+    def read(self, args: JsonObject) -> CedarFields:
+        """The fields of the record `context.args`, as far as policies read them.
+
+        Args:
+            args: strictly parsed arguments (no NaN, integers within ±(2^53-1), nested at most 64 deep).
+        """
+        if self._others is None:
+            kinds = self._kinds
+            for name, value in args.items():
+                kind = kinds.get(name)
+                if kind is not None and type(value) is not kind:
+                    break
+            else:
+                return args
+        return self.convert(args, Values())
+
+    def convert(self, args: JsonObject, values: Values) -> CedarFields:
+        """The same, with values made by `values`."""
+        fields, others = self._fields, self._others
+        return {
+            name: values.of(value, plan)
+            for name, value in args.items()
+            if value is not None and (plan := fields.get(name, others)) is not None
+        }
 
 
-def _cedar_value(value: JsonValue, decimals: Decimals) -> object:
-    if isinstance(value, dict):
-        inner = decimals or {}
-        return {name: _cedar_value(part, inner.get(name, {})) for name, part in value.items() if part is not None}
-    if isinstance(value, list):
-        return [_cedar_value(part, {}) for part in value]
-    if isinstance(value, float) or (decimals is None and type(value) is int):
-        return decimal_value(value)
-    return value
+class Values:
+    """Makes the values of one call."""
 
+    def __init__(self) -> None:
+        self._left = MAX_MEMBERS
 
-def decimal_value(number: float) -> object:
-    """A number as a decimal of the native engine, where it is one exactly."""
-    text = decimal_text(number)
-    return unrepresentable if text is None else value_of({"__extn": {"fn": "decimal", "arg": text}})
+    def of(self, value: JsonValue, plan: Plan) -> object:
+        """One JSON value that is not null, as a value of its declared type; an error where it is not of it."""
+        if type(value) is plan.plain:
+            return value
+        kind = plan.kind
+        if kind == DECIMAL and (type(value) is int or type(value) is float):
+            text = decimal_text(value)
+            return self.fault(plan.wrong) if text is None else self.decimal(text)
+        if isinstance(value, list) and isinstance(kind, SetOf):
+            return self._set(value, plan)
+        if isinstance(value, dict) and isinstance(kind, RecordOf):
+            return self._record(value, plan)
+        if kind == LONG and type(value) is float and value == int(value) and abs(value) < MAX_LONG:
+            return int(value)
+        return self.fault(plan.wrong)
+
+    def decimal(self, text: str) -> object:
+        """A decimal of the native engine."""
+        return value_of({"__extn": {"fn": "decimal", "arg": text}})
+
+    def fault(self, fault: Fault) -> object:
+        """What stands where there is no value."""
+        return fault
+
+    def _set(self, value: list[JsonValue], plan: Plan) -> object:
+        members = plan.members
+        if members is None or set(map(type, value)) <= {members.plain}:
+            return value
+        self._left -= len(value)
+        if self._left < 0:
+            return self.fault(_TOO_MANY)
+        return [self.fault(plan.wrong) if part is None else self.of(part, members) for part in value]
+
+    def _record(self, value: JsonObject, plan: Plan) -> object:
+        self._left -= len(value)
+        if self._left < 0:
+            return self.fault(_TOO_MANY)
+        declared, others = plan.fields, plan.members
+        fields = {}
+        for name, part in value.items():
+            field = declared.get(name, others)
+            if part is not None and field is not None:
+                fields[name] = self.of(part, field)
+        return fields
 
 
 def decimal_text(number: float) -> str | None:
     """A number as Cedar writes a decimal, or None where it is none. 19.99 is read as JSON wrote it, so it is one."""
+    if -MAX_SHORT < number < MAX_SHORT:
+        whole, _, fraction = repr(number).partition(".")
+        if len(fraction) <= FRACTION_DIGITS and whole.lstrip("-").isdecimal() and (fraction or "0").isdecimal():
+            return f"{whole}.{fraction:0<4}"
     exact = Decimal(repr(number))
     if not MIN_DECIMAL <= exact <= MAX_DECIMAL or exact != round(exact, FRACTION_DIGITS):
         return None

@@ -3,7 +3,8 @@
 Compared are outcomes, not only policies: what came after the policy in the recorded call (risk signals, the budget)
 comes after the candidate too. Left out, and counted by cause, is what no policy changes (a call of an unknown tool,
 wrong arguments, a replay), the use of an approval (the call it was asked for is compared), and what cannot be replayed:
-arguments recorded as a digest only, where the candidate reads them.
+arguments recorded as a digest only, or of a tool that is not registered now, where the candidate reads them, and
+receipts of calls whose fields make no sense. No receipt of the chain ends the run: it would end each later run too.
 
 Equal inputs are decided once. The time of a call is an input only to a candidate that reads it, arguments likewise.
 """
@@ -43,6 +44,8 @@ US_PER_HOUR: Final = 3_600 * US_PER_S
 _POLICY_DENIALS: Final = frozenset({"policy_denied", "policy_error"})
 _BUDGET: Final = "budget_exceeded"
 _REDACTED: Final = "[redacted]"
+_ERRED: Final = "policy_error"
+_NOT_REGISTERED: Final = "arguments of a tool that is not registered"
 
 
 class RecordedTool(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +80,22 @@ class _Record(msgspec.Struct, gc=False):
 
 class _Page(msgspec.Struct):
     receipts: list[_Record]
+
+
+class _OtherEvent(msgspec.Struct):
+    """An event of any kind: fields of a call's name can hold anything there (a server's `args` are a list)."""
+
+    kind: str
+    id: int
+    ts: str
+
+
+class _OtherRecord(msgspec.Struct):
+    event: _OtherEvent
+
+
+class _OtherPage(msgspec.Struct):
+    receipts: list[msgspec.Raw]
 
 
 class Flip(msgspec.Struct, frozen=True):
@@ -126,9 +145,15 @@ class BacktestReport(msgspec.Struct, frozen=True):
         return self.evaluation_ns / max(self.evaluations, 1) / 1_000
 
 
+_NO_TOOL: Final = RecordedTool("", 0, net_access=False, fs_access=False, source="")
 _LINES: Final = msgspec.json.Decoder(_Record)
 _PAGES: Final = msgspec.json.Decoder(_Page)
+_OTHERS: Final = msgspec.json.Decoder(_OtherRecord)
+_OTHER_PAGES: Final = msgspec.json.Decoder(_OtherPage)
 _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, Any])
+_CALLS: Final = frozenset({"intent", "denied", APPROVAL_REQUIRED})
+_DAMAGED: Final = "receipts of calls with fields that make no sense"
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_lines(data: bytes, first_line: int = 1) -> list[RecordedCall]:
@@ -143,13 +168,14 @@ def read_lines(data: bytes, first_line: int = 1) -> list[RecordedCall]:
     """
     try:
         return [record.event for record in _LINES.decode_lines(data)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
+        calls = []
         for number, line in enumerate(data.splitlines(), first_line):
             try:
-                _LINES.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                calls.append(_read_one(line))
+            except _UNREADABLE as error:
                 raise CallerError(f"line {number} is no receipt: {error}") from None
-        raise
+        return calls
 
 
 def read_page(body: bytes) -> list[RecordedCall]:
@@ -160,8 +186,21 @@ def read_page(body: bytes) -> list[RecordedCall]:
     """
     try:
         return [record.event for record in _PAGES.decode(body).receipts]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE:
+        pass
+    try:
+        return [_read_one(receipt) for receipt in _OTHER_PAGES.decode(body).receipts]
+    except _UNREADABLE as error:
         raise CallerError(f"expected a page of receipts: {error}") from None
+
+
+def _read_one(receipt: bytes | msgspec.Raw) -> RecordedCall:
+    """One receipt, whatever its fields hold; those of a call count only where all of them make sense."""
+    try:
+        return _LINES.decode(receipt).event
+    except _UNREADABLE:
+        event = _OTHERS.decode(receipt).event
+        return RecordedCall(_DAMAGED if event.kind in _CALLS else event.kind, event.id, event.ts)
 
 
 class Backtest:
@@ -170,15 +209,14 @@ class Backtest:
     Args:
         candidate: the policy to try.
         clock: measures the evaluation.
-        tools: the registered tools: their schemas tell which arguments are decimals (`arguments`).
+        tools: the registered tools: their schemas tell what the arguments are (`arguments`).
     """
 
     def __init__(self, candidate: CompiledPolicy, clock: Clock, tools: Sequence[ToolSpec] = ()) -> None:
         self._candidate = candidate
         self._clock = clock
-        text = candidate.facts.source.text
-        self._reads_args = "args" in text
-        self._reads_time = "time" in text
+        self._reads_args = candidate.facts.reads.args
+        self._reads_time = candidate.facts.reads.time
         self._schemas = {spec.id: spec.input_schema for spec in tools}
         self._same: dict[tuple[object, ...], _Same] = {}
         self._latest: dict[tuple[str, str], _Same] = {}  # by agent and tool: most calls are like the one before
@@ -202,15 +240,13 @@ class Backtest:
                 self._leave_out(call.reason.partition(":")[0] if call.kind == "denied" else call.kind)
             elif call.args is None and self._reads_args:
                 self._leave_out("arguments not recorded")
+            elif call.tool is None or (self._reads_time and _moment_of(call) is None):
+                self._leave_out(_DAMAGED)
             else:
                 self._replay(call, before)
 
     def report(self) -> BacktestReport:
-        """What was found so far; the most frequent flips first.
-
-        Raises:
-            CallerError: the first or the last time that was read is none.
-        """
+        """What was found so far; the most frequent flips first."""
         flips = [FlipCount(flip, calls, first) for flip, (calls, first) in self._flips.items()]
         flips.sort(key=lambda found: (-found.calls, found.first_receipt_id))
         return BacktestReport(
@@ -227,7 +263,8 @@ class Backtest:
         )
 
     def _span_us(self) -> int:
-        return _moment(self._last) - _moment(self._first) if self._first and self._last else 0
+        first, last = (None if call is None else _moment_of(call) for call in (self._first, self._last))
+        return 0 if first is None or last is None else last - first
 
     def _leave_out(self, cause: str) -> None:
         known = cause in self._left_out or len(self._left_out) < MAX_CAUSES
@@ -235,6 +272,12 @@ class Backtest:
 
     def _replay(self, call: RecordedCall, before: str) -> None:
         verdict = self._verdict(call)
+        if verdict is None:
+            self._leave_out(_DAMAGED)
+            return
+        if isinstance(verdict, Deny) and verdict.reason == _ERRED and self._reads_args and not self._is_known(call):
+            self._leave_out(_NOT_REGISTERED)  # nobody says what its arguments are
+            return
         after = _outcome_after(call, verdict)
         self._replayed += 1
         if self._reads_args and call.args is not None and _REDACTED in call.args:
@@ -258,6 +301,9 @@ class Backtest:
         else:
             self._leave_out("flips beyond those told apart")
 
+    def _is_known(self, call: RecordedCall) -> bool:
+        return call.tool_id in self._schemas
+
     def _is_first_ask(self, call: RecordedCall) -> bool:
         """Whether this receipt is not one more for an approval that was counted."""
         if call.approval_id is None:
@@ -269,16 +315,20 @@ class Backtest:
         self._asked.add(call.approval_id)
         return True
 
-    def _verdict(self, call: RecordedCall) -> Verdict:
+    def _verdict(self, call: RecordedCall) -> Verdict | None:
+        """What the candidate says to a call; None where its arguments cannot be read."""
         same = self._latest.get((call.principal, call.tool_id))
         if same is None or not same.is_of(call):
             same = self._same_of(call)
         inputs = (call.args, call.ts) if self._reads_time else call.args if self._reads_args else None
         verdict = same.verdicts.get(inputs)
         if verdict is None:
+            args = _arguments(call) if self._reads_args else {}
+            if args is None:
+                return None
             if self._remembered >= MAX_REMEMBERED:
                 self._forget()
-            verdict = same.verdicts[inputs] = self._decide(call, same)
+            verdict = same.verdicts[inputs] = self._decide(call, same, args)
             self._remembered += 1
         return verdict
 
@@ -298,9 +348,8 @@ class Backtest:
         self._specs.clear()
         self._remembered = 0
 
-    def _decide(self, call: RecordedCall, same: _Same) -> Verdict:
-        args = _arguments(call) if self._reads_args else {}
-        now_us = _moment(call) if self._reads_time else 0
+    def _decide(self, call: RecordedCall, same: _Same, args: JsonObject) -> Verdict:
+        now_us = (_moment_of(call) or 0) if self._reads_time else 0
         started_ns = self._clock.monotonic_ns()
         verdict = self._candidate.decide(same.principal, same.spec, args, same.risk, now_us)
         self._evaluation_ns += self._clock.monotonic_ns() - started_ns
@@ -308,9 +357,7 @@ class Backtest:
         return verdict
 
     def _new_same(self, call: RecordedCall) -> _Same:
-        tool = call.tool
-        if tool is None:
-            raise CallerError(f"receipt {call.id} tells nothing of the tool `{call.tool_id}`")
+        tool = call.tool or _NO_TOOL  # `add` leaves out what has none
         spec = self._specs.get((call.tool_id, tool))
         if spec is None:
             spec = self._specs[call.tool_id, tool] = ToolSpec(
@@ -367,15 +414,15 @@ def _outcome_after(call: RecordedCall, verdict: Verdict) -> str:
     return ALLOW if isinstance(tightened, Allow) else APPROVAL_REQUIRED
 
 
-def _arguments(call: RecordedCall) -> JsonObject:
+def _arguments(call: RecordedCall) -> JsonObject | None:
     try:
         return _ARGUMENTS.decode(call.args or "{}")
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise CallerError(f"the arguments in receipt {call.id} can not be read: {error}") from None
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
 
 
-def _moment(call: RecordedCall) -> int:
+def _moment_of(call: RecordedCall) -> int | None:
     try:
         return parse_rfc3339(call.ts)
-    except ValueError as error:
-        raise CallerError(f"the time of receipt {call.id} can not be read: {error}") from None
+    except ValueError:
+        return None

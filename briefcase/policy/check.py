@@ -18,7 +18,9 @@ import cedarpy
 import msgspec
 
 from briefcase.approvals import visible_text
-from briefcase.policy.argtypes import RecordOf, ToolSchemas, type_text
+from briefcase.policy.argtypes import ToolSchemas
+from briefcase.policy.cedartypes import RecordOf, type_text
+from briefcase.policy.expressions import Reads, reads_of
 from briefcase.policy.source import PolicySource, locate, offset_of_names, read_source
 from briefcase.types import ToolSpec
 
@@ -38,7 +40,7 @@ class PolicyFacts(msgspec.Struct, frozen=True):
     """What is known of a policy set beside its rules.
 
     `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`; `forbids`
-    those of policies that forbid; `reasons` the `@reason` by name.
+    those of policies that forbid; `reasons` the `@reason` by name; `reads` what they read of a call.
     """
 
     source: PolicySource
@@ -46,6 +48,7 @@ class PolicyFacts(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     forbids: frozenset[str]
     reasons: Mapping[str, str]
+    reads: Reads
 
 
 class ParsedPolicy(PolicyFacts, frozen=True):
@@ -55,7 +58,7 @@ class ParsedPolicy(PolicyFacts, frozen=True):
 
     def facts(self) -> PolicyFacts:
         """The same without the rules."""
-        return PolicyFacts(self.source, self.digest_hex, self.names, self.forbids, self.reasons)
+        return PolicyFacts(self.source, self.digest_hex, self.names, self.forbids, self.reasons, self.reads)
 
 
 def parse_policy(text: str) -> ParsedPolicy:
@@ -81,15 +84,16 @@ def parse_policy(text: str) -> ParsedPolicy:
             reasons[name] = _reason_of(source, index, annotations["reason"])
     forbids = frozenset(name for name, policy in policies.items() if policy["effect"] == "forbid")
     digest_hex = hashlib.sha256(text.encode()).hexdigest()
-    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, policies)
+    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, reads_of(policies), policies)
 
 
-def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] = ()) -> None:
+def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] | None = None) -> None:
     """Validate parsed policies against the shipped schema, arguments typed as `argtypes` says.
 
     Args:
         parsed: what `parse_policy` returned.
-        tools: the registered tools, so that policies are held against the arguments these really have.
+        tools: the registered tools, so that policies are held against the arguments these declare; None where they
+            are not known.
 
     Raises:
         CallerError: (`invalid_policy`) the first problem in the order of the text, with line, column and a caret.
@@ -98,10 +102,9 @@ def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] = ()) -> Non
     groups: dict[RecordOf, list[int]] = {}
     for index, policy in enumerate(parsed.policies.values()):
         arguments = schemas.arguments_of(policy)
-        if arguments.unknown:
-            problem = f"the tool has no argument `{arguments.unknown[0]}`"
-            known = ", ".join(f"`{visible_text(name)}`" for name in arguments.known) or "none"
-            _refuse_at(parsed.source, index, arguments.unknown[0], problem, f"its arguments are {known}")
+        if arguments.problem is not None:
+            wrong = arguments.problem
+            _refuse_at(parsed.source, index, wrong.path, wrong.message, visible_text(wrong.hint))
         groups.setdefault(arguments.type, []).append(index)
     found = [
         (index, problem)
@@ -114,7 +117,7 @@ def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] = ()) -> Non
         parsed.source.refuse(problem, start + offset_of_names(parsed.source.policy(index), problem), _hint_for(problem))
 
 
-def check_policy(text: str, tools: Sequence[ToolSpec] = ()) -> ParsedPolicy:
+def check_policy(text: str, tools: Sequence[ToolSpec] | None = None) -> ParsedPolicy:
     """Parse and validate a policy text; see `parse_policy` and `validate_policy` for what is raised."""
     parsed = parse_policy(text)
     validate_policy(parsed, tools)

@@ -18,8 +18,11 @@ from briefcase._native.entities import Entities, compile_entities, value_of
 from briefcase._native.match import Answer, PolicySet, SpecialisedPolicies, compile_policies
 from briefcase._native.values import EntityUid
 from briefcase.errors import CallerError
-from briefcase.policy.arguments import Decimals, cedar_arguments, decimals_of
+from briefcase.policy.arguments import ArgumentReader
+from briefcase.policy.cedartypes import RecordOf
 from briefcase.policy.check import ParsedPolicy, parse_policy
+from briefcase.policy.declared import declared_arguments
+from briefcase.policy.expressions import Reads, faults_of
 from briefcase.policy.verdicts import Verdicts
 from briefcase.types import (
     Deny,
@@ -43,14 +46,19 @@ _UNDECIDED: Final = Deny("policy_error")
 
 
 class _ToolPolicies:
-    """The policies with everything folded in that is constant for one tool."""
+    """The policies with everything folded in that is constant for one tool, and the reader of its arguments.
 
-    def __init__(self, policies: PolicySet, spec: ToolSpec) -> None:
+    Both are made of one reading of the tool's schema: what a policy compares is what the reader gives, or it errs.
+    """
+
+    def __init__(self, policies: PolicySet, reads: Reads, spec: ToolSpec) -> None:
         entities = tool_entities(spec)
         tool = EntityUid("Tool", spec.id)
+        declared = declared_arguments(spec.input_schema) if reads.args else RecordOf()
         self.spec = spec
-        self.decimals: dict[str, Decimals] = decimals_of(spec.input_schema)
-        specialised = [policies.specialise(action, tool, entities) for action in ACTIONS]
+        self.arguments = ArgumentReader(declared, reads.names)
+        faults = faults_of(reads, declared)
+        specialised = [policies.specialise(action, tool, entities, faults) for action in ACTIONS]
         self.call: SpecialisedPolicies = specialised[0]
         self.without_approval: SpecialisedPolicies = specialised[1]
         self.without_signer: SpecialisedPolicies = specialised[2]
@@ -68,15 +76,14 @@ class CompiledPolicy:
     """
 
     def __init__(self, parsed: ParsedPolicy) -> None:
-        text = parsed.source.text
         try:
             self._policies = compile_policies({"staticPolicies": dict(parsed.policies)})
         except (ValueError, RecursionError) as error:
             raise CallerError(f"the policy can not be compiled: {error}", code="invalid_policy") from error
         self.facts = parsed.facts()
-        # What the text does not even mention need not be made. (0 stands where a time would.)
-        self._reads_context = "context" in text
-        self._reads_time = "time" in text
+        # What no policy reads need not be made. (0 stands where a time would.)
+        self._reads_context = parsed.reads.context
+        self._reads_time = parsed.reads.time
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
         self._verdicts = Verdicts(parsed.reasons)
@@ -122,7 +129,7 @@ class CompiledPolicy:
 
     def _context(self, policies: _ToolPolicies, args: JsonObject, risk: RiskSignals, now_us: int) -> dict[str, Any]:
         return {
-            "args": cedar_arguments(args, policies.decimals),
+            "args": policies.arguments.read(args),
             "risk": list(risk.words),
             "time": datetime_value(now_us) if self._reads_time else 0,
         }
@@ -134,7 +141,7 @@ class CompiledPolicy:
             return known
         if len(self._tools) >= MAX_TOOLS:
             self._tools.clear()
-        policies = self._tools[tool.id] = _ToolPolicies(self._policies, tool)
+        policies = self._tools[tool.id] = _ToolPolicies(self._policies, self.facts.reads, tool)
         return policies
 
     def _remember(self, principal: Principal) -> tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]:

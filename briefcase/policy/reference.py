@@ -12,10 +12,13 @@ from typing import Any, Final
 import cedarpy
 import msgspec
 
+from briefcase._native.values import Fault
 from briefcase.errors import InternalError
-from briefcase.policy.arguments import Decimals, decimal_text, decimals_of
+from briefcase.policy.arguments import ArgumentReader, Plan, Values
 from briefcase.policy.check import PolicyFacts
+from briefcase.policy.declared import declared_arguments
 from briefcase.policy.engine import tool_attributes, tool_parents
+from briefcase.policy.expressions import faults_of
 from briefcase.policy.verdicts import Verdicts
 from briefcase.types import JsonObject, JsonValue, Principal, RiskSignals, ToolSpec, Verdict, format_rfc3339
 
@@ -50,8 +53,11 @@ class ReferencePolicy:
             InternalError: the reference engine gave no answer.
         """
         try:
+            declared = declared_arguments(tool.input_schema)
+            if faults_of(self._facts.reads, declared):
+                return None
             context: JsonObject = {
-                "args": _cedar_json(args, decimals_of(tool.input_schema)),
+                "args": ArgumentReader(declared, self._facts.reads.names).convert(args, _JsonValues()),
                 "risk": [*risk.words],
                 "time": {"__extn": {"fn": "datetime", "arg": f"{format_rfc3339(now_us)[:-4]}Z"}},
             }
@@ -99,20 +105,20 @@ class _NotInJsonError(Exception):
     """A value that Cedar's JSON format has no way to write."""
 
 
-def _cedar_json(value: JsonValue, decimals: Decimals) -> JsonValue:
-    """Arguments in Cedar's JSON format, by the rule of `arguments`."""
-    if isinstance(value, dict):
-        if not _ESCAPES.isdisjoint(value):
+class _JsonValues(Values):
+    """Makes values in Cedar's JSON format."""
+
+    def of(self, value: JsonValue, plan: Plan) -> object:
+        """As `Values.of`, but no object that Cedar would take for an escape."""
+        if isinstance(value, dict) and not _ESCAPES.isdisjoint(value):
             raise _NotInJsonError
-        inner = decimals or {}
-        return {name: _cedar_json(part, inner.get(name, {})) for name, part in value.items() if part is not None}
-    if isinstance(value, list):
-        if None in value:
-            raise _NotInJsonError
-        return [_cedar_json(part, {}) for part in value]
-    if isinstance(value, float) or (decimals is None and type(value) is int):
-        text = decimal_text(value)
-        if text is None:
-            raise _NotInJsonError
+        return super().of(value, plan)
+
+    def decimal(self, text: str) -> object:
+        """A decimal, written as one."""
         return {"__extn": {"fn": "decimal", "arg": text}}
-    return value
+
+    def fault(self, fault: Fault) -> object:
+        """What has no value cannot be written."""
+        del fault
+        raise _NotInJsonError

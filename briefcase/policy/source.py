@@ -10,6 +10,7 @@ Nothing here knows what policies mean. Grammar: docs.cedarpolicy.com/policies/sy
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
@@ -29,6 +30,9 @@ _COMMENT: Final = r"//[^\n\r]*"
 # What the first scan stops at; strings and comments only so that nothing inside them counts.
 _STRUCTURE: Final = re.compile(rf"{_STRING}|{_COMMENT}|&&|\|\||\bif\b|[()\[\]{{}};.+*!-]")
 _TOKEN: Final = re.compile(rf"{_COMMENT}|({_STRING}|\w+|::|&&|\|\||[=!<>]=|\S)")
+_ESCAPE: Final = re.compile(r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
+_NAME: Final = re.compile(r"[\w.]+")
 _QUOTED: Final = re.compile(r"`([^`]+)`|^invalid variable: (\w+)")
 _END_OF_INPUT: Final = "unexpected end of input"
 _SYNTAX_ERRORS: Final = ("unexpected token", "invalid token")
@@ -166,13 +170,28 @@ def offset_of_names(policy: str, problem: str) -> int:
 
 
 def _offset_of_tokens(policy: str, phrase: str) -> int | None:
-    wanted = _tokens(phrase)
-    said = [(match.group(1), match.start(1)) for match in _TOKEN.finditer(policy) if match.group(1)]
+    wanted = [_meaning(token) for token in _tokens(phrase)]
+    said = [(_meaning(match.group(1)), match.start(1)) for match in _TOKEN.finditer(policy) if match.group(1)]
     for first in range(len(said) - len(wanted) + 1) if wanted else ():
-        if all(said[first + step][0].strip('"') == word.strip('"') for step, word in enumerate(wanted)):
+        if all(said[first + step][0] == word for step, word in enumerate(wanted)):
             return said[first][1]
-    # The engine's spelling may have other escapes or spaces; the plain text still tells where.
-    return found if (found := policy.find(phrase)) >= 0 else None
+    # What is no name, the engine quotes as it is spelt.
+    found = -1 if _NAME.fullmatch(phrase) else policy.find(phrase)
+    return found if found >= 0 else None
+
+
+def _meaning(token: str) -> str:
+    """A token as the engine reads it: a string without its quotes and escapes."""
+    if not token.startswith('"'):
+        return token
+    return _ESCAPE.sub(_unescaped, token[1:-1])
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    code = escape[1] or escape[2]
+    if code is None:
+        return _ESCAPED.get(escape[3], escape[3])
+    return chr(int(code, 16)) if int(code, 16) <= sys.maxunicode else escape[0]
 
 
 def _tokens(text: str) -> Sequence[str]:

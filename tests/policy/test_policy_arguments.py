@@ -13,44 +13,94 @@ from briefcase.policy.engine import compile_policy
 from briefcase.policy.reference import ReferencePolicy
 from briefcase.types import Allow, Deny, Principal, Role
 
+
+def array(items):
+    return {"type": "array", "items": items}
+
+
+def record(required=(), **properties):
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+TEXT, FLAG, WHOLE, NUMBER = ({"type": kind} for kind in ("string", "boolean", "integer", "number"))
+OPEN = {"type": "object"}
 MAPPING = [
-    # the argument `x`, a condition on it, what comes of it: True, False, or an error
-    ("text", 'context.args.x == "text"', True),
-    ("", 'context.args.x == ""', True),
-    ("1", "context.args.x == 1", False),
-    (True, "context.args.x", True),
-    (True, "context.args.x == 1", False),
-    (1, "context.args.x == true", False),
-    (0, "context.args.x == 0", True),
-    (2**53 - 1, "context.args.x == 9007199254740991", True),
-    (-(2**53) + 1, "context.args.x < 0", True),
-    (["b", "a", "b"], 'context.args.x == ["a", "b"]', True),
-    ([], "context.args.x.isEmpty()", True),
-    ([1, "1", True], "context.args.x.contains(true) && !context.args.x.contains(false)", True),
-    ({"y": {"z": 1}}, "context.args.x.y.z == 1", True),
-    ({"y": None}, "context.args.x has y", False),
-    ({}, "context.args.x == {}", True),
-    (None, "context.args has x", False),
-    ([None], "context.args has x", True),
-    ([None], "context.args.x.isEmpty()", "error"),
-    (1.5, 'context.args.x == decimal("1.5")', True),
-    (1.5, "context.args.x > 1", "error"),
-    (0.1, 'context.args.x == decimal("0.1")', True),
-    (0.0001, 'context.args.x == decimal("0.0001")', True),
-    (0.00001, 'context.args.x == decimal("0.0")', "error"),
-    (0.00001, "context.args has x", True),
-    (-1234.5678, 'context.args.x.lessThan(decimal("-1234.5677"))', True),
-    (922337203685477.5, 'context.args.x == decimal("922337203685477.5")', True),
-    (1e22, 'context.args.x == decimal("0.0")', "error"),
-    ([0.5, 1.25], 'context.args.x.contains(decimal("1.25"))', True),
-    ([0.5, 1e-9], "context.args.x.isEmpty()", "error"),
+    # the schema of the argument `x`, the argument, a condition on it, what comes of it: True, False, or an error
+    (TEXT, "text", 'context.args.x == "text"', True),
+    (TEXT, "", 'context.args.x == ""', True),
+    (TEXT, "1", "context.args.x == 1", "error"),
+    (FLAG, True, "context.args.x", True),
+    (FLAG, True, "context.args.x == 1", "error"),
+    (WHOLE, 1, "context.args.x == true", "error"),
+    (WHOLE, 1, "context.args.x != true", "error"),
+    (WHOLE, 0, "context.args.x == 0", True),
+    (WHOLE, 1.0, "context.args.x == 1", True),
+    (WHOLE, -0.0, "context.args.x == 0", True),
+    (WHOLE, 1e300, "context.args.x == 0", "error"),
+    (WHOLE, True, "context.args.x == 1", "error"),
+    (WHOLE, "1", "context.args.x == 1", "error"),
+    (WHOLE, 2**53 - 1, "context.args.x == 9007199254740991", True),
+    (WHOLE, -(2**53) + 1, "context.args.x < 0", True),
+    (array(TEXT), ["b", "a", "b"], 'context.args.x == ["a", "b"]', True),
+    (array(TEXT), ["b", 1], 'context.args.x.contains("a")', "error"),
+    (array(TEXT), "b", 'context.args.x == ["b"]', "error"),
+    (array(TEXT), [], "context.args.x.isEmpty()", True),
+    (array(TEXT), [None], "context.args has x", True),
+    (array(TEXT), [None], "context.args.x.isEmpty()", "error"),
+    (array(WHOLE), [1], "context.args.x.contains(1)", True),
+    (array(WHOLE), [1], 'context.args.x.contains(decimal("1.0"))', "error"),
+    (array(NUMBER), [1, 2.5], 'context.args.x.contains(decimal("1.0"))', True),
+    (array(NUMBER), [1], 'context.args.x == [decimal("1.0")]', True),
+    (array(NUMBER), [1], 'context.args.x.containsAny([decimal("1.0"), decimal("2.0")])', True),
+    (array(NUMBER), [1], "context.args.x.containsAny([1])", "error"),
+    (array(NUMBER), [0.5, 1.25], 'context.args.x.contains(decimal("1.25"))', True),
+    (array(NUMBER), [0.5, 1e-9], "context.args.x.isEmpty()", "error"),
+    (array(array(NUMBER)), [[1]], 'context.args.x.contains([decimal("1.0")])', True),
+    (array(record(["a"], a=NUMBER)), [{"a": 1}], 'context.args.x.contains({a: decimal("1.0")})', True),
+    (array(record(["a"], a=NUMBER)), [{"a": 1, "b": 1}], 'context.args.x.contains({a: decimal("1.0")})', "error"),
+    (array(record(a=NUMBER)), [{"a": 1}], 'context.args.x.contains({a: decimal("1.0")})', "error"),
+    (array({}), [1, "1", True], "context.args.x.contains(true)", "error"),
+    (array(NUMBER), [0] * 10_001, 'context.args.x.contains(decimal("1.0"))', "error"),
+    (array(NUMBER), [0] * 9_999, 'context.args.x.contains(decimal("1.0"))', False),
+    (array(TEXT), ["a"] * 20_000, 'context.args.x.contains("a")', True),
+    (record(y=record(z=WHOLE)), {"y": {"z": 1}}, "context.args.x.y.z == 1", True),
+    (record(y=record(z=WHOLE)), {"y": {"q": 1}}, "context.args.x.y has q", True),
+    (record(y=record(z=WHOLE)), {"y": {"q": 1}}, "context.args.x.y.q == 1", "error"),
+    (OPEN, {"y": None}, "context.args.x has y", False),
+    (OPEN, {}, "context.args.x == {}", True),
+    (OPEN, {"a": 1}, "context.args.x == {}", "error"),
+    (TEXT, None, "context.args has x", False),
+    (NUMBER, 1.5, 'context.args.x == decimal("1.5")', True),
+    (NUMBER, 1.5, "context.args.x > 1", "error"),
+    (NUMBER, 1, 'context.args.x == decimal("1.0")', True),
+    (NUMBER, 0.1, 'context.args.x == decimal("0.1")', True),
+    (NUMBER, 0.0001, 'context.args.x == decimal("0.0001")', True),
+    (NUMBER, 0.00001, 'context.args.x == decimal("0.0")', "error"),
+    (NUMBER, 0.00001, "context.args has x", True),
+    (NUMBER, -1234.5678, 'context.args.x.lessThan(decimal("-1234.5677"))', True),
+    (NUMBER, 922337203685477.5, 'context.args.x == decimal("922337203685477.5")', True),
+    (NUMBER, 1e22, 'context.args.x == decimal("0.0")', "error"),
+    (True, "a", 'context.args.x == "a"', "error"),
+    (True, "a", "context.args has x", True),
+    ({"type": ["string", "integer"]}, "666", "context.args.x == 666", "error"),
+    (TEXT, "a", "context.args.x in [principal]", "error"),
+    (TEXT, "a", "context.args.x == principal", "error"),
+    (TEXT, "a", "[context.args.x, 1].contains(1)", "error"),
+    (TEXT, "a", "{k: context.args.x} == {k: 1}", "error"),
+    (TEXT, "a", '{k: context.args.x} == {k: "a"}', True),
+    (TEXT, "a", "(if true then context.args.x else context.args.x) == 1", "error"),
+    (TEXT, "a", "{a: context}.a.args.x == 1", "error"),
+    (TEXT, "a", 'context["\\u{61}rgs"]["\\u{78}"] == "a"', True),
+    (TEXT, "a", "context.args.x == 1 || true", "error"),
+    (TEXT, "a", "true || context.args.x == 1", True),
 ]
 
 
-@pytest.mark.parametrize(("value", "condition", "outcome"), MAPPING)
-def test_json_is_read_by_one_rule(value, condition, outcome):
+@pytest.mark.parametrize(("schema", "value", "condition", "outcome"), MAPPING)
+def test_an_argument_is_of_its_declared_type_or_an_error(schema, value, condition, outcome):
     text = f"{PERMIT_ALL} forbid(principal, action, resource) when {{ {condition} }};"
-    verdict = decide(text, args={"x": value, "y": 1})
+    tool = spec(input_schema={"type": "object", "properties": {"x": schema}})
+    verdict = decide(text, tool, args={"x": value, "y": 1})
     expected = {True: "policy_denied", False: "", "error": "policy_error"}[outcome]
     assert (verdict.reason if isinstance(verdict, Deny) else "") == expected
 
@@ -62,8 +112,8 @@ def test_json_is_read_by_one_rule(value, condition, outcome):
         ({"amount": 19.99, "to": {}}, 'context.args.amount.lessThan(decimal("20.0"))', True),
         ({"amount": 20, "to": {}}, "context.args.amount > 19", False),
         ({"amount": 1, "to": {"share": 1}}, 'context.args.to.share == decimal("1.0")', True),
-        ({"amount": 1, "to": {"other": 1}}, "context.args.to.other == 1", True),
-        ({"amount": True, "to": {}}, "context.args.amount", True),
+        ({"amount": 1, "to": {"other": 1}}, "context.args.to.other == 1", False),
+        ({"amount": True, "to": {}}, "context.args.amount", False),
         ({"amount": 10**15, "to": {}}, "context.args has amount", True),
         ({"amount": 10**15, "to": {}}, 'context.args.amount.greaterThan(decimal("1.0"))', False),
     ],
@@ -123,8 +173,9 @@ def test_no_argument_is_ever_an_extension_value():
 def test_any_key_is_a_plain_attribute(key):
     quoted = "".join(f"\\u{{{ord(char):x}}}" for char in key)
     text = f'permit(principal, action, resource) when {{ context.args["{quoted}"] == 7 }};'
-    assert isinstance(decide(text, args={key: 7}), Allow)
-    assert isinstance(decide(text, args={key: 8, "n": None}), Deny)
+    tool = spec(input_schema={"properties": {key: {"type": "integer"}}})
+    assert isinstance(decide(text, tool, args={key: 7}), Allow)
+    assert isinstance(decide(text, tool, args={key: 8, "n": None}), Deny)
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -44,7 +44,11 @@ class Recorder:
         return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
-def replay(candidate, recorder, tools=()):
+PATHS = {"type": "object", "properties": {"path": {"type": "string"}}}
+ECHO = spec(input_schema=PATHS)
+
+
+def replay(candidate, recorder, tools=(ECHO,)):
     run = Backtest(compile_policy(candidate), FakeClock(), tools)
     run.add(read_lines(recorder.lines()))
     return run.report()
@@ -108,7 +112,9 @@ def test_a_number_is_a_decimal_as_it_was_when_the_tool_is_known():
     )
     recorder = Recorder().call(tool=PAY, args='{"amount":20,"to":{}}')
     assert replay(limit, recorder, [PAY]).flips == ()
-    assert replay(limit, recorder).flips[0].flip.after == "deny"
+    report = replay(limit, recorder)
+    assert report.flips == ()
+    assert report.left_out == {"arguments of a tool that is not registered": 1}
 
 
 LEFT_OUT = [
@@ -193,7 +199,7 @@ def test_memory_is_bounded_and_the_counts_stay_right(monkeypatch):
     for number in range(20):
         recorder.call(tool=spec(f"t{number}"), args=json.dumps({"path": f"/etc/{number}"}))
         recorder.call("denied", reason=f"cause-{number}")
-    report = replay(PERMIT_ALL + NO_ETC, recorder)
+    report = replay(PERMIT_ALL + NO_ETC, recorder, [spec(f"t{number}", input_schema=PATHS) for number in range(20)])
     assert (report.replayed, len(report.flips)) == (20, 5)
     assert len(report.left_out) <= 4
     assert sum(report.left_out.values()) == 20 + 15
@@ -241,8 +247,38 @@ BAD_FIELDS = [
 
 
 @pytest.mark.parametrize("changes", [row[1] for row in BAD_FIELDS], ids=[row[0] for row in BAD_FIELDS])
-def test_a_receipt_with_a_field_that_makes_no_sense_is_named(changes):
-    recorder = Recorder().call()
+def test_a_receipt_with_a_field_that_makes_no_sense_is_counted_and_ends_no_run(changes):
+    recorder = Recorder().call(args='{"path":"/etc/a"}').call(args='{"path":"/etc/a"}')
     recorder.events[0].update(changes)
-    with pytest.raises(CallerError, match="receipt 1"):
-        replay(PERMIT_ALL + NO_ETC, recorder)
+    report = replay(PERMIT_ALL + NO_ETC + FROM_FEBRUARY, recorder)
+    assert report.left_out == {"receipts of calls with fields that make no sense": 1}
+    assert (report.replayed, report.flips[0].first_receipt_id) == (1, 2)
+
+
+OTHER_FIELDS = [
+    {"args": ["-m", "server"]},
+    {"args": {"a": 1}},
+    {"tool": "curl"},
+    {"groups": None},
+    {"risk": 3},
+    {"principal": {"name": "x"}},
+    {"reason": None},
+    {"approval_id": 7},
+]
+
+
+@pytest.mark.parametrize("fields", OTHER_FIELDS)
+def test_an_event_of_another_kind_may_hold_anything_in_the_fields_of_a_call(fields):
+    recorder = Recorder().call(args='{"path":"/etc/a"}')
+    recorder.add({"kind": "mcp_server_set", **fields}).call(args='{"path":"/etc/a"}')
+    report = replay(PERMIT_ALL + NO_ETC, recorder)
+    assert (report.replayed, report.left_out) == (2, {"mcp_server_set": 1})
+    page = {"receipts": [{"id": event["id"], "event": event} for event in recorder.events]}
+    assert read_page(json.dumps(page).encode()) == read_lines(recorder.lines())
+
+
+def test_a_call_whose_fields_are_of_another_type_is_counted():
+    recorder = Recorder().call()
+    recorder.events[0]["args"] = ["/etc"]
+    report = replay(DENY_ALL, recorder)
+    assert (report.replayed, report.left_out) == (0, {"receipts of calls with fields that make no sense": 1})

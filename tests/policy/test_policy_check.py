@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from policies import FILE_READ, PAY, PERMIT_ALL
 
 from briefcase.errors import CallerError
-from briefcase.policy import argtypes
+from briefcase.policy import cedartypes
 from briefcase.policy.check import CHUNK_CHARS, DEFAULT_POLICY_TEXT, SCHEMA_TEXT, check_policy, parse_policy
 from briefcase.policy.source import MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_TEXT_BYTES
 
 
-def refused(text, tools=()):
+def refused(text, tools=None):
     with pytest.raises(CallerError) as caught:
         check_policy(text, tools)
     assert caught.value.code == "invalid_policy"
@@ -114,23 +114,41 @@ ARGUMENTS_AND_TOOLS = [
     ("a number is no long", "context.args.amount < 9", "pay", False),
     ("a nested argument, with has", 'context.args.to has iban && context.args.to.iban like "DE*"', "pay", True),
     ("a nested argument, without", 'context.args.to.iban like "DE*"', "pay", False),
-    ("an argument an open tool does not declare", "context.args has x && context.args.x > 1", "pay", True),
+    ("an argument an open tool does not declare", "context.args has x && context.args.x > 1", "pay", False),
+    ("whether there is one it does not declare", "context.args has x", "pay", True),
     ("a nullable argument, with has", 'context.args has memo && context.args.memo == ""', "pay", True),
     ("an array", 'context.args has tags && context.args.tags.contains("a")', "pay", True),
     ("any tool, with has", 'context.args has path && context.args.path like "*"', ANY, True),
     ("any tool, without", 'context.args.path like "*"', ANY, False),
     ("any tool, as all that declare it do not", "context.args has path && context.args.path > 3", ANY, False),
-    ("any tool, where tools disagree", "context.args has n && context.args.n > 3", ANY, True),
-    ("any tool, where tools disagree, the other way", 'context.args has n && context.args.n like "x"', ANY, True),
+    ("any tool, where tools disagree", "context.args has n && context.args.n > 3", ANY, False),
+    ("any tool, where tools disagree, the other way", 'context.args has n && context.args.n like "x"', ANY, False),
+    ("any tool, whether there is what tools disagree on", "context.args has n", ANY, True),
+    ("the tools of a server, where others disagree", "context.args has n && context.args.n > 3", "in:c", True),
+    ("the tools of a server, as another declares it", 'context.args has n && context.args.n == "3"', "in:c", False),
+    ("the tools of a server, where one is absent", "context.args has path && context.args.path == 3", "in:c", False),
     ("any tool, within what one requires", "context.args has where && context.args.where.id == 1", ANY, False),
     ("that tool, within what it requires", "context.args.where.id == 1", "a", True),
     ("a required argument that may be null", 'context.args.memo == ""', "b", False),
-    ("any tool, where none declares it", "context.args has q && context.args.q.contains(3)", ANY, True),
-    ("any tool, as bool", "context.args has q && !context.args.q", ANY, True),
+    ("any tool, where none declares it", "context.args has q && context.args.q.contains(3)", ANY, False),
+    ("any tool, as bool", "context.args has q && !context.args.q", ANY, False),
     ("any tool, a key of any kind", 'context.args has "__entity" && context.args["__entity"] == "x"', ANY, True),
-    ("a tool nobody registered", "context.args has q && context.args.q == 1", "later", True),
-    ("two uses that agree", "context.args has q && context.args.q == 1 && context.args.q + 1 > 2", ANY, True),
-    ("one argument against another", "context.args has a.b && context.args.a.b == context.args.a.b", ANY, True),
+    ("a tool nobody registered", "context.args has q && context.args.q == 1", "later", False),
+    ("whether a tool nobody registered has it", "context.args has q", "later", False),
+    ("a tool nobody registered, without arguments", "true", "later", True),
+    ("two uses that agree", "context.args has m && context.args.m == 1 && context.args.m + 1 > 2", ANY, True),
+    ("one argument against another", "context.args has m && context.args.m == context.args.m", ANY, True),
+    ("two arguments of two types", "context.args.path == context.args.max_bytes", "file_read", False),
+    ("an inner argument nobody declares", "context.args.to has x && context.args.to.x == 1", "pay", False),
+    ("an inner one in escapes", 'context.args.to has x && context["\\u{61}rgs"]["to"]["x"] == 1', "pay", False),
+    ("a union of two types", 'context.args.either == "x"', "d", False),
+    ("a union, where its type does not matter", "context.args has either", "d", True),
+    ("all arguments as one value", "context.args == {}", ANY, False),
+    ("the whole context", "context == context", ANY, False),
+    ("the whole context in a record", "{a: context}.a.args has x", ANY, False),
+    ("a record with an optional part", "context.args.one == {a: 1}", "d", False),
+    ("a record of required parts", "context.args.one == {a: 1, b: 2}", "e", True),
+    ("a record whose part nobody declares", "context.args.one == {a: 1, c: 2}", "e", False),
 ]  # fmt: skip
 TOOLS = (
     FILE_READ,
@@ -152,6 +170,31 @@ TOOLS = (
             "required": ["n", "memo"],
         },
     ),
+    spec("c.get", source="mcp:c", input_schema={"properties": {"n": {"type": "integer"}, "m": {"type": "integer"}}}),
+    spec("k", input_schema={"properties": {"__entity": {"type": "string"}}}),
+    spec(
+        "d",
+        input_schema={
+            "properties": {
+                "either": {"type": ["string", "integer"]},
+                "one": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {}}},
+            },
+            "required": ["either", "one"],
+        },
+    ),
+    spec(
+        "e",
+        input_schema={
+            "properties": {
+                "one": {
+                    "type": "object",
+                    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+                    "required": ["a", "b"],
+                },
+            },
+            "required": ["one"],
+        },
+    ),
 )
 
 
@@ -162,6 +205,8 @@ TOOLS = (
 )
 def test_arguments_are_held_against_the_tools_a_policy_applies_to(condition, tool_id, passes):
     resource = f'resource == Tool::"{tool_id}"' if tool_id else "resource"
+    if tool_id.startswith("in:"):
+        resource = f'resource in Server::"{tool_id[3:]}"'
     text = f"{PERMIT_ALL}forbid(principal, action, {resource}) when {{ {condition} }};"
     if passes:
         check_policy(text, TOOLS)
@@ -178,7 +223,7 @@ def test_of_several_problems_the_first_in_the_text_is_told():
 def test_a_misspelt_argument_is_told_with_those_there_are():
     error = refused('permit(principal, action, resource == Tool::"file_read") when { context.args has pth };', TOOLS)
     assert "the tool has no argument `pth`" in error.message
-    assert error.hint == "its arguments are `path`, `max_bytes`"
+    assert error.hint == "its arguments are `max_bytes`, `path`"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +231,7 @@ def test_a_misspelt_argument_is_told_with_those_there_are():
 )
 def test_no_argument_name_breaks_out_of_the_schema(name):
     tool = spec("t", input_schema={"properties": {name: {"type": "string"}}, "required": [name]})
-    kind = argtypes.type_text(argtypes.RecordOf(((name, argtypes.Field("String")),)))
+    kind = cedartypes.type_text(cedartypes.RecordOf(((name, cedartypes.Field("String")),)))
     assert kind.count('"') == 2
     quoted = "".join(f"\\u{{{ord(char):x}}}" for char in name)
     check_policy(f'permit(principal, action, resource == Tool::"t") when {{ context.args["{quoted}"] == "" }};', [tool])

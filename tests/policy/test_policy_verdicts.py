@@ -221,7 +221,7 @@ def test_the_caches_are_bounded(monkeypatch):
 
 def test_a_decision_depends_on_arguments_every_time():
     policy: CompiledPolicy = compile_policy("permit(principal, action, resource) when { context.args.n > 3 };")
-    tool = spec()
+    tool = spec(input_schema={"properties": {"n": {"type": "integer"}}})
     for n in (1, 4, 3, 5, 0):
         assert isinstance(policy.decide(AGENT, tool, {"n": n}, NO_RISK, START_US), Allow) == (n > 3)
 
@@ -232,6 +232,6 @@ def test_an_answer_to_one_question_is_never_taken_from_the_call_before(varies):
     policy = compile_policy(
         f'{PERMIT_ALL} forbid(principal, action == Action::"{varies}", resource) when {{ context.args.n > 3 }};'
     )
-    tool = spec()
+    tool = spec(input_schema={"properties": {"n": {"type": "integer"}}})
     for n in (1, 4, 3, 5, 0):
         assert isinstance(policy.decide(AGENT, tool, {"n": n}, NO_RISK, START_US), Allow) == (n <= 3)
