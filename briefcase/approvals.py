@@ -22,11 +22,12 @@ from typing import Final
 import msgspec
 
 from briefcase.ports import Refused
-from briefcase.types import Approval, ApprovalStatus
+from briefcase.types import Approval, ApprovalStatus, ShownCall
 
 APPROVAL_TTL_US: Final = 15 * 60 * 1_000_000
 MAX_PENDING_PER_PRINCIPAL: Final = 100
 MAX_SUMMARY_CHARS: Final = 4_000
+MAX_SHOWN_BYTES: Final = 64 << 10
 
 TRANSITIONS: Final[dict[ApprovalStatus, frozenset[ApprovalStatus]]] = {
     ApprovalStatus.PENDING: frozenset({ApprovalStatus.APPROVED, ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED}),
@@ -109,9 +110,9 @@ def visible_text(text: str) -> str:
     return "".join(shown)
 
 
-def summary_of(tool_name: str, canonical_args: bytes) -> str:
-    """The line an approver reads: the tool and its canonical arguments, with nothing invisible in it."""
-    text = visible_text(f"{tool_name} {canonical_args.decode()}")
+def summary_of(shown: ShownCall) -> str:
+    """The line an approver reads in a list: the tool and its arguments; the whole call where that is short."""
+    text = f"{shown.tool.name} {shown.args_text}"
     if len(text) <= MAX_SUMMARY_CHARS:
         return text
     return f"{text[:MAX_SUMMARY_CHARS]}… ({len(text) - MAX_SUMMARY_CHARS} more characters)"

@@ -64,6 +64,7 @@ from briefcase.ports import (
     SettleBudget,
     Tool,
     Tools,
+    destination_of,
 )
 from briefcase.ratelimits import RateLimiter
 from briefcase.receipts import events
@@ -81,6 +82,8 @@ from briefcase.types import (
     NeedsApproval,
     Principal,
     RiskSignals,
+    ShownCall,
+    ShownTool,
     ToolCall,
     ToolResult,
     ToolSpec,
@@ -92,6 +95,7 @@ from briefcase.wire import parse_call, parse_outcome, wire_approval
 NS_PER_MS: Final = 1_000_000
 EXPIRY_GROUP: Final = 64  # decisions closed in one commit: what others wait for meanwhile is a few milliseconds
 TOO_MANY_OPEN_DECISIONS: Final = "too_many_open_decisions"
+TOO_LARGE_TO_SHOW: Final = "too_large_to_show"
 CALL: Final = "call"
 DECIDE: Final = "decide"
 
@@ -124,6 +128,7 @@ class CallSettings(msgspec.Struct, frozen=True):
     """How calls are bounded and recorded.
 
     `args_form` is what receipts keep of arguments: `digest`, `redacted` (known secrets removed) or `full`.
+    A call that a person must approve is shown whole, so one of more than `max_shown_bytes` is refused.
     `has_signer` tells whether a signer device is paired; without one, what needs a signer waits for the operator.
     `max_open_decisions` and `max_open_decisions_per_principal` bound what `decide` allowed and nobody closed yet.
     """
@@ -134,6 +139,7 @@ class CallSettings(msgspec.Struct, frozen=True):
     has_signer: bool = False
     max_open_decisions: int = MAX_OPEN_DECISIONS
     max_open_decisions_per_principal: int = MAX_OPEN_DECISIONS_PER_PRINCIPAL
+    max_shown_bytes: int = approvals.MAX_SHOWN_BYTES
 
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
@@ -532,6 +538,9 @@ class Calls:
         kind = self._kind_for(verdict)
         now_us = self._ledger.now_us()
         if approval is None or not _is_waiting(approval, now_us) or not _covers(approval, verdict, kind):
+            shown = self._shown_call(checked, verdict)
+            if shown.size_bytes > self._settings.max_shown_bytes:
+                return await self._deny(facts, Deny(TOO_LARGE_TO_SHOW, verdict.policy_ids), laps)
             approval = Approval(
                 id=self._entropy.uuid(),
                 status=ApprovalStatus.PENDING,
@@ -545,9 +554,9 @@ class Calls:
                 args_digest_hex=facts.args_digest_hex,
                 binding_hex=binding,
                 reason=verdict.reason,
-                summary=approvals.summary_of(spec.name, self._redactor.redact(checked.canonical_args)),
+                summary=approvals.summary_of(shown),
             )
-            effects = (CreateApproval(approval),)
+            effects = (CreateApproval(approval, shown),)
         decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, verdict.detail, verdict.policy_ids, approval.id)
         laps.mark("approval")
         event = events.call_event("approval_required", facts, decided, laps.timing_us)
@@ -556,6 +565,31 @@ class Calls:
             return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
         laps.mark("receipt")
         return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, laps.timing_us)
+
+    def _shown_call(self, checked: Checked, verdict: NeedsApproval) -> ShownCall:
+        """The whole call for whoever decides: redacted, and with nothing invisible in it."""
+        facts, spec = checked.facts, checked.tool.spec
+        place = destination_of(checked.tool)
+        visible = approvals.visible_text
+        by_risk = (f"{risk.REASON}{','.join(facts.risk)}",) if facts.risk else ()
+        reasons = (verdict.reason, *([verdict.detail] if verdict.detail else []), *by_risk)
+        return ShownCall(
+            args_text=visible(self._redactor.redact(checked.canonical_args).decode()),
+            tool=ShownTool(
+                name=visible(spec.name),
+                description=visible(self._redacted(spec.description)),
+                category=spec.category,
+                cost_microusd=spec.cost_microusd,
+                destination=visible(self._redacted(place.address)),
+                server=place.server,
+                host=place.host,
+                method=place.method,
+            ),
+            risk=facts.risk,
+            policy_ids=verdict.policy_ids,
+            reasons=tuple(dict.fromkeys(map(visible, reasons))),
+            last_approved=self._ledger.last_approval(facts.principal.owner, spec.id),
+        )
 
     async def _intend(
         self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, laps: Laps

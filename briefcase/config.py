@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from briefcase.approvals import MAX_SHOWN_BYTES
 from briefcase.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 from briefcase.errors import ConfigError
 from briefcase.net.urls import parse_url
@@ -62,7 +63,10 @@ _TCP_ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5}
 
 
 class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[calls]`: rate of one agent on one tool, deadline of an execution, life of an approval, open decisions."""
+    """`[calls]`: rate of one agent on one tool, deadline of an execution, life and size of an approval, open decisions.
+
+    A call that a person must approve and that is larger than `max_shown_bytes` is refused as `too_large_to_show`.
+    """
 
     per_second: _PositiveInt = 1_000
     burst: _PositiveInt = 2_000
@@ -70,6 +74,7 @@ class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approval_ttl_s: _PositiveInt = 15 * 60
     max_open_decisions: _PositiveInt = MAX_OPEN_DECISIONS
     max_open_decisions_per_principal: _PositiveInt = MAX_OPEN_DECISIONS_PER_PRINCIPAL
+    max_shown_bytes: _PositiveInt = MAX_SHOWN_BYTES
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,6 +40,7 @@ from briefcase.api.server import ApiServer, App
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listener
 from briefcase.api.tracing import TracedApi
+from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.backup.create import Backups, discard_staging
 from briefcase.calls import EXPIRY_GROUP, Calls, CallSettings
@@ -362,6 +363,7 @@ def _services(  # noqa: PLR0913, PLR0917 - as above
         entropy=ENTROPY,
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
+        approvers=Approvers(ledger, stores.redactor),
         mcp=outside.hub,
         mcp_logins=outside.logins,
         providers=outside.providers,
@@ -390,6 +392,7 @@ def _calls(settings: Settings, stores: _Stores, tools: AllTools, policy: PolicyS
             args_form=settings.file.receipts.args,
             max_open_decisions=limits.max_open_decisions,
             max_open_decisions_per_principal=limits.max_open_decisions_per_principal,
+            max_shown_bytes=limits.max_shown_bytes,
         ),
     )
 

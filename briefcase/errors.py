@@ -26,6 +26,7 @@ CODES: Final[dict[str, Outcome]] = {
     "invalid_manifest": Outcome(400, 2),
     "unauthorized": Outcome(401, 6),
     "forbidden": Outcome(403, 6),
+    "signer_required": Outcome(403, 6),
     "loopback_only": Outcome(403, 6),
     "sandbox_violation": Outcome(403, 3),
     "not_found": Outcome(404, 4),

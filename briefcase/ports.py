@@ -17,9 +17,11 @@ from briefcase.types import (
     BudgetLine,
     Deny,
     JsonObject,
+    LastApproval,
     Principal,
     Receipt,
     RiskSignals,
+    ShownCall,
     ToolCall,
     ToolResult,
     ToolSpec,
@@ -62,9 +64,13 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class CreateApproval(msgspec.Struct, frozen=True):
-    """Store a new pending approval. Refused (`rate_limited`) past the principal's bound of pending ones."""
+    """Store a new pending approval. Refused (`rate_limited`) past the principal's bound of pending ones.
+
+    `shown` is kept beside it while it waits, and dropped when it ends.
+    """
 
     approval: Approval
+    shown: ShownCall | None = None
 
 
 class DecideApproval(msgspec.Struct, frozen=True):
@@ -338,6 +344,14 @@ class Ledger(Protocol):
         """The time by which approvals end: never before the last receipt's, and never back (`ledger.SteadyClock`)."""
         ...
 
+    def shown_call(self, approval_id: str) -> ShownCall | None:
+        """The whole call of an approval that waits; None where it has ended, or an older version stored it."""
+        ...
+
+    def last_approval(self, owner: str, tool_id: str) -> LastApproval | None:
+        """The last yes that a principal, by its `owner`, got for a tool."""
+        ...
+
     def approval_secret(self) -> bytes:
         """The 32-byte key from which approval tokens are derived; made with the ledger."""
         ...
@@ -455,6 +469,21 @@ class Origin(msgspec.Struct, frozen=True):
     going_on: Tool
     first_intent_id: int
     claim: ClaimNonce
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Where a tool's calls go: what they reach, and the MCP server's id, or the request's host and method."""
+
+    address: str
+    server: str = ""
+    host: str = ""
+    method: str = ""
+
+
+def destination_of(tool: Tool) -> Destination:
+    """Where a tool's calls go: as the tool tells (`destination`), else the source that its definition names."""
+    told = getattr(tool, "destination", None)
+    return told if isinstance(told, Destination) else Destination(tool.spec.source)
 
 
 class Tools(Protocol):

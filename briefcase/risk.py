@@ -30,6 +30,7 @@ _INSTRUCTION: Final = LinearPattern(
 
 RULES: Final = (("invisible_text", _INVISIBLE), ("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
 ASCII_RULES: Final = RULES[1:]  # no invisible character is ASCII
+REASON: Final = "risk:"  # the contract's own form: `risk:<signals>`
 NO_SIGNALS: Final = RiskSignals()
 
 
@@ -48,6 +49,6 @@ def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None
 def tighten(verdict: Verdict, signals: RiskSignals) -> Verdict:
     """Let signals turn an allowed call into one that needs approval; nothing else changes."""
     if signals.words and isinstance(verdict, Allow):
-        reason = f"risk:{','.join(signals.words)}"
+        reason = f"{REASON}{','.join(signals.words)}"
         return NeedsApproval(ApprovalKind.LOCAL, reason, verdict.policy_ids)
     return verdict

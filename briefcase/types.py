@@ -174,6 +174,51 @@ class Approval(msgspec.Struct, frozen=True):
     owner: str = ""
 
 
+class LastApproval(msgspec.Struct, frozen=True):
+    """The last yes that one principal got for one tool."""
+
+    approval_id: str
+    args_digest_hex: str
+    at_us: int
+    by: str
+
+
+class ShownTool(msgspec.Struct, frozen=True):
+    """What an approver reads of a tool: its definition when the call was asked for, and where the call goes.
+
+    `destination` is what the call reaches; beside it `server` names an MCP server, or `host` and `method` a request.
+    """
+
+    name: str
+    description: str
+    category: str
+    cost_microusd: int
+    destination: str
+    server: str = ""
+    host: str = ""
+    method: str = ""
+
+
+class ShownCall(msgspec.Struct, frozen=True):
+    """The whole call as an approver reads it. Known secrets are cut out, and nothing in it is invisible.
+
+    `args_text` is the canonical JSON of the arguments. `reasons` are all the reasons for asking, the first one first;
+    `risk` holds the signals also where the policy asked before they were looked at.
+    """
+
+    args_text: str
+    tool: ShownTool
+    risk: tuple[str, ...] = ()
+    policy_ids: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    last_approved: LastApproval | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What an approver has to read, in UTF-8."""
+        return len(self.args_text.encode()) + len(self.tool.description.encode())
+
+
 class BudgetLine(msgspec.Struct, frozen=True):
     """A category's limit and use on one UTC day."""
 

@@ -13,9 +13,19 @@ import msgspec
 from briefcase.budgets import MAX_COST_MICROUSD
 from briefcase.errors import CallerError
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import MAX_SAFE_INTEGER, Approval, JsonObject, JsonValue, ToolCall, format_rfc3339
+from briefcase.types import (
+    MAX_SAFE_INTEGER,
+    MICROUSD_PER_USD,
+    Approval,
+    JsonObject,
+    JsonValue,
+    ShownCall,
+    ToolCall,
+    format_rfc3339,
+)
 
 MAX_ID_CHARS: Final = 256
+KNOWN_CATEGORIES: Final = frozenset({"read", "write", "admin"})
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _T = TypeVar("_T")
 
@@ -97,6 +107,43 @@ def wire_approval(approval: Approval) -> JsonObject:
         "kind": approval.kind.value,
         "summary": approval.summary,
     }
+
+
+def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
+    """An approval and its whole call, as whoever decides reads it."""
+    tool, last = shown.tool, shown.last_approved
+    wire_tool: JsonObject = {
+        "name": tool.name,
+        "description": tool.description,
+        "category": wire_category(tool.category),
+        "cost": {"estimated_usd": tool.cost_microusd / MICROUSD_PER_USD},
+    }
+    places = {"server": tool.server, "host": tool.host, "method": tool.method}
+    wire_tool.update({name: value for name, value in places.items() if value})
+    return {
+        **wire_approval(approval),
+        "args_text": shown.args_text,
+        "args_digest_hex": approval.args_digest_hex,
+        "tool_digest_hex": approval.tool_digest_hex,
+        "tool": wire_tool,
+        "destination": tool.destination,
+        "risk": list(shown.risk),
+        "policy_ids": list(shown.policy_ids),
+        "reasons": list(shown.reasons),
+        "last_approved": None
+        if last is None
+        else {
+            "approval_id": last.approval_id,
+            "at": format_rfc3339(last.at_us),
+            "by": last.by,
+            "is_same_call": last.args_digest_hex == approval.args_digest_hex,
+        },
+    }
+
+
+def wire_category(category: str) -> JsonValue:
+    """A tool's category as the contract writes it: a known word, or `{"other": word}`."""
+    return category if category in KNOWN_CATEGORIES else {"other": category}
 
 
 def _convert(value: JsonValue, kind: type[_T]) -> _T:

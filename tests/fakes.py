@@ -42,9 +42,11 @@ from briefcase.types import (
     Approval,
     ApprovalStatus,
     BudgetLine,
+    LastApproval,
     Principal,
     Receipt,
     Role,
+    ShownCall,
     ToolResult,
     ToolSpec,
     format_rfc3339,
@@ -103,6 +105,8 @@ class MemoryLedger:
         self.steady = SteadyClock(clock, 0)
         self.chain: list[Receipt] = []
         self.stored_approvals: dict[str, Approval] = {}
+        self.shown: dict[str, ShownCall] = {}
+        self.last_yes: dict[tuple[str, str], LastApproval] = {}
         self.lines: dict[tuple[str, str], BudgetLine] = {}
         self.limits: dict[str, int] = dict(budgets.DEFAULT_DAILY_LIMITS_MICROUSD)
         self.open_intents: dict[int, OpenIntent] = {}
@@ -117,6 +121,8 @@ class MemoryLedger:
         receipt_id = len(self.chain) + 1
         undo = (
             dict(self.stored_approvals),
+            dict(self.shown),
+            dict(self.last_yes),
             dict(self.lines),
             dict(self.limits),
             dict(self.open_intents),
@@ -129,6 +135,8 @@ class MemoryLedger:
             if refused is not None:
                 (
                     self.stored_approvals,
+                    self.shown,
+                    self.last_yes,
                     self.lines,
                     self.limits,
                     self.open_intents,
@@ -149,7 +157,7 @@ class MemoryLedger:
 
     def _apply(self, effect, receipt_id: int) -> Refused | None:
         match effect:
-            case CreateApproval(approval):
+            case CreateApproval(approval, shown):
                 waiting = sum(
                     stored.principal == approval.principal
                     and approvals.status_at(stored, approval.created_us) is ApprovalStatus.PENDING
@@ -158,8 +166,14 @@ class MemoryLedger:
                 if waiting >= approvals.MAX_PENDING_PER_PRINCIPAL:
                     return Refused("rate_limited")
                 self.stored_approvals[approval.id] = approval
+                if shown is not None:
+                    self.shown[approval.id] = shown
             case DecideApproval(approval_id, to, by, now_us):
-                return self._store(approvals.decide_approval(self.approval(approval_id), to, by, now_us))
+                decided = approvals.decide_approval(self.approval(approval_id), to, by, now_us)
+                if isinstance(decided, Approval) and to is ApprovalStatus.APPROVED:
+                    last = LastApproval(decided.id, decided.args_digest_hex, now_us, by)
+                    self.last_yes[decided.owner or decided.principal, decided.tool_id] = last
+                return self._store(decided)
             case ExpireApproval(approval_id, now_us):
                 return self._store(approvals.expire_approval(self.approval(approval_id), now_us))
             case ConsumeApproval(approval_id, binding, now_us):
@@ -192,6 +206,8 @@ class MemoryLedger:
         if isinstance(changed, Refused):
             return changed
         self.stored_approvals[changed.id] = changed
+        if not approvals.TRANSITIONS[changed.status]:
+            self.shown.pop(changed.id, None)
         return None
 
     def _line(self, category: str, day: str) -> BudgetLine:
@@ -229,6 +245,12 @@ class MemoryLedger:
 
     def now_us(self) -> int:
         return self.steady.now_us()
+
+    def shown_call(self, approval_id: str) -> ShownCall | None:
+        return self.shown.get(approval_id)
+
+    def last_approval(self, owner: str, tool_id: str) -> LastApproval | None:
+        return self.last_yes.get((owner, tool_id))
 
     def approval_secret(self) -> bytes:
         return b"s" * 32

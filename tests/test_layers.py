@@ -11,6 +11,7 @@ WORDS = {"types", "errors", "ports"}
 CORE = {
     "answers",
     "approvals",
+    "approvers",
     "budgets",
     "calls",
     "capability",

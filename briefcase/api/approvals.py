@@ -1,7 +1,8 @@
 """Approvals: what waits for a person, and the person's yes or no.
 
-Only an operator decides. An agent sees its own approvals and nobody else's: another's id is answered like one that
-does not exist. Once approved, an approval shows its token, which works for exactly the call it was made for.
+Only an operator decides, and only what was shown whole (`briefcase.approvers`). An agent sees its own approvals and
+nobody else's: another's id is answered like one that does not exist. Once approved, an approval shows its token, which
+works for exactly the call it was made for.
 """
 
 from __future__ import annotations
@@ -13,13 +14,10 @@ import msgspec
 
 from briefcase.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.approvals import approval_token, status_at, visible_text
+from briefcase.approvals import approval_token, status_at
+from briefcase.approvers import DECIDING_ROLES, Ruling
 from briefcase.errors import CallerError
-from briefcase.ports import DecideApproval, Entry, Refused
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.receipts.events import approval_decided_event
-from briefcase.strict_json import parse as parse_json
-from briefcase.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Role
+from briefcase.types import Approval, ApprovalStatus, JsonObject, Role
 from briefcase.wire import wire_approval
 
 MAX_WAIT_MS: Final = 60_000
@@ -43,6 +41,58 @@ class ApprovalRecord(msgspec.Struct):
     approval_token: str | None = None
 
 
+class ShownCost(msgspec.Struct):
+    """What one call is expected to cost, in dollars."""
+
+    estimated_usd: float
+
+
+class ShownCategory(msgspec.Struct):
+    """A category of the operator's own."""
+
+    other: str
+
+
+class ShownToolRecord(msgspec.Struct):
+    """The tool as it was when the call was asked for; `server`, or `host` and `method`, where the call leaves."""
+
+    name: str
+    description: str
+    category: Literal["read", "write", "admin"] | ShownCategory
+    cost: ShownCost
+    server: str | None = None
+    host: str | None = None
+    method: str | None = None
+
+
+class LastApproved(msgspec.Struct):
+    """The last yes this principal got for this tool; `is_same_call` where the arguments were the same."""
+
+    approval_id: str
+    at: str
+    by: str
+    is_same_call: bool
+
+
+class ShownApproval(ApprovalRecord, kw_only=True):
+    """One approval; to those who may decide also the whole call, as it is shown.
+
+    `shown_digest_hex` is the SHA-256 of the RFC 8785 JSON of all the other fields. `args_text` is the arguments'
+    canonical JSON with known secrets cut out and invisible or confusable characters written as `<U+XXXX>`.
+    """
+
+    args_text: str | None = None
+    args_digest_hex: str | None = None
+    tool_digest_hex: str | None = None
+    tool: ShownToolRecord | None = None
+    destination: str | None = None
+    risk: list[str] | None = None
+    policy_ids: list[str] | None = None
+    reasons: list[str] | None = None
+    last_approved: LastApproved | None = None
+    shown_digest_hex: str | None = None
+
+
 class ApprovalList(msgspec.Struct):
     """What waits, oldest first."""
 
@@ -53,6 +103,13 @@ class ApprovalQuery(msgspec.Struct):
     """`wait_ms` above 0 waits that long, at most a minute, for the status to change."""
 
     wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Consent(msgspec.Struct):
+    """What was shown to whoever says yes, and why they do. Without a digest only a short call can be approved."""
+
+    shown_digest_hex: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
 
 
 class Approved(msgspec.Struct):
@@ -93,7 +150,8 @@ async def show_approval(services: Services, request: Request) -> JsonObject:
     approval = _visible(services, request)
     if wait_ms:
         approval = await _changed(services, request, approval, wait_ms)
-    record = wire_approval(approval)
+    may_decide = request.principal.role in DECIDING_ROLES
+    record = services.approvers.shown(approval) if may_decide else wire_approval(approval)
     if approval.status is ApprovalStatus.APPROVED:
         record["approval_token"] = approval_token(services.ledger.approval_secret(), approval.id)
     return record
@@ -101,38 +159,34 @@ async def show_approval(services: Services, request: Request) -> JsonObject:
 
 async def approve(services: Services, request: Request) -> Approved:
     """`POST /v1/approvals/{id}/approve`: durable when this answers."""
-    approval = _visible(services, request)
-    if approval.kind is not ApprovalKind.LOCAL:
-        raise CallerError(
-            "this approval takes a paired signer device",
-            code="forbidden",
-            hint="approve it on the device, or deny it here",
-        )
-    await _decide(services, request, approval, ApprovalStatus.APPROVED)
+    said = request.body_as(Consent)
+    approval = await _decide(services, request, ApprovalStatus.APPROVED, said.reason, said.shown_digest_hex)
     return Approved(approval.id, approval_token(services.ledger.approval_secret(), approval.id))
 
 
 async def deny(services: Services, request: Request) -> Denied:
     """`POST /v1/approvals/{id}/deny`: durable when this answers."""
-    written = canonical_bytes(request.body_as(Denial).reason)
-    reason = visible_text(str(parse_json(services.redactor.redact(written))))
-    approval = _visible(services, request)
-    await _decide(services, request, approval, ApprovalStatus.REJECTED, reason)
+    approval = await _decide(services, request, ApprovalStatus.REJECTED, request.body_as(Denial).reason)
     return Denied(approval.id, "rejected")
 
 
 async def _decide(
-    services: Services, request: Request, approval: Approval, to: ApprovalStatus, reason: str = ""
-) -> None:
-    by = request.principal.name
-    effect = DecideApproval(approval.id, to, by, services.ledger.now_us())
-    event = approval_decided_event(approval, to.value, by, reason)
-    committed = await services.ledger.commit(Entry(event, (effect,)))
-    if isinstance(committed, Refused):
-        now = _visible(services, request).status.value
-        raise CallerError(f"expected a pending approval, got one that is {now}", code="conflict")
+    services: Services, request: Request, to: ApprovalStatus, reason: str, shown_digest_hex: str | None = None
+) -> Approval:
+    asker = request.principal
+    approval = await services.approvers.decide(
+        Ruling(
+            approval_id=request.params["id"],
+            to=to,
+            by=asker.name,
+            role=asker.role,
+            shown_digest_hex=shown_digest_hex,
+            reason=reason,
+        )
+    )
     services.meter.count_decision(to.value)
     services.changes.announce(approval.id)
+    return approval
 
 
 async def _changed(services: Services, request: Request, approval: Approval, wait_ms: int) -> Approval:
@@ -173,7 +227,7 @@ def _may_see(request: Request, approval: Approval) -> bool:
 
 ROUTES: Final = (
     Route("GET", "/v1/approvals", CALLERS, list_approvals, "What waits for a person", ApprovalList),
-    Route("GET", "/v1/approvals/{id}", CALLERS, show_approval, "One approval", ApprovalRecord, query=ApprovalQuery),
-    Route("POST", "/v1/approvals/{id}/approve", OPERATOR, approve, "Say yes", Approved),
+    Route("GET", "/v1/approvals/{id}", CALLERS, show_approval, "One approval", ShownApproval, query=ApprovalQuery),
+    Route("POST", "/v1/approvals/{id}/approve", OPERATOR, approve, "Say yes", Approved, body=Consent),
     Route("POST", "/v1/approvals/{id}/deny", OPERATOR, deny, "Say no", Denied, body=Denial),
 )

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints
 from briefcase.backup.create import Backups
 from briefcase.controls import Controls
@@ -205,6 +206,7 @@ class Services(msgspec.Struct, frozen=True):
     entropy: Entropy
     profile: Profile
     changes: ApprovalChanges
+    approvers: Approvers
     mcp: Hub | None = None
     mcp_logins: Logins | None = None
     providers: ProviderService | None = None

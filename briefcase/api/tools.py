@@ -13,10 +13,8 @@ import msgspec
 from briefcase.api.approvals import ApprovalRecord
 from briefcase.api.routing import CALLERS, Reply, Request, Route
 from briefcase.api.services import Answered, Services
-from briefcase.types import MICROUSD_PER_USD, JsonObject, JsonValue, ToolSpec
-from briefcase.wire import CallRequest, OutcomeReport
-
-KNOWN_CATEGORIES: Final = frozenset({"read", "write", "admin"})
+from briefcase.types import MICROUSD_PER_USD, JsonObject, ToolSpec
+from briefcase.wire import CallRequest, OutcomeReport, wire_category
 
 
 class OtherCategory(msgspec.Struct):
@@ -143,14 +141,13 @@ def _timed(answer: Answered) -> Reply:
 
 
 def _record(spec: ToolSpec) -> JsonObject:
-    category: JsonValue = spec.category if spec.category in KNOWN_CATEGORIES else {"other": spec.category}
     return {
         "id": spec.id,
         "name": spec.name,
         "description": spec.description,
         "input_schema": spec.input_schema,
         "output_schema": spec.output_schema,
-        "category": category,
+        "category": wire_category(spec.category),
         "cost": {"estimated_usd": spec.cost_microusd / MICROUSD_PER_USD},
         "output_firewall": {
             "mode": spec.output_firewall.mode.value,

@@ -5,9 +5,12 @@
 | approvals | approval id | msgpack of `StoredApproval` |
 | waiting | `p` + BLAKE2b-128 of the principal + creating receipt id | msgpack of `_Waiting` |
 | waiting | `b` + BLAKE2b-256 of the binding + creating receipt id | approval id |
+| shown | `c` + approval id | msgpack of `ShownCall`: the whole call, while the approval waits |
+| shown | `l` + BLAKE2b-256 of owner and tool | msgpack of `LastApproval` |
 
 Only pending and approved approvals are in `waiting`; the receipt id keeps them in the order they were made. Those past
-their expiry leave it, stored as expired, when their principal asks for another one: so it stays small by itself.
+their expiry leave it, stored as expired, when their principal asks for another one: so it stays small by itself. A
+whole call is apart from its approval, so that a listing reads none, and goes when the approval ends.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import msgspec
 from briefcase.approvals import status_at
 from briefcase.ledger.tables import Tables, is_key
 from briefcase.receipts.chain import encode_key
-from briefcase.types import Approval, ApprovalStatus
+from briefcase.types import Approval, ApprovalStatus, LastApproval, ShownCall
 
 if TYPE_CHECKING:
     from briefcase.ledger.changes import Change
@@ -46,6 +49,8 @@ class _Waiting(msgspec.Struct, frozen=True, array_like=True):
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_stored: Final = msgspec.msgpack.Decoder(StoredApproval).decode
 _decode_waiting: Final = msgspec.msgpack.Decoder(_Waiting).decode
+_decode_shown: Final = msgspec.msgpack.Decoder(ShownCall).decode
+_decode_last: Final = msgspec.msgpack.Decoder(LastApproval).decode
 
 
 # --- inside a change --------------------------------------------------------------------------------------------------
@@ -70,6 +75,18 @@ def store(change: Change, stored: StoredApproval) -> None:
     else:
         change.delete(tables.waiting, by_principal)
         change.delete(tables.waiting, by_binding)
+        change.delete(tables.shown, _shown_key(approval.id))
+
+
+def store_shown(change: Change, approval_id: str, shown: ShownCall) -> None:
+    """Plan to keep the whole call of an approval that waits."""
+    change.put(change.tables.shown, _shown_key(approval_id), _encode(shown))
+
+
+def store_last(change: Change, approval: Approval) -> None:
+    """Plan to remember a yes as the last one of its principal and tool."""
+    last = LastApproval(approval.id, approval.args_digest_hex, approval.decided_us or 0, approval.decided_by or "")
+    change.put(change.tables.shown, _last_key(approval.owner or approval.principal, approval.tool_id), _encode(last))
 
 
 def count_pending(change: Change, principal: str, now_us: int) -> int:
@@ -117,6 +134,19 @@ def list_expired(transaction: lmdb.Transaction[bytes], tables: Tables, now_us: i
     return found
 
 
+def find_shown(transaction: lmdb.Transaction[bytes], tables: Tables, approval_id: str) -> ShownCall | None:
+    """The whole call of an approval that waits."""
+    key = _shown_key(approval_id)
+    stored = transaction.get(key, db=tables.shown) if is_key(key) else None
+    return None if stored is None else _decode_shown(stored)
+
+
+def find_last(transaction: lmdb.Transaction[bytes], tables: Tables, owner: str, tool_id: str) -> LastApproval | None:
+    """The last yes of an owner (`Principal.owner`) and a tool."""
+    stored = transaction.get(_last_key(owner, tool_id), db=tables.shown)
+    return None if stored is None else _decode_last(stored)
+
+
 def list_by_status(transaction: lmdb.Transaction[bytes], tables: Tables, status: ApprovalStatus) -> list[Approval]:
     """All approvals stored in one state, in the order they were made."""
     found: list[StoredApproval] = []
@@ -140,6 +170,16 @@ def _with_prefix(transaction: lmdb.Transaction[bytes], tables: Tables, prefix: b
             if not key.startswith(prefix):
                 return
             yield key, value
+
+
+def _shown_key(approval_id: str) -> bytes:
+    return b"c" + approval_id.encode(errors="replace")
+
+
+def _last_key(owner: str, tool_id: str) -> bytes:
+    name = owner.encode()
+    parts = len(name).to_bytes(8, "big") + name + tool_id.encode()
+    return b"l" + hashlib.blake2b(parts, digest_size=32).digest()
 
 
 def _principal_prefix(principal: str) -> bytes:

@@ -151,13 +151,18 @@ def _create_approval(change: Change, effect: CreateApproval) -> Refused | None:
     if waiting >= approvals.MAX_PENDING_PER_PRINCIPAL:
         return Refused("rate_limited")
     approvals_table.store(change, StoredApproval(change.receipt_id, approval))
+    if effect.shown is not None:
+        approvals_table.store_shown(change, approval.id, effect.shown)
     return None
 
 
 def _decide_approval(change: Change, effect: DecideApproval) -> Refused | None:
     stored = approvals_table.read(change, effect.approval_id)
     held = None if stored is None else stored.approval
-    return _store(change, stored, approvals.decide_approval(held, effect.to, effect.by, effect.now_us))
+    decided = approvals.decide_approval(held, effect.to, effect.by, effect.now_us)
+    if isinstance(decided, Approval) and decided.status is ApprovalStatus.APPROVED:
+        approvals_table.store_last(change, decided)
+    return _store(change, stored, decided)
 
 
 def _expire_approval(change: Change, effect: ExpireApproval) -> Refused | None:

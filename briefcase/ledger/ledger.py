@@ -41,7 +41,7 @@ from briefcase.ports import (
     Verification,
 )
 from briefcase.receipts.events import receipts_archived_event
-from briefcase.types import Approval, ApprovalStatus, BudgetLine, Receipt
+from briefcase.types import Approval, ApprovalStatus, BudgetLine, LastApproval, Receipt, ShownCall
 
 MIB: Final = 1 << 20
 
@@ -206,6 +206,16 @@ class Ledger:
     def now_us(self) -> int:
         """The time by which approvals end: see `SteadyClock`."""
         return self._steady.now_us()
+
+    def shown_call(self, approval_id: str) -> ShownCall | None:
+        """The whole call of an approval that waits."""
+        with self._tables.begin_read() as transaction:
+            return approvals_table.find_shown(transaction, self._tables, approval_id)
+
+    def last_approval(self, owner: str, tool_id: str) -> LastApproval | None:
+        """The last yes that a principal, by its `owner`, got for a tool."""
+        with self._tables.begin_read() as transaction:
+            return approvals_table.find_last(transaction, self._tables, owner, tool_id)
 
     def approval_secret(self) -> bytes:
         """The 32-byte key from which approval tokens are derived; made with the ledger."""

@@ -5,6 +5,7 @@
 | receipts | receipt id, 8 bytes | `receipts.chain`'s stored record; the oldest may be in `archive` instead |
 | approvals | approval id | msgpack of `StoredApproval` |
 | waiting | see `approvals_table` | approvals that are pending or approved, by principal and by binding |
+| shown | see `approvals_table` | the whole calls of those approvals, and the last yes of each principal and tool |
 | spend | `YYYY-MM-DD` and category | spent and reserved micro-USD, 8 bytes each |
 | limits | category | daily limit in micro-USD, 8 bytes |
 | settings | name | bytes |
@@ -45,7 +46,18 @@ META_STORE: Final = b"store_id"
 CLEAN: Final = b"1"
 NOT_CLEAN: Final = b"0"
 
-_TABLES: Final = ("receipts", "approvals", "waiting", "spend", "limits", "settings", "claims", "nonces", "meta")
+_TABLES: Final = (
+    "receipts",
+    "approvals",
+    "waiting",
+    "spend",
+    "limits",
+    "settings",
+    "claims",
+    "nonces",
+    "meta",
+    "shown",
+)
 _FLAGS: Final = {
     "readonly": False,
     "sync": True,
@@ -93,6 +105,7 @@ class Tables:
                 self.claims,
                 self.nonces,
                 self.meta,
+                self.shown,
             ) = (self.env.open_db(name.encode()) for name in _TABLES)
         except lmdb.Error as error:
             self.env.close()

@@ -25,7 +25,7 @@ from briefcase.mcp.flows import Ask
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.peer import ServerRpcError
 from briefcase.mcp.servers import ServerConfig
-from briefcase.ports import CallContext
+from briefcase.ports import CallContext, Destination
 from briefcase.strict_json import parse as parse_json
 from briefcase.telemetry.tracing import upstream_span
 from briefcase.tools.schema import ArgsCheck
@@ -107,6 +107,11 @@ class ServerTool:
         return self._spec
 
     @property
+    def destination(self) -> Destination:
+        """The server, and the URL or the command it is reached by."""
+        return Destination(self._config.address, server=self._server_id)
+
+    @property
     def extra(self) -> JsonObject:
         """What only MCP knows of it, for who lists tools."""
         return {name: self._definition.body[name] for name in EXTRA_FIELDS if name in self._definition.body}
@@ -163,6 +168,11 @@ class ServerOperation:
             digest_hex=hashlib.sha256(bound).hexdigest(),
         )
         return going_on
+
+    @property
+    def destination(self) -> Destination:
+        """The server."""
+        return Destination(self._spec.source, server=self._server_id)
 
     def check_args(self, args: JsonObject) -> str | None:
         """Validate against the method's parameters."""

@@ -213,8 +213,10 @@ def refused_event(principal: Principal, error: CallerError, body_digest_hex: str
     }
 
 
-def approval_decided_event(approval: Approval, status: str, by: str, reason: str = "") -> JsonObject:
-    """The event of a person's yes or no."""
+def approval_decided_event(
+    approval: Approval, status: str, by: str, reason: str = "", shown_digest_hex: str | None = None
+) -> JsonObject:
+    """The event of a person's yes or no. `status` is the daemon's word, `reason` the person's own."""
     return {
         "kind": "approval_decided",
         "approval_id": approval.id,
@@ -224,6 +226,7 @@ def approval_decided_event(approval: Approval, status: str, by: str, reason: str
         "tool_id": approval.tool_id,
         "tool_digest": approval.tool_digest_hex,
         "args_digest": approval.args_digest_hex,
+        "shown_digest": shown_digest_hex,
         "reason": reason,
     }
 

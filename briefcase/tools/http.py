@@ -19,7 +19,7 @@ import msgspec
 from briefcase.approvals import visible_text
 from briefcase.errors import BriefcaseError, CallerError, UpstreamError
 from briefcase.net.urls import check_headers
-from briefcase.ports import CallContext, Clock, HttpRequest, HttpResponse, Outbound, Redactor, Secrets
+from briefcase.ports import CallContext, Clock, Destination, HttpRequest, HttpResponse, Outbound, Redactor, Secrets
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
@@ -50,6 +50,13 @@ class HttpTool:
     def spec(self) -> ToolSpec:
         """The definition; its digest covers the whole manifest."""
         return self._spec
+
+    @property
+    def destination(self) -> Destination:
+        """The request's method, scheme, host and port, as declared."""
+        method, host = self._declared.manifest.method, self._declared.host
+        scheme = self._declared.manifest.url.partition(":")[0]
+        return Destination(f"{method} {scheme}://{host}", host=host, method=method)
 
     def check_args(self, args: JsonObject) -> str | None:
         """Validate against the compiled schema."""

@@ -19,6 +19,7 @@ from briefcase.api.protocol import HttpLimits
 from briefcase.api.server import ApiServer
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import open_tcp_listener, open_unix_listener
+from briefcase.approvers import Approvers
 from briefcase.controls import Controls
 from briefcase.errors import CallerError
 from briefcase.redaction import SecretRedactor
@@ -145,6 +146,7 @@ class Rig:
         self.changes = ApprovalChanges()
         self.agents = FakeAgents()
         self.secrets = FakeSecrets()
+        redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
         self.services = Services(
             calls=self.calls,
             ledger=self.ledger,
@@ -153,11 +155,12 @@ class Rig:
             controls=Controls(self.ledger, self.clock, FakeEntropy()),
             agents=self.agents,
             secrets=self.secrets,
-            redactor=SecretRedactor(KnownSecrets(KNOWN_SECRET.encode())),
+            redactor=redactor,
             clock=self.clock,
             entropy=FakeEntropy(),
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
             changes=self.changes,
+            approvers=Approvers(self.ledger, redactor),
         )
         self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)
         self.port = 0

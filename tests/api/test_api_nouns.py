@@ -8,7 +8,8 @@ from fakes import AGENT, OTHER_AGENT
 
 from briefcase import __version__
 from briefcase.approvals import parse_approval_token
-from briefcase.types import ApprovalKind, ApprovalStatus
+from briefcase.approvers import shown_digest_of
+from briefcase.types import ApprovalKind, ApprovalStatus, ShownCall, ShownTool
 
 AN_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 ANOTHER_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3302"
@@ -93,6 +94,31 @@ def test_a_yes_is_receipted_and_gives_a_token_that_its_own_agent_can_read(tmp_pa
         shown = (await rig.ask("GET", path, token=AGENT_TOKEN))[2]
         assert (shown["status"], shown["approval_token"]) == ("approved", approved["approval_token"])
         assert (await rig.ask("GET", path, token=OTHER_TOKEN))[0] == 404
+
+    serve(tmp_path, scenario)
+
+
+def test_who_may_decide_is_shown_the_whole_call_and_an_agent_is_not(tmp_path):
+    async def scenario(rig):
+        rig.store_approval(summary="echo " + "x" * 4_100)
+        text = '{"text":"' + f'{KNOWN_SECRET}"' + ',"to":"mallory"}'
+        rig.ledger.shown[AN_ID] = ShownCall(text, ShownTool("echo", "", "read", 2_000, "GET https://e", host="e"))
+        path = f"/v1/approvals/{AN_ID}"
+        assert "args_text" not in (await rig.ask("GET", path, token=AGENT_TOKEN))[2]
+        shown = (await rig.ask("GET", path))[2]
+        assert shown["args_text"] == '{"text":"[redacted]","to":"mallory"}'
+        assert shown["tool"] == {
+            "name": "echo", "description": "", "category": "read", "cost": {"estimated_usd": 0.002}, "host": "e",
+        }  # fmt: skip
+        assert shown["shown_digest_hex"] == shown_digest_of(shown)
+
+        assert (await rig.ask("POST", f"{path}/approve"))[0] == 409
+        assert (await rig.ask("POST", f"{path}/approve", {"shown_digest_hex": "0" * 64}))[0] == 409
+        assert (await rig.ask("POST", f"{path}/approve", {"shown_digest_hex": "0"}))[0] == 400
+        said = {"shown_digest_hex": shown["shown_digest_hex"], "reason": "checked"}
+        assert (await rig.ask("POST", f"{path}/approve", said))[0] == 200
+        event = rig.ledger.chain[-1].event
+        assert (event["shown_digest"], event["reason"]) == (shown["shown_digest_hex"], "checked")
 
     serve(tmp_path, scenario)
 

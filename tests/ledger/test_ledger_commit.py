@@ -28,7 +28,7 @@ from briefcase.ports import (
     SetBudgetLimit,
     SettleBudget,
 )
-from briefcase.types import ApprovalStatus, BudgetLine, format_rfc3339
+from briefcase.types import ApprovalStatus, BudgetLine, ShownCall, ShownTool, format_rfc3339
 
 
 async def all_receipts(ledger):
@@ -454,5 +454,44 @@ def test_verification_reports_progress_and_goes_on_from_a_checkpoint(tmp_path):
             assert (again.ok, again.checked, again.not_checked) == (True, 1, ("receipts_before_checkpoint",))
             wrong = await ledger.verify(after=Head(500, "1" * 64))
             assert (wrong.ok, wrong.first_bad.id, wrong.first_bad.problem) == (False, 501, "prev_hash")
+
+    asyncio.run(run())
+
+
+def test_a_whole_call_is_kept_while_its_approval_waits_and_dropped_when_it_ends(tmp_path):
+    shown = ShownCall('{"to":"alice"}', ShownTool("pay", "", "write", 0, "bank"), ("secret_like",))
+    decide = {"a1": ApprovalStatus.APPROVED, "a2": ApprovalStatus.REJECTED}
+
+    async def run():
+        async with audited(tmp_path) as ledger:
+            for name in decide:
+                await ledger.commit(Entry({"kind": "made"}, (CreateApproval(approval(name), shown),)))
+        async with audited(tmp_path) as ledger:
+            assert ledger.shown_call("a1") == shown == ledger.shown_call("a2")
+            assert ledger.last_approval(AGENT.name, "t") is None
+            for name, to in decide.items():
+                await ledger.commit(Entry({"kind": "decided"}, (DecideApproval(name, to, "ann", START_US),)))
+            assert ledger.shown_call("a1") == shown
+            assert ledger.shown_call("a2") is None
+            last = ledger.last_approval(AGENT.name, "t")
+            assert (last.approval_id, last.by) == ("a1", "ann")
+            assert ledger.last_approval("ranger", "t") is ledger.last_approval(AGENT.name, "other") is None
+            bound = approval("a1").binding_hex
+            await ledger.commit(intent("r1", ConsumeApproval("a1", bound, START_US)))
+            assert ledger.shown_call("a1") is None
+
+    asyncio.run(run())
+
+
+def test_an_environment_of_an_older_version_opens_and_its_approvals_have_no_whole_call(tmp_path):
+    async def run():
+        async with audited(tmp_path) as ledger:
+            await ledger.commit(Entry({"kind": "made"}, (CreateApproval(approval("a1")),)))
+            tables = ledger._tables
+            with tables.env.begin(write=True) as transaction:
+                transaction.drop(tables.shown, delete=True)
+        async with audited(tmp_path) as ledger:
+            assert ledger.approval("a1") is not None
+            assert ledger.shown_call("a1") is None
 
     asyncio.run(run())

@@ -1,0 +1,190 @@
+"""Deciding an approval: who may, over which document, and what becomes of it."""
+
+import asyncio
+import json
+
+import msgspec
+import pytest
+from fakes import AGENT, FakeClock, FakeTool, MemoryLedger, NoRedaction, spec
+from test_calls import NEEDS, Desk
+
+from briefcase.approvals import MAX_SUMMARY_CHARS
+from briefcase.approvers import EITHER, MAY_DECIDE, Approvers, Means, Ruling, shown_digest_of
+from briefcase.calls import CallSettings
+from briefcase.errors import CallerError
+from briefcase.ports import CreateApproval, Destination, Entry
+from briefcase.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
+
+YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
+LONG = {"a_memo": "Monthly rent, as agreed. " * 170, "amount": 999_999, "to": "mallory"}
+
+
+class Counter:
+    """A ledger with one pending approval, and the function that decides it."""
+
+    def __init__(self, kind=ApprovalKind.LOCAL, *, text='{"text":"hi"}', yes_by=EITHER, shown=True, **changes) -> None:
+        self.clock = FakeClock()
+        self.ledger = MemoryLedger(self.clock)
+        self.approvers = Approvers(self.ledger, changes.pop("redactor", NoRedaction()), yes_by=yes_by)
+        now_us = self.clock.now_us()
+        call = ShownCall(text, ShownTool("note_add", "Keeps a note", "write", 0, "builtin"), ("secret_like",))
+        fields = ("id", ApprovalStatus.PENDING, kind, now_us, now_us + 900, AGENT.name, "note_add")
+        approval = Approval(*fields, "0" * 64, "1" * 64, "2" * 64, "why", f"note_add {text}")
+        approval = msgspec.structs.replace(approval, **changes)
+        asyncio.run(self.ledger.commit(Entry({"kind": "made"}, (CreateApproval(approval, call if shown else None),))))
+
+    @property
+    def document(self) -> dict:
+        return self.approvers.shown(self.ledger.approval("id"))
+
+    def decide(self, to=YES, *, role=Role.OPERATOR, digest=None, **fields) -> Approval:
+        ruling = Ruling("id", to, "ann", role, shown_digest_hex=digest, **fields)
+        return asyncio.run(self.approvers.decide(ruling))
+
+    def refusal(self, *args, **fields) -> str:
+        with pytest.raises(CallerError) as refused:
+            self.decide(*args, **fields)
+        assert self.ledger.approval("id").status is ApprovalStatus.PENDING
+        assert self.ledger.kinds() == ["made"]
+        return refused.value.code
+
+
+def test_a_yes_to_the_document_that_was_shown_is_kept_with_its_digest():
+    counter = Counter()
+    digest = counter.document["shown_digest_hex"]
+    decided = counter.decide(digest=digest, reason="checked")
+    assert (decided.status, decided.decided_by) == (YES, "ann")
+    event = counter.ledger.chain[-1].event
+    assert (event["status"], event["shown_digest"], event["reason"]) == ("approved", digest, "checked")
+
+
+def test_a_yes_to_anything_else_is_a_conflict():
+    counter = Counter()
+    assert counter.refusal(digest="0" * 64) == "conflict"
+    shown = counter.ledger.shown["id"]
+    seen = counter.document["shown_digest_hex"]
+    for other in (
+        msgspec.structs.replace(shown, args_text='{"text":"ho"}'),
+        msgspec.structs.replace(shown, risk=()),
+        msgspec.structs.replace(shown, tool=msgspec.structs.replace(shown.tool, destination="elsewhere")),
+    ):
+        counter.ledger.shown["id"] = other
+        assert counter.refusal(digest=seen) == "conflict"
+
+
+def test_the_digest_is_that_of_the_document_less_the_digest_itself():
+    document = Counter().document
+    assert shown_digest_of(json.loads(json.dumps(document))) == document["shown_digest_hex"]
+    assert document["args_text"] == '{"text":"hi"}'
+    assert document["tool"]["description"] == "Keeps a note"
+    assert document["risk"] == ["secret_like"]
+
+
+def test_without_a_digest_only_what_stood_whole_in_the_summary_is_approved():
+    assert Counter().decide().status is YES
+    long = Counter(summary="x" * (MAX_SUMMARY_CHARS + 1))
+    assert long.refusal() == "conflict"
+    assert long.decide(digest=long.document["shown_digest_hex"]).status is YES
+
+
+def test_a_no_needs_no_digest():
+    assert Counter(summary="x" * (MAX_SUMMARY_CHARS + 1)).decide(NO).status is NO
+
+
+@pytest.mark.parametrize("kind", ApprovalKind)
+@pytest.mark.parametrize("to", [YES, NO])
+@pytest.mark.parametrize("means", Means)
+@pytest.mark.parametrize("yes_by", [EITHER, frozenset({Means.SIGNER})])
+def test_who_may_decide_is_the_table_and_a_setting_can_take_signers_only(kind, to, means, yes_by):
+    counter = Counter(kind, yes_by=yes_by)
+    allowed = means in MAY_DECIDE[kind, to] and (to is NO or means in yes_by)
+    assert allowed == (means is Means.SIGNER or to is NO or (kind is ApprovalKind.LOCAL and yes_by is EITHER))
+    if allowed:
+        assert counter.decide(to, means=means).status is to
+    else:
+        assert counter.refusal(to, means=means) == "signer_required"
+
+
+@pytest.mark.parametrize("role", [Role.AGENT, Role.AUDITOR])
+@pytest.mark.parametrize("to", [YES, NO])
+@pytest.mark.parametrize("means", Means)
+def test_no_agent_and_no_auditor_decides_whatever_the_edge_let_through(role, to, means):
+    assert Counter().refusal(to, role=role, means=means) == "forbidden"
+
+
+@pytest.mark.parametrize("to", set(ApprovalStatus) - {YES, NO})
+def test_nothing_but_a_yes_or_a_no_is_a_decision(to):
+    assert Counter().refusal(to) == "signer_required"
+
+
+@pytest.mark.parametrize("state", set(ApprovalStatus) - {ApprovalStatus.PENDING})
+def test_what_waits_no_more_is_decided_by_nobody(state):
+    counter = Counter(status=state)
+    with pytest.raises(CallerError) as refused:
+        counter.decide()
+    assert refused.value.code == "conflict"
+    assert state.value in refused.value.message
+
+
+def test_an_approval_that_an_older_version_stored_is_decided_by_its_summary():
+    old = Counter(shown=False)
+    assert old.document["args_text"] == 'note_add {"text":"hi"}'
+    assert old.decide(digest=old.document["shown_digest_hex"]).status is YES
+
+
+def test_an_older_approval_that_was_cut_cannot_be_approved_at_all():
+    cut = Counter(shown=False, summary="x" * (MAX_SUMMARY_CHARS + 1))
+    assert cut.refusal() == "conflict"
+    assert cut.refusal(digest=cut.document["shown_digest_hex"]) == "conflict"
+
+
+# --- the whole call, as the flow keeps it -----------------------------------------------------------------------------
+
+
+def asked(desk: Desk, args: dict, tool_id: str = "bank.pay") -> ShownCall:
+    approval = desk.call(tool_id, args)["approval"]
+    return desk.ledger.shown[approval["id"]]
+
+
+def test_an_approval_keeps_the_whole_call_and_what_stands_beside_it():
+    tool = FakeTool(spec("bank.pay", category="write", cost_microusd=2_000, description="Pays\u202e out"))
+    tool.destination = Destination("https://bank.example", server="bank")
+    desk = Desk(tool, verdict=NeedsApproval(ApprovalKind.LOCAL, "pays", ("ask",), "`ask`: pays"))
+
+    shown = asked(desk, LONG)
+
+    assert json.loads(shown.args_text) == LONG
+    assert shown.tool == ShownTool(
+        "bank.pay", "Pays<U+202E> out", "write", 2_000, "https://bank.example", server="bank"
+    )
+    assert (shown.policy_ids, shown.reasons) == (("ask",), ("budget_exceeded",))
+
+
+def test_risk_is_shown_also_where_the_policy_asked_first():
+    desk = Desk(FakeTool(spec("bank.pay")), verdict=NEEDS)
+    shown = asked(desk, {"to": "al\u200bice"})
+    assert shown.risk == ("invisible_text",)
+    assert shown.reasons == ("approval_by_policy", "risk:invisible_text")
+    assert shown.args_text == '{"to":"al<U+200B>ice"}'
+
+
+def test_a_call_too_large_to_be_shown_is_refused_and_stored_nowhere():
+    desk = Desk(FakeTool(spec("bank.pay")), verdict=NEEDS, settings=CallSettings(max_shown_bytes=4_300))
+    assert asked(desk, LONG).size_bytes <= 4_300
+    answer = desk.call("bank.pay", {**LONG, "b": "x" * 100})
+    assert answer == {"status": "denied", "reason": "too_large_to_show"}
+    assert len(desk.ledger.stored_approvals) == 1
+
+
+def test_a_call_that_needs_nobody_may_be_larger_than_what_is_shown():
+    desk = Desk(settings=CallSettings(max_shown_bytes=10))
+    assert desk.call("echo", {"text": "x" * 1_000})["status"] == "ok"
+
+
+def test_the_last_yes_for_the_same_agent_and_tool_stands_beside_the_call():
+    desk = Desk(FakeTool(spec("bank.pay")), verdict=NEEDS)
+    first = desk.call("bank.pay", {"to": "alice"})["approval"]
+    assert desk.ledger.shown[first["id"]].last_approved is None
+    desk.call("bank.pay", {"to": "alice"}, approval_token=desk.approve(first["id"]))
+    last = asked(desk, {"to": "mallory"}).last_approved
+    assert (last.approval_id, last.by) == (first["id"], "operator")
