@@ -16,11 +16,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import unicodedata
 from typing import Final
 
 import msgspec
 
+from briefcase.characters import mark
 from briefcase.ports import Refused
 from briefcase.types import Approval, ApprovalStatus, ShownCall
 
@@ -93,21 +93,11 @@ def parse_approval_token(secret: bytes, token: str) -> str | None:
 
 
 def visible_text(text: str) -> str:
-    """Text as an approver must see it: controls, format characters, and odd spaces written as `<U+XXXX>`.
+    """Text as an approver must see it: what is unseen, or is taken for something else, is written as `<U+XXXX>`.
 
-    Bidirectional overrides and zero-width characters (Unicode categories Cc, Cf, Co, Cs, Cn, Zl, Zp, and Zs but for
-    the plain space) can make two different calls look alike (UTS 39); combining marks that a normalised form would
-    merge are shown as well.
+    `briefcase.characters` says which characters these are; the risk signals go by the same table.
     """
-    shown = []
-    for index, char in enumerate(text):
-        category = unicodedata.category(char)
-        merges = category[0] == "M" and index > 0 and len(unicodedata.normalize("NFC", text[index - 1] + char)) == 1
-        if merges or category[0] == "C" or (category[0] == "Z" and char != " "):
-            shown.append(f"<U+{ord(char):04X}>")
-        else:
-            shown.append(char)
-    return "".join(shown)
+    return mark(text)
 
 
 def summary_of(shown: ShownCall) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from briefcase.characters import has_alike, has_unseen
 from briefcase.patterns import LinearPattern
 from briefcase.ports import SignallingTool, Tool
 from briefcase.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
 
-# Zero-width, bidirectional and tag characters: text that reads otherwise than it acts (UTS 39, Trojan Source).
-_INVISIBLE: Final = LinearPattern("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 # A credential on its way out through an argument: the published prefixes of well-known issuers.
 _SECRET: Final = LinearPattern(
     r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
@@ -28,16 +27,21 @@ _INSTRUCTION: Final = LinearPattern(
     r"(?:instructions|prompts|messages|rules)(?-u:\b)"
 )
 
-RULES: Final = (("invisible_text", _INVISIBLE), ("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
-ASCII_RULES: Final = RULES[1:]  # no invisible character is ASCII
+RULES: Final = (("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
+INVISIBLE_TEXT: Final = "invisible_text"
+CONFUSABLE_TEXT: Final = "confusable_text"
 REASON: Final = "risk:"  # the contract's own form: `risk:<signals>`
 NO_SIGNALS: Final = RiskSignals()
 
 
 def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None) -> RiskSignals:
-    """The signals a call's canonical arguments raise, in the order of `RULES`, then those its tool knows of."""
+    """The signals a call's canonical arguments raise: of its characters, of `RULES`, then those its tool knows of."""
     text = canonical_args.decode()
-    words = tuple([word for word, pattern in (ASCII_RULES if text.isascii() else RULES) if pattern.is_in(text)])
+    words = tuple([word for word, pattern in RULES if pattern.is_in(text)])
+    if not text.isascii() and has_alike(text):
+        words = (CONFUSABLE_TEXT, *words)
+    if has_unseen(text):
+        words = (INVISIBLE_TEXT, *words)
     tool_signals = getattr(
         tool, "signals", None
     )  # `SignallingTool`; asking by isinstance would cost more than the rules

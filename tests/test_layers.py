@@ -15,6 +15,8 @@ CORE = {
     "budgets",
     "calls",
     "capability",
+    "character_table",
+    "characters",
     "controls",
     "decisions",
     "firewall",
