@@ -53,6 +53,7 @@ from briefcase.ports import (
     Effect,
     Entropy,
     Entry,
+    Event,
     ExpireApproval,
     Ledger,
     OpenIntent,
@@ -69,7 +70,8 @@ from briefcase.ports import (
 from briefcase.ratelimits import RateLimiter
 from briefcase.receipts import events
 from briefcase.receipts.canonical import canonical_bytes
-from briefcase.receipts.events import CallFacts, Decided, Settled
+from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
+from briefcase.refusals import COUNTED_DENIALS, Refusals
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import (
     MICROUSD_PER_USD,
@@ -98,18 +100,6 @@ TOO_MANY_OPEN_DECISIONS: Final = "too_many_open_decisions"
 TOO_LARGE_TO_SHOW: Final = "too_large_to_show"
 CALL: Final = "call"
 DECIDE: Final = "decide"
-
-
-class Event(Protocol):
-    """A one-shot signal that many may await (`asyncio.Event` is one)."""
-
-    def set(self) -> None:
-        """Wake everyone who waits, now and later."""
-        ...
-
-    async def wait(self) -> object:
-        """Return once it is set."""
-        ...
 
 
 class CallLog(Protocol):
@@ -205,6 +195,7 @@ class Calls:
         self._settings = settings
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event] = {}
+        self.refusals = Refusals(ledger, clock, new_event)
         self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
 
     async def call(self, principal: Principal, body: bytes) -> Answer:
@@ -415,11 +406,30 @@ class Calls:
         """The fault an edge found in what rides beside a call, its receipt on disk. Raises `StoreError` as `call`."""
         return await self._refused(principal, error, body)
 
+    async def turn_away(self, principal: Principal, declared_bytes: int) -> CallerError:
+        """The fault of a request that stands before its principal's empty bucket; its body was not read.
+
+        Raises:
+            StoreError: its receipt could not be made durable.
+        """
+        fault = CallerError(
+            "more requests or bytes than one principal may send",
+            code="rate_limited",
+            hint="wait a second; the operator sets `[principal] per_second` and `bytes_per_second`",
+        )
+        kind = RefusalKind(principal.name, fault.code)
+        event = events.refused_event(principal, fault, "", declared_bytes)
+        fault.receipt_id = await self.refusals.record(kind, lambda: event)
+        return fault
+
     async def _refused(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
         """The fault of a body that is no call, its receipt on disk. To be raised where no frame of its keeps it."""
         fault = self._repeatable(error, body)
-        refusal = events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
-        await self._ledger.commit(Entry(refusal))
+
+        def event() -> JsonObject:
+            return events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
+
+        fault.receipt_id = await self.refusals.record(RefusalKind(principal.name, fault.code), event)
         return fault
 
     def _facts_of(  # noqa: PLR0913, PLR0917 - what steps 2 and 3 learnt, each once
@@ -626,9 +636,17 @@ class Calls:
     async def _deny(self, facts: CallFacts, verdict: Deny, laps: Laps) -> Answer:
         """Stop with a denial, its receipt on disk first."""
         decided = Decided(events.DENY, verdict.reason, verdict.detail, verdict.policy_ids)
-        await self._ledger.commit(Entry(events.call_event("denied", facts, decided, laps.timing_us)))
+        answer: JsonObject = {"status": "denied", "reason": verdict.reason}
+        if verdict.reason in COUNTED_DENIALS:
+            kind = RefusalKind(facts.principal.name, verdict.reason, facts.tool_id)
+            timing_us = laps.timing_us
+            answer["receipt_id"] = await self.refusals.record(
+                kind, lambda: events.denied_event(facts, decided, timing_us)
+            )
+        else:
+            await self._ledger.commit(Entry(events.denied_event(facts, decided, laps.timing_us)))
         laps.mark("receipt")
-        return encode_answer({"status": "denied", "reason": verdict.reason}, laps.timing_us)
+        return encode_answer(answer, laps.timing_us)
 
     # --- steps 10 to 12 -----------------------------------------------------------------------------------------
 

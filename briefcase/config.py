@@ -21,6 +21,7 @@ from briefcase.approvals import MAX_SHOWN_BYTES
 from briefcase.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 from briefcase.errors import ConfigError
 from briefcase.net.urls import parse_url
+from briefcase.ratelimits import PrincipalLimit
 from briefcase.telemetry.settings import OtelSettings, load_otel_settings
 
 DEFAULT_SOCKET_NAME: Final = "briefcased.sock"
@@ -104,6 +105,15 @@ class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_private: tuple[str, ...] = ()
 
 
+class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[principal]`: what one principal may send, whatever it asks for."""
+
+    per_second: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = PrincipalLimit().per_second
+    burst: _PositiveInt = PrincipalLimit().burst
+    bytes_per_second: _PositiveInt = PrincipalLimit().bytes_per_second
+    burst_bytes: _PositiveInt = PrincipalLimit().burst_bytes
+
+
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[server]`: bounds of the daemon's own HTTP; those of connections hold for each listener."""
 
@@ -125,6 +135,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file_read: FileReadSettings = FileReadSettings()
     net: NetSettings = NetSettings()
     server: ServerSettings = ServerSettings()
+    principal: PrincipalSettings = PrincipalSettings()
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -222,9 +233,16 @@ def load_file(path: Path) -> FileConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"`{path}` can not be read: {error}") from None
     try:
-        return msgspec.convert(tomllib.loads(text), FileConfig)
+        config = msgspec.convert(tomllib.loads(text), FileConfig)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"`{path}`: {error}") from None
+    if config.principal.burst_bytes < config.server.max_body_bytes:
+        raise ConfigError(
+            f"`{path}`: expected `principal.burst_bytes` of at least `max_body_bytes`, {config.server.max_body_bytes},"
+            f" got `{config.principal.burst_bytes}`",
+            hint="no request of that size would ever be taken",
+        )
+    return config
 
 
 def check_variable_names(environ: Mapping[str, str]) -> None:

@@ -63,8 +63,9 @@ from briefcase.policy.shadow import Shadow
 from briefcase.ports import Policy
 from briefcase.providers.composition import compose_providers
 from briefcase.providers.service import ProviderService
-from briefcase.ratelimits import RateLimit, RateLimiter
+from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit, RateLimit, RateLimiter
 from briefcase.redaction import SecretRedactor
+from briefcase.refusals import Refusals
 from briefcase.store.agents import Agents
 from briefcase.store.data_dir import (
     AUDITOR_TOKEN_FILE,
@@ -325,9 +326,10 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
         sign=stores.identity.sign,
     )
     listeners = _listeners(settings, host)
-    services = _services(settings, stores, outside, policy, host, stack)
+    services = await _services(settings, stores, outside, policy, host, stack)
     authenticator = Authenticator(stores.operator_token, stores.auditor_token, stores.agents)
-    api = Api(services, authenticator)
+    limit = PrincipalLimit(**msgspec.structs.asdict(settings.file.principal))
+    api = Api(services, authenticator, PrincipalBuckets(limit))
     app: App = api
     if settings.otel is not None and exporting is not None:
         app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_trace)
@@ -343,13 +345,16 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     return services
 
 
-def _services(  # noqa: PLR0913, PLR0917 - as above
+async def _services(  # noqa: PLR0913, PLR0917 - as above
     settings: Settings, stores: _Stores, outside: _Outside, policy: PolicyService, host: Host, stack: AsyncExitStack
 ) -> Services:
     identity, ledger = stores.identity, stores.ledger
     controls = Controls(ledger, CLOCK, ENTROPY)
     calls = _calls(settings, stores, outside.tools, policy, controls)
     stack.push_async_callback(_cancel, asyncio.create_task(_expire(calls)))
+    await calls.refusals.recover()
+    stack.push_async_callback(_count_refusals, calls.refusals)
+    stack.push_async_callback(_cancel, asyncio.create_task(_close_minutes(calls.refusals)))
     return Services(
         calls=calls,
         ledger=ledger,
@@ -469,6 +474,20 @@ async def _expire(calls: Calls) -> None:
             pass  # the gate has said why
         except InternalError as error:
             _log.error("a decision could not be closed", problem=error.message, detail=error.detail)
+
+
+async def _close_minutes(refusals: Refusals) -> None:
+    """Commit what was counted of refusals, a minute after their first."""
+    while True:
+        await asyncio.sleep(EXPIRY_INTERVAL_S)
+        with contextlib.suppress(StoreError):  # the gate has said why; the counts stay for the next time
+            await refusals.close_over()
+
+
+async def _count_refusals(refusals: Refusals) -> None:
+    """Commit what was counted since the last minute, before the ledger closes."""
+    with contextlib.suppress(StoreError):  # the gate has said why; the next start names what is lost
+        await refusals.close_over(at_stop=True)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

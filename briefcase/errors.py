@@ -77,6 +77,8 @@ class BriefcaseError(Exception):
         self.code = code or self.default_code
         self.hint = hint
         self.detail = detail
+        self.receipt_id: int | None = None
+        """The receipt that records this fault, where one does."""
 
     @property
     def http_status(self) -> int:

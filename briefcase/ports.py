@@ -41,6 +41,18 @@ class Clock(Protocol):
         ...
 
 
+class Event(Protocol):
+    """A one-shot signal that many may await (`asyncio.Event` is one)."""
+
+    def set(self) -> None:
+        """Wake everyone who waits, now and later."""
+        ...
+
+    async def wait(self) -> object:
+        """Return once it is set."""
+        ...
+
+
 class Entropy(Protocol):
     """Unpredictable identifiers."""
 

@@ -1,4 +1,8 @@
-"""Rate limits: one token bucket for each (principal, tool), in integer arithmetic, bounded in memory."""
+"""Rate limits: token buckets in integer arithmetic, bounded in memory.
+
+Two stand in a call's way. `PrincipalBuckets` is before anything is read of a request: one principal's requests and
+their bytes, whatever they ask for. `RateLimiter` is step 7: the calls of one principal on one tool.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +46,44 @@ class RateLimiter:
         if len(self._ready_ns) > MAX_BUCKETS:
             self._ready_ns.popitem(last=False)
         return allowed
+
+
+class PrincipalLimit(msgspec.Struct, frozen=True):
+    """What one principal may send: requests and bytes of bodies, by second and at once."""
+
+    per_second: int = 50_000
+    burst: int = 50_000
+    bytes_per_second: int = 16 << 20
+    burst_bytes: int = 16 << 20
+
+
+class PrincipalBuckets:
+    """Two buckets for each principal, requests and bytes; the operator's are its own, which no agent can empty.
+
+    Each is kept as the moment it would be full again, as above. Principals are authenticated: the operator bounds them.
+    """
+
+    def __init__(self, limit: PrincipalLimit) -> None:
+        self._request_ns = NS_PER_S // limit.per_second
+        self._full_ns = self._request_ns * limit.burst
+        self._bytes_per_second = limit.bytes_per_second
+        self._full_of_bytes_ns = NS_PER_S * limit.burst_bytes // limit.bytes_per_second
+        self._ready_ns: dict[str, tuple[int, int]] = {}
+
+    def take(self, principal: str, size_bytes: int, now_ns: int) -> bool:
+        """Take one request and its bytes; False, and nothing is taken, where there is no room for either.
+
+        Args:
+            principal: whose buckets; an identity that no other principal has.
+            size_bytes: the body's size, as it is declared.
+            now_ns: monotonic.
+        """
+        request_ns, bytes_ns = self._ready_ns.get(principal, (now_ns, now_ns))
+        request_ns = (max(now_ns, request_ns)) + self._request_ns
+        bytes_ns = (max(now_ns, bytes_ns)) + size_bytes * NS_PER_S // self._bytes_per_second
+        if request_ns - now_ns > self._full_ns or bytes_ns - now_ns > self._full_of_bytes_ns:
+            return False
+        if len(self._ready_ns) >= MAX_BUCKETS and principal not in self._ready_ns:
+            self._ready_ns.clear()  # every bucket is full again: more than this many principals there are not
+        self._ready_ns[principal] = (request_ns, bytes_ns)
+        return True

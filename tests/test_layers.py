@@ -25,6 +25,7 @@ CORE = {
     "ratelimits",
     "receipts",
     "redaction",
+    "refusals",
     "risk",
     "strict_json",
     "wire",

@@ -62,6 +62,7 @@ class Head(msgspec.Struct, frozen=True):
     version: str
     keep_alive: bool
     expects_continue: bool
+    content_length: int | None = None
 
 
 class Refusal(NamedTuple):

@@ -142,6 +142,7 @@ class BoundedProtocol(asyncio.Protocol):
         self._head_bytes = self._pending_bytes = 0
         self._body_bytes = self._pieces = 0
         self._is_chunked = self._expects_continue = False
+        self._content_length: int | None = None
         self._reading: Exchange | None = None
         self._is_refused = False
         # the messages that are not answered yet
@@ -266,6 +267,7 @@ class BoundedProtocol(asyncio.Protocol):
         self._head_bytes = self._pending_bytes = 0
         self._body_bytes = self._pieces = 0
         self._is_chunked = self._expects_continue = False
+        self._content_length = None
 
     def on_url(self, url: bytes) -> None:
         """Count the target as part of the head."""
@@ -300,7 +302,8 @@ class BoundedProtocol(asyncio.Protocol):
         path, _, query = target.partition(b"?")
         keep_alive = version != "1.0" and parser.should_keep_alive()
         method = parser.get_method().decode("ascii")
-        self._begin(Head(method, path, query, self._headers, version, keep_alive, self._expects_continue))
+        expects_continue, length = self._expects_continue, self._content_length
+        self._begin(Head(method, path, query, self._headers, version, keep_alive, expects_continue, length))
         self._phase = _BODY
 
     def on_body(self, body: bytes) -> None:
@@ -323,7 +326,8 @@ class BoundedProtocol(asyncio.Protocol):
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
-            if int(value) > self._limits.max_body_bytes:  # digits only: llhttp has checked
+            self._content_length = int(value)  # digits only: llhttp has checked
+            if self._content_length > self._limits.max_body_bytes:
                 raise _body_too_large(self._limits)
         elif name == b"transfer-encoding":
             if value != b"chunked" or self._parser.get_http_version() != "1.1" or self._is_chunked:

@@ -93,7 +93,8 @@ class Route(msgspec.Struct, frozen=True):
 
     A handler returns a `Reply`, or the payload of a 200: a struct or a JSON object; what is no JSON is bytes in a
     `Reply` whose headers say what they are, and `media` names it.
-    `roles` empty means that no token is needed.
+    `roles` empty means that no token is needed. What is refused before it is looked at is denied, not a fault, where
+    `is_call`.
     """
 
     method: str
@@ -105,6 +106,7 @@ class Route(msgspec.Struct, frozen=True):
     body: Any = None
     query: Any = None
     media: str = "application/json"
+    is_call: bool = False
 
 
 class Match(msgspec.Struct, frozen=True):

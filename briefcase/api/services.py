@@ -71,6 +71,10 @@ class CallFlow(Protocol):
         """Leave a receipt of a fault that an edge found beside a call. Returns what to raise."""
         ...
 
+    def turn_away(self, principal: Principal, declared_bytes: int) -> Awaitable[CallerError]:
+        """Record that a request stood before an empty bucket; gives the fault that its sender is told."""
+        ...
+
 
 class PolicyStore(Protocol):
     """The active policy, as text."""

@@ -85,9 +85,10 @@ class CallNeedsApproval(msgspec.Struct, tag_field="status", tag="approval_requir
 
 
 class CallDenied(msgspec.Struct, tag_field="status", tag="denied"):
-    """It did not run; `reason` is a stable word."""
+    """It did not run; `reason` is a stable word. Of a refusal that is counted, `receipt_id` is the first one's."""
 
     reason: str
+    receipt_id: int | None = None
 
 
 class CallFailed(msgspec.Struct, tag_field="status", tag="error"):
@@ -167,6 +168,7 @@ ROUTES: Final = (
         "Call a tool",
         CallOk | CallNeedsApproval | CallDenied | CallFailed,
         body=CallRequest,
+        is_call=True,
     ),
     Route(
         "POST",
@@ -176,6 +178,7 @@ ROUTES: Final = (
         "Decide a call that the caller executes",
         DecisionAllowed | CallNeedsApproval | CallDenied,
         body=CallRequest,
+        is_call=True,
     ),
     Route(
         "POST",

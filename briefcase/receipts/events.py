@@ -7,7 +7,8 @@ every event of a call, so that one filter finds them.
 | kind | when |
 |---|---|
 | boot | the daemon opened its ledger |
-| refused | a request that was no call at all |
+| refused | a request that was no call at all, or stood before an empty bucket |
+| refusals_counted | the refusals of one kind that came after one with a receipt, in the same minute |
 | denied, approval_required | a call that stopped at steps 3 to 8 |
 | intent | step 9: allowed, durable before anything leaves |
 | outcome | step 12: what came of an intent |
@@ -37,6 +38,9 @@ import msgspec
 
 from briefcase.errors import CallerError
 from briefcase.types import Approval, JsonObject, Principal, ToolSpec, format_rfc3339
+
+MAX_REFUSED_ARGS_CHARS: Final = 2_048
+EXCERPT_CHARS: Final = 512
 
 ALLOW: Final = "allow"
 DENY: Final = "deny"
@@ -115,6 +119,17 @@ def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping
         event["session_id"] = facts.session_id
     if facts.continues is not None:
         event["continues"] = facts.continues
+    return event
+
+
+def denied_event(facts: CallFacts, decided: Decided, timing_us: Mapping[str, int]) -> JsonObject:
+    """The event of a call that was denied: of large arguments their digest, their size and their beginning are kept."""
+    event = call_event("denied", facts, decided, timing_us)
+    text = facts.args_text
+    if text is not None and len(text) > MAX_REFUSED_ARGS_CHARS:
+        event["args"] = None
+        event["args_excerpt"] = text[:EXCERPT_CHARS]
+        event["args_chars"] = len(text)
     return event
 
 
@@ -210,6 +225,40 @@ def refused_event(principal: Principal, error: CallerError, body_digest_hex: str
         "detail": error.message,
         "body_digest": body_digest_hex,
         "body_bytes": body_bytes,
+    }
+
+
+class RefusalKind(msgspec.Struct, frozen=True):
+    """What refusals that are counted together have in common. `tool_id` is empty where no tool was named."""
+
+    principal: str
+    reason: str
+    tool_id: str = ""
+
+
+def refusals_counted_event(
+    kind: RefusalKind, count: int, first_receipt_id: int, when: tuple[str, str], *, complete: bool = True
+) -> JsonObject:
+    """The event of refusals that have no receipt of their own.
+
+    Args:
+        kind: whose, and why.
+        count: how many.
+        first_receipt_id: the receipt of the one they followed, whose id each of their answers carries.
+        when: the first one's time, and the last one's.
+        complete: False where a crash lost the count.
+    """
+    return {
+        "kind": "refusals_counted",
+        "principal": kind.principal,
+        "decision": DENY,
+        "reason": kind.reason,
+        "tool_id": kind.tool_id,
+        "count": count,
+        "first_receipt_id": first_receipt_id,
+        "since": when[0],
+        "until": when[1],
+        "complete": complete,
     }
 
 

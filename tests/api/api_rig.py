@@ -22,6 +22,7 @@ from briefcase.api.sockets import open_tcp_listener, open_unix_listener
 from briefcase.approvers import Approvers
 from briefcase.controls import Controls
 from briefcase.errors import CallerError
+from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.redaction import SecretRedactor
 from briefcase.types import Approval, ApprovalKind, ApprovalStatus, Principal
 
@@ -42,6 +43,7 @@ class FakeCalls:
         self.go.set()
         self.reached = asyncio.Event()
         self.finished = 0
+        self.turned_away: list[tuple[str, int]] = []
         self.error: Exception | None = None
         self.payload = {"status": "denied", "reason": "policy_denied"}
 
@@ -56,6 +58,12 @@ class FakeCalls:
 
     decide = call
     close = call
+
+    async def turn_away(self, principal, declared_bytes) -> CallerError:
+        fault = CallerError("more than one principal may send", code="rate_limited")
+        fault.receipt_id = 7
+        self.turned_away.append((principal.name, declared_bytes))
+        return fault
 
 
 class KnownSecrets:
@@ -136,8 +144,9 @@ class FakeSecrets:
 class Rig:
     """The server and the means to talk to it; use it with `async with`."""
 
-    def __init__(self, tmp_path: Path, *, tcp: bool = False, **limits) -> None:
+    def __init__(self, tmp_path: Path, *, tcp: bool = False, buckets: PrincipalLimit | None = None, **limits) -> None:
         self.path = tmp_path / "d.sock"
+        self.buckets = PrincipalBuckets(buckets or PrincipalLimit())
         self.tcp = tcp
         self.limits = HttpLimits(**limits)
         self.clock = FakeClock()
@@ -170,7 +179,7 @@ class Rig:
         if self.tcp:
             listeners.append(open_tcp_listener("127.0.0.1", 0))
             self.port = listeners[1].sock.getsockname()[1]
-        self.server = ApiServer(Api(self.services, self.authenticator), listeners, self.limits)
+        self.server = ApiServer(Api(self.services, self.authenticator, self.buckets), listeners, self.limits)
         await self.server.start()
         return self
 
