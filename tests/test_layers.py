@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "briefcase"
 
 WORDS = {"types", "errors", "ports"}
 CORE = {
+    "administration",
     "answers",
     "approvals",
     "approvers",

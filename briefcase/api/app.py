@@ -6,7 +6,7 @@
  4. the role                                                    (403); a place for whose connection it is (429, 503)
  5. the principal's bucket, requests and bytes                   (429; a call is denied, `rate_limited`)
  6. read the body, which the protocol has bounded
- 7. the noun's handler answers
+ 7. the noun's handler answers; one that changes something does not while receipts cannot be made durable (503)
  8. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
 
 The nouns' tables are answered here, as values that the connection writes (docs/adr/0007). The application is
@@ -43,6 +43,7 @@ from briefcase.api import (
     tools,
 )
 from briefcase.api.auth import Authenticator
+from briefcase.api.effects import changing_handlers
 from briefcase.api.exchange import SCOPE_KEY, DirectExchange, GoneError
 from briefcase.api.guard import check_browser_headers
 from briefcase.api.routing import Match, Reply, Request, Route, Routes
@@ -122,6 +123,7 @@ class Api(blacksheep.Application):
         self._buckets = buckets or PrincipalBuckets(PrincipalLimit())
         self._turnstile = Turnstile()
         self._routes = Routes(ROUTES)
+        self._changing = changing_handlers(ROUTES)
 
     def announce_stop(self) -> None:
         """Wake whatever waits for a change: the server is about to stop."""
@@ -166,6 +168,8 @@ class Api(blacksheep.Application):
 
             # 7. answer
             request = Request(principal, match.params, head.query, body, exchange.until_gone, exchange.peer.authority)
+            if route.handler in self._changing:
+                self._briefcase.administration.check_open()
             answer = await route.handler(self._briefcase, request)
             return answer if isinstance(answer, Reply) else Reply(answer)
 

@@ -9,8 +9,7 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.budgets import day_of
-from briefcase.errors import CallerError
-from briefcase.ports import Entry, Refused, SetBudgetLimit
+from briefcase.ports import Entry, SetBudgetLimit
 from briefcase.receipts.events import budget_set_event
 from briefcase.types import MAX_SAFE_INTEGER, BudgetLine
 
@@ -46,9 +45,7 @@ async def set_budget(services: Services, request: Request) -> BudgetRecord:
     category = request.params["category"]
     limit = request.body_as(BudgetChange).daily_limit_microusd
     event = budget_set_event(request.principal.name, category, limit)
-    committed = await services.ledger.commit(Entry(event, (SetBudgetLimit(category, limit),)))
-    if isinstance(committed, Refused):
-        raise CallerError(f"the budget `{category}` could not be set: {committed.reason}", code="conflict")
+    await services.administration.record(Entry(event, (SetBudgetLimit(category, limit),)))
     line = services.ledger.budget(category, day_of(services.clock.now_us()))
     return _record(line or BudgetLine(category, limit))
 

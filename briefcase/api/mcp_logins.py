@@ -13,6 +13,7 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import CallerError
+from briefcase.mcp.events import login_event
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins, ServerLoginRevoked
 
@@ -60,7 +61,11 @@ async def finish_login(services: Services, request: Request) -> ServerNamed:
     """`POST /v1/mcp/servers/{id}/oauth/exchange`: the server is connected to anew with what it gave."""
     hub, logins = parts_of(services)
     server_id, answer = request.params["id"], request.body_as(ServerLoginAnswer)
-    await logins.exchange(hub.link(server_id).config, answer.code, answer.state, answer.iss)
+    config = hub.link(server_id).config
+    await services.administration.make(
+        login_event("made", request.principal.name, server_id),
+        lambda: logins.exchange(config, answer.code, answer.state, answer.iss),
+    )
     await hub.reopen(server_id)
     return ServerNamed(server_id)
 
@@ -69,7 +74,10 @@ async def revoke_login(services: Services, request: Request) -> ServerLoginRevok
     """`POST /v1/mcp/servers/{id}/oauth/revoke`: the connection that was made with it ends as well."""
     hub, logins = parts_of(services)
     server_id = request.params["id"]
-    revoked = await logins.revoke(hub.link(server_id).config)
+    config = hub.link(server_id).config
+    revoked = await services.administration.make(
+        login_event("revoked", request.principal.name, server_id), lambda: logins.revoke(config)
+    )
     await hub.reopen(server_id)
     return revoked
 

@@ -14,12 +14,13 @@ from briefcase.api.routing import CALLERS, OPERATOR, Reply, Request, Route
 from briefcase.api.services import Services
 from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
 from briefcase.errors import CallerError
+from briefcase.mcp.events import login_event
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import Link
 from briefcase.mcp.logins import LoginStanding
 from briefcase.mcp.preview import preview_tools
-from briefcase.mcp.servers import ServerOAuth
+from briefcase.mcp.servers import ServerOAuth, parse_server
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
 from briefcase.wire import CallRecord, parse_call
@@ -210,19 +211,27 @@ async def set_server(services: Services, request: Request) -> ServerSummary:
     if not isinstance(body, dict):
         raise CallerError("expected an object with `endpoint_url` or `command`")
     before = next((known.address for known in hub.configs() if known.id == server_id), None)
+    if before not in {None, parse_server(server_id, body).address}:
+        await _end_login(services, request)
     config = await hub.set_server(server_id, body, request.principal.name)
-    if services.mcp_logins is not None and before not in {None, config.address}:
-        await services.mcp_logins.forget(server_id)
     return await _summary(services, hub.link(config.id))
 
 
 async def delete_server(services: Services, request: Request) -> ServerDeleted:
     """`POST /v1/mcp/servers/{id}/delete`."""
-    server_id = request.params["id"]
-    await _hub(services).delete_server(server_id, request.principal.name)
-    if services.mcp_logins is not None:
-        await services.mcp_logins.forget(server_id)
+    hub, server_id = _hub(services), request.params["id"]
+    hub.link(server_id)
+    await _end_login(services, request)
+    await hub.delete_server(server_id, request.principal.name)
     return ServerDeleted(server_id)
+
+
+async def _end_login(services: Services, request: Request) -> None:
+    """Let go of a server's log-in, before its description goes: a crash in between leaves a server to log in to."""
+    logins, server_id = services.mcp_logins, request.params["id"]
+    if logins is not None:
+        event = login_event("ended", request.principal.name, server_id)
+        await services.administration.make(event, lambda: logins.forget(server_id))
 
 
 async def show_differences(services: Services, request: Request) -> Differences:

@@ -13,13 +13,12 @@ import msgspec
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import CallerError
-from briefcase.ports import Entry
 from briefcase.providers.client import Health
 from briefcase.providers.oauth import Started
 from briefcase.providers.registry import Provider
 from briefcase.providers.service import Exchange, LoginRevoked, ProviderService, ProviderSummary
 from briefcase.providers.verdicts import MAX_FAILING, CheckName, Count, Verdict
-from briefcase.receipts.events import control_event, provider_event
+from briefcase.receipts.events import control_event, provider_event, provider_verdict_event
 from briefcase.types import JsonObject, format_rfc3339, parse_rfc3339
 
 
@@ -130,39 +129,41 @@ async def list_providers(services: Services, _: Request) -> ProviderList:
 
 async def set_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}`."""
-    wanted = request.body_as(ProviderBody)
-    summary = await _service(services).upsert(request.params["id"], wanted.base_url, wanted.max_stale_s)
-    await _leave_receipt(services, request, "set", base_url=summary.base_url)
-    return summary
+    service, provider_id, wanted = _service(services), request.params["id"], request.body_as(ProviderBody)
+    service.check_upsert(provider_id, wanted.base_url, wanted.max_stale_s)
+    return await services.administration.make(
+        {**_event(request, "set"), "base_url": wanted.base_url.rstrip("/")},
+        lambda: service.upsert(provider_id, wanted.base_url, wanted.max_stale_s),
+    )
 
 
 async def delete_provider(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/delete`."""
-    await _service(services).delete(request.params["id"])
-    await _leave_receipt(services, request, "deleted")
-    return ProviderNamed(request.params["id"])
+    service, provider_id = _known(services, request)
+    await services.administration.make(_event(request, "deleted"), lambda: service.delete(provider_id))
+    return ProviderNamed(provider_id)
 
 
 async def enable_provider(services: Services, request: Request) -> ProviderSummary:
-    """`POST /v1/providers/{id}/enable`: nothing is let through again before its receipt is durable."""
-    service, provider_id = _service(services), request.params["id"]
-    service.check_known(provider_id)
-    await services.ledger.commit(Entry(_containment("lifted", provider_id, request.principal.name)))
-    return await service.set_enabled(provider_id, is_enabled=True)
+    """`POST /v1/providers/{id}/enable`: nothing is let through again before its intent is durable."""
+    service, provider_id = _known(services, request)
+    return await services.administration.make(
+        _containment("lifted", provider_id, request.principal.name),
+        lambda: service.set_enabled(provider_id, is_enabled=True),
+    )
 
 
 async def disable_provider(services: Services, request: Request) -> ProviderSummary:
-    """`POST /v1/providers/{id}/disable`: it is sent nothing even where the receipt can not be made durable."""
-    provider_id = request.params["id"]
-    summary = await _service(services).set_enabled(provider_id, is_enabled=False)
-    await services.ledger.commit(Entry(_containment("set", provider_id, request.principal.name)))
-    return summary
+    """`POST /v1/providers/{id}/disable`: while receipts cannot be made durable no provider is called anyway."""
+    service, provider_id = _known(services, request)
+    return await services.administration.make(
+        _containment("set", provider_id, request.principal.name),
+        lambda: service.set_enabled(provider_id, is_enabled=False),
+    )
 
 
-async def _leave_receipt(services: Services, request: Request, what: str, **more: str) -> None:
-    """Say in the chain what an operator did to a provider; it is done by then, and stays so where this fails."""
-    event = provider_event(what, request.params["id"], request.principal.name)
-    await services.ledger.commit(Entry({**event, **more}))
+def _event(request: Request, what: str) -> JsonObject:
+    return provider_event(what, request.params["id"], request.principal.name)
 
 
 def _containment(what: str, provider_id: str, by: str) -> JsonObject:
@@ -172,9 +173,13 @@ def _containment(what: str, provider_id: str, by: str) -> JsonObject:
 
 async def clear_capabilities(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/clear-capabilities`."""
-    _service(services).clear_capabilities(request.params["id"])
-    await _leave_receipt(services, request, "cleared")
-    return ProviderNamed(request.params["id"])
+    service, provider_id = _known(services, request)
+
+    async def clear() -> None:
+        service.clear_capabilities(provider_id)
+
+    await services.administration.make(_event(request, "cleared"), clear)
+    return ProviderNamed(provider_id)
 
 
 async def start_provider_login(services: Services, request: Request) -> LoginStarted:
@@ -188,22 +193,24 @@ async def start_provider_login(services: Services, request: Request) -> LoginSta
 
 async def finish_provider_login(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/oauth/exchange`."""
-    await _service(services).exchange(request.params["id"], request.body_as(Exchange))
-    await _leave_receipt(services, request, "login")
-    return ProviderNamed(request.params["id"])
+    (service, provider_id), wanted = _known(services, request), request.body_as(Exchange)
+    await services.administration.make(_event(request, "login"), lambda: service.exchange(provider_id, wanted))
+    return ProviderNamed(provider_id)
 
 
 async def revoke_provider_login(services: Services, request: Request) -> LoginRevoked:
     """`POST /v1/providers/{id}/oauth/revoke`."""
-    revoked = await _service(services).revoke(request.params["id"])
-    await _leave_receipt(services, request, "revoked")
-    return revoked
+    service, provider_id = _known(services, request)
+    return await services.administration.make(_event(request, "revoked"), lambda: service.revoke(provider_id))
 
 
 async def fetch_provider_credential(services: Services, request: Request) -> CredentialFetched:
     """`POST /v1/providers/{id}/vc/fetch`."""
-    provider_id = request.params["id"]
-    return CredentialFetched(provider_id, await _service(services).fetch_credential(provider_id))
+    service, provider_id = _known(services, request)
+    expires_at = await services.administration.make(
+        _event(request, "credential"), lambda: service.fetch_credential(provider_id)
+    )
+    return CredentialFetched(provider_id, expires_at)
 
 
 async def show_provider_health(services: Services, _: Request) -> ProviderHealthList:
@@ -229,13 +236,25 @@ async def note_provider_verdict(services: Services, request: Request) -> Verdict
         finished_us=finished_us,
         failing=tuple(body.failing),
     )
-    return VerdictKept(list(await _service(services).note_verdict(verdict)))
+    service = _service(services)
+    named = await services.administration.make(
+        provider_verdict_event(verdict.base_url, request.principal.name, ok=verdict.ok),
+        lambda: service.note_verdict(verdict),
+    )
+    return VerdictKept(list(named))
 
 
 def _service(services: Services) -> ProviderService:
     if services.providers is None:
         raise CallerError("this daemon has no providers", code="not_found")
     return services.providers
+
+
+def _known(services: Services, request: Request) -> tuple[ProviderService, str]:
+    """The service, and the id of a provider that there is."""
+    service, provider_id = _service(services), request.params["id"]
+    service.check_known(provider_id)
+    return service, provider_id
 
 
 def _health(provider: Provider, health: Health, verdict: Verdict | None) -> ProviderHealth:

@@ -9,7 +9,6 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import CallerError
-from briefcase.ports import Entry
 from briefcase.receipts.events import secret_event
 from briefcase.redaction import MIN_SECRET_BYTES
 
@@ -42,18 +41,29 @@ async def list_secrets(services: Services, _: Request) -> SecretNames:
 async def set_secret(services: Services, request: Request) -> SecretName:
     """`PUT /v1/secrets/{name}`: it and its receipt are durable when this answers."""
     name = request.params["name"]
-    await services.secrets.put(name, request.body_as(SecretValue).value.encode())
-    await services.ledger.commit(Entry(secret_event("set", name, request.principal.name)))
+    value = request.body_as(SecretValue).value.encode()
+    await services.administration.make(
+        secret_event("set", name, request.principal.name), lambda: services.secrets.put(name, value)
+    )
     return SecretName(name)
 
 
 async def delete_secret(services: Services, request: Request) -> SecretName:
     """`DELETE /v1/secrets/{name}`."""
     name = request.params["name"]
-    if not await services.secrets.delete(name):
-        raise CallerError(f"no secret `{name}`", code="not_found", hint="see `briefcase secrets list`")
-    await services.ledger.commit(Entry(secret_event("removed", name, request.principal.name)))
+
+    async def delete() -> None:
+        if not await services.secrets.delete(name):
+            raise _no_secret(name)
+
+    if name not in await services.secrets.names():
+        raise _no_secret(name)
+    await services.administration.make(secret_event("removed", name, request.principal.name), delete)
     return SecretName(name)
+
+
+def _no_secret(name: str) -> CallerError:
+    return CallerError(f"no secret `{name}`", code="not_found", hint="see `briefcase secrets list`")
 
 
 ROUTES: Final = (

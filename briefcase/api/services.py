@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from briefcase.administration import Administration
 from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints
 from briefcase.backup.create import Backups
@@ -219,3 +220,8 @@ class Services(msgspec.Struct, frozen=True):
     checkpoints: Checkpoints | None = None
     meter: Meter = msgspec.field(default_factory=Meter)
     metrics: Metrics = msgspec.field(default_factory=Metrics)
+
+    @property
+    def administration(self) -> Administration:
+        """The one way for an operator to change something; it keeps nothing but the ledger."""
+        return Administration(self.ledger)

@@ -1,6 +1,7 @@
 """Making a backup of a live daemon; the numbers are those of the code, and after each is what a crash there leaves.
 
-1. the target: a new directory outside the data directory           an empty directory
+1. the target: a new directory outside the data directory; append    an empty directory
+   the `backup_started` receipt
 2. copy and verify, in a process of its own                          files without a manifest: no backup
 3. digest each file                                                  the same
 4. write the signature, then the manifest, synced                    the same, or a whole backup
@@ -41,7 +42,7 @@ from briefcase.backup.sealed import pack_backup
 from briefcase.backup.sealing import SealKey
 from briefcase.errors import CODES, CallerError, StoreError
 from briefcase.ports import Clock, Committed, Entry, Ledger
-from briefcase.receipts.events import backup_created_event
+from briefcase.receipts.events import backup_created_event, backup_started_event
 from briefcase.store.files import PRIVATE_DIR_MODE, fsync_dir, write_private
 from briefcase.store.own_files import OwnFiles
 from briefcase.types import JsonObject, format_rfc3339
@@ -87,6 +88,8 @@ class Backups:
         async with self._under_way:
             # 1. the target
             _check_target(out, self._data_dir)
+            started = backup_started_event(by, with_key=with_key, is_sealed=seal is not None)
+            await self._record(Entry(started))
             if seal is None:
                 manifest = await self._make_plain(out, with_key=with_key)
             else:
@@ -94,9 +97,16 @@ class Backups:
             # 5. the receipt
             digest_hex = hashlib.sha256(encode_manifest(manifest)).hexdigest()
             event = backup_created_event(by, manifest.head_id, manifest.head_hash_hex, digest_hex)
-            if not isinstance(await self._ledger.commit(Entry(event)), Committed):
-                raise StoreError("the backup's receipt was refused")
+            try:
+                await self._record(Entry(event))
+            except BaseException:
+                await asyncio.to_thread(_remove, out)  # whoever hears of a failure has no backup either
+                raise
             return manifest
+
+    async def _record(self, entry: Entry) -> None:
+        if not isinstance(await self._ledger.commit(entry), Committed):
+            raise StoreError("the backup's receipt was refused")
 
     async def _make_plain(self, out: Path, *, with_key: bool) -> Manifest:
         """Steps 2 to 4; a directory that could not be finished is removed."""
@@ -217,6 +227,13 @@ def _check_target(out: Path, data_dir: Path) -> None:
         raise CallerError(f"`{out}` is in the data directory", hint="a backup beside what it protects protects nothing")
     if os.path.lexists(out):
         raise _exists(out)
+
+
+def _remove(out: Path) -> None:
+    if out.is_dir():
+        shutil.rmtree(out, ignore_errors=True)
+    else:
+        out.unlink(missing_ok=True)
 
 
 def _make_target(out: Path) -> None:

@@ -11,7 +11,7 @@ INVARIANT (replay): what `Staged` changes in memory for an entry is what `replay
 |---|---|
 | `kind: intent`, `principal`, `request_id` | this receipt takes the request id |
 | `reserved: {category, day, microusd}` | what is settled as spent where the outcome stays unknown |
-| `kind: outcome` or `outcome_unknown`, `intent_id` | that intent is closed |
+| `kind: outcome`, `outcome_unknown` or a change's, `intent_id` | that intent is closed |
 
 Memory is bounded: between 3/4 and 6/4 of `MAX_SLOTS` request ids are remembered, then the oldest are forgotten.
 """
@@ -29,6 +29,7 @@ from briefcase._native.claims import CLAIM_BYTES, ClaimIndex
 from briefcase.errors import InternalError
 from briefcase.ledger.tables import META_CHECKPOINT, Tables
 from briefcase.ports import SettleBudget
+from briefcase.receipts import events
 from briefcase.receipts.chain import encode_key
 from briefcase.types import JsonObject
 
@@ -38,8 +39,8 @@ CHECKPOINT_RECEIPTS: Final = 8_192
 FINGERPRINT_BYTES: Final = 8
 
 INTENT: Final = "intent"
-OPENING: Final = frozenset({INTENT, "payment_intent"})  # a payment takes no request id
-CLOSING: Final = frozenset({"outcome", "payment_outcome", "outcome_unknown"})
+OPENING: Final = frozenset({INTENT, "payment_intent", events.CHANGE_INTENT})  # only a call takes a request id
+CLOSING: Final = frozenset({"outcome", "payment_outcome", "outcome_unknown", events.CHANGE_FAILED}) | events.CHANGES
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class _Intent(msgspec.Struct, frozen=True):
 
 
 class _Closing(msgspec.Struct, frozen=True):
-    intent_id: int
+    intent_id: int | None = None  # a change that is in the ledger itself has no intent
 
 
 _decode_kind: Final = msgspec.json.Decoder(_Kind).decode
@@ -203,7 +204,9 @@ class Intents:
             if kind == INTENT:
                 staged.claims[self.fingerprint(intent.principal, intent.request_id)] = intent.id
         elif kind in CLOSING:
-            staged.closed.add(_decode_closing(event_bytes).intent_id)
+            intent_id = _decode_closing(event_bytes).intent_id
+            if intent_id is not None:
+                staged.closed.add(intent_id)
         self.publish(staged)
 
 

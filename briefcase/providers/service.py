@@ -16,7 +16,7 @@ from briefcase.providers.custody import Client, Custody, Login
 from briefcase.providers.entitlement import EntitlementClient
 from briefcase.providers.oauth import OAuthClient, Started
 from briefcase.providers.quote import PROVIDER_ID
-from briefcase.providers.registry import Provider, Providers
+from briefcase.providers.registry import Provider, Providers, check_provider
 from briefcase.providers.verdicts import Verdict, Verdicts
 from briefcase.types import format_rfc3339
 
@@ -106,14 +106,22 @@ class ProviderService:
             CallerError: the id or the URL is not as expected.
             StoreError: it could not be stored.
         """
-        old = self._providers.find(provider_id)
-        stale_s = max_stale_s if max_stale_s is not None else (old.max_stale_s if old else 0)
-        is_enabled = old.is_enabled if old else True
-        provider = Provider(provider_id, base_url.rstrip("/"), is_enabled, stale_s, self._clock.now_us())
+        old, provider = self._wanted(provider_id, base_url, max_stale_s)
         if old is not None and old.base_url != provider.base_url:
             await self._forget(provider_id)
         await self._providers.put(provider)
         return await self._summary(provider)
+
+    def check_upsert(self, provider_id: str, base_url: str, max_stale_s: int | None) -> None:
+        """Raises as `upsert` where the id, the URL or the age is not as expected; changes nothing."""
+        check_provider(self._wanted(provider_id, base_url, max_stale_s)[1])
+
+    def _wanted(self, provider_id: str, base_url: str, max_stale_s: int | None) -> tuple[Provider | None, Provider]:
+        """A provider as it is, and as it is to be."""
+        old = self._providers.find(provider_id)
+        stale_s = max_stale_s if max_stale_s is not None else (old.max_stale_s if old else 0)
+        is_enabled = old.is_enabled if old else True
+        return old, Provider(provider_id, base_url.rstrip("/"), is_enabled, stale_s, self._clock.now_us())
 
     async def delete(self, provider_id: str) -> None:
         """Remove a provider and everything held of it; its log-in is not revoked at its server."""

@@ -20,8 +20,12 @@ every event of a call, so that one filter finds them.
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
 | provider_set, provider_deleted | an operator said where a provider is, or removed it |
 | provider_login, provider_revoked | an operator logged in to one, or out of it |
+| provider_credential, provider_verdict | an operator had a credential issued, or had a provider examined |
 | provider_cleared | an operator dropped a provider's capabilities |
 | secret_set, secret_removed | an operator changed a named secret; the value is in no receipt |
+| change_intent | an operator is about to change something outside of the ledger: `change` is its outcome's kind |
+| change_failed | a change was refused or failed: `error` is the code, `in_doubt` whether it may have happened |
+| backup_started | an operator asked for a backup |
 | backup_created | an operator took a backup |
 | receipts_archived | an operator had the oldest receipts moved into an archive segment |
 | restored | the ledger that was opened is a copy of another one |
@@ -37,7 +41,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase.errors import CallerError
-from briefcase.types import Approval, JsonObject, Principal, ToolSpec, format_rfc3339
+from briefcase.types import Approval, JsonObject, JsonValue, Principal, ToolSpec, format_rfc3339
 
 MAX_REFUSED_ARGS_CHARS: Final = 2_048
 EXCERPT_CHARS: Final = 512
@@ -45,6 +49,17 @@ EXCERPT_CHARS: Final = 512
 ALLOW: Final = "allow"
 DENY: Final = "deny"
 APPROVAL_REQUIRED: Final = "approval_required"
+
+CHANGE_INTENT: Final = "change_intent"
+CHANGE_FAILED: Final = "change_failed"
+CHANGES: Final = frozenset({  # the outcomes of a `change_intent`; receipts of before there were intents name none
+    "agent_added", "agent_revoked",
+    "control_set", "control_lifted",
+    "mcp_login_made", "mcp_login_revoked", "mcp_login_ended",
+    "provider_set", "provider_deleted", "provider_login", "provider_revoked", "provider_cleared",
+    "provider_credential", "provider_verdict",
+    "secret_set", "secret_removed",
+})  # fmt: skip
 
 
 class CallFacts(msgspec.Struct, frozen=True, gc=False):
@@ -199,8 +214,21 @@ def outcome_event(facts: Called, intent_id: int, settled: Settled, timing_us: Ma
     return event
 
 
+def change_intent_event(event: Mapping[str, JsonValue]) -> JsonObject:
+    """The event before a change: all that the change's own event says, under a kind of its own."""
+    return {**event, "kind": CHANGE_INTENT, "change": event["kind"]}
+
+
+def change_failed_event(event: Mapping[str, JsonValue], error: str, *, is_doubtful: bool) -> JsonObject:
+    """The event of a change that was refused or failed; `error` is the fault's code."""
+    return {**event, "kind": CHANGE_FAILED, "change": event["kind"], "error": error, "in_doubt": is_doubtful}
+
+
 def outcome_unknown_event(intent_id: int, intent: Mapping[str, object], cause: str) -> JsonObject:
     """The event that closes an intent nobody knows the outcome of: its whole reservation counts as spent."""
+    if intent.get("kind") == CHANGE_INTENT:
+        about = {name: str(intent.get(name, "")) for name in ("change", "by")}
+        return {"kind": "outcome_unknown", "intent_id": intent_id, **about, "reason": "outcome_unknown", "cause": cause}
     return {
         "kind": "outcome_unknown",
         "intent_id": intent_id,
@@ -319,9 +347,19 @@ def provider_event(what: str, provider_id: str, by: str) -> JsonObject:
     return {"kind": f"provider_{what}", "provider": provider_id, "by": by}
 
 
+def provider_verdict_event(base_url: str, by: str, *, ok: bool) -> JsonObject:
+    """The event of what `briefcase conformance provider` found at an address being kept."""
+    return {"kind": "provider_verdict", "base_url": base_url, "by": by, "ok": ok}
+
+
 def agent_event(what: str, name: str, groups: Sequence[str], by: str) -> JsonObject:
     """The event of an agent being `added` or `revoked`; its token is in none."""
     return {"kind": f"agent_{what}", "agent": name, "groups": list(groups), "by": by}
+
+
+def backup_started_event(by: str, *, with_key: bool, is_sealed: bool) -> JsonObject:
+    """The event of a backup being begun; it is in the backup itself, so it opens no intent there."""
+    return {"kind": "backup_started", "by": by, "with_key": with_key, "is_sealed": is_sealed}
 
 
 def backup_created_event(by: str, head_id: int, head_hash_hex: str, manifest_digest_hex: str) -> JsonObject:

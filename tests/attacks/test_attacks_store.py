@@ -1,9 +1,12 @@
 """The store under a running daemon, or before its start, made into another one: nothing is allowed on it."""
 
+import contextlib
+import http.client
 import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -14,6 +17,18 @@ from daemons import RunningDaemon
 from briefcase.ledger.tables import ENGINE
 
 DATA = "ledger/data.mdb"
+DIES_AFTER_THE_EFFECT = """
+import os, signal, sys
+from briefcase.__main__ import main
+from briefcase.store.agents import Agents
+real = Agents.add
+async def add(*args):
+    await real(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+Agents.add = add
+sys.argv = ["briefcase", "daemon"]
+sys.exit(main())
+"""
 DATABASE = "briefcase.sqlite"
 
 
@@ -174,3 +189,76 @@ def test_two_daemons_never_have_one_data_file_by_a_hard_link(tmp_path):
         said = refused_start(daemon)
         assert "(hard links)" in said
         assert "samefile" in said
+
+
+def administer(daemon: RunningDaemon) -> dict[str, int]:
+    """Every operation that changes something, with a body that would do; gives the status of each."""
+    return {
+        f"{method} {path}": daemon.request(method, path, body)[0]
+        for method, path, body in (
+            ("PUT", "/v1/secrets/token", {"value": "long enough to be one"}),
+            ("DELETE", "/v1/secrets/kept", None),
+            ("POST", "/v1/agents", {"name": "newcomer"}),
+            ("POST", "/v1/agents/scout/revoke", None),
+            ("POST", "/v1/backups", {"out_dir": str(daemon.data_dir.parent / "backup")}),
+            ("POST", "/v1/budgets/read", {"daily_limit_microusd": 1}),
+            ("POST", "/v1/controls", {"action": "freeze", "subject": "all"}),
+            ("POST", "/v1/controls/lift", {"action": "require_approval"}),
+            ("PUT", "/v1/policy", {"policy_text": "permit (principal, action, resource);"}),
+            ("POST", "/v1/providers/new", {"base_url": "https://example.com"}),
+            ("POST", "/v1/providers/known", {"base_url": "https://example.org"}),
+            ("POST", "/v1/providers/known/disable", None),
+            ("POST", "/v1/providers/known/enable", None),
+            ("POST", "/v1/providers/known/clear-capabilities", None),
+            ("POST", "/v1/providers/known/oauth/revoke", None),
+            ("POST", "/v1/providers/known/vc/fetch", None),
+            ("POST", "/v1/providers/known/delete", None),
+            ("POST", "/v1/mcp/servers/new", {"endpoint_url": "https://example.com/mcp"}),
+            ("POST", "/v1/mcp/servers/known/delete", None),
+            ("POST", "/v1/approvals/3f2504e0-4f89-41d3-9a0c-0305e82c3301/approve", None),
+            ("POST", "/v1/approvals/3f2504e0-4f89-41d3-9a0c-0305e82c3301/deny", None),
+            ("POST", "/v1/receipts/archive", None),
+        )
+    }
+
+
+def administered(daemon: RunningDaemon) -> list:
+    """What all that could have changed."""
+    paths = ("secrets", "agents", "controls", "budgets", "policy", "providers", "mcp/servers", "approvals")
+    return [daemon.request("GET", f"/v1/{path}")[1] for path in paths]
+
+
+def test_no_administrative_change_is_made_on_a_503(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert daemon.request("PUT", "/v1/secrets/kept", {"value": "long enough to be one"})[0] == 200
+        assert daemon.request("POST", "/v1/agents", {"name": "scout"})[0] == 200
+        assert daemon.request("POST", "/v1/providers/known", {"base_url": "https://example.com"})[0] == 200
+        known = {"endpoint_url": "https://example.com/mcp"}
+        assert daemon.request("POST", "/v1/mcp/servers/known", known)[0] == 200
+        before = administered(daemon)
+        hard_link(daemon.data_dir / DATA)
+        assert set(administer(daemon).values()) == {503}
+        after = administered(daemon)
+        for was, now in zip(before, after, strict=True):
+            for server in (*was.get("servers", ()), *now.get("servers", ())):
+                server.update(state="", problem="")  # it is being connected to all the while
+            assert now == was
+        assert not (tmp_path / "backup").exists()
+
+
+def test_a_change_that_a_crash_cut_off_is_closed_as_unknown_by_the_next_start(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        daemon.command = [sys.executable, "-c", DIES_AFTER_THE_EFFECT]
+        daemon.kill()
+        daemon.start()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            daemon.request("POST", "/v1/agents", {"name": "scout"})
+        daemon.kill()
+        daemon.command = [sys.executable, "-m", "briefcase", "daemon"]
+        daemon.start()
+        receipts = daemon.request("GET", "/v1/receipts?order=oldest")[1]["receipts"]
+        intent = next(receipt for receipt in receipts if receipt["event"]["kind"] == "change_intent")
+        closed = next(receipt for receipt in receipts if receipt["event"].get("intent_id") == intent["id"])
+        assert closed["event"]["kind"] == "outcome_unknown"
+        assert (closed["event"]["change"], closed["event"]["by"]) == ("agent_added", "operator")
+        assert daemon.request("POST", "/v1/receipts/verify")[1]["ok"]
