@@ -44,6 +44,7 @@ from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.backup.create import Backups, discard_staging
 from briefcase.calls import EXPIRY_GROUP, Calls, CallSettings
+from briefcase.children.confinement import Confinement
 from briefcase.config import Settings
 from briefcase.controls import Controls
 from briefcase.diagnostics.canary import Canary
@@ -201,6 +202,7 @@ class _Outside(NamedTuple):
     hub: Hub
     logins: Logins
     providers: ProviderService
+    confinement: Confinement
 
 
 async def _compose(
@@ -293,17 +295,17 @@ async def _load_tools(
         entropy=ENTROPY,
     )
     stack.push_async_callback(mcp_logins.accounts.close)
+    confinement = Confinement(data_dir, [settings.unix_socket], needs_all=settings.is_ga or settings.strict_host)
     hub = Hub(
         ledger=ledger,
         clock=CLOCK,
         entropy=ENTROPY,
         redactor=redactor,
-        new_transport=Reach(outbound, vault, mcp_logins.accounts).transport,
+        new_transport=Reach(outbound, vault, mcp_logins.accounts, confinement).transport,
         needs_profile=settings.is_ga,
     )
-    hub.start()
     stack.push_async_callback(hub.stop)
-    return _Outside(AllTools(toolbox.registry, hub), hub, mcp_logins.logins, providers.service)
+    return _Outside(AllTools(toolbox.registry, hub), hub, mcp_logins.logins, providers.service, confinement)
 
 
 async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all the others made
@@ -314,6 +316,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     stack: AsyncExitStack,
     exporting: Exporting | None,
 ) -> Services:
+    authenticator = Authenticator(stores.operator_token, stores.auditor_token, stores.agents)
     host = Host(
         data_dir=stores.data_dir,
         unix_socket=settings.unix_socket,
@@ -324,10 +327,12 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
         engine_problem=stores.ledger.engine_problem,
         policy_problem=policy.problem,
         sign=stores.identity.sign,
+        missing_layers=outside.confinement.missing,
+        exposed_agents=authenticator.exposed_agents,
     )
     listeners = _listeners(settings, host)
+    outside.hub.start()  # a server that is started is kept from the sockets, which are there now
     services = await _services(settings, stores, outside, policy, host, stack)
-    authenticator = Authenticator(stores.operator_token, stores.auditor_token, stores.agents)
     limit = PrincipalLimit(**msgspec.structs.asdict(settings.file.principal))
     api = Api(services, authenticator, PrincipalBuckets(limit))
     app: App = api

@@ -33,6 +33,7 @@ CORE = {
 }
 ADAPTERS = {
     "backup",
+    "children",
     "controlplane",
     "ledger",
     "mcp",

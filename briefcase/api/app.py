@@ -151,7 +151,7 @@ class Api(blacksheep.Application):
                 return self._wrong_method(match.by_method)
 
             # 3. and 4. who, and in which role
-            principal = self._admit(route, head.headers)
+            principal = self._admit(route, head.headers, exchange.peer)
             if principal is not _NOBODY:
                 exchange.claim(principal)
 
@@ -192,10 +192,12 @@ class Api(blacksheep.Application):
                 return
         await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
 
-    def _admit(self, route: Route, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+    def _admit(self, route: Route, headers: Iterable[tuple[bytes, bytes]], peer: Peer) -> Principal:
         if not route.roles:
             return _NOBODY
         principal = self._authenticator.authenticate(_authorization(headers))
+        if peer.reads_tokens and principal.role is Role.AGENT:
+            self._authenticator.note_peer(principal.name, peer.uid or 0)
         if principal.role not in route.roles:
             raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
         return principal

@@ -8,6 +8,7 @@ let anyone fill the disk.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 from briefcase.api.services import AgentStore
@@ -33,6 +34,7 @@ class Authenticator:
         if auditor_token is not None:
             self._fixed.setdefault(_digest(auditor_token.encode()), Principal(Role.AUDITOR.value, Role.AUDITOR))
         self.failures = 0
+        self._exposed: dict[str, int] = {}
 
     def authenticate(self, authorization: bytes | None) -> Principal:
         """The principal of one request.
@@ -58,6 +60,14 @@ class Authenticator:
                 hint="it was revoked, replaced, or is another daemon's: check `BRIEFCASE_AUTH_TOKEN`",
             )
         return principal
+
+    def note_peer(self, name: str, uid: int) -> None:
+        """Remember that an agent's token came from a user who can read the operator's."""
+        self._exposed[name] = uid
+
+    def exposed_agents(self) -> Mapping[str, int]:
+        """The agents whose token came from such a user since the start, and that user's uid."""
+        return dict(self._exposed)
 
 
 def _digest(token: bytes) -> bytes:

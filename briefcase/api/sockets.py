@@ -36,13 +36,15 @@ class Peer(NamedTuple):
     """Who is at the other end, and where they came in.
 
     Over a Unix socket `uid` is their user. Over TCP `hosts` are the `Host` values that name the listener, and
-    `authority` is its `host:port`.
+    `authority` is its `host:port`. `reads_tokens` says that this user can read the token files in the data directory:
+    it is the daemon's own, or root.
     """
 
     is_unix: bool
     uid: int | None = None
     hosts: frozenset[bytes] = frozenset()
     authority: str = ""
+    reads_tokens: bool = False
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -125,7 +127,8 @@ def hosts_of(address: str, port: int) -> frozenset[bytes]:
 def peer_of(sock: socket.socket) -> Peer:
     """The other end of an accepted connection."""
     if sock.family == socket.AF_UNIX:
-        return Peer(is_unix=True, uid=peer_uid(sock))
+        uid = peer_uid(sock)
+        return Peer(is_unix=True, uid=uid, reads_tokens=uid in {0, os.geteuid()})
     host, port, *_ = sock.getsockname()
     return Peer(is_unix=False, hosts=hosts_of(host, port), authority=authority_of(host, port))
 

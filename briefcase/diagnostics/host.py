@@ -31,6 +31,17 @@ SECRET_VARIABLES: Final = (
     "BRIEFCASE_AUTH_TOKEN",
     "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN",
 )
+DEPLOY_PAGE: Final = "docs/deploy/README.md"
+
+# What a child can do where all of these layers are missing (`children.launcher`).
+_STILL_ABLE: Final = (
+    (("namespace", "landlock"), "read the data directory, with the operator's token in it"),
+    (("namespace",), "list the names in the data directory, and connect to the daemon's socket without a token"),
+    (("landlock",), "signal the daemon and trace the user's other processes"),
+    (("scopes",), "signal the daemon and reach abstract sockets"),
+    (("filter",), "use the system calls for namespaces, mounts and tracing"),
+    (("capabilities",), "use the capabilities the daemon has"),
+)
 _PR_GET_DUMPABLE: Final = 3  # prctl(2)
 _PIPE_NAME: Final = re.compile(r"\\\\\.\\pipe\\[^\\]{1,240}", re.IGNORECASE)
 
@@ -40,7 +51,8 @@ class Host(msgspec.Struct, frozen=True):
 
     `secret_backend` is the vault's own description, and `canary` looks for what the vault keeps; `engine_problem` and
     `policy_problem` say what is wrong with the storage engine and the active policy, or None; `sign` is the daemon's
-    identity key.
+    identity key. `missing_layers` are those a child is started without, and why; `exposed_agents` the agents whose
+    token came from a user who can read the operator's, and that user.
     """
 
     data_dir: Path
@@ -52,6 +64,8 @@ class Host(msgspec.Struct, frozen=True):
     engine_problem: Callable[[], str | None]
     policy_problem: Callable[[], str | None]
     sign: Callable[[bytes], bytes]
+    missing_layers: Callable[[], Mapping[str, str]]
+    exposed_agents: Callable[[], Mapping[str, int]]
 
 
 def default_pipe_name(data_dir: str, token: str) -> str:
@@ -141,6 +155,34 @@ def check_environment(environ: Mapping[str, str]) -> Finding:
     if kept:
         return Finding(f"child processes would get {', '.join(f'`{name}`' for name in kept)}", hint="unset them")
     return Finding(None, "child processes get no secret")
+
+
+def check_children(missing: Mapping[str, str], *, is_root: bool) -> Finding:
+    """What a server that the daemon starts can still do to it.
+
+    Args:
+        missing: the layers of confinement this host does not have, and why.
+        is_root: whether the daemon runs as root, and so its children.
+    """
+    still = [able for layers, able in _STILL_ABLE if all(layer in missing for layer in layers)]
+    if is_root:
+        still.append("ask everything that trusts root (disks, the service manager)")
+    if not still:
+        return Finding(None, "sees neither the data directory nor the sockets, and cannot reach the daemon's process")
+    why = "; ".join(f"{layer}: {problem}" for layer, problem in missing.items())
+    hint = f"run the daemon as a user of its own, and servers as others: {DEPLOY_PAGE}"
+    return Finding(f"a server the daemon starts can still {', '.join(still)}" + (f" ({why})" if why else ""), hint=hint)
+
+
+def check_agent_users(exposed: Mapping[str, int]) -> Finding:
+    """Which agents run as somebody who needs no agent's token."""
+    if not exposed:
+        return Finding(None, "no agent's token came from a user who can read the operator's (over TCP: not known)")
+    names = ", ".join(f"`{name}` (uid {uid})" for name, uid in sorted(exposed.items()))
+    return Finding(
+        f"the user of {names} can read the operator's token, and approve its own calls",
+        hint=f"give agents a user of their own and BRIEFCASE_AGENT_SOCKET: {DEPLOY_PAGE}",
+    )
 
 
 def check_native_modules() -> Finding:

@@ -6,6 +6,8 @@
 | `failed` | shown red, and `briefcase diagnostics check` fails |
 | `refused` | the daemon does not start with it; found later, it is shown red |
 
+A strict host takes the rules of `STRICT` as `staging` does.
+
 Two rules are enforced where they apply and not at start: in `ga` a remote MCP server that does not announce the
 compatibility profile is refused when it connects, and a ledger whose gate is not open refuses every call in any mode.
 """
@@ -41,6 +43,8 @@ RULES: Final[dict[str, Rule]] = {
     "core_dumps": Rule("noted", "failed", "refused", "the process leaves no core dump"),
     "not_dumpable": Rule("noted", "failed", "refused", "no other process of the user may read the daemon's memory"),
     "environment": Rule("noted", "failed", "refused", "no secret is in the environment that child processes get"),
+    "children": Rule("noted", "failed", "failed", "a server the daemon starts is kept from its files and its process"),
+    "agent_users": Rule("noted", "failed", "failed", "no agent's token is used by a user who can read the operator's"),
     # compatibility
     "native_modules": Rule("failed", "failed", "refused", "hashing and policy matching run as compiled code"),
     "storage_engine": Rule("refused", "refused", "refused", "the LMDB engine and its durability flags are as tested"),
@@ -50,6 +54,8 @@ RULES: Final[dict[str, Rule]] = {
     "clock": Rule("failed", "failed", "failed", "the clock is not behind the newest receipt"),
     "disk": Rule("failed", "failed", "failed", "the disk has room for receipts"),
 }
+
+STRICT: Final = frozenset({"children", "agent_users"})
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -70,15 +76,18 @@ class Finding(NamedTuple):
     hint: str = ""
 
 
-def check_of(name: str, finding: Finding, mode: str) -> Check:
+def check_of(name: str, finding: Finding, mode: str, *, strict_host: bool = False) -> Check:
     """A finding as the check of a rule in a mode.
 
     Args:
         name: a key of `RULES`.
         finding: what was measured.
         mode: one of `MODES`.
+        strict_host: whether the host's own rules are strict.
     """
     effect: Effect = getattr(RULES[name], mode)
+    if strict_host and name in STRICT and effect == "noted":
+        effect = "failed"
     if finding.problem is None:
         return Check(name, ok=True, detail=finding.found, effect=effect)
     return Check(name, ok=False, detail=finding.problem, effect=effect, hint=finding.hint)

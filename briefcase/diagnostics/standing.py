@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from briefcase.diagnostics import files, host
 from briefcase.diagnostics.host import Host
-from briefcase.diagnostics.profile import Check, Finding, check_of
+from briefcase.diagnostics.profile import RULES, Check, Finding, check_of
 from briefcase.errors import ConfigError
 from briefcase.types import US_PER_S
 
@@ -33,27 +34,36 @@ class Moment(msgspec.Struct, frozen=True):
     incompatible: tuple[str, ...]
 
 
-def security_checks(at: Host, mode: str, environ: Mapping[str, str]) -> tuple[Check, ...]:
+def security_checks(
+    at: Host, mode: str, environ: Mapping[str, str], wants: Callable[[str], bool] = lambda _: True
+) -> tuple[Check, ...]:
     """Measure everything that keeps others out. Blocks on the file system for about a millisecond.
+
+    The first time `children` is measured it blocks for the start of a process.
 
     Args:
         at: where the daemon runs.
         mode: one of `profile.MODES`.
         environ: the environment child processes would get.
+        wants: whether a rule is to be measured.
     """
-    findings = {
-        "files": files.check_files(at.data_dir),
-        "socket": files.check_socket(at.unix_socket),
-        "socket_directory": files.check_socket_directory(at.unix_socket),
-        "listeners": host.check_listeners(),
-        "strict_host": host.check_strict_host(at.data_dir, at.unix_socket, strict_host=at.strict_host),
-        "secret_backend": host.check_secret_backend(at.secret_backend),
-        "receipt_arguments": host.check_receipt_arguments(at.args_form),
-        "core_dumps": host.check_core_dumps(),
-        "not_dumpable": host.check_not_dumpable(),
-        "environment": host.check_environment(environ),
+    findings: dict[str, Callable[[], Finding]] = {
+        "files": lambda: files.check_files(at.data_dir),
+        "socket": lambda: files.check_socket(at.unix_socket),
+        "socket_directory": lambda: files.check_socket_directory(at.unix_socket),
+        "listeners": host.check_listeners,
+        "strict_host": lambda: host.check_strict_host(at.data_dir, at.unix_socket, strict_host=at.strict_host),
+        "secret_backend": lambda: host.check_secret_backend(at.secret_backend),
+        "receipt_arguments": lambda: host.check_receipt_arguments(at.args_form),
+        "core_dumps": host.check_core_dumps,
+        "not_dumpable": host.check_not_dumpable,
+        "environment": lambda: host.check_environment(environ),
+        "children": lambda: host.check_children(at.missing_layers(), is_root=os.geteuid() == 0),
+        "agent_users": lambda: host.check_agent_users(at.exposed_agents()),
     }
-    return tuple(check_of(name, finding, mode) for name, finding in findings.items())
+    return tuple(
+        check_of(name, measure(), mode, strict_host=at.strict_host) for name, measure in findings.items() if wants(name)
+    )
 
 
 def compat_checks(at: Host, mode: str, moment: Moment) -> tuple[Check, ...]:
@@ -84,7 +94,7 @@ def check_start(at: Host, mode: str, environ: Mapping[str, str]) -> None:
         ConfigError: naming the rule, what was found and what was expected (`insecure_host`).
     """
     at_start = (
-        *security_checks(at, mode, environ),
+        *security_checks(at, mode, environ, lambda name: getattr(RULES[name], mode) == "refused"),
         check_of("native_modules", host.check_native_modules(), mode),
         check_of("storage_engine", Finding(at.engine_problem()), mode),
     )

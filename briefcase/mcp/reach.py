@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
+from briefcase.children.confinement import Confinement
 from briefcase.errors import UpstreamError
 from briefcase.mcp.accounts import Accounts
 from briefcase.mcp.credentials import Credential, SecretBearer
@@ -25,12 +26,16 @@ class Reach:
         outbound: the guarded way out.
         secrets: the vault.
         accounts: the log-ins at servers.
+        confinement: what a server that the daemon starts is kept from.
     """
 
-    def __init__(self, outbound: StreamingOutbound, secrets: Secrets, accounts: Accounts) -> None:
+    def __init__(
+        self, outbound: StreamingOutbound, secrets: Secrets, accounts: Accounts, confinement: Confinement
+    ) -> None:
         self._outbound = outbound
         self._secrets = secrets
         self._accounts = accounts
+        self._confinement = confinement
 
     async def transport(self, config: ServerConfig) -> Transport:
         """A way to a server, not opened yet.
@@ -42,7 +47,13 @@ class Reach:
             credential = self._credential(config)
             return HttpTransport(self._outbound, config.endpoint_url, credential, f"mcp:{config.id}")
         secret_env = {name: await self._secret(secret) for name, secret in config.secret_env.items()}
-        return StdioTransport((config.command, *config.args), {**config.env, **secret_env}, config.cwd, os.environ)
+        return StdioTransport(
+            (config.command, *config.args),
+            {**config.env, **secret_env},
+            config.cwd,
+            os.environ,
+            self._confinement,
+        )
 
     def _credential(self, config: ServerConfig) -> Credential:
         """The operator's token where there is one, else the log-in."""

@@ -2,19 +2,20 @@
 
 It gets a small environment, the variables its operator named, and nothing of ours; its output is bounded, a line at a
 time; it runs in a process group of its own, which is ended with it, and the kernel ends it should the daemon be killed.
+It is started confined (`children.confinement`): its code is not trusted, and its user is the daemon's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from briefcase.children.confinement import Confinement
+from briefcase.children.launcher import NOT_CONFINED, NOT_FOUND, SAYS
 from briefcase.errors import UpstreamError
 from briefcase.mcp.jsonrpc import RpcError, parse_message
 from briefcase.mcp.transport import Outgoing, Take
@@ -24,7 +25,6 @@ KEPT_STDERR_BYTES: Final = 8 << 10
 CLOSE_GRACE_S: Final = 2.0
 INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _STDIN, _STDOUT, _STDERR = range(3)
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
 class StdioTransport:
@@ -35,14 +35,23 @@ class StdioTransport:
         env: the variables it gets beside `INHERITED` ones; values may be secrets.
         cwd: where it runs; empty is the daemon's own directory.
         environ: the daemon's environment, for the inherited ones.
+        confinement: what it is kept from.
     """
 
     is_shared_line = True
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        environ: Mapping[str, str],
+        confinement: Confinement,
+    ) -> None:
         self._command = tuple(command)
         self._env = {name: environ[name] for name in INHERITED if name in environ} | dict(env)
         self._cwd = cwd
+        self._confinement = confinement
         self._process: _Process | None = None
 
     @property
@@ -52,14 +61,14 @@ class StdioTransport:
 
     async def open(self, take: Take, lost: Callable[[UpstreamError], None]) -> None:
         """Start the process. See `Transport.open`."""
+        command = await asyncio.to_thread(self._confinement.command, self._command, self._cwd, self._env)
         try:
             _, self._process = await asyncio.get_running_loop().subprocess_exec(
                 lambda: _Process(take, lost),
-                *self._command,
+                *command,
                 env=self._env,
                 cwd=self._cwd or None,
                 start_new_session=True,
-                preexec_fn=_prepare,
             )
         except (OSError, ValueError) as error:
             raise UpstreamError(
@@ -220,7 +229,12 @@ class _Process(asyncio.SubprocessProtocol):
     def _check_end(self) -> None:
         if self.exited.is_set() and not self._has_output:
             code = self.transport.get_returncode()
-            self._lose(UpstreamError(f"the server's process has ended with code {code}"))
+            said = self.stderr.decode(errors="replace")
+            if code in {NOT_CONFINED, NOT_FOUND} and said.startswith(SAYS):  # the launcher's words
+                problem = said.partition("\n")[0].removeprefix(SAYS)
+                self._lose(UpstreamError(problem, code="upstream_refused", sent=False))
+            else:
+                self._lose(UpstreamError(f"the server's process has ended with code {code}"))
 
     def _lose(self, fault: UpstreamError) -> None:
         """Say once, and with the first reason, that it is of no use any more."""
@@ -232,20 +246,3 @@ class _Process(asyncio.SubprocessProtocol):
 def _signal_group(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-
-
-def _prepare() -> None:
-    """In the child, before it runs: keep every descriptor but its three streams from it, and let it die with us.
-
-    uvloop leaves a child its own copies of the pipes' ends, so that one that closes its input would never be noticed;
-    and what some library opened without `O_CLOEXEC` is nobody else's. The streams are put in their places after this.
-    """
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - descriptors are numbers, not paths
-        if int(name) > _STDERR:
-            with contextlib.suppress(OSError):  # the descriptor of the listing itself
-                os.set_inheritable(int(name), False)  # noqa: FBT003 - positional only
-    if _LIBC is not None:  # be killed when the daemon dies, however it dies (prctl(2), PR_SET_PDEATHSIG)
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-
-
-_LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None

@@ -252,7 +252,10 @@ def test_a_running_daemon_is_green_and_no_secret_is_shown(daemon):
     daemon.request("PUT", "/v1/secrets/crm", {"value": "canary-9f8e7d6c5b4a"})
     ran = briefcase(daemon.env, "diagnostics", "check", "--json")
     assert ran.code == 0, ran.out + ran.err
-    assert ran.json["status"] == "green", ran.out
+    not_green = {part["name"]: part["detail"] for part in ran.json["parts"] if part["colour"] != "green"}
+    if os.geteuid() == 0:  # which is a finding by itself
+        assert "trusts root" in not_green.pop("security")
+    assert not_green == {}, ran.out
 
     shown = briefcase(daemon.env, "diagnostics", "check")
     for secret in (daemon.operator_token, "canary-9f8e7d6c5b4a"):

@@ -126,7 +126,7 @@ def test_a_report_that_can_not_be_written_is_told_before_anything_is_called(daem
 
 
 def test_without_a_daemon_nothing_is_measured_and_the_exit_code_says_unreachable(tmp_path):
-    env = {**os.environ, "BRIEFCASE_DATA_DIR": str(tmp_path), "BRIEFCASE_AUTH_TOKEN": "t" * 43}
+    env = {**os.environ, "BRIEFCASE_DATA_DIR": str(tmp_path / "data"), "BRIEFCASE_AUTH_TOKEN": "t" * 43}
     ran = briefcase(env, *soak_words(tmp_path / "r.json", "--duration-secs", "1"))
     assert ran.code == 5
     assert not (tmp_path / "r.json").exists()

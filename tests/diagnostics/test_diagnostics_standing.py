@@ -15,7 +15,7 @@ import pytest
 from briefcase.diagnostics import host
 from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.files import TABLE, check_files, check_socket, check_socket_directory
-from briefcase.diagnostics.host import Host, default_pipe_name
+from briefcase.diagnostics.host import Host, check_children, default_pipe_name
 from briefcase.diagnostics.profile import MODES, RULES, Finding, check_of
 from briefcase.diagnostics.standing import Moment, check_start, compat_checks, security_checks
 from briefcase.errors import ConfigError
@@ -65,6 +65,8 @@ def at(data_dir, unix_socket):
         engine_problem=lambda: None,
         policy_problem=lambda: None,
         sign=lambda message: message,
+        missing_layers=dict,
+        exposed_agents=dict,
     )
 
 
@@ -315,3 +317,48 @@ def test_a_check_carries_its_effect_and_only_a_problem_its_hint():
     bad = check_of("disk", Finding("full", hint="free some"), "ga")
     assert (bad.ok, bad.detail, bad.effect, bad.hint) == (False, "full", "failed", "free some")
     assert check_of("disk", Finding(None, "room", "unused"), "ga").hint == ""
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_root", "able"),
+    [
+        ({}, False, None),
+        ({}, True, "ask everything that trusts root"),
+        ({"namespace": "operation not permitted"}, False, "connect to the daemon's socket without a token"),
+        ({"namespace": "x", "landlock": "y"}, False, "read the data directory"),
+        ({"landlock": "y"}, False, "signal the daemon"),
+        ({"scopes": "y"}, False, "reach abstract sockets"),
+        ({"filter": "y"}, False, "system calls for namespaces"),
+    ],
+)
+def test_what_a_child_can_still_do_is_said_for_each_missing_layer(missing, is_root, able):
+    found = check_children(missing, is_root=is_root)
+
+    if able is None:
+        assert found.problem is None
+    else:
+        assert able in found.problem
+        assert all(reason in found.problem for reason in missing.values())
+
+
+@pytest.mark.parametrize("name", ["children", "agent_users"])
+@pytest.mark.parametrize(
+    ("mode", "strict_host", "effect"),
+    [
+        ("reference", False, "noted"),
+        ("reference", True, "failed"),
+        ("staging", False, "failed"),
+        ("ga", False, "failed"),
+    ],
+)
+def test_what_one_uid_means_is_yellow_in_reference_and_red_where_it_is_strict(name, mode, strict_host, effect):
+    assert check_of(name, Finding("a problem"), mode, strict_host=strict_host).effect == effect
+
+
+def test_a_start_does_not_wait_for_what_refuses_no_start(at):
+    measured = []
+    at = msgspec.structs.replace(at, missing_layers=lambda: measured.append("children") or {})
+
+    check_start(at, "reference", {})
+
+    assert measured == []

@@ -1,14 +1,18 @@
 """A hub with the fixture server behind it, over real pipes and sockets, and a ledger in memory."""
 
 import asyncio
+import atexit
 import contextlib
 import json
 import sys
+import tempfile
 import uuid
+from functools import cache
 from pathlib import Path
 
 from fakes import FakeEntropy, MemoryLedger
 
+from briefcase.children.confinement import Confinement
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import State
@@ -20,6 +24,14 @@ from briefcase.system import SystemClock, SystemEntropy
 
 FIXTURE = str(Path(__file__).parent / "fixture_server.py")
 SECRET = "s3cr3t-value-of-the-vault"
+
+
+@cache
+def confinement() -> Confinement:
+    """What a server of these tests is kept from: an empty directory, measured once."""
+    directory = Path(tempfile.mkdtemp(prefix="bc-data-"))
+    atexit.register(directory.rmdir)
+    return Confinement(directory, (), needs_all=False)
 
 
 class Redactor:
@@ -69,7 +81,7 @@ class Rig:
             clock=self.clock,
             entropy=FakeEntropy(),
             redactor=self.redactor,
-            new_transport=Reach(self.outbound, self.operator_secrets, self.parts.accounts).transport,
+            new_transport=Reach(self.outbound, self.operator_secrets, self.parts.accounts, confinement()).transport,
             needs_profile=self.needs_profile,
         )
 

@@ -285,9 +285,12 @@ def test_its_process_ends_with_the_hub():
 def test_its_process_ends_with_a_daemon_that_is_killed(tmp_path):
     program = (
         "import asyncio, sys, os\n"
+        "from pathlib import Path\n"
+        "from briefcase.children.confinement import Confinement\n"
         "from briefcase.mcp.stdio_transport import StdioTransport\n"
         "async def main():\n"
-        "    way = StdioTransport(('sleep', '600'), {}, '', os.environ)\n"
+        f"    confinement = Confinement(Path({str(tmp_path)!r}), (), needs_all=False)\n"
+        "    way = StdioTransport(('sleep', '600'), {}, '', os.environ, confinement)\n"
         "    await way.open(lambda *_: None, lambda _: None)\n"
         "    print(way._process.pid, flush=True)\n"
         "    await asyncio.sleep(600)\n"

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_rig import run, until
+from mcp_rig import confinement, run, until
 
 from briefcase.mcp.jsonrpc import Notification, encode_notification
 from briefcase.mcp.stdio_transport import KEPT_STDERR_BYTES, MAX_LINE_BYTES, StdioTransport, _Process
@@ -58,7 +58,7 @@ def test_only_the_end_of_its_complaints_is_kept():
 
 
 def opened(script: str, taken: list) -> StdioTransport:
-    return StdioTransport((sys.executable, "-c", script), {}, "", os.environ)
+    return StdioTransport((sys.executable, "-c", script), {}, "", os.environ, confinement())
 
 
 @pytest.mark.parametrize(
