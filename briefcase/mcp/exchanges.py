@@ -22,7 +22,7 @@ from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import JsonObject, JsonValue
 
-TRACEPARENT: Final = "^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]$"
+TRACEPARENT: Final = "^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01](?![\\s\\S])"
 LogLevel: TypeAlias = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 MAX_EXCHANGES: Final = 1_024
 MAX_NOTIFICATIONS: Final = 1_000

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -90,13 +91,15 @@ class Flows:
 
     Args:
         sealer: seals their states, with a key that lives as long as the ledger that takes their nonces.
-        clock: for deadlines and expiry.
+        clock: for deadlines.
+        now_us: the time by which states end, which never goes back (`ports.Ledger.now_us`).
         entropy: names suspended calls.
     """
 
-    def __init__(self, sealer: Sealer, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, sealer: Sealer, clock: Clock, now_us: Callable[[], int], entropy: Entropy) -> None:
         self._sealer = sealer
         self._clock = clock
+        self._now_us = now_us
         self._entropy = entropy
         self._suspended: OrderedDict[str, _Suspended] = OrderedDict()
 
@@ -133,7 +136,7 @@ class Flows:
         found = self._sealer.open(state, Continuation)
         if (
             found is None
-            or found.expires_us <= self._clock.now_us()
+            or found.expires_us <= self._now_us()
             or found.principal != principal
             or not hmac.compare_digest(found.digest, ask.digest)
         ):
@@ -161,7 +164,7 @@ class Flows:
 
     async def expire(self) -> None:
         """Give up the calls nobody came back for."""
-        now_us = self._clock.now_us()
+        now_us = self._now_us()
         for name, suspended in list(self._suspended.items()):
             if suspended.expires_us <= now_us:
                 del self._suspended[name]
@@ -187,7 +190,7 @@ class Flows:
             nonce=self._entropy.token(),
             principal=context.principal,
             digest=ask.digest,
-            sealed_us=self._clock.now_us(),
+            sealed_us=self._now_us(),
             first_intent_id=context.first_intent_id,
             server_state=server_state,
             is_suspended=is_suspended,

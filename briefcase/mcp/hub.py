@@ -95,7 +95,7 @@ class Hub:
         self._tools: dict[str, dict[str, ServerTool]] = {}
         self._operations: dict[str, dict[str, ServerOperation]] = {}
         self._held: dict[str, str] = {}
-        self._flows = Flows(Sealer(derive_key(ledger.approval_secret(), "continuation")), clock, entropy)
+        self._flows = Flows(Sealer(derive_key(ledger.approval_secret(), "continuation")), clock, ledger.now_us, entropy)
         self.exchanges = Exchanges(redactor)
         self.changes = Changes()
         self.followers = Followers()
@@ -139,7 +139,7 @@ class Hub:
         except UpstreamError as error:
             return Deny(f"invalid_args: {error.message}")
         going_on = self._operations[server_id][CONTINUE].going_on_with(tool.spec)
-        claim = ClaimNonce(found.nonce, found.sealed_us, self._clock.now_us() - STATE_TTL_US)
+        claim = ClaimNonce(found.nonce, found.sealed_us, self._ledger.now_us() - STATE_TTL_US)
         return Origin(tool, ask.args, going_on, found.first_intent_id, claim)
 
     def specs(self) -> Sequence[ToolSpec]:

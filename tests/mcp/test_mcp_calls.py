@@ -226,8 +226,8 @@ async def altered(desk: Desk, going_on: dict) -> dict:
 
 
 async def too_late(desk: Desk, going_on: dict) -> dict:
-    now_us = desk.rig.clock.now_us()
-    desk.rig.hub._clock.now_us = lambda: now_us + STATE_TTL_US
+    later_us = desk.rig.clock.now_us() + STATE_TTL_US
+    desk.rig.clock.now_us = lambda: later_us
     return await desk.call("fx:continue", going_on)
 
 
