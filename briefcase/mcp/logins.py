@@ -142,12 +142,9 @@ class Logins:
             UpstreamError: the authorization server refused, could not be reached, or gave what is no token.
             StoreError: the log-in could not be kept.
         """
+        self._drop_expired()
         account, pending = self._account(config), self._pending.get(state)
-        if (
-            pending is None
-            or (pending.server_id, pending.endpoint_url) != (config.id, config.endpoint_url)
-            or pending.expires_us <= self._clock.now_us()
-        ):
+        if pending is None or (pending.server_id, pending.endpoint_url) != (config.id, config.endpoint_url):
             raise CallerError(
                 "the answer belongs to no log-in that is waited for: its `state` is unknown, was used, or is too old",
                 hint=f"start again with `briefcase mcp servers oauth-login {config.id}`",
@@ -227,9 +224,13 @@ class Logins:
         return self._accounts.account(config.id, config.endpoint_url)
 
     def _remember(self, state: str, pending: _Pending) -> None:
+        self._drop_expired()
+        self._pending = dict(list(self._pending.items())[-(MAX_PENDING - 1) :]) | {state: pending}
+
+    def _drop_expired(self) -> None:
+        """Let go of what has ended, for good: a clock that steps back brings nothing to life."""
         now_us = self._clock.now_us()
-        kept = {known: one for known, one in self._pending.items() if one.expires_us > now_us}
-        self._pending = dict(list(kept.items())[-(MAX_PENDING - 1) :]) | {state: pending}
+        self._pending = {known: one for known, one in self._pending.items() if one.expires_us > now_us}
 
     def _drop_pending(self, server_id: str) -> None:
         self._pending = {state: one for state, one in self._pending.items() if one.server_id != server_id}

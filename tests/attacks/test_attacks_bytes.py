@@ -1,4 +1,4 @@
-"""Against a real daemon: a server gets the canonical arguments, a closed set that the daemon makes, and no byte more."""
+"""Against a real daemon: a server gets the canonical arguments, what the daemon makes of a closed set, and no more."""
 
 from __future__ import annotations
 

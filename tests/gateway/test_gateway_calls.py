@@ -318,6 +318,38 @@ def test_a_waiting_client_is_shown_what_it_can_show(capabilities, url, mode):
     run(test)
 
 
+def test_of_what_a_client_says_of_itself_the_daemon_is_told_only_what_it_knows():
+    async def test():
+        daemon = FakeDaemon(catalog=CATALOG)
+        daemon.answers["fx.look"] = ok({"content": []}, "mcp:fx")
+        traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        capabilities = {
+            "elicitation": {"form": {"x": "mallory"}, "x": "mallory"},
+            "sampling": {"context": {}, "tools": {}},
+            "roots": {"listChanged": True},
+            "experimental": {"mallory": {}},
+        }
+        meta = {
+            "traceparent": traceparent,
+            "tracestate": "mallory=1",
+            "baggage": "mallory=1",
+            "com.bank/tenant": "mallory",
+            "progressToken": "mallory",
+        }
+        async with rig(daemon) as gateway:
+            await gateway.call("fx.look", {}, capabilities=capabilities, params={"_meta": meta})
+            assert daemon.calls[-1][1]["exchange"] == {
+                "capabilities": {"elicitation": {"form": {}}, "sampling": {}, "roots": {}},
+                "log_level": None,
+                "progress": True,
+                "trace": {"traceparent": traceparent},
+            }
+            await gateway.call("fx.look", {}, params={"_meta": {"traceparent": traceparent + "-mallory"}})
+            assert daemon.calls[-1][1]["exchange"]["trace"] == {}
+
+    run(test)
+
+
 # --- what a server says ----------------------------------------------------------------------------------
 
 
