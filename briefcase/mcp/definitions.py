@@ -39,11 +39,12 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """One tool as its server defines it. `digest_hex` covers the canonical `body`."""
+    """One tool as its server defines it. `digest_hex` covers the canonical `body`; `check` is its schema, compiled."""
 
     name: str
     body: JsonObject
     digest_hex: str
+    check: ArgsCheck
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -68,14 +69,14 @@ def read_definition(item: JsonValue) -> Definition | Problem:
         if not isinstance(tool.get(field, {}), dict):
             return Problem(name, f"expected `{field}` as an object")
     try:
-        args_check(body)  # a schema that would be dear to hold arguments against, or that reaches out, is found here
-        param_headers_of(body.get("inputSchema"))
         canonical = canonical_bytes(body)
+        if len(canonical) > MAX_DEFINITION_BYTES:  # before anything is compiled
+            return Problem(name, f"expected a definition of at most {MAX_DEFINITION_BYTES} bytes")
+        check = args_check(body)  # what is dear to compile or to hold arguments against ends here
+        param_headers_of(body.get("inputSchema"))
     except (CallerError, ValueError) as error:
         return Problem(name, str(error))
-    if len(canonical) > MAX_DEFINITION_BYTES:
-        return Problem(name, f"expected a definition of at most {MAX_DEFINITION_BYTES} bytes")
-    return Definition(name, body, hashlib.sha256(canonical).hexdigest())
+    return Definition(name, body, hashlib.sha256(canonical).hexdigest(), check)
 
 
 def args_check(body: JsonObject) -> ArgsCheck:

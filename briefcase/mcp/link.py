@@ -36,6 +36,7 @@ LONGEST_PAUSE_S: Final = 60.0
 SETTLED_S: Final = 10.0  # a connection that held this long starts the pauses over
 RELIST_PAUSE_S: Final = 0.02
 MAX_PAGES: Final = 100
+MAX_LISTED: Final = 2 * MAX_TOOLS  # definitions of one listing that are looked at
 LIST_TIMEOUT_MS: Final = 30_000
 INCOMPATIBLE: Final = "remote_mcp_incompatible"
 
@@ -206,7 +207,8 @@ class Link:
             raise
 
     async def _stay(self, peer: Peer) -> None:
-        """Hold the connection; list again when the server says so."""
+        """Hold the connection; list again when the server says so, ever more seldom while it does not stop."""
+        pause_s, listed_s = RELIST_PAUSE_S, asyncio.get_running_loop().time() - 2 * SETTLED_S
         while True:
             lost = asyncio.ensure_future(self._lost.wait())
             relist = asyncio.ensure_future(self._relist.wait())
@@ -217,9 +219,12 @@ class Link:
                 relist.cancel()
             if self._lost.is_set():
                 raise UpstreamError(self.problem or "the connection was lost")
-            await asyncio.sleep(RELIST_PAUSE_S)  # what a server says many times at once is looked at once
+            now_s = asyncio.get_running_loop().time()
+            pause_s = RELIST_PAUSE_S if now_s - listed_s > SETTLED_S else min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)  # what a server says many times at once is looked at once
             self._relist.clear()
             await self._list(peer)
+            listed_s = asyncio.get_running_loop().time()
 
     async def _list(self, peer: Peer) -> None:
         found: dict[str, Definition] = {}
@@ -230,13 +235,16 @@ class Link:
             page = await peer.request("tools/list", params, timeout_ms=LIST_TIMEOUT_MS)
             tools = page.get("tools")
             for item in tools if isinstance(tools, list) else []:
+                if len(found) + len(problems) >= MAX_LISTED:
+                    break  # what more it lists is not even looked at
+                await asyncio.sleep(0)  # each definition is compiled: others are served between two of them
                 read = read_definition(as_object(item))
                 if isinstance(read, Problem) or len(found) >= MAX_TOOLS or read.name in found:
                     problems.append(read if isinstance(read, Problem) else Problem(read.name, "twice, or too many"))
                 else:
                     found[read.name] = read
             cursor = page.get("nextCursor")
-            if not isinstance(cursor, str):
+            if not isinstance(cursor, str) or len(found) + len(problems) >= MAX_LISTED:
                 break
         self.definitions, self.problems = found, tuple(problems[:MAX_TOOLS])
         await self._events.on_listed(self)

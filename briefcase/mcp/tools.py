@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase.errors import UpstreamError
-from briefcase.mcp.definitions import MAX_RESULT_BYTES, Definition, args_check, tool_spec
+from briefcase.mcp.definitions import MAX_RESULT_BYTES, Definition, tool_spec
 from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.flows import Ask
 from briefcase.mcp.jsonrpc import as_object
@@ -98,7 +98,7 @@ class ServerTool:
         self._server_id = config.id
         self._config = config
         self._definition = definition
-        self._check = args_check(definition.body)
+        self._check = definition.check
         self._spec = tool_spec(definition, config)
 
     @property

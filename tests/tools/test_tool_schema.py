@@ -5,7 +5,8 @@ import socket
 import pytest
 
 from briefcase.errors import CallerError
-from briefcase.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, ArgsCheck, check_schema
+from briefcase.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, ArgsCheck, check_schema
+from briefcase.tools.schema_cost import MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_SCHEMA_DEPTH, MAX_WRITTEN_OUT
 
 STRING = {"type": "string"}
 
@@ -56,8 +57,11 @@ REFUSED = {
     "doubling what was evaluated": evaluated_again(30),
     "too deep": nested("not", MAX_SCHEMA_DEPTH + 1),
     "too large": {"description": "x" * MAX_SCHEMA_BYTES},
-    "look-ahead": {"properties": {"a": {"pattern": "(?=a)b"}}},
-    "back-reference": {"properties": {"a": {"pattern": r"(a)\1"}}},
+    "look-ahead below not": {"properties": {"a": {"not": {"pattern": "(?=a)b"}}}},
+    "back-reference beside oneOf": {"properties": {"a": {"oneOf": [{"pattern": r"(a)\1"}]}}},
+    "too many patterns": {"properties": {f"a{n}": {"pattern": f"a{n}"} for n in range(MAX_PATTERNS + 1)}},
+    "too long a pattern": {"properties": {"a": {"pattern": "a" * (MAX_PATTERN_CHARS + 1)}}},
+    "too many constants": {"oneOf": [{"const": n} for n in range(MAX_WRITTEN_OUT)]},
     "pattern of a million states": {"properties": {"a": {"pattern": "((a{1,999}){1,999}){1,999}"}}},
     "pattern in a name": {"patternProperties": {"(?<=a)b": True}},
     "no pattern": {"properties": {"a": {"pattern": "("}}},
@@ -159,3 +163,77 @@ def test_a_problem_never_repeats_a_value_and_is_short_and_visible():
     problem = CLOSED.problem_of({"text": "a", "\u202e" + "x" * 10_000: 1})
     assert "\u202e" not in problem
     assert len(problem) <= MAX_PROBLEM_CHARS
+
+
+# --- what a call costs ------------------------------------------------------------------------------------------------
+
+NUMBERS = {"items": {"type": "integer"}}
+CONSTANTS = [{"const": number} for number in range(4_000)]
+COSTLY = {
+    "one of 4,000 constants for 170,000 numbers": ({"items": {"oneOf": CONSTANTS}}, [5] * 170_000),
+    "any of them": ({"items": {"anyOf": CONSTANTS}}, [5] * 170_000),
+    "a hundred schemas for each": ({"items": {"allOf": [{"type": "integer"}] * 100}}, [5] * 170_000),
+    "the same, by reference": (
+        {
+            "items": {"allOf": [{"$ref": "#/properties/a/$defs/ten"}] * 10},
+            "$defs": {"ten": {"allOf": [{"minimum": 1}] * 10}},
+        },
+        [5] * 170_000,
+    ),
+    "a hundred patterns for each name": (
+        {"patternProperties": {f"^a{n}.*b$": {} for n in range(100)}},
+        {f"k{n}": 0 for n in range(20_000)},
+    ),
+    "large constants compared with each": ({"items": {"enum": [{"a": n} for n in range(2_000)]}}, [{"a": 1}] * 10_000),
+    "all different": ({"uniqueItems": True}, list(range(170_000))),
+    "a program of 400 states for 400,000 characters": ({"pattern": "[ab]*a[ab]{400}c"}, "ab" * 200_000),
+    "looking around in 100,000 characters": ({"pattern": "(?=.*x)y"}, "a" * 100_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_arguments_that_would_take_too_long_are_refused_before_the_validator_sees_them(name):
+    schema, value = COSTLY[name]
+    check = ArgsCheck({"properties": {"a": schema}})
+
+    def validate(_):
+        raise AssertionError("the validator was asked")
+
+    check._validator = type("Never", (), {"validate": staticmethod(validate)})
+
+    assert "at most 2000000 steps" in check.problem_of({"a": value})
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (NUMBERS, [5] * 170_000),
+        ({"items": {"oneOf": CONSTANTS}}, [5] * 200),
+        ({"type": "string", "maxLength": 1 << 20}, "x" * (1 << 20)),
+        ({"pattern": "^[^!]*$"}, "x" * (1 << 20)),
+        ({"items": {"enum": [f"country-{number}" for number in range(300)]}}, ["country-299"] * 20_000),
+        ({"items": {"properties": {f"p{number}": {"type": "integer"} for number in range(500)}}}, [{"p1": 1}] * 20_000),
+        ({"pattern": r"^(?=.*[0-9])(?=.*[a-z]).{8,64}$"}, "correct horse 1"),
+        ({"pattern": r"^(a|b)\1$"}, "bb"),
+    ],
+)
+def test_arguments_of_an_ordinary_size_are_validated(schema, value):
+    assert ArgsCheck({"properties": {"a": schema}}).problem_of({"a": value}) is None
+
+
+def test_a_pattern_that_reaches_its_limit_of_backtracking_does_not_match():
+    check = ArgsCheck({"properties": {"a": {"pattern": r"^(a*)*\1b"}}})
+
+    problem = check.problem_of({"a": "a" * 1_000})
+
+    assert problem is not None
+    assert problem.endswith("at `/a`")
+    assert "backtracking" in problem
+
+
+def test_the_patterns_of_a_schema_are_still_looked_at_where_some_look_around():
+    check = ArgsCheck({"properties": {"a": {"pattern": "^(?!b)"}, "b": {"pattern": "^(a+)+$"}}})
+
+    assert check.problem_of({"a": "a", "b": "aa"}) is None
+    assert check.problem_of({"a": "b"}) is not None
+    assert "does not match" in check.problem_of({"b": "a" * 2_000 + "!"})

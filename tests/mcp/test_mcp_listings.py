@@ -1,0 +1,108 @@
+"""A listing is taken a definition at a time, and ever more seldom from a server that does not stop."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from briefcase.mcp import link as links
+from briefcase.mcp.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
+from briefcase.mcp.link import Link
+from briefcase.mcp.servers import ServerConfig
+
+
+class ListingPeer:
+    """A peer that lists what it is told to."""
+
+    def __init__(self, *pages) -> None:
+        self.capabilities = {"tools": {}}
+        self.pages = list(pages)
+        self.asked = 0
+
+    async def request(self, method, params, *, timeout_ms):
+        self.asked += 1
+        page = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
+        return {"tools": page, "nextCursor": "more"}
+
+
+class Told:
+    def __init__(self) -> None:
+        self.listed = 0
+        self.again = 0
+
+    async def on_listed(self, link) -> None:
+        self.listed += 1
+        if self.listed < self.again:
+            link._relist.set()
+        else:
+            link._lost.set()
+
+
+def tool(number: int) -> dict:
+    return {"name": f"t{number}", "inputSchema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+
+
+def link() -> Link:
+    return Link(ServerConfig(id="demo", endpoint_url="https://example.com"), None, Told(), needs_profile=False)
+
+
+def test_the_loop_turns_between_two_definitions():
+    async def scenario():
+        turns, done = 0, asyncio.Event()
+
+        async def others():
+            nonlocal turns
+            while not done.is_set():
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        await link()._list(ListingPeer([tool(number) for number in range(200)]))
+        done.set()
+        await beside
+        return turns
+
+    assert asyncio.run(scenario()) >= 200
+
+
+def test_a_server_that_lists_for_ever_is_looked_at_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(links, "MAX_LISTED", 20)
+    peer, one = ListingPeer([tool(number) for number in range(15)]), link()
+
+    asyncio.run(one._list(peer))
+
+    assert peer.asked == 2
+    assert len(one.definitions) + len(one.problems) <= 20
+
+
+def test_a_definition_past_its_size_is_refused_before_it_is_compiled(monkeypatch):
+    def compiled(_):
+        raise AssertionError("it was compiled")
+
+    monkeypatch.setattr("briefcase.mcp.definitions.args_check", compiled)
+
+    read = read_definition({"name": "t", "inputSchema": {"default": "x" * MAX_DEFINITION_BYTES}})
+
+    assert isinstance(read, Problem)
+
+
+def test_a_server_that_always_has_a_new_listing_is_listened_to_ever_more_seldom(monkeypatch):
+    pauses = []
+
+    async def scenario():
+        one, sleep = link(), asyncio.sleep
+        one._events.again = 14
+
+        async def pause(seconds):
+            pauses.extend([seconds] if seconds else [])
+            await sleep(0)
+
+        monkeypatch.setattr(links.asyncio, "sleep", pause)
+        one._relist.set()
+        with pytest.raises(links.UpstreamError):
+            await asyncio.wait_for(one._stay(ListingPeer([])), 10)
+
+    asyncio.run(scenario())
+    assert pauses[0] == links.RELIST_PAUSE_S
+    assert all(later in {before * 2, links.LONGEST_PAUSE_S} for before, later in itertools.pairwise(pauses))
+    assert pauses[-1] == links.LONGEST_PAUSE_S
