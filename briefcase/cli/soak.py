@@ -57,6 +57,7 @@ class _Number(click.FloatRange):
 _objectives = [
     click.option("--availability", type=_Number(0, 1), default=0.999, show_default=True),
     click.option("--append-success", type=_Number(0, 1), default=0.9999, show_default=True),
+    click.option("--call-success", type=_Number(0, 1), default=0.999, show_default=True),
     click.option("--overhead-p95-ms", type=_Number(0), default=150.0, show_default=True),
 ]
 
@@ -258,6 +259,7 @@ def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:
     report = asyncio.run(run())
     if not quiet:
         _show_findings(app, report["findings"])
+        _show_verdict(report)
     return report
 
 
@@ -297,7 +299,7 @@ def _pid_of(address: Address) -> int | None:
 def _objectives_of(given: dict[str, Any]) -> Objectives:
     from briefcase.diagnostics.slo import Objectives  # noqa: PLC0415 - as above
 
-    return Objectives(given["availability"], given["overhead_p95_ms"], given["append_success"])
+    return Objectives(given["availability"], given["overhead_p95_ms"], given["append_success"], given["call_success"])
 
 
 def _arguments_of(text: str) -> JsonObject:
@@ -305,6 +307,16 @@ def _arguments_of(text: str) -> JsonObject:
     if not isinstance(args, dict):
         raise CallerError("`--args-json`: expected a JSON object", code="invalid_args")
     return args
+
+
+def _show_verdict(report: JsonObject) -> None:
+    """Name the verdict, and why calls were not allowed where that is what it says."""
+    measured = report["measured"]
+    assert isinstance(measured, dict)  # noqa: S101 - a report's own form
+    reasons = measured["by_reason"]
+    assert isinstance(reasons, dict)  # noqa: S101 - as above
+    why = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
+    note(f"verdict: {report['verdict']}" + (f" ({why})" if why else ""))
 
 
 def _show_findings(app: App, findings: JsonValue) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from hdrh.histogram import HdrHistogram
 
-from briefcase.diagnostics.slo import Finding, Measured, Objectives, judge
+from briefcase.diagnostics.slo import Finding, Measured, Objectives, judge, verdict_of
 from briefcase.diagnostics.soak import HIGHEST_US, REPORT_FORMAT, SIGNIFICANT_DIGITS, percentiles_ms
 from briefcase.types import JsonObject
 
@@ -56,6 +56,16 @@ class SoakReport(msgspec.Struct, frozen=True):
         """When it ended, Unix seconds."""
         return self.started_s + self.elapsed_s
 
+    @property
+    def succeeded(self) -> int:
+        """Calls that gave a result."""
+        return min(self.statuses.get("ok", 0), self.answered)
+
+    @property
+    def allowed(self) -> int:
+        """Calls that were allowed to run, whatever came of it."""
+        return min(self.succeeded + self.statuses.get("error", 0), self.answered)
+
 
 class Statement(msgspec.Struct, frozen=True):
     """What all reports together show."""
@@ -64,6 +74,7 @@ class Statement(msgspec.Struct, frozen=True):
     unreadable: tuple[str, ...]
     measured: Measured
     findings: tuple[Finding, ...]
+    verdict: str
     overhead: HdrHistogram
     latency: HdrHistogram
     days: int
@@ -91,6 +102,7 @@ class Statement(msgspec.Struct, frozen=True):
             "to": _utc(max(report.ended_s for report in self.reports)) if self.reports else None,
             "days_covered": self.days,
             "gaps": [{"from": _utc(start), "to": _utc(end)} for start, end in self.gaps],
+            "verdict": self.verdict,
             "attempted": self.measured.attempted,
             "findings": [msgspec.to_builtins(finding) for finding in self.findings],
             "overhead_ms": percentiles_ms(self.overhead),
@@ -219,6 +231,8 @@ def summarize(paths: Sequence[Path], objectives: Objectives) -> Statement:
     measured = Measured(
         attempted=sum(report.attempted for report in reports),
         answered=sum(report.answered for report in reports),
+        allowed=sum(report.allowed for report in reports),
+        succeeded=sum(report.succeeded for report in reports),
         append_failures=sum(report.append_failures for report in reports),
         overhead_p95_ms=overhead.get_value_at_percentile(95) / 1_000 if overhead.total_count else None,
     )
@@ -227,6 +241,7 @@ def summarize(paths: Sequence[Path], objectives: Objectives) -> Statement:
         unreadable=tuple(unreadable),
         measured=measured,
         findings=judge(measured, objectives),
+        verdict=verdict_of(measured, objectives),
         overhead=overhead,
         latency=latency,
         days=len({int(at // SECONDS_A_DAY) for report in reports for at in _days_of(report)}),

@@ -25,7 +25,8 @@ import orjson
 from hdrh.histogram import HdrHistogram
 
 from briefcase import __version__
-from briefcase.diagnostics.slo import Measured, Objectives, judge
+from briefcase.diagnostics.slo import Measured, Objectives, judge, verdict_of
+from briefcase.telemetry.memory import read_memory
 from briefcase.types import JsonObject, JsonValue
 
 HIGHEST_US: Final = 10 * 60 * 1_000_000
@@ -35,6 +36,7 @@ CALL_TIMEOUT_S: Final = 60.0
 ABOUT_TIMEOUT_S: Final = 5.0
 GRACE_S: Final = 5.0  # how long an interrupted run waits for the calls under way
 MAX_WAITING: Final = 10_000
+MAX_REASONS: Final = 64
 SAMPLE_INTERVAL_S: Final = 1.0
 REPORT_FORMAT: Final = "briefcase-soak-1"
 
@@ -84,6 +86,7 @@ class Tally:
         self.answered = 0
         self.append_failures = 0
         self.statuses: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.whole_us = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
         self.overhead_us = HdrHistogram(1, HIGHEST_US, SIGNIFICANT_DIGITS)
@@ -94,7 +97,9 @@ class Tally:
     def measured(self) -> Measured:
         """The part that objectives are judged by."""
         overhead_ms = self.overhead_us.get_value_at_percentile(95) / 1_000 if self.overhead_us.total_count else None
-        return Measured(self.attempted, self.answered, self.append_failures, overhead_ms)
+        succeeded = self.statuses["ok"]
+        allowed = succeeded + self.statuses["error"]
+        return Measured(self.attempted, self.answered, allowed, succeeded, self.append_failures, overhead_ms)
 
     def report(self) -> JsonObject:
         """Everything, as JSON."""
@@ -103,6 +108,7 @@ class Tally:
             "answered": self.answered,
             "append_failures": self.append_failures,
             "by_status": dict(self.statuses),
+            "by_reason": dict(self.reasons.most_common(MAX_REASONS)),
             "by_error": dict(self.errors),
             "latency_ms": percentiles_ms(self.whole_us),
             "overhead_ms": percentiles_ms(self.overhead_us),
@@ -228,6 +234,7 @@ async def soak(
         "after": await about(client),
         "measured": tally.report(),
         "ok": all(finding.ok for finding in findings),
+        "verdict": verdict_of(tally.measured(), plan.objectives),
         "findings": [msgspec.to_builtins(finding) for finding in findings],
     }
 
@@ -292,6 +299,9 @@ async def _one_call(plan: SoakPlan, client: SoakClient, tally: Tally, due: float
         return
     tally.answered += 1
     tally.statuses[word] += 1
+    if word != "ok":
+        reason = str(body.get("reason") or body.get("message") or word).partition(":")[0]
+        tally.reasons[reason if reason in tally.reasons or len(tally.reasons) < MAX_REASONS else "other"] += 1
     tally.whole_us.record_value(min(max(int(whole_us), 1), HIGHEST_US))
     tally.overhead_us.record_value(min(max(int(whole_us - execute_us), 1), HIGHEST_US))
 
@@ -320,15 +330,6 @@ async def _drain(running: set[asyncio.Task[None]], stop: asyncio.Event) -> None:
     await all_done
 
 
-def own_memory_bytes(process: Path) -> int:
-    """Resident memory of a process without what it maps from files (proc_pid_statm(5)).
-
-    The ledger's map grows with the ledger, and is the page cache's to give back: it would hide a leak.
-    """
-    _, resident, shared, *_ = (process / "statm").read_text().split()
-    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def _sample(
     tally: Tally,
     running: set[asyncio.Task[None]],
@@ -343,7 +344,7 @@ async def _sample(
         if pid is not None:
             process = Path("/proc") / str(pid)
             try:
-                tally.memory_bytes.add(at_s, own_memory_bytes(process))
+                tally.memory_bytes.add(at_s, read_memory(process).private)
                 tally.open_files.add(at_s, len(list((process / "fd").iterdir())))
             except OSError:
                 pid = None  # it ended or runs for another user: the rest of the run is without these

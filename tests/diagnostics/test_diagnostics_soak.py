@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import orjson
 import pytest
 from aiohttp import web
@@ -14,8 +15,9 @@ from hdrh.histogram import HdrHistogram
 
 from briefcase.diagnostics import soak as soaking
 from briefcase.diagnostics.evidence import page, summarize
-from briefcase.diagnostics.slo import Measured, Objectives, judge
-from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, own_memory_bytes, phase_us, soak
+from briefcase.diagnostics.slo import Measured, Objectives, judge, verdict_of
+from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, phase_us, soak
+from briefcase.telemetry.memory import read_memory
 
 PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
 
@@ -142,15 +144,55 @@ def test_an_answer_that_is_none_of_a_daemon_counts_as_an_error(path, timing):
 @pytest.mark.parametrize(
     ("measured", "met"),
     [
-        (Measured(1_000, 1_000, 0, 1.0), [True, True, True]),
-        (Measured(1_000, 998, 0, 1.0), [False, True, True]),
-        (Measured(1_000, 1_000, 1, 1.0), [True, True, False]),
-        (Measured(1_000, 1_000, 0, 151.0), [True, False, True]),
-        (Measured(0, 0, 0, None), [False, False, False]),
+        (Measured(1_000, 1_000, 1_000, 1_000, 0, 1.0), [True, True, True, True]),
+        (Measured(1_000, 998, 998, 998, 0, 1.0), [False, True, True, False]),
+        (Measured(1_000, 1_000, 1_000, 1_000, 1, 1.0), [True, True, False, True]),
+        (Measured(1_000, 1_000, 1_000, 1_000, 0, 151.0), [True, False, True, True]),
+        (Measured(1_000, 1_000, 998, 998, 0, 1.0), [True, True, True, False]),
+        (Measured(1_000, 1_000, 0, 0, 0, 1.0), [True, True, True, False]),
+        (Measured(0, 0, 0, 0, 0, None), [False, False, False, False]),
     ],
 )
 def test_an_objective_is_met_by_figures_and_never_by_their_absence(measured, met):
     assert [finding.ok for finding in judge(measured, Objectives())] == met
+
+
+@pytest.mark.parametrize(
+    ("measured", "word"),
+    [
+        (Measured(1_000, 1_000, 1_000, 1_000, 0, 1.0), "met"),
+        (Measured(1_000, 1_000, 0, 0, 0, 1.0), "calls_not_allowed"),
+        (Measured(1_000, 1_000, 900, 900, 0, 200.0), "calls_not_allowed"),
+        (Measured(1_000, 1_000, 1_000, 900, 0, 1.0), "calls_failed"),
+        (Measured(1_000, 900, 900, 900, 0, 1.0), "objectives_not_met"),
+        (Measured(0, 0, 0, 0, 0, None), "objectives_not_met"),
+    ],
+)
+def test_the_verdict_names_what_kept_a_run_from_meeting_its_objectives(measured, word):
+    assert verdict_of(measured, Objectives()) == word
+
+
+def test_a_run_whose_calls_are_denied_is_not_green_and_says_why(path):
+    async def denied(_):
+        return web.json_response({"status": "denied", "reason": "invalid_args: `/symbol`: missing"})
+
+    report = run_soak(path, denied)
+
+    assert not report["ok"]
+    assert report["verdict"] == "calls_not_allowed"
+    assert report["measured"]["by_status"] == {"denied": 60}
+    assert report["measured"]["by_reason"] == {"invalid_args": 60}
+    assert run_soak(path, denied, msgspec.structs.replace(PLAN, objectives=Objectives(call_success=0)))["ok"]
+
+
+def test_evidence_of_denied_calls_does_not_meet_its_objectives(reports):
+    for path in reports[:2]:
+        report = orjson.loads(path.read_bytes())
+        report["measured"]["by_status"] = {"denied": 60}
+        path.write_bytes(orjson.dumps(report))
+    statement = summarize(reports, Objectives())
+    assert not statement.ok
+    assert statement.as_json()["verdict"] == "calls_not_allowed"
 
 
 def test_the_phase_of_a_server_timing_is_read():
@@ -321,12 +363,12 @@ def test_memory_that_is_mapped_from_a_file_is_no_leak(tmp_path):
     file = tmp_path / "ledger"
     file.write_bytes(bytes(32 << 20))
     process = Path("/proc/self")
-    before = own_memory_bytes(process)
+    before = read_memory(process).private
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         assert sum(mapped[:: mmap.PAGESIZE]) == 0  # each page is read, and so is resident
-        assert own_memory_bytes(process) - before < 16 << 20
+        assert read_memory(process).private - before < 16 << 20
     # pages of its own, for a `bytearray` may get some that an earlier test gave back
     with mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as kept:
         for at in range(0, len(kept), mmap.PAGESIZE):
             kept[at] = 1
-        assert own_memory_bytes(process) - before > 16 << 20
+        assert read_memory(process).private - before > 16 << 20

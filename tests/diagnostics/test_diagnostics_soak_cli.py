@@ -47,6 +47,17 @@ def test_a_missed_objective_is_in_the_exit_code(daemon, tmp_path):
     assert json.loads((tmp_path / "r.json").read_text())["ok"] is False
 
 
+def test_the_guides_own_soak_of_calls_that_are_all_denied_is_not_green(daemon, tmp_path):
+    words = ("diagnostics", "soak", "--interval-ms", "20", "--tool", "quote", "--out", str(tmp_path / "r.json"))
+    ran = briefcase(daemon.env, *words, *PATIENT, "--duration-secs", "0.2")
+    report = json.loads((tmp_path / "r.json").read_text())
+
+    assert set(report["measured"]["by_status"]) == {"denied"}
+    assert ran.code == 7
+    assert (report["ok"], report["verdict"]) == (False, "calls_not_allowed")
+    assert "verdict: calls_not_allowed (" in ran.err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_soak_still_writes_its_report(daemon, tmp_path, number):
     out = tmp_path / "r.json"
