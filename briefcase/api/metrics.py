@@ -37,6 +37,7 @@ def service_families(services: Services) -> list[Family]:
             "When the policy was set.",
             services.policy.current()[2] / US_PER_S,
         ),
+        gauge("briefcase_open_decisions", "Decisions that nobody has closed yet.", services.calls.open_decisions),
         gauge("briefcase_tools", "Tools that can be called.", len(services.tools.specs())),
         by_label("briefcase_controls", "gauge", "Incident controls in force.", "action", {**controls}),
         by_label(

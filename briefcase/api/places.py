@@ -124,14 +124,15 @@ class Place:
 
 
 class Held:
-    """One budget of the bytes that wait in this process for a slow peer, and each principal's part in it.
+    """One budget of the bytes that wait in this process for a slow peer, and the most that one principal has of it.
 
     A body past it is refused. An answer is not: it is durable by then, and its client may ask for it again; the
     readers who are slow for the longest are closed instead, of the principal that holds most.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, share_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.share_bytes = share_bytes
         self.total_bytes = 0
         self.closed = 0
         self._bytes_of: dict[str, int] = {}
@@ -144,7 +145,7 @@ class Held:
         self.total_bytes += size_bytes
         if place.unsent_bytes:
             self._slow.setdefault(place)
-        return self.total_bytes <= self.limit_bytes and own <= self.limit_bytes // SHARES
+        return self.total_bytes <= self.limit_bytes and own <= self.share_bytes
 
     def remove(self, place: Place, size_bytes: int) -> None:
         """Count that much less."""
@@ -162,7 +163,7 @@ class Held:
         """Close slow readers until the bounds hold again, the newest last."""
         while self._slow:
             name = _name_of(newest)
-            if self._bytes_of.get(name, 0) <= self.limit_bytes // SHARES:
+            if self._bytes_of.get(name, 0) <= self.share_bytes:
                 if self.total_bytes <= self.limit_bytes:
                     return
                 name = max(self._bytes_of, key=self._bytes_of.__getitem__)
@@ -188,7 +189,8 @@ class Places:
     def __init__(self, limits: PlaceLimits, *, knows_principals: bool) -> None:
         self.limits = limits
         self._knows_principals = knows_principals
-        self.held = Held(limits.max_unsent_bytes)
+        share_bytes = limits.max_unsent_bytes // (SHARES if knows_principals else 1)
+        self.held = Held(limits.max_unsent_bytes, share_bytes)
         self.gave_way = 0
         self.refused = 0
         self._of_listener: dict[int, dict[Place, None]] = {}

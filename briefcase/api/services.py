@@ -56,6 +56,11 @@ class Answered(Protocol):
 class CallFlow(Protocol):
     """The flow of a call (`calls.Calls`). What it raises is a `BriefcaseError`."""
 
+    @property
+    def open_decisions(self) -> int:
+        """How many decisions wait to be closed."""
+        ...
+
     def call(self, principal: Principal, body: bytes) -> Awaitable[Answered]:
         """All thirteen steps."""
         ...

@@ -21,8 +21,10 @@ import msgspec
 
 from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.profile import Finding
+from briefcase.telemetry.memory import read_memory
 
 PIPE_PREFIX: Final = r"\\.\pipe\briefcased-"
+MAX_PRIVATE_BYTES: Final = 1 << 30  # all bounds together come to less than half of it
 MIN_FREE_BYTES: Final = 256 << 20
 NATIVE_PACKAGE: Final = "briefcase._native"
 SECRET_VARIABLES: Final = (
@@ -211,6 +213,19 @@ def check_disk(data_dir: Path) -> Finding:
     if free < MIN_FREE_BYTES:
         hint = "free some space: below 64 MiB the daemon accepts no new call, and goes on by itself afterwards"
         return Finding(f"expected at least {MIN_FREE_BYTES >> 20} MiB, got {shown}", hint=hint)
+    return Finding(None, shown)
+
+
+def check_memory() -> Finding:
+    """The daemon's own memory; the mapped pages of the ledger are the kernel's to take back."""
+    try:
+        memory = read_memory()
+    except OSError:
+        return Finding(None, "not known on this host")
+    shown = f"{memory.private >> 20:,} MiB private, {memory.mapped >> 20:,} MiB of mapped files"
+    if memory.private > MAX_PRIVATE_BYTES:
+        hint = "look at `briefcase_held_bytes`, `briefcase_open_decisions` and the other bounds of docs/operations.md"
+        return Finding(f"expected at most {MAX_PRIVATE_BYTES >> 20} MiB private, got {shown}", hint=hint)
     return Finding(None, shown)
 
 

@@ -53,6 +53,7 @@ RULES: Final[dict[str, Rule]] = {
     "remote_mcp": Rule("noted", "failed", "failed", "no MCP server is let in without the compatibility profile"),
     "clock": Rule("failed", "failed", "failed", "the clock is not behind the newest receipt"),
     "disk": Rule("failed", "failed", "failed", "the disk has room for receipts"),
+    "memory": Rule("noted", "noted", "noted", "the daemon's own memory is within what its bounds come to"),
 }
 
 STRICT: Final = frozenset({"children", "agent_users"})

@@ -83,6 +83,7 @@ def compat_checks(at: Host, mode: str, moment: Moment) -> tuple[Check, ...]:
         "remote_mcp": _check_servers(moment),
         "clock": _check_clock(moment),
         "disk": host.check_disk(at.data_dir),
+        "memory": host.check_memory(),
     }
     return tuple(check_of(name, finding, mode) for name, finding in findings.items())
 

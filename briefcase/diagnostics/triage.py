@@ -49,8 +49,11 @@ READ: Final[dict[str, str]] = {
     "control_plane": f"{RUNBOOKS}/policy-sync.md",
     "disk": f"{GUIDE}#is-it-sound",
     "clock": f"{RUNBOOKS}/capability-replay.md",
+    "memory": f"{GUIDE}#what-is-bounded",
 }
-_OWN_PARTS: Final = frozenset({"policy", "receipts", "disk", "clock"})  # checks of `compat` that are a part here
+_OWN_PARTS: Final = frozenset(
+    {"policy", "receipts", "disk", "clock", "memory"}
+)  # checks of `compat` that are a part here
 
 _OPTIONAL: Final = frozenset({"providers", "mcp_servers", "control_plane"})
 
@@ -116,6 +119,7 @@ def triage(daemon: Daemon, patient: Daemon, now_us: int) -> tuple[Part, ...]:
         "control_plane": lambda: _judge_control_plane(daemon.get("/v1/control-plane")),
         "disk": lambda: _worst([compat.value()["disk"]]),
         "clock": lambda: _worst([compat.value()["clock"]]),
+        "memory": lambda: _worst([compat.value()["memory"]]),
     }
     return tuple(_part(name, judge) for name, judge in judges.items())
 

@@ -250,6 +250,6 @@ def _offer(changes: asyncio.Queue[Change], change: Change) -> None:
 def _note_subscription(session: Session, request: Request) -> None:
     uri = str(request.params.get("uri"))
     if request.method == "resources/unsubscribe":
-        session.subscriptions.discard(uri)
-    elif len(session.subscriptions) < MAX_SUBSCRIPTIONS:
-        session.subscriptions.add(uri)
+        session.unsubscribe(uri)
+    else:
+        session.subscribe(uri)

@@ -43,7 +43,7 @@ from briefcase.gateway.http_answer import (
 )
 from briefcase.gateway.session import Session, Sessions
 from briefcase.gateway.settings import GatewaySettings, is_token
-from briefcase.gateway.stream import Stream, parse_event_id
+from briefcase.gateway.stream import Shelf, Stream, parse_event_id
 from briefcase.gateway.view import SERVER_ID, View
 from briefcase.mcp.jsonrpc import (
     INVALID_REQUEST,
@@ -94,6 +94,7 @@ class HttpEndpoint:
         self._sessions = sessions
         self._settings = settings
         self._answers = Answers(core)
+        self._shelf = Shelf()
         self._allowed_origins = frozenset(origin.encode() for origin in settings.allowed_origins)
         self._is_stopping = False
 
@@ -238,7 +239,7 @@ class HttpEndpoint:
     ) -> None:
         if not isinstance(message, Request):
             raise RpcError(INVALID_REQUEST, "expected a request: this revision has no other messages", http_status=400)
-        channel = StreamChannel(Stream(), None)
+        channel = StreamChannel(Stream(self._shelf), None)
         revision = headers.one("mcp-protocol-version")
         context = stateless_context(message, token, view, channel, revision, is_http=True)
         if is_defined(message.method, context.revision):
@@ -250,7 +251,9 @@ class HttpEndpoint:
 
     async def _initialize(self, request: Request, token: str, view: View, send: Send) -> None:
         try:
-            session, result = await self._core.open_session(request, token, view, StreamChannel(Stream(), None))
+            session, result = await self._core.open_session(
+                request, token, view, StreamChannel(Stream(self._shelf), None)
+            )
             self._sessions.add(session)
         except RpcError as error:
             error.request_id = request.id
@@ -268,7 +271,7 @@ class HttpEndpoint:
                 await send_body(send, 202, b"", [])
             case Request():
                 session.check_startable(message.id)
-                channel = StreamChannel(Stream(), session)
+                channel = StreamChannel(Stream(self._shelf), session)
                 context = session_context(session, channel)
                 await self._answers.serve(message, context, channel, session, receive, send)
 
@@ -284,7 +287,7 @@ class HttpEndpoint:
                 case Response():
                     session.settle(message)
                 case Request():
-                    context = session_context(session, StreamChannel(Stream(), None))
+                    context = session_context(session, StreamChannel(Stream(self._shelf), None))
                     answers.append((await self._answers.answer(message, context, session))[1])
         if answers:
             await send_body(send, 200, b"[" + b",".join(answers) + b"]", [JSON])
@@ -302,7 +305,7 @@ class HttpEndpoint:
             stream, after = self._resumed(session, last)
             await self._answers.pump(stream, after, receive, send)
             return
-        channel = StreamChannel(Stream(), session)
+        channel = StreamChannel(Stream(self._shelf), session)
         session.keep(channel.stream)
         telling = self._answers.start(self._core.tell_changes(session, channel))
         try:

@@ -33,6 +33,7 @@ from briefcase.mcp.protocol import LATEST_HANDSHAKE, STATELESS_REVISIONS, is_def
 from briefcase.types import JsonObject, JsonValue
 
 MAX_NAME_CHARS: Final = 256
+MAX_PARAM_HEADERS: Final = 65_536  # tools whose arguments are mirrored in headers
 INSTRUCTIONS: Final = (
     "Every call is checked against a policy and recorded. A call that needs a person's approval answers `isError` with "
     "`_meta.approval`: tell the user, and once they have approved it, send the same call again."
@@ -137,7 +138,10 @@ class Methods:
 
     def _note(self, catalog: Catalog) -> None:
         self._compatibility = catalog.compatibility
-        self._param_headers.update(catalog.param_headers())
+        listed = catalog.param_headers()
+        if len(self._param_headers) + len(listed) > MAX_PARAM_HEADERS:
+            self._param_headers = {}  # a server that renames its tools again and again is not remembered for it
+        self._param_headers.update(listed)
 
     # --- resources ------------------------------------------------------------------------------------------------
 

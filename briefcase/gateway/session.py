@@ -36,6 +36,7 @@ MAX_SESSIONS_PER_TOKEN: Final = 64
 MAX_RUNNING: Final = 64
 MAX_STREAMS: Final = 16
 MAX_SUBSCRIPTIONS: Final = 1_024
+MAX_SUBSCRIPTION_BYTES: Final = 64 << 10  # of one session's addresses together
 IDLE_S: Final = 30 * 60.0
 ASK_TIMEOUT_S: Final = 5 * 60.0
 
@@ -53,6 +54,7 @@ class Session:
         self.agent = str(as_object(params.get("clientInfo")).get("name", ""))[:64] or None
         self.log_level: str | None = None
         self.subscriptions: set[str] = set()
+        self._subscription_bytes = 0
         self.running: dict[RequestId, asyncio.Task[None]] = {}
         self.streams: OrderedDict[str, Stream] = OrderedDict()
         self.last_used_s = 0.0
@@ -73,6 +75,20 @@ class Session:
         if level not in LOG_LEVELS:
             raise RpcError(INVALID_PARAMS, f"expected `level` as one of {', '.join(LOG_LEVELS)}")
         self.log_level = str(level)
+
+    def subscribe(self, uri: str) -> None:
+        """Note what the client follows; past the bound it is told of nothing more."""
+        size_bytes = len(uri.encode("utf-8", "surrogatepass"))
+        is_new = uri not in self.subscriptions and len(self.subscriptions) < MAX_SUBSCRIPTIONS
+        if is_new and self._subscription_bytes + size_bytes <= MAX_SUBSCRIPTION_BYTES:
+            self.subscriptions.add(uri)
+            self._subscription_bytes += size_bytes
+
+    def unsubscribe(self, uri: str) -> None:
+        """Note what it does not follow any more."""
+        if uri in self.subscriptions:
+            self.subscriptions.discard(uri)
+            self._subscription_bytes -= len(uri.encode("utf-8", "surrogatepass"))
 
     def start(self, request_id: RequestId, task: asyncio.Task[None]) -> None:
         """Note a request that runs. The caller checked it with `check_startable` first."""
@@ -132,7 +148,7 @@ class Session:
         self.streams[stream.id] = stream
         while len(self.streams) > MAX_STREAMS:
             ended = next((key for key, kept in self.streams.items() if kept.has_ended), next(iter(self.streams)))
-            del self.streams[ended]
+            self.streams.pop(ended).forget()
 
     def close(self) -> None:
         """End everything that runs for this client."""
@@ -142,6 +158,8 @@ class Session:
             future.cancel()
         for stream in self.streams.values():
             stream.end()
+            if stream.is_read:
+                stream.forget()
 
 
 class Sessions:

@@ -2,7 +2,8 @@
 
 A handshake client that lost its connection may read on from the last event it saw (2025-11-25, resumability): event
 ids are `<stream>-<number>`, the stream's name is unguessable, and it is only ever looked up inside its own session.
-What is kept for that is bounded; the oldest is forgotten first, and a reader that needs it is refused, not lied to.
+What is kept for that is bounded, for one stream and for all on a shelf together; what was read to its end is forgotten
+first, and a reader that needs it is refused, not lied to.
 """
 
 from __future__ import annotations
@@ -16,16 +17,45 @@ from typing import Final
 
 MAX_KEPT_EVENTS: Final = 256
 MAX_KEPT_BYTES: Final = 4 << 20
+MAX_SHELF_BYTES: Final = 64 << 20
+
+
+class Shelf:
+    """What all streams of a process keep, in bytes, and who makes room: streams that were read to their end."""
+
+    def __init__(self) -> None:
+        self.total_bytes = 0
+        self._keeping: dict[Stream, None] = {}  # the first to keep anything first
+
+    def add(self, stream: Stream, size_bytes: int) -> None:
+        """Count a message that was put in, and make room for it."""
+        self._keeping.setdefault(stream)
+        self.total_bytes += size_bytes
+        if self.total_bytes > MAX_SHELF_BYTES:
+            for other in [other for other in self._keeping if other.is_read]:
+                other.forget()
+                if self.total_bytes <= MAX_SHELF_BYTES:
+                    break
+
+    def remove(self, stream: Stream, size_bytes: int, *, is_empty: bool) -> None:
+        """Count that much less."""
+        self.total_bytes -= size_bytes
+        if is_empty:
+            self._keeping.pop(stream, None)
 
 
 class Stream:
     """A bounded, replayable queue of messages with one reader at a time.
 
     Args:
+        shelf: what it shares with the other streams.
         on_first: called when the first message is put in.
     """
 
-    def __init__(self, on_first: Callable[[], None] | None = None) -> None:
+    def __init__(self, shelf: Shelf, on_first: Callable[[], None] | None = None) -> None:
+        self._shelf = shelf
+        self._forgotten = 0  # the number of the newest message that is not kept any more
+        self._read = 0
         self.has_ended = False
         self.on_first = on_first
         self._kept: deque[tuple[int, bytes]] = deque()
@@ -51,8 +81,13 @@ class Stream:
         self._count += 1
         self._kept.append((self._count, message))
         self._kept_bytes += len(message)
-        while len(self._kept) > 1 and (len(self._kept) > MAX_KEPT_EVENTS or self._kept_bytes > MAX_KEPT_BYTES):
-            self._kept_bytes -= len(self._kept.popleft()[1])
+        self._shelf.add(self, len(message))
+        while len(self._kept) > 1 and (
+            len(self._kept) > MAX_KEPT_EVENTS
+            or self._kept_bytes > MAX_KEPT_BYTES
+            or self._shelf.total_bytes > MAX_SHELF_BYTES
+        ):
+            self._drop_oldest()
         self._changed.set()
         if self._count == 1 and self.on_first is not None:
             self.on_first()
@@ -64,7 +99,22 @@ class Stream:
 
     def can_resume(self, after: int) -> bool:
         """Whether everything after a message is still kept."""
-        return 0 <= after <= self._count and (not self._kept or self._kept[0][0] <= after + 1)
+        return self._forgotten <= after <= self._count
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it has ended, and somebody took all of it."""
+        return self.has_ended and self._read >= self._count
+
+    def forget(self) -> None:
+        """Keep nothing any more: nobody resumes it from now on."""
+        while self._kept:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._forgotten, message = self._kept.popleft()
+        self._kept_bytes -= len(message)
+        self._shelf.remove(self, len(message), is_empty=not self._kept)
 
     async def read(self, after: int = 0) -> AsyncIterator[tuple[str, bytes]]:
         """Give each message after a number, with its event id, until the end or until another reader takes over."""
@@ -75,6 +125,7 @@ class Stream:
             for number, message in list(self._kept):
                 if number > after:
                     after = number
+                    self._read = max(self._read, number)
                     yield f"{self.id}-{number}", message
             if reader != self._reader or (self.has_ended and after >= self._count):
                 return

@@ -27,6 +27,8 @@ LogLevel: TypeAlias = Literal["debug", "info", "notice", "warning", "error", "cr
 MAX_EXCHANGES: Final = 1_024
 MAX_NOTIFICATIONS: Final = 1_000
 MAX_NOTIFICATION_BYTES: Final = 64 << 10
+MAX_KEPT_BYTES: Final = 1 << 20  # of one call's notifications
+MAX_ALL_KEPT_BYTES: Final = 16 << 20  # of all calls'
 KEPT_ENDED: Final = 128
 
 
@@ -89,23 +91,42 @@ def _flag(declared: JsonValue) -> Flag | None:
     return Flag() if isinstance(declared, dict) else None
 
 
+class KeptBytes:
+    """How much all exchanges keep together, and what makes room: those that ended, the first of them first."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.ended: deque[tuple[tuple[str, str], Exchange]] = deque()
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether so much more may be kept; what ended exchanges keep is forgotten for it."""
+        for _, exchange in self.ended:
+            if self.total + size_bytes <= MAX_ALL_KEPT_BYTES:
+                break
+            exchange.forget()
+        return self.total + size_bytes <= MAX_ALL_KEPT_BYTES
+
+
 class Exchange:
     """One call's way to its client and back.
 
     Args:
         wish: what the client wants and can.
         redactor: cuts the vault's secrets out of what a server says meanwhile.
+        all_kept: what it shares with the others.
     """
 
-    def __init__(self, wish: ExchangeWish, redactor: Redactor) -> None:
+    def __init__(self, wish: ExchangeWish, redactor: Redactor, all_kept: KeptBytes) -> None:
         self.wish = wish
         self._redactor = redactor
+        self._all_kept = all_kept
+        self._kept_bytes = 0
         self.error: JsonObject | None = None
         self.has_ended = False
         self.is_cancelled = False
         self.on_cancel: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
-        self._kept: deque[tuple[int, JsonObject]] = deque(maxlen=MAX_NOTIFICATIONS)
+        self._kept: deque[tuple[int, bytes]] = deque()
         self._count = 0
         self._changed = asyncio.Event()
 
@@ -115,8 +136,25 @@ class Exchange:
         if len(data) > MAX_NOTIFICATION_BYTES:
             return
         self._count += 1
-        self._kept.append((self._count, as_object(parse_json(data))))
+        while self._kept and (len(self._kept) >= MAX_NOTIFICATIONS or self._kept_bytes + len(data) > MAX_KEPT_BYTES):
+            self._drop_oldest()
+        while self._kept and not self._all_kept.has_room(len(data)):
+            self._drop_oldest()  # its own: what one server says too much of costs no other call anything
+        if self._all_kept.has_room(len(data)):
+            self._kept.append((self._count, data))
+            self._kept_bytes += len(data)
+            self._all_kept.total += len(data)
         self._changed.set()
+
+    def forget(self) -> None:
+        """Keep none of the notifications any more."""
+        while self._kept:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, data = self._kept.popleft()
+        self._kept_bytes -= len(data)
+        self._all_kept.total -= len(data)
 
     def cancel(self) -> None:
         """The client does not want the answer any more."""
@@ -140,7 +178,7 @@ class Exchange:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
-        return [message for number, message in self._kept if number > after], self._count
+        return [as_object(parse_json(data)) for number, data in self._kept if number > after], self._count
 
 
 class Exchanges:
@@ -149,7 +187,7 @@ class Exchanges:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._kept: OrderedDict[tuple[str, str], Exchange] = OrderedDict()
-        self._ended: deque[tuple[tuple[str, str], Exchange]] = deque()
+        self._all_kept = KeptBytes()
 
     def open(self, principal: str, request_id: str, wish: ExchangeWish) -> Exchange:
         """Open the exchange of a call. A repeated request id joins the one that is open."""
@@ -157,16 +195,16 @@ class Exchanges:
         if known is not None and not known.has_ended:
             return known
         key = (principal, request_id)
-        exchange = self._kept[key] = Exchange(wish, self._redactor)
+        exchange = self._kept[key] = Exchange(wish, self._redactor, self._all_kept)
         exchange.on_end = partial(self._note_end, key, exchange)
         self._kept.move_to_end(key)
         while len(self._kept) > MAX_EXCHANGES:
-            self._kept.popitem(last=False)
+            self._kept.popitem(last=False)[1].forget()
         return exchange
 
     def of(self, principal: str, request_id: str) -> Exchange:
         """The exchange of a call; one that was made without has nobody to ask and nothing to hear."""
-        return self._kept.get((principal, request_id)) or Exchange(ExchangeWish(), self._redactor)
+        return self._kept.get((principal, request_id)) or Exchange(ExchangeWish(), self._redactor, KeptBytes())
 
     def find(self, principal: str, request_id: str) -> Exchange | None:
         """The exchange of a principal's call, open or ended a moment ago."""
@@ -174,8 +212,10 @@ class Exchanges:
 
     def _note_end(self, key: tuple[str, str], exchange: Exchange) -> None:
         """Keep the ones that ended last; the same work for every call, however many are open."""
-        self._ended.append((key, exchange))
-        if len(self._ended) > KEPT_ENDED:
-            oldest_key, oldest = self._ended.popleft()
+        ended = self._all_kept.ended
+        ended.append((key, exchange))
+        if len(ended) > KEPT_ENDED:
+            oldest_key, oldest = ended.popleft()
+            oldest.forget()
             if self._kept.get(oldest_key) is oldest:
                 del self._kept[oldest_key]

@@ -18,7 +18,7 @@ from typing import Final
 from orjson import Fragment
 
 from briefcase import __version__
-from briefcase.errors import UpstreamError
+from briefcase.errors import CallerError, UpstreamError
 from briefcase.mcp.exchanges import Exchange, ExchangeWish
 from briefcase.mcp.http_transport import HttpStatusError, HttpTransport
 from briefcase.mcp.jsonrpc import (
@@ -58,6 +58,7 @@ PROBE_TIMEOUT_MS: Final = 3_000
 HANDSHAKE_TIMEOUT_MS: Final = 30_000
 MAX_RUNNING: Final = 64
 MAX_QUESTIONS: Final = 16
+MAX_QUESTION_BYTES: Final = 256 << 10  # of one call's together: they wait as long as a person takes
 MAX_MESSAGE_CHARS: Final = 500
 CLIENT_INFO: Final[JsonObject] = {"name": "briefcase", "version": __version__}
 _CHANGES: Final = {
@@ -362,7 +363,7 @@ class Peer:
         if (
             running is None
             or exchange is None
-            or len(running.questions) >= MAX_QUESTIONS
+            or not _has_room_for(running.questions, message)
             or not wants_input_of(exchange.wish.capabilities.declared(), message.method, message.params)
         ):
             refusal = RpcError(METHOD_NOT_FOUND, "no client of this call can answer that")
@@ -451,3 +452,14 @@ def _is_spoken(error: HttpStatusError) -> bool:
 
 def _only(params: JsonObject, *names: str) -> JsonObject:
     return {name: params[name] for name in names if name in params}
+
+
+def _has_room_for(questions: Mapping[str, Request], message: Request) -> bool:
+    """Whether one question more may wait with those of its call."""
+    if len(questions) >= MAX_QUESTIONS:
+        return False
+    try:
+        sizes = [len(canonical_bytes(question.params)) for question in (*questions.values(), message)]
+    except CallerError:
+        return False
+    return sum(sizes) <= MAX_QUESTION_BYTES

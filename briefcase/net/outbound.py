@@ -43,6 +43,8 @@ from briefcase.ports import HttpRequest, HttpResponse
 
 MAX_ANSWER_HEADERS: Final = 128
 MAX_HEADER_BYTES: Final = 8_190
+MAX_READING_BYTES: Final = 128 << 20  # of all answers that are being read at a moment
+MAX_HASTY: Final = 4_096
 MAX_POOLS: Final = 64
 MAX_CONNECTIONS_PER_POOL: Final = 64
 KEEPALIVE_S: Final = 30.0
@@ -89,6 +91,7 @@ class GuardedOutbound:
         self._guard = DestinationGuard(frozenset(map(parse_listed, allow_private)), lookup)
         self._pools: OrderedDict[tuple[str, _Use], _Pool] = OrderedDict()
         self._hasty: set[str] = set()  # the keys of pools whose upstream closes connections soon
+        self._reading = _Reading()
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Send one request to an allowed address and read its whole bounded answer. See `ports.Outbound`."""
@@ -213,7 +216,7 @@ class GuardedOutbound:
     ) -> HttpResponse:
         async with _sending(session, url, request, progress) as response:
             _check_status(response)
-            body = await _read(response, request.max_body_bytes)
+            body = await self._reading.read(response, request.max_body_bytes)
             headers = self._headers_of(response, request)
             return HttpResponse(response.status, headers, _decoded(body, headers, request.max_body_bytes))
 
@@ -222,13 +225,19 @@ class GuardedOutbound:
         headers = {name: ", ".join(response.headers.getall(name)) for name in names}
         announced = _ANNOUNCED.search(headers.get("keep-alive", "").lower())
         if announced is not None and int(announced[1]) < CLOSES_SOON_S:
-            self._hasty.add(request.pool_key)
+            self._note_hasty(request)
         return headers
+
+    def _note_hasty(self, request: HttpRequest) -> None:
+        """Keep no connection of this pool; what is known of others is forgotten where it is known of too many."""
+        if len(self._hasty) >= MAX_HASTY:
+            self._hasty.clear()
+        self._hasty.add(request.pool_key)
 
     def _note_lost(self, request: HttpRequest, progress: SimpleNamespace) -> None:
         """One request in doubt because a kept connection was closed is enough: the pool keeps none from now on."""
         if progress.sent and progress.is_reused and not progress.is_safe:
-            self._hasty.add(request.pool_key)
+            self._note_hasty(request)
 
 
 class HttpStream(NamedTuple):
@@ -245,6 +254,28 @@ class _Pool:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
         self.users = 0
+
+
+class _Reading:
+    """What is being read of all upstreams' answers: each is bounded, and so are all of them together."""
+
+    def __init__(self) -> None:
+        self.total_bytes = 0
+
+    async def read(self, response: aiohttp.ClientResponse, max_body_bytes: int) -> bytes:
+        """The body as it was sent. Past a bound nothing more is read: leaving the response unread closes it."""
+        body = bytearray()
+        try:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                self.total_bytes += len(chunk)
+                if len(body) > max_body_bytes:
+                    raise _too_large(max_body_bytes)
+                if self.total_bytes > MAX_READING_BYTES:
+                    raise UpstreamError("too many answers of upstreams are being read at once")
+            return bytes(body)
+        finally:
+            self.total_bytes -= len(body)
 
 
 class _ResentError(aiohttp.ClientError):
@@ -299,16 +330,6 @@ async def _pieces(response: aiohttp.ClientResponse, url: Url, max_body_bytes: in
         fault = _fault_of(error, url, sent=True)
     if fault is not None:
         raise fault  # here, as in `request`
-
-
-async def _read(response: aiohttp.ClientResponse, max_body_bytes: int) -> bytes:
-    """The body as it was sent. Past the bound nothing more is read: leaving the response unread closes it."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > max_body_bytes:
-            raise _too_large(max_body_bytes)
-    return bytes(body)
 
 
 def _decoded(body: bytes, headers: Mapping[str, str], max_body_bytes: int) -> bytes:

@@ -22,6 +22,7 @@ from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 from briefcase.types import US_PER_S, parse_rfc3339
 
 MAX_LIST_ANSWER_BYTES: Final = 1 << 20
+MAX_LISTS: Final = 16  # of up to 8 MiB each; a provider chooses their addresses
 STATUS_RETRY_S: Final = 10  # how long an unknown status is remembered before it is asked for again
 STATUS_AHEAD_S: Final = 60
 
@@ -96,7 +97,11 @@ class EntitlementClient:
             return EntitlementStatus.VALID
         known = self._lists.get(entry.uri)
         if known is None or known.until_us <= self._clock.now_us():
-            known = self._lists[entry.uri] = await self._ask(provider, credential, entry.uri)
+            known = await self._ask(provider, credential, entry.uri)
+            self._lists.pop(entry.uri, None)
+            self._lists[entry.uri] = known
+            while len(self._lists) > MAX_LISTS:
+                del self._lists[next(iter(self._lists))]  # the one that was asked for the longest ago
         if known.found is None:
             return EntitlementStatus.UNKNOWN
         return EntitlementStatus.VALID if known.found.is_valid(entry.idx) else EntitlementStatus.REVOKED

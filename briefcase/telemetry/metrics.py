@@ -11,12 +11,12 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from briefcase import __version__
+from briefcase.telemetry.memory import read_memory
 from briefcase.telemetry.meter import BOUNDS_US, Histogram, Meter
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -107,8 +107,12 @@ def process_families() -> list[Family]:
     if sys.platform == "linux":
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         try:
-            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-            families.append(gauge("process_resident_memory_bytes", "Resident memory.", pages * resource.getpagesize()))
+            memory = read_memory()
+            families += [
+                gauge("briefcase_private_memory_bytes", "Memory that is the process's own.", memory.private),
+                gauge("briefcase_mapped_memory_bytes", "Resident pages of mapped files: the ledger.", memory.mapped),
+                gauge("process_resident_memory_bytes", "Private and mapped memory.", memory.resident),
+            ]
             is_open = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
         except OSError:
             is_open = most

@@ -44,6 +44,7 @@ class FakeCalls:
         self.reached = asyncio.Event()
         self.finished = 0
         self.turned_away: list[tuple[str, int]] = []
+        self.open_decisions = 0
         self.error: Exception | None = None
         self.payload = {"status": "denied", "reason": "policy_denied"}
 

@@ -20,7 +20,9 @@ GOOD = {
     "/ready": {"status": "ready"},
     "/v1/profile": {"mode": "ga", "compatibility_profile": "aacp_v1", "strict_host": True},
     "/v1/diagnostics/compat": {
-        "checks": [{**GOOD_CHECK, "name": name} for name in ("receipts", "policy", "clock", "disk", "native_modules")]
+        "checks": [
+            {**GOOD_CHECK, "name": name} for name in ("receipts", "policy", "clock", "disk", "memory", "native_modules")
+        ]
     },
     "/v1/diagnostics/security": {"checks": [{**GOOD_CHECK, "name": "files"}]},
     "/v1/receipts/verify": VERIFIED,

@@ -1,0 +1,267 @@
+"""Bounds in all, on a real daemon: connections, unread answers, remembered answers, open decisions.
+
+The bounds are set low, so that what took thousands of connections and hundreds of megabytes takes seconds here.
+"""
+
+import http.server
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from daemons import RunningDaemon, UnixConnection
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+
+LARGE = b"[" + b",".join([b"{}"] * 330_000) + b"]"  # 990 KB: 24 MB as objects
+TOOL = """
+[[tools]]
+id = "large"
+method = "GET"
+url = "http://127.0.0.1:{port}/"
+category = "read"
+[tools.input_schema]
+type = "object"
+"""
+CONFIG = """
+[net]
+allow_private = ["127.0.0.1:{port}"]
+[calls]
+deadline_ms = 60000
+max_open_decisions = 400
+max_open_decisions_per_principal = 300
+[server]
+max_connections = 64
+max_connections_per_principal = 16
+max_unsent_bytes = 16777216
+"""
+MIB = 1 << 20
+
+
+class Large(http.server.BaseHTTPRequestHandler):
+    """An upstream whose every answer is a megabyte of small objects."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(LARGE)))
+        self.end_headers()
+        self.wfile.write(LARGE)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def upstream():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Large)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("bounds") / "data"
+    (data_dir / "tools").mkdir(parents=True, mode=0o700)
+    data_dir.chmod(0o700)
+    with upstream() as port:
+        (data_dir / "briefcase.toml").write_text(CONFIG.format(port=port))
+        manifest = data_dir / "tools" / "large.toml"
+        manifest.write_text(TOOL.format(port=port))
+        manifest.chmod(0o600)
+        with RunningDaemon(data_dir, BRIEFCASE_TCP_ADDR=f"127.0.0.1:{free_port()}") as running:
+            yield running
+
+
+@pytest.fixture
+def agent(daemon) -> str:
+    status, answer = daemon.request("POST", "/v1/agents", {"name": f"agent-{uuid.uuid4().hex[:12]}"})
+    assert status == 200, answer
+    return answer["token"]
+
+
+@pytest.fixture
+def held():
+    """Connections that are kept, and closed when the test is over."""
+    kept: list[socket.socket] = []
+    yield kept
+    for sock in kept:
+        sock.close()
+
+
+def private_bytes(daemon: RunningDaemon) -> int:
+    _, resident, shared, *_ = Path(f"/proc/{daemon.process.pid}/statm").read_text().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def figures(daemon: RunningDaemon) -> dict[str, float]:
+    connection = UnixConnection(daemon.socket_path)
+    with closing(connection):
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {daemon.operator_token}"})
+        lines = connection.getresponse().read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def call_body(tool_id: str, args: dict) -> dict:
+    return {"call": {"tool_id": tool_id, "args": args, "context": {"request_id": str(uuid.uuid4())}}}
+
+
+def raw_call(token: str, path: str = "/v1/tools/call", tool_id: str = "large") -> bytes:
+    data = json.dumps(call_body(tool_id, {} if tool_id == "large" else {"text": "hi"})).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(data) + data
+
+
+def served_throughout(daemon: RunningDaemon, keep_up, turns: int = 10) -> None:
+    """The operator freezes and thaws, whatever is kept up beside it."""
+    for _ in range(turns):
+        keep_up()
+        assert daemon.request("GET", "/v1/approvals")[0] == 200
+        status, control = daemon.request("POST", "/v1/controls", {"action": "freeze", "subject": "all"})
+        assert status == 200, control
+        assert daemon.request("POST", "/v1/controls/lift", {"id": control["id"]})[0] == 200
+
+
+def connect_unix(daemon: RunningDaemon) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(10)
+    sock.connect(daemon.socket_path)
+    return sock
+
+
+# --- h06: connections -----------------------------------------------------------------------------------------------
+
+
+def test_idle_connections_over_tcp_without_a_token_do_not_keep_the_operator_out(daemon, held):
+    host, port = daemon.environment["BRIEFCASE_TCP_ADDR"].split(":")
+
+    def keep_up():
+        for _ in range(64):
+            sock = socket.socket()
+            sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            sock.connect_ex((host, int(port)))
+            held.append(sock)
+
+    served_throughout(daemon, keep_up)
+    assert figures(daemon)["briefcase_connections_gave_way_total"] > 0
+
+
+def test_idle_connections_on_the_operators_own_socket_do_not_keep_the_operator_out(daemon, held):
+    served_throughout(daemon, lambda: held.extend(connect_unix(daemon) for _ in range(70)))
+
+
+def test_an_agents_keep_alive_connections_do_not_keep_the_operator_or_another_agent_out(daemon, agent, held):
+
+    def keep_up():
+        for _ in range(70):
+            sock = connect_unix(daemon)
+            sock.sendall(f"GET /v1/tools HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent}\r\n\r\n".encode())
+            assert sock.recv(12) == b"HTTP/1.1 200"
+            held.append(sock)
+
+    served_throughout(daemon, keep_up, turns=3)
+    other = daemon.request("POST", "/v1/agents", {"name": f"other-{uuid.uuid4().hex[:8]}"})[1]["token"]
+    assert daemon.request("GET", "/v1/tools", token=other)[0] == 200
+
+
+def test_an_agent_whose_connections_all_wait_is_refused_more_and_the_operator_is_served(daemon, agent, held):
+    asked = daemon.request("POST", "/v1/tools/call", call_body("note_add", {"text": "x"}), token=agent)[1]
+    approval_id = asked["approval"]["id"]
+    wait = f"GET /v1/approvals/{approval_id}?wait_ms=30000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent}\r\n\r\n"
+    for _ in range(16):
+        sock = connect_unix(daemon)
+        sock.sendall(wait.encode())
+        held.append(sock)
+    deadline = time.monotonic() + 20
+    while daemon.request("GET", "/v1/tools", token=agent)[0] != 429:
+        assert time.monotonic() < deadline
+    served_throughout(daemon, lambda: None, turns=3)
+
+
+# --- h25 and the unread ones: memory --------------------------------------------------------------------------------
+
+
+def test_remembered_answers_weigh_what_they_are_sent_as(daemon, agent):
+    connection = UnixConnection(daemon.socket_path)
+    with closing(connection):
+
+        def call():
+            headers = {"Authorization": f"Bearer {agent}"}
+            connection.request("POST", "/v1/tools/call", json.dumps(call_body("large", {})), headers)
+            assert json.loads(connection.getresponse().read())["status"] == "ok"
+
+        for _ in range(3):
+            call()  # what the interpreter and the allocator keep anyway
+        before = private_bytes(daemon)
+        for _ in range(10):
+            call()
+        assert private_bytes(daemon) - before < 64 * MIB  # ten times 24 MB of objects
+
+
+def test_answers_that_nobody_reads_are_held_within_one_budget(daemon, held):
+    tokens = [
+        daemon.request("POST", "/v1/agents", {"name": f"slow-{uuid.uuid4().hex[:8]}"})[1]["token"] for _ in range(4)
+    ]
+    before = private_bytes(daemon)
+    for number in range(60):
+        sock = connect_unix(daemon)
+        sock.sendall(raw_call(tokens[number % 4]))
+        held.append(sock)
+    deadline = time.monotonic() + 60
+    while figures(daemon)["briefcase_slow_readers_closed_total"] < 20:
+        assert time.monotonic() < deadline
+        assert figures(daemon)["briefcase_held_bytes"] <= 16 * MIB
+        time.sleep(0.05)
+    assert private_bytes(daemon) - before < 96 * MIB
+
+
+# --- open decisions ---------------------------------------------------------------------------------------------------
+
+
+def test_decisions_that_nobody_closes_are_bounded_for_an_agent_and_in_all(daemon):
+    def decide_until_refused(token: str, most: int) -> int:
+        connection = UnixConnection(daemon.socket_path)
+        with closing(connection):
+            for number in range(most):
+                body = json.dumps(call_body("echo", {"text": "x" * 10_000}))
+                connection.request("POST", "/v1/decide", body, {"Authorization": f"Bearer {token}"})
+                answer = json.loads(connection.getresponse().read())
+                if answer["status"] != "allowed":
+                    assert answer["reason"] == "too_many_open_decisions"
+                    return number
+        raise AssertionError(f"{most} decisions are open")
+
+    names = (f"decider-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    first, second = (daemon.request("POST", "/v1/agents", {"name": name})[1]["token"] for name in names)
+    assert decide_until_refused(first, 1_000) == 300
+    assert decide_until_refused(second, 1_000) == 100
+    assert figures(daemon)["briefcase_open_decisions"] == 400
+    assert daemon.call("echo", {"text": "hi"}, token=first)["status"] == "ok"
+
+
+def test_what_memory_is_is_said_without_the_ledgers_pages(daemon):
+    said = figures(daemon)
+    with suppress(FileNotFoundError):
+        measured = private_bytes(daemon)
+        assert abs(said["briefcase_private_memory_bytes"] - measured) < 32 * MIB
+    checks = daemon.request("GET", "/v1/diagnostics/compat")[1]["checks"]
+    [memory] = [check for check in checks if check["name"] == "memory"]
+    assert memory["ok"]
+    assert "private" in memory["detail"]
