@@ -20,7 +20,7 @@ from briefcase.mcp.jsonrpc import INVALID_PARAMS, RpcError
 from briefcase.mcp.sealing import Sealer
 
 TTL_S: Final = 15 * 60
-MAX_OPENED: Final = 100_000
+MAX_OPENED: Final = 10_000  # in their time, for each principal: none holds up another
 NONCE_BYTES: Final = 16
 
 
@@ -62,7 +62,7 @@ class StateSealer:
     def __init__(self, key: bytes, now_s: Callable[[], float]) -> None:
         self._sealer = Sealer(key)
         self._now_s = now_s
-        self._opened = ReplayCache(TTL_S, max_entries=MAX_OPENED)
+        self._opened: dict[bytes, ReplayCache] = {}  # by principal: whoever was sealed a state, which the daemon let in
 
     def seal(
         self,
@@ -100,7 +100,8 @@ class StateSealer:
             raise _refused("has expired: send the request again without it")
         if not hmac.compare_digest(state.request_digest, request_digest):
             raise _refused("belongs to another request")
-        match self._opened.claim(state.nonce, state.sealed_s, now_s):
+        opened = self._opened.setdefault(principal_digest, ReplayCache(TTL_S, max_entries=MAX_OPENED))
+        match opened.claim(state.nonce, state.sealed_s, now_s):
             case Claim.FRESH:
                 return state
             case Claim.FULL:

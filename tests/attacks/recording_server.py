@@ -31,6 +31,7 @@ class Recorder:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.lock = threading.Lock()
+        self.waiting: object = None
 
     def note(self, data: bytes, headers: list[tuple[str, str]]) -> None:
         line = json.dumps({"data": base64.b64encode(data).decode(), "headers": headers})
@@ -39,10 +40,15 @@ class Recorder:
 
     def answer(self, message: dict) -> dict | None:
         """The answer to a message, None where it wants none."""
+        if message.get("id") == "q-1":
+            return {"jsonrpc": "2.0", "id": self.waiting, "result": {"content": []}}
         if "id" not in message or "method" not in message:
             return None
         try:
             return {"jsonrpc": "2.0", "id": message["id"], "result": self.result(message["method"], message)}
+        except InterruptedError:
+            sys.stdout.flush()
+            return None  # it waits for the answer to its question
         except LookupError:
             error = {"code": -32601, "message": "no such method"}
             return {"jsonrpc": "2.0", "id": message["id"], "error": error}
@@ -58,6 +64,11 @@ class Recorder:
                 return {"protocolVersion": HANDSHAKE, "capabilities": CAPABILITIES, "serverInfo": info}
             case "tools/list":
                 return {"tools": self.tools()}
+            case "tools/call" if self.options.asks and self.options.era == "handshake":
+                question = {"jsonrpc": "2.0", "id": "q-1", **QUESTION}
+                sys.stdout.write(json.dumps(question) + "\n")
+                self.waiting = message["id"]
+                raise InterruptedError
             case "tools/call" if self.options.asks and "inputResponses" not in params:
                 asked = {"resultType": "input_required", "requestState": "the-server's"}
                 return {**asked, "inputRequests": {"q": QUESTION}}

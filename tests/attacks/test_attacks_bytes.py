@@ -179,6 +179,18 @@ def test_what_goes_on_with_a_call_brings_its_answers_and_the_servers_own_state(t
         assert data == expected
 
 
+def test_a_server_that_asked_back_gets_the_answer_that_was_decided_on(tmp_path):
+    with recorded(tmp_path, "stdio", "handshake", "--asks") as bank:
+        wanted = bank.call("bank.pay", PAY, EXCHANGE)[1]["result"]["content"]
+        (key,) = wanted["inputRequests"]
+        answer = {"content": {"z": 1.50, "a": "\u00e9"}, "action": "accept"}
+        args = {"target": "bank.pay", "state": wanted["requestState"], "responses": {key: answer, "other": answer}}
+        going_on = json.dumps({**args, "arguments": "PAY"}).encode().replace(b'"PAY"', PAY)
+        assert bank.call("bank:continue", going_on, EXCHANGE)[1]["status"] == "ok"
+        data = bank.got()[-1][0]
+        assert data == b'{"jsonrpc":"2.0","id":"q-1","result":%b}' % rfc8785.dumps(answer)
+
+
 HOSTILE = [
     {"trace": {"com.bank/tenant": "mallory"}},
     {"trace": {"override_to": "x" * 100_000}},

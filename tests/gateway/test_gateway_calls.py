@@ -6,6 +6,7 @@ import pytest
 from gateway_rig import GOING_ON, RANGER, SCOUT, FakeDaemon, asking_daemon, ok, rig, run
 
 from briefcase.errors import ConfigError
+from briefcase.gateway import request_state
 from briefcase.gateway.operations import MAX_WAITING_ROUNDS
 from briefcase.gateway.request_state import TTL_S, GoingOn, StateSealer
 from briefcase.gateway.settings import load_gateway_settings
@@ -272,6 +273,16 @@ def test_a_state_opens_once_and_a_refused_opening_is_none():
         now[0] = 1_000.0 + later_s
         with pytest.raises(RpcError, match="was used before"):
             sealer.open(text, b"request", b"principal")
+
+
+def test_a_principal_that_uses_up_its_states_holds_up_nobody_else(monkeypatch):
+    monkeypatch.setattr(request_state, "MAX_OPENED", 3)
+    sealer = StateSealer(b"k" * 32, lambda: 1_000.0)
+    for _ in range(3):
+        sealer.open(sealer.seal(b"request", b"flood", round_=1), b"request", b"flood")
+    with pytest.raises(RpcError, match="too many are in use"):
+        sealer.open(sealer.seal(b"request", b"flood", round_=1), b"request", b"flood")
+    assert sealer.open(sealer.seal(b"request", b"other", round_=1), b"request", b"other").round == 1
 
 
 def test_a_state_that_could_not_be_opened_again_is_not_given():
