@@ -21,7 +21,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -56,7 +56,7 @@ from briefcase.ledger.files import read_store_id
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.logins import Logins
-from briefcase.mcp.reach import AllTools, Reach
+from briefcase.mcp.reach import AllTools, Reach, claims_of
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
@@ -89,6 +89,7 @@ from briefcase.telemetry.logs import configure_logs
 from briefcase.telemetry.tracing import TracedOutbound
 from briefcase.tools.load import ToolBox
 from briefcase.types import US_PER_S
+from briefcase.vault.bindings import Claim, SecretDestinations
 from briefcase.vault.identity import Identity, load_identity
 from briefcase.vault.opening import open_vault
 from briefcase.vault.vault import Vault
@@ -203,6 +204,7 @@ class _Outside(NamedTuple):
     logins: Logins
     providers: ProviderService
     confinement: Confinement
+    secrets: SecretDestinations
 
 
 async def _compose(
@@ -260,6 +262,7 @@ async def _load_tools(
     outbound = GuardedOutbound(settings.allow_private)
     stack.push_async_callback(outbound.close)
     sent = outbound if exporting is None else TracedOutbound(outbound)
+    secrets = SecretDestinations(vault, vault.compartment("hosts"), lambda: _claims(toolbox, hub))
     toolbox = ToolBox(
         manifest_dir=data_dir / MANIFEST_DIR,
         notes=Notes(stores.database),
@@ -267,7 +270,7 @@ async def _load_tools(
         max_file_bytes=settings.file.file_read.max_bytes,
         own=OwnFiles(data_dir),
         outbound=sent,
-        secrets=vault,
+        secrets=secrets,
         redactor=redactor,
         clock=CLOCK,
     )
@@ -288,7 +291,7 @@ async def _load_tools(
     toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
     mcp_logins = compose_logins(
         secrets=vault.compartment("mcp"),
-        operator_secrets=vault,
+        operator_secrets=secrets,
         remember=vault.remember,
         outbound=outbound,
         clock=CLOCK,
@@ -301,11 +304,18 @@ async def _load_tools(
         clock=CLOCK,
         entropy=ENTROPY,
         redactor=redactor,
-        new_transport=Reach(outbound, vault, mcp_logins.accounts, confinement).transport,
+        new_transport=Reach(outbound, secrets, mcp_logins.accounts, confinement).transport,
         needs_profile=settings.is_ga,
     )
     stack.push_async_callback(hub.stop)
-    return _Outside(AllTools(toolbox.registry, hub), hub, mcp_logins.logins, providers.service, confinement)
+    return _Outside(AllTools(toolbox.registry, hub), hub, mcp_logins.logins, providers.service, confinement, secrets)
+
+
+def _claims(toolbox: ToolBox, hub: Hub) -> Iterator[Claim]:
+    """What all that is loaded and registered says of the operator's secrets."""
+    yield from toolbox.claims
+    for config in hub.configs():
+        yield from claims_of(config)
 
 
 async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all the others made
@@ -332,6 +342,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     )
     listeners = _listeners(settings, host)
     outside.hub.start()  # a server that is started is kept from the sockets, which are there now
+    await outside.secrets.settle()
     services = await _services(settings, stores, outside, policy, host, stack)
     limit = PrincipalLimit(**msgspec.structs.asdict(settings.file.principal))
     api = Api(services, authenticator, PrincipalBuckets(limit))
@@ -367,7 +378,7 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
         policy=policy,
         controls=controls,
         agents=stores.agents,
-        secrets=stores.vault,
+        secrets=outside.secrets,
         redactor=stores.redactor,
         clock=CLOCK,
         entropy=ENTROPY,

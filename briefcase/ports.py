@@ -550,6 +550,18 @@ class Secrets(Protocol):
         ...
 
 
+class BoundSecrets(Protocol):
+    """The operator's secrets on their way out: each goes only to the destinations it is bound to."""
+
+    async def get_for(self, name: str, destination: str) -> bytes | None:
+        """The secret's bytes for one destination (`host`, `host:port` or `process/ID`), or None where it is not set.
+
+        Raises:
+            UpstreamError: it is not bound to that destination (`sandbox_violation`); nothing was sent.
+        """
+        ...
+
+
 class HttpRequest(msgspec.Struct, frozen=True):
     """One outbound request. Connections are shared only between requests with the same `pool_key`.
 

@@ -47,6 +47,7 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
     ("POST", "/v1/providers/{id}/vc/fetch"),
     ("POST", "/v1/receipts/archive"),
     ("PUT", "/v1/secrets/{name}"),
+    ("PUT", "/v1/secrets/{name}/hosts"),
     ("DELETE", "/v1/secrets/{name}"),
 })  # fmt: skip
 

@@ -20,6 +20,7 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import Link
 from briefcase.mcp.logins import LoginStanding
 from briefcase.mcp.preview import preview_tools
+from briefcase.mcp.reach import claims_of
 from briefcase.mcp.servers import ServerOAuth, parse_server
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
@@ -211,9 +212,12 @@ async def set_server(services: Services, request: Request) -> ServerSummary:
     if not isinstance(body, dict):
         raise CallerError("expected an object with `endpoint_url` or `command`")
     before = next((known.address for known in hub.configs() if known.id == server_id), None)
-    if before not in {None, parse_server(server_id, body).address}:
+    config = parse_server(server_id, body)
+    await services.secrets.check_claims(claims_of(config))
+    if before not in {None, config.address}:
         await _end_login(services, request)
     config = await hub.set_server(server_id, body, request.principal.name)
+    await services.secrets.settle()
     return await _summary(services, hub.link(config.id))
 
 

@@ -11,20 +11,32 @@ from briefcase.api.services import Services
 from briefcase.errors import CallerError
 from briefcase.receipts.events import secret_event
 from briefcase.redaction import MIN_SECRET_BYTES
+from briefcase.vault.bindings import parse_destinations
 
 MAX_SECRET_CHARS: Final = 64 << 10
 
 
 class SecretNames(msgspec.Struct):
-    """All names, sorted."""
+    """All names, sorted, and where each secret that is bound may go."""
 
     secrets: list[str]
+    hosts: dict[str, list[str]] = {}
 
 
 class SecretValue(msgspec.Struct):
-    """The value to keep: shorter ones could not be told from ordinary text when results are redacted."""
+    """The value to keep: shorter ones could not be told from ordinary text when results are redacted.
+
+    With `hosts` it may go to these alone; without, to what it was bound to, else to the one host that names it.
+    """
 
     value: Annotated[str, msgspec.Meta(min_length=MIN_SECRET_BYTES, max_length=MAX_SECRET_CHARS)]
+    hosts: list[str] | None = None
+
+
+class SecretHosts(msgspec.Struct):
+    """Where a secret may go: `host`, `host:port`, or `process/ID` for the MCP server ID that is started."""
+
+    hosts: list[str]
 
 
 class SecretName(msgspec.Struct):
@@ -35,17 +47,29 @@ class SecretName(msgspec.Struct):
 
 async def list_secrets(services: Services, _: Request) -> SecretNames:
     """`GET /v1/secrets`."""
-    return SecretNames(list(await services.secrets.names()))
+    return SecretNames(list(await services.secrets.names()), await services.secrets.all_destinations())
 
 
 async def set_secret(services: Services, request: Request) -> SecretName:
     """`PUT /v1/secrets/{name}`: it and its receipt are durable when this answers."""
-    name = request.params["name"]
-    value = request.body_as(SecretValue).value.encode()
+    name, body = request.params["name"], request.body_as(SecretValue)
+    value = body.value.encode()
+    hosts = None if body.hosts is None else parse_destinations(body.hosts)
     await services.administration.make(
-        secret_event("set", name, request.principal.name), lambda: services.secrets.put(name, value)
+        secret_event("set", name, request.principal.name, hosts), lambda: services.secrets.put(name, value, hosts)
     )
     return SecretName(name)
+
+
+async def bind_secret(services: Services, request: Request) -> SecretHosts:
+    """`PUT /v1/secrets/{name}/hosts`: in place of the hosts it had; durable when this answers."""
+    name, hosts = request.params["name"], parse_destinations(request.body_as(SecretHosts).hosts)
+    if name not in await services.secrets.names():
+        raise _no_secret(name)
+    bound = await services.administration.make(
+        secret_event("bound", name, request.principal.name, hosts), lambda: services.secrets.bind(name, hosts)
+    )
+    return SecretHosts(list(bound))
 
 
 async def delete_secret(services: Services, request: Request) -> SecretName:
@@ -69,5 +93,6 @@ def _no_secret(name: str) -> CallerError:
 ROUTES: Final = (
     Route("GET", "/v1/secrets", OPERATOR, list_secrets, "The names of all secrets", SecretNames),
     Route("PUT", "/v1/secrets/{name}", OPERATOR, set_secret, "Set a secret", SecretName, body=SecretValue),
+    Route("PUT", "/v1/secrets/{name}/hosts", OPERATOR, bind_secret, "Bind a secret", SecretHosts, body=SecretHosts),
     Route("DELETE", "/v1/secrets/{name}", OPERATOR, delete_secret, "Remove a secret", SecretName),
 )

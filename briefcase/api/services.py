@@ -17,11 +17,12 @@ from briefcase.diagnostics.host import Host
 from briefcase.errors import CallerError
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins
-from briefcase.ports import Clock, Entropy, Ledger, Policy, Redactor, Secrets, Tools
+from briefcase.ports import Clock, Entropy, Ledger, Policy, Redactor, Tools
 from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
 from briefcase.telemetry.metrics import Metrics
 from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
+from briefcase.vault.bindings import SecretDestinations
 
 
 class Answered(Protocol):
@@ -210,7 +211,7 @@ class Services(msgspec.Struct, frozen=True):
     policy: PolicyStore
     controls: Controls
     agents: AgentStore
-    secrets: Secrets
+    secrets: SecretDestinations
     redactor: Redactor
     clock: Clock
     entropy: Entropy

@@ -43,6 +43,7 @@ def import_tools() -> None:
 @click.option("--operation", "chosen", multiple=True, metavar="ID", help="Its id, or `METHOD /path`; repeat for more.")
 @click.option("--base-url", metavar="URL", help="Where the API is, instead of the document's first server.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to write; else the data directory.")
+@click.option("--credential", metavar="NAME", help="The secret's name, instead of the document's for the scheme.")
 @click.option("--force", is_flag=True, help="Replace manifests that are there already.")
 @json_option
 @pass_app
@@ -53,6 +54,7 @@ def import_openapi(  # noqa: PLR0913 - one parameter for each option
     chosen: tuple[str, ...],
     base_url: str | None,
     out: Path | None,
+    credential: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -67,8 +69,9 @@ def import_openapi(  # noqa: PLR0913 - one parameter for each option
     if not chosen:
         _list_operations(app, openapi_import.operations_of(openapi_import.parse_document(text)), as_json=as_json)
         return
-    manifests = openapi_import.import_openapi(text, chosen, base_url=base_url)
+    manifests = openapi_import.import_openapi(text, chosen, base_url=base_url, credential=credential)
     directory = out or app.data_dir / MANIFEST_DIR
+    _check_credentials(directory, manifests)
     paths = _write(directory, manifests, force=force)
     if as_json:
         app.screen.json({"written": [str(path) for path in paths]})
@@ -114,6 +117,29 @@ def _read(file: Path) -> bytes:
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         raise CallerError(f"`{file}` can not be read: {reason}") from None
+
+
+def _check_credentials(directory: Path, manifests: Mapping[str, str]) -> None:
+    """Refuse manifests that name a secret which another manifest there names for another host."""
+    from briefcase.tools.load import load_manifests  # noqa: PLC0415 - only an import reads manifests here
+    from briefcase.tools.manifest import Declared, parse_manifests  # noqa: PLC0415 - likewise
+
+    new = [declared for name, text in manifests.items() for declared in parse_manifests(text.encode(), name)]
+    ids = {declared.manifest.id for declared in new}
+    there = [declared for declared in load_manifests(directory) if declared.manifest.id not in ids]
+    first: dict[str, Declared] = {}
+    for declared in (*there, *new):
+        named = declared.manifest.credential
+        if named is None:
+            continue
+        known = first.setdefault(named.name, declared)
+        if declared in new and known.template.origin != declared.template.origin:
+            raise CallerError(
+                f"the tool `{known.manifest.id}` sends the secret `{named.name}` to {known.template.origin},"
+                f" and `{declared.manifest.id}` would send it to {declared.template.origin}",
+                code="conflict",
+                hint="name a secret of its own: `--credential NAME`",
+            )
 
 
 def _write(directory: Path, manifests: Mapping[str, str], *, force: bool) -> list[Path]:

@@ -15,8 +15,10 @@ from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.errors import CallerError
+from briefcase.types import JsonValue
 
 MAX_VALUE_BYTES: Final = 64 << 10
+HOST_HELP: Final = "Where it may go: HOST, HOST:PORT, or process/ID for the MCP server ID; repeat for more."
 
 
 @click.group(
@@ -31,12 +33,14 @@ def secrets() -> None:
 )
 @click.argument("name", callback=check_name)
 @click.argument("more", nargs=-1, metavar="")
+@click.option("--host", "hosts", multiple=True, metavar="HOST", help=HOST_HELP)
 @json_option
 @pass_app
-def set_secret(app: App, *, name: str, more: tuple[str, ...], as_json: bool) -> None:
+def set_secret(app: App, *, name: str, more: tuple[str, ...], hosts: tuple[str, ...], as_json: bool) -> None:
     """Store a secret, or replace it.
 
     Asks for the value twice; where standard input is no terminal, reads it from there, less one line ending at its end.
+    Without --host a secret may go where it was bound to, else to the one host that a tool or a server names it for.
     """
     if more:
         raise CallerError(
@@ -44,24 +48,42 @@ def set_secret(app: App, *, name: str, more: tuple[str, ...], as_json: bool) -> 
             hint="it is in your shell's history now: take another value, and enter it at the prompt or through a pipe",
         )
     value = read_secret("value")
-    answer = app.client().request("PUT", path_of("v1", "secrets", name), {"value": value}).payload
+    body: dict[str, JsonValue] = {"value": value}
+    if hosts:
+        body["hosts"] = [*hosts]
+    answer = app.client().request("PUT", path_of("v1", "secrets", name), body).payload
     if as_json:
         app.screen.json(answer)
     else:
         app.screen.line(f"stored `{name}`")
 
 
+@secrets.command("bind", epilog=example("briefcase secrets bind tickets-api --host desk.example.com"))
+@click.argument("name", callback=check_name)
+@click.option("--host", "hosts", multiple=True, required=True, metavar="HOST", help=HOST_HELP)
+@json_option
+@pass_app
+def bind_secret(app: App, *, name: str, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Say where a secret may go, in place of what was said before."""
+    answer = app.client().request("PUT", path_of("v1", "secrets", name, "hosts"), {"hosts": [*hosts]}).payload
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"`{name}` may go to {', '.join(answer['hosts'])}")
+
+
 @secrets.command("list", epilog=example("briefcase secrets list"))
 @json_option
 @pass_app
 def list_secrets(app: App, *, as_json: bool) -> None:
-    """List the names of the secrets; their values are never shown."""
+    """List the names of the secrets and where each may go; their values are never shown."""
     answer = app.client().get("/v1/secrets")
     if as_json:
         app.screen.json(answer)
         return
-    rows = [(name,) for name in answer["secrets"]]
-    app.screen.table(("SECRET",), rows, empty="no secrets: `briefcase secrets set NAME`")
+    bound = answer.get("hosts", {})
+    rows = [(name, ", ".join(bound.get(name, ()))) for name in answer["secrets"]]
+    app.screen.table(("SECRET", "HOSTS"), rows, empty="no secrets: `briefcase secrets set NAME`")
 
 
 @secrets.command("delete", epilog=example("briefcase secrets delete tickets-api"))

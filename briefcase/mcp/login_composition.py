@@ -10,7 +10,7 @@ from briefcase.mcp.accounts import Accounts
 from briefcase.mcp.discovery import Discovery
 from briefcase.mcp.logins import Logins
 from briefcase.mcp.registration import Registrar
-from briefcase.ports import Clock, Entropy, Outbound, Secrets
+from briefcase.ports import BoundSecrets, Clock, Entropy, Outbound, Secrets
 from briefcase.providers.custody import Custody
 from briefcase.providers.oauth import OAuthClient
 from briefcase.providers.renewal import Renewals
@@ -26,7 +26,7 @@ class LoginParts(msgspec.Struct, frozen=True):
 def compose_logins(  # noqa: PLR0913 - the ports of the log-ins, each named once, here
     *,
     secrets: Secrets,
-    operator_secrets: Secrets,
+    operator_secrets: BoundSecrets,
     remember: Callable[[bytes], object],
     outbound: Outbound,
     clock: Clock,

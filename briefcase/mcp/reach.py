@@ -15,8 +15,9 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.stdio_transport import StdioTransport
 from briefcase.mcp.transport import Transport
-from briefcase.ports import Origin, Secrets, Tool, Tools
+from briefcase.ports import BoundSecrets, Origin, Tool, Tools
 from briefcase.types import Deny, Principal, ToolCall, ToolSpec
+from briefcase.vault.bindings import PROCESS, Claim, host_of
 
 
 class Reach:
@@ -30,7 +31,7 @@ class Reach:
     """
 
     def __init__(
-        self, outbound: StreamingOutbound, secrets: Secrets, accounts: Accounts, confinement: Confinement
+        self, outbound: StreamingOutbound, secrets: BoundSecrets, accounts: Accounts, confinement: Confinement
     ) -> None:
         self._outbound = outbound
         self._secrets = secrets
@@ -41,12 +42,13 @@ class Reach:
         """A way to a server, not opened yet.
 
         Raises:
-            UpstreamError: a secret it names is not set; nothing was sent.
+            UpstreamError: a secret it names is not set, or not bound to it; nothing was sent.
         """
         if config.transport == "http":
             credential = self._credential(config)
             return HttpTransport(self._outbound, config.endpoint_url, credential, f"mcp:{config.id}")
-        secret_env = {name: await self._secret(secret) for name, secret in config.secret_env.items()}
+        own = process_destination(config)
+        secret_env = {name: await self._secret(secret, own) for name, secret in config.secret_env.items()}
         return StdioTransport(
             (config.command, *config.args),
             {**config.env, **secret_env},
@@ -60,10 +62,10 @@ class Reach:
         name = config.bearer_secret
         if name is None:
             return self._accounts.account(config.id, config.endpoint_url)
-        return SecretBearer(partial(self._secret, name))
+        return SecretBearer(partial(self._secret, name, host_of(config.endpoint_url)))
 
-    async def _secret(self, name: str) -> str:
-        value = await self._secrets.get(name)
+    async def _secret(self, name: str, destination: str) -> str:
+        value = await self._secrets.get_for(name, destination)
         if value is None:
             raise UpstreamError(
                 f"the secret `{name}` is not set",
@@ -75,6 +77,24 @@ class Reach:
             return value.decode()
         except UnicodeDecodeError:
             raise UpstreamError(f"the secret `{name}` is no text", code="upstream_refused", sent=False) from None
+
+
+def claims_of(config: ServerConfig) -> tuple[Claim, ...]:
+    """What a server's description says of the operator's secrets.
+
+    The secret of a client that was registered by hand counts where the authorization server is named; where it is
+    discovered, it counts as it is sent.
+    """
+    by = f"the server `{config.id}`"
+    claims = [Claim(secret, process_destination(config), by) for secret in config.secret_env.values()]
+    if config.bearer_secret is not None:
+        claims.append(Claim(config.bearer_secret, host_of(config.endpoint_url), by))
+    return tuple(claims)
+
+
+def process_destination(config: ServerConfig) -> str:
+    """The destination of what a started server has in its environment."""
+    return f"{PROCESS}{config.id}"
 
 
 class AllTools:

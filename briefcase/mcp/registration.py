@@ -19,11 +19,12 @@ import msgspec
 
 from briefcase.errors import CallerError, UpstreamError
 from briefcase.mcp.servers import ServerOAuth
-from briefcase.ports import HttpRequest, Outbound, Secrets
+from briefcase.ports import BoundSecrets, HttpRequest, Outbound
 from briefcase.providers.custody import NO_SECRET, Client
 from briefcase.providers.oauth import BASIC, POST, ServerMetadata
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 from briefcase.types import JsonObject
+from briefcase.vault.bindings import host_of
 
 CLIENT_NAME: Final = "briefcase"
 GRANTS: Final = ("authorization_code", "refresh_token")
@@ -50,7 +51,7 @@ class Registrar:
         secrets: the operator's secrets, for what was registered by hand.
     """
 
-    def __init__(self, outbound: Outbound, secrets: Secrets) -> None:
+    def __init__(self, outbound: Outbound, secrets: BoundSecrets) -> None:
         self._outbound = outbound
         self._secrets = secrets
 
@@ -85,7 +86,11 @@ class Registrar:
     async def _by_hand(self, chosen: ServerOAuth, metadata: ServerMetadata) -> Client:
         if chosen.client_secret is None:
             return Client(chosen.client_id)
-        secret = await self._secrets.get(chosen.client_secret)
+        try:
+            destination = host_of(metadata.token_endpoint)
+        except ValueError as error:
+            raise UpstreamError(f"the authorization server's token endpoint can not be used: {error}") from None
+        secret = await self._secrets.get_for(chosen.client_secret, destination)
         if secret is None:
             hint = f"`briefcase secrets set {chosen.client_secret}`"
             raise CallerError(f"the secret `{chosen.client_secret}` is not set", hint=hint)

@@ -22,7 +22,7 @@ every event of a call, so that one filter finds them.
 | provider_login, provider_revoked | an operator logged in to one, or out of it |
 | provider_credential, provider_verdict | an operator had a credential issued, or had a provider examined |
 | provider_cleared | an operator dropped a provider's capabilities |
-| secret_set, secret_removed | an operator changed a named secret; the value is in no receipt |
+| secret_set, secret_bound, secret_removed | an operator changed a named secret or its hosts; no receipt has the value |
 | change_intent | an operator is about to change something outside of the ledger: `change` is its outcome's kind |
 | change_failed | a change was refused or failed: `error` is the code, `in_doubt` whether it may have happened |
 | backup_started | an operator asked for a backup |
@@ -58,7 +58,7 @@ CHANGES: Final = frozenset({  # the outcomes of a `change_intent`; receipts of b
     "mcp_login_made", "mcp_login_revoked", "mcp_login_ended",
     "provider_set", "provider_deleted", "provider_login", "provider_revoked", "provider_cleared",
     "provider_credential", "provider_verdict",
-    "secret_set", "secret_removed",
+    "secret_set", "secret_bound", "secret_removed",
 })  # fmt: skip
 
 
@@ -404,9 +404,10 @@ def restored_event(copied_at: str, head_id: int, head_hash_hex: str, epoch: str,
     }
 
 
-def secret_event(what: str, name: str, by: str) -> JsonObject:
-    """The event of a named secret being `set` or `removed`."""
-    return {"kind": f"secret_{what}", "name": name, "by": by}
+def secret_event(what: str, name: str, by: str, hosts: Sequence[str] | None = None) -> JsonObject:
+    """The event of a named secret being `set`, `bound` or `removed`; `hosts` where these were said."""
+    event: JsonObject = {"kind": f"secret_{what}", "name": name, "by": by}
+    return event if hosts is None else event | {"hosts": list[JsonValue](hosts)}
 
 
 def boot_event(version: str, *, clean: bool, closed_intents: int) -> JsonObject:

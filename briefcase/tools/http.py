@@ -1,7 +1,7 @@
 """A declared HTTP API tool at work: arguments into a request, the credential into its place, the answer into a result.
 
  1. encode the *canonical* arguments, the ones that were decided on (`briefcase.tools.request`)
- 2. get the credential from the vault, now; what a client sent us never goes upstream
+ 2. get the credential from the vault, now, for this host; what a client sent us never goes upstream
  3. send, within what is left of the call's time
  4. read the answer: 2xx with JSON or text is a result, everything else is an error with its status
 
@@ -19,13 +19,23 @@ import msgspec
 from briefcase.approvals import visible_text
 from briefcase.errors import BriefcaseError, CallerError, UpstreamError
 from briefcase.net.urls import check_headers
-from briefcase.ports import CallContext, Clock, Destination, HttpRequest, HttpResponse, Outbound, Redactor, Secrets
+from briefcase.ports import (
+    BoundSecrets,
+    CallContext,
+    Clock,
+    Destination,
+    HttpRequest,
+    HttpResponse,
+    Outbound,
+    Redactor,
+)
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.manifest import Credential, Declared
 from briefcase.tools.request import Encoded, encode_request
 from briefcase.types import FirewallMode, JsonObject, JsonValue, ToolResult, ToolSpec
+from briefcase.vault.bindings import Claim, host_of
 
 MAX_EXCERPT_CHARS: Final = 300
 MAX_COST_DIGITS: Final = 15
@@ -37,7 +47,7 @@ class HttpTool:
     """One declared tool: a `ports.Tool` over the guarded way out."""
 
     def __init__(
-        self, declared: Declared, *, outbound: Outbound, secrets: Secrets, redactor: Redactor, clock: Clock
+        self, declared: Declared, *, outbound: Outbound, secrets: BoundSecrets, redactor: Redactor, clock: Clock
     ) -> None:
         self._declared = declared
         self._spec = with_digest(declared.spec, declared.manifest)
@@ -45,6 +55,15 @@ class HttpTool:
         self._secrets = secrets
         self._redactor = redactor
         self._clock = clock
+        self._secret_host = host_of(f"{declared.template.origin}/")
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What it says of the operator's secrets."""
+        credential = self._declared.manifest.credential
+        if credential is None:
+            return ()
+        return (Claim(credential.name, self._secret_host, f"the tool `{self._spec.id}`"),)
 
     @property
     def spec(self) -> ToolSpec:
@@ -99,7 +118,9 @@ class HttpTool:
 
     async def _secret(self, name: str) -> bytes:
         try:
-            secret = await self._secrets.get(name)
+            secret = await self._secrets.get_for(name, self._secret_host)
+        except UpstreamError:
+            raise
         except BriefcaseError as error:
             raise UpstreamError(error.message, code="secret_unavailable", detail=error.detail, sent=False) from None
         if secret is None:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from briefcase.errors import ConfigError
-from briefcase.ports import Clock, Outbound, Redactor, Secrets
+from briefcase.ports import BoundSecrets, Clock, Outbound, Redactor
 from briefcase.store.own_files import OwnFiles
 from briefcase.tools.builtin import NoteStore, RedactedNotes, builtin_tools
 from briefcase.tools.files import FileSandbox
 from briefcase.tools.http import HttpTool
 from briefcase.tools.manifest import MAX_MANIFEST_BYTES, Declared, parse_manifests
 from briefcase.tools.registry import Registry
+from briefcase.vault.bindings import Claim
 
 MANIFEST_SUFFIXES: Final = (".toml", ".json")
 BUILTIN_GROUP: Final = "the built-in tools"
@@ -57,11 +58,12 @@ class ToolBox:
         max_file_bytes: int,
         own: OwnFiles,
         outbound: Outbound,
-        secrets: Secrets,
+        secrets: BoundSecrets,
         redactor: Redactor,
         clock: Clock,
     ) -> None:
         self.registry = Registry()
+        self.claims: tuple[Claim, ...] = ()  # what the manifests in force say of secrets
         self._manifest_dir = manifest_dir
         self._outbound = outbound
         self._secrets = secrets
@@ -90,6 +92,7 @@ class ToolBox:
             for declared in load_manifests(self._manifest_dir)
         ]
         self.registry.replace(MANIFEST_GROUP, tools)
+        self.claims = tuple(claim for tool in tools for claim in tool.claims)
         return len(tools)
 
 

@@ -85,13 +85,16 @@ def operations_of(document: JsonObject) -> list[Operation]:
     ]
 
 
-def import_openapi(text: bytes, chosen: Sequence[str], *, base_url: str | None = None) -> dict[str, str]:
+def import_openapi(
+    text: bytes, chosen: Sequence[str], *, base_url: str | None = None, credential: str | None = None
+) -> dict[str, str]:
     """Write a manifest for each chosen operation.
 
     Args:
         text: the document, JSON.
         chosen: operation ids, or `METHOD /path`; at least one.
         base_url: where the API is, instead of the document's first server.
+        credential: the secret's name, instead of the one made of the security scheme's.
 
     Raises:
         CallerError: an operation is not there, or can not be said in a manifest (`invalid_manifest`).
@@ -107,7 +110,7 @@ def import_openapi(text: bytes, chosen: Sequence[str], *, base_url: str | None =
         if operation is None:
             _refuse(f"no operation `{wanted}`: expected one of {', '.join(known.id for known in operations)}")
         name = f"{operation.id}.json"
-        manifest = _Importer(document, operation, base_url).manifest()
+        manifest = _Importer(document, operation, base_url, credential).manifest()
         data = orjson.dumps({"tools": [manifest]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         parse_manifests(data, name)
         manifests[name] = data.decode()
@@ -117,10 +120,11 @@ def import_openapi(text: bytes, chosen: Sequence[str], *, base_url: str | None =
 class _Importer:
     """One operation on its way into a manifest."""
 
-    def __init__(self, document: JsonObject, operation: Operation, base_url: str | None) -> None:
+    def __init__(self, document: JsonObject, operation: Operation, base_url: str | None, secret: str | None) -> None:
         self._document = document
         self._operation = operation
         self._base_url = base_url
+        self._secret = secret
         self._left = MAX_WRITTEN_OUT
         self._arguments: dict[str, str] = {}
         self._properties: JsonObject = {}
@@ -230,7 +234,7 @@ class _Importer:
                 continue
             schemes = _object(_object(self._document.get("components")).get("securitySchemes"))
             scheme = self._resolved(schemes.get(names[0]))
-            secret = _NOT_IN_SECRET_NAME.sub("-", names[0].lower())[:64]
+            secret = self._secret or _NOT_IN_SECRET_NAME.sub("-", names[0].lower())[:64]
             match scheme.get("type"), scheme.get("in"), str(scheme.get("scheme")).lower():
                 case "apiKey", "header", _:
                     return {"name": secret, "header": str(scheme.get("name"))}

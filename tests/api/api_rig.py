@@ -25,6 +25,7 @@ from briefcase.errors import CallerError
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.redaction import SecretRedactor
 from briefcase.types import Approval, ApprovalKind, ApprovalStatus, Principal
+from briefcase.vault.bindings import SecretDestinations
 
 KNOWN_SECRET = "canary-of-a-credential-0123"
 OPERATOR_TOKEN = "o" * 43
@@ -156,6 +157,8 @@ class Rig:
         self.changes = ApprovalChanges()
         self.agents = FakeAgents()
         self.secrets = FakeSecrets()
+        self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
+        self.claims = []
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
         self.services = Services(
             calls=self.calls,
@@ -164,7 +167,7 @@ class Rig:
             policy=FakePolicyStore(),
             controls=Controls(self.ledger, self.clock, FakeEntropy()),
             agents=self.agents,
-            secrets=self.secrets,
+            secrets=self.destinations,
             redactor=redactor,
             clock=self.clock,
             entropy=FakeEntropy(),

@@ -368,7 +368,7 @@ def test_a_secret_is_set_listed_by_name_and_removed_and_its_value_never_comes_ba
             await rig.ask("PUT", "/v1/secrets/other", {"value": "short"}),
         ]
         assert rig.secrets.kept == {"tickets-api": b"canary-in-the-mine"}
-        assert answers[1][2] == {"secrets": ["tickets-api"]}
+        assert answers[1][2] == {"secrets": ["tickets-api"], "hosts": {}}
         assert [status for status, _, _ in answers] == [200, 200, 400, 400, 400]
         assert "canary" not in repr(answers)
         assert (await rig.ask("DELETE", "/v1/secrets/tickets-api"))[0] == 200

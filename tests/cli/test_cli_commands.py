@@ -470,6 +470,17 @@ def test_a_secret_comes_from_standard_input_and_is_never_shown(run, daemon):
         assert daemon.bodies("PUT", "/v1/secrets/tickets")[-1] == {"value": value}
 
 
+def test_a_secret_is_bound_to_hosts_as_it_is_set_and_later(run, daemon):
+    daemon.answers["PUT", "/v1/secrets/tickets"] = {"name": "tickets"}
+    daemon.answers["PUT", "/v1/secrets/tickets/hosts"] = {"hosts": ["a.example", "process/fs"]}
+    assert run("secrets", "set", "tickets", "--host", "a.example", stdin=b"s3cret-value").code == 0
+    assert daemon.bodies("PUT", "/v1/secrets/tickets")[-1] == {"value": "s3cret-value", "hosts": ["a.example"]}
+    ran = run("secrets", "bind", "tickets", "--host", "a.example", "--host", "process/fs")
+    assert ran.out == "`tickets` may go to a.example, process/fs\n"
+    assert daemon.bodies("PUT", "/v1/secrets/tickets/hosts")[-1] == {"hosts": ["a.example", "process/fs"]}
+    assert run("secrets", "bind", "tickets").code == 2
+
+
 def test_a_secret_on_the_command_line_is_refused_and_called_spent(run, daemon):
     ran = run("secrets", "set", "tickets", "s3cret", stdin=b"other")
     assert ran.code == 2
@@ -485,9 +496,10 @@ def test_a_secret_that_is_none_is_refused(run, daemon, stdin):
 
 
 def test_secrets_are_listed_by_name_and_deleted(run, daemon):
-    daemon.answers["GET", "/v1/secrets"] = {"secrets": ["a", "b"]}
+    daemon.answers["GET", "/v1/secrets"] = {"secrets": ["a", "b"], "hosts": {"a": ["desk.example.com"]}}
     daemon.answers["DELETE", "/v1/secrets/a"] = {"name": "a"}
-    assert [line.strip() for line in run("secrets", "list").out.splitlines()] == ["SECRET", "a", "b"]
+    listed = [line.split() for line in run("secrets", "list").out.splitlines()]
+    assert listed == [["SECRET", "HOSTS"], ["a", "desk.example.com"], ["b"]]
     assert run("secrets", "delete", "a").out == "deleted `a`\n"
     assert run("secrets", "delete", "b").code == 4
 

@@ -132,6 +132,8 @@ ARGUMENTS_AND_TOOLS = [
     ("a required argument that may be null", 'context.args.memo == ""', "b", False),
     ("any tool, where none declares it", "context.args has q && context.args.q.contains(3)", ANY, False),
     ("any tool, as bool", "context.args has q && !context.args.q", ANY, False),
+    ("any tool, as text", 'context.args has q && context.args.q == "x"', ANY, False),
+    ("an open tool, as text", 'context.args has q && context.args.q like "x*"', "pay", False),
     ("any tool, a key of any kind", 'context.args has "__entity" && context.args["__entity"] == "x"', ANY, True),
     ("a tool nobody registered", "context.args has q && context.args.q == 1", "later", False),
     ("whether a tool nobody registered has it", "context.args has q", "later", False),

@@ -28,10 +28,15 @@ class MemorySecrets:
         self.values = {name: value.encode() for name, value in values.items()}
         self.revision = 1
         self.asked: list[str] = []
+        self.destinations: list[str] = []
 
     async def get(self, name: str) -> bytes | None:
         self.asked.append(name)
         return self.values.get(name)
+
+    async def get_for(self, name: str, destination: str) -> bytes | None:
+        self.destinations.append(destination)
+        return await self.get(name)
 
     def redaction_set(self) -> frozenset[bytes]:
         return frozenset(self.values.values())
