@@ -15,7 +15,6 @@ BlackSheep's, and what is in no table is its router's to serve over ASGI, after 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -49,6 +48,7 @@ from briefcase.api.guard import check_browser_headers
 from briefcase.api.routing import Match, Reply, Request, Route, Routes
 from briefcase.api.services import Services
 from briefcase.api.sockets import Peer
+from briefcase.api.turnstile import Turnstile
 from briefcase.errors import BriefcaseError, CallerError
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.telemetry.log_context import open_request
@@ -86,22 +86,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 _log: Final = structlog.get_logger("briefcase.api")
-
-
-class Turnstile:
-    """Lets one large request at a time go on to its work, and the loop turn before the next one.
-
-    A megabyte of arguments takes the loop 20 to 40 ms. Many of them at once would be one long stretch in which nobody
-    else is served; one at each turn, the others wait for one of them at most.
-    """
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-
-    async def passed(self) -> None:
-        """Return when it is this one's turn."""
-        async with self._lock:
-            await asyncio.sleep(0)
 
 
 class Api(blacksheep.Application):
@@ -155,16 +139,10 @@ class Api(blacksheep.Application):
             if principal is not _NOBODY:
                 exchange.claim(principal)
 
-            # 5. the principal's bucket
-            if principal is not _NOBODY and not self._has_room(principal, head.content_length or 0):
-                return await self._turned_away(route, principal, head.content_length or 0)
-
-            # 6. read the body
-            body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
-            if len(body) > LARGE_BODY_BYTES:
-                if head.content_length is None and not self._has_room(principal, len(body)):
-                    return await self._turned_away(route, principal, len(body))
-                await self._turnstile.passed()
+            # 5. and 6. the principal's bucket, then the body
+            body = await self._body(route, principal, exchange)
+            if isinstance(body, Reply):
+                return body
 
             # 7. answer
             request = Request(principal, match.params, head.query, body, exchange.until_gone, exchange.peer.authority)
@@ -202,11 +180,26 @@ class Api(blacksheep.Application):
             raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
         return principal
 
+    async def _body(self, route: Route, principal: Principal, exchange: DirectExchange) -> bytes | Reply:
+        """The body, where its principal's bucket has room for it; else what is answered instead."""
+        head = exchange.head
+        if principal is not _NOBODY and not self._has_room(principal, head.content_length or 0):
+            return await self._turned_away(route, principal, head.content_length or 0)
+        body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
+        if body and head.content_length is None and not self._has_room(principal, len(body)):
+            return await self._turned_away(route, principal, len(body))  # it came in chunks, which declare no size
+        waits = len(body) > LARGE_BODY_BYTES and principal.role is Role.AGENT
+        if waits and not await self._turnstile.passed(principal.owner):
+            return await self._turned_away(route, principal, len(body))
+        return body
+
     def _has_room(self, principal: Principal, size_bytes: int) -> bool:
         return self._buckets.take(principal.owner, size_bytes, self._briefcase.clock.monotonic_ns())
 
     async def _turned_away(self, route: Route, principal: Principal, size_bytes: int) -> Reply:
         """What a request gets that its principal's bucket has no room for; nothing of its body was looked at."""
+        if principal is _NOBODY:
+            return self._fault(CallerError("too many large requests without a token", code="rate_limited"))
         fault = await self._briefcase.calls.turn_away(principal, size_bytes)
         if not route.is_call:
             return self._fault(fault)

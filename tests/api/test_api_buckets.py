@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import time
 
 import pytest
 from api_rig import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 
-from briefcase.api.app import LARGE_BODY_BYTES, Turnstile
+from briefcase.api.app import LARGE_BODY_BYTES
+from briefcase.api.turnstile import MAX_WAITING, PAUSE, Turnstile
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 
 S_NS = 1_000_000_000
@@ -88,11 +90,11 @@ def test_the_loop_turns_between_two_large_requests():
         turnstile, order = Turnstile(), []
 
         async def large(number):
-            await turnstile.passed()
+            assert await turnstile.passed("scout")
             order.append(number)
 
         async def small():
-            for _ in range(40):
+            while sum(who != "small" for who in order) < 8:
                 order.append("small")
                 await asyncio.sleep(0)
 
@@ -101,4 +103,34 @@ def test_the_loop_turns_between_two_large_requests():
 
     order = asyncio.run(scenario())
     at = [place for place, who in enumerate(order) if who != "small"]
+    assert len(at) == 8
     assert all(later - before > 1 for before, later in itertools.pairwise(at)), order
+
+
+def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
+    async def scenario():
+        turnstile, began = Turnstile(), []
+
+        async def large():
+            await turnstile.passed("scout")
+            began.append(time.monotonic())
+            while time.monotonic() < began[-1] + 0.02:
+                pass  # its work, which awaits nothing
+
+        await asyncio.gather(*(large() for _ in range(4)))
+        return began
+
+    began = asyncio.run(scenario())
+    assert all(later - before >= 0.02 * (1 + PAUSE) for before, later in itertools.pairwise(began))
+
+
+def test_one_principal_waits_a_bounded_number_of_times_and_another_still_may():
+    async def scenario():
+        turnstile = Turnstile()
+        answers = [asyncio.create_task(turnstile.passed("scout")) for _ in range(MAX_WAITING + 5)]
+        other = asyncio.create_task(turnstile.passed("ranger"))
+        return [await answer for answer in answers], await other
+
+    answers, other = asyncio.run(scenario())
+    assert answers == [True] * MAX_WAITING + [False] * 5
+    assert other
