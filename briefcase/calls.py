@@ -582,7 +582,8 @@ class Calls:
         place = destination_of(checked.tool)
         visible = approvals.visible_text
         by_risk = (f"{risk.REASON}{','.join(facts.risk)}",) if facts.risk else ()
-        reasons = (verdict.reason, *([verdict.detail] if verdict.detail else []), *by_risk)
+        is_told = verdict.detail.endswith(f"`: {verdict.reason}") and verdict.detail.count("`: ") == 1
+        reasons = (verdict.reason, *([] if is_told else filter(None, [verdict.detail])), *by_risk)
         return ShownCall(
             args_text=visible(self._redactor.redact(checked.canonical_args).decode()),
             tool=ShownTool(

@@ -6,6 +6,8 @@ starts so.
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from typing import Final
 
@@ -21,6 +23,8 @@ from briefcase.errors import BriefcaseError, CallerError
 UUID_CHARS: Final = 36
 MIN_PREFIX_CHARS: Final = 8
 COMPLETION_TIMEOUT_S: Final = 1.0
+WAITING: Final = frozenset({"pending", "approved"})
+LOOK_HINT: Final = "read `briefcase approvals show ID` to its end; its last line is the digest"
 
 
 @click.group(epilog=example("briefcase approvals watch", "briefcase approvals approve 3f9a12bc"))
@@ -69,43 +73,82 @@ def list_approvals(app: App, *, as_json: bool) -> None:
 @json_option
 @pass_app
 def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
-    """Show one approval: who asked for what, why, and for how long."""
+    """Show one approval: the whole call, and what stands beside it.
+
+    Its last line is the digest of all that is shown, for `approvals approve --digest`.
+    """
     one = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id)))
     if as_json:
         app.screen.json(one)
         return
-    from briefcase.cli.render import styled, time_left, when  # noqa: PLC0415 - `--json` needs no table writer
+    from briefcase.cli.render import styled, time_left  # noqa: PLC0415 - `--json` needs no table writer
+    from briefcase.cli.shown import digest_of, lines_of  # noqa: PLC0415 - likewise
 
-    app.screen.fields(
-        [
-            ("id", one["id"]),
-            ("status", styled(one["status"])),
-            ("who", one["principal"]),
-            ("tool", one["tool_id"]),
-            ("call", one["summary"]),
-            ("because", one["reason"]),
-            ("asked", when(one["created_at"])),
-            ("expires in", time_left(one["expires_at"], time.time_ns() // 1_000)),
-            *([("token", one["approval_token"])] if "approval_token" in one else []),
-        ]
-    )
+    left = time_left(one["expires_at"], time.time_ns() // 1_000)
+    app.screen.fields([("id", one["id"]), ("status", styled(one["status"])), ("expires in", left)])
+    if one["status"] not in WAITING:  # the whole call went when it ended; receipts keep what they keep
+        app.screen.fields([("who", one["principal"]), ("call", one["summary"]), ("because", one["reason"])])
+        return
+    digest = digest_of(one)
+    for line in lines_of(one, app.screen.console.width):
+        app.screen.line(line)
+    token = [("token", one["approval_token"])] if "approval_token" in one else []
+    app.screen.fields([*token, ("digest", digest)])
 
 
 @approvals.command("approve", epilog=example("briefcase approvals approve 3f9a12bc"))
 @click.argument("approval_id", metavar="ID", shell_complete=_complete_id)
+@click.option("--digest", metavar="HEX", help="Only if the call is as `approvals show` showed it with this digest.")
+@click.option("--reason", default="", help="Why, for the receipt.")
 @json_option
 @pass_app
-def approve(app: App, *, approval_id: str, as_json: bool) -> None:
+def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_json: bool) -> None:
     """Say yes to exactly one call, once.
+
+    Writes the call to standard error, and says yes to what it wrote. A call too long for one line of a list is first to
+    be read: on a terminal the command asks, elsewhere it takes the `--digest` that `approvals show` wrote below it.
 
     Prints the token that attaches the approval to the repeated call; the agent that asked can read it as well.
     """
-    answer = app.client().post(path_of("v1", "approvals", _whole_id(app, approval_id), "approve"))
+    path = path_of("v1", "approvals", _whole_id(app, approval_id))
+    document = app.client().get(path)
+    seen = _seen(document, digest, as_json=as_json)
+    said = {"shown_digest_hex": seen, **({"reason": reason} if reason else {})}
+    answer = app.client().post(f"{path}/approve", said)
     if as_json:
         app.screen.json(answer)
         return
     click.echo(answer["approval_token"])
     note(f"approved {answer['approval_id']}: repeat the call with `--approval-token` and this token")
+
+
+def _seen(document: Payload, digest: str | None, *, as_json: bool) -> str:
+    """The digest of what the person has seen of a call, by then.
+
+    Raises:
+        CallerError: it is another call than the one they saw, or they did not see all of it (`conflict`).
+        Abort: they said no.
+    """
+    from briefcase.cli.shown import digest_of, is_whole_in_summary, lines_of  # noqa: PLC0415 - only to decide
+
+    shown = digest_of(document)
+    if digest is not None:
+        if digest.lower() != shown:
+            raise CallerError("the call is not as it was shown with this digest", code="conflict", hint=LOOK_HINT)
+        return shown
+    if not as_json:
+        width = shutil.get_terminal_size().columns
+        for line in lines_of(document, width):
+            click.echo(line.plain, err=True)
+    if document["status"] == "pending" and not is_whole_in_summary(document):
+        if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise CallerError(
+                "this call is longer than a line of the list: expected `--digest` of all of it",
+                code="conflict",
+                hint=LOOK_HINT,
+            )
+        click.confirm("Approve all of the above?", abort=True, err=True)
+    return shown
 
 
 @approvals.command("deny", epilog=example("briefcase approvals deny 3f9a12bc --reason 'wrong customer'"))
@@ -131,8 +174,8 @@ def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
 def watch(app: App, *, as_json: bool) -> None:
     """Watch what waits, and decide with a key.
 
-    On a terminal: up and down choose, a approves, d denies, space reads on, q quits. Elsewhere each approval is
-    written on one line when it arrives.
+    On a terminal: up and down choose, space reads on, b goes back, a approves what was read to its end, d denies, q
+    quits. Elsewhere each approval is written on one line when it arrives.
     """
     from briefcase.cli import watch as live  # noqa: PLC0415 - only this command drives a terminal
 

@@ -141,6 +141,8 @@ def _why(event: Payload) -> str:
     """What explains an event in a few words."""
     if "control_id" in event:
         return f"{event['action']} {str(event['about']).removesuffix(':')}"
+    if event.get("kind") == "approval_decided":  # the daemon's word first; a person's own never stands without it
+        return f"{event['status']}: `{event['reason']}`" if event.get("reason") else str(event["status"])
     for name in ("reason", "error", "status", "cause"):
         if event.get(name):
             return str(event[name])

@@ -5,7 +5,8 @@ What keeps a person from approving what they did not mean to:
  1. the selection is an approval's id, never a row: a list that changes moves no finger onto another call
  2. a call that became selected by itself takes no `a` or `d` until no key was pressed for `ARMED_AFTER_MS`, so neither
     a held key nor one already on its way decides it
- 3. a call whose arguments do not fit the screen takes no `a` before they were read to their end
+ 3. a call takes no `a` before all of it (`briefcase.cli.shown`) was on the screen: facts, arguments, description
+ 4. a yes carries the digest of what was on the screen, so that the daemon refuses it for anything else
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import select
 import signal
 import sys
 import termios
-import textwrap
 import time
 import tty
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, Self
 
 import click
-from rich.cells import cell_len, chop_cells
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.rule import Rule
@@ -32,6 +31,8 @@ from rich.table import Table
 from rich.text import Text
 
 from briefcase.approvals import visible_text
+from briefcase.approvers import SHOWN_DIGEST
+from briefcase.cli import shown
 from briefcase.cli.app import App
 from briefcase.cli.client import Payload, path_of
 from briefcase.cli.render import SHORT_ID_CHARS, json_text, table_of, time_left
@@ -41,8 +42,10 @@ POLL_MS: Final = 500
 TIMEOUT_S: Final = 5.0
 ARMED_AFTER_MS: Final = 700
 UNREAD: Final = 0
-FIXED_LINES: Final = 7  # title, header, rule, who asks, what is below, message, keys
+FIXED_LINES: Final = 6  # title, header, rule, what is below, message, keys
+LIST_SHARE: Final = 4  # one line in so many is the list's, the others are the call's
 MAX_SHOWN_CHARS: Final = 60
+OVERLAP_LINES: Final = 1  # of two pages, so that a reader finds the place
 KEYS: Final = {
     b"\x1b[A": "up",
     b"\x1bOA": "up",
@@ -53,19 +56,21 @@ KEYS: Final = {
     b"a": "approve",
     b"d": "deny",
     b" ": "more",
+    b"b": "back",
     b"q": "quit",
 }
 DECIDING: Final = frozenset({"approve", "deny"})
-HELP: Final = "a approve   d deny   ↑ ↓ choose   space read on   q quit"
+HELP: Final = "a approve   d deny   ↑ ↓ choose   space read on   b back   q quit"
 
 _KEY: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?|.", re.DOTALL)  # ECMA-48 section 5.4, or one byte
 
 
 class Decision(NamedTuple):
-    """What a key asks for: `approve` or `deny`, and which approval."""
+    """What a key asks for: `approve` or `deny`, which approval, and the digest of what was shown of it."""
 
     verb: str
     approval_id: str
+    shown_digest_hex: str | None = None
 
 
 class Watch:
@@ -76,8 +81,10 @@ class Watch:
         self.selected: str | None = None
         self.message = Text()
         self.first_line = 0
+        self.document: Payload | None = None
+        self._digest_hex: str | None = None
         self._armed_ms = 0
-        self._lines: list[str] = []
+        self._lines: list[Text] = []
         self._page = self._width = 0
         self._read_to = UNREAD
 
@@ -91,17 +98,40 @@ class Watch:
             self._armed_ms = now_ms + ARMED_AFTER_MS
         self.waiting = list(waiting)
 
-    def lay_out(self, width: int, page: int) -> list[str]:
+    def take(self, document: Payload) -> None:
+        """Take the whole call of the selected approval, to be read from its top.
+
+        Raises:
+            CallerError: as `shown.digest_of`.
+        """
+        self.forget()
+        if document["id"] == self.selected:
+            self._digest_hex = shown.digest_of(document)
+            self.document = document
+
+    def forget(self) -> None:
+        """Let go of what was shown: it is fetched and read again."""
+        self.document = self._digest_hex = None
+        self._lines, self.first_line, self._read_to = [], 0, UNREAD
+
+    def lay_out(self, width: int, page: int) -> list[Text]:
         """Wrap the selected call to a width; gives the lines of it that are on the screen."""
         if width != self._width:
             self._width, self.first_line, self._read_to = width, 0, UNREAD  # other lines: to be read from the top
-        one = self.current()
-        self._lines = [] if one is None else [*wrap(one["summary"], width), *wrap(f"because: {one['reason']}", width)]
+            self._lines = []
+        if not self._lines and self.document is not None:
+            self._lines = shown.lines_of(self.document, width)
         self._page = max(page, 0)
         self.first_line = min(self.first_line, max(0, len(self._lines) - self._page))
-        shown = self._lines[self.first_line : self.first_line + self._page]
-        self._read_to = max(self._read_to, self.first_line + len(shown))
-        return shown
+        visible = self._lines[self.first_line : self.first_line + self._page]
+        if self.first_line <= self._read_to:
+            self._read_to = max(self._read_to, self.first_line + len(visible))
+        return visible
+
+    @property
+    def lines_left(self) -> int:
+        """How many lines of the selected call were never on the screen."""
+        return max(0, len(self._lines) - self._read_to)
 
     @property
     def lines_below(self) -> int:
@@ -117,6 +147,8 @@ class Watch:
         one = self.current()
         if one is None:
             return None
+        if key not in DECIDING:
+            self.message = Text()
         match key:
             case "up" | "down":
                 ids = [each["id"] for each in self.waiting]
@@ -127,7 +159,9 @@ class Watch:
                     self._armed_ms = now_ms
             case "more":
                 at_end = not self.lines_below
-                self.first_line = 0 if at_end else self.first_line + self._page
+                self.first_line = 0 if at_end else self.first_line + max(self._page - OVERLAP_LINES, 1)
+            case "back":
+                self.first_line = max(0, self.first_line - max(self._page - OVERLAP_LINES, 1))
             case "approve" | "deny":
                 return self._decide(key, one, now_ms)
         return None
@@ -137,17 +171,16 @@ class Watch:
             self._armed_ms = now_ms + ARMED_AFTER_MS
             self.message = Text("this call was just selected: look at it, then press again", "yellow")
             return None
-        if verb == "approve" and self._read_to < max(len(self._lines), 1):
-            self.message = Text("read all of it first: space shows the rest", "yellow")
+        if verb == "approve" and (self.lines_left or not self._lines):
+            left = f"{self.lines_left:,} more lines" if self._lines else "it is not on the screen yet"
+            self.message = Text(f"read all of it first: {left}; space reads on", "yellow")
             return None
-        return Decision(verb, one["id"])
+        return Decision(verb, one["id"], self._digest_hex if verb == "approve" else None)
 
     def _select(self, approval_id: str | None) -> None:
         if approval_id != self.selected:
             self.selected = approval_id
-            self.first_line = 0
-            self._lines = []
-            self._read_to = UNREAD
+            self.forget()
 
 
 def can_drive_terminal() -> bool:
@@ -196,16 +229,17 @@ def draw(watch: Watch, console: Console) -> Group:
     """The whole screen."""
     width, height = console.size
     one = watch.current()
-    rows_shown = max(1, min(len(watch.waiting), (height - FIXED_LINES) // 2))
+    rows_shown = max(1, min(len(watch.waiting), (height - FIXED_LINES) // LIST_SHARE))
     page = height - FIXED_LINES - rows_shown
     lines = watch.lay_out(width, page)
     read_on = "space" if lines else "make the terminal taller"
-    below = f"… {watch.lines_below} more lines: {read_on}" if watch.lines_below else ""
+    below = f"… {watch.lines_below:,} more lines: {read_on}" if watch.lines_below else ""
+    if one is not None and watch.document is None:
+        below = "the whole call is not here yet"
     title = f"{len(watch.waiting)} waiting for you" if watch.waiting else "nothing waits for approval"
     parts: list[RenderableType] = [_line(title, "bold"), _table(watch, rows_shown, width), Rule(style="dim")]
     if one is not None:
-        parts.append(_line(visible_text(f"{one['principal']} asks for"), "dim"))
-        parts += [Text(line) for line in lines]
+        parts += map(_line, lines)
         parts.append(_line(below, "yellow"))
     return Group(*parts, _line(watch.message), _line(HELP, "dim"))
 
@@ -215,13 +249,6 @@ def _line(text: str | Text, style: str = "") -> Text:
     line = Text(text, style) if isinstance(text, str) else text.copy()
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Text in lines that fit, with nothing invisible and nothing dropped."""
-    cells = max(width, 2)  # the widest character takes two
-    lines = textwrap.wrap(visible_text(text), cells, drop_whitespace=False, break_on_hyphens=False)
-    return [piece for line in lines for piece in (chop_cells(line, cells) if cell_len(line) > cells else (line,))]
 
 
 def _table(watch: Watch, rows_shown: int, width: int) -> Table:
@@ -247,17 +274,23 @@ def _table(watch: Watch, rows_shown: int, width: int) -> Table:
 def _refresh(app: App, watch: Watch) -> None:
     try:
         watch.update(app.client(TIMEOUT_S).get("/v1/approvals")["approvals"], _now_ms())
+        if watch.selected is not None and watch.document is None:
+            watch.take(app.client(TIMEOUT_S).get(path_of("v1", "approvals", watch.selected)))
     except BriefcaseError as error:
-        watch.update((), _now_ms())
+        watch.forget()
         watch.message = Text(visible_text(f"{error.message}; trying again"), "red")
+        if error.code not in {"conflict", "not_found"}:
+            watch.update((), _now_ms())
 
 
 def _carry_out(app: App, watch: Watch, decision: Decision) -> Text:
     one = watch.current()
-    what = visible_text(one["summary"])[:MAX_SHOWN_CHARS] if one else ""
+    what = visible_text(f"{one['principal']}: {one['tool_id']}")[:MAX_SHOWN_CHARS] if one else ""
+    said = {SHOWN_DIGEST: decision.shown_digest_hex} if decision.shown_digest_hex is not None else None
     try:
-        app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb))
+        app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb), said)
     except BriefcaseError as error:
+        watch.forget()
         return Text(visible_text(f"{decision.approval_id[:SHORT_ID_CHARS]}: {error.message}"), "red")
     word, style = ("approved", "green") if decision.verb == "approve" else ("denied", "red")
     return Text.assemble((word, style), f" {decision.approval_id[:SHORT_ID_CHARS]} {what}")

@@ -281,6 +281,21 @@ class Operations:
     async def _call(
         self, tool_id: str, args: JsonObject, approval_token: str | None, params: JsonObject, context: Context
     ) -> JsonObject:
+        """Call a daemon's tool.
+
+        The daemon names the approval that waits for this very call. Where a person approved it already (we restarted
+        since, or the client came with a wrong token before), the call is made with it instead of waiting again.
+        """
+        answer = await self._call_once(tool_id, args, approval_token, params, context)
+        approval = as_object(answer.get("approval")) if answer.get("status") == "approval_required" else {}
+        approval_id = approval.get("id")
+        if approval_token is None and approval.get("status") == "approved" and isinstance(approval_id, str):
+            return await self._call_once(tool_id, args, approval_id, params, context)
+        return answer
+
+    async def _call_once(
+        self, tool_id: str, args: JsonObject, approval_token: str | None, params: JsonObject, context: Context
+    ) -> JsonObject:
         request_id = str(uuid.uuid4())
         note_call_request(request_id)
         call: JsonObject = {"tool_id": tool_id, "args": args, "context": _call_context(request_id, context)}

@@ -4,6 +4,8 @@ import pytest
 from cli_rig import TOKEN, FakeRoot
 from cli_rig import run as run_with
 
+from briefcase.approvers import shown_digest_of
+
 APPROVAL_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HASH, OTHER_HASH = "ab" * 32, "cd" * 32
 
@@ -209,11 +211,34 @@ def test_approvals_are_listed_with_nothing_invisible(run, daemon):
     assert run("approvals", "list").out == "nothing waits for approval\n"
 
 
+def shown(**changes) -> dict:
+    """What the daemon shows of an approval to who may decide."""
+    document = {
+        **approval(),
+        "args_text": '{"text":"hi"}',
+        "tool": {"name": "note_add", "description": "", "category": "write", "cost": {"estimated_usd": 0.0}},
+        "destination": "builtin",
+        "risk": [],
+        "policy_ids": [],
+        "reasons": ["approval_by_policy"],
+        "last_approved": None,
+        **changes,
+    }
+    return {**document, "shown_digest_hex": shown_digest_of(document)}
+
+
+@pytest.fixture
+def yes(daemon):
+    """The daemon says yes to every yes; gives what it was told with."""
+    path = f"/v1/approvals/{APPROVAL_ID}/approve"
+    daemon.answers["POST", path] = {"approval_id": APPROVAL_ID, "approval_token": "token"}
+    return lambda: daemon.bodies("POST", path)
+
+
 @pytest.mark.parametrize("given", [APPROVAL_ID, APPROVAL_ID[:8], APPROVAL_ID[:13].upper()])
-def test_an_approval_is_named_by_its_id_or_its_beginning(run, daemon, given):
+def test_an_approval_is_named_by_its_id_or_its_beginning(run, daemon, given, yes):
     daemon.answers["GET", "/v1/approvals"] = {"approvals": [approval()]}
-    answer = {"approval_id": APPROVAL_ID, "approval_token": "token"}
-    daemon.answers["POST", f"/v1/approvals/{APPROVAL_ID}/approve"] = answer
+    daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = shown()
     ran = run("approvals", "approve", given)
     assert (ran.code, ran.out) == (0, "token\n")
 
@@ -264,6 +289,53 @@ def test_watching_without_a_terminal_writes_each_approval_once(run, daemon, monk
     ran = run("approvals", "watch")
     assert ran.code == 130
     assert [line.split()[0] for line in ran.out.splitlines()] == [APPROVAL_ID, "other"]
+
+
+def test_a_yes_carries_the_digest_of_what_was_written_before_it(run, daemon, yes):
+    daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = shown()
+    ran = run("approvals", "approve", APPROVAL_ID, "--reason", "checked")
+    assert '"text": "hi"' in ran.err
+    assert yes() == [{"shown_digest_hex": shown()["shown_digest_hex"], "reason": "checked"}]
+
+
+@pytest.mark.parametrize("flag", [(), ("--json",)])
+def test_a_long_call_takes_the_digest_that_show_wrote(run, daemon, yes, flag):
+    long = shown(args_text='{"text":"%s"}' % ("x" * 5_000), summary="note_add x… (903 more characters)")
+    daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = long
+    refused = run("approvals", "approve", APPROVAL_ID, *flag)
+    assert (refused.code, "--digest" in refused.err, yes()) == (3, True, [])
+    digest = run("approvals", "show", APPROVAL_ID).out.split()[-1]
+    assert run("approvals", "approve", APPROVAL_ID, "--digest", digest, *flag).code == 0
+    assert yes() == [{"shown_digest_hex": digest}]
+
+
+def test_a_call_that_changed_since_it_was_shown_gets_no_yes(run, daemon, yes):
+    seen = shown()["shown_digest_hex"]
+    daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = shown(args_text='{"text":"ho"}')
+    assert run("approvals", "approve", APPROVAL_ID, "--digest", seen).code == 3
+    assert yes() == []
+
+
+@pytest.mark.parametrize(
+    "answer", [approval(), {**shown(), "args_text": '{"text":"ho"}'}, {**shown(), "shown_digest_hex": "0" * 64}]
+)
+def test_a_daemon_that_shows_something_else_than_it_says_gets_no_yes(run, daemon, yes, answer):
+    daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = answer
+    assert run("approvals", "approve", APPROVAL_ID).code == 3
+    assert yes() == []
+
+
+def test_an_approval_that_ended_is_shown_with_what_is_left_of_it(run, daemon):
+    daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = shown(status="rejected")
+    out = run("approvals", "show", APPROVAL_ID).out
+    assert 'note_add {"text":"hi"}' in out
+    assert "digest" not in out
+
+
+def test_a_persons_reason_never_stands_where_a_status_does(run, daemon):
+    decided = receipt(3, kind="approval_decided", status="rejected", reason="approved", by="operator")
+    daemon.answers["GET", "/v1/receipts"] = {"receipts": [decided]}
+    assert "rejected: `approved`" in run("receipts", "list").out
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The live screen lets nobody approve what they did not choose and read: the model, key by key."""
 
 import io
+import json
 import signal
 
 import pytest
@@ -11,9 +12,14 @@ from rich.console import Console
 from rich.text import Text
 
 from briefcase.approvals import visible_text
-from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys, wrap
+from briefcase.approvers import shown_digest_of
+from briefcase.cli.shown import lines_of, members_of, wrap
+from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys
+from briefcase.errors import CallerError
+from briefcase.receipts.canonical import canonical_bytes
 
-WIDTH, PAGE = 40, 5
+WIDTH, PAGE = 80, 40
+SMALL_PAGE = 5
 
 
 def approval(name: str, summary: str = "") -> dict:
@@ -27,34 +33,79 @@ def approval(name: str, summary: str = "") -> dict:
     }
 
 
+def document(name: str, args_text: str = '{"text":"hi"}', **changes) -> dict:
+    """What the daemon shows of an approval."""
+    tool = {"name": "note_add", "description": "", "category": "write", "cost": {"estimated_usd": 0.0}}
+    shown = {
+        **approval(name),
+        "args_text": args_text,
+        "tool": tool,
+        "destination": "builtin",
+        "risk": [],
+        "policy_ids": ["ask"],
+        "reasons": ["policy"],
+        "last_approved": None,
+        **changes,
+    }
+    return {**shown, "shown_digest_hex": shown_digest_of(shown)}
+
+
+def yes(name: str, **changes) -> Decision:
+    return Decision("approve", name, document(name, **changes)["shown_digest_hex"])
+
+
+def reading(args_text: str, page: int = SMALL_PAGE, **changes) -> Watch:
+    """A screen whose only call was fetched and is at its top."""
+    watch = Watch()
+    watch.update([approval("one")], -ARMED_AFTER_MS)
+    watch.take(document("one", args_text, **changes))
+    watch.lay_out(WIDTH, page)
+    return watch
+
+
+def see(watch: Watch, page: int = PAGE) -> None:
+    """The selected call is fetched, and the screen drawn."""
+    watch.take(document(watch.selected))
+    watch.lay_out(WIDTH, page)
+
+
+def read_on(watch: Watch, page: int = SMALL_PAGE) -> list[str]:
+    """All lines, page after page to the end."""
+    lines = [line.plain for line in watch.lay_out(WIDTH, page)]
+    while watch.lines_below:
+        watch.press("more", 0)
+        lines += [line.plain for line in watch.lay_out(WIDTH, page)]
+    return lines
+
+
 def watching(*names: str, now_ms: int = 0) -> Watch:
     """A screen that has shown these for a while."""
     watch = Watch()
     watch.update([approval(name) for name in names], now_ms - ARMED_AFTER_MS)
-    watch.lay_out(WIDTH, PAGE)
+    see(watch)
     return watch
 
 
 def test_a_and_d_decide_the_selected_call():
     watch = watching("one", "two")
-    assert watch.press("approve", 0) == Decision("approve", "one")
+    assert watch.press("approve", 0) == yes("one")
     watch.press("down", 0)
-    watch.lay_out(WIDTH, PAGE)
+    see(watch)
     assert watch.press("deny", 0) == Decision("deny", "two")
 
 
 def test_the_selection_stays_on_its_call_when_the_list_changes():
     watch = watching("one", "two")
     watch.update([approval("zero"), approval("one"), approval("three")], 10)
-    watch.lay_out(WIDTH, PAGE)
-    assert watch.press("approve", 10) == Decision("approve", "one")
+    see(watch)
+    assert watch.press("approve", 10) == yes("one")
 
 
 @pytest.mark.parametrize("key", ["approve", "deny"])
 def test_a_key_on_its_way_does_not_decide_the_call_that_took_the_place(key):
     watch = watching("one", "two")
     watch.update([approval("two")], 1_000)
-    watch.lay_out(WIDTH, PAGE)
+    see(watch)
     assert watch.selected == "two"
     assert watch.press(key, 1_000 + ARMED_AFTER_MS - 1) is None
     assert "press again" in watch.message.plain
@@ -64,67 +115,131 @@ def test_the_first_call_to_arrive_takes_no_key_at_once():
     watch = Watch()
     watch.update([], 0)
     watch.update([approval("one")], 5_000)
-    watch.lay_out(WIDTH, PAGE)
+    see(watch)
     assert watch.press("approve", 5_001) is None
 
 
 def test_a_held_key_never_gets_through():
     watch = watching("one", "two")
     watch.update([approval("two")], 0)
-    watch.lay_out(WIDTH, PAGE)
+    see(watch)
     assert all(watch.press("approve", now_ms) is None for now_ms in range(0, 60_000, 30))
 
 
 def test_after_a_pause_the_call_can_be_decided():
     watch = watching("one", "two")
     watch.update([approval("two")], 0)
-    watch.lay_out(WIDTH, PAGE)
-    assert watch.press("approve", ARMED_AFTER_MS) == Decision("approve", "two")
+    see(watch)
+    assert watch.press("approve", ARMED_AFTER_MS) == yes("two")
 
 
 def test_choosing_with_the_arrows_arms_at_once():
     watch = watching("one", "two", "three")
     watch.update([approval("two"), approval("three")], 0)
     watch.press("down", 1)
-    watch.lay_out(WIDTH, PAGE)
-    assert watch.press("approve", 2) == Decision("approve", "three")
+    see(watch)
+    assert watch.press("approve", 2) == yes("three")
 
 
 def test_an_arrow_that_moves_nowhere_arms_nothing():
     watch = watching("one", "two")
     watch.update([approval("two")], 0)
-    watch.lay_out(WIDTH, PAGE)
+    see(watch)
     watch.press("down", 1)
     assert watch.press("approve", 2) is None
 
 
 def test_a_call_that_does_not_fit_is_approved_only_after_it_was_read_to_its_end():
-    watch = Watch()
-    watch.update([approval("one", "harmless " * 40 + "rm -rf /")], -ARMED_AFTER_MS)
-    watch.lay_out(WIDTH, PAGE)
+    text = '{"a_memo":"' + "harmless " * 80 + '","to":"mallory"}'
+    watch = reading(text)
     assert watch.lines_below > 0
     assert watch.press("approve", 0) is None
-    assert "read all of it first" in watch.message.plain
-    while watch.lines_below:
-        watch.press("more", 0)
-        shown = watch.lay_out(WIDTH, PAGE)
-    assert "rm -rf /" in "".join(shown)
-    assert watch.press("approve", 0) == Decision("approve", "one")
+    assert f"read all of it first: {watch.lines_left} more lines" in watch.message.plain
+    shown = "".join(read_on(watch))
+    assert '"to": "mallory"' in shown
+    assert watch.press("approve", 0) == yes("one", args_text=text)
 
 
-def test_a_call_that_does_not_fit_may_be_denied_unread():
-    watch = Watch()
-    watch.update([approval("one", "x" * 4_000)], -ARMED_AFTER_MS)
+def test_short_members_come_first_and_long_ones_whole_with_their_length():
+    watch = reading('{"a_memo":"' + "Monthly rent. " * 300 + '","amount":999999,"to":"mallory"}')
+    lines = read_on(watch)
+    places = [next(i for i, line in enumerate(lines) if part in line) for part in ('"to"', '"amount"', '"a_memo"')]
+    assert places == sorted(places)
+    assert '  "a_memo": 4,202 characters' in lines
+    assert any(line.startswith("3 arguments") for line in lines)
+
+
+def test_what_stands_beside_the_call_is_on_the_screen():
+    watch = reading(
+        "{}",
+        risk=["secret_like"],
+        reasons=["pays", "risk:secret_like"],
+        destination="https://bank.example",
+        tool={
+            "name": "bank.pay",
+            "description": "Pays out",
+            "category": {"other": "payments"},
+            "cost": {"estimated_usd": 0.002},
+            "server": "bank",
+        },
+        last_approved={"approval_id": "x", "at": "2026-01-01T00:00:00Z", "by": "ann", "is_same_call": False},
+    )
+    text = "\n".join(read_on(watch))
+    for part in ("scout", "payments, $0.002", "https://bank.example · server bank", "pays", "secret_like", "ask"):
+        assert part in text
+    assert "another call of this tool, 2026-01-01 00:00:00Z, by ann" in text
+    assert "    Pays out" in text
+
+
+def test_no_word_of_the_agent_or_a_server_passes_for_a_line_of_ours():
+    liar = '{"x":"' + "y" * 200 + "\\nrisk         no signal" + '","\\nrisk":"no"}'
+    told = {"name": "n", "description": "z" * 90 + " 3 arguments", "category": "read", "cost": {"estimated_usd": 0.0}}
+    lines = read_on(reading(liar, risk=["secret_like"], tool=told))
+    begin = next(index for index, line in enumerate(lines) if line.startswith("2 arguments"))
+    ours = [line for line in lines[begin:] if not line.startswith("  ")]
+    assert {line.split(",")[0] for line in ours} == {"2 arguments", "the tool describes itself"}
+
+
+def test_two_names_that_look_the_same_are_both_shown():
+    watch = reading('{"a<U+200B>":1,"a<U+200B>":2}', PAGE)
+    lines = [line.plain for line in watch.lay_out(WIDTH, PAGE)]
+    assert [line for line in lines if "<U+200B>" in line] == ['  "a<U+200B>": 1', '  "a<U+200B>": 2']
+
+
+def test_a_document_that_is_not_what_its_digest_says_is_not_taken():
+    watch = watching("one")
+    with pytest.raises(CallerError):
+        watch.take({**document("one"), "args_text": '{"text":"ho"}'})
     watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 0) is None
+
+
+def test_a_daemon_that_shows_no_whole_call_gets_no_yes():
+    watch = Watch()
+    watch.update([approval("one")], -ARMED_AFTER_MS)
+    with pytest.raises(CallerError, match="no whole call"):
+        watch.take(approval("one"))
+    watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 0) is None
     assert watch.press("deny", 0) == Decision("deny", "one")
 
 
-def test_reading_one_call_says_nothing_of_another():
-    watch = Watch()
-    watch.update([approval("one", "x" * 150), approval("two", "y" * 4_000)], -ARMED_AFTER_MS)
-    watch.lay_out(WIDTH, PAGE)
+def test_a_document_that_came_late_is_not_taken_for_the_call_selected_since():
+    watch = watching("one", "two")
     watch.press("down", 0)
+    watch.take(document("one"))
     watch.lay_out(WIDTH, PAGE)
+    assert watch.press("approve", 0) is None
+
+
+def test_a_call_that_does_not_fit_may_be_denied_unread():
+    assert reading('{"x":"' + "x" * 4_000 + '"}').press("deny", 0) == Decision("deny", "one")
+
+
+def test_reading_one_call_says_nothing_of_another():
+    watch = watching("one", "two")
+    watch.press("down", 0)
+    see(watch, SMALL_PAGE)
     assert watch.press("approve", 0) is None
 
 
@@ -132,41 +247,52 @@ def test_a_call_that_was_not_on_the_screen_yet_is_not_approved():
     watch = watching("one", "two")
     watch.press("down", 0)
     assert watch.press("approve", 0) is None
+    assert "not on the screen yet" in watch.message.plain
 
 
 def test_coming_back_to_a_call_means_reading_it_again():
-    watch = Watch()
-    watch.update([approval("one"), approval("two", "y" * 4_000)], -ARMED_AFTER_MS)
+    watch = watching("one", "two")
     for key in ("down", *["more"] * 50, "up", "down"):
         watch.press(key, 0)
-        watch.lay_out(WIDTH, PAGE)
+        see(watch, SMALL_PAGE)
     assert watch.press("approve", 0) is None
 
 
+def test_going_back_and_forth_shows_all_of_it():
+    watch = reading('{"x":"' + "x" * 4_000 + '"}')
+    top = [line.plain for line in watch.lay_out(WIDTH, SMALL_PAGE)]
+    watch.press("more", 0)
+    assert next(line.plain for line in watch.lay_out(WIDTH, SMALL_PAGE)) == top[-1]
+    watch.press("back", 0)
+    assert [line.plain for line in watch.lay_out(WIDTH, SMALL_PAGE)] == top
+    read_on(watch)
+    assert watch.press("approve", 0) is not None
+
+
 def test_a_terminal_too_small_to_show_a_call_approves_none():
-    watch = Watch()
-    watch.update([approval("one")], -ARMED_AFTER_MS)
     for page in (0, -3):
+        watch = reading("{}", page)
         assert watch.lay_out(WIDTH, page) == []
         watch.press("more", 0)
+        watch.lay_out(WIDTH, page)
         assert watch.press("approve", 0) is None
 
 
 def test_lines_read_at_one_width_do_not_count_at_another():
-    watch = Watch()
-    watch.update([approval("one", "x" * 400)], -ARMED_AFTER_MS)
-    watch.lay_out(20, PAGE)
-    watch.press("more", 0)
-    watch.lay_out(20, PAGE)
-    watch.lay_out(80, 2)
+    watch = reading('{"x":"' + "x" * 400 + '"}')
+    read_on(watch)
+    watch.lay_out(WIDTH - 10, 2)
     assert watch.press("approve", 0) is None
 
 
-@example(["\x1f\x1f\x1f\x1f\u2e80\U00018cd6", "", ""], "", 10, 17)  # a wide character where a line ends
-@given(st.lists(st.text(max_size=300), max_size=8), st.text(max_size=300), st.integers(10, 200), st.integers(1, 60))
-def test_what_counts_as_read_was_on_the_screen(summaries, message, width, height):
+@example("\x1f\x1f\x1f\x1f\u2e80\U00018cd6", "", "", 10, 17)  # a wide character where a line ends
+@given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300), st.integers(10, 200), st.integers(1, 60))
+def test_what_counts_as_read_was_on_the_screen(value, description, message, width, height):
+    args_text = visible_text(json.dumps({"text": value}, ensure_ascii=False))
+    told = {"name": "n", "description": description, "category": "read", "cost": {"estimated_usd": 0.0}}
     watch = Watch()
-    watch.update([approval(str(index), text) for index, text in enumerate(summaries)], -ARMED_AFTER_MS)
+    watch.update([approval("one")], -ARMED_AFTER_MS)
+    watch.take(document("one", args_text, tool=told))
     watch.message = Text(visible_text(message))
     console = Console(width=width, height=height, record=True, file=io.StringIO())
     console.print(draw(watch, console))
@@ -174,13 +300,14 @@ def test_what_counts_as_read_was_on_the_screen(summaries, message, width, height
     if watch.press("approve", 0) is not None:
         assert len(lines) <= height
         shown = "".join(line.rstrip("\n") for line in lines).replace(" ", "")
-        assert visible_text(summaries[0] or "note_add 0").replace(" ", "") in shown
+        assert visible_text(description).replace(" ", "") in shown
+        assert args_text.removeprefix('{"text": ').removesuffix("}").replace(" ", "") in shown
 
 
 def test_nothing_selected_decides_nothing():
     watch = Watch()
     watch.update([], 0)
-    assert [watch.press(key, 10_000) for key in ("approve", "deny", "up", "down", "more")] == [None] * 5
+    assert [watch.press(key, 10_000) for key in ("approve", "deny", "up", "down", "more", "back")] == [None] * 6
 
 
 @given(st.text() | st.text("\u4e00a ", min_size=1), st.integers(2, 200))
@@ -190,6 +317,26 @@ def test_wrapping_drops_nothing_an_approver_must_see_and_every_line_fits(text, w
     assert all(line.isprintable() and cell_len(line) <= width for line in lines)
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=6))
+def test_every_member_of_every_call_is_shown_whole(args):
+    args_text = visible_text(canonical_bytes(args).decode())
+    members = members_of(args_text)
+    assert sorted(f"{name}:{value}" for name, value in members if name) == sorted(
+        visible_text(f"{canonical_bytes(name).decode()}:{canonical_bytes(value).decode()}")
+        for name, value in args.items()
+    )
+    shown = "".join(line.plain.strip() for line in lines_of(document("one", args_text), 100)).replace(" ", "")
+    for _, value in members:
+        assert value.replace(" ", "") in shown
+
+
 @pytest.mark.parametrize(
     ("data", "keys"),
     [
@@ -197,6 +344,7 @@ def test_wrapping_drops_nothing_an_approver_must_see_and_every_line_fits(text, w
         (b"\x1b[A\x1b[B", ["up", "down"]),
         (b"\x1bOA\x1bOB", ["up", "down"]),
         (b"kjq", ["up", "down", "quit"]),
+        (b"b", ["back"]),
         (b"x\x00\xff", []),
         (b"\x1b", []),
         (b"\x1b[200~", []),

@@ -113,6 +113,38 @@ def test_an_agent_is_blocked_approved_at_the_command_line_and_goes_on(daemon):
         assert daemon.notes.read_text() == "rotate the keys\n"
 
 
+def approved(daemon: RunningDaemon, agent: Agent, text: str) -> dict:
+    """A call that was blocked, and a person approved since."""
+    call = {"name": "fx.write_note", "arguments": {"text": text}}
+    blocked = agent.ask("tools/call", call)["result"]
+    cli(daemon, "approvals", "approve", blocked["_meta"]["approval"]["id"])
+    return call
+
+
+def test_after_a_wrong_token_the_same_call_goes_on_with_its_approval(daemon):
+    with Agent(daemon, daemon.agent) as agent:
+        agent.initialize()
+        call = approved(daemon, agent, "after a wrong token")
+        wrong = agent.ask("tools/call", {**call, "approvalToken": "3f2504e0-4f89-41d3-9a0c-0305e82c3301.x"})["result"]
+        assert wrong["content"][0]["text"] == "invalid_or_expired_approval"
+        done = agent.ask("tools/call", call)["result"]
+        assert done["isError"] is not True
+        assert agent.ask("tools/call", call)["result"]["isError"] is True  # once
+    assert daemon.notes.read_text().count("after a wrong token\n") == 1
+
+
+def test_a_gateway_that_was_started_again_goes_on_with_what_was_approved(daemon):
+    with Agent(daemon, daemon.agent) as agent:
+        agent.initialize()
+        call = approved(daemon, agent, "after a restart")
+    with Agent(daemon, daemon.agent) as agent:
+        agent.initialize()
+        done = agent.ask("tools/call", call)["result"]
+        assert done["isError"] is not True
+        assert agent.ask("tools/call", call)["result"]["isError"] is True  # once
+    assert daemon.notes.read_text().count("after a restart\n") == 1
+
+
 def test_one_servers_view_has_its_own_names_over_stdio(daemon):
     with Agent(daemon, daemon.agent, "--server", "fx") as agent:
         agent.initialize()

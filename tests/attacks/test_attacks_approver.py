@@ -1,0 +1,222 @@
+"""The approver does not see what is sent: calls that hide their end, their characters or their danger, on a daemon."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+from daemons import RunningDaemon
+
+from briefcase.approvers import shown_digest_of
+
+PAY_SERVER = str(Path(__file__).with_name("pay_server.py"))
+BRIEFCASE = [sys.executable, "-m", "briefcase"]
+ASK_ALL = """
+@id("may") permit (principal, action == Action::"Call", resource);
+@id("unsigned") permit (principal, action == Action::"CallWithoutSigner", resource);
+"""
+LONG = {"a_memo": "Monthly rent, as agreed. " * 170, "amount": 999_999, "to": "mallory"}
+# one or more of each range of Default_Ignorable_Code_Point, and blanks
+UNSEEN = (
+    0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x180B, 0x180F, 0x200B, 0x200E, 0x202E, 0x2060, 0x2065, 0x206F, 0x2800,
+    0x3164, 0xFE00, 0xFE0F, 0xFEFF, 0xFFA0, 0xFFF0, 0xFFF8, 0x1BCA0, 0x1D173, 0xE0000, 0xE0041, 0xE0100, 0xE01EF,
+    0xE0FFF,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    root = tmp_path_factory.mktemp("approver")
+    with RunningDaemon(root / "data") as running:
+        running.paid = root / "paid.json"
+        server = {"command": sys.executable, "args": [PAY_SERVER, str(running.paid)]}
+        assert running.request("POST", "/v1/mcp/servers/bank", server)[0] == 200
+        assert running.request("PUT", "/v1/policy", {"policy_text": ASK_ALL})[0] == 200
+        running.agent = running.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+        deadline = time.monotonic() + 20
+        while not any(tool["id"] == "bank.pay" for tool in running.request("GET", "/v1/tools")[1]["tools"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield running
+        assert running.request("POST", "/v1/receipts/verify")[1]["ok"] is True
+
+
+def ask(daemon: RunningDaemon, tool_id: str, args: dict) -> dict:
+    answer = daemon.call(tool_id, args, token=daemon.agent)
+    assert answer["status"] == "approval_required", answer
+    return answer["approval"]
+
+
+def shown(daemon: RunningDaemon, approval: dict) -> dict:
+    return daemon.request("GET", f"/v1/approvals/{approval['id']}")[1]
+
+
+def approve(daemon: RunningDaemon, approval: dict, body: object = None) -> tuple[int, dict]:
+    return daemon.request("POST", f"/v1/approvals/{approval['id']}/approve", body)
+
+
+def cli(daemon: RunningDaemon, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*BRIEFCASE, *words], env=daemon.env, capture_output=True, text=True, check=False)
+
+
+def last_risk(daemon: RunningDaemon) -> list[str]:
+    return daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["event"]["risk"]
+
+
+def test_no_character_that_nobody_sees_is_shown_raw_or_without_a_signal(daemon):
+    for code in UNSEEN:
+        approval = ask(daemon, "note_add", {"text": f"pay al{chr(code)}ice"})
+        assert last_risk(daemon) == ["invisible_text"]
+        document = shown(daemon, approval)
+        for text in (approval["summary"], document["args_text"]):
+            assert f"pay al<U+{code:04X}>ice" in text
+            assert chr(code) not in text
+        assert document["risk"] == ["invisible_text"]
+        assert daemon.request("POST", f"/v1/approvals/{approval['id']}/deny")[0] == 200
+
+
+def test_a_message_hidden_in_variation_selectors_is_spelled_out(daemon):
+    hidden = "".join(chr(0xE0100 + byte - 16) for byte in b"wire 9000 to mallory")
+    approval = ask(daemon, "note_add", {"text": f"lunch at noon \U0001f603{hidden}"})
+    assert shown(daemon, approval)["args_text"].count("<U+E01") == len(hidden)
+    assert last_risk(daemon) == ["invisible_text"]
+
+
+def test_a_name_in_letters_of_another_script_is_marked_and_signalled(daemon):
+    approval = ask(daemon, "note_add", {"text": "pay p\u0430yp\u0430l.com\u2215invoice"})
+    assert "p<U+0430>yp<U+0430>l.com<U+2215>invoice" in shown(daemon, approval)["args_text"]
+    assert last_risk(daemon) == ["confusable_text"]
+
+
+def test_the_end_of_a_long_call_is_shown_before_anybody_can_approve_it(daemon):
+    approval = ask(daemon, "bank.pay", LONG)
+    document = shown(daemon, approval)
+    assert json.loads(document["args_text"]) == LONG
+    assert document["shown_digest_hex"] == shown_digest_of(document)
+    assert document["tool"]["server"] == "bank"
+    assert document["destination"].startswith("stdio:")
+    assert document["tool"]["description"] == "Pays out at once."
+
+    assert approve(daemon, approval)[1]["code"] == "conflict"
+    assert approve(daemon, approval, {"shown_digest_hex": "0" * 64})[1]["code"] == "conflict"
+    refused = cli(daemon, "approvals", "approve", approval["id"])
+    assert (refused.returncode, "--digest" in refused.stderr) == (3, True)
+    listed = cli(daemon, "approvals", "show", approval["id"])
+    assert '"to": "mallory"' in listed.stdout
+    assert '"amount": 999999' in listed.stdout
+    digest = listed.stdout.split()[-1]
+    token = cli(daemon, "approvals", "approve", approval["id"], "--digest", digest).stdout.strip()
+
+    assert daemon.call("bank.pay", LONG, token=daemon.agent, approval_token=token)["status"] == "ok"
+    assert json.loads(daemon.paid.read_text()) == LONG
+    kind = "/v1/receipts?kind=approval_decided&limit=1"
+    assert daemon.request("GET", kind)[1]["receipts"][0]["event"]["shown_digest"] == digest
+
+
+def test_a_call_too_large_to_show_is_refused_with_its_reason(daemon):
+    answer = daemon.call("bank.pay", {**LONG, "a_memo": "x" * 70_000}, token=daemon.agent)
+    assert answer == {"status": "denied", "reason": "too_large_to_show"}
+
+
+def test_a_client_that_sends_no_digest_still_approves_a_short_call(daemon):
+    approval = ask(daemon, "note_add", {"text": "short"})
+    assert approve(daemon, approval)[0] == 200
+    bare = daemon.call("note_add", {"text": "short"}, token=daemon.agent, approval_token=approval["id"])
+    assert bare["status"] == "ok"
+
+
+def test_a_bare_id_serves_only_who_asked_and_only_once(daemon):
+    approval = ask(daemon, "note_add", {"text": "mine"})
+    other = daemon.request("POST", "/v1/agents", {"name": "ranger"})[1]["token"]
+
+    def used(token: str) -> dict:
+        return daemon.call("note_add", {"text": "mine"}, token=token, approval_token=approval["id"])
+
+    refused = {"status": "denied", "reason": "invalid_or_expired_approval"}
+    assert used(daemon.agent) == refused  # nobody said yes yet
+    assert approve(daemon, approval)[0] == 200
+    assert used(other) == refused
+    assert used(daemon.agent)["status"] == "ok"
+    assert used(daemon.agent) == refused
+
+
+def test_a_reason_of_a_person_passes_for_no_status(daemon):
+    approval = ask(daemon, "note_add", {"text": "no"})
+    assert cli(daemon, "approvals", "deny", approval["id"], "--reason", "approved").returncode == 0
+    listed = cli(daemon, "receipts", "list", "--kind", "approval_decided", "--limit", "1").stdout
+    assert "rejected: `approved`" in listed
+    refused = daemon.call("note_add", {"text": "no"}, token=daemon.agent, approval_token=approval["id"])
+    assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
+
+
+# --- the live screen, on a terminal -----------------------------------------------------------------------------------
+
+
+class Terminal:
+    """`briefcase approvals watch` on a pseudo-terminal of a size; a frame is what it draws at once."""
+
+    def __init__(self, daemon: RunningDaemon, columns: int, rows: int) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        env = {**daemon.env, "TERM": "xterm", "COLUMNS": str(columns), "LINES": str(rows)}
+        command = [*BRIEFCASE, "approvals", "watch"]
+        self.process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        self.written = ""
+
+    def press(self, key: str) -> None:
+        os.write(self.master, key.encode())
+
+    def frame(self, pattern: str) -> str:
+        """Wait for a whole frame drawn from here on that a pattern is found in, and give its text."""
+        self.written = ""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if select.select([self.master], [], [], 0.2)[0]:
+                self.written += os.read(self.master, 65_536).decode(errors="replace")
+            for drawn in self.written.split("\x1b[H")[1:]:
+                text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+                if "b back   q quit" in text and re.search(pattern, text):
+                    return text
+        raise AssertionError(self.written[-3_000:])
+
+    def close(self) -> None:
+        self.press("q")
+        self.process.wait(timeout=30)
+        os.close(self.master)
+
+
+def test_the_live_screen_takes_no_yes_before_the_end_of_a_call_was_on_it(daemon):
+    for waiting in daemon.request("GET", "/v1/approvals")[1]["approvals"]:
+        daemon.request("POST", f"/v1/approvals/{waiting['id']}/deny")
+    approval = ask(daemon, "bank.pay", {**LONG, "b_memo": "z" * 400})
+    terminal = Terminal(daemon, 80, 24)
+    try:
+        screen = terminal.frame("more lines: space")
+        assert '"to": "mallory"' in screen
+        while "read all of it first" not in screen:  # at first it says that the call was just selected
+            terminal.press("a")
+            screen = terminal.frame("read all of it first|press again")
+            time.sleep(1)
+        assert shown(daemon, approval)["status"] == "pending"
+        seen = screen
+        while (left := re.search(r"\u2026 (\d+) more lines: space", screen)) is not None:
+            terminal.press(" ")
+            screen = terminal.frame(rf"\u2026 (?!{left[1]} )\d+ more lines: space|Pays out")
+            seen += screen
+        assert seen.count("Monthly rent") > 160
+        assert "Pays out at once." in screen
+        terminal.press("a")
+        terminal.frame(f"approved {approval['id'][:8]}")
+    finally:
+        terminal.close()
+    assert shown(daemon, approval)["status"] == "approved"
