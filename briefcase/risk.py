@@ -6,6 +6,7 @@ own: the policy sees them as `context.risk`, and an allowed call that raised one
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from briefcase.characters import has_alike, has_unseen
@@ -30,6 +31,7 @@ _INSTRUCTION: Final = LinearPattern(
 RULES: Final = (("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
 INVISIBLE_TEXT: Final = "invisible_text"
 CONFUSABLE_TEXT: Final = "confusable_text"
+DELETE: Final = "\x7f"  # the one ASCII character that canonical JSON writes as it is and nobody sees
 REASON: Final = "risk:"  # the contract's own form: `risk:<signals>`
 NO_SIGNALS: Final = RiskSignals()
 
@@ -38,16 +40,24 @@ def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None
     """The signals a call's canonical arguments raise: of its characters, of `RULES`, then those its tool knows of."""
     text = canonical_args.decode()
     words = tuple([word for word, pattern in RULES if pattern.is_in(text)])
-    if not text.isascii() and has_alike(text):
-        words = (CONFUSABLE_TEXT, *words)
-    if has_unseen(text):
-        words = (INVISIBLE_TEXT, *words)
+    if text.isascii():
+        if DELETE in text:
+            words = (INVISIBLE_TEXT, *words)
+    else:
+        words = (*_words_of_characters(text), *words)
     tool_signals = getattr(
         tool, "signals", None
     )  # `SignallingTool`; asking by isinstance would cost more than the rules
     if tool_signals is not None:
         words += tool_signals()
     return RiskSignals(words) if words else NO_SIGNALS
+
+
+def _words_of_characters(text: str) -> Iterator[str]:
+    if has_unseen(text):
+        yield INVISIBLE_TEXT
+    if has_alike(text):
+        yield CONFUSABLE_TEXT
 
 
 def tighten(verdict: Verdict, signals: RiskSignals) -> Verdict:
