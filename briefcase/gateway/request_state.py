@@ -83,7 +83,7 @@ class StateSealer:
         try:
             return self._sealer.seal(state)
         except ValueError as error:
-            message = f"the answers to the server can not wait for a person: {error}"
+            message = f"the answers to the server cannot wait for a person: {error}"
             raise RpcError(INVALID_PARAMS, message, http_status=400) from None
 
     def open(self, text: object, request_digest: bytes, principal_digest: bytes) -> RequestState:
@@ -105,7 +105,7 @@ class StateSealer:
             case Claim.FRESH:
                 return state
             case Claim.FULL:
-                raise _refused("can not be taken now: too many are in use, send the request again without it later")
+                raise _refused("cannot be taken now: too many are in use, send the request again without it later")
             case _:
                 raise _refused("was used before: send the request again without it")
 

@@ -181,7 +181,7 @@ class Hub:
         tool = self.resolve(target)
         if tool is None or server_of(target) != server_id:
             raise UpstreamError(
-                "the call can not go on: its tool is not there any more", code="upstream_refused", sent=False
+                "the call cannot go on: its tool is not there any more", code="upstream_refused", sent=False
             )
         ask = ask_for(tool.spec, as_object(args.get("arguments")))
         return tool, ask, self._flows.opened(args.get("state"), ask, principal)

@@ -163,6 +163,7 @@ class ServerOperation:
         bound = f"{self._spec.digest_hex}\n{target.digest_hex}".encode()
         going_on._spec = msgspec.structs.replace(  # noqa: SLF001 - of this very class
             self._spec,
+            name=f"{self._spec.id} with {target.id}",
             description=f"goes on with `{target.id}`: `responses` is what the agent answers to the server's questions",
             category=target.category,
             cost_microusd=target.cost_microusd,

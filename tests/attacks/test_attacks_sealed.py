@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 import uuid
@@ -17,6 +18,7 @@ from daemons import RunningDaemon
 SERVER = str(Path(__file__).parent / "recording_server.py")
 ARGS = {"amount": 10, "to": "alice"}
 DOLLAR = 1_000_000
+META = "io.modelcontextprotocol/"
 CAN_BE_ASKED = {"capabilities": {"elicitation": {"form": {}}}}
 
 
@@ -161,6 +163,44 @@ def test_a_continuation_past_the_budget_waits_for_a_person_as_its_call_would(dae
     asked = bank.call("bank:continue", bank.asked())
     assert (asked["status"], asked["approval"]["reason"]) == ("approval_required", "budget_exceeded")
     assert bank.spent() == DOLLAR
+
+
+def test_a_client_of_the_gateway_has_its_call_and_its_answers_approved_and_uses_each_state_once(daemon, tmp_path):
+    bank = Bank(daemon, tmp_path, "--asks")
+    daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 2 * DOLLAR})
+    wait_for(bank.tools)
+    meta = {
+        f"{META}protocolVersion": "2026-07-28",
+        f"{META}clientInfo": {"name": "client", "version": "1"},
+        f"{META}clientCapabilities": {"elicitation": {"form": {}}, "roots": {"listChanged": True}},
+    }
+
+    def call(**more: object) -> dict:
+        params = {"name": "bank.pay", "arguments": ARGS, **more, "_meta": meta}
+        gateway.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}) + "\n")
+        gateway.stdin.flush()
+        answer = json.loads(gateway.stdout.readline())
+        return answer.get("result") or answer["error"]
+
+    def approve(waiting: dict, shown: str) -> dict:
+        approval = waiting["_meta"]["approval"]
+        assert approval["summary"].startswith(shown)
+        bank.approve({"status": "approval_required", "approval": approval})
+        return {"requestState": waiting["requestState"]}
+
+    command = [sys.executable, "-m", "briefcase", "gateway"]
+    environment = {**daemon.env, "BRIEFCASE_AUTH_TOKEN": bank.agent}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as gateway:
+        asked = call(**approve(call(), "bank.pay {"))
+        answers = {"q": {"action": "accept", "content": {"account": "main"}}}
+        waiting = call(requestState=asked["requestState"], inputResponses=answers)
+        retry = approve(waiting, 'bank:continue with bank.pay {"arguments":')
+        assert call(**retry)["content"] == [{"type": "text", "text": "done"}]
+        for used in (retry, {"requestState": asked["requestState"], "inputResponses": answers}):
+            assert "was used before" in call(**used)["message"]
+        gateway.stdin.close()
+    assert [params["inputResponses"] for params in bank.executed()] == [answers]
 
 
 def test_the_first_tools_of_a_server_that_listed_nothing_wait_for_an_operator(daemon, tmp_path):

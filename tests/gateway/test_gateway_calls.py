@@ -287,7 +287,7 @@ def test_a_principal_that_uses_up_its_states_holds_up_nobody_else(monkeypatch):
 
 def test_a_state_that_could_not_be_opened_again_is_not_given():
     sealer = StateSealer(b"k" * 32, lambda: 1_000.0)
-    with pytest.raises(RpcError, match="can not wait for a person"):
+    with pytest.raises(RpcError, match="cannot wait for a person"):
         sealer.seal(b"request", b"principal", round_=1, going_on=GoingOn("state", b"x" * (1 << 20)))
 
 
