@@ -417,6 +417,11 @@ class Policy(Protocol):
         """SHA-256 of the policy text."""
         ...
 
+    @property
+    def reads_arguments(self) -> bool:
+        """Whether a policy of the set reads the arguments of a call."""
+        ...
+
     def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         """Decide one call: `Call`, then `CallWithoutApproval`, then `CallWithoutSigner`."""
         ...

@@ -310,6 +310,7 @@ class FakePolicy:
     """A policy that answers what it was told to."""
 
     digest_hex = "ab" * 32
+    reads_arguments = False
 
     def __init__(self, verdict=None) -> None:
         self.verdict = verdict or Allow(("permit-all",))

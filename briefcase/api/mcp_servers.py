@@ -259,9 +259,8 @@ async def accept_definitions(services: Services, request: Request) -> Accepted:
 async def show_catalog(services: Services, request: Request) -> Catalog:
     """`GET /v1/mcp/catalog`."""
     hub = _hub(services)
-    text = services.policy.current()[0]
     specs = services.tools.specs()
-    preview = preview_tools(services.policy.active(), text, request.principal, specs, services.clock.now_us())
+    preview = preview_tools(services.policy.active(), request.principal, specs, services.clock.now_us())
     servers: JsonObject = {
         config.id: {"state": link.state.value, "capabilities": link.capabilities, "revision": link.revision}
         for config, link in ((config, hub.link(config.id)) for config in hub.configs())

@@ -22,11 +22,9 @@ class Preview(msgspec.Struct, frozen=True):
     asking: tuple[str, ...]
 
 
-def preview_tools(
-    policy: Policy, policy_text: str, principal: Principal, specs: Iterable[ToolSpec], now_us: int
-) -> Preview:
+def preview_tools(policy: Policy, principal: Principal, specs: Iterable[ToolSpec], now_us: int) -> Preview:
     """Ask the policy about every tool, without arguments."""
-    reads_arguments = "args" in policy_text
+    reads_arguments = policy.reads_arguments
     hidden, asking = [], []
     for spec in specs:
         verdict = policy.decide(principal, spec, {}, NO_SIGNALS, now_us)

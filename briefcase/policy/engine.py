@@ -93,6 +93,11 @@ class CompiledPolicy:
         """SHA-256 of the policy text."""
         return self.facts.digest_hex
 
+    @property
+    def reads_arguments(self) -> bool:
+        """Whether a policy of the set reads the arguments of a call."""
+        return self.facts.reads.args
+
     def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         """Decide one call.
 

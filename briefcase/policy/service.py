@@ -43,6 +43,11 @@ class BrokenPolicy(msgspec.Struct, frozen=True):
     digest_hex: str
     problem: str
 
+    @property
+    def reads_arguments(self) -> bool:
+        """False: nothing is read."""
+        return False
+
     def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         """Deny (`policy_error`)."""
         del principal, tool, args, risk, now_us

@@ -87,6 +87,11 @@ class ShadowedPolicy:
         """SHA-256 of the policy text."""
         return self._policy.digest_hex
 
+    @property
+    def reads_arguments(self) -> bool:
+        """Whether a policy of the set reads the arguments of a call."""
+        return self._policy.reads_arguments
+
     def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         """Decide one call; denied (`policy_error`) once the engines have disagreed."""
         if self._shadow.first_mismatch is not None:

@@ -11,6 +11,7 @@ from policies import NO_RISK, PERMIT_ALL
 
 from briefcase._native.values import Fault, Record, SetValue
 from briefcase.errors import CallerError
+from briefcase.mcp.preview import Preview, preview_tools
 from briefcase.policy import declared as module
 from briefcase.policy.arguments import ArgumentReader
 from briefcase.policy.cedartypes import RecordOf, SetOf, quoted, type_of_field, type_text
@@ -346,6 +347,18 @@ def test_what_a_policy_reads_is_read_off_the_tree(condition, reads):
     tool = spec(input_schema={"properties": {"n": I}})
     assert (policy.facts.reads.time, policy.facts.reads.args) == reads
     assert isinstance(policy.decide(AGENT, tool, {"n": 5}, NO_RISK, AT_NOON), Allow)
+
+
+@pytest.mark.parametrize(
+    ("condition", "hidden", "asking"),
+    [
+        ('context["\\u{61}rgs"]["n"] == 5', (), ()),  # what it comes to cannot be said without arguments
+        ('principal == Agent::"args"', ("echo",), ()),
+    ],
+)
+def test_what_a_listing_hides_is_told_by_the_tree_too(condition, hidden, asking):
+    policy = compile_policy(f"permit(principal, action, resource) when {{ {condition} }};")
+    assert preview_tools(policy, AGENT, [spec()], START_US) == Preview(hidden, asking)
 
 
 def test_ten_thousand_numbers_are_the_most_that_a_call_converts():

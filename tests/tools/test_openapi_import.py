@@ -231,10 +231,10 @@ REFUSED = {
         "showTicket",
         "Transfer-Encoding",
     ),
-    "look-ahead": (
-        changed("components>schemas>Ticket>properties>title", {"type": "string", "pattern": "(?=a)b"}),
+    "a pattern that is none": (
+        changed("components>schemas>Ticket>properties>title", {"type": "string", "pattern": "(a"}),
         "addTicket",
-        "regex",
+        "pattern",
     ),
     "no server": (changed("servers", []), "showTicket", "give the base URL"),
     "relative server": (changed("servers", [{"url": "/v1"}]), "showTicket", "give the base URL"),
