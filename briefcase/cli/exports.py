@@ -143,7 +143,8 @@ def import_(app: App, *, file: Path, data_dir: Path | None, as_json: bool) -> in
 class Compared(msgspec.Struct):
     """An export held against the chain: its receipts, and which of them the chain lacks or has otherwise.
 
-    `links` tells whether the missing ones continue the chain exactly where it ends now.
+    `links` tells whether the missing ones continue the chain exactly where it ends now; `begins_after` is the receipt
+    before its first one.
     """
 
     receipts: int = 0
@@ -152,6 +153,7 @@ class Compared(msgspec.Struct):
     differ: list[int] = []
     links: bool = False
     head: str = ""
+    begins_after: str = ""
 
 
 def _compare(file: Path, source: Source, progress: Callable[[int, int], None]) -> tuple[BadReceipt | None, Compared]:
@@ -170,6 +172,7 @@ def _compare(file: Path, source: Source, progress: Callable[[int, int], None]) -
                 progress(receipt.id - first + 1, max(receipt.id, head.id) - first + 1)
     if reader.verifier is None:
         raise CallerError(f"`{file}` holds no receipt")
+    found.begins_after = _head_text(reader.begins_after)
     return reader.verifier.first_bad, found
 
 
@@ -201,6 +204,7 @@ def _archive(data_dir: Path, file: Path, found: Compared) -> Path:
 def _show(app: App, file: Path, found: Compared, archived: Path | None) -> None:
     app.screen.line(f"{found.receipts:,} receipts in `{file}` verify")
     app.screen.fields([
+        ("begins after", found.begins_after),
         ("the same here", f"{found.same:,}"),
         ("missing here", _ids(found.missing)),
         ("different here", _ids(found.differ)),

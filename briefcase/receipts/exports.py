@@ -1,5 +1,9 @@
 """Exports: receipts as JSON Lines, one `{"id", "ts", "prev_hash_hex", "hash_hex", "event"}` a line, oldest first.
 
+A line has one form: these five members in this order, no space, the event canonical (RFC 8785), a line feed. Any other
+line is refused, so no two programs read an export differently: a name that is there twice, another spelling of a text
+and a member beside the five are all another line than the one the receipt has.
+
 An export is a copy, made without judging what it copies; `ExportReader` verifies one with the chain's own rules, from
 the receipt before its first line on. `verify_export.py` does the same with nothing of this package. Pure.
 """
@@ -40,14 +44,24 @@ def lines_of(file: IO[bytes]) -> Iterator[bytes]:
 
 def export_line(receipt: Mapping[str, object]) -> bytes:
     """One receipt as a line, newline included."""
-    return orjson.dumps({name: receipt[name] for name in Receipt.__struct_fields__}, option=orjson.OPT_APPEND_NEWLINE)
+    members = {name: receipt[name] for name in Receipt.__struct_fields__ if name != "event"}
+    event: Any = receipt["event"]
+    return _line(orjson.dumps(members), canonical_event(event))
+
+
+def _line(members: bytes, event: bytes) -> bytes:
+    return b'%b,"event":%b}\n' % (members[:-1], event)
 
 
 class ExportReader:
-    """Reads and verifies an export line by line; `verifier.first_bad` names the first line that is wrong."""
+    """Reads and verifies an export line by line; `verifier.first_bad` names the first line that is wrong.
+
+    `begins_after` is the receipt before its first one: what lies up to it is not in the export, nor verified.
+    """
 
     def __init__(self) -> None:
         self.verifier: Verifier | None = None
+        self.begins_after = GENESIS
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Receipt]:
         """Give each good receipt, and stop after the first bad one.
@@ -60,13 +74,15 @@ class ExportReader:
             verifier = self.verifier
             try:
                 receipt = _parse(number, line)
+                record = _record(number, receipt, line)
             except CallerError as error:
                 error.code = error.code if verifier is None else "proof_invalid"
                 raise
             if verifier is None:
-                before = Head(receipt.id - 1, receipt.prev_hash_hex)
-                verifier = self.verifier = Verifier(GENESIS if receipt.id == 1 else before, NO_TIME)
-            if not verifier.feed([(encode_key(receipt.id), _record(number, receipt))]):
+                if receipt.id != 1:
+                    self.begins_after = Head(receipt.id - 1, receipt.prev_hash_hex)
+                verifier = self.verifier = Verifier(self.begins_after, NO_TIME)
+            if not verifier.feed([(encode_key(receipt.id), record)]):
                 return
             yield receipt
 
@@ -87,9 +103,17 @@ def _parse(number: int, line: bytes) -> Receipt:
     return receipt
 
 
-def _record(number: int, receipt: Receipt) -> bytes:
-    """The record that the ledger would have stored."""
+def _record(number: int, receipt: Receipt, line: bytes) -> bytes:
+    """The record that the ledger would have stored, where the line is the one that this receipt has."""
     try:
-        return receipt.hash_hex.encode() + receipt.prev_hash_hex.encode() + canonical_event(receipt.event)
+        event = canonical_event(receipt.event)
     except (ValueError, TypeError) as error:
         raise CallerError(f"line {number}: its event has no canonical form: {error}") from None
+    members = {"id": receipt.id, "ts": receipt.ts, "prev_hash_hex": receipt.prev_hash_hex, "hash_hex": receipt.hash_hex}
+    if line != _line(orjson.dumps(members), event):
+        raise CallerError(
+            f"line {number} is not the line of receipt {receipt.id}: expected its five members once, in their order and"
+            " canonical form, and a line feed",
+            hint="somebody wrote this file anew, or changed it: make the export again",
+        )
+    return receipt.hash_hex.encode() + receipt.prev_hash_hex.encode() + event

@@ -6,7 +6,9 @@ of the export is one receipt, `{"id", "ts", "prev_hash_hex", "hash_hex", "event"
 
     hash_hex = SHA-256( ascii(prev_hash_hex) || canonical(event) )
 
-where `canonical` is RFC 8785 JSON (an event holds strings, integers, booleans, nulls, lists and objects only). The
+where `canonical` is RFC 8785 JSON (an event holds strings, integers, booleans, nulls, lists and objects only). A line
+must be exactly the one form that its receipt has: a name twice, another spelling or a member more is refused. An export
+that does not begin with receipt 1 verifies from where it begins, and this says so (`begins after N`). The
 optional ID:HASH is a receipt noted elsewhere; without one, a cut-off end can not be excluded, and this says so.
 `--filtered` is for an export that was made with a filter: receipts may be missing, and how many places is said; each
 receipt's own hash and the links between neighbours are checked.
@@ -18,7 +20,7 @@ import hashlib
 import json
 import sys
 
-MAX_LINE_CHARS = 4 << 20
+MAX_LINE_BYTES = 4 << 20
 
 
 def canonical(value):
@@ -36,6 +38,12 @@ def canonical(value):
 def shown(value):
     """A value for the terminal: nothing of an export may write more than itself there."""
     return "".join(char if " " <= char <= "~" else "?" for char in str(value))
+
+
+def line_of(receipt):
+    """The only form a receipt's line has."""
+    texts = ",".join(f'"{name}":{canonical(receipt[name])}' for name in ("id", "ts", "prev_hash_hex", "hash_hex"))
+    return f'{{{texts},"event":{canonical(receipt["event"])}}}\n'.encode()
 
 
 def problem_of(receipt, previous, is_filtered):
@@ -62,6 +70,17 @@ def problem_of(receipt, previous, is_filtered):
     return None
 
 
+def not_checked(first, gaps, anchor):
+    """What a good export leaves open, line by line."""
+    if first["id"] != 1:
+        yield f"begins after {first['id'] - 1}:{first['prev_hash_hex']}"
+        yield f"not checked: receipts 1 to {first['id'] - 1}, which are not in this export"
+    if gaps:
+        yield f"not checked: what lies in {gaps} gaps, and so whether the receipts around them are of one chain"
+    if anchor is None:
+        yield "not checked: whether receipts were cut off the end (give ID:HASH of one noted elsewhere)"
+
+
 def main(arguments):
     """Verify one file; gives the exit code."""
     is_filtered = "--filtered" in arguments
@@ -70,19 +89,22 @@ def main(arguments):
         print(__doc__, file=sys.stderr)
         return 2
     anchor = arguments[1] if len(arguments) == 2 else None
-    previous, count, gaps, anchored = None, 0, 0, False
+    previous, first, count, gaps, anchored = None, None, 0, 0, False
     try:
-        with open(arguments[0], encoding="utf-8") as lines:
-            for line in iter(lambda: lines.readline(MAX_LINE_CHARS), ""):
-                receipt = json.loads(line)
+        with open(arguments[0], "rb") as lines:
+            for line in iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""):
+                receipt = json.loads(line.decode("utf-8"))
                 problem = problem_of(receipt, previous, is_filtered)
                 if problem is not None:
                     what, found, expected = problem
                     print(f"receipt {receipt['id']}: {what}\n  expected {shown(expected)}\n  found    {shown(found)}")
                     return 7
+                if line != line_of(receipt):
+                    print(f"`{arguments[0]}` line {count + 1} is not the line of a receipt: it was written otherwise")
+                    return 7
                 anchored = anchored or f"{receipt['id']}:{receipt['hash_hex']}" == anchor
                 gaps += previous is not None and receipt["id"] != previous["id"] + 1
-                previous, count = receipt, count + 1
+                previous, first, count = receipt, first or receipt, count + 1
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         print(f"`{arguments[0]}` line {count + 1} is no receipt: {shown(error)}", file=sys.stderr)
         return 7 if count else 2  # an export that is damaged, or none
@@ -93,10 +115,8 @@ def main(arguments):
         print(f"the noted receipt {anchor} is not in this export")
         return 7
     print(f"{count} receipts verify, up to {previous['id']}:{previous['hash_hex']}")
-    if gaps:
-        print(f"not checked: what lies in {gaps} gaps, and so whether the receipts around them are of one chain")
-    if anchor is None:
-        print("not checked: whether receipts were cut off the end (give ID:HASH of one noted elsewhere)")
+    for left in not_checked(first, gaps, anchor):
+        print(left)
     return 0
 
 

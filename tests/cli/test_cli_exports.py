@@ -15,7 +15,7 @@ from daemons import RunningDaemon
 def served(tmp_path_factory):
     with RunningDaemon(tmp_path_factory.mktemp("export") / "data") as daemon:
         for number in range(5):
-            daemon.call("echo", {"text": f"é\u2028{number}"})
+            daemon.call("echo", {"text": f"é漢{number}"})
         daemon.call("note_add", {"text": "waits"})
         yield daemon
 
@@ -154,7 +154,7 @@ def test_files_alone_give_the_same_export_and_an_import_says_what_a_cut_chain_la
 def test_a_damaged_export_is_refused_and_nothing_is_kept_of_it(served, tmp_path, damage, code):
     export = tmp_path / "all.jsonl"
     cli(served, "export", "--out", str(export))
-    export.write_bytes(b"\n".join(damage(export.read_bytes().splitlines())))
+    export.write_bytes(b"".join(line + b"\n" for line in damage(export.read_bytes().splitlines())))
     ran = cli(served, "import", str(export))
     assert ran.code == code, ran
     assert verified(export)[0] == code

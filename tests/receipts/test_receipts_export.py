@@ -11,7 +11,9 @@ import pytest
 from fakes import FakeClock, MemoryLedger
 
 import briefcase.receipts.verify_export as verifier
+from briefcase.errors import CallerError
 from briefcase.ports import Entry
+from briefcase.receipts.exports import ExportReader, export_line
 
 SCRIPT = Path(verifier.__file__)
 
@@ -22,12 +24,12 @@ def lines():
     for number in range(5):
         event = {"kind": "x", "text": f"é\u2028\U0001f600{number}", "\ue000": 1, "\U0001f600": 2, "n": [None, True, -5]}
         asyncio.run(ledger.commit(Entry(event)))
-    return [json.dumps(msgspec.to_builtins(receipt)) for receipt in ledger.chain]
+    return [export_line(msgspec.to_builtins(receipt)).decode()[:-1] for receipt in ledger.chain]
 
 
 def run(tmp_path, lines, *anchor):
     export = tmp_path / "receipts.jsonl"
-    export.write_text("\n".join(lines) + "\n")
+    export.write_bytes("\n".join(lines).encode() + b"\n")
     done = subprocess.run(
         [sys.executable, "-I", "-S", SCRIPT, export, *anchor], capture_output=True, text=True, check=False
     )
@@ -81,7 +83,7 @@ def test_a_rewritten_middle_does_not_link(tmp_path, lines):
         forged["prev_hash_hex"].encode() + verifier.canonical(forged["event"]).encode()
     ).hexdigest()
 
-    code, output = run(tmp_path, [*lines[:2], json.dumps(forged), *lines[3:]])
+    code, output = run(tmp_path, [*lines[:2], export_line(forged).decode()[:-1], *lines[3:]])
 
     assert code == 7
     assert "receipt 4: it does not link" in output
@@ -95,3 +97,46 @@ def test_what_is_no_export_is_said_to_be_none(tmp_path, text):
     assert verifier.main([str(export)]) == 2
     assert verifier.main([]) == 2
     assert verifier.main([str(tmp_path / "absent")]) == 2
+
+
+def otherwise(line):
+    """Lines that parse as the same receipt, and are not its line."""
+    receipt = json.loads(line)
+    return {
+        "a name twice": line.replace(b'{"id":', b'{"id":9,"id":', 1),
+        "a name twice in the event": line.replace(b'"event":{', b'"event":{"kind":"y",', 1),
+        "another spelling": line.replace(b'"kind"', b'"\\u006bind"', 1),
+        "a member more": line.replace(b'{"id"', b'{"note":"approved","id"', 1),
+        "spaces": json.dumps(receipt, ensure_ascii=False).encode() + b"\n",
+        "another order": json.dumps(dict(reversed(receipt.items())), separators=(",", ":")).encode() + b"\n",
+        "a carriage return": line.replace(b"\n", b"\r\n"),
+        "no line feed": line[:-1],
+    }
+
+
+WAYS = sorted(otherwise(b'{"id":1,"event":{"kind":"x"}}\n'))
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_line_that_is_written_otherwise_is_refused_with_its_number_by_both_verifiers(tmp_path, lines, how):
+    changed = [line.encode() + b"\n" for line in lines]
+    changed[-1] = otherwise(changed[-1])[how]
+    with pytest.raises(CallerError, match="line 5") as caught:
+        list(ExportReader().read(iter(changed)))
+    assert caught.value.code == "proof_invalid"
+    path = tmp_path / "export.jsonl"
+    path.write_bytes(b"".join(changed))
+    done = subprocess.run([sys.executable, "-I", "-S", SCRIPT, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 7
+    assert "line 5" in done.stdout + done.stderr
+
+
+def test_an_export_whose_beginning_is_missing_says_after_which_receipt_it_begins(tmp_path, lines):
+    reader = ExportReader()
+    assert len(list(reader.read(line.encode() + b"\n" for line in lines[2:]))) == 3
+    before = json.loads(lines[1])
+    assert (reader.begins_after.id, reader.begins_after.hash_hex) == (2, before["hash_hex"])
+    code, said = run(tmp_path, lines[2:])
+    assert code == 0
+    assert f"begins after 2:{before['hash_hex']}" in said
+    assert "not checked: receipts 1 to 2" in said
