@@ -191,6 +191,10 @@ class StartFromCopy(msgspec.Struct, frozen=True):
     now_us: int
 
 
+class NoteState(msgspec.Struct, frozen=True):
+    """Say in this receipt what every row of the tables is, once: later receipts say what they change of it."""
+
+
 class ArchiveReceipts(msgspec.Struct, frozen=True):
     """Remove the oldest live receipts, which a durable archive segment holds: those after `after`, up to `through`.
 
@@ -216,6 +220,7 @@ Effect: TypeAlias = (
     | PutSetting
     | SetBudgetLimit
     | StartFromCopy
+    | NoteState
     | ArchiveReceipts
 )
 
@@ -276,10 +281,27 @@ class BadReceipt(msgspec.Struct, frozen=True):
     found_hash_hex: str
 
 
+class ActiveAgent(msgspec.Struct, frozen=True):
+    """An agent whose token works, as its row says: `token_digest` is SHA-256 in hex."""
+
+    name: str
+    groups: tuple[str, ...]
+    token_digest: str
+
+
+class StateDifference(msgspec.Struct, frozen=True):
+    """A row that is not what the receipts say: its name, what they say, and what was found."""
+
+    row: str
+    expected: str
+    found: str
+
+
 class Verification(msgspec.Struct, frozen=True):
     """The result of checking the chain. `not_checked` says what this run could not exclude.
 
-    `archived` is up to which receipt the chain lies in archive segments.
+    `archived` is up to which receipt the chain lies in archive segments; `difference` is the first row of the tables
+    that is not what the chain says, where they were held against it.
     """
 
     ok: bool
@@ -288,6 +310,7 @@ class Verification(msgspec.Struct, frozen=True):
     first_bad: BadReceipt | None = None
     not_checked: tuple[str, ...] = ()
     archived: int = 0
+    difference: StateDifference | None = None
 
 
 class Archived(msgspec.Struct, frozen=True):
@@ -400,8 +423,10 @@ class Ledger(Protocol):
         """The hashes of consecutive receipts, oldest first, as they are stored."""
         ...
 
-    async def verify(self, anchor: Head | None = None, *, after: Head | None = None) -> Verification:
-        """Check the whole chain, streaming, off the event loop."""
+    async def verify(
+        self, anchor: Head | None = None, *, after: Head | None = None, agents: Sequence[ActiveAgent] | None = None
+    ) -> Verification:
+        """Check the whole chain, streaming, off the event loop; where agents are given, the tables against it too."""
         ...
 
     async def archive(self, by: str, keep: int, before_us: int | None = None) -> Archived:

@@ -296,7 +296,7 @@ class MemoryLedger:
     async def hashes(self, after_id: int, limit: int) -> list[str]:
         return [receipt.hash_hex for receipt in self.chain[after_id : after_id + limit]]
 
-    async def verify(self, anchor: Head | None = None, *, after: Head | None = None) -> Verification:
+    async def verify(self, anchor=None, *, after=None, agents=None) -> Verification:
         not_checked = (*(() if anchor else ("tail_truncation",)), *(("receipts_before_checkpoint",) if after else ()))
         checked = len(self.chain) - (after.id if after else 0)
         return Verification(ok=True, checked=checked, head=self.head(), not_checked=not_checked)

@@ -17,7 +17,7 @@ from briefcase.diagnostics.host import Host
 from briefcase.errors import CallerError
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins
-from briefcase.ports import Clock, Entropy, Ledger, Policy, Redactor, Tools
+from briefcase.ports import ActiveAgent, Clock, Entropy, Ledger, Policy, Redactor, Tools
 from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
 from briefcase.telemetry.metrics import Metrics
@@ -136,6 +136,10 @@ class AgentStore(Protocol):
 
     def by_token_digest(self, digest: bytes) -> Principal | None:
         """The agent whose token has this SHA-256, unless it was revoked."""
+        ...
+
+    def active(self) -> Awaitable[Sequence[ActiveAgent]]:
+        """Those whose tokens work, as their rows say now."""
         ...
 
     async def add(self, name: str, groups: tuple[str, ...], now_us: int) -> str:

@@ -30,6 +30,10 @@ NOT_CHECKED: Final = {
     "tail_truncation": "that receipts were cut off the end: give an `--anchor` noted elsewhere",
     "rollback": "that the whole directory is an older copy: the same anchor finds it",
     "tail_truncation_after_anchor": "that receipts newer than the anchor were cut off the end",
+    "approvals_ended_before_state": "approvals that ended before receipts said what they store",
+    "agent_tokens_before_state": "the tokens of agents added before receipts held their digests",
+    "budgets_of_restored_days": "what was spent on a day on which a backup was restored",
+    "request_claims": "the packed table of request ids, which only the daemon's secret can read",
     "receipts_before_checkpoint": "what is wrong before the receipt that an earlier run ended at",
 }
 PROBLEMS: Final = {  # receipts/chain.py names them
@@ -175,11 +179,13 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     "verify",
     epilog=example(
         "briefcase receipts verify",
+        "briefcase receipts verify --state",
         "briefcase receipts verify --anchor 120:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     ),
 )
 @click.option("--anchor", metavar="ID:HASH", help="A head noted earlier, elsewhere: finds a cut or rolled back chain.")
 @click.option("--after", metavar="ID:HASH", help="The head an earlier run ended at: check only what came later.")
+@click.option("--state", is_flag=True, help="Hold approvals, budgets, policy and agents against the chain too.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -188,8 +194,10 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
 )
 @json_option
 @pass_app
-def verify_receipts(app: App, *, anchor: str | None, after: str | None, data_dir: Path | None, as_json: bool) -> int:
-    """Check every receipt's hash and its place in the chain.
+def verify_receipts(  # noqa: PLR0913 - one argument for each option
+    app: App, *, anchor: str | None, after: str | None, state: bool, data_dir: Path | None, as_json: bool
+) -> int:
+    """Check every receipt's hash and its place in the chain; with `--state` the tables against what the chain says.
 
     Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run, and
     with `--after` that run checks only what came since.
@@ -198,12 +206,15 @@ def verify_receipts(app: App, *, anchor: str | None, after: str | None, data_dir
     start = parse_anchor(after, "--after") if after else None
     if start is not None and data_dir is not None:
         raise click.UsageError("`--after` asks a running daemon; `--data-dir` reads the whole chain")
+    if state and (start is not None or data_dir is not None):
+        raise click.UsageError("`--state` asks a running daemon for the whole chain: give it without these")
     from briefcase.cli.progress import working  # noqa: PLC0415 - not for `--help`
 
     with working("verifying") as progress:
         if data_dir is None:
             heads = {"anchor": known, "after": start}
             body = {name: msgspec.to_builtins(head) for name, head in heads.items() if head is not None}
+            body |= {"state": True} if state else {}
             answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body or None)
         else:
             from briefcase.ledger.files import verify_files  # noqa: PLC0415 - only here are the files read
@@ -236,6 +247,14 @@ def _show_verification(app: App, answer: Payload) -> None:
         archived = f" ({answer['archived']:,} of them archived)" if answer.get("archived") else ""
         screen.line(styled("ok"), f" {answer['checked']:,} receipts, each in its place{archived}")
         screen.fields([("head", f"{head['id']}:{head['hash_hex']}")])
+    elif difference := answer.get("difference"):
+        complain(
+            {
+                "message": f"the chain verifies, but `{difference['row']}` was changed beside it",
+                "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
+            }
+        )
+        screen.fields([("the receipts say", difference["expected"]), ("found", difference["found"])])
     else:
         bad = answer["first_bad"]
         problem = bad["problem"]

@@ -6,6 +6,7 @@ entry and leaves nothing behind, in the transaction or in memory.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -19,7 +20,8 @@ from briefcase.ledger import approvals_table, nonces
 from briefcase.ledger.approvals_table import StoredApproval
 from briefcase.ledger.archive import META_ARCHIVE, Boundary, encode_boundary, read_boundary
 from briefcase.ledger.intents import INTENT, Intents, Staged, check_claim, check_closing, note_opening
-from briefcase.ledger.tables import META_COPY, Tables, is_key
+from briefcase.ledger.state import rows_of, state_name
+from briefcase.ledger.tables import META_COPY, META_STATE, Tables, is_key
 from briefcase.ports import (
     ArchiveReceipts,
     ClaimNonce,
@@ -30,6 +32,7 @@ from briefcase.ports import (
     DecideApproval,
     Effect,
     ExpireApproval,
+    NoteState,
     OpenIntent,
     PutSetting,
     Refused,
@@ -116,6 +119,16 @@ class Change:
         if self.event.get("kind") == INTENT and (self.claim is None or self.opens is None):
             raise InternalError("an `intent` event claims its request id and opens its intent")
         return None
+
+    def note_state(self) -> None:
+        """Say in the event what is written of the rows that `state.Replay` holds against the chain."""
+        noted: JsonObject = {}
+        for (table, key), value in self._planned.items():
+            kind = self.tables.replayed.get(table)
+            if kind is not None:
+                noted[state_name(kind, key)] = "" if value is None else hashlib.sha256(value).hexdigest()
+        if noted:
+            self.event["state"] = noted
 
     def write(self) -> None:
         """Carry out what was planned."""
@@ -274,6 +287,22 @@ def _start_from_copy(change: Change, effect: StartFromCopy) -> None:
     change.event["expired_approvals"] = len(ids)
 
 
+def _note_state(change: Change, _: NoteState) -> None:
+    """The rows there are, once; of approvals those that wait, for an ended one lets nothing happen."""
+    waiting = {
+        state_name("approval", approval.id.encode())
+        for status in (ApprovalStatus.PENDING, ApprovalStatus.APPROVED)
+        for approval in approvals_table.list_by_status(change.transaction, change.tables, status)
+    }
+    change.event["is_baseline"] = True
+    change.event["state"] = {
+        name: hashlib.sha256(value).hexdigest()
+        for name, value in rows_of(change.transaction, change.tables)
+        if not name.startswith("approval:") or name in waiting
+    }
+    change.put(change.tables.meta, META_STATE, b"1")
+
+
 # --- the archive ------------------------------------------------------------------------------------------------------
 
 
@@ -335,5 +364,6 @@ _APPLY: Final[dict[type[Effect], Callable[[Change, Any], Refused | None]]] = {
     CloseIntent: _close_intent,
     PutSetting: _put_setting,
     StartFromCopy: _start_from_copy,
+    NoteState: _note_state,
     ArchiveReceipts: _archive_receipts,
 }

@@ -173,6 +173,7 @@ class _Group:
                 refused = change.apply(entry.effects)
                 if refused is not None:
                     return refused
+                change.note_state()
             hash_hex, record = link_record(self.last_hash_hex, event)
         except InternalError as error:
             return error

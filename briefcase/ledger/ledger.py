@@ -26,9 +26,11 @@ from briefcase.ledger.gate import SHUT, Gate, GateState
 from briefcase.ledger.group import Counters, GroupCommit
 from briefcase.ledger.reading import Progress
 from briefcase.ledger.recovery import Recovered, recover
+from briefcase.ledger.state import Replay
 from briefcase.ledger.steady_clock import SteadyClock
 from briefcase.ledger.tables import Tables, is_key
 from briefcase.ports import (
+    ActiveAgent,
     Archived,
     ArchiveReceipts,
     ClaimNonce,
@@ -268,7 +270,12 @@ class Ledger:
         return await asyncio.to_thread(reading.list_hashes, self._tables, self.head(), after_id, limit)
 
     async def verify(
-        self, anchor: Head | None = None, *, after: Head | None = None, progress: Progress | None = None
+        self,
+        anchor: Head | None = None,
+        *,
+        after: Head | None = None,
+        progress: Progress | None = None,
+        agents: Sequence[ActiveAgent] | None = None,
     ) -> Verification:
         """Check the chain, streaming, off the event loop.
 
@@ -276,9 +283,25 @@ class Ledger:
             anchor: a head noted elsewhere, which the chain must contain.
             after: a head up to which an earlier run verified; what lies before it is then named in `not_checked`.
             progress: called on another thread with (checked so far, all there are to check).
+            agents: the active ones; where given, the tables and they are held against the whole chain.
         """
-        return await asyncio.to_thread(
-            reading.verify_chain, self._tables, self.head(), anchor=anchor, after=after, progress=progress
+        replay = None if agents is None else Replay()
+        found = await asyncio.to_thread(
+            reading.verify_chain,
+            self._tables,
+            self.head(),
+            anchor=anchor,
+            after=after,
+            progress=progress,
+            seen=None if replay is None else replay.feed,
+        )
+        if replay is None or not found.ok:
+            return found
+        difference, not_checked = await asyncio.to_thread(
+            reading.compare_state, self._tables, found.head, replay, agents
+        )
+        return msgspec.structs.replace(
+            found, ok=difference is None, difference=difference, not_checked=(*found.not_checked, *not_checked)
         )
 
     async def archive(self, by: str, keep: int, before_us: int | None = None) -> Archived:

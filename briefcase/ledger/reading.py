@@ -8,7 +8,7 @@ started with. What lies up to the archive's boundary is read from its segments, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -16,8 +16,9 @@ import lmdb
 import orjson
 
 from briefcase.ledger.archive import Boundary, Loaded, broken, merged_slice, read_boundary
+from briefcase.ledger.state import Replay
 from briefcase.ledger.tables import Tables
-from briefcase.ports import Head, ReceiptFilter, Verification
+from briefcase.ports import ActiveAgent, Head, ReceiptFilter, StateDifference, Verification
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.chain import (
     GENESIS,
@@ -110,8 +111,14 @@ def _live(tables: Tables, transaction: lmdb.Transaction[bytes], first_id: int, c
 # --- verification -----------------------------------------------------------------------------------------------------
 
 
-def verify_chain(
-    tables: Tables, head: Head, *, anchor: Head | None, after: Head | None, progress: Progress | None
+def verify_chain(  # noqa: PLR0913 - what a run may be asked for, each once
+    tables: Tables,
+    head: Head,
+    *,
+    anchor: Head | None,
+    after: Head | None,
+    progress: Progress | None,
+    seen: Callable[[list[_Record]], None] | None = None,
 ) -> Verification:
     """Check the chain up to a head, from its beginning or from a receipt that was verified before.
 
@@ -121,6 +128,7 @@ def verify_chain(
         anchor: a head noted elsewhere, which the chain must contain.
         after: a head up to which an earlier run found the chain good; what lies before it is not checked again.
         progress: called with (checked so far, all there are to check).
+        seen: given the records that were found good.
     """
     start = after or GENESIS
     verifier = Verifier(start, _time_at(tables, start), anchor)
@@ -129,7 +137,8 @@ def verify_chain(
         records = slice_from(tables, next_id, min(VERIFY_SLICE, head.id - next_id + 1))
         if not records:
             break
-        verifier.feed(records)
+        if verifier.feed(records) and seen is not None:
+            seen(records)
         next_id += len(records)
         if progress is not None:
             progress(verifier.checked, total)
@@ -143,6 +152,18 @@ def verify_chain(
         not_checked=not_checked,
         archived=boundary_of(tables).id,
     )
+
+
+def compare_state(
+    tables: Tables, head: Head, replay: Replay, agents: Sequence[ActiveAgent] | None
+) -> tuple[StateDifference | None, tuple[str, ...]]:
+    """Hold the tables against the chain, in one read transaction; what was appended meanwhile is replayed first."""
+    with tables.map_lock, tables.begin_read() as transaction:
+        first_id = head.id + 1
+        while records := _live(tables, transaction, first_id, SCAN_SLICE):
+            replay.feed(records)
+            first_id += len(records)
+        return replay.compare(transaction, tables, agents)
 
 
 def _time_at(tables: Tables, start: Head) -> str:

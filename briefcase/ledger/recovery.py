@@ -34,10 +34,11 @@ from briefcase.ledger.tables import (
     META_COPY,
     META_FORMAT,
     META_SECRET,
+    META_STATE,
     META_STORE,
     Tables,
 )
-from briefcase.ports import Clock, CloseIntent, Committed, Effect, Entry, Head, StartFromCopy
+from briefcase.ports import Clock, CloseIntent, Committed, Effect, Entry, Head, NoteState, StartFromCopy
 from briefcase.receipts import events
 from briefcase.receipts.chain import (
     GENESIS_HASH_HEX,
@@ -83,6 +84,7 @@ def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recove
         if store_id is not None and transaction.get(META_STORE, db=tables.meta) is None:
             transaction.put(META_STORE, store_id.encode(), db=tables.meta)
         boot = decode_key(transaction.get(META_BOOT, db=tables.meta) or b"") + 1
+        is_noted = transaction.get(META_STATE, db=tables.meta) is not None
         copied = transaction.get(META_COPY, db=tables.meta)
         clean = transaction.get(META_CLEAN, db=tables.meta) == CLEAN
         # 1. the head
@@ -101,7 +103,8 @@ def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recove
     entries = [_unknown(tables, intent_id, settle) for intent_id, settle in left_open]
     if copied is not None:
         entries.append(_restored(copied, clock.now_us()))
-    entries.append(Entry(events.boot_event(__version__, clean=clean, closed_intents=len(left_open))))
+    boot_event = events.boot_event(__version__, clean=clean, closed_intents=len(left_open))
+    entries.append(Entry(boot_event, () if is_noted else (NoteState(),)))
     journal.write_boot()
     sync_us = 0
     for at in range(0, len(entries), _CLOSED_AT_ONCE):

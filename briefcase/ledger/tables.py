@@ -43,6 +43,7 @@ META_CHECKPOINT: Final = b"checkpoint"
 META_COPY: Final = b"copy"
 META_NONCES: Final = b"nonces"
 META_STORE: Final = b"store_id"
+META_STATE: Final = b"state_noted"
 CLEAN: Final = b"1"
 NOT_CLEAN: Final = b"0"
 
@@ -113,6 +114,12 @@ class Tables:
         except BaseException:
             self.env.close()
             raise
+        self.replayed = {  # whose rows receipts name (`state`)
+            self.approvals: "approval",
+            self.limits: "limit",
+            self.settings: "setting",
+            self.shown: "shown",
+        }
         self.archive = Archive(path)
         self.map_lock = threading.Lock()
 

@@ -15,12 +15,13 @@ import hashlib
 import json
 import re
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from briefcase.errors import CallerError
-from briefcase.ports import Entropy
+from briefcase.ports import ActiveAgent, Entropy
 from briefcase.store.database import Database
 from briefcase.types import NAME_PATTERN, NAME_RULE, Principal, Role
 
@@ -52,6 +53,15 @@ class Agents:
         self._entropy = entropy
         self._active: dict[bytes, Principal] = database.run_now(_load_active)
         self._changing = asyncio.Lock()  # the map changes in the order the table does
+
+    async def active(self) -> Sequence[ActiveAgent]:
+        """Those whose tokens work, as their rows say now."""
+
+        def select(connection: sqlite3.Connection) -> list[ActiveAgent]:
+            rows = connection.execute("SELECT name, groups, token_sha256 FROM agents WHERE revoked_us IS NULL")
+            return [ActiveAgent(row[0], tuple(json.loads(row[1])), row[2].hex()) for row in rows]
+
+        return await self._database.run(select)
 
     def by_token_digest(self, digest: bytes) -> Principal | None:
         """The agent whose token has this SHA-256 (32 bytes), unless it was revoked."""

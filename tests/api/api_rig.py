@@ -114,6 +114,9 @@ class FakeAgents:
     def by_token_digest(self, digest: bytes):
         return self.known.get(digest)
 
+    async def active(self):
+        return []
+
     async def add(self, name, groups, now_us):
         return f"bca_{name}"
 
