@@ -37,6 +37,7 @@ KNOWN_VARIABLES: Final = frozenset({
     "BRIEFCASE_PROFILE_MODE",
     "BRIEFCASE_STRICT_HOST",
     "BRIEFCASE_UNIX_SOCKET",
+    "BRIEFCASE_AGENT_SOCKET",
     "BRIEFCASE_TCP_ADDR",
     "BRIEFCASE_NAMED_PIPE",
     "BRIEFCASE_SECRET_BACKEND",
@@ -151,11 +152,17 @@ class Settings(msgspec.Struct, frozen=True):
     vc_unknown_mode: str = VC_UNKNOWN_MODES[0]
     file: FileConfig = FileConfig()
     otel: OtelSettings | None = None
+    agent_socket: Path | None = None
 
     @property
     def is_ga(self) -> bool:
         """Whether the strictest profile is enforced."""
         return self.profile_mode == "ga"
+
+    @property
+    def unix_sockets(self) -> tuple[Path, ...]:
+        """Every Unix socket the daemon listens on."""
+        return (self.unix_socket,) if self.agent_socket is None else (self.unix_socket, self.agent_socket)
 
     @property
     def allow_private(self) -> tuple[str, ...]:
@@ -189,6 +196,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return Settings(
         data_dir=data_dir,
         unix_socket=socket_path,
+        agent_socket=_agent_socket(environ, data_dir),
         tcp_addr=_parsed(environ, "BRIEFCASE_TCP_ADDR", parse_loopback_address),
         profile_mode=_chosen(environ, "BRIEFCASE_PROFILE_MODE", PROFILE_MODES),
         strict_host=strict_host,
@@ -212,6 +220,26 @@ def data_dir_of(environ: Mapping[str, str]) -> Path:
 def socket_path_of(environ: Mapping[str, str]) -> Path:
     """Where the daemon listens: `BRIEFCASE_UNIX_SOCKET`, else in the data directory."""
     return Path(environ.get("BRIEFCASE_UNIX_SOCKET") or data_dir_of(environ) / DEFAULT_SOCKET_NAME).absolute()
+
+
+def _agent_socket(environ: Mapping[str, str], data_dir: Path) -> Path | None:
+    """Where agents of other users connect; None where the daemon has no such socket.
+
+    Raises:
+        ConfigError: it lies in the data directory, which those users cannot enter, or its path is too long.
+    """
+    named = environ.get("BRIEFCASE_AGENT_SOCKET")
+    if not named:
+        return None
+    path = Path(named).absolute()
+    if data_dir.resolve() in (path.parent.resolve() / path.name).parents:
+        raise ConfigError(
+            f"`BRIEFCASE_AGENT_SOCKET`: expected a path outside of `{data_dir}`, got `{path}`",
+            hint="make a directory of its own for it, with the agents' group: docs/deploy/README.md",
+        )
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise ConfigError(f"`BRIEFCASE_AGENT_SOCKET`: expected at most {MAX_SOCKET_PATH_BYTES} bytes, got `{path}`")
+    return path
 
 
 def master_passphrase(environ: Mapping[str, str]) -> bytes | None:

@@ -38,7 +38,7 @@ from briefcase.api.figures import watch
 from briefcase.api.protocol import HttpLimits
 from briefcase.api.server import ApiServer, App
 from briefcase.api.services import ApprovalChanges, Profile, Services
-from briefcase.api.sockets import Listener, open_tcp_listener, open_unix_listener
+from briefcase.api.sockets import Listener, open_agent_listener, open_tcp_listener, open_unix_listener
 from briefcase.api.tracing import TracedApi
 from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
@@ -298,7 +298,7 @@ async def _load_tools(
         entropy=ENTROPY,
     )
     stack.push_async_callback(mcp_logins.accounts.close)
-    confinement = Confinement(data_dir, [settings.unix_socket], needs_all=settings.is_ga or settings.strict_host)
+    confinement = Confinement(data_dir, settings.unix_sockets, needs_all=settings.is_ga or settings.strict_host)
     hub = Hub(
         ledger=ledger,
         clock=CLOCK,
@@ -330,6 +330,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     host = Host(
         data_dir=stores.data_dir,
         unix_socket=settings.unix_socket,
+        agent_socket=settings.agent_socket,
         strict_host=settings.strict_host,
         args_form=settings.file.receipts.args,
         secret_backend=stores.vault.description,
@@ -462,6 +463,8 @@ async def _run_aside(function: Callable[[], _T]) -> _T:
 def _listeners(settings: Settings, host: Host) -> list[Listener]:
     listeners = [open_unix_listener(settings.unix_socket)]
     try:
+        if settings.agent_socket is not None:
+            listeners.append(open_agent_listener(settings.agent_socket))
         if settings.tcp_addr is not None:
             listeners.append(open_tcp_listener(*settings.tcp_addr))
         check_start(host, settings.profile_mode, os.environ)
@@ -516,10 +519,11 @@ def _announce(settings: Settings, services: Services, took_s: float) -> None:
     """One line: what was done, and what to do next."""
     head = services.ledger.head()
     tcp = "" if settings.tcp_addr is None else f" and {settings.tcp_addr[0]}:{settings.tcp_addr[1]}"
+    agents = "" if settings.agent_socket is None else f" and, for agents, {settings.agent_socket}"
     print(  # noqa: T201 - the daemon's one line for the person who started it
         f"briefcase {__version__} ready in {took_s:.2f} s: {len(services.tools.specs())} tools, {head.id} receipts,"
         f" policy {services.policy.current()[1][:12]}, mode {settings.profile_mode}, listening on"
-        f" {settings.unix_socket}{tcp}; next: briefcase tools list",
+        f" {settings.unix_socket}{tcp}{agents}; next: briefcase tools list",
         file=sys.stderr,
         flush=True,
     )

@@ -45,7 +45,7 @@ from briefcase.api.auth import Authenticator
 from briefcase.api.effects import changing_handlers
 from briefcase.api.exchange import SCOPE_KEY, DirectExchange, GoneError
 from briefcase.api.guard import check_browser_headers
-from briefcase.api.routing import Match, Reply, Request, Route, Routes
+from briefcase.api.routing import Match, Reply, Request, Route, Routes, is_for_agents
 from briefcase.api.services import Services
 from briefcase.api.sockets import Peer
 from briefcase.api.turnstile import Turnstile
@@ -164,16 +164,23 @@ class Api(blacksheep.Application):
         open_request()
         if scope["type"] == "http":
             try:
-                _check_peer(scope["extensions"][SCOPE_KEY], scope["headers"])
+                peer = scope["extensions"][SCOPE_KEY]
+                _check_peer(peer, scope["headers"])
+                if peer.is_for_agents:
+                    raise _not_for_agents()
             except CallerError as error:
                 await _send(self._fault(error), send)
                 return
         await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
 
     def _admit(self, route: Route, headers: Iterable[tuple[bytes, bytes]], peer: Peer) -> Principal:
+        if peer.is_for_agents and not is_for_agents(route):
+            raise _not_for_agents()
         if not route.roles:
             return _NOBODY
         principal = self._authenticator.authenticate(_authorization(headers))
+        if peer.is_for_agents and principal.role is not Role.AGENT:
+            raise _not_for_agents()
         if peer.reads_tokens and principal.role is Role.AGENT:
             self._authenticator.note_peer(principal.name, peer.uid or 0)
         if principal.role not in route.roles:
@@ -237,6 +244,14 @@ class Api(blacksheep.Application):
             return blacksheep.Response(reply.status, content=blacksheep.Content(_JSON[1], orjson.dumps(reply.payload)))
 
         return answer
+
+
+def _not_for_agents() -> CallerError:
+    return CallerError(
+        "this socket takes agents' tokens, and what an agent may ask",
+        code="forbidden",
+        hint="operators use the daemon's own socket: `BRIEFCASE_DAEMON_UNIX_SOCKET`",
+    )
 
 
 def _check_peer(peer: Peer, headers: Sequence[tuple[bytes, bytes]]) -> None:

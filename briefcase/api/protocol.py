@@ -14,7 +14,7 @@ Transfer-Encoding, two lengths, signs, overflow, bare LF, folded headers, wrong 
 | requests waiting behind another on one connection | `max_pipelined` | answered so far, then closed |
 | time between requests, time the client takes to read an answer | `keep_alive_ms` `write_timeout_ms` | closed |
 | connections, bytes that wait for a slow client | `places.py` | an idle one or a slow reader is closed, 429, 503 |
-| user at the other end of a Unix socket | `allowed_uids` | 403, nothing read |
+| user at the other end of the operator's socket | `allowed_uids` | 403, nothing read |
 
 One task for each connection answers its requests, each an `Exchange` (`exchange.py`); it begins one as soon as the head
 is there, so that a client without a token is told so before its body is read.
@@ -88,6 +88,7 @@ class Serving:
         self.date = Date()
         self.places = Places(limits, knows_principals=self.direct is not None)
         self.connections: set[BoundedProtocol] = set()
+        self.agent_listeners: frozenset[int] = frozenset()
         self.tasks: set[asyncio.Task[None]] = set()
 
 
@@ -162,14 +163,14 @@ class BoundedProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as it is called
         """Take the connection, or refuse it before anything is read."""
-        peer = peer_of(transport.get_extra_info("socket"))
         serving = self._serving
+        peer = peer_of(transport.get_extra_info("socket"), is_for_agents=self._listener in serving.agent_listeners)
         place = serving.places.take(self, self._listener, peer.uid, self._loop.time())
         self.transport, self._place = transport, place
         self._wire = Wire(transport, FlowControl(transport), self._loop, peer, place)
         serving.connections.add(self)
         transport.set_write_buffer_limits(high=SMALL_BYTES)
-        if peer.is_unix and peer.uid not in self._limits.allowed_uids:
+        if peer.is_unix and not peer.is_for_agents and peer.uid not in self._limits.allowed_uids:
             self._turn_away(Refusal("forbidden", "this socket is for another user"))
         elif place.is_probation and serving.direct is None:
             self._turn_away(Refusal("not_ready", "too many connections"))

@@ -26,6 +26,9 @@ READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 EVERYONE: Final = frozenset(Role)
 NOBODY_NEEDED: Final[frozenset[Role]] = frozenset()
 
+# What the agents' socket serves beside the routes that take an agent: signers prove themselves by their key.
+AGENT_SOCKET_PREFIXES: Final = ("/v1/signer/",)
+
 MAX_QUERY_FIELDS: Final = 32
 _PARAMETER: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}")
 _T = TypeVar("_T")
@@ -107,6 +110,11 @@ class Route(msgspec.Struct, frozen=True):
     query: Any = None
     media: str = "application/json"
     is_call: bool = False
+
+
+def is_for_agents(route: Route) -> bool:
+    """Whether the agents' socket serves a route."""
+    return Role.AGENT in route.roles or route.path.startswith(AGENT_SOCKET_PREFIXES)
 
 
 class Match(msgspec.Struct, frozen=True):

@@ -73,6 +73,9 @@ class ApiServer:
         await self._app.start()
         self._tick()
 
+        self._state.agent_listeners = frozenset(
+            number for number, listener in enumerate(self._listeners) if listener.is_for_agents
+        )
         for number, listener in enumerate(self._listeners):
             new_protocol = partial(BoundedProtocol, self._state, loop, number)
             self._servers.append(await loop.create_server(new_protocol, sock=listener.sock, backlog=BACKLOG))

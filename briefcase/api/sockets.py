@@ -23,9 +23,12 @@ from briefcase.capability.identity_proof import authority_of
 from briefcase.errors import ConfigError
 
 SOCKET_MODE: Final = 0o600
+AGENT_SOCKET_MODE: Final = 0o660
+AGENT_DIRECTORY_MODE: Final = 0o750
 BACKLOG: Final = 1_024
 PROBE_TIMEOUT_S: Final = 1.0
 
+_AGENT_HINT: Final = "make a directory of its own for it, with the agents' group: docs/deploy/README.md"
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 _XUCRED: Final = struct.Struct("2I")  # version, uid, then groups: macOS sys/ucred.h, LOCAL_PEERCRED
 _SOL_LOCAL: Final = 0
@@ -37,7 +40,7 @@ class Peer(NamedTuple):
 
     Over a Unix socket `uid` is their user. Over TCP `hosts` are the `Host` values that name the listener, and
     `authority` is its `host:port`. `reads_tokens` says that this user can read the token files in the data directory:
-    it is the daemon's own, or root.
+    it is the daemon's own, or root. `is_for_agents` says that they came by the agents' socket.
     """
 
     is_unix: bool
@@ -45,14 +48,19 @@ class Peer(NamedTuple):
     hosts: frozenset[bytes] = frozenset()
     authority: str = ""
     reads_tokens: bool = False
+    is_for_agents: bool = False
 
 
 class Listener(msgspec.Struct, frozen=True):
-    """One bound, listening socket. `path` and `inode` name the file of a Unix socket."""
+    """One bound, listening socket. `path` and `inode` name the file of a Unix socket.
+
+    `is_for_agents` is the socket of the agents' group: whoever can connect to it may, and is heard as an agent only.
+    """
 
     sock: socket.socket
     path: Path | None = None
     inode: int = 0
+    is_for_agents: bool = False
 
     def close(self) -> None:
         """Stop listening, and remove the socket file if it is still ours."""
@@ -91,6 +99,48 @@ def open_unix_listener(path: Path) -> Listener:
     return Listener(sock, path, inode)
 
 
+def open_agent_listener(path: Path) -> Listener:
+    """Listen on a Unix socket that the group of its directory may connect to.
+
+    Args:
+        path: where to create it; its directory is ours or root's, with mode 0750 and the agents' group.
+
+    Raises:
+        ConfigError: the directory is another (`insecure_host`), or as `open_unix_listener`.
+    """
+    problem = agent_directory_problem(path.parent)
+    if problem is not None:
+        raise ConfigError(f"`BRIEFCASE_AGENT_SOCKET`: {problem}", code="insecure_host", hint=_AGENT_HINT)
+    listener = open_unix_listener(path)
+    try:
+        os.chown(path, -1, path.parent.stat().st_gid, follow_symlinks=False)
+        path.chmod(AGENT_SOCKET_MODE)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"`{path}` can not be given to the group of its directory: {_reason(error)}",
+            code="insecure_host",
+            hint="put the daemon's user into that group",
+        ) from error
+    return msgspec.structs.replace(listener, is_for_agents=True)
+
+
+def agent_directory_problem(directory: Path) -> str | None:
+    """What is wrong with the directory of the agents' socket; None where it is as it must be."""
+    try:
+        found = directory.lstat()
+    except OSError as error:
+        return f"`{directory}` can not be looked at: {_reason(error)}"
+    mode = stat.S_IMODE(found.st_mode) & 0o777
+    if not stat.S_ISDIR(found.st_mode):
+        return f"expected a directory at `{directory}`, got mode {stat.filemode(found.st_mode)}"
+    if found.st_uid not in {0, os.geteuid()}:
+        return f"expected `{directory}` to belong to uid {os.geteuid()} or root, got uid {found.st_uid}"
+    if mode != AGENT_DIRECTORY_MODE:
+        return f"expected `{directory}` to have mode {AGENT_DIRECTORY_MODE:04o}, got {mode:04o}"
+    return None
+
+
 def open_tcp_listener(host: str, port: int) -> Listener:
     """Listen on a loopback address.
 
@@ -124,11 +174,11 @@ def hosts_of(address: str, port: int) -> frozenset[bytes]:
     return frozenset({authority_of(address, port).encode(), f"localhost:{port}".encode()})
 
 
-def peer_of(sock: socket.socket) -> Peer:
-    """The other end of an accepted connection."""
+def peer_of(sock: socket.socket, *, is_for_agents: bool = False) -> Peer:
+    """The other end of an accepted connection; `is_for_agents` as its listener is."""
     if sock.family == socket.AF_UNIX:
         uid = peer_uid(sock)
-        return Peer(is_unix=True, uid=uid, reads_tokens=uid in {0, os.geteuid()})
+        return Peer(is_unix=True, uid=uid, reads_tokens=uid in {0, os.geteuid()}, is_for_agents=is_for_agents)
     host, port, *_ = sock.getsockname()
     return Peer(is_unix=False, hosts=hosts_of(host, port), authority=authority_of(host, port))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from briefcase.api.sockets import AGENT_SOCKET_MODE, agent_directory_problem
 from briefcase.diagnostics.profile import Finding
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, kind_of
 
@@ -71,6 +72,29 @@ def check_socket(path: Path) -> Finding:
     if problem:
         return Finding(problem, hint="restart the daemon: it makes its socket anew")
     return Finding(None, f"`{path}`, mode 0600")
+
+
+def check_agent_socket(path: Path | None) -> Finding:
+    """The agents' socket: ours, mode 0660, in a directory of ours or root's with mode 0750, of one group."""
+    if path is None:
+        return Finding(None, "none: agents are the daemon's own user, or connect over TCP")
+    problem = agent_directory_problem(path.parent)
+    if problem is not None:
+        return Finding(problem, hint=_ANEW)
+    try:
+        group, found = path.parent.stat().st_gid, path.lstat()
+    except OSError as error:
+        return Finding(f"`{path}` can not be looked at: {os.strerror(error.errno or 0).lower()}", hint=_ANEW)
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        return Finding(f"expected `{path}` to be a socket of uid {os.geteuid()}", hint=_ANEW)
+    if mode != AGENT_SOCKET_MODE or found.st_gid != group:
+        expected = f"mode {AGENT_SOCKET_MODE:04o} and group {group}"
+        return Finding(f"expected `{path}` to have {expected}, got {mode:04o} and {found.st_gid}", hint=_ANEW)
+    return Finding(None, f"`{path}`, mode {mode:04o}, group {group}")
+
+
+_ANEW: Final = "see docs/deploy/README.md, and restart the daemon: it makes its socket anew"
 
 
 def check_socket_directory(path: Path) -> Finding:

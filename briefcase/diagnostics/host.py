@@ -68,6 +68,7 @@ class Host(msgspec.Struct, frozen=True):
     sign: Callable[[bytes], bytes]
     missing_layers: Callable[[], Mapping[str, str]]
     exposed_agents: Callable[[], Mapping[str, int]]
+    agent_socket: Path | None = None
 
 
 def default_pipe_name(data_dir: str, token: str) -> str:

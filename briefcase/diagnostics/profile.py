@@ -36,6 +36,7 @@ RULES: Final[dict[str, Rule]] = {
     "files": Rule("refused", "refused", "refused", "every file of the data directory is the daemon's user's alone"),
     "socket": Rule("refused", "refused", "refused", "the socket is ours, with mode 0600"),
     "socket_directory": Rule("noted", "failed", "refused", "no other user can put a file where the socket is"),
+    "agent_socket": Rule("refused", "refused", "refused", "the agents' socket is 0660 in a directory of their group"),
     "listeners": Rule("refused", "refused", "refused", "every TCP listener of the process is on a loopback address"),
     "strict_host": Rule("refused", "refused", "refused", "with BRIEFCASE_STRICT_HOST: the socket is in the directory"),
     "secret_backend": Rule("noted", "failed", "refused", "secrets are kept encrypted or in the OS keyring"),

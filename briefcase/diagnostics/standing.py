@@ -51,6 +51,7 @@ def security_checks(
         "files": lambda: files.check_files(at.data_dir),
         "socket": lambda: files.check_socket(at.unix_socket),
         "socket_directory": lambda: files.check_socket_directory(at.unix_socket),
+        "agent_socket": lambda: files.check_agent_socket(at.agent_socket),
         "listeners": host.check_listeners,
         "strict_host": lambda: host.check_strict_host(at.data_dir, at.unix_socket, strict_host=at.strict_host),
         "secret_backend": lambda: host.check_secret_backend(at.secret_backend),

@@ -62,7 +62,7 @@ def load_gateway_settings(
         ConfigError: a value is not as expected; the message names the variable.
     """
     url = environ.get("BRIEFCASE_DAEMON_BASE_URL")
-    socket = environ.get("BRIEFCASE_DAEMON_UNIX_SOCKET")
+    socket = environ.get("BRIEFCASE_AGENT_SOCKET") or environ.get("BRIEFCASE_DAEMON_UNIX_SOCKET")
     if url and not socket:
         _check_daemon_url(url)
     token = environ.get("BRIEFCASE_AUTH_TOKEN") or None

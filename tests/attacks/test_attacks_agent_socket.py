@@ -1,0 +1,126 @@
+"""The agents' socket: another user's agent is heard as an agent, and as nobody else; tried with real users."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from daemons import RunningDaemon, UnixConnection
+from other_user import AGENTS, ALICE, BOB, UserDaemon, acting_as, as_user, home_of
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="other users need root on Linux")
+
+
+def ask(socket_path, method, path, token, body=None) -> int:
+    connection = UnixConnection(str(socket_path))
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request(method, path, body=body, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def agents_directory(home: Path) -> Path:
+    directory = home / "run"
+    directory.mkdir(mode=0o750)
+    directory.chmod(0o750)
+    os.chown(directory, ALICE, AGENTS)
+    return directory
+
+
+@needs_root
+@pytest.mark.root
+def test_another_users_agent_comes_in_by_its_groups_socket_and_a_stranger_does_not():
+    with home_of(ALICE) as home:
+        path = agents_directory(home) / "a.sock"
+        with UserDaemon(home / "data", ALICE, AGENTS, BRIEFCASE_AGENT_SOCKET=str(path)) as daemon:
+            token = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+            operator = daemon.operator_token
+            with acting_as(BOB, AGENTS):
+                as_agent = ask(path, "GET", "/v1/tools", token)
+                refused = {
+                    "the operator's token": ask(path, "GET", "/v1/approvals", operator),
+                    "an operator's route": ask(path, "GET", "/v1/agents", token),
+                    "a route without a token": ask(path, "GET", "/health", None),
+                    "what is in no table": ask(path, "GET", "/nothing", token),
+                }
+                no_token = ask(path, "GET", "/v1/tools", None)
+                with pytest.raises(PermissionError):
+                    ask(daemon.socket_path, "GET", "/v1/tools", token)
+                with pytest.raises(PermissionError):
+                    (daemon.data_dir / "auth_token").read_text()
+            with acting_as(BOB), pytest.raises(PermissionError):
+                ask(path, "GET", "/v1/tools", token)
+            checks = daemon.request("GET", "/v1/diagnostics/security")[1]["checks"]
+            found = {check["name"]: check for check in checks}
+            log = daemon.logged()
+            assert (path.stat().st_mode & 0o777, path.stat().st_gid) == (0o660, AGENTS)
+
+    assert (as_agent, no_token) == (200, 401)
+    assert refused == dict.fromkeys(refused, 403)
+    assert found["agent_socket"]["ok"], found["agent_socket"]
+    assert found["agent_users"]["ok"], found["agent_users"]
+    assert f"for agents, {path}" in log
+
+
+@needs_root
+@pytest.mark.root
+def test_a_gateway_of_another_user_prefers_the_agents_socket():
+    hello = {
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"},
+        },
+    }
+    call = {"method": "tools/call", "params": {"name": "echo", "arguments": {"text": "by the group"}}}
+    with home_of(ALICE) as home:
+        path = agents_directory(home) / "a.sock"
+        with UserDaemon(home / "data", ALICE, AGENTS, BRIEFCASE_AGENT_SOCKET=str(path)) as daemon:
+            token = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+            environment = {
+                "HOME": "/nonexistent",
+                "PATH": os.environ["PATH"],
+                "BRIEFCASE_AUTH_TOKEN": token,
+                "BRIEFCASE_AGENT_SOCKET": str(path),
+                "BRIEFCASE_DAEMON_UID": str(ALICE),
+                "BRIEFCASE_DAEMON_UNIX_SOCKET": daemon.socket_path,
+            }
+            command = [*as_user(BOB, AGENTS), sys.executable, "-m", "briefcase", "gateway"]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            with subprocess.Popen(command, **pipes, cwd=home, env=environment) as gateway:
+                answers = []
+                for number, message in enumerate((hello, call)):
+                    line = json.dumps({"jsonrpc": "2.0", "id": number, **message}).encode() + b"\n"
+                    gateway.stdin.write(line)
+                    gateway.stdin.flush()
+                    answers.append(gateway.stdout.readline())
+                gateway.stdin.close()
+
+    assert b"by the group" in answers[1], answers
+
+
+@pytest.mark.parametrize(
+    ("mode", "place", "said"),
+    [
+        (0o755, "run", "expected `{run}` to have mode 0750, got 0755"),
+        (0o770, "run", "expected `{run}` to have mode 0750, got 0770"),
+        (0o750, "data", "outside of"),
+        (0o750, "absent", "can not be looked at"),
+    ],
+)
+def test_an_agents_socket_in_a_place_that_is_not_theirs_stops_the_daemon(mode, place, said):
+    with home_of(os.geteuid()) as home:
+        (home / "run").mkdir()
+        (home / "run").chmod(mode)
+        daemon = RunningDaemon(home / "data", BRIEFCASE_AGENT_SOCKET=str(home / place / "a.sock"))
+
+        with pytest.raises(AssertionError) as refused:
+            daemon.start()
+        daemon.__exit__()
+
+        assert said.format(run=home / "run") in str(refused.value)
