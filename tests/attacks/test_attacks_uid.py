@@ -227,3 +227,17 @@ def test_what_a_server_can_still_do_on_this_host_is_said(tmp_path):
 
     assert found["ok"] or "a server the daemon starts can still" in found["detail"], found
     assert found["ok"] or os.geteuid() == 0 or "(" in found["detail"]
+
+
+@needs_root
+@pytest.mark.root
+def test_a_working_directory_in_the_data_directory_is_no_way_past_the_cover(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "auth_token").write_text("secret")
+
+    ran = launched(
+        0, LAYERS, plan_for(data), ["sh", "-c", "cat auth_token; cat ../data/auth_token; echo over"], cwd=data
+    )
+
+    assert ran.stdout == "over\n"
