@@ -8,7 +8,7 @@ import pytest
 from api_rig import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 
 from briefcase.api.app import LARGE_BODY_BYTES
-from briefcase.api.turnstile import MAX_WAITING, PAUSE, Turnstile
+from briefcase.api.turnstile import MAX_WAITING, Turnstile
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 
 S_NS = 1_000_000_000
@@ -121,7 +121,7 @@ def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
         return began
 
     began = asyncio.run(scenario())
-    assert all(later - before >= 0.02 * (1 + PAUSE) for before, later in itertools.pairwise(began))
+    assert all(later - before >= 0.08 for before, later in itertools.pairwise(began))
 
 
 def test_one_principal_waits_a_bounded_number_of_times_and_another_still_may():
