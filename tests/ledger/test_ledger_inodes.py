@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 
 import pytest
 from fakes import FakeClock
@@ -91,11 +92,20 @@ def test_a_group_is_not_written_to_a_replaced_file_and_everyone_is_refused_for_g
 def test_a_group_under_way_when_the_files_were_found_to_be_others_is_refused(tmp_path):
     async def run():
         ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+        write, is_written, goes_on = ledger._journal.write, threading.Event(), threading.Event()
+
+        def held(entries):
+            written = write(entries)
+            is_written.set()
+            goes_on.wait(30)
+            return written
+
+        ledger._journal.write = held
         waiting = [asyncio.ensure_future(ledger.commit(note())) for _ in range(2)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # the group is with the writer now
+        await asyncio.to_thread(is_written.wait, 30)
         hard_link(tmp_path / "l" / "data.mdb")
         assert ledger.files_problem() is not None
+        goes_on.set()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, StoreError) for result in results), results
         await ledger.close()
