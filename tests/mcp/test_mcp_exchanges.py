@@ -1,5 +1,8 @@
 """What rides beside a call is found by its own principal only, and kept no longer than it is of use."""
 
+import asyncio
+
+from briefcase.mcp import exchanges as module
 from briefcase.mcp.exchanges import KEPT_ENDED, MAX_EXCHANGES, Exchanges, ExchangeWish
 
 
@@ -42,3 +45,45 @@ def test_another_principals_exchange_does_not_exist():
     exchanges.open("scout", "one", ExchangeWish(progress=True))
     assert exchanges.find("ranger", "one") is None
     assert not exchanges.of("ranger", "one").wish.progress
+
+
+def numbers(exchange) -> list[int]:
+    messages, _ = asyncio.run(exchange.read(0, 0))
+    return [message["params"]["n"] for message in messages]
+
+
+def say(exchange, count: int, size: int = 1_000) -> None:
+    for number in range(count):
+        exchange.notify("notifications/message", {"n": number, "data": "x" * size})
+
+
+def test_one_calls_notifications_are_bounded_in_bytes_and_the_newest_stay(monkeypatch):
+    monkeypatch.setattr(module, "MAX_KEPT_BYTES", 5_500)
+    exchange = Exchanges(Redactor()).open("scout", "r", ExchangeWish())
+    say(exchange, 20)
+    assert numbers(exchange) == [15, 16, 17, 18, 19]
+
+
+def test_all_notifications_are_bounded_together_and_one_servers_flood_costs_another_call_nothing(monkeypatch):
+    monkeypatch.setattr(module, "MAX_ALL_KEPT_BYTES", 22_000)
+    exchanges = Exchanges(Redactor())
+    ended, quiet, loud = (exchanges.open("scout", name, ExchangeWish()) for name in ("ended", "quiet", "loud"))
+    say(ended, 5)
+    say(quiet, 5)
+    ended.end()
+    say(loud, 100)
+    assert numbers(ended) == []  # what ended makes room first
+    assert numbers(quiet) == [0, 1, 2, 3, 4]
+    assert numbers(loud) == list(range(85, 100))
+    assert exchanges._all_kept.total <= 22_000
+
+
+def test_nothing_is_counted_of_exchanges_that_are_forgotten():
+    exchanges = Exchanges(Redactor())
+    for number in range(MAX_EXCHANGES + 50):
+        exchange = exchanges.open("scout", str(number), ExchangeWish())
+        say(exchange, 1)
+        if number % 2:
+            exchange.end()
+    kept = [exchange for exchange in exchanges._kept.values() if exchange._kept]
+    assert exchanges._all_kept.total == sum(exchange._kept_bytes for exchange in kept)

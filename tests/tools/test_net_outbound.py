@@ -464,6 +464,18 @@ def test_a_head_past_its_bounds_is_refused(head):
     assert (failed.code, failed.sent) == ("upstream_failed", True)
 
 
+def test_the_answers_that_are_being_read_are_bounded_together_and_what_was_read_makes_room(monkeypatch):
+    monkeypatch.setattr("briefcase.net.outbound.MAX_READING_BYTES", 3 * MAX_BODY)
+    with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
+        one_by_one = exchange([get(f"{server.url}/x")] * 8, allow=[server.address])
+    assert [len(answer.body) for answer in one_by_one] == [MAX_BODY] * 8
+    monkeypatch.setattr("briefcase.net.outbound.MAX_READING_BYTES", MAX_BODY - 1)
+    with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
+        failed = ask(server)
+    assert (failed.code, failed.sent) == ("upstream_failed", True)
+    assert "too many answers" in failed.message
+
+
 @pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY + 1])
 def test_the_body_is_bound_to_the_byte_compressed_or_not(size):
     for answer in (http_answer(b"x" * size), gzipped(b"x" * size)):
