@@ -18,10 +18,11 @@ from briefcase.types import JsonObject
 
 MAX_REMEMBERED_ANSWERS: Final = 1_024
 MAX_REMEMBERED_BYTES: Final = 16 << 20
+_WITHOUT_REASON: Final = frozenset({"ok", "allowed", "recorded"})
 MAX_SLACK_BYTES: Final = 1_024
 ENTRY_BYTES: Final = 2_048  # what a remembered answer weighs beside its body: its key, its phases, its place
 
-_ENCODER: Final = msgspec.json.Encoder()
+_encode: Final = msgspec.json.Encoder().encode
 _DECODER: Final[msgspec.json.Decoder[JsonObject]] = msgspec.json.Decoder(dict)
 
 
@@ -49,10 +50,10 @@ def encode_answer(payload: Mapping[str, object], timing_us: Mapping[str, int]) -
         payload: the fields of the answer, `status` among them; a `msgspec.Raw` in it is JSON already.
         timing_us: microseconds by phase, in order.
     """
-    status, body = payload["status"], _ENCODER.encode(payload)
+    status, body = str(payload["status"]), _encode(payload)
     if len(body) > MAX_SLACK_BYTES:
         body = bytes(memoryview(body))  # the encoder's own bytes hold up to as much again that is not used
-    return Answer(body, str(status), "" if status == "ok" else _reason_of(payload), timing_us)
+    return Answer(body, status, "" if status in _WITHOUT_REASON else _reason_of(payload), timing_us)
 
 
 class Laps:
@@ -101,6 +102,6 @@ class RememberedAnswers:
 def _reason_of(payload: Mapping[str, object]) -> str:
     """The words behind an answer that is not `ok`: its reason, its message, or what its approval is asked for."""
     approval = payload.get("approval")
-    if isinstance(approval, Mapping):
+    if isinstance(approval, dict):
         return str(approval.get("reason", ""))
     return str(payload.get("reason") or payload.get("message") or "")
