@@ -30,12 +30,15 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the caller gets, encoded, and the microseconds each phase took, in order.
 
     `status` and `reason` are what is counted of it: the body's own words, so that nobody reads the body again.
+    `is_filtered` tells that no secret is in it: each of its texts is the daemon's own, was redacted, or came through
+    the output firewall.
     """
 
     body: bytes
     status: str
     reason: str
     timing_us: Mapping[str, int]
+    is_filtered: bool = False
 
     @property
     def payload(self) -> JsonObject:
@@ -43,17 +46,19 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return _DECODER.decode(self.body)
 
 
-def encode_answer(payload: Mapping[str, object], timing_us: Mapping[str, int]) -> Answer:
+def encode_answer(payload: Mapping[str, object], timing_us: Mapping[str, int], *, is_filtered: bool = False) -> Answer:
     """Encode what a call came to.
 
     Args:
         payload: the fields of the answer, `status` among them; a `msgspec.Raw` in it is JSON already.
         timing_us: microseconds by phase, in order.
+        is_filtered: see `Answer`.
     """
     status, body = str(payload["status"]), _encode(payload)
     if len(body) > MAX_SLACK_BYTES:
         body = bytes(memoryview(body))  # the encoder's own bytes hold up to as much again that is not used
-    return Answer(body, status, "" if status in _WITHOUT_REASON else _reason_of(payload), timing_us)
+    reason = "" if status in _WITHOUT_REASON else _reason_of(payload)
+    return Answer(body, status, reason, timing_us, is_filtered)
 
 
 class Laps:

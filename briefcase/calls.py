@@ -71,8 +71,8 @@ from briefcase.ratelimits import RateLimiter
 from briefcase.receipts import events
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
+from briefcase.redaction import redact_text
 from briefcase.refusals import COUNTED_DENIALS, Refusals
-from briefcase.strict_json import parse as parse_json
 from briefcase.types import (
     MICROUSD_PER_USD,
     Allow,
@@ -230,7 +230,7 @@ class Calls:
             laps.mark("outcome")
 
             # 13. answer
-            answer = encode_answer(_with_provenance(payload, settled, closed), laps.timing_us)
+            answer = encode_answer(_with_provenance(payload, settled, closed), laps.timing_us, is_filtered=True)
             self._answers.remember(CALL, facts, answer)
             return answer
         finally:
@@ -262,7 +262,7 @@ class Calls:
             "tool_digest_hex": spec.digest_hex,
             "args_digest_hex": facts.args_digest_hex,
         }
-        answer = encode_answer(payload, laps.timing_us)
+        answer = encode_answer(payload, laps.timing_us, is_filtered=True)
         self._answers.remember(DECIDE, facts, answer)
         self._end(facts)
         return answer
@@ -296,7 +296,7 @@ class Calls:
         )
         closed = await self._close(decision, wire.receipt_id, decision.settle, settled, laps)
         laps.mark("outcome")
-        return encode_answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us)
+        return encode_answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us, is_filtered=True)
 
     @property
     def open_decisions(self) -> int:
@@ -465,7 +465,7 @@ class Calls:
 
     def _redacted(self, text: str) -> str:
         """What a caller wrote, as it may be recorded."""
-        return str(parse_json(self._redactor.redact(canonical_bytes(text))))
+        return redact_text(self._redactor, text)
 
     async def _repeated(self, flow: str, facts: CallFacts, laps: Laps) -> Answer | None:
         """What a retry of an executed request gets: the same answer, and never a second execution.
@@ -567,10 +567,11 @@ class Calls:
                 summary=approvals.summary_of(shown),
             )
             effects = (CreateApproval(approval, shown),)
-        decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, verdict.detail, verdict.policy_ids, approval.id)
+        detail = verdict.detail and self._redacted(verdict.detail)
+        decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, detail, verdict.policy_ids, approval.id)
         laps.mark("approval")
         event = events.call_event("approval_required", facts, decided, laps.timing_us)
-        committed = await self._ledger.commit(Entry(event, effects))
+        committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
         if isinstance(committed, Refused):
             return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
         laps.mark("receipt")
@@ -624,7 +625,7 @@ class Calls:
         event = events.call_event("intent", facts, decided, laps.timing_us)
         self._begin(facts)
         try:
-            committed = await self._ledger.commit(Entry(event, tuple(effects)))
+            committed = await self._ledger.commit(Entry(event, tuple(effects), is_filtered=True))
         except BaseException:
             self._end(facts)
             raise
@@ -636,8 +637,9 @@ class Calls:
 
     async def _deny(self, facts: CallFacts, verdict: Deny, laps: Laps) -> Answer:
         """Stop with a denial, its receipt on disk first."""
-        decided = Decided(events.DENY, verdict.reason, verdict.detail, verdict.policy_ids)
-        answer: JsonObject = {"status": "denied", "reason": verdict.reason}
+        reason, detail = self._redacted(verdict.reason), verdict.detail and self._redacted(verdict.detail)
+        decided = Decided(events.DENY, reason, detail, verdict.policy_ids)
+        answer: JsonObject = {"status": "denied", "reason": reason}
         if verdict.reason in COUNTED_DENIALS:
             kind = RefusalKind(facts.principal.name, verdict.reason, facts.tool_id)
             timing_us = laps.timing_us
@@ -645,9 +647,9 @@ class Calls:
                 kind, lambda: events.denied_event(facts, decided, timing_us)
             )
         else:
-            await self._ledger.commit(Entry(events.denied_event(facts, decided, laps.timing_us)))
+            await self._ledger.commit(Entry(events.denied_event(facts, decided, laps.timing_us), is_filtered=True))
         laps.mark("receipt")
-        return encode_answer(answer, laps.timing_us)
+        return encode_answer(answer, laps.timing_us, is_filtered=True)
 
     # --- steps 10 to 12 -----------------------------------------------------------------------------------------
 
@@ -695,7 +697,7 @@ class Calls:
         doubtful = error.sent and spec.is_write and error.code in {"upstream_failed", "upstream_timeout", "internal"}
         code = "outcome_unknown" if doubtful else error.code
         mark = ":" if code == "sandbox_violation" else ": "  # the contract's own form: `sandbox_violation:<what>`
-        message = f"{code}{mark}{error.message}"
+        message = self._redacted(f"{code}{mark}{error.message}")  # it goes to the caller, and into the receipt
         cost = admitted.reserved_microusd if error.sent else 0
         return Settled("error", cost, spec.source, error=message), {"status": "error", "message": message}
 
@@ -706,7 +708,7 @@ class Calls:
         if settle is not None:
             effects += (msgspec.structs.replace(settle, spent_microusd=settled.cost_microusd),)
         event = events.outcome_event(called, intent_id, settled, laps.timing_us)
-        committed = await self._ledger.commit(Entry(event, effects))
+        committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
         if isinstance(committed, Refused):
             raise InternalError(f"intent {intent_id} could not be closed: {committed.reason}")
         return committed

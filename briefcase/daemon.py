@@ -86,6 +86,7 @@ from briefcase.store.tokens import load_or_create_token
 from briefcase.system import SystemClock, SystemEntropy
 from briefcase.telemetry.log_context import CallLog
 from briefcase.telemetry.logs import configure_logs
+from briefcase.telemetry.outlet import OUTLET
 from briefcase.telemetry.tracing import TracedOutbound
 from briefcase.tools.load import ToolBox
 from briefcase.types import US_PER_S
@@ -244,10 +245,13 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     await vault.warm()
     identity = await load_identity(vault.compartment("identity"))
     write_private(data_dir / DAEMON_DID_FILE, f"{identity.did}\n".encode())  # what clients expect over TCP
+    vault.keep_in_sight(operator_token.encode(), OPERATOR_TOKEN_FILE)
+    vault.keep_in_sight(auditor_token.encode(), AUDITOR_TOKEN_FILE)
     redactor = SecretRedactor(vault)
+    OUTLET.redactor = redactor
 
     # 4. the ledger
-    ledger = Ledger.open(data_dir / LEDGER_DIR, CLOCK, store_id=store_id)
+    ledger = Ledger.open(data_dir / LEDGER_DIR, CLOCK, store_id=store_id, redactor=redactor)
     stack.push_async_callback(ledger.close)
     settle_tie(database, store_id)
     ledger.watch(database_path, grows=True, first=True)
@@ -334,7 +338,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
         strict_host=settings.strict_host,
         args_form=settings.file.receipts.args,
         secret_backend=stores.vault.description,
-        canary=Canary(stores.vault, (stores.operator_token.encode(), stores.auditor_token.encode())),
+        canary=Canary(stores.vault),
         engine_problem=stores.ledger.engine_problem,
         policy_problem=policy.problem,
         sign=stores.identity.sign,

@@ -229,11 +229,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """One atomic change: every effect holds and the receipt is appended, or nothing happened.
 
     `event` is the receipt's event without `id`, `ts` and `boot`, which the writer adds in chain order.
-    It holds only strings, safe integers, booleans, nulls, lists and objects.
+    It holds only strings, safe integers, booleans, nulls, lists and objects. Known secrets are cut out of it where it
+    is committed, unless `is_filtered`: then each of its texts is the daemon's own, or was redacted one by one.
     """
 
     event: JsonObject
     effects: tuple[Effect, ...] = ()
+    is_filtered: bool = False
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):

@@ -24,7 +24,9 @@ from typing import Final, Protocol
 from urllib.parse import quote, quote_plus
 
 from briefcase.errors import CallerError
+from briefcase.ports import Redactor
 from briefcase.strict_json import parse as parse_json
+from briefcase.types import JsonObject, JsonValue
 
 MARK: Final = b"[redacted]"
 MIN_SECRET_BYTES: Final = 8
@@ -197,6 +199,52 @@ class RedactingStream:
         self._covered = reaching[-1] - safe if reaching else None
         self._held = self._held[safe:]
         return passed
+
+
+def redact_text(redactor: Redactor, text: str) -> str:
+    """The text with every known secret replaced; where it cannot be told, the mark alone."""
+    written = json.dumps(text).encode()  # ASCII: whatever the text is, a lone surrogate too
+    redacted = redactor.redact(written)
+    return text if redacted == written else str(json.loads(redacted))
+
+
+def redact_value(redactor: Redactor, value: JsonObject) -> JsonObject:
+    """The object with every known secret replaced in its strings, its numbers and the names of its members.
+
+    Where it holds none, it is the very same object. Whatever is no JSON in it is read as its `repr`.
+    """
+    written = json.dumps(value, default=repr).encode()
+    if redactor.redact(written) == written:
+        return value
+    cleaned = _cleaned(value, redactor)
+    written = json.dumps(cleaned).encode()
+    if isinstance(cleaned, dict) and redactor.redact(written) == written:
+        return cleaned
+    return {"redacted": MARK.decode()}  # a secret that reaches over several of its strings
+
+
+def holds_secret(redactor: Redactor, value: JsonValue) -> bool:
+    """Whether a known secret is anywhere in a value."""
+    written = json.dumps(value, default=repr).encode()
+    return redactor.redact(written) != written
+
+
+def _cleaned(value: object, redactor: Redactor) -> JsonValue:
+    match value:
+        case None | bool():
+            return value
+        case dict():
+            return {redact_text(redactor, str(name)): _cleaned(member, redactor) for name, member in value.items()}
+        case list() | tuple():
+            return [_cleaned(item, redactor) for item in value]
+        case int() | float():
+            written = str(value)
+            redacted = redact_text(redactor, written)
+            return value if redacted == written else redacted
+        case str():
+            return redact_text(redactor, value)
+        case _:
+            return redact_text(redactor, repr(value))
 
 
 def forms_of(secret: bytes) -> set[bytes]:

@@ -21,6 +21,7 @@ CORE = {
     "controls",
     "decisions",
     "firewall",
+    "issued_tokens",
     "patterns",
     "policy",
     "ratelimits",

@@ -51,6 +51,7 @@ from briefcase.api.sockets import Peer
 from briefcase.api.turnstile import Turnstile
 from briefcase.errors import BriefcaseError, CallerError
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.redaction import redact_text
 from briefcase.telemetry.log_context import open_request
 from briefcase.telemetry.log_context import request_id as request_id_of
 from briefcase.types import JsonObject, Principal, Role
@@ -116,6 +117,13 @@ class Api(blacksheep.Application):
     def find(self, path: bytes) -> Match | None:
         """What is at an undecoded path; None where it is in no table."""
         return self._routes.find(path)
+
+    def redact(self, body: bytes, *, is_json: bool) -> bytes:
+        """The body of an answer without any known secret, whatever adapter its texts came from."""
+        redactor = self._briefcase.redactor
+        if not is_json:
+            return redact_text(redactor, body.decode("utf-8", "replace")).encode()
+        return redactor.redact(body)
 
     async def answer(self, exchange: DirectExchange) -> Reply:
         """Answer a request to one of the tables, as the module's docstring says.

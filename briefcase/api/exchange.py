@@ -129,6 +129,10 @@ class DirectApp(Protocol):
         """
         ...
 
+    def redact(self, body: bytes, *, is_json: bool) -> bytes:
+        """The body of an answer without any known secret."""
+        ...
+
 
 class DirectExchange:
     """A request of the application's own tables. The answer is written in one piece."""
@@ -243,6 +247,9 @@ class DirectExchange:
         else:
             body = orjson.dumps(payload, default=msgspec.to_builtins)
             parts.append(_JSON_LINE)
+        # INVARIANT (answers): these are the only bytes an agent or operator gets of a table's answer
+        if not reply.is_filtered:
+            body = self._app.redact(body, is_json=not (isinstance(payload, bytes) and reply.headers))
         for name, value in reply.headers:
             if _CR in value or _LF in value:
                 raise ValueError(f"expected `{name.decode()}` to be one line")

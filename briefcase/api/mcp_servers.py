@@ -294,7 +294,7 @@ async def call_server(services: Services, request: Request) -> Reply:
         exchange.end()
     if answer.status == "error" and exchange.error is not None:
         return Reply({**answer.payload, "rpc_error": exchange.error}, timing_us=answer.timing_us)
-    return Reply(answer.body, timing_us=answer.timing_us)
+    return Reply(answer.body, timing_us=answer.timing_us, is_filtered=answer.is_filtered)
 
 
 async def follow_call(services: Services, request: Request) -> CallNotifications:

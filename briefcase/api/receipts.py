@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from briefcase.api.routing import OPERATOR, READERS, Request, Route
+from briefcase.api.routing import OPERATOR, READERS, Reply, Request, Route
 from briefcase.api.services import Services
 from briefcase.errors import BriefcaseError, CallerError
 from briefcase.ports import Head, ReceiptFilter, Verification
@@ -144,8 +144,11 @@ class CheckpointRecord(msgspec.Struct):
     head: HeadRecord
 
 
-async def list_receipts(services: Services, request: Request) -> ReceiptList:
-    """`GET /v1/receipts`."""
+async def list_receipts(services: Services, request: Request) -> Reply:
+    """`GET /v1/receipts`.
+
+    A receipt was redacted where it was appended, and is answered as it is: its hash is over those very bytes.
+    """
     query = request.query_as(ReceiptQuery)
     chosen = ReceiptFilter(
         limit=query.limit,
@@ -160,16 +163,17 @@ async def list_receipts(services: Services, request: Request) -> ReceiptList:
         since_us=_time("since", query.since),
         until_us=_time("until", query.until),
     )
-    return ReceiptList([_record(receipt) for receipt in await services.ledger.receipts(chosen)])
+    found = ReceiptList([_record(receipt) for receipt in await services.ledger.receipts(chosen)])
+    return Reply(found, is_filtered=True)
 
 
-async def show_receipt(services: Services, request: Request) -> ReceiptRecord:
-    """`GET /v1/receipts/{id}`."""
+async def show_receipt(services: Services, request: Request) -> Reply:
+    """`GET /v1/receipts/{id}`, as it was appended."""
     number = request.params["id"]
     receipt = await services.ledger.receipt(int(number)) if number.isdecimal() and len(number) < 16 else None  # noqa: PLR2004 - digits of the largest safe integer
     if receipt is None:
         raise CallerError(f"no receipt `{number}`", code="not_found")
-    return _record(receipt)
+    return Reply(_record(receipt), is_filtered=True)
 
 
 async def list_hashes(services: Services, request: Request) -> HashList:

@@ -80,12 +80,15 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer other than 200 with nothing beside its body. `timing_us` are phases in order, for `Server-Timing`.
 
     A payload of bytes without headers is JSON that is encoded already.
+    `is_filtered` tells that no secret is in the payload: it came through the output firewall, or every text in it is
+    the daemon's own. All other payloads are redacted where they are encoded.
     """
 
     payload: object
     status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = ()
     timing_us: Mapping[str, int] = MappingProxyType({})
+    is_filtered: bool = False
 
 
 Handler: TypeAlias = Callable[[Services, Request], Awaitable[object]]

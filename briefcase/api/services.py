@@ -53,6 +53,11 @@ class Answered(Protocol):
         """Phase to microseconds."""
         ...
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether no secret can be in it."""
+        ...
+
 
 class CallFlow(Protocol):
     """The flow of a call (`calls.Calls`). What it raises is a `BriefcaseError`."""

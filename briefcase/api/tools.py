@@ -138,7 +138,7 @@ def _counted(services: Services, answer: Answered) -> Reply:
 
 
 def _timed(answer: Answered) -> Reply:
-    return Reply(answer.body, timing_us=answer.timing_us)
+    return Reply(answer.body, timing_us=answer.timing_us, is_filtered=answer.is_filtered)
 
 
 def _record(spec: ToolSpec) -> JsonObject:

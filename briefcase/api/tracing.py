@@ -81,6 +81,10 @@ class TracedApi:
         """Stop it."""
         await self._api.stop()  # type: ignore[no-untyped-call]
 
+    def redact(self, body: bytes, *, is_json: bool) -> bytes:
+        """The body of an answer without any known secret."""
+        return self._api.redact(body, is_json=is_json)
+
     def announce_stop(self) -> None:
         """Tell it that it is about to stop."""
         self._api.announce_stop()

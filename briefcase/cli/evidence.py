@@ -226,8 +226,10 @@ def _searcher(app: App) -> Iterator[Searcher]:
     try:
         vault = asyncio.run(open_vault(backend, app.data_dir, passphrase.encode() if passphrase else None))
         asyncio.run(vault.warm())
-        tokens = [load_token(app.data_dir / name) for name in (OPERATOR_TOKEN_FILE, AUDITOR_TOKEN_FILE)]
-        yield Canary(vault, tuple(token.encode() for token in tokens if token))
+        for name in (OPERATOR_TOKEN_FILE, AUDITOR_TOKEN_FILE):
+            if token := load_token(app.data_dir / name):
+                vault.keep_in_sight(token.encode(), name)
+        yield Canary(vault)
     finally:
         lock.release()
 

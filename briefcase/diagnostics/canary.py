@@ -74,37 +74,21 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Canary:
-    """Looks for everything a vault keeps, and for some more. One thread.
+    """Looks for every secret that is known. One thread.
 
     Args:
-        vault: the secrets that are kept.
-        more: others that must not be anywhere, as the tokens of the data directory.
+        known: the secrets of the vault, and the tokens of the data directory.
     """
 
-    def __init__(self, vault: KnownSecrets, more: tuple[bytes, ...]) -> None:
-        self._known = _Everything(vault, more)
-        self._redactor = SecretRedactor(self._known)
+    def __init__(self, known: KnownSecrets) -> None:
+        self._known = known
+        self._redactor = SecretRedactor(known)
 
     def search(self, piece: bytes) -> Found:
         """Where secrets are in a piece of text."""
         secrets = self._known.redaction_set()
         too_short = sum(len(secret) < MIN_SECRET_BYTES for secret in secrets)
         return Found(self._redactor.find(piece), len(secrets) - too_short, too_short)
-
-
-class _Everything:
-    """The vault's secrets and some more, as the redactor wants them."""
-
-    def __init__(self, vault: KnownSecrets, more: tuple[bytes, ...]) -> None:
-        self._vault = vault
-        self._more = frozenset(more)
-
-    @property
-    def revision(self) -> int:
-        return self._vault.revision
-
-    def redaction_set(self) -> frozenset[bytes]:
-        return self._vault.redaction_set() | self._more
 
 
 class Search:

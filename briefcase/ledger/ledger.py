@@ -38,11 +38,14 @@ from briefcase.ports import (
     Committed,
     Entry,
     Head,
+    PutSetting,
     ReceiptFilter,
+    Redactor,
     Refused,
     Verification,
 )
 from briefcase.receipts.events import receipts_archived_event
+from briefcase.redaction import redact_value
 from briefcase.types import Approval, ApprovalStatus, BudgetLine, LastApproval, Receipt, ShownCall
 
 MIB: Final = 1 << 20
@@ -67,7 +70,10 @@ class _Files(NamedTuple):
 class Ledger:
     """An open ledger. Make it with `open`."""
 
-    def __init__(self, tables: Tables, recovered: Recovered, files: _Files, clock: Clock) -> None:
+    def __init__(
+        self, tables: Tables, recovered: Recovered, files: _Files, clock: Clock, redactor: Redactor | None = None
+    ) -> None:
+        self._redactor = redactor
         self._tables = tables
         self._intents = recovered.intents
         self._journal = recovered.journal
@@ -89,7 +95,12 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, path: Path, clock: Clock, settings: LedgerSettings | None = None, store_id: str | None = None
+        cls,
+        path: Path,
+        clock: Clock,
+        settings: LedgerSettings | None = None,
+        store_id: str | None = None,
+        redactor: Redactor | None = None,
     ) -> Ledger:
         """Open the ledger in a directory, or make one there.
 
@@ -100,6 +111,7 @@ class Ledger:
             clock: for the receipts' times.
             settings: sizes; the defaults where None.
             store_id: what ties it to the database beside it; stored where the ledger has none yet.
+            redactor: cuts known secrets out of each event that comes unfiltered; None where there is no vault.
 
         Raises:
             ConfigError: the directory is not as it must be (`insecure_host`), or taken (`already_running`).
@@ -114,7 +126,7 @@ class Ledger:
             try:
                 locks.append(lock_data(path))
                 recovered = _recover(tables, clock, store_id)
-                return cls(tables, recovered, _Files(space, watch_directory(path), locks), clock)
+                return cls(tables, recovered, _Files(space, watch_directory(path), locks), clock, redactor)
             except BaseException:
                 tables.close()
                 raise
@@ -141,12 +153,23 @@ class Ledger:
     # --- commits ------------------------------------------------------------------------------------------------------
 
     def commit(self, entry: Entry) -> Awaitable[Committed | Refused]:
-        """Apply one entry, whole or not at all: see `ports.Ledger.commit`."""
-        return self._group.commit(entry)
+        """Apply one entry, whole or not at all: see `ports.Ledger.commit`.
+
+        Raises:
+            CallerError: a setting in it holds a secret of the vault; nothing was stored.
+        """
+        return self._group.commit(self._filtered(entry))
 
     async def commit_all(self, entries: Sequence[Entry]) -> Sequence[Committed | Refused]:
         """Apply several entries in one group: see `ports.Ledger.commit_all`."""
-        return await self._group.commit_all(entries)
+        return await self._group.commit_all([self._filtered(entry) for entry in entries])
+
+    def _filtered(self, entry: Entry) -> Entry:
+        # INVARIANT (events): no event reaches a receipt but through here
+        if self._redactor is None or entry.is_filtered:
+            return entry
+        _check_settings(entry, self._redactor)
+        return msgspec.structs.replace(entry, event=redact_value(self._redactor, entry.event))
 
     def gate_problem(self) -> str | None:
         """Why commits are refused now, or None when they are served."""
@@ -375,3 +398,13 @@ def _recover(tables: Tables, clock: Clock, store_id: str | None) -> Recovered:
             tables.grow()
         except lmdb.Error as error:
             raise StoreError("the ledger can not be opened", detail=str(error)) from None
+
+
+def _check_settings(entry: Entry, redactor: Redactor) -> None:
+    """Refuse to keep a setting (a policy, a server's description, its definitions) with a secret in it."""
+    for effect in entry.effects:
+        if isinstance(effect, PutSetting) and redactor.redact(effect.value) != effect.value:
+            raise CallerError(
+                f"expected no secret in the setting `{effect.name}`, got one of the vault's",
+                hint="name the secret (`secret_env`, `bearer_secret`, a tool's `credential`) instead of writing it out",
+            )

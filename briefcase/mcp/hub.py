@@ -49,6 +49,11 @@ from briefcase.types import Deny, JsonObject, Principal, ToolCall, ToolSpec
 
 SERVERS_SETTING: Final = "mcp.servers"
 PINS_SETTING: Final = "mcp.pins."
+LISTED: Final = {  # methods that list, and what they list
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+    "prompts/list": "prompts",
+}
 FIRST_USE: Final = "first_use"
 READY_WAIT_S: Final = 10.0
 _NS_PER_MS: Final = 1_000_000
@@ -90,6 +95,7 @@ class Hub:
         self._clock = clock
         self._new_transport = new_transport
         self._needs_profile = needs_profile
+        self._redactor = redactor
         self._links: dict[str, Link] = {}
         self._pins: dict[str, dict[str, Definition]] = {}
         self._tools: dict[str, dict[str, ServerTool]] = {}
@@ -162,7 +168,11 @@ class Hub:
         answer = await self._request(server_id, ask, ask.params, context)
         if ask.method == "resources/subscribe":
             self.followers.add(context.principal, server_id, uri)
-        return answer
+        listed = LISTED.get(ask.method, "")
+        items = answer.get(listed)
+        if not isinstance(items, list):
+            return answer
+        return {**answer, listed: self.link(server_id).without_secrets(listed, items)}
 
     async def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> JsonObject:
         """Go on with a call that waits for input, with what its client answered; its seal was used up before."""
@@ -360,7 +370,7 @@ class Hub:
             raise StoreError(f"the change was not stored: {committed.reason}")
 
     def _open(self, config: ServerConfig) -> None:
-        link = Link(config, self._new_transport, self, needs_profile=self._needs_profile)
+        link = Link(config, self._new_transport, self, self._redactor, needs_profile=self._needs_profile)
         self._links[config.id] = link
         self._operations[config.id] = {name: ServerOperation(self, config.id, name) for name in OPERATIONS}
         self._refresh(config.id)

@@ -29,7 +29,9 @@ from briefcase.mcp.peer import Peer
 from briefcase.mcp.protocol import announces_profile
 from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.transport import Transport
-from briefcase.types import JsonObject
+from briefcase.ports import Redactor
+from briefcase.redaction import holds_secret, redact_text
+from briefcase.types import JsonObject, JsonValue
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 60.0
@@ -39,6 +41,8 @@ MAX_PAGES: Final = 100
 MAX_LISTED: Final = 2 * MAX_TOOLS  # definitions of one listing that are looked at
 LIST_TIMEOUT_MS: Final = 30_000
 INCOMPATIBLE: Final = "remote_mcp_incompatible"
+HELD_BACK: Final = "it holds a secret of the vault, so it is held back: the server must not repeat its credentials"
+MAX_HELD: Final = 100
 
 _log: Final = structlog.get_logger("briefcase.mcp")
 
@@ -85,6 +89,7 @@ class Link:
         config: its description.
         new_transport: makes a way to it; what it can not have (a secret that is not set) is an `UpstreamError`.
         events: who is told.
+        redactor: knows the secrets; what a server says of itself with one of them is held back.
         needs_profile: whether a server must announce our profile to be used.
     """
 
@@ -93,6 +98,7 @@ class Link:
         config: ServerConfig,
         new_transport: Callable[[ServerConfig], Awaitable[Transport]],
         events: LinkEvents,
+        redactor: Redactor,
         *,
         needs_profile: bool,
     ) -> None:
@@ -101,11 +107,13 @@ class Link:
         self.problem = ""
         self.wants_credential = False  # it let us not in the last time: waiting for it is of no use
         self.definitions: dict[str, Definition] | None = None
-        self.problems: tuple[Problem, ...] = ()
+        self._unusable: tuple[Problem, ...] = ()
         self.revision = ""
         self.capabilities: JsonObject = {}
         self._new_transport = new_transport
         self._events = events
+        self._redactor = redactor
+        self._held: dict[str, Problem] = {}  # what it said of itself with a secret in it, but for its tools
         self._needs_profile = needs_profile and not config.allow_incompatible
         self._peer: Peer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -114,6 +122,24 @@ class Link:
         self._lost = asyncio.Event()
         self._relist = asyncio.Event()
         self._probe = True
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What of the server is not served, and why. Holds no secret."""
+        return (*self._unusable, *self._held.values())
+
+    def without_secrets(self, kind: str, items: list[JsonValue]) -> list[JsonValue]:
+        """Hold back the items (of `resources`, say) that hold a secret; each is listed in `problems`."""
+        return [item for item in items if not self._is_held(kind, item)]
+
+    def _is_held(self, kind: str, item: JsonValue) -> bool:
+        if not holds_secret(self._redactor, item):
+            return False
+        said = as_object(item)
+        name = redact_text(self._redactor, f"{kind}: {said.get('uri') or said.get('uriTemplate') or said.get('name')}")
+        if len(self._held) < MAX_HELD:
+            self._held[name] = Problem(name[:256], HELD_BACK)
+        return True
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -162,9 +188,9 @@ class Link:
             try:
                 await self._once()
             except UpstreamError as error:
-                self.problem = error.message
+                self.problem = redact_text(self._redactor, error.message)
                 self.wants_credential = isinstance(error, HttpStatusError) and error.status == UNAUTHORIZED
-                _log.warning("mcp_server_lost", server=self.config.id, problem=error.message)
+                _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem)
             if self.state is State.REFUSED:
                 return
             self._move(State.WAITING)
@@ -185,7 +211,12 @@ class Link:
                 self._move(State.REFUSED)
                 await self._events.on_refused(self)
                 return
-            self.revision, self.capabilities = peer.revision, peer.capabilities
+            self.revision = peer.revision
+            self.capabilities = {
+                name: said
+                for name, said in peer.capabilities.items()
+                if not self._is_held("capability", {"name": name, "of": said})
+            }
             await self._list(peer)
             self.problem, self.wants_credential = "", False
             self._peer = peer
@@ -238,7 +269,7 @@ class Link:
                 if len(found) + len(problems) >= MAX_LISTED:
                     break  # what more it lists is not even looked at
                 await asyncio.sleep(0)  # each definition is compiled: others are served between two of them
-                read = read_definition(as_object(item))
+                read = self._read(item)
                 if isinstance(read, Problem) or len(found) >= MAX_TOOLS or read.name in found:
                     problems.append(read if isinstance(read, Problem) else Problem(read.name, "twice, or too many"))
                 else:
@@ -246,8 +277,17 @@ class Link:
             cursor = page.get("nextCursor")
             if not isinstance(cursor, str) or len(found) + len(problems) >= MAX_LISTED:
                 break
-        self.definitions, self.problems = found, tuple(problems[:MAX_TOOLS])
+        self.definitions, self._unusable = found, tuple(problems[:MAX_TOOLS])
         await self._events.on_listed(self)
+
+    def _read(self, item: JsonValue) -> Definition | Problem:
+        """One entry of a listing. A definition is kept, pinned and shown to agents: one with a secret is none."""
+        read = read_definition(as_object(item))
+        if isinstance(read, Problem):
+            return Problem(redact_text(self._redactor, read.name), redact_text(self._redactor, read.problem))
+        if holds_secret(self._redactor, read.body):
+            return Problem(redact_text(self._redactor, read.name), HELD_BACK)
+        return read
 
     def _on_change(self, kind: str, uri: str) -> None:
         if kind == "tools":
@@ -255,7 +295,7 @@ class Link:
         self._events.on_change(self, kind, uri)
 
     def _on_lost(self, fault: UpstreamError) -> None:
-        self.problem = fault.message
+        self.problem = redact_text(self._redactor, fault.message)
         self._lost.set()
 
     def _move(self, to: State) -> None:

@@ -27,7 +27,7 @@ def compose_logins(  # noqa: PLR0913 - the ports of the log-ins, each named once
     *,
     secrets: Secrets,
     operator_secrets: BoundSecrets,
-    remember: Callable[[bytes], object],
+    remember: Callable[[bytes, str], object],
     outbound: Outbound,
     clock: Clock,
     entropy: Entropy,

@@ -110,7 +110,7 @@ class Capabilities:
         oauth: OAuthClient,
         entitlements: EntitlementClient,
         payer: Payer | None,
-        remember: Callable[[bytes], object],
+        remember: Callable[[bytes, str], object],
         clock: Clock,
         entropy: Entropy,
         settings: CapabilitySettings,
@@ -255,7 +255,7 @@ class Capabilities:
         minted_us = self._clock.now_us()
         answer = read_answer(response, _TokenAnswer, "the request for a capability")
         capability = self._checked(answer, minted_us)
-        self._remember(answer.token.encode())
+        self._remember(answer.token.encode(), provider.id)
         self.minted += 1
         if shelf.status is EntitlementStatus.UNKNOWN:
             capability.calls_left = 1  # a person approved one call, not as many as the provider allows

@@ -32,7 +32,7 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
     *,
     database: Database,
     secrets: Secrets,
-    remember: Callable[[bytes], object],
+    remember: Callable[[bytes, str], object],
     holder_did: str,
     outbound: Outbound,
     ledger: Ledger,

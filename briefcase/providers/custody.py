@@ -86,7 +86,7 @@ class Custody:
         noun: what is held of, in messages.
     """
 
-    def __init__(self, secrets: Secrets, remember: Callable[[bytes], object], noun: str = "provider") -> None:
+    def __init__(self, secrets: Secrets, remember: Callable[[bytes, str], object], noun: str = "provider") -> None:
         self._secrets = secrets
         self._remember = remember
         self._noun = noun
@@ -100,12 +100,12 @@ class Custody:
         """
         login = await self._read(provider_id, _LOGIN, Login)
         if login is not None:
-            self._remember_login(login)
+            self._remember_login(provider_id, login)
         return login
 
     async def put_login(self, provider_id: str, login: Login) -> None:
         """Keep a log-in; durable when it returns. Raises as `login`."""
-        self._remember_login(login)
+        self._remember_login(provider_id, login)
         await self._secrets.put(f"{provider_id}.{_LOGIN}", msgspec.json.encode(login))
 
     async def delete_login(self, provider_id: str) -> bool:
@@ -116,24 +116,24 @@ class Custody:
         """The entitlement, or None. Raises as `login`."""
         entitlement = await self._read(provider_id, _ENTITLEMENT, Entitlement)
         if entitlement is not None:
-            self._remember(entitlement.credential_jwt.encode())
+            self._remember(entitlement.credential_jwt.encode(), provider_id)
         return entitlement
 
     async def put_entitlement(self, provider_id: str, entitlement: Entitlement) -> None:
         """Keep an entitlement; durable when it returns."""
-        self._remember(entitlement.credential_jwt.encode())
+        self._remember(entitlement.credential_jwt.encode(), provider_id)
         await self._secrets.put(f"{provider_id}.{_ENTITLEMENT}", msgspec.json.encode(entitlement))
 
     async def client(self, provider_id: str) -> Client | None:
         """The client that was registered, or None. Raises as `login`."""
         client = await self._read(provider_id, _CLIENT, Client)
         if client is not None:
-            self._remember_tokens(client.client_secret)
+            self._remember_tokens(provider_id, client.client_secret)
         return client
 
     async def put_client(self, provider_id: str, client: Client) -> None:
         """Keep a registered client; durable when it returns."""
-        self._remember_tokens(client.client_secret)
+        self._remember_tokens(provider_id, client.client_secret)
         await self._secrets.put(f"{provider_id}.{_CLIENT}", msgspec.json.encode(client))
 
     async def key(self, provider_id: str) -> PrivateKey:
@@ -155,13 +155,13 @@ class Custody:
         for kind in (_LOGIN, _ENTITLEMENT, _KEY, _CLIENT):
             await self._secrets.delete(f"{provider_id}.{kind}")
 
-    def _remember_login(self, login: Login) -> None:
-        self._remember_tokens(login.access_token, login.refresh_token, login.client_secret)
+    def _remember_login(self, provider_id: str, login: Login) -> None:
+        self._remember_tokens(provider_id, login.access_token, login.refresh_token, login.client_secret)
 
-    def _remember_tokens(self, *tokens: str | None) -> None:
+    def _remember_tokens(self, provider_id: str, *tokens: str | None) -> None:
         for token in tokens:
             if token:
-                self._remember(token.encode())
+                self._remember(token.encode(), provider_id)
 
     async def _read(self, provider_id: str, kind: str, shape: type[_T]) -> _T | None:
         value = await self._secrets.get(f"{provider_id}.{kind}")

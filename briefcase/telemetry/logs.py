@@ -21,6 +21,7 @@ from structlog.typing import Processor
 
 from briefcase.telemetry.log_context import add_ids
 from briefcase.telemetry.log_writer import LogWriter
+from briefcase.telemetry.outlet import OUTLET
 
 LAST_LINES_S: Final = 1.0  # how long a process that ends waits for the reader of its last lines
 
@@ -44,15 +45,19 @@ class StandardError(StringIO):
         with self._lock:
             lines, end, self._begun = (self._begun + text).rpartition("\n")
             if end:
-                self.writer.write((lines + end).encode("utf-8", "backslashreplace"))
+                self._hand_on(lines + end)
         return len(text)
 
     def flush(self) -> None:
         """Hand on what was begun, too."""
         with self._lock:
             if self._begun:
-                self.writer.write(self._begun.encode("utf-8", "backslashreplace"))
+                self._hand_on(self._begun)
                 self._begun = ""
+
+    def _hand_on(self, lines: str) -> None:
+        # INVARIANT (logs): a record of ours, a print, a warning: nothing reaches the descriptor but through here
+        self.writer.write(OUTLET.text(lines).encode("utf-8", "backslashreplace"))
 
     def end(self) -> None:
         """Have everything written before the process ends, or not wait for its reader any longer."""
@@ -92,6 +97,7 @@ def configure_logs(*, level: int = logging.INFO, export: Processor | None = None
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            OUTLET.record,
             *([] if export is None else [export]),
             structlog.processors.JSONRenderer(),
         ],

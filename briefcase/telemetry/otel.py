@@ -33,6 +33,7 @@ from briefcase import __version__
 from briefcase.telemetry.meter import BOUNDS_US
 from briefcase.telemetry.metrics import US_PER_S, Family, Metrics
 from briefcase.telemetry.otlp_trace import encode_request, encode_trace
+from briefcase.telemetry.outlet import OUTLET
 from briefcase.telemetry.settings import OtelSettings
 from briefcase.telemetry.tracing import Trace
 
@@ -123,7 +124,8 @@ class Exporting:
             data = points.Histogram([point], cumulative)
         else:
             numbers = [
-                points.NumberDataPoint(dict(labels), self._started_ns, now_ns, value) for labels, value in family.values
+                points.NumberDataPoint(OUTLET.labels(labels), self._started_ns, now_ns, value)
+                for labels, value in family.values
             ]
             data = (
                 points.Sum(numbers, cumulative, is_monotonic=True)

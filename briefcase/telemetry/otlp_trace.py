@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from briefcase.telemetry.outlet import OUTLET
 from briefcase.telemetry.tracing import SPAN_OF_PHASE, Span, Trace
 
 _INTERNAL, _SERVER, _CLIENT = 1, 2, 3  # `Span.SpanKind`
@@ -83,7 +84,7 @@ def _named(name: str) -> bytes:
 
 @lru_cache(_MAX_REMEMBERED)
 def _text(key: str, value: str) -> bytes:
-    return _field(_9, _field(_1, key.encode()) + _field(_2, _field(_1, value.encode())))
+    return _field(_9, _field(_1, key.encode()) + _field(_2, _field(_1, OUTLET.text(value).encode())))
 
 
 def _number(key: str, value: int) -> bytes:

@@ -17,10 +17,11 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from briefcase.errors import CallerError, StoreError
+from briefcase.issued_tokens import check_issued_token
 from briefcase.types import NAME_PATTERN, NAME_RULE
 from briefcase.vault.secret import Secret
 
@@ -148,11 +149,30 @@ class Vault(Compartment):
         """
         return self._custody.seen()
 
-    def remember(self, value: bytes) -> Secret:
-        """Add a credential that is never kept (a short-lived access token) to `redaction_set`."""
+    def remember(self, value: bytes, owner: str) -> Secret:
+        """Add a credential that an upstream issued (an access token, say) to `redaction_set`.
+
+        Args:
+            value: the credential.
+            owner: the id of the provider or server that issued it.
+
+        Raises:
+            UpstreamError: it could be ordinary text, so redacting it would blank out what it is not; nothing was added
+                (`upstream_refused`).
+        """
         secret = Secret(value)
-        self._custody.see((secret,))
+        if not self._custody.knows(secret):
+            check_issued_token(value, owner)
+        self._custody.see({secret: owner})
         return secret
+
+    def keep_in_sight(self, value: bytes, owner: str) -> None:
+        """Add a secret that is kept elsewhere to `redaction_set`, for as long as the process lives."""
+        self._custody.keep(Secret(value), owner)
+
+    def owner_of(self, value: bytes) -> str:
+        """Whose a secret of `redaction_set` is: its name in the operator's compartment, or the part that holds it."""
+        return self._custody.owners().get(value, "")
 
     @property
     def revision(self) -> int:
@@ -168,7 +188,8 @@ class _Custody:
         self._table: dict[str, Secret] | None = None
         self._version: object = None
         self._changing = asyncio.Lock()
-        self._recent: dict[Secret, None] = {}  # values seen, oldest first; some of them no longer kept
+        self._recent: dict[Secret, str] = {}  # values seen and whose they are, oldest first; some no longer kept
+        self._sighted: dict[Secret, str] = {}  # kept elsewhere, and never forgotten
         self.revision = 0
 
     async def current(self) -> Mapping[str, Secret]:
@@ -180,7 +201,7 @@ class _Custody:
     async def store(self, key: str, value: Secret) -> None:
         async with self._changing:
             table = await self._reload()
-            self.see((value,))  # before it is anywhere else
+            self.see({value: _owner_in(key)})  # before it is anywhere else
             await self._change(lambda: self._backend.store(key, value))
             table[key] = value
 
@@ -193,24 +214,35 @@ class _Custody:
             del table[key]
             return True
 
-    def see(self, values: Iterable[Secret]) -> None:
-        new = [value for value in values if value not in self._recent]
+    def see(self, values: Mapping[Secret, str]) -> None:
+        new = {value: owner for value, owner in values.items() if value not in self._recent}
         if not new:
             return
-        self._recent.update(dict.fromkeys(new))
+        self._recent.update(new)
         while len(self._recent) > MAX_RECENT_VALUES:
             del self._recent[next(iter(self._recent))]
         self.revision += 1
 
+    def keep(self, value: Secret, owner: str) -> None:
+        self._sighted[value] = owner
+        self.revision += 1
+
     def seen(self) -> frozenset[bytes]:
-        return frozenset(self._recent).union((self._table or {}).values())
+        return frozenset(self._recent).union(self._sighted, (self._table or {}).values())
+
+    def knows(self, value: Secret) -> bool:
+        return value in self._recent or value in self._sighted or value in (self._table or {}).values()
+
+    def owners(self) -> Mapping[bytes, str]:
+        kept = ((value, _owner_in(key)) for key, value in (self._table or {}).items())
+        return dict[bytes, str]((*self._recent.items(), *kept, *self._sighted.items()))
 
     async def _reload(self) -> dict[str, Secret]:
         version = self._backend.version()  # before reading: what changes in between is read again
         if self._table is None or version != self._version:
             self._table = await in_thread(self._backend.load)
             self._version = version
-            self.see(self._table.values())
+            self.see({value: _owner_in(key) for key, value in self._table.items()})
         return self._table
 
     async def _change(self, work: Callable[[], None]) -> None:
@@ -220,6 +252,12 @@ class _Custody:
             self._table = None  # it may have taken effect, or still will: read again what is kept
             raise
         self._version = self._backend.version()
+
+
+def _owner_in(key: str) -> str:
+    """Whose the value at a backend's key is: the operator's by its own name, a provider's or server's by its id."""
+    compartment, _, name = key.partition("/")
+    return name if compartment == OPERATOR_COMPARTMENT else name.rpartition(".")[0] or compartment
 
 
 def check_secret_name(name: str) -> None:

@@ -61,7 +61,7 @@ def at(data_dir, unix_socket):
         strict_host=True,
         args_form="redacted",
         secret_backend="encrypted file, passphrase",
-        canary=Canary(NoSecrets(), ()),
+        canary=Canary(NoSecrets()),
         engine_problem=lambda: None,
         policy_problem=lambda: None,
         sign=lambda message: message,

@@ -75,7 +75,7 @@ class Rig:
         self.parts = compose_logins(
             secrets=Secrets(),
             operator_secrets=self.operator_secrets,
-            remember=lambda _: None,
+            remember=lambda *_: None,
             outbound=self.outbound,
             clock=self.clock,
             entropy=SystemEntropy(),

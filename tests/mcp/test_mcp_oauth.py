@@ -38,8 +38,8 @@ class Desk:
 
     def open(self):
         parts = compose_logins(
-            secrets=self.vault, operator_secrets=self.own, remember=self.remembered.add, outbound=self.outbound,
-            clock=self.clock, entropy=SystemEntropy(),
+            secrets=self.vault, operator_secrets=self.own, remember=lambda token, _: self.remembered.add(token),
+            outbound=self.outbound, clock=self.clock, entropy=SystemEntropy(),
         )  # fmt: skip
         self.accounts, self.logins = parts.accounts, parts.logins
 

@@ -78,7 +78,7 @@ def test_log_in_call_renewal_revocation_and_the_failing_call_after_it(issuer):
         world.dpop = True
         outbound = SplitOutbound(world)
         parts = compose_logins(
-            secrets=vault, operator_secrets=Secrets(), remember=lambda _: None, outbound=outbound, clock=clock,
+            secrets=vault, operator_secrets=Secrets(), remember=lambda *_: None, outbound=outbound, clock=clock,
             entropy=SystemEntropy(),
         )  # fmt: skip
         config, logins = parse_server("docs", {"endpoint_url": URL}), parts.logins

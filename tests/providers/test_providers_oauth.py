@@ -245,7 +245,7 @@ def test_an_answer_that_is_no_token_is_not_kept(run, body):
 
 @pytest.mark.parametrize(("lifetime", "expected_s"), [(-5, 0), (0, 0), (10**12, 86_400), (60, 60)])
 def test_the_life_of_a_token_is_bounded(run, lifetime, expected_s):
-    body = json.dumps({"access_token": "a", "token_type": "Bearer", "expires_in": lifetime}).encode()
+    body = json.dumps({"access_token": "tZ4mQ9bX1cV7nK2pR8sW", "token_type": "Bearer", "expires_in": lifetime}).encode()
 
     async def scenario(desk):
         await desk.service.upsert("demo", BASE_URL)

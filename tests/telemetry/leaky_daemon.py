@@ -11,7 +11,7 @@ from briefcase.__main__ import main
 
 
 class LeakyRedactor:
-    def __init__(self, source) -> None:
+    def __init__(self, *_) -> None:
         pass
 
     def redact(self, value: bytes) -> bytes:

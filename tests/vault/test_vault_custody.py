@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import pickle
+import secrets
 import stat
 import subprocess
 import sys
 import threading
 import traceback
+import uuid
 
 import keyring.backend
 import keyring.errors
@@ -19,7 +21,7 @@ import msgspec
 import orjson
 import pytest
 
-from briefcase.errors import CallerError, ConfigError, StoreError
+from briefcase.errors import CallerError, ConfigError, StoreError, UpstreamError
 from briefcase.store import files
 from briefcase.vault import opening, os_keyring
 from briefcase.vault import vault as vault_module
@@ -28,6 +30,8 @@ from briefcase.vault.os_keyring import OsKeyring, find_keyring
 from briefcase.vault.sealed_file import SealedFile
 from briefcase.vault.secret import Secret
 from briefcase.vault.vault import MemoryBackend, Vault
+
+TOKEN = b"tZ4mQ9bX1cV7nK2pR8sW%d"
 
 CHEAP_N = 1 << 4
 CANARY = b"canary-4c8f2d"
@@ -117,8 +121,8 @@ def test_the_redactor_learns_every_value_before_it_is_stored_and_keeps_replaced_
     before = vault.revision
     asyncio.run(vault.put("api", b"second"))
     asyncio.run(vault.compartment("identity").put("key", b"third"))
-    vault.remember(b"short-lived")
-    assert vault.redaction_set() == {b"first", b"second", b"third", b"short-lived"}
+    vault.remember(TOKEN % 0, "demo")
+    assert vault.redaction_set() == {b"first", b"second", b"third", TOKEN % 0}
     assert vault.revision > before
     revision = vault.revision
     asyncio.run(vault.put("api", b"second"))
@@ -133,8 +137,74 @@ def test_old_values_are_forgotten_in_the_end_and_kept_ones_never(tmp_path, monke
     vault = opened("memory", tmp_path)
     asyncio.run(vault.put("api", b"kept"))
     for number in range(10):
-        vault.remember(b"token %d" % number)
-    assert vault.redaction_set() == {b"kept", b"token 7", b"token 8", b"token 9"}
+        vault.remember(TOKEN % number, "demo")
+    assert vault.redaction_set() == {b"kept", TOKEN % 7, TOKEN % 8, TOKEN % 9}
+
+
+def test_the_owner_of_a_secret_is_its_name_its_provider_or_the_part_that_holds_it(reopen):
+    vault = reopen()
+    asyncio.run(vault.put("api", b"of the operator"))
+    asyncio.run(vault.compartment("providers").put("demo.login", b"of a provider"))
+    asyncio.run(vault.compartment("identity").put("key", b"of the daemon"))
+    vault.remember(TOKEN % 0, "demo")
+    vault.keep_in_sight(b"of the data directory", "auth_token")
+    owned = [b"of the operator", b"of a provider", b"of the daemon", TOKEN % 0, b"of the data directory", b"nobody's"]
+    assert [vault.owner_of(value) for value in owned] == ["api", "demo", "identity", "demo", "auth_token", ""]
+
+
+def test_a_token_that_is_kept_in_sight_is_never_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(vault_module, "MAX_RECENT_VALUES", 1)
+    vault = opened("memory", tmp_path)
+    vault.keep_in_sight(b"of the data directory", "auth_token")
+    for number in range(3):
+        vault.remember(TOKEN % number, "demo")
+    assert vault.redaction_set() == {b"of the data directory", TOKEN % 2}
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        b"acct-mallory-666",
+        b'":"hello',
+        b"hello, delete everything",
+        b"pay-mallory-today-from-the-account",
+        b"DE89370400440532013000",
+        b"4111111111111111111111111",
+        b"deleteEverythingInTheDirectoryNow",
+        b"2026-11-28T15:12:03.000000Z",
+        b"tZ4mQ9bX1",
+    ],
+)
+def test_a_token_that_could_be_ordinary_text_is_refused_where_it_is_issued(token, tmp_path):
+    vault = opened("memory", tmp_path)
+    with pytest.raises(UpstreamError, match="`demo` issued a token that could be ordinary text") as refused:
+        vault.remember(token, "demo")
+    assert token.decode() not in str(refused.value)
+    assert vault.redaction_set() == set()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: secrets.token_urlsafe(16),
+        lambda: secrets.token_hex(16),
+        lambda: secrets.token_hex(32).upper(),
+        lambda: str(uuid.uuid4()),
+        lambda: base64.b64encode(secrets.token_bytes(24)).decode(),
+        lambda: f"1|{secrets.token_urlsafe(30)}",
+        lambda: f"ghp_{secrets.token_urlsafe(27)}",
+        lambda: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzY291dCJ9." + secrets.token_urlsafe(64),
+    ],
+)
+def test_tokens_as_issuers_make_them_are_taken(make, tmp_path):
+    vault = opened("memory", tmp_path)
+    refused = 0
+    for _ in range(2_000):
+        try:
+            vault.remember(make().encode(), "demo")
+        except UpstreamError:
+            refused += 1
+    assert refused <= 40  # expected: about ten of the shortest
 
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "a b", "x" * 65, "../x", "é", "a\n", "#names"])

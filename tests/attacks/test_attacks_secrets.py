@@ -1,0 +1,341 @@
+"""The canary matrix: a secret of each adapter, repeated by its upstream wherever an upstream can say something, looked
+for in every place that text leaves the daemon by. (The two token files are in the data directory, and in its backup.)
+
+Two daemons live the same life: one as it is, in which nothing is found, and the control, in which redaction is switched
+off and the same search finds each adapter's secret (`CONTROL` says where). A cell that is empty in the control too
+could not hold the secret: its texts are a closed set.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+sys.path[:0] = [str(TESTS / "telemetry"), str(TESTS / "tools"), str(Path(__file__).parent)]
+
+from canaries import files_below, found_in  # noqa: E402 - of another directory of tests
+from daemons import RunningDaemon, UnixConnection  # noqa: E402
+from hostile_servers import RawServer  # noqa: E402
+from otlp_receiver import OtlpReceiver  # noqa: E402
+from secret_echo_server import http_server  # noqa: E402
+
+ECHO_SERVER = Path(__file__).parent / "secret_echo_server.py"
+LEAKY = (sys.executable, str(TESTS / "telemetry" / "leaky_daemon.py"))
+READY_S = 20
+
+ADAPTERS = ("built-in", "HTTP manifest", "MCP stdio", "MCP HTTP", "provider", "OAuth")
+TOKENS = ("operator token", "auditor token")
+SINKS = (
+    "agent", "operator", "receipts", "metrics", "log", "otlp", "ledger file", "database file", "bundle", "backup",
+    "temporary files",
+)  # fmt: skip
+
+# where the control run must find each secret: the cells that only redaction keeps empty
+EVERYWHERE = {"agent", "operator", "receipts", "ledger file", "backup"}
+CONTROL = {
+    "built-in": EVERYWHERE | {"database file"},
+    "operator token": EVERYWHERE | {"database file"},
+    "auditor token": EVERYWHERE | {"database file"},
+    "HTTP manifest": EVERYWHERE - {"operator"},
+    "MCP stdio": EVERYWHERE | {"log", "otlp"},
+    "MCP HTTP": EVERYWHERE,
+    "provider": EVERYWHERE,
+    "OAuth": EVERYWHERE,
+}
+
+
+class Life(NamedTuple):
+    """What one daemon was trusted with, and all it gave away."""
+
+    secrets: dict[str, str]
+    sinks: dict[str, bytes]
+
+    def leaks(self) -> set[tuple[str, str]]:
+        """(whose secret, in which sink)."""
+        return {
+            (name, sink) for name, secret in self.secrets.items() for sink, data in self.sinks.items()
+            if found_in(data, secret)
+        }  # fmt: skip
+
+
+def token_like_a_word() -> str:
+    """A token that follows the grammar of an upstream's stable error words, so that it can be said in place of one."""
+    return f"z{secrets.token_hex(16)}"
+
+
+def http_manifest(server: RawServer) -> str:
+    common = {"method": "GET", "category": "read", "allowed_hosts": [server.address]}
+    credential = {"name": "manifest", "header": "X-Api-Key"}
+    tools = [
+        {"id": way, "url": f"{server.url}/{way}", "credential": credential, **common}
+        for way in ("body", "error", "kind")
+    ]
+    return json.dumps({"tools": tools})
+
+
+def echo_api_key(connection, head: bytes) -> bool:
+    way = head.split(b" ")[1].strip(b"/").decode()
+    [secret] = [line[11:] for line in head.decode().split("\r\n") if line.lower().startswith("x-api-key: ")]
+    body = json.dumps({"sent": secret, secret: 1}).encode()
+    status = "500 Oops" if way == "error" else "200 OK"
+    kind = f"application/{secret}" if way == "kind" else "application/json"
+    connection.sendall(
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nX-Echo: {secret}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    return True
+
+
+class Issuer:
+    """A provider with its own authorization server: issues canaries, and says them wherever it can."""
+
+    def __init__(self) -> None:
+        self.access, self.capability = token_like_a_word(), token_like_a_word()
+        self.refuses_mint = True
+        self.server = RawServer(self.serve)
+
+    def serve(self, connection, head: bytes) -> bool:
+        path = head.split(b" ")[1].decode().partition("?")[0]
+        status, extra = "200 OK", ""
+        match path:
+            case _ if ".well-known" in path:
+                status, body = "404 Not Found", {}
+            case "/oauth/token":
+                body = {"access_token": self.access, "token_type": "Bearer", "expires_in": 3_600}
+            case "/token" if self.refuses_mint:
+                status, body, extra = "403 Forbidden", {"error": self.access}, f"x-echo: {self.access}\r\n"
+            case "/token":
+                body = {
+                    "token": self.capability,
+                    "expires_at_rfc3339": "2030-01-01T00:00:00Z",
+                    "max_calls": 9,
+                    "compatibility_profile": "aacp_v1",
+                }
+            case _ if "symbol=ERR" in head.decode():
+                status, body = "400 Bad", {"error": self.capability}
+            case _:
+                body = {"symbol": self.capability, "price": "1", "ts": "2026-01-01T00:00:00Z", "said": self.capability}
+        data = json.dumps(body).encode()
+        connection.sendall(
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nx-briefcase-compatibility-profile: aacp_v1\r\n"
+            f"x-cost-microusd: 0\r\nConnection: close\r\n{extra}Content-Length: {len(data)}\r\n\r\n".encode()
+            + data
+        )
+        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # a form that was not read would make of the close a reset, and lose the answer
+            while connection.recv(4_096):
+                pass
+        return False
+
+
+class Client:
+    """Asks, and keeps every byte that came back, heads too."""
+
+    def __init__(self, daemon: RunningDaemon, token: str) -> None:
+        self.daemon, self.token, self.heard = daemon, token, b""
+
+    def ask(self, method: str, path: str, body: object = None) -> dict:
+        connection = UnixConnection(self.daemon.socket_path)
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, path, data, {"Authorization": f"Bearer {self.token}"})
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        self.heard += str(response.headers).encode() + answer
+        return json.loads(answer) if answer[:1] in b"{[" else {}
+
+    def call(self, tool_id: str, args: dict, path: str = "/v1/tools/call", **more: object) -> dict:
+        call = {"tool_id": tool_id, "args": args, "context": {"request_id": str(uuid.uuid4())}, **more}
+        return self.ask("POST", path, {"call": call})
+
+
+def live(home: Path, wrapper: tuple[str, ...] = ()) -> Life:
+    """Let a daemon do everything that handles a credential, with upstreams that repeat theirs; collect what left it."""
+    data_dir, temporary = home / "data", home / "tmp"
+    (data_dir / "tools").mkdir(parents=True)
+    temporary.mkdir()
+    for directory in (data_dir, data_dir / "tools"):
+        directory.chmod(0o700)
+    issuer, mcp_http = Issuer(), http_server()
+    threading.Thread(target=mcp_http.serve_forever, daemon=True).start()
+    mcp_address = f"127.0.0.1:{mcp_http.server_address[1]}"
+    with RawServer(echo_api_key) as manifest, issuer.server as provider, OtlpReceiver() as receiver:
+        (data_dir / "briefcase.toml").write_text(
+            f'[net]\nallow_private = ["{manifest.address}", "{mcp_address}", "{provider.address}"]\n'
+        )
+        (data_dir / "tools" / "ways.json").write_text(http_manifest(manifest))
+        (data_dir / "tools" / "ways.json").chmod(0o600)
+        environment = {
+            **receiver.environment,
+            "OTEL_TRACES_SAMPLER": "always_on",
+            "BRIEFCASE_PROVIDER_BASE_URL": provider.url,
+            "TMPDIR": str(temporary),
+        }
+        with RunningDaemon(data_dir, wrapper=wrapper, **environment) as daemon:
+            life = _collected(daemon, issuer, f"http://{mcp_address}/mcp", home)
+        life.sinks["otlp"] = receiver.raw
+        life.sinks["temporary files"] = b"".join(files_below(temporary).values())
+    mcp_http.shutdown()
+    mcp_http.server_close()
+    return life
+
+
+def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) -> Life:
+    kept = {name: secrets.token_urlsafe(24) for name in ("built-in", "HTTP manifest", "MCP stdio", "MCP HTTP")}
+    kept |= {"provider": issuer.capability, "OAuth": issuer.access}
+    kept |= {"operator token": daemon.operator_token, "auditor token": _auditor_token(daemon)}
+    operator, auditor = Client(daemon, daemon.operator_token), Client(daemon, kept["auditor token"])
+    agent = Client(daemon, daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"])
+    names = {"own": "built-in", "manifest": "HTTP manifest", "stdio": "MCP stdio", "http": "MCP HTTP"}
+    for name, adapter in names.items():
+        operator.ask("PUT", f"/v1/secrets/{name}", {"value": kept[adapter]})
+
+    # the agent says what it has got hold of
+    for secret in (kept["built-in"], *(kept[token] for token in TOKENS)):
+        agent.call("echo", {"text": secret})
+        agent.call("echo", {"text": 1, secret: secret})
+        agent.call(secret, {})
+        note = {"text": secret}
+        approval_id = agent.call("note_add", note)["approval"]["id"]
+        approved = operator.ask("POST", f"/v1/approvals/{approval_id}/approve")
+        agent.call("note_add", note, approval_token=approved["approval_token"])
+        agent.call("note_add", {"text": f"pending {secret}"})
+        asked = agent.call("note_add", {"text": f"second {secret}"})
+        operator.ask("POST", f"/v1/approvals/{asked['approval']['id']}/deny", {"reason": f"not with {secret}"})
+
+    # HTTP tools, MCP servers, the provider with a log-in: each repeats what it was let in with
+    for way in ("body", "error", "kind"):
+        agent.call(way, {})
+    stdio = {"command": sys.executable, "args": [str(ECHO_SERVER)], "secret_env": {"API_KEY": "stdio"}}
+    operator.ask("POST", "/v1/mcp/servers/stdio", stdio)
+    operator.ask("POST", "/v1/mcp/servers/refusing", {**stdio, "args": [str(ECHO_SERVER), "refuse"]})
+    operator.ask("POST", "/v1/mcp/servers/web", {"endpoint_url": mcp_url, "bearer_secret": "http"})
+    _until(lambda: {"stdio.t", "web.t"} <= {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
+    for server in ("stdio", "web"):
+        for how in ("result", "iserror", "error"):
+            agent.call(f"{server}.t", {"k": how})
+            agent.call(f"{server}.t", {"k": how}, "/v1/mcp/call")
+        for operation in ("resources.list", "prompts.list"):
+            agent.call(f"{server}:{operation}", {}, "/v1/mcp/call")
+        agent.call(f"{server}:resources.read", {"uri": "x"}, "/v1/mcp/call")
+        agent.call(f"{server}.annotated", {})
+    exchange = {"code": "c", "redirect_uri": "http://127.0.0.1:1/cb", "client_id": "b", "code_verifier": "v" * 43}
+    assert "code" not in operator.ask("POST", "/v1/providers/demo/oauth/exchange", exchange)
+    agent.call("quote", {"symbol": "A"})
+    operator.ask("GET", "/v1/diagnostics/providers")
+    issuer.refuses_mint = False
+    agent.call("quote", {"symbol": "B"})
+    agent.call("quote", {"symbol": "ERR"})
+
+    # people look at everything
+    for path in ("/v1/tools", "/v1/mcp/catalog"):
+        agent.ask("GET", path)
+    for path in (
+        "/v1/approvals", "/v1/agents", "/v1/secrets", "/v1/policy", "/v1/budgets", "/v1/mcp/servers",
+        "/v1/mcp/servers/stdio", "/v1/mcp/servers/refusing", "/v1/mcp/servers/web", "/v1/mcp/servers/stdio/diff",
+        "/v1/providers",
+        "/v1/diagnostics/providers", "/v1/diagnostics/security", "/v1/tools", "/v1/mcp/catalog",
+    ):  # fmt: skip
+        operator.ask("GET", path)
+    sinks = {
+        "metrics": _heard(daemon, daemon.operator_token, "/metrics"),
+        "receipts": _heard(daemon, kept["auditor token"], "/v1/receipts?limit=1000"),
+    }
+    auditor.ask("GET", "/v1/diagnostics/security")
+    bundle, backup = home / "bundle.zip", home / "backup"
+    _cli(daemon, "diagnostics", "bundle", "--out", str(bundle))
+    _cli(daemon, "backup", "create", "--out", str(backup))
+    sinks["agent"], sinks["operator"] = agent.heard, operator.heard + auditor.heard
+    running = files_below(daemon.data_dir)
+    daemon.stop()
+    for files in (running, files_below(daemon.data_dir)):
+        sinks["ledger file"] = sinks.get("ledger file", b"") + b"".join(
+            data for name, data in files.items() if name.startswith("ledger")
+        )
+        sinks["database file"] = sinks.get("database file", b"") + b"".join(
+            data for name, data in files.items() if "sqlite" in name
+        )
+    sinks["log"] = daemon.logged().encode()
+    sinks["bundle"] = _unzipped(bundle)
+    sinks["backup"] = b"".join(data for name, data in files_below(backup).items() if not name.endswith("_token"))
+    return Life(kept, sinks)
+
+
+def _auditor_token(daemon: RunningDaemon) -> str:
+    return (daemon.data_dir / "auditor_token").read_text().strip()
+
+
+def _heard(daemon: RunningDaemon, token: str, path: str) -> bytes:
+    client = Client(daemon, token)
+    client.ask("GET", path)
+    return client.heard
+
+
+def _cli(daemon: RunningDaemon, *arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "briefcase", *arguments], env=daemon.env, capture_output=True, timeout=60, check=False
+    )
+
+
+def _unzipped(path: Path) -> bytes:
+    if not path.exists():
+        return b""
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(archive.read(name) for name in archive.namelist())
+
+
+def _until(is_so) -> None:
+    deadline = time.monotonic() + READY_S
+    while not is_so():
+        assert time.monotonic() < deadline, "the servers were not ready in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory) -> Life:
+    return live(tmp_path_factory.mktemp("tight"))
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory) -> Life:
+    return live(tmp_path_factory.mktemp("control"), LEAKY)
+
+
+def test_the_matrix_is_whole_and_every_sink_was_really_filled(tight):
+    assert set(tight.secrets) == {*ADAPTERS, *TOKENS}
+    assert set(tight.sinks) == set(SINKS)
+    assert {sink for sink, data in tight.sinks.items() if not data} <= {"log", "temporary files"}
+    for sink in ("agent", "operator", "receipts", "ledger file", "otlp"):
+        assert b"[redacted]" in tight.sinks[sink], sink
+
+
+@pytest.mark.parametrize("name", [*ADAPTERS, *TOKENS])
+def test_what_an_upstream_repeats_is_in_no_sink(tight, name):
+    assert {sink for who, sink in tight.leaks() if who == name} == set()
+
+
+@pytest.mark.parametrize("name", [*ADAPTERS, *TOKENS])
+def test_with_redaction_switched_off_the_same_search_finds_it(control, name):
+    assert {sink for who, sink in control.leaks() if who == name} >= CONTROL[name]
+
+
+def test_what_a_server_says_of_itself_with_a_secret_is_held_back_and_listed_with_its_reason(tight):
+    said = tight.sinks["operator"].decode()
+    for held in ("described", "titled", "defaulted", "annotated", "bad name [redacted]", "capability: experimental"):
+        assert f'{{"name":"{held}","problem":"' in said, held
+    for held in ("resources: x://[redacted]", "prompts: p"):
+        assert held in said
+    assert b"stdio.described" not in tight.sinks["agent"]
