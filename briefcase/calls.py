@@ -586,7 +586,7 @@ class Calls:
         is_told = verdict.detail.endswith(f"`: {verdict.reason}") and verdict.detail.count("`: ") == 1
         reasons = (verdict.reason, *([] if is_told else filter(None, [verdict.detail])), *by_risk)
         return ShownCall(
-            args_text=visible(self._redactor.redact(checked.canonical_args).decode()),
+            args_text=visible(self._redactor.redact_named(checked.canonical_args)[0].decode()),
             tool=ShownTool(
                 name=visible(spec.name),
                 description=visible(self._redacted(spec.description)),

@@ -561,6 +561,10 @@ class Redactor(Protocol):
         """The same JSON bytes with every known secret, in any common encoding, replaced by `[redacted]`."""
         ...
 
+    def redact_named(self, value: bytes) -> tuple[bytes, int]:
+        """As `redact`, for whoever decides: each mark names the secret's owner; and how many there are."""
+        ...
+
 
 class Secrets(Protocol):
     """Custody of named secrets. Names are `[a-z0-9._-]{1,64}`. Values never print."""

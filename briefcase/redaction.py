@@ -1,30 +1,32 @@
-"""Finding the vault's secrets in what goes out, in every common encoding, in linear time.
+"""Finding the vault's secrets in what goes out, in the forms that real software writes, in linear time.
 
-A secret is looked for as it is, in base64 and base64url at each of the three alignments, in hexadecimal, as Latin-1
-read into UTF-8, percent-encoded (RFC 3986, and form style), and each of these once and twice JSON-escaped. It is not
-looked for where someone hides it on purpose (reversed, encrypted, spread over fields): that is the policy's to prevent.
+`secret_forms.FORMS` says which forms. A form is either a byte pattern made of the secret, or what a *view* of the text
+says: the text with its escapes read (JSON, C, percent, HTML), quoted-printable read, or folded lines joined.
+Views are made natively, each at most as long as its text, and at most `MAX_DEPTH` deep; what is found in one is cut out
+of the text where it was read from. It is not looked for where someone hides it on purpose (reversed, encrypted, spread
+over fields): that is the policy's to prevent.
 
-How: every encoding is a plain byte pattern. Within each pattern one window is chosen, three bytes longer than a stride,
-so that wherever the pattern lies in a text, one of the window's 4-grams lies on a multiple of the stride. There a text
-is read as 4-byte integers, a piece at a time in one call into C, and held against the set of those grams; only in a
-piece with a hit are they looked at one by one, and compared with their few patterns. The stride is the widest that the
-shortest pattern, and memory for the grams of all, leave room for. A pattern is at most 1 KiB, longer ones are looked
-for in pieces, so the time is linear.
+How patterns are found: within each one window is chosen, three bytes longer than a stride, so that wherever the pattern
+lies in a text, one of the window's 4-grams lies on a multiple of the stride. There a text is held against a table of
+those grams (`_native.needles`). The stride is the widest that the shortest pattern, and memory for the grams of all,
+leave room for. A pattern is at most 1 KiB, longer ones are looked for in pieces, so the time is linear.
 
-Secrets shorter than `MIN_SECRET_BYTES` are not looked for: they can not be told from ordinary text.
+Secrets shorter than `MIN_SECRET_BYTES` are not looked for: they cannot be told from ordinary text.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import sys
-from collections.abc import Iterator
-from typing import Final, Protocol
-from urllib.parse import quote, quote_plus
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from briefcase._native import views
+from briefcase._native.needles import Needles
 from briefcase.errors import CallerError
 from briefcase.ports import Redactor
+from briefcase.receipts.canonical import canonical_bytes
+from briefcase.secret_forms import patterns_of
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import JsonObject, JsonValue
 
@@ -32,17 +34,16 @@ MARK: Final = b"[redacted]"
 MIN_SECRET_BYTES: Final = 8
 MAX_PATTERN_BYTES: Final = 1 << 10
 MAX_FORGOTTEN: Final = 4_096
-MAX_GRAMS: Final = 32_768  # of about 260 bytes; past it the stride shrinks, down to the narrowest
+MAX_GRAMS: Final = 65_536  # of about 32 bytes; past it the stride shrinks, down to the narrowest
+MAX_DEPTH: Final = 4
 
 _GRAM_BYTES: Final = 4
 _STRIDES: Final = (32, 16, 8, 4)  # multiples of a gram; the narrowest has room in every pattern
-_PIECE_GRAMS: Final = 512
-_MAX_TRIED_WINDOWS: Final = 8
-_URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
-_UNKNOWN_HEAD_CHARS: Final = (0, 2, 3)  # base64 characters that also depend on the 0, 1 or 2 bytes before
-_HTML_SAFE: Final = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})  # as Go's encoder writes JSON
+_WHOLE: Final = b'"' + MARK + b'"'
+_NOT_SHOWN: Final = str.maketrans("", "", '[]"\\&%=')
 
-_Span = tuple[int, int]
+_Span: TypeAlias = tuple[int, int]
+_Map: TypeAlias = "array[int]"
 
 
 class KnownSecrets(Protocol):
@@ -58,147 +59,212 @@ class KnownSecrets(Protocol):
         ...
 
 
-class SecretRedactor:
-    """A `ports.Redactor` that follows the vault: a secret is known here from the moment the vault knows it."""
+class _Place(NamedTuple):
+    """Where a secret is in a text, and the number of the pattern that was found there."""
 
-    def __init__(self, source: KnownSecrets) -> None:
+    start: int
+    end: int
+    pattern: int
+
+
+class _Index(NamedTuple):
+    """What is looked for: never changed once others see it but by `SecretRedactor._refresh`."""
+
+    needles: Needles
+    patterns: dict[bytes, bytes]  # in the order of their numbers, to the secret each stands for
+
+
+class SecretRedactor:
+    """A `ports.Redactor` that follows the vault: a secret is known here from the moment the vault knows it.
+
+    Args:
+        source: the secrets.
+        owner_of: whose a secret is, for marks that say so; empty where nobody knows.
+    """
+
+    def __init__(self, source: KnownSecrets, owner_of: Callable[[bytes], str] = lambda _: "") -> None:
         self._source = source
+        self._owner_of = owner_of
         self._revision: int | None = None
-        self._forget()
+        self._known: frozenset[bytes] = frozenset()
+        self._index = _Index(Needles(_STRIDES[0]), {})
 
     def redact(self, value: bytes) -> bytes:
         """The same JSON bytes with every known secret replaced by `[redacted]`.
 
         Where a replacement would leave no JSON (a secret that was written as a bare number, or one that begins inside
-        an escape), the whole value becomes the string `[redacted]`.
+        an escape), each string and number is redacted by itself; where even that leaves a secret, the whole value
+        becomes the string `[redacted]`.
         """
         self._refresh()
-        spans = self._find(value)
-        if not spans:
-            return value
-        redacted = b"".join(_pieces(value, spans, len(value), covered=None))
+        found = self._find(value)
+        return value if not found else self._marked(value, found, lambda _: MARK)
+
+    def redact_named(self, value: bytes) -> tuple[bytes, int]:
+        """As `redact`, with marks that say whose secret each stands for (`[redacted: secret of demo]`).
+
+        Returns:
+            The JSON bytes, and how many places were replaced.
+        """
+        self._refresh()
+        found = self._find(value)
+        return (self._marked(value, found, self._name_of), len(found)) if found else (value, 0)
+
+    def find(self, text: bytes) -> list[_Span]:
+        """Where known secrets are in a text: start and end of each place, in order; what touches is one place."""
+        self._refresh()
+        return [(place.start, place.end) for place in self._find(text)]
+
+    # --- marks ------------------------------------------------------------------------------------------------------
+
+    def _marked(self, value: bytes, found: Sequence[_Place], mark_of: Callable[[_Place], bytes]) -> bytes:
+        redacted = _replaced(value, found, mark_of)
         try:
             parse_json(redacted)
         except CallerError:
-            return b'"' + MARK + b'"'
+            return self._marked_apart(value, mark_of)
         return redacted
 
-    def find(self, text: bytes) -> list[tuple[int, int]]:
-        """Where known secrets are in a text: start and end of each place, in order; what touches is one place."""
-        self._refresh()
-        return self._find(text)
+    def _marked_apart(self, value: bytes, mark_of: Callable[[_Place], bytes]) -> bytes:
+        def redact(text: str) -> str:
+            data = text.encode("utf-8", "surrogatepass")
+            return _replaced(data, self._find(data), mark_of).decode("utf-8", "replace")
 
-    def stream(self) -> RedactingStream:
-        """A redactor for text that arrives in chunks; what it gives is the same wherever the text was cut."""
-        return RedactingStream(self)
+        try:
+            cleaned = canonical_bytes(_each(parse_json(value), redact))
+        except CallerError:
+            return _WHOLE
+        return _WHOLE if self._find(cleaned) else cleaned
+
+    def _name_of(self, place: _Place) -> bytes:
+        """The mark that names whose secret is at a place; the bare mark where nobody knows."""
+        secret = list(self._index.patterns.values())[place.pattern]
+        owner = self._owner_of(secret).translate(_NOT_SHOWN)
+        return MARK if not owner else b"%s: secret of %s]" % (MARK[:-1], owner.encode())
+
+    # --- what is known ----------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
         revision = self._source.revision
         if revision == self._revision:
             return
         secrets = self._source.redaction_set()
+        fresh = secrets - self._known
         if len(self._known - secrets) > MAX_FORGOTTEN:
-            self._forget()
-        for secret in secrets - self._known:
-            self._known.add(secret)
+            self._index, self._known, fresh = _Index(Needles(_STRIDES[0]), {}), frozenset(), secrets
+        for secret in fresh:
             if len(secret) >= MIN_SECRET_BYTES:
-                for form in forms_of(secret):
-                    self._add(form)
+                self._learn(secret)
+        self._known |= secrets
         self._revision = revision
 
-    def _forget(self) -> None:
-        self._known: set[bytes] = set()
-        self._patterns: set[bytes] = set()
-        self._grams: dict[int, list[tuple[bytes, int]]] = {}  # to the patterns, and where in them the gram lies
-        self._stride = _STRIDES[0]
-        self._shortest = MAX_PATTERN_BYTES
-        self._longest = 0
+    def _learn(self, secret: bytes) -> None:
+        needles, patterns = self._index
+        added = {piece: secret for form in patterns_of(secret) for piece in _pieces_of(form) if piece not in patterns}
+        shortest = min(map(len, added), default=MAX_PATTERN_BYTES)
+        count = len(patterns) + len(added)
+        stride = next((one for one in _STRIDES if one <= needles.stride and _fits(one, shortest, count)), _STRIDES[-1])
+        patterns = {**patterns, **added} if stride != needles.stride else patterns
+        if stride != needles.stride:
+            needles, added = Needles(stride), patterns
+        for pattern in added:
+            needles.add(pattern)
+        patterns.update(added)
+        self._index = _Index(needles, patterns)
 
-    def _add(self, form: bytes) -> None:
-        for start in range(0, len(form), MAX_PATTERN_BYTES):
-            end = min(start + MAX_PATTERN_BYTES, len(form))
-            pattern = form[max(0, end - MAX_PATTERN_BYTES) : end]
-            if pattern in self._patterns:
-                continue
-            self._patterns.add(pattern)
-            self._shortest = min(self._shortest, len(pattern))
-            self._longest = max(self._longest, len(pattern))
-            self._index(pattern)
+    # --- the search -------------------------------------------------------------------------------------------------
 
-    def _index(self, pattern: bytes) -> None:
-        """Make a pattern findable; where the stride no longer fits, make all of them findable at a narrower one."""
-        added: tuple[bytes, ...] = (pattern,)
-        if not self._is_fitting(self._stride):
-            self._stride = next((stride for stride in _STRIDES if self._is_fitting(stride)), _STRIDES[-1])
-            self._grams = {}
-            added = tuple(self._patterns)
-        for one in added:
-            offset = self._rarest_window(one)
-            for at in range(offset, offset + self._stride):
-                self._grams.setdefault(_gram(one, at), []).append((one, at))
-
-    def _is_fitting(self, stride: int) -> bool:
-        has_room = stride * len(self._patterns) <= MAX_GRAMS or stride == _STRIDES[-1]
-        return has_room and _window_bytes(stride) <= self._shortest
-
-    def _rarest_window(self, pattern: bytes) -> int:
-        """Where the fewest other patterns are found: tokens of one issuer begin alike, so not at the start."""
-        stride, last = self._stride, len(pattern) - _window_bytes(self._stride)
-        best, fewest = last, len(self._patterns) * stride
-        for offset in range(last, -1, -max(1, last // _MAX_TRIED_WINDOWS)):
-            crowd = max(len(self._grams.get(_gram(pattern, at), ())) for at in range(offset, offset + stride))
-            if crowd < fewest:
-                best, fewest = offset, crowd
-            if not crowd:
-                break
-        return best
-
-    def _find(self, text: bytes) -> list[_Span]:
-        """Every place of every pattern; what overlaps or touches is one span."""
-        known, stride = self._grams, self._stride
-        grams = memoryview(text)[: len(text) // _GRAM_BYTES * _GRAM_BYTES].cast("I")[:: stride // _GRAM_BYTES]
-        found: list[_Span] = []
-        for begin in range(0, len(grams), _PIECE_GRAMS):
-            piece = grams[begin : begin + _PIECE_GRAMS]
-            if known.keys().isdisjoint(piece):
-                continue
-            for index, gram in enumerate(piece, begin):
-                for pattern, at in known.get(gram, ()):
-                    start = index * stride - at
-                    if start >= 0 and text.startswith(pattern, start):
-                        found.append((start, start + len(pattern)))
-        return _merged(found)
+    def _find(self, text: bytes) -> list[_Place]:
+        """Every place of every pattern, in the text and in its views; what overlaps or touches is one place."""
+        needles = self._index.needles
+        found = needles.find(text)
+        if views.needs_views(text):
+            found += _found_in_views(needles, text)
+        return _merged(found) if found else []
 
 
-class RedactingStream:
-    """Redacts a text that arrives in chunks: holds back what could still become a secret, and no more."""
+class _View(NamedTuple):
+    """One way to read a text: the pass, and the same with its maps."""
 
-    def __init__(self, redactor: SecretRedactor) -> None:
-        self._redactor = redactor
-        self._held = b""
-        self._covered: int | None = None  # so many held bytes belong to a secret whose mark was given out already
+    read: Callable[[bytes], bytes]
+    read_mapped: Callable[[bytes], tuple[bytes, _Map, _Map]]
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take the next chunk; gives what is safe to pass on by now."""
-        self._redactor._refresh()  # noqa: SLF001 - one module, two halves of one thing
-        self._held += chunk
-        return self._release(len(self._held) - self._redactor._longest + 1)  # noqa: SLF001
 
-    def finish(self) -> bytes:
-        """The text has ended; gives the rest."""
-        return self._release(len(self._held))
+_DECODED: Final = _View(views.decode, views.decode_mapped)
+_BESIDE: Final = (
+    (_View(views.unfold, views.unfold_mapped),),
+    (_View(views.unquote, views.unquote_mapped),),
+    (_View(views.unquote, views.unquote_mapped), _View(views.unfold, views.unfold_mapped)),
+)
 
-    def _release(self, safe: int) -> bytes:
-        if safe <= 0:
-            return b""
-        spans = self._redactor._find(self._held)  # noqa: SLF001
-        if self._covered is not None:
-            spans = _merged([(0, self._covered), *spans])
-        passed = b"".join(_pieces(self._held, spans, safe, self._covered))
-        reaching = [end for start, end in spans if start < safe <= end]
-        self._covered = reaching[-1] - safe if reaching else None
-        self._held = self._held[safe:]
-        return passed
+
+def _found_in_views(needles: Needles, text: bytes) -> list[tuple[int, int, int]]:
+    """What is in the views of a text, at the places of the text that each view was read from."""
+    found: list[tuple[int, int, int]] = []
+    level, path = text, ()  # type: bytes, tuple[_View, ...]
+    for _ in range(MAX_DEPTH + 1):
+        if path:
+            found += _placed(text, path, needles.find(level))
+        for beside in _BESIDE:
+            said = level
+            for view in beside:
+                said = view.read(said)
+            if said is not level:
+                found += _placed(text, (*path, *beside), needles.find(said))
+        decoded = views.decode(level)
+        if decoded is level:
+            break
+        level, path = decoded, (*path, _DECODED)
+    return found
+
+
+def _placed(text: bytes, path: Sequence[_View], found: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Places of a view as those of the text: each view is made again with its maps, which only a hit costs."""
+    if not found:
+        return found
+    maps = []
+    for view in path:
+        text, starts, ends = view.read_mapped(text)
+        maps.append((starts, ends))
+    for starts, ends in reversed(maps):
+        found = [(starts[start], ends[end - 1], pattern) for start, end, pattern in found]
+    return found
+
+
+def _pieces_of(form: bytes) -> list[bytes]:
+    """A pattern in pieces of at most `MAX_PATTERN_BYTES`, each as long as it can be."""
+    ends = range(MAX_PATTERN_BYTES, len(form) + MAX_PATTERN_BYTES, MAX_PATTERN_BYTES)
+    pieces = [form[max(0, min(end, len(form)) - MAX_PATTERN_BYTES) : min(end, len(form))] for end in ends]
+    return [piece for piece in pieces if len(piece) >= _window_bytes(_STRIDES[-1])]
+
+
+def _fits(stride: int, shortest: int, patterns: int) -> bool:
+    return _window_bytes(stride) <= shortest and stride * patterns <= MAX_GRAMS
+
+
+def _window_bytes(stride: int) -> int:
+    return stride + _GRAM_BYTES - 1
+
+
+def _merged(found: list[tuple[int, int, int]]) -> list[_Place]:
+    found.sort()
+    merged: list[_Place] = []
+    for start, end, pattern in found:
+        if merged and start <= merged[-1].end:
+            last = merged[-1]
+            merged[-1] = _Place(last.start, max(end, last.end), last.pattern)
+        else:
+            merged.append(_Place(start, end, pattern))
+    return merged
+
+
+def _replaced(text: bytes, found: Sequence[_Place], mark_of: Callable[[_Place], bytes]) -> bytes:
+    pieces, at = list[bytes](), 0
+    for place in found:
+        pieces += (text[at : place.start], mark_of(place))
+        at = place.end
+    pieces.append(text[at:])
+    return b"".join(pieces)
 
 
 def redact_text(redactor: Redactor, text: str) -> str:
@@ -216,7 +282,7 @@ def redact_value(redactor: Redactor, value: JsonObject) -> JsonObject:
     written = json.dumps(value, default=repr).encode()
     if redactor.redact(written) == written:
         return value
-    cleaned = _cleaned(value, redactor)
+    cleaned = _each(value, lambda text: redact_text(redactor, text))
     written = json.dumps(cleaned).encode()
     if isinstance(cleaned, dict) and redactor.redact(written) == written:
         return cleaned
@@ -229,98 +295,20 @@ def holds_secret(redactor: Redactor, value: JsonValue) -> bool:
     return redactor.redact(written) != written
 
 
-def _cleaned(value: object, redactor: Redactor) -> JsonValue:
+def _each(value: object, redact: Callable[[str], str]) -> JsonValue:
+    """The value with each of its strings and numbers redacted by itself, the names of members too."""
     match value:
         case None | bool():
             return value
         case dict():
-            return {redact_text(redactor, str(name)): _cleaned(member, redactor) for name, member in value.items()}
+            return {redact(str(name)): _each(member, redact) for name, member in value.items()}
         case list() | tuple():
-            return [_cleaned(item, redactor) for item in value]
+            return [_each(item, redact) for item in value]
         case int() | float():
             written = str(value)
-            redacted = redact_text(redactor, written)
+            redacted = redact(written)
             return value if redacted == written else redacted
         case str():
-            return redact_text(redactor, value)
+            return redact(value)
         case _:
-            return redact_text(redactor, repr(value))
-
-
-def forms_of(secret: bytes) -> set[bytes]:
-    """Every encoding of one secret that is looked for.
-
-    Args:
-        secret: at least `MIN_SECRET_BYTES` bytes.
-    """
-    encoded = {secret, secret.decode("latin-1").encode(), secret.hex().encode(), secret.hex().upper().encode()}
-    encoded.update(_base64_forms(secret))
-    encoded.update(_percent_forms(secret))
-    return encoded.union(*map(_escaped_forms, encoded))
-
-
-def _base64_forms(secret: bytes) -> Iterator[bytes]:
-    """RFC 4648 sections 4 and 5, behind 0, 1 or 2 unknown bytes: the characters that depend on the secret alone."""
-    for before, unknown_chars in enumerate(_UNKNOWN_HEAD_CHARS):
-        encoded = base64.b64encode(bytes(before) + secret).rstrip(b"=")
-        whole = (before + len(secret)) % 3 == 0
-        known = encoded[unknown_chars:] if whole else encoded[unknown_chars:-1]
-        yield known
-        yield known.translate(_URL_ALPHABET)
-
-
-def _percent_forms(secret: bytes) -> Iterator[bytes]:
-    """RFC 3986 section 2.1, with either case of the digits, and form style (`+` for a space)."""
-    for form in (quote(secret, safe=""), quote(secret), quote_plus(secret), "%" + secret.hex("%").upper()):
-        yield form.encode()
-        yield _lower_escapes(form).encode()
-
-
-def _lower_escapes(quoted: str) -> str:
-    head, *rest = quoted.split("%")
-    return "%".join([head, *(part[:2].lower() + part[2:] for part in rest)])
-
-
-def _escaped_forms(form: bytes) -> Iterator[bytes]:
-    """JSON string escapes (RFC 8259 section 7) as common writers choose them, once, and twice for JSON within JSON."""
-    try:
-        text = form.decode()
-    except UnicodeDecodeError:
-        return
-    plain = json.dumps(text, ensure_ascii=False)[1:-1]
-    once = {plain, json.dumps(text)[1:-1], plain.replace("/", r"\/"), plain.translate(_HTML_SAFE)}
-    for escaped in once:
-        yield escaped.encode()
-        yield json.dumps(escaped, ensure_ascii=False)[1:-1].encode()
-
-
-def _window_bytes(stride: int) -> int:
-    return stride + _GRAM_BYTES - 1
-
-
-def _gram(pattern: bytes, at: int) -> int:
-    return int.from_bytes(pattern[at : at + _GRAM_BYTES], sys.byteorder)
-
-
-def _merged(spans: list[_Span]) -> list[_Span]:
-    spans.sort()
-    merged: list[_Span] = []
-    for start, end in spans:
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _pieces(text: bytes, spans: list[_Span], safe: int, covered: int | None) -> Iterator[bytes]:
-    """The text before `safe`, a mark in place of each span; the mark of a span that was `covered` is given already."""
-    at = 0
-    for start, end in spans:
-        if start >= safe:
-            break
-        yield text[at:start]
-        if start > 0 or covered is None:
-            yield MARK
-        at = end
-    yield text[at:safe]
+            return redact(repr(value))

@@ -96,6 +96,9 @@ class NoRedaction:
     def redact(self, value: bytes) -> bytes:
         return value
 
+    def redact_named(self, value: bytes) -> tuple[bytes, int]:
+        return value, 0
+
 
 class MemoryLedger:
     """The model of a ledger: `ports.Ledger` in dictionaries, nothing durable."""

@@ -25,7 +25,7 @@ import msgspec
 from briefcase.redaction import MAX_PATTERN_BYTES, MIN_SECRET_BYTES, KnownSecrets, SecretRedactor
 
 PIECE_BYTES: Final = 256 << 10
-OVERLAP_BYTES: Final = 2 * MAX_PATTERN_BYTES
+OVERLAP_BYTES: Final = 12 * MAX_PATTERN_BYTES  # of the longest pattern each byte may be an escape of six
 
 _ZIP: Final = b"PK"
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"

@@ -199,7 +199,13 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
     kept |= {"operator token": daemon.operator_token, "auditor token": _auditor_token(daemon)}
     operator, auditor = Client(daemon, daemon.operator_token), Client(daemon, kept["auditor token"])
     agent = Client(daemon, daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"])
-    names = {"own": "built-in", "manifest": "HTTP manifest", "stdio": "MCP stdio", "http": "MCP HTTP"}
+    names = {
+        "own": "built-in",
+        "manifest": "HTTP manifest",
+        "stdio": "MCP stdio",
+        "refusing": "MCP stdio",
+        "http": "MCP HTTP",
+    }
     for name, adapter in names.items():
         operator.ask("PUT", f"/v1/secrets/{name}", {"value": kept[adapter]})
 
@@ -221,7 +227,8 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
         agent.call(way, {})
     stdio = {"command": sys.executable, "args": [str(ECHO_SERVER)], "secret_env": {"API_KEY": "stdio"}}
     operator.ask("POST", "/v1/mcp/servers/stdio", stdio)
-    operator.ask("POST", "/v1/mcp/servers/refusing", {**stdio, "args": [str(ECHO_SERVER), "refuse"]})
+    refusing = {**stdio, "args": [str(ECHO_SERVER), "refuse"], "secret_env": {"API_KEY": "refusing"}}
+    operator.ask("POST", "/v1/mcp/servers/refusing", refusing)
     operator.ask("POST", "/v1/mcp/servers/web", {"endpoint_url": mcp_url, "bearer_secret": "http"})
     _until(lambda: {"stdio.t", "web.t"} <= {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
     for server in ("stdio", "web"):
@@ -241,6 +248,7 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
     agent.call("quote", {"symbol": "ERR"})
 
     # people look at everything
+    _until(lambda: operator.ask("GET", "/v1/mcp/servers/refusing").get("summary", {}).get("problem"))
     for path in ("/v1/tools", "/v1/mcp/catalog"):
         agent.ask("GET", path)
     for path in (

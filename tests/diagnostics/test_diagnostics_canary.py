@@ -14,7 +14,7 @@ from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
 from briefcase.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES, Canary, Search
-from briefcase.redaction import forms_of
+from briefcase.secret_forms import patterns_of
 
 SECRET = b"canary-7f3a/9+21 \xc3\xa9\"'"
 LONG = bytes(range(33, 127)) * 40
@@ -36,7 +36,7 @@ def search_in(data: bytes, *secrets: bytes) -> Search:
     return search
 
 
-@pytest.mark.parametrize("form", sorted(forms_of(SECRET)))
+@pytest.mark.parametrize("form", sorted(patterns_of(SECRET)))
 def test_every_encoding_is_found_where_it_is(form):
     (place,) = search_in(b"x" * 1_000 + form + b"y" * 1_000, SECRET).places
     assert place.offset <= 1_000 < place.offset + place.length

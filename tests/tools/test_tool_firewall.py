@@ -127,7 +127,7 @@ def test_a_secret_in_a_result_is_cut_out_and_counted():
     assert passed.redactions == 2
 
 
-def test_a_result_that_can_not_be_redacted_in_place_goes_whole():
+def test_in_a_result_that_can_not_be_redacted_in_place_the_value_goes_whole():
     class Digits:
         revision = 1
 
@@ -136,7 +136,7 @@ def test_a_result_that_can_not_be_redacted_in_place_goes_whole():
 
     passed = filter_output({"pin": 1234567890, "name": "x"}, OutputFirewall(), SecretRedactor(Digits()))
 
-    assert passed.content == "[redacted]"
+    assert passed.content == {"name": "x", "pin": "[redacted]"}
     assert passed.redactions == 1
 
 
