@@ -284,13 +284,13 @@ cdef object made(bytes text, Reader read, unsigned char kind, bint is_mapped):
         if not taken:
             out[length] = data[at]
             taken = written = 1
-        if starts != NULL:
+        if is_mapped:
             for i in range(written):
                 starts[length + i] = at
                 ends[length + i] = at + taken
         length += written
         at += taken
-    return view[:length] if starts == NULL else (view[:length], first, last)
+    return (view[:length], first, last) if is_mapped else view[:length]
 
 
 def needs_views(bytes text):
