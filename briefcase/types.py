@@ -175,12 +175,16 @@ class Approval(msgspec.Struct, frozen=True):
 
 
 class LastApproval(msgspec.Struct, frozen=True):
-    """The last yes that one principal got for one tool."""
+    """The last yes that one principal got for one tool.
+
+    `binding_hex` is what it was for; empty where an older version stored it.
+    """
 
     approval_id: str
     args_digest_hex: str
     at_us: int
     by: str
+    binding_hex: str = ""
 
 
 class ShownTool(msgspec.Struct, frozen=True):

@@ -136,7 +136,7 @@ def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
             "approval_id": last.approval_id,
             "at": format_rfc3339(last.at_us),
             "by": last.by,
-            "is_same_call": last.args_digest_hex == approval.args_digest_hex,
+            "is_same_call": last.binding_hex == approval.binding_hex,
         },
     }
 

@@ -174,7 +174,7 @@ class MemoryLedger:
             case DecideApproval(approval_id, to, by, now_us):
                 decided = approvals.decide_approval(self.approval(approval_id), to, by, now_us)
                 if isinstance(decided, Approval) and to is ApprovalStatus.APPROVED:
-                    last = LastApproval(decided.id, decided.args_digest_hex, now_us, by)
+                    last = LastApproval(decided.id, decided.args_digest_hex, now_us, by, decided.binding_hex)
                     self.last_yes[decided.owner or decided.principal, decided.tool_id] = last
                 return self._store(decided)
             case ExpireApproval(approval_id, now_us):

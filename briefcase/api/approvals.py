@@ -66,7 +66,7 @@ class ShownToolRecord(msgspec.Struct):
 
 
 class LastApproved(msgspec.Struct):
-    """The last yes this principal got for this tool; `is_same_call` where the arguments were the same."""
+    """The last yes this principal got for this tool; `is_same_call` where definition and arguments are the same."""
 
     approval_id: str
     at: str

@@ -85,7 +85,8 @@ def store_shown(change: Change, approval_id: str, shown: ShownCall) -> None:
 
 def store_last(change: Change, approval: Approval) -> None:
     """Plan to remember a yes as the last one of its principal and tool."""
-    last = LastApproval(approval.id, approval.args_digest_hex, approval.decided_us or 0, approval.decided_by or "")
+    at_us, by = approval.decided_us or 0, approval.decided_by or ""
+    last = LastApproval(approval.id, approval.args_digest_hex, at_us, by, approval.binding_hex)
     change.put(change.tables.shown, _last_key(approval.owner or approval.principal, approval.tool_id), _encode(last))
 
 

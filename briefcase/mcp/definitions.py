@@ -105,12 +105,19 @@ def listing_digest(current: Mapping[str, Definition]) -> str:
 
 
 def tool_spec(definition: Definition, config: ServerConfig) -> ToolSpec:
-    """A definition as the daemon's own: an approval is bound to all of it, what the operator's rules say included."""
+    """A definition as the daemon's own: an approval is bound to it, the operator's rules and who is reached."""
     rule = config.rule_for(definition.name)
     hints = as_object(definition.body.get("annotations"))
     category = rule.category or ("read" if hints.get("readOnlyHint") is True else "write")
     cost_microusd = rule.cost_microusd or 0
-    bound = canonical_bytes({"definition": definition.digest_hex, "category": category, "cost": cost_microusd})
+    bound = canonical_bytes(
+        {
+            "definition": definition.digest_hex,
+            "category": category,
+            "cost": cost_microusd,
+            "reach": config.reach_digest_hex,
+        }
+    )
     return ToolSpec(
         id=f"{config.id}.{definition.name}",
         name=f"{config.id}.{definition.name}",  # what an approver reads: never a title of the server's choosing

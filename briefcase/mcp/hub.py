@@ -372,7 +372,7 @@ class Hub:
     def _open(self, config: ServerConfig) -> None:
         link = Link(config, self._new_transport, self, self._redactor, needs_profile=self._needs_profile)
         self._links[config.id] = link
-        self._operations[config.id] = {name: ServerOperation(self, config.id, name) for name in OPERATIONS}
+        self._operations[config.id] = {name: ServerOperation(self, config, name) for name in OPERATIONS}
         self._refresh(config.id)
         link.start()
 

@@ -8,7 +8,9 @@ it reads, and everything else writes.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
+import shlex
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -22,12 +24,14 @@ MAX_ARGS: Final = 64
 MAX_ARG_CHARS: Final = 4_096
 MAX_RULES: Final = 256
 MAX_VARIABLES: Final = 64
+MAX_SHOWN_ARGS_CHARS: Final = 1_000
 MIN_URL_SLASHES: Final = 3  # two of the scheme, one of the path
 
 SERVER_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET_NAME: Final = re.compile(NAME_PATTERN)
 _OWN_VARIABLES: Final = ("BRIEFCASE_", "LD_", "DYLD_")
+_REACH: Final = ("endpoint_url", "command", "args", "cwd", "env", "secret_env", "bearer_secret", "oauth")
 _URL: Final = re.compile(r"https?://[^\s\\@#]{1,2000}")
 
 Arg = Annotated[str, msgspec.Meta(max_length=MAX_ARG_CHARS)]
@@ -87,6 +91,21 @@ class ServerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     def address(self) -> str:
         """Its URL, or `stdio:` and the command it runs."""
         return f"stdio:{self.command}" if self.command else self.endpoint_url
+
+    @property
+    def shown_address(self) -> str:
+        """The same with the command's arguments, as whoever approves reads it: they often name what is run."""
+        words = shlex.join(self.args)
+        rest = len(words) - MAX_SHOWN_ARGS_CHARS
+        if rest > 0:
+            words = f"{words[:MAX_SHOWN_ARGS_CHARS]}… ({rest} more characters)"
+        return f"{self.address} {words}" if words else self.address
+
+    @property
+    def reach_digest_hex(self) -> str:
+        """Over all that says who is reached: an approval and a waiting call are bound to it, as to a definition."""
+        reach = [getattr(self, name) for name in _REACH]
+        return hashlib.sha256(msgspec.json.encode(reach, order="sorted")).hexdigest()
 
     def rule_for(self, tool_name: str) -> Rule:
         """What the rules say of one tool, together."""

@@ -26,6 +26,7 @@ from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.peer import ServerRpcError
 from briefcase.mcp.servers import ServerConfig
 from briefcase.ports import CallContext, Destination
+from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.telemetry.tracing import upstream_span
 from briefcase.tools.schema import ArgsCheck
@@ -109,7 +110,7 @@ class ServerTool:
     @property
     def destination(self) -> Destination:
         """The server, and the URL or the command it is reached by."""
-        return Destination(self._config.address, server=self._server_id)
+        return Destination(self._config.shown_address, server=self._server_id)
 
     @property
     def extra(self) -> JsonObject:
@@ -133,10 +134,12 @@ class ServerTool:
 class ServerOperation:
     """One method of a server beside its tools."""
 
-    def __init__(self, runner: Runner, server_id: str, name: str) -> None:
-        form = OPERATIONS[name]
+    def __init__(self, runner: Runner, config: ServerConfig, name: str) -> None:
+        form, server_id = OPERATIONS[name], config.id
+        bound: JsonObject = {"operation": f"{server_id}:{name}", "reach": config.reach_digest_hex}
         self._runner = runner
         self._server_id = server_id
+        self._config = config
         self._name = name
         self._check = ArgsCheck(form.schema)
         self._spec = ToolSpec(
@@ -149,7 +152,7 @@ class ServerOperation:
             output_firewall=OutputFirewall(max_bytes=MAX_RESULT_BYTES),
             net_access=True,
             source=f"mcp:{server_id}",
-            digest_hex=hashlib.sha256(f"{server_id}:{name}".encode()).hexdigest(),
+            digest_hex=hashlib.sha256(canonical_bytes(bound)).hexdigest(),
         )
 
     @property
@@ -173,8 +176,8 @@ class ServerOperation:
 
     @property
     def destination(self) -> Destination:
-        """The server."""
-        return Destination(self._spec.source, server=self._server_id)
+        """The server, and the URL or the command it is reached by."""
+        return Destination(self._config.shown_address, server=self._server_id)
 
     def check_args(self, args: JsonObject) -> str | None:
         """Validate against the method's parameters."""

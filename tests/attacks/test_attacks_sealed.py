@@ -29,12 +29,17 @@ class Bank:
         self.daemon = daemon
         self.record = tmp_path / "record"
         self.record.touch()
-        command = [SERVER, "stdio", str(self.record), *options]
+        self.move_to(self.record, *options)
+        self.agent = self.new_agent("scout")
+
+    def move_to(self, record: Path, *options: str) -> None:
+        """Say that the server is the one with this record; it lists what it always listed."""
+        record.touch()
+        command = [SERVER, "stdio", str(record), *options]
         rules = [{"tool": "pay", "category": "write", "cost_microusd": DOLLAR}]
         body = {"command": sys.executable, "args": command, "rules": rules}
-        status, answer = daemon.request("POST", "/v1/mcp/servers/bank", body)
+        status, answer = self.daemon.request("POST", "/v1/mcp/servers/bank", body)
         assert status == 200, answer
-        self.agent = self.new_agent("scout")
 
     def new_agent(self, name: str) -> str:
         status, answer = self.daemon.request("POST", "/v1/agents", {"name": name})
@@ -154,6 +159,28 @@ def test_a_state_is_used_once_whatever_restarts_lie_between_and_by_nobody_else(d
         again = bank.call("bank:continue", going_on, approval=approval)
         assert again == {"status": "denied", "reason": "replay_detected"}
     assert len(bank.executed()) == 1
+
+
+def test_what_was_approved_or_asked_for_one_server_reaches_no_other_of_its_name_and_definitions(daemon, tmp_path):
+    bank = Bank(daemon, tmp_path, "--asks")
+    daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 10 * DOLLAR})
+    wait_for(bank.tools)
+    going_on = bank.asked()
+    other = {**ARGS, "to": "bob"}
+    waiting = bank.call("bank.pay", other)
+    shown = daemon.request("GET", f"/v1/approvals/{waiting['approval']['id']}")[1]
+    assert f"stdio {bank.record} --asks" in shown["destination"]  # the arguments say what the command runs
+    token = bank.approve(waiting)
+
+    bank.move_to(tmp_path / "elsewhere", "--asks")
+    wait_for(bank.tools)
+    assert bank.call("bank.pay", other, approval=token) == {"status": "denied", "reason": "invalid_or_expired_approval"}
+    assert bank.call("bank:continue", going_on)["reason"].startswith("invalid_args: the `state` belongs to no call")
+
+    again = bank.call("bank.pay", other)
+    shown = daemon.request("GET", f"/v1/approvals/{again['approval']['id']}")[1]
+    assert f"stdio {tmp_path / 'elsewhere'} --asks" in shown["destination"]
+    assert shown["last_approved"]["is_same_call"] is False  # that yes was for who was there before
 
 
 def test_a_continuation_past_the_budget_waits_for_a_person_as_its_call_would(daemon, tmp_path):
