@@ -26,6 +26,7 @@ from briefcase.types import MICROUSD_PER_USD
 LONG_CHARS: Final = 160
 LABEL_CHARS: Final = 13
 MIN_TEXT_CHARS: Final = 8
+MIN_COLUMNS: Final = 6  # the deepest indent, and the widest character
 INDENT: Final = "  "
 DEEPER: Final = "    "
 
@@ -84,7 +85,7 @@ def members_of(args_text: str) -> list[Member]:
 
 
 def lines_of(document: Payload, width: int) -> list[Text]:
-    """All of a document in lines of at most so many columns, with nothing invisible in them."""
+    """All of a document in lines of at most so many columns (from `MIN_COLUMNS`), with nothing invisible in them."""
     return [*_facts(document, width), *_arguments(document["args_text"], width), *_description(document, width)]
 
 
@@ -128,17 +129,25 @@ def _last_yes(document: Payload) -> str:
 
 
 def _fact(label: str, value: str, width: int, style: str = "") -> Iterator[Text]:
-    room = max(width - LABEL_CHARS, MIN_TEXT_CHARS)
+    room = width - LABEL_CHARS
+    if room < MIN_TEXT_CHARS:  # too narrow for both beside each other
+        yield from (Text(piece, "dim") for piece in wrap(label, width))
+        yield from (Text(INDENT + piece, style) for piece in wrap(value, width - len(INDENT)))
+        return
     for index, piece in enumerate(wrap(value, room) or [""]):
         shown = label if index == 0 else ""
         yield Text.assemble((f"{shown:<{LABEL_CHARS}}", "dim"), (piece, style))
 
 
+def _heading(text: str, width: int) -> Iterator[Text]:
+    return (Text(piece, "bold") for piece in wrap(text, width))
+
+
 def _arguments(args_text: str, width: int) -> Iterator[Text]:
     members = members_of(args_text)
     count = f"{len(members)} argument{'' if len(members) == 1 else 's'}"
-    yield Text(f"{count}, {len(args_text):,} characters", "bold")
-    room = max(width - len(DEEPER), MIN_TEXT_CHARS)
+    yield from _heading(f"{count}, {len(args_text):,} characters", width)
+    room = width - len(DEEPER)
     for name, value in members:
         if len(value) <= LONG_CHARS:
             yield from _indented(wrap(f"{name}: {value}" if name else value, room))
@@ -155,6 +164,6 @@ def _indented(pieces: Iterable[str], style: str = "") -> Iterator[Text]:
 
 def _description(document: Payload, width: int) -> Iterator[Text]:
     described = document["tool"]["description"]
-    yield Text("the tool describes itself" if described else "the tool has no description", "bold")
-    for piece in wrap(described, max(width - len(DEEPER), MIN_TEXT_CHARS)):
+    yield from _heading("the tool describes itself" if described else "the tool has no description", width)
+    for piece in wrap(described, width - len(DEEPER)):
         yield Text(DEEPER + piece, "dim")

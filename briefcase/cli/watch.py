@@ -124,6 +124,8 @@ class Watch:
         self._page = max(page, 0)
         self.first_line = min(self.first_line, max(0, len(self._lines) - self._page))
         visible = self._lines[self.first_line : self.first_line + self._page]
+        if width < shown.MIN_COLUMNS:
+            return visible  # cut at the right, so that nobody has read it
         if self.first_line <= self._read_to:
             self._read_to = max(self._read_to, self.first_line + len(visible))
         return visible
@@ -210,6 +212,7 @@ def run(app: App) -> None:
         while is_running:
             interrupt.check()
             _refresh(app, watch)
+            _measure(console)
             live.update(draw(watch, console), refresh=True)
             for key in keys.read(POLL_MS):
                 if key == "quit":
@@ -242,6 +245,13 @@ def draw(watch: Watch, console: Console) -> Group:
         parts += map(_line, lines)
         parts.append(_line(below, "yellow"))
     return Group(*parts, _line(watch.message), _line(HELP, "dim"))
+
+
+def _measure(console: Console) -> None:
+    """Draw for the terminal as it is, whatever `COLUMNS` and `LINES` say: a line below its edge is read by nobody."""
+    columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    if columns and rows:
+        console.size = os.terminal_size((columns, rows))
 
 
 def _line(text: str | Text, style: str = "") -> Text:

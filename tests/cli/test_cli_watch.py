@@ -278,6 +278,22 @@ def test_a_terminal_too_small_to_show_a_call_approves_none():
         assert watch.press("approve", 0) is None
 
 
+@pytest.mark.parametrize("width", [6, 9, 12, 13, 16, 20, 21, 30])
+def test_on_a_narrow_terminal_no_line_of_a_call_is_cut_at_its_edge(width):
+    told = document("one", '{"to":"mallory"}', destination="https://good.example.evil.test/pay", risk=["secret_like"])
+    lines = lines_of(told, width)
+    assert max(line.cell_len for line in lines) <= width
+    assert "https://good.example.evil.test/pay" in "".join(line.plain.strip() for line in lines)
+
+
+def test_a_terminal_too_narrow_for_one_character_of_an_argument_approves_none():
+    watch = reading('{"to":"mallory"}')
+    for _ in range(200):
+        watch.lay_out(5, PAGE)
+        watch.press("more", 0)
+    assert watch.press("approve", 0) is None
+
+
 def test_lines_read_at_one_width_do_not_count_at_another():
     watch = reading('{"x":"' + "x" * 400 + '"}')
     read_on(watch)
