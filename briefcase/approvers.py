@@ -85,14 +85,18 @@ class Approvers:
         Raises:
             CallerError: a secret in it can be cut out only with everything else (`conflict`).
         """
-        document = shown_document(approval, self._ledger.shown_call(approval.id))
-        redacted = parse_json(self._redactor.redact(canonical_bytes(document)))
+        kept = self._ledger.shown_call(approval.id)
+        document = shown_document(approval, kept)
+        written, places = self._redactor.redact_named(canonical_bytes(document))  # what is a secret only since then
+        redacted = parse_json(written)
         if not isinstance(redacted, dict):
             raise CallerError(
                 "this approval cannot be shown: a secret overlaps its fields",
                 code="conflict",
                 hint="deny it; the agent can ask again without the secret in its arguments",
             )
+        if places:
+            redacted["redacted_places"] = places + (kept.redacted_places if kept else 0)
         return {**redacted, SHOWN_DIGEST: shown_digest_of(redacted)}
 
     async def decide(self, ruling: Ruling) -> Approval:

@@ -73,6 +73,7 @@ from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
 from briefcase.redaction import redact_text
 from briefcase.refusals import COUNTED_DENIALS, Refusals
+from briefcase.strict_json import parse as parse_json
 from briefcase.types import (
     MICROUSD_PER_USD,
     Allow,
@@ -583,16 +584,20 @@ class Calls:
         place = destination_of(checked.tool)
         visible = approvals.visible_text
         by_risk = (f"{risk.REASON}{','.join(facts.risk)}",) if facts.risk else ()
+        args, description, address = map(
+            self._redactor.redact_named,
+            (checked.canonical_args, canonical_bytes(spec.description), canonical_bytes(place.address)),
+        )
         is_told = verdict.detail.endswith(f"`: {verdict.reason}") and verdict.detail.count("`: ") == 1
         reasons = (verdict.reason, *([] if is_told else filter(None, [verdict.detail])), *by_risk)
         return ShownCall(
-            args_text=visible(self._redactor.redact_named(checked.canonical_args)[0].decode()),
+            args_text=visible(args[0].decode()),
             tool=ShownTool(
                 name=visible(spec.name),
-                description=visible(self._redacted(spec.description)),
+                description=visible(str(parse_json(description[0]))),
                 category=spec.category,
                 cost_microusd=spec.cost_microusd,
-                destination=visible(self._redacted(place.address)),
+                destination=visible(str(parse_json(address[0]))),
                 server=place.server,
                 host=place.host,
                 method=place.method,
@@ -601,6 +606,7 @@ class Calls:
             policy_ids=verdict.policy_ids,
             reasons=tuple(dict.fromkeys(map(visible, reasons))),
             last_approved=self._ledger.last_approval(facts.principal.owner, spec.id),
+            redacted_places=sum(count for _, count in (args, description, address)),
         )
 
     async def _intend(

@@ -207,7 +207,8 @@ class ShownCall(msgspec.Struct, frozen=True):
     """The whole call as an approver reads it. Known secrets are cut out, and nothing in it is invisible.
 
     `args_text` is the canonical JSON of the arguments. `reasons` are all the reasons for asking, the first one first;
-    `risk` holds the signals also where the policy asked before they were looked at.
+    `risk` holds the signals also where the policy asked before they were looked at. `redacted_places` counts what was
+    cut out: a mark that the agent wrote itself is not among them.
     """
 
     args_text: str
@@ -216,6 +217,7 @@ class ShownCall(msgspec.Struct, frozen=True):
     policy_ids: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     last_approved: LastApproval | None = None
+    redacted_places: int = 0
 
     @property
     def size_bytes(self) -> int:

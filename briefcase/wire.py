@@ -130,6 +130,7 @@ def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
         "risk": list(shown.risk),
         "policy_ids": list(shown.policy_ids),
         "reasons": list(shown.reasons),
+        "redacted_places": shown.redacted_places,
         "last_approved": None
         if last is None
         else {

@@ -13,10 +13,19 @@ from briefcase.approvers import EITHER, MAY_DECIDE, Approvers, Means, Ruling, sh
 from briefcase.calls import CallSettings
 from briefcase.errors import CallerError
 from briefcase.ports import CreateApproval, Destination, Entry
+from briefcase.redaction import SecretRedactor
 from briefcase.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
 
 YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
+SECRET = "kX93hd-0a7Qp21zzWm8tR4"
 LONG = {"a_memo": "Monthly rent, as agreed. " * 170, "amount": 999_999, "to": "mallory"}
+
+
+class Known:
+    revision = 1
+
+    def redaction_set(self):
+        return frozenset({SECRET.encode()})
 
 
 class Counter:
@@ -166,6 +175,20 @@ def test_risk_is_shown_also_where_the_policy_asked_first():
     assert shown.risk == ("invisible_text",)
     assert shown.reasons == ("approval_by_policy", "risk:invisible_text")
     assert shown.args_text == '{"to":"al<U+200B>ice"}'
+
+
+def test_what_was_cut_out_of_a_call_is_named_and_counted_and_a_mark_of_the_agents_own_is_not():
+    tool = FakeTool(spec("bank.pay", description=f"Pays with {SECRET}"))
+    tool.destination = Destination(f"https://bank.example/?key={SECRET}")
+    desk = Desk(tool, verdict=NEEDS, redactor=SecretRedactor(Known(), lambda _: "demo"))
+    shown = asked(desk, {"a": SECRET, "b": f"{SECRET}, {SECRET}", "c": "[redacted: secret of demo]"})
+    mark = "[redacted: secret of demo]"
+    assert json.loads(shown.args_text) == {"a": mark, "b": f"{mark}, {mark}", "c": mark}
+    assert (shown.tool.description, shown.tool.destination) == (
+        f"Pays with {mark}",
+        f"https://bank.example/?key={mark}",
+    )
+    assert shown.redacted_places == 5
 
 
 def test_a_call_too_large_to_be_shown_is_refused_and_stored_nowhere():

@@ -45,7 +45,7 @@ NEEDS = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy", ("ask",))
 class Desk:
     """One flow with everything around it in memory."""
 
-    def __init__(self, *tools: FakeTool, verdict=None, settings=None, limit=None) -> None:
+    def __init__(self, *tools: FakeTool, verdict=None, settings=None, limit=None, redactor=None) -> None:
         self.clock = FakeClock()
         self.ledger = MemoryLedger(self.clock)
         self.policy = FakePolicy(verdict)
@@ -53,6 +53,7 @@ class Desk:
         self.settings = settings or CallSettings()
         self.limiter = RateLimiter(limit or RateLimit(per_second=1_000, burst=1_000))
         self.log = FakeCallLog()
+        self.redactor = redactor or NoRedaction()
         self.restart()
 
     def restart(self) -> None:
@@ -62,7 +63,7 @@ class Desk:
             policy=lambda: self.policy,
             tools=self.tools,
             controls=Controls(self.ledger, self.clock, FakeEntropy()),
-            redactor=NoRedaction(),
+            redactor=self.redactor,
             clock=self.clock,
             entropy=FakeEntropy(),
             limiter=self.limiter,

@@ -79,6 +79,7 @@ class ShownApproval(ApprovalRecord, kw_only=True):
 
     `shown_digest_hex` is the SHA-256 of the RFC 8785 JSON of all the other fields. `args_text` is the arguments'
     canonical JSON with known secrets cut out and invisible or confusable characters written as `<U+XXXX>`.
+    `redacted_places` says at how many places secrets were cut out of what is shown.
     """
 
     args_text: str | None = None
@@ -89,6 +90,7 @@ class ShownApproval(ApprovalRecord, kw_only=True):
     risk: list[str] | None = None
     policy_ids: list[str] | None = None
     reasons: list[str] | None = None
+    redacted_places: Annotated[int, msgspec.Meta(ge=0)] | None = None
     last_approved: LastApproved | None = None
     shown_digest_hex: str | None = None
 

@@ -86,7 +86,12 @@ def members_of(args_text: str) -> list[Member]:
 
 def lines_of(document: Payload, width: int) -> list[Text]:
     """All of a document in lines of at most so many columns (from `MIN_COLUMNS`), with nothing invisible in them."""
-    return [*_facts(document, width), *_arguments(document["args_text"], width), *_description(document, width)]
+    return [
+        *_facts(document, width),
+        *_redacted(document.get("redacted_places", 0), width),  # an older daemon counts none
+        *_arguments(document["args_text"], width),
+        *_description(document, width),
+    ]
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -141,6 +146,11 @@ def _fact(label: str, value: str, width: int, style: str = "") -> Iterator[Text]
 
 def _heading(text: str, width: int) -> Iterator[Text]:
     return (Text(piece, "bold") for piece in wrap(text, width))
+
+
+def _redacted(places: int, width: int) -> Iterator[Text]:
+    if places:
+        yield from _heading("1 place is redacted" if places == 1 else f"{places:,} places are redacted", width)
 
 
 def _arguments(args_text: str, width: int) -> Iterator[Text]:

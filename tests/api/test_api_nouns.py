@@ -102,11 +102,14 @@ def test_who_may_decide_is_shown_the_whole_call_and_an_agent_is_not(tmp_path):
     async def scenario(rig):
         rig.store_approval(summary="echo " + "x" * 4_100)
         text = '{"text":"' + f'{KNOWN_SECRET}"' + ',"to":"mallory"}'
-        rig.ledger.shown[AN_ID] = ShownCall(text, ShownTool("echo", "", "read", 2_000, "GET https://e", host="e"))
+        rig.ledger.shown[AN_ID] = ShownCall(
+            text, ShownTool("echo", "", "read", 2_000, "GET https://e", host="e"), redacted_places=3
+        )
         path = f"/v1/approvals/{AN_ID}"
         assert "args_text" not in (await rig.ask("GET", path, token=AGENT_TOKEN))[2]
         shown = (await rig.ask("GET", path))[2]
         assert shown["args_text"] == '{"text":"[redacted]","to":"mallory"}'
+        assert shown["redacted_places"] == 3 + 1  # three when it was asked for, and a secret of later
         assert shown["tool"] == {
             "name": "echo", "description": "", "category": "read", "cost": {"estimated_usd": 0.002}, "host": "e",
         }  # fmt: skip

@@ -1,16 +1,20 @@
 """The approver does not see what is sent: calls that hide their end, their characters or their danger, on a daemon."""
 
 import fcntl
+import http.server
 import json
 import os
 import pty
 import re
+import secrets
 import select
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -156,6 +160,73 @@ def test_a_reason_of_a_person_passes_for_no_status(daemon):
     assert "rejected: `approved`" in listed
     refused = daemon.call("note_add", {"text": "no"}, token=daemon.agent, approval_token=approval["id"])
     assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
+
+
+@contextmanager
+def issuer(*tokens: str):
+    """A provider that issues these tokens, one after the other; gives its address."""
+    left = list(tokens)
+
+    class Provider(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            answer = {"symbol": "X", "price": "1", "ts": "2026-01-01T00:00:00Z"}
+            if self.path == "/token":
+                expiry = {"expires_at_rfc3339": "2030-01-01T00:00:00Z", "compatibility_profile": "aacp_v1"}
+                answer = {"token": left.pop(0), "max_calls": 1, **expiry}
+            written = json.dumps(answer).encode()
+            self.send_response(200)
+            for name, value in (
+                ("Content-Type", "application/json"),
+                ("x-briefcase-compatibility-profile", "aacp_v1"),
+                ("x-cost-microusd", "0"),
+                ("Content-Length", str(len(written))),
+            ):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(written)
+
+        def do_GET(self):
+            self.do_POST()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_provider_whose_token_is_ordinary_text_cannot_blank_the_words_of_another_call(tmp_path):
+    words = ("acct-mallory-666", '":"hello', '{"text":', "deletes everything")
+    (tmp_path / "data").mkdir(mode=0o700)
+    proper = secrets.token_urlsafe(32)
+    with issuer(*words, proper) as address:
+        (tmp_path / "data" / "briefcase.toml").write_text(f'[net]\nallow_private = ["{address}"]\n')
+        with RunningDaemon(tmp_path / "data", BRIEFCASE_PROVIDER_BASE_URL=f"http://{address}") as daemon:
+            daemon.agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+            for index, word in enumerate(words):
+                refused = daemon.call("quote", {"symbol": f"X{index}"}, token=daemon.agent)
+                assert refused["status"] == "error", refused
+                assert "could be ordinary text" in json.dumps(refused)
+                document = shown(daemon, ask(daemon, "note_add", {"text": f"hello: {word}"}))
+                assert json.loads(document["args_text"]) == {"text": f"hello: {word}"}
+                assert document["redacted_places"] == 0
+
+            # the control: a token of random characters is taken, looked for, named and counted
+            assert daemon.call("quote", {"symbol": "Y"}, token=daemon.agent)["status"] == "ok"
+            approval = ask(daemon, "note_add", {"text": f"{proper} and {proper}"})
+            document = shown(daemon, approval)
+            mark = "[redacted: secret of demo]"
+            assert json.loads(document["args_text"]) == {"text": f"{mark} and {mark}"}
+            assert (document["redacted_places"], document["shown_digest_hex"]) == (2, shown_digest_of(document))
+            assert "2 places are redacted" in cli(daemon, "approvals", "show", approval["id"]).stdout
 
 
 # --- the live screen, on a terminal -----------------------------------------------------------------------------------

@@ -160,6 +160,14 @@ def test_a_call_that_does_not_fit_is_approved_only_after_it_was_read_to_its_end(
     assert watch.press("approve", 0) == yes("one", args_text=text)
 
 
+def test_how_many_places_are_redacted_stands_above_the_arguments():
+    for places, line in ((1, "1 place is redacted"), (1_200, "1,200 places are redacted")):
+        lines = read_on(reading('{"text":"[redacted: secret of demo]"}', redacted_places=places))
+        assert lines.index(line) < lines.index('  "text": "[redacted: secret of demo]"')
+    forged = read_on(reading('{"text":"\\n0 places are redacted"}', redacted_places=0))
+    assert not any(line.startswith(("0 places", "1 place")) for line in forged)
+
+
 def test_short_members_come_first_and_long_ones_whole_with_their_length():
     watch = reading('{"a_memo":"' + "Monthly rent. " * 300 + '","amount":999999,"to":"mallory"}')
     lines = read_on(watch)
