@@ -6,14 +6,16 @@ the space); by property each default-ignorable, bidirectional control and white 
 Alike (`confusable_text`), by UTS 39's confusables:
 
  1. a letter that looks like an ASCII letter or digit, in a word that also has Latin letters
- 2. a word of such letters alone, unless the word beside it plainly is of another script
+ 2. a word of such letters alone, unless the word beside it plainly is of another script; always where a joint (`.`,
+    `@`, `/` and their kind) puts it beside ASCII: a part of a host, an address or a path is read with the others
  3. a digit of another script beside an ASCII letter or digit
  4. a sign that looks like an ASCII sign, between two ASCII characters; the quotes, dashes, dots and crosses of ordinary
     typography are no signs here: they stand in every other text
  5. any of these beyond the Basic Multilingual Plane
 
 Both are shown as `<U+XXXX>`. So is a combining mark that Unicode's normalised form would merge with the character
-before it; it raises no signal, as some systems write each name so. Not found: words that look alike in one script.
+before it, that strikes it out or encloses it, or that is the fourth on one character; it raises no signal, as some
+systems write each name so. Not found: words that look alike in one script.
 
 The tables are `character_table` (generated); the interpreter knows the categories, and what is newer than its Unicode
 does not print. Every pattern is linear: what repeats is possessive, and starts only where a run starts.
@@ -27,7 +29,9 @@ from typing import Final
 
 from briefcase.character_table import ALIKE_BEYOND, ALIKE_LETTERS, ALIKE_SIGNS, LATIN, UNSEEN
 
-SLASH_OVERLAY: Final = "\u0338"  # makes other signs of many, the `>` of our own marks among them
+OVERLAY: Final = 1  # the combining class of what strikes a character out: it makes other signs of many, `>` among them
+KEYCAP: Final = "\u20e3"
+MAX_MARKS: Final = 3  # on one character; more of them are drawn over the lines above and below
 
 _LETTER: Final = r"[^\W\d_]"
 _PLAIN: Final = rf"[^\W\d_{LATIN}{ALIKE_LETTERS}]"  # a letter of another script that looks like no ASCII letter
@@ -39,10 +43,14 @@ _UNSEEN: Final = re.compile(f"[{UNSEEN}]")
 _ALIKE_LETTER: Final = re.compile(f"[{ALIKE_LETTERS}]")
 _ALIKE_BEYOND: Final = re.compile(f"(?=[\U00010000-\U0010ffff])[{ALIKE_BEYOND}]")
 
+_JOINT: Final = r"[.@/\\:_-]"
+
 # To mark: whole words, runs of digits and runs of signs.
 _WORD: Final = re.compile(
     rf"(?<!{_LETTER})(?:"
     rf"(?={_NO_LATIN}*+[{LATIN}])(?={_NOT_ALIKE}*+[{ALIKE_LETTERS}]){_LETTER}++"
+    rf"|(?<=[0-9A-Za-z]{_JOINT})[{ALIKE_LETTERS}]++(?!{_LETTER})"
+    rf"|[{ALIKE_LETTERS}]++(?={_JOINT}[0-9A-Za-z])"
     rf"|(?<!{_PLAIN} )[{ALIKE_LETTERS}]++(?!{_LETTER})(?! {_NOT_PLAIN}*+{_PLAIN}))"
 )
 _DIGITS: Final = re.compile(r"(?:(?<=[0-9A-Za-z])|(?<![^\D0-9])(?=[^\D0-9]++[0-9A-Za-z]))[^\D0-9]++")
@@ -55,6 +63,8 @@ _FOUND: Final = tuple(
     for pattern in (
         rf"{_NO_LATIN}(?<!{_NO_LATIN}.)(?:(?<=[{LATIN}].){_TO_ALIKE}|{_TO_ALIKE}{_NO_LATIN}*+[{LATIN}])",
         rf"[{ALIKE_LETTERS}](?<!{_LETTER}.)(?<!{_PLAIN} .)[{ALIKE_LETTERS}]*+(?!{_LETTER})(?! {_NOT_PLAIN}*+{_PLAIN})",
+        rf"[{ALIKE_LETTERS}](?<=[0-9A-Za-z]{_JOINT}.)[{ALIKE_LETTERS}]*+(?!{_LETTER})",
+        rf"[{ALIKE_LETTERS}](?<!{_LETTER}.)[{ALIKE_LETTERS}]*+(?={_JOINT}[0-9A-Za-z])",
         r"[^\D0-9](?:(?=[0-9A-Za-z])|(?<=[0-9A-Za-z].))",
         rf"[{ALIKE_SIGNS}](?<=[!#-=?-~].)[{ALIKE_SIGNS}]*+(?=[!#-;=-~])",
     )
@@ -89,19 +99,22 @@ def mark(text: str) -> str:
 
 def _mark_unseen(text: str) -> str:
     shown: list[str] = []
-    before = ""
+    before, marks = "", 0
     for char in text:
-        is_unseen = not char.isprintable() or _UNSEEN.match(char) or _is_merging(before, char)
+        marks = 0 if char.isascii() or unicodedata.category(char)[0] != "M" else marks + 1
+        is_unseen = not char.isprintable() or _UNSEEN.match(char) or (marks and _is_misread(before, char, marks))
         shown.append(_code(char) if is_unseen else char)
         before = char
     return "".join(shown)
 
 
-def _is_merging(before: str, char: str) -> bool:
-    """Whether a combining mark would become one character with the one before it, and look like that one."""
-    if char.isascii() or unicodedata.category(char)[0] != "M":
-        return False
-    return char == SLASH_OVERLAY or (before != "" and len(unicodedata.normalize("NFC", before + char)) == 1)
+def _is_misread(before: str, char: str, marks: int) -> bool:
+    """Whether a combining mark becomes one character with the one before it, strikes it out, or is one too many."""
+    if marks > MAX_MARKS or unicodedata.combining(char) == OVERLAY:
+        return True
+    if unicodedata.category(char) == "Me":  # around a character
+        return char != KEYCAP
+    return before != "" and len(unicodedata.normalize("NFC", before + char)) == 1
 
 
 def _code(char: str) -> str:

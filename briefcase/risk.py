@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from briefcase.characters import has_alike, has_unseen
+from briefcase.ordinary import has_hidden, has_lookalike
 from briefcase.patterns import LinearPattern
 from briefcase.ports import SignallingTool, Tool
 from briefcase.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
@@ -54,9 +54,9 @@ def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None
 
 
 def _words_of_characters(text: str) -> Iterator[str]:
-    if has_unseen(text):
+    if has_hidden(text):
         yield INVISIBLE_TEXT
-    if has_alike(text):
+    if has_lookalike(text):
         yield CONFUSABLE_TEXT
 
 

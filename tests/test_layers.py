@@ -22,6 +22,7 @@ CORE = {
     "decisions",
     "firewall",
     "issued_tokens",
+    "ordinary",
     "patterns",
     "policy",
     "ratelimits",
