@@ -71,6 +71,16 @@ FLIP: Final = Mutant(
     "the tail is not verified at the start",
     (("ledger/recovery.py", "    bad = verifier.first_bad\n", "    bad = None\n"),),
 )
+PEERS: Final = Mutant(
+    "what a server answers is passed on as it is",
+    (
+        (
+            "redaction.py",
+            "        return value if not found else self._marked(value, found, lambda _: MARK)\n",
+            "        return value\n",
+        ),
+    ),
+)
 TWO: Final = Mutant(
     "the ledger is not locked",
     (("ledger/directory.py", "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),),

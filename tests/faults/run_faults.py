@@ -25,6 +25,7 @@ HERE: Final = Path(__file__).parent
 TESTS: Final = HERE.parent
 sys.path[:0] = [str(HERE), str(TESTS), str(TESTS / "ledger"), str(TESTS / "receipts")]
 
+import hostile_peers  # noqa: E402
 import mutants  # noqa: E402 - the tests are found by path
 import on_call  # noqa: E402
 import on_daemon  # noqa: E402
@@ -67,6 +68,7 @@ FAULTS: Final = (
     Fault("slow", "every sync takes a second", "I2 I6", on_daemon.run_slow, on_ledger.strace_problem, mutants.SLOW),
     Fault("clock", "clock steps", "I6", on_daemon.run_clock, on_daemon.faketime_problem, mutants.CLOCK),
     Fault("flip", "each byte flipped", "I6", on_ledger.run_flips, nothing_needed, mutants.FLIP),
+    Fault("peers", "hostile peers", "I1 I3 I4 I5 I6", hostile_peers.run, nothing_needed, mutants.PEERS),
     Fault("two", "two on one directory", "I6", on_daemon.run_two, nothing_needed, mutants.TWO),
 )
 POWER_S: Final = {True: 3.0, False: 600.0}
