@@ -72,10 +72,10 @@ class HttpTool:
 
     @property
     def destination(self) -> Destination:
-        """The request's method, scheme, host and port, as declared."""
-        method, host = self._declared.manifest.method, self._declared.host
-        scheme = self._declared.manifest.url.partition(":")[0]
-        return Destination(f"{method} {scheme}://{host}", host=host, method=method)
+        """The request's method and URL as declared, with `{argument}` where one goes into the path."""
+        method, template = self._declared.manifest.method, self._declared.template
+        url = f"{template.origin}{template.path}{'?' if template.query else ''}{template.query}"
+        return Destination(f"{method} {url}", host=self._declared.host, method=method)
 
     def check_args(self, args: JsonObject) -> str | None:
         """Validate against the compiled schema."""

@@ -79,6 +79,16 @@ def call(server, args=None, *, secrets=None, left_ms=10_000, times=1, **fields):
     return asyncio.run(run())
 
 
+def test_whoever_approves_reads_the_path_and_the_fixed_parameters_that_a_call_goes_to():
+    with TicketDesk() as desk:
+        url = f"{desk.url}/api/tickets/{{number}}?force=true"
+        schema = {"properties": {"number": {"type": "integer"}}, "required": ["number"]}
+        declared = declare(desk, method="DELETE", url=url, arguments={"number": "path"}, input_schema=schema)
+        secrets = MemorySecrets()
+        tool = HttpTool(declared, outbound=None, secrets=secrets, redactor=SecretRedactor(secrets), clock=FakeClock())
+        assert tool.destination.address == f"DELETE {url}"
+
+
 # --- a real service ---------------------------------------------------------------------------------------------
 
 
