@@ -238,20 +238,21 @@ def _writing(out: Path) -> Iterator[None]:
 
 def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:
     """Run a plan against this environment's daemon, showing how it goes, and give its report."""
+    from briefcase.client.expected import expected_daemon  # noqa: PLC0415 - as below
+    from briefcase.client.pool import Place  # noqa: PLC0415 - as below
     from briefcase.diagnostics.soak import SoakClient, soak  # noqa: PLC0415 - `--help` needs no histogram
 
     address = address_of(app.environ, lambda: app.root.socket_path(app.environ))
-    token = token_of(app.environ, lambda: app.data_dir)
     app.client().get("/v1/identity")  # a clear error where nothing answers, before an hour is spent
+    expected = expected_daemon(app.environ, lambda: app.data_dir)
+    token = token_of(app.environ, lambda: app.data_dir)
 
     async def run() -> JsonObject:
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        base_url = "" if address.socket_path else str(address)
-        client = SoakClient(
-            unix_socket=address.socket_path or None, base_url=base_url, token=token, connections=plan.connections
-        )
+        place = Place(address.socket_path, address.host, address.port)
+        client = SoakClient(place, expected, token=token, connections=plan.connections)
         async with client:
             show = _show_nothing if quiet or not sys.stderr.isatty() else _Progress(plan.duration_s)
             return await soak(plan, client, pid=_pid_of(address), on_tick=show, stop=stop)

@@ -19,19 +19,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
-import aiohttp
 import msgspec
 import orjson
 from hdrh.histogram import HdrHistogram
 
 from briefcase import __version__
+from briefcase.capability.identity_proof import authority_of
+from briefcase.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
+from briefcase.client.expected import ExpectedDaemon
+from briefcase.client.pool import Connections, Place
 from briefcase.diagnostics.slo import Measured, Objectives, judge, verdict_of
+from briefcase.errors import BriefcaseError
 from briefcase.telemetry.memory import read_memory
 from briefcase.types import JsonObject, JsonValue
 
 HIGHEST_US: Final = 10 * 60 * 1_000_000
 SIGNIFICANT_DIGITS: Final = 3
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
+MAX_ANSWER_BYTES: Final = 16 << 20
 CALL_TIMEOUT_S: Final = 60.0
 ABOUT_TIMEOUT_S: Final = 5.0
 GRACE_S: Final = 5.0  # how long an interrupted run waits for the calls under way
@@ -120,31 +125,53 @@ class Tally:
         }
 
 
-class SoakClient:
-    """Calls one daemon over its Unix socket or a base URL. Close it with `async with`."""
+class _TimedConnection(DaemonConnection):
+    """A connection that keeps the `Server-Timing` header of its last answer."""
 
-    def __init__(self, *, unix_socket: str | None, base_url: str, token: str, connections: int) -> None:
-        connector = (
-            aiohttp.UnixConnector(unix_socket, limit=connections)
-            if unix_socket
-            else aiohttp.TCPConnector(limit=connections)
-        )
-        self._base_url = "http://localhost" if unix_socket else base_url
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S),
-            trust_env=False,
+    server_timing = ""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header of the answer."""
+        if name.lower() == b"server-timing":
+            self.server_timing = value.decode("latin-1")
+
+    async def ask(self, request: bytes, timeout_s: float) -> Answer:
+        """See `DaemonConnection.ask`."""
+        self.server_timing = ""
+        answer = await super().ask(request, timeout_s)
+        return answer._replace(server_timing=self.server_timing)
+
+
+class SoakClient:
+    """Calls one daemon; each of its connections is checked before it carries the token. Close it with `async with`.
+
+    Args:
+        place: where the daemon listens.
+        expected: who may answer there.
+        token: the bearer token.
+        connections: how many calls are under way at once.
+    """
+
+    def __init__(self, place: Place, expected: ExpectedDaemon, *, token: str, connections: int) -> None:
+        host = "localhost" if place.socket_path else authority_of(place.host, place.port)
+        self._head = f"host: {host}\r\n"
+        self._authorization = f"authorization: Bearer {token}\r\n"
+        self._connections = Connections(
+            place,
+            expected,
+            limit=connections,
+            new_connection=lambda: _TimedConnection(MAX_ANSWER_BYTES),
+            proof_request=lambda path, body: self._request("POST", path, body, authorization=""),
         )
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._connections.close()
 
     async def get(self, path: str) -> JsonObject:
-        """One answer as JSON; an empty object where there is none to be had."""
+        """One answer as JSON; an empty object where there is none."""
         try:
             value = orjson.loads(await self._read(path))
         except orjson.JSONDecodeError:
@@ -152,7 +179,7 @@ class SoakClient:
         return value if isinstance(value, dict) else {}
 
     async def figure(self, name: str) -> float | None:
-        """One figure of `GET /metrics` that has no labels; None where there is none to be had."""
+        """One figure of `GET /metrics` that has no labels; None where there is none."""
         text = (await self._read("/metrics")).decode("utf-8", "replace")
         value = next((line[len(name) + 1 :] for line in text.splitlines() if line.startswith(f"{name} ")), "")
         try:
@@ -163,26 +190,39 @@ class SoakClient:
     async def _read(self, path: str) -> bytes:
         """One answer, soon, or nothing: a daemon that hangs must not hold a report up."""
         try:
-            timeout = aiohttp.ClientTimeout(total=ABOUT_TIMEOUT_S)
-            async with self._session.get(self._base_url + path, timeout=timeout) as response:
-                return await response.read()
-        except (aiohttp.ClientError, TimeoutError):
+            request = self._request("GET", path, None, authorization=self._authorization)
+            return (await self._asked(request, ABOUT_TIMEOUT_S)).body
+        except (BriefcaseError, BrokenAnswerError, OSError):
             return b""
 
     async def call(self, plan: SoakPlan) -> tuple[int, JsonObject, str]:
         """One tool call: HTTP status, body, and the `Server-Timing` header.
 
         Raises:
-            aiohttp.ClientError: the daemon could not be reached or did not answer whole.
-            TimeoutError: it did not answer in time.
+            BriefcaseError: another daemon than the expected one answers; it was not sent the token.
+            BrokenAnswerError: the daemon did not answer whole.
+            OSError: it could not be reached, or did not answer in time.
+            ValueError: it answered what is not a JSON object.
         """
         call = {"tool_id": plan.tool_id, "args": plan.args, "context": {"request_id": str(uuid.uuid4())}}
         data = orjson.dumps({"call": call})
-        async with self._session.post(f"{self._base_url}/v1/tools/call", data=data) as response:
-            body = orjson.loads(await response.read())
-            if not isinstance(body, dict):
-                raise aiohttp.ClientPayloadError("expected a JSON object")
-            return response.status, body, response.headers.get("Server-Timing", "")
+        request = self._request("POST", "/v1/tools/call", data, authorization=self._authorization)
+        answer = await self._asked(request, CALL_TIMEOUT_S)
+        body = orjson.loads(answer.body)
+        if not isinstance(body, dict):
+            raise BrokenAnswerError("expected a JSON object")
+        return answer.status, body, answer.server_timing
+
+    async def _asked(self, request: bytes, timeout_s: float) -> Answer:
+        """An answer, the wait for a connection within the time."""
+        async with asyncio.timeout(timeout_s):
+            return await self._connections.ask(request, timeout_s)
+
+    def _request(self, method: str, path: str, body: bytes | None, *, authorization: str) -> bytes:
+        head = f"{method} {path} HTTP/1.1\r\n{self._head}{authorization}".encode()
+        if body is None:
+            return head + b"\r\n"
+        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 async def soak(
@@ -285,8 +325,8 @@ async def _one_call(plan: SoakPlan, client: SoakClient, tally: Tally, due: float
     try:
         status, body, timing = await client.call(plan)
         execute_us = phase_us(timing, "execute")
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        tally.errors[type(error).__name__] += 1
+    except (BriefcaseError, BrokenAnswerError, OSError, ValueError) as error:
+        tally.errors[error.code if isinstance(error, BriefcaseError) else type(error).__name__] += 1
         return
     except asyncio.CancelledError:
         tally.errors["interrupted"] += 1

@@ -8,7 +8,6 @@ that refuses the token, is a `DaemonError`, and the agent is told no more than i
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import OrderedDict
 from typing import Final, Self
@@ -16,11 +15,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from briefcase.api.protocol import HttpLimits
-from briefcase.capability.identity_proof import authority_of
-from briefcase.client.proof import PROOF_PATH, Proof
+from briefcase.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
+from briefcase.client.pool import Connections, Place
 from briefcase.errors import BriefcaseError
-from briefcase.gateway.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.gateway.settings import GatewaySettings, is_token
 from briefcase.telemetry.tracing import CURRENT
 from briefcase.types import JsonObject, Role
@@ -30,9 +27,6 @@ MAX_CONNECTIONS: Final = 256
 MAX_KNOWN_AGENTS: Final = 4_096
 IDENTITY_PATH: Final = "/v1/identity"
 ANSWER_TIMEOUT_S: Final = 120.0  # past every deadline of the daemon's own: it, not we, ends a call
-CONNECT_TIMEOUT_S: Final = 5.0
-IDLE_MARGIN_S: Final = 15.0  # a request that is under way when the daemon closes its connection is lost
-MAX_IDLE_S: Final = HttpLimits().keep_alive_ms / 1_000 - IDLE_MARGIN_S
 _TARGET: Final = re.compile(r"/[!-~]{0,2047}")  # nothing in it can end a request line
 _DEFAULT_PORT: Final = 80
 
@@ -48,32 +42,28 @@ class DaemonError(Exception):
 
 
 class Daemon:
-    """One pool of connections to one daemon; use it as a context manager.
-
-    A connection that is lost while nobody uses it is forgotten, and one that was idle for `MAX_IDLE_S` is closed before
-    the daemon closes it. A request is never sent twice.
-    """
+    """One pool of connections to one daemon; use it as a context manager. A request is never sent twice."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        self._socket = settings.daemon_socket
-        self._expected = settings.expected
         self._agents: OrderedDict[str, None] = OrderedDict()  # tokens that are known to be agents'
         parts = urlsplit(settings.daemon_url or "http://briefcase")
-        self._host, self._port = parts.hostname or "", parts.port or _DEFAULT_PORT
-        shown = f"[{self._host}]" if ":" in self._host else self._host
-        self._authority = shown if self._socket is not None else f"{shown}:{self._port}"
+        host, port, socket = parts.hostname or "", parts.port or _DEFAULT_PORT, settings.daemon_socket
+        shown = f"[{host}]" if ":" in host else host
+        self._authority = shown if socket is not None else f"{shown}:{port}"
         self._prefix = parts.path.rstrip("/")
-        self._connections: list[DaemonConnection] = []
-        self._free: list[DaemonConnection] = []
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._connections = Connections(
+            Place(host=host, port=port) if socket is None else Place(str(socket)),
+            settings.expected,
+            limit=MAX_CONNECTIONS,
+            new_connection=_new_connection,
+            proof_request=lambda path, body: self._request("POST", None, path, body),
+        )
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._free.clear()
-        for connection in list(self._connections):
-            await connection.close()
+        await self._connections.close()
 
     async def get(self, token: str, path: str) -> JsonObject:
         """Ask for one document.
@@ -110,8 +100,7 @@ class Daemon:
 
     async def _answered(self, request: bytes) -> JsonObject:
         try:
-            async with self._slots:
-                answer = await self._exchange(request)
+            answer = await self._connections.ask(request, ANSWER_TIMEOUT_S)
         except (BrokenAnswerError, OSError) as error:  # `TimeoutError` is an `OSError`
             raise _unreachable(error) from None
         except BriefcaseError as error:
@@ -132,57 +121,6 @@ class Daemon:
         if body is None:
             return head + b"\r\n"
         return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-
-    async def _exchange(self, request: bytes) -> Answer:
-        connection = self._taken() or await self._connect()
-        try:
-            return await connection.ask(request, ANSWER_TIMEOUT_S)
-        finally:
-            if connection.is_free:
-                self._free.append(connection)
-            else:
-                self._connections.remove(connection)
-
-    def _taken(self) -> DaemonConnection | None:
-        """The connection used last. Those under one that was idle for too long were idle for longer."""
-        while self._free:
-            connection = self._free.pop()
-            if connection.is_free and connection.idle_s < MAX_IDLE_S:
-                return connection
-            connection.cut()
-            self._connections.remove(connection)
-        return None
-
-    async def _connect(self) -> DaemonConnection:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            if self._socket is not None:
-                _, connection = await loop.create_unix_connection(_new_connection, str(self._socket))
-            else:
-                _, connection = await loop.create_connection(_new_connection, self._host, self._port)
-            try:
-                await self._check_daemon(connection)
-            except BaseException:
-                connection.cut()
-                raise
-        self._connections.append(connection)
-        return connection
-
-    async def _check_daemon(self, connection: DaemonConnection) -> None:
-        """Check who answers on a new connection, before it carries a token.
-
-        Raises:
-            BriefcaseError: not the daemon that is expected (`untrusted_daemon`).
-        """
-        if self._socket is not None:
-            self._expected.check_socket(connection.socket, str(self._socket))
-            return
-        proof = Proof(self._expected, authority_of(*connection.socket.getpeername()[:2]))
-        answer = Answer(0, b"")
-        if self._expected.did is not None:
-            request = self._request("POST", None, PROOF_PATH, proof.body)
-            answer = await connection.ask(request, CONNECT_TIMEOUT_S)
-        proof.check(answer.body)
 
 
 def _new_connection() -> DaemonConnection:

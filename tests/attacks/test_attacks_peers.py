@@ -1,5 +1,6 @@
 """Who is that? Strangers behind the daemon's address, names used again, tokens of the wrong role, a clock put back."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,12 @@ import uuid
 
 import pytest
 from daemons import RunningDaemon
+
+from briefcase.client.daemon_connection import BrokenAnswerError
+from briefcase.client.expected import ExpectedDaemon
+from briefcase.client.pool import Place
+from briefcase.diagnostics.soak import SoakClient, SoakPlan
+from briefcase.errors import BriefcaseError
 
 NOBODY_UID = 65_534
 ASK_ALL = """
@@ -168,6 +175,37 @@ def test_the_token_file_stays_where_no_did_is_known(daemon, url, tmp_path):
     ran = over_tcp(daemon, url, BRIEFCASE_DATA_DIR=str(other))
     assert ran.returncode == 6
     assert "nothing here tells which daemon to expect" in ran.stderr
+
+
+def test_each_new_connection_of_a_soak_is_checked_before_it_carries_the_token(tmp_path):
+    port = free_port()
+    plan = SoakPlan(duration_s=1, interval_ms=10, tool_id="echo", args={"text": "x"})
+
+    async def soaked(daemon: RunningDaemon) -> tuple[str, bytes]:
+        did = daemon.request("GET", "/v1/identity")[1]["did"]
+        expected = ExpectedDaemon(frozenset(), did)
+        token = daemon.operator_token
+        async with SoakClient(Place("", "127.0.0.1", port), expected, token=token, connections=1) as client:
+            assert (await client.call(plan))[1]["status"] == "ok"
+            daemon.kill()
+            stranger = Stranger(socket.create_server(("127.0.0.1", port)), lambda _: http(b'{"status":"ok"}'))
+            refused = ""
+            for _ in range(3):  # the first may meet the connection that the daemon left behind
+                try:
+                    await client.call(plan)
+                except BriefcaseError as error:
+                    refused = error.code
+                except (BrokenAnswerError, OSError):
+                    continue
+            assert await client.get("/v1/identity") == {}
+            stranger.close()
+            return refused, stranger.heard
+
+    with RunningDaemon(tmp_path / "data", BRIEFCASE_TCP_ADDR=f"127.0.0.1:{port}") as daemon:
+        refused, heard = asyncio.run(soaked(daemon))
+    assert refused == "untrusted_daemon"
+    assert b"/v1/identity/proof" in heard
+    assert b"uthorization" not in heard
 
 
 def test_a_stranger_who_passes_the_nonce_on_gets_no_token(daemon, url, stranger_url):

@@ -13,12 +13,15 @@ import pytest
 from aiohttp import web
 from hdrh.histogram import HdrHistogram
 
+from briefcase.client.expected import ExpectedDaemon
+from briefcase.client.pool import Place
 from briefcase.diagnostics import soak as soaking
 from briefcase.diagnostics.evidence import page, summarize
 from briefcase.diagnostics.slo import Measured, Objectives, judge, verdict_of
 from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, phase_us, soak
 from briefcase.telemetry.memory import read_memory
 
+OWN = ExpectedDaemon(frozenset({os.geteuid()}))
 PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
 
 
@@ -35,7 +38,7 @@ def run_soak(path, handler, plan=PLAN, stop_after=None):
         stop = asyncio.Event()
         if stop_after is not None:
             asyncio.get_running_loop().call_later(stop_after, stop.set)
-        client = SoakClient(unix_socket=path, base_url="", token="t" * 32, connections=plan.connections)
+        client = SoakClient(Place(path), OWN, token="t" * 32, connections=plan.connections)
         try:
             async with client:
                 return await soak(plan, client, pid=os.getpid(), on_tick=lambda *_: None, stop=stop)
@@ -264,7 +267,7 @@ def test_a_daemon_that_hangs_on_any_question_about_itself_does_not_hold_the_repo
         await runner.setup()
         await web.UnixSite(runner, path).start()
         try:
-            async with SoakClient(unix_socket=path, base_url="", token="t" * 32, connections=8) as client:
+            async with SoakClient(Place(path), OWN, token="t" * 32, connections=8) as client:
                 async with asyncio.timeout(5):
                     return await soaking.about(client)
         finally:

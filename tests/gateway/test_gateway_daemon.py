@@ -12,6 +12,7 @@ import pytest
 from gateway_rig import OWN_DAEMON, run, until
 
 from briefcase.api.protocol import HttpLimits
+from briefcase.client import pool as pool_module
 from briefcase.config import ServerSettings
 from briefcase.gateway import daemon as daemon_module
 from briefcase.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
@@ -186,7 +187,7 @@ def test_bytes_before_a_request_end_the_connection(stray):
     async def test():
         async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
             assert await client.get(TOKEN, "/v1/first") == {"id": 1}
-            (kept,) = client._free
+            (kept,) = client._connections._free
             kept.data_received(stray)
             assert await client.get(TOKEN, "/v1/second") == {"id": 2}
             assert daemon.connections == 2
@@ -252,7 +253,7 @@ def test_a_connection_that_was_idle_for_too_long_takes_no_request(monkeypatch):
         async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(8))) as (client, daemon):
             await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(3)))
             assert daemon.connections == 3
-            monkeypatch.setattr(daemon_module, "MAX_IDLE_S", 0.1)
+            monkeypatch.setattr(pool_module, "MAX_IDLE_S", 0.1)
             await asyncio.sleep(0.15)
             await client.get(TOKEN, "/v1/later")
             await until(lambda: daemon.closed == 3)  # each was idle for as long
@@ -268,7 +269,7 @@ def test_a_request_that_crosses_the_daemons_closing_of_an_idle_connection_is_nev
     async def test():
         async with asked() as (client, daemon):
             daemon.keep_alive_s = 0.1
-            monkeypatch.setattr(daemon_module, "MAX_IDLE_S", 0.05)
+            monkeypatch.setattr(pool_module, "MAX_IDLE_S", 0.05)
             for pause_s in (0, 0.02, 0.11, 0.2, 0.12, 0):
                 await asyncio.sleep(pause_s)
                 assert await client.post(TOKEN, "/v1/tools/call", b"{}") == {"ok": True}
@@ -280,7 +281,7 @@ def test_a_request_that_crosses_the_daemons_closing_of_an_idle_connection_is_nev
 def test_the_gateway_closes_idle_connections_well_before_the_daemon_does():
     bounds = [field.name for field in msgspec.structs.fields(ServerSettings)]
     assert "keep_alive_ms" not in bounds  # what every daemon has is the default
-    assert HttpLimits().keep_alive_ms / 1_000 - daemon_module.MAX_IDLE_S >= 10
+    assert HttpLimits().keep_alive_ms / 1_000 - pool_module.MAX_IDLE_S >= 10
 
 
 def test_many_at_once_never_share_a_connection_and_are_bounded(monkeypatch):

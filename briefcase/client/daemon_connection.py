@@ -28,10 +28,11 @@ _FIRST_FINAL_STATUS: Final = 200
 
 
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A whole answer; `server_timing` only where its reader keeps that header."""
 
     status: int
     body: bytes
+    server_timing: str = ""
 
 
 class BrokenAnswerError(Exception):
