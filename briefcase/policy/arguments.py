@@ -9,6 +9,9 @@
 | record | object | record; each member by its own type |
 | anything | null in an object | absent: `has` is false |
 
+A name that nobody declares, and that a server which reads names loosely (another case, another Unicode form of the
+same letters) takes for a declared one, is an error in that one's place: `{"to": "alice", "To": "mallory"}` has no `to`.
+
 Everything else has no value: what is not of its declared type, and what nobody declares. It is there, but a policy that
 reads it errs, and a `forbid` that errs denies.
 INVARIANT (typed): a policy meets no value of an argument that is not of the declared type, however deep.
@@ -18,8 +21,10 @@ whatever it is called; only this module and the engine make such values.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
+from unicodedata import normalize
 
 from briefcase._native.entities import value_of
 from briefcase._native.values import Fault
@@ -38,6 +43,7 @@ MAX_SHOWN_CHARS: Final = 100
 
 _PLAIN: Final[dict[Type, type]] = {STRING: str, BOOL: bool, LONG: int}
 _UNDECLARED: Final = Fault("the tool declares no type for this argument")
+_AMBIGUOUS: Final = Fault("an undeclared argument has the name of this one but for case or Unicode form")
 _TOO_MANY: Final = Fault(f"the arguments have more than {MAX_MEMBERS} members that a policy may have to read")
 
 
@@ -48,7 +54,7 @@ class _Other:
 class Plan:
     """How values of one declared type are read; made once for a tool. Without a type it reads nothing."""
 
-    __slots__ = ("fields", "kind", "members", "plain", "wrong")
+    __slots__ = ("fields", "kind", "loose", "members", "plain", "wrong")
 
     def __init__(self, kind: Type | None) -> None:
         self.kind = kind
@@ -56,6 +62,7 @@ class Plan:
         self.wrong = _UNDECLARED
         self.members: Plan | None = None  # of a set, and of the names that a record does not declare
         self.fields: dict[str, Plan] = {}
+        self.loose: dict[str, list[str]] = {}
         if kind is not None:
             self.wrong = Fault(f"the argument is not of its declared type, {type_text(kind)[:MAX_SHOWN_CHARS]}")
         if isinstance(kind, SetOf):
@@ -63,6 +70,7 @@ class Plan:
         elif isinstance(kind, RecordOf):
             self.members = Plan(kind.rest)
             self.fields = {name: Plan(field.type) for name, field in kind.fields}
+            self.loose = _by_loose_name(self.fields)
 
 
 class ArgumentReader:
@@ -75,6 +83,8 @@ class ArgumentReader:
 
     def __init__(self, declared: RecordOf, names: frozenset[str] | None = None) -> None:
         others = Plan(declared.rest)
+        self._declared = frozenset(name for name, _ in declared.fields)
+        self._loose = _by_loose_name(self._declared | (names or frozenset()))
         self._fields = {name: Plan(field.type) for name, field in declared.fields if names is None or name in names}
         self._fields.update((name, others) for name in names or () if name not in self._fields)
         self._others = others if names is None else None
@@ -87,10 +97,15 @@ class ArgumentReader:
             args: strictly parsed arguments (no NaN, integers within ±(2^53-1), nested at most 64 deep).
         """
         if self._others is None:
-            kinds = self._kinds
+            if not self._kinds:
+                return args  # no policy reads any
+            kinds, declared = self._kinds, self._declared
             for name, value in args.items():
                 kind = kinds.get(name)
-                if kind is not None and type(value) is not kind:
+                if kind is None:
+                    if name not in declared:
+                        break
+                elif type(value) is not kind:
                     break
             else:
                 return args
@@ -99,11 +114,13 @@ class ArgumentReader:
     def convert(self, args: JsonObject, values: Values) -> CedarFields:
         """The same, with values made by `values`."""
         fields, others = self._fields, self._others
-        return {
+        found = {
             name: values.of(value, plan)
             for name, value in args.items()
             if value is not None and (plan := fields.get(name, others)) is not None
         }
+        found.update((name, values.fault(_AMBIGUOUS)) for name in _taken_for(args.keys() - self._declared, self._loose))
+        return found
 
 
 class Values:
@@ -155,7 +172,26 @@ class Values:
             field = declared.get(name, others)
             if part is not None and field is not None:
                 fields[name] = self.of(part, field)
+        fields.update((name, self.fault(_AMBIGUOUS)) for name in _taken_for(value.keys() - declared.keys(), plan.loose))
         return fields
+
+
+def _loosely(name: str) -> str:
+    """A member's name as a reader has it that ignores case and Unicode form (Go's `encoding/json`, for one)."""
+    return normalize("NFKC", name).casefold()
+
+
+def _by_loose_name(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names by how a loose reader has them."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_loosely(name), []).append(name)
+    return found
+
+
+def _taken_for(undeclared: Iterable[str], loose: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The names that a loose reader takes undeclared ones for."""
+    return (meant for name in undeclared for meant in loose.get(_loosely(name), ()) if meant != name)
 
 
 def decimal_text(number: float) -> str | None:

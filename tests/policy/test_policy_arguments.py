@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policies import NO_RISK, PAY, PERMIT_ALL, decide
 
-from briefcase.policy.arguments import decimal_text
+from briefcase._native.values import Fault
+from briefcase.policy.arguments import ArgumentReader, decimal_text
+from briefcase.policy.declared import declared_arguments
 from briefcase.policy.engine import compile_policy
 from briefcase.policy.reference import ReferencePolicy
 from briefcase.types import Allow, Deny, Principal, Role
@@ -277,3 +279,32 @@ def test_the_reference_engine_comes_to_the_same_verdict(policies, args, groups):
         assert verdict.policy_ids == expected.policy_ids
         assert getattr(verdict, "reason", "") == getattr(expected, "reason", "")
         assert getattr(verdict, "kind", "") == getattr(expected, "kind", "")
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent"),
+    [
+        ("to", {"to": "alice", "To": "mallory"}),
+        ("to", {"TO": "mallory"}),
+        ("\u00e9", {"e\u0301": "mallory"}),
+        ("s", {"s": "alice", "\u017f": "mallory"}),
+        ("to", {"to": "alice", "\uff54\uff4f": "mallory"}),
+    ],
+)
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_a_name_that_a_loose_server_takes_for_a_declared_one_leaves_that_one_without_a_value(declared, sent, is_inside):
+    record = {"type": "object", "properties": {declared: {"type": "string"}}}
+    args = sent
+    if is_inside:
+        record, args = {"type": "object", "properties": {"mail": record}}, {"mail": sent}
+    for names in (None, frozenset({"mail" if is_inside else declared})):
+        read = ArgumentReader(declared_arguments(record), names).read(args)
+        assert isinstance((read["mail"] if is_inside else read)[declared], Fault)
+
+
+def test_names_that_are_declared_apart_are_read_apart():
+    record = {"type": "object", "properties": {"to": {"type": "string"}, "To": {"type": "string"}}}
+    args = {"to": "alice", "To": "bob"}
+    assert ArgumentReader(declared_arguments(record)).read(args) == args
+    both = ArgumentReader(declared_arguments(record)).read({**args, "TO": "mallory"})
+    assert all(isinstance(both[name], Fault) for name in args)
