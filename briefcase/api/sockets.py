@@ -29,7 +29,8 @@ BACKLOG: Final = 1_024
 PROBE_TIMEOUT_S: Final = 1.0
 
 _AGENT_HINT: Final = "make a directory of its own for it, with the agents' group: docs/deploy/README.md"
-_UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
+_UCRED: Final = struct.Struct("i2I")  # pid, uid, gid: unix(7), SO_PEERCRED; uids go up to 2^32-2
+_NO_UID: Final = 2**32 - 1  # the kernel noted nobody
 _XUCRED: Final = struct.Struct("2I")  # version, uid, then groups: macOS sys/ucred.h, LOCAL_PEERCRED
 _SOL_LOCAL: Final = 0
 _LOCAL_PEERCRED: Final = 1
@@ -190,9 +191,10 @@ def peer_uid(sock: socket.socket) -> int | None:
             data = sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size)
             return int(_XUCRED.unpack(data)[1])
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        return int(_UCRED.unpack(data)[1])
+        uid = int(_UCRED.unpack(data)[1])
     except (AttributeError, OSError, struct.error):
         return None
+    return None if uid == _NO_UID else uid
 
 
 def _loopback_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

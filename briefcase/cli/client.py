@@ -25,6 +25,7 @@ from briefcase.store.data_dir import OPERATOR_TOKEN_FILE
 from briefcase.store.tokens import load_token
 
 CONNECT_TIMEOUT_S: Final = 5.0
+MAX_PROOF_BYTES: Final = 4_096
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HTTP_ERROR_FROM: Final = 400
 START_HINT: Final = "start it with `briefcase up`"
@@ -218,7 +219,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, address: Address, timeout_s: float) -> None:
         super().__init__(address.host or "localhost", address.port or None)
         self.address = address
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
 
     def connect(self) -> None:
         address = self.address
@@ -238,7 +239,7 @@ class _Connection(http.client.HTTPConnection):
                 hint=START_HINT,
                 detail=str(error),
             ) from None
-        self.sock.settimeout(self._timeout_s)
+        self.sock.settimeout(self.timeout_s)
 
 
 def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:
@@ -249,18 +250,35 @@ def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:
         return
     from briefcase.client.proof import PROOF_PATH, Proof  # noqa: PLC0415 - over a socket, no signature is checked
 
-    proof = Proof(expected, authority_of(*connection.sock.getpeername()[:2]))
+    try:
+        peer = connection.sock.getpeername()
+    except OSError:
+        raise _no_daemon(address, "nothing: the connection was closed at once") from None
+    proof = Proof(expected, authority_of(*peer[:2]))
     answer = _Answer(0, "", b"")
     if expected.did is not None:
-        answer = _exchange(connection, "POST", PROOF_PATH, proof.body, {"Content-Type": "application/json"})
+        # Nobody knows yet who answers: a stranger gets neither our memory nor our time.
+        connection.sock.settimeout(CONNECT_TIMEOUT_S)
+        headers = {"Content-Type": "application/json"}
+        answer = _exchange(connection, "POST", PROOF_PATH, proof.body, headers, max_bytes=MAX_PROOF_BYTES)
     proof.check(answer.body)
+    if connection.sock is not None:  # a stranger may have closed it
+        connection.sock.settimeout(connection.timeout_s)
 
 
-def _exchange(connection: _Connection, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> _Answer:
+def _exchange(  # noqa: PLR0913 - one request, and how much of its answer is taken
+    connection: _Connection,
+    method: str,
+    path: str,
+    data: bytes | None,
+    headers: dict[str, str],
+    *,
+    max_bytes: int | None = None,
+) -> _Answer:
     try:
         connection.request(method, path, body=data, headers=headers)
         response = connection.getresponse()
-        return _Answer(response.status, response.headers.get("Server-Timing", ""), response.read())
+        return _Answer(response.status, response.headers.get("Server-Timing", ""), response.read(max_bytes))
     except TimeoutError:
         raise BriefcaseError(
             "the daemon did not answer in time",

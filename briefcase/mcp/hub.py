@@ -266,6 +266,7 @@ class Hub:
         await self._commit(events.server_deleted_event(by, server_id), *effects)
         await self._close(server_id)
         self._pins.pop(server_id, None)
+        self._held.pop(server_id, None)
         self.followers.forget(server_id)
         self.changes.add(server_id, "tools", "")
 

@@ -111,6 +111,9 @@ class SecretDestinations:
 
     async def delete(self, name: str) -> bool:
         """Remove a secret and where it may go; False where it was not set."""
+        if await self._kept.get(name) is not None:
+            await self.bind(name, ())
+        # (a crash from here on leaves a name that goes nowhere: who sets it again says where)
         was_set = await self._secrets.delete(name)
         await self._kept.delete(name)
         return was_set

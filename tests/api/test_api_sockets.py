@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import struct
+import sys
 
 import pytest
 
@@ -179,3 +181,13 @@ def test_the_peer_of_a_unix_socket_is_known_and_of_another_it_is_not():
         assert peer_uid(here) == os.geteuid()
     with open_tcp_listener("127.0.0.1", 0).sock as listening:
         assert peer_uid(listening) != os.geteuid() or os.geteuid() == 0
+
+
+@pytest.mark.parametrize(("noted", "uid"), [(3_000_000_000, 3_000_000_000), (2**32 - 2, 2**32 - 2), (2**32 - 1, None)])
+def test_a_uid_has_32_bits_and_the_last_one_is_nobody(noted, uid):
+    class Noted:
+        def getsockopt(self, *_):
+            return struct.pack("i2I", 1, noted, noted)
+
+    if sys.platform == "linux":
+        assert peer_uid(Noted()) == uid

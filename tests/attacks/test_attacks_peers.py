@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from briefcase.diagnostics.soak import SoakClient, SoakPlan
 from briefcase.errors import BriefcaseError
 
 NOBODY_UID = 65_534
+FLOOD_BYTES = 64 << 20
 ASK_ALL = """
 @id("a") permit (principal, action == Action::"Call", resource);
 @id("c") permit (principal, action == Action::"CallWithoutSigner", resource);
@@ -43,8 +45,9 @@ class Stranger:
             while True:
                 connection, _ = self.listener.accept()
                 with connection:
+                    self.connection = connection
                     connection.settimeout(2)
-                    with contextlib.suppress(TimeoutError):
+                    with contextlib.suppress(TimeoutError, ConnectionError):
                         while data := connection.recv(65_536):
                             self.heard += data
                             connection.sendall(self.answer(data))
@@ -56,6 +59,13 @@ class Stranger:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+def reset_one(listener: socket.socket) -> None:
+    """Take one connection and end it at once, as a crash does."""
+    connection, _ = listener.accept()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("2i", 1, 0))
+    connection.close()
 
 
 def http(body: bytes) -> bytes:
@@ -165,6 +175,33 @@ def test_the_token_file_never_goes_to_who_proves_nothing(daemon, stranger_url):
         assert ran.returncode in {5, 6}
         assert daemon.operator_token.encode() not in stranger.heard
         assert b"uthorization" not in stranger.heard
+
+
+def test_a_stranger_gets_neither_the_memory_nor_the_time_of_who_asks_for_a_proof(daemon, stranger_url):
+    sent = 0
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%b\r\n" % (1 << 20, b"x" * (1 << 20))
+
+    def flood(data: bytes) -> bytes:
+        nonlocal sent
+        stranger.connection.sendall(head if data.endswith(b"}") else b"")
+        while data.endswith(b"}") and sent < FLOOD_BYTES:
+            stranger.connection.sendall(chunk)
+            sent += len(chunk)
+        return b""
+
+    stranger, url = stranger_url(flood)
+    ran = over_tcp(daemon, url)
+    assert (ran.returncode, "got no proof" in ran.stderr) == (6, True)
+    assert sent < FLOOD_BYTES
+    assert b"uthorization" not in stranger.heard
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        resetting = threading.Thread(target=reset_one, args=(listener,))
+        resetting.start()
+        ran = over_tcp(daemon, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        resetting.join()
+    assert ran.returncode == 5
 
 
 def test_the_token_file_stays_where_no_did_is_known(daemon, url, tmp_path):

@@ -159,3 +159,20 @@ def test_what_is_no_destination_is_refused(text):
         parse_destinations([text])
     with pytest.raises(CallerError):
         parse_destinations([])
+
+
+def test_a_crash_while_a_secret_is_removed_leaves_no_host_for_who_sets_the_name_again():
+    custody = Custody()
+    custody.do(custody.destinations.put("desk", VALUE, (DESK,)))
+    removing, crashed = custody.vault.delete, []
+
+    async def crash(name):
+        crashed.append(await removing(name))
+        raise StoreError("the process ended here")
+
+    custody.vault.delete = crash
+    with pytest.raises(StoreError):
+        custody.do(custody.destinations.delete("desk"))
+    assert crashed == [True]
+    custody.do(custody.destinations.put("desk", VALUE))
+    assert "is bound to no host" in custody.sent(DESK)
