@@ -97,13 +97,11 @@ class ArgumentReader:
             args: strictly parsed arguments (no NaN, integers within ±(2^53-1), nested at most 64 deep).
         """
         if self._others is None:
-            if not self._kinds:
-                return args  # no policy reads any
             kinds, declared = self._kinds, self._declared
             for name, value in args.items():
                 kind = kinds.get(name)
                 if kind is None:
-                    if name not in declared:
+                    if kinds and name not in declared:
                         break
                 elif type(value) is not kind:
                     break
