@@ -5,8 +5,9 @@
  3. authenticate                                                (401, counted)
  4. the role                                                    (403); a place for whose connection it is (429, 503)
  5. the principal's bucket, requests and bytes                   (429; a call is denied, `rate_limited`)
- 6. read the body, which the protocol has bounded
- 7. the noun's handler answers; one that changes something does not while receipts cannot be made durable (503)
+ 6. read the body, which the protocol has bounded; where it was waited for, steps 3 and 4 again
+ 7. the noun's handler answers; one that changes something does not while receipts cannot be made durable (503);
+    where it waited for something to tell, steps 3 and 4 again
  8. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
 
 The nouns' tables are answered here, as values that the connection writes (docs/adr/0007). The application is
@@ -148,15 +149,20 @@ class Api(blacksheep.Application):
                 exchange.claim(principal)
 
             # 5. and 6. the principal's bucket, then the body
+            is_here = exchange.is_whole
             body = await self._body(route, principal, exchange)
             if isinstance(body, Reply):
                 return body
+            if not is_here or len(body) > LARGE_BODY_BYTES:
+                self._admit(route, head.headers, exchange.peer)  # the token may have ended while the body was awaited
 
             # 7. answer
             request = Request(principal, match.params, head.query, body, exchange.until_gone, exchange.peer.authority)
             if route.handler in self._changing:
                 self._briefcase.administration.check_open()
             answer = await route.handler(self._briefcase, request)
+            if route.waits:
+                self._admit(route, head.headers, exchange.peer)  # likewise while something to tell was awaited
             return answer if isinstance(answer, Reply) else Reply(answer)
 
         # 8. faults

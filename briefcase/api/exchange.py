@@ -189,6 +189,11 @@ class DirectExchange:
         if self._news is not None:
             self._news.set()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the request has come."""
+        return self._is_whole
+
     async def body(self) -> bytes:
         """The whole body; a client that waits to be asked for it is asked.
 

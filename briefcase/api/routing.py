@@ -114,6 +114,11 @@ class Route(msgspec.Struct, frozen=True):
     media: str = "application/json"
     is_call: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether its answer may wait for something to tell, for as long as `wait_ms` says."""
+        return self.query is not None and "wait_ms" in self.query.__struct_fields__
+
 
 def is_for_agents(route: Route) -> bool:
     """Whether the agents' socket serves a route."""

@@ -373,3 +373,32 @@ def test_an_agent_that_takes_a_revoked_name_inherits_nothing(daemon):
         assert closed[1]["code"] == "not_found"
     finally:
         assert daemon.request("PUT", "/v1/policy", {"policy_text": old})[0] == 200
+
+
+def test_a_call_whose_end_comes_after_its_agents_token_ended_is_not_made(daemon):
+    token = agent(daemon, "late")
+    asked = {"tool_id": "echo", "args": {"text": "hi"}, "context": {"request_id": str(uuid.uuid4())}}
+    body = json.dumps({"call": asked}).encode()
+    fields = f"host: x\r\nauthorization: Bearer {token}\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/tools/call HTTP/1.1\r\n{fields}"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(daemon.socket_path)
+        connection.sendall(head.encode() + body[:10])
+        while daemon.request("GET", "/v1/tools", token=token)[0] == 200:  # the head was read before this was
+            assert daemon.request("POST", "/v1/agents/late/revoke")[0] == 200
+        connection.sendall(body[10:])
+        connection.settimeout(30)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_what_an_agent_waited_for_is_not_told_once_its_token_ended(daemon):
+    token = agent(daemon, "poll")
+    after = daemon.request("GET", "/v1/mcp/events?after=-1", token=token)[1]["next"]
+    answers = []
+    path = f"/v1/mcp/events?after={after}&wait_ms=30000"
+    waiting = threading.Thread(target=lambda: answers.append(daemon.request("GET", path, token=token)))
+    waiting.start()
+    assert daemon.request("POST", "/v1/agents/poll/revoke")[0] == 200
+    assert daemon.request("POST", "/v1/mcp/servers/late", {"command": "/bin/true"})[0] == 200
+    waiting.join(30)
+    assert answers[0][0] == 401
