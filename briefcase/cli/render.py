@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from briefcase.approvals import visible_text
+from briefcase.characters import has_unseen
 from briefcase.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, format_rfc3339, parse_rfc3339
 
 UNBOUNDED_WIDTH: Final = 10_000  # what is not a terminal has no width: nothing is cut or wrapped there
@@ -207,9 +208,9 @@ def _cell(value: str | Text) -> Text:
 
 
 def _escape_json(match: re.Match[str]) -> str:
-    """Write a character that does not print as its JSON escape; only strings can hold one."""
+    """Write a character that nobody sees as its JSON escape; only strings can hold one."""
     char = match[0]
-    if char.isprintable():
+    if not has_unseen(char):
         return char
     code = ord(char)
     if code <= 0xFFFF:  # noqa: PLR2004 - beyond the Basic Multilingual Plane JSON escapes a surrogate pair

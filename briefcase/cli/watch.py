@@ -324,10 +324,11 @@ class _Keys:
 def split_keys(data: bytes) -> list[str]:
     """The keys in what a terminal sent at once. A sequence that means nothing is skipped whole, letters and all.
 
-    Several keys at once are a paste or a held key: then nothing in them decides.
+    Several keys at once, whether they mean anything or not, are a paste or a held key: then nothing in them decides.
     """
-    found = [KEYS[code] for code in _KEY.findall(data) if code in KEYS]
-    return found if len(found) <= 1 else [key for key in found if key not in DECIDING]
+    pressed = _KEY.findall(data)
+    found = [KEYS[code] for code in pressed if code in KEYS]
+    return found if len(pressed) <= 1 else [key for key in found if key not in DECIDING]
 
 
 class _Interrupt:

@@ -77,6 +77,7 @@ def test_json_keeps_its_value_and_holds_nothing_that_acts_on_a_terminal(value):
 
 def test_json_escapes_what_hides_or_turns_text():
     assert json_text("a\u202eb\x9bc\u200bd\U000e0041") == r'"a\u202eb\u009bc\u200bd\udb40\udc41"'
+    assert json_text("\u115f\u3164\ufe0f\u2800") == r'"\u115f\u3164\ufe0f\u2800"'
     assert json_text("日本 é 😀") == '"日本 é 😀"'
 
 

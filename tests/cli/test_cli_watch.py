@@ -380,6 +380,9 @@ def test_every_member_of_every_call_is_shown_whole(args):
         (b"aa", []),
         (b"said\n", []),  # a paste
         (b"jja", ["down", "down"]),
+        (b"12a4\n", []),  # a paste of which one letter alone is a key
+        (b"\x1b[200~a\x1b[201~", []),  # bracketed
+        (b"a\n", []),
     ],
 )
 def test_keys_are_what_the_terminal_sent(data, keys):
