@@ -35,6 +35,7 @@ from briefcase import __version__
 from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
 from briefcase.api.figures import watch
+from briefcase.api.places import SHARES
 from briefcase.api.protocol import HttpLimits
 from briefcase.api.server import ApiServer, App
 from briefcase.api.services import ApprovalChanges, Profile, Services
@@ -147,14 +148,27 @@ def harden_process() -> None:
         os.environ.pop(name, None)
 
 
-def allow_open_files(most: int) -> None:
-    """Let the process open as many files as its bounds of connections come to, as far as the host lets it."""
+def allow_open_files(most: int) -> int:
+    """Let the process open as many files as its bounds of connections come to, and give how many the host lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < most:
         _log.warning("fewer files may be open than connections are allowed", wanted=most, allowed=wanted)
+    return wanted if soft == resource.RLIM_INFINITY else max(soft, wanted)
+
+
+def fitting(limits: HttpLimits, listeners: int, open_files: int) -> HttpLimits:
+    """The bounds of each listener's connections, such that all of them and the rest of the daemon may be open.
+
+    Past the host's limit no connection is accepted, the operator's neither: there the bounds must be reached first.
+    """
+    each = (open_files - min(OTHER_OPEN_FILES, open_files // 2)) // listeners
+    if limits.max_connections + limits.operator_reserve <= each:
+        return limits
+    reserve = min(limits.operator_reserve, max(1, each // SHARES))
+    return msgspec.structs.replace(limits, max_connections=max(1, each - reserve), operator_reserve=reserve)
 
 
 def tune_interpreter() -> None:
@@ -356,7 +370,8 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
         app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_trace)
     bounds = settings.file.server
     limits = HttpLimits(**msgspec.structs.asdict(bounds))
-    allow_open_files(OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.operator_reserve))
+    most = OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.operator_reserve)
+    limits = fitting(limits, len(listeners), allow_open_files(most))
     server = ApiServer(app, listeners, limits)
     watch(services, stores.ledger.counters, server, authenticator)
     if exporting is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -23,7 +23,7 @@ from briefcase.approvals import APPROVAL_TTL_US
 from briefcase.errors import UpstreamError
 from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.mcp.peer import Peer, Running
+from briefcase.mcp.peer import MAX_RUNNING, Peer, Running
 from briefcase.mcp.sealing import Sealer
 from briefcase.ports import CallContext, Clock, Entropy
 from briefcase.receipts.canonical import canonical_bytes
@@ -31,6 +31,7 @@ from briefcase.types import US_PER_S, JsonObject, ToolSpec
 
 MAX_SUSPENDED: Final = 128
 MAX_SUSPENDED_PER_PRINCIPAL: Final = 16
+MAX_SUSPENDED_PER_SERVER: Final = MAX_RUNNING // 2  # the other half is for calls that nobody has to answer
 # a person answers the server's question and, where policy asks for it, another one approves the answers
 STATE_TTL_US: Final = 10 * 60 * US_PER_S + APPROVAL_TTL_US
 INPUT_REQUIRED: Final = "input_required"
@@ -173,15 +174,29 @@ class Flows:
     async def _suspend(self, peer: Peer, ask: Ask, context: CallContext, running: Running) -> JsonObject:
         await self.expire()
         own = sum(kept.principal == context.principal for kept in self._suspended.values())
-        if own >= MAX_SUSPENDED_PER_PRINCIPAL or len(self._suspended) >= MAX_SUSPENDED:
+        if own >= MAX_SUSPENDED_PER_PRINCIPAL:
             await peer.abandon(running)
             raise UpstreamError("too many calls wait for input")
         found = self._continuation(ask, context, is_suspended=True)
         self._suspended[found.nonce] = _Suspended(peer, running, context.principal, found.expires_us)
+        for given_up in self._crowd_out(peer):
+            await given_up.peer.abandon(given_up.running)
         requests: JsonObject = {
             key: {"method": question.method, "params": question.params} for key, question in running.questions.items()
         }
         return {"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": self._sealer.seal(found)}
+
+    def _crowd_out(self, peer: Peer) -> list[_Suspended]:
+        """Take out what is too much at one server and in all: each time the oldest of whoever has most."""
+        found: list[_Suspended] = []
+        for bound, at in ((MAX_SUSPENDED_PER_SERVER, {id(peer)}), (MAX_SUSPENDED, None)):
+            kept = {nonce: one for nonce, one in self._suspended.items() if at is None or id(one.peer) in at}
+            while len(kept) > bound:
+                [(most, _)] = Counter(one.principal for one in kept.values()).most_common(1)
+                nonce = next(nonce for nonce, one in kept.items() if one.principal == most)
+                del kept[nonce]
+                found.append(self._suspended.pop(nonce))
+        return found
 
     def _continuation(
         self, ask: Ask, context: CallContext, *, server_state: str | None = None, is_suspended: bool = False

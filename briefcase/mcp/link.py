@@ -30,7 +30,7 @@ from briefcase.mcp.protocol import announces_profile
 from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.transport import Transport
 from briefcase.ports import Redactor
-from briefcase.redaction import holds_secret, redact_text
+from briefcase.redaction import excerpt_of, holds_secret, redact_text
 from briefcase.types import JsonObject, JsonValue
 
 FIRST_PAUSE_S: Final = 0.25
@@ -43,6 +43,7 @@ LIST_TIMEOUT_MS: Final = 30_000
 INCOMPATIBLE: Final = "remote_mcp_incompatible"
 HELD_BACK: Final = "it holds a secret of the vault, so it is held back: the server must not repeat its credentials"
 MAX_HELD: Final = 100
+MAX_NAME_CHARS: Final = 128
 
 _log: Final = structlog.get_logger("briefcase.mcp")
 
@@ -203,7 +204,7 @@ class Link:
         """One connection, from its opening to its loss."""
         self._lost.clear()
         transport = await self._new_transport(self.config)
-        peer = Peer(transport, self._on_change, self._on_lost, probe=self._probe)
+        peer = Peer(transport, self._on_change, self._on_lost, self._redactor, probe=self._probe)
         try:
             await self._open(peer)
             if self._needs_profile and not announces_profile(peer.capabilities):
@@ -282,12 +283,9 @@ class Link:
 
     def _read(self, item: JsonValue) -> Definition | Problem:
         """One entry of a listing. A definition is kept, pinned and shown to agents: one with a secret is none."""
-        read = read_definition(as_object(item))
-        if isinstance(read, Problem):
-            return Problem(redact_text(self._redactor, read.name), redact_text(self._redactor, read.problem))
-        if holds_secret(self._redactor, read.body):
-            return Problem(redact_text(self._redactor, read.name), HELD_BACK)
-        return read
+        if holds_secret(self._redactor, item):  # before a word of it is cut short, or quoted
+            return Problem(excerpt_of(self._redactor, str(as_object(item).get("name")), MAX_NAME_CHARS), HELD_BACK)
+        return read_definition(as_object(item))
 
     def _on_change(self, kind: str, uri: str) -> None:
         if kind == "tools":

@@ -50,7 +50,9 @@ from briefcase.mcp.protocol import (
     wants_input_of,
 )
 from briefcase.mcp.transport import Outgoing, Transport
+from briefcase.ports import Redactor
 from briefcase.receipts.canonical import canonical_bytes
+from briefcase.redaction import excerpt_of
 from briefcase.telemetry.tracing import outgoing_traceparent
 from briefcase.types import JsonObject
 
@@ -60,6 +62,7 @@ MAX_RUNNING: Final = 64
 MAX_QUESTIONS: Final = 16
 MAX_QUESTION_BYTES: Final = 256 << 10  # of one call's together: they wait as long as a person takes
 MAX_MESSAGE_CHARS: Final = 500
+MAX_REVISION_CHARS: Final = 32
 CLIENT_INFO: Final[JsonObject] = {"name": "briefcase", "version": __version__}
 _CHANGES: Final = {
     "notifications/tools/list_changed": "tools",
@@ -71,8 +74,8 @@ _CHANGES: Final = {
 class ServerRpcError(UpstreamError):
     """The server answered with a JSON-RPC error: it decided, so nothing is in doubt."""
 
-    def __init__(self, error: Mapping[str, object]) -> None:
-        message = str(error.get("message", ""))[:MAX_MESSAGE_CHARS]
+    def __init__(self, error: Mapping[str, object], redactor: Redactor) -> None:
+        message = excerpt_of(redactor, str(error.get("message", "")), MAX_MESSAGE_CHARS)
         super().__init__(f"the server refused: {message}", code="upstream_refused")
         code = error.get("code")
         self.rpc_code = code if isinstance(code, int) else 0
@@ -108,6 +111,7 @@ class Peer:
         transport: how its bytes travel.
         on_change: called with what changed (`tools`, `prompts`, `resources`, or `resource` and its URI).
         on_lost: called once when the server has gone.
+        redactor: cuts secrets out of what the server says before it is cut short.
         probe: whether to try the stateless era first; not for a process that ended over it.
     """
 
@@ -116,12 +120,14 @@ class Peer:
         transport: Transport,
         on_change: Callable[[str, str], None],
         on_lost: Callable[[UpstreamError], None],
+        redactor: Redactor,
         *,
         probe: bool = True,
     ) -> None:
         self._transport = transport
         self._on_change = on_change
         self._on_lost = on_lost
+        self._redactor = redactor
         self._probe = probe
         self._running: dict[RequestId, Running] = {}
         self._count = 0
@@ -191,9 +197,8 @@ class Peer:
         found = await self.request("initialize", params, timeout_ms=HANDSHAKE_TIMEOUT_MS)
         revision = found.get("protocolVersion")
         if revision not in HANDSHAKE_REVISIONS:
-            raise UpstreamError(
-                f"the server speaks an unknown revision `{str(revision)[:32]}`", code="upstream_refused"
-            )
+            shown = excerpt_of(self._redactor, str(revision), MAX_REVISION_CHARS)
+            raise UpstreamError(f"the server speaks an unknown revision `{shown}`", code="upstream_refused")
         self.revision = str(revision)
         self.capabilities = as_object(found.get("capabilities"))
         await self._transport.send(
@@ -292,7 +297,7 @@ class Peer:
             self._finish(running)
             self.has_answered = True
             if running.answer.error is not None:
-                raise ServerRpcError(running.answer.error)
+                raise ServerRpcError(running.answer.error, self._redactor)
             return running.answer.result
         if running.fault is not None:
             self._finish(running)

@@ -20,8 +20,7 @@ from typing import Any, Final
 import structlog
 
 from briefcase.ports import Redactor
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.strict_json import parse as parse_json
+from briefcase.redaction import excerpt_of
 
 MAX_DETAIL_CHARS: Final = 2_000
 MAX_FRAMES: Final = 12
@@ -97,11 +96,10 @@ class CallLog:
 
     def tool_failed(self, tool_id: str, error: Exception) -> None:
         """See `calls.CallLog`. Of the traceback only places are kept, of the message no secret."""
-        said = repr(error)[:MAX_DETAIL_CHARS].encode("utf-8", "replace").decode()
         frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
         _log.error(
             "the tool failed inside",
             tool_id=tool_id,
-            detail=parse_json(self._redactor.redact(canonical_bytes(said))),
+            detail=excerpt_of(self._redactor, repr(error), MAX_DETAIL_CHARS),
             frames=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
         )

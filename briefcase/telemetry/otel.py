@@ -37,6 +37,7 @@ from briefcase.telemetry.outlet import OUTLET
 from briefcase.telemetry.settings import OtelSettings
 from briefcase.telemetry.tracing import Trace
 
+MAX_PROBLEM_CHARS: Final = 500
 SCOPE: Final = InstrumentationScope("briefcase", __version__)
 WRITTEN_AT_ONCE: Final = 16  # traces: only the first finds its code in no cache, and 0.2 ms hold nobody up
 BOUNDS_S: Final = tuple(bound / US_PER_S for bound in BOUNDS_US)
@@ -103,7 +104,9 @@ class Exporting:
         try:
             await asyncio.to_thread(exporter.export, self._metrics_data(metrics))
         except Exception as error:  # noqa: BLE001 - a source of figures, or the exporter, that nobody foresaw
-            _log.warning("telemetry is not sent", problem=repr(error)[:500], **{_OWN: "metrics"})
+            _log.warning(
+                "telemetry is not sent", problem=OUTLET.text(repr(error))[:MAX_PROBLEM_CHARS], **{_OWN: "metrics"}
+            )
 
     def _metrics_data(self, metrics: Metrics) -> points.MetricsData:
         now_ns = time.time_ns()
@@ -202,7 +205,9 @@ class _Complaints(logging.Handler):
     """What the exporters complain of, as lines of our own log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _log.warning("telemetry is not sent", problem=record.getMessage()[:500], **{_OWN: record.name})
+        _log.warning(
+            "telemetry is not sent", problem=OUTLET.text(record.getMessage())[:MAX_PROBLEM_CHARS], **{_OWN: record.name}
+        )
 
 
 def _text(value: object) -> str:

@@ -5,6 +5,8 @@ import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+MOST_SHOWN = 500  # of the words of an error
+
 
 def answer(message: dict, secret: str) -> dict | None:
     """The answer to one JSON-RPC message; None for a notification."""
@@ -37,6 +39,7 @@ def answer(message: dict, secret: str) -> dict | None:
                 {"name": "defaulted", "inputSchema": {"properties": {"k": {"type": "string", "default": secret}}}},
                 {"name": "annotated", "annotations": {"title": secret}, "inputSchema": plain, "_meta": {"k": secret}},
                 {"name": f"bad name {secret}", "inputSchema": plain},
+                {"name": f"bad name {'-' * (64 - 9 - 16)}{secret}", "inputSchema": plain},
                 {"name": "bad", "inputSchema": {"$ref": f"https://x/?key={secret}"}},
             ]
             return head | {"result": {"tools": tools}}
@@ -51,6 +54,9 @@ def answer(message: dict, secret: str) -> dict | None:
             match message["params"]["arguments"].get("k"):
                 case "result":
                     return head | {"result": {"content": content}}
+                case "long":
+                    message = "-" * (MOST_SHOWN - len(secret) + 1) + secret
+                    return head | {"error": {"code": -32000, "message": message}}
                 case "iserror":
                     return head | {"result": {"isError": True, "content": content}}
     error = {"code": -32000, "message": f"Authorization: Bearer {secret} is not valid", "data": {"header": secret}}

@@ -265,3 +265,16 @@ def test_what_memory_is_is_said_without_the_ledgers_pages(daemon):
     [memory] = [check for check in checks if check["name"] == "memory"]
     assert memory["ok"]
     assert "private" in memory["detail"]
+
+
+def test_a_host_that_lets_few_files_be_open_does_not_lock_the_operator_out(tmp_path, held):
+    (tmp_path / "data").mkdir(mode=0o700)
+    few = ("bash", "-c", 'ulimit -n 200 && exec "$0" "$@"')
+    with RunningDaemon(tmp_path / "data", wrapper=few) as daemon:
+        for _ in range(400):
+            sock = socket.socket(socket.AF_UNIX)
+            held.append(sock)
+            sock.connect(daemon.socket_path)
+        status, answer = daemon.request("POST", "/v1/agents", {"name": "scout"})
+        assert status == 200, answer
+        assert daemon.call("echo", {"text": "served"}, token=answer["token"])["status"] == "ok"

@@ -232,7 +232,7 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
     operator.ask("POST", "/v1/mcp/servers/web", {"endpoint_url": mcp_url, "bearer_secret": "http"})
     _until(lambda: {"stdio.t", "web.t"} <= {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
     for server in ("stdio", "web"):
-        for how in ("result", "iserror", "error"):
+        for how in ("result", "iserror", "error", "long"):
             agent.call(f"{server}.t", {"k": how})
             agent.call(f"{server}.t", {"k": how}, "/v1/mcp/call")
         for operation in ("resources.list", "prompts.list"):
@@ -333,6 +333,12 @@ def test_the_matrix_is_whole_and_every_sink_was_really_filled(tight):
 @pytest.mark.parametrize("name", [*ADAPTERS, *TOKENS])
 def test_what_an_upstream_repeats_is_in_no_sink(tight, name):
     assert {sink for who, sink in tight.leaks() if who == name} == set()
+
+
+@pytest.mark.parametrize("name", [*ADAPTERS, *TOKENS])
+def test_not_even_the_beginning_of_a_secret_is_left_where_a_text_was_cut_short(tight, name):
+    beginning = tight.secrets[name][:12].encode()
+    assert [sink for sink, data in tight.sinks.items() if beginning in data] == []
 
 
 @pytest.mark.parametrize("name", [*ADAPTERS, *TOKENS])

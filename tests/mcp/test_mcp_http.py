@@ -5,6 +5,7 @@ import contextlib
 import json
 
 import pytest
+from fakes import NoRedaction
 
 from briefcase.errors import UpstreamError
 from briefcase.mcp.credentials import SecretBearer
@@ -126,7 +127,9 @@ def refusal(**data):
 def test_a_server_that_refused_our_revision_and_speaks_it_is_asked_once_more(data, methods):
     async def scenario():
         outbound = Scripted(refusal(**data), refusal(**data))
-        peer = Peer(HttpTransport(outbound, URL, SecretBearer(token), "k"), lambda *_: None, lambda _: None)
+        peer = Peer(
+            HttpTransport(outbound, URL, SecretBearer(token), "k"), lambda *_: None, lambda _: None, NoRedaction()
+        )
         with pytest.raises(UpstreamError):
             await peer.open()
         await peer.close()

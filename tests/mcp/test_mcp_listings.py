@@ -4,6 +4,7 @@ import asyncio
 import itertools
 
 import pytest
+from fakes import NoRedaction
 
 from briefcase.mcp import link as links
 from briefcase.mcp.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
@@ -43,7 +44,9 @@ def tool(number: int) -> dict:
 
 
 def link() -> Link:
-    return Link(ServerConfig(id="demo", endpoint_url="https://example.com"), None, Told(), needs_profile=False)
+    return Link(
+        ServerConfig(id="demo", endpoint_url="https://example.com"), None, Told(), NoRedaction(), needs_profile=False
+    )
 
 
 def test_the_loop_turns_between_two_definitions():

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from briefcase import redaction
-from briefcase.redaction import MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor
+from briefcase.redaction import MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor, excerpt_of
 
 SECRETS = {
     "token": b"tk-live-4f9a1c77d0e84b6e",
@@ -204,6 +204,17 @@ def test_tokens_of_one_issuer_do_not_slow_each_other_down():
 
     compared_per_byte = redactor._index.needles.crowd() / redactor._index.needles.stride
     assert compared_per_byte <= 10  # at a fixed place it would be 25
+
+
+def test_the_beginning_of_a_text_holds_no_beginning_of_a_secret():
+    redactor = SecretRedactor(Known(SECRETS["token"]))
+    token = SECRETS["token"].decode()
+    for before in range(12):
+        text = "-" * before + token + "-" * 20
+        assert (
+            excerpt_of(redactor, text, before + len(token) - 1)
+            == f"{'-' * before}[redacted]{'-' * 20}"[: before + len(token) - 1]
+        )
 
 
 def test_a_mark_can_name_whose_secret_it_stands_for_and_they_are_counted():
