@@ -259,6 +259,7 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     await vault.warm()
     identity = await load_identity(vault.compartment("identity"))
     write_private(data_dir / DAEMON_DID_FILE, f"{identity.did}\n".encode())  # what clients expect over TCP
+    vault.keep_public(identity.did.encode())
     vault.keep_in_sight(operator_token.encode(), OPERATOR_TOKEN_FILE)
     vault.keep_in_sight(auditor_token.encode(), AUDITOR_TOKEN_FILE)
     redactor = SecretRedactor(vault, vault.owner_of)

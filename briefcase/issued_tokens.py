@@ -15,6 +15,7 @@ Of random tokens of 22 characters of base64url (128 bits) about one in 200 fails
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -30,17 +31,20 @@ _WORD_BEGINS: Final = re.compile(r"(?:^|(?<=l))u(?=l)")
 _HEX: Final = re.compile(r"[0-9a-f]{20,}|[0-9A-F]{20,}")
 
 
-def check_issued_token(token: bytes, issuer: str) -> None:
+def check_issued_token(token: bytes, issuer: str, public: Sequence[bytes] = ()) -> None:
     """Check what an upstream issued.
 
     Args:
         token: an access token, a refresh token, a credential or a client's secret.
         issuer: the id of the provider or server, for the message.
+        public: what everybody must go on to read, the daemon's own identifier; no token is in it.
 
     Raises:
         UpstreamError: it could be ordinary text (`upstream_refused`).
     """
     problem = _problem_of(token.decode("utf-8", "replace"))
+    if any(token in word for word in public):
+        problem = "one that is no part of the daemon's own identifier, got one that is"
     if problem:
         raise UpstreamError(
             f"`{issuer}` issued a token that could be ordinary text: expected {problem}",

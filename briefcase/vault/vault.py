@@ -132,6 +132,7 @@ class Vault(Compartment):
     def __init__(self, backend: Backend, description: str) -> None:
         self.description = description
         super().__init__(_Custody(backend), OPERATOR_COMPARTMENT)
+        self._public: list[bytes] = []
 
     async def warm(self) -> None:
         """Read everything now, so that no call waits for it. Raises as `get`."""
@@ -162,13 +163,17 @@ class Vault(Compartment):
         """
         secret = Secret(value)
         if not self._custody.knows(secret):
-            check_issued_token(value, owner)
+            check_issued_token(value, owner, self._public)
         self._custody.see({secret: owner})
         return secret
 
     def keep_in_sight(self, value: bytes, owner: str) -> None:
         """Add a secret that is kept elsewhere to `redaction_set`, for as long as the process lives."""
         self._custody.keep(Secret(value), owner)
+
+    def keep_public(self, value: bytes) -> None:
+        """Let no upstream make a secret of this, or of a part of it: what is looked for in it would be cut out."""
+        self._public.append(value)
 
     def owner_of(self, value: bytes) -> str:
         """Whose a secret of `redaction_set` is: its name in the operator's compartment, or the part that holds it."""

@@ -183,6 +183,16 @@ def test_a_token_that_could_be_ordinary_text_is_refused_where_it_is_issued(token
     assert vault.redaction_set() == set()
 
 
+def test_no_upstream_makes_a_secret_of_the_daemons_own_identifier(tmp_path):
+    vault = opened("memory", tmp_path)
+    vault.keep_public(b"did:key:z6MkffG5YfLqstyB3HRWAH3x4xqmYEn7Tawe9gm99kjf4zfa")
+    for token in (b"did:key:z6MkffG5YfLqstyB3HRWAH3x4xqmYEn7Tawe9gm99kjf4zfa", b"G5YfLqstyB3HRWAH3x4xqmYEn7T"):
+        with pytest.raises(UpstreamError, match="no part of the daemon's own identifier"):
+            vault.remember(token, "demo")
+    assert vault.redaction_set() == set()
+    vault.remember(b"G5YfLqstyB3HRWAH3x4xqmYEn7Tq", "demo")
+
+
 @pytest.mark.parametrize(
     "make",
     [
