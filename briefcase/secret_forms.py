@@ -5,12 +5,14 @@
   for in what it says then
 - nothing: the form is not looked for: a policy, or an `allow_paths` firewall, must keep it in
 
-Every view is decoded up to `redaction.MAX_DEPTH` times, so kinds may be nested in one another and repeated.
+Every view is decoded up to `redaction.MAX_DEPTH` times, so views may be nested in one another, around a pattern, and
+repeated. Nothing is decoded within a pattern.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
@@ -44,6 +46,7 @@ FORMS: Final = (
     Form("base64", "everything, behind 0, 1 or 2 other bytes (Basic authentication)", "a pattern"),
     Form("base64url", "JOSE, URLs", "a pattern"),
     Form("base64 of base64", "Kubernetes, nested configuration", "a pattern"),
+    Form("base64 of JSON", "MCP's binary resources, key files in APIs", "a pattern"),
     Form("base64 of UTF-16", "PowerShell", "a pattern"),
     Form("base32", "one-time password tools", "a pattern"),
     Form("form encoding", "browsers, curl --data-urlencode", "a pattern"),
@@ -99,6 +102,9 @@ FORMS: Final = (
     Form("reversed, rotated, in another case", "somebody who hides it", "nothing"),
     Form("spread over fields, or with other characters between", "somebody who hides it", "nothing"),
     Form("base58, base62, base85, uuencode, yEnc, UTF-7, Punycode", "few", "nothing"),
+    Form("base64, base32 or hexadecimal of any other form", "few", "nothing"),
+    Form("base32 in small letters, bytes as 0x00", "few", "nothing"),
+    Form("a part of it: a URL's password, a key's single line", "servers that take it apart", "nothing"),
     Form("quotes doubled", "CSV, SQL", "nothing"),
     Form("more than four encodings deep", "", "nothing"),
 )
@@ -138,6 +144,10 @@ def _base64_forms(secret: bytes) -> Iterator[bytes]:
     except UnicodeDecodeError:
         return
     yield from _known_parts(wide, base64.b64encode, _BASE64_BITS, 3)
+    for is_ascii in (True, False):
+        written = json.dumps(secret.decode(), ensure_ascii=is_ascii)[1:-1].encode()
+        if written != secret:
+            yield from _known_parts(written, base64.b64encode, _BASE64_BITS, 3)
 
 
 def _known_parts(secret: bytes, encode: Callable[[bytes], bytes], bits: int, group: int) -> Iterator[bytes]:

@@ -72,6 +72,7 @@ WRITERS = {
     "base64": b64(b"user:" + RAW),
     "base64url": base64.urlsafe_b64encode(b"\xff" + RAW).decode(),
     "base64 of base64": b64(b64(b"u:" + RAW).encode()),
+    "base64 of JSON": b64(in_json(f"key: {SECRET}").encode()),
     "base64 of UTF-16": b64(f"x{SECRET}".encode("utf-16-le")),
     "base32": base64.b32encode(b"abc" + RAW).decode(),
     "form encoding": quote_plus(SECRET),
