@@ -72,7 +72,7 @@ from briefcase.receipts import events
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
 from briefcase.redaction import redact_text
-from briefcase.refusals import COUNTED_DENIALS, Refusals
+from briefcase.refusals import Refusals
 from briefcase.strict_json import parse as parse_json
 from briefcase.types import (
     MICROUSD_PER_USD,
@@ -646,8 +646,8 @@ class Calls:
         reason, detail = self._redacted(verdict.reason), verdict.detail and self._redacted(verdict.detail)
         decided = Decided(events.DENY, reason, detail, verdict.policy_ids)
         answer: JsonObject = {"status": "denied", "reason": reason}
-        if verdict.reason in COUNTED_DENIALS:
-            kind = RefusalKind(facts.principal.name, verdict.reason, facts.tool_id)
+        kind = self.refusals.kind_of(facts.principal.name, verdict.reason, facts.tool_id)
+        if kind is not None:
             timing_us = laps.timing_us
             answer["receipt_id"] = await self.refusals.record(
                 kind, lambda: events.denied_event(facts, decided, timing_us)

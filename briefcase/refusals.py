@@ -24,6 +24,7 @@ import msgspec
 
 from briefcase.errors import StoreError
 from briefcase.ports import Clock, Entry, Event, Ledger, ReceiptFilter, Refused
+from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.receipts import events
 from briefcase.receipts.events import RefusalKind
 from briefcase.types import JsonObject, Receipt, format_rfc3339
@@ -31,7 +32,9 @@ from briefcase.types import JsonObject, Receipt, format_rfc3339
 WINDOW_S: Final = 60
 MAX_KINDS: Final = 8
 OTHERS: Final = "*"
-COUNTED_DENIALS: Final = frozenset({"rate_limited", "too_many_open_decisions", "unknown_tool"})
+_COUNTED: Final = frozenset({"rate_limited", "too_many_open_decisions", "unknown_tool"})
+_COUNTED_LATER: Final = frozenset({"invalid_args", "invalid_or_expired_approval", "replay_detected"})
+_OWN_RECEIPTS: Final = RateLimit(per_second=1, burst=64)
 MAX_RECOVERED: Final = 2_000  # receipts a start looks back over
 
 _NS_PER_S: Final = 1_000_000_000
@@ -64,6 +67,18 @@ class Refusals:
         self._new_event = new_event
         self._windows: dict[RefusalKind, _Window] = {}
         self._kinds_of: dict[tuple[str, str], int] = {}
+        self._own = RateLimiter(_OWN_RECEIPTS)
+
+    def kind_of(self, principal: str, reason: str, tool_id: str) -> RefusalKind | None:
+        """What a denied call is counted with; None where it has a receipt of its own, as a policy's denial always has.
+
+        What is wrong with a call's arguments, approval or request id is worth a receipt each, and is free for its
+        caller: a principal has the first `_OWN_RECEIPTS` of them, and what comes faster is counted.
+        """
+        word = _word_of(reason)
+        if word in _COUNTED_LATER and self._own.take(principal, word or "", self._clock.monotonic_ns()):
+            return None
+        return None if word is None else RefusalKind(principal, word, tool_id)
 
     async def record(self, kind: RefusalKind, event: Callable[[], JsonObject]) -> int:
         """Record one refusal; durable when this returns, unless the kind's first one already is.
@@ -173,6 +188,12 @@ class Refusals:
             del self._kinds_of[of]
 
 
+def _word_of(reason: str) -> str | None:
+    """The word a denial is counted by, without what its arguments put behind it; None where it never is."""
+    word = reason.partition(":")[0]
+    return word if word in _COUNTED or word in _COUNTED_LATER else None
+
+
 def _lost(newest_first: Sequence[Receipt]) -> list[Receipt]:
     """The first refusals of the last minute before a crash whose count nobody committed, newest first."""
     boots = [at for at, receipt in enumerate(newest_first) if receipt.event["kind"] == "boot"]
@@ -194,12 +215,13 @@ def _lost(newest_first: Sequence[Receipt]) -> list[Receipt]:
 
 def _is_counted(receipt: Receipt) -> bool:
     event = receipt.event
-    return event["kind"] == "refused" or (event["kind"] == "denied" and event["reason"] in COUNTED_DENIALS)
+    return event["kind"] == "refused" or (event["kind"] == "denied" and _word_of(str(event["reason"])) is not None)
 
 
 def _kind_of(receipt: Receipt) -> RefusalKind:
     event = receipt.event
-    return RefusalKind(str(event["principal"]), str(event["reason"]), str(event.get("tool_id", "")))
+    reason = str(event["reason"])
+    return RefusalKind(str(event["principal"]), _word_of(reason) or reason, str(event.get("tool_id", "")))
 
 
 def _later(ts: str) -> str:

@@ -97,6 +97,28 @@ def test_a_policy_denial_and_wrong_arguments_always_have_their_own():
     assert desk.ledger.kinds() == ["denied"] * 3
 
 
+def test_wrong_arguments_that_come_faster_than_a_person_reads_are_counted():
+    desk = Desk(FakeTool(spec(), problem="`text` is missing"))
+    answers = [desk.call() for _ in range(500)]
+
+    assert {answer["reason"] for answer in answers} == {"invalid_args: `text` is missing"}
+    assert desk.ledger.kinds() == ["denied"] * 65  # 64 of their own, and the first of the minute that counts
+    assert {answer.get("receipt_id") for answer in answers} == {None, 65}
+    asyncio.run(desk.calls.refusals.close_over(at_stop=True))
+    assert [(event["reason"], event["count"]) for event in counted(desk)] == [("invalid_args", 435)]
+
+    desk.clock.advance(us=US_PER_S)
+    assert "receipt_id" not in desk.call()
+    assert desk.call()["receipt_id"] == 68, "one a second is its own again; the next opens a minute"
+
+
+def test_a_flood_of_policy_denials_still_has_each_its_own():
+    desk = Desk(verdict=Deny("policy_denied", ("no",)))
+    for _ in range(200):
+        desk.call()
+    assert desk.ledger.kinds() == ["denied"] * 200
+
+
 def test_another_agent_is_counted_by_itself():
     desk = Desk()
 
