@@ -34,6 +34,10 @@ NOT_CHECKED: Final = {
     "agent_tokens_before_state": "the tokens of agents added before receipts held their digests",
     "budgets_of_restored_days": "what was spent on a day on which a backup was restored",
     "request_claims": "the packed table of request ids, which only the daemon's secret can read",
+    "used_states": "the table of sealed states that were used once",
+    "providers": "the list of providers in `briefcase.sqlite`",
+    "provider_verdicts": "what was found of each provider's capabilities",
+    "notes": "what the tool `note_add` keeps",
     "receipts_before_checkpoint": "what is wrong before the receipt that an earlier run ended at",
 }
 PROBLEMS: Final = {  # receipts/chain.py names them

@@ -47,7 +47,7 @@ META_STATE: Final = b"state_noted"
 CLEAN: Final = b"1"
 NOT_CLEAN: Final = b"0"
 
-_TABLES: Final = (
+TABLES: Final = (
     "receipts",
     "approvals",
     "waiting",
@@ -86,7 +86,7 @@ class Tables:
             self.env = lmdb.open(
                 str(path),
                 map_size=map_bytes,
-                max_dbs=len(_TABLES),
+                max_dbs=len(TABLES),
                 mode=FILE_MODE,
                 max_spare_txns=2,
                 lib_version=ENGINE,
@@ -107,7 +107,7 @@ class Tables:
                 self.nonces,
                 self.meta,
                 self.shown,
-            ) = (self.env.open_db(name.encode()) for name in _TABLES)
+            ) = (self.env.open_db(name.encode()) for name in TABLES)
         except lmdb.Error as error:
             self.env.close()
             raise StoreError(f"the ledger in `{path}` can not be opened", detail=str(error)) from None
