@@ -6,6 +6,7 @@ cdef struct Reader:
     Py_ssize_t size
     int depth
     int max_depth
+    Py_ssize_t values_left
     Py_ssize_t lone          # where the first escape of a lone surrogate begins, or -1
 
-cpdef object read_strict(bytes data, int max_depth)
+cpdef object read_strict(bytes data, int max_depth, Py_ssize_t max_values)

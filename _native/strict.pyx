@@ -40,7 +40,7 @@ class NotStrictError(Exception):
         self.about = about
 
 
-cpdef object read_strict(bytes data, int max_depth):
+cpdef object read_strict(bytes data, int max_depth, Py_ssize_t max_values):
     cdef Reader r
     cdef Py_ssize_t end
     r.data = <const unsigned char*>PyBytes_AS_STRING(data)
@@ -48,6 +48,7 @@ cpdef object read_strict(bytes data, int max_depth):
     r.size = PyBytes_GET_SIZE(data)
     r.depth = 0
     r.max_depth = max_depth
+    r.values_left = max_values
     r.lone = NO_LONE
     _skip_space(&r)
     value = _read_value(&r)
@@ -81,6 +82,9 @@ cdef int _expected(Reader* r, str what) except -1:
 
 cdef object _read_value(Reader* r):
     cdef unsigned char byte = _peek(r)
+    r.values_left -= 1
+    if r.values_left < 0:
+        raise NotStrictError("values", r.at, r.at + 1, "")
     if byte == c'"':
         return _read_string(r)
     if byte == c'{':

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from briefcase._native import views
@@ -108,7 +109,11 @@ class SecretRedactor:
         """
         self._refresh()
         found = self._find(value)
-        return (self._marked(value, found, self._name_of), len(found)) if found else (value, 0)
+        if not found:
+            return value, 0
+        secrets = list(self._index.patterns.values())  # once: there may be many places, and many patterns
+        name_of = cache(self._name_of)
+        return self._marked(value, found, lambda place: name_of(secrets[place.pattern])), len(found)
 
     def find(self, text: bytes) -> list[_Span]:
         """Where known secrets are in a text: start and end of each place, in order; what touches is one place."""
@@ -136,9 +141,8 @@ class SecretRedactor:
             return _WHOLE
         return _WHOLE if self._find(cleaned) else cleaned
 
-    def _name_of(self, place: _Place) -> bytes:
-        """The mark that names whose secret is at a place; the bare mark where nobody knows."""
-        secret = list(self._index.patterns.values())[place.pattern]
+    def _name_of(self, secret: bytes) -> bytes:
+        """The mark that names whose a secret is; the bare mark where nobody knows."""
         owner = self._owner_of(secret).translate(_NOT_SHOWN)
         return MARK if not owner else b"%s: secret of %s]" % (MARK[:-1], owner.encode())
 

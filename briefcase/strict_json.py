@@ -14,6 +14,8 @@ Numbers have one reading each, so that equal values have equal canonical bytes (
 | more than the largest double (`1e400`), or so small that it would turn into 0 (`1e-400`) | refused |
 | more than 128 characters | refused, before any conversion |
 
+Objects cost memory and time by their number, not by their bytes, so a text has at most `MAX_VALUES` values.
+
 The reading itself is native, one pass over the bytes (docs/adr/0006); here are the rules and what a refusal says.
 """
 
@@ -27,6 +29,7 @@ from briefcase.errors import CallerError
 from briefcase.types import JsonValue
 
 MAX_DEPTH: Final = 64
+MAX_VALUES: Final = 250_000  # 8 MiB of `[]` would be 2.8 million, and two seconds of the loop
 MAX_SHOWN_CHARS: Final = 64
 
 _MARK: Final = b"\xef\xbb\xbf"
@@ -41,6 +44,7 @@ _MESSAGES: Final = {
     "more": "expected one JSON value, got more after it at character {at}",
     "range": "expected a number within the range of a double, got `{found}`",
     "syntax": "expected JSON, got a syntax error at line {line} column {column}: expected {about}",
+    "values": "expected at most {max_values} values, got more",
     "underflow": "expected a number a double can tell from 0, got `{found}`",
 }
 
@@ -59,7 +63,7 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> JsonValue:
         The value; integers are exact, and a float never has an integral value below 10^21.
     """
     try:
-        value: JsonValue = read_strict(data, max_depth)
+        value: JsonValue = read_strict(data, max_depth, MAX_VALUES)
     except NotStrictError as error:
         raise _refusal(data, error, max_depth) from None
     return value
@@ -84,6 +88,7 @@ def _refusal(data: bytes, fault: NotStrictError, max_depth: int) -> CallerError:
         key=_shown(json.dumps(fault.about)),
         line=text.count("\n", 0, at) + 1,
         max_depth=max_depth,
+        max_values=f"{MAX_VALUES:,}",
     )
     return CallerError(message)
 

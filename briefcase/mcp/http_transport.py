@@ -19,6 +19,7 @@ from briefcase.mcp.credentials import Credential
 from briefcase.mcp.jsonrpc import Message, RequestId, Response, RpcError, parse_message
 from briefcase.mcp.sse import EventReader, EventTooLargeError
 from briefcase.mcp.transport import Outgoing, Take
+from briefcase.mcp.turns import Turn
 from briefcase.net.outbound import HttpStream
 from briefcase.ports import HttpRequest
 
@@ -208,10 +209,12 @@ class HttpTransport:
         reader, is_answered = EventReader(MAX_MESSAGE_BYTES), False
         try:
             async for piece in answer.pieces:
+                turn = Turn()
                 for event in reader.feed(piece):
                     if event.name == "message" and event.data:  # without data it only says where to go on
                         message = self._take_message(event.data, request_id)
                         is_answered |= isinstance(message, Response) and message.id == request_id
+                        await turn.pause()
         except EventTooLargeError:
             raise UpstreamError(f"the server sent an event of more than {MAX_MESSAGE_BYTES} bytes") from None
         return None if is_answered else reader
@@ -232,11 +235,13 @@ class HttpTransport:
                 if answer.status != 200 or not _is_events(answer):  # noqa: PLR2004 - OK
                     raise HttpStatusError(answer.status, None)
                 async for piece in answer.pieces:
+                    turn = Turn()
                     for event in reader.feed(piece):
                         if event.name == "endpoint" and not found.done():
                             found.set_result(event.data.decode(errors="replace"))
                         elif event.name == "message":
                             self._take_message(event.data, None)
+                            await turn.pause()
             raise UpstreamError("the server ended its event stream")  # noqa: TRY301 - as any other end
         except (UpstreamError, EventTooLargeError) as error:
             fault = error if isinstance(error, UpstreamError) else UpstreamError("the server sent too large an event")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -19,6 +20,7 @@ from briefcase.children.launcher import NOT_CONFINED, NOT_FOUND, SAYS
 from briefcase.errors import UpstreamError
 from briefcase.mcp.jsonrpc import RpcError, parse_message
 from briefcase.mcp.transport import Outgoing, Take
+from briefcase.mcp.turns import Turn
 
 MAX_LINE_BYTES: Final = 8 << 20
 KEPT_STDERR_BYTES: Final = 8 << 10
@@ -133,6 +135,8 @@ class _Process(asyncio.SubprocessProtocol):
         self._is_asked_to_end = False
         self._rest: list[bytes] = []
         self._rest_bytes = 0
+        self._lines = deque[bytes]()  # whole ones that are not taken yet: of one read at most
+        self._pausing: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int:
@@ -177,8 +181,9 @@ class _Process(asyncio.SubprocessProtocol):
         if b"\n" in data:  # joined only when a line ends: linear in what comes
             *lines, rest = b"".join(self._rest).split(b"\n")
             self._rest, self._rest_bytes = [rest], len(rest)
-            for line in lines:
-                self._take_line(line)
+            self._lines.extend(lines)
+            if self._pausing is None:
+                self._take_lines()
         if self._rest_bytes > MAX_LINE_BYTES:
             self._flooded()
 
@@ -207,6 +212,31 @@ class _Process(asyncio.SubprocessProtocol):
     def _input(self) -> asyncio.WriteTransport | None:
         return self.transport.get_pipe_transport(_STDIN)  # type: ignore[return-value]  # what a pipe to write to is
 
+    def _take_lines(self) -> None:
+        """Take the lines there are, for one turn; what is left waits, and nothing more is read meanwhile."""
+        was_pausing, self._pausing = self._pausing is not None, None
+        turn = Turn()
+        while self._lines:
+            self._take_line(self._lines.popleft())
+            pause_s = turn.pause_s()
+            if pause_s:
+                self._pausing = asyncio.get_running_loop().call_later(pause_s, self._take_lines)
+                self._set_reading(is_on=False)
+                return
+        if was_pausing:
+            self._set_reading(is_on=True)
+            self._check_end()
+
+    def _set_reading(self, *, is_on: bool) -> None:
+        pipe: asyncio.ReadTransport | None = self.transport.get_pipe_transport(_STDOUT)  # type: ignore[assignment]  # as `_input`
+        if pipe is None or pipe.is_closing():
+            return
+        with contextlib.suppress(RuntimeError):  # it ended meanwhile
+            if is_on:
+                pipe.resume_reading()
+            else:
+                pipe.pause_reading()
+
     def _take_line(self, line: bytes) -> None:
         if len(line) > MAX_LINE_BYTES:
             self._flooded()
@@ -227,7 +257,7 @@ class _Process(asyncio.SubprocessProtocol):
             self._lose(UpstreamError("the server closed its input"))
 
     def _check_end(self) -> None:
-        if self.exited.is_set() and not self._has_output:
+        if self.exited.is_set() and not self._has_output and not self._lines:
             code = self.transport.get_returncode()
             said = self.stderr.decode(errors="replace")
             if code in {NOT_CONFINED, NOT_FOUND} and said.startswith(SAYS):  # the launcher's words

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from briefcase.errors import CallerError
-from briefcase.strict_json import MAX_DEPTH, parse
+from briefcase.strict_json import MAX_DEPTH, MAX_VALUES, parse
 from briefcase.types import MAX_SAFE_INTEGER
 
 CHECKOUT = Path(__file__).parents[2]
@@ -248,3 +248,11 @@ def test_every_case_of_the_public_suite_is_read_or_refused_as_its_name_and_our_r
             wrong.append((name, data[:60]))
     assert not wrong
     assert len(CASES) > 300
+
+
+@pytest.mark.parametrize("one", ["1", "[]", "{}", '"a"', "null"])
+def test_a_text_has_a_bounded_number_of_values_whatever_its_size(one):
+    text = f"[{','.join([one] * (MAX_VALUES - 1))}]"
+    assert len(parse(text.encode())) == MAX_VALUES - 1
+    with pytest.raises(CallerError, match="at most 250,000 values"):
+        parse(f"[{text}]".encode())

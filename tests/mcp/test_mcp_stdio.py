@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_rig import confinement, run, until
 
+from briefcase.errors import UpstreamError
+from briefcase.mcp import turns
 from briefcase.mcp.jsonrpc import Notification, encode_notification
 from briefcase.mcp.stdio_transport import KEPT_STDERR_BYTES, MAX_LINE_BYTES, StdioTransport, _Process
 from briefcase.mcp.transport import Outgoing
@@ -125,3 +127,47 @@ def test_a_process_that_does_not_read_is_not_written_to_for_ever():
         await way.close()
 
     run(test)
+
+
+def test_after_a_long_turn_nothing_more_of_a_server_is_taken_until_the_others_had_the_loop(monkeypatch):
+    monkeypatch.setattr(turns, "TURN_S", 0)  # every message is a turn
+    monkeypatch.setattr(turns, "MAX_PAUSE_S", 0.001)
+    flood = b"".join(encode_notification(f"n{number}", {}) + b"\n" for number in range(5))
+
+    async def story() -> None:
+        taken: list = []
+        process = _Process(lambda message, _: taken.append(message.method), taken.append)
+        process.transport = Pipes()
+        process.pipe_data_received(OUTPUT, flood)
+        assert taken == ["n0"]
+        assert process.transport.said == ["pause"]
+        process.process_exited()
+        process.pipe_connection_lost(OUTPUT, None)
+        await until(lambda: len(taken) == 6)
+        assert taken[:5] == [f"n{number}" for number in range(5)], "in order, and none lost with the process's end"
+        assert isinstance(taken[5], UpstreamError)
+        assert process.transport.said[-1] == "resume"
+
+    asyncio.run(story())
+
+
+class Pipes:
+    """A process's transport that notes what is asked of its output."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def get_pipe_transport(self, _: int):
+        return self
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.said.append("pause")
+
+    def resume_reading(self) -> None:
+        self.said.append("resume")
+
+    def get_returncode(self) -> int:
+        return 0

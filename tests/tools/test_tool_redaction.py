@@ -226,3 +226,11 @@ def test_a_mark_can_name_whose_secret_it_stands_for_and_they_are_counted():
         2,
     )
     assert redactor.redact_named(b'"hello"') == (b'"hello"', 0)
+
+
+def test_whose_a_secret_is_is_asked_once_for_each_and_not_for_each_place():
+    asked = []
+    redactor = SecretRedactor(Known(SECRETS["token"]), lambda secret: asked.append(secret) or "demo")
+
+    assert redactor.redact_named(b'["%s"]' % b'","'.join([SECRETS["token"]] * 500))[1] == 500
+    assert asked == [SECRETS["token"]]

@@ -1,0 +1,35 @@
+"""What one server's messages may take of the loop: after a long turn, everybody else has it for thrice as long.
+
+A server writes as fast as it likes, and each message is work before anybody asked for it. So its messages are taken for
+`TURN_S` at a time; where that is over, nothing more of it is read for `PAUSE` times what the turn took. A message
+cannot be taken in parts: what one may cost is `strict_json`'s bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+TURN_S: Final = 0.005
+PAUSE: Final = 3  # one server has a quarter of the loop
+MAX_PAUSE_S: Final = 1.0
+
+
+class Turn:
+    """One turn, from now on: of the processor, so that a busy machine lengthens no pause."""
+
+    def __init__(self) -> None:
+        self._began_s = time.thread_time()
+
+    def pause_s(self) -> float:
+        """How long nothing more may be taken; 0 while the turn is not over. After a pause another turn begins."""
+        took_s = time.thread_time() - self._began_s
+        return 0.0 if took_s < TURN_S else min(PAUSE * took_s, MAX_PAUSE_S)
+
+    async def pause(self) -> None:
+        """Let the others have the loop where the turn is over, and begin another one."""
+        pause_s = self.pause_s()
+        if pause_s:
+            await asyncio.sleep(pause_s)
+            self._began_s = time.thread_time()
