@@ -2,7 +2,9 @@
 
 None of these is the fence by itself; the filter keeps a child from the parts of the kernel in which a fence is most
 often found broken. What is refused answers EPERM; `clone3` answers ENOSYS, so that libraries go on with `clone`, whose
-flags a filter can read. Calls of an architecture that is not in the table are refused.
+flags a filter can read. Another process's limits (`prlimit64`) are no signal to Landlock, and a limit of one second of
+the processor ends a daemon as well as SIGKILL: a child sets its own, as process 0. Calls of an architecture that is not
+in the table are refused.
 
 A part of the launcher: it imports the standard library only.
 """
@@ -40,10 +42,10 @@ _CLONE3: Final = 435
 class Architecture:
     """The numbers of one architecture (linux/audit.h, asm/unistd.h)."""
 
-    __slots__ = ("audit", "clone", "refused", "unshare")
+    __slots__ = ("audit", "clone", "prlimit", "refused", "unshare")
 
-    def __init__(self, audit: int, clone: int, unshare: int, refused: tuple[int, ...]) -> None:
-        self.audit, self.clone, self.unshare, self.refused = audit, clone, unshare, refused
+    def __init__(self, audit: int, clone: int, unshare: int, prlimit: int, refused: tuple[int, ...]) -> None:
+        self.audit, self.clone, self.unshare, self.prlimit, self.refused = audit, clone, unshare, prlimit, refused
 
 
 # In this order: ptrace, process_vm_readv, process_vm_writev, kcmp, mount, umount2, pivot_root, setns, bpf,
@@ -53,18 +55,21 @@ _X86_64: Final = Architecture(
     0xC000003E,
     56,
     272,
+    302,
     (101, 310, 311, 312, 165, 166, 155, 308, 321, 298, 248, 249, 250, 246, 320, 175, 313, 176, 323, 304, 167, 169),
 )
 _I386: Final = Architecture(
     0x40000003,
     120,
     310,
+    340,
     (26, 347, 348, 349, 21, 52, 22, 217, 346, 357, 336, 286, 287, 288, 283, 128, 350, 129, 374, 342, 87, 88),
 )
 _AARCH64: Final = Architecture(
     0xC00000B7,
     220,
     97,
+    261,
     (117, 270, 271, 272, 40, 39, 41, 268, 280, 241, 217, 218, 219, 104, 294, 105, 273, 106, 282, 265, 224, 142),
 )
 ARCHITECTURES: Final = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64,)}
@@ -115,4 +120,6 @@ def _body(architecture: Architecture) -> list[Line]:
     for number, flags in ((architecture.clone, _NAMESPACES), (architecture.unshare, _NAMESPACES | _TIME_NAMESPACE)):
         check = [(_LOAD, 0, 0, _AT_FIRST_ARGUMENT), (_JUMP_SET, 0, 1, flags), refuse, (_LOAD, 0, 0, _AT_NUMBER)]
         body += [(_JUMP_EQUAL, 0, len(check), number), *check]
+    own_only = [(_LOAD, 0, 0, _AT_FIRST_ARGUMENT), (_JUMP_EQUAL, 1, 0, 0), refuse, (_LOAD, 0, 0, _AT_NUMBER)]
+    body += [(_JUMP_EQUAL, 0, len(own_only), architecture.prlimit), *own_only]
     return [*body, (_RETURN, 0, 0, _ALLOW)]

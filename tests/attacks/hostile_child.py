@@ -9,6 +9,7 @@ import ctypes
 import errno
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -94,6 +95,7 @@ for who, pid in (("the daemon", DAEMON), ("another process", OTHER)):
     TRIALS |= {
         f"ptrace {who}": lambda pid=pid: libc("ptrace", 16, int(pid), 0, 0),
         f"signal {who}": lambda pid=pid: os.kill(int(pid), 0) or "done",
+        f"limit {who}": lambda pid=pid: str(resource.prlimit(int(pid), resource.RLIMIT_CPU)),
         f"{who}: mem": lambda pid=pid: str(os.open(f"/proc/{pid}/mem", os.O_RDONLY)),
         f"{who}: environ": lambda pid=pid: content(f"/proc/{pid}/environ"),
         f"{who}: maps": lambda pid=pid: content(f"/proc/{pid}/maps"),

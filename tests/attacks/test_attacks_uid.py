@@ -27,6 +27,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", re
 OPEN_TO_ALL = {
     "list", "open", "connect", "connect to an abstract socket", "signal another process", "another process: root",
     "another process: environ", "another process: maps", "another process: mem", "ptrace another process",
+    "limit another process",
 }  # fmt: skip
 
 
