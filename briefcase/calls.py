@@ -477,8 +477,8 @@ class Calls:
         while (running := self._running.get(key)) is not None:
             await running.wait()
         known = self._answers.recall(flow, facts)
-        if known is not None:
-            return known
+        if known is not None:  # what became a secret since it was remembered is cut out where it is encoded
+            return msgspec.structs.replace(known, is_filtered=False)
         if self._ledger.claimed_request(*key) is None:
             return None
         return await self._deny(facts, Deny("replay_detected"), laps)

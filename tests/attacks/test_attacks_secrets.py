@@ -353,3 +353,15 @@ def test_what_a_server_says_of_itself_with_a_secret_is_held_back_and_listed_with
     for held in ("resources: x://[redacted]", "prompts: p"):
         assert held in said
     assert b"stdio.described" not in tight.sinks["agent"]
+
+
+def test_a_retry_is_not_answered_with_what_became_a_secret_since(tmp_path):
+    secret, request_id = secrets.token_urlsafe(24), str(uuid.uuid4())
+    (tmp_path / "data").mkdir(mode=0o700)
+    with RunningDaemon(tmp_path / "data") as daemon:
+        agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+        first = daemon.call("echo", {"text": secret}, token=agent, request_id=request_id)
+        assert secret in json.dumps(first)
+        assert daemon.request("PUT", "/v1/secrets/late", {"value": secret})[0] == 200
+        again = daemon.call("echo", {"text": secret}, token=agent, request_id=request_id)
+        assert again == json.loads(json.dumps(first).replace(secret, "[redacted]"))
