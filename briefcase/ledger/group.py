@@ -99,14 +99,25 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    async def commit(self, entry: Entry) -> Committed | Refused:
-        """Make one entry durable, in the order of the calls.
+    def commit(self, entry: Entry) -> asyncio.Future[Committed | Refused]:
+        """Have one entry take part in the next group, in the order of the calls; the future is for its caller alone.
 
-        Raises:
+        Raises (from the future):
             StoreError: the gate is not open, or closed on this very group.
             InternalError: no correct program commits such an entry; nothing was stored.
         """
-        return await self._queue(entry)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Committed | Refused] = loop.create_future()
+        if self._gate.state in SHUT:
+            future.set_exception(self._gate.refusal())
+            return future
+        self._waiting.append((entry, future))
+        if not self._scheduled and not self._under_way:
+            self._scheduled = True
+            loop.call_soon(self._start)
+        return future
 
     async def commit_all(self, entries: Sequence[Entry]) -> list[Committed | Refused]:
         """Make entries durable together, as far as one group takes them; in the order given.
@@ -115,7 +126,7 @@ class GroupCommit:
             StoreError: as `commit`.
             InternalError: as `commit`, of the first such entry; the others are stored.
         """
-        futures = [self._queue(entry) for entry in entries]
+        futures = [self.commit(entry) for entry in entries]
         if futures:
             await asyncio.wait(futures)
         problems = [problem for future in futures if (problem := future.exception()) is not None]
@@ -132,20 +143,6 @@ class GroupCommit:
         self._thread.join()
 
     # --- on the loop --------------------------------------------------------------------------------------------------
-
-    def _queue(self, entry: Entry) -> asyncio.Future[Committed | Refused]:
-        """Have an entry take part in the next group."""
-        if self._gate.state in SHUT:
-            raise self._gate.refusal()
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Committed | Refused] = loop.create_future()
-        self._waiting.append((entry, future))
-        if not self._scheduled and not self._under_way:
-            self._scheduled = True
-            loop.call_soon(self._start)
-        return future
 
     def _start(self) -> None:
         """Start the next group: every call that became ready in this turn of the loop has queued by now."""

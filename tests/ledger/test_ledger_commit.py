@@ -352,7 +352,7 @@ def test_each_opening_is_an_epoch_that_its_receipts_carry(tmp_path):
 def test_a_caller_who_leaves_leaves_its_receipt(tmp_path):
     async def run():
         async with audited(tmp_path / "l") as ledger:
-            tasks = [asyncio.create_task(ledger.commit(note(str(number)))) for number in range(3)]
+            tasks = [asyncio.ensure_future(ledger.commit(note(str(number)))) for number in range(3)]
             await asyncio.sleep(0)
             tasks[1].cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -383,7 +383,7 @@ def test_a_follower_is_woken_by_the_next_receipt_and_by_closing(tmp_path):
 def test_closing_commits_what_waits_and_refuses_what_comes_after(tmp_path):
     async def run():
         async with audited(tmp_path / "l") as ledger:
-            waiting = [asyncio.create_task(ledger.commit(note())) for _ in range(20)]
+            waiting = [asyncio.ensure_future(ledger.commit(note())) for _ in range(20)]
             await asyncio.sleep(0)
             await ledger.close()
             assert all(isinstance(task.result(), Committed) for task in waiting)

@@ -316,12 +316,12 @@ def test_while_a_sync_takes_its_time_the_event_loop_is_live(tmp_path):
             await committed(ledger, note())
             repair()
             repair = wrap_writes(ledger, lambda real: SlowTransaction(real, go_on.wait, threads))
-            slow = asyncio.create_task(ledger.commit(note()))
+            slow = asyncio.ensure_future(ledger.commit(note()))
             turns = 0
             while len(threads) < 2 or turns < 1_000:
                 await asyncio.sleep(0)
                 turns += 1
-            late = [asyncio.create_task(ledger.commit(note())) for _ in range(9)]
+            late = [asyncio.ensure_future(ledger.commit(note())) for _ in range(9)]
             assert ledger.head().id == 2
             assert (await ledger.verify()).checked == 2
             assert not slow.done()
