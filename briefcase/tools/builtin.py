@@ -61,14 +61,9 @@ class BuiltinTool:
     """A tool that runs inside the daemon: a definition, the check of its schema, and a coroutine."""
 
     def __init__(self, spec: ToolSpec, run: Run) -> None:
-        self._spec = with_digest(spec)
+        self.spec: Final = with_digest(spec)  # a field: each call asks for it six times
         self._check = ArgsCheck(spec.input_schema)
         self._run = run
-
-    @property
-    def spec(self) -> ToolSpec:
-        """The definition, with its digest."""
-        return self._spec
 
     def check_args(self, args: JsonObject) -> str | None:
         """Validate against the compiled schema."""
