@@ -6,13 +6,14 @@ their bytes, whatever they ask for. `RateLimiter` is step 7: the calls of one pr
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from operator import itemgetter
 from typing import Final
 
 import msgspec
 
 NS_PER_S: Final = 1_000_000_000
 MAX_BUCKETS: Final = 50_000
+_FULL: Final = (0, 0)
 
 
 class RateLimit(msgspec.Struct, frozen=True):
@@ -23,7 +24,7 @@ class RateLimit(msgspec.Struct, frozen=True):
 
 
 class RateLimiter:
-    """Token buckets by (principal, tool id), the least recently used forgotten past `MAX_BUCKETS`.
+    """Token buckets by (principal, tool id); past `MAX_BUCKETS` the fuller half is forgotten.
 
     A forgotten bucket starts full again, so a caller that could rotate through more keys than the bound would gain
     bursts; keys are authenticated principals and registered tools, which the operator bounds.
@@ -32,7 +33,7 @@ class RateLimiter:
     def __init__(self, limit: RateLimit) -> None:
         self._cost_ns = NS_PER_S // limit.per_second
         self._full_ns = self._cost_ns * limit.burst
-        self._ready_ns: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._ready_ns: dict[tuple[str, str], int] = {}
 
     def take(self, principal: str, tool_id: str, now_ns: int) -> bool:
         """Take one call from the bucket; False where it is empty. `now_ns` is monotonic.
@@ -40,12 +41,14 @@ class RateLimiter:
         The bucket is kept as the moment it would be full again (the generic cell rate algorithm, ITU-T I.371).
         """
         key = (principal, tool_id)
-        full_at_ns = max(self._ready_ns.pop(key, 0), now_ns)
-        allowed = full_at_ns + self._cost_ns - now_ns <= self._full_ns
-        self._ready_ns[key] = full_at_ns + self._cost_ns if allowed else full_at_ns
+        wait_ns = self._ready_ns.get(key, 0) - now_ns
+        wait_ns = self._cost_ns if wait_ns < 0 else wait_ns + self._cost_ns
+        if wait_ns > self._full_ns:
+            return False
+        self._ready_ns[key] = now_ns + wait_ns
         if len(self._ready_ns) > MAX_BUCKETS:
-            self._ready_ns.popitem(last=False)
-        return allowed
+            self._ready_ns = dict(sorted(self._ready_ns.items(), key=itemgetter(1))[MAX_BUCKETS // 2 :])
+        return True
 
 
 class PrincipalLimit(msgspec.Struct, frozen=True):
@@ -78,12 +81,15 @@ class PrincipalBuckets:
             size_bytes: the body's size, as it is declared.
             now_ns: monotonic.
         """
-        request_ns, bytes_ns = self._ready_ns.get(principal, (now_ns, now_ns))
-        request_ns = (max(now_ns, request_ns)) + self._request_ns
-        bytes_ns = (max(now_ns, bytes_ns)) + size_bytes * NS_PER_S // self._bytes_per_second
-        if request_ns - now_ns > self._full_ns or bytes_ns - now_ns > self._full_of_bytes_ns:
+        request_ns, bytes_ns = self._ready_ns.get(principal, _FULL)
+        wait_ns = request_ns - now_ns
+        wait_ns = self._request_ns if wait_ns < 0 else wait_ns + self._request_ns
+        size_ns = size_bytes * NS_PER_S // self._bytes_per_second
+        wait_of_bytes_ns = bytes_ns - now_ns
+        wait_of_bytes_ns = size_ns if wait_of_bytes_ns < 0 else wait_of_bytes_ns + size_ns
+        if wait_ns > self._full_ns or wait_of_bytes_ns > self._full_of_bytes_ns:
             return False
         if len(self._ready_ns) >= MAX_BUCKETS and principal not in self._ready_ns:
             self._ready_ns.clear()  # every bucket is full again: more than this many principals there are not
-        self._ready_ns[principal] = (request_ns, bytes_ns)
+        self._ready_ns[principal] = (now_ns + wait_ns, now_ns + wait_of_bytes_ns)
         return True
