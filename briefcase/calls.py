@@ -391,7 +391,9 @@ class Calls:
         laps.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        approval, verdict = self._attach(call.approval_token, checked, verdict)
+        approval = None
+        if call.approval_token is not None:
+            approval, verdict = self._attach(call.approval_token, checked, verdict)
         if isinstance(verdict, Deny):
             return await self._deny(checked.facts, verdict, laps)
         if isinstance(verdict, Allow):
@@ -529,9 +531,9 @@ class Calls:
         """Who must approve: the operator stands in for a signer device where none is paired."""
         return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
 
-    def _attach(self, token: str | None, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
+    def _attach(self, token: str, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
         """The approval that a call brings along; one that is of no use denies the call."""
-        if token is None or isinstance(verdict, Deny):
+        if isinstance(verdict, Deny):
             return None, verdict
         approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
         approval = self._ledger.approval(approval_id) if approval_id else None

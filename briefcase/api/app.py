@@ -106,7 +106,8 @@ class Api(blacksheep.Application):
         self.router.fallback = self._nothing_here()
         self._briefcase = services  # `_services` is BlackSheep's
         self._authenticator = authenticator
-        self._buckets = buckets or PrincipalBuckets(PrincipalLimit())
+        self._has_room = (buckets or PrincipalBuckets(PrincipalLimit())).take
+        self._now_ns = services.clock.monotonic_ns
         self._turnstile = Turnstile()
         self._routes = Routes(ROUTES)
         self._changing = changing_handlers(ROUTES)
@@ -136,7 +137,8 @@ class Api(blacksheep.Application):
         head, match = exchange.head, exchange.match
         try:
             # 1. what a browser must not be used for
-            _check_peer(exchange.peer, head.headers)
+            peer = exchange.peer
+            _check_peer(peer, head.headers)
 
             # 2. the route
             route = match.by_method.get(head.method)
@@ -144,20 +146,26 @@ class Api(blacksheep.Application):
                 return self._wrong_method(match.by_method)
 
             # 3. and 4. who, and in which role
-            principal = self._admit(route, head.headers, exchange.peer)
-            if principal is not _NOBODY:
+            principal = self._admit(route, head.headers, peer)
+            is_known = principal is not _NOBODY
+            if is_known:
                 exchange.claim(principal)
 
-            # 5. and 6. the principal's bucket, then the body
+            # 5. the principal's bucket
+            size_bytes = head.content_length or 0
+            if is_known and not self._has_room(principal.owner, size_bytes, self._now_ns()):
+                return await self._turned_away(route, principal, size_bytes)
+
+            # 6. the body
             is_here = exchange.is_whole
-            body = await self._body(route, principal, exchange)
-            if isinstance(body, Reply):
-                return body
-            if not is_here or len(body) > LARGE_BODY_BYTES:
-                self._admit(route, head.headers, exchange.peer)  # the token may have ended while the body was awaited
+            body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
+            if not is_here or len(body) > LARGE_BODY_BYTES or (body and head.content_length is None):
+                refused = await self._refusal_of_body(route, principal, body, exchange)
+                if refused is not None:
+                    return refused
 
             # 7. answer
-            request = Request(principal, match.params, head.query, body, exchange.until_gone, exchange.peer.authority)
+            request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
                 self._briefcase.administration.check_open()
             answer = await route.handler(self._briefcase, request)
@@ -201,21 +209,19 @@ class Api(blacksheep.Application):
             raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
         return principal
 
-    async def _body(self, route: Route, principal: Principal, exchange: DirectExchange) -> bytes | Reply:
-        """The body, where its principal's bucket has room for it; else what is answered instead."""
+    async def _refusal_of_body(
+        self, route: Route, principal: Principal, body: bytes, exchange: DirectExchange
+    ) -> Reply | None:
+        """What is answered instead, if anything, to a body that was awaited, is large, or came without a size."""
         head = exchange.head
-        if principal is not _NOBODY and not self._has_room(principal, head.content_length or 0):
-            return await self._turned_away(route, principal, head.content_length or 0)
-        body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
-        if body and head.content_length is None and not self._has_room(principal, len(body)):
-            return await self._turned_away(route, principal, len(body))  # it came in chunks, which declare no size
+        is_told = head.content_length is not None or not body  # what comes in chunks declares no size
+        if not is_told and not self._has_room(principal.owner, len(body), self._now_ns()):
+            return await self._turned_away(route, principal, len(body))
         waits = len(body) > LARGE_BODY_BYTES and principal.role is Role.AGENT
         if waits and not await self._turnstile.passed(principal.owner):
             return await self._turned_away(route, principal, len(body))
-        return body
-
-    def _has_room(self, principal: Principal, size_bytes: int) -> bool:
-        return self._buckets.take(principal.owner, size_bytes, self._briefcase.clock.monotonic_ns())
+        self._admit(route, head.headers, exchange.peer)  # the token may have ended while the body was awaited
+        return None
 
     async def _turned_away(self, route: Route, principal: Principal, size_bytes: int) -> Reply:
         """What a request gets that its principal's bucket has no room for; nothing of its body was looked at."""
