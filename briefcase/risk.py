@@ -29,6 +29,7 @@ _INSTRUCTION: Final = LinearPattern(
 )
 
 RULES: Final = (("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))
+_ANY_RULE: Final = LinearPattern("|".join(f"(?:{pattern.pattern})" for _, pattern in RULES))  # one search says none
 INVISIBLE_TEXT: Final = "invisible_text"
 CONFUSABLE_TEXT: Final = "confusable_text"
 DELETE: Final = "\x7f"  # the one ASCII character that canonical JSON writes as it is and nobody sees
@@ -39,7 +40,7 @@ NO_SIGNALS: Final = RiskSignals()
 def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None) -> RiskSignals:
     """The signals a call's canonical arguments raise: of its characters, of `RULES`, then those its tool knows of."""
     text = canonical_args.decode()
-    words = tuple([word for word, pattern in RULES if pattern.is_in(text)])
+    words = tuple([word for word, pattern in RULES if pattern.is_in(text)]) if _ANY_RULE.is_in(text) else ()
     if text.isascii():
         if DELETE in text:
             words = (INVISIBLE_TEXT, *words)
