@@ -41,7 +41,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase.errors import CallerError
-from briefcase.types import Approval, JsonObject, JsonValue, Principal, ToolSpec, format_rfc3339
+from briefcase.types import Approval, JsonObject, JsonValue, Principal, Role, ToolSpec, format_rfc3339
 
 MAX_REFUSED_ARGS_CHARS: Final = 2_048
 EXCERPT_CHARS: Final = 512
@@ -49,6 +49,8 @@ EXCERPT_CHARS: Final = 512
 ALLOW: Final = "allow"
 DENY: Final = "deny"
 APPROVAL_REQUIRED: Final = "approval_required"
+
+_ROLE_WORDS: Final = {role: role.value for role in Role}
 
 CHANGE_INTENT: Final = "change_intent"
 CHANGE_FAILED: Final = "change_failed"
@@ -95,35 +97,38 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
 
 
 def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping[str, int]) -> JsonObject:
-    """The event of a call that was decided: `intent`, `denied` or `approval_required`."""
+    """The event of a call that was decided: `intent`, `denied` or `approval_required`.
+
+    Its fields stand as the receipt has them, sorted: then writing them sorts nothing.
+    """
     principal = facts.principal
     spec = facts.spec
     event: JsonObject = {
-        "kind": kind,
-        "call_id": facts.call_id,
-        "request_id": facts.request_id,
-        "principal": principal.name,
-        "role": principal.role.value,
-        "groups": list(principal.groups),
-        "auth_method": principal.auth_method,
-        "tool_id": facts.tool_id,
-        "tool_digest": spec.digest_hex if spec else "",
-        "args_digest": facts.args_digest_hex,
+        "approval_id": decided.approval_id,
         "args": facts.args_text,
+        "args_digest": facts.args_digest_hex,
+        "auth_method": principal.auth_method,
+        "call_id": facts.call_id,
+        "decision": decided.decision,
+        "groups": list(principal.groups),
+        "kind": kind,
         "policy_digest": facts.policy_digest_hex,
         "policy_ids": list(decided.policy_ids),
-        "decision": decided.decision,
+        "principal": principal.name,
         "reason": decided.reason,
+        "request_id": facts.request_id,
         "risk": list(facts.risk),
-        "approval_id": decided.approval_id,
+        "role": _ROLE_WORDS[principal.role],
         "timing_us": dict(timing_us),
+        "tool_digest": spec.digest_hex if spec else "",
+        "tool_id": facts.tool_id,
     }
     if spec is not None:
         event["tool"] = {
             "category": spec.category,
             "cost_microusd": spec.cost_microusd,
-            "net_access": spec.net_access,
             "fs_access": spec.fs_access,
+            "net_access": spec.net_access,
             "source": spec.source,
         }
     if decided.detail:
@@ -189,19 +194,19 @@ class Called(Protocol):
 def outcome_event(facts: Called, intent_id: int, settled: Settled, timing_us: Mapping[str, int]) -> JsonObject:
     """The event that closes an intent."""
     event: JsonObject = {
-        "kind": "outcome",
         "call_id": facts.call_id,
-        "request_id": facts.request_id,
-        "principal": facts.principal.name,
-        "tool_id": facts.tool_id,
-        "intent_id": intent_id,
-        "decision": ALLOW,
-        "status": settled.status,
         "cost_microusd": settled.cost_microusd,
-        "source": settled.source,
-        "output_digest": settled.output_digest_hex,
+        "decision": ALLOW,
+        "intent_id": intent_id,
+        "kind": "outcome",
         "output_bytes": settled.output_bytes,
+        "output_digest": settled.output_digest_hex,
+        "principal": facts.principal.name,
+        "request_id": facts.request_id,
+        "source": settled.source,
+        "status": settled.status,
         "timing_us": dict(timing_us),
+        "tool_id": facts.tool_id,
     }
     if settled.error:
         event["error"] = settled.error
