@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
@@ -31,6 +32,7 @@ _LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(micro
 _UTC_OFFSET: Final = len("+00:00")
 
 
+@lru_cache(maxsize=64)  # the calls of one group, and its receipts, share their time
 def format_rfc3339(ts_us: int) -> str:
     """Write a time as RFC 3339 UTC with microseconds, for example `2026-01-02T03:04:05.000006Z`."""
     text = (_EPOCH + timedelta(microseconds=ts_us)).isoformat(timespec="microseconds")
