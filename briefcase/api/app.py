@@ -146,14 +146,11 @@ class Api(blacksheep.Application):
                 return self._wrong_method(match.by_method)
 
             # 3. and 4. who, and in which role
-            principal = self._admit(route, head.headers, peer)
-            is_known = principal is not _NOBODY
-            if is_known:
-                exchange.claim(principal)
+            principal = self._admit(route, exchange)
 
             # 5. the principal's bucket
             size_bytes = head.content_length or 0
-            if is_known and not self._has_room(principal.owner, size_bytes, self._now_ns()):
+            if principal is not _NOBODY and not self._has_room(principal.owner, size_bytes, self._now_ns()):
                 return await self._turned_away(route, principal, size_bytes)
 
             # 6. the body
@@ -170,7 +167,7 @@ class Api(blacksheep.Application):
                 self._briefcase.administration.check_open()
             answer = await route.handler(self._briefcase, request)
             if route.waits:
-                self._admit(route, head.headers, exchange.peer)  # likewise while something to tell was awaited
+                self._admit(route, exchange)  # likewise while something to tell was awaited
             return answer if isinstance(answer, Reply) else Reply(answer)
 
         # 8. faults
@@ -195,18 +192,21 @@ class Api(blacksheep.Application):
                 return
         await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
 
-    def _admit(self, route: Route, headers: Iterable[tuple[bytes, bytes]], peer: Peer) -> Principal:
+    def _admit(self, route: Route, exchange: DirectExchange) -> Principal:
+        peer = exchange.peer
         if peer.is_for_agents and not is_for_agents(route):
             raise _not_for_agents()
         if not route.roles:
             return _NOBODY
-        principal = self._authenticator.authenticate(_authorization(headers))
+        principal = self._authenticator.authenticate(_authorization(exchange.head.headers))
         if peer.is_for_agents and principal.role is not Role.AGENT:
             raise _not_for_agents()
         if peer.reads_tokens and principal.role is Role.AGENT:
             self._authenticator.note_peer(principal.name, peer.uid or 0)
         if principal.role not in route.roles:
             raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
+        if exchange.place.principal is not principal:  # once on a connection that one principal uses
+            exchange.claim(principal)
         return principal
 
     async def _refusal_of_body(
@@ -220,7 +220,7 @@ class Api(blacksheep.Application):
         waits = len(body) > LARGE_BODY_BYTES and principal.role is Role.AGENT
         if waits and not await self._turnstile.passed(principal.owner):
             return await self._turned_away(route, principal, len(body))
-        self._admit(route, head.headers, exchange.peer)  # the token may have ended while the body was awaited
+        self._admit(route, exchange)  # the token may have ended while the body was awaited
         return None
 
     async def _turned_away(self, route: Route, principal: Principal, size_bytes: int) -> Reply:

@@ -139,12 +139,14 @@ class DirectExchange:
 
     __slots__ = (
         "_app", "_date", "_is_lost", "_is_whole", "_news", "_pieces", "_wire",
-        "head", "keep_alive", "match", "read", "response_started",
+        "head", "keep_alive", "match", "peer", "place", "read", "response_started",
     )  # fmt: skip
 
     def __init__(self, app: DirectApp, wire: Wire, date: Date, head: Head, match: Match) -> None:
         self.head = head
         self.match = match
+        self.peer = wire.peer  # who is at the other end
+        self.place = wire.place
         self.read = b""  # what `body` gave
         self.keep_alive = head.keep_alive
         self.response_started = False
@@ -155,11 +157,6 @@ class DirectExchange:
         self._is_whole = self._is_lost = False
         self._news: asyncio.Event | None = None  # only where somebody waits
 
-    @property
-    def peer(self) -> Peer:
-        """Who is at the other end."""
-        return self._wire.peer
-
     def claim(self, principal: Principal) -> None:
         """Say whose request this is.
 
@@ -167,7 +164,7 @@ class DirectExchange:
             CallerError: the connections have no room for it: this answer is the last one here.
         """
         try:
-            self._wire.place.claim(principal)
+            self.place.claim(principal)
         except CallerError:
             self.keep_alive = False
             raise

@@ -377,7 +377,8 @@ class BoundedProtocol(asyncio.Protocol):
                 self.abort()  # nobody may wait here for an answer that will not come
                 raise
             self._current = None
-            self._place.release_body()
+            if self._place.body_bytes:
+                self._place.release_body()
             if self.transport.is_closing():
                 return
             if not exchange.keep_alive:
