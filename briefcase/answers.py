@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from briefcase.ports import Clock
-from briefcase.receipts.events import CallFacts
-from briefcase.types import JsonObject
+from briefcase.ports import Clock, Committed
+from briefcase.receipts.events import CallFacts, Settled
+from briefcase.types import MICROUSD_PER_USD, JsonObject, format_rfc3339
 
 MAX_REMEMBERED_ANSWERS: Final = 1_024
 MAX_REMEMBERED_BYTES: Final = 16 << 20
@@ -59,6 +59,19 @@ def encode_answer(payload: Mapping[str, object], timing_us: Mapping[str, int], *
         body = bytes(memoryview(body))  # the encoder's own bytes hold up to as much again that is not used
     reason = "" if status in _WITHOUT_REASON else _reason_of(payload)
     return Answer(body, status, reason, timing_us, is_filtered)
+
+
+def with_provenance(payload: dict[str, object], settled: Settled, closed: Committed) -> dict[str, object]:
+    """Add the fields of a result that only the daemon writes."""
+    result = payload.get("result")
+    if isinstance(result, dict):
+        result["provenance"] = {
+            "source": settled.source,
+            "cost_usd": settled.cost_microusd / MICROUSD_PER_USD,
+            "timestamp": format_rfc3339(closed.ts_us),
+            "receipt_id": closed.receipt_id,
+        }
+    return payload
 
 
 class Laps:

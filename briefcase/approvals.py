@@ -22,7 +22,7 @@ import msgspec
 
 from briefcase.characters import mark
 from briefcase.ports import Refused
-from briefcase.types import Approval, ApprovalStatus, ShownCall
+from briefcase.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
 
 APPROVAL_TTL_US: Final = 15 * 60 * 1_000_000
 MAX_PENDING_PER_PRINCIPAL: Final = 100
@@ -43,6 +43,21 @@ def status_at(approval: Approval, now_us: int) -> ApprovalStatus:
     if approval.expires_us <= now_us and ApprovalStatus.EXPIRED in TRANSITIONS[approval.status]:
         return ApprovalStatus.EXPIRED
     return approval.status
+
+
+def is_waiting(approval: Approval, now_us: int) -> bool:
+    """Whether it waits for a person, or for its call."""
+    return status_at(approval, now_us) in {ApprovalStatus.PENDING, ApprovalStatus.APPROVED}
+
+
+def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bool:
+    """Whether an approval was asked for what is needed now.
+
+    Passing a budget is never implied by another reason, nor a signer's approval by the operator's.
+    """
+    if kind is ApprovalKind.MOBILE_SIGNER and approval.kind is not kind:
+        return False
+    return verdict.reason != "budget_exceeded" or approval.reason == "budget_exceeded"
 
 
 def decide_approval(approval: Approval | None, to: ApprovalStatus, by: str, now_us: int) -> Approval | Refused:

@@ -31,19 +31,16 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase import approvals, budgets, risk
-from briefcase.answers import Answer, Laps, RememberedAnswers, encode_answer
+from briefcase.admission import Admitted, Checked
+from briefcase.answers import Answer, Laps, RememberedAnswers, encode_answer, with_provenance
+from briefcase.call_settings import CallSettings
 from briefcase.controls import Controls
-from briefcase.decisions import (
-    MAX_OPEN_DECISIONS,
-    MAX_OPEN_DECISIONS_PER_PRINCIPAL,
-    OpenDecision,
-    OpenDecisions,
-)
+from briefcase.decisions import OpenDecision, OpenDecisions
 from briefcase.errors import CallerError, InternalError, UpstreamError
+from briefcase.expiry import Expiry
 from briefcase.firewall import Blocked, filter_output
 from briefcase.ports import (
     CallContext,
-    ClaimNonce,
     ClaimRequest,
     Clock,
     CloseIntent,
@@ -54,7 +51,6 @@ from briefcase.ports import (
     Entropy,
     Entry,
     Event,
-    ExpireApproval,
     Ledger,
     OpenIntent,
     Origin,
@@ -65,7 +61,6 @@ from briefcase.ports import (
     SettleBudget,
     Tool,
     Tools,
-    destination_of,
 )
 from briefcase.ratelimits import RateLimiter
 from briefcase.receipts import events
@@ -73,9 +68,8 @@ from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
 from briefcase.redaction import redact_text
 from briefcase.refusals import Refusals
-from briefcase.strict_json import parse as parse_json
+from briefcase.shown import shown_call
 from briefcase.types import (
-    MICROUSD_PER_USD,
     Allow,
     Approval,
     ApprovalKind,
@@ -85,18 +79,15 @@ from briefcase.types import (
     NeedsApproval,
     Principal,
     RiskSignals,
-    ShownCall,
-    ShownTool,
     ToolCall,
     ToolResult,
     ToolSpec,
     Verdict,
-    format_rfc3339,
 )
+from briefcase.verdicts import stricter
 from briefcase.wire import parse_call, parse_outcome, wire_approval
 
 NS_PER_MS: Final = 1_000_000
-EXPIRY_GROUP: Final = 64  # decisions closed in one commit: what others wait for meanwhile is a few milliseconds
 TOO_MANY_OPEN_DECISIONS: Final = "too_many_open_decisions"
 TOO_LARGE_TO_SHOW: Final = "too_large_to_show"
 CALL: Final = "call"
@@ -113,56 +104,6 @@ class CallLog(Protocol):
     def tool_failed(self, tool_id: str, error: Exception) -> None:
         """A tool raised what it may not."""
         ...
-
-
-class CallSettings(msgspec.Struct, frozen=True):
-    """How calls are bounded and recorded.
-
-    `args_form` is what receipts keep of arguments: `digest`, `redacted` (known secrets removed) or `full`.
-    A call that a person must approve is shown whole, so one of more than `max_shown_bytes` is refused.
-    `has_signer` tells whether a signer device is paired; without one, what needs a signer waits for the operator.
-    `max_open_decisions` and `max_open_decisions_per_principal` bound what `decide` allowed and nobody closed yet.
-    """
-
-    approval_ttl_us: int = approvals.APPROVAL_TTL_US
-    deadline_ms: int = 30_000
-    args_form: str = "redacted"
-    has_signer: bool = False
-    max_open_decisions: int = MAX_OPEN_DECISIONS
-    max_open_decisions_per_principal: int = MAX_OPEN_DECISIONS_PER_PRINCIPAL
-    max_shown_bytes: int = approvals.MAX_SHOWN_BYTES
-
-
-class Checked(msgspec.Struct, frozen=True, gc=False):
-    """What steps 2 to 4 learnt of a call."""
-
-    facts: CallFacts
-    tool: Tool
-    canonical_args: bytes
-    now_us: int
-    claim: ClaimNonce | None = None
-
-    @property
-    def binding_hex(self) -> str:
-        """What an approval of this very call is bound to."""
-        facts = self.facts
-        return approvals.binding_hex(
-            facts.principal.owner, facts.tool_id, self.tool.spec.digest_hex, facts.args_digest_hex
-        )
-
-
-class Admitted(msgspec.Struct, frozen=True, gc=False):
-    """A call that passed step 9: it may leave, and its intent is on disk."""
-
-    checked: Checked
-    intent: Committed
-    settle: SettleBudget | None
-    is_approved: bool
-
-    @property
-    def reserved_microusd(self) -> int:
-        """What step 9 set aside for it."""
-        return self.settle.reserved_microusd if self.settle else 0
 
 
 class Calls:
@@ -198,6 +139,7 @@ class Calls:
         self._running: dict[tuple[str, str], Event] = {}
         self.refusals = Refusals(ledger, clock, new_event)
         self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
+        self.expiry = Expiry(ledger, clock, self._open_decisions)
 
     async def call(self, principal: Principal, body: bytes) -> Answer:
         """Take one call through all thirteen steps.
@@ -231,7 +173,7 @@ class Calls:
             laps.mark("outcome")
 
             # 13. answer
-            answer = encode_answer(_with_provenance(payload, settled, closed), laps.timing_us, is_filtered=True)
+            answer = encode_answer(with_provenance(payload, settled, closed), laps.timing_us, is_filtered=True)
             self._answers.remember(CALL, facts, answer)
             return answer
         finally:
@@ -304,43 +246,6 @@ class Calls:
         """How many decisions wait for their caller to close them."""
         return len(self._open_decisions)
 
-    async def expire_decisions(self) -> int:
-        """Close, as `outcome_unknown`, the oldest decisions that nobody closed in time: one group, durable together.
-
-        Returns:
-            How many; where it is `EXPIRY_GROUP`, more may be late.
-
-        Raises:
-            StoreError: as `call`; those of the group are closed at the next start.
-        """
-        late = self._open_decisions.take_late(self._clock.monotonic_ns(), EXPIRY_GROUP)
-        entries = []
-        for intent_id, decision in late:
-            known = {
-                "call_id": decision.call_id,
-                "principal": decision.principal.name,
-                "tool_id": decision.tool_id,
-            }
-            event = events.outcome_unknown_event(intent_id, known, "no outcome before its deadline")
-            settle = () if decision.settle is None else (decision.settle,)
-            entries.append(Entry(event, (CloseIntent(intent_id), *settle)))
-        if entries:
-            await self._ledger.commit_all(entries)
-        return len(late)
-
-    async def expire_approvals(self) -> int:
-        """End, with a receipt each, the approvals whose time is over: one group. Returns and raises as above."""
-        late = self._ledger.expired_approvals(EXPIRY_GROUP)
-        now_us = self._ledger.now_us()
-        if late:
-            await self._ledger.commit_all(
-                [
-                    Entry(events.approval_expired_event(approval), (ExpireApproval(approval.id, now_us),))
-                    for approval in late
-                ]
-            )
-        return len(late)
-
     # --- steps 2 to 9 -------------------------------------------------------------------------------------------
 
     async def _admit(self, flow: str, principal: Principal, body: bytes, laps: Laps) -> Admitted | Answer:
@@ -398,7 +303,7 @@ class Calls:
             return await self._deny(checked.facts, verdict, laps)
         if isinstance(verdict, Allow):
             approval = None  # one that is not needed is not used up
-        elif approval is None or not _covers(approval, verdict, self._kind_for(verdict)):
+        elif approval is None or not approvals.covers(approval, verdict, self._kind_for(verdict)):
             return await self._ask(checked, verdict, laps)
         laps.mark("approval")
 
@@ -501,16 +406,16 @@ class Calls:
         Where that call needs a person, this one does too: what it brings along was in no earlier approval.
         """
         if isinstance(origin, Deny):
-            return _stricter(verdict, origin), checked
+            return stricter(verdict, origin), checked
         principal, now_us = checked.facts.principal, checked.now_us
         facts = msgspec.structs.replace(checked.facts, spec=origin.going_on.spec, continues=origin.first_intent_id)
         going_on = msgspec.structs.replace(checked, facts=facts, tool=origin.going_on, claim=origin.claim)
         if self._ledger.is_nonce_taken(origin.claim):  # asked again in the intent's transaction, where it counts
-            return _stricter(verdict, Deny("replay_detected")), going_on
+            return stricter(verdict, Deny("replay_detected")), going_on
         signals = risk.assess_risk(canonical_bytes(origin.args), origin.tool)
         spec = origin.tool.spec
         first = risk.tighten(policy.decide(principal, spec, origin.args, signals, now_us), signals)
-        return _stricter(verdict, self._controls.apply(first, principal, spec, now_us)), going_on
+        return stricter(verdict, self._controls.apply(first, principal, spec, now_us)), going_on
 
     def _limit(self, flow: str, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
         if isinstance(verdict, Deny):
@@ -550,8 +455,10 @@ class Calls:
         approval = self._ledger.pending_approval(binding)
         kind = self._kind_for(verdict)
         now_us = self._ledger.now_us()
-        if approval is None or not _is_waiting(approval, now_us) or not _covers(approval, verdict, kind):
-            shown = self._shown_call(checked, verdict)
+        waits = approval is not None and approvals.is_waiting(approval, now_us)
+        if approval is None or not waits or not approvals.covers(approval, verdict, kind):
+            last_approved = self._ledger.last_approval(facts.principal.owner, spec.id)
+            shown = shown_call(checked, verdict, self._redactor, last_approved)
             if shown.size_bytes > self._settings.max_shown_bytes:
                 return await self._deny(facts, Deny(TOO_LARGE_TO_SHOW, verdict.policy_ids), laps)
             approval = Approval(
@@ -579,37 +486,6 @@ class Calls:
             return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
         laps.mark("receipt")
         return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, laps.timing_us)
-
-    def _shown_call(self, checked: Checked, verdict: NeedsApproval) -> ShownCall:
-        """The whole call for whoever decides: redacted, and with nothing invisible in it."""
-        facts, spec = checked.facts, checked.tool.spec
-        place = destination_of(checked.tool)
-        visible = approvals.visible_text
-        by_risk = (f"{risk.REASON}{','.join(facts.risk)}",) if facts.risk else ()
-        args, description, address = map(
-            self._redactor.redact_named,
-            (checked.canonical_args, canonical_bytes(spec.description), canonical_bytes(place.address)),
-        )
-        is_told = verdict.detail.endswith(f"`: {verdict.reason}") and verdict.detail.count("`: ") == 1
-        reasons = (verdict.reason, *([] if is_told else filter(None, [verdict.detail])), *by_risk)
-        return ShownCall(
-            args_text=visible(args[0].decode()),
-            tool=ShownTool(
-                name=visible(spec.name),
-                description=visible(str(parse_json(description[0]))),
-                category=spec.category,
-                cost_microusd=spec.cost_microusd,
-                destination=visible(str(parse_json(address[0]))),
-                server=place.server,
-                host=place.host,
-                method=place.method,
-            ),
-            risk=facts.risk,
-            policy_ids=verdict.policy_ids,
-            reasons=tuple(dict.fromkeys(map(visible, reasons))),
-            last_approved=self._ledger.last_approval(facts.principal.owner, spec.id),
-            redacted_places=sum(count for _, count in (args, description, address)),
-        )
 
     async def _intend(
         self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, laps: Laps
@@ -720,42 +596,3 @@ class Calls:
         if isinstance(committed, Refused):
             raise InternalError(f"intent {intent_id} could not be closed: {committed.reason}")
         return committed
-
-
-def _stricter(one: Verdict, other: Verdict) -> Verdict:
-    """The verdict that lets less through, with the policies of both."""
-    ids = tuple(dict.fromkeys((*one.policy_ids, *other.policy_ids)))
-    return msgspec.structs.replace(max(one, other, key=_strictness), policy_ids=ids)
-
-
-def _strictness(verdict: Verdict) -> int:
-    if isinstance(verdict, NeedsApproval):
-        return 2 if verdict.kind is ApprovalKind.MOBILE_SIGNER else 1
-    return 3 if isinstance(verdict, Deny) else 0
-
-
-def _is_waiting(approval: Approval, now_us: int) -> bool:
-    return approvals.status_at(approval, now_us) in {ApprovalStatus.PENDING, ApprovalStatus.APPROVED}
-
-
-def _covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bool:
-    """Whether an approval was asked for what is needed now.
-
-    Passing a budget is never implied by another reason, nor a signer's approval by the operator's.
-    """
-    if kind is ApprovalKind.MOBILE_SIGNER and approval.kind is not kind:
-        return False
-    return verdict.reason != "budget_exceeded" or approval.reason == "budget_exceeded"
-
-
-def _with_provenance(payload: dict[str, object], settled: Settled, closed: Committed) -> dict[str, object]:
-    """Add the fields of a result that only the daemon writes."""
-    result = payload.get("result")
-    if isinstance(result, dict):
-        result["provenance"] = {
-            "source": settled.source,
-            "cost_usd": settled.cost_microusd / MICROUSD_PER_USD,
-            "timestamp": format_rfc3339(closed.ts_us),
-            "receipt_id": closed.receipt_id,
-        }
-    return payload

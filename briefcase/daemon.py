@@ -44,7 +44,8 @@ from briefcase.api.tracing import TracedApi
 from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.backup.create import Backups, discard_staging
-from briefcase.calls import EXPIRY_GROUP, Calls, CallSettings
+from briefcase.call_settings import CallSettings
+from briefcase.calls import Calls
 from briefcase.children.confinement import Confinement
 from briefcase.config import Settings
 from briefcase.controls import Controls
@@ -52,6 +53,7 @@ from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.host import SECRET_VARIABLES, Host
 from briefcase.diagnostics.standing import check_start
 from briefcase.errors import InternalError, StoreError
+from briefcase.expiry import EXPIRY_GROUP, Expiry
 from briefcase.ledger import Ledger
 from briefcase.ledger.files import read_store_id
 from briefcase.mcp.hub import Hub
@@ -388,7 +390,7 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
     identity, ledger = stores.identity, stores.ledger
     controls = Controls(ledger, CLOCK, ENTROPY)
     calls = _calls(settings, stores, outside.tools, policy, controls)
-    stack.push_async_callback(_cancel, asyncio.create_task(_expire(calls)))
+    stack.push_async_callback(_cancel, asyncio.create_task(_expire(calls.expiry)))
     await calls.refusals.recover()
     stack.push_async_callback(_count_refusals, calls.refusals)
     stack.push_async_callback(_cancel, asyncio.create_task(_close_minutes(calls.refusals)))
@@ -495,7 +497,7 @@ def _listeners(settings: Settings, host: Host) -> list[Listener]:
     return listeners
 
 
-async def _expire(calls: Calls) -> None:
+async def _expire(expiry: Expiry) -> None:
     """Close decisions that nobody closed, and end approvals whose time is over.
 
     What cannot be recorded is left for the next start to close.
@@ -507,7 +509,7 @@ async def _expire(calls: Calls) -> None:
         await asyncio.sleep(pause_s)
         pause_s, began_s = EXPIRY_INTERVAL_S, time.monotonic()
         try:
-            if EXPIRY_GROUP in {await calls.expire_decisions(), await calls.expire_approvals()}:
+            if EXPIRY_GROUP in {await expiry.expire_decisions(), await expiry.expire_approvals()}:
                 pause_s = max(time.monotonic() - began_s, EXPIRY_PAUSE_S)
         except StoreError:
             pass  # the gate has said why

@@ -10,7 +10,7 @@ from test_calls import NEEDS, Desk
 
 from briefcase.approvals import MAX_SUMMARY_CHARS
 from briefcase.approvers import EITHER, MAY_DECIDE, Approvers, Means, Ruling, shown_digest_of
-from briefcase.calls import CallSettings
+from briefcase.call_settings import CallSettings
 from briefcase.errors import CallerError
 from briefcase.ports import CreateApproval, Destination, Entry
 from briefcase.redaction import SecretRedactor

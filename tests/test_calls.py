@@ -25,9 +25,11 @@ from fakes import (
 )
 
 from briefcase import approvals
-from briefcase.calls import EXPIRY_GROUP, Calls, CallSettings
+from briefcase.call_settings import CallSettings
+from briefcase.calls import Calls
 from briefcase.controls import Controls
 from briefcase.errors import CallerError, StoreError, UpstreamError
+from briefcase.expiry import EXPIRY_GROUP
 from briefcase.ports import Committed, DecideApproval, Entry
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.types import (
@@ -530,7 +532,7 @@ def test_a_decision_is_closed_once_by_its_own_principal_and_otherwise_ends_unkno
 
     asyncio.run(desk.calls.decide(AGENT, body()))
     desk.clock.advance(us=30_000_000)
-    assert asyncio.run(desk.calls.expire_decisions()) == 1
+    assert asyncio.run(desk.calls.expiry.expire_decisions()) == 1
     assert desk.ledger.kinds() == ["intent", "outcome", "intent", "outcome_unknown"]
     (line,) = [line for line in desk.ledger.budgets("2026-01-01") if line.category == "read"]
     assert (line.spent_microusd, line.reserved_microusd) == (70, 0)
@@ -602,11 +604,11 @@ def test_late_decisions_are_closed_in_groups_the_oldest_first():
 
     asyncio.run(decide_many())
     desk.clock.advance(us=29_999_999)
-    assert asyncio.run(desk.calls.expire_decisions()) == 0
+    assert asyncio.run(desk.calls.expiry.expire_decisions()) == 0
     desk.clock.advance(us=1)
     asyncio.run(desk.calls.decide(OTHER_AGENT, body()))
 
-    assert [asyncio.run(desk.calls.expire_decisions()) for _ in range(3)] == [EXPIRY_GROUP, 3, 0]
+    assert [asyncio.run(desk.calls.expiry.expire_decisions()) for _ in range(3)] == [EXPIRY_GROUP, 3, 0]
     assert groups == [list(range(1, EXPIRY_GROUP + 1)), list(range(EXPIRY_GROUP + 1, EXPIRY_GROUP + 4))]
     assert desk.calls.open_decisions == 1
 

@@ -12,7 +12,7 @@ from briefcase.errors import InternalError, StoreError
 def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, fault):
     monkeypatch.setattr(daemon, "EXPIRY_INTERVAL_S", 0)
 
-    class Calls:
+    class Expiry:
         asked = 0
 
         async def expire_decisions(self):
@@ -26,7 +26,7 @@ def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, faul
             return 0
 
     async def run():
-        task = asyncio.create_task(daemon._expire(Calls()))
+        task = asyncio.create_task(daemon._expire(Expiry()))
         await asyncio.wait_for(again.wait(), 5)
         task.cancel()
 

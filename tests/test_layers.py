@@ -10,16 +10,19 @@ PACKAGE = Path(__file__).parent.parent / "briefcase"
 WORDS = {"types", "errors", "ports"}
 CORE = {
     "administration",
+    "admission",
     "answers",
     "approvals",
     "approvers",
     "budgets",
+    "call_settings",
     "calls",
     "capability",
     "character_table",
     "characters",
     "controls",
     "decisions",
+    "expiry",
     "firewall",
     "issued_tokens",
     "ordinary",
@@ -31,7 +34,9 @@ CORE = {
     "refusals",
     "risk",
     "secret_forms",
+    "shown",
     "strict_json",
+    "verdicts",
     "wire",
 }
 ADAPTERS = {

@@ -26,7 +26,8 @@ from fakes import (
 
 from briefcase.api import app
 from briefcase.api.openapi import openapi_document
-from briefcase.calls import Calls, CallSettings
+from briefcase.call_settings import CallSettings
+from briefcase.calls import Calls
 from briefcase.controls import Controls
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.types import ApprovalKind, Deny, NeedsApproval

@@ -11,7 +11,8 @@ from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
 from mcp_rig import run, served, until
 
 from briefcase.approvals import approval_token
-from briefcase.calls import Calls, CallSettings
+from briefcase.call_settings import CallSettings
+from briefcase.calls import Calls
 from briefcase.controls import Controls
 from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
 from briefcase.mcp.flows import STATE_TTL_US

@@ -1,0 +1,41 @@
+"""Admission: what the steps before the intent learnt of a call, and a call that passed all of them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from briefcase import approvals
+from briefcase.ports import ClaimNonce, Committed, SettleBudget, Tool
+from briefcase.receipts.events import CallFacts
+
+
+class Checked(msgspec.Struct, frozen=True, gc=False):
+    """What steps 2 to 4 learnt of a call."""
+
+    facts: CallFacts
+    tool: Tool
+    canonical_args: bytes
+    now_us: int
+    claim: ClaimNonce | None = None
+
+    @property
+    def binding_hex(self) -> str:
+        """What an approval of this very call is bound to."""
+        facts = self.facts
+        return approvals.binding_hex(
+            facts.principal.owner, facts.tool_id, self.tool.spec.digest_hex, facts.args_digest_hex
+        )
+
+
+class Admitted(msgspec.Struct, frozen=True, gc=False):
+    """A call that passed step 9: it may leave, and its intent is on disk."""
+
+    checked: Checked
+    intent: Committed
+    settle: SettleBudget | None
+    is_approved: bool
+
+    @property
+    def reserved_microusd(self) -> int:
+        """What step 9 set aside for it."""
+        return self.settle.reserved_microusd if self.settle else 0
