@@ -83,7 +83,18 @@ PEERS: Final = Mutant(
 )
 TWO: Final = Mutant(
     "the ledger is not locked",
-    (("ledger/directory.py", "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),),
+    (
+        (
+            "ledger/directory.py",
+            "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        os.ftruncate(",
+            "        os.ftruncate(",
+        ),
+        (
+            "ledger/directory.py",
+            "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except OSError:\n",
+            "        pass\n    except OSError:\n",
+        ),
+    ),
 )
 
 
