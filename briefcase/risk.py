@@ -24,8 +24,8 @@ _SECRET: Final = LinearPattern(
 )
 # Words that try to steer a model which reads the tool's data later.
 _INSTRUCTION: Final = LinearPattern(
-    r"(?i)(?-u:\b)(?:ignore|disregard|forget)\s+(?:all\s+|any\s+|the\s+|your\s+)?(?:previous|prior|above|earlier)\s+"
-    r"(?:instructions|prompts|messages|rules)(?-u:\b)"
+    r"(?i:(?-u:\b)(?:ignore|disregard|forget)\s+(?:all\s+|any\s+|the\s+|your\s+)?(?:previous|prior|above|earlier)\s+"
+    r"(?:instructions|prompts|messages|rules)(?-u:\b))"
 )
 
 RULES: Final = (("secret_like", _SECRET), ("instruction_text", _INSTRUCTION))

@@ -149,6 +149,7 @@ def everything(daemon: RunningDaemon) -> list[dict]:
 def audit_answers(clients: Clients, receipts: list[dict]) -> None:
     """I6, and the promise itself: what a client was told is what the chain says."""
     by_request: dict[str, list[dict]] = {}
+    by_id = {receipt["id"]: receipt["event"] for receipt in receipts}
     for receipt in receipts:
         by_request.setdefault(receipt["event"].get("request_id", ""), []).append(receipt["event"])
     for request_id, answer in clients.answers:
@@ -160,6 +161,9 @@ def audit_answers(clients: Clients, receipts: list[dict]) -> None:
                 assert last["id"] == answer["result"]["provenance"]["receipt_id"]
             case "error":
                 assert kinds == ["intent", "outcome"]
+            case "denied" if "receipt_id" in answer and not kinds:  # counted: its receipt is the first one's
+                first = by_id[answer["receipt_id"]]
+                assert (first["kind"], first["reason"]) == ("denied", answer["reason"])
             case "denied":
                 assert kinds == ["denied"]
                 assert by_request[request_id][0]["reason"] == answer["reason"]

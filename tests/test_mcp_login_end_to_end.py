@@ -71,7 +71,7 @@ def log_in(daemon, *options):
             assert b"is with briefcase now" in page.read()
         out, err = command.communicate(timeout=TIMEOUT_S)
     assert (command.returncode, out.decode()) == (0, "logged in to `docs`\n"), err.decode()
-    assert "of-the-world" not in out.decode() + err.decode()
+    assert "of-the-World" not in out.decode() + err.decode()
 
 
 def let_tools_be_called(daemon):
@@ -101,7 +101,7 @@ def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
     answer = daemon.call("docs.whoami", {"echo": True}, token=agent)
     assert answer["status"] == "ok", answer
     text = answer["result"]["content"]["content"][0]["text"]
-    assert "of-the-world" not in text
+    assert "of-the-World" not in text
     assert agent not in text
     assert "redacted" in text, "the server saw a token and gave it back; the agent does not see it"
 

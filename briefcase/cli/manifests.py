@@ -120,13 +120,13 @@ def _read(file: Path) -> bytes:
 
 
 def _check_credentials(directory: Path, manifests: Mapping[str, str]) -> None:
-    """Refuse manifests that name a secret which another manifest there names for another host."""
+    """Refuse manifests that name a secret which another one there, that stays, names for another host."""
     from briefcase.tools.load import load_manifests  # noqa: PLC0415 - only an import reads manifests here
     from briefcase.tools.manifest import Declared, parse_manifests  # noqa: PLC0415 - likewise
 
     new = [declared for name, text in manifests.items() for declared in parse_manifests(text.encode(), name)]
     ids = {declared.manifest.id for declared in new}
-    there = [declared for declared in load_manifests(directory) if declared.manifest.id not in ids]
+    there = [declared for declared in load_manifests(directory, leave_out=manifests) if declared.manifest.id not in ids]
     first: dict[str, Declared] = {}
     for declared in (*there, *new):
         named = declared.manifest.credential

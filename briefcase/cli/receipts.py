@@ -201,7 +201,7 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
 def verify_receipts(  # noqa: PLR0913 - one argument for each option
     app: App, *, anchor: str | None, after: str | None, state: bool, data_dir: Path | None, as_json: bool
 ) -> int:
-    """Check every receipt's hash and its place in the chain; with `--state` the tables against what the chain says.
+    """Check each receipt and its place; with `--state` the tables as well.
 
     Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run, and
     with `--after` that run checks only what came since.

@@ -76,7 +76,7 @@ def bind_secret(app: App, *, name: str, hosts: tuple[str, ...], as_json: bool) -
 @json_option
 @pass_app
 def list_secrets(app: App, *, as_json: bool) -> None:
-    """List the names of the secrets and where each may go; their values are never shown."""
+    """List the names of the secrets and where each may go, never the values."""
     answer = app.client().get("/v1/secrets")
     if as_json:
         app.screen.json(answer)

@@ -45,12 +45,12 @@ def digest_of(document: Payload) -> str:
     """The digest of a document as it is shown here.
 
     Raises:
-        CallerError: it shows no whole call, or names a digest of something else (`conflict`).
+        CallerError: it shows no whole call (`forbidden`), or names a digest of something else (`conflict`).
     """
     if not isinstance(document.get("args_text"), str) or not isinstance(document.get("tool"), dict):
         raise CallerError(
             "the daemon shows no whole call of this approval",
-            code="conflict",
+            code="forbidden",
             hint="decide with an operator's token, and a daemon of this version",
         )
     digest = shown_digest_of(document)

@@ -24,7 +24,7 @@ import msgspec
 
 from briefcase.capability.did import decode_did_key
 from briefcase.errors import CallerError, StoreError
-from briefcase.receipts.exports import ExportReader
+from briefcase.receipts.exports import ExportReader, export_line
 from briefcase.receipts.notes import Checkpoint, parse_note
 from briefcase.receipts.tree import (
     is_consistent,
@@ -116,9 +116,11 @@ def check_inclusion_proof(data: bytes, expected_did: str | None, verify: Verify)
     checkpoint = open_note(proof.checkpoint, expected_did, verify)
     # 3. the receipt
     try:
-        receipt = next(iter(ExportReader().read([msgspec.json.encode(proof.receipt)])), None)
+        receipt = next(ExportReader().read([export_line(proof.receipt)]), None)
     except CallerError as error:
         raise _invalid(error.message) from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise _invalid(f"expected a receipt as an export holds it: {error!r}") from None
     if receipt is None:
         raise _invalid("the receipt's hash is not that of its link and event")
     # 4. the path

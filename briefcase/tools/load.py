@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -96,8 +96,12 @@ class ToolBox:
         return len(tools)
 
 
-def load_manifests(directory: Path) -> list[Declared]:
+def load_manifests(directory: Path, *, leave_out: Collection[str] = ()) -> list[Declared]:
     """Read every manifest of a directory, by file name. Other files and hidden ones are left alone.
+
+    Args:
+        directory: where they are; none where there is no such directory.
+        leave_out: names of files that are not read.
 
     Raises:
         ConfigError: a file can not be read, is a symbolic link, or can be written by others.
@@ -109,7 +113,11 @@ def load_manifests(directory: Path) -> list[Declared]:
         return []
     except OSError as error:
         raise ConfigError(f"`{directory}` can not be read: {error.strerror}") from None
-    chosen = [name for name in names if name.endswith(MANIFEST_SUFFIXES) and not name.startswith(".")]
+    chosen = [
+        name
+        for name in names
+        if name.endswith(MANIFEST_SUFFIXES) and not name.startswith(".") and name not in leave_out
+    ]
     return [declared for name in chosen for declared in parse_manifests(read_own_file(directory / name), name)]
 
 

@@ -18,7 +18,7 @@ from daemons import RunningDaemon, UnixConnection
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 
-LARGE = b"[" + b",".join([b"{}"] * 330_000) + b"]"  # 990 KB: 24 MB as objects
+LARGE = b"[" + b",".join([b'{"k":0}'] * 120_000) + b"]"  # 960 KB: 28 MB as objects, in 240,001 values
 TOOL = """
 [[tools]]
 id = "large"

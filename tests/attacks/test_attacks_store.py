@@ -184,6 +184,7 @@ def test_two_daemons_never_have_one_data_file_by_a_hard_link(tmp_path):
             shutil.copy2(daemon.data_dir / name, second / name)
         with_link = RunningDaemon(second)
         assert "data.mdb" in refused_start(with_link)
+        with_link._short.cleanup()
         expect_shut(daemon, "data.mdb")
         daemon.kill()
         said = refused_start(daemon)

@@ -101,7 +101,8 @@ def test_a_missing_segment_is_named_by_verify_and_by_what_needs_it(archived, tmp
     assert (ran.code, "receipt 1 is wrong: it is missing" in ran.err, "ledger/archive" in ran.err) == (7, True, True), (
         ran
     )
-    ran = run(FakeRoot(tmp_path), "receipts", "export", "--data-dir", str(tmp_path / "b"), "--out", str(tmp_path / "x"))
+    root = FakeRoot(tmp_path / "b")
+    ran = run(root, "receipts", "export", "--data-dir", str(tmp_path / "b"), "--out", str(tmp_path / "x"))
     assert (ran.code, "no archive segment" in ran.err, (tmp_path / "x").exists()) == (7, True, False), ran
     assert made.code == 0
 

@@ -321,7 +321,7 @@ def test_a_call_that_changed_since_it_was_shown_gets_no_yes(run, daemon, yes):
 )
 def test_a_daemon_that_shows_something_else_than_it_says_gets_no_yes(run, daemon, yes, answer):
     daemon.answers["GET", f"/v1/approvals/{APPROVAL_ID}"] = answer
-    assert run("approvals", "approve", APPROVAL_ID).code == 3
+    assert run("approvals", "approve", APPROVAL_ID).code in {3, 6}
     assert yes() == []
 
 

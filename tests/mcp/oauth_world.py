@@ -63,7 +63,7 @@ class World:
         query = dict(parse_qsl(parts.query))
         assert query["code_challenge_method"] == "S256"
         self.count += 1
-        code = f"code-{self.count}-of-the-world"
+        code = f"code-{self.count}-of-the-World-Zq7xK2mV9tR4"
         self.codes[code] = query
         iss = self.iss()
         return {"code": code, "state": query["state"], **({} if iss is None else {"iss": iss})}
@@ -132,7 +132,7 @@ class World:
         self.count += 1
         client_id = f"client-{self.count}"
         method = wanted["token_endpoint_auth_method"]
-        secret = None if method == "none" else f"client-secret-{self.count}-of-the-world"
+        secret = None if method == "none" else f"client-secret-{self.count}-of-the-World-Zq7xK2mV9tR4"
         self.clients[client_id] = {"secret": secret, "method": method, **wanted}
         shown = {"client_id": client_id, "token_endpoint_auth_method": method}
         return self.json(shown | ({"client_secret": secret} if secret else {}), 201)
@@ -181,7 +181,10 @@ class World:
 
     def issue(self, grant):
         self.count += 1
-        access, refresh = f"access-{self.count}-of-the-world", f"refresh-{self.count}-of-the-world"
+        access, refresh = (
+            f"access-{self.count}-of-the-World-Zq7xK2mV9tR4",
+            f"refresh-{self.count}-of-the-World-Zq7xK2mV9tR4",
+        )
         self.access[access] = grant | {"until_us": self.now_us() + self.lifetime_s * 1_000_000}
         answer = {
             "access_token": access,
