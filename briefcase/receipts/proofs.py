@@ -115,11 +115,13 @@ def check_inclusion_proof(data: bytes, expected_did: str | None, verify: Verify)
     # 2. the checkpoint
     checkpoint = open_note(proof.checkpoint, expected_did, verify)
     # 3. the receipt
+    if proof.receipt.keys() != set(Receipt.__struct_fields__):
+        raise _invalid(f"expected a receipt with the members {', '.join(Receipt.__struct_fields__)}, got others")
     try:
         receipt = next(ExportReader().read([export_line(proof.receipt)]), None)
     except CallerError as error:
         raise _invalid(error.message) from None
-    except (KeyError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise _invalid(f"expected a receipt as an export holds it: {error!r}") from None
     if receipt is None:
         raise _invalid("the receipt's hash is not that of its link and event")

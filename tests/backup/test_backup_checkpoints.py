@@ -59,6 +59,14 @@ def other_receipt(proof):
     proof["receipt"]["id"] += 1
 
 
+def member_more(proof):
+    proof["receipt"]["approved"] = True
+
+
+def member_less(proof):
+    del proof["receipt"]["ts"]
+
+
 def other_path(proof):
     proof["proof_b64"][0] = base64.b64encode(bytes(32)).decode()
 
@@ -81,7 +89,18 @@ def no_did(proof):
 
 
 @pytest.mark.parametrize(
-    "change", [forged_event, other_receipt, other_path, longer_path, other_size, no_signature, no_did]
+    "change",
+    [
+        forged_event,
+        other_receipt,
+        member_more,
+        member_less,
+        other_path,
+        longer_path,
+        other_size,
+        no_signature,
+        no_did,
+    ],
 )
 def test_a_changed_proof_is_not_good(signed, tmp_path, change):
     daemon, top, _ = signed
