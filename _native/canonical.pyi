@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from briefcase.types import JsonValue
+from briefcase.model.types import JsonValue
 
 def canonical(value: JsonValue) -> bytes:
     """The RFC 8785 bytes of a JSON value: equal values, equal bytes.

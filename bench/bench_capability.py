@@ -25,8 +25,8 @@ from provider_kit import BASE_URL, REDIRECT, Holder, open_gateway
 from briefcase.capability.dpop import ProofSigner
 from briefcase.capability.jws import generate_key
 from briefcase.capability.replay import Claim, ReplayCache
+from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.ports import HttpRequest
 from briefcase.provider_gateway.authority import Asked, Refused
 from briefcase.providers.composition import compose_providers
 from briefcase.providers.service import Exchange

@@ -17,7 +17,7 @@ from receipts_made import intent_event
 
 from briefcase._native.canonical import canonical_event
 from briefcase.ledger import Ledger
-from briefcase.ports import ClaimRequest, Committed, Entry, OpenIntent
+from briefcase.model.effects import ClaimRequest, Committed, Entry, OpenIntent
 from briefcase.receipts.chain import encode_key
 from briefcase.system import SystemClock
 

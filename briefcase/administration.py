@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from briefcase.errors import BriefcaseError, CallerError, InternalError, StoreError, UpstreamError
-from briefcase.ports import CloseIntent, Committed, Entry, Ledger, OpenIntent, Refused
+from briefcase.model.effects import CloseIntent, Committed, Entry, OpenIntent, Refused
+from briefcase.model.errors import BriefcaseError, CallerError, InternalError, StoreError, UpstreamError
+from briefcase.model.ports import Ledger
+from briefcase.model.types import JsonObject
 from briefcase.receipts import events
-from briefcase.types import JsonObject
 
 _T = TypeVar("_T")
 

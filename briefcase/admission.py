@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from briefcase import approvals
-from briefcase.ports import ClaimNonce, Committed, SettleBudget, Tool
+from briefcase.model.effects import ClaimNonce, Committed, SettleBudget
+from briefcase.model.ports import Tool
 from briefcase.receipts.events import CallFacts
 
 

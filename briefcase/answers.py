@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
-from briefcase.ports import Clock, Committed
+from briefcase.model.effects import Committed
+from briefcase.model.ports import Clock
+from briefcase.model.types import MICROUSD_PER_USD, JsonObject, format_rfc3339
 from briefcase.receipts.events import CallFacts, Settled
-from briefcase.types import MICROUSD_PER_USD, JsonObject, format_rfc3339
 
 MAX_REMEMBERED_ANSWERS: Final = 1_024
 MAX_REMEMBERED_BYTES: Final = 16 << 20

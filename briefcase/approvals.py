@@ -21,8 +21,8 @@ from typing import Final
 import msgspec
 
 from briefcase.characters import mark
-from briefcase.ports import Refused
-from briefcase.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
+from briefcase.model.effects import Refused
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
 
 APPROVAL_TTL_US: Final = 15 * 60 * 1_000_000
 MAX_PENDING_PER_PRINCIPAL: Final = 100

@@ -20,12 +20,13 @@ from typing import Final
 import msgspec
 
 from briefcase.approvals import MAX_SUMMARY_CHARS, status_at, visible_text
-from briefcase.errors import CallerError
-from briefcase.ports import DecideApproval, Entry, Ledger, Redactor, Refused
+from briefcase.model.effects import DecideApproval, Entry, Refused
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import Ledger, Redactor
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Role, ShownCall, ShownTool
 from briefcase.receipts.canonical import canonical_bytes, digest_hex
 from briefcase.receipts.events import approval_decided_event
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Role, ShownCall, ShownTool
 from briefcase.wire import wire_shown
 
 SHOWN_DIGEST: Final = "shown_digest_hex"

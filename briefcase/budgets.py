@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from briefcase.ports import Refused
-from briefcase.types import US_PER_S, BudgetLine
+from briefcase.model.effects import Refused
+from briefcase.model.types import US_PER_S, BudgetLine
 
 DEFAULT_DAILY_LIMITS_MICROUSD: Final = {"read": 3_000_000, "write": 0, "admin": 0}
 MAX_COST_MICROUSD: Final = 1_000_000 * 1_000_000  # a million dollars a call: beyond it an upstream's figure is noise

@@ -36,40 +36,24 @@ from briefcase.answers import Answer, Laps, RememberedAnswers, encode_answer, wi
 from briefcase.call_settings import CallSettings
 from briefcase.controls import Controls
 from briefcase.decisions import OpenDecision, OpenDecisions
-from briefcase.errors import CallerError, InternalError, UpstreamError
 from briefcase.expiry import Expiry
 from briefcase.firewall import Blocked, filter_output
-from briefcase.ports import (
-    CallContext,
+from briefcase.model.effects import (
     ClaimRequest,
-    Clock,
     CloseIntent,
     Committed,
     ConsumeApproval,
     CreateApproval,
     Effect,
-    Entropy,
     Entry,
-    Event,
-    Ledger,
     OpenIntent,
-    Origin,
-    Policy,
-    Redactor,
     Refused,
     ReserveBudget,
     SettleBudget,
-    Tool,
-    Tools,
 )
-from briefcase.ratelimits import RateLimiter
-from briefcase.receipts import events
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
-from briefcase.redaction import redact_text
-from briefcase.refusals import Refusals
-from briefcase.shown import shown_call
-from briefcase.types import (
+from briefcase.model.errors import CallerError, InternalError, UpstreamError
+from briefcase.model.ports import CallContext, Clock, Entropy, Event, Ledger, Origin, Policy, Redactor, Tool, Tools
+from briefcase.model.types import (
     Allow,
     Approval,
     ApprovalKind,
@@ -84,6 +68,13 @@ from briefcase.types import (
     ToolSpec,
     Verdict,
 )
+from briefcase.ratelimits import RateLimiter
+from briefcase.receipts import events
+from briefcase.receipts.canonical import canonical_bytes
+from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
+from briefcase.redaction import redact_text
+from briefcase.refusals import Refusals
+from briefcase.shown import shown_call
 from briefcase.verdicts import stricter
 from briefcase.wire import parse_call, parse_outcome, wire_approval
 

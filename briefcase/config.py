@@ -19,7 +19,7 @@ import msgspec
 
 from briefcase.approvals import MAX_SHOWN_BYTES
 from briefcase.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.net.urls import parse_url
 from briefcase.ratelimits import PrincipalLimit
 from briefcase.telemetry.settings import OtelSettings, load_otel_settings

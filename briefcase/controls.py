@@ -17,10 +17,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from briefcase.errors import CallerError
-from briefcase.ports import Clock, Entropy, Entry, Ledger, PutSetting
+from briefcase.model.effects import Entry, PutSetting
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import Clock, Entropy, Ledger
+from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, ToolSpec, Verdict, format_rfc3339
 from briefcase.receipts.events import control_event
-from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, ToolSpec, Verdict, format_rfc3339
 
 SETTING: Final = "controls"
 MAX_CONTROLS: Final = 1_000

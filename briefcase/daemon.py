@@ -52,7 +52,6 @@ from briefcase.controls import Controls
 from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.host import SECRET_VARIABLES, Host
 from briefcase.diagnostics.standing import check_start
-from briefcase.errors import InternalError, StoreError
 from briefcase.expiry import EXPIRY_GROUP, Expiry
 from briefcase.ledger import Ledger
 from briefcase.ledger.files import read_store_id
@@ -60,11 +59,13 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.logins import Logins
 from briefcase.mcp.reach import AllTools, Reach, claims_of
+from briefcase.model.errors import InternalError, StoreError
+from briefcase.model.ports import Policy
+from briefcase.model.types import US_PER_S
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
-from briefcase.ports import Policy
 from briefcase.providers.composition import compose_providers
 from briefcase.providers.service import ProviderService
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit, RateLimit, RateLimiter
@@ -92,7 +93,6 @@ from briefcase.telemetry.logs import configure_logs
 from briefcase.telemetry.outlet import OUTLET
 from briefcase.telemetry.tracing import TracedOutbound
 from briefcase.tools.load import ToolBox
-from briefcase.types import US_PER_S
 from briefcase.vault.bindings import Claim, SecretDestinations
 from briefcase.vault.identity import Identity, load_identity
 from briefcase.vault.opening import open_vault

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from briefcase.ports import SettleBudget
-from briefcase.types import Principal
+from briefcase.model.effects import SettleBudget
+from briefcase.model.types import Principal
 
 MAX_OPEN_DECISIONS: Final = 131_072
 MAX_OPEN_DECISIONS_PER_PRINCIPAL: Final = 32_768  # 30 s of the default rate limit, and nobody reports

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from briefcase.decisions import OpenDecisions
-from briefcase.ports import Clock, CloseIntent, Entry, ExpireApproval, Ledger
+from briefcase.model.effects import CloseIntent, Entry, ExpireApproval
+from briefcase.model.ports import Clock, Ledger
 from briefcase.receipts import events
 
 EXPIRY_GROUP: Final = 64  # decisions closed in one commit: what others wait for meanwhile is a few milliseconds

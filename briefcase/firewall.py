@@ -21,12 +21,12 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from briefcase.errors import CallerError
-from briefcase.ports import Redactor
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import Redactor
+from briefcase.model.types import FirewallMode, JsonValue, OutputFirewall
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.redaction import MARK
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import FirewallMode, JsonValue, OutputFirewall
 
 EVERY_ELEMENT: Final = "*"
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")  # RFC 6901 section 3

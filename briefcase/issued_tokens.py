@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from briefcase.errors import UpstreamError
+from briefcase.model.errors import UpstreamError
 
 MIN_TOKEN_CHARS: Final = 20
 MIN_CHANGES: Final = 6

@@ -24,12 +24,12 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from briefcase._native import views
 from briefcase._native.needles import Needles
-from briefcase.errors import CallerError
-from briefcase.ports import Redactor
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import Redactor
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.secret_forms import patterns_of
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import JsonObject, JsonValue
 
 MARK: Final = b"[redacted]"
 MIN_SECRET_BYTES: Final = 8

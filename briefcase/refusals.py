@@ -22,12 +22,13 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import StoreError
-from briefcase.ports import Clock, Entry, Event, Ledger, ReceiptFilter, Refused
+from briefcase.model.effects import Entry, Refused
+from briefcase.model.errors import StoreError
+from briefcase.model.ports import Clock, Event, Ledger, ReceiptFilter
+from briefcase.model.types import JsonObject, Receipt, format_rfc3339
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.receipts import events
 from briefcase.receipts.events import RefusalKind
-from briefcase.types import JsonObject, Receipt, format_rfc3339
 
 WINDOW_S: Final = 60
 MAX_KINDS: Final = 8

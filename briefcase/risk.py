@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from briefcase.model.ports import SignallingTool, Tool
+from briefcase.model.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
 from briefcase.ordinary import has_hidden, has_lookalike
 from briefcase.patterns import LinearPattern
-from briefcase.ports import SignallingTool, Tool
-from briefcase.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
 
 # A credential on its way out through an argument: the published prefixes of well-known issuers.
 _SECRET: Final = LinearPattern(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from briefcase import risk
 from briefcase.admission import Checked
 from briefcase.approvals import visible_text as visible
-from briefcase.ports import Redactor, destination_of
+from briefcase.model.ports import Redactor, destination_of
+from briefcase.model.types import LastApproval, NeedsApproval, ShownCall, ShownTool
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import LastApproval, NeedsApproval, ShownCall, ShownTool
 
 
 def shown_call(

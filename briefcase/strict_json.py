@@ -25,8 +25,8 @@ import json
 from typing import Final
 
 from briefcase._native.strict import NotStrictError, read_strict
-from briefcase.errors import CallerError
-from briefcase.types import JsonValue
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonValue
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 250_000  # 8 MiB of `[]` would be 2.8 million, and two seconds of the loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from briefcase.types import ApprovalKind, Deny, NeedsApproval, Verdict
+from briefcase.model.types import ApprovalKind, Deny, NeedsApproval, Verdict
 
 
 def stricter(one: Verdict, other: Verdict) -> Verdict:

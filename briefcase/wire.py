@@ -11,9 +11,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from briefcase.budgets import MAX_COST_MICROUSD
-from briefcase.errors import CallerError
-from briefcase.strict_json import parse as parse_json
-from briefcase.types import (
+from briefcase.model.errors import CallerError
+from briefcase.model.types import (
     MAX_SAFE_INTEGER,
     MICROUSD_PER_USD,
     Approval,
@@ -23,6 +22,7 @@ from briefcase.types import (
     ToolCall,
     format_rfc3339,
 )
+from briefcase.strict_json import parse as parse_json
 
 MAX_ID_CHARS: Final = 256
 KNOWN_CATEGORIES: Final = frozenset({"read", "write", "admin"})

@@ -13,10 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from briefcase import approvals, budgets
-from briefcase.errors import StoreError
 from briefcase.ledger.steady_clock import SteadyClock
-from briefcase.ports import (
-    CallContext,
+from briefcase.model.effects import (
     ClaimNonce,
     ClaimRequest,
     CloseIntent,
@@ -29,15 +27,14 @@ from briefcase.ports import (
     Head,
     OpenIntent,
     PutSetting,
-    ReceiptFilter,
     Refused,
     ReserveBudget,
     SetBudgetLimit,
     SettleBudget,
-    Verification,
 )
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.types import (
+from briefcase.model.errors import StoreError
+from briefcase.model.ports import CallContext, ReceiptFilter, Verification
+from briefcase.model.types import (
     Allow,
     Approval,
     ApprovalStatus,
@@ -51,6 +48,7 @@ from briefcase.types import (
     ToolSpec,
     format_rfc3339,
 )
+from briefcase.receipts.canonical import canonical_bytes
 
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 AGENT = Principal("scout", Role.AGENT)

@@ -9,7 +9,7 @@ import msgspec
 from briefcase.capability.dpop import ProofSigner
 from briefcase.capability.jws import generate_key
 from briefcase.capability.pkce import challenge_of
-from briefcase.ports import HttpResponse
+from briefcase.model.ports import HttpResponse
 from briefcase.provider_gateway.app import ProviderGateway
 from briefcase.provider_gateway.settings import GatewaySettings
 

@@ -9,9 +9,9 @@ from briefcase.administration import Administration
 from briefcase.api.app import ROUTES
 from briefcase.api.effects import CALLS, CHANGES, NEITHER, changing_handlers
 from briefcase.api.routing import OPERATOR, Route
-from briefcase.errors import BriefcaseError, CallerError, StoreError, UpstreamError
 from briefcase.ledger.intents import CLOSING, OPENING
-from briefcase.ports import Entry
+from briefcase.model.effects import Entry
+from briefcase.model.errors import BriefcaseError, CallerError, StoreError, UpstreamError
 from briefcase.receipts import events
 
 EVENT = {"kind": "secret_set", "name": "n", "by": "operator"}

@@ -11,10 +11,11 @@ from test_calls import NEEDS, Desk
 from briefcase.approvals import MAX_SUMMARY_CHARS
 from briefcase.approvers import EITHER, MAY_DECIDE, Approvers, Means, Ruling, shown_digest_of
 from briefcase.call_settings import CallSettings
-from briefcase.errors import CallerError
-from briefcase.ports import CreateApproval, Destination, Entry
+from briefcase.model.effects import CreateApproval, Entry
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import Destination
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
 from briefcase.redaction import SecretRedactor
-from briefcase.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
 
 YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
 SECRET = "kX93hd-0a7Qp21zzWm8tR4"

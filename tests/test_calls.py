@@ -28,11 +28,10 @@ from briefcase import approvals
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
-from briefcase.errors import CallerError, StoreError, UpstreamError
 from briefcase.expiry import EXPIRY_GROUP
-from briefcase.ports import Committed, DecideApproval, Entry
-from briefcase.ratelimits import RateLimit, RateLimiter
-from briefcase.types import (
+from briefcase.model.effects import Committed, DecideApproval, Entry
+from briefcase.model.errors import CallerError, StoreError, UpstreamError
+from briefcase.model.types import (
     ApprovalKind,
     ApprovalStatus,
     Deny,
@@ -40,6 +39,7 @@ from briefcase.types import (
     OutputFirewall,
     ToolResult,
 )
+from briefcase.ratelimits import RateLimit, RateLimiter
 
 NEEDS = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy", ("ask",))
 

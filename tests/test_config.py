@@ -3,7 +3,7 @@
 import pytest
 
 from briefcase.config import data_dir_of, load_settings, parse_loopback_address
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from briefcase.controls import SUBJECTS, Control, Controls, apply_controls
-from briefcase.errors import CallerError, StoreError
-from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval
 
 TOOL = spec("tickets.close", category="write", source="http")
 ALLOW, DENY = Allow(("p",)), Deny("policy_denied", ("f",))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from briefcase import daemon
-from briefcase.errors import InternalError, StoreError
+from briefcase.model.errors import InternalError, StoreError
 
 
 @pytest.mark.parametrize("fault", [StoreError("the ledger refuses"), InternalError("it can not be recorded")])

@@ -1,4 +1,4 @@
-"""Imports point one way: words <- core <- adapters, edges <- root (docs/design.md, rings)."""
+"""Imports point one way: model <- core <- adapters, edges <- root (docs/design.md, rings)."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "briefcase"
 
-WORDS = {"types", "errors", "ports"}
+WORDS = {"model"}
 CORE = {
     "administration",
     "admission",

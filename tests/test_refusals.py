@@ -6,11 +6,11 @@ import pytest
 from fakes import AGENT, OTHER_AGENT, FakeTool, spec
 from test_calls import Desk, body
 
-from briefcase.errors import CallerError, StoreError
-from briefcase.ports import Entry
+from briefcase.model.effects import Entry
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.types import US_PER_S, Deny
 from briefcase.receipts import events
 from briefcase.refusals import MAX_KINDS, OTHERS, WINDOW_S
-from briefcase.types import US_PER_S, Deny
 
 MINUTE_US = WINDOW_S * US_PER_S
 

@@ -9,10 +9,10 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import format_rfc3339
 from briefcase.receipts.events import agent_event
 from briefcase.store.agents import check_agent_name
-from briefcase.types import format_rfc3339
 
 
 class AgentSummary(msgspec.Struct):

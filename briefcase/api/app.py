@@ -50,12 +50,12 @@ from briefcase.api.routing import Match, Reply, Request, Route, Routes, is_for_a
 from briefcase.api.services import Services
 from briefcase.api.sockets import Peer
 from briefcase.api.turnstile import Turnstile
-from briefcase.errors import BriefcaseError, CallerError
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.types import JsonObject, Principal, Role
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.redaction import redact_text
 from briefcase.telemetry.log_context import open_request
 from briefcase.telemetry.log_context import request_id as request_id_of
-from briefcase.types import JsonObject, Principal, Role
 
 TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     health.ROUTES,

@@ -16,8 +16,8 @@ from briefcase.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.approvals import approval_token, status_at
 from briefcase.approvers import DECIDING_ROLES, Ruling
-from briefcase.errors import CallerError
-from briefcase.types import Approval, ApprovalStatus, JsonObject, Role
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Approval, ApprovalStatus, JsonObject, Role
 from briefcase.wire import wire_approval
 
 MAX_WAIT_MS: Final = 60_000

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from briefcase.api.services import AgentStore
-from briefcase.errors import CallerError
-from briefcase.types import Principal, Role
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Principal, Role
 
 MAX_TOKEN_BYTES: Final = 512
 _SCHEME: Final = b"bearer "

@@ -12,7 +12,7 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.backup.sealing import SealKey
-from briefcase.errors import BriefcaseError, CallerError
+from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.vault.sealed_file import check_scrypt_n
 
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096, pattern="^[^\\x00]*$")]

@@ -9,9 +9,9 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.budgets import day_of
-from briefcase.ports import Entry, SetBudgetLimit
+from briefcase.model.effects import Entry, SetBudgetLimit
+from briefcase.model.types import MAX_SAFE_INTEGER, BudgetLine
 from briefcase.receipts.events import budget_set_event
-from briefcase.types import MAX_SAFE_INTEGER, BudgetLine
 
 
 class BudgetRecord(msgspec.Struct):

@@ -9,8 +9,8 @@ import msgspec
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
 from briefcase.controls import Control, is_about
-from briefcase.errors import CallerError
-from briefcase.types import Principal, format_rfc3339, parse_rfc3339
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Principal, format_rfc3339, parse_rfc3339
 
 
 class ControlRecord(msgspec.Struct):

@@ -16,9 +16,9 @@ from briefcase.diagnostics.host import Host
 from briefcase.diagnostics.manifest import SIGNED_PREFIX
 from briefcase.diagnostics.profile import Check
 from briefcase.diagnostics.standing import Moment, compat_checks, security_checks
-from briefcase.errors import CallerError
-from briefcase.ports import ReceiptFilter
-from briefcase.types import parse_rfc3339
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import ReceiptFilter
+from briefcase.model.types import parse_rfc3339
 
 _PIECE_CHARS: Final = 4 * (PIECE_BYTES + OVERLAP_BYTES + 2) // 3
 

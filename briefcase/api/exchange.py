@@ -27,8 +27,8 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from briefcase.api.places import SMALL_BYTES, Place
 from briefcase.api.routing import Match, Reply
 from briefcase.api.sockets import Peer
-from briefcase.errors import CODES, CallerError
-from briefcase.types import Principal
+from briefcase.model.errors import CODES, CallerError
+from briefcase.model.types import Principal
 
 SCOPE_KEY: Final = "briefcase"
 US_PER_MS: Final = 1_000

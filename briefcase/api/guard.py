@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 _OWN_SITE: Final = frozenset({b"same-origin", b"none"})
 _CHECKED: Final = frozenset({b"host", b"origin", b"referer", b"sec-fetch-site"})

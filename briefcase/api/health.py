@@ -8,8 +8,8 @@ import msgspec
 
 from briefcase.api.routing import NOBODY_NEEDED, Reply, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import CODES
-from briefcase.types import format_rfc3339
+from briefcase.model.errors import CODES
+from briefcase.model.types import format_rfc3339
 
 
 class Health(msgspec.Struct):

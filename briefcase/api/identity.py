@@ -12,7 +12,7 @@ from briefcase.api.services import Services
 from briefcase.capability.identity_proof import check_nonce, identity_proof_text
 from briefcase.capability.jws import encode_base64url
 from briefcase.diagnostics.profile import RULES
-from briefcase.errors import BriefcaseError, CallerError
+from briefcase.model.errors import BriefcaseError, CallerError
 
 
 class IdentityAnswer(msgspec.Struct):

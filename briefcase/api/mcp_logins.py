@@ -12,10 +12,10 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import CallerError
 from briefcase.mcp.events import login_event
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins, ServerLoginRevoked
+from briefcase.model.errors import CallerError
 
 
 class ServerLoginBody(msgspec.Struct):

@@ -13,7 +13,6 @@ import msgspec
 from briefcase.api.routing import CALLERS, OPERATOR, Reply, Request, Route
 from briefcase.api.services import Services
 from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
-from briefcase.errors import CallerError
 from briefcase.mcp.events import login_event
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
@@ -22,8 +21,9 @@ from briefcase.mcp.logins import LoginStanding
 from briefcase.mcp.preview import preview_tools
 from briefcase.mcp.reach import claims_of
 from briefcase.mcp.servers import ServerOAuth, parse_server
+from briefcase.model.errors import CallerError
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
 from briefcase.wire import CallRecord, parse_call
 
 MAX_WAIT_MS: Final = 60_000

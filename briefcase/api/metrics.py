@@ -9,8 +9,8 @@ from briefcase.api.routing import READERS, Reply, Request, Route
 from briefcase.api.services import Services
 from briefcase.approvals import status_at
 from briefcase.budgets import day_of
+from briefcase.model.types import US_PER_S, ApprovalStatus
 from briefcase.telemetry.metrics import CONTENT_TYPE, Family, by_label, encode_text, gauge
-from briefcase.types import US_PER_S, ApprovalStatus
 
 
 async def show_metrics(services: Services, _: Request) -> Reply:

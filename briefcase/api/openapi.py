@@ -15,7 +15,7 @@ import msgspec
 from briefcase import __version__
 from briefcase.api.app import ROUTES
 from briefcase.api.routing import Route
-from briefcase.types import JsonObject, JsonValue
+from briefcase.model.types import JsonObject, JsonValue
 
 _REF: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"

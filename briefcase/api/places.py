@@ -23,8 +23,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from briefcase.errors import CallerError
-from briefcase.types import Principal, Role
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Principal, Role
 
 CANDIDATES: Final = 32  # found by one look at all, so that a flood of connections does not pay for it each time
 DISPATCH_S: Final = 2.0  # how long a first request may take until it is known whose it is

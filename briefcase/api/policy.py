@@ -8,7 +8,7 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.types import format_rfc3339
+from briefcase.model.types import format_rfc3339
 
 
 class PolicyRecord(msgspec.Struct):

@@ -12,14 +12,14 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, format_rfc3339, parse_rfc3339
 from briefcase.providers.client import Health
 from briefcase.providers.oauth import Started
 from briefcase.providers.registry import Provider
 from briefcase.providers.service import Exchange, LoginRevoked, ProviderService, ProviderSummary
 from briefcase.providers.verdicts import MAX_FAILING, CheckName, Count, Verdict
 from briefcase.receipts.events import control_event, provider_event, provider_verdict_event
-from briefcase.types import JsonObject, format_rfc3339, parse_rfc3339
 
 
 class ProviderList(msgspec.Struct):

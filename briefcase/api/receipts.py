@@ -8,9 +8,10 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, READERS, Reply, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import BriefcaseError, CallerError
-from briefcase.ports import Head, ReceiptFilter, Verification
-from briefcase.types import MAX_SAFE_INTEGER, Receipt, parse_rfc3339
+from briefcase.model.effects import Head
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.ports import ReceiptFilter, Verification
+from briefcase.model.types import MAX_SAFE_INTEGER, Receipt, parse_rfc3339
 
 MAX_LIMIT: Final = 1_000
 MAX_HASHES: Final = 10_000

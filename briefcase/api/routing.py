@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from briefcase.api.services import Services
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Principal, Role
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import Principal, Role
 
 OPERATOR: Final = frozenset({Role.OPERATOR})
 CALLERS: Final = frozenset({Role.OPERATOR, Role.AGENT})

@@ -8,7 +8,7 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 from briefcase.receipts.events import secret_event
 from briefcase.redaction import MIN_SECRET_BYTES
 from briefcase.vault.bindings import parse_destinations

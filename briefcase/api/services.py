@@ -14,14 +14,14 @@ from briefcase.backup.checkpoints import Checkpoints
 from briefcase.backup.create import Backups
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
-from briefcase.errors import CallerError
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins
-from briefcase.ports import ActiveAgent, Clock, Entropy, Ledger, Policy, Redactor, Tools
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import ActiveAgent, Clock, Entropy, Ledger, Policy, Redactor, Tools
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, Principal
 from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
 from briefcase.telemetry.metrics import Metrics
-from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, Principal
 from briefcase.vault.bindings import SecretDestinations
 
 

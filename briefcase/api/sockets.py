@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from briefcase.capability.identity_proof import authority_of
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 
 SOCKET_MODE: Final = 0o600
 AGENT_SOCKET_MODE: Final = 0o660

@@ -13,7 +13,7 @@ import msgspec
 from briefcase.api.approvals import ApprovalRecord
 from briefcase.api.routing import CALLERS, Reply, Request, Route
 from briefcase.api.services import Answered, Services
-from briefcase.types import MICROUSD_PER_USD, JsonObject, ToolSpec
+from briefcase.model.types import MICROUSD_PER_USD, JsonObject, ToolSpec
 from briefcase.wire import CallRequest, OutcomeReport, wire_category
 
 

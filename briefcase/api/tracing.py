@@ -11,7 +11,7 @@ import msgspec
 from briefcase.api.app import Api, Receive, Scope, Send
 from briefcase.api.exchange import DirectExchange
 from briefcase.api.routing import Reply
-from briefcase.ports import Tools
+from briefcase.model.ports import Tools
 from briefcase.telemetry.meter import word_of
 from briefcase.telemetry.tracing import CURRENT, NO_PHASES, Parent, Sampling, Trace, parse_traceparent
 

@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from briefcase.errors import BriefcaseError, ConfigError, StoreError
-from briefcase.ports import Head, Ledger
+from briefcase.model.effects import Head
+from briefcase.model.errors import BriefcaseError, ConfigError, StoreError
+from briefcase.model.ports import Ledger
 from briefcase.receipts.notes import Checkpoint, encode_note
 from briefcase.receipts.tree import Frontier
 from briefcase.store.files import write_private

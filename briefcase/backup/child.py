@@ -22,12 +22,12 @@ import msgspec
 
 from briefcase.backup.files import sync_dirs
 from briefcase.backup.manifest import DATABASE_FILE, PLAIN_FILES, STAGING_DIR, TOOLS_DIR, VAULT_KEY_FILE, is_known
-from briefcase.errors import BriefcaseError, StoreError
 from briefcase.ledger.copies import copy_ledger
 from briefcase.ledger.files import open_files
+from briefcase.model.errors import BriefcaseError, StoreError
+from briefcase.model.types import format_rfc3339
 from briefcase.store.data_dir import LEDGER_DIR
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, read_private
-from briefcase.types import format_rfc3339
 
 PRIVATE_UMASK: Final = 0o077
 WITH_KEY: Final = "with-key"

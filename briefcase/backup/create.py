@@ -40,12 +40,13 @@ from briefcase.backup.manifest import (
 )
 from briefcase.backup.sealed import pack_backup
 from briefcase.backup.sealing import SealKey
-from briefcase.errors import CODES, CallerError, StoreError
-from briefcase.ports import Clock, Committed, Entry, Ledger
+from briefcase.model.effects import Committed, Entry
+from briefcase.model.errors import CODES, CallerError, StoreError
+from briefcase.model.ports import Clock, Ledger
+from briefcase.model.types import JsonObject, format_rfc3339
 from briefcase.receipts.events import backup_created_event, backup_started_event
 from briefcase.store.files import PRIVATE_DIR_MODE, fsync_dir, write_private
 from briefcase.store.own_files import OwnFiles
-from briefcase.types import JsonObject, format_rfc3339
 
 HEADROOM_BYTES: Final = 256 << 20  # what staging must leave free: receipts need the disk too
 

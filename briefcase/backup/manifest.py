@@ -24,8 +24,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from briefcase.errors import StoreError
-from briefcase.ports import Head
+from briefcase.model.effects import Head
+from briefcase.model.errors import StoreError
 from briefcase.vault.identity import verify_signature
 
 MANIFEST_NAME: Final = "manifest.json"

@@ -47,8 +47,8 @@ from briefcase.backup.manifest import (
     parse_manifest,
 )
 from briefcase.backup.sealed import unpack_backup
-from briefcase.errors import CallerError, ConfigError, StoreError
-from briefcase.ports import Head
+from briefcase.model.effects import Head
+from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.receipts.chain import GENESIS, decode_key, hash_hex_of
 from briefcase.store.data_dir import LEDGER_DIR, LOCK_FILE
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir, read_private, try_flock, write_private

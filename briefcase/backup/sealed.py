@@ -33,7 +33,7 @@ from briefcase.backup.manifest import (
     parse_manifest,
 )
 from briefcase.backup.sealing import SealKey, SealReader, SealWriter
-from briefcase.errors import StoreError
+from briefcase.model.errors import StoreError
 from briefcase.store.files import PRIVATE_FILE_MODE, fsync_dir
 
 _LENGTH_BYTES: Final = 4

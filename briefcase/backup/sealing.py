@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from briefcase.backup.manifest import damaged
-from briefcase.errors import StoreError
+from briefcase.model.errors import StoreError
 from briefcase.vault.sealed_file import KEY_BYTES, SALT_BYTES, SCRYPT_N, check_scrypt_n, scrypt_key
 
 MAGIC: Final = b"briefcase-sealed-backup 1\n"

@@ -14,7 +14,7 @@ import msgspec
 
 from briefcase.capability.did import key_of
 from briefcase.capability.jws import JwsError, check_signature, decode_base64url, parse_compact
-from briefcase.types import MAX_SAFE_INTEGER, US_PER_S
+from briefcase.model.types import MAX_SAFE_INTEGER, US_PER_S
 
 CREDENTIAL_TYP: Final = "vc+jwt"
 STATUS_TYP: Final = "statuslist+jwt"

@@ -24,7 +24,7 @@ from briefcase.capability.jws import (
     parse_compact,
     parse_public_jwk,
 )
-from briefcase.types import US_PER_S, JsonObject
+from briefcase.model.types import US_PER_S, JsonObject
 
 TYP: Final = "dpop+jwt"
 MAX_JTI_CHARS: Final = 128

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 

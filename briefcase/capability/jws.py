@@ -20,9 +20,9 @@ import msgspec
 from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import JWSRegistry
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import JsonObject, JsonValue
 
 MAX_TOKEN_CHARS: Final = 8_192
 MAX_DEPTH: Final = 8

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from briefcase.capability.jws import JwsError, PublicKey, Signer, check_signature, parse_compact
-from briefcase.types import MAX_SAFE_INTEGER, US_PER_S, JsonObject
+from briefcase.model.types import MAX_SAFE_INTEGER, US_PER_S, JsonObject
 
 TYP: Final = "aacp-capability+jwt"
 MAX_CLOCK_SKEW_S: Final = 5

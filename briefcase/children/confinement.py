@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 
 from briefcase.children.launcher import LAYERS, PROBE, Plan
-from briefcase.errors import UpstreamError
+from briefcase.model.errors import UpstreamError
 
 PROBE_TIMEOUT_S: Final = 20
 PAGE: Final = "docs/deploy/README.md"

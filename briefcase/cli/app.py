@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 if TYPE_CHECKING:
     from briefcase.cli.client import Client

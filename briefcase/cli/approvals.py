@@ -18,7 +18,7 @@ from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Payload, path_of
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
-from briefcase.errors import BriefcaseError, CallerError
+from briefcase.model.errors import BriefcaseError, CallerError
 
 UUID_CHARS: Final = 36
 MIN_PREFIX_CHARS: Final = 8

@@ -20,7 +20,7 @@ from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
 from briefcase.cli.progress import working
 from briefcase.cli.secrets import read_secret
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 CREATE_TIMEOUT_S: Final = 3_600.0
 

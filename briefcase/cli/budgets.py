@@ -7,7 +7,7 @@ import click
 from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 
 @click.group(epilog=example("briefcase budgets list", "briefcase budgets set --daily-limit-usd 2.50 read"))

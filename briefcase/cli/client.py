@@ -20,7 +20,7 @@ import orjson
 
 from briefcase.capability.identity_proof import authority_of
 from briefcase.client.expected import ExpectedDaemon
-from briefcase.errors import CODES, BriefcaseError, CallerError, ConfigError
+from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
 from briefcase.store.data_dir import OPERATOR_TOKEN_FILE
 from briefcase.store.tokens import load_token
 

@@ -12,7 +12,7 @@ from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
 from briefcase.cli.secrets import read_secret
-from briefcase.errors import CODES, BriefcaseError, CallerError
+from briefcase.model.errors import CODES, BriefcaseError, CallerError
 
 if TYPE_CHECKING:
     from briefcase.conformance.report import Report

@@ -10,7 +10,7 @@ import click
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.lazy import Lazy, LazyGroup, example
-from briefcase.errors import CODES
+from briefcase.model.errors import CODES
 
 if TYPE_CHECKING:
     from briefcase.diagnostics.triage import Part

@@ -25,7 +25,7 @@ from briefcase.cli.client import Client
 from briefcase.cli.diagnostics import PROBE_TIMEOUT_S
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import complain, note
-from briefcase.errors import CODES, BriefcaseError, CallerError, ConfigError
+from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
 
 if TYPE_CHECKING:
     from briefcase.diagnostics.canary import Found, Search, Searcher

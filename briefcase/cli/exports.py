@@ -23,12 +23,13 @@ from briefcase.cli.messages import complain, note
 from briefcase.cli.progress import working
 from briefcase.cli.receipts import PROBLEMS, parse_moment
 from briefcase.cli.sources import Source, open_source
-from briefcase.errors import CODES, CallerError, ConfigError
-from briefcase.ports import BadReceipt, Head
+from briefcase.model.effects import Head
+from briefcase.model.errors import CODES, CallerError, ConfigError
+from briefcase.model.ports import BadReceipt
+from briefcase.model.types import Receipt
 from briefcase.receipts import verify_export
 from briefcase.receipts.exports import ExportReader, export_line, lines_of
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir
-from briefcase.types import Receipt
 
 VERIFIER_NAME: Final = "verify_export.py"
 ARCHIVE_DIR: Final = "archive"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVa
 import click
 
 from briefcase.cli.messages import note
-from briefcase.errors import UpstreamError
+from briefcase.model.errors import UpstreamError
 
 if TYPE_CHECKING:
     from briefcase.providers.loopback import AuthorizationAnswer

@@ -1,6 +1,6 @@
 """The root command, and the one place where errors become messages and exit codes.
 
-Exit codes are those of `briefcase.errors.CODES`, and beside them:
+Exit codes are those of `briefcase.model.errors.CODES`, and beside them:
 
 | code | when |
 |---|---|
@@ -27,7 +27,7 @@ from briefcase import __version__
 from briefcase.cli.app import App, Root
 from briefcase.cli.lazy import Lazy, LazyGroup, example
 from briefcase.cli.messages import complain, wire_of
-from briefcase.errors import CODES, BriefcaseError
+from briefcase.model.errors import CODES, BriefcaseError
 
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141

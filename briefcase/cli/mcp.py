@@ -14,8 +14,8 @@ from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.cli.mcp_logins import log_in, revoke_login, show_client_metadata
 from briefcase.cli.messages import note
-from briefcase.errors import CallerError
-from briefcase.types import JsonObject, JsonValue
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, JsonValue
 
 SERVERS: Final = ("v1", "mcp", "servers")
 URL_PREFIXES: Final = ("http://", "https://")

@@ -12,7 +12,7 @@ from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
 from briefcase.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.cli.messages import note
-from briefcase.errors import BriefcaseError, CallerError
+from briefcase.model.errors import BriefcaseError, CallerError
 
 _SERVERS = ("v1", "mcp", "servers")
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from briefcase.errors import BriefcaseError
+from briefcase.model.errors import BriefcaseError
 
 
 def wire_of(error: BriefcaseError) -> dict[str, Any]:

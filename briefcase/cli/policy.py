@@ -15,8 +15,8 @@ import click
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.lazy import Lazy, LazyGroup, example
 from briefcase.cli.messages import note
-from briefcase.errors import BriefcaseError, CallerError
-from briefcase.types import ToolSpec
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.types import ToolSpec
 
 MAX_POLICY_BYTES: Final = 1 << 20
 DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}

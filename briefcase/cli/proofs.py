@@ -19,7 +19,8 @@ from briefcase.cli.lazy import example
 from briefcase.cli.messages import note as say
 from briefcase.cli.progress import working
 from briefcase.cli.sources import Source, open_source
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject
 from briefcase.receipts.notes import MAX_NOTE_BYTES, Checkpoint
 from briefcase.receipts.proofs import (
     check_inclusion_proof,
@@ -27,7 +28,6 @@ from briefcase.receipts.proofs import (
     make_inclusion_proof,
     open_note,
 )
-from briefcase.types import JsonObject
 from briefcase.vault.identity import verify_signature
 
 SIGN_TIMEOUT_S: Final = 3_600.0

@@ -217,7 +217,7 @@ def log_in(
 def _start(app: App, wanted: _Wanted, redirect_uri: str) -> Started:
     import msgspec  # noqa: PLC0415 - `--help` needs none of it
 
-    from briefcase.errors import BriefcaseError  # noqa: PLC0415 - likewise
+    from briefcase.model.errors import BriefcaseError  # noqa: PLC0415 - likewise
     from briefcase.providers.oauth import Started  # noqa: PLC0415 - likewise
 
     body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}

@@ -19,9 +19,9 @@ from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Payload
 from briefcase.cli.lazy import Lazy, LazyGroup, example
 from briefcase.cli.messages import complain, note
-from briefcase.errors import CODES, CallerError
-from briefcase.ports import Head
-from briefcase.types import US_PER_S, JsonValue, format_rfc3339, parse_rfc3339
+from briefcase.model.effects import Head
+from briefcase.model.errors import CODES, CallerError
+from briefcase.model.types import US_PER_S, JsonValue, format_rfc3339, parse_rfc3339
 
 VERIFY_TIMEOUT_S: Final = 3_600.0
 DEFAULT_LIMIT: Final = 20

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from briefcase.approvals import visible_text
 from briefcase.characters import has_unseen
-from briefcase.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, format_rfc3339, parse_rfc3339
+from briefcase.model.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, format_rfc3339, parse_rfc3339
 
 UNBOUNDED_WIDTH: Final = 10_000  # what is not a terminal has no width: nothing is cut or wrapped there
 GAP_CHARS: Final = 2

@@ -14,8 +14,8 @@ import click
 from briefcase.cli.app import App, check_name, json_option, pass_app
 from briefcase.cli.client import path_of
 from briefcase.cli.lazy import example
-from briefcase.errors import CallerError
-from briefcase.types import JsonValue
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonValue
 
 MAX_VALUE_BYTES: Final = 64 << 10
 HOST_HELP: Final = "Where it may go: HOST, HOST:PORT, or process/ID for the MCP server ID; repeat for more."

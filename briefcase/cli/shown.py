@@ -20,8 +20,8 @@ from briefcase.approvals import visible_text
 from briefcase.approvers import SHOWN_DIGEST, shown_digest_of
 from briefcase.cli.client import Payload
 from briefcase.cli.render import money, when
-from briefcase.errors import CallerError
-from briefcase.types import MICROUSD_PER_USD
+from briefcase.model.errors import CallerError
+from briefcase.model.types import MICROUSD_PER_USD
 
 LONG_CHARS: Final = 160
 LABEL_CHARS: Final = 13

@@ -25,9 +25,9 @@ from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Address, address_of, token_of
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
-from briefcase.errors import CODES, CallerError, ConfigError
+from briefcase.model.errors import CODES, CallerError, ConfigError
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import JsonObject, JsonValue
 
 if TYPE_CHECKING:
     from briefcase.diagnostics.slo import Objectives

@@ -16,7 +16,7 @@ import msgspec
 from briefcase.cli.app import App
 from briefcase.cli.client import Client, Payload
 from briefcase.ledger.files import LedgerFiles, open_files
-from briefcase.ports import Head
+from briefcase.model.effects import Head
 from briefcase.receipts.chain import GENESIS, decode_key, decode_record, hash_hex_of
 
 PAGE: Final = 500  # receipts an answer: about half a megabyte

@@ -12,8 +12,8 @@ from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Payload
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
-from briefcase.errors import CallerError
-from briefcase.types import US_PER_S, format_rfc3339, parse_rfc3339
+from briefcase.model.errors import CallerError
+from briefcase.model.types import US_PER_S, format_rfc3339, parse_rfc3339
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

@@ -21,9 +21,9 @@ from briefcase.cli.app import ANSWER_TIMEOUT_S, App, json_option, pass_app
 from briefcase.cli.client import Payload, path_of
 from briefcase.cli.lazy import Lazy, LazyGroup, example
 from briefcase.cli.messages import complain, note
-from briefcase.errors import CODES, BriefcaseError, CallerError
+from briefcase.model.errors import CODES, BriefcaseError, CallerError
+from briefcase.model.types import MICROUSD_PER_USD, JsonObject
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import MICROUSD_PER_USD, JsonObject
 
 CALL_TIMEOUT_S: Final = 120.0  # above any deadline the daemon itself puts on an execution
 WAIT_MS: Final = 20_000  # of one long poll

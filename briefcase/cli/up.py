@@ -25,7 +25,7 @@ from briefcase.cli.lazy import example
 from briefcase.cli.messages import complain, note, wire_of
 from briefcase.cli.tools import exit_code_of
 from briefcase.client.expected import expected_daemon
-from briefcase.errors import CODES, BriefcaseError
+from briefcase.model.errors import CODES, BriefcaseError
 
 DEMO_TOOL: Final = "echo"
 DEMO_ARGS: Final = {"text": "hello from briefcase"}

@@ -36,7 +36,7 @@ from briefcase.cli import shown
 from briefcase.cli.app import App
 from briefcase.cli.client import Payload, path_of
 from briefcase.cli.render import SHORT_ID_CHARS, json_text, table_of, time_left
-from briefcase.errors import BriefcaseError
+from briefcase.model.errors import BriefcaseError
 
 POLL_MS: Final = 500
 TIMEOUT_S: Final = 5.0

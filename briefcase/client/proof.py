@@ -17,7 +17,7 @@ import orjson
 from briefcase.capability.identity_proof import identity_proof_text
 from briefcase.capability.jws import JwsError, decode_base64url
 from briefcase.client.expected import ExpectedDaemon, untrusted, warn_unproven
-from briefcase.errors import BriefcaseError
+from briefcase.model.errors import BriefcaseError
 from briefcase.vault.identity import verify_signature
 
 PROOF_PATH: Final = "/v1/identity/proof"

@@ -15,9 +15,9 @@ import msgspec
 from briefcase.capability.jws import encode_base64url, generate_key
 from briefcase.conformance.report import CheckResult, Report, Status, make_report
 from briefcase.conformance.subject import BrokenError, Minted, Subject, body_of, claims_of, text_of
-from briefcase.ports import Clock, HttpResponse
+from briefcase.model.ports import Clock, HttpResponse
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, format_rfc3339, parse_rfc3339
 from briefcase.providers.wire import error_word
-from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, format_rfc3339, parse_rfc3339
 
 PROFILE_HEADER: Final = "x-briefcase-compatibility-profile"
 STALE_S: Final = 3_600  # older than any window that keeps a replay cache small

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.types import COMPATIBILITY_PROFILE
+from briefcase.model.types import COMPATIBILITY_PROFILE
 
 FORMAT: Final = "briefcase-conformance/1"
 

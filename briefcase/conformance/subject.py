@@ -15,11 +15,11 @@ import msgspec
 from briefcase.capability import pkce
 from briefcase.capability.dpop import TYP, token_hash
 from briefcase.capability.jws import JwsError, PrivateKey, decode_base64url, encode_base64url, generate_key
-from briefcase.errors import CallerError, UpstreamError
-from briefcase.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.types import US_PER_S, JsonObject
 from briefcase.providers.wire import FORM
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import US_PER_S, JsonObject
 
 REDIRECT_URI: Final = "http://127.0.0.1:49152/callback"
 CLIENT_ID: Final = "briefcase-conformance"

@@ -37,7 +37,7 @@ import orjson
 from briefcase import __version__
 from briefcase.diagnostics.canary import MAGIC_BYTES, is_compressed, utf8
 from briefcase.diagnostics.triage import Daemon, Part
-from briefcase.errors import BriefcaseError
+from briefcase.model.errors import BriefcaseError
 from briefcase.receipts import verify_export
 from briefcase.store.own_files import OwnFiles
 

@@ -20,7 +20,7 @@ from hdrh.histogram import HdrHistogram
 
 from briefcase.diagnostics.slo import Finding, Measured, Objectives, judge, verdict_of
 from briefcase.diagnostics.soak import HIGHEST_US, REPORT_FORMAT, SIGNIFICANT_DIGITS, percentiles_ms
-from briefcase.types import JsonObject
+from briefcase.model.types import JsonObject
 
 GAP_S: Final = 2 * 3600
 SECONDS_A_DAY: Final = 86_400

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from briefcase.types import parse_rfc3339
+from briefcase.model.types import parse_rfc3339
 
 Colour = Literal["green", "yellow", "red"]
 SHOWN_IDS: Final = 3

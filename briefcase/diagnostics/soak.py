@@ -29,9 +29,9 @@ from briefcase.client.daemon_connection import Answer, BrokenAnswerError, Daemon
 from briefcase.client.expected import ExpectedDaemon
 from briefcase.client.pool import Connections, Place
 from briefcase.diagnostics.slo import Measured, Objectives, judge, verdict_of
-from briefcase.errors import BriefcaseError
+from briefcase.model.errors import BriefcaseError
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.telemetry.memory import read_memory
-from briefcase.types import JsonObject, JsonValue
 
 HIGHEST_US: Final = 10 * 60 * 1_000_000
 SIGNIFICANT_DIGITS: Final = 3

@@ -14,8 +14,8 @@ import msgspec
 from briefcase.diagnostics import files, host
 from briefcase.diagnostics.host import Host
 from briefcase.diagnostics.profile import RULES, Check, Finding, check_of
-from briefcase.errors import ConfigError
-from briefcase.types import US_PER_S
+from briefcase.model.errors import ConfigError
+from briefcase.model.types import US_PER_S
 
 CLOCK_TOLERANCE_US: Final = 2 * US_PER_S
 _DAY_S: Final = 86_400

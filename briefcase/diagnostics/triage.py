@@ -23,9 +23,9 @@ from briefcase.diagnostics.files import check_files
 from briefcase.diagnostics.host import check_disk
 from briefcase.diagnostics.profile import Finding
 from briefcase.diagnostics.providers import Colour, judge_providers, some
-from briefcase.errors import BriefcaseError, ConfigError
-from briefcase.ports import Verification
-from briefcase.types import parse_rfc3339
+from briefcase.model.errors import BriefcaseError, ConfigError
+from briefcase.model.ports import Verification
+from briefcase.model.types import parse_rfc3339
 
 GUIDE: Final = "docs/operations.md"
 RUNBOOKS: Final = "docs/runbooks"

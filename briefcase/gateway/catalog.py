@@ -16,7 +16,7 @@ from briefcase.gateway.results import clean_meta
 from briefcase.gateway.view import View
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.param_headers import ParamHeaders, param_headers_of
-from briefcase.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
 
 NOT_FOUND: Final = 404
 _MCP_FIELDS: Final = ("title", "annotations", "icons")

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from briefcase.gateway.session import Session
 from briefcase.gateway.stream import Stream
 from briefcase.mcp.jsonrpc import INTERNAL_ERROR, RpcError, encode_notification
-from briefcase.types import JsonObject
+from briefcase.model.types import JsonObject
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 

@@ -36,8 +36,8 @@ from briefcase.mcp.protocol import (
     STATELESS_REVISIONS,
     is_stateless,
 )
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.telemetry.log_context import open_request
-from briefcase.types import JsonObject, JsonValue
 
 _FILTERS: Final = {
     "toolsListChanged": "notifications/tools/list_changed",

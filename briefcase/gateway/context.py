@@ -9,7 +9,7 @@ import msgspec
 
 from briefcase.gateway.view import View
 from briefcase.mcp.protocol import is_stateless
-from briefcase.types import JsonObject
+from briefcase.model.types import JsonObject
 
 
 class Channel(Protocol):

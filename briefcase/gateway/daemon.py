@@ -17,10 +17,10 @@ import orjson
 
 from briefcase.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.client.pool import Connections, Place
-from briefcase.errors import BriefcaseError
 from briefcase.gateway.settings import GatewaySettings, is_token
+from briefcase.model.errors import BriefcaseError
+from briefcase.model.types import JsonObject, Role
 from briefcase.telemetry.tracing import CURRENT
-from briefcase.types import JsonObject, Role
 
 MAX_ANSWER_BYTES: Final = 16 << 20
 MAX_CONNECTIONS: Final = 256

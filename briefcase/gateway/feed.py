@@ -15,7 +15,7 @@ import msgspec
 
 from briefcase.gateway.daemon import Daemon, DaemonError
 from briefcase.gateway.view import View
-from briefcase.types import JsonObject
+from briefcase.model.types import JsonObject
 
 WAIT_MS: Final = 20_000
 RETRY_S: Final = 2.0

@@ -20,7 +20,6 @@ from typing import Any, Final, TypeAlias
 from briefcase.api.exchange import SCOPE_KEY
 from briefcase.api.guard import check_browser_headers
 from briefcase.api.sockets import Peer
-from briefcase.errors import CallerError
 from briefcase.gateway.channels import StreamChannel
 from briefcase.gateway.connection import (
     Core,
@@ -64,6 +63,7 @@ from briefcase.mcp.protocol import (
     is_defined,
     is_stateless,
 )
+from briefcase.model.errors import CallerError
 
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"referer", b"sec-fetch-site"})
 

@@ -30,7 +30,7 @@ from briefcase.mcp.jsonrpc import (
 )
 from briefcase.mcp.param_headers import ParamHeaders
 from briefcase.mcp.protocol import LATEST_HANDSHAKE, STATELESS_REVISIONS, is_defined, is_stateless
-from briefcase.types import JsonObject, JsonValue
+from briefcase.model.types import JsonObject, JsonValue
 
 MAX_NAME_CHARS: Final = 256
 MAX_PARAM_HEADERS: Final = 65_536  # tools whose arguments are mirrored in headers

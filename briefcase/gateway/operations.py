@@ -43,8 +43,8 @@ from briefcase.mcp.jsonrpc import (
     as_object,
 )
 from briefcase.mcp.protocol import LOG_LEVELS, wants_input_of
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.telemetry.log_context import note_call_request
-from briefcase.types import JsonObject, JsonValue
 
 MAX_WAITING_ROUNDS: Final = 8
 MAX_INPUT_ROUNDS: Final = 16

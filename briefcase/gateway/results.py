@@ -19,7 +19,7 @@ from briefcase import __version__
 from briefcase.gateway.view import View
 from briefcase.mcp.jsonrpc import INVALID_PARAMS, RpcError, as_object
 from briefcase.mcp.protocol import CACHEABLE_METHODS, META_SERVER, OWN_META_KEYS, is_stateless
-from briefcase.types import JsonObject, JsonValue
+from briefcase.model.types import JsonObject, JsonValue
 
 SERVER_INFO: Final[JsonObject] = {"name": "briefcase", "title": "briefcase", "version": __version__}
 MCP_SOURCE: Final = "mcp:"

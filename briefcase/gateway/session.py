@@ -29,7 +29,7 @@ from briefcase.mcp.jsonrpc import (
     encode_request,
 )
 from briefcase.mcp.protocol import LOG_LEVELS
-from briefcase.types import JsonObject
+from briefcase.model.types import JsonObject
 
 MAX_SESSIONS: Final = 1_024
 MAX_SESSIONS_PER_TOKEN: Final = 64

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from briefcase.client.expected import ExpectedDaemon, expected_daemon
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.telemetry.settings import OtelSettings, load_otel_settings
 
 DEFAULT_PATH: Final = "/mcp"

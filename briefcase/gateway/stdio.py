@@ -39,7 +39,7 @@ from briefcase.mcp.jsonrpc import (
     parse_messages,
 )
 from briefcase.mcp.protocol import BATCH_REVISIONS
-from briefcase.types import JsonObject
+from briefcase.model.types import JsonObject
 
 MAX_LINE_BYTES: Final = 1 << 20
 

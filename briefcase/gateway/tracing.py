@@ -19,8 +19,8 @@ from briefcase.gateway.daemon import Daemon
 from briefcase.gateway.operations import Operation, Operations
 from briefcase.gateway.request_state import StateSealer
 from briefcase.mcp.jsonrpc import as_object
+from briefcase.model.types import JsonObject
 from briefcase.telemetry.tracing import CURRENT, Parent, Sampling, Trace, parse_traceparent
-from briefcase.types import JsonObject
 
 SendTrace = Callable[[Trace], None]
 MAX_TRACEPARENT_CHARS: Final = 512

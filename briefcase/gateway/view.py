@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from briefcase.mcp.jsonrpc import INVALID_PARAMS, RpcError, as_object
-from briefcase.types import JsonValue
+from briefcase.model.types import JsonValue
 
 SERVER_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _MAX_BLOCKS: Final = 10_000

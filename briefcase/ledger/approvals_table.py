@@ -24,8 +24,8 @@ import msgspec
 
 from briefcase.approvals import status_at
 from briefcase.ledger.tables import Tables, is_key
+from briefcase.model.types import Approval, ApprovalStatus, LastApproval, ShownCall
 from briefcase.receipts.chain import encode_key
-from briefcase.types import Approval, ApprovalStatus, LastApproval, ShownCall
 
 if TYPE_CHECKING:
     from briefcase.ledger.changes import Change

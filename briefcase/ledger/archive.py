@@ -34,9 +34,9 @@ from typing import Any, Final
 import lmdb
 import msgspec
 
-from briefcase.errors import StoreError
 from briefcase.ledger.directory import ARCHIVE_NAME, DIRECTORY_MODE, FILE_MODE
-from briefcase.ports import Head
+from briefcase.model.effects import Head
+from briefcase.model.errors import StoreError
 from briefcase.receipts.chain import GENESIS_HASH_HEX, NO_TIME, Verifier, decode_key, encode_key
 from briefcase.store.files import fsync_dir
 

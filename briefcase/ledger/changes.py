@@ -15,14 +15,13 @@ import lmdb
 import msgspec
 
 from briefcase import approvals, budgets
-from briefcase.errors import InternalError
 from briefcase.ledger import approvals_table, nonces
 from briefcase.ledger.approvals_table import StoredApproval
 from briefcase.ledger.archive import META_ARCHIVE, Boundary, encode_boundary, read_boundary
 from briefcase.ledger.intents import INTENT, Intents, Staged, check_claim, check_closing, note_opening
 from briefcase.ledger.state import rows_of, state_name
 from briefcase.ledger.tables import META_COPY, META_STATE, Tables, is_key
-from briefcase.ports import (
+from briefcase.model.effects import (
     ArchiveReceipts,
     ClaimNonce,
     ClaimRequest,
@@ -41,8 +40,9 @@ from briefcase.ports import (
     SettleBudget,
     StartFromCopy,
 )
+from briefcase.model.errors import InternalError
+from briefcase.model.types import Approval, ApprovalStatus, BudgetLine, JsonObject
 from briefcase.receipts.chain import decode_key, encode_key, hash_hex_of
-from briefcase.types import Approval, ApprovalStatus, BudgetLine, JsonObject
 
 MIN_LIVE_RECEIPTS: Final = 1_000  # what a start verifies must be in the environment
 

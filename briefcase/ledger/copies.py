@@ -15,12 +15,12 @@ from typing import Final
 import lmdb
 import msgspec
 
-from briefcase.errors import CallerError, StoreError
 from briefcase.ledger.archive import Boundary, copy_segments
 from briefcase.ledger.directory import DATA_NAME, DIRECTORY_MODE, FILE_MODE
 from briefcase.ledger.files import LedgerFiles
 from briefcase.ledger.tables import ENGINE, META_COPY
-from briefcase.ports import Head
+from briefcase.model.effects import Head
+from briefcase.model.errors import CallerError, StoreError
 
 MAX_TABLES: Final = 16
 _GROWTH_BYTES: Final = 1 << 24

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from briefcase._native.inodes import Inodes
-from briefcase.errors import ConfigError, StoreError
+from briefcase.model.errors import ConfigError, StoreError
 from briefcase.store.files import check_one_name
 
 DIRECTORY_MODE: Final = 0o700

@@ -16,11 +16,12 @@ from typing import Final
 
 import lmdb
 
-from briefcase.errors import CallerError, ConfigError, StoreError
 from briefcase.ledger.archive import Archive, Boundary, Loaded, broken, merged_slice, read_boundary
 from briefcase.ledger.directory import DATA_NAME, LOCK_NAME
 from briefcase.ledger.tables import ENGINE, META_BOOT, META_STORE
-from briefcase.ports import Head, Verification
+from briefcase.model.effects import Head
+from briefcase.model.errors import CallerError, ConfigError, StoreError
+from briefcase.model.ports import Verification
 from briefcase.receipts.chain import GENESIS, Verifier, decode_key, encode_key, hash_hex_of
 from briefcase.store.data_dir import LEDGER_DIR
 

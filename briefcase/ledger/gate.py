@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from briefcase.errors import InternalError, StoreError
+from briefcase.model.errors import InternalError, StoreError
 
 
 class GateState(StrEnum):

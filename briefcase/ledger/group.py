@@ -24,11 +24,11 @@ from typing import Final, TypeAlias
 import lmdb
 
 from briefcase._native.inodes import Inodes
-from briefcase.errors import InternalError
 from briefcase.ledger.directory import Space
 from briefcase.ledger.gate import SHUT, Gate, GateState
 from briefcase.ledger.journal import Journal, Written
-from briefcase.ports import CloseIntent, Committed, Entry, Refused
+from briefcase.model.effects import CloseIntent, Committed, Entry, Refused
+from briefcase.model.errors import InternalError
 
 INLINE_MAX_US: Final = 2_000
 PROBATION: Final = 64

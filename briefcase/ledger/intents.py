@@ -26,12 +26,12 @@ import lmdb
 import msgspec
 
 from briefcase._native.claims import CLAIM_BYTES, ClaimIndex
-from briefcase.errors import InternalError
 from briefcase.ledger.tables import META_CHECKPOINT, Tables
-from briefcase.ports import SettleBudget
+from briefcase.model.effects import SettleBudget
+from briefcase.model.errors import InternalError
+from briefcase.model.types import JsonObject
 from briefcase.receipts import events
 from briefcase.receipts.chain import encode_key
-from briefcase.types import JsonObject
 
 MAX_SLOTS: Final = 1 << 19
 CHECKPOINT_CLAIMS: Final = 4_096

@@ -20,13 +20,14 @@ from typing import Final, TypeAlias
 import lmdb
 import msgspec
 
-from briefcase.errors import InternalError
 from briefcase.ledger.changes import Change
 from briefcase.ledger.intents import Intents, Staged
 from briefcase.ledger.tables import CLEAN, META_BOOT, META_CLEAN, NOT_CLEAN, Tables
-from briefcase.ports import Clock, Committed, Entry, Head, Refused
+from briefcase.model.effects import Committed, Entry, Head, Refused
+from briefcase.model.errors import InternalError
+from briefcase.model.ports import Clock
+from briefcase.model.types import JsonObject, format_rfc3339
 from briefcase.receipts.chain import HASH_CHARS, encode_key, link_record
-from briefcase.types import JsonObject, format_rfc3339
 
 MIN_CLOCK_STEP_US: Final = 1_000_000
 

@@ -17,7 +17,6 @@ import lmdb
 import msgspec
 
 from briefcase._native.inodes import Inodes
-from briefcase.errors import CallerError, StoreError
 from briefcase.ledger import approvals_table, nonces, reading
 from briefcase.ledger.archive import write_segment
 from briefcase.ledger.changes import MIN_LIVE_RECEIPTS, getter, read_limit, read_line
@@ -29,24 +28,12 @@ from briefcase.ledger.recovery import Recovered, recover
 from briefcase.ledger.state import Replay
 from briefcase.ledger.steady_clock import SteadyClock
 from briefcase.ledger.tables import Tables, is_key
-from briefcase.ports import (
-    ActiveAgent,
-    Archived,
-    ArchiveReceipts,
-    ClaimNonce,
-    Clock,
-    Committed,
-    Entry,
-    Head,
-    PutSetting,
-    ReceiptFilter,
-    Redactor,
-    Refused,
-    Verification,
-)
+from briefcase.model.effects import ArchiveReceipts, ClaimNonce, Committed, Entry, Head, PutSetting, Refused
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.ports import ActiveAgent, Archived, Clock, ReceiptFilter, Redactor, Verification
+from briefcase.model.types import Approval, ApprovalStatus, BudgetLine, LastApproval, Receipt, ShownCall
 from briefcase.receipts.events import receipts_archived_event
 from briefcase.redaction import redact_value
-from briefcase.types import Approval, ApprovalStatus, BudgetLine, LastApproval, Receipt, ShownCall
 
 MIB: Final = 1 << 20
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import lmdb
 
-from briefcase.errors import InternalError
 from briefcase.ledger.tables import META_NONCES, Tables
-from briefcase.ports import ClaimNonce, Refused
+from briefcase.model.effects import ClaimNonce, Refused
+from briefcase.model.errors import InternalError
 from briefcase.receipts.chain import encode_key
 
 if TYPE_CHECKING:

@@ -18,7 +18,9 @@ import orjson
 from briefcase.ledger.archive import Boundary, Loaded, broken, merged_slice, read_boundary
 from briefcase.ledger.state import Replay
 from briefcase.ledger.tables import Tables
-from briefcase.ports import ActiveAgent, Head, ReceiptFilter, StateDifference, Verification
+from briefcase.model.effects import Head
+from briefcase.model.ports import ActiveAgent, ReceiptFilter, StateDifference, Verification
+from briefcase.model.types import Receipt, parse_rfc3339
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.chain import (
     GENESIS,
@@ -30,7 +32,6 @@ from briefcase.receipts.chain import (
     event_of,
     hash_hex_of,
 )
-from briefcase.types import Receipt, parse_rfc3339
 
 VERIFY_SLICE: Final = 128  # about a quarter of a millisecond with the interpreter's lock held
 SCAN_SLICE: Final = 256

@@ -19,7 +19,6 @@ import lmdb
 import orjson
 
 from briefcase import __version__, budgets
-from briefcase.errors import StoreError
 from briefcase.ledger.archive import Boundary, read_boundary
 from briefcase.ledger.changes import MIN_LIVE_RECEIPTS, encode_limit
 from briefcase.ledger.copies import decode_mark
@@ -38,7 +37,10 @@ from briefcase.ledger.tables import (
     META_STORE,
     Tables,
 )
-from briefcase.ports import Clock, CloseIntent, Committed, Effect, Entry, Head, NoteState, StartFromCopy
+from briefcase.model.effects import CloseIntent, Committed, Effect, Entry, Head, NoteState, StartFromCopy
+from briefcase.model.errors import StoreError
+from briefcase.model.ports import Clock
+from briefcase.model.types import JsonObject, parse_rfc3339
 from briefcase.receipts import events
 from briefcase.receipts.chain import (
     GENESIS_HASH_HEX,
@@ -48,7 +50,6 @@ from briefcase.receipts.chain import (
     encode_key,
     event_of,
 )
-from briefcase.types import JsonObject, parse_rfc3339
 
 TAIL_RECEIPTS: Final = MIN_LIVE_RECEIPTS
 SECRET_BYTES: Final = 32

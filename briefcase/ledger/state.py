@@ -24,9 +24,9 @@ import msgspec
 from briefcase.ledger.approvals_table import StoredApproval
 from briefcase.ledger.intents import CLOSING, OPENING
 from briefcase.ledger.tables import Tables
-from briefcase.ports import ActiveAgent, StateDifference
+from briefcase.model.ports import ActiveAgent, StateDifference
+from briefcase.model.types import ApprovalStatus
 from briefcase.receipts.chain import event_of
-from briefcase.types import ApprovalStatus
 
 OLD_ROWS: Final = "approvals_ended_before_state"
 OLD_TOKENS: Final = "agent_tokens_before_state"

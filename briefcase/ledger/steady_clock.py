@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from briefcase.ports import Clock
+from briefcase.model.ports import Clock
 
 _NS_PER_US: Final = 1_000
 

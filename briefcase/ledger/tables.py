@@ -26,9 +26,9 @@ from typing import Final
 
 import lmdb
 
-from briefcase.errors import StoreError
 from briefcase.ledger.archive import Archive
 from briefcase.ledger.directory import FILE_MODE, close_on_exec
+from briefcase.model.errors import StoreError
 
 ENGINE_VERSION: Final = (0, 9, 36)
 ENGINE: Final = 0  # py-lmdb's name for the 0.9 series; it carries a 1.0 engine as well (docs/adr/0002)

@@ -17,14 +17,14 @@ from typing import Final
 import structlog
 
 from briefcase.capability.dpop import ProofSigner
-from briefcase.errors import BriefcaseError, UpstreamError
 from briefcase.mcp.challenges import INSUFFICIENT_SCOPE, USE_NONCE, Challenge, challenge_in
 from briefcase.mcp.credentials import FORBIDDEN, UNAUTHORIZED, refusal_words
 from briefcase.mcp.discovery import covers
-from briefcase.ports import Clock, Entropy
+from briefcase.model.errors import BriefcaseError, UpstreamError
+from briefcase.model.ports import Clock, Entropy
+from briefcase.model.types import US_PER_S
 from briefcase.providers.custody import Custody, Login
 from briefcase.providers.renewal import MARGIN_US, Renewals, renew_at_us
-from briefcase.types import US_PER_S
 
 RETRY_US: Final = 5 * US_PER_S  # after a renewal ahead of need failed
 

@@ -14,13 +14,13 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.param_headers import param_headers_of
 from briefcase.mcp.servers import ServerConfig
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.tools.schema import ArgsCheck
-from briefcase.types import JsonObject, JsonValue, OutputFirewall, ToolSpec
 
 MAX_TOOLS: Final = 1_000
 MAX_DEFINITION_BYTES: Final = 64 << 10

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from briefcase.errors import UpstreamError
 from briefcase.mcp.challenges import is_scope
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import HttpRequest, Outbound
 from briefcase.net.urls import parse_url
-from briefcase.ports import HttpRequest, Outbound
 from briefcase.providers.oauth import OAuthClient, ServerMetadata, origin_of
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 

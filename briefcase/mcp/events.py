@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from briefcase.mcp.definitions import Change
 from briefcase.mcp.servers import ServerConfig
-from briefcase.types import JsonObject, JsonValue
+from briefcase.model.types import JsonObject, JsonValue
 
 MAX_NAMES: int = 100
 

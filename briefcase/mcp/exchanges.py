@@ -17,10 +17,10 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.ports import Redactor
+from briefcase.model.ports import Redactor
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import JsonObject, JsonValue
 
 TRACEPARENT: Final = "^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01](?![\\s\\S])"
 LogLevel: TypeAlias = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]

@@ -20,14 +20,14 @@ from typing import Final
 import msgspec
 
 from briefcase.approvals import APPROVAL_TTL_US
-from briefcase.errors import UpstreamError
 from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.peer import MAX_RUNNING, Peer, Running
 from briefcase.mcp.sealing import Sealer
-from briefcase.ports import CallContext, Clock, Entropy
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import CallContext, Clock, Entropy
+from briefcase.model.types import US_PER_S, JsonObject, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
-from briefcase.types import US_PER_S, JsonObject, ToolSpec
 
 MAX_SUSPENDED: Final = 128
 MAX_SUSPENDED_PER_PRINCIPAL: Final = 16

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 
-from briefcase.errors import CallerError, StoreError, UpstreamError
 from briefcase.mcp import events
 from briefcase.mcp.changes import Changes, Followers
 from briefcase.mcp.definitions import (
@@ -31,21 +30,10 @@ from briefcase.mcp.sealing import Sealer, derive_key
 from briefcase.mcp.servers import MAX_SERVERS, ServerConfig, parse_server
 from briefcase.mcp.tools import CONTINUE, OPERATIONS, ServerOperation, ServerTool, ask_for
 from briefcase.mcp.transport import Transport
-from briefcase.ports import (
-    CallContext,
-    ClaimNonce,
-    Clock,
-    Effect,
-    Entropy,
-    Entry,
-    Ledger,
-    Origin,
-    PutSetting,
-    Redactor,
-    Refused,
-    Tool,
-)
-from briefcase.types import Deny, JsonObject, Principal, ToolCall, ToolSpec
+from briefcase.model.effects import ClaimNonce, Effect, Entry, PutSetting, Refused
+from briefcase.model.errors import CallerError, StoreError, UpstreamError
+from briefcase.model.ports import CallContext, Clock, Entropy, Ledger, Origin, Redactor, Tool
+from briefcase.model.types import Deny, JsonObject, Principal, ToolCall, ToolSpec
 
 SERVERS_SETTING: Final = "mcp.servers"
 PINS_SETTING: Final = "mcp.pins."

@@ -15,9 +15,9 @@ from typing import Final, TypeAlias
 import msgspec
 import orjson
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import JsonObject, JsonValue
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600

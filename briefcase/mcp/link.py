@@ -20,7 +20,6 @@ from typing import Final, Protocol
 
 import structlog
 
-from briefcase.errors import UpstreamError
 from briefcase.mcp.credentials import UNAUTHORIZED
 from briefcase.mcp.definitions import MAX_TOOLS, Definition, Problem, read_definition
 from briefcase.mcp.http_transport import HttpStatusError
@@ -29,9 +28,10 @@ from briefcase.mcp.peer import Peer
 from briefcase.mcp.protocol import announces_profile
 from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.transport import Transport
-from briefcase.ports import Redactor
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import Redactor
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.redaction import excerpt_of, holds_secret, redact_text
-from briefcase.types import JsonObject, JsonValue
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 60.0

@@ -10,7 +10,7 @@ from briefcase.mcp.accounts import Accounts
 from briefcase.mcp.discovery import Discovery
 from briefcase.mcp.logins import Logins
 from briefcase.mcp.registration import Registrar
-from briefcase.ports import BoundSecrets, Clock, Entropy, Outbound, Secrets
+from briefcase.model.ports import BoundSecrets, Clock, Entropy, Outbound, Secrets
 from briefcase.providers.custody import Custody
 from briefcase.providers.oauth import OAuthClient
 from briefcase.providers.renewal import Renewals

@@ -16,16 +16,16 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError, UpstreamError
 from briefcase.mcp.accounts import Account, Accounts
 from briefcase.mcp.challenges import Challenge, is_scope, union_of
 from briefcase.mcp.discovery import Authority, Discovery
 from briefcase.mcp.registration import Registrar
 from briefcase.mcp.servers import ServerConfig, ServerOAuth
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.types import US_PER_S
 from briefcase.providers.custody import Client
 from briefcase.providers.oauth import OAuthClient, ServerMetadata, check_iss
 from briefcase.providers.service import check_redirect_uri
-from briefcase.types import US_PER_S
 
 PENDING_US: Final = 600 * US_PER_S
 MAX_PENDING: Final = 64

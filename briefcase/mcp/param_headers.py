@@ -11,7 +11,7 @@ from typing import Final
 
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.protocol import decode_header_value, encode_header_value
-from briefcase.types import JsonObject, JsonValue
+from briefcase.model.types import JsonObject, JsonValue
 
 KEYWORD: Final = "x-mcp-header"
 PREFIX: Final = "mcp-param-"

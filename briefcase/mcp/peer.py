@@ -18,7 +18,6 @@ from typing import Final
 from orjson import Fragment
 
 from briefcase import __version__
-from briefcase.errors import CallerError, UpstreamError
 from briefcase.mcp.exchanges import Exchange, ExchangeWish
 from briefcase.mcp.http_transport import HttpStatusError, HttpTransport
 from briefcase.mcp.jsonrpc import (
@@ -50,11 +49,12 @@ from briefcase.mcp.protocol import (
     wants_input_of,
 )
 from briefcase.mcp.transport import Outgoing, Transport
-from briefcase.ports import Redactor
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import Redactor
+from briefcase.model.types import JsonObject
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.redaction import excerpt_of
 from briefcase.telemetry.tracing import outgoing_traceparent
-from briefcase.types import JsonObject
 
 PROBE_TIMEOUT_MS: Final = 3_000
 HANDSHAKE_TIMEOUT_MS: Final = 30_000

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from briefcase.ports import Policy
+from briefcase.model.ports import Policy
+from briefcase.model.types import Deny, NeedsApproval, Principal, ToolSpec
 from briefcase.risk import NO_SIGNALS
-from briefcase.types import Deny, NeedsApproval, Principal, ToolSpec
 
 
 class Preview(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import binascii
 import re
 from typing import Final
 
-from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject
 
 HANDSHAKE_REVISIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 STATELESS_REVISIONS: Final = ("2026-07-28",)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from briefcase.children.confinement import Confinement
-from briefcase.errors import UpstreamError
 from briefcase.mcp.accounts import Accounts
 from briefcase.mcp.credentials import Credential, SecretBearer
 from briefcase.mcp.http_transport import HttpTransport, StreamingOutbound
@@ -15,8 +14,9 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.stdio_transport import StdioTransport
 from briefcase.mcp.transport import Transport
-from briefcase.ports import BoundSecrets, Origin, Tool, Tools
-from briefcase.types import Deny, Principal, ToolCall, ToolSpec
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import BoundSecrets, Origin, Tool, Tools
+from briefcase.model.types import Deny, Principal, ToolCall, ToolSpec
 from briefcase.vault.bindings import PROCESS, Claim, host_of
 
 

@@ -17,13 +17,13 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError, UpstreamError
 from briefcase.mcp.servers import ServerOAuth
-from briefcase.ports import BoundSecrets, HttpRequest, Outbound
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import BoundSecrets, HttpRequest, Outbound
+from briefcase.model.types import JsonObject
 from briefcase.providers.custody import NO_SECRET, Client
 from briefcase.providers.oauth import BASIC, POST, ServerMetadata
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
-from briefcase.types import JsonObject
 from briefcase.vault.bindings import host_of
 
 CLIENT_NAME: Final = "briefcase"

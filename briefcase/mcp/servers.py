@@ -16,8 +16,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from briefcase.budgets import MAX_COST_MICROUSD
-from briefcase.errors import CallerError
-from briefcase.types import NAME_PATTERN, JsonObject
+from briefcase.model.errors import CallerError
+from briefcase.model.types import NAME_PATTERN, JsonObject
 
 MAX_SERVERS: Final = 64
 MAX_ARGS: Final = 64

@@ -17,10 +17,10 @@ from typing import Final
 
 from briefcase.children.confinement import Confinement
 from briefcase.children.launcher import NOT_CONFINED, NOT_FOUND, SAYS
-from briefcase.errors import UpstreamError
 from briefcase.mcp.jsonrpc import RpcError, parse_message
 from briefcase.mcp.transport import Outgoing, Take
 from briefcase.mcp.turns import Turn
+from briefcase.model.errors import UpstreamError
 
 MAX_LINE_BYTES: Final = 8 << 20
 KEPT_STDERR_BYTES: Final = 8 << 10

@@ -18,19 +18,19 @@ from typing import Final, Protocol
 
 import msgspec
 
-from briefcase.errors import UpstreamError
 from briefcase.mcp.definitions import MAX_RESULT_BYTES, Definition, tool_spec
 from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.flows import Ask
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.peer import ServerRpcError
 from briefcase.mcp.servers import ServerConfig
-from briefcase.ports import CallContext, Destination
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import CallContext, Destination
+from briefcase.model.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.telemetry.tracing import upstream_span
 from briefcase.tools.schema import ArgsCheck
-from briefcase.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
 
 CONTINUE: Final = "continue"
 EXTRA_FIELDS: Final = ("title", "annotations", "icons", "_meta")

@@ -7,8 +7,8 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from briefcase.errors import UpstreamError
 from briefcase.mcp.jsonrpc import Message, RequestId
+from briefcase.model.errors import UpstreamError
 
 # A message of the server's, and the id of our request in whose answer it came; None where that can not be told.
 Take: TypeAlias = Callable[[Message, RequestId | None], None]

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.net.urls import Address, Url, parse_authority
 
 Lookup: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]

@@ -35,11 +35,11 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from briefcase.errors import ConfigError, UpstreamError
+from briefcase.model.errors import ConfigError, UpstreamError
+from briefcase.model.ports import HttpRequest, HttpResponse
 from briefcase.net.connector import LookingConnector
 from briefcase.net.destinations import DestinationGuard, Lookup, NotAllowedError, parse_listed, system_lookup
 from briefcase.net.urls import Url, check_headers, parse_url
-from briefcase.ports import HttpRequest, HttpResponse
 
 MAX_ANSWER_HEADERS: Final = 128
 MAX_HEADER_BYTES: Final = 8_190

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from briefcase.model.types import ToolSpec
 from briefcase.policy.cedartypes import BOOL, DECIMAL, LONG, STRING, Field, RecordOf, SetOf, Type, type_text
 from briefcase.policy.declared import declared_arguments
 from briefcase.policy.expressions import (
@@ -28,7 +29,6 @@ from briefcase.policy.expressions import (
     parts_of,
     type_of,
 )
-from briefcase.types import ToolSpec
 
 _ARITHMETIC: Final = {"+", "-", "*", "<", "<=", ">", ">="}
 _ARGUMENT_OF: Final[dict[str, Type]] = {"!": BOOL, "neg": LONG, "isEmpty": SetOf(STRING)}

@@ -28,8 +28,8 @@ from unicodedata import normalize
 
 from briefcase._native.entities import value_of
 from briefcase._native.values import Fault
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.policy.cedartypes import BOOL, DECIMAL, LONG, STRING, RecordOf, SetOf, Type, type_text
-from briefcase.types import JsonObject, JsonValue
 
 CedarFields: TypeAlias = dict[str, Any]  # JSON values, and values of the native engine
 

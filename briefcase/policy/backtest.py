@@ -18,11 +18,9 @@ from typing import Any, Final
 import msgspec
 
 from briefcase import risk
-from briefcase.errors import CallerError
-from briefcase.policy.engine import CompiledPolicy
-from briefcase.ports import Clock
-from briefcase.receipts.events import ALLOW, APPROVAL_REQUIRED, DENY
-from briefcase.types import (
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import Clock
+from briefcase.model.types import (
     US_PER_S,
     Allow,
     Deny,
@@ -35,6 +33,8 @@ from briefcase.types import (
     Verdict,
     parse_rfc3339,
 )
+from briefcase.policy.engine import CompiledPolicy
+from briefcase.receipts.events import ALLOW, APPROVAL_REQUIRED, DENY
 
 MAX_REMEMBERED: Final = 200_000  # decisions, and approvals already counted
 MAX_CAUSES: Final = 100

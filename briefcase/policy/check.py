@@ -18,11 +18,11 @@ import cedarpy
 import msgspec
 
 from briefcase.approvals import visible_text
+from briefcase.model.types import ToolSpec
 from briefcase.policy.argtypes import ToolSchemas
 from briefcase.policy.cedartypes import RecordOf, type_text
 from briefcase.policy.expressions import Reads, reads_of
 from briefcase.policy.source import PolicySource, locate, offset_of_names, read_source
-from briefcase.types import ToolSpec
 
 CHUNK_CHARS: Final = 512
 MAX_ID_CHARS: Final = 200

@@ -23,8 +23,8 @@ from typing import Any, Final
 
 import msgspec
 
+from briefcase.model.types import JsonObject
 from briefcase.policy.cedartypes import BOOL, DECIMAL, LONG, STRING, Field, RecordOf, SetOf, Type
-from briefcase.types import JsonObject
 
 MAX_STEPS: Final = 10_000  # of one schema; past it the tool declares nothing
 

@@ -17,14 +17,8 @@ from typing import Any, Final
 from briefcase._native.entities import Entities, compile_entities, value_of
 from briefcase._native.match import Answer, PolicySet, SpecialisedPolicies, compile_policies
 from briefcase._native.values import EntityUid
-from briefcase.errors import CallerError
-from briefcase.policy.arguments import ArgumentReader
-from briefcase.policy.cedartypes import RecordOf
-from briefcase.policy.check import ParsedPolicy, parse_policy
-from briefcase.policy.declared import declared_arguments
-from briefcase.policy.expressions import Reads, faults_of
-from briefcase.policy.verdicts import Verdicts
-from briefcase.types import (
+from briefcase.model.errors import CallerError
+from briefcase.model.types import (
     Deny,
     JsonObject,
     Principal,
@@ -33,6 +27,12 @@ from briefcase.types import (
     Verdict,
     format_rfc3339,
 )
+from briefcase.policy.arguments import ArgumentReader
+from briefcase.policy.cedartypes import RecordOf
+from briefcase.policy.check import ParsedPolicy, parse_policy
+from briefcase.policy.declared import declared_arguments
+from briefcase.policy.expressions import Reads, faults_of
+from briefcase.policy.verdicts import Verdicts
 
 CALL: Final = EntityUid("Action", "Call")
 WITHOUT_APPROVAL: Final = EntityUid("Action", "CallWithoutApproval")

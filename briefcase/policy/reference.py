@@ -13,14 +13,14 @@ import cedarpy
 import msgspec
 
 from briefcase._native.values import Fault
-from briefcase.errors import InternalError
+from briefcase.model.errors import InternalError
+from briefcase.model.types import JsonObject, JsonValue, Principal, RiskSignals, ToolSpec, Verdict, format_rfc3339
 from briefcase.policy.arguments import ArgumentReader, Plan, Values
 from briefcase.policy.check import PolicyFacts
 from briefcase.policy.declared import declared_arguments
 from briefcase.policy.engine import tool_attributes, tool_parents
 from briefcase.policy.expressions import faults_of
 from briefcase.policy.verdicts import Verdicts
-from briefcase.types import JsonObject, JsonValue, Principal, RiskSignals, ToolSpec, Verdict, format_rfc3339
 
 _ESCAPES: Final = frozenset({"__entity", "__extn", "__expr"})
 

@@ -19,12 +19,13 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError, StoreError
+from briefcase.model.effects import Committed, Entry, PutSetting
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.ports import Clock, Ledger, Policy, Tools
+from briefcase.model.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
 from briefcase.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.policy.engine import CompiledPolicy, compile_policy
-from briefcase.ports import Clock, Committed, Entry, Ledger, Policy, PutSetting, Tools
 from briefcase.receipts.events import policy_set_event
-from briefcase.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
 
 SETTING: Final = "policy"
 INSTALLER: Final = "first start"

@@ -11,9 +11,9 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
+from briefcase.model.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.reference import ReferencePolicy
-from briefcase.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
 
 MAX_WAITING: Final = 64  # comparisons; past it a sample is left out rather than the queue grow
 

@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from briefcase.approvals import visible_text
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 MAX_TEXT_BYTES: Final = 1 << 20
 MAX_POLICIES: Final = 10_000

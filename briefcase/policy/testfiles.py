@@ -23,7 +23,7 @@ from briefcase._native.entities import Entities, compile_entities, value_of
 from briefcase._native.match import PolicySet, compile_policies
 from briefcase._native.values import EntityUid, Record
 from briefcase.approvals import visible_text
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 from briefcase.policy.check import SCHEMA_TEXT, check_policy, parse_problem
 from briefcase.policy.source import locate, read_source
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval, Verdict
+from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Verdict
 
 DEFAULT_APPROVAL_REASON: Final = "the policy asks for an approval of this call"
 NOT_PERMITTED: Final = "no policy permits it"

@@ -10,8 +10,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from briefcase.errors import BriefcaseError, CallerError
-from briefcase.ports import Clock, Entropy
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.ports import Clock, Entropy
+from briefcase.model.types import COMPATIBILITY_PROFILE, US_PER_S, JsonObject, format_rfc3339
 from briefcase.provider_gateway.authority import BEARER_SCHEME, Authority, Refused, refuse_token, split_credentials
 from briefcase.provider_gateway.credentials import STATUS_PATH, STATUS_TYP, Credentials
 from briefcase.provider_gateway.facts import Facts
@@ -31,7 +32,6 @@ from briefcase.provider_gateway.keys import load_or_create_keys
 from briefcase.provider_gateway.oauth import OAuth
 from briefcase.provider_gateway.payments import L402, X402, Payment, Payments
 from briefcase.provider_gateway.settings import ADMIN_HEADER, ERROR_HEADER, SCOPE, GatewaySettings
-from briefcase.types import COMPATIBILITY_PROFILE, US_PER_S, JsonObject, format_rfc3339
 
 QUOTE_PATH: Final = "/api/quote"
 RAIL_HEADER: Final = "x-accept-payment-rail"

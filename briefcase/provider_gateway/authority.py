@@ -26,11 +26,11 @@ from briefcase.capability.dpop import INVALID_PROOF, INVALID_TOKEN, USE_NONCE, P
 from briefcase.capability.jws import ALGORITHMS, Signer
 from briefcase.capability.replay import Claim
 from briefcase.capability.tokens import Capability, Confirmation, issue_capability, verify_capability
-from briefcase.ports import Clock, Entropy
+from briefcase.model.ports import Clock, Entropy
+from briefcase.model.types import US_PER_S
 from briefcase.provider_gateway.facts import KEY_BYTES, Fact, Facts, Kind
 from briefcase.provider_gateway.keys import GatewayKeys
 from briefcase.provider_gateway.settings import SCOPE, GatewaySettings
-from briefcase.types import US_PER_S
 
 NONCE_PERIOD_S: Final = 60
 MAX_VERIFIED: Final = 10_000

@@ -14,12 +14,12 @@ import msgspec
 
 from briefcase.capability.did import did_of
 from briefcase.capability.jws import JwsError, Signer, check_signature, encode_base64url, parse_compact
-from briefcase.ports import Clock
+from briefcase.model.ports import Clock
+from briefcase.model.types import US_PER_S, JsonObject
 from briefcase.provider_gateway.authority import fact_key
 from briefcase.provider_gateway.facts import Fact, Facts, Kind
 from briefcase.provider_gateway.keys import GatewayKeys
 from briefcase.provider_gateway.settings import SCOPE, GatewaySettings
-from briefcase.types import US_PER_S, JsonObject
 
 CREDENTIAL_TYP: Final = "vc+jwt"
 STATUS_TYP: Final = "statuslist+jwt"

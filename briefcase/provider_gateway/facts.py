@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from briefcase.capability.replay import ReplayCache
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.provider_gateway.settings import GatewaySettings
 from briefcase.store.files import PRIVATE_FILE_MODE, fsync_dir, read_private
 

@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject
 from briefcase.provider_gateway.authority import Asked, Refused
 from briefcase.provider_gateway.settings import ERROR_HEADER, PROFILE_HEADER
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import COMPATIBILITY_PROFILE, JsonObject
 
 Scope: TypeAlias = Mapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]

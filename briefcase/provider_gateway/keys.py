@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from briefcase.capability.jws import EDDSA, JwsError, PrivateKey, encode_base64url, generate_key, load_private_key
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.store.files import read_private, write_private
 
 KEY_FILE: Final = "gateway.key"

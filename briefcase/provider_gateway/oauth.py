@@ -18,12 +18,12 @@ import msgspec
 
 from briefcase.capability import pkce
 from briefcase.capability.jws import JwsError, Signer, check_signature, parse_compact
-from briefcase.ports import Clock, Entropy
+from briefcase.model.ports import Clock, Entropy
+from briefcase.model.types import US_PER_S, JsonObject
 from briefcase.provider_gateway.authority import Refused, fact_key
 from briefcase.provider_gateway.facts import Fact, Facts, Kind
 from briefcase.provider_gateway.keys import GatewayKeys
 from briefcase.provider_gateway.settings import SCOPE, GatewaySettings
-from briefcase.types import US_PER_S, JsonObject
 
 ACCESS_TYP: Final = "at+jwt"  # RFC 9068
 REFRESH_TYP: Final = "aacp-refresh+jwt"

@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from briefcase.capability.jws import JwsError, decode_base64url, encode_base64url
-from briefcase.ports import Clock, Entropy
+from briefcase.model.ports import Clock, Entropy
+from briefcase.model.types import US_PER_S, JsonObject
 from briefcase.provider_gateway.authority import fact_key
 from briefcase.provider_gateway.facts import Fact, Facts, Kind
 from briefcase.provider_gateway.keys import GatewayKeys
 from briefcase.provider_gateway.settings import GatewaySettings
-from briefcase.types import US_PER_S, JsonObject
 
 X402: Final = "x402"
 L402: Final = "l402"

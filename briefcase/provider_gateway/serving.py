@@ -12,11 +12,11 @@ import msgspec
 
 from briefcase.api.protocol import BoundedProtocol, HttpLimits, Serving
 from briefcase.api.sockets import BACKLOG, open_tcp_listener
-from briefcase.ports import Clock, Entropy
+from briefcase.model.ports import Clock, Entropy
+from briefcase.model.types import US_PER_S
 from briefcase.provider_gateway.app import ProviderGateway
 from briefcase.provider_gateway.settings import GatewaySettings
 from briefcase.store.data_dir import DataDirLock, prepare_data_dir
-from briefcase.types import US_PER_S
 
 TIDY_INTERVAL_S: Final = 10.0
 

@@ -20,15 +20,15 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase.capability.dpop import ProofSigner
-from briefcase.errors import BriefcaseError, UpstreamError
-from briefcase.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.errors import BriefcaseError, UpstreamError
+from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
 from briefcase.providers.custody import Custody, Login
 from briefcase.providers.entitlement import EntitlementClient, EntitlementStatus
 from briefcase.providers.oauth import OAuthClient
 from briefcase.providers.registry import Provider
 from briefcase.providers.renewal import Renewals
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_answer
-from briefcase.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
 
 TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
 CREDENTIAL_HEADER: Final = "x-vc-jwt"

@@ -19,13 +19,13 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from briefcase.errors import CallerError, UpstreamError
-from briefcase.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.types import US_PER_S, JsonValue, ToolResult, format_rfc3339
 from briefcase.providers.capabilities import Capabilities, Capability
 from briefcase.providers.registry import Provider, Providers
 from briefcase.providers.wire import error_word, refusal_of
 from briefcase.strict_json import parse as parse_json
-from briefcase.types import US_PER_S, JsonValue, ToolResult, format_rfc3339
 
 COST_HEADER: Final = "x-cost-microusd"
 RENEWABLE: Final = frozenset({"invalid_token", "capability_revoked", "max_calls_exceeded"})

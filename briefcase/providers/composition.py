@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from briefcase.ports import Clock, Entropy, Ledger, Outbound, Secrets
+from briefcase.model.ports import Clock, Entropy, Ledger, Outbound, Secrets
 from briefcase.providers.capabilities import Capabilities, CapabilitySettings
 from briefcase.providers.client import ProviderClient
 from briefcase.providers.custody import Custody

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from briefcase.capability.jws import JwsError, PrivateKey, generate_key, load_private_key
-from briefcase.errors import ConfigError
-from briefcase.ports import Secrets
+from briefcase.model.errors import ConfigError
+from briefcase.model.ports import Secrets
 
 _LOGIN: Final = "login"
 _ENTITLEMENT: Final = "entitlement"

@@ -14,12 +14,12 @@ import msgspec
 
 from briefcase.capability.credentials import Credential, StatusList, read_credential, read_status_list
 from briefcase.capability.jws import JwsError
-from briefcase.errors import CallerError, UpstreamError
-from briefcase.ports import Clock, HttpRequest, Outbound
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import Clock, HttpRequest, Outbound
+from briefcase.model.types import US_PER_S, parse_rfc3339
 from briefcase.providers.custody import Entitlement
 from briefcase.providers.registry import Provider
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
-from briefcase.types import US_PER_S, parse_rfc3339
 
 MAX_LIST_ANSWER_BYTES: Final = 1 << 20
 MAX_LISTS: Final = 16  # of up to 8 MiB each; a provider chooses their addresses

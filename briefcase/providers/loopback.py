@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 PATH: Final = "/callback"
 HOST: Final = "127.0.0.1"

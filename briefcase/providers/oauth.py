@@ -21,12 +21,12 @@ import msgspec
 
 from briefcase.capability import pkce
 from briefcase.capability.dpop import ProofSigner
-from briefcase.errors import CallerError, UpstreamError
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.types import US_PER_S
 from briefcase.net.urls import Url, parse_url
-from briefcase.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.providers.custody import Client, Login
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_answer
-from briefcase.types import US_PER_S
 
 METADATA_NAMES: Final = ("oauth-authorization-server", "openid-configuration")  # RFC 8414 sections 3 and 5
 MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day

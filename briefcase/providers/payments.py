@@ -15,23 +15,12 @@ from typing import Final, Literal
 import msgspec
 
 from briefcase.budgets import MAX_COST_MICROUSD, day_of
-from briefcase.errors import UpstreamError
-from briefcase.ports import (
-    Clock,
-    CloseIntent,
-    Entry,
-    HttpRequest,
-    HttpResponse,
-    Ledger,
-    OpenIntent,
-    Outbound,
-    Refused,
-    ReserveBudget,
-    SettleBudget,
-)
+from briefcase.model.effects import CloseIntent, Entry, OpenIntent, Refused, ReserveBudget, SettleBudget
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import Clock, HttpRequest, HttpResponse, Ledger, Outbound
+from briefcase.model.types import JsonObject
 from briefcase.providers.registry import Provider
 from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
-from briefcase.types import JsonObject
 
 CATEGORY: Final = "payments"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from briefcase.ports import CallContext, Clock
+from briefcase.model.ports import CallContext, Clock
+from briefcase.model.types import JsonObject, ToolResult, ToolSpec
 from briefcase.providers.client import ProviderClient
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.schema import ArgsCheck
-from briefcase.types import JsonObject, ToolResult, ToolSpec
 
 PROVIDER_ID: Final = "demo"
 PATH: Final = "/api/quote"

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 from briefcase.net.urls import parse_url
 from briefcase.store.database import Database
 

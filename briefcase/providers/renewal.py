@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from briefcase.capability.dpop import ProofSigner
-from briefcase.errors import UpstreamError
-from briefcase.ports import Clock
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import Clock
+from briefcase.model.types import US_PER_S
 from briefcase.providers.custody import Custody, Login
 from briefcase.providers.oauth import OAuthClient
-from briefcase.types import US_PER_S
 
 RENEW_LOGIN_US: Final = 60 * US_PER_S  # before the access token ends,
 AHEAD_PARTS: Final = 5  # or once one part of this many is left of a shorter one

@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError, UpstreamError
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import Clock
+from briefcase.model.types import format_rfc3339
 from briefcase.net.urls import parse_url
-from briefcase.ports import Clock
 from briefcase.providers.capabilities import Capabilities
 from briefcase.providers.client import Health, ProviderClient
 from briefcase.providers.custody import Client, Custody, Login
@@ -18,7 +19,6 @@ from briefcase.providers.oauth import OAuthClient, Started
 from briefcase.providers.quote import PROVIDER_ID
 from briefcase.providers.registry import Provider, Providers, check_provider
 from briefcase.providers.verdicts import Verdict, Verdicts
-from briefcase.types import format_rfc3339
 
 MAX_TEXT_CHARS: Final = 2_048
 

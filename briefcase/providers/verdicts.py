@@ -12,8 +12,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from briefcase.model.types import MAX_SAFE_INTEGER
 from briefcase.store.database import Database
-from briefcase.types import MAX_SAFE_INTEGER
 
 MAX_FAILING: Final = 64
 

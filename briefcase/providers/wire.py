@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from briefcase.errors import CallerError, UpstreamError
-from briefcase.ports import HttpRequest, HttpResponse, Outbound
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import HttpRequest, HttpResponse, Outbound
 from briefcase.strict_json import parse as parse_json
 
 ERROR_HEADER: Final = "x-briefcase-error"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from briefcase._native.canonical import canonical
-from briefcase.errors import CallerError
-from briefcase.types import JsonValue
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonValue
 
 
 def canonical_bytes(value: JsonValue) -> bytes:

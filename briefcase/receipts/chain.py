@@ -32,8 +32,9 @@ import orjson
 
 from briefcase._native.canonical import canonical_event
 from briefcase._native.chain import verify_records
-from briefcase.ports import BadReceipt, Head
-from briefcase.types import Receipt
+from briefcase.model.effects import Head
+from briefcase.model.ports import BadReceipt
+from briefcase.model.types import Receipt
 
 HASH_CHARS: Final = 64
 GENESIS_HASH_HEX: Final = "0" * HASH_CHARS

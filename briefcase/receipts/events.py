@@ -40,8 +40,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from briefcase.errors import CallerError
-from briefcase.types import Approval, JsonObject, JsonValue, Principal, Role, ToolSpec, format_rfc3339
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Approval, JsonObject, JsonValue, Principal, Role, ToolSpec, format_rfc3339
 
 MAX_REFUSED_ARGS_CHARS: Final = 2_048
 EXCERPT_CHARS: Final = 512

@@ -17,10 +17,10 @@ import msgspec
 import orjson
 
 from briefcase._native.canonical import canonical_event
-from briefcase.errors import CallerError
-from briefcase.ports import Head
+from briefcase.model.effects import Head
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Receipt
 from briefcase.receipts.chain import GENESIS, HASH_CHARS, NO_TIME, Verifier, encode_key
-from briefcase.types import Receipt
 
 MAX_LINE_BYTES: Final = 4 << 20
 _ID_LIMIT: Final = 1 << 53

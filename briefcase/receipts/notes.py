@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 ED25519_SIGNATURE_TYPE: Final = b"\x01"
 KEY_ID_BYTES: Final = 4

@@ -23,7 +23,8 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from briefcase.capability.did import decode_did_key
-from briefcase.errors import CallerError, StoreError
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.types import JsonObject, Receipt
 from briefcase.receipts.exports import ExportReader, export_line
 from briefcase.receipts.notes import Checkpoint, parse_note
 from briefcase.receipts.tree import (
@@ -33,7 +34,6 @@ from briefcase.receipts.tree import (
     prove_inclusion,
     tree_root,
 )
-from briefcase.types import JsonObject, Receipt
 
 MAX_PROOF_HASHES: Final = 128
 

@@ -20,10 +20,10 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError
-from briefcase.ports import ActiveAgent, Entropy
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import ActiveAgent, Entropy
+from briefcase.model.types import NAME_PATTERN, NAME_RULE, Principal, Role
 from briefcase.store.database import Database
-from briefcase.types import NAME_PATTERN, NAME_RULE, Principal, Role
 
 TOKEN_PREFIX: Final = "bca_"  # noqa: S105 - no token: it lets secret scanners recognise a leaked token
 RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})

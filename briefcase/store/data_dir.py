@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, check_owner, check_private, kind_of, try_flock
 
 LOCK_FILE: Final = "briefcased.lock"

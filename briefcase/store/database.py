@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from briefcase.errors import ConfigError, StoreError
+from briefcase.model.errors import ConfigError, StoreError
 from briefcase.store.files import PRIVATE_FILE_MODE, check_one_name, check_private, kind_of
 
 APPLICATION_ID: Final = 0x42524643  # "BRFC", in the file's header

@@ -25,7 +25,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import StoreError
+from briefcase.model.errors import StoreError
 from briefcase.store.database import Database
 
 MISMATCH: Final = "store_mismatch"

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from briefcase.errors import ConfigError
-from briefcase.ports import Entropy
+from briefcase.model.errors import ConfigError
+from briefcase.model.ports import Entropy
 from briefcase.store.files import read_private, write_private
 
 MIN_TOKEN_CHARS: Final = 32

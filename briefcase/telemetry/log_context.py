@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import structlog
 
-from briefcase.ports import Redactor
+from briefcase.model.ports import Redactor
 from briefcase.redaction import excerpt_of
 
 MAX_DETAIL_CHARS: Final = 2_000

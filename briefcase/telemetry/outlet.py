@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
-from briefcase.ports import Redactor
+from briefcase.model.ports import Redactor
 from briefcase.redaction import redact_text, redact_value
 
 

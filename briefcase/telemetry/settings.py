@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.telemetry.tracing import Sampling
 
 ENDPOINTS: Final = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRACES_", "METRICS_", "LOGS_"))

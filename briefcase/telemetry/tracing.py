@@ -26,8 +26,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from briefcase.errors import BriefcaseError, UpstreamError
-from briefcase.ports import HttpRequest, HttpResponse, Outbound
+from briefcase.model.errors import BriefcaseError, UpstreamError
+from briefcase.model.ports import HttpRequest, HttpResponse, Outbound
 
 NS_PER_US: Final = 1_000
 SPAN_OF_PHASE: Final = {

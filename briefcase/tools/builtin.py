@@ -7,13 +7,13 @@ import base64
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
-from briefcase.ports import CallContext, Clock, Redactor
+from briefcase.model.ports import CallContext, Clock, Redactor
+from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolResult, ToolSpec, format_rfc3339
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.files import FileSandbox
 from briefcase.tools.schema import ArgsCheck
-from briefcase.types import JsonObject, JsonValue, OutputFirewall, ToolResult, ToolSpec, format_rfc3339
 
 SOURCE: Final = "builtin"
 MAX_ECHO_CHARS: Final = 1 << 16

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from briefcase.model.types import ToolSpec
 from briefcase.receipts.canonical import digest_hex
-from briefcase.types import ToolSpec
 
 
 def with_digest(spec: ToolSpec, execution: msgspec.Struct | None = None) -> ToolSpec:

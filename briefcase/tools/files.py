@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from briefcase.errors import ConfigError, UpstreamError
+from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.store.own_files import OwnFiles
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

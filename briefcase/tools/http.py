@@ -17,9 +17,8 @@ from urllib.parse import quote
 import msgspec
 
 from briefcase.approvals import visible_text
-from briefcase.errors import BriefcaseError, CallerError, UpstreamError
-from briefcase.net.urls import check_headers
-from briefcase.ports import (
+from briefcase.model.errors import BriefcaseError, CallerError, UpstreamError
+from briefcase.model.ports import (
     BoundSecrets,
     CallContext,
     Clock,
@@ -29,12 +28,13 @@ from briefcase.ports import (
     Outbound,
     Redactor,
 )
+from briefcase.model.types import FirewallMode, JsonObject, JsonValue, ToolResult, ToolSpec
+from briefcase.net.urls import check_headers
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.manifest import Credential, Declared
 from briefcase.tools.request import Encoded, encode_request
-from briefcase.types import FirewallMode, JsonObject, JsonValue, ToolResult, ToolSpec
 from briefcase.vault.bindings import Claim, host_of
 
 MAX_EXCERPT_CHARS: Final = 300

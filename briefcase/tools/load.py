@@ -15,8 +15,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
-from briefcase.errors import ConfigError
-from briefcase.ports import BoundSecrets, Clock, Outbound, Redactor
+from briefcase.model.errors import ConfigError
+from briefcase.model.ports import BoundSecrets, Clock, Outbound, Redactor
 from briefcase.store.own_files import OwnFiles
 from briefcase.tools.builtin import NoteStore, RedactedNotes, builtin_tools
 from briefcase.tools.files import FileSandbox

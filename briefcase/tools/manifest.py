@@ -30,8 +30,9 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 import msgspec
 
 from briefcase.budgets import MAX_COST_MICROUSD
-from briefcase.errors import CallerError
 from briefcase.firewall import check_pointer
+from briefcase.model.errors import CallerError
+from briefcase.model.types import MICROUSD_PER_USD, FirewallMode, JsonObject, OutputFirewall, ToolSpec
 from briefcase.net.urls import Url, check_headers, parse_authority, parse_url
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
@@ -49,7 +50,6 @@ from briefcase.tools.request import (
     with_placeholders,
 )
 from briefcase.tools.schema import ArgsCheck
-from briefcase.types import MICROUSD_PER_USD, FirewallMode, JsonObject, OutputFirewall, ToolSpec
 
 SOURCE: Final = "http"
 MAX_MANIFEST_BYTES: Final = 1 << 20

@@ -17,12 +17,12 @@ from typing import Final, NoReturn, cast
 import msgspec
 import orjson
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.net.urls import Url, parse_url
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.manifest import WITHOUT_BODY, parse_manifests
 from briefcase.tools.request import BODY, HEADER, PATH, QUERY, WHOLE_BODY, with_placeholders
-from briefcase.types import JsonObject, JsonValue
 
 MAX_DOCUMENT_BYTES: Final = 16 << 20
 MAX_WRITTEN_OUT: Final = 20_000

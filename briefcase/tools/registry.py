@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from briefcase.errors import CallerError
-from briefcase.ports import Origin, Tool
-from briefcase.types import Deny, Principal, ToolCall, ToolSpec
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import Origin, Tool
+from briefcase.model.types import Deny, Principal, ToolCall, ToolSpec
 
 
 class Registry:

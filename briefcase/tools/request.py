@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.net.urls import check_headers
 from briefcase.receipts.canonical import canonical_bytes
-from briefcase.types import JsonObject, JsonValue
 
 PATH: Final = "path"
 QUERY: Final = "query"

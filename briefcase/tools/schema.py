@@ -21,9 +21,9 @@ from typing import Final
 import jsonschema_rs
 
 from briefcase.approvals import visible_text
+from briefcase.model.types import JsonObject, JsonValue
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.tools.schema_cost import SchemaCost, Steps, backtracking, linear, refused
-from briefcase.types import JsonObject, JsonValue
 
 MAX_SCHEMA_BYTES: Final = 256 << 10
 MAX_PROBLEM_CHARS: Final = 300

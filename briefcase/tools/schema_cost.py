@@ -20,8 +20,8 @@ from typing import Final
 import jsonschema_rs
 import msgspec
 
-from briefcase.errors import CallerError
-from briefcase.types import JsonObject, JsonValue
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, JsonValue
 
 MAX_SCHEMA_DEPTH: Final = 48
 MAX_WRITTEN_OUT: Final = 4_096

@@ -21,9 +21,9 @@ from typing import Final
 
 import msgspec
 
-from briefcase.errors import CallerError, StoreError, UpstreamError
+from briefcase.model.errors import CallerError, StoreError, UpstreamError
+from briefcase.model.ports import Secrets
 from briefcase.net.urls import parse_authority, parse_url
-from briefcase.ports import Secrets
 
 MAX_DESTINATIONS: Final = 32
 PROCESS: Final = "process/"

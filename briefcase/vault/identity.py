@@ -8,8 +8,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from briefcase.capability.did import KEY_BYTES, decode_did_key, encode_did_key
-from briefcase.errors import ConfigError
-from briefcase.ports import Secrets
+from briefcase.model.errors import ConfigError
+from briefcase.model.ports import Secrets
 
 KEY_NAME: Final = "ed25519"
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.store.files import read_private, write_private
 from briefcase.vault.os_keyring import OsKeyring, find_keyring
 from briefcase.vault.sealed_file import SCRYPT_N, VAULT_FILE, SealedFile, discard_leftover

@@ -17,7 +17,7 @@ import keyring.errors
 import msgspec
 from keyring.backend import KeyringBackend
 
-from briefcase.errors import ConfigError, StoreError
+from briefcase.model.errors import ConfigError, StoreError
 from briefcase.vault.secret import Secret
 
 INDEX: Final = "#names"  # no secret can have this key: keys are `<compartment>/<name>`

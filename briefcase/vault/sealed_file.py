@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from briefcase.errors import ConfigError, StoreError
+from briefcase.model.errors import ConfigError, StoreError
 from briefcase.store.files import fsync_dir, locked, read_private, temporary_of, write_private
 from briefcase.vault.secret import Secret
 

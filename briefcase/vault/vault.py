@@ -20,9 +20,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
-from briefcase.errors import CallerError, StoreError
 from briefcase.issued_tokens import check_issued_token
-from briefcase.types import NAME_PATTERN, NAME_RULE
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.types import NAME_PATTERN, NAME_RULE
 from briefcase.vault.secret import Secret
 
 OPERATOR_COMPARTMENT: Final = "user"

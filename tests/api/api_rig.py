@@ -21,10 +21,10 @@ from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.sockets import open_tcp_listener, open_unix_listener
 from briefcase.approvers import Approvers
 from briefcase.controls import Controls
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.redaction import SecretRedactor
-from briefcase.types import Approval, ApprovalKind, ApprovalStatus, Principal
 from briefcase.vault.bindings import SecretDestinations
 
 KNOWN_SECRET = "canary-of-a-credential-0123"

@@ -9,8 +9,8 @@ from fakes import AGENT
 from structlog.testing import capture_logs
 
 from briefcase.api.app import ROUTES
-from briefcase.errors import BriefcaseError, CallerError, StoreError
-from briefcase.types import Role
+from briefcase.model.errors import BriefcaseError, CallerError, StoreError
+from briefcase.model.types import Role
 
 TOKENS = {Role.OPERATOR: OPERATOR_TOKEN, Role.AGENT: AGENT_TOKEN, Role.AUDITOR: AUDITOR_TOKEN}
 

@@ -20,7 +20,7 @@ from briefcase.api.places import PlaceLimits, Places
 from briefcase.api.routing import Match, Reply
 from briefcase.api.sockets import Peer
 from briefcase.api.tracing import TracedApi
-from briefcase.errors import StoreError
+from briefcase.model.errors import StoreError
 from briefcase.telemetry.tracing import CURRENT, Sampling, Trace
 
 HEALTH = request("GET", "/health", token=None)

@@ -29,8 +29,8 @@ from briefcase.api.openapi import openapi_document
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
+from briefcase.model.types import ApprovalKind, Deny, NeedsApproval
 from briefcase.ratelimits import RateLimit, RateLimiter
-from briefcase.types import ApprovalKind, Deny, NeedsApproval
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT = {

@@ -8,7 +8,7 @@ from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, req
 from fakes import AGENT, AUDITOR, OPERATOR, OTHER_AGENT
 
 from briefcase.api.places import CANDIDATES, DISPATCH_S, PlaceLimits, Places
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 
 OWN_UID, OTHER_UID, THIRD_UID = 1_000, 1_001, 1_002
 TOOLS = "/v1/tools"

@@ -11,12 +11,12 @@ from fakes import FakeClock, FakeEntropy, MemoryLedger
 from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
 from briefcase.api.providers import ROUTES
-from briefcase.errors import UpstreamError
-from briefcase.ports import HttpRequest
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import HttpRequest
+from briefcase.model.types import Role
 from briefcase.providers.composition import compose_providers
 from briefcase.store.database import Database
 from briefcase.system import SystemEntropy
-from briefcase.types import Role
 from briefcase.vault.identity import Identity
 from briefcase.vault.vault import MemoryBackend, Vault
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from briefcase.api.sockets import hosts_of, open_tcp_listener, open_unix_listener, peer_uid
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 
 
 @pytest.fixture

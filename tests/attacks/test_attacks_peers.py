@@ -19,7 +19,7 @@ from briefcase.client.daemon_connection import BrokenAnswerError
 from briefcase.client.expected import ExpectedDaemon
 from briefcase.client.pool import Place
 from briefcase.diagnostics.soak import SoakClient, SoakPlan
-from briefcase.errors import BriefcaseError
+from briefcase.model.errors import BriefcaseError
 
 NOBODY_UID = 65_534
 FLOOD_BYTES = 64 << 20

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from briefcase.backup import sealing
 from briefcase.backup.sealing import MAGIC, SealReader, SealWriter, derive_seal_key
-from briefcase.errors import StoreError
+from briefcase.model.errors import StoreError
 
 PIECE = 64  # small pieces, so that a short stream has many
 

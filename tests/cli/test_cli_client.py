@@ -10,7 +10,7 @@ from cli_rig import TOKEN, FakeRoot, run
 
 from briefcase.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
 from briefcase.client.expected import ExpectedDaemon
-from briefcase.errors import CallerError, ConfigError
+from briefcase.model.errors import CallerError, ConfigError
 
 DEFAULT = Path("/data/briefcased.sock")
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from cli_rig import FakeRoot, run
 
-from briefcase.errors import CODES, ConfigError
+from briefcase.model.errors import CODES, ConfigError
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -15,7 +15,7 @@ from briefcase.approvals import visible_text
 from briefcase.approvers import shown_digest_of
 from briefcase.cli.shown import lines_of, members_of, wrap
 from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 from briefcase.receipts.canonical import canonical_bytes
 
 WIDTH, PAGE = 80, 40

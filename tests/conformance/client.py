@@ -24,10 +24,10 @@ sys.path[:0] = [str(TESTS), str(TESTS / "mcp")]
 
 from mcp_rig import Rig  # noqa: E402 - found by path
 
-from briefcase.errors import BriefcaseError, UpstreamError  # noqa: E402
 from briefcase.mcp.exchanges import ExchangeWish  # noqa: E402
 from briefcase.mcp.link import State  # noqa: E402
 from briefcase.mcp.registration import LOOPBACK_REDIRECT  # noqa: E402
+from briefcase.model.errors import BriefcaseError, UpstreamError  # noqa: E402
 from briefcase.net.outbound import GuardedOutbound  # noqa: E402
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")

@@ -16,7 +16,7 @@ from briefcase.capability.replay import Claim, ReplayCache
 from briefcase.conformance.provider import CHECKS, check_provider
 from briefcase.conformance.report import Status
 from briefcase.conformance.subject import Subject
-from briefcase.errors import UpstreamError
+from briefcase.model.errors import UpstreamError
 from briefcase.provider_gateway import authority, oauth
 from briefcase.provider_gateway.app import Entitled, ProviderGateway
 from briefcase.provider_gateway.authority import Authority, Refused

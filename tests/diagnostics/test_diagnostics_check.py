@@ -10,7 +10,7 @@ from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
 from briefcase.diagnostics.triage import READ, triage, worst_of
-from briefcase.errors import BriefcaseError, CallerError, StoreError
+from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 
 NOW_US = 1_800_000_000_000_000
 GOOD_CHECK = {"ok": True, "detail": "fine", "effect": "refused", "hint": ""}

@@ -18,7 +18,7 @@ from briefcase.diagnostics.files import TABLE, check_files, check_socket, check_
 from briefcase.diagnostics.host import Host, check_children, default_pipe_name
 from briefcase.diagnostics.profile import MODES, RULES, Finding, check_of
 from briefcase.diagnostics.standing import Moment, check_start, compat_checks, security_checks
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 
 DAY_US = 86_400_000_000
 

@@ -18,8 +18,8 @@ from fakes import FakeClock
 from ledger_cases import SMALL, audited, committed, edit, note
 from trials import Trials
 
-from briefcase.errors import StoreError
 from briefcase.ledger import Ledger
+from briefcase.model.errors import StoreError
 from briefcase.receipts.chain import encode_key
 
 KILL: Final = "signal=SIGKILL"

@@ -24,10 +24,11 @@ from fakes import START_US, FakeClock
 from ledger_cases import DAY, SMALL, approval, intent, note, outcome
 from trials import Trials
 
-from briefcase.errors import StoreError
 from briefcase.ledger import Ledger
-from briefcase.ports import Committed, ConsumeApproval, CreateApproval, DecideApproval, Entry, ReceiptFilter
-from briefcase.types import ApprovalStatus
+from briefcase.model.effects import Committed, ConsumeApproval, CreateApproval, DecideApproval, Entry
+from briefcase.model.errors import StoreError
+from briefcase.model.ports import ReceiptFilter
+from briefcase.model.types import ApprovalStatus
 
 TASKS: Final = 6
 CUTS_OF_ONE_LEDGER: Final = 25

@@ -5,13 +5,13 @@ import base64
 import pytest
 from gateway_rig import GOING_ON, RANGER, SCOUT, FakeDaemon, asking_daemon, ok, rig, run
 
-from briefcase.errors import ConfigError
 from briefcase.gateway import request_state
 from briefcase.gateway.operations import MAX_WAITING_ROUNDS
 from briefcase.gateway.request_state import TTL_S, GoingOn, StateSealer
 from briefcase.gateway.settings import load_gateway_settings
 from briefcase.gateway.view import UnknownResourceError, View
 from briefcase.mcp.jsonrpc import RpcError
+from briefcase.model.errors import ConfigError
 
 CATALOG = {
     "servers": {

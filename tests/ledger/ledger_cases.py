@@ -11,8 +11,8 @@ from fakes import AGENT, START_US, FakeClock
 
 from briefcase.ledger import Ledger, LedgerSettings
 from briefcase.ledger.tables import ENGINE
-from briefcase.ports import ClaimRequest, CloseIntent, Committed, Entry, OpenIntent, ReserveBudget, SettleBudget
-from briefcase.types import Approval, ApprovalKind, ApprovalStatus
+from briefcase.model.effects import ClaimRequest, CloseIntent, Committed, Entry, OpenIntent, ReserveBudget, SettleBudget
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus
 
 SMALL = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=0, reserve_bytes=4096)
 DAY = "2026-01-01"

@@ -18,12 +18,13 @@ from fakes import START_US, FakeClock
 from ledger_cases import SMALL, audited, committed, intent, note, outcome
 from test_ledger_crash import needs_strace
 
-from briefcase.errors import CallerError, ConfigError, InternalError, StoreError
 from briefcase.ledger import Ledger
 from briefcase.ledger.archive import Archive
 from briefcase.ledger.copies import copy_ledger
 from briefcase.ledger.files import open_files, verify_files
-from briefcase.ports import ArchiveReceipts, Committed, Entry, Head, ReceiptFilter, Refused
+from briefcase.model.effects import ArchiveReceipts, Committed, Entry, Head, Refused
+from briefcase.model.errors import CallerError, ConfigError, InternalError, StoreError
+from briefcase.model.ports import ReceiptFilter
 from briefcase.receipts.chain import link_record
 
 LATE_US = START_US + 3_600_000_000

@@ -10,9 +10,8 @@ from fakes import AGENT, OTHER_AGENT, START_US, FakeClock
 from ledger_cases import DAY, LATER_US, SMALL, approval, audited, committed, intent, note, outcome
 
 from briefcase.approvals import MAX_PENDING_PER_PRINCIPAL
-from briefcase.errors import InternalError, StoreError
 from briefcase.ledger import Ledger, intents
-from briefcase.ports import (
+from briefcase.model.effects import (
     CloseIntent,
     Committed,
     ConsumeApproval,
@@ -22,13 +21,14 @@ from briefcase.ports import (
     Head,
     OpenIntent,
     PutSetting,
-    ReceiptFilter,
     Refused,
     ReserveBudget,
     SetBudgetLimit,
     SettleBudget,
 )
-from briefcase.types import ApprovalStatus, BudgetLine, ShownCall, ShownTool, format_rfc3339
+from briefcase.model.errors import InternalError, StoreError
+from briefcase.model.ports import ReceiptFilter
+from briefcase.model.types import ApprovalStatus, BudgetLine, ShownCall, ShownTool, format_rfc3339
 
 
 async def all_receipts(ledger):

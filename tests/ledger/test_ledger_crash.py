@@ -19,10 +19,10 @@ import pytest
 from fakes import AGENT, FakeClock
 from ledger_cases import DAY, SMALL, audit, committed, intent, note, outcome
 
-from briefcase.errors import StoreError
 from briefcase.ledger import Ledger, LedgerSettings
-from briefcase.ports import ReceiptFilter
-from briefcase.types import ApprovalStatus
+from briefcase.model.errors import StoreError
+from briefcase.model.ports import ReceiptFilter
+from briefcase.model.types import ApprovalStatus
 
 CHILD = Path(__file__).parent / "crash_child.py"
 DURABLE = ("pwrite64", "fdatasync", "ftruncate")

@@ -13,8 +13,8 @@ import pytest
 from fakes import FakeClock
 from ledger_cases import SMALL, audit, audited, committed, note
 
-from briefcase.errors import ConfigError, StoreError
 from briefcase.ledger import Ledger
+from briefcase.model.errors import ConfigError, StoreError
 
 HOLDER = """
 import sys, time

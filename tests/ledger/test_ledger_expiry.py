@@ -8,9 +8,17 @@ from ledger_cases import LATER_US, approval, audited, intent, note
 
 from briefcase.approvals import status_at
 from briefcase.ledger.steady_clock import SteadyClock
-from briefcase.ports import Committed, ConsumeApproval, CreateApproval, DecideApproval, Entry, ExpireApproval, Refused
+from briefcase.model.effects import (
+    Committed,
+    ConsumeApproval,
+    CreateApproval,
+    DecideApproval,
+    Entry,
+    ExpireApproval,
+    Refused,
+)
+from briefcase.model.types import ApprovalStatus
 from briefcase.receipts.events import approval_expired_event
-from briefcase.types import ApprovalStatus
 
 AN_HOUR_US = 3_600_000_000
 

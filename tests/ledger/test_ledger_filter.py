@@ -7,9 +7,10 @@ import pytest
 from fakes import FakeClock
 from ledger_cases import SMALL
 
-from briefcase.errors import CallerError
 from briefcase.ledger import Ledger
-from briefcase.ports import Entry, PutSetting, ReceiptFilter
+from briefcase.model.effects import Entry, PutSetting
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import ReceiptFilter
 from briefcase.redaction import SecretRedactor
 
 SECRET = "tk-live-4f9a1c77d0e84b6e"

@@ -13,11 +13,12 @@ import pytest
 from fakes import FakeClock
 from ledger_cases import SMALL, approval, audit, audited, committed, intent, note, outcome
 
-from briefcase.errors import InternalError, StoreError
 from briefcase.ledger import Ledger, LedgerSettings, group, tables
 from briefcase.ledger.directory import RESERVE_NAME
 from briefcase.ledger.gate import TRANSITIONS, Gate, GateState
-from briefcase.ports import Committed, CreateApproval, Entry, PutSetting, ReceiptFilter
+from briefcase.model.effects import Committed, CreateApproval, Entry, PutSetting
+from briefcase.model.errors import InternalError, StoreError
+from briefcase.model.ports import ReceiptFilter
 
 
 class FailingTransaction:

@@ -9,9 +9,9 @@ from fakes import FakeClock
 from ledger_cases import SMALL, audit, committed, note
 
 from briefcase._native.inodes import Inodes
-from briefcase.errors import ConfigError, StoreError
 from briefcase.ledger import Ledger
 from briefcase.ledger.directory import lock_data
+from briefcase.model.errors import ConfigError, StoreError
 
 
 def remove(path):

@@ -16,7 +16,7 @@ from ledger_cases import DAY, SMALL, approval, intent, outcome
 
 from briefcase.approvals import status_at
 from briefcase.ledger import Ledger, intents
-from briefcase.ports import (
+from briefcase.model.effects import (
     ClaimNonce,
     Committed,
     ConsumeApproval,
@@ -24,11 +24,11 @@ from briefcase.ports import (
     DecideApproval,
     Entry,
     PutSetting,
-    ReceiptFilter,
     ReserveBudget,
     SetBudgetLimit,
 )
-from briefcase.types import ApprovalStatus
+from briefcase.model.ports import ReceiptFilter
+from briefcase.model.types import ApprovalStatus
 
 APPROVALS = [f"a{number}" for number in range(4)]
 BINDINGS = ["b" * 64, "c" * 64]

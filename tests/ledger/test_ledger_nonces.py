@@ -6,9 +6,9 @@ import pytest
 from fakes import START_US, FakeClock
 from ledger_cases import audited, intent, note
 
-from briefcase.errors import InternalError
 from briefcase.ledger.nonces import FORGOTTEN_AT_ONCE
-from briefcase.ports import ClaimNonce, Committed, Entry, Refused, StartFromCopy
+from briefcase.model.effects import ClaimNonce, Committed, Entry, Refused, StartFromCopy
+from briefcase.model.errors import InternalError
 
 REPLAYED = Refused("replay_detected")
 DAY_US = 86_400_000_000

@@ -6,7 +6,7 @@ import pytest
 from fakes import START_US
 from ledger_cases import DAY, approval, audited, committed, intent
 
-from briefcase.ports import (
+from briefcase.model.effects import (
     Committed,
     ConsumeApproval,
     CreateApproval,
@@ -16,7 +16,7 @@ from briefcase.ports import (
     ReserveBudget,
     SetBudgetLimit,
 )
-from briefcase.types import ApprovalStatus
+from briefcase.model.types import ApprovalStatus
 
 RACERS = 1_000
 

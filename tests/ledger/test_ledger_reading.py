@@ -6,7 +6,8 @@ import pytest
 from ledger_cases import audited, committed, note
 
 from briefcase.ledger import reading
-from briefcase.ports import Entry, ReceiptFilter
+from briefcase.model.effects import Entry
+from briefcase.model.ports import ReceiptFilter
 
 COUNT = 2 * reading.SCAN_SLICE + 3
 

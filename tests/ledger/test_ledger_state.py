@@ -14,8 +14,7 @@ from briefcase.ledger import Ledger
 from briefcase.ledger.approvals_table import StoredApproval
 from briefcase.ledger.state import NEVER_COMPARED
 from briefcase.ledger.tables import TABLES
-from briefcase.ports import (
-    ActiveAgent,
+from briefcase.model.effects import (
     CloseIntent,
     CreateApproval,
     DecideApproval,
@@ -24,8 +23,9 @@ from briefcase.ports import (
     PutSetting,
     SetBudgetLimit,
 )
+from briefcase.model.ports import ActiveAgent
+from briefcase.model.types import ApprovalStatus
 from briefcase.store.database import MIGRATIONS
-from briefcase.types import ApprovalStatus
 
 SCOUT = ActiveAgent("scout", ("crew",), "ab" * 32)
 

@@ -7,9 +7,9 @@ import pytest
 from fakes import AGENT, FakeClock
 from ledger_cases import SMALL, audit, audited, committed, edit, intent, note, outcome
 
-from briefcase.errors import StoreError
 from briefcase.ledger import Ledger, recovery
-from briefcase.ports import Head
+from briefcase.model.effects import Head
+from briefcase.model.errors import StoreError
 from briefcase.receipts.chain import encode_key
 
 

@@ -18,8 +18,8 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import State
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.reach import Reach
+from briefcase.model.ports import CallContext
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.ports import CallContext
 from briefcase.system import SystemClock, SystemEntropy
 
 FIXTURE = str(Path(__file__).parent / "fixture_server.py")

@@ -21,8 +21,8 @@ from aiohttp import web
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from briefcase.capability.dpop import Proof, check_proof
+from briefcase.model.ports import HttpResponse
 from briefcase.net.outbound import HttpStream
-from briefcase.ports import HttpResponse
 
 SERVER = "https://mcp.example"
 AUTHORITY = "https://as.example"

@@ -18,10 +18,10 @@ from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, Exchan
 from briefcase.mcp.flows import STATE_TTL_US
 from briefcase.mcp.link import State
 from briefcase.mcp.reach import AllTools
-from briefcase.ports import DecideApproval, Entry
+from briefcase.model.effects import DecideApproval, Entry
+from briefcase.model.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.tools.registry import Registry
-from briefcase.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
 
 ASK = "fx.test_elicitation"
 ASK_ARGS = {"message": "who?"}

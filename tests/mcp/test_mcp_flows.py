@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from fakes import FakeClock, FakeEntropy, spec
 
-from briefcase.errors import UpstreamError
 from briefcase.mcp.flows import MAX_SUSPENDED, MAX_SUSPENDED_PER_PRINCIPAL, MAX_SUSPENDED_PER_SERVER, Ask, Flows
 from briefcase.mcp.sealing import Sealer
+from briefcase.model.errors import UpstreamError
 
 ASK = Ask(spec("s.t"), "tools/call", {}, {})
 

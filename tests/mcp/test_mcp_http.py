@@ -7,11 +7,11 @@ import json
 import pytest
 from fakes import NoRedaction
 
-from briefcase.errors import UpstreamError
 from briefcase.mcp.credentials import SecretBearer
 from briefcase.mcp.http_transport import MAX_RESUMPTIONS, HttpTransport
 from briefcase.mcp.peer import Peer
 from briefcase.mcp.transport import Outgoing
+from briefcase.model.errors import UpstreamError
 from briefcase.net.outbound import HttpStream
 
 URL = "https://h.example/mcp"

@@ -10,10 +10,10 @@ from fakes import FakeClock
 from mcp_rig import Rig, Secrets, until
 from oauth_world import AUTHORITY, SERVER, World, WorldOutbound
 
-from briefcase.errors import CallerError, StoreError, UpstreamError
 from briefcase.mcp.discovery import covers, resource_urls
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.servers import parse_server
+from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.providers.oauth import metadata_urls
 from briefcase.system import SystemEntropy

@@ -9,9 +9,9 @@ import sys
 import pytest
 from mcp_rig import SECRET, Rig, ended, run, served, state_of, until
 
-from briefcase.errors import CallerError, UpstreamError
 from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
 from briefcase.mcp.link import State
+from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.net.outbound import GuardedOutbound
 
 WAYS = [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from policies import NO_RISK, PERMIT_ALL
 
 from briefcase._native.values import Fault, Record, SetValue
-from briefcase.errors import CallerError
 from briefcase.mcp.preview import Preview, preview_tools
+from briefcase.model.errors import CallerError
+from briefcase.model.types import Allow, Deny
 from briefcase.policy import declared as module
 from briefcase.policy.arguments import ArgumentReader
 from briefcase.policy.cedartypes import RecordOf, SetOf, quoted, type_of_field, type_text
@@ -20,7 +21,6 @@ from briefcase.policy.declared import declared_arguments
 from briefcase.policy.engine import compile_policy
 from briefcase.policy.reference import ReferencePolicy
 from briefcase.tools.schema import ArgsCheck
-from briefcase.types import Allow, Deny
 
 N, S, B, I = ({"type": kind} for kind in ("number", "string", "boolean", "integer"))  # noqa: E741 - the table's words
 DEFINITIONS = {

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policies import FILE_READ, NO_RISK, PERMIT_ALL
 
-from briefcase.errors import CallerError, StoreError
+from briefcase.model.effects import Refused
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.types import Allow, Deny
 from briefcase.policy.check import DEFAULT_POLICY_TEXT, parse_policy
 from briefcase.policy.diff import PolicyChange, diff_policies
 from briefcase.policy.service import SETTING, PolicyService
-from briefcase.ports import Refused
-from briefcase.types import Allow, Deny
 
 DENY_ALL = "forbid(principal, action, resource);"
 

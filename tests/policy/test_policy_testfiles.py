@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 from briefcase.policy.testfiles import run_test_file
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -4,10 +4,10 @@ import pytest
 from fakes import AGENT, START_US, spec
 from policies import FILE_READ, NO_RISK, PAY, PERMIT_ALL, PERMIT_CALL, decide
 
+from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, RiskSignals, Role
 from briefcase.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.policy.engine import CompiledPolicy, compile_policy
 from briefcase.policy.verdicts import DEFAULT_APPROVAL_REASON, NOT_PERMITTED
-from briefcase.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, RiskSignals, Role
 
 LOCAL, SIGNER = ApprovalKind.LOCAL, ApprovalKind.MOBILE_SIGNER
 

@@ -10,7 +10,7 @@ from fakes import FakeEntropy
 from provider_kit import ADMIN_SECRET, Holder, ask
 
 from briefcase.capability.jws import decode_base64url
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.provider_gateway.serving import GatewayServer
 from briefcase.provider_gateway.settings import GatewaySettings
 

@@ -7,7 +7,7 @@ import pytest
 from fakes import FakeClock, FakeEntropy, MemoryLedger
 from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
-from briefcase.ports import HttpRequest
+from briefcase.model.ports import HttpRequest
 from briefcase.providers.composition import compose_providers
 from briefcase.providers.service import Exchange
 from briefcase.store.database import Database

@@ -8,8 +8,8 @@ import pytest
 from provider_kit import ADMIN_SECRET, BASE_URL, ask
 
 from briefcase.capability.jws import decode_base64url
-from briefcase.errors import UpstreamError
-from briefcase.ports import CallContext, HttpResponse
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import CallContext, HttpResponse
 
 S = 1_000_000
 

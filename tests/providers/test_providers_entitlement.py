@@ -11,9 +11,10 @@ from provider_kit import BASE_URL
 from briefcase.capability.credentials import read_credential, read_status_list
 from briefcase.capability.did import did_of
 from briefcase.capability.jws import JwsError, Signer, encode_base64url, generate_key
-from briefcase.errors import UpstreamError
 from briefcase.ledger import Ledger
-from briefcase.ports import Entry, HttpResponse, ReceiptFilter, SetBudgetLimit, SignallingTool
+from briefcase.model.effects import Entry, SetBudgetLimit
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import HttpResponse, ReceiptFilter, SignallingTool
 
 S = 1_000_000
 NOW_S = 1_767_225_600

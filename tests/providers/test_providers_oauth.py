@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from provider_kit import BASE_URL, REDIRECT
 
-from briefcase.errors import CallerError, StoreError, UpstreamError
-from briefcase.ports import HttpResponse
+from briefcase.model.errors import CallerError, StoreError, UpstreamError
+from briefcase.model.ports import HttpResponse
 from briefcase.providers.loopback import LoopbackListener, parse_answer
 from briefcase.providers.oauth import ServerMetadata, Started, check_answer, check_metadata, metadata_url
 from briefcase.providers.service import Exchange, check_redirect_uri

@@ -8,9 +8,9 @@ from oidc_kit import browse, needs_oidc_provider, oidc_server
 
 from briefcase.capability.dpop import ProofSigner
 from briefcase.capability.jws import generate_key
-from briefcase.errors import UpstreamError
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.ports import HttpRequest
 from briefcase.providers.custody import Client
 from briefcase.providers.loopback import LoopbackListener
 from briefcase.providers.oauth import OAuthClient, check_answer

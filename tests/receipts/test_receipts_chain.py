@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from briefcase._native.chain import chain_hash, verify_records
-from briefcase.ports import Head
+from briefcase.model.effects import Head
 from briefcase.receipts.chain import GENESIS, NO_TIME, Verifier, decode_record, encode_key, link_record
 
 ZEROS = "0" * 64

@@ -11,8 +11,8 @@ import pytest
 from fakes import FakeClock, MemoryLedger
 
 import briefcase.receipts.verify_export as verifier
-from briefcase.errors import CallerError
-from briefcase.ports import Entry
+from briefcase.model.effects import Entry
+from briefcase.model.errors import CallerError
 from briefcase.receipts.exports import ExportReader, export_line
 
 SCRIPT = Path(verifier.__file__)

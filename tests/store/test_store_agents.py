@@ -6,10 +6,10 @@ import hashlib
 import pytest
 from fakes import FakeEntropy
 
-from briefcase.errors import CallerError, StoreError
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.types import Principal, Role
 from briefcase.store.agents import Agents
 from briefcase.store.database import Database
-from briefcase.types import Principal, Role
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import stat
 import pytest
 from fakes import FakeEntropy
 
-from briefcase.errors import CallerError, ConfigError, StoreError
+from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.store import database as database_module
 from briefcase.store.agents import Agents
 from briefcase.store.database import MIGRATIONS, Database

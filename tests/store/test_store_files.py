@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeEntropy
 
-from briefcase.errors import ConfigError, StoreError
+from briefcase.model.errors import ConfigError, StoreError
 from briefcase.store import files
 from briefcase.store.data_dir import DataDirLock, prepare_data_dir
 from briefcase.store.tokens import load_or_create_token, load_token

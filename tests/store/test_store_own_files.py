@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from briefcase.cli.app import App
-from briefcase.errors import CallerError, ConfigError, UpstreamError
+from briefcase.model.errors import CallerError, ConfigError, UpstreamError
 from briefcase.store.own_files import OwnFiles
 from briefcase.tools.files import FileSandbox
 

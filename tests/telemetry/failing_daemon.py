@@ -4,7 +4,7 @@ import sys
 
 from briefcase.__main__ import main
 from briefcase.calls import Calls
-from briefcase.errors import StoreError
+from briefcase.model.errors import StoreError
 from briefcase.tools.builtin import BuiltinTool
 
 

@@ -16,7 +16,7 @@ from daemons import RunningDaemon, UnixConnection
 from hostile_servers import RawServer, answering, http_answer
 from otlp_receiver import OtlpReceiver, attributes_of
 
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.telemetry.metrics import Metrics, gauge
 from briefcase.telemetry.otel import Exporting
 from briefcase.telemetry.settings import OtelSettings, load_otel_settings

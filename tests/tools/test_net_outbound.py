@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hostile_servers import RawServer, answering, close_outbound, http_answer
 
-from briefcase.errors import ConfigError, UpstreamError
+from briefcase.model.errors import ConfigError, UpstreamError
+from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import MAX_POOLS, GuardedOutbound
-from briefcase.ports import HttpRequest
 
 MAX_BODY = 10_000
 

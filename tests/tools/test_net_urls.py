@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.errors import ConfigError
+from briefcase.model.errors import ConfigError
 from briefcase.net.destinations import SPECIAL_RANGES, parse_listed, special_range
 from briefcase.net.urls import check_headers, parse_url
 

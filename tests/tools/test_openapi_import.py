@@ -9,7 +9,7 @@ from fakes import FakeClock
 from hostile_servers import RawServer, answering, close_outbound, http_answer
 from test_tool_http import MemorySecrets, context
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.redaction import SecretRedactor
 from briefcase.tools.http import HttpTool

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from fakes import FakeClock
 
-from briefcase.errors import ConfigError, UpstreamError
-from briefcase.ports import CallContext
+from briefcase.model.errors import ConfigError, UpstreamError
+from briefcase.model.ports import CallContext
 from briefcase.store.own_files import OwnFiles
 from briefcase.tools.builtin import MAX_LISTED_CHARS, builtin_tools
 from briefcase.tools.files import FileSandbox

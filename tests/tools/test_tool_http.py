@@ -11,9 +11,9 @@ from fakes import FakeClock
 from hostile_servers import RawServer, answering, close_outbound, http_answer
 from upstream import API_KEY, TicketDesk
 
-from briefcase.errors import StoreError, UpstreamError
+from briefcase.model.errors import StoreError, UpstreamError
+from briefcase.model.ports import CallContext
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.ports import CallContext
 from briefcase.redaction import SecretRedactor
 from briefcase.tools.http import HttpTool
 from briefcase.tools.manifest import parse_manifests

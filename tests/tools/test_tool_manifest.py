@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
+from briefcase.model.types import FirewallMode
 from briefcase.net.urls import parse_url
 from briefcase.tools.manifest import MAX_MANIFEST_BYTES, parse_manifests
 from briefcase.tools.request import Place, RequestTemplate, encode_request
-from briefcase.types import FirewallMode
 
 PLAIN = {"id": "t", "method": "GET", "url": "https://desk.example/api/tickets", "category": "read"}
 SHOW = {

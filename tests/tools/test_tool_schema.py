@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from briefcase.errors import CallerError
+from briefcase.model.errors import CallerError
 from briefcase.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, ArgsCheck, check_schema
 from briefcase.tools.schema_cost import MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_SCHEMA_DEPTH, MAX_WRITTEN_OUT
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from briefcase.errors import CallerError, StoreError, UpstreamError
+from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.vault.bindings import Claim, SecretDestinations, host_of, parse_destinations
 from briefcase.vault.vault import MemoryBackend, Vault
 

@@ -21,7 +21,7 @@ import msgspec
 import orjson
 import pytest
 
-from briefcase.errors import CallerError, ConfigError, StoreError, UpstreamError
+from briefcase.model.errors import CallerError, ConfigError, StoreError, UpstreamError
 from briefcase.store import files
 from briefcase.vault import opening, os_keyring
 from briefcase.vault import vault as vault_module
@@ -524,7 +524,7 @@ def test_a_keyring_that_never_answers_does_not_hold_the_loop_for_ever(tmp_path, 
 
 def test_a_keyring_that_never_answers_does_not_keep_the_process_from_ending():
     code = (
-        "import asyncio, threading; from briefcase.errors import StoreError\n"
+        "import asyncio, threading; from briefcase.model.errors import StoreError\n"
         "from briefcase.vault.vault import in_thread\n"
         "try: asyncio.run(in_thread(threading.Event().wait, timeout_s=0.01))\n"
         "except StoreError: print('given up')"

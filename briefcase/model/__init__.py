@@ -1,0 +1,1 @@
+"""The words of the domain: values, effects, ports, errors and reasons. Nothing here acts."""
