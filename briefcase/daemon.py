@@ -35,11 +35,7 @@ from briefcase import __version__
 from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
 from briefcase.api.figures import watch
-from briefcase.api.places import SHARES
-from briefcase.api.protocol import HttpLimits
-from briefcase.api.server import ApiServer, App
 from briefcase.api.services import ApprovalChanges, Profile, Services
-from briefcase.api.sockets import Listener, open_agent_listener, open_tcp_listener, open_unix_listener
 from briefcase.api.tracing import TracedApi
 from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
@@ -53,6 +49,10 @@ from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.host import SECRET_VARIABLES, Host
 from briefcase.diagnostics.standing import check_start
 from briefcase.expiry import EXPIRY_GROUP, Expiry
+from briefcase.http.limits import HttpLimits
+from briefcase.http.places import SHARES
+from briefcase.http.server import App, HttpServer
+from briefcase.http.sockets import Listener, open_agent_listener, open_tcp_listener, open_unix_listener
 from briefcase.ledger import Ledger
 from briefcase.ledger.files import read_store_id
 from briefcase.mcp.hub import Hub
@@ -375,7 +375,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     limits = HttpLimits(**msgspec.structs.asdict(bounds))
     most = OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.operator_reserve)
     limits = fitting(limits, len(listeners), allow_open_files(most))
-    server = ApiServer(app, listeners, limits)
+    server = HttpServer(app, listeners, limits)
     watch(services, stores.ledger.counters, server, authenticator)
     if exporting is not None:
         stack.push_async_callback(_cancel, asyncio.create_task(exporting.send_metrics(services.metrics)))

@@ -53,7 +53,7 @@ ADAPTERS = {
     "tools",
     "vault",
 }
-EDGES = {"api", "cli", "client", "conformance", "diagnostics", "gateway", "provider_gateway", "ui"}
+EDGES = {"api", "cli", "client", "conformance", "diagnostics", "gateway", "http", "provider_gateway", "ui"}
 ROOT = {"config", "daemon", "__main__", "__init__"}
 
 RING = {name: ring for ring, names in enumerate((WORDS, CORE, ADAPTERS, EDGES, ROOT)) for name in names}

@@ -5,7 +5,7 @@
  3. authenticate                                                (401, counted)
  4. the role                                                    (403); a place for whose connection it is (429, 503)
  5. the principal's bucket, requests and bytes                   (429; a call is denied, `rate_limited`)
- 6. read the body, which the protocol has bounded; where it was waited for, steps 3 and 4 again
+ 6. read the body, which the connection has bounded; where it was waited for, steps 3 and 4 again
  7. the noun's handler answers; one that changes something does not while receipts cannot be made durable (503);
     where it waited for something to tell, steps 3 and 4 again
  8. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
@@ -44,12 +44,13 @@ from briefcase.api import (
 )
 from briefcase.api.auth import Authenticator
 from briefcase.api.effects import changing_handlers
-from briefcase.api.exchange import SCOPE_KEY, DirectExchange, GoneError
-from briefcase.api.guard import check_browser_headers
-from briefcase.api.routing import Match, Reply, Request, Route, Routes, is_for_agents
+from briefcase.api.routing import Request, Route, is_for_agents
 from briefcase.api.services import Services
-from briefcase.api.sockets import Peer
 from briefcase.api.turnstile import Turnstile
+from briefcase.http.exchange import SCOPE_KEY, DirectExchange, GoneError
+from briefcase.http.guard import check_browser_headers
+from briefcase.http.routing import Match, PathTable, Reply
+from briefcase.http.sockets import Peer
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import JsonObject, Principal, Role
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
@@ -109,14 +110,14 @@ class Api(blacksheep.Application):
         self._has_room = (buckets or PrincipalBuckets(PrincipalLimit())).take
         self._now_ns = services.clock.monotonic_ns
         self._turnstile = Turnstile()
-        self._routes = Routes(ROUTES)
+        self._routes = PathTable((route.method, route.path, route) for route in ROUTES)
         self._changing = changing_handlers(ROUTES)
 
     def announce_stop(self) -> None:
         """Wake whatever waits for a change: the server is about to stop."""
         self._briefcase.changes.stop()
 
-    def find(self, path: bytes) -> Match | None:
+    def find(self, path: bytes) -> Match[Route] | None:
         """What is at an undecoded path; None where it is in no table."""
         return self._routes.find(path)
 

@@ -6,14 +6,14 @@ from functools import partial
 
 from briefcase.api.auth import Authenticator
 from briefcase.api.metrics import service_families
-from briefcase.api.server import ApiServer
 from briefcase.api.services import Services
+from briefcase.http.server import HttpServer
 from briefcase.telemetry.logs import lost_lines
 from briefcase.telemetry.metrics import Family, counter, gauge, meter_families, process_families
 from briefcase.telemetry.sources import LedgerCounters, ledger_families
 
 
-def watch(services: Services, ledger: LedgerCounters, server: ApiServer, authenticator: Authenticator) -> None:
+def watch(services: Services, ledger: LedgerCounters, server: HttpServer, authenticator: Authenticator) -> None:
     """Have the services' metrics read everything that is counted."""
     for source in (
         partial(meter_families, services.meter),
@@ -27,7 +27,7 @@ def watch(services: Services, ledger: LedgerCounters, server: ApiServer, authent
         services.metrics.add(source)
 
 
-def _edge_families(server: ApiServer, authenticator: Authenticator) -> list[Family]:
+def _edge_families(server: HttpServer, authenticator: Authenticator) -> list[Family]:
     places = server.places
     return [
         gauge("briefcase_open_connections", "Connections to the daemon.", server.open_connections),

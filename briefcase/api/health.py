@@ -6,8 +6,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from briefcase.api.routing import NOBODY_NEEDED, Reply, Request, Route
+from briefcase.api.routing import NOBODY_NEEDED, Request, Route
 from briefcase.api.services import Services
+from briefcase.http.routing import Reply
 from briefcase.model.errors import CODES
 from briefcase.model.types import format_rfc3339
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from briefcase.api.routing import CALLERS, OPERATOR, Reply, Request, Route
+from briefcase.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
+from briefcase.http.routing import Reply
 from briefcase.mcp.events import login_event
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from briefcase.api.routing import READERS, Reply, Request, Route
+from briefcase.api.routing import READERS, Request, Route
 from briefcase.api.services import Services
 from briefcase.approvals import status_at
 from briefcase.budgets import day_of
+from briefcase.http.routing import Reply
 from briefcase.model.types import US_PER_S, ApprovalStatus
 from briefcase.telemetry.metrics import CONTENT_TYPE, Family, by_label, encode_text, gauge
 

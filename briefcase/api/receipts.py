@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from briefcase.api.routing import OPERATOR, READERS, Reply, Request, Route
+from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
+from briefcase.http.routing import Reply
 from briefcase.model.effects import Head
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.ports import ReceiptFilter, Verification

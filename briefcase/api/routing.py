@@ -1,17 +1,10 @@
-"""Routes, requests and answers: a table for each noun, and exactly one path for each thing.
-
-A path is split at its slashes first and each segment is percent-decoded once (RFC 3986 section 2.4); then literal
-segments must be equal, and a parameter must be a plain identifier. So `//`, `..`, `%2f`, `%252e`, `;x`, another case
-and a trailing slash name nothing.
-"""
+"""What an operation is: its route, what its handler gets to know of a request, and who may ask."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -30,7 +23,6 @@ NOBODY_NEEDED: Final[frozenset[Role]] = frozenset()
 AGENT_SOCKET_PREFIXES: Final = ("/v1/signer/",)
 
 MAX_QUERY_FIELDS: Final = 32
-_PARAMETER: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}")
 _T = TypeVar("_T")
 
 
@@ -76,21 +68,6 @@ class Request(msgspec.Struct, frozen=True):
         return _converted(fields, kind, strict=False)
 
 
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer other than 200 with nothing beside its body. `timing_us` are phases in order, for `Server-Timing`.
-
-    A payload of bytes without headers is JSON that is encoded already.
-    `is_filtered` tells that no secret is in the payload: it came through the output firewall, or every text in it is
-    the daemon's own. All other payloads are redacted where they are encoded.
-    """
-
-    payload: object
-    status: int = 200
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    timing_us: Mapping[str, int] = MappingProxyType({})
-    is_filtered: bool = False
-
-
 Handler: TypeAlias = Callable[[Services, Request], Awaitable[object]]
 
 
@@ -123,57 +100,6 @@ class Route(msgspec.Struct, frozen=True):
 def is_for_agents(route: Route) -> bool:
     """Whether the agents' socket serves a route."""
     return Role.AGENT in route.roles or route.path.startswith(AGENT_SOCKET_PREFIXES)
-
-
-class Match(msgspec.Struct, frozen=True):
-    """The operations of one path, and the values of its parameters."""
-
-    by_method: Mapping[str, Route]
-    params: Mapping[str, str]
-
-
-class Routes:
-    """All routes, found by path."""
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._plain: dict[bytes, Match] = {}
-        self._templates: dict[tuple[str, ...], dict[str, Route]] = {}
-        for route in routes:
-            methods = self._templates.setdefault(tuple(route.path.split("/")), {})
-            if route.method in methods:
-                raise ValueError(f"`{route.method} {route.path}` is in two tables")
-            methods[route.method] = route
-            if "{" not in route.path:
-                self._plain[route.path.encode()] = Match(methods, {})
-
-    def find(self, raw_path: bytes) -> Match | None:
-        """What is at a path, as it was sent: undecoded, without its query."""
-        return self._plain.get(raw_path) or self._find_template(raw_path)
-
-    def _find_template(self, raw_path: bytes) -> Match | None:
-        try:
-            segments = [unquote(segment, errors="strict") for segment in raw_path.decode("ascii").split("/")]
-        except UnicodeDecodeError:
-            return None
-        for template, methods in self._templates.items():
-            params = _match(template, segments)
-            if params is not None:
-                return Match(methods, params)
-        return None
-
-
-def _match(template: tuple[str, ...], segments: Sequence[str]) -> dict[str, str] | None:
-    if len(template) != len(segments):
-        return None
-    params = {}
-    for expected, got in zip(template, segments, strict=True):
-        if expected.startswith("{"):
-            if not _PARAMETER.fullmatch(got):
-                return None
-            params[expected[1:-1]] = got
-        elif expected != got:
-            return None
-    return params
 
 
 def _converted(value: object, kind: type[_T], *, strict: bool) -> _T:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from briefcase.api.approvals import ApprovalRecord
-from briefcase.api.routing import CALLERS, Reply, Request, Route
+from briefcase.api.routing import CALLERS, Request, Route
 from briefcase.api.services import Answered, Services
+from briefcase.http.routing import Reply
 from briefcase.model.types import MICROUSD_PER_USD, JsonObject, ToolSpec
 from briefcase.wire import CallRequest, OutcomeReport, wire_category
 

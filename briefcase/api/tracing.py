@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from briefcase.api.app import Api, Receive, Scope, Send
-from briefcase.api.exchange import DirectExchange
-from briefcase.api.routing import Reply
+from briefcase.http.exchange import DirectExchange
+from briefcase.http.routing import Reply
 from briefcase.model.ports import Tools
 from briefcase.telemetry.meter import word_of
 from briefcase.telemetry.tracing import CURRENT, NO_PHASES, Parent, Sampling, Trace, parse_traceparent

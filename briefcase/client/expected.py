@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.api.sockets import peer_uid
+from briefcase.http.sockets import peer_uid
 from briefcase.model.errors import BriefcaseError, ConfigError
 from briefcase.store.data_dir import DAEMON_DID_FILE
 from briefcase.store.files import read_private

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from briefcase.api.sockets import AGENT_SOCKET_MODE, agent_directory_problem
 from briefcase.diagnostics.profile import Finding
+from briefcase.http.sockets import AGENT_SOCKET_MODE, agent_directory_problem
 from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, kind_of
 
 _OTHERS: Final = 0o077

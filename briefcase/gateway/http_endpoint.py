@@ -7,7 +7,7 @@
  5. GET: a session's own stream, or the rest of one that broke. DELETE: the session's end
 
 A stateless request whose client leaves is cancelled; a handshake client may come back for its answer, and for nobody
-else's. Limits of HTTP itself are the server's (`briefcase.api.protocol`).
+else's. Limits of HTTP itself are the server's (`briefcase.http.connection`).
 
 Source: MCP 2025-11-25 and 2026-07-28, Streamable HTTP.
 """
@@ -17,9 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from briefcase.api.exchange import SCOPE_KEY
-from briefcase.api.guard import check_browser_headers
-from briefcase.api.sockets import Peer
 from briefcase.gateway.channels import StreamChannel
 from briefcase.gateway.connection import (
     Core,
@@ -44,6 +41,9 @@ from briefcase.gateway.session import Session, Sessions
 from briefcase.gateway.settings import GatewaySettings, is_token
 from briefcase.gateway.stream import Shelf, Stream, parse_event_id
 from briefcase.gateway.view import SERVER_ID, View
+from briefcase.http.exchange import SCOPE_KEY
+from briefcase.http.guard import check_browser_headers
+from briefcase.http.sockets import Peer
 from briefcase.mcp.jsonrpc import (
     INVALID_REQUEST,
     Message,

@@ -11,9 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
-from briefcase.api.protocol import HttpLimits
-from briefcase.api.server import ApiServer, App
-from briefcase.api.sockets import open_tcp_listener
 from briefcase.gateway.connection import Core
 from briefcase.gateway.daemon import Daemon
 from briefcase.gateway.feed import Feed
@@ -27,6 +24,9 @@ from briefcase.gateway.settings import GatewaySettings
 from briefcase.gateway.stdio import MAX_LINE_BYTES, StdioConnection
 from briefcase.gateway.tracing import TracedEndpoint, TracedOperations
 from briefcase.gateway.view import View
+from briefcase.http.limits import HttpLimits
+from briefcase.http.server import App, HttpServer
+from briefcase.http.sockets import open_tcp_listener
 
 if TYPE_CHECKING:
     from briefcase.telemetry.otel import Exporting
@@ -58,7 +58,7 @@ async def running_http(core: Core, settings: GatewaySettings) -> AsyncIterator[t
     bound_host, bound_port = listener.sock.getsockname()[:2]
     endpoint = HttpEndpoint(core, Sessions(time.monotonic), settings)
     app: App = endpoint if settings.otel is None else TracedEndpoint(endpoint)
-    server = ApiServer(app, (listener,), LIMITS)
+    server = HttpServer(app, (listener,), LIMITS)
     await server.start()
     try:
         yield bound_host, bound_port

@@ -13,11 +13,11 @@ from contextvars import ContextVar
 from typing import Final, Protocol
 
 from briefcase.api.app import Receive, Scope, Send
-from briefcase.api.server import App
 from briefcase.gateway.context import Context
 from briefcase.gateway.daemon import Daemon
 from briefcase.gateway.operations import Operation, Operations
 from briefcase.gateway.request_state import StateSealer
+from briefcase.http.server import App
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.model.types import JsonObject
 from briefcase.telemetry.tracing import CURRENT, Parent, Sampling, Trace, parse_traceparent

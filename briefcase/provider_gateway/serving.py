@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-from briefcase.api.protocol import BoundedProtocol, HttpLimits, Serving
-from briefcase.api.sockets import BACKLOG, open_tcp_listener
+from briefcase.http.connection import Connection, Serving
+from briefcase.http.limits import HttpLimits
+from briefcase.http.sockets import BACKLOG, open_tcp_listener
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S
 from briefcase.provider_gateway.app import ProviderGateway
@@ -56,7 +57,7 @@ class GatewayServer:
         """Begin to serve."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: BoundedProtocol(self._state, loop), sock=self._listener.sock, backlog=BACKLOG
+            lambda: Connection(self._state, loop), sock=self._listener.sock, backlog=BACKLOG
         )
         self._tidy()
 

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from gateway_rig import OWN_DAEMON, run, until
 
-from briefcase.api.protocol import HttpLimits
 from briefcase.client import pool as pool_module
 from briefcase.config import ServerSettings
 from briefcase.gateway import daemon as daemon_module
 from briefcase.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
 from briefcase.gateway.settings import GatewaySettings
+from briefcase.http.limits import HttpLimits
 
 TOKEN = "bca_" + "t" * 40
 

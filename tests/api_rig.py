@@ -15,12 +15,12 @@ from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTool
 from briefcase.answers import Answer, encode_answer
 from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
-from briefcase.api.protocol import HttpLimits
-from briefcase.api.server import ApiServer
 from briefcase.api.services import ApprovalChanges, Profile, Services
-from briefcase.api.sockets import open_tcp_listener, open_unix_listener
 from briefcase.approvers import Approvers
 from briefcase.controls import Controls
+from briefcase.http.limits import HttpLimits
+from briefcase.http.server import HttpServer
+from briefcase.http.sockets import open_tcp_listener, open_unix_listener
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
@@ -186,7 +186,7 @@ class Rig:
         if self.tcp:
             listeners.append(open_tcp_listener("127.0.0.1", 0))
             self.port = listeners[1].sock.getsockname()[1]
-        self.server = ApiServer(Api(self.services, self.authenticator, self.buckets), listeners, self.limits)
+        self.server = HttpServer(Api(self.services, self.authenticator, self.buckets), listeners, self.limits)
         await self.server.start()
         return self
 

@@ -1,4 +1,4 @@
-"""One request and its answer, on a connection that has already bounded and framed it (`protocol.py`).
+"""One request and its answer, on a connection that has already bounded and framed it (`connection.py`).
 
 Two kinds, alike to the connection: what a `DirectApp` finds in its tables it answers as a value, and the answer's bytes
 are written at once; everything else speaks ASGI, through uvicorn's cycle.
@@ -24,9 +24,9 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
-from briefcase.api.places import SMALL_BYTES, Place
-from briefcase.api.routing import Match, Reply
-from briefcase.api.sockets import Peer
+from briefcase.http.places import SMALL_BYTES, Place
+from briefcase.http.routing import Match, Reply
+from briefcase.http.sockets import Peer
 from briefcase.model.errors import CODES, CallerError
 from briefcase.model.types import Principal
 
@@ -117,7 +117,7 @@ class Exchange(Protocol):
 class DirectApp(Protocol):
     """An application that answers what is in its tables itself, without ASGI."""
 
-    def find(self, path: bytes) -> Match | None:
+    def find(self, path: bytes) -> Match[Any] | None:
         """What is at an undecoded path; None leaves the request to ASGI."""
         ...
 
@@ -142,7 +142,7 @@ class DirectExchange:
         "head", "keep_alive", "match", "peer", "place", "read", "response_started",
     )  # fmt: skip
 
-    def __init__(self, app: DirectApp, wire: Wire, date: Date, head: Head, match: Match) -> None:
+    def __init__(self, app: DirectApp, wire: Wire, date: Date, head: Head, match: Match[Any]) -> None:
         self.head = head
         self.match = match
         self.peer = wire.peer  # who is at the other end

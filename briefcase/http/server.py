@@ -16,9 +16,10 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from briefcase.api.places import Places
-from briefcase.api.protocol import BoundedProtocol, HttpLimits, Serving
-from briefcase.api.sockets import BACKLOG, Listener
+from briefcase.http.connection import Connection, Serving
+from briefcase.http.limits import HttpLimits
+from briefcase.http.places import Places
+from briefcase.http.sockets import BACKLOG, Listener
 
 DATE_INTERVAL_S: Final = 1.0  # RFC 9110 section 6.6.1: `date` counts whole seconds
 _DRAIN_POLL_S: Final = 0.01
@@ -40,7 +41,7 @@ class App(Protocol):
         ...
 
 
-class ApiServer:
+class HttpServer:
     """One application on any number of listeners, in the running event loop.
 
     Args:
@@ -77,7 +78,7 @@ class ApiServer:
             number for number, listener in enumerate(self._listeners) if listener.is_for_agents
         )
         for number, listener in enumerate(self._listeners):
-            new_protocol = partial(BoundedProtocol, self._state, loop, number)
+            new_protocol = partial(Connection, self._state, loop, number)
             self._servers.append(await loop.create_server(new_protocol, sock=listener.sock, backlog=BACKLOG))
 
     async def drain(self) -> None:

@@ -17,12 +17,10 @@ operator's. A connection on which a request of somebody known is being answered 
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from typing import Final, Protocol
 
-import msgspec
-
+from briefcase.http.limits import PlaceLimits
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Principal, Role
 
@@ -44,17 +42,6 @@ class Guest(Protocol):
     def give_way(self) -> None:
         """Close now."""
         ...
-
-
-class PlaceLimits(msgspec.Struct, frozen=True):
-    """The bounds of the module's table."""
-
-    max_connections: int = 1_024
-    max_connections_per_uid: int = 256
-    max_connections_per_principal: int = 256
-    operator_reserve: int = 32
-    max_unsent_bytes: int = 64 << 20
-    own_uid: int = msgspec.field(default_factory=os.geteuid)
 
 
 class Place:

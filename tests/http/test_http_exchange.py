@@ -15,11 +15,12 @@ from structlog.testing import capture_logs
 
 from briefcase.answers import Answer
 from briefcase.api.app import Api
-from briefcase.api.exchange import Date, DirectExchange, Head, Wire, encode_server_timing
-from briefcase.api.places import PlaceLimits, Places
-from briefcase.api.routing import Match, Reply
-from briefcase.api.sockets import Peer
 from briefcase.api.tracing import TracedApi
+from briefcase.http.exchange import Date, DirectExchange, Head, Wire, encode_server_timing
+from briefcase.http.limits import PlaceLimits
+from briefcase.http.places import Places
+from briefcase.http.routing import Match, Reply
+from briefcase.http.sockets import Peer
 from briefcase.model.errors import StoreError
 from briefcase.telemetry.tracing import CURRENT, Sampling, Trace
 
@@ -152,7 +153,7 @@ def test_where_even_the_log_fails_the_connection_is_closed_and_nobody_waits_on_i
         loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
         with monkeypatch.context() as patch:
             patch.setattr("briefcase.api.app._log.error", fail)
-            patch.setattr("briefcase.api.exchange._log.error", fail)
+            patch.setattr("briefcase.http.exchange._log.error", fail)
             assert await rig.raw(CALL + HEALTH) == b""
         gc.collect()
         assert faults == ["Task exception was never retrieved"]

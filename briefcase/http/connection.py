@@ -26,17 +26,15 @@ complete before the refused one is still answered first.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections import deque
 from enum import Enum, auto
 from typing import Any, Final
 
 import httptools
-import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from briefcase.api.exchange import (
+from briefcase.http.exchange import (
     AsgiExchange,
     Date,
     DirectApp,
@@ -47,8 +45,9 @@ from briefcase.api.exchange import (
     Wire,
     encode_refusal,
 )
-from briefcase.api.places import SMALL_BYTES, Place, PlaceLimits, Places
-from briefcase.api.sockets import peer_of
+from briefcase.http.limits import HttpLimits
+from briefcase.http.places import SMALL_BYTES, Place, Places
+from briefcase.http.sockets import peer_of
 
 MAX_PIECES: Final = 8_192  # of a chunked body: each one costs a callback, whatever its size
 LINGER_MS: Final = 1_000  # how long a refused client may go on sending before the connection is cut
@@ -56,21 +55,6 @@ HTTP_VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 _ABSOLUTE_PATH: Final = re.compile(rb"/(?!/)[\x21\x22\x24-\x7e]*|/")  # RFC 9112 section 3.2.1, without `#`
 _NAMES_THAT_FRAME: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"expect"})
-
-
-class HttpLimits(PlaceLimits, frozen=True):
-    """The bounds of one server. `allowed_uids` are the users who may connect to its Unix socket."""
-
-    max_head_bytes: int = 16 << 10
-    max_headers: int = 64
-    head_timeout_ms: int = 10_000
-    max_body_bytes: int = 1 << 20
-    body_timeout_ms: int = 30_000
-    keep_alive_ms: int = 75_000
-    write_timeout_ms: int = 30_000
-    max_pipelined: int = 16
-    drain_ms: int = 10_000
-    allowed_uids: frozenset[int] = msgspec.field(default_factory=lambda: frozenset({os.geteuid()}))
 
 
 class Serving:
@@ -87,7 +71,7 @@ class Serving:
         self.limits = limits
         self.date = Date()
         self.places = Places(limits, knows_principals=self.direct is not None)
-        self.connections: set[BoundedProtocol] = set()
+        self.connections: set[Connection] = set()
         self.agent_listeners: frozenset[int] = frozenset()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -117,7 +101,7 @@ _DEADLINE_OF: Final = {
 }
 
 
-class BoundedProtocol(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection.
 
     Args:
