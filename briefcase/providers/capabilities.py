@@ -33,6 +33,7 @@ from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, r
 TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
 CREDENTIAL_HEADER: Final = "x-vc-jwt"
 MARGIN_US: Final = 5 * US_PER_S  # a capability this close to its end is not started with
+LEAST_USE_US: Final = US_PER_S  # one that is of use for less would be minted again and again for the same call
 AHEAD_PARTS: Final = 5  # a new one is fetched when one part of this many is left
 RETRY_AHEAD_US: Final = 5 * US_PER_S  # after a minting in the background failed
 STATUS_UNKNOWN: Final = "vc_status_unknown"
@@ -85,7 +86,7 @@ class _Shelf:
     def __init__(self, signer: ProofSigner) -> None:
         self.signer = signer
         self.held: Capability | None = None
-        self.minting: asyncio.Task[Capability] | None = None
+        self.minting: asyncio.Task[None] | None = None
         self.epoch = 0  # raised when all that was minted before is to be let go of
         self.quiet_until_us = 0
         self.nonce: str | None = None
@@ -226,22 +227,28 @@ class Capabilities:
             code, hint, detail = error.code, error.hint, error.detail
             raise UpstreamError(error.message, code=code, hint=hint, detail=detail, sent=False) from None
 
-    def _start_minting(
-        self, provider: Provider, shelf: _Shelf, *, is_approved: bool = False
-    ) -> asyncio.Task[Capability]:
-        task = asyncio.get_running_loop().create_task(self._mint(provider, shelf, is_approved=is_approved))
+    def _start_minting(self, provider: Provider, shelf: _Shelf, *, is_approved: bool = False) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._fill(provider, shelf, is_approved=is_approved))
+        task.add_done_callback(_retrieve)
         shelf.minting = task
-        epoch = shelf.epoch
-
-        def settle(done: asyncio.Task[Capability]) -> None:
-            shelf.minting = None
-            if done.cancelled() or done.exception() is not None:
-                shelf.quiet_until_us = self._clock.now_us() + RETRY_AHEAD_US
-            elif shelf.epoch == epoch:
-                shelf.held = done.result()
-
-        task.add_done_callback(settle)
         return task
+
+    async def _fill(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> None:
+        """Mint a capability and put it on the shelf.
+
+        INVARIANT (settled): the shelf names no minting that is done. A call that found one would wait for it without
+        giving way to the loop, and so wait for ever: the shelf is settled here and not in a callback, which runs later.
+        """
+        epoch = shelf.epoch
+        try:
+            capability = await self._mint(provider, shelf, is_approved=is_approved)
+            if shelf.epoch == epoch:
+                shelf.held = capability
+        except BaseException:
+            shelf.quiet_until_us = self._clock.now_us() + RETRY_AHEAD_US
+            raise
+        finally:
+            shelf.minting = None
 
     async def _mint(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> Capability:
         headers = await self._entitlement_headers(provider, shelf, is_approved=is_approved)
@@ -271,7 +278,7 @@ class Capabilities:
         if (
             not 0 < answer.max_calls <= MAX_SAFE_INTEGER
             or not answer.token.isascii()
-            or expires_us <= minted_us + MARGIN_US
+            or expires_us <= minted_us + MARGIN_US + LEAST_USE_US
         ):
             raise UpstreamError("the capability is of no use: expected calls and time to be left")
         return Capability(answer.token, minted_us, expires_us, answer.max_calls, answer.max_calls)
@@ -308,7 +315,13 @@ class Capabilities:
         )
 
 
-async def _cancel(task: asyncio.Task[Capability] | None) -> None:
+def _retrieve(done: asyncio.Task[None]) -> None:
+    """Take a failure that nobody waited for, so that it is not logged as lost; the next call reports its own."""
+    if not done.cancelled():
+        done.exception()
+
+
+async def _cancel(task: asyncio.Task[None] | None) -> None:
     if task is None:
         return
     task.cancel()

@@ -10,6 +10,7 @@ from provider_kit import ADMIN_SECRET, BASE_URL, ask
 from briefcase.capability.jws import decode_base64url
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import CallContext, HttpResponse
+from briefcase.model.types import format_rfc3339
 
 S = 1_000_000
 
@@ -73,6 +74,34 @@ def test_a_thousand_calls_at_once_share_one_minting(run):
         assert desk.asked("/token") == before + 1
 
     run(scenario, max_calls=2_000)
+
+
+def test_a_call_that_comes_between_the_end_of_a_minting_and_its_news_is_served(run):
+    async def scenario(desk):
+        await desk.log_in()
+        await settled()
+        desk.service.clear_capabilities("demo")
+        minted, send = asyncio.get_running_loop().create_future(), desk.outbound.request
+
+        async def when_told(request):
+            response = await send(request)
+            if urlsplit(request.url).path == "/token":
+                await minted
+            return response
+
+        async def once_minted():
+            await minted  # woken after the minting, which ends in that turn of the loop, and before its callbacks
+            return await desk.quote("B")
+
+        desk.outbound.request = when_told
+        first = asyncio.create_task(desk.quote("A"))
+        await settled()
+        second = asyncio.create_task(once_minted())
+        await settled()
+        minted.set_result(None)
+        assert [(await task).content["symbol"] for task in (first, second)] == ["A", "B"]
+
+    run(scenario)
 
 
 def test_calls_beyond_a_capabilitys_count_mint_the_next_one_and_none_is_refused(run):
@@ -353,6 +382,26 @@ def test_a_capability_that_cannot_be_used_is_refused(run, changed):
         with pytest.raises(UpstreamError) as caught:
             await desk.quote()
         assert caught.value.sent is False
+
+    run(scenario)
+
+
+def test_a_capability_that_would_be_minted_again_for_the_same_call_is_refused(run):
+    async def scenario(desk):
+        def other(request):
+            if request.url.endswith("/token") and "/oauth" not in request.url:
+                expires = format_rfc3339(desk.clock.now_us() + 6 * S)  # less than a second more than its margin
+                return HttpResponse(
+                    200, {}, json.dumps({"token": "t", "expires_at_rfc3339": expires, "max_calls": 5}).encode()
+                )
+            return None
+
+        await desk.log_in()
+        await settled()
+        desk.service.clear_capabilities("demo")
+        desk.outbound.answer = other
+        with pytest.raises(UpstreamError, match="is of no use"):
+            await desk.quote()
 
     run(scenario)
 
