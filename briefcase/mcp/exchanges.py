@@ -111,12 +111,14 @@ class Exchange:
     """One call's way to its client and back.
 
     Args:
+        principal: whose call it is.
         wish: what the client wants and can.
         redactor: cuts the vault's secrets out of what a server says meanwhile.
         all_kept: what it shares with the others.
     """
 
-    def __init__(self, wish: ExchangeWish, redactor: Redactor, all_kept: KeptBytes) -> None:
+    def __init__(self, principal: str, wish: ExchangeWish, redactor: Redactor, all_kept: KeptBytes) -> None:
+        self.principal = principal
         self.wish = wish
         self._redactor = redactor
         self._all_kept = all_kept
@@ -195,7 +197,7 @@ class Exchanges:
         if known is not None and not known.has_ended:
             return known
         key = (principal, request_id)
-        exchange = self._kept[key] = Exchange(wish, self._redactor, self._all_kept)
+        exchange = self._kept[key] = Exchange(principal, wish, self._redactor, self._all_kept)
         exchange.on_end = partial(self._note_end, key, exchange)
         self._kept.move_to_end(key)
         while len(self._kept) > MAX_EXCHANGES:
@@ -204,7 +206,8 @@ class Exchanges:
 
     def of(self, principal: str, request_id: str) -> Exchange:
         """The exchange of a call; one that was made without has nobody to ask and nothing to hear."""
-        return self._kept.get((principal, request_id)) or Exchange(ExchangeWish(), self._redactor, KeptBytes())
+        known = self._kept.get((principal, request_id))
+        return known or Exchange(principal, ExchangeWish(), self._redactor, KeptBytes())
 
     def find(self, principal: str, request_id: str) -> Exchange | None:
         """The exchange of a principal's call, open or ended a moment ago."""

@@ -22,8 +22,9 @@ import msgspec
 from briefcase.approvals import APPROVAL_TTL_US
 from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.mcp.peer import MAX_RUNNING, Peer, Running
+from briefcase.mcp.peer import Peer, Running
 from briefcase.mcp.sealing import Sealer
+from briefcase.mcp.shares import MAX_RUNNING
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import CallContext, Clock, Entropy
 from briefcase.model.types import US_PER_S, JsonObject, ToolSpec
@@ -31,7 +32,7 @@ from briefcase.receipts.canonical import canonical_bytes
 
 MAX_SUSPENDED: Final = 128
 MAX_SUSPENDED_PER_PRINCIPAL: Final = 16
-MAX_SUSPENDED_PER_SERVER: Final = MAX_RUNNING // 2  # the other half is for calls that nobody has to answer
+MAX_SUSPENDED_PER_SERVER: Final = MAX_RUNNING // 4  # the other parts are for calls that nobody has to answer
 # a person answers the server's question and, where policy asks for it, another one approves the answers
 STATE_TTL_US: Final = 10 * 60 * US_PER_S + APPROVAL_TTL_US
 INPUT_REQUIRED: Final = "input_required"

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from briefcase.mcp.credentials import Credential
-from briefcase.mcp.jsonrpc import Message, RequestId, Response, RpcError, parse_message
+from briefcase.mcp.jsonrpc import Message, RequestId, Response, RpcError, Unreadable, parse_message, unreadable_answer
 from briefcase.mcp.sse import EventReader, EventTooLargeError
 from briefcase.mcp.transport import Outgoing, Take
 from briefcase.mcp.turns import Turn
@@ -213,17 +213,20 @@ class HttpTransport:
                 for event in reader.feed(piece):
                     if event.name == "message" and event.data:  # without data it only says where to go on
                         message = self._take_message(event.data, request_id)
-                        is_answered |= isinstance(message, Response) and message.id == request_id
+                        is_answered |= isinstance(message, Response | Unreadable) and message.id == request_id
                         await turn.pause()
         except EventTooLargeError:
             raise UpstreamError(f"the server sent an event of more than {MAX_MESSAGE_BYTES} bytes") from None
         return None if is_answered else reader
 
-    def _take_message(self, data: bytes, request_id: RequestId | None) -> Message:
+    def _take_message(self, data: bytes, request_id: RequestId | None) -> Message | Unreadable:
         try:
-            message = parse_message(data)
+            message: Message | Unreadable = parse_message(data)
         except RpcError as error:
-            raise UpstreamError(f"the server's answer is no message: {error.message}") from None
+            found = unreadable_answer(data, error)
+            if found is None:
+                raise UpstreamError(f"the server's answer is no message: {error.message}") from None
+            message = found
         self._take(message, request_id)
         return message
 

@@ -9,6 +9,7 @@ Source: JSON-RPC 2.0; MCP 2026-07-28, basic protocol, messages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -34,6 +35,8 @@ MAX_ID_CHARS: Final = 256
 MAX_METHOD_CHARS: Final = 128
 MAX_BATCH: Final = 64
 
+_NESTED: Final = re.compile(rb"(?<!^)[\[{]")
+
 RequestId: TypeAlias = str | int
 
 
@@ -58,6 +61,13 @@ class Response(msgspec.Struct, frozen=True):
     id: RequestId | None
     result: JsonObject
     error: JsonObject | None = None
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An answer that is no message, as far as its id can be told: what waits for it need not wait any longer."""
+
+    id: RequestId
+    problem: str
 
 
 Message: TypeAlias = Request | Notification | Response
@@ -95,6 +105,13 @@ class _IdOnly(msgspec.Struct):
     id: msgspec.Raw = msgspec.Raw()
 
 
+class _Head(msgspec.Struct):
+    """What tells whom bytes answer that are no message."""
+
+    id: RequestId
+    method: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 def parse_message(data: bytes) -> Message:
     """Read one message.
 
@@ -105,6 +122,21 @@ def parse_message(data: bytes) -> Message:
     if isinstance(value, list):
         raise RpcError(INVALID_REQUEST, "expected one message, got a batch", http_status=400)
     return _message(value, msgspec.json.decode(data, type=_IdOnly).id if isinstance(value, dict) else b"")
+
+
+def unreadable_answer(data: bytes, problem: RpcError) -> Unreadable | None:
+    """Whom bytes answer that are no message; None where they are no answer, or too broken to tell."""
+    head = _head_of(data)
+    if head is None:  # nested too deeply even to look past: as far as its first member that holds others
+        head = _head_of(_NESTED.split(data, 1)[0].rpartition(b",")[0] + b"}")
+    return Unreadable(head.id, problem.message) if head is not None and head.method is msgspec.UNSET else None
+
+
+def _head_of(data: bytes) -> _Head | None:
+    try:
+        return msgspec.json.decode(data, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def parse_messages(data: bytes) -> Sequence[Message] | Message:

@@ -29,6 +29,7 @@ from briefcase.mcp.jsonrpc import (
     RequestId,
     Response,
     RpcError,
+    Unreadable,
     as_object,
     encode_error,
     encode_notification,
@@ -48,6 +49,7 @@ from briefcase.mcp.protocol import (
     is_stateless,
     wants_input_of,
 )
+from briefcase.mcp.shares import Shares
 from briefcase.mcp.transport import Outgoing, Transport
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Redactor
@@ -58,7 +60,7 @@ from briefcase.telemetry.tracing import outgoing_traceparent
 
 PROBE_TIMEOUT_MS: Final = 3_000
 HANDSHAKE_TIMEOUT_MS: Final = 30_000
-MAX_RUNNING: Final = 64
+MAX_REPLIES: Final = 64
 MAX_QUESTIONS: Final = 16
 MAX_QUESTION_BYTES: Final = 256 << 10  # of one call's together: they wait as long as a person takes
 MAX_MESSAGE_CHARS: Final = 500
@@ -84,10 +86,12 @@ class ServerRpcError(UpstreamError):
 
 
 class Running:
-    """One request of ours that is not answered yet."""
+    """One request of ours that is not answered yet; `principal` is None where the daemon itself asks."""
 
-    def __init__(self, request_id: RequestId, exchange: Exchange | None) -> None:
+    def __init__(self, request_id: RequestId, method: str, exchange: Exchange | None) -> None:
         self.id = request_id
+        self.method = method
+        self.principal = None if exchange is None else exchange.principal
         self.exchange: Exchange | None = None
         self.answer: Response | None = None
         self.fault: UpstreamError | None = None
@@ -130,6 +134,7 @@ class Peer:
         self._redactor = redactor
         self._probe = probe
         self._running: dict[RequestId, Running] = {}
+        self._shares = Shares()
         self._count = 0
         self._replies: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
@@ -255,12 +260,12 @@ class Peer:
         """Send a request, and come back to it with `advance`.
 
         Raises:
-            UpstreamError: too many are running.
+            UpstreamError: as `Shares.take`.
         """
-        if len(self._running) >= MAX_RUNNING:
-            raise UpstreamError(f"more than {MAX_RUNNING} calls to this server are running", sent=False)
+        if exchange is not None:
+            await self._shares.take(exchange.principal, timeout_ms)
         self._count += 1
-        running = Running(self._count, exchange)
+        running = Running(self._count, method, exchange)
         self._running[running.id] = running
         body = canonical_bytes({**params, "_meta": self._meta(running)})  # the arguments in it are the bytes decided on
         data = encode_request(running.id, method, Fragment(body))
@@ -332,12 +337,18 @@ class Peer:
 
     # --- what the server sends --------------------------------------------------------------------------------------
 
-    def _take(self, message: Message, request_id: RequestId | None) -> None:
+    def _take(self, message: Message | Unreadable, request_id: RequestId | None) -> None:
         match message:
             case Response():
                 running = None if message.id is None else self._running.get(message.id)
                 if running is not None and request_id in {None, message.id} and running.answer is None:
                     running.answer = message
+                    running.changed.set()
+            case Unreadable():
+                running = self._running.get(message.id)
+                if running is not None and request_id in {None, message.id} and running.answer is None:
+                    problem = f"the server's answer to `{running.method}` is no message: {message.problem}"
+                    running.fault = running.fault or UpstreamError(problem)
                     running.changed.set()
             case Notification():
                 self._take_notification(message, request_id)
@@ -395,7 +406,7 @@ class Peer:
     async def _send(self, running: Running, outgoing: Outgoing) -> None:
         try:
             await self._transport.send(outgoing)
-            if not self._transport.is_shared_line and running.answer is None:
+            if not self._transport.is_shared_line and running.answer is None and running.fault is None:
                 running.fault = UpstreamError("the server ended its answer without one")
         except UpstreamError as error:
             running.fault = error
@@ -407,13 +418,14 @@ class Peer:
             with contextlib.suppress(UpstreamError):
                 await self._transport.send(Outgoing(data, headers=self._headers("", {})))
 
-        if len(self._replies) < MAX_RUNNING:  # a server that floods us with questions gets no answers to the rest
+        if len(self._replies) < MAX_REPLIES:  # a server that floods us with questions gets no answers to the rest
             task = asyncio.create_task(send())
             self._replies.add(task)
             task.add_done_callback(self._replies.discard)
 
     def _finish(self, running: Running) -> None:
-        self._running.pop(running.id, None)
+        if self._running.pop(running.id, None) is not None and running.principal is not None:
+            self._shares.give_back(running.principal)
         if running.sending is not None:
             running.sending.cancel()
 

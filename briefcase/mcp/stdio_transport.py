@@ -17,7 +17,7 @@ from typing import Final
 
 from briefcase.children.confinement import Confinement
 from briefcase.children.launcher import NOT_CONFINED, NOT_FOUND, SAYS
-from briefcase.mcp.jsonrpc import RpcError, parse_message
+from briefcase.mcp.jsonrpc import Message, RpcError, Unreadable, parse_message, unreadable_answer
 from briefcase.mcp.transport import Outgoing, Take
 from briefcase.mcp.turns import Turn
 from briefcase.model.errors import UpstreamError
@@ -242,8 +242,12 @@ class _Process(asyncio.SubprocessProtocol):
             self._flooded()
         if self._is_lost or not line.strip():
             return
-        with contextlib.suppress(RpcError):  # no message: some servers log to their output, and nobody waits for it
-            self._take(parse_message(line), None)
+        try:
+            message: Message | Unreadable | None = parse_message(line)
+        except RpcError as error:  # some servers log to their output, and nobody waits for that
+            message = unreadable_answer(line, error)
+        if message is not None:
+            self._take(message, None)
 
     def _flooded(self) -> None:
         """No line may be that long: end the process, and whatever waits for it."""

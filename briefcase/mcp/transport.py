@@ -7,11 +7,11 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from briefcase.mcp.jsonrpc import Message, RequestId
+from briefcase.mcp.jsonrpc import Message, RequestId, Unreadable
 from briefcase.model.errors import UpstreamError
 
 # A message of the server's, and the id of our request in whose answer it came; None where that can not be told.
-Take: TypeAlias = Callable[[Message, RequestId | None], None]
+Take: TypeAlias = Callable[[Message | Unreadable, RequestId | None], None]
 
 
 class Outgoing(msgspec.Struct, frozen=True):

@@ -40,6 +40,8 @@ PAY = b'{"to": "al\\u0069ce \xe2\x82\xac\\n", "amount": 1.50e1, "deep": {"z": [1
 CALLS = [
     ("bank.pay", PAY, "tools/call", {"name": "pay", "arguments": json.loads(PAY)}),
     ("bank:resources.read", b'{"uri": "file:///\xc3\xa9"}', "resources/read", {"uri": "file:///é"}),
+    ("bank:resources.subscribe", b'{"uri": "file:///\xc3\xa9"}', "resources/subscribe", {"uri": "file:///é"}),
+    ("bank:resources.unsubscribe", b'{"uri": "file:///\xc3\xa9"}', "resources/unsubscribe", {"uri": "file:///é"}),
     ("bank:resources.list", b'{"cursor": "c"}', "resources/list", {"cursor": "c"}),
     ("bank:resources.templates", b"{}", "resources/templates/list", {}),
     ("bank:prompts.list", b'{"cursor": "c"}', "prompts/list", {"cursor": "c"}),

@@ -209,6 +209,11 @@ class Fixture:
         return {}
 
     async def on_tools_list(self, call: Call) -> dict:
+        if self.options.misbehave == "deep":
+            nested: dict = {}
+            for _ in range(100):
+                nested = {"a": nested}
+            return {"tools": [{"name": "t", "inputSchema": nested}]}
         listed = self.tools()
         if "cursor" not in call.params:
             return {"tools": listed[:5], "nextCursor": "5"}
@@ -216,6 +221,8 @@ class Fixture:
 
     async def on_tools_call(self, call: Call) -> dict:
         name = call.params["name"]
+        if self.options.misbehave == "string_code":
+            raise RpcFaultError("E42", "no")
         self.calls.append(name)
         handler = getattr(self, "tool_" + name, None)
         if handler is None:

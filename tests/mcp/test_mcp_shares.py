@@ -1,0 +1,183 @@
+"""What one agent may have of a server: as much as is left for the others, and none of their time for a bad answer."""
+
+import asyncio
+import contextlib
+
+import pytest
+from fakes import NoRedaction
+from mcp_rig import run, served, until
+
+from briefcase.mcp.exchanges import Exchanges, ExchangeWish
+from briefcase.mcp.jsonrpc import RpcError, Unreadable, parse_message, unreadable_answer
+from briefcase.mcp.link import State
+from briefcase.mcp.peer import Peer
+from briefcase.mcp.shares import MAX_RUNNING
+from briefcase.model.errors import UpstreamError
+
+
+class SilentLine:
+    """A way to a server that takes every message and says nothing."""
+
+    is_shared_line = True
+
+    def try_send(self, _message):
+        return True
+
+    async def send(self, _message):
+        pass
+
+
+class Desk:
+    """Calls of agents that a server has not answered yet."""
+
+    def __init__(self):
+        self.peer = Peer(SilentLine(), lambda *_: None, lambda _: None, NoRedaction())
+        self.exchanges = Exchanges(NoRedaction())
+        self.count = 0
+
+    async def begin(self, principal, timeout_ms=20_000):
+        self.count += 1
+        exchange = self.exchanges.open(principal, str(self.count), ExchangeWish())
+        return await self.peer.start("tools/call", {}, timeout_ms=timeout_ms, exchange=exchange)
+
+    async def begin_all(self, principal):
+        """As many as may run; gives them."""
+        found = []
+        with contextlib.suppress(UpstreamError):
+            while True:
+                found.append(await self.begin(principal, 1))
+        return found
+
+
+def test_one_agent_has_half_of_a_server_is_told_to_wait_and_the_daemon_needs_no_share():
+    async def test():
+        desk = Desk()
+        assert len(await desk.begin_all("greedy")) == MAX_RUNNING // 2
+        with pytest.raises(UpstreamError, match=f"{MAX_RUNNING // 2} calls of this agent .* wait for one") as refused:
+            await desk.begin("greedy")
+        assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
+        await desk.peer.start("tools/list", {}, timeout_ms=1_000)
+        await desk.begin("patient")
+
+    run(test)
+
+
+def test_however_many_agents_fill_a_server_the_next_place_is_for_who_has_none():
+    async def test():
+        desk = Desk()
+        taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
+        assert len(taken) == MAX_RUNNING
+        waiting = [asyncio.ensure_future(desk.begin(f"patient-{number}")) for number in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(UpstreamError) as refused:
+            await desk.begin("patient-0")  # which waits already
+        assert refused.value.code == "rate_limited"
+        for one in taken[:2]:
+            await desk.peer.abandon(one)
+            assert await desk.begin_all("greedy-0") == []
+        await asyncio.sleep(0)
+        assert [task.done() for task in waiting] == [True, True, False]  # in the order they came
+        waiting[2].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await desk.peer.abandon(taken[2])
+        await desk.begin("patient-2")  # and who left takes up no place
+
+    run(test)
+
+
+def test_who_waits_in_vain_is_told_to_try_again_and_leaves_nothing_behind():
+    async def test():
+        desk = Desk()
+        taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
+        with pytest.raises(UpstreamError, match=r"other agents' calls take all .* try again") as refused:
+            await desk.begin("patient", 1)
+        assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
+        for one in taken:
+            await desk.peer.abandon(one)
+            await desk.peer.abandon(one)
+        assert len(await desk.begin_all("greedy")) == MAX_RUNNING // 2
+
+    run(test)
+
+
+def test_a_place_given_to_a_call_that_is_cancelled_in_the_same_moment_goes_to_the_next():
+    async def test():
+        desk = Desk()
+        taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
+        first, second = (asyncio.ensure_future(desk.begin(name)) for name in ("first", "second"))
+        await asyncio.sleep(0)
+        await desk.peer.abandon(taken[0])
+        first.cancel()
+        await second
+        assert first.cancelled()
+
+    run(test)
+
+
+def test_an_agent_whose_calls_hang_shuts_no_other_out_of_the_server():
+    async def test():
+        async with served("stdio", "stateless") as rig:
+            await rig.ready()
+            hanging = [asyncio.ensure_future(rig.call("fx.hang")) for _ in range(2 * MAX_RUNNING)]
+            await until(lambda: sum(task.done() for task in hanging) >= MAX_RUNNING)
+            assert (await rig.call("fx.echo", {"text": "hi"}, principal="ranger"))["content"][0]["text"] == "hi"
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("transport", "era"),
+    [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")],
+)
+def test_an_error_that_is_none_fails_its_call_at_once_with_the_reason_and_no_other_call(transport, era):
+    async def test():
+        async with served(transport, era, "--misbehave", "string_code") as rig:
+            await rig.ready()
+            for _ in range(2):  # whose connection is still there
+                with pytest.raises(UpstreamError, match="`tools/call` is no message: expected `error` with an integer"):
+                    await rig.call("fx.echo", {"text": "hi"}, within_ms=600_000)
+
+    run(test)
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+def test_a_server_whose_listing_is_nested_too_deeply_says_so_at_once(transport):
+    async def test():
+        async with served(transport, "stateless", "--misbehave", "deep") as rig:
+            link = rig.hub.link("fx")
+            await until(lambda: link.problem)
+            assert link.state in {State.OPENING, State.WAITING}
+            assert "`tools/list` is no message: expected at most 64 nested arrays and objects" in link.problem
+
+    run(test)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("data", "answers"),
+    [
+        (b'{"jsonrpc":"2.0","id":3,"error":{"code":"E42","message":"no"}}', 3),
+        (b'{"jsonrpc":"2.0","id":"a","error":7}', "a"),
+        (b'{"jsonrpc":"2.0","id":3,"result":[]}', 3),
+        (b'{"jsonrpc":"2.0","id":3,"result":{"a":1,"a":2}}', 3),
+        (b'{"id":3,"result":{}}', 3),
+        (b'{"jsonrpc":"2.0","id":3,"result":' + DEEP + b"}", 3),
+        (b'{"jsonrpc":"2.0","id":3,"result":{"a":1}', 3),
+        (b'{"jsonrpc":"2.0","id":3,"method":7}', None),
+        (b'{"jsonrpc":"2.0","method":"m","id":3,"params":' + DEEP + b"}", None),
+        (b'{"jsonrpc":"2.0","id":true,"result":{}}', None),
+        (b"{", None),
+        (b"", None),
+        (b"a line of a log", None),
+    ],
+)
+def test_bytes_that_are_no_message_are_told_to_whom_they_answer(data, answers):
+    with pytest.raises(RpcError) as refused:
+        parse_message(data)
+    found = unreadable_answer(data, refused.value)
+    assert found == (None if answers is None else Unreadable(answers, refused.value.message))
