@@ -63,6 +63,9 @@ from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import Policy
 from briefcase.model.types import US_PER_S
 from briefcase.net.outbound import GuardedOutbound
+from briefcase.operator.administration import Administration
+from briefcase.operator.agents import AgentAdmin
+from briefcase.operator.operator import Operator
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
@@ -256,7 +259,7 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     database = Database(database_path)
     stack.callback(database.close)
     store_id = tie_database(database, database_path, ledger_id, ENTROPY.uuid())
-    agents = Agents(database, ENTROPY)
+    agents = Agents(database)
     vault = await open_vault(settings.secret_backend, data_dir, passphrase)
     await vault.warm()
     identity = await load_identity(vault.compartment("identity"))
@@ -394,6 +397,12 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
     await calls.refusals.recover()
     stack.push_async_callback(_count_refusals, calls.refusals)
     stack.push_async_callback(_cancel, asyncio.create_task(_close_minutes(calls.refusals)))
+    administration = Administration(ledger)
+    operator = Operator(
+        administration=administration,
+        agents=AgentAdmin(administration, stores.agents, CLOCK, ENTROPY),
+    )
+    await operator.settle()
     return Services(
         calls=calls,
         ledger=ledger,
@@ -408,6 +417,7 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
         approvers=Approvers(ledger, stores.redactor),
+        operator=operator,
         mcp=outside.hub,
         mcp_logins=outside.logins,
         providers=outside.providers,

@@ -22,7 +22,10 @@ from briefcase.http.limits import HttpLimits
 from briefcase.http.server import HttpServer
 from briefcase.http.sockets import open_tcp_listener, open_unix_listener
 from briefcase.model.errors import CallerError
-from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal, Role
+from briefcase.operator.administration import Administration
+from briefcase.operator.agents import AgentAdmin
+from briefcase.operator.operator import Operator
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.redaction import SecretRedactor
 from briefcase.vault.bindings import SecretDestinations
@@ -117,8 +120,8 @@ class FakeAgents:
     async def active(self):
         return []
 
-    async def add(self, name, groups, now_us):
-        return f"bca_{name}"
+    async def add(self, name, groups, token_digest, now_us):
+        self.known[token_digest] = Principal(name, Role.AGENT, groups)
 
     async def revoke(self, name, now_us):
         kept = {digest: agent for digest, agent in self.known.items() if agent.name != name}
@@ -163,6 +166,7 @@ class Rig:
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
         self.claims = []
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
+        administration = Administration(self.ledger)
         self.services = Services(
             calls=self.calls,
             ledger=self.ledger,
@@ -177,6 +181,10 @@ class Rig:
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
             changes=self.changes,
             approvers=Approvers(self.ledger, redactor),
+            operator=Operator(
+                administration=administration,
+                agents=AgentAdmin(administration, self.agents, self.clock, FakeEntropy()),
+            ),
         )
         self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)
         self.port = 0

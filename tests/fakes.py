@@ -224,6 +224,10 @@ class MemoryLedger:
     def files_problem(self) -> str | None:
         return None
 
+    def changes_left_open(self) -> list[dict]:
+        intents = [self.chain[intent_id - 1].event for intent_id in sorted(self.open_intents)]
+        return [intent for intent in intents if intent["kind"] == "change_intent"]
+
     def approval(self, approval_id: str) -> Approval | None:
         return self.stored_approvals.get(approval_id)
 

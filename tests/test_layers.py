@@ -9,7 +9,6 @@ PACKAGE = Path(__file__).parent.parent / "briefcase"
 
 WORDS = {"model"}
 CORE = {
-    "administration",
     "admission",
     "answers",
     "approvals",
@@ -25,6 +24,7 @@ CORE = {
     "expiry",
     "firewall",
     "issued_tokens",
+    "operator",
     "ordinary",
     "patterns",
     "policy",

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.model.errors import CallerError
 from briefcase.model.types import format_rfc3339
-from briefcase.receipts.events import agent_event
-from briefcase.store.agents import check_agent_name
 
 
 class AgentSummary(msgspec.Struct):
@@ -68,31 +64,15 @@ async def list_agents(services: Services, _: Request) -> AgentList:
 async def add_agent(services: Services, request: Request) -> AgentCreated:
     """`POST /v1/agents`: the token is shown only once its receipt is durable."""
     wanted = request.body_as(AgentRequest)
-    check_agent_name(wanted.name)
-    token = await services.administration.make(
-        agent_event("added", wanted.name, wanted.groups, request.principal.name),
-        lambda: services.agents.add(wanted.name, tuple(wanted.groups), services.clock.now_us()),
-        lambda token: {"token_digest": hashlib.sha256(token.encode()).hexdigest()},
-    )
+    token = await services.operator.agents.add(wanted.name, wanted.groups, request.principal.name)
     return AgentCreated(wanted.name, token)
 
 
 async def revoke_agent(services: Services, request: Request) -> AgentRevoked:
-    """`POST /v1/agents/{name}/revoke`: while receipts cannot be made durable nothing is allowed, nor revoked."""
+    """`POST /v1/agents/{name}/revoke`."""
     name = request.params["name"]
-
-    async def revoke() -> None:
-        if not await services.agents.revoke(name, services.clock.now_us()):
-            raise _no_agent(name)
-
-    if not any(agent.name == name and agent.revoked_us is None for agent in await services.agents.list()):
-        raise _no_agent(name)
-    await services.administration.make(agent_event("revoked", name, (), request.principal.name), revoke)
+    await services.operator.agents.revoke(name, request.principal.name)
     return AgentRevoked(name)
-
-
-def _no_agent(name: str) -> CallerError:
-    return CallerError(f"no active agent `{name}`", code="not_found", hint="see `briefcase agents list`")
 
 
 ROUTES: Final = (

@@ -165,7 +165,7 @@ class Api(blacksheep.Application):
             # 7. answer
             request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
-                self._briefcase.administration.check_open()
+                self._briefcase.operator.administration.check_open()
             answer = await route.handler(self._briefcase, request)
             if route.waits:
                 self._admit(route, exchange)  # likewise while something to tell was awaited

@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from briefcase.api.services import AgentStore
 from briefcase.model.errors import CallerError
+from briefcase.model.ports import AgentStore
 from briefcase.model.types import Principal, Role
 
 MAX_TOKEN_BYTES: Final = 512

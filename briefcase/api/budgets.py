@@ -45,7 +45,7 @@ async def set_budget(services: Services, request: Request) -> BudgetRecord:
     category = request.params["category"]
     limit = request.body_as(BudgetChange).daily_limit_microusd
     event = budget_set_event(request.principal.name, category, limit)
-    await services.administration.record(Entry(event, (SetBudgetLimit(category, limit),)))
+    await services.operator.administration.record(Entry(event, (SetBudgetLimit(category, limit),)))
     line = services.ledger.budget(category, day_of(services.clock.now_us()))
     return _record(line or BudgetLine(category, limit))
 

@@ -62,7 +62,8 @@ async def finish_login(services: Services, request: Request) -> ServerNamed:
     hub, logins = parts_of(services)
     server_id, answer = request.params["id"], request.body_as(ServerLoginAnswer)
     config = hub.link(server_id).config
-    await services.administration.make(
+    await services.operator.administration.make(
+        f"server:{server_id}",
         login_event("made", request.principal.name, server_id),
         lambda: logins.exchange(config, answer.code, answer.state, answer.iss),
     )
@@ -75,8 +76,8 @@ async def revoke_login(services: Services, request: Request) -> ServerLoginRevok
     hub, logins = parts_of(services)
     server_id = request.params["id"]
     config = hub.link(server_id).config
-    revoked = await services.administration.make(
-        login_event("revoked", request.principal.name, server_id), lambda: logins.revoke(config)
+    revoked = await services.operator.administration.make(
+        f"server:{server_id}", login_event("revoked", request.principal.name, server_id), lambda: logins.revoke(config)
     )
     await hub.reopen(server_id)
     return revoked

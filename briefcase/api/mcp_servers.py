@@ -236,7 +236,7 @@ async def _end_login(services: Services, request: Request) -> None:
     logins, server_id = services.mcp_logins, request.params["id"]
     if logins is not None:
         event = login_event("ended", request.principal.name, server_id)
-        await services.administration.make(event, lambda: logins.forget(server_id))
+        await services.operator.administration.make(f"server:{server_id}", event, lambda: logins.forget(server_id))
 
 
 async def show_differences(services: Services, request: Request) -> Differences:

@@ -131,7 +131,8 @@ async def set_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}`."""
     service, provider_id, wanted = _service(services), request.params["id"], request.body_as(ProviderBody)
     service.check_upsert(provider_id, wanted.base_url, wanted.max_stale_s)
-    return await services.administration.make(
+    return await services.operator.administration.make(
+        f"provider:{provider_id}",
         {**_event(request, "set"), "base_url": wanted.base_url.rstrip("/")},
         lambda: service.upsert(provider_id, wanted.base_url, wanted.max_stale_s),
     )
@@ -140,14 +141,17 @@ async def set_provider(services: Services, request: Request) -> ProviderSummary:
 async def delete_provider(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/delete`."""
     service, provider_id = _known(services, request)
-    await services.administration.make(_event(request, "deleted"), lambda: service.delete(provider_id))
+    await services.operator.administration.make(
+        f"provider:{provider_id}", _event(request, "deleted"), lambda: service.delete(provider_id)
+    )
     return ProviderNamed(provider_id)
 
 
 async def enable_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}/enable`: nothing is let through again before its intent is durable."""
     service, provider_id = _known(services, request)
-    return await services.administration.make(
+    return await services.operator.administration.make(
+        f"provider:{provider_id}",
         _containment("lifted", provider_id, request.principal.name),
         lambda: service.set_enabled(provider_id, is_enabled=True),
     )
@@ -156,7 +160,8 @@ async def enable_provider(services: Services, request: Request) -> ProviderSumma
 async def disable_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}/disable`: while receipts cannot be made durable no provider is called anyway."""
     service, provider_id = _known(services, request)
-    return await services.administration.make(
+    return await services.operator.administration.make(
+        f"provider:{provider_id}",
         _containment("set", provider_id, request.principal.name),
         lambda: service.set_enabled(provider_id, is_enabled=False),
     )
@@ -178,7 +183,7 @@ async def clear_capabilities(services: Services, request: Request) -> ProviderNa
     async def clear() -> None:
         service.clear_capabilities(provider_id)
 
-    await services.administration.make(_event(request, "cleared"), clear)
+    await services.operator.administration.make(f"provider:{provider_id}", _event(request, "cleared"), clear)
     return ProviderNamed(provider_id)
 
 
@@ -194,21 +199,25 @@ async def start_provider_login(services: Services, request: Request) -> LoginSta
 async def finish_provider_login(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/oauth/exchange`."""
     (service, provider_id), wanted = _known(services, request), request.body_as(Exchange)
-    await services.administration.make(_event(request, "login"), lambda: service.exchange(provider_id, wanted))
+    await services.operator.administration.make(
+        f"provider:{provider_id}", _event(request, "login"), lambda: service.exchange(provider_id, wanted)
+    )
     return ProviderNamed(provider_id)
 
 
 async def revoke_provider_login(services: Services, request: Request) -> LoginRevoked:
     """`POST /v1/providers/{id}/oauth/revoke`."""
     service, provider_id = _known(services, request)
-    return await services.administration.make(_event(request, "revoked"), lambda: service.revoke(provider_id))
+    return await services.operator.administration.make(
+        f"provider:{provider_id}", _event(request, "revoked"), lambda: service.revoke(provider_id)
+    )
 
 
 async def fetch_provider_credential(services: Services, request: Request) -> CredentialFetched:
     """`POST /v1/providers/{id}/vc/fetch`."""
     service, provider_id = _known(services, request)
-    expires_at = await services.administration.make(
-        _event(request, "credential"), lambda: service.fetch_credential(provider_id)
+    expires_at = await services.operator.administration.make(
+        f"provider:{provider_id}", _event(request, "credential"), lambda: service.fetch_credential(provider_id)
     )
     return CredentialFetched(provider_id, expires_at)
 
@@ -237,7 +246,8 @@ async def note_provider_verdict(services: Services, request: Request) -> Verdict
         failing=tuple(body.failing),
     )
     service = _service(services)
-    named = await services.administration.make(
+    named = await services.operator.administration.make(
+        f"verdict:{verdict.base_url}",
         provider_verdict_event(verdict.base_url, request.principal.name, ok=verdict.ok),
         lambda: service.note_verdict(verdict),
     )

@@ -55,8 +55,10 @@ async def set_secret(services: Services, request: Request) -> SecretName:
     name, body = request.params["name"], request.body_as(SecretValue)
     value = body.value.encode()
     hosts = None if body.hosts is None else parse_destinations(body.hosts)
-    await services.administration.make(
-        secret_event("set", name, request.principal.name, hosts), lambda: services.secrets.put(name, value, hosts)
+    await services.operator.administration.make(
+        f"secret:{name}",
+        secret_event("set", name, request.principal.name, hosts),
+        lambda: services.secrets.put(name, value, hosts),
     )
     return SecretName(name)
 
@@ -66,8 +68,10 @@ async def bind_secret(services: Services, request: Request) -> SecretHosts:
     name, hosts = request.params["name"], parse_destinations(request.body_as(SecretHosts).hosts)
     if name not in await services.secrets.names():
         raise _no_secret(name)
-    bound = await services.administration.make(
-        secret_event("bound", name, request.principal.name, hosts), lambda: services.secrets.bind(name, hosts)
+    bound = await services.operator.administration.make(
+        f"secret:{name}",
+        secret_event("bound", name, request.principal.name, hosts),
+        lambda: services.secrets.bind(name, hosts),
     )
     return SecretHosts(list(bound))
 
@@ -82,7 +86,9 @@ async def delete_secret(services: Services, request: Request) -> SecretName:
 
     if name not in await services.secrets.names():
         raise _no_secret(name)
-    await services.administration.make(secret_event("removed", name, request.principal.name), delete)
+    await services.operator.administration.make(
+        f"secret:{name}", secret_event("removed", name, request.principal.name), delete
+    )
     return SecretName(name)
 
 

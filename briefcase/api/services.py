@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 import msgspec
 
-from briefcase.administration import Administration
 from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints
 from briefcase.backup.create import Backups
@@ -17,8 +16,9 @@ from briefcase.diagnostics.host import Host
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins
 from briefcase.model.errors import CallerError
-from briefcase.model.ports import ActiveAgent, Clock, Entropy, Ledger, Policy, Redactor, Tools
+from briefcase.model.ports import AgentStore, Clock, Entropy, Ledger, Policy, Redactor, Tools
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, Principal
+from briefcase.operator.operator import Operator
 from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
 from briefcase.telemetry.metrics import Metrics
@@ -112,54 +112,6 @@ class PolicyStore(Protocol):
         ...
 
 
-class AgentRecord(Protocol):
-    """One agent as stored (`store.agents.Agent`)."""
-
-    @property
-    def name(self) -> str:
-        """The policy's principal."""
-        ...
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Its groups, sorted."""
-        ...
-
-    @property
-    def created_us(self) -> int:
-        """When it was added."""
-        ...
-
-    @property
-    def revoked_us(self) -> int | None:
-        """When its token ended, or None."""
-        ...
-
-
-class AgentStore(Protocol):
-    """The named agents and their tokens (`store.agents.Agents`)."""
-
-    def by_token_digest(self, digest: bytes) -> Principal | None:
-        """The agent whose token has this SHA-256, unless it was revoked."""
-        ...
-
-    def active(self) -> Awaitable[Sequence[ActiveAgent]]:
-        """Those whose tokens work, as their rows say now."""
-        ...
-
-    async def add(self, name: str, groups: tuple[str, ...], now_us: int) -> str:
-        """Create an agent and return its token, which is not stored."""
-        ...
-
-    async def revoke(self, name: str, now_us: int) -> bool:
-        """End an agent's access; False where no active agent has the name."""
-        ...
-
-    def list(self) -> Awaitable[Sequence[AgentRecord]]:
-        """All agents, revoked ones too."""
-        ...
-
-
 class Profile(msgspec.Struct, frozen=True):
     """Which daemon this is, and how strict. `did` is the did:key of its signing key."""
 
@@ -227,6 +179,7 @@ class Services(msgspec.Struct, frozen=True):
     profile: Profile
     changes: ApprovalChanges
     approvers: Approvers
+    operator: Operator
     mcp: Hub | None = None
     mcp_logins: Logins | None = None
     providers: ProviderService | None = None
@@ -235,8 +188,3 @@ class Services(msgspec.Struct, frozen=True):
     checkpoints: Checkpoints | None = None
     meter: Meter = msgspec.field(default_factory=Meter)
     metrics: Metrics = msgspec.field(default_factory=Metrics)
-
-    @property
-    def administration(self) -> Administration:
-        """The one way for an operator to change something; it keeps nothing but the ledger."""
-        return Administration(self.ledger)

@@ -31,7 +31,7 @@ from briefcase.ledger.tables import Tables, is_key
 from briefcase.model.effects import ArchiveReceipts, ClaimNonce, Committed, Entry, Head, PutSetting, Refused
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.ports import ActiveAgent, Archived, Clock, ReceiptFilter, Redactor, Verification
-from briefcase.model.types import Approval, ApprovalStatus, BudgetLine, LastApproval, Receipt, ShownCall
+from briefcase.model.types import Approval, ApprovalStatus, BudgetLine, JsonObject, LastApproval, Receipt, ShownCall
 from briefcase.receipts.events import receipts_archived_event
 from briefcase.redaction import redact_value
 
@@ -65,6 +65,7 @@ class Ledger:
         self._intents = recovered.intents
         self._journal = recovered.journal
         self._secret = recovered.secret
+        self._left_open = recovered.changes
         self._steady = SteadyClock(clock, recovered.journal.tip.ts_us)
         self._files = files
         self._gate = Gate()
@@ -183,6 +184,10 @@ class Ledger:
         """What is not as tested of the storage engine and its durability flags, or None; from any thread."""
         with self._tables.map_lock:
             return self._tables.engine_problem()
+
+    def changes_left_open(self) -> Sequence[JsonObject]:
+        """The events of the `change_intent` receipts that an earlier run left open, oldest first."""
+        return self._left_open
 
     @property
     def counters(self) -> Counters:

@@ -3,8 +3,9 @@
  1. read the head; the receipts are as many as its id says
  2. load the checkpoints of intents and claims
  3. verify the tail: the receipts after the checkpoint, and at least `TAIL_RECEIPTS`; replay those after the checkpoint
- 4. append `outcome_unknown` for each intent still open, settled as spent; `restored`, where this is a copy; and `boot`:
-    by the way all commits go
+ 4. append `outcome_unknown` for each call's intent still open, settled as spent; `restored`, where this is a copy; and
+    `boot`: by the way all commits go. An operator's change that was left open stays so, for its noun to settle
+    (`operator.administration`)
 
 A crash in any step leaves what the next start does again.
 """
@@ -12,7 +13,7 @@ A crash in any step leaves what the next start does again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import lmdb
@@ -60,11 +61,14 @@ _CLOSED_AT_ONCE: Final = 256
 class Recovered:
     """What an opened ledger goes on with."""
 
-    def __init__(self, journal: Journal, intents: Intents, secret: bytes, sync_us: int) -> None:
+    def __init__(
+        self, journal: Journal, intents: Intents, secret: bytes, sync_us: int, changes: Sequence[JsonObject]
+    ) -> None:
         self.journal = journal
         self.intents = intents
         self.secret = secret
         self.sync_us = sync_us
+        self.changes = changes
 
 
 def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recovered:
@@ -100,11 +104,12 @@ def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recove
 
     # 4. what was left open, and the boot receipt
     journal = Journal(tables, intents, clock, tip, boot)
-    left_open = sorted(intents.open.items())
-    entries = [_unknown(tables, intent_id, settle) for intent_id, settle in left_open]
+    left_open = [(_event_of(tables, intent_id), settle) for intent_id, settle in sorted(intents.open.items())]
+    changes = [intent for intent, _ in left_open if intent["kind"] == events.CHANGE_INTENT]
+    entries = [_unknown(intent, settle) for intent, settle in left_open if intent["kind"] != events.CHANGE_INTENT]
     if copied is not None:
         entries.append(_restored(copied, clock.now_us()))
-    boot_event = events.boot_event(__version__, clean=clean, closed_intents=len(left_open))
+    boot_event = events.boot_event(__version__, clean=clean, closed_intents=len(left_open) - len(changes))
     entries.append(Entry(boot_event, () if is_noted else (NoteState(),)))
     journal.write_boot()
     sync_us = 0
@@ -115,7 +120,7 @@ def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recove
             raise StoreError("an open intent can not be closed", detail=repr(refused[0]))
         journal.publish(written)
         sync_us = written.sync_us
-    return Recovered(journal, intents, secret, sync_us)
+    return Recovered(journal, intents, secret, sync_us, changes)
 
 
 def _create(transaction: lmdb.Transaction[bytes], tables: Tables) -> bytes:
@@ -184,10 +189,15 @@ def _slices(tables: Tables, first_id: int) -> Iterator[list[tuple[bytes, bytes]]
         first_id += len(records)
 
 
-def _unknown(tables: Tables, intent_id: int, settle: Effect | None) -> Entry:
-    """What closes an intent that a crash left open: its whole reservation counts as spent."""
-    _, record = slice_from(tables, intent_id, 1)[0]
-    intent: JsonObject = orjson.loads(event_of(record))
+def _event_of(tables: Tables, receipt_id: int) -> JsonObject:
+    _, record = slice_from(tables, receipt_id, 1)[0]
+    event: JsonObject = orjson.loads(event_of(record))
+    return event
+
+
+def _unknown(intent: JsonObject, settle: Effect | None) -> Entry:
+    """What closes a call's intent that a crash left open: its whole reservation counts as spent."""
+    intent_id = int(str(intent["id"]))
     event = events.outcome_unknown_event(intent_id, intent, "the daemon stopped before its outcome")
     effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
     return Entry(event, effects if settle is None else (*effects, settle))

@@ -105,6 +105,62 @@ class ActiveAgent(msgspec.Struct, frozen=True):
     token_digest: str
 
 
+class AgentRecord(Protocol):
+    """One agent as stored (`store.agents.Agent`)."""
+
+    @property
+    def name(self) -> str:
+        """The policy's principal."""
+        ...
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Its groups, sorted."""
+        ...
+
+    @property
+    def created_us(self) -> int:
+        """When it was added."""
+        ...
+
+    @property
+    def revoked_us(self) -> int | None:
+        """When its token ended, or None."""
+        ...
+
+
+class AgentStore(Protocol):
+    """The named agents, and the SHA-256 of each one's token.
+
+    Durability: a change is on disk when it returns. Concurrency: all methods are called from one event loop.
+    """
+
+    def by_token_digest(self, digest: bytes) -> Principal | None:
+        """The agent whose token has this SHA-256 (32 bytes), unless it was revoked; from memory, at once."""
+        ...
+
+    def active(self) -> Awaitable[Sequence[ActiveAgent]]:
+        """Those whose tokens work, as their rows say now."""
+        ...
+
+    async def add(self, name: str, groups: tuple[str, ...], token_digest: bytes, now_us: int) -> None:
+        """Create an agent; durable when this returns.
+
+        Raises:
+            CallerError: an active agent has the name (`conflict`).
+            StoreError: it could not be stored.
+        """
+        ...
+
+    async def revoke(self, name: str, now_us: int) -> bool:
+        """End an agent's access at once, and durably when this returns; False where no active agent has the name."""
+        ...
+
+    def list(self) -> Awaitable[Sequence[AgentRecord]]:
+        """All agents, revoked ones too."""
+        ...
+
+
 class StateDifference(msgspec.Struct, frozen=True):
     """A row that is not what the receipts say: its name, what they say, and what was found."""
 
@@ -173,6 +229,10 @@ class Ledger(Protocol):
 
     def files_problem(self) -> str | None:
         """Which file of the store is not the one that was opened, and how, or None. Names no path."""
+        ...
+
+    def changes_left_open(self) -> Sequence[JsonObject]:
+        """The events of the `change_intent` receipts that an earlier run left open, oldest first."""
         ...
 
     def approval(self, approval_id: str) -> Approval | None:

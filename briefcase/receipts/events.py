@@ -25,6 +25,7 @@ every event of a call, so that one filter finds them.
 | secret_set, secret_bound, secret_removed | an operator changed a named secret or its hosts; no receipt has the value |
 | change_intent | an operator is about to change something outside of the ledger: `change` is its outcome's kind |
 | change_failed | a change was refused or failed: `error` is the code, `in_doubt` whether it may have happened |
+| | `error: interrupted`: a crash cut it off, and the next start undid what there was of it |
 | backup_started | an operator asked for a backup |
 | backup_created | an operator took a backup |
 | receipts_archived | an operator had the oldest receipts moved into an archive segment |
@@ -54,6 +55,8 @@ _ROLE_WORDS: Final = {role: role.value for role in Role}
 
 CHANGE_INTENT: Final = "change_intent"
 CHANGE_FAILED: Final = "change_failed"
+INTERRUPTED: Final = "interrupted"
+_OF_THE_RECEIPT: Final = frozenset({"id", "ts", "boot", "state", "change"})  # what an intent has beside its change
 CHANGES: Final = frozenset({  # the outcomes of a `change_intent`; receipts of before there were intents name none
     "agent_added", "agent_revoked",
     "control_set", "control_lifted",
@@ -229,11 +232,28 @@ def change_failed_event(event: Mapping[str, JsonValue], error: str, *, is_doubtf
     return {**event, "kind": CHANGE_FAILED, "change": event["kind"], "error": error, "in_doubt": is_doubtful}
 
 
-def outcome_unknown_event(intent_id: int, intent: Mapping[str, object], cause: str) -> JsonObject:
+def intended_change(intent: Mapping[str, JsonValue]) -> tuple[int, JsonObject]:
+    """The id of a `change_intent` receipt, and the event of the change itself, as it was before its intent."""
+    event = {name: value for name, value in intent.items() if name not in _OF_THE_RECEIPT}
+    return int(str(intent["id"])), {**event, "kind": str(intent["change"])}
+
+
+def change_undone_event(event: Mapping[str, JsonValue]) -> JsonObject:
+    """The event of a change that a crash cut off and that is not made now; the next start saw to it."""
+    return {**change_failed_event(event, INTERRUPTED, is_doubtful=False), "is_settled": True}
+
+
+def change_finished_event(event: Mapping[str, JsonValue]) -> JsonObject:
+    """The event of a change that a crash cut off and that is made now; the next start saw to it."""
+    return {**event, "is_settled": True}
+
+
+def outcome_unknown_event(intent_id: int, intent: Mapping[str, JsonValue], cause: str) -> JsonObject:
     """The event that closes an intent nobody knows the outcome of: its whole reservation counts as spent."""
     if intent.get("kind") == CHANGE_INTENT:
-        about = {name: str(intent.get(name, "")) for name in ("change", "by")}
-        return {"kind": "outcome_unknown", "intent_id": intent_id, **about, "reason": "outcome_unknown", "cause": cause}
+        about: JsonObject = {name: value for name, value in intent.items() if name not in _OF_THE_RECEIPT}
+        about |= {"kind": "outcome_unknown", "intent_id": intent_id, "change": intent["change"]}
+        return about | {"reason": "outcome_unknown", "cause": cause}
     return {
         "kind": "outcome_unknown",
         "intent_id": intent_id,

@@ -11,7 +11,6 @@ tells apart two rows of one number, one of which a restored backup has forgotten
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 import sqlite3
@@ -21,13 +20,10 @@ from typing import Final
 import msgspec
 
 from briefcase.model.errors import CallerError
-from briefcase.model.ports import ActiveAgent, Entropy
-from briefcase.model.types import NAME_PATTERN, NAME_RULE, Principal, Role
+from briefcase.model.ports import ActiveAgent
+from briefcase.model.types import NAME_PATTERN, Principal, Role
 from briefcase.store.database import Database
 
-TOKEN_PREFIX: Final = "bca_"  # noqa: S105 - no token: it lets secret scanners recognise a leaked token
-RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
-MAX_GROUPS: Final = 64
 _NAME: Final = re.compile(NAME_PATTERN)
 
 
@@ -45,12 +41,10 @@ class Agents:
 
     Args:
         database: where they are kept.
-        entropy: makes the tokens.
     """
 
-    def __init__(self, database: Database, entropy: Entropy) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._entropy = entropy
         self._active: dict[bytes, Principal] = database.run_now(_load_active)
         self._changing = asyncio.Lock()  # the map changes in the order the table does
 
@@ -67,29 +61,19 @@ class Agents:
         """The agent whose token has this SHA-256 (32 bytes), unless it was revoked."""
         return self._active.get(digest)
 
-    async def add(self, name: str, groups: tuple[str, ...], now_us: int) -> str:
+    async def add(self, name: str, groups: tuple[str, ...], token_digest: bytes, now_us: int) -> None:
         """Create an agent. A revoked agent's name may be taken again, with a new token.
 
         Args:
-            name: of `NAME_PATTERN`, not `operator` or `auditor`.
-            groups: group names of the same form.
+            name: checked (`operator.agents`).
+            groups: likewise, sorted.
+            token_digest: SHA-256 of its token, 32 bytes.
             now_us: the time, microseconds.
 
         Raises:
-            CallerError: a name is not of that form (`bad_request`), or an active agent has it (`conflict`).
+            CallerError: an active agent has the name (`conflict`).
             StoreError: it could not be stored.
-
-        Returns:
-            The token. It is not stored, so this is the only time it can be shown.
         """
-        check_agent_name(name)
-        groups = tuple(sorted(set(groups)))
-        if len(groups) > MAX_GROUPS:
-            raise CallerError(f"expected at most {MAX_GROUPS} groups, got {len(groups)}")
-        for group in groups:
-            _check_form(group, "group")
-        token = TOKEN_PREFIX + self._entropy.token()
-        digest = hashlib.sha256(token.encode()).digest()
 
         def insert(connection: sqlite3.Connection) -> Principal:
             taken = connection.execute("SELECT 1 FROM agents WHERE name = ? AND revoked_us IS NULL", (name,)).fetchone()
@@ -101,13 +85,12 @@ class Agents:
                 )
             added = connection.execute(
                 "INSERT INTO agents (name, token_sha256, groups, created_us) VALUES (?, ?, ?, ?)",
-                (name, digest, json.dumps(groups), now_us),
+                (name, token_digest, json.dumps(groups), now_us),
             )
             return _principal(added.lastrowid, name, groups, now_us)
 
         async with self._changing:
-            self._active[digest] = await self._database.run(insert)
-        return token
+            self._active[token_digest] = await self._database.run(insert)
 
     async def revoke(self, name: str, now_us: int) -> bool:
         """End an agent's access at once, and durably when this returns.
@@ -142,22 +125,6 @@ class Agents:
     def _forget(self, name: str) -> None:
         for digest in [digest for digest, principal in self._active.items() if principal.name == name]:
             del self._active[digest]
-
-
-def check_agent_name(name: str) -> None:
-    """Check that a new agent may have this name.
-
-    Raises:
-        CallerError: it is not of `NAME_PATTERN`, or reserved.
-    """
-    _check_form(name, "agent name")
-    if name in RESERVED_NAMES:
-        raise CallerError(f"the name `{name}` is reserved", hint="choose another name")
-
-
-def _check_form(name: str, what: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise CallerError(f"expected a {what} of {NAME_RULE}, got `{name[:80]}`")
 
 
 def _load_active(connection: sqlite3.Connection) -> dict[bytes, Principal]:

@@ -1,12 +1,9 @@
 """The store under a running daemon, or before its start, made into another one: nothing is allowed on it."""
 
-import contextlib
-import http.client
 import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -17,18 +14,6 @@ from daemons import RunningDaemon
 from briefcase.ledger.tables import ENGINE
 
 DATA = "ledger/data.mdb"
-DIES_AFTER_THE_EFFECT = """
-import os, signal, sys
-from briefcase.__main__ import main
-from briefcase.store.agents import Agents
-real = Agents.add
-async def add(*args):
-    await real(*args)
-    os.kill(os.getpid(), signal.SIGKILL)
-Agents.add = add
-sys.argv = ["briefcase", "daemon"]
-sys.exit(main())
-"""
 DATABASE = "briefcase.sqlite"
 
 
@@ -245,21 +230,3 @@ def test_no_administrative_change_is_made_on_a_503(tmp_path):
                 server.update(state="", problem="")  # it is being connected to all the while
             assert now == was
         assert not (tmp_path / "backup").exists()
-
-
-def test_a_change_that_a_crash_cut_off_is_closed_as_unknown_by_the_next_start(tmp_path):
-    with RunningDaemon(tmp_path / "data") as daemon:
-        daemon.command = [sys.executable, "-c", DIES_AFTER_THE_EFFECT]
-        daemon.kill()
-        daemon.start()
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            daemon.request("POST", "/v1/agents", {"name": "scout"})
-        daemon.kill()
-        daemon.command = [sys.executable, "-m", "briefcase", "daemon"]
-        daemon.start()
-        receipts = daemon.request("GET", "/v1/receipts?order=oldest")[1]["receipts"]
-        intent = next(receipt for receipt in receipts if receipt["event"]["kind"] == "change_intent")
-        closed = next(receipt for receipt in receipts if receipt["event"].get("intent_id") == intent["id"])
-        assert closed["event"]["kind"] == "outcome_unknown"
-        assert (closed["event"]["change"], closed["event"]["by"]) == ("agent_added", "operator")
-        assert daemon.request("POST", "/v1/receipts/verify")[1]["ok"]

@@ -265,6 +265,26 @@ def test_intents_left_open_are_closed_at_the_next_start_and_count_as_spent(tmp_p
     asyncio.run(run())
 
 
+def test_a_change_left_open_stays_so_for_its_noun_to_settle(tmp_path):
+    async def run():
+        ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+        event = {"kind": "change_intent", "change": "agent_added", "agent": "scout", "by": "ann"}
+        left = await committed(ledger, Entry(event, (OpenIntent(),)))
+        await ledger.close()
+        for _ in range(2):  # a start that died before it settled it
+            async with audited(tmp_path / "l") as ledger:
+                (found,) = ledger.changes_left_open()
+                assert (found["id"], found["agent"]) == (left.receipt_id, "scout")
+                assert (await all_receipts(ledger))[-1].event["closed_intents"] == 0
+        async with audited(tmp_path / "l") as ledger:
+            closing = {"kind": "change_failed", "intent_id": left.receipt_id}
+            await committed(ledger, Entry(closing, (CloseIntent(left.receipt_id),)))
+        async with audited(tmp_path / "l") as ledger:
+            assert ledger.changes_left_open() == []
+
+    asyncio.run(run())
+
+
 def test_claims_and_open_intents_survive_checkpoints(tmp_path, monkeypatch):
     monkeypatch.setattr(intents, "CHECKPOINT_CLAIMS", 7)
     monkeypatch.setattr(intents, "CHECKPOINT_RECEIPTS", 11)

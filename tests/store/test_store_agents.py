@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
+import itertools
 
 import pytest
-from fakes import FakeEntropy
 
-from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.errors import StoreError
 from briefcase.model.types import Principal, Role
 from briefcase.store.agents import Agents
 from briefcase.store.database import Database
@@ -21,33 +21,43 @@ def database(tmp_path):
 
 @pytest.fixture
 def agents(database):
-    return Agents(database, FakeEntropy())
+    return Agents(database)
+
+
+TOKENS = itertools.count(1)
 
 
 def digest(token):
     return hashlib.sha256(token.encode()).digest()
 
 
+async def add(agents, name, groups, now_us):
+    """Add one with a token of its own; gives the token."""
+    token = f"bca_{next(TOKENS):040d}"
+    await agents.add(name, groups, digest(token), now_us)
+    return token
+
+
 def test_a_token_names_its_agent_across_restarts(agents, database):
-    token = asyncio.run(agents.add("scout", ("team-b", "team-a", "team-b"), 7))
+    token = asyncio.run(add(agents, "scout", ("team-a", "team-b"), 7))
     expected = Principal("scout", Role.AGENT, ("team-a", "team-b"), identity="scout#1.7")
     assert agents.by_token_digest(digest(token)) == expected
-    assert Agents(database, FakeEntropy()).by_token_digest(digest(token)) == expected
+    assert Agents(database).by_token_digest(digest(token)) == expected
 
 
 def test_an_unknown_token_names_nobody(agents):
-    asyncio.run(agents.add("scout", (), 7))
+    asyncio.run(add(agents, "scout", (), 7))
     assert agents.by_token_digest(digest("bca_guess")) is None
 
 
 def test_looking_a_token_up_touches_no_database(agents, database):
-    token = asyncio.run(agents.add("scout", (), 7))
+    token = asyncio.run(add(agents, "scout", (), 7))
     database.close()
     assert agents.by_token_digest(digest(token)).name == "scout"
 
 
 def test_neither_token_nor_its_text_is_in_the_files(agents, database, tmp_path):
-    token = asyncio.run(agents.add("scout", (), 7))
+    token = asyncio.run(add(agents, "scout", (), 7))
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert digest(token) in kept
     assert token.encode() not in kept
@@ -55,19 +65,19 @@ def test_neither_token_nor_its_text_is_in_the_files(agents, database, tmp_path):
 
 
 def test_a_revoked_token_names_nobody_across_restarts(agents, database):
-    token = asyncio.run(agents.add("scout", (), 7))
-    other = asyncio.run(agents.add("ranger", (), 7))
+    token = asyncio.run(add(agents, "scout", (), 7))
+    other = asyncio.run(add(agents, "ranger", (), 7))
     assert asyncio.run(agents.revoke("scout", 9)) is True
-    for reader in (agents, Agents(database, FakeEntropy())):
+    for reader in (agents, Agents(database)):
         assert reader.by_token_digest(digest(token)) is None
         assert reader.by_token_digest(digest(other)).name == "ranger"
     assert asyncio.run(agents.revoke("scout", 10)) is False
 
 
 def test_a_revoked_name_may_be_taken_again_with_another_token(agents):
-    old = asyncio.run(agents.add("scout", (), 7))
+    old = asyncio.run(add(agents, "scout", (), 7))
     asyncio.run(agents.revoke("scout", 8))
-    new = asyncio.run(agents.add("scout", (), 9))
+    new = asyncio.run(add(agents, "scout", (), 9))
     assert agents.by_token_digest(digest(old)) is None
     assert agents.by_token_digest(digest(new)).name == "scout"
     assert [(a.name, a.created_us, a.revoked_us) for a in asyncio.run(agents.list())] == [
@@ -78,7 +88,7 @@ def test_a_revoked_name_may_be_taken_again_with_another_token(agents):
 
 def test_a_revocation_that_overtakes_its_own_creation_wins(agents, database):
     async def race():
-        adding = asyncio.create_task(agents.add("scout", (), 7))
+        adding = asyncio.create_task(add(agents, "scout", (), 7))
         await asyncio.sleep(0)
         revoked = await agents.revoke("scout", 8)
         return await adding, revoked
@@ -86,11 +96,11 @@ def test_a_revocation_that_overtakes_its_own_creation_wins(agents, database):
     token, revoked = asyncio.run(race())
     assert revoked is True
     assert agents.by_token_digest(digest(token)) is None
-    assert Agents(database, FakeEntropy()).by_token_digest(digest(token)) is None
+    assert Agents(database).by_token_digest(digest(token)) is None
 
 
 def test_a_revocation_that_could_not_be_stored_refuses_the_agent_all_the_same(agents, database):
-    token = asyncio.run(agents.add("scout", (), 7))
+    token = asyncio.run(add(agents, "scout", (), 7))
     database.run_now(lambda connection: connection.execute("PRAGMA query_only=ON"))
     with pytest.raises(StoreError):
         asyncio.run(agents.revoke("scout", 8))
@@ -99,24 +109,8 @@ def test_a_revocation_that_could_not_be_stored_refuses_the_agent_all_the_same(ag
 
 def test_of_many_that_add_one_name_at_once_exactly_one_gets_a_token(agents):
     async def race():
-        return await asyncio.gather(*(agents.add("scout", (), 7) for _ in range(20)), return_exceptions=True)
+        return await asyncio.gather(*(add(agents, "scout", (), 7) for _ in range(20)), return_exceptions=True)
 
     answers = asyncio.run(race())
     assert sum(isinstance(answer, str) for answer in answers) == 1
     assert {answer.code for answer in answers if not isinstance(answer, str)} == {"conflict"}
-
-
-@pytest.mark.parametrize(
-    "name", ["", "A", "a b", "a/b", "a\n", "é", "x" * 65, 'a"', "operator", "auditor", "a\u200b", "a\x00"]
-)
-def test_a_name_that_is_not_plain_or_is_reserved_is_refused(agents, name):
-    with pytest.raises(CallerError) as caught:
-        asyncio.run(agents.add(name, (), 7))
-    assert caught.value.code == "bad_request"
-    assert asyncio.run(agents.list()) == ()
-
-
-@pytest.mark.parametrize("groups", [("Team",), ("a b",), ("",), tuple(f"g{n}" for n in range(65))])
-def test_groups_that_are_not_plain_are_refused(agents, groups):
-    with pytest.raises(CallerError):
-        asyncio.run(agents.add("scout", groups, 7))

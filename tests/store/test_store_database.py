@@ -6,7 +6,6 @@ import sqlite3
 import stat
 
 import pytest
-from fakes import FakeEntropy
 
 from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.store import database as database_module
@@ -164,6 +163,6 @@ def test_a_removed_row_leaves_no_bytes_in_the_closed_file(path):
     database = Database(path)
     asyncio.run(Notes(database).add("canary-7d1c", 1))
     database.run_now(lambda connection: connection.execute("DELETE FROM notes"))
-    Agents(database, FakeEntropy())
+    Agents(database)
     database.close()
     assert b"canary-7d1c" not in b"".join(file.read_bytes() for file in path.parent.iterdir())

@@ -5,15 +5,16 @@ import asyncio
 import pytest
 from fakes import FakeClock, MemoryLedger
 
-from briefcase.administration import Administration
 from briefcase.api.app import ROUTES
 from briefcase.api.effects import CALLS, CHANGES, NEITHER, changing_handlers
 from briefcase.api.routing import OPERATOR, Route
 from briefcase.ledger.intents import CLOSING, OPENING
-from briefcase.model.effects import Entry
+from briefcase.model.effects import Entry, OpenIntent
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError, UpstreamError
+from briefcase.operator.administration import Administration
 from briefcase.receipts import events
 
+SUBJECT = "secret:n"
 EVENT = {"kind": "secret_set", "name": "n", "by": "operator"}
 
 
@@ -34,7 +35,7 @@ class Effect:
 
 
 def change(ledger, effect, **options):
-    return asyncio.run(Administration(ledger).make(EVENT, effect, **options))
+    return asyncio.run(Administration(ledger).make(SUBJECT, EVENT, effect, **options))
 
 
 def test_a_change_leaves_its_intent_before_and_its_outcome_after_the_effect():
@@ -91,6 +92,88 @@ def test_a_change_that_fails_is_closed_and_says_whether_something_may_have_happe
     assert (closed["kind"], closed["intent_id"], closed.get("in_doubt")) == (kind, 1, in_doubt)
     assert closed["change"] == "secret_set"
     assert not ledger.open_intents
+
+
+def test_of_one_subject_one_change_is_made_at_a_time_and_others_go_on():
+    ledger = MemoryLedger(FakeClock())
+
+    async def run():
+        administration = Administration(ledger)
+        go_on = asyncio.Event()
+        first = asyncio.create_task(administration.make(SUBJECT, EVENT, go_on.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(CallerError, match="under way") as caught:
+            await administration.make(SUBJECT, EVENT, Effect(ledger))
+        await administration.make("secret:other", EVENT, Effect(ledger))
+        go_on.set()
+        await first
+        await administration.make(SUBJECT, EVENT, Effect(ledger))
+        return caught.value.code
+
+    assert asyncio.run(run()) == "conflict"
+    assert not ledger.open_intents
+
+
+def test_a_subject_whose_change_has_no_receipt_yet_gets_it_before_its_next_change():
+    ledger = MemoryLedger(FakeClock())
+
+    async def run():
+        administration = Administration(ledger)
+        with pytest.raises(BriefcaseError):
+            await administration.make(SUBJECT, EVENT, Effect(ledger, breaks=True))
+        ledger.broken = None
+        await administration.make(SUBJECT, {**EVENT, "kind": "secret_removed"}, Effect(ledger))
+
+    asyncio.run(run())
+    assert ledger.kinds() == ["change_intent", "secret_set", "change_intent", "secret_removed"]
+    assert [receipt.event.get("intent_id") for receipt in ledger.chain] == [None, 1, None, 3]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt()])
+def test_a_change_that_was_given_up_is_closed_before_its_subjects_next_one(error):
+    ledger = MemoryLedger(FakeClock())
+
+    async def run():
+        administration = Administration(ledger)
+        with pytest.raises(type(error)):
+            await administration.make(SUBJECT, EVENT, Effect(ledger, error=error))
+        await administration.make(SUBJECT, EVENT, Effect(ledger))
+
+    asyncio.run(run())
+    assert ledger.kinds() == ["change_intent", "outcome_unknown", "change_intent", "secret_set"]
+
+
+def left_open(ledger, *events_left):
+    for event in events_left:
+        asyncio.run(ledger.commit(Entry(events.change_intent_event(event), (OpenIntent(),))))
+
+
+def test_what_a_crash_left_open_is_settled_by_its_noun_or_closed_as_unknown():
+    ledger = MemoryLedger(FakeClock())
+    unknown = {"kind": "provider_verdict", "base_url": "https://p.example", "by": "ann"}
+    failing = {"kind": "secret_bound", "name": "m", "by": "ann"}
+    left_open(ledger, EVENT, unknown, failing)
+
+    async def finished(event):
+        assert event == EVENT
+        return events.change_finished_event(event)
+
+    async def fails(event):
+        raise StoreError("the vault is locked", code="secret_unavailable")
+
+    asyncio.run(Administration(ledger).settle({"secret_set": finished, "secret_bound": fails}))
+    first, second, third = (receipt.event for receipt in ledger.chain[3:])
+    assert (first["kind"], first["intent_id"], first["is_settled"]) == ("secret_set", 1, True)
+    assert (second["kind"], second["change"], second["base_url"]) == (
+        "outcome_unknown",
+        "provider_verdict",
+        "https://p.example",
+    )
+    assert (third["kind"], third["name"]) == ("outcome_unknown", "m")
+    assert "the vault is locked" in third["cause"]
+    assert not ledger.open_intents
+    asyncio.run(Administration(ledger).settle({}))
+    assert len(ledger.chain) == 6
 
 
 def test_a_change_in_the_ledger_itself_is_refused_before_its_commit_while_the_gate_is_shut():

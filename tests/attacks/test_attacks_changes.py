@@ -1,0 +1,49 @@
+"""A daemon killed in the middle of an operator's change: the next start settles it, and its receipts say so."""
+
+import contextlib
+import http.client
+import sys
+
+import pytest
+from crash import dying_daemon
+from daemons import RunningDaemon
+
+
+def cut_off(daemon: RunningDaemon, point: tuple[str, str, str, str], *request) -> dict:
+    """Make a request of a daemon that dies at a point; gives the event that closed the change after the next start."""
+    daemon.stop()
+    daemon.command = dying_daemon(*point)
+    daemon.start()
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        daemon.request(*request)
+    daemon.kill()
+    daemon.command = [sys.executable, "-m", "briefcase", "daemon"]
+    daemon.start()
+    receipts = daemon.request("GET", "/v1/receipts?order=oldest")[1]["receipts"]
+    intents = [receipt["id"] for receipt in receipts if receipt["event"]["kind"] == "change_intent"]
+    closings = [receipt["event"] for receipt in receipts if receipt["event"].get("intent_id") == intents[-1]]
+    assert len(closings) == 1
+    verified = daemon.request("POST", "/v1/receipts/verify", {"state": True})[1]
+    assert verified["ok"], verified
+    return closings[0]
+
+
+def test_an_agent_that_was_added_without_a_receipt_is_ended(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        point = ("briefcase.store.agents", "Agents", "add", "after")
+        closed = cut_off(daemon, point, "POST", "/v1/agents", {"name": "scout"})
+        assert (closed["kind"], closed["change"], closed["by"]) == ("change_failed", "agent_added", "operator")
+        assert closed["error"] == "interrupted"
+        (agent,) = daemon.request("GET", "/v1/agents")[1]["agents"]
+        assert agent["revoked_at"] is not None
+        assert daemon.request("POST", "/v1/agents", {"name": "scout"})[0] == 200
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_agent_that_was_to_be_revoked_is_revoked_with_a_receipt(tmp_path, when):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        token = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+        point = ("briefcase.store.agents", "Agents", "revoke", when)
+        closed = cut_off(daemon, point, "POST", "/v1/agents/scout/revoke")
+        assert (closed["kind"], closed["agent"], closed["is_settled"]) == ("agent_revoked", "scout", True)
+        assert daemon.request("GET", "/v1/tools", token=token)[0] == 401
