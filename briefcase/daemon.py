@@ -63,9 +63,7 @@ from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import Policy
 from briefcase.model.types import US_PER_S
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.operator.administration import Administration
-from briefcase.operator.agents import AgentAdmin
-from briefcase.operator.operator import Operator
+from briefcase.operator.operator import compose_operator
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
@@ -397,10 +395,8 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
     await calls.refusals.recover()
     stack.push_async_callback(_count_refusals, calls.refusals)
     stack.push_async_callback(_cancel, asyncio.create_task(_close_minutes(calls.refusals)))
-    administration = Administration(ledger)
-    operator = Operator(
-        administration=administration,
-        agents=AgentAdmin(administration, stores.agents, CLOCK, ENTROPY),
+    operator = compose_operator(
+        ledger=ledger, agents=stores.agents, secrets=outside.secrets, clock=CLOCK, entropy=ENTROPY
     )
     await operator.settle()
     return Services(

@@ -23,9 +23,7 @@ from briefcase.http.server import HttpServer
 from briefcase.http.sockets import open_tcp_listener, open_unix_listener
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal, Role
-from briefcase.operator.administration import Administration
-from briefcase.operator.agents import AgentAdmin
-from briefcase.operator.operator import Operator
+from briefcase.operator.operator import compose_operator
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.redaction import SecretRedactor
 from briefcase.vault.bindings import SecretDestinations
@@ -166,7 +164,6 @@ class Rig:
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
         self.claims = []
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
-        administration = Administration(self.ledger)
         self.services = Services(
             calls=self.calls,
             ledger=self.ledger,
@@ -181,9 +178,12 @@ class Rig:
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
             changes=self.changes,
             approvers=Approvers(self.ledger, redactor),
-            operator=Operator(
-                administration=administration,
-                agents=AgentAdmin(administration, self.agents, self.clock, FakeEntropy()),
+            operator=compose_operator(
+                ledger=self.ledger,
+                agents=self.agents,
+                secrets=self.destinations,
+                clock=self.clock,
+                entropy=FakeEntropy(),
             ),
         )
         self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)

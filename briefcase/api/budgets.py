@@ -9,9 +9,7 @@ import msgspec
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.budgets import day_of
-from briefcase.model.effects import Entry, SetBudgetLimit
 from briefcase.model.types import MAX_SAFE_INTEGER, BudgetLine
-from briefcase.receipts.events import budget_set_event
 
 
 class BudgetRecord(msgspec.Struct):
@@ -42,12 +40,8 @@ async def list_budgets(services: Services, _: Request) -> BudgetList:
 
 async def set_budget(services: Services, request: Request) -> BudgetRecord:
     """`POST /v1/budgets/{category}`: the limit and its receipt are durable when this answers."""
-    category = request.params["category"]
     limit = request.body_as(BudgetChange).daily_limit_microusd
-    event = budget_set_event(request.principal.name, category, limit)
-    await services.operator.administration.record(Entry(event, (SetBudgetLimit(category, limit),)))
-    line = services.ledger.budget(category, day_of(services.clock.now_us()))
-    return _record(line or BudgetLine(category, limit))
+    return _record(await services.operator.budgets.set(request.params["category"], limit, request.principal.name))
 
 
 def _record(line: BudgetLine) -> BudgetRecord:

@@ -8,8 +8,6 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.model.errors import CallerError
-from briefcase.receipts.events import secret_event
 from briefcase.redaction import MIN_SECRET_BYTES
 from briefcase.vault.bindings import parse_destinations
 
@@ -53,47 +51,22 @@ async def list_secrets(services: Services, _: Request) -> SecretNames:
 async def set_secret(services: Services, request: Request) -> SecretName:
     """`PUT /v1/secrets/{name}`: it and its receipt are durable when this answers."""
     name, body = request.params["name"], request.body_as(SecretValue)
-    value = body.value.encode()
     hosts = None if body.hosts is None else parse_destinations(body.hosts)
-    await services.operator.administration.make(
-        f"secret:{name}",
-        secret_event("set", name, request.principal.name, hosts),
-        lambda: services.secrets.put(name, value, hosts),
-    )
+    await services.operator.secrets.set(name, body.value.encode(), hosts, request.principal.name)
     return SecretName(name)
 
 
 async def bind_secret(services: Services, request: Request) -> SecretHosts:
     """`PUT /v1/secrets/{name}/hosts`: in place of the hosts it had; durable when this answers."""
     name, hosts = request.params["name"], parse_destinations(request.body_as(SecretHosts).hosts)
-    if name not in await services.secrets.names():
-        raise _no_secret(name)
-    bound = await services.operator.administration.make(
-        f"secret:{name}",
-        secret_event("bound", name, request.principal.name, hosts),
-        lambda: services.secrets.bind(name, hosts),
-    )
-    return SecretHosts(list(bound))
+    return SecretHosts(list(await services.operator.secrets.bind(name, hosts, request.principal.name)))
 
 
 async def delete_secret(services: Services, request: Request) -> SecretName:
     """`DELETE /v1/secrets/{name}`."""
     name = request.params["name"]
-
-    async def delete() -> None:
-        if not await services.secrets.delete(name):
-            raise _no_secret(name)
-
-    if name not in await services.secrets.names():
-        raise _no_secret(name)
-    await services.operator.administration.make(
-        f"secret:{name}", secret_event("removed", name, request.principal.name), delete
-    )
+    await services.operator.secrets.remove(name, request.principal.name)
     return SecretName(name)
-
-
-def _no_secret(name: str) -> CallerError:
-    return CallerError(f"no secret `{name}`", code="not_found", hint="see `briefcase secrets list`")
 
 
 ROUTES: Final = (

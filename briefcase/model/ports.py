@@ -472,6 +472,26 @@ class BoundSecrets(Protocol):
         ...
 
 
+class BindableSecrets(Protocol):
+    """The operator's secrets with where each may go. Durability: a change is on disk when it returns."""
+
+    async def put(self, name: str, value: bytes, destinations: Sequence[str] | None = None) -> None:
+        """Set a secret, bound to these destinations; None keeps what it was bound to."""
+        ...
+
+    async def bind(self, name: str, destinations: Sequence[str]) -> tuple[str, ...]:
+        """Say where a secret may go, in place of what was said; gives the destinations, sorted."""
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """Remove a secret and where it may go; False where it was not set."""
+        ...
+
+    async def names(self) -> Sequence[str]:
+        """The names of all secrets, sorted."""
+        ...
+
+
 class HttpRequest(msgspec.Struct, frozen=True):
     """One outbound request. Connections are shared only between requests with the same `pool_key`.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
-from briefcase.operator.administration import Administration, Settler
+from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger
+from briefcase.operator.administration import Administration
 from briefcase.operator.agents import AgentAdmin
+from briefcase.operator.budgets import BudgetAdmin
+from briefcase.operator.secrets import SecretAdmin
 
 
 class Operator(msgspec.Struct, frozen=True):
@@ -15,6 +16,8 @@ class Operator(msgspec.Struct, frozen=True):
 
     administration: Administration
     agents: AgentAdmin
+    budgets: BudgetAdmin
+    secrets: SecretAdmin
 
     async def settle(self) -> None:
         """Close each change that a crash left open.
@@ -22,5 +25,25 @@ class Operator(msgspec.Struct, frozen=True):
         Raises:
             StoreError: one could not be closed; the next start goes on.
         """
-        settlers: Mapping[str, Settler] = self.agents.settlers()
-        await self.administration.settle(settlers)
+        await self.administration.settle({**self.agents.settlers(), **self.secrets.settlers()})
+
+
+def compose_operator(
+    *, ledger: Ledger, agents: AgentStore, secrets: BindableSecrets, clock: Clock, entropy: Entropy
+) -> Operator:
+    """Put the nouns together, for the composition root.
+
+    Args:
+        ledger: takes the receipts, and what is in the transaction of its receipt.
+        agents: where agents are kept.
+        secrets: where secrets are kept.
+        clock: the time.
+        entropy: makes tokens and ids.
+    """
+    administration = Administration(ledger)
+    return Operator(
+        administration=administration,
+        agents=AgentAdmin(administration, agents, clock, entropy),
+        budgets=BudgetAdmin(administration, ledger, clock),
+        secrets=SecretAdmin(administration, secrets),
+    )

@@ -1,0 +1,140 @@
+"""Secrets are set, bound and removed with their receipts; a crash never lets one go where it is not for."""
+
+import asyncio
+import itertools
+
+import pytest
+from crash import Crash, crashed
+from fakes import FakeClock, MemoryLedger
+
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.operator.administration import Administration
+from briefcase.operator.secrets import SecretAdmin
+from briefcase.vault.bindings import SecretDestinations
+
+OLD, NEW = b"old-value-of-it", b"new-value-of-it"
+HERE, THERE = "here.example", "there.example"
+
+
+class Kept:
+    """A compartment of the vault that outlives the process."""
+
+    def __init__(self) -> None:
+        self.values = {}
+
+    async def get(self, name):
+        return self.values.get(name)
+
+    async def put(self, name, value):
+        self.values[name] = value
+
+    async def delete(self, name):
+        return self.values.pop(name, None) is not None
+
+    async def names(self):
+        return sorted(self.values)
+
+
+class Desk:
+    def __init__(self) -> None:
+        self.ledger = MemoryLedger(FakeClock())
+        self.values, self.bindings = Kept(), Kept()
+        self.open()
+
+    def open(self) -> None:
+        self.secrets = SecretDestinations(self.values, self.bindings)
+        self.administration = Administration(self.ledger)
+        self.admin = SecretAdmin(self.administration, self.secrets)
+
+    def set(self, value, hosts=(HERE,)):
+        asyncio.run(self.admin.set("token", value, hosts, "ann"))
+
+    def bind(self, *hosts):
+        return asyncio.run(self.admin.bind("token", hosts, "ann"))
+
+    def remove(self):
+        asyncio.run(self.admin.remove("token", "ann"))
+
+    def restart(self) -> dict:
+        self.open()
+        asyncio.run(self.administration.settle(self.admin.settlers()))
+        assert not self.ledger.open_intents
+        return self.ledger.chain[-1].event
+
+    def sent_to(self, host):
+        try:
+            return asyncio.run(self.secrets.get_for("token", host))
+        except UpstreamError:
+            return None
+
+
+def test_each_change_has_its_receipt_and_no_receipt_has_the_value():
+    desk = Desk()
+    desk.set(OLD)
+    assert desk.bind(THERE, HERE) == (HERE, THERE)
+    desk.remove()
+    assert desk.ledger.kinds()[1::2] == ["secret_set", "secret_bound", "secret_removed"]
+    assert desk.ledger.chain[1].event["hosts"] == [HERE]
+    assert OLD.decode() not in repr(desk.ledger.chain)
+
+
+@pytest.mark.parametrize("change", ["bind", "remove"])
+def test_a_secret_that_is_not_there_is_not_found_and_leaves_no_receipt(change):
+    desk = Desk()
+    with pytest.raises(CallerError) as caught:
+        getattr(desk, change)()
+    assert caught.value.code == "not_found"
+    assert desk.ledger.kinds() == []
+
+
+POINTS = list(itertools.product(("values", "bindings"), ("put", "delete"), ("before", "after")))
+
+
+@pytest.mark.parametrize(("store", "name", "when"), POINTS)
+@pytest.mark.parametrize("hosts", [(THERE,), None])
+def test_a_set_that_a_crash_cut_off_is_named_and_sends_no_value_where_it_is_not_for(
+    monkeypatch, store, name, when, hosts
+):
+    desk = Desk()
+    desk.set(OLD)
+    try:
+        with crashed(monkeypatch, getattr(desk, store), name, when):
+            desk.set(NEW, hosts)
+    except Crash:
+        closed = desk.restart()
+        assert (closed["kind"], closed["change"], closed["name"]) == ("outcome_unknown", "secret_set", "token")
+    if hosts is not None:
+        assert desk.sent_to(HERE) != NEW
+        assert desk.sent_to(THERE) != OLD
+    desk.set(NEW, (THERE,))
+    assert desk.sent_to(THERE) == NEW
+
+
+def test_a_first_set_that_a_crash_cut_off_before_its_value_is_undone(monkeypatch):
+    desk = Desk()
+    with crashed(monkeypatch, desk.values, "put", "before"), pytest.raises(Crash):
+        desk.set(NEW)
+    closed = desk.restart()
+    assert (closed["kind"], closed["name"], closed["error"]) == ("change_failed", "token", "interrupted")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_binding_that_a_crash_cut_off_is_finished(monkeypatch, when):
+    desk = Desk()
+    desk.set(OLD)
+    with crashed(monkeypatch, desk.bindings, "put", when), pytest.raises(Crash):
+        desk.bind(THERE)
+    closed = desk.restart()
+    assert (closed["kind"], closed["hosts"], closed["is_settled"]) == ("secret_bound", [THERE], True)
+    assert (desk.sent_to(HERE), desk.sent_to(THERE)) == (None, OLD)
+
+
+@pytest.mark.parametrize(("store", "name", "when"), [point for point in POINTS if point[:2] != ("values", "put")])
+def test_a_removal_that_a_crash_cut_off_is_finished(monkeypatch, store, name, when):
+    desk = Desk()
+    desk.set(OLD)
+    with crashed(monkeypatch, getattr(desk, store), name, when), pytest.raises(Crash):
+        desk.remove()
+    closed = desk.restart()
+    assert (closed["kind"], closed["name"], closed["by"]) == ("secret_removed", "token", "ann")
+    assert (desk.values.values, desk.bindings.values) == ({}, {})
