@@ -22,6 +22,7 @@ import msgspec
 
 from briefcase.characters import mark
 from briefcase.model.effects import Refused
+from briefcase.model.reasons import BUDGET_EXCEEDED, CONFLICT, INVALID_OR_EXPIRED_APPROVAL
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
 
 APPROVAL_TTL_US: Final = 15 * 60 * 1_000_000
@@ -57,20 +58,20 @@ def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bo
     """
     if kind is ApprovalKind.MOBILE_SIGNER and approval.kind is not kind:
         return False
-    return verdict.reason != "budget_exceeded" or approval.reason == "budget_exceeded"
+    return verdict.reason != BUDGET_EXCEEDED or approval.reason == BUDGET_EXCEEDED
 
 
 def decide_approval(approval: Approval | None, to: ApprovalStatus, by: str, now_us: int) -> Approval | Refused:
     """Approve or reject. Refused (`conflict`) from any state but an unexpired pending one."""
     if approval is None or to not in TRANSITIONS[status_at(approval, now_us)]:
-        return Refused("conflict")
+        return Refused(CONFLICT)
     return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us)
 
 
 def expire_approval(approval: Approval | None, now_us: int) -> Approval | Refused:
     """End an approval. Refused (`conflict`) unless it waits past its expiry."""
     if approval is None or status_at(approval, now_us) is approval.status:
-        return Refused("conflict")
+        return Refused(CONFLICT)
     return msgspec.structs.replace(approval, status=ApprovalStatus.EXPIRED)
 
 
@@ -81,7 +82,7 @@ def consume_approval(approval: Approval | None, binding_hex: str, now_us: int) -
         or status_at(approval, now_us) is not ApprovalStatus.APPROVED
         or not hmac.compare_digest(approval.binding_hex, binding_hex)
     ):
-        return Refused("invalid_or_expired_approval")
+        return Refused(INVALID_OR_EXPIRED_APPROVAL)
     return msgspec.structs.replace(approval, status=ApprovalStatus.CONSUMED)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from briefcase.model.effects import Refused
+from briefcase.model.reasons import BUDGET_EXCEEDED
 from briefcase.model.types import US_PER_S, BudgetLine
 
 DEFAULT_DAILY_LIMITS_MICROUSD: Final = {"read": 3_000_000, "write": 0, "admin": 0}
@@ -36,7 +37,7 @@ def is_over(line: BudgetLine | None, amount_microusd: int) -> bool:
 def reserve_budget(line: BudgetLine, amount_microusd: int, *, approved: bool) -> BudgetLine | Refused:
     """Set an amount aside. Refused (`budget_exceeded`) past the limit, unless a person approved this call."""
     if not approved and is_over(line, amount_microusd):
-        return Refused("budget_exceeded")
+        return Refused(BUDGET_EXCEEDED)
     return msgspec.structs.replace(line, reserved_microusd=line.reserved_microusd + amount_microusd)
 
 

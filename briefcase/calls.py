@@ -38,6 +38,7 @@ from briefcase.controls import Controls
 from briefcase.decisions import OpenDecision, OpenDecisions
 from briefcase.expiry import Expiry
 from briefcase.firewall import Blocked, filter_output
+from briefcase.model import reasons
 from briefcase.model.effects import (
     ClaimRequest,
     CloseIntent,
@@ -79,8 +80,6 @@ from briefcase.verdicts import stricter
 from briefcase.wire import parse_call, parse_outcome, wire_approval
 
 NS_PER_MS: Final = 1_000_000
-TOO_MANY_OPEN_DECISIONS: Final = "too_many_open_decisions"
-TOO_LARGE_TO_SHOW: Final = "too_large_to_show"
 CALL: Final = "call"
 DECIDE: Final = "decide"
 
@@ -260,13 +259,13 @@ class Calls:
             return repeated
         refused_as = self._tools.refusal(call.tool_id)
         if tool is None or refused_as is not None:
-            return await self._deny(facts, Deny(refused_as or "unknown_tool"), laps)
+            return await self._deny(facts, Deny(refused_as or reasons.UNKNOWN_TOOL), laps)
 
         # 4. validate the arguments
         problem = tool.check_args(call.args)
         if problem is not None:
-            told = self._repeatable(CallerError(problem, code="invalid_args"), canonical_args)
-            return await self._deny(facts, Deny(f"invalid_args: {told.message}"), laps)
+            told = self._repeatable(CallerError(problem, code=reasons.INVALID_ARGS), canonical_args)
+            return await self._deny(facts, Deny(reasons.with_detail(reasons.INVALID_ARGS, told.message)), laps)
         laps.mark("validate")
 
         # 5. decide policy
@@ -313,7 +312,7 @@ class Calls:
         """
         fault = CallerError(
             "more requests or bytes than one principal may send",
-            code="rate_limited",
+            code=reasons.RATE_LIMITED,
             hint="wait a second; the operator sets `[principal] per_second` and `bytes_per_second`",
         )
         kind = RefusalKind(principal.name, fault.code)
@@ -379,7 +378,7 @@ class Calls:
             return msgspec.structs.replace(known, is_filtered=False)
         if self._ledger.claimed_request(*key) is None:
             return None
-        return await self._deny(facts, Deny("replay_detected"), laps)
+        return await self._deny(facts, Deny(reasons.REPLAY_DETECTED), laps)
 
     def _begin(self, facts: CallFacts) -> None:
         """From here on the same request waits for this one, whose claim others may see before it hears of it."""
@@ -402,7 +401,7 @@ class Calls:
         facts = msgspec.structs.replace(checked.facts, spec=origin.going_on.spec, continues=origin.first_intent_id)
         going_on = msgspec.structs.replace(checked, facts=facts, tool=origin.going_on, claim=origin.claim)
         if self._ledger.is_nonce_taken(origin.claim):  # asked again in the intent's transaction, where it counts
-            return stricter(verdict, Deny("replay_detected")), going_on
+            return stricter(verdict, Deny(reasons.REPLAY_DETECTED)), going_on
         signals = risk.assess_risk(canonical_bytes(origin.args), origin.tool)
         spec = origin.tool.spec
         first = risk.tighten(policy.decide(principal, spec, origin.args, signals, now_us), signals)
@@ -412,15 +411,15 @@ class Calls:
         if isinstance(verdict, Deny):
             return verdict
         if flow is DECIDE and self._open_decisions.is_full(principal, len(self._running)):
-            return Deny(TOO_MANY_OPEN_DECISIONS, verdict.policy_ids)
+            return Deny(reasons.TOO_MANY_OPEN_DECISIONS, verdict.policy_ids)
         if not self._limiter.take(principal.name, spec.id, self._clock.monotonic_ns()):
-            return Deny("rate_limited", verdict.policy_ids)
+            return Deny(reasons.RATE_LIMITED, verdict.policy_ids)
         if not spec.cost_microusd:
             return verdict  # what costs nothing passes no limit
         line = self._ledger.budget(spec.category, budgets.day_of(now_us))
         if budgets.is_over(line, spec.cost_microusd):
             kind = verdict.kind if isinstance(verdict, NeedsApproval) else ApprovalKind.LOCAL
-            return NeedsApproval(kind, "budget_exceeded", verdict.policy_ids)
+            return NeedsApproval(kind, reasons.BUDGET_EXCEEDED, verdict.policy_ids)
         return verdict
 
     def _kind_for(self, verdict: NeedsApproval) -> ApprovalKind:
@@ -451,7 +450,7 @@ class Calls:
             last_approved = self._ledger.last_approval(facts.principal.owner, spec.id)
             shown = shown_call(checked, verdict, self._redactor, last_approved)
             if shown.size_bytes > self._settings.max_shown_bytes:
-                return await self._deny(facts, Deny(TOO_LARGE_TO_SHOW, verdict.policy_ids), laps)
+                return await self._deny(facts, Deny(reasons.TOO_LARGE_TO_SHOW, verdict.policy_ids), laps)
             approval = Approval(
                 id=self._entropy.uuid(),
                 status=ApprovalStatus.PENDING,
@@ -488,7 +487,7 @@ class Calls:
         settle: SettleBudget | None = None
         if spec.cost_microusd:
             day = budgets.day_of(checked.now_us)
-            may_pass = approval is not None and approval.reason == "budget_exceeded"
+            may_pass = approval is not None and approval.reason == reasons.BUDGET_EXCEEDED
             effects.append(ReserveBudget(spec.category, day, spec.cost_microusd, approved=may_pass))
             settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd)
         if checked.claim is not None:
@@ -570,9 +569,8 @@ class Calls:
     def _failed(self, admitted: Admitted, error: UpstreamError) -> tuple[Settled, dict[str, object]]:
         spec = admitted.checked.tool.spec
         doubtful = error.sent and spec.is_write and error.code in {"upstream_failed", "upstream_timeout", "internal"}
-        code = "outcome_unknown" if doubtful else error.code
-        mark = ":" if code == "sandbox_violation" else ": "  # the contract's own form: `sandbox_violation:<what>`
-        message = self._redacted(f"{code}{mark}{error.message}")  # it goes to the caller, and into the receipt
+        code = reasons.OUTCOME_UNKNOWN if doubtful else error.code
+        message = self._redacted(reasons.with_detail(code, error.message))  # the caller and the receipt get it
         cost = admitted.reserved_microusd if error.sent else 0
         return Settled("error", cost, spec.source, error=message), {"status": "error", "message": message}
 

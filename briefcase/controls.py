@@ -20,6 +20,7 @@ import msgspec
 from briefcase.model.effects import Entry, PutSetting
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Clock, Entropy, Ledger
+from briefcase.model.reasons import DISABLED, FROZEN, TIGHTENED
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, ToolSpec, Verdict, format_rfc3339
 from briefcase.receipts.events import control_event
 
@@ -79,11 +80,11 @@ def apply_controls(
     actions = {control.action for control in held}
     detail = f"controls {', '.join(control.id for control in held)}"
     if "freeze" in actions:
-        return Deny("frozen", verdict.policy_ids, detail)
+        return Deny(FROZEN, verdict.policy_ids, detail)
     if "disable" in actions:
-        return Deny("disabled", verdict.policy_ids, detail)
+        return Deny(DISABLED, verdict.policy_ids, detail)
     if isinstance(verdict, Allow):
-        return NeedsApproval(ApprovalKind.LOCAL, "tightened", verdict.policy_ids, detail)
+        return NeedsApproval(ApprovalKind.LOCAL, TIGHTENED, verdict.policy_ids, detail)
     return verdict
 
 

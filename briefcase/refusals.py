@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from briefcase.model import reasons
 from briefcase.model.effects import Entry, Refused
 from briefcase.model.errors import StoreError
 from briefcase.model.ports import Clock, Event, Ledger, ReceiptFilter
@@ -33,8 +34,8 @@ from briefcase.receipts.events import RefusalKind
 WINDOW_S: Final = 60
 MAX_KINDS: Final = 8
 OTHERS: Final = "*"
-_COUNTED: Final = frozenset({"rate_limited", "too_many_open_decisions", "unknown_tool"})
-_COUNTED_LATER: Final = frozenset({"invalid_args", "invalid_or_expired_approval", "replay_detected"})
+_COUNTED: Final = frozenset({reasons.RATE_LIMITED, reasons.TOO_MANY_OPEN_DECISIONS, reasons.UNKNOWN_TOOL})
+_COUNTED_LATER: Final = frozenset({reasons.INVALID_ARGS, reasons.INVALID_OR_EXPIRED_APPROVAL, reasons.REPLAY_DETECTED})
 _OWN_RECEIPTS: Final = RateLimit(per_second=1, burst=64)
 MAX_RECOVERED: Final = 2_000  # receipts a start looks back over
 
@@ -191,7 +192,7 @@ class Refusals:
 
 def _word_of(reason: str) -> str | None:
     """The word a denial is counted by, without what its arguments put behind it; None where it never is."""
-    word = reason.partition(":")[0]
+    word = reasons.word_of(reason)
     return word if word in _COUNTED or word in _COUNTED_LATER else None
 
 

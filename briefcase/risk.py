@@ -6,10 +6,11 @@ own: the policy sees them as `context.risk`, and an allowed call that raised one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from briefcase.model.ports import SignallingTool, Tool
+from briefcase.model.reasons import RISK, with_detail
 from briefcase.model.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
 from briefcase.ordinary import has_hidden, has_lookalike
 from briefcase.patterns import LinearPattern
@@ -33,7 +34,6 @@ _ANY_RULE: Final = LinearPattern("|".join(f"(?:{pattern.pattern})" for _, patter
 INVISIBLE_TEXT: Final = "invisible_text"
 CONFUSABLE_TEXT: Final = "confusable_text"
 DELETE: Final = "\x7f"  # the one ASCII character that canonical JSON writes as it is and nobody sees
-REASON: Final = "risk:"  # the contract's own form: `risk:<signals>`
 NO_SIGNALS: Final = RiskSignals()
 
 
@@ -61,9 +61,13 @@ def _words_of_characters(text: str) -> Iterator[str]:
         yield CONFUSABLE_TEXT
 
 
+def reason_of(words: Sequence[str]) -> str:
+    """The reason that signals give: `risk:<signals>`."""
+    return with_detail(RISK, ",".join(words))
+
+
 def tighten(verdict: Verdict, signals: RiskSignals) -> Verdict:
     """Let signals turn an allowed call into one that needs approval; nothing else changes."""
     if signals.words and isinstance(verdict, Allow):
-        reason = f"{REASON}{','.join(signals.words)}"
-        return NeedsApproval(ApprovalKind.LOCAL, reason, verdict.policy_ids)
+        return NeedsApproval(ApprovalKind.LOCAL, reason_of(signals.words), verdict.policy_ids)
     return verdict

@@ -24,7 +24,7 @@ def shown_call(
     """
     facts, spec = checked.facts, checked.tool.spec
     place = destination_of(checked.tool)
-    by_risk = (f"{risk.REASON}{','.join(facts.risk)}",) if facts.risk else ()
+    by_risk = (risk.reason_of(facts.risk),) if facts.risk else ()
     args, description, address = map(
         redactor.redact_named,
         (checked.canonical_args, canonical_bytes(spec.description), canonical_bytes(place.address)),

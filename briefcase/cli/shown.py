@@ -21,6 +21,7 @@ from briefcase.approvers import SHOWN_DIGEST, shown_digest_of
 from briefcase.cli.client import Payload
 from briefcase.cli.render import money, when
 from briefcase.model.errors import CallerError
+from briefcase.model.reasons import RISK, with_detail
 from briefcase.model.types import MICROUSD_PER_USD
 
 LONG_CHARS: Final = 160
@@ -117,7 +118,8 @@ def _facts(document: Payload, width: int) -> Iterator[Text]:
     yield from _fact("goes to", " · ".join(filter(None, dict.fromkeys(place))) or "nothing is known", width)
     first, *more = document["reasons"]
     risk = ", ".join(document["risk"])
-    for index, reason in enumerate((first, *(one for one in more if one != f"risk:{','.join(document['risk'])}"))):
+    by_risk = with_detail(RISK, ",".join(document["risk"]))
+    for index, reason in enumerate((first, *(one for one in more if one != by_risk))):
         yield from _fact("because" if index == 0 else "", reason, width)
     if document["policy_ids"]:
         yield from _fact("policies", ", ".join(document["policy_ids"]), width)

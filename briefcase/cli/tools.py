@@ -21,7 +21,8 @@ from briefcase.cli.app import ANSWER_TIMEOUT_S, App, json_option, pass_app
 from briefcase.cli.client import Payload, path_of
 from briefcase.cli.lazy import Lazy, LazyGroup, example
 from briefcase.cli.messages import complain, note
-from briefcase.model.errors import CODES, BriefcaseError, CallerError
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.reasons import INVALID_OR_EXPIRED_APPROVAL, REASONS, UNKNOWN_TOOL, meaning_of, with_detail, word_of
 from briefcase.model.types import MICROUSD_PER_USD, JsonObject
 from briefcase.strict_json import parse as parse_json
 
@@ -30,17 +31,9 @@ WAIT_MS: Final = 20_000  # of one long poll
 MAX_ARGS_BYTES: Final = 1 << 20
 EXCERPT_CHARS: Final = 60
 ARGS_HINT: Final = 'for example --args-json \'{"text":"hello"}\''
-EXIT_REFUSED: Final = 3
 EXIT_UPSTREAM: Final = 8
 EXIT_APPROVAL_REQUIRED: Final = 10
 COMPLETION_TIMEOUT_S: Final = 1.0
-HINTS: Final = {
-    "invalid_args": "`briefcase tools show {tool}` shows the schema",
-    "invalid_or_expired_approval": "an approval is for one call with exactly its arguments: ask again without a token",
-    "policy_denied": "`briefcase receipts list --decision deny` names the policy",
-    "policy_error": "`briefcase receipts list --decision deny` names the policy and the error",
-    "rate_limited": "wait a moment",
-}
 _PLACE: Final = re.compile(r"line (\d+) column (\d+)")
 
 COMMANDS: Final = {
@@ -94,7 +87,7 @@ def show_tool(app: App, *, tool: str, as_json: bool) -> None:
     """Show one tool and the schema of its arguments."""
     specs = {spec["id"]: spec for spec in _specs(app)}
     if tool not in specs:
-        raise CallerError(f"no tool `{tool}`", code="unknown_tool", hint=_suggest(tool, list(specs)))
+        raise CallerError(f"no tool `{tool}`", code=UNKNOWN_TOOL, hint=_suggest(tool, list(specs)))
     spec = specs[tool]
     if as_json:
         app.screen.json(spec)
@@ -194,8 +187,7 @@ def exit_code_of(answer: Payload) -> int:
         case "approval_required":
             return EXIT_APPROVAL_REQUIRED
         case "denied":
-            known = CODES.get(str(answer["reason"]).partition(":")[0])
-            return known.exit_code if known else EXIT_REFUSED
+            return meaning_of(str(answer["reason"])).exit_code
         case _:
             return EXIT_UPSTREAM
 
@@ -216,7 +208,7 @@ def _wait_and_retry(app: App, tool: str, args: JsonObject, approval: Payload) ->
     while now["status"] == "pending":
         now = app.client(CALL_TIMEOUT_S).get(path, wait_ms=WAIT_MS)
     if now["status"] != "approved":
-        return {"status": "denied", "reason": f"invalid_or_expired_approval: {now['status']}", "approval": now}
+        return {"status": "denied", "reason": with_detail(INVALID_OR_EXPIRED_APPROVAL, now["status"]), "approval": now}
     return _call(app, tool, args, now["approval_token"])
 
 
@@ -258,15 +250,14 @@ def _show_approval(app: App, approval: Payload) -> None:
 
 
 def _hint_of(app: App, tool: str, reason: str) -> str:
-    word = reason.partition(":")[0]
-    if word == "unknown_tool":
+    if word_of(reason) == UNKNOWN_TOOL:
         return _suggest(tool, [spec["id"] for spec in _specs(app)])
-    return HINTS.get(word, "").format(tool=tool)
+    return meaning_of(reason).hint.format(tool=tool)
 
 
 def _suggest(tool: str, known: list[str]) -> str:
     near = difflib.get_close_matches(tool, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else "`briefcase tools list` names them all"
+    return f"did you mean `{near[0]}`?" if near else REASONS[UNKNOWN_TOOL].hint
 
 
 def _specs(app: App, timeout_s: float = ANSWER_TIMEOUT_S) -> list[Payload]:

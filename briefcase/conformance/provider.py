@@ -16,6 +16,7 @@ from briefcase.capability.jws import encode_base64url, generate_key
 from briefcase.conformance.report import CheckResult, Report, Status, make_report
 from briefcase.conformance.subject import BrokenError, Minted, Subject, body_of, claims_of, text_of
 from briefcase.model.ports import Clock, HttpResponse
+from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, format_rfc3339, parse_rfc3339
 from briefcase.providers.wire import error_word
 
@@ -290,7 +291,7 @@ async def _replay_resource(subject: Subject) -> None:
     proof = subject.proof(token=token)
     body_of(await subject.call(token, proof), 200, "the first use of a proof")
     for _ in range(3):
-        _expect_word(await subject.call(token, proof), 409, "replay_detected", "a proof used before")
+        _expect_word(await subject.call(token, proof), 409, REPLAY_DETECTED, "a proof used before")
 
 
 async def _replay_token(subject: Subject) -> None:
@@ -300,7 +301,7 @@ async def _replay_token(subject: Subject) -> None:
     body_of(await subject.ask("POST", "/token", headers), 200, "the first use of a proof")
     for _ in range(3):
         response = await subject.ask("POST", "/token", headers)
-        _expect_word(response, 409, "replay_detected", "a proof used before at `/token`")
+        _expect_word(response, 409, REPLAY_DETECTED, "a proof used before at `/token`")
 
 
 async def _revocation(subject: Subject) -> None:
@@ -311,7 +312,7 @@ async def _revocation(subject: Subject) -> None:
     answer = body_of(await subject.revoke(token), 200, "`POST /api/revoke`")
     if answer.get("revoked") is not True or answer.get("jti") != claims_of(token).get("jti"):
         raise BrokenError("expected `POST /api/revoke` to answer `revoked` and the `jti`")
-    _expect_word(await subject.call(token), 403, "capability_revoked", "a capability that was revoked")
+    _expect_word(await subject.call(token), 403, CAPABILITY_REVOKED, "a capability that was revoked")
 
 
 async def _max_calls(subject: Subject) -> None:

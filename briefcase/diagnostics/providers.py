@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED, VC_STATUS_UNKNOWN
 from briefcase.model.types import parse_rfc3339
 
 Colour = Literal["green", "yellow", "red"]
@@ -15,12 +16,12 @@ SHOWN_IDS: Final = 3
 
 # A word a provider refused with, and what it comes of (docs/providers.md).
 EXPLAINED: Final[dict[str, str]] = {
-    "replay_detected": "a clock is wrong, or something on the way repeats requests",
-    "capability_revoked": "the provider ended what it issued",
+    REPLAY_DETECTED: "a clock is wrong, or something on the way repeats requests",
+    CAPABILITY_REVOKED: "the provider ended what it issued",
     "invalid_dpop_proof": "a clock is wrong, or the provider sees another address than we call",
     "use_dpop_nonce": "the provider changes its nonce faster than it can be sent back",
     "invalid_token": "the capability is of another key, or the provider lost it",
-    "vc_status_unknown": "the list that says whether the credential is good can not be had",
+    VC_STATUS_UNKNOWN: "the list that says whether the credential is good can not be had",
 }
 
 
@@ -79,7 +80,7 @@ def _failing_calls(provider: Mapping[str, Any]) -> str:
         problem = str(provider["last_problem"])
         return f"the last call of {name} failed: {problem}{_explained(problem)}"
     if provider["replays"]:
-        word = "replay_detected"
+        word = REPLAY_DETECTED
         return f"{provider['replays']:,} calls of {name} ended in `{word}`{_explained(word)}"
     return ""
 

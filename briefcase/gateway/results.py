@@ -19,6 +19,7 @@ from briefcase import __version__
 from briefcase.gateway.view import View
 from briefcase.mcp.jsonrpc import INVALID_PARAMS, RpcError, as_object
 from briefcase.mcp.protocol import CACHEABLE_METHODS, META_SERVER, OWN_META_KEYS, is_stateless
+from briefcase.model.reasons import INVALID_ARGS, word_of
 from briefcase.model.types import JsonObject, JsonValue
 
 SERVER_INFO: Final[JsonObject] = {"name": "briefcase", "title": "briefcase", "version": __version__}
@@ -92,7 +93,7 @@ def waiting_input(approval: JsonObject, capabilities: JsonObject) -> JsonObject:
 
 def denied_request(reason: str) -> RpcError:
     """A resource, prompt or completion request that did not run."""
-    code = INVALID_PARAMS if reason.startswith("invalid_args") else APPLICATION_ERROR
+    code = INVALID_PARAMS if word_of(reason) == INVALID_ARGS else APPLICATION_ERROR
     return RpcError(code, reason)
 
 

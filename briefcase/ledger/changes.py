@@ -41,6 +41,7 @@ from briefcase.model.effects import (
     StartFromCopy,
 )
 from briefcase.model.errors import InternalError
+from briefcase.model.reasons import CONFLICT, RATE_LIMITED, REPLAY_DETECTED
 from briefcase.model.types import Approval, ApprovalStatus, BudgetLine, JsonObject
 from briefcase.receipts.chain import decode_key, encode_key, hash_hex_of
 
@@ -162,7 +163,7 @@ def _create_approval(change: Change, effect: CreateApproval) -> Refused | None:
         raise InternalError(f"approval `{approval.id}` exists")
     waiting = approvals_table.count_pending(change, approval.principal, approval.created_us)
     if waiting >= approvals.MAX_PENDING_PER_PRINCIPAL:
-        return Refused("rate_limited")
+        return Refused(RATE_LIMITED)
     approvals_table.store(change, StoredApproval(change.receipt_id, approval))
     if effect.shown is not None:
         approvals_table.store_shown(change, approval.id, effect.shown)
@@ -311,7 +312,7 @@ def _archive_receipts(change: Change, effect: ArchiveReceipts) -> Refused | None
     boundary = read_boundary(change.transaction, change.tables.meta)
     last = change.get(change.tables.receipts, encode_key(effect.through.id))
     if boundary.head != effect.after or last is None or hash_hex_of(last) != effect.through.hash_hex:
-        return Refused("conflict")
+        return Refused(CONFLICT)
     newest = min(change.intents.archivable_id, change.receipt_id - 1 - MIN_LIVE_RECEIPTS)
     if not boundary.id < effect.through.id <= newest:
         raise InternalError(f"receipts up to {newest} may be archived, got {effect.through.id}")
@@ -328,7 +329,7 @@ def _claim_request(change: Change, effect: ClaimRequest) -> Refused | None:
     check_claim(change.event, effect.principal, effect.request_id)
     fingerprint = change.intents.fingerprint(effect.principal, effect.request_id)
     if change.intents.claimed(fingerprint, change.staged) is not None:
-        return Refused("replay_detected")
+        return Refused(REPLAY_DETECTED)
     change.claim = fingerprint
     return None
 
@@ -341,7 +342,7 @@ def _open_intent(change: Change, effect: OpenIntent) -> None:
 def _close_intent(change: Change, effect: CloseIntent) -> Refused | None:
     check_closing(change.event, effect.intent_id)
     if not change.intents.is_open(effect.intent_id, change.staged):
-        return Refused("conflict")
+        return Refused(CONFLICT)
     change.closes = effect.intent_id
     return None
 

@@ -18,6 +18,7 @@ import lmdb
 from briefcase.ledger.tables import META_NONCES, Tables
 from briefcase.model.effects import ClaimNonce, Refused
 from briefcase.model.errors import InternalError
+from briefcase.model.reasons import REPLAY_DETECTED
 from briefcase.receipts.chain import encode_key
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def take(change: Change, claim: ClaimNonce) -> Refused | None:
     if change.event.get("kind") != "intent" or not 0 < len(claim.nonce) <= MAX_NONCE_CHARS:
         raise InternalError("an `intent` event takes a nonce of 1 to 128 characters")
     if is_taken(change.transaction, change.tables, claim):
-        return Refused("replay_detected")
+        return Refused(REPLAY_DETECTED)
     _forget(change, claim.forget_before_us)
     change.put(change.tables.nonces, _key(claim), encode_key(change.receipt_id))
     return None

@@ -24,7 +24,7 @@ from briefcase.mcp.definitions import (
 from briefcase.mcp.exchanges import Exchange, Exchanges
 from briefcase.mcp.flows import STATE_TTL_US, Ask, Continuation, Flows
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.mcp.link import INCOMPATIBLE, Link, State
+from briefcase.mcp.link import Link, State
 from briefcase.mcp.param_headers import param_headers_of, write_param_headers
 from briefcase.mcp.sealing import Sealer, derive_key
 from briefcase.mcp.servers import MAX_SERVERS, ServerConfig, parse_server
@@ -33,6 +33,7 @@ from briefcase.mcp.transport import Transport
 from briefcase.model.effects import ClaimNonce, Effect, Entry, PutSetting, Refused
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.ports import CallContext, Clock, Entropy, Ledger, Origin, Redactor, Tool
+from briefcase.model.reasons import INVALID_ARGS, REMOTE_MCP_INCOMPATIBLE, with_detail
 from briefcase.model.types import Deny, JsonObject, Principal, ToolCall, ToolSpec
 
 SERVERS_SETTING: Final = "mcp.servers"
@@ -121,7 +122,7 @@ class Hub:
     def refusal(self, tool_id: str) -> str | None:
         """`remote_mcp_incompatible` for whatever is of a server that was refused, whether it was ever listed or not."""
         link = self._links.get(server_of(tool_id))
-        return INCOMPATIBLE if link is not None and link.state is State.REFUSED else None
+        return REMOTE_MCP_INCOMPATIBLE if link is not None and link.state is State.REFUSED else None
 
     def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:
         """What `server:continue` goes on with, by the seal it brings along. See `ports.Tools`."""
@@ -131,7 +132,7 @@ class Hub:
         try:
             tool, ask, found = self._opened(server_id, call.args, principal.owner)
         except UpstreamError as error:
-            return Deny(f"invalid_args: {error.message}")
+            return Deny(with_detail(INVALID_ARGS, error.message))
         going_on = self._operations[server_id][CONTINUE].going_on_with(tool.spec)
         claim = ClaimNonce(found.nonce, found.sealed_us, self._ledger.now_us() - STATE_TTL_US)
         return Origin(tool, ask.args, going_on, found.first_intent_id, claim)
@@ -305,7 +306,7 @@ class Hub:
 
     async def on_refused(self, link: Link) -> None:
         """Leave a receipt: an operator will ask why its tools are not there."""
-        await self._commit(events.server_refused_event(link.config.id, INCOMPATIBLE))
+        await self._commit(events.server_refused_event(link.config.id, REMOTE_MCP_INCOMPATIBLE))
         self.changes.add(link.config.id, "tools", "")
 
     def on_change(self, link: Link, kind: str, uri: str) -> None:

@@ -30,6 +30,7 @@ from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.transport import Transport
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import Redactor
+from briefcase.model.reasons import REMOTE_MCP_INCOMPATIBLE
 from briefcase.model.types import JsonObject, JsonValue
 from briefcase.redaction import excerpt_of, holds_secret, redact_text
 
@@ -40,7 +41,6 @@ RELIST_PAUSE_S: Final = 0.02
 MAX_PAGES: Final = 100
 MAX_LISTED: Final = 2 * MAX_TOOLS  # definitions of one listing that are looked at
 LIST_TIMEOUT_MS: Final = 30_000
-INCOMPATIBLE: Final = "remote_mcp_incompatible"
 HELD_BACK: Final = "it holds a secret of the vault, so it is held back: the server must not repeat its credentials"
 MAX_HELD: Final = 100
 MAX_NAME_CHARS: Final = 128
@@ -170,7 +170,7 @@ class Link:
                     await self._changed.wait()
         if self.state is State.REFUSED:
             message = f"the server `{self.config.id}` does not announce our compatibility profile"
-            raise UpstreamError(message, code=INCOMPATIBLE, sent=False)
+            raise UpstreamError(message, code=REMOTE_MCP_INCOMPATIBLE, sent=False)
         if self._peer is None and self.wants_credential:
             raise UpstreamError(self.problem, code="upstream_refused", sent=False)
         if self._peer is None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from briefcase.model.ports import Policy
+from briefcase.model.reasons import POLICY_DENIED
 from briefcase.model.types import Deny, NeedsApproval, Principal, ToolSpec
 from briefcase.risk import NO_SIGNALS
 
@@ -29,7 +30,7 @@ def preview_tools(policy: Policy, principal: Principal, specs: Iterable[ToolSpec
     for spec in specs:
         verdict = policy.decide(principal, spec, {}, NO_SIGNALS, now_us)
         if isinstance(verdict, Deny):
-            if verdict.reason == "policy_denied" and (verdict.policy_ids or not reads_arguments):
+            if verdict.reason == POLICY_DENIED and (verdict.policy_ids or not reads_arguments):
                 hidden.append(spec.id)
         elif isinstance(verdict, NeedsApproval) and not reads_arguments:
             asking.append(spec.id)

@@ -20,6 +20,7 @@ import msgspec
 from briefcase import risk
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Clock
+from briefcase.model.reasons import BUDGET_EXCEEDED, POLICY_DENIED, POLICY_ERROR
 from briefcase.model.types import (
     US_PER_S,
     Allow,
@@ -41,10 +42,8 @@ MAX_CAUSES: Final = 100
 MAX_FLIPS: Final = 10_000  # kinds of flip that are told apart
 US_PER_HOUR: Final = 3_600 * US_PER_S
 
-_POLICY_DENIALS: Final = frozenset({"policy_denied", "policy_error"})
-_BUDGET: Final = "budget_exceeded"
+_POLICY_DENIALS: Final = frozenset({POLICY_DENIED, POLICY_ERROR})
 _REDACTED: Final = "[redacted]"
-_ERRED: Final = "policy_error"
 _NOT_REGISTERED: Final = "arguments of a tool that is not registered"
 
 
@@ -275,7 +274,8 @@ class Backtest:
         if verdict is None:
             self._leave_out(_DAMAGED)
             return
-        if isinstance(verdict, Deny) and verdict.reason == _ERRED and self._reads_args and not self._is_known(call):
+        has_erred = isinstance(verdict, Deny) and verdict.reason == POLICY_ERROR
+        if has_erred and self._reads_args and not self._is_known(call):
             self._leave_out(_NOT_REGISTERED)  # nobody says what its arguments are
             return
         after = _outcome_after(call, verdict)
@@ -406,7 +406,7 @@ def _outcome_after(call: RecordedCall, verdict: Verdict) -> str:
     """What the call comes to under the candidate's verdict: risk and budget tighten it as they did."""
     if isinstance(verdict, Deny):
         return DENY
-    if isinstance(verdict, NeedsApproval) or call.reason == _BUDGET:
+    if isinstance(verdict, NeedsApproval) or call.reason == BUDGET_EXCEEDED:
         return APPROVAL_REQUIRED
     if not call.risk:
         return ALLOW

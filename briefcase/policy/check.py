@@ -18,6 +18,7 @@ import cedarpy
 import msgspec
 
 from briefcase.approvals import visible_text
+from briefcase.model.reasons import BUDGET_EXCEEDED
 from briefcase.model.types import ToolSpec
 from briefcase.policy.argtypes import ToolSchemas
 from briefcase.policy.cedartypes import RecordOf, type_text
@@ -28,7 +29,7 @@ CHUNK_CHARS: Final = 512
 MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
 # A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
-RESERVED_REASONS: Final = frozenset({"budget_exceeded"})
+RESERVED_REASONS: Final = frozenset({BUDGET_EXCEEDED})
 SCHEMA_TEXT: Final = files("briefcase.policy").joinpath("schema.cedarschema").read_text("utf-8")
 DEFAULT_POLICY_TEXT: Final = files("briefcase.policy").joinpath("default.cedar").read_text("utf-8")
 

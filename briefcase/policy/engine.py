@@ -18,6 +18,7 @@ from briefcase._native.entities import Entities, compile_entities, value_of
 from briefcase._native.match import Answer, PolicySet, SpecialisedPolicies, compile_policies
 from briefcase._native.values import EntityUid
 from briefcase.model.errors import CallerError
+from briefcase.model.reasons import POLICY_ERROR
 from briefcase.model.types import (
     Deny,
     JsonObject,
@@ -42,7 +43,7 @@ ACTIONS: Final = (CALL, WITHOUT_APPROVAL, WITHOUT_SIGNER)
 MAX_TOOLS: Final = 4_096  # specialised at a time
 MAX_PRINCIPALS: Final = 4_096
 _NO_CONTEXT: Final[dict[str, Any]] = {}
-_UNDECIDED: Final = Deny("policy_error")
+_UNDECIDED: Final = Deny(POLICY_ERROR)
 
 
 class _ToolPolicies:
@@ -129,7 +130,7 @@ class CompiledPolicy:
             verdict = self._verdicts.of(call, alone, unsigned)
             policies.last = (call, alone, unsigned, verdict)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding, the answer is no
-            return Deny("policy_error", detail=f"the decision failed: {error!r}")
+            return Deny(POLICY_ERROR, detail=f"the decision failed: {error!r}")
         return verdict
 
     def _context(self, policies: _ToolPolicies, args: JsonObject, risk: RiskSignals, now_us: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import msgspec
 from briefcase.model.effects import Committed, Entry, PutSetting
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.ports import Clock, Ledger, Policy, Tools
+from briefcase.model.reasons import POLICY_ERROR
 from briefcase.model.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
 from briefcase.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.policy.engine import CompiledPolicy, compile_policy
@@ -52,7 +53,7 @@ class BrokenPolicy(msgspec.Struct, frozen=True):
     def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         """Deny (`policy_error`)."""
         del principal, tool, args, risk, now_us
-        return Deny("policy_error", detail=self.problem)
+        return Deny(POLICY_ERROR, detail=self.problem)
 
 
 class PolicyService:

@@ -11,6 +11,7 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
+from briefcase.model.reasons import POLICY_ERROR
 from briefcase.model.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.reference import ReferencePolicy
@@ -95,7 +96,7 @@ class ShadowedPolicy:
     def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         """Decide one call; denied (`policy_error`) once the engines have disagreed."""
         if self._shadow.first_mismatch is not None:
-            return Deny("policy_error", detail=self._shadow.first_mismatch)
+            return Deny(POLICY_ERROR, detail=self._shadow.first_mismatch)
         verdict = self._policy.decide(principal, tool, args, risk, now_us)
         if self._shadow.is_due():
             self._shadow.later(lambda: (verdict, self._reference.decide(principal, tool, args, risk, now_us)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from briefcase.model.reasons import POLICY_DENIED, POLICY_ERROR
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Verdict
 
 DEFAULT_APPROVAL_REASON: Final = "the policy asks for an approval of this call"
@@ -75,10 +76,8 @@ class Verdicts:
     def _denied(self, answer: Answered) -> Deny:
         if answer.forbid_erred:
             problems = zip(answer.erroring, answer.problems, strict=True)
-            return Deny(
-                "policy_error", answer.erroring, "; ".join(f"`{name}`: {problem}" for name, problem in problems)
-            )
-        return Deny("policy_denied", answer.determining, self._explained(answer) or NOT_PERMITTED)
+            return Deny(POLICY_ERROR, answer.erroring, "; ".join(f"`{name}`: {problem}" for name, problem in problems))
+        return Deny(POLICY_DENIED, answer.determining, self._explained(answer) or NOT_PERMITTED)
 
     def _permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
         ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))

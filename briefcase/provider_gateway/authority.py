@@ -27,6 +27,7 @@ from briefcase.capability.jws import ALGORITHMS, Signer
 from briefcase.capability.replay import Claim
 from briefcase.capability.tokens import Capability, Confirmation, issue_capability, verify_capability
 from briefcase.model.ports import Clock, Entropy
+from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
 from briefcase.model.types import US_PER_S
 from briefcase.provider_gateway.facts import KEY_BYTES, Fact, Facts, Kind
 from briefcase.provider_gateway.keys import GatewayKeys
@@ -106,7 +107,7 @@ class Authority:
         if capability.scope != scope:
             return Refused(403, "insufficient_scope", f"expected the scope `{scope}`")
         if self._facts.value(Kind.REVOKED, fact_key(capability.jti)) is not None:
-            return Refused(403, "capability_revoked", "this capability was revoked")
+            return Refused(403, CAPABILITY_REVOKED, "this capability was revoked")
 
         # 6. and 7. once, and not too often
         return self._claim(proof) or self._count(capability) or capability
@@ -183,7 +184,7 @@ class Authority:
             self._facts.add_proof(proof.replay_key, proof.iat_s)
             return None
         if claim is Claim.REPLAYED:
-            return Refused(409, "replay_detected", "this proof was used before")
+            return Refused(409, REPLAY_DETECTED, "this proof was used before")
         if claim is Claim.TOO_OLD:
             return Refused(
                 401, INVALID_PROOF, "the proof is too old to be told from a replay", (challenge(INVALID_PROOF),)

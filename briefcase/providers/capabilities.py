@@ -22,6 +22,7 @@ import msgspec
 from briefcase.capability.dpop import ProofSigner
 from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.reasons import VC_STATUS_UNKNOWN
 from briefcase.model.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
 from briefcase.providers.custody import Custody, Login
 from briefcase.providers.entitlement import EntitlementClient, EntitlementStatus
@@ -36,7 +37,6 @@ MARGIN_US: Final = 5 * US_PER_S  # a capability this close to its end is not sta
 LEAST_USE_US: Final = US_PER_S  # one that is of use for less would be minted again and again for the same call
 AHEAD_PARTS: Final = 5  # a new one is fetched when one part of this many is left
 RETRY_AHEAD_US: Final = 5 * US_PER_S  # after a minting in the background failed
-STATUS_UNKNOWN: Final = "vc_status_unknown"
 
 
 class Payer(Protocol):
@@ -164,7 +164,7 @@ class Capabilities:
             return ()
         if shelf.minting is None and self._clock.now_us() >= shelf.quiet_until_us:
             self._start_minting(provider, shelf)  # it may be known again
-        return (STATUS_UNKNOWN,)
+        return (VC_STATUS_UNKNOWN,)
 
     async def signer(self, provider: Provider) -> ProofSigner:
         """What proves possession to a provider. Raises as `Custody.key`."""
@@ -288,7 +288,7 @@ class Capabilities:
         entitlement = await self._custody.entitlement(provider.id)
         shelf.status = await self._entitlements.status(provider, entitlement)
         if shelf.status is EntitlementStatus.UNKNOWN and (self._settings.denies_unknown_status or not is_approved):
-            raise UpstreamError(STATUS_UNKNOWN, code="upstream_refused", sent=False)
+            raise UpstreamError(VC_STATUS_UNKNOWN, code="upstream_refused", sent=False)
         if entitlement is not None and shelf.status in {EntitlementStatus.VALID, EntitlementStatus.UNKNOWN}:
             return {CREDENTIAL_HEADER: entitlement.credential_jwt}
         login = await self.fresh_login(provider)

@@ -21,6 +21,7 @@ import msgspec
 
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
+from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
 from briefcase.model.types import US_PER_S, JsonValue, ToolResult, format_rfc3339
 from briefcase.providers.capabilities import Capabilities, Capability
 from briefcase.providers.registry import Provider, Providers
@@ -28,7 +29,7 @@ from briefcase.providers.wire import error_word, refusal_of
 from briefcase.strict_json import parse as parse_json
 
 COST_HEADER: Final = "x-cost-microusd"
-RENEWABLE: Final = frozenset({"invalid_token", "capability_revoked", "max_calls_exceeded"})
+RENEWABLE: Final = frozenset({"invalid_token", CAPABILITY_REVOKED, "max_calls_exceeded"})
 OUTAGES: Final = frozenset({"upstream_failed", "upstream_timeout"})
 MAX_REMEMBERED: Final = 1_024
 MAX_COST_CHARS: Final = 16
@@ -171,9 +172,9 @@ class ProviderClient:
         word = error_word(response)
         health = self.health(provider.id)
         health.refusals += 1
-        if word == "replay_detected":
+        if word == REPLAY_DETECTED:
             health.replays += 1
-        if word in {"replay_detected", "capability_revoked"}:
+        if word in {REPLAY_DETECTED, CAPABILITY_REVOKED}:
             return UpstreamError(word, code="upstream_refused", detail=word)
         return refusal_of(response, f"the call to the provider `{provider.id}`")
 

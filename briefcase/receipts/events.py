@@ -42,6 +42,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase.model.errors import CallerError
+from briefcase.model.reasons import OUTCOME_UNKNOWN
 from briefcase.model.types import Approval, JsonObject, JsonValue, Principal, Role, ToolSpec, format_rfc3339
 
 MAX_REFUSED_ARGS_CHARS: Final = 2_048
@@ -253,7 +254,7 @@ def outcome_unknown_event(intent_id: int, intent: Mapping[str, JsonValue], cause
     if intent.get("kind") == CHANGE_INTENT:
         about: JsonObject = {name: value for name, value in intent.items() if name not in _OF_THE_RECEIPT}
         about |= {"kind": "outcome_unknown", "intent_id": intent_id, "change": intent["change"]}
-        return about | {"reason": "outcome_unknown", "cause": cause}
+        return about | {"reason": OUTCOME_UNKNOWN, "cause": cause}
     return {
         "kind": "outcome_unknown",
         "intent_id": intent_id,
@@ -261,7 +262,7 @@ def outcome_unknown_event(intent_id: int, intent: Mapping[str, JsonValue], cause
         "principal": str(intent.get("principal", "")),
         "tool_id": str(intent.get("tool_id", "")),
         "decision": ALLOW,
-        "reason": "outcome_unknown",
+        "reason": OUTCOME_UNKNOWN,
         "cause": cause,
     }
 

@@ -1,0 +1,87 @@
+"""A reason word stands in one table: its exit code, its hint, and no literal anywhere else."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from briefcase.model import reasons
+from briefcase.model.errors import CODES
+from briefcase.model.reasons import REASONS, meaning_of, with_detail, word_of
+
+PACKAGE = Path(reasons.__file__).parent.parent
+HOME = PACKAGE / "model" / "reasons.py"
+ALONE = PACKAGE / "receipts" / "verify_export.py"  # it runs without the package
+# Words that mean something else here: a provider's standing, and a table's title.
+OTHER_MEANINGS = {("cli/render.py", "disabled"), ("cli/providers.py", "disabled"), ("providers/client.py", "disabled")}
+VERDICTS = {"Deny", "NeedsApproval", "Refused"}
+
+
+def test_each_named_word_has_its_row_and_each_row_its_name():
+    named = {
+        value
+        for name, value in vars(reasons).items()
+        if name.isupper() and isinstance(value, str) and not name.startswith("_")
+    }
+    assert named == set(REASONS)
+
+
+def test_a_word_that_is_a_code_too_has_one_exit_code():
+    for word in REASONS.keys() & CODES.keys():
+        assert REASONS[word].exit_code == CODES[word].exit_code, word
+
+
+def literals(path):
+    """Each text constant of a module with its parent node, docstrings left out."""
+    tree = ast.parse(path.read_text())
+    for parent in ast.walk(tree):
+        if isinstance(parent, ast.Expr):
+            continue
+        for child in ast.iter_child_nodes(parent):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str):
+                yield parent, child.value, child.lineno
+
+
+def is_a_reason(parent, word):
+    """A word that is no code is a reason wherever it stands; one that is both, where a verdict is made or compared."""
+    if word not in CODES:
+        return True
+    if isinstance(parent, ast.Call):
+        return getattr(parent.func, "id", getattr(parent.func, "attr", "")) in VERDICTS
+    if isinstance(parent, ast.Compare):
+        return getattr(parent.left, "attr", "") == "reason"
+    return isinstance(parent, ast.JoinedStr)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_spells_a_reason_word_itself(path):
+    if path in {HOME, ALONE}:
+        return
+    place = str(path.relative_to(PACKAGE))
+    found = [
+        f"{place}:{line} `{text}`"
+        for parent, text, line in literals(path)
+        if word_of(text) in REASONS
+        and word_of(text) != reasons.RISK  # `risk` names the signals of a call everywhere
+        and (place, word_of(text)) not in OTHER_MEANINGS
+        and is_a_reason(parent, word_of(text))
+    ]
+    assert found == [], "take the word from `briefcase.model.reasons`"
+
+
+@pytest.mark.parametrize(
+    ("word", "detail", "reason"),
+    [
+        (reasons.INVALID_ARGS, "`/n` is not a number", "invalid_args: `/n` is not a number"),
+        (reasons.RISK, "secret_like,invisible_text", "risk:secret_like,invisible_text"),
+        (reasons.SANDBOX_VIOLATION, "host", "sandbox_violation:host"),
+    ],
+)
+def test_a_reason_is_written_as_the_contract_has_it(word, detail, reason):
+    assert with_detail(word, detail) == reason
+    assert word_of(reason) == word
+    assert meaning_of(reason) is REASONS[word]
+
+
+def test_a_policys_own_words_are_a_refusal_without_a_hint():
+    assert meaning_of("refunds above 50 dollars are looked at") == (3, "")
