@@ -11,13 +11,14 @@ from briefcase.receipts.events import CallFacts
 
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
-    """What steps 2 to 4 learnt of a call."""
+    """What steps 2 to 4 learnt of a call; `question` is what it answers, where it goes on with another (`claim`)."""
 
     facts: CallFacts
     tool: Tool
     canonical_args: bytes
     now_us: int
     claim: ClaimNonce | None = None
+    question: str = ""
 
     @property
     def binding_hex(self) -> str:

@@ -123,7 +123,7 @@ def visible_text(text: str) -> str:
 
 def summary_of(shown: ShownCall) -> str:
     """The line an approver reads in a list: the tool and its arguments; the whole call where that is short."""
-    text = f"{shown.tool.name} {shown.args_text}"
+    text = f"{shown.tool.name} {shown.args_text}{shown.question and f' answers {shown.question}'}"
     if len(text) <= MAX_SUMMARY_CHARS:
         return text
     return f"{text[:MAX_SUMMARY_CHARS]}… ({len(text) - MAX_SUMMARY_CHARS} more characters)"

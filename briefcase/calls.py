@@ -399,7 +399,9 @@ class Calls:
             return stricter(verdict, origin), checked
         principal, now_us = checked.facts.principal, checked.now_us
         facts = msgspec.structs.replace(checked.facts, spec=origin.going_on.spec, continues=origin.first_intent_id)
-        going_on = msgspec.structs.replace(checked, facts=facts, tool=origin.going_on, claim=origin.claim)
+        going_on = msgspec.structs.replace(
+            checked, facts=facts, tool=origin.going_on, claim=origin.claim, question=origin.question
+        )
         if self._ledger.is_nonce_taken(origin.claim):  # asked again in the intent's transaction, where it counts
             return stricter(verdict, Deny(reasons.REPLAY_DETECTED)), going_on
         signals = risk.assess_risk(canonical_bytes(origin.args), origin.tool)
@@ -449,7 +451,8 @@ class Calls:
         if approval is None or not waits or not approvals.covers(approval, verdict, kind):
             last_approved = self._ledger.last_approval(facts.principal.owner, spec.id)
             shown = shown_call(checked, verdict, self._redactor, last_approved)
-            if shown.size_bytes > self._settings.max_shown_bytes:
+            is_untold = checked.claim is not None and not checked.question
+            if is_untold or shown.size_bytes > self._settings.max_shown_bytes:
                 return await self._deny(facts, Deny(reasons.TOO_LARGE_TO_SHOW, verdict.policy_ids), laps)
             approval = Approval(
                 id=self._entropy.uuid(),

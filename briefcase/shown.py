@@ -25,9 +25,14 @@ def shown_call(
     facts, spec = checked.facts, checked.tool.spec
     place = destination_of(checked.tool)
     by_risk = (risk.reason_of(facts.risk),) if facts.risk else ()
-    args, description, address = map(
+    args, question, description, address = map(
         redactor.redact_named,
-        (checked.canonical_args, canonical_bytes(spec.description), canonical_bytes(place.address)),
+        (
+            checked.canonical_args,
+            checked.question.encode(),
+            canonical_bytes(spec.description),
+            canonical_bytes(place.address),
+        ),
     )
     is_told = verdict.detail.endswith(f"`: {verdict.reason}") and verdict.detail.count("`: ") == 1
     reasons = (verdict.reason, *([] if is_told else filter(None, [verdict.detail])), *by_risk)
@@ -47,5 +52,6 @@ def shown_call(
         policy_ids=verdict.policy_ids,
         reasons=tuple(dict.fromkeys(map(visible, reasons))),
         last_approved=last_approved,
-        redacted_places=sum(count for _, count in (args, description, address)),
+        redacted_places=sum(count for _, count in (args, question, description, address)),
+        question=visible(question[0].decode()),
     )

@@ -5,6 +5,7 @@ Unknown fields are ignored (clients send some now and then); a known field of an
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -131,6 +132,7 @@ def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
         "policy_ids": list(shown.policy_ids),
         "reasons": list(shown.reasons),
         "redacted_places": shown.redacted_places,
+        **_wire_question(shown.question),
         "last_approved": None
         if last is None
         else {
@@ -140,6 +142,12 @@ def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
             "is_same_call": last.binding_hex == approval.binding_hex,
         },
     }
+
+
+def _wire_question(question: str) -> JsonObject:
+    """What a server asked, and its digest; nothing where the call answers no question."""
+    digest = hashlib.sha256(question.encode()).hexdigest()
+    return {"question_text": question, "question_digest_hex": digest} if question else {}
 
 
 def wire_category(category: str) -> JsonValue:

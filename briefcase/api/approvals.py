@@ -79,7 +79,8 @@ class ShownApproval(ApprovalRecord, kw_only=True):
 
     `shown_digest_hex` is the SHA-256 of the RFC 8785 JSON of all the other fields. `args_text` is the arguments'
     canonical JSON with known secrets cut out and invisible or confusable characters written as `<U+XXXX>`.
-    `redacted_places` says at how many places secrets were cut out of what is shown.
+    `redacted_places` says at how many places secrets were cut out of what is shown. `question_text` is what an MCP
+    server asked, written as `args_text` is, where the call is the answer, and `question_digest_hex` its SHA-256.
     """
 
     args_text: str | None = None
@@ -92,6 +93,8 @@ class ShownApproval(ApprovalRecord, kw_only=True):
     reasons: list[str] | None = None
     redacted_places: Annotated[int, msgspec.Meta(ge=0)] | None = None
     last_approved: LastApproved | None = None
+    question_text: str | None = None
+    question_digest_hex: str | None = None
     shown_digest_hex: str | None = None
 
 

@@ -90,6 +90,7 @@ def lines_of(document: Payload, width: int) -> list[Text]:
     return [
         *_facts(document, width),
         *_redacted(document.get("redacted_places", 0), width),  # an older daemon counts none
+        *_question(document, width),
         *_arguments(document["args_text"], width),
         *_description(document, width),
     ]
@@ -155,12 +156,24 @@ def _redacted(places: int, width: int) -> Iterator[Text]:
         yield from _heading("1 place is redacted" if places == 1 else f"{places:,} places are redacted", width)
 
 
+def _question(document: Payload, width: int) -> Iterator[Text]:
+    """What a server asked, where the call is the answer."""
+    text = document.get("question_text")
+    if text:
+        yield from _heading(f"the server asks, {len(text):,} characters", width)
+        yield from _members(text, width)
+
+
 def _arguments(args_text: str, width: int) -> Iterator[Text]:
     members = members_of(args_text)
     count = f"{len(members)} argument{'' if len(members) == 1 else 's'}"
     yield from _heading(f"{count}, {len(args_text):,} characters", width)
+    yield from _members(args_text, width)
+
+
+def _members(text: str, width: int) -> Iterator[Text]:
     room = width - len(DEEPER)
-    for name, value in members:
+    for name, value in members_of(text):
         if len(value) <= LONG_CHARS:
             yield from _indented(wrap(f"{name}: {value}" if name else value, room))
             continue

@@ -26,7 +26,7 @@ from briefcase.mcp.peer import Peer, Running
 from briefcase.mcp.sealing import Sealer
 from briefcase.mcp.shares import MAX_RUNNING
 from briefcase.model.errors import UpstreamError
-from briefcase.model.ports import CallContext, Clock, Entropy
+from briefcase.model.ports import CallContext, Clock, Entropy, Redactor
 from briefcase.model.types import US_PER_S, JsonObject, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
 
@@ -34,6 +34,7 @@ MAX_SUSPENDED: Final = 128
 MAX_SUSPENDED_PER_PRINCIPAL: Final = 16
 MAX_SUSPENDED_PER_SERVER: Final = MAX_RUNNING // 4  # the other parts are for calls that nobody has to answer
 # a person answers the server's question and, where policy asks for it, another one approves the answers
+MAX_QUESTION_BYTES: Final = 16 << 10  # of what is sealed for who approves the answers; with more, nobody can
 STATE_TTL_US: Final = 10 * 60 * US_PER_S + APPROVAL_TTL_US
 INPUT_REQUIRED: Final = "input_required"
 _NS_PER_MS: Final = 1_000_000
@@ -64,7 +65,8 @@ class Continuation(msgspec.Struct, frozen=True, array_like=True):
     """What is sealed into the state.
 
     `is_suspended` says that the call waits here under the nonce; else the server was given its answer by then, and
-    wants `server_state` brought along where it gave one.
+    wants `server_state` brought along where it gave one. `question` is the canonical JSON of what the server asked,
+    without secrets, for who approves the answers; empty where it is too large.
     """
 
     nonce: str
@@ -74,6 +76,7 @@ class Continuation(msgspec.Struct, frozen=True, array_like=True):
     first_intent_id: int
     server_state: str | None = None
     is_suspended: bool = False
+    question: str = ""
 
     @property
     def expires_us(self) -> int:
@@ -96,13 +99,17 @@ class Flows:
         clock: for deadlines.
         now_us: the time by which states end, which never goes back (`ports.Ledger.now_us`).
         entropy: names suspended calls.
+        redactor: cuts secrets out of what is sealed of a question.
     """
 
-    def __init__(self, sealer: Sealer, clock: Clock, now_us: Callable[[], int], entropy: Entropy) -> None:
+    def __init__(
+        self, sealer: Sealer, clock: Clock, now_us: Callable[[], int], entropy: Entropy, redactor: Redactor
+    ) -> None:
         self._sealer = sealer
         self._clock = clock
         self._now_us = now_us
         self._entropy = entropy
+        self._redactor = redactor
         self._suspended: OrderedDict[str, _Suspended] = OrderedDict()
 
     async def begin(self, peer: Peer, ask: Ask, context: CallContext, running: Running) -> JsonObject:
@@ -115,15 +122,15 @@ class Flows:
         if answer is None:
             return await self._suspend(peer, ask, context, running)
         if answer.get("resultType") == INPUT_REQUIRED:
-            state = answer.get("requestState")
+            state, requests = answer.get("requestState"), as_object(answer.get("inputRequests"))
             server_state = state if isinstance(state, str) else None
             try:
-                sealed = self._sealer.seal(self._continuation(ask, context, server_state=server_state))
+                sealed = self._sealer.seal(self._continuation(ask, context, requests, server_state=server_state))
             except ValueError as error:
                 raise UpstreamError(f"the server's own state is too large: {error}") from None
             return {
                 "resultType": INPUT_REQUIRED,
-                "inputRequests": as_object(answer.get("inputRequests")),
+                "inputRequests": requests,
                 "requestState": sealed,
             }
         return answer
@@ -178,13 +185,13 @@ class Flows:
         if own >= MAX_SUSPENDED_PER_PRINCIPAL:
             await peer.abandon(running)
             raise UpstreamError("too many calls wait for input")
-        found = self._continuation(ask, context, is_suspended=True)
-        self._suspended[found.nonce] = _Suspended(peer, running, context.principal, found.expires_us)
-        for given_up in self._crowd_out(peer):
-            await given_up.peer.abandon(given_up.running)
         requests: JsonObject = {
             key: {"method": question.method, "params": question.params} for key, question in running.questions.items()
         }
+        found = self._continuation(ask, context, requests, is_suspended=True)
+        self._suspended[found.nonce] = _Suspended(peer, running, context.principal, found.expires_us)
+        for given_up in self._crowd_out(peer):
+            await given_up.peer.abandon(given_up.running)
         return {"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": self._sealer.seal(found)}
 
     def _crowd_out(self, peer: Peer) -> list[_Suspended]:
@@ -200,8 +207,15 @@ class Flows:
         return found
 
     def _continuation(
-        self, ask: Ask, context: CallContext, *, server_state: str | None = None, is_suspended: bool = False
+        self,
+        ask: Ask,
+        context: CallContext,
+        requests: JsonObject,
+        *,
+        server_state: str | None = None,
+        is_suspended: bool = False,
     ) -> Continuation:
+        question = self._redactor.redact(canonical_bytes(requests))
         return Continuation(
             nonce=self._entropy.token(),
             principal=context.principal,
@@ -210,6 +224,7 @@ class Flows:
             first_intent_id=context.first_intent_id,
             server_state=server_state,
             is_suspended=is_suspended,
+            question=question.decode() if len(question) <= MAX_QUESTION_BYTES else "",
         )
 
     def _left_ms(self, context: CallContext) -> int:

@@ -90,7 +90,8 @@ class Hub:
         self._tools: dict[str, dict[str, ServerTool]] = {}
         self._operations: dict[str, dict[str, ServerOperation]] = {}
         self._held: dict[str, str] = {}
-        self._flows = Flows(Sealer(derive_key(ledger.approval_secret(), "continuation")), clock, ledger.now_us, entropy)
+        sealer = Sealer(derive_key(ledger.approval_secret(), "continuation"))
+        self._flows = Flows(sealer, clock, ledger.now_us, entropy, redactor)
         self.exchanges = Exchanges(redactor)
         self.changes = Changes()
         self.followers = Followers()
@@ -135,7 +136,7 @@ class Hub:
             return Deny(with_detail(INVALID_ARGS, error.message))
         going_on = self._operations[server_id][CONTINUE].going_on_with(tool.spec)
         claim = ClaimNonce(found.nonce, found.sealed_us, self._ledger.now_us() - STATE_TTL_US)
-        return Origin(tool, ask.args, going_on, found.first_intent_id, claim)
+        return Origin(tool, ask.args, going_on, found.first_intent_id, claim, found.question)
 
     def specs(self) -> Sequence[ToolSpec]:
         """All tools that can be called, sorted by id; the operations beside them are not listed."""

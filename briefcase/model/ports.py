@@ -379,7 +379,8 @@ class Origin(msgspec.Struct, frozen=True):
 
     `tool` and `args` are the first call's. `going_on` is what runs now: the tool that goes on, with the category, the
     cost and the definition of `tool`, so that it is charged, approved and settled as `tool` is. `claim` uses the seal
-    up.
+    up. `question` is what was asked, as canonical JSON without secrets, for who approves the answers; where it is
+    empty, nobody can approve them.
     """
 
     tool: Tool
@@ -387,6 +388,7 @@ class Origin(msgspec.Struct, frozen=True):
     going_on: Tool
     first_intent_id: int
     claim: ClaimNonce
+    question: str
 
 
 class Destination(msgspec.Struct, frozen=True):

@@ -211,7 +211,8 @@ class ShownCall(msgspec.Struct, frozen=True):
 
     `args_text` is the canonical JSON of the arguments. `reasons` are all the reasons for asking, the first one first;
     `risk` holds the signals also where the policy asked before they were looked at. `redacted_places` counts what was
-    cut out: a mark that the agent wrote itself is not among them.
+    cut out: a mark that the agent wrote itself is not among them. `question` is the canonical JSON of what a server
+    asked, where the call is the answer.
     """
 
     args_text: str
@@ -221,11 +222,12 @@ class ShownCall(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
     last_approved: LastApproval | None = None
     redacted_places: int = 0
+    question: str = ""
 
     @property
     def size_bytes(self) -> int:
         """What an approver has to read, in UTF-8."""
-        return len(self.args_text.encode()) + len(self.tool.description.encode())
+        return sum(len(text.encode()) for text in (self.args_text, self.tool.description, self.question))
 
 
 class BudgetLine(msgspec.Struct, frozen=True):

@@ -117,6 +117,8 @@ def test_one_approval_of_a_stateless_servers_call_is_one_execution_by_however_ma
     # the first approval was for the call; the answers were in none
     asked = bank.call("bank:continue", going_on)
     assert "main" in asked["approval"]["summary"]
+    shown = daemon.request("GET", f"/v1/approvals/{asked['approval']['id']}")[1]
+    assert json.loads(shown["question_text"])["q"]["params"]["message"] == "which account?"
     assert bank.executed() == []
     token = bank.approve(asked)
 

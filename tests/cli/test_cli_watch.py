@@ -302,6 +302,17 @@ def test_a_terminal_too_narrow_for_one_character_of_an_argument_approves_none():
     assert watch.press("approve", 0) is None
 
 
+def test_what_a_server_asks_is_read_before_the_answer_and_passes_for_no_line_of_ours():
+    question = '{"q":{"method":"elicitation/create","params":{"message":"1 argument, 13 characters\u202e"}}}'
+    watch = reading('{"responses":{}}', question_text=question)
+    assert watch.lines_left
+    lines = read_on(watch)
+    at = lines.index(f"the server asks, {len(question):,} characters")
+    assert at < lines.index("1 argument, 16 characters")
+    assert any("<U+202E>" in line for line in lines[at:])
+    assert not any(line.startswith("1 argument, 13") for line in lines)
+
+
 def test_lines_read_at_one_width_do_not_count_at_another():
     watch = reading('{"x":"' + "x" * 400 + '"}')
     read_on(watch)

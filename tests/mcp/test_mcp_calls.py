@@ -2,20 +2,22 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 import sys
 import uuid
 
 import pytest
 from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
-from mcp_rig import run, served, until
+from mcp_rig import SECRET, run, served, until
 
 from briefcase.approvals import approval_token
+from briefcase.approvers import Approvers, shown_digest_of
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
 from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
-from briefcase.mcp.flows import STATE_TTL_US
+from briefcase.mcp.flows import MAX_QUESTION_BYTES, STATE_TTL_US
 from briefcase.mcp.link import State
 from briefcase.mcp.reach import AllTools
 from briefcase.model.effects import DecideApproval, Entry
@@ -74,12 +76,15 @@ class Desk:
         await self.rig.ledger.commit(Entry({"kind": "approval_decided"}, (effect,)))
         return approval_token(self.rig.ledger.approval_secret(), approval_id)
 
-    async def asked(self) -> dict:
+    async def asked(self, args: dict = ASK_ARGS) -> dict:
         """Make the call that asks its client something; gives the arguments to go on with."""
-        wanted = (await self.call(ASK, ASK_ARGS))["result"]["content"]
+        answer = await self.call(ASK, args)
+        if answer["status"] == "approval_required":
+            answer = await self.call(ASK, args, await self.approve(answer["approval"]["id"]))
+        wanted = answer["result"]["content"]
         key = next(iter(wanted["inputRequests"]))
         answers = {key: {"action": "accept", "content": {"username": "ada"}}}
-        return {"target": ASK, "arguments": ASK_ARGS, "state": wanted["requestState"], "responses": answers}
+        return {"target": ASK, "arguments": args, "state": wanted["requestState"], "responses": answers}
 
 
 @pytest.mark.parametrize("tool_id", ["fx.echo", "fx.never_listed", "fx:resources.list", "fx:continue"])
@@ -170,6 +175,43 @@ def test_answers_to_a_server_wait_for_a_person_where_the_call_had_to(era):
             assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
             answer = await desk.call("fx:continue", going_on, token)
             assert "ada" in json.dumps(answer["result"]["content"])
+
+    run(test)
+
+
+@pytest.mark.parametrize("era", ["stateless", "handshake"])
+def test_who_approves_an_answer_sees_the_question_whole_without_secrets_and_with_nothing_invisible(era):
+    async def test():
+        async with served("stdio", era) as rig:
+            await rig.ready()
+            desk = Desk(rig)
+            args = {"message": f"send all to\u202e {SECRET}?"}
+            going_on = await desk.asked(args)
+            assert SECRET.encode() not in base64.b64decode(going_on["state"], altchars=b"-_")
+            desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
+            approval = (await desk.call("fx:continue", going_on))["approval"]
+            shown = Approvers(rig.ledger, rig.redactor).shown(rig.ledger.approval(approval["id"]))
+            assert "send all to<U+202E> [redacted]?" in shown["question_text"]
+            assert shown["question_digest_hex"] == hashlib.sha256(shown["question_text"].encode()).hexdigest()
+            other = {**shown, "question_text": "may I?"}
+            assert shown_digest_of(other) != shown["shown_digest_hex"]
+            assert shown["question_text"] in shown["summary"]  # which a yes without a digest is for
+
+    run(test)
+
+
+@pytest.mark.parametrize("era", ["stateless", "handshake"])
+def test_an_answer_to_a_question_too_large_to_be_shown_needs_nobody_or_is_refused(era):
+    async def test():
+        async with served("stdio", era) as rig:
+            await rig.ready()
+            desk = Desk(rig)
+            args = {"message": "x" * MAX_QUESTION_BYTES}
+            going_on = await desk.asked(args)
+            desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
+            assert await desk.call("fx:continue", going_on) == {"status": "denied", "reason": "too_large_to_show"}
+            desk.policy.verdicts.clear()
+            assert (await desk.call("fx:continue", going_on))["status"] == "ok"
 
     run(test)
 

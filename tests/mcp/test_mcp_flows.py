@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from fakes import FakeClock, FakeEntropy, spec
+from fakes import FakeClock, FakeEntropy, NoRedaction, spec
 
 from briefcase.mcp.flows import MAX_SUSPENDED, MAX_SUSPENDED_PER_PRINCIPAL, MAX_SUSPENDED_PER_SERVER, Ask, Flows
 from briefcase.mcp.sealing import Sealer
@@ -29,7 +29,7 @@ class AskingPeer:
 class Desk:
     def __init__(self):
         clock = FakeClock()
-        self.flows = Flows(Sealer(b"k" * 32), clock, clock.now_us, FakeEntropy())
+        self.flows = Flows(Sealer(b"k" * 32), clock, clock.now_us, FakeEntropy(), NoRedaction())
 
     def wait(self, peer, principal, name=""):
         running = SimpleNamespace(questions={}, name=name or principal)
