@@ -22,9 +22,9 @@ from fakes import FakeClock, FakeEntropy, MemoryLedger
 from load import UNLIMITED, closed_loop, open_loop, post
 from provider_kit import BASE_URL, REDIRECT, Holder, open_gateway
 
-from briefcase.capability.dpop import ProofSigner
-from briefcase.capability.jws import generate_key
-from briefcase.capability.replay import Claim, ReplayCache
+from briefcase.jose.dpop import ProofSigner
+from briefcase.jose.jws import generate_key
+from briefcase.jose.replay import Claim, ReplayCache
 from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.provider_gateway.authority import Asked, Refused

@@ -13,7 +13,6 @@ Nothing here does I/O: the ledger applies these functions inside its transaction
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from typing import Final
@@ -21,6 +20,7 @@ from typing import Final
 import msgspec
 
 from briefcase.characters import mark
+from briefcase.jose.base64url import encode_base64url
 from briefcase.model.effects import Refused
 from briefcase.model.reasons import BUDGET_EXCEEDED, CONFLICT, INVALID_OR_EXPIRED_APPROVAL
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
@@ -98,7 +98,7 @@ def binding_hex(principal: str, tool_id: str, tool_digest_hex: str, args_digest_
 def approval_token(secret: bytes, approval_id: str) -> str:
     """The token that attaches an approval to a retry: `<approval id>.<HMAC-SHA256>`; derived, so never stored."""
     mac = hmac.new(secret, b"approval\x00" + approval_id.encode(), hashlib.sha256).digest()
-    return f"{approval_id}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+    return f"{approval_id}.{encode_base64url(mac)}"
 
 
 def parse_approval_token(secret: bytes, token: str) -> str | None:

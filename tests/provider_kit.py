@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
-from briefcase.capability.dpop import ProofSigner
-from briefcase.capability.jws import generate_key
-from briefcase.capability.pkce import challenge_of
+from briefcase.jose.dpop import ProofSigner
+from briefcase.jose.jws import generate_key
+from briefcase.jose.pkce import challenge_of
 from briefcase.model.ports import HttpResponse
 from briefcase.provider_gateway.app import ProviderGateway
 from briefcase.provider_gateway.settings import GatewaySettings

@@ -16,7 +16,7 @@ CORE = {
     "budgets",
     "call_settings",
     "calls",
-    "capability",
+    "jose",
     "character_table",
     "characters",
     "controls",

@@ -9,9 +9,9 @@ import msgspec
 from briefcase import __version__
 from briefcase.api.routing import EVERYONE, NOBODY_NEEDED, Request, Route
 from briefcase.api.services import Services
-from briefcase.capability.identity_proof import check_nonce, identity_proof_text
-from briefcase.capability.jws import encode_base64url
 from briefcase.diagnostics.profile import RULES
+from briefcase.jose.base64url import encode_base64url
+from briefcase.jose.identity_proof import check_nonce, identity_proof_text
 from briefcase.model.errors import BriefcaseError, CallerError
 
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from briefcase.capability.identity_proof import authority_of
 from briefcase.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.client.expected import ExpectedDaemon
 from briefcase.client.proof import PROOF_PATH, Proof
 from briefcase.http.limits import HttpLimits
+from briefcase.jose.identity_proof import authority_of
 
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_MARGIN_S: Final = 15.0  # a request that is under way when the daemon closes its connection is lost

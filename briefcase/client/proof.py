@@ -14,9 +14,9 @@ from typing import Final
 
 import orjson
 
-from briefcase.capability.identity_proof import identity_proof_text
-from briefcase.capability.jws import JwsError, decode_base64url
 from briefcase.client.expected import ExpectedDaemon, untrusted, warn_unproven
+from briefcase.jose.base64url import JoseError, decode_base64url
+from briefcase.jose.identity_proof import identity_proof_text
 from briefcase.model.errors import BriefcaseError
 from briefcase.vault.identity import verify_signature
 
@@ -65,7 +65,7 @@ class Proof:
         try:
             found = orjson.loads(answer)
             did, signature = found["did"], decode_base64url(found["sig_b64"])
-        except (ValueError, TypeError, KeyError, JwsError):
+        except (ValueError, TypeError, KeyError, JoseError):
             return f"expected the daemon `{wanted}` at `http://{self._authority}`, got no proof"
         if did != wanted:
             return f"expected the daemon `{wanted}` at `http://{self._authority}`, got another one"

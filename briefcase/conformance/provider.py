@@ -12,9 +12,10 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from briefcase.capability.jws import encode_base64url, generate_key
 from briefcase.conformance.report import CheckResult, Report, Status, make_report
 from briefcase.conformance.subject import BrokenError, Minted, Subject, body_of, claims_of, text_of
+from briefcase.jose.base64url import encode_base64url
+from briefcase.jose.jws import generate_key
 from briefcase.model.ports import Clock, HttpResponse
 from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, format_rfc3339, parse_rfc3339

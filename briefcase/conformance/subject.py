@@ -12,9 +12,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
-from briefcase.capability import pkce
-from briefcase.capability.dpop import TYP, token_hash
-from briefcase.capability.jws import JwsError, PrivateKey, decode_base64url, encode_base64url, generate_key
+from briefcase.jose import pkce
+from briefcase.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.jose.dpop import TYP, token_hash
+from briefcase.jose.jws import PrivateKey, generate_key
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.types import US_PER_S, JsonObject
@@ -194,7 +195,7 @@ def claims_of(token: str) -> JsonObject:
     """The claims of a JWT, unverified: the harness has no key of the provider's."""
     try:
         claims = parse_json(decode_base64url(token.split(".")[1]))
-    except (IndexError, JwsError, CallerError):
+    except (IndexError, JoseError, CallerError):
         raise BrokenError("expected the capability to be a JWT") from None
     if not isinstance(claims, dict):
         raise BrokenError("expected the capability's claims to be an object")

@@ -24,11 +24,11 @@ import orjson
 from hdrh.histogram import HdrHistogram
 
 from briefcase import __version__
-from briefcase.capability.identity_proof import authority_of
 from briefcase.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.client.expected import ExpectedDaemon
 from briefcase.client.pool import Connections, Place
 from briefcase.diagnostics.slo import Measured, Objectives, judge, verdict_of
+from briefcase.jose.identity_proof import authority_of
 from briefcase.model.errors import BriefcaseError
 from briefcase.model.types import JsonObject, JsonValue
 from briefcase.telemetry.memory import read_memory

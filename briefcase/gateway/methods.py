@@ -6,8 +6,6 @@ the agent's catalog. Sessions, streams and subscriptions belong to the transport
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -19,6 +17,7 @@ from briefcase.gateway.context import Context
 from briefcase.gateway.daemon import Daemon, DaemonError
 from briefcase.gateway.operations import Operation, Operations, rpc_error
 from briefcase.gateway.view import UnknownResourceError
+from briefcase.jose.base64url import decode_base64url, encode_base64url
 from briefcase.mcp.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -331,7 +330,7 @@ def _check_no_cursor(params: JsonObject) -> None:
 
 
 def _write_cursor(server: str, cursor: str | None) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode((server, cursor))).decode()
+    return encode_base64url(msgspec.msgpack.encode((server, cursor)))
 
 
 def _read_cursor(cursor: JsonValue) -> tuple[str, str | None]:
@@ -339,7 +338,6 @@ def _read_cursor(cursor: JsonValue) -> tuple[str, str | None]:
     if cursor is None:
         return "", None
     try:
-        data = base64.b64decode(str(cursor), altchars=b"-_", validate=True)
-        return msgspec.msgpack.decode(data, type=tuple[str, str | None])
-    except (binascii.Error, msgspec.DecodeError, ValueError):
+        return msgspec.msgpack.decode(decode_base64url(str(cursor)), type=tuple[str, str | None])
+    except (msgspec.DecodeError, ValueError):
         raise RpcError(INVALID_PARAMS, "unknown `cursor`") from None

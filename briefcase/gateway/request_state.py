@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability.replay import Claim, ReplayCache
+from briefcase.jose.replay import Claim, ReplayCache
 from briefcase.mcp.jsonrpc import INVALID_PARAMS, RpcError
 from briefcase.mcp.sealing import Sealer
 

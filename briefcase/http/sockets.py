@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from briefcase.capability.identity_proof import authority_of
+from briefcase.jose.identity_proof import authority_of
 from briefcase.model.errors import ConfigError
 
 SOCKET_MODE: Final = 0o600

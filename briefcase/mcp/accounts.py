@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from briefcase.capability.dpop import ProofSigner
+from briefcase.jose.dpop import ProofSigner
 from briefcase.mcp.challenges import INSUFFICIENT_SCOPE, USE_NONCE, Challenge, challenge_in
 from briefcase.mcp.credentials import FORBIDDEN, UNAUTHORIZED, refusal_words
 from briefcase.mcp.discovery import covers

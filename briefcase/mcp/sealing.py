@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 from typing import Final, TypeVar
 
 import msgspec
+
+from briefcase.jose.base64url import decode_base64url, encode_base64url
 
 MAX_SEALED_CHARS: Final = 256 << 10
 _MAC_BYTES: Final = 32
@@ -37,7 +37,7 @@ class Sealer:
             ValueError: the text would be longer than `open` takes.
         """
         body = msgspec.msgpack.encode(value)
-        text = base64.urlsafe_b64encode(self._mac(body) + body).decode()
+        text = encode_base64url(self._mac(body) + body)
         if len(text) > MAX_SEALED_CHARS:
             raise ValueError(f"expected a state of at most {MAX_SEALED_CHARS} characters, got {len(text)}")
         return text
@@ -47,10 +47,10 @@ class Sealer:
         if not isinstance(text, str) or len(text) > MAX_SEALED_CHARS:
             return None
         try:
-            sealed = base64.b64decode(text, altchars=b"-_", validate=True)
+            sealed = decode_base64url(text.rstrip("="))  # earlier versions wrote padding
             mac, body = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
             return msgspec.msgpack.decode(body, type=kind) if hmac.compare_digest(mac, self._mac(body)) else None
-        except (ValueError, binascii.Error, msgspec.DecodeError):
+        except (ValueError, msgspec.DecodeError):
             return None
 
     def _mac(self, body: bytes) -> bytes:

@@ -21,11 +21,11 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability import tokens
-from briefcase.capability.dpop import INVALID_PROOF, INVALID_TOKEN, USE_NONCE, Proof, Refusal, check_proof
-from briefcase.capability.jws import ALGORITHMS, Signer
-from briefcase.capability.replay import Claim
-from briefcase.capability.tokens import Capability, Confirmation, issue_capability, verify_capability
+from briefcase.jose import tokens
+from briefcase.jose.dpop import INVALID_PROOF, INVALID_TOKEN, USE_NONCE, Proof, Refusal, check_proof
+from briefcase.jose.jws import ALGORITHMS, Signer
+from briefcase.jose.replay import Claim
+from briefcase.jose.tokens import Capability, Confirmation, issue_capability, verify_capability
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
 from briefcase.model.types import US_PER_S

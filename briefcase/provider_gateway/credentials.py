@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability.did import did_of
-from briefcase.capability.jws import JwsError, Signer, check_signature, encode_base64url, parse_compact
+from briefcase.jose.base64url import JoseError, encode_base64url
+from briefcase.jose.did import did_of
+from briefcase.jose.jws import Signer, check_signature, parse_compact
 from briefcase.model.ports import Clock
 from briefcase.model.types import US_PER_S, JsonObject
 from briefcase.provider_gateway.authority import fact_key
@@ -105,7 +106,7 @@ class Credentials:
             jws = parse_compact(credential_jwt, CREDENTIAL_TYP)
             check_signature(jws, self._key.public)
             credential = msgspec.convert(jws.claims, _Credential)
-        except (JwsError, msgspec.ValidationError):
+        except (JoseError, msgspec.ValidationError):
             return None
         return credential if credential.exp > self._clock.now_us() // US_PER_S else None
 

@@ -21,7 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from briefcase.capability.replay import ReplayCache
+from briefcase.jose.replay import ReplayCache
 from briefcase.model.errors import ConfigError
 from briefcase.provider_gateway.settings import GatewaySettings
 from briefcase.store.files import PRIVATE_FILE_MODE, fsync_dir, read_private

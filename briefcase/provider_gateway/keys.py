@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability.jws import EDDSA, JwsError, PrivateKey, encode_base64url, generate_key, load_private_key
+from briefcase.jose.base64url import JoseError, encode_base64url
+from briefcase.jose.jws import EDDSA, PrivateKey, generate_key, load_private_key
 from briefcase.model.errors import ConfigError
 from briefcase.store.files import read_private, write_private
 
@@ -49,7 +50,7 @@ def load_or_create_keys(state_dir: Path) -> GatewayKeys:
         write_private(path, exported)
     try:
         return GatewayKeys(load_private_key(exported))
-    except JwsError as error:
+    except JoseError as error:
         raise ConfigError(
             f"`{path}`: {error}", hint="restore it, or remove it to end every token issued so far"
         ) from None

@@ -16,8 +16,9 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from briefcase.capability import pkce
-from briefcase.capability.jws import JwsError, Signer, check_signature, parse_compact
+from briefcase.jose import pkce
+from briefcase.jose.base64url import JoseError
+from briefcase.jose.jws import Signer, check_signature, parse_compact
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S, JsonObject
 from briefcase.provider_gateway.authority import Refused, fact_key
@@ -216,7 +217,7 @@ class OAuth:
             jws = parse_compact(token, typ)
             check_signature(jws, self._keys.signing.public)
             granted = msgspec.convert(jws.claims, Granted)
-        except (JwsError, msgspec.ValidationError):
+        except (JoseError, msgspec.ValidationError):
             return None
         is_current = granted.iss == self._settings.base_url and granted.exp > self._clock.now_us() // US_PER_S
         return granted if is_current else None

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability.jws import JwsError, decode_base64url, encode_base64url
+from briefcase.jose.base64url import JoseError, decode_base64url, encode_base64url
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S, JsonObject
 from briefcase.provider_gateway.authority import fact_key
@@ -92,7 +92,7 @@ class Payments:
     def _parse(self, text: str, rail: str) -> Payment | None:
         try:
             payment = msgspec.json.decode(decode_base64url(text), type=Payment)
-        except (JwsError, msgspec.DecodeError):
+        except (JoseError, msgspec.DecodeError):
             return None
         is_ours = self._keys.is_mac(payment.mac, "payment", payment.rail, payment.nonce, str(payment.expires_s))
         is_current = payment.expires_s > self._clock.now_us() // US_PER_S

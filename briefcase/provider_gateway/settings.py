@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability.dpop import ProofWindow
-from briefcase.capability.replay import DEFAULT_MAX_ENTRIES
+from briefcase.jose.dpop import ProofWindow
+from briefcase.jose.replay import DEFAULT_MAX_ENTRIES
 
 PROFILE_HEADER: Final = "x-briefcase-compatibility-profile"
 ERROR_HEADER: Final = "x-briefcase-error"

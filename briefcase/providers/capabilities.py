@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from briefcase.capability.dpop import ProofSigner
+from briefcase.jose.dpop import ProofSigner
 from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.reasons import VC_STATUS_UNKNOWN

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from briefcase.capability.jws import JwsError, PrivateKey, generate_key, load_private_key
+from briefcase.jose.base64url import JoseError
+from briefcase.jose.jws import PrivateKey, generate_key, load_private_key
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Secrets
 
@@ -145,7 +146,7 @@ class Custody:
             return key
         try:
             return load_private_key(exported)
-        except JwsError as error:
+        except JoseError as error:
             raise ConfigError(
                 f"the key for the {self._noun} `{provider_id}` in the vault is damaged: {error}"
             ) from None

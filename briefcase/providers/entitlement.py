@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability.credentials import Credential, StatusList, read_credential, read_status_list
-from briefcase.capability.jws import JwsError
+from briefcase.jose.base64url import JoseError
+from briefcase.jose.credentials import Credential, StatusList, read_credential, read_status_list
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, HttpRequest, Outbound
 from briefcase.model.types import US_PER_S, parse_rfc3339
@@ -80,7 +80,7 @@ class EntitlementClient:
         try:
             credential = self._read(answer.vc_jwt)
             expires_us = min(credential.exp * US_PER_S, parse_rfc3339(answer.expires_at_rfc3339))
-        except (JwsError, ValueError) as error:
+        except (JoseError, ValueError) as error:
             raise UpstreamError("the provider's credential is not good", detail=str(error)) from None
         return Entitlement(answer.vc_jwt, expires_us)
 
@@ -90,7 +90,7 @@ class EntitlementClient:
             return EntitlementStatus.NONE
         try:
             credential = self._read(entitlement.credential_jwt)
-        except JwsError:
+        except JoseError:
             return EntitlementStatus.NONE  # expired, or another daemon's: as good as none
         entry = credential.status_entry
         if entry is None:
@@ -120,6 +120,6 @@ class EntitlementClient:
             if response.status != 200:  # noqa: PLR2004 - HTTP: success
                 return _Known(None, now_us + STATUS_RETRY_S * US_PER_S)
             found = read_status_list(response.body.decode("ascii"), credential, now_us)
-        except (UpstreamError, CallerError, JwsError, UnicodeDecodeError):
+        except (UpstreamError, CallerError, JoseError, UnicodeDecodeError):
             return _Known(None, now_us + STATUS_RETRY_S * US_PER_S)
         return _Known(found, found.expires_s * US_PER_S)

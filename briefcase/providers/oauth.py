@@ -19,8 +19,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from briefcase.capability import pkce
-from briefcase.capability.dpop import ProofSigner
+from briefcase.jose import pkce
+from briefcase.jose.dpop import ProofSigner
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.types import US_PER_S

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from briefcase.capability.dpop import ProofSigner
+from briefcase.jose.dpop import ProofSigner
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import Clock
 from briefcase.model.types import US_PER_S

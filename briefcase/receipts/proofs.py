@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from briefcase.capability.did import decode_did_key
+from briefcase.jose.did import decode_did_key
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.types import JsonObject, Receipt
 from briefcase.receipts.exports import ExportReader, export_line

@@ -7,7 +7,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from briefcase.capability.did import KEY_BYTES, decode_did_key, encode_did_key
+from briefcase.jose.did import KEY_BYTES, decode_did_key, encode_did_key
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Secrets
 

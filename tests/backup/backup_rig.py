@@ -10,7 +10,7 @@ from cli_rig import FakeRoot, run
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, signed_text
-from briefcase.capability.did import encode_did_key
+from briefcase.jose.did import encode_did_key
 
 
 def cli(daemon, *args, **environment):

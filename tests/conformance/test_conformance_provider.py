@@ -8,14 +8,14 @@ import pytest
 from fakes import FakeClock, FakeEntropy
 from provider_kit import ADMIN_SECRET, BASE_URL, AsgiOutbound, open_gateway
 
-from briefcase.capability import dpop
-from briefcase.capability.dpop import Proof, ProofWindow, check_proof, replay_key
-from briefcase.capability.jws import decode_base64url
-from briefcase.capability.pkce import challenge_of
-from briefcase.capability.replay import Claim, ReplayCache
 from briefcase.conformance.provider import CHECKS, check_provider
 from briefcase.conformance.report import Status
 from briefcase.conformance.subject import Subject
+from briefcase.jose import dpop
+from briefcase.jose.base64url import decode_base64url
+from briefcase.jose.dpop import Proof, ProofWindow, check_proof, replay_key
+from briefcase.jose.pkce import challenge_of
+from briefcase.jose.replay import Claim, ReplayCache
 from briefcase.model.errors import UpstreamError
 from briefcase.provider_gateway import authority, oauth
 from briefcase.provider_gateway.app import Entitled, ProviderGateway

@@ -1,7 +1,5 @@
 """Calls through the gateway: what they become, approvals, states, and what a tool's answer can not do."""
 
-import base64
-
 import pytest
 from gateway_rig import GOING_ON, RANGER, SCOUT, FakeDaemon, asking_daemon, ok, rig, run
 
@@ -10,6 +8,7 @@ from briefcase.gateway.operations import MAX_WAITING_ROUNDS
 from briefcase.gateway.request_state import TTL_S, GoingOn, StateSealer
 from briefcase.gateway.settings import load_gateway_settings
 from briefcase.gateway.view import UnknownResourceError, View
+from briefcase.jose.base64url import decode_base64url, encode_base64url
 from briefcase.mcp.jsonrpc import RpcError
 from briefcase.model.errors import ConfigError
 
@@ -220,9 +219,9 @@ def test_a_stateless_client_that_never_stops_retrying_gets_a_result_it_can_stop_
 
 
 def flipped(text: str) -> str:
-    data = bytearray(base64.urlsafe_b64decode(text))
+    data = bytearray(decode_base64url(text))
     data[-1] ^= 1
-    return base64.urlsafe_b64encode(data).decode()
+    return encode_base64url(data)
 
 
 @pytest.mark.parametrize(

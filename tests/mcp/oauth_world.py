@@ -20,7 +20,7 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from briefcase.capability.dpop import Proof, check_proof
+from briefcase.jose.dpop import Proof, check_proof
 from briefcase.model.ports import HttpResponse
 from briefcase.net.outbound import HttpStream
 

@@ -1,7 +1,6 @@
 """Calls of a server's tools through the whole flow: what is refused, and what going on with a call is held to."""
 
 import asyncio
-import base64
 import hashlib
 import json
 import sys
@@ -16,6 +15,7 @@ from briefcase.approvers import Approvers, shown_digest_of
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
+from briefcase.jose.base64url import decode_base64url, encode_base64url
 from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
 from briefcase.mcp.flows import MAX_QUESTION_BYTES, STATE_TTL_US
 from briefcase.mcp.link import State
@@ -187,7 +187,7 @@ def test_who_approves_an_answer_sees_the_question_whole_without_secrets_and_with
             desk = Desk(rig)
             args = {"message": f"send all to\u202e {SECRET}?"}
             going_on = await desk.asked(args)
-            assert SECRET.encode() not in base64.b64decode(going_on["state"], altchars=b"-_")
+            assert SECRET.encode() not in decode_base64url(going_on["state"])
             desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
             approval = (await desk.call("fx:continue", going_on))["approval"]
             shown = Approvers(rig.ledger, rig.redactor).shown(rig.ledger.approval(approval["id"]))
@@ -263,9 +263,9 @@ async def at_another_price(desk: Desk, going_on: dict) -> dict:
 
 
 async def altered(desk: Desk, going_on: dict) -> dict:
-    data = bytearray(base64.urlsafe_b64decode(going_on["state"]))
+    data = bytearray(decode_base64url(going_on["state"]))
     data[-1] ^= 1
-    return await desk.call("fx:continue", {**going_on, "state": base64.urlsafe_b64encode(data).decode()})
+    return await desk.call("fx:continue", {**going_on, "state": encode_base64url(data)})
 
 
 async def too_late(desk: Desk, going_on: dict) -> dict:

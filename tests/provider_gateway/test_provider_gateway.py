@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeEntropy
 from provider_kit import ADMIN_SECRET, Holder, ask
 
-from briefcase.capability.jws import decode_base64url
+from briefcase.jose.base64url import decode_base64url
 from briefcase.model.errors import ConfigError
 from briefcase.provider_gateway.serving import GatewayServer
 from briefcase.provider_gateway.settings import GatewaySettings

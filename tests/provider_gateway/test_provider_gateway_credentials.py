@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 import pytest
 from provider_kit import ADMIN_SECRET, BASE_URL, Holder, ask
 
-from briefcase.capability.did import key_of
-from briefcase.capability.jws import check_signature, decode_base64url, parse_compact
+from briefcase.jose.base64url import decode_base64url
+from briefcase.jose.did import key_of
+from briefcase.jose.jws import check_signature, parse_compact
 
 S = 1_000_000
 HOLDER_DID = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 import pytest
 from provider_kit import BASE_URL
 
-from briefcase.capability.credentials import read_credential, read_status_list
-from briefcase.capability.did import did_of
-from briefcase.capability.jws import JwsError, Signer, encode_base64url, generate_key
+from briefcase.jose.base64url import JoseError, encode_base64url
+from briefcase.jose.credentials import read_credential, read_status_list
+from briefcase.jose.did import did_of
+from briefcase.jose.jws import Signer, generate_key
 from briefcase.ledger import Ledger
 from briefcase.model.effects import Entry, SetBudgetLimit
 from briefcase.model.errors import UpstreamError
@@ -162,7 +163,7 @@ def test_a_list_of_any_width_is_read_by_its_own(bits):
     ],
 )  # fmt: skip
 def test_a_credential_that_does_not_verify_is_refused(jwt):
-    with pytest.raises(JwsError):
+    with pytest.raises(JoseError):
         read_credential(jwt, HOLDER, NOW_S * S)
 
 
@@ -180,7 +181,7 @@ BOMB = encode_base64url(zlib.compress(b"\0" * (9 << 20)))
 )  # fmt: skip
 def test_a_list_that_does_not_verify_or_bursts_is_refused(jwt):
     read = read_credential(credential(), HOLDER, NOW_S * S)
-    with pytest.raises(JwsError):
+    with pytest.raises(JoseError):
         read_status_list(jwt, read, NOW_S * S)
 
 

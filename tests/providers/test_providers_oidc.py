@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 from oidc_kit import browse, needs_oidc_provider, oidc_server
 
-from briefcase.capability.dpop import ProofSigner
-from briefcase.capability.jws import generate_key
+from briefcase.jose.dpop import ProofSigner
+from briefcase.jose.jws import generate_key
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import GuardedOutbound

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.capability.did import decode_did_key, encode_did_key
+from briefcase.jose.did import decode_did_key, encode_did_key
 from briefcase.model.errors import ConfigError
 from briefcase.vault.identity import Identity, load_identity, verify_signature
 from briefcase.vault.vault import MemoryBackend, Vault

@@ -12,8 +12,9 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
-from briefcase.capability.did import key_of
-from briefcase.capability.jws import JwsError, check_signature, decode_base64url, parse_compact
+from briefcase.jose.base64url import JoseError, decode_base64url
+from briefcase.jose.did import key_of
+from briefcase.jose.jws import check_signature, parse_compact
 from briefcase.model.types import MAX_SAFE_INTEGER, US_PER_S
 
 CREDENTIAL_TYP: Final = "vc+jwt"
@@ -88,15 +89,15 @@ def read_credential(credential_jwt: str, holder_did: str, now_us: int) -> Creden
         now_us: the time, microseconds.
 
     Raises:
-        JwsError: it does not verify, is about someone else, or has expired.
+        JoseError: it does not verify, is about someone else, or has expired.
     """
     jws = parse_compact(credential_jwt, CREDENTIAL_TYP)
     credential = _converted(jws.claims, Credential)
     check_signature(jws, key_of(credential.iss))
     if credential.sub != holder_did:
-        raise JwsError("the credential is about another holder")
+        raise JoseError("the credential is about another holder")
     if credential.exp <= now_us // US_PER_S:
-        raise JwsError("the credential has expired")
+        raise JoseError("the credential has expired")
     return credential
 
 
@@ -104,16 +105,16 @@ def read_status_list(list_jwt: str, credential: Credential, now_us: int) -> Stat
     """Verify the status list of a credential's own issuer.
 
     Raises:
-        JwsError: it does not verify, is another list or another issuer's, has expired, or is too large.
+        JoseError: it does not verify, is another list or another issuer's, has expired, or is too large.
     """
     entry = credential.status_entry
     jws = parse_compact(list_jwt, STATUS_TYP, max_chars=MAX_LIST_CHARS)
     claims = _converted(jws.claims, _ListClaims)
     if entry is None or claims.sub != entry.uri or claims.iss != credential.iss:
-        raise JwsError("the status list is not the one the credential names")
+        raise JoseError("the status list is not the one the credential names")
     check_signature(jws, key_of(credential.iss))
     if claims.exp <= now_us // US_PER_S:
-        raise JwsError("the status list has expired")
+        raise JoseError("the status list has expired")
     return StatusList(claims.exp, claims.status_list.bits, _decompress(decode_base64url(claims.status_list.lst)))
 
 
@@ -122,9 +123,9 @@ def _decompress(data: bytes) -> bytes:
     try:
         plain = stream.decompress(data, MAX_LIST_BYTES)
     except zlib.error:
-        raise JwsError("expected the status list to be a ZLIB stream") from None
+        raise JoseError("expected the status list to be a ZLIB stream") from None
     if stream.unconsumed_tail or not stream.eof:
-        raise JwsError(f"expected a status list of at most {MAX_LIST_BYTES} bytes")
+        raise JoseError(f"expected a status list of at most {MAX_LIST_BYTES} bytes")
     return plain
 
 
@@ -132,4 +133,4 @@ def _converted(claims: object, kind: type[_T]) -> _T:
     try:
         return msgspec.convert(claims, kind)
     except msgspec.ValidationError as error:
-        raise JwsError(str(error).lower()) from None
+        raise JoseError(str(error).lower()) from None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from briefcase.capability.jws import EDDSA, JwsError, PublicKey, decode_base64url, encode_base64url, parse_public_jwk
+from briefcase.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.jose.jws import EDDSA, PublicKey, parse_public_jwk
 
 KEY_BYTES: Final = 32
 
@@ -21,10 +22,10 @@ def did_of(key: PublicKey) -> str:
     """The `did:key` of an Ed25519 key.
 
     Raises:
-        JwsError: the key is of another kind.
+        JoseError: the key is of another kind.
     """
     if key.algorithm != EDDSA:
-        raise JwsError(f"expected a key for `{EDDSA}`, got one for `{key.algorithm}`")
+        raise JoseError(f"expected a key for `{EDDSA}`, got one for `{key.algorithm}`")
     return encode_did_key(decode_base64url(key.jwk["x"]))
 
 
@@ -32,11 +33,11 @@ def key_of(did: str) -> PublicKey:
     """The key a `did:key` names.
 
     Raises:
-        JwsError: it names no Ed25519 key.
+        JoseError: it names no Ed25519 key.
     """
     raw = decode_did_key(did)
     if raw is None:
-        raise JwsError("expected the `did:key` of an Ed25519 key")
+        raise JoseError("expected the `did:key` of an Ed25519 key")
     return parse_public_jwk({"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(raw)})
 
 

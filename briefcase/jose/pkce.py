@@ -7,7 +7,7 @@ import hmac
 import re
 from typing import Final
 
-from briefcase.capability.jws import encode_base64url
+from briefcase.jose.base64url import encode_base64url
 
 METHOD: Final = "S256"
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1

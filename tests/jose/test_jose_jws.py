@@ -7,17 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.capability.jws import (
-    JwsError,
-    Signer,
-    check_signature,
-    decode_base64url,
-    encode_base64url,
-    generate_key,
-    load_private_key,
-    parse_compact,
-    parse_public_jwk,
-)
+from briefcase.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.jose.jws import Signer, check_signature, generate_key, load_private_key, parse_compact, parse_public_jwk
 
 # RFC 7515 appendix A.3: an ES256 key, what it signed, the signature
 ES256_JWK = {
@@ -129,7 +120,7 @@ def test_a_key_survives_export_and_its_public_form_holds_nothing_private(algorit
     ],
 )
 def test_what_is_no_private_key_is_refused(exported):
-    with pytest.raises(JwsError):
+    with pytest.raises(JoseError):
         load_private_key(exported)
 
 
@@ -158,7 +149,7 @@ def test_what_is_no_private_key_is_refused(exported):
     ],
 )
 def test_a_jwk_that_is_no_public_key_on_its_curve_is_refused(jwk, problem):
-    with pytest.raises(JwsError, match=problem):
+    with pytest.raises(JoseError, match=problem):
         parse_public_jwk(jwk)
 
 
@@ -201,7 +192,7 @@ GOOD = {"typ": "x+jwt", "alg": "EdDSA"}
     ],
 )
 def test_a_token_that_could_be_read_in_two_ways_is_refused(text, problem):
-    with pytest.raises(JwsError, match=problem):
+    with pytest.raises(JoseError, match=problem):
         parse_compact(text, "x+jwt")
 
 
@@ -213,13 +204,13 @@ def test_the_typ_is_compared_as_a_media_type(typ):
 def test_an_algorithm_other_than_the_keys_own_never_verifies():
     key, other = generate_key("EdDSA"), generate_key("ES256")
     jws = parse_compact(Signer(other, "x+jwt").sign({}), "x+jwt")
-    with pytest.raises(JwsError, match="to be the key's own, `EdDSA`"):
+    with pytest.raises(JoseError, match="to be the key's own, `EdDSA`"):
         check_signature(jws, key.public)
 
 
 def test_an_hmac_keyed_with_the_public_key_never_verifies():
     """The classic confusion: HS256 with the public key's bytes as the shared secret."""
-    with pytest.raises(JwsError):
+    with pytest.raises(JoseError):
         parse_compact(token({"typ": "x+jwt", "alg": "HS256"}, {}, b"\0" * 32), "x+jwt")
 
 
@@ -234,6 +225,6 @@ def test_base64url_has_one_spelling(data):
 def test_what_is_read_as_base64url_is_spelt_that_way(text):
     try:
         data = decode_base64url(text)
-    except JwsError:
+    except JoseError:
         return
     assert encode_base64url(data) == text

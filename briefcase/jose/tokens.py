@@ -10,7 +10,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from briefcase.capability.jws import JwsError, PublicKey, Signer, check_signature, parse_compact
+from briefcase.jose.base64url import JoseError
+from briefcase.jose.jws import PublicKey, Signer, check_signature, parse_compact
 from briefcase.model.types import MAX_SAFE_INTEGER, US_PER_S, JsonObject
 
 TYP: Final = "aacp-capability+jwt"
@@ -66,7 +67,7 @@ def verify_capability(token: str, key: PublicKey, issuer: str, now_us: int) -> C
         jws = parse_compact(token, TYP)
         check_signature(jws, key)
         capability = msgspec.convert(jws.claims, Capability)
-    except (JwsError, msgspec.ValidationError) as error:
+    except (JoseError, msgspec.ValidationError) as error:
         return str(error)
     now_s = now_us // US_PER_S
     if capability.iss != issuer:

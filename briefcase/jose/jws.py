@@ -9,9 +9,6 @@ Key arithmetic and signatures are `joserfc`'s; this module decides what is hande
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -20,6 +17,7 @@ import msgspec
 from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import JWSRegistry
 
+from briefcase.jose.base64url import JoseError, decode_base64url, encode_base64url
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
 from briefcase.strict_json import parse as parse_json
@@ -35,12 +33,7 @@ ALGORITHMS: Final = (EDDSA, ES256)
 _CURVES: Final = {EDDSA: ("OKP", "Ed25519", ("x",)), ES256: ("EC", "P-256", ("x", "y"))}
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})  # RFC 7518 section 6
 _KEY_SOURCES: Final = frozenset({"crit", "jku", "x5u", "x5c", "x5t", "x5t#S256"})  # each could name another key
-_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
 _MAX_CACHED_KEYS: Final = 4_096
-
-
-class JwsError(ValueError):
-    """A token, key or signature is not as the specification has it; the text says what, and holds no secret."""
 
 
 class PublicKey:
@@ -131,16 +124,16 @@ def load_private_key(exported: bytes) -> PrivateKey:
     """Read what `PrivateKey.export` wrote.
 
     Raises:
-        JwsError: it is no private key of a known kind.
+        JoseError: it is no private key of a known kind.
     """
     try:
         members: dict[str, str | list[str]] = msgspec.json.decode(exported, type=dict[str, str])
         algorithm = _algorithm_of(members)
         key = OKPKey.import_key(members) if algorithm == EDDSA else ECKey.import_key(members)
     except (ValueError, KeyError, TypeError, msgspec.DecodeError):
-        raise JwsError("expected a private JWK of Ed25519 or P-256") from None
+        raise JoseError("expected a private JWK of Ed25519 or P-256") from None
     if not key.is_private:
-        raise JwsError("expected a private JWK, got a public one")
+        raise JoseError("expected a private JWK, got a public one")
     return PrivateKey(algorithm, key)
 
 
@@ -148,18 +141,18 @@ def parse_public_jwk(value: JsonValue) -> PublicKey:
     """Read a public JWK that someone else wrote (RFC 7517, RFC 8037).
 
     Raises:
-        JwsError: not an Ed25519 or P-256 key on its curve, or one that carries private members.
+        JoseError: not an Ed25519 or P-256 key on its curve, or one that carries private members.
     """
     if not isinstance(value, dict):
-        raise JwsError("expected `jwk` to be an object")
+        raise JoseError("expected `jwk` to be an object")
     if not _PRIVATE_MEMBERS.isdisjoint(value):
-        raise JwsError("expected a public `jwk`, got one with a private member")
+        raise JoseError("expected a public `jwk`, got one with a private member")
     algorithm = _algorithm_of(value)
     coordinates = []
     for name in _CURVES[algorithm][2]:
         text = value.get(name)
         if not isinstance(text, str) or len(decode_base64url(text)) != COORDINATE_BYTES:
-            raise JwsError(f"expected `jwk` member `{name}` to be {COORDINATE_BYTES} bytes in base64url")
+            raise JoseError(f"expected `jwk` member `{name}` to be {COORDINATE_BYTES} bytes in base64url")
         coordinates.append(text)
     return _import_public(algorithm, *coordinates)
 
@@ -173,22 +166,22 @@ def parse_compact(token: str, typ: str, *, max_chars: int = MAX_TOKEN_CHARS) -> 
         max_chars: the longest text that is looked at.
 
     Raises:
-        JwsError: it is no compact JWS of that kind with one of `ALGORITHMS`, or its header names where to find a key.
+        JoseError: it is no compact JWS of that kind with one of `ALGORITHMS`, or its header names where to find a key.
     """
     if len(token) > max_chars:
-        raise JwsError(f"expected a token of at most {max_chars} characters, got {len(token)}")
+        raise JoseError(f"expected a token of at most {max_chars} characters, got {len(token)}")
     parts = token.split(".")
     if len(parts) != 3:  # noqa: PLR2004 - RFC 7515 section 3.1
-        raise JwsError(f"expected a compact JWS of three parts, got {len(parts)}")
+        raise JoseError(f"expected a compact JWS of three parts, got {len(parts)}")
     header, claims = (_parse_object(part) for part in parts[:2])
     found = header.get("typ")
     if not isinstance(found, str) or found.lower().removeprefix("application/") != typ.lower():
-        raise JwsError(f"expected `typ` to be `{typ}`")
+        raise JoseError(f"expected `typ` to be `{typ}`")
     if header.get("alg") not in ALGORITHMS:
-        raise JwsError(f"expected `alg` to be one of {', '.join(ALGORITHMS)}")
+        raise JoseError(f"expected `alg` to be one of {', '.join(ALGORITHMS)}")
     forbidden = _KEY_SOURCES.intersection(header)
     if forbidden:
-        raise JwsError(f"expected no header member `{min(forbidden)}`")
+        raise JoseError(f"expected no header member `{min(forbidden)}`")
     return Jws(header, claims, f"{parts[0]}.{parts[1]}".encode("ascii"), decode_base64url(parts[2]))
 
 
@@ -196,43 +189,21 @@ def check_signature(jws: Jws, key: PublicKey) -> None:
     """Verify a JWS with the verifier's own key.
 
     Raises:
-        JwsError: the algorithm is not the key's, or the signature is not the key's over these bytes.
+        JoseError: the algorithm is not the key's, or the signature is not the key's over these bytes.
     """
     if jws.header["alg"] != key.algorithm:
-        raise JwsError(f"expected `alg` to be the key's own, `{key.algorithm}`")
+        raise JoseError(f"expected `alg` to be the key's own, `{key.algorithm}`")
     if not key.is_signature(jws.signing_input, jws.signature):
-        raise JwsError("the signature does not verify")
-
-
-def encode_base64url(data: bytes) -> str:
-    """Base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def decode_base64url(text: str) -> bytes:
-    """Read canonical base64url without padding: each value has one spelling.
-
-    Raises:
-        JwsError: another alphabet, padding, an impossible length, or bits set that carry nothing.
-    """
-    if not _BASE64URL.fullmatch(text):
-        raise JwsError("expected base64url without padding")
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        raise JwsError("expected base64url of a possible length") from None
-    if len(text) % 4 and encode_base64url(data)[-1] != text[-1]:
-        raise JwsError("expected base64url without stray bits")
-    return data
+        raise JoseError("the signature does not verify")
 
 
 def _parse_object(part: str) -> JsonObject:
     try:
         value = parse_json(decode_base64url(part), max_depth=MAX_DEPTH)
     except CallerError as error:
-        raise JwsError(error.message) from None
+        raise JoseError(error.message) from None
     if not isinstance(value, dict):
-        raise JwsError("expected a JSON object in each of the first two parts")
+        raise JoseError("expected a JSON object in each of the first two parts")
     return value
 
 
@@ -240,7 +211,7 @@ def _algorithm_of(members: Mapping[str, object]) -> str:
     for algorithm, (kty, crv, _) in _CURVES.items():
         if members.get("kty") == kty and members.get("crv") == crv:
             return algorithm
-    raise JwsError("expected `jwk` to be a key of Ed25519 or P-256")
+    raise JoseError("expected `jwk` to be a key of Ed25519 or P-256")
 
 
 @lru_cache(maxsize=_MAX_CACHED_KEYS)
@@ -251,4 +222,4 @@ def _import_public(algorithm: str, *coordinates: str) -> PublicKey:
         key = OKPKey.import_key(members) if algorithm == EDDSA else ECKey.import_key(members)
         return PublicKey(algorithm, key)  # reads the point: one that is not on the curve fails here
     except (ValueError, KeyError, TypeError):
-        raise JwsError("expected `jwk` to be a point on its curve") from None
+        raise JoseError("expected `jwk` to be a point on its curve") from None

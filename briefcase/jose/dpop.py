@@ -13,17 +13,9 @@ from typing import Annotated, Final
 
 import msgspec
 
-from briefcase.capability.htu import normal_url
-from briefcase.capability.jws import (
-    JwsError,
-    PrivateKey,
-    PublicKey,
-    Signer,
-    check_signature,
-    encode_base64url,
-    parse_compact,
-    parse_public_jwk,
-)
+from briefcase.jose.base64url import JoseError, encode_base64url
+from briefcase.jose.htu import normal_url
+from briefcase.jose.jws import PrivateKey, PublicKey, Signer, check_signature, parse_compact, parse_public_jwk
 from briefcase.model.types import US_PER_S, JsonObject
 
 TYP: Final = "dpop+jwt"
@@ -139,7 +131,7 @@ def check_proof(  # noqa: PLR0911, PLR0913 - an exit for each step, an argument 
         return Refusal(INVALID_PROOF, 1, f"expected one `DPoP` header, got {len(values)}")
     try:
         jws = parse_compact(values[0], TYP)  # steps 2, 4, 5
-    except JwsError as error:
+    except JoseError as error:
         return Refusal(INVALID_PROOF, 2, str(error))
     try:
         claims = msgspec.convert(jws.claims, _Claims)
@@ -147,14 +139,14 @@ def check_proof(  # noqa: PLR0911, PLR0913 - an exit for each step, an argument 
         return Refusal(INVALID_PROOF, 3, str(error))
     try:
         key = parse_public_jwk(jws.header.get("jwk"))  # step 7, before anything is computed with it
-    except JwsError as error:
+    except JoseError as error:
         return Refusal(INVALID_PROOF, 7, str(error))
     refusal = _check_request(claims, method, url, nonces) or _check_age(claims.iat, now_us, window)
     if refusal:
         return refusal
     try:
         check_signature(jws, key)  # step 6, the dearest, once everything cheap holds
-    except JwsError as error:
+    except JoseError as error:
         return Refusal(INVALID_PROOF, 6, str(error))
     return _check_binding(claims, key, access_token, bound_jkt)
 

@@ -1,0 +1,7 @@
+"""Keys, signatures and proofs (JOSE and what OAuth builds on it): the rules, without I/O.
+
+`base64url` (one spelling of each value), `jws` (keys, thumbprints and compact signatures), `htu` (when two URLs are the
+same), `dpop` (proofs of possession, made and checked), `replay` (each proof once), `pkce` (proofs of who asked for a
+code), `tokens` (capability tokens), `did` (names of keys), `credentials` (entitlements and their status),
+`identity_proof` (what the daemon signs to say who it is).
+"""
