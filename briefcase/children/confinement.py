@@ -19,12 +19,13 @@ from typing import Final
 
 import structlog
 
+import briefcase
 from briefcase.children.launcher import LAYERS, PROBE, Plan
 from briefcase.model.errors import UpstreamError
 
 PROBE_TIMEOUT_S: Final = 20
 PAGE: Final = "docs/deploy/README.md"
-_PACKAGES: Final = str(Path(__file__).resolve().parent.parent.parent)
+_PACKAGES: Final = str(Path(briefcase.__file__).resolve().parent.parent)
 _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]); from briefcase.children.launcher import main; main(sys.argv[2:])"
 )
