@@ -122,12 +122,12 @@ def test_no_agent_and_no_auditor_decides_whatever_the_edge_let_through(role, to,
     assert Counter().refusal(to, role=role, means=means) == "forbidden"
 
 
-@pytest.mark.parametrize("to", set(ApprovalStatus) - {YES, NO})
+@pytest.mark.parametrize("to", sorted(set(ApprovalStatus) - {YES, NO}))
 def test_nothing_but_a_yes_or_a_no_is_a_decision(to):
     assert Counter().refusal(to) == "signer_required"
 
 
-@pytest.mark.parametrize("state", set(ApprovalStatus) - {ApprovalStatus.PENDING})
+@pytest.mark.parametrize("state", sorted(set(ApprovalStatus) - {ApprovalStatus.PENDING}))
 def test_what_waits_no_more_is_decided_by_nobody(state):
     counter = Counter(status=state)
     with pytest.raises(CallerError) as refused:
