@@ -1,6 +1,6 @@
 """Approvals: one person's yes to one exact call, used at most once.
 
-Lifecycle (`TRANSITIONS`):
+Lifecycle (`LIFECYCLE`):
 
     pending  -> approved | rejected | expired
     approved -> consumed | expired
@@ -22,6 +22,7 @@ import msgspec
 from briefcase.characters import mark
 from briefcase.jose.base64url import encode_base64url
 from briefcase.model.effects import Refused
+from briefcase.model.lifecycle import Lifecycle
 from briefcase.model.reasons import BUDGET_EXCEEDED, CONFLICT, INVALID_OR_EXPIRED_APPROVAL
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
 
@@ -30,18 +31,21 @@ MAX_PENDING_PER_PRINCIPAL: Final = 100
 MAX_SUMMARY_CHARS: Final = 4_000
 MAX_SHOWN_BYTES: Final = 64 << 10
 
-TRANSITIONS: Final[dict[ApprovalStatus, frozenset[ApprovalStatus]]] = {
-    ApprovalStatus.PENDING: frozenset({ApprovalStatus.APPROVED, ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED}),
-    ApprovalStatus.APPROVED: frozenset({ApprovalStatus.CONSUMED, ApprovalStatus.EXPIRED}),
-    ApprovalStatus.REJECTED: frozenset(),
-    ApprovalStatus.EXPIRED: frozenset(),
-    ApprovalStatus.CONSUMED: frozenset(),
-}
+LIFECYCLE: Final = Lifecycle(
+    "an approval",
+    {
+        ApprovalStatus.PENDING: frozenset({ApprovalStatus.APPROVED, ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED}),
+        ApprovalStatus.APPROVED: frozenset({ApprovalStatus.CONSUMED, ApprovalStatus.EXPIRED}),
+        ApprovalStatus.REJECTED: frozenset(),
+        ApprovalStatus.EXPIRED: frozenset(),
+        ApprovalStatus.CONSUMED: frozenset(),
+    },
+)
 
 
 def status_at(approval: Approval, now_us: int) -> ApprovalStatus:
     """The state at a moment: what waits past its expiry has expired, stored or not."""
-    if approval.expires_us <= now_us and ApprovalStatus.EXPIRED in TRANSITIONS[approval.status]:
+    if approval.expires_us <= now_us and LIFECYCLE.may(approval.status, ApprovalStatus.EXPIRED):
         return ApprovalStatus.EXPIRED
     return approval.status
 
@@ -63,7 +67,7 @@ def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bo
 
 def decide_approval(approval: Approval | None, to: ApprovalStatus, by: str, now_us: int) -> Approval | Refused:
     """Approve or reject. Refused (`conflict`) from any state but an unexpired pending one."""
-    if approval is None or to not in TRANSITIONS[status_at(approval, now_us)]:
+    if approval is None or not LIFECYCLE.may(status_at(approval, now_us), to):
         return Refused(CONFLICT)
     return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us)
 

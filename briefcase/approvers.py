@@ -8,7 +8,7 @@ Whoever decides sends `shown_digest_hex`, the SHA-256 over the canonical JSON of
 | `local` | an operator's token, a signer's key | an operator's token, a signer's key |
 | `mobile_signer` | a signer's key | an operator's token, a signer's key |
 
-The states are `approvals.TRANSITIONS`; the ledger applies them inside its own transaction. What this module
+The states are `approvals.LIFECYCLE`; the ledger applies them inside its own transaction. What this module
 does not do: authenticate a token or verify a signer's signature, which the edge did before it says `Means`.
 """
 

@@ -73,7 +73,6 @@ from briefcase.ratelimits import RateLimiter
 from briefcase.receipts import events
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.receipts.events import CallFacts, Decided, RefusalKind, Settled
-from briefcase.redaction import redact_text
 from briefcase.refusals import Refusals
 from briefcase.shown import shown_call
 from briefcase.verdicts import stricter
@@ -363,7 +362,7 @@ class Calls:
 
     def _redacted(self, text: str) -> str:
         """What a caller wrote, as it may be recorded."""
-        return redact_text(self._redactor, text)
+        return self._redactor.redact_text(text)
 
     async def _repeated(self, flow: str, facts: CallFacts, laps: Laps) -> Answer | None:
         """What a retry of an executed request gets: the same answer, and never a second execution.

@@ -115,6 +115,13 @@ class SecretRedactor:
         name_of = cache(self._name_of)
         return self._marked(value, found, lambda place: name_of(secrets[place.pattern])), len(found)
 
+    def redact_text(self, text: str) -> str:
+        """The text with every known secret replaced; where it cannot be told, the mark alone."""
+        self._refresh()
+        written = _written(text)
+        found = self._find(written)
+        return str(json.loads(self._marked(written, found, lambda _: MARK))) if found else text
+
     def find(self, text: bytes) -> list[_Span]:
         """Where known secrets are in a text: start and end of each place, in order; what touches is one place."""
         self._refresh()
@@ -271,11 +278,11 @@ def _replaced(text: bytes, found: Sequence[_Place], mark_of: Callable[[_Place], 
     return b"".join(pieces)
 
 
-def redact_text(redactor: Redactor, text: str) -> str:
-    """The text with every known secret replaced; where it cannot be told, the mark alone."""
-    written = json.dumps(text).encode()  # ASCII: whatever the text is, a lone surrogate too
-    redacted = redactor.redact(written)
-    return text if redacted == written else str(json.loads(redacted))
+def _written(text: str) -> bytes:
+    """The text as a JSON string in ASCII, whatever it is, a lone surrogate too."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return b'"%b"' % text.encode()  # an identifier, mostly: nothing of it is escaped
+    return json.dumps(text).encode()
 
 
 def excerpt_of(redactor: Redactor, text: str, max_chars: int) -> str:
@@ -284,7 +291,7 @@ def excerpt_of(redactor: Redactor, text: str, max_chars: int) -> str:
     # INVARIANT (excerpts): what others said is cut out of first and cut short then; the beginning of a secret is found
     # by nobody any more.
     """
-    return redact_text(redactor, text)[:max_chars]
+    return redactor.redact_text(text)[:max_chars]
 
 
 def redact_value(redactor: Redactor, value: JsonObject) -> JsonObject:
@@ -295,7 +302,7 @@ def redact_value(redactor: Redactor, value: JsonObject) -> JsonObject:
     written = json.dumps(value, default=repr).encode()
     if redactor.redact(written) == written:
         return value
-    cleaned = _each(value, lambda text: redact_text(redactor, text))
+    cleaned = _each(value, redactor.redact_text)
     written = json.dumps(cleaned).encode()
     if isinstance(cleaned, dict) and redactor.redact(written) == written:
         return cleaned

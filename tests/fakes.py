@@ -7,6 +7,7 @@ real one can be compared with it.
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Callable
 
@@ -93,6 +94,9 @@ class FakeEntropy:
 class NoRedaction:
     def redact(self, value: bytes) -> bytes:
         return value
+
+    def redact_text(self, text: str) -> str:
+        return json.loads(self.redact(json.dumps(text).encode()))
 
     def redact_named(self, value: bytes) -> tuple[bytes, int]:
         return value, 0
@@ -207,7 +211,7 @@ class MemoryLedger:
         if isinstance(changed, Refused):
             return changed
         self.stored_approvals[changed.id] = changed
-        if not approvals.TRANSITIONS[changed.status]:
+        if approvals.LIFECYCLE.is_end(changed.status):
             self.shown.pop(changed.id, None)
         return None
 

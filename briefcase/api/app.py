@@ -54,7 +54,6 @@ from briefcase.http.sockets import Peer
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import JsonObject, Principal, Role
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
-from briefcase.redaction import redact_text
 from briefcase.telemetry.log_context import open_request
 from briefcase.telemetry.log_context import request_id as request_id_of
 
@@ -125,7 +124,7 @@ class Api(blacksheep.Application):
         """The body of an answer without any known secret, whatever adapter its texts came from."""
         redactor = self._briefcase.redactor
         if not is_json:
-            return redact_text(redactor, body.decode("utf-8", "replace")).encode()
+            return redactor.redact_text(body.decode("utf-8", "replace")).encode()
         return redactor.redact(body)
 
     async def answer(self, exchange: DirectExchange) -> Reply:

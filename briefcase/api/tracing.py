@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -144,7 +145,7 @@ class TracedApi:
         timing_us: Mapping[str, int] = NO_PHASES,
     ) -> None:
         shown = {"http.response.status_code": status, **attributes}
-        trace.finish("http.request", shown, is_error=status >= 500, timing_us=timing_us)  # noqa: PLR2004 - HTTP: the server's fault
+        trace.finish("http.request", shown, is_error=status >= HTTPStatus.INTERNAL_SERVER_ERROR, timing_us=timing_us)
         self._send_trace(trace)
 
     def _attributes(self, exchange: DirectExchange, reply: Reply) -> dict[str, str | int]:

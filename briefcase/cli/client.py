@@ -12,6 +12,7 @@ import http.client
 import re
 import socket
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
@@ -307,7 +308,7 @@ def _error_of(status: int, payload: Payload) -> DaemonError:
     code = str(payload.get("code", ""))
     message = str(payload.get("message") or f"the daemon answered status {status}")
     if code not in CODES:
-        fallback = "internal" if status >= 500 else "bad_request"  # noqa: PLR2004 - the line between the two faults
+        fallback = "internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
         message = f"{message} (`{code}`)" if code else message
         code = _CODE_OF_STATUS.get(status, fallback)
     return DaemonError(

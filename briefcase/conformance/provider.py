@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import msgspec
@@ -143,7 +144,7 @@ async def _oauth_rotation(subject: Subject) -> None:
 async def _oauth_revocation(subject: Subject) -> None:
     token = text_of(await subject.log_in(), "refresh_token")
     response = await subject.post_form("/oauth/revoke", {"token": token, "client_id": "briefcase-conformance"})
-    if response.status != 200:  # noqa: PLR2004 - RFC 7009 section 2.2
+    if response.status != HTTPStatus.OK:  # RFC 7009 section 2.2
         raise BrokenError(f"expected `POST /oauth/revoke` to answer 200, got {response.status}")
     _expect_refused(await _refresh(subject, token), {400, 401}, "a refresh token that was revoked")
 
@@ -159,7 +160,7 @@ async def _refresh(subject: Subject, token: str) -> HttpResponse:
 async def _unentitled(subject: Subject) -> None:
     for headers in ({}, {"authorization": "Bearer not-a-token"}):
         response = await subject.ask("POST", "/token", headers)
-        if response.status not in {401, 402}:
+        if response.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED}:
             raise BrokenError(f"expected `POST /token` without entitlement to answer 401 or 402, got {response.status}")
 
 

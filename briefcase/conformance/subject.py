@@ -7,6 +7,7 @@ change exactly one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -23,6 +24,7 @@ from briefcase.providers.wire import FORM
 from briefcase.strict_json import parse as parse_json
 
 REDIRECT_URI: Final = "http://127.0.0.1:49152/callback"
+REDIRECTS: Final = frozenset({HTTPStatus.FOUND, HTTPStatus.SEE_OTHER, HTTPStatus.TEMPORARY_REDIRECT})
 CLIENT_ID: Final = "briefcase-conformance"
 RESOURCE_PATH: Final = "/api/quote"
 ADMIN_HEADER: Final = "x-aag-admin-secret"
@@ -95,7 +97,7 @@ class Subject:
         kept = {name: value for name, value in query.items() if value is not None}
         response = await self.ask("GET", f"/oauth/authorize?{urlencode(kept)}")
         location = response.headers.get("location", "")
-        if response.status not in {302, 303, 307} or not location.startswith(REDIRECT_URI + "?"):
+        if response.status not in REDIRECTS or not location.startswith(REDIRECT_URI + "?"):
             return {}
         return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
 
@@ -128,7 +130,7 @@ class Subject:
         """A capability bound to a key, the harness's own unless another is given."""
         headers = {"authorization": f"Bearer {text_of(await self.log_in(), 'access_token')}"}
         response = await self.ask("POST", "/token", {**headers, "dpop": self.proof("POST", "/token", key=key)})
-        if response.status == 401 and "dpop-nonce" in response.headers:  # noqa: PLR2004 - RFC 9449 section 8
+        if response.status == HTTPStatus.UNAUTHORIZED and "dpop-nonce" in response.headers:  # RFC 9449 section 8
             response = await self.ask("POST", "/token", {**headers, "dpop": self.proof("POST", "/token", key=key)})
         answer = body_of(response, 200, "`POST /token`")
         return Minted(text_of(answer, "token"), answer)

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -332,8 +333,8 @@ async def _one_call(plan: SoakPlan, client: SoakClient, tally: Tally, due: float
         tally.errors["interrupted"] += 1
         raise
     whole_us = (time.monotonic() - due) * 1_000_000
-    word = str(body.get("status") if status == 200 else body.get("code"))  # noqa: PLR2004 - HTTP OK
-    if status != 200:  # noqa: PLR2004
+    word = str(body.get("status") if status == HTTPStatus.OK else body.get("code"))
+    if status != HTTPStatus.OK:
         tally.errors[word] += 1
         tally.append_failures += word == "receipts_unavailable"
         return

@@ -7,6 +7,7 @@ capabilities, and the parts of a definition that only MCP knows. A daemon withou
 from __future__ import annotations
 
 import contextlib
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -18,7 +19,6 @@ from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.param_headers import ParamHeaders, param_headers_of
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
 
-NOT_FOUND: Final = 404
 _MCP_FIELDS: Final = ("title", "annotations", "icons")
 _READ_ONLY: Final[JsonObject] = {"readOnlyHint": True}
 _WRITING: Final[JsonObject] = {"readOnlyHint": False}
@@ -75,7 +75,7 @@ async def fetch_catalog(daemon: Daemon, token: str) -> Catalog:
     try:
         catalog = await daemon.get(token, "/v1/mcp/catalog")
     except DaemonError as error:
-        if error.status != NOT_FOUND:
+        if error.status != HTTPStatus.NOT_FOUND:
             raise
         catalog = await daemon.get(token, "/v1/profile")
     hidden_ids = _names(catalog.get("hidden"))

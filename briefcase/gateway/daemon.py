@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -105,7 +106,7 @@ class Daemon:
             raise _unreachable(error) from None
         except BriefcaseError as error:
             raise DaemonError(0, error.code, error.message) from None
-        if answer.status != 200:  # noqa: PLR2004 - OK
+        if answer.status != HTTPStatus.OK:
             raise _refused(answer)
         return _object(answer.body)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import structlog
@@ -30,7 +31,6 @@ from briefcase.mcp.sse import KEEP_ALIVE, encode_event
 
 KEEP_ALIVE_S: Final = 15.0
 PATIENCE_S: Final = 0.05  # a client that leaves is noticed then at the latest; most answers are there before
-UNAUTHORIZED: Final = 401
 JSON: Final = (b"content-type", b"application/json")
 CHALLENGE: Final = (b"www-authenticate", b"Bearer")
 _EVENTS: Final = [
@@ -38,8 +38,6 @@ _EVENTS: Final = [
     (b"cache-control", b"no-cache, no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-_NO_CONTENT: Final = 204
-_ACCEPTED: Final = 202
 
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
@@ -96,7 +94,8 @@ class Answers:
         serving = _Serving(self, channel.stream, session, receive, send)
         serving.begin(request)
         self._running.add(serving.task)
-        status, body = _ACCEPTED, b""  # a cancelled request gets no answer
+        status: int = HTTPStatus.ACCEPTED
+        body = b""  # a cancelled request gets no answer
         try:
             status, body = await self.answer(request, context, session)
         except asyncio.CancelledError:
@@ -170,7 +169,9 @@ class _Serving:
             await self._sending
             return
         headers = [JSON] if body else []
-        await send_body(self._send, status, body, [*headers, CHALLENGE] if status == UNAUTHORIZED else headers)
+        await send_body(
+            self._send, status, body, [*headers, CHALLENGE] if status == HTTPStatus.UNAUTHORIZED else headers
+        )
 
     def _begin_stream(self) -> None:  # 1
         if self._session is not None:
@@ -202,7 +203,7 @@ async def gone(receive: Receive, task: asyncio.Task[None]) -> None:
 
 async def send_body(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Answer with a body of known length."""
-    length = [(b"content-length", b"%d" % len(body))] if status != _NO_CONTENT else []
+    length = [(b"content-length", b"%d" % len(body))] if status != HTTPStatus.NO_CONTENT else []
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})
 

@@ -15,6 +15,7 @@ Source: MCP 2025-11-25 and 2026-07-28, Streamable HTTP.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from briefcase.gateway.channels import StreamChannel
@@ -30,7 +31,6 @@ from briefcase.gateway.headers import Headers, check_metadata_headers, check_par
 from briefcase.gateway.http_answer import (
     CHALLENGE,
     JSON,
-    UNAUTHORIZED,
     Answers,
     Receive,
     Send,
@@ -120,7 +120,7 @@ class HttpEndpoint:
             body = encode_error(RpcError(INVALID_REQUEST, error.message))
             await send_body(send, error.status, body, [JSON, *error.headers, *cors])
         except RpcError as error:
-            headers = [CHALLENGE] if error.http_status == UNAUTHORIZED else []
+            headers = [CHALLENGE] if error.http_status == HTTPStatus.UNAUTHORIZED else []
             await send_body(send, error.http_status, encode_error(error), [JSON, *headers, *cors])
 
     async def _reply(self, scope: Scope, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:

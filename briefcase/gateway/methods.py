@@ -7,6 +7,7 @@ the agent's catalog. Sessions, streams and subscriptions belong to the transport
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -71,7 +72,7 @@ class Methods:
         """
         handler = self._table.get(request.method) if is_defined(request.method, context.revision) else None
         if handler is None:
-            status = 404 if context.is_stateless else 200
+            status = HTTPStatus.NOT_FOUND if context.is_stateless else HTTPStatus.OK
             raise RpcError(METHOD_NOT_FOUND, f"unknown method `{request.method}`", http_status=status)
         try:
             result = await handler(request.params, context)

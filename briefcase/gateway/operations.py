@@ -23,6 +23,7 @@ import hashlib
 import re
 import uuid
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -55,9 +56,6 @@ EVENTS_WAIT_MS: Final = 10_000
 RETRY_S: Final = 0.005
 PLAIN_PATH: Final = "/v1/tools/call"
 SERVER_PATH: Final = "/v1/mcp/call"
-UNAUTHORIZED: Final = 401
-FORBIDDEN: Final = 403
-NOT_FOUND: Final = 404
 
 _TRACEPARENT: Final = re.compile(TRACEPARENT)
 
@@ -258,7 +256,7 @@ class Operations:
         try:
             return await self._daemon.get(context.token, path)
         except DaemonError as error:
-            if error.status == NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return {}  # forgotten, or never this agent's: the call stands on its own
             raise rpc_error(error) from None
 
@@ -345,7 +343,7 @@ class Operations:
             try:
                 batch = await self._daemon.get(context.token, path)
             except DaemonError as error:
-                if error.status != NOT_FOUND:
+                if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 if not has_ended:
                     await asyncio.wait({running}, timeout=RETRY_S)  # it has not begun, or never will
@@ -383,9 +381,9 @@ def is_loud_enough(level: JsonValue, wanted: str | None) -> bool:
 
 def rpc_error(error: DaemonError) -> RpcError:
     """A fault between us and the daemon, as a JSON-RPC error that gives away no more than its message."""
-    if error.status in {UNAUTHORIZED, FORBIDDEN}:
+    if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return RpcError(APPLICATION_ERROR, error.message, data={"code": error.code}, http_status=error.status)
-    is_callers = 400 <= error.status < 500  # noqa: PLR2004 - the client error range of HTTP
+    is_callers = HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
     code = INVALID_PARAMS if is_callers else INTERNAL_ERROR
     return RpcError(code, error.message, data={"code": error.code})
 
@@ -399,7 +397,7 @@ def _raise_server_error(error: JsonValue, context: Context) -> None:
         code = INVALID_PARAMS  # 2026-07-28, resources: -32002 is no longer emitted
     if not context.is_stateless and code == MISSING_CAPABILITY:
         code = APPLICATION_ERROR
-    status = 400 if code == MISSING_CAPABILITY else 200
+    status = HTTPStatus.BAD_REQUEST if code == MISSING_CAPABILITY else HTTPStatus.OK
     raise RpcError(code, str(error.get("message", "")), data=error.get("data"), http_status=status)
 
 

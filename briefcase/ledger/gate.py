@@ -15,11 +15,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from briefcase.model.errors import InternalError, StoreError
+from briefcase.model.errors import StoreError
+from briefcase.model.lifecycle import Lifecycle
 
 
 class GateState(StrEnum):
-    """The states of `TRANSITIONS`."""
+    """The states of `LIFECYCLE`."""
 
     OPEN = "open"
     LOW_DISK = "low_disk"
@@ -28,13 +29,16 @@ class GateState(StrEnum):
     CLOSED = "closed"
 
 
-TRANSITIONS: Final[dict[GateState, frozenset[GateState]]] = {
-    GateState.OPEN: frozenset({GateState.LOW_DISK, GateState.BROKEN, GateState.REPLACED, GateState.CLOSED}),
-    GateState.LOW_DISK: frozenset({GateState.OPEN, GateState.BROKEN, GateState.REPLACED, GateState.CLOSED}),
-    GateState.BROKEN: frozenset({GateState.CLOSED}),
-    GateState.REPLACED: frozenset({GateState.CLOSED}),
-    GateState.CLOSED: frozenset(),
-}
+LIFECYCLE: Final = Lifecycle(
+    "the gate",
+    {
+        GateState.OPEN: frozenset({GateState.LOW_DISK, GateState.BROKEN, GateState.REPLACED, GateState.CLOSED}),
+        GateState.LOW_DISK: frozenset({GateState.OPEN, GateState.BROKEN, GateState.REPLACED, GateState.CLOSED}),
+        GateState.BROKEN: frozenset({GateState.CLOSED}),
+        GateState.REPLACED: frozenset({GateState.CLOSED}),
+        GateState.CLOSED: frozenset(),
+    },
+)
 
 SHUT: Final = frozenset({GateState.BROKEN, GateState.REPLACED, GateState.CLOSED})  # for good: nothing even queues
 
@@ -75,12 +79,11 @@ class Gate:
             found: why, for everyone.
 
         Raises:
-            InternalError: `TRANSITIONS` has no such step.
+            InternalError: `LIFECYCLE` has no such step.
         """
         if to is self.state:
             return
-        if to not in TRANSITIONS[self.state]:
-            raise InternalError(f"the gate can not go from {self.state} to {to}")
+        LIFECYCLE.check_step(self.state, to)
         self.state = to
         self._detail = detail
         self.found = found

@@ -1,6 +1,6 @@
 """The life of one server's connection: opened, listed, lost, opened again after a pause that grows.
 
-Lifecycle (`TRANSITIONS`):
+Lifecycle (`LIFECYCLE`):
 
     waiting  -> opening
     opening  -> ready | waiting | refused
@@ -29,10 +29,11 @@ from briefcase.mcp.protocol import announces_profile
 from briefcase.mcp.servers import ServerConfig
 from briefcase.mcp.transport import Transport
 from briefcase.model.errors import UpstreamError
+from briefcase.model.lifecycle import Lifecycle
 from briefcase.model.ports import Redactor
 from briefcase.model.reasons import REMOTE_MCP_INCOMPATIBLE
 from briefcase.model.types import JsonObject, JsonValue
-from briefcase.redaction import excerpt_of, holds_secret, redact_text
+from briefcase.redaction import excerpt_of, holds_secret
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 60.0
@@ -58,13 +59,16 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.WAITING: frozenset({State.OPENING, State.STOPPED}),
-    State.OPENING: frozenset({State.READY, State.WAITING, State.REFUSED, State.STOPPED}),
-    State.READY: frozenset({State.WAITING, State.STOPPED}),
-    State.REFUSED: frozenset({State.STOPPED}),
-    State.STOPPED: frozenset(),
-}
+LIFECYCLE: Final = Lifecycle(
+    "a server's connection",
+    {
+        State.WAITING: frozenset({State.OPENING, State.STOPPED}),
+        State.OPENING: frozenset({State.READY, State.WAITING, State.REFUSED, State.STOPPED}),
+        State.READY: frozenset({State.WAITING, State.STOPPED}),
+        State.REFUSED: frozenset({State.STOPPED}),
+        State.STOPPED: frozenset(),
+    },
+)
 
 
 class LinkEvents(Protocol):
@@ -137,7 +141,7 @@ class Link:
         if not holds_secret(self._redactor, item):
             return False
         said = as_object(item)
-        name = redact_text(self._redactor, f"{kind}: {said.get('uri') or said.get('uriTemplate') or said.get('name')}")
+        name = self._redactor.redact_text(f"{kind}: {said.get('uri') or said.get('uriTemplate') or said.get('name')}")
         if len(self._held) < MAX_HELD:
             self._held[name] = Problem(name[:256], HELD_BACK)
         return True
@@ -189,7 +193,7 @@ class Link:
             try:
                 await self._once()
             except UpstreamError as error:
-                self.problem = redact_text(self._redactor, error.message)
+                self.problem = self._redactor.redact_text(error.message)
                 self.wants_credential = isinstance(error, HttpStatusError) and error.status == UNAUTHORIZED
                 _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem)
             if self.state is State.REFUSED:
@@ -293,10 +297,11 @@ class Link:
         self._events.on_change(self, kind, uri)
 
     def _on_lost(self, fault: UpstreamError) -> None:
-        self.problem = redact_text(self._redactor, fault.message)
+        self.problem = self._redactor.redact_text(fault.message)
         self._lost.set()
 
     def _move(self, to: State) -> None:
-        if to is not self.state and to in TRANSITIONS[self.state]:
+        if to is not self.state:
+            LIFECYCLE.check_step(self.state, to)
             self.state = to
         self._changed.set()

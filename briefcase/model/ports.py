@@ -437,6 +437,10 @@ class Redactor(Protocol):
         """The same JSON bytes with every known secret, in any common encoding, replaced by `[redacted]`."""
         ...
 
+    def redact_text(self, text: str) -> str:
+        """The text with every known secret replaced; where it cannot be told, the mark alone."""
+        ...
+
     def redact_named(self, value: bytes) -> tuple[bytes, int]:
         """As `redact`, for whoever decides: each mark names the secret's owner; and how many there are."""
         ...

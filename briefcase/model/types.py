@@ -136,7 +136,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
 
 
 class ApprovalStatus(StrEnum):
-    """The states of `briefcase.approvals.TRANSITIONS`."""
+    """The states of `briefcase.approvals.LIFECYCLE`."""
 
     PENDING = "pending"
     APPROVED = "approved"

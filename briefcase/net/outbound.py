@@ -28,6 +28,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from enum import Enum
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
@@ -313,7 +314,7 @@ def _sending(
 
 
 def _check_status(response: aiohttp.ClientResponse) -> None:
-    if response.status < 200:  # noqa: PLR2004 - RFC 9110 section 15.2
+    if response.status < HTTPStatus.OK:  # RFC 9110 section 15.2
         raise UpstreamError("the upstream wanted another protocol")
 
 

@@ -6,6 +6,7 @@ import hmac
 import re
 import zlib
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import msgspec
@@ -151,7 +152,9 @@ class ProviderGateway:
     def _revoke(self, request: Request) -> Reply | Refused:
         found, expected = request.header(ADMIN_HEADER) or "", self._settings.admin_secret
         if not expected or not hmac.compare_digest(found.encode(), expected.encode()):
-            return Refused(401, "unauthorized", f"expected the administrator's secret in `{ADMIN_HEADER}`")
+            return Refused(
+                HTTPStatus.UNAUTHORIZED, "unauthorized", f"expected the administrator's secret in `{ADMIN_HEADER}`"
+            )
         jti = self._revoked_jti(request)
         self.authority.revoke(jti)
         self._credentials.revoke(jti)
@@ -189,7 +192,7 @@ class ProviderGateway:
             return refuse_token("expected an access token")
         holder = request.query.get("holder_did", "")
         if not _DID.fullmatch(holder):
-            return Refused(400, "invalid_request", "expected the holder's DID in `holder_did`")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_request", "expected the holder's DID in `holder_did`")
         credential, expires_s = self._credentials.issue(holder)
         return Reply({"vc_jwt": credential, "expires_at_rfc3339": format_rfc3339(expires_s * US_PER_S)})
 
@@ -204,7 +207,7 @@ class ProviderGateway:
 
     def _paid(self, name: str, value: str | None) -> Reply | Refused:
         if value is None or not self._settings.takes_payments:
-            return Refused(400, "invalid_request", "the payment is unknown or has expired")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_request", "the payment is unknown or has expired")
         return Reply({name: value})
 
     # --- the rest -----------------------------------------------------------------------------------------------
@@ -216,7 +219,9 @@ class ProviderGateway:
         """A made-up price that stays the same for a symbol within a minute."""
         symbol = request.query.get("symbol", "")
         if not _SYMBOL.fullmatch(symbol):
-            return Refused(400, "invalid_request", "expected `symbol` of 1 to 16 letters, digits, `.` and `-`")
+            return Refused(
+                HTTPStatus.BAD_REQUEST, "invalid_request", "expected `symbol` of 1 to 16 letters, digits, `.` and `-`"
+            )
         now_us = self._clock.now_us()
         seed = zlib.crc32(f"{symbol.upper()} {now_us // (60 * US_PER_S)}".encode())
         quote: JsonObject = {"symbol": symbol.upper(), "price": 10 + seed % 99_000 / 100, "ts": format_rfc3339(now_us)}

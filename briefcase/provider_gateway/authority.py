@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -105,9 +106,9 @@ class Authority:
 
         # 4. and 5. what it is for, and whether it still is
         if capability.scope != scope:
-            return Refused(403, "insufficient_scope", f"expected the scope `{scope}`")
+            return Refused(HTTPStatus.FORBIDDEN, "insufficient_scope", f"expected the scope `{scope}`")
         if self._facts.value(Kind.REVOKED, fact_key(capability.jti)) is not None:
-            return Refused(403, CAPABILITY_REVOKED, "this capability was revoked")
+            return Refused(HTTPStatus.FORBIDDEN, CAPABILITY_REVOKED, "this capability was revoked")
 
         # 6. and 7. once, and not too often
         return self._claim(proof) or self._count(capability) or capability
@@ -174,7 +175,7 @@ class Authority:
 
     def _refuse_proof(self, refusal: Refusal) -> Refused:
         nonce = (("dpop-nonce", self.nonce()),) if refusal.error == USE_NONCE else ()
-        return Refused(401, refusal.error, refusal.problem, (challenge(refusal.error), *nonce))
+        return Refused(HTTPStatus.UNAUTHORIZED, refusal.error, refusal.problem, (challenge(refusal.error), *nonce))
 
     def _claim(self, proof: Proof | None) -> Refused | None:
         if proof is None:
@@ -184,18 +185,27 @@ class Authority:
             self._facts.add_proof(proof.replay_key, proof.iat_s)
             return None
         if claim is Claim.REPLAYED:
-            return Refused(409, REPLAY_DETECTED, "this proof was used before")
+            return Refused(HTTPStatus.CONFLICT, REPLAY_DETECTED, "this proof was used before")
         if claim is Claim.TOO_OLD:
             return Refused(
                 401, INVALID_PROOF, "the proof is too old to be told from a replay", (challenge(INVALID_PROOF),)
             )
-        return Refused(503, "temporarily_unavailable", "too many proofs at once", (("retry-after", "1"),))
+        return Refused(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            "too many proofs at once",
+            (("retry-after", "1"),),
+        )
 
     def _count(self, capability: Capability) -> Refused | None:
         key = fact_key(capability.jti)
         used = (self._facts.value(Kind.CALLS, key) or 0) + 1
         if used > capability.max_calls:
-            return Refused(429, "max_calls_exceeded", f"the capability was good for {capability.max_calls} calls")
+            return Refused(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "max_calls_exceeded",
+                f"the capability was good for {capability.max_calls} calls",
+            )
         self._facts.add(Fact(Kind.CALLS, key, used, capability.exp), sync=False)
         return None
 
@@ -210,7 +220,7 @@ def split_credentials(authorization: Sequence[str]) -> tuple[str, str]:
 
 def refuse_token(description: str) -> Refused:
     """A 401 that says what was wrong with the token (RFC 6750 section 3.1, RFC 9449 section 7.1)."""
-    return Refused(401, INVALID_TOKEN, description, (challenge(INVALID_TOKEN),))
+    return Refused(HTTPStatus.UNAUTHORIZED, INVALID_TOKEN, description, (challenge(INVALID_TOKEN),))
 
 
 def challenge(error: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
@@ -99,9 +100,11 @@ class OAuth:
         """
         client_id, redirect_uri = query.get("client_id", ""), query.get("redirect_uri", "")
         if not _CLIENT_ID.fullmatch(client_id):
-            return Refused(400, "invalid_request", "expected a `client_id`")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_request", "expected a `client_id`")
         if not self._may_redirect(redirect_uri):
-            return Refused(400, "invalid_request", "expected a `redirect_uri` on loopback, or a registered one")
+            return Refused(
+                HTTPStatus.BAD_REQUEST, "invalid_request", "expected a `redirect_uri` on loopback, or a registered one"
+            )
         state = query.get("state", "")
         error = self._authorization_error(query, state)
         if error:
@@ -115,7 +118,9 @@ class OAuth:
             return self._exchange_code(form)
         if grant_type == "refresh_token":
             return self._exchange_refresh(form)
-        return Refused(400, "unsupported_grant_type", "expected `authorization_code` or `refresh_token`")
+        return Refused(
+            HTTPStatus.BAD_REQUEST, "unsupported_grant_type", "expected `authorization_code` or `refresh_token`"
+        )
 
     def revoke(self, form: Mapping[str, str]) -> None:
         """End the family of a token; a token that is none of ours changes nothing (RFC 7009 section 2.2)."""
@@ -175,25 +180,25 @@ class OAuth:
     def _exchange_code(self, form: Mapping[str, str]) -> JsonObject | Refused:
         grant = self._codes.get(form.get("code", ""))
         if grant is None or grant.expires_us <= self._clock.now_us():
-            return Refused(400, "invalid_grant", "the code is unknown or has expired")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_grant", "the code is unknown or has expired")
         if grant.is_used:
             self._end(grant.family)  # OAuth 2.1 section 4.1.3: whoever had it first may not have been the client
-            return Refused(400, "invalid_grant", "the code was used before")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_grant", "the code was used before")
         grant.is_used = True
         if form.get("client_id") != grant.client_id or form.get("redirect_uri") != grant.redirect_uri:
-            return Refused(400, "invalid_grant", "the code was given to another client or address")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_grant", "the code was given to another client or address")
         if not pkce.is_verified(form.get("code_verifier", ""), grant.challenge):
-            return Refused(400, "invalid_grant", "the `code_verifier` is not the one of the request")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_grant", "the `code_verifier` is not the one of the request")
         return self._answer(grant.client_id, grant.family, 0)
 
     def _exchange_refresh(self, form: Mapping[str, str]) -> JsonObject | Refused:
         granted = self._verified(form.get("refresh_token", ""), REFRESH_TYP)
         if granted is None or not self._is_alive(granted) or form.get("client_id") not in {None, granted.client_id}:
-            return Refused(400, "invalid_grant", "the refresh token is unknown, expired or revoked")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_grant", "the refresh token is unknown, expired or revoked")
         current = self._facts.value(Kind.ROTATED, fact_key(granted.fam)) or 0
         if granted.gen != current:
             self._end(granted.fam)
-            return Refused(400, "invalid_grant", "the refresh token was used before: log in again")
+            return Refused(HTTPStatus.BAD_REQUEST, "invalid_grant", "the refresh token was used before: log in again")
         return self._answer(granted.client_id, granted.fam, current + 1)
 
     def _answer(self, client_id: str, family: str, generation: int) -> JsonObject:

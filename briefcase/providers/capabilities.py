@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Final, Protocol
 
 import msgspec
@@ -255,7 +256,7 @@ class Capabilities:
         if not headers and self._payer is None:
             raise _not_entitled(provider)
         response = await self._ask(provider, shelf, headers)
-        if response.status == 402:  # noqa: PLR2004 - HTTP: payment required
+        if response.status == HTTPStatus.PAYMENT_REQUIRED:
             if self._payer is None:
                 raise _not_entitled(provider)
             response = await self._ask(provider, shelf, {"authorization": await self._payer.pay(provider, response)})

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
 
@@ -144,7 +145,7 @@ class ProviderClient:
             self._capabilities.discard(provider.id, capability)
             capability = await self._capabilities.take(provider, is_approved=is_approved)
             response = await self._send(provider, capability, target, timeout_ms)
-        if response.status != 200:  # noqa: PLR2004 - HTTP: success
+        if response.status != HTTPStatus.OK:
             raise self._refused(provider, response)
         try:
             content = parse_json(response.body)
@@ -207,7 +208,7 @@ class ProviderClient:
 
 def error_word_of(response: HttpResponse) -> str:
     """The stable word of a refusal; empty for an answer that is none, whatever is in its body."""
-    return "" if response.status < 400 else error_word(response)  # noqa: PLR2004 - HTTP: errors
+    return "" if response.status < HTTPStatus.BAD_REQUEST else error_word(response)
 
 
 def reported_cost(response: HttpResponse) -> int | None:

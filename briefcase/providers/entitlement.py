@@ -8,6 +8,7 @@ and never a guess.
 from __future__ import annotations
 
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -117,7 +118,7 @@ class EntitlementClient:
                     "GET", uri, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_LIST_ANSWER_BYTES, pool_key=provider.id
                 )
             )
-            if response.status != 200:  # noqa: PLR2004 - HTTP: success
+            if response.status != HTTPStatus.OK:
                 return _Known(None, now_us + STATUS_RETRY_S * US_PER_S)
             found = read_status_list(response.body.decode("ascii"), credential, now_us)
         except (UpstreamError, CallerError, JoseError, UnicodeDecodeError):

@@ -14,6 +14,7 @@ import base64
 import hmac
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -31,7 +32,6 @@ from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, p
 METADATA_NAMES: Final = ("oauth-authorization-server", "openid-configuration")  # RFC 8414 sections 3 and 5
 MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day
 DEFAULT_LIFETIME_S: Final = 300
-NOT_FOUND: Final = 404
 _TOKEN: Final = re.compile(r"[!-~]{1,16384}")  # wider than RFC 6750 section 2.1, safe in a header
 BASIC: Final = "client_secret_basic"  # RFC 7591 section 2
 POST: Final = "client_secret_post"
@@ -117,7 +117,7 @@ class OAuthClient:
             response = await self._outbound.request(
                 HttpRequest("GET", url, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
             )
-            if response.status != NOT_FOUND:
+            if response.status != HTTPStatus.NOT_FOUND:
                 return read_answer(response, ServerMetadata, "the request for OAuth metadata")
         return None
 
@@ -212,7 +212,7 @@ class OAuthClient:
             )
         except UpstreamError:
             return True, False
-        return True, response.status == 200  # noqa: PLR2004 - RFC 7009 section 2.2
+        return True, response.status == HTTPStatus.OK  # RFC 7009 section 2.2
 
     async def _ask(self, login: Login, form: dict[str, str], signer: ProofSigner, what: str) -> Login:
         asked_us = self._clock.now_us()

@@ -10,6 +10,7 @@ an operator gives it some: `briefcase budgets set --daily-limit-usd 1 payments`.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final, Literal
 
 import msgspec
@@ -64,7 +65,7 @@ class PaymentClient:
         Returns:
             The `Authorization` value that proves it.
         """
-        accepted = msgspec.structs.replace(response, status=200)
+        accepted = msgspec.structs.replace(response, status=HTTPStatus.OK)
         challenge = read_answer(accepted, Challenge, "the request for a capability")
         if not 0 < challenge.amount_microusd <= MAX_COST_MICROUSD:
             raise UpstreamError("the provider asks for an amount that is no price", code="upstream_refused")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -52,7 +53,7 @@ def read_answer(response: HttpResponse, kind: type[_T], what: str) -> _T:
     Raises:
         UpstreamError: the status is no success (`upstream_refused`), or the body is not as expected.
     """
-    if response.status != 200:  # noqa: PLR2004 - RFC 6749 section 5.1
+    if response.status != HTTPStatus.OK:  # RFC 6749 section 5.1
         raise refusal_of(response, what)
     try:
         return msgspec.convert(parse_json(response.body), kind)
@@ -64,7 +65,7 @@ def refusal_of(response: HttpResponse, what: str) -> UpstreamError:
     """The error for an answer that is none: its status and its stable word."""
     word = error_word(response)
     suffix = f" (`{word}`)" if word else ""
-    code = "upstream_failed" if response.status >= 500 else "upstream_refused"  # noqa: PLR2004 - HTTP: its own fault
+    code = "upstream_failed" if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "upstream_refused"
     return UpstreamError(f"{what} was answered with {response.status}{suffix}", code=code, detail=word)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 from briefcase.model.ports import Redactor
-from briefcase.redaction import redact_text, redact_value
+from briefcase.redaction import redact_value
 
 
 class Outlet:
@@ -21,7 +21,7 @@ class Outlet:
 
     def text(self, text: str) -> str:
         """A text without any known secret."""
-        return text if self.redactor is None else redact_text(self.redactor, text)
+        return text if self.redactor is None else self.redactor.redact_text(text)
 
     def labels(self, labels: Iterable[tuple[str, str]]) -> dict[str, str]:
         """The labels of a figure without any known secret."""

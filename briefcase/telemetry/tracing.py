@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -182,7 +183,7 @@ class TracedOutbound:
         try:
             response = await self._outbound.request(msgspec.structs.replace(request, headers=headers))
             attributes["http.response.status_code"] = response.status
-            is_error = response.status >= 400  # noqa: PLR2004 - RFC 9110 section 15.5
+            is_error = response.status >= HTTPStatus.BAD_REQUEST  # RFC 9110 section 15.5
         except UpstreamError as error:
             attributes["error.type"] = error.code
             raise

@@ -11,6 +11,7 @@ The credential's connections are its own: no other tool's request, and no other 
 from __future__ import annotations
 
 import base64
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
@@ -111,7 +112,7 @@ class HttpTool:
         )
 
         # 4. answer
-        if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
+        if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:  # RFC 9110 section 15.3
             raise self._failure_of(response)
         content = read_content(response, as_text=manifest.response == "text")
         return ToolResult(content, self._declared.host, self._cost_of(response))
@@ -155,7 +156,9 @@ class HttpTool:
         excerpt = visible_text(text[:MAX_EXCERPT_CHARS])
         if excerpt and self._spec.output_firewall.mode is FirewallMode.ALLOW_ALL:
             message = f"{message}: {excerpt}"
-        is_refusal = 400 <= response.status < 500  # noqa: PLR2004 - RFC 9110 section 15.5
+        is_refusal = (
+            HTTPStatus.BAD_REQUEST <= response.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        )  # RFC 9110 section 15.5
         return UpstreamError(message, code="upstream_refused" if is_refusal else "upstream_failed", detail=excerpt)
 
     def _redacted(self, text: str) -> str:

@@ -15,7 +15,7 @@ from ledger_cases import SMALL, approval, audit, audited, committed, intent, not
 
 from briefcase.ledger import Ledger, LedgerSettings, group, tables
 from briefcase.ledger.directory import RESERVE_NAME
-from briefcase.ledger.gate import TRANSITIONS, Gate, GateState
+from briefcase.ledger.gate import LIFECYCLE, Gate, GateState
 from briefcase.model.effects import Committed, CreateApproval, Entry, PutSetting
 from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import ReceiptFilter
@@ -110,14 +110,14 @@ def test_the_gate_moves_as_its_table_says():
         for to in set(GateState) - {start}:
             gate = Gate()
             gate.state = start
-            if to in TRANSITIONS[start]:
+            if LIFECYCLE.may(start, to):
                 gate.move(to)
                 assert gate.state is to
             else:
                 with pytest.raises(InternalError):
                     gate.move(to)
                 assert gate.state is start
-    assert GateState.OPEN not in TRANSITIONS[GateState.BROKEN]
+    assert GateState.OPEN not in LIFECYCLE.steps[GateState.BROKEN]
 
 
 # --- the map ----------------------------------------------------------------------------------------------------------

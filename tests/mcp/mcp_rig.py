@@ -38,6 +38,9 @@ class Redactor:
     def redact(self, value: bytes) -> bytes:
         return value.replace(SECRET.encode(), b"[redacted]")
 
+    def redact_text(self, text: str) -> str:
+        return json.loads(self.redact(json.dumps(text).encode()))
+
     def redact_named(self, value: bytes) -> tuple[bytes, int]:
         return self.redact(value), value.count(SECRET.encode())
 

@@ -17,6 +17,9 @@ class LeakyRedactor:
     def redact(self, value: bytes) -> bytes:
         return value
 
+    def redact_text(self, text: str) -> str:
+        return text
+
     def redact_named(self, value: bytes) -> tuple[bytes, int]:
         return value, 0
 
