@@ -3,7 +3,7 @@
 Lifecycle (`LIFECYCLE`):
 
     pending  -> approved | rejected | expired
-    approved -> consumed | expired
+    approved -> consumed | expired | rejected (a yes that was not used yet is taken back)
 
 Rules: an approval is bound to principal, tool, definition digest and canonical arguments (`binding_hex`);
 it expires by the ledger's clock, which never goes back, whatever state it waits in, and its end is stored and receipted
@@ -35,7 +35,7 @@ LIFECYCLE: Final = Lifecycle(
     "an approval",
     {
         ApprovalStatus.PENDING: frozenset({ApprovalStatus.APPROVED, ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED}),
-        ApprovalStatus.APPROVED: frozenset({ApprovalStatus.CONSUMED, ApprovalStatus.EXPIRED}),
+        ApprovalStatus.APPROVED: frozenset({ApprovalStatus.CONSUMED, ApprovalStatus.EXPIRED, ApprovalStatus.REJECTED}),
         ApprovalStatus.REJECTED: frozenset(),
         ApprovalStatus.EXPIRED: frozenset(),
         ApprovalStatus.CONSUMED: frozenset(),
@@ -66,7 +66,7 @@ def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bo
 
 
 def decide_approval(approval: Approval | None, to: ApprovalStatus, by: str, now_us: int) -> Approval | Refused:
-    """Approve or reject. Refused (`conflict`) from any state but an unexpired pending one."""
+    """Approve or reject. Refused (`conflict`) unless it waits: a yes for a person, a no also for its call."""
     if approval is None or not LIFECYCLE.may(status_at(approval, now_us), to):
         return Refused(CONFLICT)
     return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us)

@@ -8,7 +8,8 @@ Whoever decides sends `shown_digest_hex`, the SHA-256 over the canonical JSON of
 | `local` | an operator's token, a signer's key | an operator's token, a signer's key |
 | `mobile_signer` | a signer's key | an operator's token, a signer's key |
 
-The states are `approvals.LIFECYCLE`; the ledger applies them inside its own transaction. What this module
+A no also takes back a yes that was not used yet: from then on its token is refused. The states are
+`approvals.LIFECYCLE`; the ledger applies them inside its own transaction. What this module
 does not do: authenticate a token or verify a signer's signature, which the edge did before it says `Means`.
 """
 
@@ -132,8 +133,11 @@ class Approvers:
         committed = await self._ledger.commit(Entry(event, (effect,)))
         if isinstance(committed, Refused):
             now = self._ledger.approval(approval.id) or approval
+            wanted = (
+                "a pending approval" if ruling.to is ApprovalStatus.APPROVED else "an approval that is not used yet"
+            )
             raise CallerError(
-                f"expected a pending approval, got one that is {status_at(now, self._ledger.now_us()).value}",
+                f"expected {wanted}, got one that is {status_at(now, self._ledger.now_us()).value}",
                 code="conflict",
             )
         return self._ledger.approval(approval.id) or approval

@@ -136,6 +136,19 @@ def test_what_waits_no_more_is_decided_by_nobody(state):
     assert state.value in refused.value.message
 
 
+@pytest.mark.parametrize("kind", ApprovalKind)
+def test_a_yes_that_was_not_used_is_taken_back_with_a_receipt_that_says_so(kind):
+    counter = Counter(kind)
+    counter.decide(means=Means.SIGNER)
+    assert counter.decide(NO, reason="the wrong account").status is NO
+    event = counter.ledger.chain[-1].event
+    assert [event[name] for name in ("kind", "status", "was", "by", "reason")] == [
+        "approval_decided", "rejected", "approved", "ann", "the wrong account",
+    ]  # fmt: skip
+    with pytest.raises(CallerError, match="an approval that is not used yet, got one that is rejected"):
+        counter.decide(NO)
+
+
 def test_an_approval_that_an_older_version_stored_is_decided_by_its_summary():
     old = Counter(shown=False)
     assert old.document["args_text"] == 'note_add {"text":"hi"}'

@@ -25,6 +25,7 @@ from fakes import (
 )
 
 from briefcase import approvals
+from briefcase.approvers import Approvers, Ruling
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
@@ -37,6 +38,7 @@ from briefcase.model.types import (
     Deny,
     NeedsApproval,
     OutputFirewall,
+    Role,
     ToolResult,
 )
 from briefcase.ratelimits import RateLimit, RateLimiter
@@ -248,6 +250,20 @@ def test_a_rejected_approval_does_not_run_and_a_pending_one_does_not_either():
     decide = DecideApproval(approval_id, ApprovalStatus.REJECTED, "operator", desk.clock.now_us())
     asyncio.run(desk.ledger.commit(Entry({"kind": "approval_decided"}, (decide,))))
     assert desk.call(approval_token=token)["reason"] == "invalid_or_expired_approval"
+
+
+def test_a_yes_that_was_taken_back_runs_nothing_and_one_that_was_used_is_not_taken_back():
+    desk = Desk(verdict=NEEDS)
+    approvers = Approvers(desk.ledger, NoRedaction())
+    used, withdrawn = (desk.call(args={"text": text})["approval"]["id"] for text in ("used", "withdrawn"))
+    tokens = {name: desk.approve(name) for name in (used, withdrawn)}
+    assert desk.call(args={"text": "used"}, approval_token=tokens[used])["status"] == "ok"
+    asyncio.run(approvers.decide(Ruling(withdrawn, ApprovalStatus.REJECTED, "ann", Role.OPERATOR)))
+    refused = desk.call(args={"text": "withdrawn"}, approval_token=tokens[withdrawn])
+    assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
+    assert desk.call(args={"text": "withdrawn"})["approval"]["id"] != withdrawn  # it is asked for anew
+    with pytest.raises(CallerError, match="expected an approval that is not used yet, got one that is consumed"):
+        asyncio.run(approvers.decide(Ruling(used, ApprovalStatus.REJECTED, "ann", Role.OPERATOR)))
 
 
 def test_a_paid_call_reserves_before_and_settles_after_and_stops_at_the_limit():

@@ -170,7 +170,7 @@ async def approve(services: Services, request: Request) -> Approved:
 
 
 async def deny(services: Services, request: Request) -> Denied:
-    """`POST /v1/approvals/{id}/deny`: durable when this answers."""
+    """`POST /v1/approvals/{id}/deny`: also of a yes that was not used yet; durable when this answers."""
     approval = await _decide(services, request, ApprovalStatus.REJECTED, request.body_as(Denial).reason)
     return Denied(approval.id, "rejected")
 

@@ -90,6 +90,14 @@ def store_last(change: Change, approval: Approval) -> None:
     change.put(change.tables.shown, _last_key(approval.owner or approval.principal, approval.tool_id), _encode(last))
 
 
+def forget_last(change: Change, approval: Approval) -> None:
+    """Plan to forget a yes that was taken back, where it is the last one of its principal and tool."""
+    key = _last_key(approval.owner or approval.principal, approval.tool_id)
+    stored = change.get(change.tables.shown, key)
+    if stored is not None and _decode_last(stored).approval_id == approval.id:
+        change.delete(change.tables.shown, key)
+
+
 def count_pending(change: Change, principal: str, now_us: int) -> int:
     """How many of a principal's approvals are pending; those past their expiry are stored as expired on the way."""
     pending = 0

@@ -176,6 +176,8 @@ def _decide_approval(change: Change, effect: DecideApproval) -> Refused | None:
     decided = approvals.decide_approval(held, effect.to, effect.by, effect.now_us)
     if isinstance(decided, Approval) and decided.status is ApprovalStatus.APPROVED:
         approvals_table.store_last(change, decided)
+    elif isinstance(decided, Approval) and held is not None and held.status is ApprovalStatus.APPROVED:
+        approvals_table.forget_last(change, decided)
     return _store(change, stored, decided)
 
 

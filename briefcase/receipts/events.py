@@ -319,11 +319,15 @@ def refusals_counted_event(
 def approval_decided_event(
     approval: Approval, status: str, by: str, reason: str = "", shown_digest_hex: str | None = None
 ) -> JsonObject:
-    """The event of a person's yes or no. `status` is the daemon's word, `reason` the person's own."""
+    """The event of a person's yes or no. `status` is the daemon's word, `reason` the person's own.
+
+    `was` is the state that was decided on: a no to what is `approved` takes the yes back.
+    """
     return {
         "kind": "approval_decided",
         "approval_id": approval.id,
         "status": status,
+        "was": approval.status.value,
         "by": by,
         "principal": approval.principal,
         "tool_id": approval.tool_id,

@@ -136,6 +136,7 @@ def test_what_each_noun_answers_is_what_its_schema_says(tmp_path):
             status, _, answer = await rig.ask(method, filled, body)
             assert status == 200, (method, path, answer)
             schema_of(method, path).validate(answer)
+        assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 200  # it was not used yet
         assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 409
         rig.store_approval()
         denied = await rig.ask("POST", f"/v1/approvals/{an_id}/deny")

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes import START_US
+from fakes import AGENT, START_US
 from ledger_cases import DAY, approval, audited, committed, intent
 
 from briefcase.model.effects import (
@@ -74,11 +74,29 @@ def test_one_decision_is_made_by_one_of_a_thousand(tmp_path):
             await committed(ledger, Entry({"kind": "x"}, (CreateApproval(approval()),)))
             both = [
                 Entry({"kind": "x"}, (DecideApproval("a1", status, "op", START_US),))
-                for status in (ApprovalStatus.APPROVED, ApprovalStatus.REJECTED)
+                for status in (ApprovalStatus.REJECTED, ApprovalStatus.APPROVED)
             ]
             results = await race(ledger, both * (RACERS // 2))
             assert isinstance(results[0], Committed)
-            assert ledger.approval("a1").status is ApprovalStatus.APPROVED
+            assert ledger.approval("a1").status is ApprovalStatus.REJECTED
             assert results.count(Refused("conflict")) == RACERS - 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_yes_is_either_used_or_taken_back(tmp_path, is_first):
+    async def run():
+        async with audited(tmp_path / "l") as ledger:
+            await committed(ledger, Entry({"kind": "x"}, (CreateApproval(approval()),)))
+            yes = DecideApproval("a1", ApprovalStatus.APPROVED, "op", START_US)
+            await committed(ledger, Entry({"kind": "x"}, (yes,)))
+            no = Entry({"kind": "x"}, (DecideApproval("a1", ApprovalStatus.REJECTED, "op", START_US),))
+            use = intent("r1", ConsumeApproval("a1", approval().binding_hex, START_US))
+            results = await race(ledger, [no, use] if is_first else [use, no])
+            assert sum(isinstance(result, Committed) for result in results) == 1
+            ended = ApprovalStatus.REJECTED if is_first else ApprovalStatus.CONSUMED
+            assert ledger.approval("a1").status is ended
+            assert (ledger.last_approval(AGENT.name, "t") is None) is is_first  # taken back: it was no last yes
 
     asyncio.run(run())
