@@ -80,6 +80,11 @@ class ProviderClient:
         """The counters of one provider."""
         return self._health.setdefault(provider_id, Health())
 
+    def base_url(self, provider_id: str) -> str:
+        """Where a provider is; empty where there is none of that id."""
+        provider = self._providers.find(provider_id)
+        return "" if provider is None else provider.base_url
+
     def signals(self, provider_id: str) -> tuple[str, ...]:
         """The risk signals of calling a provider now."""
         provider = self._providers.find(provider_id)

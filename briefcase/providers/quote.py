@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from briefcase.model.ports import CallContext, Clock
+import msgspec
+
+from briefcase.model.ports import CallContext, Clock, Destination
 from briefcase.model.types import JsonObject, ToolResult, ToolSpec
+from briefcase.net.urls import parse_url
 from briefcase.providers.client import ProviderClient
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
@@ -38,19 +41,48 @@ SPEC: Final = ToolSpec(
 )
 
 
+class _Execution(msgspec.Struct, frozen=True):
+    """Where the call goes, as the definition's digest covers it."""
+
+    base_url: str
+    path: str
+
+
+class _Bound(msgspec.Struct, frozen=True):
+    base_url: str
+    spec: ToolSpec
+
+
 class QuoteTool:
     """A `ports.Tool` over the provider client."""
 
     def __init__(self, client: ProviderClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._spec = with_digest(SPEC)
+        self._bound = self._spec_at("")
         self._check = ArgsCheck(SPEC.input_schema)
 
     @property
     def spec(self) -> ToolSpec:
-        """The definition, with its digest."""
-        return self._spec
+        """The definition; its digest covers the provider's address: an approval is for a call that goes there."""
+        base_url = self._client.base_url(PROVIDER_ID)
+        if self._bound.base_url != base_url:
+            self._bound = self._spec_at(base_url)
+        return self._bound.spec
+
+    @property
+    def destination(self) -> Destination:
+        """The resource of the provider, where it is now."""
+        base_url = self._client.base_url(PROVIDER_ID)
+        if not base_url:
+            return Destination(SPEC.source)
+        return Destination(f"GET {base_url}{PATH}", host=parse_url(base_url).host, method="GET")
+
+    @staticmethod
+    def _spec_at(base_url: str) -> _Bound:
+        """The definition where the provider is at an address; empty where there is none."""
+        spec = with_digest(SPEC, _Execution(base_url, PATH)) if base_url else with_digest(SPEC)
+        return _Bound(base_url, spec)
 
     def signals(self) -> tuple[str, ...]:
         """The risk signals of the provider."""

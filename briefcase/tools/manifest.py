@@ -23,9 +23,11 @@ tool and the key. Nothing in a manifest is executed, and nothing in it is secret
 
 from __future__ import annotations
 
+import re
 import tomllib
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal, NoReturn
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -57,6 +59,8 @@ MAX_TIMEOUT_MS: Final = 120_000
 MAX_ANSWER_BYTES: Final = 16 << 20
 WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
 NOT_FOR_ARGUMENTS: Final = frozenset({"authorization", "cookie", "content-type", "user-agent"})
+
+_PAIRS: Final = re.compile(r"[&;]")  # some upstreams part at either
 
 _Text = Annotated[str, msgspec.Meta(max_length=4_096)]
 _HeaderName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -233,12 +237,24 @@ class _Checker:
         ]
         if len(set(elsewhere)) != len(elsewhere):
             self._bad("arguments", "expected each place once")
+        self._check_query([place.name for place in places.values() if place.kind == QUERY])
         kinds = {place.kind for place in places.values()}
         if manifest.method in WITHOUT_BODY and kinds & {BODY, WHOLE_BODY}:
             self._bad("arguments", f"expected no body with {manifest.method}")
         if kinds >= {BODY, WHOLE_BODY}:
             self._bad("arguments", "expected body or whole_body, got both")
         return places
+
+    def _check_query(self, by_argument: list[str]) -> None:
+        """A parameter that the URL sets is set by nothing else: upstreams differ in which of two they take."""
+        pairs = filter(None, _PAIRS.split(self._manifest.url.partition("?")[2]))
+        fixed = {_parameter(pair.partition("=")[0]) for pair in pairs}
+        for name in by_argument:
+            if _parameter(name) in fixed:
+                self._bad("arguments", f"expected a query parameter that the URL does not set, got `{name}`")
+        credential = self._manifest.credential
+        if credential is not None and credential.query is not None and _parameter(credential.query) in fixed:
+            self._bad("credential", f"expected a query parameter that the URL does not set, got `{credential.query}`")
 
     def _input_schema(self) -> JsonObject:
         """The schema with everything closed that `arguments` has no place for."""
@@ -293,7 +309,8 @@ class _Checker:
             self._bad("credential", str(error))
         if credential.prefix and credential.header is None:
             self._bad("credential.prefix", "expected it only with header")
-        if any(place.kind == QUERY and place.name == credential.query for place in places.values()):
+        own = credential.query and _parameter(credential.query)
+        if any(place.kind == QUERY and _parameter(place.name) == own for place in places.values()):
             self._bad("arguments", f"expected a query parameter that is not the credential's, got `{credential.query}`")
 
     def _cost_microusd(self) -> int:
@@ -320,6 +337,11 @@ class _Checker:
 
     def _bad(self, key: str, problem: str) -> NoReturn:
         _refuse(self._file, f"tool `{self._manifest.id}`: `{key}`: {problem}")
+
+
+def _parameter(name: str) -> str:
+    """What upstreams may take a query parameter's name for: decoded, in either case, `a[]` and `a[b]` as `a`."""
+    return unquote_plus(name).casefold().partition("[")[0]
 
 
 def _refuse(file: str, problem: str) -> NoReturn:

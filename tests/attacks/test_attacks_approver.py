@@ -153,6 +153,25 @@ def test_a_bare_id_serves_only_who_asked_and_only_once(daemon):
     assert used(daemon.agent) == refused
 
 
+def test_an_approval_of_a_provider_at_one_address_is_for_no_other(daemon):
+    def move_to(port: int) -> None:
+        assert daemon.request("POST", "/v1/providers/demo", {"base_url": f"http://127.0.0.1:{port}"})[0] == 200
+
+    move_to(1)
+    approval = ask(daemon, "quote", {"symbol": "ACME"})
+    shown = daemon.request("GET", f"/v1/approvals/{approval['id']}")[1]
+    assert (shown["destination"], shown["tool"]["host"]) == ("GET http://127.0.0.1:1/api/quote", "127.0.0.1")
+    yes = {"shown_digest_hex": shown["shown_digest_hex"]}
+    token = daemon.request("POST", f"/v1/approvals/{approval['id']}/approve", yes)[1]["approval_token"]
+    move_to(2)
+    answer = daemon.call("quote", {"symbol": "ACME"}, token=daemon.agent, approval_token=token)
+    assert answer == {**answer, "status": "denied", "reason": "invalid_or_expired_approval"}
+    assert ask(daemon, "quote", {"symbol": "ACME"})["id"] != approval["id"]
+    move_to(1)
+    answer = daemon.call("quote", {"symbol": "ACME"}, token=daemon.agent, approval_token=token)
+    assert answer["status"] == "error", "where it was approved, it is tried"
+
+
 def test_a_reason_of_a_person_passes_for_no_status(daemon):
     approval = ask(daemon, "note_add", {"text": "no"})
     assert cli(daemon, "approvals", "deny", approval["id"], "--reason", "approved").returncode == 0

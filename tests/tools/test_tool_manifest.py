@@ -121,6 +121,25 @@ REFUSED = {
     "argument as cookie": (with_argument("header:cookie"), "arguments"),
     "argument in the credential's header": (with_argument("header:x-api-key", credential=KEY), "arguments"),
     "argument in a fixed header": (with_argument("header:x-version", headers={"X-Version": "1"}), "arguments"),
+    **{
+        f"argument as the fixed parameter `{query}`": (
+            with_argument(f"query:{name}", url=f"https://desk.example.com/api?{query}"),
+            "arguments",
+        )
+        for name, query in [
+            ("scope", "scope=own"),
+            ("scope", "a=1&scope"),
+            ("scope", "%73cope=own"),
+            ("SCOPE", "a=1;scope=own"),
+            ("scope", "scope[]=own"),
+            ("scope[x]", "scope=own"),
+            ("%73cope", "scope=own"),
+        ]
+    },
+    "credential as a fixed parameter": (
+        {**PLAIN, "url": "https://desk.example.com/api?key=1", "credential": {"name": "desk", "query": "key"}},
+        "credential",
+    ),
     "argument in the credential's query": (
         with_argument("query:key", credential={"name": "desk", "query": "key"}),
         "arguments",
