@@ -54,6 +54,7 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 
 def patterns() -> Iterator[Used]:
     whole = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    runs = set(re.findall(rf"\b(\w+)\.({'|'.join(USES)})\(", whole))
     for path, tree in sources():
         where = str(path.relative_to(PACKAGE))
         if "re.compile" in path.read_text() or "LinearPattern(" in path.read_text():
@@ -62,7 +63,7 @@ def patterns() -> Iterator[Used]:
                     yield Used(f"{where}:{name}", value.pattern, 0, is_bytes=False, run=value.is_in)
                 if isinstance(value, re.Pattern):
                     for use in USES:
-                        if re.search(rf"\b{name}\.{use}\(", whole):
+                        if (name, use) in runs:
                             yield used(f"{where}:{name}.{use}", value, use)
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg == "pattern" and isinstance(node.value, ast.Constant):
