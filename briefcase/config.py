@@ -46,6 +46,7 @@ KNOWN_VARIABLES: Final = frozenset({
     "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS",
     "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN",
     "BRIEFCASE_RISK_CLASSIFIER_URL",
+    "BRIEFCASE_PAYMENT_HELPER",
     "BRIEFCASE_VC_STATUS_UNKNOWN_MODE",
     "BRIEFCASE_OTEL",
     "BRIEFCASE_MCP_HTTP_ADDR",
@@ -58,6 +59,15 @@ KNOWN_VARIABLES: Final = frozenset({
     "BRIEFCASE_DAEMON_UID",
     "BRIEFCASE_AUTH_TOKEN",
 })  # fmt: skip
+
+# The daemon knows these and serves none of them yet: what they ask for would silently not be done.
+UNSERVED: Final[dict[str, str]] = {
+    "BRIEFCASE_NAMED_PIPE": "no build serves Windows: use `BRIEFCASE_UNIX_SOCKET`",
+    "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS": "this build has no control plane",
+    "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN": "this build has no control plane",
+    "BRIEFCASE_RISK_CLASSIFIER_URL": "this build asks no classifier; policies read `context.risk`",
+    "BRIEFCASE_PAYMENT_HELPER": "this build pays over no helper",
+}
 
 _T = TypeVar("_T")
 _PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
@@ -181,6 +191,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         ConfigError: a value, a key or a name is not as expected; the message names it.
     """
     check_variable_names(environ)
+    check_served(environ)
     data_dir = data_dir_of(environ)
     strict_host = _boolean(environ, "BRIEFCASE_STRICT_HOST")
     socket_path = socket_path_of(environ)
@@ -284,6 +295,17 @@ def check_variable_names(environ: Mapping[str, str]) -> None:
             near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.9)
             if near:
                 raise ConfigError(f"unknown variable `{name}`", hint=f"did you mean `{near[0]}`?")
+
+
+def check_served(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that this build knows and does not serve.
+
+    Raises:
+        ConfigError: naming it, and what to do instead.
+    """
+    for name, why in UNSERVED.items():
+        if environ.get(name):
+            raise ConfigError(f"`{name}` is not served by this build", hint=f"unset it: {why}")
 
 
 def parse_loopback_address(text: str) -> tuple[str, int]:

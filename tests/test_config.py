@@ -2,7 +2,7 @@
 
 import pytest
 
-from briefcase.config import data_dir_of, load_settings, parse_loopback_address
+from briefcase.config import UNSERVED, data_dir_of, load_settings, parse_loopback_address
 from briefcase.model.errors import ConfigError
 
 
@@ -48,6 +48,15 @@ def test_a_wrong_value_is_refused_by_name(base, name, value, says):
     assert name in str(refused.value) or "socket" in str(refused.value)
     assert "hunter2" not in str(refused.value)
     assert says in str(refused.value) + refused.value.hint
+
+
+@pytest.mark.parametrize("name", UNSERVED)
+def test_a_variable_that_nothing_serves_is_refused(base, name):
+    with pytest.raises(ConfigError, match=f"`{name}` is not served by this build") as refused:
+        load_settings({**base, name: "x"})
+
+    assert "unset it" in refused.value.hint
+    assert load_settings({**base, name: ""}) == load_settings(base)
 
 
 def test_strict_host_wants_the_socket_inside_the_data_directory(base):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.lazy import Lazy, LazyGroup, example
@@ -20,6 +21,7 @@ from briefcase.model.types import ToolSpec
 
 MAX_POLICY_BYTES: Final = 1 << 20
 DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
+OP_STYLES: Final = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
 
 
 @click.group(
@@ -103,26 +105,36 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
 @json_option
 @pass_app
 def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
-    """Compare a file with the policy that decides now.
+    """Show which policies a file adds, removes or changes, by id, beside the policy that decides now.
+
+    Layout and comments are no change; an annotation is. `--json` has the difference of the texts, too.
 
     FILE is a path, or `-` for standard input.
     """
     text = read_policy(file)
     active = app.client().get("/v1/policy")["policy_text"]
-    lines = list(
-        difflib.unified_diff(active.splitlines(), text.splitlines(), "the active policy", str(file), lineterm="")
-    )
+    from briefcase.policy.check import parse_policy  # noqa: PLC0415 - only these commands take the reference engine
+    from briefcase.policy.diff import diff_policies  # noqa: PLC0415 - likewise
+
+    changes = diff_policies(parse_policy(active), parse_policy(text))
+    lines = _line_diff(active, text, "the active policy", str(file))
     if as_json:
-        app.screen.json({"changed": bool(lines), "diff": [*lines]})
+        app.screen.json({"changed": bool(lines), "diff": [*lines], "policies": msgspec.to_builtins(changes)})
         return
     from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
 
     from briefcase.approvals import visible_text  # noqa: PLC0415 - likewise
 
-    for line in lines:
-        app.screen.line(Text(visible_text(line), DIFF_STYLES.get(line[:1], "")))
-    if not lines:
-        note("no difference")
+    for change in changes:
+        app.screen.line(Text(f"{change.op} `{visible_text(change.policy_id)}`", OP_STYLES[change.op]))
+        for line in _line_diff(change.old, change.new)[2:]:
+            app.screen.line(Text(f"  {visible_text(line)}", DIFF_STYLES.get(line[:1], "")))
+    if not changes:
+        note("no policy differs: the layout or the comments do" if lines else "no difference")
+
+
+def _line_diff(old: str, new: str, old_name: str = "", new_name: str = "") -> list[str]:
+    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), old_name, new_name, lineterm=""))
 
 
 def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:

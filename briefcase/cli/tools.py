@@ -30,7 +30,6 @@ CALL_TIMEOUT_S: Final = 120.0  # above any deadline the daemon itself puts on an
 WAIT_MS: Final = 20_000  # of one long poll
 MAX_ARGS_BYTES: Final = 1 << 20
 EXCERPT_CHARS: Final = 60
-ARGS_HINT: Final = 'for example --args-json \'{"text":"hello"}\''
 EXIT_UPSTREAM: Final = 8
 EXIT_APPROVAL_REQUIRED: Final = 10
 COMPLETION_TIMEOUT_S: Final = 1.0

@@ -55,7 +55,8 @@ _OWN_PARTS: Final = frozenset(
     {"policy", "receipts", "disk", "clock", "memory"}
 )  # checks of `compat` that are a part here
 
-_OPTIONAL: Final = frozenset({"providers", "mcp_servers", "control_plane"})
+_OPTIONAL: Final = frozenset({"providers", "mcp_servers"})
+_SILENT: Final = frozenset({"control_plane"})  # without one there is no row: `green` would say somebody looked
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -121,7 +122,7 @@ def triage(daemon: Daemon, patient: Daemon, now_us: int) -> tuple[Part, ...]:
         "clock": lambda: _worst([compat.value()["clock"]]),
         "memory": lambda: _worst([compat.value()["memory"]]),
     }
-    return tuple(_part(name, judge) for name, judge in judges.items())
+    return _parts(judges)
 
 
 def triage_files(data_dir: Path, verify: Callable[[], Verification]) -> tuple[Part, ...]:
@@ -142,10 +143,12 @@ def triage_files(data_dir: Path, verify: Callable[[], Verification]) -> tuple[Pa
         body = {"ok": found.ok, "checked": found.checked, "head": msgspec.to_builtins(found.head)}
         return _judge_verification(body | {"first_bad": msgspec.to_builtins(found.first_bad)})
 
-    return (
-        _part("security", lambda: _judge_finding(check_files(data_dir))),
-        _part("receipts", receipts),
-        _part("disk", lambda: _judge_finding(check_disk(data_dir))),
+    return _parts(
+        {
+            "security": lambda: _judge_finding(check_files(data_dir)),
+            "receipts": receipts,
+            "disk": lambda: _judge_finding(check_disk(data_dir)),
+        }
     )
 
 
@@ -186,11 +189,19 @@ class _Asked:
         return self._value
 
 
-def _part(name: str, judge: Callable[[], _Judged]) -> Part:
+def _parts(judges: Mapping[str, Callable[[], _Judged]]) -> tuple[Part, ...]:
+    parts = (_part(name, judge) for name, judge in judges.items())
+    return tuple(part for part in parts if part is not None)
+
+
+def _part(name: str, judge: Callable[[], _Judged]) -> Part | None:
+    """One part, judged; None where the daemon does not have it and nothing need be said of it."""
     try:
         judged = judge()
     except BriefcaseError as error:
-        is_absent = name in _OPTIONAL and error.code == "not_found"
+        is_absent = name in _OPTIONAL | _SILENT and error.code == "not_found"
+        if is_absent and name in _SILENT:
+            return None
         judged = _Judged("green", "none: not served") if is_absent else _Judged("red", error.message, error.hint)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         judged = _Judged("red", f"answered something unexpected ({type(error).__name__})", "is it the same version?")

@@ -67,7 +67,6 @@ class GroupCommit:
         space: watches the disk.
         inodes: the store's files, as they were when it was opened.
         grow: doubles the map; called on the loop's thread while nothing is under way.
-        published: called on the loop after each group that was published.
         first_sync_us: how long a commit took while opening.
     """
 
@@ -79,7 +78,6 @@ class GroupCommit:
         space: Space,
         inodes: Inodes,
         grow: Callable[[], None],
-        published: Callable[[], None],
         first_sync_us: int,
     ) -> None:
         self.counters = Counters()
@@ -88,7 +86,6 @@ class GroupCommit:
         self._space = space
         self._inodes = inodes
         self._grow = grow
-        self._published = published
         self._probation = PROBATION if first_sync_us > INLINE_MAX_US else 0
         self._waiting: deque[_Waiting] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -208,7 +205,6 @@ class GroupCommit:
             self._journal.publish(outcome)
             self._count(outcome)
             self._answer(group, outcome)
-            self._published()
         else:  # or it is written, but meanwhile its files were found to be others
             self._break(group, outcome)
         self._go_on()

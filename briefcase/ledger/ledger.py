@@ -69,7 +69,6 @@ class Ledger:
         self._steady = SteadyClock(clock, recovered.journal.tip.ts_us)
         self._files = files
         self._gate = Gate()
-        self._arrivals: list[asyncio.Future[None]] = []
         self._archiving = asyncio.Lock()
         self._group = GroupCommit(
             journal=recovered.journal,
@@ -77,7 +76,6 @@ class Ledger:
             space=files.space,
             inodes=files.inodes,
             grow=tables.grow,
-            published=self._wake,
             first_sync_us=recovered.sync_us,
         )
 
@@ -136,7 +134,6 @@ class Ledger:
             self._gate.move(GateState.CLOSED)
             self._tables.close()
             _close_all(self._files.locks)
-            self._wake()
 
     # --- commits ------------------------------------------------------------------------------------------------------
 
@@ -359,21 +356,6 @@ class Ledger:
 
     def _live(self, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
         return reading.live_slice(self._tables, first_id, count)
-
-    async def arrival(self, after_id: int) -> None:
-        """Wait until there is a receipt with a greater id, or the ledger is closed."""
-        while self.head().id <= after_id and self._gate.state is not GateState.CLOSED:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._arrivals.append(future)
-            await future
-
-    def _wake(self) -> None:
-        if not self._arrivals:
-            return
-        for future in self._arrivals:
-            if not future.done():
-                future.set_result(None)
-        self._arrivals.clear()
 
 
 def _close_all(descriptors: list[int]) -> None:

@@ -67,7 +67,6 @@ CACHEABLE_METHODS: Final = frozenset(
         "tools/list",
     }
 )
-INPUT_REQUIRED_METHODS: Final = frozenset(NAMED_METHODS)
 
 _SENTINEL: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 _PLAIN_VALUE: Final = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")

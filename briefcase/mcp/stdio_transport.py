@@ -56,11 +56,6 @@ class StdioTransport:
         self._confinement = confinement
         self._process: _Process | None = None
 
-    @property
-    def last_words(self) -> str:
-        """The end of what the process wrote to its standard error. It may hold its secrets: redact before showing."""
-        return "" if self._process is None else self._process.stderr.decode(errors="replace")
-
     async def open(self, take: Take, lost: Callable[[UpstreamError], None]) -> None:
         """Start the process. See `Transport.open`."""
         command = await asyncio.to_thread(self._confinement.command, self._command, self._cwd, self._env)

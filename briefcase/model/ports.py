@@ -339,7 +339,6 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     principal: str
     request_id: str
     deadline_ns: int
-    headers: Mapping[str, str] = {}
     is_approved: bool = False
     first_intent_id: int = 0
 

@@ -7,7 +7,6 @@ Times are integer microseconds since the Unix epoch (`*_us`); money is integer m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -291,6 +290,3 @@ class ToolResult(msgspec.Struct, frozen=True):
     content: JsonValue
     source: str
     cost_microusd: int | None = None
-
-
-Headers: TypeAlias = Mapping[str, str]

@@ -25,7 +25,6 @@ from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 MAX_LIST_ANSWER_BYTES: Final = 1 << 20
 MAX_LISTS: Final = 16  # of up to 8 MiB each; a provider chooses their addresses
 STATUS_RETRY_S: Final = 10  # how long an unknown status is remembered before it is asked for again
-STATUS_AHEAD_S: Final = 60
 
 
 class EntitlementStatus(StrEnum):

@@ -531,12 +531,47 @@ def test_a_policy_is_checked_without_a_daemon_too(tmp_path):
     assert "line 2" in wrong.err
 
 
-def test_the_difference_to_a_policy_file_is_shown(run, daemon):
-    daemon.answers["GET", "/v1/policy"] = policy("a\nb\n")
-    ran = run("policy", "diff", "-", stdin=b"a\nc\n")
+ACTIVE = """@id("reads") permit(principal, action, resource);
+@id("gone") forbid(principal, action, resource) when { context.risk.contains("x") };
+"""
+CANDIDATE = """// a comment is no change
+@id("reads") permit(principal,
+  action, resource);
+@id("new") forbid(principal == Principal::"scout", action, resource);
+"""
+
+
+def test_the_policies_a_file_adds_and_removes_are_shown_by_id(run, daemon):
+    daemon.answers["GET", "/v1/policy"] = policy(ACTIVE)
+
+    ran = run("policy", "diff", "-", stdin=CANDIDATE.encode())
     assert ran.code == 0
-    assert "-b\n+c\n" in ran.out
-    assert run("policy", "diff", "-", stdin=b"a\nb\n", COLUMNS="80").out == ""
+    assert [line for line in ran.out.split("\n") if line[:1].isalpha()] == ["added `new`", "removed `gone`"]
+    assert '  +@id("new") forbid' in ran.out
+    assert "reads" not in ran.out
+
+    as_json = run("policy", "diff", "-", "--json", stdin=CANDIDATE.encode()).json
+    assert [(it["op"], it["policy_id"]) for it in as_json["policies"]] == [("added", "new"), ("removed", "gone")]
+    assert as_json["changed"]
+    assert "+// a comment is no change" in as_json["diff"]
+
+
+def test_a_policy_that_changed_is_shown_with_its_lines(run, daemon):
+    daemon.answers["GET", "/v1/policy"] = policy(ACTIVE)
+    ran = run("policy", "diff", "-", stdin=ACTIVE.replace('"x"', '"y"').encode())
+    assert ran.out.startswith("changed `gone`")
+    assert 'contains("x")' in ran.out
+    assert 'contains("y")' in ran.out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [(ACTIVE, "no difference"), (f"// c\n{ACTIVE}", "the layout or the comments do")]
+)
+def test_a_file_that_means_the_same_shows_no_policy(run, daemon, text, says):
+    daemon.answers["GET", "/v1/policy"] = policy(ACTIVE)
+    ran = run("policy", "diff", "-", stdin=text.encode())
+    assert (ran.code, ran.out) == (0, "")
+    assert says in ran.err
 
 
 def test_a_secret_comes_from_standard_input_and_is_never_shown(run, daemon):

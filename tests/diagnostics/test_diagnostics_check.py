@@ -206,7 +206,12 @@ def test_a_provider_that_stands_well_says_how_it_went_and_what_the_harness_last_
     assert (part.colour, detail in part.detail) == ("green", True), part
 
 
-@pytest.mark.parametrize("path", ["/v1/providers", "/v1/mcp/servers", "/v1/control-plane"])
+def test_a_daemon_without_a_control_plane_has_no_row_for_it():
+    parts = judged(**{"/v1/control-plane": CallerError("nothing", code="not_found")})
+    assert set(parts) == set(READ) - {"control_plane"}
+
+
+@pytest.mark.parametrize("path", ["/v1/providers", "/v1/mcp/servers"])
 def test_a_part_this_daemon_does_not_have_is_green(path):
     assert {part.colour for part in judged(**{path: CallerError("nothing", code="not_found")}).values()} == {"green"}
 

@@ -383,23 +383,6 @@ def test_a_caller_who_leaves_leaves_its_receipt(tmp_path):
     asyncio.run(run())
 
 
-def test_a_follower_is_woken_by_the_next_receipt_and_by_closing(tmp_path):
-    async def run():
-        async with audited(tmp_path / "l") as ledger:
-            head = ledger.head().id
-            follower = asyncio.create_task(ledger.arrival(head))
-            await asyncio.sleep(0)
-            assert not follower.done()
-            await committed(ledger, note())
-            await follower
-            await ledger.arrival(head)
-            last = asyncio.create_task(ledger.arrival(ledger.head().id))
-            await asyncio.sleep(0)
-        await last
-
-    asyncio.run(run())
-
-
 def test_closing_commits_what_waits_and_refuses_what_comes_after(tmp_path):
     async def run():
         async with audited(tmp_path / "l") as ledger:

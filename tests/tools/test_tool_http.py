@@ -44,7 +44,7 @@ class MemorySecrets:
 
 def context(left_ms: int = 10_000) -> CallContext:
     deadline_ns = FakeClock().monotonic_ns() + left_ms * 1_000_000
-    return CallContext("call", "scout", "request", deadline_ns, {"Authorization": "Bearer the-agents-own-token"})
+    return CallContext("call", "scout", "request", deadline_ns)
 
 
 def declare(server, **fields):
