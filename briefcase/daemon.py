@@ -48,6 +48,17 @@ from briefcase.controls import Controls
 from briefcase.diagnostics.canary import Canary
 from briefcase.diagnostics.host import SECRET_VARIABLES, Host
 from briefcase.diagnostics.standing import check_start
+from briefcase.disk.data_dir import (
+    AUDITOR_TOKEN_FILE,
+    DAEMON_DID_FILE,
+    DATABASE_FILE,
+    LEDGER_DIR,
+    OPERATOR_TOKEN_FILE,
+    DataDirLock,
+    prepare_data_dir,
+)
+from briefcase.disk.files import write_private
+from briefcase.disk.own_files import OwnFiles
 from briefcase.expiry import EXPIRY_GROUP, Expiry
 from briefcase.http.limits import HttpLimits
 from briefcase.http.places import SHARES
@@ -73,19 +84,8 @@ from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit, RateLimit, Ra
 from briefcase.redaction import SecretRedactor
 from briefcase.refusals import Refusals
 from briefcase.store.agents import Agents
-from briefcase.store.data_dir import (
-    AUDITOR_TOKEN_FILE,
-    DAEMON_DID_FILE,
-    DATABASE_FILE,
-    LEDGER_DIR,
-    OPERATOR_TOKEN_FILE,
-    DataDirLock,
-    prepare_data_dir,
-)
 from briefcase.store.database import Database
-from briefcase.store.files import write_private
 from briefcase.store.notes import Notes
-from briefcase.store.own_files import OwnFiles
 from briefcase.store.tie import check_database_present, settle_tie, tie_database
 from briefcase.store.tokens import load_or_create_token
 from briefcase.system import SystemClock, SystemEntropy

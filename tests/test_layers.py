@@ -43,6 +43,7 @@ ADAPTERS = {
     "backup",
     "children",
     "controlplane",
+    "disk",
     "ledger",
     "mcp",
     "net",

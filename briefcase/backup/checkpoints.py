@@ -15,13 +15,13 @@ from typing import Final
 import msgspec
 import structlog
 
+from briefcase.disk.files import write_private
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.effects import Head
 from briefcase.model.errors import BriefcaseError, ConfigError, StoreError
 from briefcase.model.ports import Ledger
 from briefcase.receipts.notes import Checkpoint, encode_note
 from briefcase.receipts.tree import Frontier
-from briefcase.store.files import write_private
-from briefcase.store.own_files import OwnFiles
 
 PAGE: Final = 500  # leaves a thread hashes while it holds the interpreter: about a millisecond
 

@@ -20,14 +20,14 @@ from typing import Final
 
 import msgspec
 
-from briefcase.backup.files import sync_dirs
 from briefcase.backup.manifest import DATABASE_FILE, PLAIN_FILES, STAGING_DIR, TOOLS_DIR, VAULT_KEY_FILE, is_known
+from briefcase.disk.data_dir import LEDGER_DIR
+from briefcase.disk.directories import fsync_tree, make_private_dir
+from briefcase.disk.files import read_private, settle, write_new
 from briefcase.ledger.copies import copy_ledger
 from briefcase.ledger.files import open_files
 from briefcase.model.errors import BriefcaseError, StoreError
 from briefcase.model.types import format_rfc3339
-from briefcase.store.data_dir import LEDGER_DIR
-from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, read_private
 
 PRIVATE_UMASK: Final = 0o077
 WITH_KEY: Final = "with-key"
@@ -72,7 +72,7 @@ def copy(data_dir: Path, out: Path, *, with_key: bool) -> Found:
         copy_ledger(data_dir / LEDGER_DIR, out / LEDGER_DIR, format_rfc3339(time.time_ns() // 1_000))
         _copy_database(data_dir / DATABASE_FILE, out / DATABASE_FILE)
         left_out = _copy_plain(data_dir, out, with_key=with_key)
-        sync_dirs(out)
+        fsync_tree(out)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
             f"`{data_dir}` can not be copied to `{out}`", hint="check the free space there", detail=repr(error)
@@ -107,8 +107,7 @@ def _copy_database(source: Path, target: Path) -> None:
     ):
         opened.backup(made)
         made.execute("PRAGMA journal_mode=DELETE")
-    target.chmod(PRIVATE_FILE_MODE)
-    _sync(target)
+    settle(target)
 
 
 def _copy_plain(data_dir: Path, out: Path, *, with_key: bool) -> tuple[str, ...]:
@@ -117,16 +116,14 @@ def _copy_plain(data_dir: Path, out: Path, *, with_key: bool) -> tuple[str, ...]
     if (data_dir / TOOLS_DIR).is_dir():
         found = (f"{TOOLS_DIR}/{path.name}" for path in sorted((data_dir / TOOLS_DIR).iterdir()) if path.is_file())
         names += [name for name in found if is_known(name)]
-        (out / TOOLS_DIR).mkdir(mode=PRIVATE_DIR_MODE)
+        make_private_dir(out / TOOLS_DIR)
     for name in names:
         private = "/" not in name and name != "briefcase.toml"
         source = data_dir / name
         data = read_private(source) if private else source.read_bytes() if source.is_file() else None
         if data is not None:
-            target = out / name
-            target.write_bytes(data)
-            target.chmod(PRIVATE_FILE_MODE)
-            _sync(target)
+            with write_new(out / name) as file:
+                file.write(data)
     kept = {*names, LEDGER_DIR, DATABASE_FILE, TOOLS_DIR, STAGING_DIR}
     return tuple(sorted(path.name for path in data_dir.iterdir() if path.name not in kept and _is_worth_naming(path)))
 
@@ -134,14 +131,6 @@ def _copy_plain(data_dir: Path, out: Path, *, with_key: bool) -> tuple[str, ...]
 def _is_worth_naming(path: Path) -> bool:
     """Whether leaving a file out says something: a lock, a socket or SQLite's log does not."""
     return not path.is_socket() and not path.name.endswith((".lock", "-wal", "-shm"))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

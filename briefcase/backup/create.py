@@ -28,7 +28,6 @@ import msgspec
 
 from briefcase import __version__
 from briefcase.backup.child import WITH_KEY, Found
-from briefcase.backup.files import digest_of
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
     SIGNATURE_NAME,
@@ -40,13 +39,15 @@ from briefcase.backup.manifest import (
 )
 from briefcase.backup.sealed import pack_backup
 from briefcase.backup.sealing import SealKey
+from briefcase.disk.checks import reason_of
+from briefcase.disk.directories import fsync_dir, make_private_dir
+from briefcase.disk.files import digest_of, write_private
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.effects import Committed, Entry
 from briefcase.model.errors import CODES, CallerError, StoreError
 from briefcase.model.ports import Clock, Ledger
 from briefcase.model.types import JsonObject, format_rfc3339
 from briefcase.receipts.events import backup_created_event, backup_started_event
-from briefcase.store.files import PRIVATE_DIR_MODE, fsync_dir, write_private
-from briefcase.store.own_files import OwnFiles
 
 HEADROOM_BYTES: Final = 256 << 20  # what staging must leave free: receipts need the disk too
 
@@ -136,7 +137,7 @@ class Backups:
         except FileExistsError:
             raise _exists(out) from None
         except OSError as error:
-            raise StoreError(f"`{out}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
+            raise StoreError(f"`{out}` can not be written: {reason_of(error)}") from None
         finally:
             discard_staging(self._data_dir)
         return manifest
@@ -239,12 +240,11 @@ def _remove(out: Path) -> None:
 
 def _make_target(out: Path) -> None:
     try:
-        out.mkdir(mode=PRIVATE_DIR_MODE)
-        out.chmod(PRIVATE_DIR_MODE)
+        make_private_dir(out)
     except FileExistsError:
         raise _exists(out) from None
     except OSError as error:
-        raise CallerError(f"`{out}` can not be made: {os.strerror(error.errno or 0).lower()}") from None
+        raise CallerError(f"`{out}` can not be made: {reason_of(error)}") from None
 
 
 def _exists(out: Path) -> CallerError:

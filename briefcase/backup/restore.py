@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Final
 
 from briefcase.backup.create import parse_said
-from briefcase.backup.files import digest_of, make_parents, sync_dirs
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -47,11 +46,14 @@ from briefcase.backup.manifest import (
     parse_manifest,
 )
 from briefcase.backup.sealed import unpack_backup
+from briefcase.disk.checks import reason_of
+from briefcase.disk.data_dir import LEDGER_DIR, LOCK_FILE
+from briefcase.disk.directories import fsync_dir, fsync_tree, make_parents, make_private_dir
+from briefcase.disk.files import digest_of, read_private, write_new, write_private
+from briefcase.disk.locks import try_lock
 from briefcase.model.effects import Head
 from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.receipts.chain import GENESIS, decode_key, hash_hex_of
-from briefcase.store.data_dir import LEDGER_DIR, LOCK_FILE
-from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir, read_private, try_flock, write_private
 
 UNSIGNED: Final = {MANIFEST_NAME, SIGNATURE_NAME}
 
@@ -115,7 +117,7 @@ def restore_backup(
     # 3. copy
     work = target.with_name(f"{target.name}.restoring")
     try:
-        work.mkdir(mode=PRIVATE_DIR_MODE)
+        make_private_dir(work)
     except FileExistsError:
         raise CallerError(
             f"`{work}` exists", code="conflict", hint="an earlier restore ended early: look at it, then remove it"
@@ -132,7 +134,7 @@ def restore_backup(
         work.rename(target)
         fsync_dir(target.parent)
     except OSError as error:
-        raise StoreError(f"`{target}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
+        raise StoreError(f"`{target}` can not be written: {reason_of(error)}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return manifest
@@ -164,7 +166,7 @@ def _unpack(
         return unpack_backup(backup, passphrase, expected_did, work, wanted)
     except OSError as error:
         raise StoreError(
-            f"`{work}` can not be written: {os.strerror(error.errno or 0).lower()}",
+            f"`{work}` can not be written: {reason_of(error)}",
             hint="TMPDIR names the directory where `verify` decrypts the ledger",
         ) from None
 
@@ -206,7 +208,7 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
         try:
             size, sha256_hex = digest_of(directory / name)
         except OSError as error:
-            raise damaged(f"`{name}` can not be read: {os.strerror(error.errno or 0).lower()}") from None
+            raise damaged(f"`{name}` can not be read: {reason_of(error)}") from None
         if size != file.bytes:
             raise damaged(f"`{name}` has {size} bytes, expected {file.bytes}")
         if sha256_hex != file.sha256_hex:
@@ -239,7 +241,7 @@ def _check_target(target: Path) -> None:
     lock = target / LOCK_FILE
     if lock.is_file() and not lock.is_symlink():
         with lock.open("rb") as held:
-            if not try_flock(held.fileno()):
+            if not try_lock(held.fileno()):
                 raise ConfigError(f"a daemon is running on `{target}`", code="already_running", hint="stop it first")
     if any(target.iterdir()):
         raise CallerError(
@@ -253,14 +255,11 @@ def _copy(directory: Path, work: Path, manifest: Manifest) -> None:
     """Copy what was verified; each file is digested again on its way, so what changed in between is found."""
     for file in manifest.files:
         path = make_parents(work, file.path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE_MODE)
-        with os.fdopen(descriptor, "wb") as out:
+        with write_new(path) as out:
             copied = digest_of(directory / file.path, out.write)
-            out.flush()
-            os.fsync(descriptor)
         if copied != (file.bytes, file.sha256_hex):
             raise damaged(f"`{file.path}` changed while it was restored")
-    sync_dirs(work)
+    fsync_tree(work)
 
 
 def _small(path: Path) -> bytes:

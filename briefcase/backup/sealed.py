@@ -14,15 +14,11 @@ Unpacking checks in this order, so that nothing that is foreign, damaged or cut 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Final
 
-from briefcase.backup.files import digest_of, make_parents, sync_dirs
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -33,11 +29,11 @@ from briefcase.backup.manifest import (
     parse_manifest,
 )
 from briefcase.backup.sealing import SealKey, SealReader, SealWriter
-from briefcase.model.errors import StoreError
-from briefcase.store.files import PRIVATE_FILE_MODE, fsync_dir
+from briefcase.disk.checks import reason_of
+from briefcase.disk.directories import fsync_tree, make_parents
+from briefcase.disk.files import digest_of, open_plain, write_new, write_whole
 
 _LENGTH_BYTES: Final = 4
-PART_SUFFIX: Final = ".part"
 
 
 def pack_backup(plain: Path, manifest: Manifest, out: Path, key: SealKey) -> int:
@@ -47,30 +43,16 @@ def pack_backup(plain: Path, manifest: Manifest, out: Path, key: SealKey) -> int
         OSError: it can not be read or written.
         StoreError: a file changed meanwhile (`backup_damaged`).
     """
-    part = out.with_name(out.name + PART_SUFFIX)
-    with suppress(FileNotFoundError):  # a backup that was killed left it, or it is somebody's who waits for ours
-        part.unlink()
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, PRIVATE_FILE_MODE)
-            writer = SealWriter(file, key)
-            for name in (MANIFEST_NAME, SIGNATURE_NAME):
-                data = (plain / name).read_bytes()
-                writer.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
-            for listed in manifest.files:
-                if digest_of(plain / listed.path, writer.write) != (listed.bytes, listed.sha256_hex):
-                    raise damaged(f"`{listed.path}` changed while it was sealed")
-            writer.finish()
-            file.flush()
-            os.fsync(descriptor)
-            size = file.tell()
-        os.link(part, out)  # unlike a rename, it never replaces
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-    fsync_dir(out.parent)
-    return size
+    with write_whole(out, replaces=False) as file:
+        writer = SealWriter(file, key)
+        for name in (MANIFEST_NAME, SIGNATURE_NAME):
+            data = (plain / name).read_bytes()
+            writer.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+        for listed in manifest.files:
+            if digest_of(plain / listed.path, writer.write) != (listed.bytes, listed.sha256_hex):
+                raise damaged(f"`{listed.path}` changed while it was sealed")
+        writer.finish()
+        return file.tell()
 
 
 def unpack_backup(
@@ -89,7 +71,7 @@ def unpack_backup(
         StoreError: it is not as it was made (`backup_damaged`); what was written is of no use.
         OSError: it can not be read, or the files not be written.
     """
-    with _open_plain_file(path) as file:
+    with _open(path) as file:
         # 1. the first piece
         reader = SealReader(file, passphrase)
         # 2. the manifest
@@ -99,7 +81,7 @@ def unpack_backup(
             _unpack_file(reader, listed, work if wanted(listed.path) else None)
         # 4. the end
         reader.check_end()
-    sync_dirs(work)
+    fsync_tree(work)
     return manifest
 
 
@@ -108,17 +90,13 @@ def _unpack_file(reader: SealReader, listed: BackupFile, work: Path | None) -> N
     if work is None:
         reader.copy(listed.bytes, digest.update)
     else:
-        path = make_parents(work, listed.path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE_MODE)
-        with os.fdopen(descriptor, "wb") as file:
+        with write_new(make_parents(work, listed.path)) as file:
 
             def take(part: bytes) -> None:
                 digest.update(part)
                 file.write(part)
 
             reader.copy(listed.bytes, take)
-            file.flush()
-            os.fsync(descriptor)
     if digest.hexdigest() != listed.sha256_hex:
         raise damaged(f"`{listed.path}` has SHA-256 {digest.hexdigest()}, expected {listed.sha256_hex}")
 
@@ -130,16 +108,8 @@ def _head(reader: SealReader) -> bytes:
     return reader.read(size)
 
 
-def _open_plain_file(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        return open_plain(path)
     except OSError as error:
-        raise _unreadable(path, error) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise damaged(f"`{path}` is no plain file")
-    return os.fdopen(descriptor, "rb")
-
-
-def _unreadable(path: Path, error: OSError) -> StoreError:
-    return damaged(f"`{path}` can not be read: {os.strerror(error.errno or 0).lower()}")
+        raise damaged(f"`{path}` can not be read: {reason_of(error)}") from None

@@ -93,7 +93,7 @@ class App:
         Raises:
             CallerError: it would, by whatever path; what the daemon keeps there is never written by a command.
         """
-        from briefcase.store.own_files import OwnFiles  # noqa: PLC0415 - not for `--help`
+        from briefcase.disk.own_files import OwnFiles  # noqa: PLC0415 - not for `--help`
 
         parent = path.absolute().parent
         if parent.is_dir() and OwnFiles(self.data_dir).holds_directory(parent):

@@ -20,9 +20,9 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from briefcase.client.expected import ExpectedDaemon
+from briefcase.disk.data_dir import OPERATOR_TOKEN_FILE
 from briefcase.jose.identity_proof import authority_of
 from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
-from briefcase.store.data_dir import OPERATOR_TOKEN_FILE
 from briefcase.store.tokens import load_token
 
 CONNECT_TIMEOUT_S: Final = 5.0

@@ -212,7 +212,7 @@ def _searcher(app: App) -> Iterator[Searcher]:
         yield _InDaemon(app.client())
         return
     from briefcase.diagnostics.canary import Canary  # noqa: PLC0415 - only here is the vault opened
-    from briefcase.store.data_dir import AUDITOR_TOKEN_FILE, OPERATOR_TOKEN_FILE, DataDirLock  # noqa: PLC0415
+    from briefcase.disk.data_dir import AUDITOR_TOKEN_FILE, OPERATOR_TOKEN_FILE, DataDirLock  # noqa: PLC0415
     from briefcase.store.tokens import load_token  # noqa: PLC0415
     from briefcase.vault.opening import open_vault  # noqa: PLC0415
 
@@ -238,8 +238,8 @@ def _gather(app: App, logs: tuple[Path, ...], receipts: int) -> tuple[dict[str, 
     from briefcase.diagnostics.bundle import Gathering, Silent  # noqa: PLC0415 - likewise
     from briefcase.diagnostics.manifest import write_manifest  # noqa: PLC0415 - likewise
     from briefcase.diagnostics.triage import triage, triage_files  # noqa: PLC0415 - likewise
+    from briefcase.disk.own_files import OwnFiles  # noqa: PLC0415 - likewise
     from briefcase.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
-    from briefcase.store.own_files import OwnFiles  # noqa: PLC0415 - likewise
 
     client = app.client(CHECK_TIMEOUT_S)
     parts = triage(app.client(PROBE_TIMEOUT_S), client, time.time_ns() // 1_000)

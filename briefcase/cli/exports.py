@@ -7,10 +7,9 @@ chain has not (its end was cut off, or the directory was rolled back) is kept be
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -23,13 +22,15 @@ from briefcase.cli.messages import complain, note
 from briefcase.cli.progress import working
 from briefcase.cli.receipts import PROBLEMS, parse_moment
 from briefcase.cli.sources import Source, open_source
+from briefcase.disk.checks import PRIVATE_FILE_MODE, reason_of
+from briefcase.disk.directories import make_private_dir
+from briefcase.disk.files import write_whole
 from briefcase.model.effects import Head
 from briefcase.model.errors import CODES, CallerError, ConfigError
 from briefcase.model.ports import BadReceipt
 from briefcase.model.types import Receipt
 from briefcase.receipts import verify_export
 from briefcase.receipts.exports import ExportReader, export_line, lines_of
-from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, fsync_dir
 
 VERIFIER_NAME: Final = "verify_export.py"
 ARCHIVE_DIR: Final = "archive"
@@ -191,14 +192,13 @@ def _note(found: Compared, receipt: Receipt, head: Head, here: Mapping[str, obje
 def _archive(data_dir: Path, file: Path, found: Compared) -> Path:
     """Copy the missing receipts; they are verified once more on the way."""
     directory = data_dir / ARCHIVE_DIR
-    directory.mkdir(mode=PRIVATE_DIR_MODE, exist_ok=True)
+    make_private_dir(directory, exist_ok=True)
     first, last = found.missing[0], found.missing[-1]
     archive = directory / f"receipts-{first}-{last}-{time.time_ns() // 1_000_000}.jsonl"
     with new_file(archive) as out, file.open("rb") as lines:
         for receipt in ExportReader().read(lines_of(lines)):
             if receipt.id >= first:
                 out.write(export_line(msgspec.to_builtins(receipt)))
-    fsync_dir(directory)
     return archive
 
 
@@ -235,34 +235,22 @@ def _head_text(head: Head) -> str:
 
 
 @contextmanager
-def new_file(path: Path, *, replaces: bool = False) -> Iterator[IO[bytes]]:
-    """A private file that appears whole under its name, or not at all; one that exists is refused.
+def new_file(path: Path, *, replaces: bool = False, mode: int = PRIVATE_FILE_MODE) -> Iterator[IO[bytes]]:
+    """A file that appears whole under its name, or not at all; one that exists is refused.
 
     Args:
         path: where; in a directory of everybody nothing that somebody put there is written to.
         replaces: take the place of one that exists, or of a link, but never write through it.
+        mode: its mode, where it is not to be private.
 
     Raises:
         CallerError: it exists (`conflict`).
         ConfigError: it can not be written.
     """
-    if not replaces and os.path.lexists(path):
-        raise CallerError(f"`{path}` exists", code="conflict", hint="choose another name, or remove it")
-    part = path.with_name(f"{path.name}.part")
     try:
-        with suppress(FileNotFoundError):  # an export that was killed left it, or it is somebody's who waits for ours
-            part.unlink()
-        descriptor = os.open(
-            part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE
-        )
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with write_whole(path, replaces=replaces, mode=mode) as file:
+            yield file
+    except FileExistsError:
+        raise CallerError(f"`{path}` exists", code="conflict", hint="choose another name, or remove it") from None
     except OSError as error:
-        raise ConfigError(f"`{path}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
+        raise ConfigError(f"`{path}` can not be written: {reason_of(error)}") from None

@@ -15,9 +15,9 @@ import click
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
+from briefcase.disk.files import write_private
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonValue
-from briefcase.store.files import write_private
 
 if TYPE_CHECKING:
     from briefcase.tools.openapi_import import Operation

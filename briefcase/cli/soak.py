@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,9 +21,11 @@ import orjson
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Address, address_of, token_of
+from briefcase.cli.exports import new_file
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
-from briefcase.model.errors import CODES, CallerError, ConfigError
+from briefcase.disk.files import REPORT_MODE
+from briefcase.model.errors import CODES, CallerError
 from briefcase.model.types import JsonObject, JsonValue
 from briefcase.strict_json import parse as parse_json
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 NOT_MET: Final = CODES["receipt_chain_broken"].exit_code
 SLO_CHECK_RATE: Final = 50.0
 SLO_CHECK_CONNECTIONS: Final = 8
-_WRITTEN: Final = ("evidence.json", "evidence.html")
 _OURS: Final = frozenset({"evidence.json", "MANIFEST.json"})
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
@@ -106,14 +105,11 @@ def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: flo
         _objectives_of(given),
     )
     app.check_outside(out)
-    part = _claim(out)
-    try:
+    with suppress(OSError):  # which is said of the file itself
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(out, replaces=True, mode=REPORT_MODE) as file:  # before an hour is spent
         report = _measure(app, plan)
-        with _writing(out):
-            part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-            part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+        file.write(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     note(f"wrote {out}")
     return 0 if report["ok"] else NOT_MET
 
@@ -144,12 +140,14 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
             raise CallerError(f"expected names in UTF-8, got `{utf8(path.name)}`", hint="rename it")
     statement = summarize(reports, _objectives_of(given))
     summary = statement.as_json()
-    with _writing(directory):
-        (directory / "evidence.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-        (directory / "evidence.html").write_text(page(statement), encoding="utf-8")
-        files = {path.name: path.read_bytes() for path in (*reports, *(directory / name for name in _WRITTEN))}
-        for name, data in write_manifest(files, signer(app), datetime.now(UTC)).items():
-            (directory / name).write_bytes(data)
+    written = {
+        "evidence.json": orjson.dumps(summary, option=orjson.OPT_INDENT_2),
+        "evidence.html": page(statement).encode(),
+    }
+    files = {path.name: path.read_bytes() for path in reports} | written
+    for name, data in (written | write_manifest(files, signer(app), datetime.now(UTC))).items():
+        with new_file(directory / name, replaces=True, mode=REPORT_MODE) as file:
+            file.write(data)
     if as_json:
         app.screen.json(summary)
     else:
@@ -213,27 +211,6 @@ def check(app: App, /, *, as_json: bool, **given: Any) -> int:  # noqa: ANN401
     if as_json:
         app.screen.json(report)
     return 0 if report["ok"] else NOT_MET
-
-
-def _claim(out: Path) -> Path:
-    """The file that becomes the report: that it can be written is known before an hour is spent.
-
-    Raises:
-        ConfigError: it can not.
-    """
-    part = out.with_name(f"{out.name}.part")
-    with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(b"")
-    return part
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"`{out}` can not be written: {os.strerror(error.errno or 0).lower()}") from None
 
 
 def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:

@@ -23,10 +23,10 @@ from typing import Final
 
 import msgspec
 
+from briefcase.disk.data_dir import DAEMON_DID_FILE
+from briefcase.disk.files import read_private
 from briefcase.http.sockets import peer_uid
 from briefcase.model.errors import BriefcaseError, ConfigError
-from briefcase.store.data_dir import DAEMON_DID_FILE
-from briefcase.store.files import read_private
 
 MAX_DID_BYTES: Final = 256
 ROOT_UID: Final = 0

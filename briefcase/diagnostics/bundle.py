@@ -37,9 +37,9 @@ import orjson
 from briefcase import __version__
 from briefcase.diagnostics.canary import MAGIC_BYTES, is_compressed, utf8
 from briefcase.diagnostics.triage import Daemon, Part
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.errors import BriefcaseError
 from briefcase.receipts import verify_export
-from briefcase.store.own_files import OwnFiles
 
 LOG_TAIL_BYTES: Final = 4 << 20
 MAX_UNPACKED_BYTES: Final = 1 << 30

@@ -7,59 +7,60 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from briefcase.diagnostics.profile import Finding
+from briefcase.disk.checks import (
+    OTHERS_WRITE,
+    PRIVATE_DIR,
+    PRIVATE_FILE,
+    PRIVATE_FILE_MODE,
+    Rule,
+    problem_of,
+    reason_of,
+)
 from briefcase.http.sockets import AGENT_SOCKET_MODE, agent_directory_problem
-from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, kind_of
 
-_OTHERS: Final = 0o077
-_OTHERS_WRITE: Final = 0o022
+_KEPT_FILE: Final = Rule("a regular file", 0o644, OTHERS_WRITE)
+_KEPT_DIR: Final = Rule("a directory", 0o755, OTHERS_WRITE)
+_PRIVATE_SOCKET: Final = Rule("a socket", PRIVATE_FILE_MODE)
 
 
-class Rule(NamedTuple):
-    """What one path must be: its kind, its mode, and the bits that must not be set."""
+class Expected(NamedTuple):
+    """A path below the data directory, and what it must be."""
 
     path: str
-    kind: str
-    mode: int
-    forbidden: int = _OTHERS
+    rule: Rule
     is_required: bool = False
 
 
-_KINDS: Final[dict[str, Callable[[int], bool]]] = {
-    "a directory": stat.S_ISDIR,
-    "a regular file": stat.S_ISREG,
-    "a socket": stat.S_ISSOCK,
-}
-
 TABLE: Final = (
-    Rule(".", "a directory", PRIVATE_DIR_MODE, is_required=True),
-    Rule("auth_token", "a regular file", PRIVATE_FILE_MODE, is_required=True),
-    Rule("auditor_token", "a regular file", PRIVATE_FILE_MODE, is_required=True),
-    Rule("briefcased.lock", "a regular file", PRIVATE_FILE_MODE),
-    Rule("briefcase.sqlite", "a regular file", PRIVATE_FILE_MODE, is_required=True),
-    Rule("briefcase.sqlite-wal", "a regular file", PRIVATE_FILE_MODE),
-    Rule("briefcase.sqlite-shm", "a regular file", PRIVATE_FILE_MODE),
-    Rule("ledger", "a directory", PRIVATE_DIR_MODE, is_required=True),
-    Rule("ledger/data.mdb", "a regular file", PRIVATE_FILE_MODE, is_required=True),
-    Rule("ledger/lock.mdb", "a regular file", PRIVATE_FILE_MODE),
-    Rule("ledger/ledger.lock", "a regular file", PRIVATE_FILE_MODE),
-    Rule("ledger/reserve", "a regular file", PRIVATE_FILE_MODE),
-    Rule("vault.json", "a regular file", PRIVATE_FILE_MODE),
-    Rule("vault.key", "a regular file", PRIVATE_FILE_MODE),
-    Rule("vault.lock", "a regular file", PRIVATE_FILE_MODE),
-    Rule("vault.keyring", "a regular file", PRIVATE_FILE_MODE),
-    Rule("briefcase.toml", "a regular file", 0o644, _OTHERS_WRITE),
-    Rule("tools", "a directory", 0o755, _OTHERS_WRITE),
+    Expected(".", PRIVATE_DIR, is_required=True),
+    Expected("auth_token", PRIVATE_FILE, is_required=True),
+    Expected("auditor_token", PRIVATE_FILE, is_required=True),
+    Expected("briefcased.lock", PRIVATE_FILE),
+    Expected("briefcase.sqlite", PRIVATE_FILE, is_required=True),
+    Expected("briefcase.sqlite-wal", PRIVATE_FILE),
+    Expected("briefcase.sqlite-shm", PRIVATE_FILE),
+    Expected("ledger", PRIVATE_DIR, is_required=True),
+    Expected("ledger/data.mdb", PRIVATE_FILE, is_required=True),
+    Expected("ledger/lock.mdb", PRIVATE_FILE),
+    Expected("ledger/ledger.lock", PRIVATE_FILE),
+    Expected("ledger/reserve", PRIVATE_FILE),
+    Expected("vault.json", PRIVATE_FILE),
+    Expected("vault.key", PRIVATE_FILE),
+    Expected("vault.lock", PRIVATE_FILE),
+    Expected("vault.keyring", PRIVATE_FILE),
+    Expected("briefcase.toml", _KEPT_FILE),
+    Expected("tools", _KEPT_DIR),
 )
 
 
 def check_files(data_dir: Path) -> Finding:
     """Every file of `TABLE`, and every manifest: each problem with its path, what was found and what was expected."""
-    problems = [problem for rule in (*TABLE, *_manifests(data_dir)) if (problem := _problem(data_dir, rule))]
+    problems = [problem for expected in (*TABLE, *_manifests(data_dir)) if (problem := _problem(data_dir, expected))]
     hint = f"look at who could have read or written it, then run `chmod go-rwx` on it, or restore {data_dir}"
     if problems:
         return Finding("; ".join(problems), hint=hint)
@@ -68,7 +69,7 @@ def check_files(data_dir: Path) -> Finding:
 
 def check_socket(path: Path) -> Finding:
     """The daemon's socket: ours, a socket, mode 0600."""
-    problem = _problem(path.parent, Rule(path.name, "a socket", PRIVATE_FILE_MODE, is_required=True))
+    problem = _problem(path.parent, Expected(path.name, _PRIVATE_SOCKET, is_required=True))
     if problem:
         return Finding(problem, hint="restart the daemon: it makes its socket anew")
     return Finding(None, f"`{path}`, mode 0600")
@@ -84,7 +85,7 @@ def check_agent_socket(path: Path | None) -> Finding:
     try:
         group, found = path.parent.stat().st_gid, path.lstat()
     except OSError as error:
-        return Finding(f"`{path}` can not be looked at: {os.strerror(error.errno or 0).lower()}", hint=_ANEW)
+        return Finding(f"`{path}` can not be looked at: {reason_of(error)}", hint=_ANEW)
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
         return Finding(f"expected `{path}` to be a socket of uid {os.geteuid()}", hint=_ANEW)
@@ -103,11 +104,11 @@ def check_socket_directory(path: Path) -> Finding:
     try:
         found = directory.stat()
     except OSError as error:
-        return Finding(f"`{directory}` can not be looked at: {os.strerror(error.errno or 0).lower()}")
+        return Finding(f"`{directory}` can not be looked at: {reason_of(error)}")
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid not in {0, os.geteuid()}:
         return Finding(f"`{directory}` belongs to user {found.st_uid}, expected {os.geteuid()}", hint=_MOVE)
-    if mode & _OTHERS_WRITE:
+    if mode & OTHERS_WRITE:
         return Finding(f"`{directory}` has mode {mode:04o}, expected no write for group and others", hint=_MOVE)
     return Finding(None, f"`{directory}`, mode {mode:04o}")
 
@@ -115,24 +116,18 @@ def check_socket_directory(path: Path) -> Finding:
 _MOVE: Final = "leave BRIEFCASE_UNIX_SOCKET unset: the socket is then in the data directory"
 
 
-def _manifests(data_dir: Path) -> Iterator[Rule]:
+def _manifests(data_dir: Path) -> Iterator[Expected]:
     for path in sorted((data_dir / "tools").glob("*.toml")):
-        yield Rule(f"tools/{path.name}", "a regular file", 0o644, _OTHERS_WRITE)
+        yield Expected(f"tools/{path.name}", _KEPT_FILE)
 
 
-def _problem(data_dir: Path, rule: Rule) -> str | None:
-    path = data_dir / rule.path
+def _problem(data_dir: Path, expected: Expected) -> str | None:
+    path = data_dir / expected.path
     try:
         found = path.lstat()
     except FileNotFoundError:
-        return f"`{path}` is missing" if rule.is_required else None
+        return f"`{path}` is missing" if expected.is_required else None
     except OSError as error:
-        return f"`{path}` can not be looked at: {os.strerror(error.errno or 0).lower()}"
-    mode = stat.S_IMODE(found.st_mode)
-    if not _KINDS[rule.kind](found.st_mode):
-        return f"`{path}` is {kind_of(found.st_mode)}, expected {rule.kind}"
-    if found.st_uid != os.geteuid():
-        return f"`{path}` belongs to user {found.st_uid}, expected {os.geteuid()}"
-    if mode & rule.forbidden:
-        return f"`{path}` has mode {mode:04o}, expected {rule.mode:04o}"
-    return None
+        return f"`{path}` can not be looked at: {reason_of(error)}"
+    problem = problem_of(path, found, expected.rule)
+    return None if problem is None else problem.message

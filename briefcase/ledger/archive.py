@@ -10,7 +10,7 @@ The boundary, in the environment, says up to which receipt the chain is archived
 removes those receipts and appends the receipt that says so. Archiving one segment (`write_segment`, then the commit),
 and what a crash right there leaves:
 
- 1. write and sync `NAME.part`                      the next run writes it again
+ 1. write and sync `NAME.new`                       the next run writes it again
  2. read it back from the disk and verify it        the same
  3. rename it, sync the directory                   a copy of receipts that are still live; the next run takes it over
  4. commit: receipts removed, boundary, receipt     archived
@@ -22,23 +22,23 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import lmdb
 import msgspec
 
-from briefcase.ledger.directory import ARCHIVE_NAME, DIRECTORY_MODE, FILE_MODE
+from briefcase.disk.checks import reason_of
+from briefcase.disk.directories import fsync_dir, make_private_dir
+from briefcase.disk.files import digest_of, open_plain, write_new, write_whole
+from briefcase.ledger.directory import ARCHIVE_NAME
 from briefcase.model.effects import Head
 from briefcase.model.errors import StoreError
 from briefcase.receipts.chain import GENESIS_HASH_HEX, NO_TIME, Verifier, decode_key, encode_key
-from briefcase.store.files import fsync_dir
 
 MAX_SEGMENT_RECEIPTS: Final = 2_048
 MAX_SEGMENT_BYTES: Final = 16 << 20  # uncompressed; one receipt may pass it
@@ -204,16 +204,13 @@ def _lines_of(path: Path) -> tuple[list[bytes], str]:
     except zlib.error as error:
         problem = f"`{path}` is damaged: {error}"
     except OSError as error:
-        problem = f"`{path}` can not be read: {os.strerror(error.errno or 0).lower()}"
+        problem = f"`{path}` can not be read: {reason_of(error)}"
     whole, _, rest = bytes(data).rpartition(b"\n")
     return (whole.split(b"\n") if whole else []), problem or (f"`{path}` ends amid a line" if rest else "")
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise zlib.error("it is no plain file")
+    with open_plain(path) as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece
 
@@ -248,23 +245,22 @@ def write_segment(archive: Archive, after: Boundary, last_id: int, live: Callabl
     name = f"segment-{first_id:016d}-{through.id:016d}.gz"
     segment = Segment(archive.directory / name, first_id, through.id)
     data = _compressed(records)
+
+    def read_back(written: Path) -> None:
+        read = load_segment(Segment(written, first_id, through.id))
+        if read.problem or read.records != records or _verified(read.records, after, f"`{written}`") != through:
+            raise broken(f"`{written}` does not hold what was written to it", read.problem)
+
     try:
-        archive.directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        make_private_dir(archive.directory, exist_ok=True)
         fsync_dir(archive.directory.parent)
         _set_aside(archive, first_id, keep=segment.path)
-        part = segment.path.with_name(f"{name}.part")
-        # 1. write
-        _write_synced(part, data)
-        # 2. read back
-        read = load_segment(Segment(part, first_id, through.id))
-        if read.problem or read.records != records or _verified(read.records, after, f"`{part}`") != through:
-            raise broken(f"`{part}` does not hold what was written to it", read.problem)
-        # 3. rename
-        part.replace(segment.path)
-        fsync_dir(archive.directory)
+        # 1. write, 2. read back, 3. rename
+        with write_whole(segment.path, check=read_back) as file:
+            file.write(data)
     except OSError as error:
         raise StoreError(
-            f"`{segment.path}` can not be written: {os.strerror(error.errno or 0).lower()}",
+            f"`{segment.path}` can not be written: {reason_of(error)}",
             hint="nothing was removed; free some space, and archive again",
         ) from None
     return Written(segment, after, through, len(data))
@@ -308,16 +304,6 @@ def _set_aside(archive: Archive, first_id: int, keep: Path) -> None:
             segment.path.rename(segment.path.with_name(f"{segment.path.name}.aside-{time.time_ns()}"))
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with suppress(FileNotFoundError):
-        path.unlink()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-
-
 def copy_segments(source: Path, target: Path, boundary: Boundary) -> None:
     """Copy the segments that a copied environment counts on, each synced; they never change.
 
@@ -328,9 +314,10 @@ def copy_segments(source: Path, target: Path, boundary: Boundary) -> None:
     if not wanted:
         return
     directory = target / ARCHIVE_NAME
-    directory.mkdir(mode=DIRECTORY_MODE)
+    make_private_dir(directory)
     for segment in wanted:
-        _write_synced(directory / segment.path.name, b"".join(_pieces(segment.path)))
+        with write_new(directory / segment.path.name) as file:
+            digest_of(segment.path, file.write)
     fsync_dir(directory)
 
 

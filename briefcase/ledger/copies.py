@@ -15,8 +15,11 @@ from typing import Final
 import lmdb
 import msgspec
 
+from briefcase.disk.checks import PRIVATE_FILE_MODE
+from briefcase.disk.directories import make_private_dir
+from briefcase.disk.files import settle
 from briefcase.ledger.archive import Boundary, copy_segments
-from briefcase.ledger.directory import DATA_NAME, DIRECTORY_MODE, FILE_MODE
+from briefcase.ledger.directory import DATA_NAME
 from briefcase.ledger.files import LedgerFiles
 from briefcase.ledger.tables import ENGINE, META_COPY
 from briefcase.model.effects import Head
@@ -51,7 +54,7 @@ def copy_ledger(source: Path, target: Path, now: str) -> Head:
     """
     if not (source / DATA_NAME).is_file():
         raise CallerError(f"no receipts in `{source}`", code="not_found")
-    target.mkdir(mode=DIRECTORY_MODE)
+    make_private_dir(target)
     try:
         with lmdb.open(str(source), readonly=True, max_dbs=MAX_TABLES, lib_version=ENGINE) as environment:
             environment.copy(str(target), compact=True)
@@ -77,12 +80,14 @@ def decode_mark(stored: bytes) -> CopyMark:
 def _mark(target: Path, now: str) -> tuple[Head, Boundary]:
     data = target / DATA_NAME
     size = data.stat().st_size + _GROWTH_BYTES
-    with lmdb.open(str(target), map_size=size, max_dbs=MAX_TABLES, mode=FILE_MODE, lib_version=ENGINE) as environment:
+    with lmdb.open(
+        str(target), map_size=size, max_dbs=MAX_TABLES, mode=PRIVATE_FILE_MODE, lib_version=ENGINE
+    ) as environment:
         files = LedgerFiles(environment)
         head, boundary = files.head(), files.boundary()
         meta = environment.open_db(b"meta", create=False)
         with environment.begin(write=True, db=meta) as transaction:
             transaction.put(META_COPY, msgspec.json.encode(CopyMark(now, head.id, head.hash_hex)))
     (target / "lock.mdb").unlink()
-    data.chmod(FILE_MODE)
+    settle(data)
     return head, boundary

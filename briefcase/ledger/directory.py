@@ -14,20 +14,18 @@ on `data.mdb` itself holds whatever name it has.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import stat
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from briefcase._native.inodes import Inodes
+from briefcase.disk.checks import PRIVATE_DIR, PRIVATE_FILE, check_one_name, check_rule, reason_of
+from briefcase.disk.directories import make_private_dir
+from briefcase.disk.files import open_private
+from briefcase.disk.locks import try_lock
 from briefcase.model.errors import ConfigError, StoreError
-from briefcase.store.files import check_one_name
 
-DIRECTORY_MODE: Final = 0o700
-FILE_MODE: Final = 0o600
 LOCK_NAME: Final = "ledger.lock"
 RESERVE_NAME: Final = "reserve"
 DATA_NAME: Final = "data.mdb"
@@ -44,65 +42,18 @@ def prepare_directory(path: Path) -> None:
         ConfigError: a symbolic link, another user's, open to group or others (`insecure_host`), or not to be made.
     """
     try:
-        path.mkdir(mode=DIRECTORY_MODE)
-        path.chmod(DIRECTORY_MODE)  # the umask may have taken the owner's own bits
+        make_private_dir(path)
     except FileExistsError:
         pass
     except OSError as error:
         raise ConfigError(f"`{path}` can not be made: {error.strerror}") from None
-    _check_path(path, stat.S_ISDIR, DIRECTORY_MODE)
+    check_rule(path, path.lstat(), PRIVATE_DIR)
     for name in _FILE_NAMES:
         if os.path.lexists(path / name):
-            _check_path(path / name, stat.S_ISREG, FILE_MODE)
+            check_rule(path / name, (path / name).lstat(), PRIVATE_FILE)
             check_one_name(path / name)
     if os.path.lexists(path / ARCHIVE_NAME):
-        _check_path(path / ARCHIVE_NAME, stat.S_ISDIR, DIRECTORY_MODE)
-
-
-def _check_path(path: Path, is_kind: Callable[[int], bool], expected_mode: int) -> None:
-    found = path.lstat()
-    mode = stat.S_IMODE(found.st_mode)
-    if not is_kind(found.st_mode):
-        raise ConfigError(f"`{path}`: expected no link and no special file", code="insecure_host")
-    if found.st_uid != os.geteuid():
-        raise ConfigError(f"`{path}` belongs to user {found.st_uid}, expected {os.geteuid()}", code="insecure_host")
-    if mode & 0o077:
-        raise ConfigError(
-            f"`{path}` has mode {mode:04o}, expected {expected_mode:04o}",
-            code="insecure_host",
-            hint=f"run `chmod {expected_mode:04o} '{path}'` after checking who may have read it",
-        )
-
-
-def take_lock(path: Path) -> int:
-    """Take the directory for this process. Returns the descriptor that holds it.
-
-    Raises:
-        ConfigError: another process has it (`already_running`), or the lock's file can not be made.
-        StoreError: the disk does not take the lock.
-    """
-    try:
-        descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
-    except OSError as error:
-        raise ConfigError(f"`{path / LOCK_NAME}` can not be made: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise ConfigError(
-            f"`{path}` is in use by process {holder or 'unknown'}",
-            code="already_running",
-            hint="stop that daemon, or give this one another data directory",
-        ) from None
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(
-            f"`{path}` can not be locked: {error.strerror}", hint="check the disk and its free space"
-        ) from None
-    return descriptor
+        check_rule(path / ARCHIVE_NAME, (path / ARCHIVE_NAME).lstat(), PRIVATE_DIR)
 
 
 def lock_data(path: Path) -> int:
@@ -112,20 +63,19 @@ def lock_data(path: Path) -> int:
         ConfigError: another process has it (`already_running`), or it is not to be opened.
     """
     data = path / DATA_NAME
+    descriptor = open_private(data, creates=False)
     try:
-        descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if try_lock(descriptor):
+            return descriptor
     except OSError as error:
-        raise ConfigError(f"`{data}` cannot be opened: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
         os.close(descriptor)
-        raise ConfigError(
-            f"`{data}` is in use by another process, under this name or another one",
-            code="already_running",
-            hint=f"look for its other names with `find / -xdev -samefile '{data}'`, and stop the daemon there",
-        ) from None
-    return descriptor
+        raise StoreError(f"cannot lock `{data}`: {reason_of(error)}") from None
+    os.close(descriptor)
+    raise ConfigError(
+        f"`{data}` is in use by another process, under this name or another one",
+        code="already_running",
+        hint=f"look for its other names with `find / -xdev -samefile '{data}'`, and stop the daemon there",
+    )
 
 
 def watch_directory(path: Path) -> Inodes:
@@ -208,11 +158,11 @@ class Space:
         if self._held or self.free_bytes() < self._low_bytes + self._reserve_bytes:
             return
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(self._file, flags, FILE_MODE)
-        except OSError:
+            descriptor = open_private(self._file)
+        except ConfigError:
             return  # no descriptor to spare: the next check tries again
         try:
+            os.ftruncate(descriptor, 0)
             written = 0
             while written < self._reserve_bytes:
                 written += os.write(descriptor, _ZEROS[: self._reserve_bytes - written])

@@ -6,8 +6,6 @@ daemon from writing meanwhile is a shared lock on the daemon's own lock file, wh
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +14,9 @@ from typing import Final
 
 import lmdb
 
+from briefcase.disk.data_dir import LEDGER_DIR
+from briefcase.disk.files import open_plain
+from briefcase.disk.locks import try_lock
 from briefcase.ledger.archive import Archive, Boundary, Loaded, broken, merged_slice, read_boundary
 from briefcase.ledger.directory import DATA_NAME, LOCK_NAME
 from briefcase.ledger.tables import ENGINE, META_BOOT, META_STORE
@@ -23,7 +24,6 @@ from briefcase.model.effects import Head
 from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.model.ports import Verification
 from briefcase.receipts.chain import GENESIS, Verifier, decode_key, encode_key, hash_hex_of
-from briefcase.store.data_dir import LEDGER_DIR
 
 MAX_TABLES: Final = 16
 SLICE: Final = 4_096
@@ -160,22 +160,18 @@ def _check_length(file: Path, environment: lmdb.Environment) -> None:
 def _no_daemon(path: Path) -> Iterator[None]:
     """Keep a daemon from starting on the directory, and refuse where one runs."""
     try:
-        descriptor = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        lock = open_plain(path / LOCK_NAME)
     except FileNotFoundError:  # a copy: nobody writes to it
         yield
         return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with lock:
+        if not try_lock(lock.fileno(), is_shared=True):
             raise ConfigError(
                 f"a daemon is running on `{path.parent}`",
                 code="already_running",
                 hint="ask it: run the same command without `--data-dir`",
-            ) from None
+            )
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _damaged(path: Path, problem: str) -> StoreError:

@@ -17,10 +17,11 @@ import lmdb
 import msgspec
 
 from briefcase._native.inodes import Inodes
+from briefcase.disk.locks import take_lock
 from briefcase.ledger import approvals_table, nonces, reading
 from briefcase.ledger.archive import write_segment
 from briefcase.ledger.changes import MIN_LIVE_RECEIPTS, getter, read_limit, read_line
-from briefcase.ledger.directory import ARCHIVE_NAME, Space, lock_data, prepare_directory, take_lock, watch_directory
+from briefcase.ledger.directory import ARCHIVE_NAME, LOCK_NAME, Space, lock_data, prepare_directory, watch_directory
 from briefcase.ledger.gate import SHUT, Gate, GateState
 from briefcase.ledger.group import Counters, GroupCommit
 from briefcase.ledger.reading import Progress
@@ -105,7 +106,7 @@ class Ledger:
         """
         chosen = settings or LedgerSettings()
         prepare_directory(path)
-        locks = [take_lock(path)]
+        locks = [take_lock(path / LOCK_NAME)]
         try:
             space = Space(path, locks[0], chosen.low_disk_bytes, chosen.reserve_bytes)
             tables = Tables(path, chosen.map_bytes)

@@ -26,8 +26,9 @@ from typing import Final
 
 import lmdb
 
+from briefcase.disk.checks import PRIVATE_FILE_MODE
 from briefcase.ledger.archive import Archive
-from briefcase.ledger.directory import FILE_MODE, close_on_exec
+from briefcase.ledger.directory import close_on_exec
 from briefcase.model.errors import StoreError
 
 ENGINE_VERSION: Final = (0, 9, 36)
@@ -87,7 +88,7 @@ class Tables:
                 str(path),
                 map_size=map_bytes,
                 max_dbs=len(TABLES),
-                mode=FILE_MODE,
+                mode=PRIVATE_FILE_MODE,
                 max_spare_txns=2,
                 lib_version=ENGINE,
             )

@@ -21,10 +21,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from briefcase.disk.directories import fsync_dir
+from briefcase.disk.files import open_private, read_private
 from briefcase.jose.replay import ReplayCache
 from briefcase.model.errors import ConfigError
 from briefcase.provider_gateway.settings import GatewaySettings
-from briefcase.store.files import PRIVATE_FILE_MODE, fsync_dir, read_private
 
 LOG_FILE: Final = "facts.log"
 OLD_FILE: Final = "facts.old"
@@ -136,9 +137,7 @@ class Facts:
         self._append((_boot_fact(now_s),))
 
     def _open(self) -> None:
-        self._descriptor = os.open(
-            self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE_MODE
-        )
+        self._descriptor = open_private(self._path, appends=True)
         size = os.fstat(self._descriptor).st_size
         os.ftruncate(self._descriptor, size - size % _RECORD.size)
 

@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
+from briefcase.disk.files import read_private, write_private
 from briefcase.jose.base64url import JoseError, encode_base64url
 from briefcase.jose.jws import EDDSA, PrivateKey, generate_key, load_private_key
 from briefcase.model.errors import ConfigError
-from briefcase.store.files import read_private, write_private
 
 KEY_FILE: Final = "gateway.key"
 

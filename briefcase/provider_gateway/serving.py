@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from briefcase.disk.data_dir import DataDirLock, prepare_data_dir
 from briefcase.http.connection import Connection, Serving
 from briefcase.http.limits import HttpLimits
 from briefcase.http.sockets import BACKLOG, open_tcp_listener
@@ -17,7 +18,6 @@ from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S
 from briefcase.provider_gateway.app import ProviderGateway
 from briefcase.provider_gateway.settings import GatewaySettings
-from briefcase.store.data_dir import DataDirLock, prepare_data_dir
 
 TIDY_INTERVAL_S: Final = 10.0
 

@@ -18,8 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from briefcase.disk.checks import check_one_name
+from briefcase.disk.files import open_private
 from briefcase.model.errors import ConfigError, StoreError
-from briefcase.store.files import PRIVATE_FILE_MODE, check_one_name, check_private, kind_of
 
 APPLICATION_ID: Final = 0x42524643  # "BRFC", in the file's header
 BUSY_TIMEOUT_S: Final = 5.0
@@ -182,18 +183,8 @@ class Database:
 
 def _create_or_check(path: Path) -> None:
     """Make the file before SQLite does: SQLite would make it with the umask's mode, and follow a link."""
+    descriptor = open_private(path)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        found = path.lstat().st_mode if os.path.lexists(path) else None
-        what = "nothing that can be opened" if found is None else kind_of(found)
-        raise ConfigError(f"expected a regular file at `{path}`, got {what}", code="insecure_host") from error
-    try:
-        found_stat = os.fstat(descriptor)
-        if found_stat.st_size == 0:
-            os.fchmod(descriptor, PRIVATE_FILE_MODE)
-            found_stat = os.fstat(descriptor)
-        check_private(path, found_stat)
         check_one_name(path)
     finally:
         os.close(descriptor)

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+from briefcase.disk.files import read_private, write_private
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Entropy
-from briefcase.store.files import read_private, write_private
 
 MIN_TOKEN_CHARS: Final = 32
 MAX_TOKEN_CHARS: Final = 512

@@ -2,7 +2,7 @@
 
 The path is walked one component at a time, each opened in the directory before it and never through a symbolic link
 (`openat` with `O_NOFOLLOW`), so there is no moment between a check and its use. What is not a regular file is not
-opened. What was opened is not read where it is the daemon's own by device and inode (`store.own_files`): a prefix above
+opened. What was opened is not read where it is the daemon's own by device and inode (`disk.own_files`): a prefix above
 the data directory, a hard link and a bind mount lead to `own_file`. A hard link to another file is that file: keep
 permitted directories writable only by people you trust.
 """
@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.errors import ConfigError, UpstreamError
-from briefcase.store.own_files import OwnFiles
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a FIFO would block the open

@@ -15,9 +15,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
+from briefcase.disk.files import open_plain
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import BoundSecrets, Clock, Outbound, Redactor
-from briefcase.store.own_files import OwnFiles
 from briefcase.tools.builtin import NoteStore, RedactedNotes, builtin_tools
 from briefcase.tools.files import FileSandbox
 from briefcase.tools.http import HttpTool
@@ -128,10 +129,8 @@ def read_own_file(path: Path) -> bytes:
         ConfigError: as `load_manifests`.
     """
     try:
-        with open(path, "rb", opener=_open_itself) as file:
+        with open_plain(path) as file:
             info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
-                raise ConfigError(f"`{path}`: expected a regular file")
             if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise ConfigError(
                     f"`{path}` can be written by others: expected mode 0600, got {stat.S_IMODE(info.st_mode):04o}",
@@ -141,8 +140,3 @@ def read_own_file(path: Path) -> bytes:
             return file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"`{path}` can not be read: {error.strerror}") from None
-
-
-def _open_itself(path: str, flags: int) -> int:
-    """Open what is at a path, and not where a link there leads; a FIFO is opened without waiting for its writer."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -14,8 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from briefcase.disk.files import read_private, write_private
 from briefcase.model.errors import ConfigError
-from briefcase.store.files import read_private, write_private
 from briefcase.vault.os_keyring import OsKeyring, find_keyring
 from briefcase.vault.sealed_file import SCRYPT_N, VAULT_FILE, SealedFile, discard_leftover
 from briefcase.vault.vault import MemoryBackend, Vault, in_thread
@@ -30,7 +30,7 @@ async def open_vault(
 
     Args:
         backend: `auto`, `keyring`, `file` or `memory`.
-        data_dir: the directory, checked by `store.data_dir.prepare_data_dir` and locked.
+        data_dir: the directory, checked by `disk.data_dir.prepare_data_dir` and locked.
         passphrase: for the encrypted file; None means a key file beside it.
         scrypt_n: scrypt's cost, at least 2**17 but in tests.
 

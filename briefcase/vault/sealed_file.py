@@ -13,7 +13,7 @@ What the protection is worth:
 
 Against the user who runs the daemon, or root, no file protects anything: they can read the daemon's memory.
 
-Crash order of a change: as `store.files.write_private`, under the lock of `vault.lock`; the old file or the new.
+Crash order of a change: as `disk.files.write_whole`, under the lock of `vault.lock`; the old file or the new.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from briefcase.disk.directories import fsync_dir
+from briefcase.disk.files import read_private, temporary_of, write_private
+from briefcase.disk.locks import locked
 from briefcase.model.errors import ConfigError, StoreError
-from briefcase.store.files import fsync_dir, locked, read_private, temporary_of, write_private
 from briefcase.vault.secret import Secret
 
 VAULT_FILE: Final = "vault.json"

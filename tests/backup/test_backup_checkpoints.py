@@ -12,10 +12,10 @@ from daemons import RunningDaemon
 from fakes import FakeClock, MemoryLedger
 
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.effects import Entry
 from briefcase.model.errors import ConfigError, StoreError
 from briefcase.model.ports import BadReceipt, Verification
-from briefcase.store.own_files import OwnFiles
 
 CONFIG = '[receipts]\ncheckpoint_dir = "{}"\ncheckpoint_interval_s = 1\n'
 

@@ -55,7 +55,7 @@ def test_nothing_in_it_can_be_read_without_the_passphrase(made):
         assert secret.encode() not in sealed.removeprefix(MAGIC)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not (daemon.data_dir / STAGING_DIR).exists()
-    assert [found.name for found in path.parent.iterdir() if found.name.endswith(".part")] == []
+    assert [found.name for found in path.parent.iterdir() if found.name.endswith(".new")] == []
 
 
 def test_it_verifies_and_restores_to_a_daemon_that_starts_a_new_epoch(made, tmp_path):
@@ -194,7 +194,7 @@ def test_a_backup_is_never_overwritten_and_leaves_no_part_of_itself(made, tmp_pa
 
 
 def test_a_backup_is_not_written_into_a_file_that_waits_for_it(made, tmp_path):
-    waiting = tmp_path / "x.part"
+    waiting = tmp_path / "x.new"
     waiting.write_text("waits for ours")
     with waiting.open("rb") as theirs:
         assert sealed_by(made[0], tmp_path / "x").code == 0

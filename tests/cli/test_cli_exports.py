@@ -53,7 +53,7 @@ def test_an_export_writes_through_nothing_that_somebody_put_there(served, tmp_pa
     theirs.write_text("theirs")
     theirs.chmod(0o666)
     (tmp_path / "verify_export.py").symlink_to(theirs)
-    for name in ("a.jsonl.part", "verify_export.py.part"):
+    for name in ("a.jsonl.new", "verify_export.py.new"):
         (tmp_path / name).write_text("waits for ours")
         (tmp_path / name).chmod(0o666)
         kept.append((tmp_path / name).open("rb"))

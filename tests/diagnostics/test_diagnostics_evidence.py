@@ -22,7 +22,7 @@ from diagnostics_rig import briefcase
 from briefcase.diagnostics import bundle
 from briefcase.diagnostics.bundle import pack, settings_of, unpack, versions
 from briefcase.diagnostics.manifest import SIGNED_PREFIX, Signature, verify_manifest, write_manifest
-from briefcase.store.own_files import OwnFiles
+from briefcase.disk.own_files import OwnFiles
 from briefcase.vault.identity import Identity
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

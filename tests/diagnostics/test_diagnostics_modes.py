@@ -61,7 +61,7 @@ def test_what_is_opened_up_after_the_start_is_found_and_named(ga):
     finally:
         token.chmod(0o600)
     assert not checks["files"]["ok"]
-    assert f"`{token}` has mode 0644, expected 0600" in checks["files"]["detail"]
+    assert f"expected `{token}` to have mode 0600, got 0644" in checks["files"]["detail"]
 
 
 @pytest.mark.parametrize("mode", ["reference", "staging"])

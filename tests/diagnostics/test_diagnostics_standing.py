@@ -34,13 +34,13 @@ class NoSecrets:
 def data_dir(tmp_path):
     """A data directory with every file of the table, as it must be."""
     path = tmp_path / "data"
-    for rule in TABLE:
-        if rule.kind == "a directory":
-            (path / rule.path).mkdir()
-    for rule in TABLE:
-        if rule.kind == "a regular file":
-            (path / rule.path).touch()
-        (path / rule.path).chmod(rule.mode)
+    for expected in TABLE:
+        if expected.rule.kind == "a directory":
+            (path / expected.path).mkdir()
+    for expected in TABLE:
+        if expected.rule.kind == "a regular file":
+            (path / expected.path).touch()
+        (path / expected.path).chmod(expected.rule.mode)
     return path
 
 
@@ -86,54 +86,60 @@ def test_a_directory_as_it_must_be_has_no_problem(data_dir):
     assert check_files(data_dir).problem is None
 
 
-@pytest.mark.parametrize("rule", TABLE, ids=lambda rule: rule.path)
-def test_each_file_that_others_may_touch_is_named_with_the_mode_found_and_expected(data_dir, rule):
-    path = data_dir / rule.path
-    path.chmod(rule.mode | 0o022)
+def _path_of(expected):
+    return expected.path
+
+
+@pytest.mark.parametrize("expected", TABLE, ids=_path_of)
+def test_each_file_that_others_may_touch_is_named_with_the_mode_found_and_expected(data_dir, expected):
+    path = data_dir / expected.path
+    path.chmod(expected.rule.mode | 0o022)
 
     problem = check_files(data_dir).problem
 
     assert str(path) in problem
-    assert f"mode {rule.mode | 0o022:04o}, expected {rule.mode:04o}" in problem
+    assert f"mode {expected.rule.mode:04o}, got {expected.rule.mode | 0o022:04o}" in problem
 
 
-@pytest.mark.parametrize("rule", [rule for rule in TABLE if rule.path != "."], ids=lambda rule: rule.path)
-def test_a_link_in_place_of_a_file_is_named(data_dir, rule, tmp_path):
-    path = data_dir / rule.path
+@pytest.mark.parametrize("expected", [expected for expected in TABLE if expected.path != "."], ids=_path_of)
+def test_a_link_in_place_of_a_file_is_named(data_dir, expected, tmp_path):
+    path = data_dir / expected.path
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
 
-    assert f"`{path}` is a symbolic link, expected {rule.kind}" in check_files(data_dir).problem
+    assert f"expected {expected.rule.kind} at `{path}`, got a symbolic link" in check_files(data_dir).problem
 
 
-@pytest.mark.parametrize("rule", [rule for rule in TABLE if rule.kind == "a regular file"], ids=lambda rule: rule.path)
-def test_only_what_must_be_there_is_missed(data_dir, rule):
-    (data_dir / rule.path).unlink()
+@pytest.mark.parametrize(
+    "expected", [expected for expected in TABLE if expected.rule.kind == "a regular file"], ids=_path_of
+)
+def test_only_what_must_be_there_is_missed(data_dir, expected):
+    (data_dir / expected.path).unlink()
     problem = check_files(data_dir).problem
-    assert (problem is not None) == rule.is_required
+    assert (problem is not None) == expected.is_required
 
 
 def test_a_manifest_others_may_write_is_named(data_dir):
     manifest = data_dir / "tools" / "tickets.toml"
     manifest.touch()
     manifest.chmod(0o666)
-    assert "tickets.toml` has mode 0666, expected 0644" in check_files(data_dir).problem
+    assert "tickets.toml` to have mode 0644, got 0666" in check_files(data_dir).problem
 
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 def test_a_file_of_another_user_is_named(data_dir):
     os.chown(data_dir / "auth_token", 12345, -1)
-    assert "auth_token` belongs to user 12345, expected 0" in check_files(data_dir).problem
+    assert "auth_token` to belong to uid 0, got uid 12345" in check_files(data_dir).problem
 
 
 def test_a_socket_others_may_connect_to_is_named(unix_socket):
     assert check_socket(unix_socket).problem is None
     unix_socket.chmod(0o666)
-    assert "mode 0666, expected 0600" in check_socket(unix_socket).problem
+    assert "to have mode 0600, got 0666" in check_socket(unix_socket).problem
     unix_socket.unlink()
     unix_socket.touch(0o600)
-    assert "is a regular file, expected a socket" in check_socket(unix_socket).problem
+    assert "expected a socket at" in check_socket(unix_socket).problem
 
 
 def test_a_socket_in_a_directory_others_may_write_is_named(tmp_path):

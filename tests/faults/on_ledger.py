@@ -10,6 +10,7 @@ from typing import Final
 import archive_cases
 import lmdb
 import pytest
+import strace_rig
 import test_ledger_archive as archive
 import test_ledger_crash as crash
 import test_receipts_chain as chain
@@ -30,7 +31,7 @@ RECEIPTS_ON_DISK: Final = 6
 
 def strace_problem() -> str:
     """Why no fault can be injected at a system call here, or nothing."""
-    return crash.PROBLEM
+    return strace_rig.PROBLEM
 
 
 # --- system calls -----------------------------------------------------------------------------------------------------

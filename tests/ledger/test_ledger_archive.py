@@ -16,7 +16,7 @@ import pytest
 from archive_cases import COUNT, LIVE, SEGMENT, make, make_small
 from fakes import START_US, FakeClock
 from ledger_cases import SMALL, audited, committed, intent, note, outcome
-from test_ledger_crash import needs_strace
+from strace_rig import needs_strace
 
 from briefcase.ledger import Ledger
 from briefcase.ledger.archive import Archive
@@ -423,8 +423,12 @@ def test_a_damaged_live_chain_is_not_archived(ledger_dir):
 def test_what_reads_back_otherwise_than_it_was_written_removes_nothing(ledger_dir, monkeypatch):
     from briefcase.ledger import archive  # noqa: PLC0415 - patched here alone
 
-    real = archive._write_synced
-    monkeypatch.setattr(archive, "_write_synced", lambda path, data: real(path, data[:-9]))
+    real = archive.write_whole
+
+    def cut_short(path, *, check):
+        return real(path, check=lambda written: (os.truncate(written, written.stat().st_size - 9), check(written)))
+
+    monkeypatch.setattr(archive, "write_whole", cut_short)
 
     async def run():
         ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from fakes import AGENT, FakeClock
 from ledger_cases import DAY, SMALL, audit, committed, intent, note, outcome
+from strace_rig import needs_strace
 
 from briefcase.ledger import Ledger, LedgerSettings
 from briefcase.model.errors import StoreError
@@ -29,20 +30,6 @@ DURABLE = ("pwrite64", "fdatasync", "ftruncate")
 UNUSED = ("pwritev", "pwritev2", "fsync", "msync", "sync_file_range")
 WAYS = ("inline", "company")
 STRIDE = 1 if os.environ.get("BRIEFCASE_FAULTS") == "full" else 9
-
-
-def can_inject() -> str:
-    """Why faults can not be injected here, or nothing."""
-    if shutil.which("strace") is None:
-        return "strace is not installed: no fault at a system call was tried"
-    tried = subprocess.run(
-        ["strace", "-qq", "-o", os.devnull, "-e", "inject=getpid:retval=1", "true"], capture_output=True, check=False
-    )
-    return "" if tried.returncode == 0 else f"strace can not trace here: {tried.stderr.decode().strip()}"
-
-
-PROBLEM = can_inject()
-needs_strace = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
 
 
 class Run:

@@ -216,7 +216,7 @@ def test_it_serves_on_loopback_and_a_second_on_the_same_directory_is_refused(tmp
         settings = GatewaySettings("", tmp_path / "state")
         server = GatewayServer(settings, "127.0.0.1", 0, clock, FakeEntropy())
         await server.start()
-        with pytest.raises(ConfigError, match="another daemon"):
+        with pytest.raises(ConfigError, match="in use by process"):
             GatewayServer(settings, "127.0.0.1", 0, clock, FakeEntropy())
         port = urlsplit(server.base_url).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

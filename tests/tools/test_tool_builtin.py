@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from fakes import FakeClock
 
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import CallContext
-from briefcase.store.own_files import OwnFiles
 from briefcase.tools.builtin import MAX_LISTED_CHARS, builtin_tools
 from briefcase.tools.files import FileSandbox
 

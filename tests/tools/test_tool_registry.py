@@ -7,8 +7,8 @@ import pytest
 from fakes import FakeClock, FakeTool, NoRedaction, spec
 from test_tool_builtin import MemoryNotes
 
+from briefcase.disk.own_files import OwnFiles
 from briefcase.model.errors import CallerError, ConfigError
-from briefcase.store.own_files import OwnFiles
 from briefcase.tools.load import ToolBox
 from briefcase.tools.registry import Registry
 

@@ -21,8 +21,8 @@ import msgspec
 import orjson
 import pytest
 
+from briefcase.disk import files
 from briefcase.model.errors import CallerError, ConfigError, StoreError, UpstreamError
-from briefcase.store import files
 from briefcase.vault import opening, os_keyring
 from briefcase.vault import vault as vault_module
 from briefcase.vault.opening import open_vault
@@ -461,11 +461,11 @@ def test_a_kill_in_the_middle_of_a_change_leaves_the_old_or_the_new_whole(tmp_pa
     asyncio.run(opened("file", tmp_path).put("api", b"old"))
     code = (
         "import asyncio, os, signal, sys; from pathlib import Path\n"
-        "from briefcase.store import files; from briefcase.vault.opening import open_vault\n"
-        "die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from briefcase.disk import files; from briefcase.vault.opening import open_vault\n"
+        "die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "step = sys.argv[2]\n"
-        "if step == 'before the write': files._write_new = die\n"
-        "elif step == 'before the rename': Path.replace = die\n"
+        "if step == 'before the write': files.write_new = die\n"
+        "elif step == 'before the rename': os.rename = die\n"
         "else: files.fsync_dir = die\n"
         "async def main():\n"
         "    await (await open_vault('file', Path(sys.argv[1]))).put('api', b'new')\n"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from fakes import FakeEntropy
 
+from briefcase.disk import files, locks
+from briefcase.disk.data_dir import DataDirLock, prepare_data_dir
 from briefcase.model.errors import ConfigError, StoreError
-from briefcase.store import files
-from briefcase.store.data_dir import DataDirLock, prepare_data_dir
 from briefcase.store.tokens import load_or_create_token, load_token
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -83,7 +83,7 @@ def test_an_oversized_private_file_is_refused(tmp_path):
         files.read_private(tmp_path / "secret", max_bytes=10)
 
 
-@pytest.mark.parametrize("call", ["fsync", "write", "replace"])
+@pytest.mark.parametrize("call", ["fsync", "write", "rename"])
 def test_a_failing_disk_leaves_the_old_content_whole(tmp_path, monkeypatch, call):
     path = tmp_path / "secret"
     files.write_private(path, b"old")
@@ -94,10 +94,10 @@ def test_a_failing_disk_leaves_the_old_content_whole(tmp_path, monkeypatch, call
     with monkeypatch.context() as broken:
         if call == "fsync":
             broken.setattr(os, "fsync", full)
-        elif call == "replace":
-            broken.setattr(Path, "replace", full)
+        elif call == "rename":
+            broken.setattr(os, "rename", full)
         else:
-            broken.setattr(files, "_write_new", full)
+            broken.setattr(files, "write_new", full)
         with pytest.raises(StoreError) as caught:
             files.write_private(path, b"new")
     assert caught.value.code == "secret_unavailable"
@@ -108,18 +108,18 @@ def test_a_failing_disk_leaves_the_old_content_whole(tmp_path, monkeypatch, call
 
 def test_a_write_syncs_the_file_before_the_rename_and_the_directory_after_it(tmp_path, monkeypatch):
     steps = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, rename = os.fsync, os.rename
 
     def traced_fsync(descriptor):
         steps.append("sync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
         fsync(descriptor)
 
-    def traced_replace(self, target):
+    def traced_rename(*names):
         steps.append("rename")
-        return replace(self, target)
+        rename(*names)
 
     monkeypatch.setattr(os, "fsync", traced_fsync)
-    monkeypatch.setattr(Path, "replace", traced_replace)
+    monkeypatch.setattr(os, "rename", traced_rename)
     files.write_private(tmp_path / "secret", b"value")
     assert steps == ["sync file", "rename", "sync directory"]
 
@@ -136,16 +136,16 @@ def test_a_planted_temporary_file_is_neither_followed_nor_kept(tmp_path):
 def test_a_lock_held_by_another_process_is_reported_and_dies_with_it(tmp_path):
     path = tmp_path / "lock"
     code = (
-        "import sys; from pathlib import Path; from briefcase.store.files import locked\n"
+        "import sys; from pathlib import Path; from briefcase.disk.locks import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match="another process holds it"), files.locked(path, timeout_ms=30):
+        with pytest.raises(StoreError, match="another process holds it"), locks.locked(path, timeout_ms=30):
             pass
         holder.kill()
-    with files.locked(path, timeout_ms=30):
+    with locks.locked(path, timeout_ms=30):
         pass
 
 
@@ -235,7 +235,7 @@ def test_a_second_daemon_on_one_directory_is_told_which_process_has_it(tmp_path)
 
 def test_the_lock_of_a_killed_daemon_is_free(tmp_path):
     code = (
-        "import os, signal, sys; from pathlib import Path; from briefcase.store.data_dir import DataDirLock\n"
+        "import os, signal, sys; from pathlib import Path; from briefcase.disk.data_dir import DataDirLock\n"
         "lock = DataDirLock(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9

@@ -7,14 +7,23 @@ closed to them (0700). Nothing here depends on the umask.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
+from briefcase.disk.checks import (
+    OTHERS_WRITE,
+    PRIVATE_DIR_MODE,
+    Problem,
+    check_none,
+    kind_of,
+    owner_problem,
+    reason_of,
+)
+from briefcase.disk.directories import make_private_dirs
+from briefcase.disk.locks import take_lock
 from briefcase.model.errors import ConfigError
-from briefcase.store.files import PRIVATE_DIR_MODE, PRIVATE_FILE_MODE, check_owner, check_private, kind_of, try_flock
 
 LOCK_FILE: Final = "briefcased.lock"
 DATABASE_FILE: Final = "briefcase.sqlite"
@@ -22,8 +31,6 @@ LEDGER_DIR: Final = "ledger"
 OPERATOR_TOKEN_FILE: Final = "auth_token"  # noqa: S105 - a file's name
 AUDITOR_TOKEN_FILE: Final = "auditor_token"  # noqa: S105 - a file's name
 DAEMON_DID_FILE: Final = "identity_did"
-
-_WRITABLE_BY_OTHERS: Final = 0o022
 
 
 def prepare_data_dir(path: Path) -> Path:
@@ -40,14 +47,13 @@ def prepare_data_dir(path: Path) -> Path:
     """
     path = path.expanduser().absolute()
     try:
-        _make_dirs(path)
+        make_private_dirs(path)
         path = path.parent.resolve() / path.name
         _check_parent(path.parent)
         _check_and_close(path)
     except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else "unknown reason"
         raise ConfigError(
-            f"could not prepare the data directory `{path}`: {reason}",
+            f"could not prepare the data directory `{path}`: {reason_of(error)}",
             hint="choose another one with `BRIEFCASE_DATA_DIR`",
         ) from error
     return path
@@ -58,52 +64,20 @@ class DataDirLock:
 
     Raises:
         ConfigError: another process holds it (`already_running`), or the lock file is not a private file.
+        StoreError: the disk does not take the lock.
     """
 
     def __init__(self, data_dir: Path) -> None:
-        path = data_dir / LOCK_FILE
-        try:
-            self._descriptor = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE_MODE
-            )
-        except OSError as error:
-            kind = "a symbolic link" if error.errno == errno.ELOOP else os.strerror(error.errno or 0).lower()
-            raise ConfigError(f"expected a regular file at `{path}`, got {kind}", code="insecure_host") from error
-        try:
-            self._take(path)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+        self._descriptor = take_lock(data_dir / LOCK_FILE)
 
     def release(self) -> None:
-        """Let another daemon have the directory. The empty lock file stays: removing it would be a race."""
+        """Let another daemon have the directory."""
         os.close(self._descriptor)
-
-    def _take(self, path: Path) -> None:
-        os.fchmod(self._descriptor, PRIVATE_FILE_MODE)
-        check_private(path, os.fstat(self._descriptor))
-        if not try_flock(self._descriptor):
-            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise ConfigError(
-                f"another daemon (process {holder}) is running on `{path.parent}`",
-                code="already_running",
-                hint="stop it first, or choose another data directory with `BRIEFCASE_DATA_DIR`",
-            )
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-
-
-def _make_dirs(path: Path) -> None:
-    for directory in (*reversed(path.parents), path):
-        try:
-            directory.mkdir(mode=PRIVATE_DIR_MODE)
-        except FileExistsError:
-            continue
 
 
 def _check_parent(parent: Path) -> None:
     found = parent.stat()
-    if found.st_mode & _WRITABLE_BY_OTHERS & 0o002 and not found.st_mode & stat.S_ISVTX:
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise ConfigError(
             f"expected `{parent}` not to be writable by everyone, got mode {stat.S_IMODE(found.st_mode):04o}",
             code="insecure_host",
@@ -118,14 +92,11 @@ def _check_and_close(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
-        check_owner(path, found)
+        check_none(owner_problem(path, found))
         mode = stat.S_IMODE(found.st_mode)
-        if mode & _WRITABLE_BY_OTHERS:
-            raise ConfigError(
-                f"expected `{path}` to have mode 0700, got {mode:04o}",
-                code="insecure_host",
-                hint=f"other users could have written into it: look at what it holds, then run `chmod 700 {path}`",
-            )
+        if mode & OTHERS_WRITE:
+            hint = f"other users could have written into it: look at what it holds, then run `chmod 700 {path}`"
+            check_none(Problem(f"expected `{path}` to have mode {PRIVATE_DIR_MODE:04o}, got {mode:04o}", hint))
         if mode != PRIVATE_DIR_MODE:
             os.fchmod(descriptor, PRIVATE_DIR_MODE)
     finally:
