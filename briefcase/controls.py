@@ -6,36 +6,28 @@
 | `disable` | a tool, a source (provider, server) | denied | `disabled` |
 | `require_approval` | a tool, a category, an agent, a source | waits for a person | `tightened` |
 
-A control may end by itself at a time. Each one is stored in the ledger with the receipt of who set or lifted it; a
-lifted or ended control gives back what policy says and nothing more, because a control never allows.
+A control may end by itself at a time. Each one is stored in the ledger with the receipt of who set or lifted it
+(`operator.controls`); a lifted or ended control gives back what policy says and nothing more, because a control never
+allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from briefcase.model.effects import Entry, PutSetting
-from briefcase.model.errors import CallerError
-from briefcase.model.ports import Clock, Entropy, Ledger
+from briefcase.model.effects import Entry, PutSetting, Refused
+from briefcase.model.errors import StoreError
+from briefcase.model.ports import Clock, Ledger
 from briefcase.model.reasons import DISABLED, FROZEN, TIGHTENED
-from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, ToolSpec, Verdict, format_rfc3339
-from briefcase.receipts.events import control_event
+from briefcase.model.types import Allow, ApprovalKind, Deny, JsonObject, NeedsApproval, Principal, ToolSpec, Verdict
 
 SETTING: Final = "controls"
-MAX_CONTROLS: Final = 1_000
-MAX_NAME_CHARS: Final = 256
 
 Action = Literal["freeze", "disable", "require_approval"]
 Subject = Literal["all", "tool", "category", "agent", "source"]
-
-SUBJECTS: Final[dict[str, frozenset[str]]] = {
-    "freeze": frozenset({"all"}),
-    "disable": frozenset({"tool", "source"}),
-    "require_approval": frozenset({"tool", "category", "agent", "source"}),
-}
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -94,13 +86,11 @@ class Controls:
     Args:
         ledger: where they are stored, each change with its receipt.
         clock: tells when one has ended.
-        entropy: names new ones.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._entropy = entropy
         stored = ledger.setting(SETTING)
         self._controls = msgspec.json.decode(stored, type=tuple[Control, ...]) if stored else ()
         self._asked = self._controls  # what the last commit asked for stores; commits take effect in their order
@@ -110,60 +100,48 @@ class Controls:
         now_us = self._clock.now_us()
         return tuple(control for control in self._controls if is_active(control, now_us))
 
+    def is_disabled(self, source: str) -> bool:
+        """Whether a control in force disables a source as a whole: nothing is to be sent there."""
+        return any(c.action == "disable" and (c.subject, c.name) == ("source", source) for c in self.active())
+
     def apply(self, verdict: Verdict, principal: Principal, spec: ToolSpec, now_us: int) -> Verdict:
         """`apply_controls` with what is in force."""
         if not self._controls:
             return verdict
         return apply_controls(verdict, self._controls, principal, spec, now_us)
 
-    async def add(self, action: Action, subject: Subject, name: str, *, until_us: int | None, by: str) -> Control:
-        """Switch one on; durable and in force when this returns.
+    async def switch_on(self, control: Control, event: JsonObject) -> None:
+        """Put one in force, at once: tightening need not wait for the disk. Durable when this returns.
+
+        Args:
+            control: the new one.
+            event: its receipt.
 
         Raises:
-            CallerError: the action is not for that subject, the name is empty or too long, or the end has passed.
             StoreError: it could not be made durable; nothing changed.
         """
-        now_us = self._clock.now_us()
-        if subject not in SUBJECTS[action]:
-            raise CallerError(f"expected `{action}` of one of {', '.join(sorted(SUBJECTS[action]))}, got `{subject}`")
-        if bool(name) == (subject == "all") or len(name) > MAX_NAME_CHARS:
-            raise CallerError(f"expected a name of 1 to {MAX_NAME_CHARS} characters for `{subject}`")
-        if until_us is not None and until_us <= now_us:
-            raise CallerError("expected an end in the future")
-        control = Control(self._entropy.uuid(), action, subject, name, by, now_us, until_us)
-        if len(self.active()) >= MAX_CONTROLS:
-            raise CallerError(f"{MAX_CONTROLS} controls are in force already", hint="lift some first")
-        self._controls = (*self.active(), control)  # at once: tightening need not wait for the disk
+        self._controls = (*self.active(), control)
         try:
-            await self._store((*self._asked, control), "set", control, by)
+            await self._store((*self._asked, control), event)
         except BaseException:
             self._controls, self._asked = _without(self._controls, control), _without(self._asked, control)
             raise
-        return control
 
-    async def lift(self, chosen: Callable[[Control], bool], *, by: str) -> tuple[Control, ...]:
-        """Switch off every one that is chosen. Returns them.
+    async def switch_off(self, control: Control, event: JsonObject) -> None:
+        """Take one out of force, once that is durable. Raises as `switch_on`; then it is still in force."""
+        try:
+            await self._store(_without(self._asked, control), event)
+        except BaseException:
+            self._asked = (*_without(self._asked, control), control)
+            raise
+        self._controls = _without(self._controls, control)
 
-        Raises:
-            StoreError: one could not be made durable; it and those after it are still in force.
-        """
-        lifted = tuple(control for control in self.active() if chosen(control))
-        for control in lifted:
-            try:
-                await self._store(_without(self._asked, control), "lifted", control, by)
-            except BaseException:
-                self._asked = (*_without(self._asked, control), control)
-                raise
-            self._controls = _without(self._controls, control)
-        return lifted
-
-    async def _store(self, controls: tuple[Control, ...], what: str, control: Control, by: str) -> None:
+    async def _store(self, controls: tuple[Control, ...], event: JsonObject) -> None:
         now_us = self._clock.now_us()
         self._asked = tuple(c for c in controls if is_active(c, now_us))
-        event = control_event(what, control.id, control.action, f"{control.subject}:{control.name}", by)
-        if control.until_us is not None:
-            event["until"] = format_rfc3339(control.until_us)
-        await self._ledger.commit(Entry(event, (PutSetting(SETTING, msgspec.json.encode(self._asked)),)))
+        committed = await self._ledger.commit(Entry(event, (PutSetting(SETTING, msgspec.json.encode(self._asked)),)))
+        if isinstance(committed, Refused):
+            raise StoreError(f"the control was not stored: {committed.reason}")
 
 
 def _without(controls: tuple[Control, ...], control: Control) -> tuple[Control, ...]:

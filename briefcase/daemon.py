@@ -389,14 +389,20 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
     settings: Settings, stores: _Stores, outside: _Outside, policy: PolicyService, host: Host, stack: AsyncExitStack
 ) -> Services:
     identity, ledger = stores.identity, stores.ledger
-    controls = Controls(ledger, CLOCK, ENTROPY)
+    controls = Controls(ledger, CLOCK)
     calls = _calls(settings, stores, outside.tools, policy, controls)
     stack.push_async_callback(_cancel, asyncio.create_task(_expire(calls.expiry)))
     await calls.refusals.recover()
     stack.push_async_callback(_count_refusals, calls.refusals)
     stack.push_async_callback(_cancel, asyncio.create_task(_close_minutes(calls.refusals)))
     operator = compose_operator(
-        ledger=ledger, agents=stores.agents, secrets=outside.secrets, clock=CLOCK, entropy=ENTROPY
+        ledger=ledger,
+        controls=controls,
+        agents=stores.agents,
+        secrets=outside.secrets,
+        tools=outside.tools,
+        clock=CLOCK,
+        entropy=ENTROPY,
     )
     await operator.settle()
     return Services(

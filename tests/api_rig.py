@@ -164,12 +164,14 @@ class Rig:
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
         self.claims = []
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
+        controls = Controls(self.ledger, self.clock)
+        tools = FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000)))
         self.services = Services(
             calls=self.calls,
             ledger=self.ledger,
-            tools=FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000))),
+            tools=tools,
             policy=FakePolicyStore(),
-            controls=Controls(self.ledger, self.clock, FakeEntropy()),
+            controls=controls,
             agents=self.agents,
             secrets=self.destinations,
             redactor=redactor,
@@ -180,8 +182,10 @@ class Rig:
             approvers=Approvers(self.ledger, redactor),
             operator=compose_operator(
                 ledger=self.ledger,
+                controls=controls,
                 agents=self.agents,
                 secrets=self.destinations,
+                tools=tools,
                 clock=self.clock,
                 entropy=FakeEntropy(),
             ),

@@ -66,7 +66,7 @@ class Desk:
             ledger=self.ledger,
             policy=lambda: self.policy,
             tools=self.tools,
-            controls=Controls(self.ledger, self.clock, FakeEntropy()),
+            controls=Controls(self.ledger, self.clock),
             redactor=self.redactor,
             clock=self.clock,
             entropy=FakeEntropy(),

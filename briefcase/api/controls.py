@@ -8,9 +8,10 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
-from briefcase.controls import Control, is_about
+from briefcase.controls import Control
 from briefcase.model.errors import CallerError
-from briefcase.model.types import Principal, format_rfc3339, parse_rfc3339
+from briefcase.model.types import format_rfc3339, parse_rfc3339
+from briefcase.operator.controls import ControlChoice
 
 
 class ControlRecord(msgspec.Struct):
@@ -62,28 +63,18 @@ async def list_controls(services: Services, _: Request) -> ControlList:
 
 async def add_control(services: Services, request: Request) -> AddedControl:
     """`POST /v1/controls`: in force, and its receipt durable, when this answers."""
-    wanted = request.body_as(ControlRequest)
+    wanted, admin = request.body_as(ControlRequest), services.operator.controls
     until_us = None if wanted.until is None else _time(wanted.until)
-    added = await services.controls.add(
-        wanted.action, wanted.subject, wanted.name, until_us=until_us, by=request.principal.name
-    )
-    is_known = await _is_known(services, added, request.principal)
+    by = request.principal.name
+    added = await admin.add(wanted.action, wanted.subject, wanted.name, until_us=until_us, by=by)
+    is_known = await admin.is_known(added, request.principal)
     return AddedControl(**msgspec.structs.asdict(_record(added)), is_known=is_known)
 
 
 async def lift_controls(services: Services, request: Request) -> ControlList:
     """`POST /v1/controls/lift`: answers what was lifted."""
-    wanted = request.body_as(LiftRequest)
-    fields = {name: value for name in wanted.__struct_fields__ if (value := getattr(wanted, name)) is not None}
-    if not fields:
-        raise CallerError("expected at least one of `id`, `action`, `subject`, `name`")
-
-    def matches(control: Control) -> bool:
-        return all(getattr(control, name) == value for name, value in fields.items())
-
-    lifted = await services.controls.lift(matches, by=request.principal.name)
-    if not lifted:
-        raise CallerError("no control in force matches", code="not_found", hint="see `briefcase tighten list`")
+    choice = ControlChoice(**msgspec.structs.asdict(request.body_as(LiftRequest)))
+    lifted = await services.operator.controls.lift(choice, by=request.principal.name)
     return ControlList([_record(control) for control in lifted])
 
 
@@ -97,13 +88,6 @@ def _record(control: Control) -> ControlRecord:
         format_rfc3339(control.created_us),
         None if control.until_us is None else format_rfc3339(control.until_us),
     )
-
-
-async def _is_known(services: Services, control: Control, asker: Principal) -> bool:
-    if control.subject == "agent":
-        active = {agent.name for agent in await services.agents.list() if agent.revoked_us is None}
-        return control.name in {asker.name, *active}
-    return any(is_about(control, asker, spec) for spec in services.tools.specs())
 
 
 def _time(text: str) -> int:

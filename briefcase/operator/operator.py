@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger
+from briefcase.controls import Controls
+from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Tools
 from briefcase.operator.administration import Administration
 from briefcase.operator.agents import AgentAdmin
 from briefcase.operator.budgets import BudgetAdmin
+from briefcase.operator.controls import ControlAdmin
 from briefcase.operator.secrets import SecretAdmin
 
 
@@ -17,6 +19,7 @@ class Operator(msgspec.Struct, frozen=True):
     administration: Administration
     agents: AgentAdmin
     budgets: BudgetAdmin
+    controls: ControlAdmin
     secrets: SecretAdmin
 
     async def settle(self) -> None:
@@ -28,15 +31,24 @@ class Operator(msgspec.Struct, frozen=True):
         await self.administration.settle({**self.agents.settlers(), **self.secrets.settlers()})
 
 
-def compose_operator(
-    *, ledger: Ledger, agents: AgentStore, secrets: BindableSecrets, clock: Clock, entropy: Entropy
+def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once, here
+    *,
+    ledger: Ledger,
+    controls: Controls,
+    agents: AgentStore,
+    secrets: BindableSecrets,
+    tools: Tools,
+    clock: Clock,
+    entropy: Entropy,
 ) -> Operator:
     """Put the nouns together, for the composition root.
 
     Args:
         ledger: takes the receipts, and what is in the transaction of its receipt.
+        controls: those in force.
         agents: where agents are kept.
         secrets: where secrets are kept.
+        tools: the registered ones.
         clock: the time.
         entropy: makes tokens and ids.
     """
@@ -45,5 +57,6 @@ def compose_operator(
         administration=administration,
         agents=AgentAdmin(administration, agents, clock, entropy),
         budgets=BudgetAdmin(administration, ledger, clock),
+        controls=ControlAdmin(administration, controls, agents, tools, clock, entropy),
         secrets=SecretAdmin(administration, secrets),
     )

@@ -164,7 +164,7 @@ def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, status
         redactor=NoRedaction(),
         clock=clock,
         entropy=FakeEntropy(),
-        controls=Controls(ledger, clock, FakeEntropy()),
+        controls=Controls(ledger, clock),
         limiter=RateLimiter(RateLimit(per_second=1_000, burst=1_000)),
         new_event=asyncio.Event,
         log=FakeCallLog(),

@@ -7,6 +7,7 @@ import sys
 import uuid
 
 import pytest
+from control_kit import admin_of
 from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
 from mcp_rig import SECRET, run, served, until
 
@@ -22,6 +23,7 @@ from briefcase.mcp.link import State
 from briefcase.mcp.reach import AllTools
 from briefcase.model.effects import DecideApproval, Entry
 from briefcase.model.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
+from briefcase.operator.controls import ControlChoice
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.tools.registry import Registry
 
@@ -46,7 +48,8 @@ class Desk:
     def __init__(self, rig) -> None:
         self.rig = rig
         self.policy = PolicyByTool()
-        self.controls = Controls(rig.ledger, rig.clock, FakeEntropy())
+        self.controls = Controls(rig.ledger, rig.clock)
+        self.admin = admin_of(self.controls, rig.ledger, rig.clock)
         self.calls = Calls(
             ledger=rig.ledger,
             policy=lambda: self.policy,
@@ -119,15 +122,15 @@ def test_tools_accepted_before_their_server_was_refused_are_neither_listed_nor_c
 
 
 async def freeze(desk: Desk) -> None:
-    await desk.controls.add("freeze", "all", "", until_us=None, by="operator")
+    await desk.admin.add("freeze", "all", "", until_us=None, by="operator")
 
 
 async def disable(desk: Desk) -> None:
-    await desk.controls.add("disable", "tool", ASK, until_us=None, by="operator")
+    await desk.admin.add("disable", "tool", ASK, until_us=None, by="operator")
 
 
 async def disable_source(desk: Desk) -> None:
-    await desk.controls.add("disable", "source", "mcp:fx", until_us=None, by="operator")
+    await desk.admin.add("disable", "source", "mcp:fx", until_us=None, by="operator")
 
 
 async def deny_tool(desk: Desk) -> None:
@@ -150,7 +153,8 @@ def test_what_stops_a_call_between_its_rounds_stops_going_on_with_it(era, stop, 
             assert await desk.call("fx:continue", going_on) == {"status": "denied", "reason": reason}
             assert rig.ledger.kinds().count("intent") == before, "it left nevertheless"
 
-            await desk.controls.lift(lambda _: True, by="operator")
+            for control in desk.controls.active():
+                await desk.admin.lift(ControlChoice(id=control.id), by="operator")
             desk.policy.verdicts.clear()
             answer = await desk.call("fx:continue", going_on)
             assert "ada" in json.dumps(answer["result"]["content"]), "a stop that was lifted gives back what was"

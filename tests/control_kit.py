@@ -1,0 +1,25 @@
+"""Controls as an operator changes them, over a test's ledger."""
+
+from __future__ import annotations
+
+from fakes import FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
+
+from briefcase.controls import Controls
+from briefcase.operator.administration import Administration
+from briefcase.operator.controls import ControlAdmin
+
+
+class NoAgents:
+    """A daemon that was told of no agent."""
+
+    async def list(self):
+        return []
+
+
+def admin_of(controls: Controls, ledger: MemoryLedger, clock: FakeClock) -> ControlAdmin:
+    """Sets and lifts some controls, where one tool, `echo`, is registered."""
+    tools = FakeTools(FakeTool(spec()))
+    return ControlAdmin(Administration(ledger), controls, NoAgents(), tools, clock, ENTROPY)
+
+
+ENTROPY = FakeEntropy()
