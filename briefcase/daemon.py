@@ -74,7 +74,7 @@ from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import Policy
 from briefcase.model.types import US_PER_S
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.operator.operator import compose_operator
+from briefcase.operator.operator import Operator, compose_operator
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
@@ -223,6 +223,7 @@ class _Outside(NamedTuple):
     providers: ProviderService
     confinement: Confinement
     secrets: SecretDestinations
+    controls: Controls
 
 
 async def _compose(
@@ -296,6 +297,7 @@ async def _load_tools(
         redactor=redactor,
         clock=CLOCK,
     )
+    controls = Controls(ledger, CLOCK)
     providers = compose_providers(
         database=stores.database,
         secrets=vault.compartment("providers"),
@@ -303,13 +305,13 @@ async def _load_tools(
         holder_did=stores.identity.did,
         outbound=sent,
         ledger=ledger,
+        is_disabled=controls.is_disabled,
         clock=CLOCK,
         entropy=ENTROPY,
         is_ga=settings.is_ga,
         denies_unknown_status=settings.vc_unknown_mode == "deny",
     )
     stack.push_async_callback(providers.service.close)
-    await providers.service.start(settings.provider_base_url)
     toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
     mcp_logins = compose_logins(
         secrets=vault.compartment("mcp"),
@@ -330,7 +332,8 @@ async def _load_tools(
         needs_profile=settings.is_ga,
     )
     stack.push_async_callback(hub.stop)
-    return _Outside(AllTools(toolbox.registry, hub), hub, mcp_logins.logins, providers.service, confinement, secrets)
+    tools = AllTools(toolbox.registry, hub)
+    return _Outside(tools, hub, mcp_logins.logins, providers.service, confinement, secrets, controls)
 
 
 def _claims(toolbox: ToolBox, hub: Hub) -> Iterator[Claim]:
@@ -363,10 +366,13 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
         missing_layers=outside.confinement.missing,
         exposed_agents=authenticator.exposed_agents,
     )
+    operator = _operator(stores, outside)
+    await operator.settle()  # before anything is sent with what a crash left half changed
+    await outside.providers.start(settings.provider_base_url)
     listeners = _listeners(settings, host)
     outside.hub.start()  # a server that is started is kept from the sockets, which are there now
     await outside.secrets.settle()
-    services = await _services(settings, stores, outside, policy, host, stack)
+    services = await _services(settings, stores, outside, policy, host, operator, stack)
     limit = PrincipalLimit(**msgspec.structs.asdict(settings.file.principal))
     api = Api(services, authenticator, PrincipalBuckets(limit))
     app: App = api
@@ -385,26 +391,35 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     return services
 
 
+def _operator(stores: _Stores, outside: _Outside) -> Operator:
+    return compose_operator(
+        ledger=stores.ledger,
+        controls=outside.controls,
+        agents=stores.agents,
+        secrets=outside.secrets,
+        providers=outside.providers,
+        tools=outside.tools,
+        clock=CLOCK,
+        entropy=ENTROPY,
+    )
+
+
 async def _services(  # noqa: PLR0913, PLR0917 - as above
-    settings: Settings, stores: _Stores, outside: _Outside, policy: PolicyService, host: Host, stack: AsyncExitStack
+    settings: Settings,
+    stores: _Stores,
+    outside: _Outside,
+    policy: PolicyService,
+    host: Host,
+    operator: Operator,
+    stack: AsyncExitStack,
 ) -> Services:
     identity, ledger = stores.identity, stores.ledger
-    controls = Controls(ledger, CLOCK)
+    controls = outside.controls
     calls = _calls(settings, stores, outside.tools, policy, controls)
     stack.push_async_callback(_cancel, asyncio.create_task(_expire(calls.expiry)))
     await calls.refusals.recover()
     stack.push_async_callback(_count_refusals, calls.refusals)
     stack.push_async_callback(_cancel, asyncio.create_task(_close_minutes(calls.refusals)))
-    operator = compose_operator(
-        ledger=ledger,
-        controls=controls,
-        agents=stores.agents,
-        secrets=outside.secrets,
-        tools=outside.tools,
-        clock=CLOCK,
-        entropy=ENTROPY,
-    )
-    await operator.settle()
     return Services(
         calls=calls,
         ledger=ledger,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -164,8 +165,18 @@ class Rig:
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
         self.claims = []
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
-        controls = Controls(self.ledger, self.clock)
+        self.controls = controls = Controls(self.ledger, self.clock)
         tools = FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000)))
+        self.operator = partial(
+            compose_operator,
+            ledger=self.ledger,
+            controls=controls,
+            agents=self.agents,
+            secrets=self.destinations,
+            tools=tools,
+            clock=self.clock,
+            entropy=FakeEntropy(),
+        )
         self.services = Services(
             calls=self.calls,
             ledger=self.ledger,
@@ -180,15 +191,7 @@ class Rig:
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
             changes=self.changes,
             approvers=Approvers(self.ledger, redactor),
-            operator=compose_operator(
-                ledger=self.ledger,
-                controls=controls,
-                agents=self.agents,
-                secrets=self.destinations,
-                tools=tools,
-                clock=self.clock,
-                entropy=FakeEntropy(),
-            ),
+            operator=self.operator(providers=None),
         )
         self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)
         self.port = 0

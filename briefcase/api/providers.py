@@ -13,13 +13,21 @@ import msgspec
 from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
 from briefcase.model.errors import CallerError
-from briefcase.model.types import JsonObject, format_rfc3339, parse_rfc3339
+from briefcase.model.types import format_rfc3339, parse_rfc3339
+from briefcase.operator.providers import (
+    MAX_FAILING,
+    CheckName,
+    Count,
+    Exchange,
+    LoginRevoked,
+    ProviderAdmin,
+    ProviderSummary,
+    Verdict,
+)
 from briefcase.providers.client import Health
 from briefcase.providers.oauth import Started
 from briefcase.providers.registry import Provider
-from briefcase.providers.service import Exchange, LoginRevoked, ProviderService, ProviderSummary
-from briefcase.providers.verdicts import MAX_FAILING, CheckName, Count, Verdict
-from briefcase.receipts.events import control_event, provider_event, provider_verdict_event
+from briefcase.providers.service import ProviderService
 
 
 class ProviderList(msgspec.Struct):
@@ -129,62 +137,30 @@ async def list_providers(services: Services, _: Request) -> ProviderList:
 
 async def set_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}`."""
-    service, provider_id, wanted = _service(services), request.params["id"], request.body_as(ProviderBody)
-    service.check_upsert(provider_id, wanted.base_url, wanted.max_stale_s)
-    return await services.operator.administration.make(
-        f"provider:{provider_id}",
-        {**_event(request, "set"), "base_url": wanted.base_url.rstrip("/")},
-        lambda: service.upsert(provider_id, wanted.base_url, wanted.max_stale_s),
-    )
+    wanted = request.body_as(ProviderBody)
+    return await _admin(services).set(request.params["id"], wanted.base_url, wanted.max_stale_s, request.principal.name)
 
 
 async def delete_provider(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/delete`."""
-    service, provider_id = _known(services, request)
-    await services.operator.administration.make(
-        f"provider:{provider_id}", _event(request, "deleted"), lambda: service.delete(provider_id)
-    )
-    return ProviderNamed(provider_id)
+    await _admin(services).delete(request.params["id"], request.principal.name)
+    return ProviderNamed(request.params["id"])
 
 
 async def enable_provider(services: Services, request: Request) -> ProviderSummary:
-    """`POST /v1/providers/{id}/enable`: nothing is let through again before its intent is durable."""
-    service, provider_id = _known(services, request)
-    return await services.operator.administration.make(
-        f"provider:{provider_id}",
-        _containment("lifted", provider_id, request.principal.name),
-        lambda: service.set_enabled(provider_id, is_enabled=True),
-    )
+    """`POST /v1/providers/{id}/enable`: lifts the controls that disable it, `tighten disable`'s too."""
+    return await _admin(services).enable(request.params["id"], request.principal.name)
 
 
 async def disable_provider(services: Services, request: Request) -> ProviderSummary:
-    """`POST /v1/providers/{id}/disable`: while receipts cannot be made durable no provider is called anyway."""
-    service, provider_id = _known(services, request)
-    return await services.operator.administration.make(
-        f"provider:{provider_id}",
-        _containment("set", provider_id, request.principal.name),
-        lambda: service.set_enabled(provider_id, is_enabled=False),
-    )
-
-
-def _event(request: Request, what: str) -> JsonObject:
-    return provider_event(what, request.params["id"], request.principal.name)
-
-
-def _containment(what: str, provider_id: str, by: str) -> JsonObject:
-    source = f"provider:{provider_id}"
-    return control_event(what, source, "disable", f"source:{source}", by)
+    """`POST /v1/providers/{id}/disable`: a control like any other."""
+    return await _admin(services).disable(request.params["id"], request.principal.name)
 
 
 async def clear_capabilities(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/clear-capabilities`."""
-    service, provider_id = _known(services, request)
-
-    async def clear() -> None:
-        service.clear_capabilities(provider_id)
-
-    await services.operator.administration.make(f"provider:{provider_id}", _event(request, "cleared"), clear)
-    return ProviderNamed(provider_id)
+    await _admin(services).clear(request.params["id"], request.principal.name)
+    return ProviderNamed(request.params["id"])
 
 
 async def start_provider_login(services: Services, request: Request) -> LoginStarted:
@@ -198,34 +174,25 @@ async def start_provider_login(services: Services, request: Request) -> LoginSta
 
 async def finish_provider_login(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/oauth/exchange`."""
-    (service, provider_id), wanted = _known(services, request), request.body_as(Exchange)
-    await services.operator.administration.make(
-        f"provider:{provider_id}", _event(request, "login"), lambda: service.exchange(provider_id, wanted)
-    )
-    return ProviderNamed(provider_id)
+    await _admin(services).finish_login(request.params["id"], request.body_as(Exchange), request.principal.name)
+    return ProviderNamed(request.params["id"])
 
 
 async def revoke_provider_login(services: Services, request: Request) -> LoginRevoked:
     """`POST /v1/providers/{id}/oauth/revoke`."""
-    service, provider_id = _known(services, request)
-    return await services.operator.administration.make(
-        f"provider:{provider_id}", _event(request, "revoked"), lambda: service.revoke(provider_id)
-    )
+    return await _admin(services).revoke_login(request.params["id"], request.principal.name)
 
 
 async def fetch_provider_credential(services: Services, request: Request) -> CredentialFetched:
     """`POST /v1/providers/{id}/vc/fetch`."""
-    service, provider_id = _known(services, request)
-    expires_at = await services.operator.administration.make(
-        f"provider:{provider_id}", _event(request, "credential"), lambda: service.fetch_credential(provider_id)
-    )
-    return CredentialFetched(provider_id, expires_at)
+    expires_at = await _admin(services).fetch_credential(request.params["id"], request.principal.name)
+    return CredentialFetched(request.params["id"], expires_at)
 
 
 async def show_provider_health(services: Services, _: Request) -> ProviderHealthList:
     """`GET /v1/diagnostics/providers`."""
     service = _service(services)
-    records = [_health(provider, health, service.verdict(provider)) for provider, health in service.health()]
+    records = [_health(service, provider, health) for provider, health in service.health()]
     return ProviderHealthList(records, service.token_waits)
 
 
@@ -245,13 +212,7 @@ async def note_provider_verdict(services: Services, request: Request) -> Verdict
         finished_us=finished_us,
         failing=tuple(body.failing),
     )
-    service = _service(services)
-    named = await services.operator.administration.make(
-        f"verdict:{verdict.base_url}",
-        provider_verdict_event(verdict.base_url, request.principal.name, ok=verdict.ok),
-        lambda: service.note_verdict(verdict),
-    )
-    return VerdictKept(list(named))
+    return VerdictKept(list(await _admin(services).note_verdict(verdict, request.principal.name)))
 
 
 def _service(services: Services) -> ProviderService:
@@ -260,17 +221,17 @@ def _service(services: Services) -> ProviderService:
     return services.providers
 
 
-def _known(services: Services, request: Request) -> tuple[ProviderService, str]:
-    """The service, and the id of a provider that there is."""
-    service, provider_id = _service(services), request.params["id"]
-    service.check_known(provider_id)
-    return service, provider_id
+def _admin(services: Services) -> ProviderAdmin:
+    if services.operator.providers is None:
+        raise CallerError("this daemon has no providers", code="not_found")
+    return services.operator.providers
 
 
-def _health(provider: Provider, health: Health, verdict: Verdict | None) -> ProviderHealth:
+def _health(service: ProviderService, provider: Provider, health: Health) -> ProviderHealth:
+    verdict = service.verdict(provider)
     return ProviderHealth(
         id=provider.id,
-        is_enabled=provider.is_enabled,
+        is_enabled=service.is_enabled(provider.id),
         calls=health.calls,
         failures=health.failures,
         refusals=health.refusals,

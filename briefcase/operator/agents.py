@@ -1,9 +1,9 @@
 """Agents: who may call tools, each with a name (the policy's principal), groups, and one token shown once.
 
-| a crash | leaves | the next start |
+| a crash after the intent of | leaves | the next start |
 |---|---|---|
-| after the intent of `add` | no agent, or one whose token nobody was shown | ends that agent: its name is free again |
-| after the intent of `revoke` | an agent that works, or a revoked one without a receipt | revokes it, with a receipt |
+| `add` | no agent, or one whose token nobody was shown | ends that agent: its name is free again |
+| `revoke` | an agent that works, or a revoked one without a receipt | revokes it, with a receipt |
 
 The intent of `add` holds the SHA-256 of the token, so that no other agent of the name is taken for that one.
 """

@@ -10,6 +10,7 @@ from briefcase.operator.administration import Administration
 from briefcase.operator.agents import AgentAdmin
 from briefcase.operator.budgets import BudgetAdmin
 from briefcase.operator.controls import ControlAdmin
+from briefcase.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.operator.secrets import SecretAdmin
 
 
@@ -21,14 +22,20 @@ class Operator(msgspec.Struct, frozen=True):
     budgets: BudgetAdmin
     controls: ControlAdmin
     secrets: SecretAdmin
+    providers: ProviderAdmin | None = None
 
     async def settle(self) -> None:
-        """Close each change that a crash left open.
+        """Close each change that a crash left open, and make controls of what an older release disabled otherwise.
 
         Raises:
             StoreError: one could not be closed; the next start goes on.
         """
-        await self.administration.settle({**self.agents.settlers(), **self.secrets.settlers()})
+        settlers = {**self.agents.settlers(), **self.secrets.settlers()}
+        if self.providers is not None:
+            settlers |= self.providers.settlers()
+        await self.administration.settle(settlers)
+        if self.providers is not None:
+            await self.providers.take_over_rows()
 
 
 def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once, here
@@ -37,6 +44,7 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
     controls: Controls,
     agents: AgentStore,
     secrets: BindableSecrets,
+    providers: ProviderStore | None,
     tools: Tools,
     clock: Clock,
     entropy: Entropy,
@@ -48,15 +56,18 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
         controls: those in force.
         agents: where agents are kept.
         secrets: where secrets are kept.
+        providers: the providers and what is held of them, where there are any.
         tools: the registered ones.
         clock: the time.
         entropy: makes tokens and ids.
     """
     administration = Administration(ledger)
+    control_admin = ControlAdmin(administration, controls, agents, tools, clock, entropy)
     return Operator(
         administration=administration,
         agents=AgentAdmin(administration, agents, clock, entropy),
         budgets=BudgetAdmin(administration, ledger, clock),
-        controls=ControlAdmin(administration, controls, agents, tools, clock, entropy),
+        controls=control_admin,
         secrets=SecretAdmin(administration, secrets),
+        providers=None if providers is None else ProviderAdmin(administration, providers, control_admin, controls),
     )

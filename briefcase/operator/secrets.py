@@ -1,10 +1,10 @@
 """Secrets: named values that tools are given credentials from, each with the destinations it may go to.
 
-| a crash | leaves | the next start |
+| a crash after the intent of | leaves | the next start |
 |---|---|---|
-| after the intent of `set` | the old value or the new one | says so (`outcome_unknown`), or that no secret is set |
-| after the intent of `bind` | the old destinations or the new ones | binds to the new ones, with a receipt |
-| after the intent of `remove` | the secret, bound to nothing, or no secret | removes it, with a receipt |
+| `set` | the old value or the new one | says so (`outcome_unknown`), or that no secret is set |
+| `bind` | the old destinations or the new ones | binds to the new ones, with a receipt |
+| `remove` | the secret, bound to nothing, or no secret | removes it, with a receipt |
 
 Of `set` nobody can know: no event holds a value. With destinations given, what is left goes to them or nowhere, never
 where it is not for; the operator sets it again. The order of a change of value and destinations is `vault.bindings`.

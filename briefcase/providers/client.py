@@ -131,7 +131,7 @@ class ProviderClient:
     # 1. enabled
     def _enabled(self, provider_id: str) -> Provider:
         provider = self._providers.find(provider_id)
-        if provider is None or not provider.is_enabled:
+        if provider is None or not self._providers.is_enabled(provider_id):
             state = "not known" if provider is None else "disabled"
             raise UpstreamError(
                 f"the provider `{provider_id}` is {state}",

@@ -36,6 +36,7 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
     holder_did: str,
     outbound: Outbound,
     ledger: Ledger,
+    is_disabled: Callable[[str], bool],
     clock: Clock,
     entropy: Entropy,
     is_ga: bool,
@@ -50,12 +51,13 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
         holder_did: the daemon's own DID.
         outbound: the guarded way out.
         ledger: receipts and budgets of payments.
+        is_disabled: whether a control disables a source.
         clock: the time.
         entropy: ids of proofs, states and verifiers.
         is_ga: whether payments are off and the profile's mark is demanded.
         denies_unknown_status: `BRIEFCASE_VC_STATUS_UNKNOWN_MODE=deny`.
     """
-    providers, custody = Providers(database), Custody(secrets, remember)
+    providers, custody = Providers(database, is_disabled), Custody(secrets, remember)
     oauth = OAuthClient(outbound, clock, entropy)
     entitlements = EntitlementClient(outbound, clock, holder_did)
     capabilities = Capabilities(

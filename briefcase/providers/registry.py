@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from briefcase.model.errors import CallerError
 from briefcase.net.urls import parse_url
+from briefcase.operator.providers import source_of
 from briefcase.store.database import Database
 
 MAX_STALE_S: Final = 86_400
@@ -27,17 +28,23 @@ class Provider(msgspec.Struct, frozen=True):
 
     id: str
     base_url: str
-    is_enabled: bool = True
     max_stale_s: int = 0
     updated_us: int = 0
 
 
 class Providers:
-    """The providers of one database."""
+    """The providers of one database.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where they are kept.
+        is_disabled: tells whether a control in force disables a source (`controls.Controls.is_disabled`).
+    """
+
+    def __init__(self, database: Database, is_disabled: Callable[[str], bool]) -> None:
         self._database = database
+        self._is_disabled = is_disabled
         self._known: dict[str, Provider] = database.run_now(_load)
+        self._disabled_rows: set[str] = database.run_now(_load_disabled)
         self._changing = asyncio.Lock()  # the map changes in the order the table does
 
     def find(self, provider_id: str) -> Provider | None:
@@ -63,6 +70,19 @@ class Providers:
         """All providers by id."""
         return [self._known[provider_id] for provider_id in sorted(self._known)]
 
+    def is_enabled(self, provider_id: str) -> bool:
+        """Whether anything may be sent to a provider."""
+        return not self._is_disabled(source_of(provider_id)) and provider_id not in self._disabled_rows
+
+    def disabled_rows(self) -> Sequence[str]:
+        """The providers that an older release disabled in their rows, by id."""
+        return sorted(self._disabled_rows)
+
+    async def enable_row(self, provider_id: str) -> None:
+        """Take a provider's row out of the way of controls. Raises as `put`."""
+        self._disabled_rows.discard(provider_id)
+        await self.put(self.get(provider_id))
+
     async def put(self, provider: Provider) -> None:
         """Add or replace one; durable when it returns.
 
@@ -71,7 +91,8 @@ class Providers:
             StoreError: it could not be stored.
         """
         check_provider(provider)
-        row = msgspec.structs.astuple(provider)
+        is_enabled = provider.id not in self._disabled_rows  # the column is of older releases: controls say so now
+        row = provider.id, provider.base_url, is_enabled, provider.max_stale_s, provider.updated_us
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO providers VALUES (?, ?, ?, ?, ?)", row)
@@ -89,6 +110,7 @@ class Providers:
         async with self._changing:
             await self._database.run(write)
             self._known.pop(provider_id, None)
+            self._disabled_rows.discard(provider_id)
 
 
 def check_provider(provider: Provider) -> None:
@@ -119,5 +141,9 @@ def check_base_url(base_url: str) -> None:
 
 
 def _load(connection: sqlite3.Connection) -> dict[str, Provider]:
-    rows = connection.execute("SELECT id, base_url, is_enabled, max_stale_s, updated_us FROM providers")
-    return {row[0]: Provider(row[0], row[1], bool(row[2]), row[3], row[4]) for row in rows}
+    rows = connection.execute("SELECT id, base_url, max_stale_s, updated_us FROM providers")
+    return {row[0]: Provider(*row) for row in rows}
+
+
+def _load_disabled(connection: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT id FROM providers WHERE is_enabled = 0")}

@@ -11,6 +11,7 @@ from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock
 from briefcase.model.types import format_rfc3339
 from briefcase.net.urls import parse_url
+from briefcase.operator.providers import Exchange, LoginRevoked, ProviderSummary, Verdict
 from briefcase.providers.capabilities import Capabilities
 from briefcase.providers.client import Health, ProviderClient
 from briefcase.providers.custody import Client, Custody, Login
@@ -18,41 +19,9 @@ from briefcase.providers.entitlement import EntitlementClient
 from briefcase.providers.oauth import OAuthClient, Started
 from briefcase.providers.quote import PROVIDER_ID
 from briefcase.providers.registry import Provider, Providers, check_provider
-from briefcase.providers.verdicts import Verdict, Verdicts
+from briefcase.providers.verdicts import Verdicts
 
 MAX_TEXT_CHARS: Final = 2_048
-
-
-class ProviderSummary(msgspec.Struct, frozen=True):
-    """One provider as listed."""
-
-    id: str
-    base_url: str
-    has_oauth_refresh: bool
-    has_vc: bool
-    vc_expires_at_rfc3339: str | None
-    is_enabled: bool
-    max_stale_s: int
-    needs_login: bool
-
-
-class LoginRevoked(msgspec.Struct, frozen=True):
-    """What came of ending a log-in. `has_vc`: a credential is held that still entitles, log-in or not."""
-
-    provider_id: str
-    had_refresh_token: bool
-    remote_revocation_attempted: bool
-    remote_revocation_succeeded: bool
-    has_vc: bool
-
-
-class Exchange(msgspec.Struct, frozen=True):
-    """The parameters of a code exchange."""
-
-    code: str
-    redirect_uri: str
-    client_id: str
-    code_verifier: str
 
 
 class ProviderService:
@@ -88,7 +57,7 @@ class ProviderService:
         if demo_base_url is not None:
             await self.upsert(PROVIDER_ID, demo_base_url)
         for provider in self._providers.list():
-            if provider.is_enabled and await self._is_entitled(provider.id):
+            if self._providers.is_enabled(provider.id) and await self._is_entitled(provider.id):
                 await self._capabilities.warm(provider)
 
     async def close(self) -> None:
@@ -120,32 +89,37 @@ class ProviderService:
         """A provider as it is, and as it is to be."""
         old = self._providers.find(provider_id)
         stale_s = max_stale_s if max_stale_s is not None else (old.max_stale_s if old else 0)
-        is_enabled = old.is_enabled if old else True
-        return old, Provider(provider_id, base_url.rstrip("/"), is_enabled, stale_s, self._clock.now_us())
+        return old, Provider(provider_id, base_url.rstrip("/"), stale_s, self._clock.now_us())
 
     async def delete(self, provider_id: str) -> None:
-        """Remove a provider and everything held of it; its log-in is not revoked at its server."""
-        self._providers.get(provider_id)
-        await self._providers.delete(provider_id)
+        """Remove a provider and everything held of it, where there is any; it is not revoked at its server."""
         await self._forget(provider_id)
+        # (a crash right here leaves a provider to log in to, never a log-in that a later provider of the id is sent)
+        await self._providers.delete(provider_id)
 
     def check_known(self, provider_id: str) -> None:
         """Raises `CallerError` (`not_found`) where there is no such provider."""
         self._providers.get(provider_id)
 
-    async def set_enabled(self, provider_id: str, *, is_enabled: bool) -> ProviderSummary:
-        """Let a provider be called, or contain it: a disabled one is sent nothing, and holds no capability."""
-        provider = msgspec.structs.replace(
-            self._providers.get(provider_id), is_enabled=is_enabled, updated_us=self._clock.now_us()
-        )
-        await self._providers.put(provider)
-        if not is_enabled:
-            self._capabilities.discard(provider_id)
-        return await self._summary(provider)
+    async def summary(self, provider_id: str) -> ProviderSummary:
+        """One provider as listed. Raises as `check_known`."""
+        return await self._summary(self._providers.get(provider_id))
+
+    def is_enabled(self, provider_id: str) -> bool:
+        """Whether anything may be sent to a provider."""
+        return self._providers.is_enabled(provider_id)
+
+    def disabled_rows(self) -> Sequence[str]:
+        """The providers that an older release disabled in their rows."""
+        return self._providers.disabled_rows()
+
+    async def enable_row(self, provider_id: str) -> None:
+        """Take a provider's row out of the way of controls."""
+        await self._providers.enable_row(provider_id)
 
     def clear_capabilities(self, provider_id: str) -> None:
         """Let go of the capability held; the next call has a new one minted."""
-        self._capabilities.discard(self._providers.get(provider_id).id)
+        self._capabilities.discard(provider_id)
 
     async def start_login(self, provider_id: str, client_id: str, redirect_uri: str, scope: str | None) -> Started:
         """Begin a log-in. Raises `UpstreamError` where the server's metadata is not to be had or not to be trusted."""
@@ -185,11 +159,7 @@ class ProviderService:
         The log-in is removed here first, so that nothing is minted with it any more, whatever the server answers.
         """
         self._providers.get(provider_id)
-        async with self._capabilities.renewal(provider_id):
-            login = await self._custody.login(provider_id)
-            await self._custody.delete_login(provider_id)
-        self._capabilities.discard(provider_id)
-        self._client.forget_answers(provider_id)
+        login = await self._take_out(provider_id)
         attempted, succeeded = (False, False) if login is None else await self._oauth.revoke(login)
         return LoginRevoked(
             provider_id=provider_id,
@@ -198,6 +168,18 @@ class ProviderService:
             remote_revocation_succeeded=succeeded,
             has_vc=await self._custody.entitlement(provider_id) is not None,
         )
+
+    async def end_login(self, provider_id: str) -> None:
+        """End a log-in here, where there is one, and ask nobody."""
+        await self._take_out(provider_id)
+
+    async def _take_out(self, provider_id: str) -> Login | None:
+        async with self._capabilities.renewal(provider_id):
+            login = await self._custody.login(provider_id)
+            await self._custody.delete_login(provider_id)
+        self._capabilities.discard(provider_id)
+        self._client.forget_answers(provider_id)
+        return login
 
     async def fetch_credential(self, provider_id: str) -> str:
         """Have a credential issued and keep it.
@@ -261,7 +243,7 @@ class ProviderService:
             has_oauth_refresh=_has_refresh(login),
             has_vc=entitlement is not None,
             vc_expires_at_rfc3339=None if entitlement is None else format_rfc3339(entitlement.expires_us),
-            is_enabled=provider.is_enabled,
+            is_enabled=self._providers.is_enabled(provider.id),
             max_stale_s=provider.max_stale_s,
             needs_login=login is None or login.has_ended,
         )

@@ -8,29 +8,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Collection
-from typing import Annotated, Final
 
 import msgspec
 
-from briefcase.model.types import MAX_SAFE_INTEGER
+from briefcase.operator.providers import Verdict
 from briefcase.store.database import Database
-
-MAX_FAILING: Final = 64
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
-CheckName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_.-]{1,64}$")]
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """One run of the harness; `failing` names the checks that failed."""
-
-    base_url: Annotated[str, msgspec.Meta(max_length=2_048)]
-    ok: bool
-    passed: Count
-    failed: Count
-    skipped: Count
-    finished_us: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
-    failing: Annotated[tuple[CheckName, ...], msgspec.Meta(max_length=MAX_FAILING)] = ()
 
 
 class Verdicts:

@@ -60,6 +60,7 @@ def run(tmp_path):
             gateway = open_gateway(tmp_path / "gateway", clock, FakeEntropy())
             database, vault = Database(tmp_path / "briefcase.sqlite"), Vault(MemoryBackend(), "memory")
             outbound = AsgiOutbound(provider=gateway)
+            rig = Rig(tmp_path)
             parts = compose_providers(
                 database=database,
                 secrets=vault.compartment("providers"),
@@ -67,13 +68,14 @@ def run(tmp_path):
                 holder_did=Identity(b"\1" * 32).did,
                 outbound=outbound,
                 ledger=MemoryLedger(clock),
+                is_disabled=rig.controls.is_disabled,
                 clock=clock,
                 entropy=SystemEntropy(),
                 is_ga=False,
                 denies_unknown_status=False,
             )
-            rig = Rig(tmp_path)
-            rig.services = msgspec.structs.replace(rig.services, providers=parts.service)
+            operator = rig.operator(providers=parts.service)
+            rig.services = msgspec.structs.replace(rig.services, providers=parts.service, operator=operator)
             try:
                 async with rig:
                     await asyncio.wait_for(scenario(Desk(rig, outbound)), 60)

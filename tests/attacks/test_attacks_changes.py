@@ -47,3 +47,18 @@ def test_an_agent_that_was_to_be_revoked_is_revoked_with_a_receipt(tmp_path, whe
         closed = cut_off(daemon, point, "POST", "/v1/agents/scout/revoke")
         assert (closed["kind"], closed["agent"], closed["is_settled"]) == ("agent_revoked", "scout", True)
         assert daemon.request("GET", "/v1/tools", token=token)[0] == 401
+
+
+def test_a_provider_that_was_removed_without_a_receipt_is_gone_with_one_and_sent_nothing(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert daemon.request("POST", "/v1/providers/demo", {"base_url": "https://example.com"})[0] == 200
+        assert daemon.request("POST", "/v1/providers/demo/disable")[1]["is_enabled"] is False
+        assert daemon.call("quote", {"symbol": "ACME"}) | {"receipt_id": 0} == {
+            "status": "denied",
+            "reason": "disabled",
+            "receipt_id": 0,
+        }
+        point = ("briefcase.providers.registry", "Providers", "delete", "before")
+        closed = cut_off(daemon, point, "POST", "/v1/providers/demo/delete")
+        assert (closed["kind"], closed["provider"], closed["is_settled"]) == ("provider_deleted", "demo", True)
+        assert daemon.request("GET", "/v1/providers")[1] == {"providers": []}

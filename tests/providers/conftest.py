@@ -8,8 +8,8 @@ from fakes import FakeClock, FakeEntropy, MemoryLedger
 from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
 from briefcase.model.ports import HttpRequest
+from briefcase.operator.providers import Exchange
 from briefcase.providers.composition import compose_providers
-from briefcase.providers.service import Exchange
 from briefcase.store.database import Database
 from briefcase.system import SystemEntropy
 from briefcase.vault.identity import Identity
@@ -30,6 +30,7 @@ class Desk:
         self.gateway = open_gateway(tmp_path / "gateway", self.clock, FakeEntropy(), **settings)
         self.outbound = AsgiOutbound(provider=self.gateway)
         self.options = {"is_ga": False, "denies_unknown_status": False}
+        self.disabled = set()
         self.database = None
         self.parts = None
 
@@ -47,6 +48,7 @@ class Desk:
             holder_did=IDENTITY.did,
             outbound=self.outbound,
             ledger=self.ledger,
+            is_disabled=self.disabled.__contains__,
             clock=self.clock,
             entropy=SystemEntropy(),
             **self.options,

@@ -187,7 +187,8 @@ def test_a_disabled_provider_is_sent_nothing_until_it_is_enabled(run):
         await desk.log_in()
         await desk.quote()
         await settled()
-        await desk.service.set_enabled("demo", is_enabled=False)
+        desk.disabled.add("provider:demo")
+        desk.service.clear_capabilities("demo")
         before = len(desk.outbound.sent)
         with pytest.raises(UpstreamError, match="is disabled") as caught:
             await desk.quote()
@@ -197,7 +198,7 @@ def test_a_disabled_provider_is_sent_nothing_until_it_is_enabled(run):
             await desk.quote()
         await settled()
         assert len(desk.outbound.sent) == before
-        await desk.service.set_enabled("demo", is_enabled=True)
+        desk.disabled.clear()
         await desk.quote()
 
     run(scenario)
