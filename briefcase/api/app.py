@@ -165,9 +165,15 @@ class Api(blacksheep.Application):
             request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
                 self._briefcase.operator.administration.check_open()
-            answer = await route.handler(self._briefcase, request)
             if route.waits:
+                exchange.place.wait(exchange.hurry)
+                try:
+                    answer = await route.handler(self._briefcase, request)
+                finally:
+                    exchange.place.stop_waiting()
                 self._admit(route, exchange)  # likewise while something to tell was awaited
+            else:
+                answer = await route.handler(self._briefcase, request)
             return answer if isinstance(answer, Reply) else Reply(answer)
 
         # 8. faults

@@ -6,6 +6,7 @@ conversation beside it. While the call runs, its notifications are read from `GE
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -304,8 +305,12 @@ async def follow_call(services: Services, request: Request) -> CallNotifications
     exchange = _hub(services).exchanges.find(request.principal.owner, request.params["id"].lower())
     if exchange is None:
         raise CallerError(f"no call `{request.params['id']}`", code="not_found")
-    notifications, after = await exchange.read(query.after, min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S)
+    notifications, after = await request.waited(partial(exchange.read, query.after), _wait_s(query))
     return CallNotifications(notifications, after, exchange.has_ended)
+
+
+def _wait_s(query: FollowQuery) -> float:
+    return min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S
 
 
 async def cancel_call(services: Services, request: Request) -> CallCancelled:
@@ -323,7 +328,7 @@ async def follow_changes(services: Services, request: Request) -> ChangeList:
     hub, asker = _hub(services), request.principal.owner
     if query.after < 0:
         return ChangeList([], hub.changes.count)
-    kept, after = await hub.changes.read(query.after, min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S)
+    kept, after = await request.waited(partial(hub.changes.read, query.after), _wait_s(query))
     found = [change for change in kept if hub.followers.may_know(asker, change)]
     return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)  # type: ignore[arg-type] # one of the four
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
@@ -29,8 +30,8 @@ _T = TypeVar("_T")
 class Request(msgspec.Struct, frozen=True):
     """What a handler gets to know of a request.
 
-    `gone` returns when the client has left. `authority` is the `host:port` of the TCP listener that took the request,
-    empty over a Unix socket.
+    `gone` returns when the client has left, or is to be answered with what there is. `authority` is the `host:port` of
+    the TCP listener that took the request, empty over a Unix socket.
     """
 
     principal: Principal
@@ -39,6 +40,18 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
     gone: Callable[[], Awaitable[None]]
     authority: str = ""
+
+    async def waited(self, read: Callable[[float], Awaitable[_T]], wait_s: float) -> _T:
+        """What `read` gives within a time; at once where the client is not to wait for it any longer."""
+        if wait_s <= 0:
+            return await read(0)
+        reading, gone = asyncio.ensure_future(read(wait_s)), asyncio.ensure_future(self.gone())
+        try:
+            await asyncio.wait({reading, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return await (reading if reading.done() else read(0))
+        finally:
+            reading.cancel()
+            gone.cancel()
 
     def body_as(self, kind: type[_T]) -> _T:
         """The body as a wire struct; no body at all is an empty object. Unknown fields are ignored.

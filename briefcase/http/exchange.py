@@ -138,7 +138,7 @@ class DirectExchange:
     """A request of the application's own tables. The answer is written in one piece."""
 
     __slots__ = (
-        "_app", "_date", "_is_lost", "_is_whole", "_news", "_pieces", "_wire",
+        "_app", "_date", "_is_hurried", "_is_lost", "_is_whole", "_news", "_pieces", "_wire",
         "head", "keep_alive", "match", "peer", "place", "read", "response_started",
     )  # fmt: skip
 
@@ -154,7 +154,7 @@ class DirectExchange:
         self._wire = wire
         self._date = date
         self._pieces: list[bytes] = []
-        self._is_whole = self._is_lost = False
+        self._is_whole = self._is_lost = self._is_hurried = False
         self._news: asyncio.Event | None = None  # only where somebody waits
 
     def claim(self, principal: Principal) -> None:
@@ -207,9 +207,15 @@ class DirectExchange:
         return self.read
 
     async def until_gone(self) -> None:
-        """Return when the client has left."""
-        while not self._is_lost:
+        """Return when the client has left, or is to be answered with what there is (`hurry`)."""
+        while not (self._is_lost or self._is_hurried):
             await self._hear()
+
+    def hurry(self) -> None:
+        """End a long poll: its connection is needed."""
+        self._is_hurried, self.keep_alive = True, False
+        if self._news is not None:
+            self._news.set()
 
     async def run(self) -> None:
         """Answer, unless there is nobody to hear it."""

@@ -10,14 +10,16 @@
 
 Who gives way first: connections on which nobody is known yet, the longest silent first, where they are more than a
 quarter of the listener's, so that newcomers have the time to say who they are; then an agent's idle ones; then an
-operator's. A connection on which a request of somebody known is being answered never gives way.
+operator's. Where none is idle, a long poll is answered early and its connection closed then: the oldest of whichever
+agent has most of them. Any other connection on which a request of somebody known is being answered never gives way.
 
 # INVARIANT (reserve): whatever is open, one more connection is taken, and the operator's token on it is served.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from briefcase.http.limits import PlaceLimits
@@ -82,6 +84,15 @@ class Place:
         """
         if principal is not self.principal and principal != self.principal:
             self._places.claim(self, principal)
+
+    def wait(self, answer_now: Callable[[], None]) -> None:
+        """A long poll is under way here, which `answer_now` ends with what there is, and the connection after it."""
+        if self.rank == _KNOWN:
+            self._places.waits[self] = answer_now
+
+    def stop_waiting(self) -> None:
+        """It is answered."""
+        self._places.waits.pop(self, None)
 
     def hold_body(self, size_bytes: int) -> bool:
         """Count a body that is being kept; False where there is no room for it, and then nothing is counted."""
@@ -180,6 +191,7 @@ class Places:
         self.held = Held(limits.max_unsent_bytes, share_bytes)
         self.gave_way = 0
         self.refused = 0
+        self.waits: dict[Place, Callable[[], None]] = {}  # the oldest first
         self._of_listener: dict[int, dict[Place, None]] = {}
         self._on_probation: dict[int, dict[Place, None]] = {}
         self._uids: dict[tuple[int, int], int] = {}
@@ -205,7 +217,7 @@ class Places:
             victim = self._longest_idle(taken, (listener, uid if is_crowd else None), place)
             if victim is not None:
                 self._give_way(victim)
-            else:
+            elif not self._end_wait(one for one in self.waits if one in taken and (not is_crowd or one.uid == uid)):
                 self._put_on_probation(place)
         return place
 
@@ -230,6 +242,7 @@ class Places:
                 self._candidates.pop(key, None)
         place.release_body()
         place.release_unsent()
+        place.stop_waiting()
         self._disown(place)
         del place.guest  # which holds its place: nothing is left for the collector to find
 
@@ -264,10 +277,11 @@ class Places:
         own = self._of_principal.setdefault(key, {})
         if len(own) >= most:
             idle = [(since_s, other) for other in own if (since_s := other.guest.idle_since_s()) is not None]
-            if not idle:
+            if idle:
+                self._give_way(min(idle, key=lambda found: found[0])[1])
+            elif not self._end_wait(other for other in self.waits if other in own):
                 self.refused += 1
                 raise CallerError(f"expected at most {most} connections of `{principal.name}`", code="rate_limited")
-            self._give_way(min(idle, key=lambda found: found[0])[1])
             own = self._of_principal.setdefault(key, {})
         own[place] = None
 
@@ -293,6 +307,16 @@ class Places:
         guest = place.guest
         self.leave(place)
         guest.give_way()
+
+    def _end_wait(self, places: Iterable[Place]) -> bool:
+        """Answer the oldest long poll of whoever has most of them; its connection is closed with it. False: no poll."""
+        found = list(places)
+        if not found:
+            return False
+        [(most, _)] = Counter(map(_name_of, found)).most_common(1)
+        self.gave_way += 1
+        self.waits.pop(next(place for place in found if _name_of(place) == most))()
+        return True
 
     def _longest_idle(self, taken: dict[Place, None], scope: tuple[int, int | None], newest: Place) -> Place | None:
         """Of a listener's places, or of one user's on it, the first to give way; None where each is at work."""

@@ -6,6 +6,7 @@ The bounds are set low, so that what took thousands of connections and hundreds 
 import http.server
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -181,18 +182,48 @@ def test_an_agents_keep_alive_connections_do_not_keep_the_operator_or_another_ag
     assert daemon.request("GET", "/v1/tools", token=other)[0] == 200
 
 
-def test_an_agent_whose_connections_all_wait_is_refused_more_and_the_operator_is_served(daemon, agent, held):
-    asked = daemon.request("POST", "/v1/tools/call", call_body("note_add", {"text": "x"}), token=agent)[1]
-    approval_id = asked["approval"]["id"]
-    wait = f"GET /v1/approvals/{approval_id}?wait_ms=30000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent}\r\n\r\n"
-    for _ in range(16):
-        sock = connect_unix(daemon)
-        sock.sendall(wait.encode())
-        held.append(sock)
-    deadline = time.monotonic() + 20
-    while daemon.request("GET", "/v1/tools", token=agent)[0] != 429:
-        assert time.monotonic() < deadline
+def poll(daemon: RunningDaemon, token: str, path: str) -> socket.socket:
+    """Begin a long poll; gives its connection."""
+    sock = connect_unix(daemon)
+    sock.sendall(f"GET {path}wait_ms=60000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    return sock
+
+
+def waiting_approval(daemon: RunningDaemon, token: str) -> str:
+    asked = daemon.request("POST", "/v1/tools/call", call_body("note_add", {"text": "x"}), token=token)[1]
+    return f"/v1/approvals/{asked['approval']['id']}?"
+
+
+def answered(socks: list[socket.socket]) -> list[bytes]:
+    """What came on those that were answered by now."""
+    ready, _, _ = select.select(socks, [], [], 0)
+    return [sock.recv(65_536) for sock in ready]
+
+
+def test_an_agent_whose_connections_all_wait_is_served_for_the_oldest_and_so_is_the_operator(daemon, agent, held):
+    path = waiting_approval(daemon, agent)
+    held += [poll(daemon, agent, path) for _ in range(16)]
+    for _ in range(3):
+        assert daemon.request("GET", "/v1/tools", token=agent)[0] == 200
     served_throughout(daemon, lambda: None, turns=3)
+    assert len(answered(held)) < len(held)
+
+
+@pytest.mark.parametrize("polled", ["approvals", "events"])
+def test_agents_whose_long_polls_fill_all_connections_shut_no_other_agent_out(daemon, agent, held, polled):
+    for _ in range(5):
+        greedy = daemon.request("POST", "/v1/agents", {"name": f"greedy-{uuid.uuid4().hex[:8]}"})[1]["token"]
+        path = waiting_approval(daemon, greedy) if polled == "approvals" else "/v1/mcp/events?after=0&"
+        held += [poll(daemon, greedy, path) for _ in range(16)]
+    for _ in range(5):
+        assert daemon.request("GET", "/v1/tools", token=agent)[0] == 200
+    early = answered(held)
+    assert 0 < len(early) < 64
+    word = b'"status":"pending"' if polled == "approvals" else b'"changes":[]'
+    for answer in early:  # what a poll that waited in vain gets, and the end of its connection
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert word in answer
+        assert b"connection: close" in answer
 
 
 # --- h25 and the unread ones: memory --------------------------------------------------------------------------------

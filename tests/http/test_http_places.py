@@ -96,6 +96,48 @@ def test_a_connection_at_work_never_gives_way_and_what_comes_then_serves_the_ope
     assert gone(*working) == [False, False]
 
 
+def test_where_all_are_at_work_the_oldest_long_poll_of_who_has_most_is_answered_for_a_newcomer():
+    hall, ended = Hall(max_connections=5, max_connections_per_principal=3), []
+    polls = {}
+    for name, principal in (("a", AGENT), ("b1", OTHER_AGENT), ("b2", OTHER_AGENT), ("op", OPERATOR)):
+        polls[name], _ = hall.come(principal, busy=True)
+        polls[name].wait(lambda name=name: ended.append(name))
+    hall.come(OTHER_AGENT, busy=True)  # a call, which nobody may end
+    for expected in (["b1"], ["b1", "a"], ["b1", "a", "b2"]):
+        place, _ = hall.come()
+        assert ended == expected
+        place.claim(AUDITOR)
+        place.guest.since_s = None
+    place, _ = hall.come()
+    assert place.is_probation  # no poll but the operator's is left
+    assert ended == ["b1", "a", "b2"]
+
+
+def test_an_agent_whose_connections_all_wait_has_its_oldest_long_poll_answered_and_no_other_agents():
+    hall, ended = Hall(max_connections_per_principal=2), []
+    for name, principal in (("other", OTHER_AGENT), ("first", AGENT), ("second", AGENT)):
+        place, _ = hall.come(principal, busy=True)
+        place.wait(lambda name=name: ended.append(name))
+    hall.come(AGENT, busy=True)
+    assert ended == ["first"]
+    hall.come(AGENT, busy=True)
+    assert ended == ["first", "second"]
+    with pytest.raises(CallerError, match="at most 2 connections"):
+        hall.come(AGENT)
+
+
+def test_a_long_poll_that_is_answered_or_whose_connection_is_gone_is_not_answered_again():
+    hall, ended = Hall(max_connections=2), []
+    answered, left = (hall.come(AGENT, busy=True)[0] for _ in range(2))
+    for place in (answered, left):
+        place.wait(lambda: ended.append("x"))
+    answered.stop_waiting()
+    hall.places.leave(left)
+    hall.come(AGENT, busy=True)
+    assert hall.come()[0].is_probation
+    assert ended == []
+
+
 def test_the_operators_reserve_is_for_the_newest_and_is_never_full():
     hall = Hall(max_connections=1, operator_reserve=3)
     hall.come(AGENT, busy=True)
