@@ -60,9 +60,10 @@ from briefcase.disk.data_dir import (
 from briefcase.disk.files import write_private
 from briefcase.disk.own_files import OwnFiles
 from briefcase.expiry import EXPIRY_GROUP, Expiry
+from briefcase.http.exchange import DirectApp
 from briefcase.http.limits import HttpLimits
 from briefcase.http.places import SHARES
-from briefcase.http.server import App, HttpServer
+from briefcase.http.server import HttpServer
 from briefcase.http.sockets import Listener, open_agent_listener, open_tcp_listener, open_unix_listener
 from briefcase.ledger import Ledger
 from briefcase.ledger.files import read_store_id
@@ -375,14 +376,14 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     services = await _services(settings, stores, outside, policy, host, operator, stack)
     limit = PrincipalLimit(**msgspec.structs.asdict(settings.file.principal))
     api = Api(services, authenticator, PrincipalBuckets(limit))
-    app: App = api
+    app: DirectApp = api
     if settings.otel is not None and exporting is not None:
         app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_trace)
     bounds = settings.file.server
     limits = HttpLimits(**msgspec.structs.asdict(bounds))
     most = OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.operator_reserve)
     limits = fitting(limits, len(listeners), allow_open_files(most))
-    server = HttpServer(app, listeners, limits)
+    server = HttpServer(app, listeners, limits, on_drain=services.changes.stop)
     watch(services, stores.ledger.counters, server, authenticator)
     if exporting is not None:
         stack.push_async_callback(_cancel, asyncio.create_task(exporting.send_metrics(services.metrics)))

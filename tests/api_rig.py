@@ -201,7 +201,8 @@ class Rig:
         if self.tcp:
             listeners.append(open_tcp_listener("127.0.0.1", 0))
             self.port = listeners[1].sock.getsockname()[1]
-        self.server = HttpServer(Api(self.services, self.authenticator, self.buckets), listeners, self.limits)
+        api = Api(self.services, self.authenticator, self.buckets)
+        self.server = HttpServer(api, listeners, self.limits, on_drain=self.changes.stop)
         await self.server.start()
         return self
 

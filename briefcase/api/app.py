@@ -10,18 +10,15 @@
     where it waited for something to tell, steps 3 and 4 again
  8. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
 
-The nouns' tables are answered here, as values that the connection writes (docs/adr/0007). The application is
-BlackSheep's, and what is in no table is its router's to serve over ASGI, after step 1.
+Answers are values that the connection writes (docs/adr/0007).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-import blacksheep
 import msgspec
-import orjson
 import structlog
 
 from briefcase.api import (
@@ -47,9 +44,9 @@ from briefcase.api.effects import changing_handlers
 from briefcase.api.routing import Request, Route, is_for_agents
 from briefcase.api.services import Services
 from briefcase.api.turnstile import Turnstile
-from briefcase.http.exchange import SCOPE_KEY, DirectExchange, GoneError
+from briefcase.http.exchange import DirectExchange, GoneError, Head
 from briefcase.http.guard import check_browser_headers
-from briefcase.http.routing import Match, PathTable, Reply
+from briefcase.http.routing import PathTable, Reply
 from briefcase.http.sockets import Peer
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import JsonObject, Principal, Role
@@ -80,18 +77,13 @@ ROUTES: Final = tuple(route for table in TABLES for route in table)
 LARGE_BODY_BYTES: Final = 64 << 10
 
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
-_JSON: Final = (b"content-type", b"application/json")
 _NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
-
-Scope: TypeAlias = Mapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
-Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 _log: Final = structlog.get_logger("briefcase.api")
 
 
-class Api(blacksheep.Application):
-    """The application (`exchange.DirectApp`), and an ASGI application for what is in no table.
+class Api:
+    """The application (`exchange.DirectApp`).
 
     Args:
         services: what the nouns answer from.
@@ -99,12 +91,12 @@ class Api(blacksheep.Application):
         buckets: how much each principal may ask.
     """
 
+    knows_principals = True
+
     def __init__(
         self, services: Services, authenticator: Authenticator, buckets: PrincipalBuckets | None = None
     ) -> None:
-        super().__init__(router=blacksheep.Router())
-        self.router.fallback = self._nothing_here()
-        self._briefcase = services  # `_services` is BlackSheep's
+        self._services = services
         self._authenticator = authenticator
         self._has_room = (buckets or PrincipalBuckets(PrincipalLimit())).take
         self._now_ns = services.clock.monotonic_ns
@@ -112,38 +104,35 @@ class Api(blacksheep.Application):
         self._routes = PathTable((route.method, route.path, route) for route in ROUTES)
         self._changing = changing_handlers(ROUTES)
 
-    def announce_stop(self) -> None:
-        """Wake whatever waits for a change: the server is about to stop."""
-        self._briefcase.changes.stop()
-
-    def find(self, path: bytes) -> Match[Route] | None:
-        """What is at an undecoded path; None where it is in no table."""
-        return self._routes.find(path)
+    def route_of(self, head: Head) -> Route | None:
+        """The operation that a request names; None where there is none."""
+        return self._routes.find(head.path).by_method.get(head.method)
 
     def redact(self, body: bytes, *, is_json: bool) -> bytes:
         """The body of an answer without any known secret, whatever adapter its texts came from."""
-        redactor = self._briefcase.redactor
+        redactor = self._services.redactor
         if not is_json:
             return redactor.redact_text(body.decode("utf-8", "replace")).encode()
         return redactor.redact(body)
 
     async def answer(self, exchange: DirectExchange) -> Reply:
-        """Answer a request to one of the tables, as the module's docstring says.
+        """Answer a request, as the module's docstring says.
 
         Raises:
             GoneError: the client left before its request was whole.
         """
         open_request()
-        head, match = exchange.head, exchange.match
+        head = exchange.head
         try:
             # 1. what a browser must not be used for
             peer = exchange.peer
             _check_peer(peer, head.headers)
 
             # 2. the route
+            match = self._routes.find(head.path)
             route = match.by_method.get(head.method)
             if route is None:
-                return self._wrong_method(match.by_method)
+                return self._no_route(match.by_method, peer)
 
             # 3. and 4. who, and in which role
             principal = self._admit(route, exchange)
@@ -164,16 +153,16 @@ class Api(blacksheep.Application):
             # 7. answer
             request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
-                self._briefcase.operator.administration.check_open()
+                self._services.operator.administration.check_open()
             if route.waits:
                 exchange.place.wait(exchange.hurry)
                 try:
-                    answer = await route.handler(self._briefcase, request)
+                    answer = await route.handler(self._services, request)
                 finally:
                     exchange.place.stop_waiting()
                 self._admit(route, exchange)  # likewise while something to tell was awaited
             else:
-                answer = await route.handler(self._briefcase, request)
+                answer = await route.handler(self._services, request)
             return answer if isinstance(answer, Reply) else Reply(answer)
 
         # 8. faults
@@ -183,20 +172,6 @@ class Api(blacksheep.Application):
             raise
         except Exception as error:  # noqa: BLE001 - nothing of it may leave; all of it is logged
             return self._fault(BriefcaseError("something went wrong inside", detail=repr(error)), error)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request to none of the tables (ASGI 3)."""
-        open_request()
-        if scope["type"] == "http":
-            try:
-                peer = scope["extensions"][SCOPE_KEY]
-                _check_peer(peer, scope["headers"])
-                if peer.is_for_agents:
-                    raise _not_for_agents()
-            except CallerError as error:
-                await _send(self._fault(error), send)
-                return
-        await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
 
     def _admit(self, route: Route, exchange: DirectExchange) -> Principal:
         peer = exchange.peer
@@ -233,20 +208,24 @@ class Api(blacksheep.Application):
         """What a request gets that its principal's bucket has no room for; nothing of its body was looked at."""
         if principal is _NOBODY:
             return self._fault(CallerError("too many large requests without a token", code="rate_limited"))
-        fault = await self._briefcase.calls.turn_away(principal, size_bytes)
+        fault = await self._services.calls.turn_away(principal, size_bytes)
         if not route.is_call:
             return self._fault(fault)
-        self._briefcase.meter.count_fault(fault.code)
+        self._services.meter.count_fault(fault.code)
         return Reply({"status": "denied", "reason": fault.code, "receipt_id": fault.receipt_id})
 
-    def _wrong_method(self, by_method: Mapping[str, Route]) -> Reply:
+    def _no_route(self, by_method: Mapping[str, Route], peer: Peer) -> Reply:
+        if not by_method:
+            if peer.is_for_agents:
+                raise _not_for_agents()
+            return self._fault(CallerError("nothing is at this path", code="not_found"))
         allowed = ", ".join(sorted(by_method))
         reply = self._fault(CallerError(f"expected one of {allowed}", code="method_not_allowed"))
         return msgspec.structs.replace(reply, headers=((b"allow", allowed.encode()),))
 
     def _fault(self, error: BriefcaseError, cause: Exception | None = None) -> Reply:
-        request_id = request_id_of(self._briefcase.entropy.uuid)
-        self._briefcase.meter.count_fault(error.code)
+        request_id = request_id_of(self._services.entropy.uuid)
+        self._services.meter.count_fault(error.code)
         if error.http_status >= 500:  # noqa: PLR2004 - HTTP: the server's fault
             _log.error(
                 "request failed",
@@ -263,13 +242,6 @@ class Api(blacksheep.Application):
             payload["receipt_id"] = error.receipt_id
         headers = ((b"www-authenticate", b"Bearer"),) if error.code == "unauthorized" else ()
         return Reply(payload, error.http_status, headers)
-
-    def _nothing_here(self) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
-        async def answer(_):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - BlackSheep would bind by annotation
-            reply = self._fault(CallerError("nothing is at this path", code="not_found"))
-            return blacksheep.Response(reply.status, content=blacksheep.Content(_JSON[1], orjson.dumps(reply.payload)))
-
-        return answer
 
 
 def _not_for_agents() -> CallerError:
@@ -293,10 +265,3 @@ def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
                 raise CallerError("expected one `authorization` header")
             found = value
     return found
-
-
-async def _send(reply: Reply, send: Send) -> None:
-    body = orjson.dumps(reply.payload)
-    headers = [_JSON, (b"content-length", b"%d" % len(body)), *reply.headers]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

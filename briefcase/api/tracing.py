@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from briefcase.api.app import Api, Receive, Scope, Send
+from briefcase.api.app import Api
 from briefcase.http.exchange import DirectExchange
 from briefcase.http.routing import Reply
 from briefcase.model.ports import Tools
@@ -58,7 +58,7 @@ _ANSWER_DECODER: Final = msgspec.json.Decoder(_Answered)
 
 
 class TracedApi:
-    """A `DirectApp` and an ASGI application around the API, which is both.
+    """A `DirectApp` around the API, which is one.
 
     Args:
         api: answers.
@@ -67,28 +67,17 @@ class TracedApi:
         send_trace: takes each that is finished.
     """
 
+    knows_principals = True
+
     def __init__(self, api: Api, sampling: Sampling, tools: Tools, send_trace: SendTrace) -> None:
         self._api = api
         self._sampling = sampling
         self._tools = tools
         self._send_trace = send_trace
-        self.find = api.find
-
-    async def start(self) -> None:
-        """Start the API."""
-        await self._api.start()  # type: ignore[no-untyped-call]
-
-    async def stop(self) -> None:
-        """Stop it."""
-        await self._api.stop()  # type: ignore[no-untyped-call]
 
     def redact(self, body: bytes, *, is_json: bool) -> bytes:
         """The body of an answer without any known secret."""
         return self._api.redact(body, is_json=is_json)
-
-    def announce_stop(self) -> None:
-        """Tell it that it is about to stop."""
-        self._api.announce_stop()
 
     def answer(self, exchange: DirectExchange) -> Coroutine[None, None, Reply]:
         """Answer one request, traced where it is sampled; where it is not, this costs a look at the dice."""
@@ -107,27 +96,6 @@ class TracedApi:
                 self._finish(trace, 0)
             else:
                 self._finish(trace, reply.status, self._attributes(exchange, reply), reply.timing_us)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request that has no route (ASGI 3), traced where it is sampled."""
-        trace = self._sampled(scope.get("headers", ()))
-        if trace is None:
-            await self._api(scope, receive, send)
-            return
-        status = 0
-
-        async def watched(message: dict[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        token = CURRENT.set(trace)
-        try:
-            await self._api(scope, receive, watched)
-        finally:
-            CURRENT.reset(token)
-            self._finish(trace, status)
 
     def _sampled(self, headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
         """A trace of this request, under its caller's; None where it is not sampled."""
@@ -150,7 +118,7 @@ class TracedApi:
 
     def _attributes(self, exchange: DirectExchange, reply: Reply) -> dict[str, str | int]:
         """What a trace says of a request: nothing of it is a caller's own text."""
-        route = exchange.match.by_method.get(exchange.head.method)
+        route = self._api.route_of(exchange.head)
         if route is None:
             return {}
         shown: dict[str, str | int] = {"http.request.method": route.method, "http.route": route.path}

@@ -1,12 +1,11 @@
 """One request's answer over HTTP: JSON, or a stream of events from the moment something comes before it.
 
-The request is answered in the task the server gave it; what only some requests need is made when they need it:
+ 1. the request runs as a task of its own, which may outlive its connection
+ 2. what is there first decides: the whole answer, or a message before it, which begins a stream
+ 3. the answer is the stream's last message
 
- 1. a stream, and a task that sends it: at the first message before the answer
- 2. a task that watches for the client to leave: once the answer has taken `PATIENCE_S`; it ends a stateless request
- 3. the answer itself, as the stream's last message or as the whole body
-
-A handshake client may come back for its answer, and for nobody else's, so its request goes on when it leaves.
+A stateless request ends when its client leaves. A handshake client may come back for its answer, and for nobody else's,
+so its request goes on; what is missed of its stream can be read from there.
 
 Source: MCP 2025-11-25 and 2026-07-28, Streamable HTTP, sending messages to the server.
 """
@@ -14,10 +13,9 @@ Source: MCP 2025-11-25 and 2026-07-28, Streamable HTTP, sending messages to the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -26,21 +24,22 @@ from briefcase.gateway.connection import Core, internal_error
 from briefcase.gateway.context import Context
 from briefcase.gateway.session import Session
 from briefcase.gateway.stream import Stream
-from briefcase.mcp.jsonrpc import Request, RpcError, encode_error, encode_result
+from briefcase.http import routing
+from briefcase.http.exchange import DirectExchange
+from briefcase.http.routing import Reply
+from briefcase.mcp.jsonrpc import Request, RequestId, RpcError, encode_error, encode_result
 from briefcase.mcp.sse import KEEP_ALIVE, encode_event
 
 KEEP_ALIVE_S: Final = 15.0
-PATIENCE_S: Final = 0.05  # a client that leaves is noticed then at the latest; most answers are there before
 JSON: Final = (b"content-type", b"application/json")
-CHALLENGE: Final = (b"www-authenticate", b"Bearer")
-_EVENTS: Final = [
+_CHALLENGE: Final = (b"www-authenticate", b"Bearer")
+ACCEPTED: Final = Reply(b"", HTTPStatus.ACCEPTED)
+_EVENTS: Final = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-store"),
     (b"x-accel-buffering", b"no"),
-]
-
-Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
-Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+)
+_T = TypeVar("_T")
 
 _log: Final = structlog.get_logger("briefcase.gateway")
 
@@ -54,7 +53,7 @@ class Answers:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     def cancel(self) -> None:
         """End everything that runs."""
@@ -65,45 +64,42 @@ class Answers:
         """Wait until everything has ended."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something beside the request."""
+    def start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Run something beside the connection."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
-    async def serve(  # noqa: PLR0913, PLR0917 - the parts of one request
+    async def serve(
         self,
         request: Request,
         context: Context,
         channel: StreamChannel,
         session: Session | None,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Run one request in the task of its HTTP request, and send its answer. Takes the module's steps.
+        exchange: DirectExchange,
+    ) -> Reply:
+        """Run one request and give its answer, or the stream that brings it. Takes the module's steps.
 
         Args:
             request: the message.
             context: who asks; its channel is `channel`.
             channel: the way to send something before the answer.
             session: the session it belongs to, which may cancel it; None for a stateless request.
-            receive: tells when the client has left.
-            send: the way to answer.
+            exchange: the HTTP request, which tells when the client has left.
         """
-        serving = _Serving(self, channel.stream, session, receive, send)
-        serving.begin(request)
-        self._running.add(serving.task)
-        status: int = HTTPStatus.ACCEPTED
-        body = b""  # a cancelled request gets no answer
-        try:
-            status, body = await self.answer(request, context, session)
-        except asyncio.CancelledError:
-            serving.task.uncancel()  # it was the request that was cancelled, and it has ended
-        finally:
-            self._running.discard(serving.task)
-            serving.end(request)
-        await serving.send_answer(status, body)
+        work = self.start(self.answer(request, context, session))  # 1
+        serving = _Serving(work, channel.stream, session, request.id)
+        if session is None:
+            exchange.when_gone(work.cancel)
+        else:
+            session.start(request.id, work)
+        await serving.first  # 2
+        if serving.is_stream:
+            return event_stream(channel.stream, 0)
+        if work.cancelled():
+            return ACCEPTED  # a cancelled request gets no answer
+        return json_reply(*work.result())
 
     async def answer(self, request: Request, context: Context, session: Session | None) -> tuple[int, bytes]:
         """The HTTP status and the message that answer a request, whatever happens inside."""
@@ -115,117 +111,60 @@ class Answers:
             _log.exception("request_failed", method=request.method)
             return 500, encode_error(internal_error(), request.id)
 
-    async def pump(self, stream: Stream, after: int, receive: Receive, send: Send) -> None:
-        """Send a stream that belongs to no request of its own, until it ends or its client leaves."""
-        sending = asyncio.create_task(send_stream(send, stream, after))
-        leaving = asyncio.create_task(gone(receive, sending))
-        try:
-            await asyncio.wait({sending})
-        finally:
-            leaving.cancel()
-            sending.cancel()
-
 
 class _Serving:
-    """What is kept for one request while it runs."""
+    """One request that runs, and what is there of it first."""
 
-    def __init__(self, answers: Answers, stream: Stream, session: Session | None, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a request is served outside a task")
-        self.task: asyncio.Task[None] = task
-        self._answers = answers
+    def __init__(
+        self, work: asyncio.Task[tuple[int, bytes]], stream: Stream, session: Session | None, request_id: RequestId
+    ) -> None:
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_stream = False
+        self._work = work
         self._stream = stream
         self._session = session
-        self._receive = receive
-        self._send = send
-        self._sending: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._request_id = request_id
+        stream.on_first = self._begin_stream
+        work.add_done_callback(self._end)
 
-    def begin(self, request: Request) -> None:
-        """Be ready for a message before the answer, for a cancellation, and for the client's leaving."""
-        self._stream.on_first = self._begin_stream
-        if self._session is None:
-            self._patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._begin_watch)
-        else:
-            self._session.start(request.id, self.task)
-
-    def end(self, request: Request) -> None:
-        """The request has ended: nothing can cancel it any more."""
-        if self._session is not None:
-            self._session.finish(request.id)
-        if self._patience is not None:
-            self._patience.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-
-    async def send_answer(self, status: int, body: bytes) -> None:  # 3
-        """Send what the request came to; nothing where it was cancelled."""
-        if self._sending is not None:
-            if body:
-                self._stream.put(body)
-            self._stream.end()
-            await self._sending
-            return
-        headers = [JSON] if body else []
-        await send_body(
-            self._send, status, body, [*headers, CHALLENGE] if status == HTTPStatus.UNAUTHORIZED else headers
-        )
-
-    def _begin_stream(self) -> None:  # 1
+    def _begin_stream(self) -> None:
+        self.is_stream = True
         if self._session is not None:
             self._session.keep(self._stream)
-        self._sending = self._answers.start(send_stream(self._send, self._stream, 0))
+        self._tell()
 
-    def _begin_watch(self) -> None:  # 2
-        self._watching = self._answers.start(gone(self._receive, self.task))
+    def _end(self, _: object) -> None:
+        if self._session is not None:
+            self._session.finish(self._request_id)
+        if self.is_stream:  # 3
+            if not self._work.cancelled():
+                self._stream.put(self._work.result()[1])
+            self._stream.end()
+        self._tell()
 
-
-async def read_body(receive: Receive) -> bytes | None:
-    """The whole body, which the server has bounded; None where the client left before it was whole."""
-    pieces = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(pieces)
+    def _tell(self) -> None:
+        if not self.first.done():
+            self.first.set_result(None)
 
 
-async def gone(receive: Receive, task: asyncio.Task[None]) -> None:
-    """Wait for the client to leave; what only it wanted ends with it."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    task.cancel()
+def json_reply(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Reply:
+    """An answer of one message; one that asks for a token says of which kind."""
+    challenge = (_CHALLENGE,) if status == HTTPStatus.UNAUTHORIZED else ()
+    return Reply(body, status, (JSON, *challenge, *headers))
 
 
-async def send_body(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Answer with a body of known length."""
-    length = [(b"content-length", b"%d" % len(body))] if status != HTTPStatus.NO_CONTENT else []
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body})
+def event_stream(stream: Stream, after: int) -> Reply:
+    """The events of a stream after a number, with comments while there are none."""
+    return stream_reply(events(stream, after))
 
 
-async def send_stream(send: Send, stream: Stream, after: int) -> None:
-    """Answer with the events of a stream after a number, and with comments while there are none."""
-    await send({"type": "http.response.start", "status": 200, "headers": list(_EVENTS)})
-    keeping = asyncio.create_task(_keep_alive(send))
-    try:
-        async for event_id, message in stream.read(after):
-            await send(
-                {"type": "http.response.body", "body": encode_event(message, event_id=event_id), "more_body": True}
-            )
-    finally:
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
-    await send({"type": "http.response.body", "body": b""})
+def stream_reply(pieces: AsyncGenerator[bytes, None]) -> Reply:
+    """An answer of events, which the daemon has filtered."""
+    return Reply(routing.Stream(pieces), headers=_EVENTS, is_filtered=True)
 
 
-async def _keep_alive(send: Send) -> None:
-    await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-    while True:
-        await asyncio.sleep(KEEP_ALIVE_S)
-        await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+async def events(stream: Stream, after: int) -> AsyncGenerator[bytes, None]:
+    """The same, piece by piece."""
+    yield KEEP_ALIVE
+    async for found in stream.read(after, KEEP_ALIVE_S):
+        yield KEEP_ALIVE if found is None else encode_event(found[1], event_id=found[0])

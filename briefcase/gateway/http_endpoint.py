@@ -1,4 +1,4 @@
-"""Streamable HTTP at one path, both eras, straight over ASGI; read `HttpEndpoint._reply` top to bottom.
+"""Streamable HTTP at one path, both eras; read `HttpEndpoint._reply` top to bottom.
 
  1. what a browser must not be used for is refused   (403, before anybody is authenticated)
  2. the path: `/mcp`, or `/mcp/<server>` for one server under its own names   (404)
@@ -7,16 +7,18 @@
  5. GET: a session's own stream, or the rest of one that broke. DELETE: the session's end
 
 A stateless request whose client leaves is cancelled; a handshake client may come back for its answer, and for nobody
-else's. Limits of HTTP itself are the server's (`briefcase.http.connection`).
+else's. Limits of HTTP itself are the server's (`briefcase.http`).
 
 Source: MCP 2025-11-25 and 2026-07-28, Streamable HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
 
 from briefcase.gateway.channels import StreamChannel
 from briefcase.gateway.connection import (
@@ -28,21 +30,14 @@ from briefcase.gateway.connection import (
     unsupported_revision,
 )
 from briefcase.gateway.headers import Headers, check_metadata_headers, check_param_headers
-from briefcase.gateway.http_answer import (
-    CHALLENGE,
-    JSON,
-    Answers,
-    Receive,
-    Send,
-    read_body,
-    send_body,
-)
+from briefcase.gateway.http_answer import ACCEPTED, Answers, event_stream, events, json_reply, stream_reply
 from briefcase.gateway.session import Session, Sessions
 from briefcase.gateway.settings import GatewaySettings, is_token
 from briefcase.gateway.stream import Shelf, Stream, parse_event_id
 from briefcase.gateway.view import SERVER_ID, View
-from briefcase.http.exchange import SCOPE_KEY
+from briefcase.http.exchange import DirectExchange
 from briefcase.http.guard import check_browser_headers
+from briefcase.http.routing import Reply
 from briefcase.http.sockets import Peer
 from briefcase.mcp.jsonrpc import (
     INVALID_REQUEST,
@@ -67,8 +62,6 @@ from briefcase.model.errors import CallerError
 
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"referer", b"sec-fetch-site"})
 
-Scope: TypeAlias = Mapping[str, Any]
-
 
 class HttpError(Exception):
     """An answer without a JSON-RPC message to go by: it is made into an error without an id."""
@@ -81,13 +74,15 @@ class HttpError(Exception):
 
 
 class HttpEndpoint:
-    """The ASGI application of the gateway.
+    """The application of the gateway (`exchange.DirectApp`).
 
     Args:
         core: methods and feed.
         sessions: where handshake clients are kept.
         settings: path, own token and allowed origins.
     """
+
+    knows_principals = False  # a token is the daemon's to judge
 
     def __init__(self, core: Core, sessions: Sessions, settings: GatewaySettings) -> None:
         self._core = core
@@ -97,9 +92,6 @@ class HttpEndpoint:
         self._shelf = Shelf()
         self._allowed_origins = frozenset(origin.encode() for origin in settings.allowed_origins)
         self._is_stopping = False
-
-    async def start(self) -> None:
-        """Begin: nothing waits for anything."""
 
     def announce_stop(self) -> None:
         """End every session and stream, so that draining has nothing to wait for."""
@@ -111,44 +103,49 @@ class HttpEndpoint:
         """Wait for what was cancelled."""
         await self._answers.wait()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
+    def redact(self, body: bytes, *, is_json: bool) -> bytes:  # noqa: ARG002 - as `DirectApp` has it
+        """The body as it is: the gateway holds no secret, and the daemon has redacted what it gave."""
+        return body
+
+    async def answer(self, exchange: DirectExchange) -> Reply:
+        """Answer one HTTP request.
+
+        Raises:
+            GoneError: the client left before its message was whole.
+        """
         cors: list[tuple[bytes, bytes]] = []
         try:
-            await self._reply(scope, receive, send, cors)
+            reply = await self._reply(exchange, cors)
         except HttpError as error:
-            body = encode_error(RpcError(INVALID_REQUEST, error.message))
-            await send_body(send, error.status, body, [JSON, *error.headers, *cors])
+            reply = json_reply(error.status, encode_error(RpcError(INVALID_REQUEST, error.message)), *error.headers)
         except RpcError as error:
-            headers = [CHALLENGE] if error.http_status == HTTPStatus.UNAUTHORIZED else []
-            await send_body(send, error.http_status, encode_error(error), [JSON, *headers, *cors])
+            reply = json_reply(error.http_status, encode_error(error))
+        return msgspec.structs.replace(reply, headers=(*reply.headers, *cors)) if cors else reply
 
-    async def _reply(self, scope: Scope, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
+    async def _reply(self, exchange: DirectExchange, cors: list[tuple[bytes, bytes]]) -> Reply:
+        head = exchange.head
         # 1. browsers
-        peer: Peer = scope["extensions"][SCOPE_KEY]
-        raw: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        cors += self._check_origin(raw, peer)
+        cors += self._check_origin(head.headers, exchange.peer)
         if self._is_stopping:
             raise HttpError(503, "the gateway is stopping")
 
         # 2. path
-        view = self._view(scope["raw_path"])
-        if scope["method"] == "OPTIONS" and cors:
-            await send_body(send, 204, b"", [*cors, *_PREFLIGHT])
-            return
+        view = self._view(head.path)
+        if head.method == "OPTIONS" and cors:
+            return Reply(b"", 204, _PREFLIGHT)
 
         # 3. token
-        headers = Headers(raw)
+        headers = Headers(head.headers)
         token = self._token(headers)
 
-        match scope["method"]:
+        match head.method:
             case "POST":  # 4
-                await self._post(headers, token, view, receive, _with_headers(send, cors))
+                return await self._post(headers, token, view, exchange)
             case "GET":  # 5
-                await self._get(headers, token, view, receive, _with_headers(send, cors))
+                return self._get(headers, token, view)
             case "DELETE":
                 self._sessions.remove(self._session(headers, token, view))
-                await send_body(send, 204, b"", cors)
+                return Reply(b"", 204)
             case _:
                 raise HttpError(405, "expected POST, GET or DELETE", (b"allow", b"POST, GET, DELETE"))
 
@@ -184,11 +181,11 @@ class HttpEndpoint:
         authorization = headers.one("authorization")
         if authorization is None:
             if self._settings.token is None:
-                raise HttpError(401, "expected `Authorization: Bearer` with an agent's token", CHALLENGE)
+                raise HttpError(401, "expected `Authorization: Bearer` with an agent's token")
             return self._settings.token
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not is_token(token.strip()):
-            raise HttpError(401, "expected `Authorization: Bearer` with an agent's token", CHALLENGE)
+            raise HttpError(401, "expected `Authorization: Bearer` with an agent's token")
         return token.strip()
 
     def _session(self, headers: Headers, token: str, view: View) -> Session:
@@ -208,35 +205,30 @@ class HttpEndpoint:
 
     # --- 4. POST ----------------------------------------------------------------------------------------------------
 
-    async def _post(self, headers: Headers, token: str, view: View, receive: Receive, send: Send) -> None:
+    async def _post(self, headers: Headers, token: str, view: View, exchange: DirectExchange) -> Reply:
         _check_media_types(headers)
-        body = await read_body(receive)
-        if body is None:
-            raise HttpError(400, "the client left before its message was whole")
+        body = await exchange.body()
         header_revision = headers.one("mcp-protocol-version")
         if header_revision is not None and is_stateless(header_revision):
-            await self._post_stateless(parse_message(body), headers, token, view, receive, send)
-            return
+            return await self._post_stateless(parse_message(body), headers, token, view, exchange)
         parsed = parse_messages(body)
         if isinstance(parsed, Request) and is_stateless_message(parsed.params):
-            await self._post_stateless(parsed, headers, token, view, receive, send)
-        elif headers.one("mcp-session-id") is not None:
+            return await self._post_stateless(parsed, headers, token, view, exchange)
+        if headers.one("mcp-session-id") is not None:
             session = self._session(headers, token, view)
             if isinstance(parsed, Sequence):
-                await self._post_batch(parsed, session, send)
-            else:
-                await self._post_in_session(parsed, session, receive, send)
-        elif isinstance(parsed, Request) and parsed.method == "initialize":
-            await self._initialize(parsed, token, view, send)
-        elif header_revision is not None and header_revision not in HANDSHAKE_REVISIONS:
-            raise unsupported_revision(header_revision, parsed if isinstance(parsed, Request) else None)
-        else:
-            request_id = parsed.id if isinstance(parsed, Request) else None
-            raise not_initialized(request_id)
+                return await self._post_batch(parsed, session)
+            return await self._post_in_session(parsed, session, exchange)
+        if isinstance(parsed, Request) and parsed.method == "initialize":
+            return await self._initialize(parsed, token, view)
+        request = parsed if isinstance(parsed, Request) else None
+        if header_revision is not None and header_revision not in HANDSHAKE_REVISIONS:
+            raise unsupported_revision(header_revision, request)
+        raise not_initialized(request.id if request is not None else None)
 
-    async def _post_stateless(  # noqa: PLR0913, PLR0917 - the parts of one HTTP request
-        self, message: Message, headers: Headers, token: str, view: View, receive: Receive, send: Send
-    ) -> None:
+    async def _post_stateless(
+        self, message: Message, headers: Headers, token: str, view: View, exchange: DirectExchange
+    ) -> Reply:
         if not isinstance(message, Request):
             raise RpcError(INVALID_REQUEST, "expected a request: this revision has no other messages", http_status=400)
         channel = StreamChannel(Stream(self._shelf), None)
@@ -247,9 +239,9 @@ class HttpEndpoint:
         if message.method == "tools/call":
             wanted = await self._core.methods.param_headers(message.params.get("name"), context)
             check_param_headers(headers, message, wanted)
-        await self._answers.serve(message, context, channel, None, receive, send)
+        return await self._answers.serve(message, context, channel, None, exchange)
 
-    async def _initialize(self, request: Request, token: str, view: View, send: Send) -> None:
+    async def _initialize(self, request: Request, token: str, view: View) -> Reply:
         try:
             session, result = await self._core.open_session(
                 request, token, view, StreamChannel(Stream(self._shelf), None)
@@ -258,24 +250,23 @@ class HttpEndpoint:
         except RpcError as error:
             error.request_id = request.id
             raise
-        headers = [JSON, (b"mcp-session-id", session.id.encode())]
-        await send_body(send, 200, encode_result(request.id, result), headers)
+        return json_reply(200, encode_result(request.id, result), (b"mcp-session-id", session.id.encode()))
 
-    async def _post_in_session(self, message: Message, session: Session, receive: Receive, send: Send) -> None:
+    async def _post_in_session(self, message: Message, session: Session, exchange: DirectExchange) -> Reply:
         match message:
             case Notification():
                 self._core.handle(message, session)
-                await send_body(send, 202, b"", [])
+                return ACCEPTED
             case Response():
                 session.settle(message)
-                await send_body(send, 202, b"", [])
+                return ACCEPTED
             case Request():
                 session.check_startable(message.id)
                 channel = StreamChannel(Stream(self._shelf), session)
                 context = session_context(session, channel)
-                await self._answers.serve(message, context, channel, session, receive, send)
+                return await self._answers.serve(message, context, channel, session, exchange)
 
-    async def _post_batch(self, messages: Sequence[Message], session: Session, send: Send) -> None:
+    async def _post_batch(self, messages: Sequence[Message], session: Session) -> Reply:
         """A batch of the revisions that had them: each message by itself, the answers together, in order."""
         if session.revision not in BATCH_REVISIONS:
             raise RpcError(INVALID_REQUEST, f"expected one message: {session.revision} has no batches", http_status=400)
@@ -289,27 +280,28 @@ class HttpEndpoint:
                 case Request():
                     context = session_context(session, StreamChannel(Stream(self._shelf), None))
                     answers.append((await self._answers.answer(message, context, session))[1])
-        if answers:
-            await send_body(send, 200, b"[" + b",".join(answers) + b"]", [JSON])
-        else:
-            await send_body(send, 202, b"", [])
+        return json_reply(200, b"[" + b",".join(answers) + b"]") if answers else ACCEPTED
 
     # --- 5. GET -----------------------------------------------------------------------------------------------------
 
-    async def _get(self, headers: Headers, token: str, view: View, receive: Receive, send: Send) -> None:
+    def _get(self, headers: Headers, token: str, view: View) -> Reply:
         session = self._session(headers, token, view)
         if "text/event-stream" not in (headers.one("accept") or ""):
             raise HttpError(406, "expected `Accept: text/event-stream`")
         last = headers.one("last-event-id")
         if last is not None:
-            stream, after = self._resumed(session, last)
-            await self._answers.pump(stream, after, receive, send)
-            return
+            return event_stream(*self._resumed(session, last))
+        return stream_reply(self._changes(session))
+
+    async def _changes(self, session: Session) -> AsyncGenerator[bytes, None]:
+        """A session's own stream, which tells what changes for as long as somebody reads it."""
         channel = StreamChannel(Stream(self._shelf), session)
         session.keep(channel.stream)
         telling = self._answers.start(self._core.tell_changes(session, channel))
         try:
-            await self._answers.pump(channel.stream, 0, receive, send)
+            async with aclosing(events(channel.stream, 0)) as found:
+                async for piece in found:
+                    yield piece
         finally:
             telling.cancel()
 
@@ -322,7 +314,7 @@ class HttpEndpoint:
         return stream, found[1]
 
 
-_PREFLIGHT: Final = [
+_PREFLIGHT: Final = (
     (b"access-control-allow-methods", b"POST, GET, DELETE"),
     (
         b"access-control-allow-headers",
@@ -340,7 +332,7 @@ _PREFLIGHT: Final = [
         ),
     ),
     (b"access-control-max-age", b"600"),
-]
+)
 
 
 def _check_media_types(headers: Headers) -> None:
@@ -350,15 +342,3 @@ def _check_media_types(headers: Headers) -> None:
     accepted = headers.one("accept") or "*/*"
     if not any(kind in accepted for kind in ("application/json", "text/event-stream", "*/*", "application/*")):
         raise HttpError(406, "expected `Accept: application/json, text/event-stream`")
-
-
-def _with_headers(send: Send, extra: Sequence[tuple[bytes, bytes]]) -> Send:
-    if not extra:
-        return send
-
-    async def sending(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *extra]
-        await send(message)
-
-    return sending

@@ -25,7 +25,7 @@ from briefcase.gateway.stdio import MAX_LINE_BYTES, StdioConnection
 from briefcase.gateway.tracing import TracedEndpoint, TracedOperations
 from briefcase.gateway.view import View
 from briefcase.http.limits import HttpLimits
-from briefcase.http.server import App, HttpServer
+from briefcase.http.server import HttpServer
 from briefcase.http.sockets import open_tcp_listener
 
 if TYPE_CHECKING:
@@ -57,13 +57,14 @@ async def running_http(core: Core, settings: GatewaySettings) -> AsyncIterator[t
     listener = open_tcp_listener(host, port)
     bound_host, bound_port = listener.sock.getsockname()[:2]
     endpoint = HttpEndpoint(core, Sessions(time.monotonic), settings)
-    app: App = endpoint if settings.otel is None else TracedEndpoint(endpoint)
-    server = HttpServer(app, (listener,), LIMITS)
+    app = endpoint if settings.otel is None else TracedEndpoint(endpoint)
+    server = HttpServer(app, (listener,), LIMITS, on_drain=endpoint.announce_stop)
     await server.start()
     try:
         yield bound_host, bound_port
     finally:
         await server.drain()
+        await endpoint.stop()
 
 
 async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None = None) -> None:

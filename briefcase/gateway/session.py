@@ -13,7 +13,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from briefcase.gateway.context import principal_digest
 from briefcase.gateway.stream import Stream
@@ -55,7 +55,7 @@ class Session:
         self.log_level: str | None = None
         self.subscriptions: set[str] = set()
         self._subscription_bytes = 0
-        self.running: dict[RequestId, asyncio.Task[None]] = {}
+        self.running: dict[RequestId, asyncio.Task[Any]] = {}
         self.streams: OrderedDict[str, Stream] = OrderedDict()
         self.last_used_s = 0.0
         self._asked: dict[str, asyncio.Future[Response]] = {}
@@ -90,7 +90,7 @@ class Session:
             self.subscriptions.discard(uri)
             self._subscription_bytes -= len(uri.encode("utf-8", "surrogatepass"))
 
-    def start(self, request_id: RequestId, task: asyncio.Task[None]) -> None:
+    def start(self, request_id: RequestId, task: asyncio.Task[Any]) -> None:
         """Note a request that runs. The caller checked it with `check_startable` first."""
         self.running[request_id] = task
 

@@ -116,8 +116,13 @@ class Stream:
         self._kept_bytes -= len(message)
         self._shelf.remove(self, len(message), is_empty=not self._kept)
 
-    async def read(self, after: int = 0) -> AsyncIterator[tuple[str, bytes]]:
-        """Give each message after a number, with its event id, until the end or until another reader takes over."""
+    async def read(self, after: int = 0, idle_s: float | None = None) -> AsyncIterator[tuple[str, bytes] | None]:
+        """Give each message after a number, with its event id, until the end or until another reader takes over.
+
+        Args:
+            after: the number of the last message that is not wanted.
+            idle_s: how long there may be nothing; then None is given, as often as that passes.
+        """
         self._reader += 1
         reader = self._reader
         self._changed.set()
@@ -131,7 +136,14 @@ class Stream:
                 return
             if after >= self._count:
                 self._changed.clear()
-                await self._changed.wait()
+                is_idle = False
+                try:
+                    async with asyncio.timeout(idle_s):
+                        await self._changed.wait()
+                except TimeoutError:
+                    is_idle = True
+                if is_idle:
+                    yield None
 
 
 def parse_event_id(text: str) -> tuple[str, int] | None:

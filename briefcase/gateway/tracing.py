@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final, Protocol
+from typing import Final
 
-from briefcase.api.app import Receive, Scope, Send
 from briefcase.gateway.context import Context
 from briefcase.gateway.daemon import Daemon
 from briefcase.gateway.operations import Operation, Operations
 from briefcase.gateway.request_state import StateSealer
-from briefcase.http.server import App
+from briefcase.http.exchange import DirectApp, DirectExchange
+from briefcase.http.routing import Reply
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.model.types import JsonObject
 from briefcase.telemetry.tracing import CURRENT, Parent, Sampling, Trace, parse_traceparent
@@ -63,41 +63,27 @@ class TracedOperations(Operations):
                 self._send_trace(trace)
 
 
-class Endpoint(App, Protocol):
-    """An ASGI application with a life (`http_endpoint.HttpEndpoint`)."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        ...
-
-
 class TracedEndpoint:
     """The HTTP endpoint, which notes each request's `traceparent` for the operations that it becomes."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    knows_principals = False
+
+    def __init__(self, endpoint: DirectApp) -> None:
         self._endpoint = endpoint
 
-    async def start(self) -> None:
-        """Start the endpoint."""
-        await self._endpoint.start()
+    def redact(self, body: bytes, *, is_json: bool) -> bytes:
+        """The body of an answer, as the endpoint has it."""
+        return self._endpoint.redact(body, is_json=is_json)
 
-    async def stop(self) -> None:
-        """Stop it."""
-        await self._endpoint.stop()
-
-    def announce_stop(self) -> None:
-        """Tell it that it is about to stop."""
-        self._endpoint.announce_stop()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI 3)."""
+    async def answer(self, exchange: DirectExchange) -> Reply:
+        """Answer one request."""
         parent = None
-        for name, value in scope.get("headers", ()):
+        for name, value in exchange.head.headers:
             if name == b"traceparent":
                 parent = parse_traceparent(value)
         token = _INCOMING.set(parent)
         try:
-            await self._endpoint(scope, receive, send)
+            return await self._endpoint.answer(exchange)
         finally:
             _INCOMING.reset(token)
 

@@ -16,8 +16,9 @@ Transfer-Encoding, two lengths, signs, overflow, bare LF, folded headers, wrong 
 | connections, bytes that wait for a slow client | `places.py` | an idle one or a slow reader is closed, 429, 503 |
 | user at the other end of the operator's socket | `allowed_uids` | 403, nothing read |
 
-One task for each connection answers its requests, each an `Exchange` (`exchange.py`); it begins one as soon as the head
-is there, so that a client without a token is told so before its body is read.
+Where the reader is in the stream, `framing.STEPS` says. One task for each connection answers its requests in order,
+each an `Exchange` (`exchange.py`). It begins a request as soon as the head is there: a client without a token is told
+so before its body is read.
 
 # INVARIANT (no rest): after a refusal nothing more of that connection is parsed, and it is closed; a request that was
 complete before the refused one is still answered first.
@@ -28,26 +29,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from enum import Enum, auto
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 
-from briefcase.http.exchange import (
-    AsgiExchange,
-    Date,
-    DirectApp,
-    DirectExchange,
-    Exchange,
-    Head,
-    Refusal,
-    Wire,
-    encode_refusal,
-)
+from briefcase.http.asgi import AsgiApp, AsgiExchange
+from briefcase.http.exchange import Date, DirectApp, DirectExchange, Exchange, Head, Refusal, encode_refusal
+from briefcase.http.framing import PARSED, STEPS, Event, State
 from briefcase.http.limits import HttpLimits
 from briefcase.http.places import SMALL_BYTES, Place, Places
 from briefcase.http.sockets import peer_of
+from briefcase.http.wire import Wire
 
 MAX_PIECES: Final = 8_192  # of a chunked body: each one costs a callback, whatever its size
 LINGER_MS: Final = 1_000  # how long a refused client may go on sending before the connection is cut
@@ -61,16 +54,15 @@ class Serving:
     """What the connections of one server share.
 
     Args:
-        app: answers: a `DirectApp` what it finds, and everything else over ASGI.
+        app: answers every request.
         limits: the bounds of HTTP.
     """
 
-    def __init__(self, app: Any, limits: HttpLimits) -> None:  # noqa: ANN401 - any ASGI application
-        self.app = app
-        self.direct: DirectApp | None = app if isinstance(app, DirectApp) else None
+    def __init__(self, app: DirectApp | AsgiApp, limits: HttpLimits) -> None:
+        self.exchange_of = partial(DirectExchange, app) if isinstance(app, DirectApp) else partial(AsgiExchange, app)
         self.limits = limits
         self.date = Date()
-        self.places = Places(limits, knows_principals=self.direct is not None)
+        self.places = Places(limits, knows_principals=isinstance(app, DirectApp) and app.knows_principals)
         self.connections: set[Connection] = set()
         self.agent_listeners: frozenset[int] = frozenset()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -84,20 +76,15 @@ class RefusedError(Exception):
         self.refusal = Refusal(code, message)
 
 
-class _Phase(Enum):
-    """What of the newest message is being read."""
-
-    NOTHING = auto()
-    HEAD = auto()
-    BODY = auto()
-
-
-_NOTHING, _HEAD, _BODY = _Phase  # names that cost one lookup where every header passes
+# names that cost one look-up each, where every message passes
+_IDLE, _HEAD, _BODY, _UNWANTED, _CLOSED = State.IDLE, State.HEAD, State.BODY, State.UNWANTED, State.CLOSED
+_HEAD_BEGINS, _HEAD_ENDS, _MESSAGE_ENDS = Event.HEAD_BEGINS, Event.HEAD_ENDS, Event.MESSAGE_ENDS
 
 _DEADLINE_OF: Final = {
-    _NOTHING: "head_timeout_ms",  # bytes came, but no message began: blank lines
+    _IDLE: "head_timeout_ms",  # bytes came, but no message began: blank lines
     _HEAD: "head_timeout_ms",
     _BODY: "body_timeout_ms",
+    _UNWANTED: "body_timeout_ms",
 }
 
 
@@ -120,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpRequestParser(self)
         # the message that is being read
-        self._phase = _NOTHING
+        self._state = _IDLE
         self._messages = 0
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -128,17 +115,13 @@ class Connection(asyncio.Protocol):
         self._body_bytes = self._pieces = 0
         self._is_chunked = self._expects_continue = False
         self._content_length: int | None = None
-        self._reading: Exchange | None = None
-        self._is_refused = False
-        # the messages that are not answered yet
-        self._waiting: deque[Exchange] = deque()
-        self._current: Exchange | None = None
+        # the requests that are not answered: the first is being answered, and in `BODY` the last is being read
+        self._unanswered: deque[Exchange] = deque()
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
-        self._is_lost = False
         # timers
         self._deadline: asyncio.TimerHandle | None = None
-        self._deadline_is_for: tuple[_Phase, int] | None = None
+        self._deadline_is_for: tuple[State, int] | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since_s: float | None = None
@@ -151,43 +134,42 @@ class Connection(asyncio.Protocol):
         peer = peer_of(transport.get_extra_info("socket"), is_for_agents=self._listener in serving.agent_listeners)
         place = serving.places.take(self, self._listener, peer.uid, self._loop.time())
         self.transport, self._place = transport, place
-        self._wire = Wire(transport, FlowControl(transport), self._loop, peer, place)
+        self._wire = Wire(transport, self._loop, peer, place)
         serving.connections.add(self)
         transport.set_write_buffer_limits(high=SMALL_BYTES)
         if peer.is_unix and not peer.is_for_agents and peer.uid not in self._limits.allowed_uids:
             self._turn_away(Refusal("forbidden", "this socket is for another user"))
-        elif place.is_probation and serving.direct is None:
+        elif place.is_probation and not serving.places.knows_principals:
             self._turn_away(Refusal("not_ready", "too many connections"))
         else:
             self._arm_deadline()
 
     def eof_received(self) -> None:
         """The client is done sending: half a request is refused. The transport closes itself after this."""
-        if not self._is_refused and self._phase is not _NOTHING:
+        if self._state in PARSED and self._state is not _IDLE:
             self._refuse(Refusal("bad_request", "expected the whole request, got the end of the stream"))
 
     def connection_lost(self, _: Exception | None) -> None:
         """Let go of every timer, and tell what is not answered. The first of that is still made: it came whole."""
-        self._is_lost = True
+        self._step(Event.LOST)
         self._serving.connections.discard(self)
         self._serving.places.leave(self._place)
         self._cancel_deadline()
         self._cancel_write_deadline()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        for exchange in (self._current, *self._waiting):
-            if exchange is not None:
-                exchange.lose()
-        self._wire.flow.resume_writing()
+        for exchange in self._unanswered:
+            exchange.lose()
+        self._wire.resume_writing()
         self._wake_up()
         del self._parser  # it holds us: nothing is left for the collector to find
 
     def shutdown(self) -> None:
         """Close when everything that was begun is answered."""
-        if self._is_all_answered():
-            self.transport.close()
+        if self._unanswered:
+            self._unanswered[-1].keep_alive = False
         else:
-            self._newest().keep_alive = False
+            self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection now, answered or not."""
@@ -195,13 +177,13 @@ class Connection(asyncio.Protocol):
 
     def idle_since_s(self) -> float | None:
         """Since when nothing is being read or answered (`places.Guest`)."""
-        if self._phase is not _NOTHING or not self._is_all_answered():
+        if self._state is not _IDLE or self._unanswered:
             return None
         return self._place.taken_s if self._idle_since_s is None else self._idle_since_s
 
     def give_way(self) -> None:
         """Close now; what was not read yet goes unread (`places.Guest`)."""
-        if self.transport.get_write_buffer_size() or self._phase is not _NOTHING:
+        if self.transport.get_write_buffer_size() or self._state is not _IDLE:
             self.abort()
         else:
             self.transport.close()
@@ -209,7 +191,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read its answer: give it a while."""
         self._place.hold_unsent(self.transport.get_write_buffer_size())
-        self._wire.flow.pause_writing()
+        self._wire.pause_writing()
         if self._write_deadline is None:
             self._write_deadline = self._loop.call_later(self._limits.write_timeout_ms / 1_000, self.abort)
 
@@ -217,13 +199,13 @@ class Connection(asyncio.Protocol):
         """It reads again."""
         self._place.release_unsent()
         self._cancel_write_deadline()
-        self._wire.flow.resume_writing()
+        self._wire.resume_writing()
 
     # --- reading --------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, within the bounds. A request that came whole arms no timer."""
-        if self._is_refused:
+        if self._state not in PARSED:
             return
         self._idle_since_s = None
         begun = self._messages
@@ -232,21 +214,21 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(_refusal_of(error))
             return
-        if self._phase is _HEAD:
+        if self._state is _HEAD:
             if self._messages == begun:
                 self._pending_bytes += len(data)  # counts a header that is not complete: the parser keeps all of it
             if max(self._head_bytes, self._pending_bytes) > self._limits.max_head_bytes:
                 self._refuse(_head_too_large(self._limits))
                 return
-        if self._phase is not _NOTHING or self._is_all_answered():
+        if self._state is not _IDLE or not self._unanswered:
             self._arm_deadline()
         elif self._deadline is not None:
             self._cancel_deadline()
 
     def on_message_begin(self) -> None:
         """Begin counting for a new message."""
+        self._state = STEPS[self._state][_HEAD_BEGINS]
         self._messages += 1
-        self._phase = _HEAD
         self._target = b""
         self._headers = []
         self._head_bytes = self._pending_bytes = 0
@@ -261,7 +243,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; those that say how the body is framed or coded are checked as they come."""
-        if self._phase is not _HEAD:
+        if self._state is not _HEAD:
             raise RefusedError("bad_request", "expected no trailers after the body")
         name = name.lower()
         self._head_bytes += len(name) + len(value)
@@ -289,7 +271,7 @@ class Connection(asyncio.Protocol):
         method = parser.get_method().decode("ascii")
         expects_continue, length = self._expects_continue, self._content_length
         self._begin(Head(method, path, query, self._headers, version, keep_alive, expects_continue, length))
-        self._phase = _BODY
+        self._state = STEPS[self._state][_HEAD_ENDS]
 
     def on_body(self, body: bytes) -> None:
         """Count the body as it comes: a chunked one declares no length."""
@@ -297,17 +279,17 @@ class Connection(asyncio.Protocol):
         self._pieces += 1
         if self._body_bytes > self._limits.max_body_bytes or (self._is_chunked and self._pieces > MAX_PIECES):
             raise _body_too_large(self._limits)
+        if self._state is _UNWANTED:
+            return
         if self._body_bytes > SMALL_BYTES and not self._place.hold_body(self._body_bytes):
             raise RefusedError("not_ready", "too many bytes of requests and answers wait here")
-        if self._reading is not None:
-            self._reading.take(body)
+        self._unanswered[-1].take(body)
 
     def on_message_complete(self) -> None:
         """The message is whole."""
-        self._phase = _NOTHING
-        if self._reading is not None:
-            self._reading.complete()
-            self._reading = None
+        if self._state is _BODY:
+            self._unanswered[-1].complete()
+        self._state = STEPS[self._state][_MESSAGE_ENDS]
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
@@ -328,17 +310,12 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: Head) -> None:
         """Have a request answered after those before it."""
-        if not self._is_all_answered():
-            if len(self._waiting) + (self._current is not None) > self._limits.max_pipelined:
+        if self._unanswered:
+            if len(self._unanswered) > self._limits.max_pipelined:
                 raise RefusedError("rate_limited", f"expected at most {self._limits.max_pipelined} requests to wait")
-            self._wire.flow.pause_reading()
+            self._wire.pause_reading()
         serving = self._serving
-        match = serving.direct.find(head.path) if serving.direct is not None else None
-        if match is not None and serving.direct is not None:
-            self._reading = DirectExchange(serving.direct, self._wire, serving.date, head, match)
-        else:
-            self._reading = AsgiExchange(serving.app, self._wire, serving.date, head)
-        self._waiting.append(self._reading)
+        self._unanswered.append(serving.exchange_of(self._wire, serving.date, head))
         if self._task is None:
             self._task = self._loop.create_task(self._answer_all())
             serving.tasks.add(self._task)
@@ -348,19 +325,22 @@ class Connection(asyncio.Protocol):
 
     async def _answer_all(self) -> None:
         """Answer what comes, in its order, until the connection closes."""
+        unanswered = self._unanswered
         while True:
-            while not self._waiting:
-                if self._is_lost:
+            while not unanswered:
+                if self._state is _CLOSED:
                     return
                 self._wake = self._loop.create_future()
                 await self._wake
-            self._current = exchange = self._waiting.popleft()
+            exchange = unanswered[0]
             try:
                 await exchange.run()
             except BaseException:
                 self.abort()  # nobody may wait here for an answer that will not come
                 raise
-            self._current = None
+            unanswered.popleft()
+            if self._state is _BODY and not unanswered:
+                self._step(Event.ANSWERED)
             if self._place.body_bytes:
                 self._place.release_body()
             if self.transport.is_closing():
@@ -368,62 +348,64 @@ class Connection(asyncio.Protocol):
             if not exchange.keep_alive:
                 self._finish()
                 return
-            self._wire.flow.resume_reading()
-            if not self._waiting:
+            self._wire.resume_reading()
+            if not unanswered:
                 self._become_idle()
 
     def _finish(self) -> None:
-        if self._is_refused:
-            self._linger()  # the client may still be sending what was refused
-        else:
+        if self._state in PARSED:
             self.transport.close()
+        else:
+            self._linger()  # the client may still be sending what was refused
 
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    def _is_all_answered(self) -> bool:
-        return self._current is None and not self._waiting
-
-    def _newest(self) -> Exchange:
-        """Of those that are not answered yet."""
-        return self._waiting[-1] if self._waiting else self._current  # type: ignore[return-value] # one is there
+    def _step(self, event: Event) -> None:
+        self._state = STEPS[self._state][event]
 
     # --- refusing -------------------------------------------------------------------------------------------------
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer no to the message being read, after those before it, and read nothing more."""
-        self._is_refused = True
+        was = self._state
+        self._step(Event.REFUSED)
         self._cancel_deadline()
-        partial = self._reading if self._phase is _BODY else None
-        self._reading = None  # which keeps what came of the body
         self._place.release_body()
-        if partial is not None and self._waiting and self._waiting[-1] is partial:
-            self._waiting.pop()  # nothing of it has been done
-        elif partial is not None:
-            if partial is not self._current or partial.response_started:
-                self._linger()  # it has been answered already, without its body
-                return
-            partial.lose()  # it waits for a body of which nothing more will come
-            self._current = None
-        if self._is_all_answered():
-            self.transport.write(encode_refusal(refusal))
+        unanswered = self._unanswered
+        if was is _BODY and len(unanswered) > 1:
+            unanswered.pop()  # nothing of it has been done
+        elif was is _BODY:
+            partial = unanswered[0]
+            partial.keep_alive = False
+            partial.lose()  # it may wait for a body of which nothing more will come
+            if not partial.response_started:
+                self.transport.write(encode_refusal(refusal))
             self._linger()
-        else:
-            self._newest().keep_alive = False
-            self._wire.flow.pause_reading()
+            return
+        if unanswered:
+            unanswered[-1].keep_alive = False
+            self._wire.pause_reading()
+            return
+        if was is not _UNWANTED:
+            self.transport.write(encode_refusal(refusal))
+        self._linger()
 
     def _turn_away(self, refusal: Refusal) -> None:
-        self._is_refused = True
+        self._step(Event.REFUSED)
         self.transport.write(encode_refusal(refusal))
         self.transport.close()
 
     def _linger(self) -> None:
         """Close our side, then drop what still comes for a moment, lest the answer is lost (RFC 9112 section 9.6)."""
+        if self._state is State.LINGERING:
+            return
+        self._step(Event.LAST_WRITTEN)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._cancel_deadline()
-        self._wire.flow.resume_reading()
+        self._wire.resume_reading()
         self._deadline = self._loop.call_later(LINGER_MS / 1_000, self.abort)
 
     # --- deadlines ------------------------------------------------------------------------------------------------
@@ -449,17 +431,17 @@ class Connection(asyncio.Protocol):
 
     def _arm_deadline(self) -> None:
         """Start the clock of the message's phase, once: later bytes of the same message do not wind it again."""
-        wanted = (self._phase, self._messages)
+        wanted = (self._state, self._messages)
         if self._deadline is not None and self._deadline_is_for == wanted:
             return
         self._cancel_deadline()
         self._deadline_is_for = wanted
-        timeout_ms: int = getattr(self._limits, _DEADLINE_OF[self._phase])
+        timeout_ms: int = getattr(self._limits, _DEADLINE_OF[self._state])
         self._deadline = self._loop.call_later(timeout_ms / 1_000, self._deadline_passed)
 
     def _deadline_passed(self) -> None:
         self._deadline = None
-        if self._messages == 0 and self._phase is _NOTHING:
+        if self._messages == 0 and self._state is _IDLE:
             self.transport.close()  # it never said anything
         else:
             self._refuse(Refusal("request_timeout", "the request did not come in time"))

@@ -186,7 +186,7 @@ class Places:
 
     def __init__(self, limits: PlaceLimits, *, knows_principals: bool) -> None:
         self.limits = limits
-        self._knows_principals = knows_principals
+        self.knows_principals = knows_principals
         share_bytes = limits.max_unsent_bytes // (SHARES if knows_principals else 1)
         self.held = Held(limits.max_unsent_bytes, share_bytes)
         self.gave_way = 0
@@ -349,7 +349,7 @@ class Places:
     def _free_since_s(self, place: Place, now_s: float) -> float | None:
         """Since when a place could be given up. One where nobody is known yet is not at work for long."""
         since_s = place.guest.idle_since_s()
-        if since_s is None and place.rank == _ANONYMOUS and self._knows_principals:
+        if since_s is None and place.rank == _ANONYMOUS and self.knows_principals:
             return place.taken_s if now_s - place.taken_s > DISPATCH_S else None
         return since_s
 

@@ -8,7 +8,7 @@ and a trailing slash name nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 from urllib.parse import unquote
@@ -19,12 +19,21 @@ _PARAMETER: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}")
 _Operation = TypeVar("_Operation")
 
 
+class Stream:
+    """A payload whose pieces are written as they come; closed when it ends, or when its client leaves."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self.pieces = pieces
+
+
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer other than 200 with nothing beside its body. `timing_us` are phases in order, for `Server-Timing`.
 
     A payload of bytes without headers is JSON that is encoded already.
     `is_filtered` tells that no secret is in the payload: it came through the output firewall, or every text in it is
-    the daemon's own. All other payloads are redacted where they are encoded.
+    the daemon's own. All other payloads are redacted where they are encoded. A `Stream` is filtered at its source.
     """
 
     payload: object
@@ -62,20 +71,20 @@ class PathTable(Generic[_Operation]):
             if "{" not in path:
                 self._plain[path.encode()] = Match(methods, {})
 
-    def find(self, raw_path: bytes) -> Match[_Operation] | None:
-        """What is at a path, as it was sent: undecoded, without its query."""
+    def find(self, raw_path: bytes) -> Match[_Operation]:
+        """What is at a path, as it was sent: undecoded, without its query; no operation where nothing is."""
         return self._plain.get(raw_path) or self._find_template(raw_path)
 
-    def _find_template(self, raw_path: bytes) -> Match[_Operation] | None:
+    def _find_template(self, raw_path: bytes) -> Match[_Operation]:
         try:
             segments = [unquote(segment, errors="strict") for segment in raw_path.decode("ascii").split("/")]
         except UnicodeDecodeError:
-            return None
+            return Match({}, {})
         for template, methods in self._templates.items():
             params = _match(template, segments)
             if params is not None:
                 return Match(methods, params)
-        return None
+        return Match({}, {})
 
 
 def _match(template: tuple[str, ...], segments: Sequence[str]) -> dict[str, str] | None:

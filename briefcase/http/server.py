@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
+from briefcase.http.asgi import AsgiApp
 from briefcase.http.connection import Connection, Serving
+from briefcase.http.exchange import DirectApp
 from briefcase.http.limits import HttpLimits
 from briefcase.http.places import Places
 from briefcase.http.sockets import BACKLOG, Listener
@@ -25,33 +27,24 @@ DATE_INTERVAL_S: Final = 1.0  # RFC 9110 section 6.6.1: `date` counts whole seco
 _DRAIN_POLL_S: Final = 0.01
 
 
-class App(Protocol):
-    """An ASGI application that is started, told, and stopped (`app.Api`)."""
-
-    def start(self) -> Awaitable[None]:
-        """Before the first request."""
-        ...
-
-    def announce_stop(self) -> None:
-        """Soon there are no more."""
-        ...
-
-    def stop(self) -> Awaitable[None]:
-        """After the last one."""
-        ...
-
-
 class HttpServer:
     """One application on any number of listeners, in the running event loop.
 
     Args:
-        app: the application; started and stopped with the server.
+        app: answers every request.
         listeners: from `sockets.open_unix_listener` and `open_tcp_listener`; closed by `drain`.
         limits: the bounds of HTTP.
+        on_drain: tells the application that the server is about to stop.
     """
 
-    def __init__(self, app: App, listeners: Sequence[Listener], limits: HttpLimits) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: DirectApp | AsgiApp,
+        listeners: Sequence[Listener],
+        limits: HttpLimits,
+        on_drain: Callable[[], None] | None = None,
+    ) -> None:
+        self._on_drain = on_drain
         self._listeners = tuple(listeners)
         self._limits = limits
         self._state = Serving(app, limits)
@@ -71,7 +64,6 @@ class HttpServer:
     async def start(self) -> None:
         """Begin to take connections; they are served from when this returns."""
         loop = asyncio.get_running_loop()
-        await self._app.start()
         self._tick()
 
         self._state.agent_listeners = frozenset(
@@ -87,7 +79,8 @@ class HttpServer:
             server.close()
         for listener in self._listeners:
             listener.close()
-        self._app.announce_stop()  # 2
+        if self._on_drain is not None:  # 2
+            self._on_drain()
         for connection in list(self._state.connections):  # 3
             connection.shutdown()
         deadline = time.monotonic() + self._limits.drain_ms / 1_000
@@ -96,7 +89,6 @@ class HttpServer:
         await self._cut()  # 4
         if self._date_timer is not None:
             self._date_timer.cancel()
-        await self._app.stop()
 
     def _busy(self) -> bool:
         return bool(self._state.connections or self._state.tasks)

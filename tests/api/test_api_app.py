@@ -304,7 +304,7 @@ def test_a_client_that_leaves_before_its_body_is_whole_is_not_handled(tmp_path):
             b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer %s\r\n" % AGENT_TOKEN.encode()
         )
         await client.send(b"content-length: 10\r\n\r\n{")
-        while not rig.server._state.tasks:  # noqa: ASYNC110 - uvicorn's set announces nothing
+        while not rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
             await asyncio.sleep(0)
         client.writer.transport.abort()
         while rig.server._state.tasks:  # noqa: ASYNC110 - as above

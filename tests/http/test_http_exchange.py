@@ -6,6 +6,7 @@ import gc
 import re
 import socket
 import weakref
+from functools import partial
 
 import msgspec
 import pytest
@@ -16,11 +17,12 @@ from structlog.testing import capture_logs
 from briefcase.answers import Answer
 from briefcase.api.app import Api
 from briefcase.api.tracing import TracedApi
-from briefcase.http.exchange import Date, DirectExchange, Head, Wire, encode_server_timing
+from briefcase.http.exchange import Date, DirectExchange, Head, encode_server_timing
 from briefcase.http.limits import PlaceLimits
 from briefcase.http.places import Places
-from briefcase.http.routing import Match, Reply
+from briefcase.http.routing import Reply
 from briefcase.http.sockets import Peer
+from briefcase.http.wire import Wire
 from briefcase.model.errors import StoreError
 from briefcase.telemetry.tracing import CURRENT, Sampling, Trace
 
@@ -31,10 +33,6 @@ LONG = b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer %s\r\n
 
 def statuses(answers: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
-
-
-class FakeFlow:
-    write_paused = False
 
 
 class FakeTransport:
@@ -51,8 +49,7 @@ class OneReply:
     def __init__(self, reply: Reply | Exception) -> None:
         self.reply = reply
 
-    def find(self, path):
-        return Match({}, {})
+    knows_principals = True
 
     def redact(self, body, *, is_json):
         assert is_json == body.startswith((b"{", b"["))
@@ -66,14 +63,14 @@ class OneReply:
 
 def a_wire(transport) -> Wire:
     place = Places(PlaceLimits(), knows_principals=True).take(None, 0, None, 0.0)
-    return Wire(transport, FakeFlow(), None, Peer(is_unix=True), place)
+    return Wire(transport, None, Peer(is_unix=True), place)
 
 
 def answered(reply, *, method="GET", keep_alive=True) -> list[bytes]:
     """What is written for one reply, write by write."""
     transport, app, date = FakeTransport(), OneReply(reply), Date()
     head = Head(method, b"/", b"", [], "1.1", keep_alive, expects_continue=False)
-    asyncio.run(DirectExchange(app, a_wire(transport), date, head, app.find(b"/")).run())
+    asyncio.run(DirectExchange(app, a_wire(transport), date, head).run())
     return transport.written
 
 
@@ -190,7 +187,7 @@ def test_durations_are_milliseconds_however_long():
 
 def test_a_body_that_comes_after_the_answer_is_not_kept():
     app, head = OneReply(Reply({})), Head("POST", b"/", b"", [], "1.1", keep_alive=True, expects_continue=False)
-    exchange = DirectExchange(app, a_wire(FakeTransport()), Date(), head, Match({}, {}))
+    exchange = DirectExchange(app, a_wire(FakeTransport()), Date(), head)
 
     async def scenario() -> bytes:
         exchange.take(b"before")
@@ -490,7 +487,7 @@ class TracedRig(Rig):
         sampling = Sampling(0.0, follows_parent=True)
         api = Api(self.services, self.authenticator)
         traced = TracedApi(api, sampling, self.services.tools, self.keep)
-        self.server._state.app = self.server._state.direct = traced
+        self.server._state.exchange_of = partial(DirectExchange, traced)
         return self
 
     def keep(self, trace: Trace) -> None:

@@ -1,0 +1,52 @@
+"""Requests, and what two parsers could frame differently."""
+
+from api_rig import AGENT_TOKEN
+
+NEXT = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
+CALL = b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer " + AGENT_TOKEN.encode() + b"\r\n"
+
+FRAMING = {
+    "length and chunked": CALL + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\nabc",
+    "chunked and length": CALL + b"transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": CALL + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabc",
+    "the same length twice": CALL + b"content-length: 3\r\ncontent-length: 3\r\n\r\nabc",
+    "a list of lengths": CALL + b"content-length: 3, 3\r\n\r\nabc",
+    "a sign": CALL + b"content-length: +3\r\n\r\nabc",
+    "a negative length": CALL + b"content-length: -3\r\n\r\nabc",
+    "a hexadecimal length": CALL + b"content-length: 0x3\r\n\r\nabc",
+    "an empty length": CALL + b"content-length:\r\n\r\nabc",
+    "a length past 2^64": CALL + b"content-length: 18446744073709551619\r\n\r\nabc",
+    "a space before the colon": CALL + b"content-length : 3\r\n\r\nabc",
+    "a bare line feed": CALL.replace(b"\r\n", b"\n") + b"\n",
+    "a bare line feed after a header": CALL + b"content-length: 3\n\r\nabc",
+    "a bare carriage return": CALL + b"x: a\rb\r\n\r\n",
+    "a folded header": CALL + b"x: a\r\n b\r\n\r\n",
+    "a zero byte": CALL + b"x: a\x00b\r\n\r\n",
+    "no header name": CALL + b": v\r\n\r\n",
+    "another transfer coding": CALL + b"transfer-encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "an unknown transfer coding": CALL + b"transfer-encoding: xchunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "identity as transfer coding": CALL + b"transfer-encoding: identity\r\n\r\n",
+    "chunked twice": CALL + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a control before chunked": CALL + b"transfer-encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    "chunked in HTTP/1.0": CALL.replace(b"/1.1", b"/1.0") + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a chunk that is longer": CALL + b"transfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+    "a chunk size past 2^64": CALL + b"transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+    "a negative chunk": CALL + b"transfer-encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+    "a prefixed chunk size": CALL + b"transfer-encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+    "a spaced chunk size": CALL + b"transfer-encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
+    "chunks by line feeds": CALL + b"transfer-encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+    "a line feed in a chunk extension": CALL + b"transfer-encoding: chunked\r\n\r\n3;a\nabc\r\n0\r\n\r\n",
+    "trailers": CALL + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nauthorization: x\r\n\r\n",
+    "a PROXY preamble": b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + CALL + b"\r\n",
+    "a binary PROXY preamble": b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c",
+    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/0.9": b"GET /health\r\n\r\n",
+    "HTTP/1.2": b"GET /health HTTP/1.2\r\n\r\n",
+    "a method in lower case": b"get /health HTTP/1.1\r\n\r\n",
+    "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
+    "a space in the target": b"GET /he alth HTTP/1.1\r\n\r\n",
+    "a byte beyond ASCII in the target": b"GET /h\xffalth HTTP/1.1\r\n\r\n",
+    "a relative target": b"GET health HTTP/1.1\r\nhost: a\r\n\r\n",
+    "CONNECT": b"CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+    "an upgrade": CALL + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n",
+}
