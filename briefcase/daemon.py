@@ -70,12 +70,12 @@ from briefcase.ledger.files import read_store_id
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.logins import Logins
-from briefcase.mcp.reach import AllTools, Reach, claims_of
+from briefcase.mcp.reach import AllTools, Reach, claims_of, described
 from briefcase.model.errors import InternalError, StoreError
-from briefcase.model.ports import Policy
+from briefcase.model.ports import Claim, Policy
 from briefcase.model.types import US_PER_S
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.operator.operator import Operator, compose_operator
+from briefcase.operator.operator import Operator, ServerPorts, compose_operator
 from briefcase.policy.engine import CompiledPolicy
 from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
@@ -95,7 +95,7 @@ from briefcase.telemetry.logs import configure_logs
 from briefcase.telemetry.outlet import OUTLET
 from briefcase.telemetry.tracing import TracedOutbound
 from briefcase.tools.load import ToolBox
-from briefcase.vault.bindings import Claim, SecretDestinations
+from briefcase.vault.bindings import SecretDestinations
 from briefcase.vault.identity import Identity, load_identity
 from briefcase.vault.opening import open_vault
 from briefcase.vault.vault import Vault
@@ -399,6 +399,7 @@ def _operator(stores: _Stores, outside: _Outside) -> Operator:
         agents=stores.agents,
         secrets=outside.secrets,
         providers=outside.providers,
+        servers=ServerPorts(outside.hub, outside.hub, outside.logins, described),
         tools=outside.tools,
         clock=CLOCK,
         entropy=ENTROPY,

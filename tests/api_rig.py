@@ -173,6 +173,7 @@ class Rig:
             controls=controls,
             agents=self.agents,
             secrets=self.destinations,
+            servers=None,
             tools=tools,
             clock=self.clock,
             entropy=FakeEntropy(),

@@ -6,16 +6,16 @@ back with, and an `iss` where there was one.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.mcp.events import login_event
 from briefcase.mcp.hub import Hub
-from briefcase.mcp.logins import Logins, ServerLoginRevoked
+from briefcase.mcp.logins import Logins
 from briefcase.model.errors import CallerError
+from briefcase.operator.logins import LoginAdmin, ServerLoginRevoked
 
 
 class ServerLoginBody(msgspec.Struct):
@@ -59,28 +59,21 @@ async def start_login(services: Services, request: Request) -> ServerLoginStarte
 
 async def finish_login(services: Services, request: Request) -> ServerNamed:
     """`POST /v1/mcp/servers/{id}/oauth/exchange`: the server is connected to anew with what it gave."""
-    hub, logins = parts_of(services)
     server_id, answer = request.params["id"], request.body_as(ServerLoginAnswer)
-    config = hub.link(server_id).config
-    await services.operator.administration.make(
-        f"server:{server_id}",
-        login_event("made", request.principal.name, server_id),
-        lambda: logins.exchange(config, answer.code, answer.state, answer.iss),
-    )
-    await hub.reopen(server_id)
+    by = request.principal.name
+    await _admin(services).finish(server_id, answer.code, answer.state, answer.iss, by=by)
     return ServerNamed(server_id)
 
 
 async def revoke_login(services: Services, request: Request) -> ServerLoginRevoked:
     """`POST /v1/mcp/servers/{id}/oauth/revoke`: the connection that was made with it ends as well."""
-    hub, logins = parts_of(services)
-    server_id = request.params["id"]
-    config = hub.link(server_id).config
-    revoked = await services.operator.administration.make(
-        f"server:{server_id}", login_event("revoked", request.principal.name, server_id), lambda: logins.revoke(config)
-    )
-    await hub.reopen(server_id)
-    return revoked
+    return await _admin(services).revoke(request.params["id"], request.principal.name)
+
+
+def _admin(services: Services) -> LoginAdmin[Any]:
+    if services.operator.logins is None:
+        raise CallerError("this daemon serves no MCP servers", code="not_found")
+    return services.operator.logins
 
 
 def parts_of(services: Services) -> tuple[Hub, Logins]:

@@ -15,16 +15,15 @@ from briefcase.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
 from briefcase.http.routing import Reply
-from briefcase.mcp.events import login_event
 from briefcase.mcp.exchanges import ExchangeWish
 from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import Link
 from briefcase.mcp.logins import LoginStanding
 from briefcase.mcp.preview import preview_tools
-from briefcase.mcp.reach import claims_of
-from briefcase.mcp.servers import ServerOAuth, parse_server
+from briefcase.mcp.servers import ServerOAuth
 from briefcase.model.errors import CallerError
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject
+from briefcase.operator.servers import ServerAdmin
 from briefcase.strict_json import parse as parse_json
 from briefcase.wire import CallRecord, parse_call
 
@@ -205,39 +204,19 @@ async def show_server(services: Services, request: Request) -> ServerDetail:
 
 
 async def set_server(services: Services, request: Request) -> ServerSummary:
-    """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background.
-
-    A log-in is for one address: moving a server ends it.
-    """
+    """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background."""
     hub, server_id = _hub(services), request.params["id"]
     body = parse_json(request.body)
     if not isinstance(body, dict):
         raise CallerError("expected an object with `endpoint_url` or `command`")
-    before = next((known.address for known in hub.configs() if known.id == server_id), None)
-    config = parse_server(server_id, body)
-    await services.secrets.check_claims(claims_of(config))
-    if before not in {None, config.address}:
-        await _end_login(services, request)
-    config = await hub.set_server(server_id, body, request.principal.name)
-    await services.secrets.settle()
-    return await _summary(services, hub.link(config.id))
+    await admin_of(services).set(server_id, body, request.principal.name)
+    return await _summary(services, hub.link(server_id))
 
 
 async def delete_server(services: Services, request: Request) -> ServerDeleted:
     """`POST /v1/mcp/servers/{id}/delete`."""
-    hub, server_id = _hub(services), request.params["id"]
-    hub.link(server_id)
-    await _end_login(services, request)
-    await hub.delete_server(server_id, request.principal.name)
-    return ServerDeleted(server_id)
-
-
-async def _end_login(services: Services, request: Request) -> None:
-    """Let go of a server's log-in, before its description goes: a crash in between leaves a server to log in to."""
-    logins, server_id = services.mcp_logins, request.params["id"]
-    if logins is not None:
-        event = login_event("ended", request.principal.name, server_id)
-        await services.operator.administration.make(f"server:{server_id}", event, lambda: logins.forget(server_id))
+    await admin_of(services).delete(request.params["id"], request.principal.name)
+    return ServerDeleted(request.params["id"])
 
 
 async def show_differences(services: Services, request: Request) -> Differences:
@@ -252,7 +231,7 @@ async def accept_definitions(services: Services, request: Request) -> Accepted:
     """`POST /v1/mcp/servers/{id}/accept`: exactly what was looked at, or nothing."""
     server_id = request.params["id"]
     wanted = request.body_as(AcceptBody)
-    return Accepted(server_id, await _hub(services).accept(server_id, wanted.digest, request.principal.name))
+    return Accepted(server_id, await admin_of(services).accept(server_id, wanted.digest, request.principal.name))
 
 
 # --- the gateway's side ---------------------------------------------------------------------------------------------
@@ -347,6 +326,13 @@ def _wish_in(checked_body: bytes) -> ExchangeWish:
             f"expected in `exchange` only what a server may be told beside the arguments: {found}",
             hint="what else a server is to be told goes into the arguments, where a person sees it",
         ) from None
+
+
+def admin_of(services: Services) -> ServerAdmin:
+    """What an operator does to servers. Raises `CallerError` (`not_found`) for a daemon without."""
+    if services.operator.servers is None:
+        raise CallerError("this daemon serves no MCP servers", code="not_found")
+    return services.operator.servers
 
 
 def _hub(services: Services) -> Hub:

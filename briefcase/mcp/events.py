@@ -3,7 +3,6 @@
 | kind | when |
 |---|---|
 | mcp_server_set, mcp_server_deleted | an operator added, changed or removed a server |
-| mcp_login_made, mcp_login_revoked, mcp_login_ended | an operator logged in to one, out of it, or moved or removed it |
 | mcp_definitions_pinned | a listing was accepted: at the first connection, or by an operator who looked at it |
 | mcp_definitions_held | a listing differs from what is pinned: what changed is held back |
 | mcp_server_refused | a server that does not announce our profile was refused |
@@ -37,11 +36,6 @@ def server_set_event(by: str, config: ServerConfig) -> JsonObject:
 def server_deleted_event(by: str, server_id: str) -> JsonObject:
     """The event of a server's removal."""
     return {"kind": "mcp_server_deleted", "by": by, "server_id": server_id}
-
-
-def login_event(what: str, by: str, server_id: str) -> JsonObject:
-    """The event of a log-in that was `made`, `revoked`, or `ended` because its server moved or went."""
-    return {"kind": f"mcp_login_{what}", "by": by, "server_id": server_id}
 
 
 def definitions_pinned_event(by: str, server_id: str, digest_hex: str, tools: int) -> JsonObject:

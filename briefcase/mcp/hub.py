@@ -215,6 +215,18 @@ class Hub:
         """All descriptions, by id."""
         return [self._links[server_id].config for server_id in sorted(self._links)]
 
+    def config(self, server_id: str) -> ServerConfig:
+        """One server's description. Raises as `link`."""
+        return self.link(server_id).config
+
+    def address(self, server_id: str) -> str | None:
+        """Where a server is; None where there is no such server."""
+        return self._links[server_id].config.address if server_id in self._links else None
+
+    def check_known(self, server_id: str) -> None:
+        """Raises as `link` where there is no such server."""
+        self.link(server_id)
+
     def link(self, server_id: str) -> Link:
         """One server's connection.
 

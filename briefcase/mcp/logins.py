@@ -23,6 +23,7 @@ from briefcase.mcp.registration import Registrar
 from briefcase.mcp.servers import ServerConfig, ServerOAuth
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.types import US_PER_S
+from briefcase.operator.logins import ServerLoginRevoked
 from briefcase.providers.custody import Client
 from briefcase.providers.oauth import OAuthClient, ServerMetadata, check_iss
 from briefcase.providers.service import check_redirect_uri
@@ -38,15 +39,6 @@ class LoginStanding(msgspec.Struct, frozen=True):
 
     has_refresh: bool
     needs_login: bool
-
-
-class ServerLoginRevoked(msgspec.Struct, frozen=True):
-    """What came of ending a log-in."""
-
-    server_id: str
-    had_refresh_token: bool
-    remote_revocation_attempted: bool
-    remote_revocation_succeeded: bool
 
 
 class _Pending(msgspec.Struct, frozen=True):

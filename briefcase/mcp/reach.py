@@ -11,13 +11,14 @@ from briefcase.mcp.accounts import Accounts
 from briefcase.mcp.credentials import Credential, SecretBearer
 from briefcase.mcp.http_transport import HttpTransport, StreamingOutbound
 from briefcase.mcp.hub import Hub
-from briefcase.mcp.servers import ServerConfig
+from briefcase.mcp.servers import ServerConfig, parse_server
 from briefcase.mcp.stdio_transport import StdioTransport
 from briefcase.mcp.transport import Transport
 from briefcase.model.errors import UpstreamError
-from briefcase.model.ports import BoundSecrets, Origin, Tool, Tools
-from briefcase.model.types import Deny, Principal, ToolCall, ToolSpec
-from briefcase.vault.bindings import PROCESS, Claim, host_of
+from briefcase.model.ports import BoundSecrets, Claim, Origin, Tool, Tools
+from briefcase.model.types import Deny, JsonObject, Principal, ToolCall, ToolSpec
+from briefcase.operator.servers import Described
+from briefcase.vault.bindings import PROCESS, host_of
 
 
 class Reach:
@@ -77,6 +78,12 @@ class Reach:
             return value.decode()
         except UnicodeDecodeError:
             raise UpstreamError(f"the secret `{name}` is no text", code="upstream_refused", sent=False) from None
+
+
+def described(server_id: str, body: JsonObject) -> Described:
+    """What a description comes to. Raises `CallerError` where it is not as expected."""
+    config = parse_server(server_id, body)
+    return Described(config.address, claims_of(config))
 
 
 def claims_of(config: ServerConfig) -> tuple[Claim, ...]:

@@ -477,6 +477,14 @@ class BoundSecrets(Protocol):
         ...
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """That something sends a secret somewhere; `by` says what, for people."""
+
+    secret: str
+    destination: str
+    by: str
+
+
 class BindableSecrets(Protocol):
     """The operator's secrets with where each may go. Durability: a change is on disk when it returns."""
 
@@ -494,6 +502,18 @@ class BindableSecrets(Protocol):
 
     async def names(self) -> Sequence[str]:
         """The names of all secrets, sorted."""
+        ...
+
+    async def check_claims(self, claims: Sequence[Claim]) -> None:
+        """Check what a new registration says, before anything of it is kept.
+
+        Raises:
+            CallerError: a secret is bound to, or named for, another destination (`conflict`).
+        """
+        ...
+
+    async def settle(self) -> None:
+        """Bind every secret that nobody bound and that one destination names."""
         ...
 
 

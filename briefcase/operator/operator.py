@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
 import msgspec
 
 from briefcase.controls import Controls
 from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Tools
+from briefcase.model.types import JsonObject
 from briefcase.operator.administration import Administration
 from briefcase.operator.agents import AgentAdmin
 from briefcase.operator.budgets import BudgetAdmin
 from briefcase.operator.controls import ControlAdmin
+from briefcase.operator.logins import Connected, LoginAdmin, ServerLogins
 from briefcase.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.operator.secrets import SecretAdmin
+from briefcase.operator.servers import Described, ServerAdmin, ServerStore
+
+_Config = TypeVar("_Config")
+
+
+class ServerPorts(msgspec.Struct, Generic[_Config], frozen=True):
+    """The MCP servers: what is described, how each is connected to, and the log-ins. `describe` reads a description."""
+
+    store: ServerStore
+    connected: Connected[_Config]
+    logins: ServerLogins[_Config]
+    describe: Callable[[str, JsonObject], Described]
 
 
 class Operator(msgspec.Struct, frozen=True):
@@ -23,6 +40,8 @@ class Operator(msgspec.Struct, frozen=True):
     controls: ControlAdmin
     secrets: SecretAdmin
     providers: ProviderAdmin | None = None
+    logins: LoginAdmin[Any] | None = None
+    servers: ServerAdmin | None = None
 
     async def settle(self) -> None:
         """Close each change that a crash left open, and make controls of what an older release disabled otherwise.
@@ -33,6 +52,8 @@ class Operator(msgspec.Struct, frozen=True):
         settlers = {**self.agents.settlers(), **self.secrets.settlers()}
         if self.providers is not None:
             settlers |= self.providers.settlers()
+        if self.logins is not None:
+            settlers |= self.logins.settlers()
         await self.administration.settle(settlers)
         if self.providers is not None:
             await self.providers.take_over_rows()
@@ -45,6 +66,7 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
     agents: AgentStore,
     secrets: BindableSecrets,
     providers: ProviderStore | None,
+    servers: ServerPorts[Any] | None,
     tools: Tools,
     clock: Clock,
     entropy: Entropy,
@@ -57,12 +79,17 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
         agents: where agents are kept.
         secrets: where secrets are kept.
         providers: the providers and what is held of them, where there are any.
+        servers: the MCP servers and the log-ins at them, where there are any.
         tools: the registered ones.
         clock: the time.
         entropy: makes tokens and ids.
     """
     administration = Administration(ledger)
     control_admin = ControlAdmin(administration, controls, agents, tools, clock, entropy)
+    logins = server_admin = None
+    if servers is not None:
+        logins = LoginAdmin(administration, servers.connected, servers.logins)
+        server_admin = ServerAdmin(servers.store, servers.describe, secrets, logins)
     return Operator(
         administration=administration,
         agents=AgentAdmin(administration, agents, clock, entropy),
@@ -70,4 +97,6 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
         controls=control_admin,
         secrets=SecretAdmin(administration, secrets),
         providers=None if providers is None else ProviderAdmin(administration, providers, control_admin, controls),
+        logins=logins,
+        servers=server_admin,
     )

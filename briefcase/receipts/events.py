@@ -23,6 +23,7 @@ every event of a call, so that one filter finds them.
 | provider_credential, provider_verdict | an operator had a credential issued, or had a provider examined |
 | provider_cleared | an operator dropped a provider's capabilities |
 | secret_set, secret_bound, secret_removed | an operator changed a named secret or its hosts; no receipt has the value |
+| mcp_login_made, mcp_login_revoked, mcp_login_ended | an operator logged in to an MCP server, or out; or it moved |
 | change_intent | an operator is about to change something outside of the ledger: `change` is its outcome's kind |
 | change_failed | a change was refused or failed: `error` is the code, `in_doubt` whether it may have happened |
 | | `error: interrupted`: a crash cut it off, and the next start undid what there was of it |
@@ -375,6 +376,11 @@ def control_event(what: str, control_id: str, action: str, about: str, by: str) 
 def provider_event(what: str, provider_id: str, by: str) -> JsonObject:
     """The event of a provider being `set`, `deleted`, `revoked`, `cleared`, or of a `login` at it."""
     return {"kind": f"provider_{what}", "provider": provider_id, "by": by}
+
+
+def login_event(what: str, by: str, server_id: str) -> JsonObject:
+    """The event of a log-in at an MCP server: `made`, `revoked`, or `ended` because its server moved or went."""
+    return {"kind": f"mcp_login_{what}", "by": by, "server_id": server_id}
 
 
 def provider_verdict_event(base_url: str, by: str, *, ok: bool) -> JsonObject:

@@ -22,6 +22,7 @@ from briefcase.model.errors import BriefcaseError, CallerError, UpstreamError
 from briefcase.model.ports import (
     BoundSecrets,
     CallContext,
+    Claim,
     Clock,
     Destination,
     HttpRequest,
@@ -36,7 +37,7 @@ from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.manifest import Credential, Declared
 from briefcase.tools.request import Encoded, encode_request
-from briefcase.vault.bindings import Claim, host_of
+from briefcase.vault.bindings import host_of
 
 MAX_EXCERPT_CHARS: Final = 300
 MAX_COST_DIGITS: Final = 15

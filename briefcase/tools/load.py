@@ -18,13 +18,12 @@ from typing import Final
 from briefcase.disk.files import open_plain
 from briefcase.disk.own_files import OwnFiles
 from briefcase.model.errors import ConfigError
-from briefcase.model.ports import BoundSecrets, Clock, Outbound, Redactor
+from briefcase.model.ports import BoundSecrets, Claim, Clock, Outbound, Redactor
 from briefcase.tools.builtin import NoteStore, RedactedNotes, builtin_tools
 from briefcase.tools.files import FileSandbox
 from briefcase.tools.http import HttpTool
 from briefcase.tools.manifest import MAX_MANIFEST_BYTES, Declared, parse_manifests
 from briefcase.tools.registry import Registry
-from briefcase.vault.bindings import Claim
 
 MANIFEST_SUFFIXES: Final = (".toml", ".json")
 BUILTIN_GROUP: Final = "the built-in tools"

@@ -19,10 +19,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import msgspec
-
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
-from briefcase.model.ports import Secrets
+from briefcase.model.ports import Claim, Secrets
 from briefcase.net.urls import parse_authority, parse_url
 
 MAX_DESTINATIONS: Final = 32
@@ -31,14 +29,6 @@ HTTPS_PORT: Final = 443
 # The record is a value of the vault, so the redactor knows it: nobody writes this line by accident.
 _MARK: Final = b"briefcase: a secret's destinations\n"
 _PROCESS: Final = re.compile(r"process/[a-z0-9._-]{1,64}")
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """That something sends a secret somewhere; `by` says what, for people."""
-
-    secret: str
-    destination: str
-    by: str
 
 
 class SecretDestinations:

@@ -62,3 +62,14 @@ def test_a_provider_that_was_removed_without_a_receipt_is_gone_with_one_and_sent
         closed = cut_off(daemon, point, "POST", "/v1/providers/demo/delete")
         assert (closed["kind"], closed["provider"], closed["is_settled"]) == ("provider_deleted", "demo", True)
         assert daemon.request("GET", "/v1/providers")[1] == {"providers": []}
+
+
+def test_a_server_that_was_to_be_removed_is_left_without_its_log_in_and_the_receipt_says_so(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        body = {"endpoint_url": "https://127.0.0.1:9/mcp"}
+        assert daemon.request("POST", "/v1/mcp/servers/desk", body)[0] == 200
+        point = ("briefcase.mcp.logins", "Logins", "forget", "after")
+        closed = cut_off(daemon, point, "POST", "/v1/mcp/servers/desk/delete")
+        assert (closed["kind"], closed["server_id"], closed["is_settled"]) == ("mcp_login_ended", "desk", True)
+        (server,) = daemon.request("GET", "/v1/mcp/servers")[1]["servers"]
+        assert (server["id"], server["has_oauth_refresh"]) == ("desk", False)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
-from briefcase.vault.bindings import Claim, SecretDestinations, host_of, parse_destinations
+from briefcase.model.ports import Claim
+from briefcase.vault.bindings import SecretDestinations, host_of, parse_destinations
 from briefcase.vault.vault import MemoryBackend, Vault
 
 DESK, OTHER = "desk.example.com", "other.example.com"
