@@ -516,6 +516,10 @@ class Calls:
         reason, detail = self._redacted(verdict.reason), verdict.detail and self._redacted(verdict.detail)
         decided = Decided(events.DENY, reason, detail, verdict.policy_ids)
         answer: JsonObject = {"status": "denied", "reason": reason}
+        if verdict.reason == reasons.POLICY_DENIED:  # of an error the ids would say which argument to change
+            answer["policy_ids"] = [self._redacted(name) for name in verdict.policy_ids]
+            if verdict.advice:
+                answer["advice"] = self._redacted(verdict.advice)
         kind = self.refusals.kind_of(facts.principal.name, verdict.reason, facts.tool_id)
         if kind is not None:
             timing_us = laps.timing_us

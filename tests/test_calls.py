@@ -7,6 +7,7 @@ import itertools
 import json
 import tracemalloc
 import uuid
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -42,6 +43,7 @@ from briefcase.model.types import (
     ToolResult,
 )
 from briefcase.ratelimits import RateLimit, RateLimiter
+from briefcase.redaction import SecretRedactor
 
 NEEDS = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy", ("ask",))
 
@@ -168,10 +170,23 @@ def test_each_denial_has_its_word_and_one_receipt_and_runs_nothing(desk, tool_id
 
     answer = desk.call(tool_id)
 
-    assert {**answer, "receipt_id": 1} == {"status": "denied", "reason": reason, "receipt_id": 1}
+    told = {"policy_ids": ["no-admin"]} if reason == "policy_denied" else {}
+    assert {**answer, "receipt_id": 1} == {"status": "denied", "reason": reason, "receipt_id": 1, **told}
     assert desk.ledger.kinds() == ["denied"]
     assert desk.ledger.chain[0].event["reason"] == reason
     assert not any(tool.executed for tool in desk.tools.by_id.values())
+
+
+def test_an_agent_that_the_policy_denied_reads_its_advice_without_secrets_and_never_its_reason():
+    secret = "kX93hd-0a7Qp21zzWm8tR4"
+    vault = SimpleNamespace(revision=1, redaction_set=lambda: frozenset({secret.encode()}))
+    told = Deny("policy_denied", (f"no-{secret}",), "`no`: the rule", f"use the account {secret}")
+    answer = Desk(verdict=told, redactor=SecretRedactor(vault)).call()
+    assert answer["policy_ids"] == ["no-[redacted]"]
+    assert answer["advice"] == "use the account [redacted]"
+    assert "the rule" not in json.dumps(answer)
+    erred = Desk(verdict=Deny("policy_error", ("no",), "`no`: the rule")).call()
+    assert erred == {"status": "denied", "reason": "policy_error"}
 
 
 def test_a_call_over_the_rate_is_denied_and_the_bucket_refills_with_time():

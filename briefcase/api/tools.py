@@ -86,10 +86,15 @@ class CallNeedsApproval(msgspec.Struct, tag_field="status", tag="approval_requir
 
 
 class CallDenied(msgspec.Struct, tag_field="status", tag="denied"):
-    """It did not run; `reason` is a stable word. Of a refusal that is counted, `receipt_id` is the first one's."""
+    """It did not run; `reason` is a stable word. Of a refusal that is counted, `receipt_id` is the first one's.
+
+    Where the policy said no, `policy_ids` are the policies that did and `advice` is what their `@advice` says.
+    """
 
     reason: str
     receipt_id: int | None = None
+    policy_ids: list[str] | None = None
+    advice: str | None = None
 
 
 class CallFailed(msgspec.Struct, tag_field="status", tag="error"):

@@ -219,7 +219,9 @@ def _show(app: App, tool: str, answer: Payload) -> None:
             _show_approval(app, answer["approval"])
         case "denied":
             reason = str(answer["reason"])
-            complain({"message": reason, "hint": _hint_of(app, tool, reason)}, label="denied")
+            by = ", ".join(f"`{name}`" for name in answer.get("policy_ids") or ())
+            said = ": ".join(filter(None, (f"{reason} by {by}" if by else reason, answer.get("advice"))))
+            complain({"message": said, "hint": _hint_of(app, tool, reason)}, label="denied")
         case _:
             complain({"message": str(answer.get("message", "the tool failed"))})
 

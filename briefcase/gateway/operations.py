@@ -165,7 +165,7 @@ class Operations:
             case "approval_required":
                 return self._waiting(operation, as_object(answer.get("approval")), context, round_, going_on)
             case "denied":
-                return self._failed(operation, str(answer.get("reason", "denied")))
+                return self._failed(operation, results.denial_text(answer))
             case "ok":
                 result = as_object(answer.get("result"))
                 is_tool = operation.method == "tools/call"

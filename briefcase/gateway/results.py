@@ -19,7 +19,7 @@ from briefcase import __version__
 from briefcase.gateway.view import View
 from briefcase.mcp.jsonrpc import INVALID_PARAMS, RpcError, as_object
 from briefcase.mcp.protocol import CACHEABLE_METHODS, META_SERVER, OWN_META_KEYS, is_stateless
-from briefcase.model.reasons import INVALID_ARGS, word_of
+from briefcase.model.reasons import INVALID_ARGS, with_detail, word_of
 from briefcase.model.types import JsonObject, JsonValue
 
 SERVER_INFO: Final[JsonObject] = {"name": "briefcase", "title": "briefcase", "version": __version__}
@@ -89,6 +89,14 @@ def waiting_input(approval: JsonObject, capabilities: JsonObject) -> JsonObject:
         params: JsonObject = {"mode": "form", "message": how, "requestedSchema": schema}
         return {"approval": {"method": "elicitation/create", "params": params}}
     return {}
+
+
+def denial_text(answer: JsonObject) -> str:
+    """Why the daemon denied a call, in a line: the word, the policies that said no, and what they advise."""
+    reason, ids, advice = str(answer.get("reason", "denied")), answer.get("policy_ids"), answer.get("advice")
+    if isinstance(ids, list) and ids:
+        reason = with_detail(reason, f"by {', '.join(f'`{name}`' for name in ids)}")
+    return f"{reason}: {advice}" if advice else reason
 
 
 def denied_request(reason: str) -> RpcError:

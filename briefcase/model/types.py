@@ -255,11 +255,12 @@ class Allow(msgspec.Struct, frozen=True):
 
 
 class Deny(msgspec.Struct, frozen=True):
-    """The call does not run. `reason` is a stable word; `detail` is for the operator only."""
+    """The call does not run. `reason` is a stable word; `detail` is for the operator only, `advice` for the agent."""
 
     reason: str
     policy_ids: tuple[str, ...] = ()
     detail: str = ""
+    advice: str = ""
 
 
 class NeedsApproval(msgspec.Struct, frozen=True):

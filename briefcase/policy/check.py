@@ -41,7 +41,8 @@ class PolicyFacts(msgspec.Struct, frozen=True):
     """What is known of a policy set beside its rules.
 
     `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`; `forbids`
-    those of policies that forbid; `reasons` the `@reason` by name; `reads` what they read of a call.
+    those of policies that forbid; `reasons` the `@reason` by name and `advice` the `@advice`, which a denied agent
+    reads; `reads` what they read of a call.
     """
 
     source: PolicySource
@@ -49,6 +50,7 @@ class PolicyFacts(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     forbids: frozenset[str]
     reasons: Mapping[str, str]
+    advice: Mapping[str, str]
     reads: Reads
 
 
@@ -59,7 +61,9 @@ class ParsedPolicy(PolicyFacts, frozen=True):
 
     def facts(self) -> PolicyFacts:
         """The same without the rules."""
-        return PolicyFacts(self.source, self.digest_hex, self.names, self.forbids, self.reasons, self.reads)
+        return PolicyFacts(
+            self.source, self.digest_hex, self.names, self.forbids, self.reasons, self.advice, self.reads
+        )
 
 
 def parse_policy(text: str) -> ParsedPolicy:
@@ -74,6 +78,7 @@ def parse_policy(text: str) -> ParsedPolicy:
     names: list[str] = []
     policies: dict[str, Mapping[str, Any]] = {}
     reasons: dict[str, str] = {}
+    advice: dict[str, str] = {}
     for index, policy in enumerate(encoded):
         name = _name_of(source, index, policy)
         if name in policies or _is_place_of_another(name, index, len(encoded)):
@@ -83,9 +88,11 @@ def parse_policy(text: str) -> ParsedPolicy:
         annotations = policy.get("annotations", {})
         if "reason" in annotations:
             reasons[name] = _reason_of(source, index, annotations["reason"])
+        if "advice" in annotations:
+            advice[name] = _said(source, index, "advice", annotations["advice"])
     forbids = frozenset(name for name, policy in policies.items() if policy["effect"] == "forbid")
     digest_hex = hashlib.sha256(text.encode()).hexdigest()
-    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, reads_of(policies), policies)
+    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, advice, reads_of(policies), policies)
 
 
 def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] | None = None) -> None:
@@ -177,9 +184,15 @@ def _name_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> str
     return str(given)
 
 
-def _reason_of(source: PolicySource, index: int, reason: str | None) -> str:
-    if not reason or len(reason) > MAX_REASON_CHARS or visible_text(reason) != reason:
-        _refuse_at(source, index, "reason", f"expected a `@reason` of 1 to {MAX_REASON_CHARS} visible characters", "")
+def _said(source: PolicySource, index: int, name: str, said: str | None) -> str:
+    """What an annotation says, for a person or an agent to read."""
+    if not said or len(said) > MAX_REASON_CHARS or visible_text(said) != said:
+        _refuse_at(source, index, name, f"expected a `@{name}` of 1 to {MAX_REASON_CHARS} visible characters", "")
+    return said
+
+
+def _reason_of(source: PolicySource, index: int, given: str | None) -> str:
+    reason = _said(source, index, "reason", given)
     if reason in RESERVED_REASONS:
         _refuse_at(source, index, "reason", f"the reason `{reason}` is reserved", "say it in other words")
     return reason

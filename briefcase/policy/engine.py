@@ -87,7 +87,7 @@ class CompiledPolicy:
         self._reads_time = parsed.reads.time
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
-        self._verdicts = Verdicts(parsed.reasons)
+        self._verdicts = Verdicts(parsed.reasons, parsed.advice)
 
     @property
     def digest_hex(self) -> str:
@@ -110,7 +110,8 @@ class CompiledPolicy:
             now_us: microseconds since the Unix epoch.
 
         Returns:
-            The verdict, with the ids of the policies it rests on. `Deny.detail` is for the operator alone.
+            The verdict, with the ids of the policies it rests on. `Deny.detail` is for the operator
+            alone, `Deny.advice` for the agent.
         """
         try:
             policies = self._tools.get(tool.id)

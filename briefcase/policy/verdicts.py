@@ -47,10 +47,12 @@ class Verdicts:
 
     Args:
         reasons: the `@reason` of each policy that has one, by name.
+        advice: the `@advice`, likewise: what an agent reads that the policy denied.
     """
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
+    def __init__(self, reasons: Mapping[str, str], advice: Mapping[str, str]) -> None:
         self._reasons = reasons
+        self._advice = advice
         self._remembered: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], Verdict] = {}
 
     def of(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
@@ -77,7 +79,8 @@ class Verdicts:
         if answer.forbid_erred:
             problems = zip(answer.erroring, answer.problems, strict=True)
             return Deny(POLICY_ERROR, answer.erroring, "; ".join(f"`{name}`: {problem}" for name, problem in problems))
-        return Deny(POLICY_DENIED, answer.determining, self._explained(answer) or NOT_PERMITTED)
+        advice = "; ".join(self._advice[name] for name in answer.determining if name in self._advice)
+        return Deny(POLICY_DENIED, answer.determining, self._explained(answer) or NOT_PERMITTED, advice)
 
     def _permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
         ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))

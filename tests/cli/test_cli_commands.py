@@ -128,6 +128,11 @@ def test_arguments_in_bytes_that_are_no_text_are_refused(run, daemon):
     ("answer", "code", "label"),
     [
         ({"status": "denied", "reason": "policy_denied"}, 3, "denied: policy_denied"),
+        (
+            {"status": "denied", "reason": "policy_denied", "policy_ids": ["a"], "advice": "use less"},
+            3,
+            "denied: policy_denied by `a`: use less",
+        ),
         ({"status": "denied", "reason": "policy_error"}, 3, "denied: policy_error"),
         ({"status": "denied", "reason": "invalid_args: /text: missing"}, 2, "denied: invalid_args: /text: missing"),
         ({"status": "denied", "reason": "rate_limited"}, 3, "denied: rate_limited"),

@@ -61,6 +61,10 @@ def test_what_an_agent_sees_is_what_policy_would_let_it_call():
     ("answer", "text"),
     [
         ({"status": "denied", "reason": "policy_denied"}, "policy_denied"),
+        (
+            {"status": "denied", "reason": "policy_denied", "policy_ids": ["a", "b"], "advice": "use less"},
+            "policy_denied: by `a`, `b`: use less",
+        ),
         ({"status": "denied", "reason": "invalid_args: wrong"}, "invalid_args: wrong"),
         ({"status": "error", "message": "upstream_timeout: slow"}, "upstream_timeout: slow"),
         ({"status": "strange"}, "error"),

@@ -83,6 +83,8 @@ def test_the_approver_reads_the_reason_of_the_forbid_and_the_agent_never_that_of
     no = '@id("no") @reason("the secret rule") forbid(principal, action == Action::"Call", resource);'
     denied = decide(PERMIT_ALL + no)
     assert denied == Deny("policy_denied", ("no",), "`no`: the secret rule")
+    told = decide(PERMIT_ALL + '@advice("call `echo` instead")' + no)
+    assert told == Deny("policy_denied", ("no",), "`no`: the secret rule", "call `echo` instead")
 
 
 def test_a_policy_without_an_id_is_reported_by_its_place():
