@@ -37,7 +37,6 @@ from briefcase.api.auth import Authenticator
 from briefcase.api.figures import watch
 from briefcase.api.services import ApprovalChanges, Profile, Services
 from briefcase.api.tracing import TracedApi
-from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.backup.create import Backups, discard_staging
 from briefcase.call_settings import CallSettings
@@ -76,8 +75,8 @@ from briefcase.model.ports import Claim, Policy
 from briefcase.model.types import US_PER_S
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.operator.operator import Operator, ServerPorts, compose_operator
+from briefcase.operator.policy import PolicyService
 from briefcase.policy.engine import CompiledPolicy
-from briefcase.policy.service import PolicyService
 from briefcase.policy.shadow import Shadow
 from briefcase.providers.composition import compose_providers
 from briefcase.providers.service import ProviderService
@@ -367,7 +366,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
         missing_layers=outside.confinement.missing,
         exposed_agents=authenticator.exposed_agents,
     )
-    operator = _operator(stores, outside)
+    operator = _operator(stores, outside, policy)
     await operator.settle()  # before anything is sent with what a crash left half changed
     await outside.providers.start(settings.provider_base_url)
     listeners = _listeners(settings, host)
@@ -392,9 +391,11 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     return services
 
 
-def _operator(stores: _Stores, outside: _Outside) -> Operator:
+def _operator(stores: _Stores, outside: _Outside, policy: PolicyService) -> Operator:
     return compose_operator(
         ledger=stores.ledger,
+        redactor=stores.redactor,
+        policy=policy,
         controls=outside.controls,
         agents=stores.agents,
         secrets=outside.secrets,
@@ -435,7 +436,6 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
         entropy=ENTROPY,
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
-        approvers=Approvers(ledger, stores.redactor),
         operator=operator,
         mcp=outside.hub,
         mcp_logins=outside.logins,

@@ -17,7 +17,6 @@ from briefcase.answers import Answer, encode_answer
 from briefcase.api.app import Api
 from briefcase.api.auth import Authenticator
 from briefcase.api.services import ApprovalChanges, Profile, Services
-from briefcase.approvers import Approvers
 from briefcase.controls import Controls
 from briefcase.http.limits import HttpLimits
 from briefcase.http.server import HttpServer
@@ -167,9 +166,12 @@ class Rig:
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
         self.controls = controls = Controls(self.ledger, self.clock)
         tools = FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000)))
+        policy = FakePolicyStore()
         self.operator = partial(
             compose_operator,
             ledger=self.ledger,
+            redactor=redactor,
+            policy=policy,
             controls=controls,
             agents=self.agents,
             secrets=self.destinations,
@@ -182,7 +184,7 @@ class Rig:
             calls=self.calls,
             ledger=self.ledger,
             tools=tools,
-            policy=FakePolicyStore(),
+            policy=policy,
             controls=controls,
             agents=self.agents,
             secrets=self.destinations,
@@ -191,7 +193,6 @@ class Rig:
             entropy=FakeEntropy(),
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
             changes=self.changes,
-            approvers=Approvers(self.ledger, redactor),
             operator=self.operator(providers=None),
         )
         self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)

@@ -26,7 +26,6 @@ from fakes import (
 )
 
 from briefcase import approvals
-from briefcase.approvers import Approvers, Ruling
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
@@ -42,6 +41,7 @@ from briefcase.model.types import (
     Role,
     ToolResult,
 )
+from briefcase.operator.approvals import Approvers, Ruling
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.redaction import SecretRedactor
 

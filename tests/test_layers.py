@@ -12,7 +12,6 @@ CORE = {
     "admission",
     "answers",
     "approvals",
-    "approvers",
     "budgets",
     "call_settings",
     "calls",

@@ -1,6 +1,6 @@
 """Approvals: what waits for a person, and the person's yes or no.
 
-Only an operator decides, and only what was shown whole (`briefcase.approvers`). An agent sees its own approvals and
+Only an operator decides, and only what was shown whole (`operator.approvals`). An agent sees its own approvals and
 nobody else's: another's id is answered like one that does not exist. Once approved, an approval shows its token, which
 works for exactly the call it was made for.
 """
@@ -15,9 +15,9 @@ import msgspec
 from briefcase.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.approvals import approval_token, status_at
-from briefcase.approvers import DECIDING_ROLES, Ruling
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Approval, ApprovalStatus, JsonObject, Role
+from briefcase.operator.approvals import DECIDING_ROLES, Ruling
 from briefcase.wire import wire_approval
 
 MAX_WAIT_MS: Final = 60_000
@@ -156,7 +156,7 @@ async def show_approval(services: Services, request: Request) -> JsonObject:
     if wait_ms:
         approval = await _changed(services, request, approval, wait_ms)
     may_decide = request.principal.role in DECIDING_ROLES
-    record = services.approvers.shown(approval) if may_decide else wire_approval(approval)
+    record = services.operator.approvals.shown(approval) if may_decide else wire_approval(approval)
     if approval.status is ApprovalStatus.APPROVED:
         record["approval_token"] = approval_token(services.ledger.approval_secret(), approval.id)
     return record
@@ -179,7 +179,7 @@ async def _decide(
     services: Services, request: Request, to: ApprovalStatus, reason: str, shown_digest_hex: str | None = None
 ) -> Approval:
     asker = request.principal
-    approval = await services.approvers.decide(
+    approval = await services.operator.approvals.decide(
         Ruling(
             approval_id=request.params["id"],
             to=to,

@@ -32,7 +32,7 @@ async def show_policy(services: Services, _: Request) -> PolicyRecord:
 
 async def replace_policy(services: Services, request: Request) -> PolicyRecord:
     """`PUT /v1/policy`: validated, then swapped whole; a text that does not validate leaves the old one."""
-    await services.policy.set(request.body_as(PolicyChange).policy_text, request.principal.name)
+    await services.operator.policy.set(request.body_as(PolicyChange).policy_text, request.principal.name)
     return _record(services)
 
 

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import msgspec
 
-from briefcase.approvers import Approvers
 from briefcase.backup.checkpoints import Checkpoints
 from briefcase.backup.create import Backups
 from briefcase.controls import Controls
@@ -103,14 +102,6 @@ class PolicyStore(Protocol):
         """The text, its SHA-256 in hex, and when it was set (microseconds)."""
         ...
 
-    async def set(self, text: str, by: str) -> object:
-        """Validate and swap, whole.
-
-        Raises:
-            CallerError: it does not parse or validate (`invalid_policy`); the old one stays.
-        """
-        ...
-
 
 class Profile(msgspec.Struct, frozen=True):
     """Which daemon this is, and how strict. `did` is the did:key of its signing key."""
@@ -178,7 +169,6 @@ class Services(msgspec.Struct, frozen=True):
     entropy: Entropy
     profile: Profile
     changes: ApprovalChanges
-    approvers: Approvers
     operator: Operator
     mcp: Hub | None = None
     mcp_logins: Logins | None = None

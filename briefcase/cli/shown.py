@@ -17,12 +17,12 @@ from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
 from briefcase.approvals import visible_text
-from briefcase.approvers import SHOWN_DIGEST, shown_digest_of
 from briefcase.cli.client import Payload
 from briefcase.cli.render import money, when
 from briefcase.model.errors import CallerError
 from briefcase.model.reasons import RISK, with_detail
 from briefcase.model.types import MICROUSD_PER_USD
+from briefcase.operator.approvals import SHOWN_DIGEST, shown_digest_of
 
 LONG_CHARS: Final = 160
 LABEL_CHARS: Final = 13

@@ -31,12 +31,12 @@ from rich.table import Table
 from rich.text import Text
 
 from briefcase.approvals import visible_text
-from briefcase.approvers import SHOWN_DIGEST
 from briefcase.cli import shown
 from briefcase.cli.app import App
 from briefcase.cli.client import Payload, path_of
 from briefcase.cli.render import SHORT_ID_CHARS, json_text, table_of, time_left
 from briefcase.model.errors import BriefcaseError
+from briefcase.operator.approvals import SHOWN_DIGEST
 
 POLL_MS: Final = 500
 TIMEOUT_S: Final = 5.0

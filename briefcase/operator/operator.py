@@ -8,13 +8,15 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from briefcase.controls import Controls
-from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Tools
+from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import JsonObject
 from briefcase.operator.administration import Administration
 from briefcase.operator.agents import AgentAdmin
+from briefcase.operator.approvals import Approvers
 from briefcase.operator.budgets import BudgetAdmin
 from briefcase.operator.controls import ControlAdmin
 from briefcase.operator.logins import Connected, LoginAdmin, ServerLogins
+from briefcase.operator.policy import PolicyService
 from briefcase.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.operator.secrets import SecretAdmin
 from briefcase.operator.servers import Described, ServerAdmin, ServerStore
@@ -36,8 +38,10 @@ class Operator(msgspec.Struct, frozen=True):
 
     administration: Administration
     agents: AgentAdmin
+    approvals: Approvers
     budgets: BudgetAdmin
     controls: ControlAdmin
+    policy: PolicyService
     secrets: SecretAdmin
     providers: ProviderAdmin | None = None
     logins: LoginAdmin[Any] | None = None
@@ -62,6 +66,8 @@ class Operator(msgspec.Struct, frozen=True):
 def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once, here
     *,
     ledger: Ledger,
+    redactor: Redactor,
+    policy: PolicyService,
     controls: Controls,
     agents: AgentStore,
     secrets: BindableSecrets,
@@ -75,6 +81,8 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
 
     Args:
         ledger: takes the receipts, and what is in the transaction of its receipt.
+        redactor: cuts secrets out of what whoever decides an approval is shown.
+        policy: the active one.
         controls: those in force.
         agents: where agents are kept.
         secrets: where secrets are kept.
@@ -93,8 +101,10 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
     return Operator(
         administration=administration,
         agents=AgentAdmin(administration, agents, clock, entropy),
+        approvals=Approvers(ledger, redactor),
         budgets=BudgetAdmin(administration, ledger, clock),
         controls=control_admin,
+        policy=policy,
         secrets=SecretAdmin(administration, secrets),
         providers=None if providers is None else ProviderAdmin(administration, providers, control_admin, controls),
         logins=logins,

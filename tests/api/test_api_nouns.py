@@ -8,8 +8,8 @@ from fakes import AGENT, OTHER_AGENT
 
 from briefcase import __version__
 from briefcase.approvals import parse_approval_token
-from briefcase.approvers import shown_digest_of
 from briefcase.model.types import ApprovalKind, ApprovalStatus, ShownCall, ShownTool
+from briefcase.operator.approvals import shown_digest_of
 
 AN_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 ANOTHER_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3302"

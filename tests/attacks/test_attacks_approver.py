@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from daemons import RunningDaemon
 
-from briefcase.approvers import shown_digest_of
+from briefcase.operator.approvals import shown_digest_of
 
 PAY_SERVER = str(Path(__file__).with_name("pay_server.py"))
 BRIEFCASE = [sys.executable, "-m", "briefcase"]

@@ -4,7 +4,7 @@ import pytest
 from cli_rig import TOKEN, FakeRoot
 from cli_rig import run as run_with
 
-from briefcase.approvers import shown_digest_of
+from briefcase.operator.approvals import shown_digest_of
 
 APPROVAL_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HASH, OTHER_HASH = "ab" * 32, "cd" * 32

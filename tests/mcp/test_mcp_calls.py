@@ -12,7 +12,6 @@ from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
 from mcp_rig import SECRET, run, served, until
 
 from briefcase.approvals import approval_token
-from briefcase.approvers import Approvers, shown_digest_of
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
@@ -23,6 +22,7 @@ from briefcase.mcp.link import State
 from briefcase.mcp.reach import AllTools
 from briefcase.model.effects import DecideApproval, Entry
 from briefcase.model.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
+from briefcase.operator.approvals import Approvers, shown_digest_of
 from briefcase.operator.controls import ControlChoice
 from briefcase.ratelimits import RateLimit, RateLimiter
 from briefcase.tools.registry import Registry

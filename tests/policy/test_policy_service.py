@@ -11,9 +11,9 @@ from policies import FILE_READ, NO_RISK, PERMIT_ALL
 from briefcase.model.effects import Refused
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.types import Allow, Deny
+from briefcase.operator.policy import SETTING, PolicyService
 from briefcase.policy.check import DEFAULT_POLICY_TEXT, parse_policy
 from briefcase.policy.diff import PolicyChange, diff_policies
-from briefcase.policy.service import SETTING, PolicyService
 
 DENY_ALL = "forbid(principal, action, resource);"
 

@@ -1,4 +1,4 @@
-"""Deciding an approval: the one function that every yes and every no goes through, and the document they are said to.
+"""Approvals: the one function that every yes and every no goes through, and the document they are said to.
 
 Whoever decides sends `shown_digest_hex`, the SHA-256 over the canonical JSON of the document they were shown
 (`shown_document`). The daemon makes that document again: another digest is a yes to something else.
@@ -9,8 +9,9 @@ Whoever decides sends `shown_digest_hex`, the SHA-256 over the canonical JSON of
 | `mobile_signer` | a signer's key | an operator's token, a signer's key |
 
 A no also takes back a yes that was not used yet: from then on its token is refused. The states are
-`approvals.LIFECYCLE`; the ledger applies them inside its own transaction. What this module
-does not do: authenticate a token or verify a signer's signature, which the edge did before it says `Means`.
+`briefcase.approvals.LIFECYCLE`; the ledger applies them inside its own transaction, which holds the receipt too, so a
+crash leaves both or neither. What this module does not do: authenticate a token or verify a signer's signature, which
+the edge did before it says `Means`.
 """
 
 from __future__ import annotations
