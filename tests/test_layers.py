@@ -46,6 +46,7 @@ ADAPTERS = {
     "ledger",
     "mcp",
     "net",
+    "oauth",
     "providers",
     "store",
     "system",

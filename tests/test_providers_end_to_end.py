@@ -125,7 +125,7 @@ def test_log_in_call_revoke_and_the_failing_call_after_it(daemon, provider):
 
     # contain, and lift
     assert briefcase(daemon, "providers", "disable", "demo").returncode == 0
-    assert "is disabled" in briefcase(daemon, *QUOTE).stderr
+    assert "denied: disabled" in briefcase(daemon, *QUOTE).stderr
     assert briefcase(daemon, "providers", "enable", "demo").returncode == 0
     assert briefcase(daemon, "providers", "enable", "nobody").returncode == 4
     for kind in ("control_set", "control_lifted"):  # each with its receipt

@@ -20,9 +20,9 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.link import Link
 from briefcase.mcp.logins import LoginStanding
 from briefcase.mcp.preview import preview_tools
-from briefcase.mcp.servers import ServerOAuth
 from briefcase.model.errors import CallerError
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject
+from briefcase.oauth.registration import ServerOAuth
 from briefcase.operator.servers import ServerAdmin
 from briefcase.strict_json import parse as parse_json
 from briefcase.wire import CallRecord, parse_call

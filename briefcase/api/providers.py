@@ -1,7 +1,7 @@
 """Providers: where paid tools are answered, the log-ins held for them, and how they behave. Operators only.
 
-No answer holds a token or a key. `oauth/start` alone gives something secret away: the verifier of a log-in that has
-only begun, to the operator whose browser finishes it.
+No answer holds a token, a key or a verifier: whoever finishes a log-in needs the code and the `state` that its person
+came back with, and an `iss` where there was one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
 from briefcase.model.errors import CallerError
 from briefcase.model.types import format_rfc3339, parse_rfc3339
+from briefcase.oauth.client import Begun
 from briefcase.operator.providers import (
     MAX_FAILING,
     CheckName,
@@ -25,7 +26,6 @@ from briefcase.operator.providers import (
     Verdict,
 )
 from briefcase.providers.client import Health
-from briefcase.providers.oauth import Started
 from briefcase.providers.registry import Provider
 from briefcase.providers.service import ProviderService
 
@@ -58,12 +58,11 @@ class LoginBody(msgspec.Struct):
 
 
 class LoginStarted(msgspec.Struct):
-    """Where to send the person, what to hold the answer against, and the verifier for the exchange."""
+    """Where to send the person, and what to hold the answer against."""
 
     provider_id: str
     authorization_url: str
     state: str
-    code_verifier: str
     issuer: str
     requires_iss: bool
 
@@ -166,10 +165,10 @@ async def clear_capabilities(services: Services, request: Request) -> ProviderNa
 async def start_provider_login(services: Services, request: Request) -> LoginStarted:
     """`POST /v1/providers/{id}/oauth/start`."""
     provider_id, wanted = request.params["id"], request.body_as(LoginBody)
-    started: Started = await _service(services).start_login(
+    begun: Begun = await _service(services).start_login(
         provider_id, wanted.client_id, wanted.redirect_uri, wanted.scope
     )
-    return LoginStarted(provider_id, *msgspec.structs.astuple(started))
+    return LoginStarted(provider_id, *msgspec.structs.astuple(begun))
 
 
 async def finish_provider_login(services: Services, request: Request) -> ProviderNamed:

@@ -15,7 +15,7 @@ from briefcase.cli.messages import note
 from briefcase.model.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from briefcase.providers.loopback import AuthorizationAnswer
+    from briefcase.oauth.loopback import AuthorizationAnswer
 
 PASTE_PORT: Final = 49_152  # nobody listens there: the browser shows the address that is to be pasted
 LOGIN_TIMEOUT_S: Final = 300.0
@@ -104,7 +104,7 @@ def _by_loopback(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, Auth
     import asyncio  # noqa: PLC0415 - only for the listener
     import webbrowser  # noqa: PLC0415 - likewise
 
-    from briefcase.providers.loopback import LoopbackListener  # noqa: PLC0415 - likewise
+    from briefcase.oauth.loopback import LoopbackListener  # noqa: PLC0415 - likewise
 
     async def wait() -> tuple[_T, AuthorizationAnswer, str]:
         async with LoopbackListener(port=waiting.port) as listener:
@@ -119,7 +119,7 @@ def _by_loopback(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, Auth
 
 
 def _by_paste(start: Callable[[str], _T], port: int) -> tuple[_T, AuthorizationAnswer, str]:
-    from briefcase.providers.loopback import HOST, PATH, parse_answer  # noqa: PLC0415 - only here
+    from briefcase.oauth.loopback import HOST, PATH, parse_answer  # noqa: PLC0415 - only here
 
     redirect_uri = f"http://{HOST}:{port}{PATH}"
     started = start(redirect_uri)

@@ -88,7 +88,7 @@ def show_client_metadata(app: App, /, *, url: str) -> None:
     Authorization servers that read such documents then know this program without being told of it before. Name it with
     `briefcase mcp servers upsert ID ADDRESS --oauth-client-metadata URL`.
     """
-    from briefcase.mcp.registration import client_document  # noqa: PLC0415 - `--help` needs none of it
+    from briefcase.oauth.registration import client_document  # noqa: PLC0415 - `--help` needs none of it
 
     app.screen.json({"client_id": url, **client_document()})
 

@@ -1,7 +1,7 @@
 """`briefcase providers`: where paid tools are answered, and the log-ins the daemon holds for them.
 
 A log-in is made here, where the person and the browser are: this program listens on loopback for the answer, or takes
-the address the person pastes. Code and verifier go straight to the daemon; the tokens never leave it.
+the address the person pastes. The code goes straight to the daemon; verifier and tokens never leave it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from briefcase.cli.logins import Waiting, code_of, login_options, obtain, revoca
 from briefcase.cli.messages import note
 
 if TYPE_CHECKING:
-    from briefcase.providers.oauth import Started
+    from briefcase.oauth.client import Begun
 
 NOUN: Final = ("v1", "providers")
 CLIENT_ID: Final = "briefcase"
@@ -196,17 +196,12 @@ def log_in(
     Opens the provider's page and waits on loopback for its answer. With --paste nothing is opened and nothing listens:
     the browser may be on any machine, ends on an address it can not load, and that address is what to paste.
     """
-    from briefcase.providers.oauth import check_answer  # noqa: PLC0415 - `--help` needs none of it
+    from briefcase.oauth.client import check_answer  # noqa: PLC0415 - `--help` needs none of it
 
     wanted = _Wanted(provider_id, client_id, scope)
-    started, answer, redirect_uri = obtain(partial(_start, app, wanted), Waiting.of(how))
-    check_answer(started, answer.state, answer.iss)
-    exchange = {
-        "code": code_of(answer, "provider"),
-        "redirect_uri": redirect_uri,
-        "client_id": client_id,
-        "code_verifier": started.code_verifier,
-    }
+    begun, answer, _ = obtain(partial(_start, app, wanted), Waiting.of(how))
+    check_answer(begun, answer.state, answer.iss)
+    exchange = {"code": code_of(answer, "provider"), "state": answer.state, "iss": answer.iss}
     done = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), exchange)
     if as_json:
         app.screen.json(done)
@@ -214,16 +209,16 @@ def log_in(
         app.screen.line(f"logged in to `{provider_id}`")
 
 
-def _start(app: App, wanted: _Wanted, redirect_uri: str) -> Started:
+def _start(app: App, wanted: _Wanted, redirect_uri: str) -> Begun:
     import msgspec  # noqa: PLC0415 - `--help` needs none of it
 
     from briefcase.model.errors import BriefcaseError  # noqa: PLC0415 - likewise
-    from briefcase.providers.oauth import Started  # noqa: PLC0415 - likewise
+    from briefcase.oauth.client import Begun  # noqa: PLC0415 - likewise
 
     body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
     answer = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), body)
     try:
-        return msgspec.convert(answer, Started)
+        return msgspec.convert(answer, Begun)
     except msgspec.ValidationError:
         raise BriefcaseError("the daemon answered with no log-in") from None
 

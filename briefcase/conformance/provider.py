@@ -20,7 +20,7 @@ from briefcase.jose.jws import generate_key
 from briefcase.model.ports import Clock, HttpResponse
 from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, format_rfc3339, parse_rfc3339
-from briefcase.providers.wire import error_word
+from briefcase.oauth.wire import error_word
 
 PROFILE_HEADER: Final = "x-briefcase-compatibility-profile"
 STALE_S: Final = 3_600  # older than any window that keeps a replay cache small

@@ -20,7 +20,7 @@ from briefcase.jose.jws import PrivateKey, generate_key
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.types import US_PER_S, JsonObject
-from briefcase.providers.wire import FORM
+from briefcase.oauth.wire import FORM
 from briefcase.strict_json import parse as parse_json
 
 REDIRECT_URI: Final = "http://127.0.0.1:49152/callback"

@@ -17,14 +17,14 @@ from typing import Final
 import structlog
 
 from briefcase.jose.dpop import ProofSigner
-from briefcase.mcp.challenges import INSUFFICIENT_SCOPE, USE_NONCE, Challenge, challenge_in
 from briefcase.mcp.credentials import FORBIDDEN, UNAUTHORIZED, refusal_words
-from briefcase.mcp.discovery import covers
 from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S
-from briefcase.providers.custody import Custody, Login
-from briefcase.providers.renewal import MARGIN_US, Renewals, renew_at_us
+from briefcase.oauth.challenges import INSUFFICIENT_SCOPE, USE_NONCE, Challenge, challenge_in
+from briefcase.oauth.custody import Custody, Login
+from briefcase.oauth.discovery import covers
+from briefcase.oauth.renewal import MARGIN_US, Renewals, renew_at_us
 
 RETRY_US: Final = 5 * US_PER_S  # after a renewal ahead of need failed
 
@@ -60,11 +60,9 @@ class Accounts:
         known = self._accounts.pop(server_id, None)
         if known is not None:
             await known.stop()
-        async with self.renewals.lock(server_id):
-            await self.custody.forget(server_id)
-            if known is not None:
-                known.reset()
-        self.renewals.forget(server_id)
+        await self.renewals.forget(server_id)
+        if known is not None:
+            known.reset()
 
     async def close(self) -> None:
         """Let what runs in the background finish what it has begun: a renewal that is cut off is a log-in lost."""
@@ -140,16 +138,13 @@ class Account:
 
     async def put(self, login: Login) -> None:
         """Keep a new log-in, then use it. Raises `StoreError`: it was not kept, and the old one stays."""
-        async with self._accounts.renewals.lock(self.server_id):
-            await self._accounts.custody.put_login(self.server_id, login)
-            self._login, self._is_loaded, self.challenge = login, True, None
+        await self._accounts.renewals.replace(self.server_id, login)
+        self._login, self._is_loaded, self.challenge = login, True, None
 
     async def take_out(self) -> Login | None:
         """End the log-in here, and give it, to be revoked; a renewal under way is waited for and ended with it."""
-        async with self._accounts.renewals.lock(self.server_id):
-            login = await self._accounts.custody.login(self.server_id)
-            await self._accounts.custody.delete_login(self.server_id)
-            self._login, self._is_loaded = None, True
+        login = await self._accounts.renewals.remove(self.server_id)
+        self._login, self._is_loaded = None, True
         return login
 
     async def held(self) -> Login | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
-from briefcase.mcp.challenges import INSUFFICIENT_SCOPE, challenge_in
+from briefcase.oauth.challenges import INSUFFICIENT_SCOPE, challenge_in
 
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403

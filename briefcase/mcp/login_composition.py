@@ -7,13 +7,14 @@ from collections.abc import Callable
 import msgspec
 
 from briefcase.mcp.accounts import Accounts
-from briefcase.mcp.discovery import Discovery
-from briefcase.mcp.logins import Logins
-from briefcase.mcp.registration import Registrar
+from briefcase.mcp.logins import LOGIN_COMMAND, Logins
 from briefcase.model.ports import BoundSecrets, Clock, Entropy, Outbound, Secrets
-from briefcase.providers.custody import Custody
-from briefcase.providers.oauth import OAuthClient
-from briefcase.providers.renewal import Renewals
+from briefcase.oauth.client import OAuthClient
+from briefcase.oauth.custody import Custody
+from briefcase.oauth.discovery import Discovery
+from briefcase.oauth.flow import LoginFlow
+from briefcase.oauth.registration import Registrar
+from briefcase.oauth.renewal import Renewals
 
 
 class LoginParts(msgspec.Struct, frozen=True):
@@ -44,5 +45,6 @@ def compose_logins(  # noqa: PLR0913 - the ports of the log-ins, each named once
     """
     custody, oauth = Custody(secrets, remember, "MCP server"), OAuthClient(outbound, clock, entropy)
     accounts = Accounts(custody, Renewals(custody, oauth, clock), clock, entropy)
-    logins = Logins(accounts, Discovery(outbound, oauth), Registrar(outbound, operator_secrets), oauth)
+    flow = LoginFlow(oauth, clock, LOGIN_COMMAND)
+    logins = Logins(accounts, Discovery(outbound, oauth), Registrar(outbound, operator_secrets), flow)
     return LoginParts(accounts, logins)

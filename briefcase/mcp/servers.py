@@ -18,6 +18,7 @@ import msgspec
 from briefcase.budgets import MAX_COST_MICROUSD
 from briefcase.model.errors import CallerError
 from briefcase.model.types import NAME_PATTERN, JsonObject
+from briefcase.oauth.registration import ServerOAuth
 
 MAX_SERVERS: Final = 64
 MAX_ARGS: Final = 64
@@ -44,19 +45,6 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
     category: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")] | None = None
     cost_microusd: Annotated[int, msgspec.Meta(ge=0, le=MAX_COST_MICROUSD)] | None = None
     hidden: bool | None = None
-
-
-class ServerOAuth(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How we are known to a server's authorization server, where the operator arranged that; for logging in.
-
-    `client_secret` names the vault's secret. `issuer` is the only authorization server `client_id` is for.
-    `client_metadata_url` is where the operator published our client-id metadata document.
-    """
-
-    client_id: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
-    client_secret: str | None = None
-    issuer: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
-    client_metadata_url: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
 
 
 class ServerConfig(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -53,12 +53,21 @@ class LoginRevoked(msgspec.Struct, frozen=True):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """The parameters of a code exchange."""
+    """The parameters of a code exchange.
+
+    A log-in that was begun here is finished with the `state`, and the `iss`, that its person came back with. Whoever
+    began one themselves gives `redirect_uri`, `client_id` and `code_verifier` instead.
+    """
 
     code: str
-    redirect_uri: str
-    client_id: str
-    code_verifier: str
+    redirect_uri: str = ""
+    client_id: str = ""
+    code_verifier: str = ""
+    state: str = ""
+    iss: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Exchange(client_id={self.client_id!r}, iss={self.iss!r}, ...)"
 
 
 MAX_FAILING: Final = 64
@@ -117,7 +126,7 @@ class ProviderStore(Protocol):
         """Finish a log-in: exchange the code and keep what it gives.
 
         Raises:
-            CallerError: no such provider, or a parameter out of bounds.
+            CallerError: no such provider, a parameter out of bounds, or an answer to no log-in that was begun here.
             UpstreamError: the server refused or could not be reached.
         """
         ...
@@ -232,7 +241,7 @@ class ProviderAdmin:
         """Finish a log-in with what the person came back with.
 
         Raises:
-            CallerError: no such provider, or a parameter out of bounds.
+            CallerError: no such provider, a parameter out of bounds, or an answer to no log-in that was begun here.
             UpstreamError: the server refused or could not be reached.
             StoreError: the log-in could not be kept, or as `Administration.make`.
         """

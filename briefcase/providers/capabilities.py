@@ -25,12 +25,11 @@ from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.reasons import VC_STATUS_UNKNOWN
 from briefcase.model.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
-from briefcase.providers.custody import Custody, Login
+from briefcase.oauth.custody import Custody, Login
+from briefcase.oauth.renewal import Renewals
+from briefcase.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_answer
 from briefcase.providers.entitlement import EntitlementClient, EntitlementStatus
-from briefcase.providers.oauth import OAuthClient
 from briefcase.providers.registry import Provider
-from briefcase.providers.renewal import Renewals
-from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_answer
 
 TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
 CREDENTIAL_HEADER: Final = "x-vc-jwt"
@@ -109,7 +108,7 @@ class Capabilities:
         *,
         outbound: Outbound,
         custody: Custody,
-        oauth: OAuthClient,
+        renewals: Renewals,
         entitlements: EntitlementClient,
         payer: Payer | None,
         remember: Callable[[bytes, str], object],
@@ -119,7 +118,7 @@ class Capabilities:
     ) -> None:
         self._outbound = outbound
         self._custody = custody
-        self._renewals = Renewals(custody, oauth, clock)
+        self._renewals = renewals
         self._entitlements = entitlements
         self._payer = payer
         self._remember = remember
@@ -194,7 +193,6 @@ class Capabilities:
     async def forget(self, provider_id: str) -> None:
         """Let go of a provider altogether, its minting and its key as well."""
         shelf = self._shelves.pop(provider_id, None)
-        self._renewals.forget(provider_id)
         if shelf is not None:
             await _cancel(shelf.minting)
 
@@ -206,10 +204,6 @@ class Capabilities:
     async def fresh_login(self, provider: Provider) -> Login | None:
         """The log-in, renewed where it is about to expire. Raises as `Renewals.fresh`."""
         return await self._renewals.fresh(provider.id, lambda: self.signer(provider))
-
-    def renewal(self, provider_id: str) -> asyncio.Lock:
-        """Held while a log-in is renewed, and by whoever replaces or ends one."""
-        return self._renewals.lock(provider_id)
 
     # --- minting ------------------------------------------------------------------------------------------------
 

@@ -24,9 +24,9 @@ from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
 from briefcase.model.types import US_PER_S, JsonValue, ToolResult, format_rfc3339
+from briefcase.oauth.wire import error_word, refusal_of
 from briefcase.providers.capabilities import Capabilities, Capability
 from briefcase.providers.registry import Provider, Providers
-from briefcase.providers.wire import error_word, refusal_of
 from briefcase.strict_json import parse as parse_json
 
 COST_HEADER: Final = "x-cost-microusd"

@@ -7,15 +7,17 @@ from collections.abc import Callable
 import msgspec
 
 from briefcase.model.ports import Clock, Entropy, Ledger, Outbound, Secrets
+from briefcase.oauth.client import OAuthClient
+from briefcase.oauth.custody import Custody
+from briefcase.oauth.flow import LoginFlow
+from briefcase.oauth.renewal import Renewals
 from briefcase.providers.capabilities import Capabilities, CapabilitySettings
 from briefcase.providers.client import ProviderClient
-from briefcase.providers.custody import Custody
 from briefcase.providers.entitlement import EntitlementClient
-from briefcase.providers.oauth import OAuthClient
 from briefcase.providers.payments import PaymentClient
 from briefcase.providers.quote import QuoteTool
 from briefcase.providers.registry import Providers
-from briefcase.providers.service import ProviderService
+from briefcase.providers.service import LOGIN_COMMAND, ProviderService
 from briefcase.providers.verdicts import Verdicts
 from briefcase.store.database import Database
 
@@ -59,11 +61,12 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
     """
     providers, custody = Providers(database, is_disabled), Custody(secrets, remember)
     oauth = OAuthClient(outbound, clock, entropy)
+    renewals = Renewals(custody, oauth, clock)
     entitlements = EntitlementClient(outbound, clock, holder_did)
     capabilities = Capabilities(
         outbound=outbound,
         custody=custody,
-        oauth=oauth,
+        renewals=renewals,
         entitlements=entitlements,
         payer=None if is_ga else PaymentClient(outbound, ledger, clock),
         remember=remember,
@@ -77,6 +80,8 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
         verdicts=Verdicts(database),
         custody=custody,
         oauth=oauth,
+        flow=LoginFlow(oauth, clock, LOGIN_COMMAND),
+        renewals=renewals,
         entitlements=entitlements,
         capabilities=capabilities,
         client=client,

@@ -18,9 +18,9 @@ from briefcase.jose.credentials import Credential, StatusList, read_credential, 
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, HttpRequest, Outbound
 from briefcase.model.types import US_PER_S, parse_rfc3339
-from briefcase.providers.custody import Entitlement
+from briefcase.oauth.custody import Entitlement
+from briefcase.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 from briefcase.providers.registry import Provider
-from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 
 MAX_LIST_ANSWER_BYTES: Final = 1 << 20
 MAX_LISTS: Final = 16  # of up to 8 MiB each; a provider chooses their addresses

@@ -20,8 +20,8 @@ from briefcase.model.effects import CloseIntent, Entry, OpenIntent, Refused, Res
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import Clock, HttpRequest, HttpResponse, Ledger, Outbound
 from briefcase.model.types import JsonObject
+from briefcase.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 from briefcase.providers.registry import Provider
-from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 
 CATEGORY: Final = "payments"
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock
 from briefcase.model.types import format_rfc3339
-from briefcase.net.urls import parse_url
+from briefcase.oauth.client import Begun, OAuthClient
+from briefcase.oauth.custody import Client, Custody, Login
+from briefcase.oauth.flow import AuthorizationCode, LoginFlow, LoginRequest, check_redirect_uri, check_texts
+from briefcase.oauth.renewal import Renewals
 from briefcase.operator.providers import Exchange, LoginRevoked, ProviderSummary, Verdict
 from briefcase.providers.capabilities import Capabilities
 from briefcase.providers.client import Health, ProviderClient
-from briefcase.providers.custody import Client, Custody, Login
 from briefcase.providers.entitlement import EntitlementClient
-from briefcase.providers.oauth import OAuthClient, Started
 from briefcase.providers.quote import PROVIDER_ID
 from briefcase.providers.registry import Provider, Providers, check_provider
 from briefcase.providers.verdicts import Verdicts
 
-MAX_TEXT_CHARS: Final = 2_048
+LOGIN_COMMAND: Final = "briefcase providers oauth-login --id"
 
 
 class ProviderService:
@@ -34,6 +33,8 @@ class ProviderService:
         verdicts: Verdicts,
         custody: Custody,
         oauth: OAuthClient,
+        flow: LoginFlow,
+        renewals: Renewals,
         entitlements: EntitlementClient,
         capabilities: Capabilities,
         client: ProviderClient,
@@ -43,6 +44,8 @@ class ProviderService:
         self._verdicts = verdicts
         self._custody = custody
         self._oauth = oauth
+        self._flow = flow
+        self._renewals = renewals
         self._entitlements = entitlements
         self._capabilities = capabilities
         self._client = client
@@ -121,37 +124,40 @@ class ProviderService:
         """Let go of the capability held; the next call has a new one minted."""
         self._capabilities.discard(provider_id)
 
-    async def start_login(self, provider_id: str, client_id: str, redirect_uri: str, scope: str | None) -> Started:
+    async def start_login(self, provider_id: str, client_id: str, redirect_uri: str, scope: str | None) -> Begun:
         """Begin a log-in. Raises `UpstreamError` where the server's metadata is not to be had or not to be trusted."""
         provider = self._providers.get(provider_id)
         check_redirect_uri(redirect_uri)
-        metadata = await self._oauth.discover(provider.base_url)
-        return self._oauth.start(metadata, client_id, redirect_uri, scope)
+        return self._flow.begin(await self._request(provider, client_id, redirect_uri, scope or ""))
 
     async def exchange(self, provider_id: str, exchange: Exchange) -> None:
         """Finish a log-in: exchange the code and keep what it gives.
 
         Raises:
-            CallerError: no such provider, or a parameter out of bounds.
+            CallerError: no such provider, a parameter out of bounds, or an answer that is of no log-in begun here.
             UpstreamError: the server refused or could not be reached.
             StoreError: the log-in could not be kept.
         """
         provider = self._providers.get(provider_id)
-        if any(not 0 < len(text) <= MAX_TEXT_CHARS for text in msgspec.structs.astuple(exchange)):
-            raise CallerError(f"expected each parameter to have 1 to {MAX_TEXT_CHARS} characters")
-        metadata = await self._oauth.discover(provider.base_url)
-        login = await self._oauth.exchange(
-            metadata,
-            code=exchange.code,
-            redirect_uri=exchange.redirect_uri,
-            client=Client(exchange.client_id),
-            code_verifier=exchange.code_verifier,
-            signer=await self._capabilities.signer(provider),
-        )
-        async with self._capabilities.renewal(provider_id):
-            await self._custody.put_login(provider_id, login)
+        await self._renewals.replace(provider_id, await self._exchanged(provider, exchange))
         self._capabilities.discard(provider_id)
         await self._capabilities.warm(provider)
+
+    async def _exchanged(self, provider: Provider, given: Exchange) -> Login:
+        if given.state:
+            if given.code_verifier:
+                raise CallerError("expected either `state`, for a log-in that was begun here, or `code_verifier`")
+            answer = AuthorizationCode(given.code, given.state, given.iss)
+            signer = await self._capabilities.signer(provider)
+            return await self._flow.finish(provider.id, provider.base_url, answer, signer)
+        check_texts(given.code, given.redirect_uri, given.client_id, given.code_verifier)
+        request = await self._request(provider, given.client_id, given.redirect_uri, "")
+        signer = await self._capabilities.signer(provider)
+        return await self._flow.exchange(request, given.code, given.code_verifier, signer)
+
+    async def _request(self, provider: Provider, client_id: str, redirect_uri: str, scope: str) -> LoginRequest:
+        metadata = await self._oauth.discover(provider.base_url)
+        return LoginRequest(provider.id, provider.base_url, metadata, Client(client_id), redirect_uri, scope=scope)
 
     async def revoke(self, provider_id: str) -> LoginRevoked:
         """End a log-in: here always, and at its server where that can be done.
@@ -159,13 +165,12 @@ class ProviderService:
         The log-in is removed here first, so that nothing is minted with it any more, whatever the server answers.
         """
         self._providers.get(provider_id)
-        login = await self._take_out(provider_id)
-        attempted, succeeded = (False, False) if login is None else await self._oauth.revoke(login)
+        ended = await self._flow.revoke(await self._take_out(provider_id))
         return LoginRevoked(
             provider_id=provider_id,
-            had_refresh_token=login is not None and login.refresh_token is not None,
-            remote_revocation_attempted=attempted,
-            remote_revocation_succeeded=succeeded,
+            had_refresh_token=ended.had_refresh_token,
+            remote_revocation_attempted=ended.remote_revocation_attempted,
+            remote_revocation_succeeded=ended.remote_revocation_succeeded,
             has_vc=await self._custody.entitlement(provider_id) is not None,
         )
 
@@ -174,9 +179,8 @@ class ProviderService:
         await self._take_out(provider_id)
 
     async def _take_out(self, provider_id: str) -> Login | None:
-        async with self._capabilities.renewal(provider_id):
-            login = await self._custody.login(provider_id)
-            await self._custody.delete_login(provider_id)
+        self._flow.forget(provider_id)
+        login = await self._renewals.remove(provider_id)
         self._capabilities.discard(provider_id)
         self._client.forget_answers(provider_id)
         return login
@@ -196,7 +200,7 @@ class ProviderService:
             raise UpstreamError(
                 f"there is no log-in at the provider `{provider_id}`",
                 code="upstream_refused",
-                hint=f"run `briefcase providers oauth-login --id {provider_id}`",
+                hint=f"run `{LOGIN_COMMAND} {provider_id}`",
                 sent=False,
             )
         entitlement = await self._entitlements.fetch(provider, login.access_token)
@@ -249,24 +253,10 @@ class ProviderService:
         )
 
     async def _forget(self, provider_id: str) -> None:
+        self._flow.forget(provider_id)
         await self._capabilities.forget(provider_id)
-        await self._custody.forget(provider_id)
+        await self._renewals.forget(provider_id)
         self._client.forget(provider_id)
-
-
-def check_redirect_uri(redirect_uri: str) -> None:
-    """Check where a log-in's answer is to go: a loopback address over plain HTTP (RFC 8252 section 7.3).
-
-    Raises:
-        CallerError: it is anything else.
-    """
-    try:
-        url = parse_url(redirect_uri)
-    except ValueError as error:
-        raise CallerError(str(error)) from None
-    address = url.address
-    if url.scheme != "http" or address is None or not address.is_loopback:
-        raise CallerError("expected a redirect address on loopback, as `http://127.0.0.1:PORT/callback`")
 
 
 def _has_refresh(login: Login | None) -> bool:

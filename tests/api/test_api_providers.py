@@ -40,12 +40,8 @@ class Desk:
         answer = await self.outbound.request(HttpRequest("GET", started["authorization_url"]))
         fields = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
         assert fields["state"] == started["state"]
-        return {
-            "code": fields["code"],
-            "redirect_uri": REDIRECT,
-            "client_id": "briefcase",
-            "code_verifier": started["code_verifier"],
-        }
+        assert set(started) == {"provider_id", "authorization_url", "state", "issuer", "requires_iss"}
+        return {"code": fields["code"], "state": fields["state"], "iss": fields.get("iss")}
 
     async def log_in(self):
         return await self.ask("POST", f"{DEMO}/oauth/exchange", await self.begin())
@@ -142,12 +138,18 @@ def test_a_log_in_a_credential_and_a_revocation_answer_as_the_contract_says(run)
 def test_a_code_is_good_once_and_with_its_own_verifier(run):
     async def scenario(desk):
         exchange = await desk.begin()
-        wrong = exchange | {"code_verifier": "x" * 43}
+        wrong = {
+            "code": exchange["code"],
+            "redirect_uri": REDIRECT,
+            "client_id": "briefcase",
+            "code_verifier": "x" * 43,
+        }
         status, answer = await desk.ask("POST", f"{DEMO}/oauth/exchange", wrong)
         assert (status, answer["code"]) == (502, "upstream_refused")
         exchange = await desk.begin()
         assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", exchange))[0] == 200
-        assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", exchange))[0] == 502
+        assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", exchange))[0] == 400
+        assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", wrong | {"code": exchange["code"]}))[0] == 502
 
     run(scenario)
 

@@ -5,7 +5,6 @@ import json
 import pytest
 from cli_rig import BACK, STATE, AgreeingBrowser, begins_login
 
-VERIFIER = "v" * 43
 ISSUER = "https://provider.example"
 DEMO = "/v1/providers/demo"
 SUMMARY = {
@@ -30,7 +29,7 @@ REVOKED = {
 def starts_login(daemon, *, requires_iss=False):
     begins_login(
         daemon, DEMO, {"provider_id": "demo"}, f"{ISSUER}/oauth/authorize",
-        code_verifier=VERIFIER, issuer=ISSUER, requires_iss=requires_iss,
+        issuer=ISSUER, requires_iss=requires_iss,
     )  # fmt: skip
 
 
@@ -112,11 +111,9 @@ def test_a_log_in_waits_on_loopback_and_hands_the_code_to_the_daemon(run, daemon
     (exchange,) = daemon.bodies("POST", f"{DEMO}/oauth/exchange")
     assert exchange == {
         "code": "a-code",
-        "redirect_uri": asked["redirect_uri"],
-        "client_id": "briefcase",
-        "code_verifier": VERIFIER,
+        "state": STATE,
+        "iss": ISSUER,
     }
-    assert VERIFIER not in ran.out + ran.err
     assert "a-code" not in ran.out + ran.err
 
 
@@ -133,8 +130,9 @@ def test_the_address_one_was_sent_back_to_may_be_pasted(run, daemon):
     pasted = f"{BACK}?code=a-code&state={STATE}\n"
     ran = run("providers", "oauth-login", "--id", "demo", "--paste", stdin=pasted.encode())
     assert ran.code == 0, ran
+    (asked,) = daemon.bodies("POST", f"{DEMO}/oauth/start")
     (exchange,) = daemon.bodies("POST", f"{DEMO}/oauth/exchange")
-    assert (exchange["code"], exchange["redirect_uri"]) == ("a-code", BACK)
+    assert (asked["redirect_uri"], exchange) == (BACK, {"code": "a-code", "state": STATE, "iss": None})
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ from mcp_rig import Rig  # noqa: E402 - found by path
 
 from briefcase.mcp.exchanges import ExchangeWish  # noqa: E402
 from briefcase.mcp.link import State  # noqa: E402
-from briefcase.mcp.registration import LOOPBACK_REDIRECT  # noqa: E402
 from briefcase.model.errors import BriefcaseError, UpstreamError  # noqa: E402
 from briefcase.net.outbound import GuardedOutbound  # noqa: E402
+from briefcase.oauth.registration import LOOPBACK_REDIRECT  # noqa: E402
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 CONTEXT = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))

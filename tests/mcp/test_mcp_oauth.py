@@ -10,12 +10,12 @@ from fakes import FakeClock
 from mcp_rig import Rig, Secrets, until
 from oauth_world import AUTHORITY, SERVER, World, WorldOutbound
 
-from briefcase.mcp.discovery import covers, resource_urls
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.servers import parse_server
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.providers.oauth import metadata_urls
+from briefcase.oauth.discovery import covers, resource_urls
+from briefcase.oauth.metadata import metadata_urls
 from briefcase.system import SystemEntropy
 
 S = 1_000_000
@@ -465,7 +465,7 @@ def test_log_ins_that_are_begun_and_never_finished_are_bounded():
         with pytest.raises(CallerError):
             await desk.finish(desk.world.agree(first))
         await desk.finish(desk.world.agree(last))
-        assert len(desk.logins._pending) <= 64
+        assert len(desk.logins._flow._pending) <= 64
 
     run(scenario)
 

@@ -18,7 +18,7 @@ from oidc_kit import browse, needs_oidc_provider, oidc_server
 from briefcase.mcp.login_composition import compose_logins
 from briefcase.mcp.servers import parse_server
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.providers.loopback import LoopbackListener
+from briefcase.oauth.loopback import LoopbackListener
 from briefcase.system import SystemClock, SystemEntropy
 
 pytestmark = needs_oidc_provider

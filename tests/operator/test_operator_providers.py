@@ -10,10 +10,10 @@ from provider_kit import BASE_URL, REDIRECT, AsgiOutbound
 
 from briefcase.controls import Controls
 from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.oauth.custody import Login
 from briefcase.operator.administration import Administration
 from briefcase.operator.providers import Exchange, ProviderAdmin, Verdict
 from briefcase.providers.composition import compose_providers
-from briefcase.providers.custody import Login
 from briefcase.store.database import Database
 from briefcase.vault.vault import MemoryBackend, Vault
 

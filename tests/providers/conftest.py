@@ -67,7 +67,7 @@ class Desk:
         assert parts.path == "/oauth/authorize"
         fields = parse_qs(urlsplit(answer.headers["location"]).query)
         assert fields["state"] == [started.state]
-        await self.service.exchange("demo", Exchange(fields["code"][0], REDIRECT, "briefcase", started.code_verifier))
+        await self.service.exchange("demo", Exchange(fields["code"][0], state=started.state, iss=fields["iss"][0]))
 
     async def quote(self, symbol="ACME", **kwargs):
         return await self.client.read("demo", "/api/quote", {"symbol": symbol}, timeout_ms=1_000, **kwargs)

@@ -2,18 +2,20 @@
 
 import asyncio
 import json
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 import pytest
 from provider_kit import BASE_URL, REDIRECT
 
+from briefcase.jose.pkce import challenge_of
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
-from briefcase.model.ports import HttpResponse
+from briefcase.model.ports import HttpRequest, HttpResponse
+from briefcase.oauth.client import Begun, check_answer
+from briefcase.oauth.flow import MAX_PENDING, check_redirect_uri
+from briefcase.oauth.loopback import LoopbackListener, parse_answer
+from briefcase.oauth.metadata import ServerMetadata, check_metadata, metadata_url
 from briefcase.operator.providers import Exchange
-from briefcase.providers.loopback import LoopbackListener, parse_answer
-from briefcase.providers.oauth import ServerMetadata, Started, check_answer, check_metadata, metadata_url
-from briefcase.providers.service import check_redirect_uri
 
 S = 1_000_000
 GOOD = {
@@ -54,8 +56,8 @@ def test_a_server_without_metadata_is_taken_to_be_one_of_the_contract(run):
     async def scenario(desk):
         desk.outbound.answer = lambda r: HttpResponse(404, {}, b"") if "/.well-known/" in r.url else None
         await desk.log_in()
-        assert desk.asked("/.well-known/oauth-authorization-server") == 2
-        assert desk.asked("/.well-known/openid-configuration") == 2
+        assert desk.asked("/.well-known/oauth-authorization-server") == 1  # the answer is held to the same
+        assert desk.asked("/.well-known/openid-configuration") == 1
         await desk.quote()
 
     run(scenario)
@@ -83,7 +85,7 @@ def test_metadata_is_between_an_issuers_host_and_its_path(issuer, url):
     assert metadata_url(issuer, "n") == url
 
 
-STARTED = Started(f"{BASE_URL}/oauth/authorize", "state-1", "v" * 43, BASE_URL, requires_iss=True)
+STARTED = Begun(f"{BASE_URL}/oauth/authorize", "state-1", BASE_URL, requires_iss=True)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +130,97 @@ def test_a_log_in_comes_back_to_loopback_only(uri):
 def test_each_log_in_has_its_own_state_and_verifier(run):
     async def scenario(desk):
         await desk.service.upsert("demo", BASE_URL)
-        started = [await desk.service.start_login("demo", "c", REDIRECT, "quote") for _ in range(20)]
-        assert len({one.state for one in started}) == len({one.code_verifier for one in started}) == 20
-        query = parse_qs(urlsplit(started[0].authorization_url).query)
-        assert query["code_challenge_method"] == ["S256"]
-        assert started[0].code_verifier not in started[0].authorization_url
+        begun = [await desk.service.start_login("demo", "c", REDIRECT, "quote") for _ in range(20)]
+        queries = [parse_qs(urlsplit(one.authorization_url).query) for one in begun]
+        assert len({one.state for one in begun}) == len({query["code_challenge"][0] for query in queries}) == 20
+        assert queries[0]["code_challenge_method"] == ["S256"]
+
+    run(scenario)
+
+
+def test_the_verifier_of_a_log_in_stays_here(run):
+    async def scenario(desk):
+        verifiers = []
+        token = desk.service._oauth._entropy.token
+        desk.service._oauth._entropy.token = lambda: verifiers.append(token()) or verifiers[-1]
+        await desk.service.upsert("demo", BASE_URL)
+        begun = await desk.service.start_login("demo", "c", REDIRECT, "quote")
+        state, verifier = verifiers
+        assert begun.state == state
+        assert verifier not in repr(msgspec.structs.asdict(begun))
+        assert verifier not in repr(desk.service._flow._pending)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"state": "x" * 43}, {"iss": None}, {"iss": "https://attacker.example"}, {"code_verifier": "v" * 43}, {"code": ""},
+     {"code": "c" * 2_049}],
+)  # fmt: skip
+def test_an_answer_to_no_log_in_that_was_begun_here_is_sent_nowhere(run, changed):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        begun = await desk.service.start_login("demo", "c", REDIRECT, None)
+        with pytest.raises(CallerError):
+            await desk.service.exchange(
+                "demo", Exchange(**({"code": "c", "state": begun.state, "iss": BASE_URL} | changed))
+            )
+        assert desk.asked("/oauth/token") == 0
+
+    run(scenario)
+
+
+def test_an_answer_is_of_use_once_for_its_provider_at_its_address_and_not_for_long(run):
+    async def scenario(desk):
+        await desk.log_in()
+        for spoil in ("used", "other provider", "moved", "revoked", "late"):
+            begun = await desk.service.start_login("demo", "briefcase", REDIRECT, None)
+            provider_id = "demo"
+            if spoil == "used":
+                with pytest.raises(UpstreamError):
+                    await desk.service.exchange("demo", Exchange("wrong", state=begun.state, iss=BASE_URL))
+            elif spoil == "other provider":
+                provider_id = "other"
+                await desk.service.upsert("other", BASE_URL)
+            elif spoil == "moved":
+                await desk.service.upsert("demo", f"{BASE_URL}/elsewhere")
+                await desk.service.upsert("demo", BASE_URL)
+            elif spoil == "revoked":
+                await desk.service.revoke("demo")
+            else:
+                desk.clock.advance(us=600 * S)
+            before = desk.asked("/oauth/token")
+            with pytest.raises(CallerError, match="no log-in that is waited for") as caught:
+                await desk.service.exchange(provider_id, Exchange("c", state=begun.state, iss=BASE_URL))
+            assert caught.value.hint == f"start again with `briefcase providers oauth-login --id {provider_id}`"
+            assert desk.asked("/oauth/token") == before, spoil
+
+    run(scenario)
+
+
+def test_log_ins_that_are_begun_and_never_finished_are_bounded(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        begun = [await desk.service.start_login("demo", "c", REDIRECT, None) for _ in range(MAX_PENDING + 6)]
+        assert len(desk.service._flow._pending) == MAX_PENDING
+        assert set(desk.service._flow._pending) == {one.state for one in begun[6:]}
+
+    run(scenario)
+
+
+def test_a_log_in_that_its_owner_began_brings_a_verifier_of_its_own(run):
+    async def scenario(desk):
+        await desk.service.upsert("demo", BASE_URL)
+        answer = await desk.outbound.request(
+            HttpRequest("GET", f"{BASE_URL}/oauth/authorize?" + urlencode({
+                "response_type": "code", "client_id": "own", "redirect_uri": REDIRECT, "state": "s",
+                "code_challenge": challenge_of("v" * 43), "code_challenge_method": "S256",
+            }))
+        )  # fmt: skip
+        code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
+        await desk.service.exchange("demo", Exchange(code, REDIRECT, "own", "v" * 43))
+        assert (await desk.service.list())[0].needs_login is False
 
     run(scenario)
 

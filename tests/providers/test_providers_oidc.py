@@ -11,9 +11,9 @@ from briefcase.jose.jws import generate_key
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import GuardedOutbound
-from briefcase.providers.custody import Client
-from briefcase.providers.loopback import LoopbackListener
-from briefcase.providers.oauth import OAuthClient, check_answer
+from briefcase.oauth.client import OAuthClient, check_answer
+from briefcase.oauth.custody import Client
+from briefcase.oauth.loopback import LoopbackListener
 from briefcase.system import SystemClock, SystemEntropy
 
 CLIENT_ID = "briefcase"

@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from briefcase.mcp.challenges import is_scope
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest, Outbound
 from briefcase.net.urls import parse_url
-from briefcase.providers.oauth import OAuthClient, ServerMetadata, origin_of
-from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
+from briefcase.oauth.challenges import is_scope
+from briefcase.oauth.client import OAuthClient
+from briefcase.oauth.metadata import ServerMetadata, origin_of
+from briefcase.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
 MAX_SERVERS: Final = 16

@@ -16,8 +16,8 @@ from briefcase.jose.dpop import ProofSigner
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import Clock
 from briefcase.model.types import US_PER_S
-from briefcase.providers.custody import Custody, Login
-from briefcase.providers.oauth import OAuthClient
+from briefcase.oauth.client import OAuthClient
+from briefcase.oauth.custody import Custody, Login
 
 RENEW_LOGIN_US: Final = 60 * US_PER_S  # before the access token ends,
 AHEAD_PARTS: Final = 5  # or once one part of this many is left of a shorter one
@@ -48,7 +48,7 @@ class Renewals:
             UpstreamError: the renewal failed; with the detail `invalid_grant` the log-in has ended.
             StoreError: what the renewal gave could not be kept, and is not used.
         """
-        async with self.lock(holder_id):
+        async with self._lock(holder_id):
             login = await self._custody.login(holder_id)
             if login is None or login.has_ended:
                 return None
@@ -63,13 +63,30 @@ class Renewals:
             await self._custody.put_login(holder_id, renewed)
             return renewed
 
-    def lock(self, holder_id: str) -> asyncio.Lock:
-        """Held while a log-in is renewed: whoever replaces or ends one holds it, so that no renewal brings it back."""
-        return self._locks.setdefault(holder_id, asyncio.Lock())
+    async def replace(self, holder_id: str, login: Login) -> None:
+        """Keep a new log-in; durable when it returns, and no renewal of the old one overwrites it.
 
-    def forget(self, holder_id: str) -> None:
-        """Let go of the lock of one that is gone."""
+        Raises:
+            StoreError: it could not be kept, and the old one stays.
+        """
+        async with self._lock(holder_id):
+            await self._custody.put_login(holder_id, login)
+
+    async def remove(self, holder_id: str) -> Login | None:
+        """Remove a log-in, and give it, to be revoked; no renewal under way brings it back."""
+        async with self._lock(holder_id):
+            login = await self._custody.login(holder_id)
+            await self._custody.delete_login(holder_id)
+        return login
+
+    async def forget(self, holder_id: str) -> None:
+        """Remove everything that is held of one that is gone; no renewal under way brings it back."""
+        async with self._lock(holder_id):
+            await self._custody.forget(holder_id)
         self._locks.pop(holder_id, None)
+
+    def _lock(self, holder_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(holder_id, asyncio.Lock())
 
     def _is_due(self, login: Login) -> bool:
         now_us = self._clock.now_us()

@@ -13,17 +13,16 @@ A client is of one issuer and is never shown to another.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
-from briefcase.mcp.servers import ServerOAuth
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import BoundSecrets, HttpRequest, Outbound
 from briefcase.model.types import JsonObject
-from briefcase.providers.custody import NO_SECRET, Client
-from briefcase.providers.oauth import BASIC, POST, ServerMetadata
-from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
+from briefcase.oauth.custody import NO_SECRET, Client
+from briefcase.oauth.metadata import BASIC, POST, ServerMetadata
+from briefcase.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
 from briefcase.vault.bindings import host_of
 
 CLIENT_NAME: Final = "briefcase"
@@ -33,6 +32,19 @@ METHODS: Final = (BASIC, POST, NO_SECRET)  # the first of these that a server ta
 MAX_CLIENT_CHARS: Final = 2_048
 CREATED: Final = 201
 _VISIBLE: Final = re.compile(r"[ -~]+")
+
+
+class ServerOAuth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an authorization server knows us, where the operator arranged that.
+
+    `client_secret` names the vault's secret. `issuer` is the only authorization server `client_id` is for.
+    `client_metadata_url` is where the operator published our client-id metadata document.
+    """
+
+    client_id: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
+    client_secret: str | None = None
+    issuer: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
+    client_metadata_url: Annotated[str, msgspec.Meta(max_length=2_048)] = ""
 
 
 class _Registered(msgspec.Struct, frozen=True):

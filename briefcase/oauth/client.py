@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -25,42 +25,40 @@ from briefcase.jose.dpop import ProofSigner
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.types import US_PER_S
-from briefcase.net.urls import Url, parse_url
-from briefcase.providers.custody import Client, Login
-from briefcase.providers.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_answer
+from briefcase.oauth.custody import Client, Login
+from briefcase.oauth.metadata import (
+    BASIC,
+    METADATA_NAMES,
+    POST,
+    ServerMetadata,
+    check_issuer_metadata,
+    check_metadata,
+    metadata_url,
+    metadata_urls,
+)
+from briefcase.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_answer
 
-METADATA_NAMES: Final = ("oauth-authorization-server", "openid-configuration")  # RFC 8414 sections 3 and 5
 MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day
 DEFAULT_LIFETIME_S: Final = 300
 _TOKEN: Final = re.compile(r"[!-~]{1,16384}")  # wider than RFC 6750 section 2.1, safe in a header
-BASIC: Final = "client_secret_basic"  # RFC 7591 section 2
-POST: Final = "client_secret_post"
 
 
-class ServerMetadata(msgspec.Struct, frozen=True):
-    """What is used of a server's metadata (RFC 8414 section 2)."""
-
-    issuer: str
-    authorization_endpoint: str
-    token_endpoint: str
-    revocation_endpoint: str | None = None
-    code_challenge_methods_supported: Sequence[str] = ()
-    authorization_response_iss_parameter_supported: bool = False
-    dpop_signing_alg_values_supported: Sequence[str] = ()
-    registration_endpoint: str | None = None
-    scopes_supported: Sequence[str] = ()
-    token_endpoint_auth_methods_supported: Sequence[str] = (BASIC,)  # RFC 8414 section 2: the default
-    client_id_metadata_document_supported: bool = False
-
-
-class Started(msgspec.Struct, frozen=True):
+class Begun(msgspec.Struct, frozen=True):
     """A log-in that has begun: where to send the person, and what to hold the answer against."""
 
     authorization_url: str
     state: str
-    code_verifier: str
     issuer: str
     requires_iss: bool
+
+
+class Started(Begun, frozen=True, kw_only=True):
+    """The same, with the verifier: a secret that does not leave the daemon."""
+
+    code_verifier: str
+
+    def __repr__(self) -> str:
+        return f"Started(issuer={self.issuer!r}, ...)"
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True):
@@ -144,9 +142,9 @@ class OAuthClient:
         return Started(
             f"{metadata.authorization_endpoint}{separator}{urlencode(query)}",
             state,
-            verifier,
             metadata.issuer,
             metadata.authorization_response_iss_parameter_supported,
+            code_verifier=verifier,
         )
 
     async def exchange(  # noqa: PLR0913 - the parameters of RFC 6749 section 4.1.3
@@ -259,80 +257,15 @@ def authenticated(login: Login) -> tuple[dict[str, str], dict[str, str]]:
     return {"client_id": login.client_id}, {}
 
 
-def metadata_url(issuer: str, name: str) -> str:
-    """Where an issuer's metadata is: between its host and its path (RFC 8414 section 3.1)."""
-    parts = urlsplit(issuer)
-    return f"{parts.scheme}://{parts.netloc}/.well-known/{name}{parts.path.rstrip('/')}"
-
-
-def metadata_urls(issuer: str) -> list[str]:
-    """Where an issuer's metadata may be, in order; last behind its path (OpenID Connect Discovery section 4)."""
-    urls = [metadata_url(issuer, name) for name in METADATA_NAMES]
-    if urlsplit(issuer).path.strip("/"):
-        urls.append(f"{issuer.rstrip('/')}/.well-known/{METADATA_NAMES[1]}")
-    return urls
-
-
-def check_metadata(metadata: ServerMetadata, base_url: str) -> None:
-    """Check metadata before it is used.
-
-    Raises:
-        UpstreamError: it is another issuer's (RFC 8414 section 3.3), offers no S256, or an endpoint is no plain URL on
-            the issuer's host and scheme (`upstream_refused`).
-    """
-    if metadata.issuer.rstrip("/") != base_url:
-        raise _distrusted("it names another issuer")
-    if pkce.METHOD not in metadata.code_challenge_methods_supported:
-        raise _distrusted("it does not offer PKCE with S256")
-    issuer = parse_url(base_url)
-    used = metadata.authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint
-    for url in _endpoints(*used):
-        if origin_of(url) != origin_of(issuer):
-            raise _distrusted("an endpoint is on another host than the issuer")
-
-
-def check_issuer_metadata(metadata: ServerMetadata, issuer: str) -> None:
-    """Check the metadata of an issuer that a server we do not know named.
-
-    Its endpoints may be on other hosts, as some large issuers have them, but neither by an address nor without TLS
-    where the issuer itself is not so: the browser of the person who logs in goes there unguarded.
-
-    Raises:
-        UpstreamError: it is not that very issuer's, compared letter by letter (RFC 8414 section 3.3), offers no S256,
-            or an endpoint is not to be asked (`upstream_refused`).
-    """
-    if metadata.issuer != issuer:
-        raise _distrusted("it names another issuer")
-    if pkce.METHOD not in metadata.code_challenge_methods_supported:
-        raise _distrusted("it does not offer PKCE with S256")
-    own = parse_url(issuer)
-    used = metadata.authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint
-    for url in _endpoints(*used, metadata.registration_endpoint):
-        if origin_of(url) != origin_of(own) and (url.scheme != "https" or url.address is not None):
-            raise _distrusted("an endpoint is on another host, and that without TLS or by its address")
-
-
-def _endpoints(*named: str | None) -> list[Url]:
-    try:
-        return [parse_url(endpoint) for endpoint in named if endpoint is not None]
-    except ValueError:
-        raise _distrusted("an endpoint is not a plain URL") from None
-
-
-def origin_of(url: Url) -> tuple[str, str, int]:
-    """What must be the same for two URLs to be of one server (RFC 6454)."""
-    return url.scheme, url.host, url.port
-
-
-def check_answer(started: Started, state: str | None, iss: str | None) -> None:
+def check_answer(begun: Begun, state: str | None, iss: str | None) -> None:
     """Hold an authorization answer against the log-in it should belong to; both are compared letter by letter.
 
     Raises:
         CallerError: the `state` is another's, or `iss` is missing or another server's (RFC 9207 section 2.4).
     """
-    if state is None or not hmac.compare_digest(state.encode(errors="replace"), started.state.encode()):
+    if state is None or not hmac.compare_digest(state.encode(errors="replace"), begun.state.encode()):
         raise CallerError("the answer belongs to another log-in: its `state` differs", hint="start the log-in again")
-    check_iss(started.issuer, iss, requires_iss=started.requires_iss)
+    check_iss(begun.issuer, iss, requires_iss=begun.requires_iss)
 
 
 def check_iss(issuer: str, iss: str | None, *, requires_iss: bool) -> None:
@@ -345,9 +278,3 @@ def check_iss(issuer: str, iss: str | None, *, requires_iss: bool) -> None:
         raise CallerError("the answer names no issuer, though its server says that it does", hint="send its `iss` too")
     if iss is not None and iss != issuer:
         raise CallerError("the answer comes from another authorization server: its `iss` differs")
-
-
-def _distrusted(problem: str) -> UpstreamError:
-    return UpstreamError(
-        f"the server's OAuth metadata is not to be trusted: {problem}", code="upstream_refused", sent=False
-    )
