@@ -38,13 +38,15 @@ class ExpectedDaemon(msgspec.Struct, frozen=True):
     """Who may answer.
 
     `uids` may listen at a Unix socket. `did` must prove itself over TCP; None where no did is known. `is_pinned` says
-    that the user named the did, `takes_unproven` that the user gave the token by hand.
+    that the user named the did, `takes_unproven` that the user gave the token by hand. `fault` is why the did in the
+    data directory is unreadable, which stops who connects over TCP and nobody else.
     """
 
     uids: frozenset[int]
     did: str | None = None
     is_pinned: bool = False
     takes_unproven: bool = False
+    fault: BriefcaseError | None = None
 
     def check_socket(self, sock: socket.socket, path: str) -> None:
         """Check the process at the other end of a Unix connection.
@@ -71,15 +73,21 @@ def expected_daemon(environ: Mapping[str, str], data_dir: Callable[[], Path]) ->
         data_dir: gives the data directory that they name.
 
     Raises:
-        ConfigError: a variable, or the file that holds the did, is not as expected.
+        ConfigError: a variable is not as expected.
     """
     pinned = environ.get("BRIEFCASE_DAEMON_DID") or None
     if pinned is not None and not _DID.fullmatch(pinned):
         raise ConfigError(f"`BRIEFCASE_DAEMON_DID`: expected a did such as `did:key:z6Mk…`, got `{pinned}`")
     directory = data_dir()
+    did, fault = pinned, None
+    try:
+        did = pinned or _did_in(directory)
+    except BriefcaseError as error:  # over a Unix socket the uid says enough
+        fault = error
     return ExpectedDaemon(
         uids=_expected_uids(environ, directory),
-        did=pinned or _did_in(directory),
+        did=did,
+        fault=fault,
         is_pinned=pinned is not None,
         takes_unproven=bool(environ.get("BRIEFCASE_AUTH_TOKEN")),
     )

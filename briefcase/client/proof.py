@@ -30,9 +30,14 @@ class Proof:
     Args:
         expected: who may answer.
         authority: `host:port` of the listener that the connection leads to.
+
+    Raises:
+        BriefcaseError: the file that names the daemon's did cannot be read (`ExpectedDaemon.fault`).
     """
 
     def __init__(self, expected: ExpectedDaemon, authority: str) -> None:
+        if expected.fault is not None:
+            raise expected.fault
         self._expected = expected
         self._authority = authority
         self._nonce = secrets.token_urlsafe(NONCE_BYTES)

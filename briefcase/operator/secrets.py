@@ -18,6 +18,7 @@ from briefcase.model.errors import CallerError
 from briefcase.model.ports import BindableSecrets
 from briefcase.model.types import JsonObject
 from briefcase.operator.administration import Administration, Settler
+from briefcase.operator.vocabulary import check_no_word
 from briefcase.receipts.events import change_finished_event, change_undone_event, secret_event
 
 
@@ -43,9 +44,10 @@ class SecretAdmin:
             by: who sets it, for the receipt.
 
         Raises:
-            CallerError: the name or the value is not as expected.
+            CallerError: the name or the value is not as expected, or the value is a word of the daemon's own.
             StoreError: the vault failed, or as `Administration.make`.
         """
+        check_no_word(value)
         await self._administration.make(
             _subject(name),
             secret_event("set", name, by, destinations),

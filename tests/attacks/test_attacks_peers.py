@@ -19,6 +19,7 @@ from briefcase.client.daemon_connection import BrokenAnswerError
 from briefcase.client.expected import ExpectedDaemon
 from briefcase.client.pool import Place
 from briefcase.diagnostics.soak import SoakClient, SoakPlan
+from briefcase.disk.data_dir import DAEMON_DID_FILE
 from briefcase.model.errors import BriefcaseError
 
 NOBODY_UID = 65_534
@@ -212,6 +213,20 @@ def test_the_token_file_stays_where_no_did_is_known(daemon, url, tmp_path):
     ran = over_tcp(daemon, url, BRIEFCASE_DATA_DIR=str(other))
     assert ran.returncode == 6
     assert "nothing here tells which daemon to expect" in ran.stderr
+
+
+def test_a_broken_did_file_stops_who_connects_over_tcp_and_nobody_at_the_socket(daemon, url, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir(0o700)
+    for name, text in (("auth_token", daemon.operator_token), (DAEMON_DID_FILE, "did:key:zBroken")):
+        (other / name).touch(0o600)
+        (other / name).write_text(text)
+    socket_path = daemon.socket_path
+    ran = cli(daemon, "tools", "list", BRIEFCASE_DATA_DIR=str(other), BRIEFCASE_DAEMON_UNIX_SOCKET=socket_path)
+    assert ran.returncode == 0, ran.stderr
+    ran = over_tcp(daemon, url, BRIEFCASE_DATA_DIR=str(other))
+    assert ran.returncode == 9
+    assert "to hold the daemon's `did:key`" in ran.stderr
 
 
 def test_each_new_connection_of_a_soak_is_checked_before_it_carries_the_token(tmp_path):

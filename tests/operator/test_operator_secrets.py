@@ -2,14 +2,19 @@
 
 import asyncio
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 from crash import Crash, crashed
 from fakes import FakeClock, MemoryLedger
 
+import briefcase
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.operator.administration import Administration
 from briefcase.operator.secrets import SecretAdmin
+from briefcase.operator.vocabulary import WORDS
+from briefcase.redaction import MIN_SECRET_BYTES
 from briefcase.vault.bindings import SecretDestinations
 
 OLD, NEW = b"old-value-of-it", b"new-value-of-it"
@@ -138,3 +143,19 @@ def test_a_removal_that_a_crash_cut_off_is_finished(monkeypatch, store, name, wh
     closed = desk.restart()
     assert (closed["kind"], closed["name"], closed["by"]) == ("secret_removed", "token", "ann")
     assert (desk.values.values, desk.bindings.values) == ({}, {})
+
+
+@pytest.mark.parametrize("value", [b"policy_set", b"approval_required", b"policy_s", b"unauthorized", b"args_digest"])
+def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_refused(value):
+    desk = Desk()
+    with pytest.raises(CallerError, match="no word of the daemon's own"):
+        desk.set(value)
+    assert (desk.values.values, desk.ledger.chain) == ({}, [])
+    desk.set(value + b"-7fQ2")
+    assert desk.values.values["token"] == value + b"-7fQ2"
+
+
+@pytest.mark.parametrize("name", ["receipts/events.py", "mcp/events.py", "wire.py"])
+def test_the_words_are_those_that_receipts_and_answers_are_made_of(name):
+    said = re.findall(r'"([a-z][a-z0-9_]*)"', (Path(briefcase.__file__).parent / name).read_text())
+    assert {word for word in said if len(word) >= MIN_SECRET_BYTES} <= WORDS

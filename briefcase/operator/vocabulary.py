@@ -1,0 +1,46 @@
+"""The daemon's own words: event kinds, reasons, codes, and the names of what receipts and answers hold.
+
+A secret is looked for in everything that leaves, and cut out there. One that is a word of these, or a part of one,
+would be cut out of every receipt and answer that says it: such a secret is refused where it is set.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from briefcase.model.errors import CODES, CallerError
+from briefcase.model.reasons import REASONS
+
+_NAMES: Final = """
+    agent_added agent_id agent_revoked allow_all allow_incompatible allow_paths approval approval_decided
+    approval_expired approval_id approval_required approved args_chars args_digest args_digest_hex args_excerpt
+    args_text auth_method backup_created backup_started base_url body_bytes body_digest budget_set budgets_spent_for
+    category change_failed change_intent closed_intents complete consumed continues control_id control_lifted
+    control_set copied_at cost_microusd cost_over_reserved cost_usd created_at daily_limit_microusd decision
+    definitions_digest description destination estimated_usd expires_at first_receipt_id fs_access head_hash
+    in_doubt intent_id interrupted is_same_call is_sealed is_settled last_approved manifest_digest
+    mcp_definitions_held mcp_definitions_pinned mcp_login_ended mcp_login_made mcp_login_revoked mcp_server_deleted
+    mcp_server_refused mcp_server_set mobile_signer net_access not_known old_policy_digest operator output_bytes
+    output_digest policies policy_digest policy_ids policy_set principal provenance provider provider_cleared
+    provider_credential provider_deleted provider_login provider_revoked provider_set provider_verdict
+    question_digest_hex question_text receipt_id receipts_after_copy receipts_archived recorded redacted_places
+    redactions refusals_counted rejected reported_cost_microusd request_id request_ids_after_copy restored
+    secret_bound secret_removed secret_set segment_bytes server_id session_id shown_digest spend_after_copy
+    timestamp timing_us tool_digest tool_digest_hex variables with_key
+"""
+WORDS: Final = frozenset({*CODES, *REASONS, *_NAMES.split()})
+
+
+def check_no_word(value: bytes) -> None:
+    """Check a secret before it is kept.
+
+    Raises:
+        CallerError: it is a word of ours, or a part of one.
+    """
+    text = value.decode("utf-8", "replace")
+    word = next((word for word in sorted(WORDS) if text in word), None)
+    if word is not None:
+        raise CallerError(
+            "expected a secret that is no word of the daemon's own, such as an event's kind, got one that is",
+            hint="it would be cut out of every receipt that says the word: have its issuer make another one",
+        )
