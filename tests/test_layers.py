@@ -60,7 +60,7 @@ ROOT = {"config", "daemon", "__main__", "__init__"}
 RING = {name: ring for ring, names in enumerate((WORDS, CORE, ADAPTERS, EDGES, ROOT)) for name in names}
 MAY_IMPORT = {0: {0}, 1: {0, 1}, 2: {0, 1, 2}, 3: {0, 1, 2, 3}, 4: {0, 1, 2, 3, 4}}
 
-NATIVE_USERS = {"policy", "receipts", "ledger", "strict_json", "redaction", "secret_forms"}
+NATIVE_USERS = {"api", "http", "policy", "receipts", "ledger", "strict_json", "redaction", "secret_forms"}
 CORE_MAY_NOT_USE = {
     "aiohttp", "asyncio", "blacksheep", "click", "cryptography", "lmdb", "os", "pathlib",
     "rich", "socket", "sqlite3", "structlog", "subprocess", "threading", "time", "uvicorn",

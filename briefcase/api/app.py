@@ -75,6 +75,8 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
 ROUTES: Final = tuple(route for table in TABLES for route in table)
 
 LARGE_BODY_BYTES: Final = 64 << 10
+NS_OF_A_REFUSAL: Final = 50_000  # what it takes to read a request's head
+BYTES_READ_A_NS: Final = 2  # of a body that nobody looks at
 
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
 _NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
@@ -140,13 +142,14 @@ class Api:
             # 5. the principal's bucket
             size_bytes = head.content_length or 0
             if principal is not _NOBODY and not self._has_room(principal.owner, size_bytes, self._now_ns()):
-                return await self._turned_away(route, principal, size_bytes)
+                return await self._turned_away(route, principal, size_bytes, exchange)
 
             # 6. the body
             is_here = exchange.is_whole
             body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
-            if not is_here or len(body) > LARGE_BODY_BYTES or (body and head.content_length is None):
-                refused = await self._refusal_of_body(route, principal, body, exchange)
+            is_plain = is_here and len(body) <= LARGE_BODY_BYTES and (not body or head.content_length is not None)
+            if not is_plain or exchange.place.meter.is_over:
+                refused = await self._held_up(route, principal, body, exchange)
                 if refused is not None:
                     return refused
 
@@ -188,26 +191,37 @@ class Api:
             raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
         if exchange.place.principal is not principal:  # once on a connection that one principal uses
             exchange.claim(principal)
+            exchange.place.meter.account = self._turnstile.account_of(principal.owner)
         return principal
 
-    async def _refusal_of_body(
-        self, route: Route, principal: Principal, body: bytes, exchange: DirectExchange
-    ) -> Reply | None:
-        """What is answered instead, if anything, to a body that was awaited, is large, or came without a size."""
+    async def _held_up(self, route: Route, principal: Principal, body: bytes, exchange: DirectExchange) -> Reply | None:
+        """What is answered instead, if anything, where the body or the principal is not as of most requests."""
         head = exchange.head
         is_told = head.content_length is not None or not body  # what comes in chunks declares no size
         if not is_told and not self._has_room(principal.owner, len(body), self._now_ns()):
-            return await self._turned_away(route, principal, len(body))
-        waits = len(body) > LARGE_BODY_BYTES and principal.role is Role.AGENT
-        if waits and not await self._turnstile.passed(principal.owner):
-            return await self._turned_away(route, principal, len(body))
+            return await self._turned_away(route, principal, len(body), exchange)
+        if not await self._waited(principal, exchange, is_large=len(body) > LARGE_BODY_BYTES):
+            return await self._turned_away(route, principal, len(body), exchange)
         self._admit(route, exchange)  # the token may have ended while the body was awaited
         return None
 
-    async def _turned_away(self, route: Route, principal: Principal, size_bytes: int) -> Reply:
+    async def _waited(self, principal: Principal, exchange: DirectExchange, *, is_large: bool = False) -> bool:
+        """Wait for a turn; False where too many wait. An operator does not, and has room all the same."""
+        is_large = is_large and principal.role is Role.AGENT
+        has_a_share = principal.role is not Role.OPERATOR and principal is not _NOBODY
+        if not is_large and not (has_a_share and exchange.place.meter.is_over):
+            return True
+        exchange.pause()  # what still comes of the body would be work too
+        return await self._turnstile.passed(principal.owner, is_large=is_large)
+
+    async def _turned_away(
+        self, route: Route, principal: Principal, size_bytes: int, exchange: DirectExchange
+    ) -> Reply:
         """What a request gets that its principal's bucket has no room for; nothing of its body was looked at."""
         if principal is _NOBODY:
             return self._fault(CallerError("too many large requests without a token", code="rate_limited"))
+        exchange.place.meter.account.charge(NS_OF_A_REFUSAL + size_bytes // BYTES_READ_A_NS)
+        await self._waited(principal, exchange)  # or it would be asked again as fast as it is denied
         fault = await self._services.calls.turn_away(principal, size_bytes)
         if not route.is_call:
             return self._fault(fault)

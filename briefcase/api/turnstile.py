@@ -1,52 +1,109 @@
-"""Large requests of agents, one at a time, for a share of the loop.
+"""Whose turn it is: principals that had their share of the loop, and large requests, go on one at a time.
 
-A megabyte of arguments takes the loop 7 to 40 ms from parsing to decision. Many at once would be one stretch in which
-nobody else is served, and one after the other they would leave others a turn each, where a call needs several. So one
-goes on at a time, and after it the others have the loop for `PAUSE` times as long as its turn took.
+The loop is one, and whoever asks fastest has most of it. Each step of a connection's task is charged to its principal
+(`_native.shares`). One that had more than `LIMIT_NS` of the processor lately, and more than somebody else who is there,
+waits before its next request goes on, whatever it asks for. So does an agent's request above `LARGE_BODY_BYTES`, whose
+work is a stretch that nobody can interrupt. One goes on at a time, the principals in turn, and after it the others have
+the loop for `PAUSE` times as long as its turn took.
+
+While nobody else is there, there is nobody to wait for, and what a principal had is forgiven.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import Final
 
-PAUSE: Final = 3  # large requests have a quarter of the loop
+from briefcase._native.shares import LIMIT_NS, Account
+
+PAUSE: Final = 3  # who waits here has a quarter of the loop
 MAX_PAUSE_S: Final = 1.0
-MAX_WAITING: Final = 32  # of one principal
+MAX_WAITING: Final = 32  # large requests of one principal
+PRESENT_NS: Final = 1_000_000_000  # for how long after it had the loop a principal counts as there
+MAX_ACCOUNTS: Final = 1_024  # past it those of principals that are not there are forgotten
 
 
 class Turnstile:
-    """Where large requests wait for their turn. One event loop."""
+    """Where requests wait for their turn. One event loop."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._waiting: dict[str, int] = {}
+        self._accounts: dict[str, Account] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # the next principal first
+        self._is_turning = False
         self._free_s = 0.0
 
-    async def passed(self, owner: str) -> bool:
-        """Wait for a turn; the caller goes on to its work without awaiting anything in between.
+    def account_of(self, owner: str) -> Account:
+        """What a principal had of the loop."""
+        account = self._accounts.get(owner)
+        if account is None:
+            if len(self._accounts) >= MAX_ACCOUNTS:
+                self._accounts = {name: one for name, one in self._accounts.items() if one.used_ns}
+            account = self._accounts[owner] = Account()
+        return account
+
+    async def passed(self, owner: str, *, is_large: bool = False) -> bool:
+        """Wait for a turn, where one has to; the caller goes on to its work without awaiting anything in between.
 
         Args:
             owner: whose request it is.
+            is_large: whether it waits in any case.
 
         Returns:
-            False, at once, where `MAX_WAITING` of the owner wait already.
+            False, at once, where `MAX_WAITING` of the owner wait already and this one is large.
         """
-        if self._waiting.get(owner, 0) >= MAX_WAITING:
+        account = self.account_of(owner)
+        if not is_large and not self._has_to_wait(account):
+            return True
+        queue = self._waiting.setdefault(owner, deque())
+        if is_large and len(queue) >= MAX_WAITING:
             return False
-        self._waiting[owner] = self._waiting.get(owner, 0) + 1
-        try:
-            async with self._lock:
-                await asyncio.sleep(max(0.0, self._free_s - time.monotonic()))
-                asyncio.get_running_loop().call_soon(self._turned, time.monotonic())
-        finally:
-            self._waiting[owner] -= 1
-            if not self._waiting[owner]:
-                del self._waiting[owner]
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        queue.append(turn)
+        if not self._is_turning:
+            self._is_turning = True
+            loop.call_later(max(0.0, self._free_s - time.monotonic()), self._next)
+        await turn
         return True
 
-    def _turned(self, began_s: float) -> None:
-        """Note how long the turn took: the next one comes after that pause."""
-        now_s = time.monotonic()
-        self._free_s = now_s + min(PAUSE * (now_s - began_s), MAX_PAUSE_S)
+    def _has_to_wait(self, account: Account) -> bool:
+        if account.used_ns <= LIMIT_NS:
+            return False
+        if self._is_alone(account):
+            account.forgive()
+            return False
+        return not self._is_least(account)
+
+    def _is_alone(self, account: Account) -> bool:
+        return not any(one is not account and one.was_here(PRESENT_NS) for one in self._accounts.values())
+
+    def _is_least(self, account: Account) -> bool:
+        """Whether each of the others who are there had more of the loop."""
+        used_ns = account.used_ns
+        others = (one for one in self._accounts.values() if one is not account and one.was_here(PRESENT_NS))
+        return not any(one.used_ns < used_ns for one in others)
+
+    def _next(self) -> None:
+        """Let the next principal's first request go on."""
+        while self._waiting:
+            owner = next(iter(self._waiting))
+            queue = self._waiting.pop(owner)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[owner] = queue
+            if not turn.done():  # its client is still there
+                turn.set_result(None)
+                asyncio.get_running_loop().call_soon(self._turned, owner, time.monotonic())
+                return
+        self._is_turning = False
+
+    def _turned(self, owner: str, began_s: float) -> None:
+        """Have the next one wait for as long as this turn entitles the others to, if there are any."""
+        took_s = time.monotonic() - began_s
+        pause_s = 0.0 if self._is_alone(self.account_of(owner)) else min(PAUSE * took_s, MAX_PAUSE_S)
+        self._free_s = time.monotonic() + pause_s
+        self._is_turning = bool(self._waiting)
+        if self._is_turning:
+            asyncio.get_running_loop().call_later(pause_s, self._next)

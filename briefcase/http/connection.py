@@ -34,6 +34,7 @@ from typing import Final
 
 import httptools
 
+from briefcase._native.shares import Metered
 from briefcase.http.asgi import AsgiApp, AsgiExchange
 from briefcase.http.exchange import Date, DirectApp, DirectExchange, Exchange, Head, Refusal, encode_refusal
 from briefcase.http.framing import PARSED, STEPS, Event, State
@@ -317,7 +318,7 @@ class Connection(asyncio.Protocol):
         serving = self._serving
         self._unanswered.append(serving.exchange_of(self._wire, serving.date, head))
         if self._task is None:
-            self._task = self._loop.create_task(self._answer_all())
+            self._task = self._loop.create_task(Metered(self._answer_all(), self._place.meter))
             serving.tasks.add(self._task)
             self._task.add_done_callback(serving.tasks.discard)
         else:

@@ -175,6 +175,10 @@ class DirectExchange:
             self.keep_alive = False
             raise
 
+    def pause(self) -> None:
+        """Read nothing more of the connection until this is answered, or its body is waited for."""
+        self._wire.pause_reading()
+
     def take(self, body: bytes) -> None:
         """Keep a piece of the body, unless it has been answered without."""
         if not self.response_started:

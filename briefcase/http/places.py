@@ -22,6 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from briefcase._native.shares import Account, Meter
 from briefcase.http.limits import PlaceLimits
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Principal, Role
@@ -56,6 +57,7 @@ class Place:
         "guest",
         "is_probation",
         "listener",
+        "meter",
         "principal",
         "rank",
         "taken_s",
@@ -69,6 +71,7 @@ class Place:
         self.uid = uid
         self.taken_s = now_s
         self.principal: Principal | None = None
+        self.meter = Meter(Account())  # of the work of nobody yet
         self.rank = _ANONYMOUS
         self.is_probation = False
         self.body_bytes = self.unsent_bytes = 0

@@ -7,6 +7,7 @@ import time
 import pytest
 from api_rig import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 
+from briefcase._native.shares import LIMIT_NS, Account
 from briefcase.api.app import LARGE_BODY_BYTES
 from briefcase.api.turnstile import MAX_WAITING, Turnstile
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
@@ -90,7 +91,7 @@ def test_the_loop_turns_between_two_large_requests():
         turnstile, order = Turnstile(), []
 
         async def large(number):
-            assert await turnstile.passed("scout")
+            assert await turnstile.passed("scout", is_large=True)
             order.append(number)
 
         async def small():
@@ -110,9 +111,10 @@ def test_the_loop_turns_between_two_large_requests():
 def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
     async def scenario():
         turnstile, began = Turnstile(), []
+        turnstile.account_of("ranger").charge(1)
 
         async def large():
-            await turnstile.passed("scout")
+            await turnstile.passed("scout", is_large=True)
             began.append(time.monotonic())
             while time.monotonic() < began[-1] + 0.02:
                 pass  # its work, which awaits nothing
@@ -127,10 +129,117 @@ def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
 def test_one_principal_waits_a_bounded_number_of_times_and_another_still_may():
     async def scenario():
         turnstile = Turnstile()
-        answers = [asyncio.create_task(turnstile.passed("scout")) for _ in range(MAX_WAITING + 5)]
-        other = asyncio.create_task(turnstile.passed("ranger"))
+        answers = [asyncio.create_task(turnstile.passed("scout", is_large=True)) for _ in range(MAX_WAITING + 5)]
+        other = asyncio.create_task(turnstile.passed("ranger", is_large=True))
         return [await answer for answer in answers], await other
 
     answers, other = asyncio.run(scenario())
     assert answers == [True] * MAX_WAITING + [False] * 5
     assert other
+
+
+MUCH_NS = 100 * LIMIT_NS  # halved every 0.27 s, it is over the limit for as long as a test takes
+
+
+def having_had(**used_ns):
+    turnstile = Turnstile()
+    for owner, took_ns in used_ns.items():
+        turnstile.account_of(owner).charge(took_ns)
+    return turnstile
+
+
+async def turns_of(turnstile, owner):
+    """How often the loop turned until a small request went on."""
+    turns, task = 0, asyncio.create_task(turnstile.passed(owner))
+    while not task.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert task.result()
+    return turns
+
+
+def test_who_had_much_of_the_loop_waits_while_somebody_is_there_who_had_less():
+    async def scenario():
+        turnstile = having_had(scout=MUCH_NS, ranger=LIMIT_NS // 2)
+        return await turns_of(turnstile, "scout"), await turns_of(turnstile, "ranger")
+
+    waited, other = asyncio.run(scenario())
+    assert waited > other == 1
+
+
+def test_of_two_who_had_much_the_one_who_had_less_goes_on():
+    async def scenario():
+        turnstile = having_had(scout=2 * MUCH_NS, ranger=MUCH_NS)
+        return await turns_of(turnstile, "scout"), await turns_of(turnstile, "ranger")
+
+    waited, other = asyncio.run(scenario())
+    assert waited > other == 1
+
+
+def test_who_is_alone_waits_for_nobody_and_is_forgiven():
+    async def scenario():
+        turnstile = having_had(scout=MUCH_NS)
+        return await turns_of(turnstile, "scout"), turnstile.account_of("scout").used_ns
+
+    assert asyncio.run(scenario()) == (1, 0)
+
+
+def test_principals_take_turns_however_many_requests_of_one_wait():
+    async def scenario():
+        turnstile, order = Turnstile(), []
+
+        async def large(owner):
+            await turnstile.passed(owner, is_large=True)
+            order.append(owner)
+
+        await asyncio.gather(*(large(owner) for owner in ["scout"] * 4 + ["ranger"] * 2))
+        return order
+
+    assert asyncio.run(scenario()) == ["scout", "ranger", "scout", "ranger", "scout", "scout"]
+
+
+def test_a_request_whose_client_left_takes_no_turn():
+    async def scenario():
+        turnstile = Turnstile()
+        tasks = [asyncio.create_task(turnstile.passed("scout", is_large=True)) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks[1:])
+
+    assert asyncio.run(scenario()) == [True, True]
+
+
+def test_a_request_of_who_had_much_waits_whatever_it_asks_for_and_is_charged_and_an_operators_does_not(
+    tmp_path, monkeypatch
+):
+    accounts, waited = {}, []
+
+    def account_of(_, owner):
+        if owner not in accounts:
+            accounts[owner] = Account()
+            accounts[owner].charge(MUCH_NS)
+        return accounts[owner]
+
+    async def passed(_, owner, *, is_large=False):
+        waited.append((owner, is_large))
+        accounts[owner].forgive()
+        return True
+
+    monkeypatch.setattr(Turnstile, "account_of", account_of)
+    monkeypatch.setattr(Turnstile, "passed", passed)
+
+    async def scenario(rig):
+        call = {"call": {}}
+        for token in (AGENT_TOKEN, OPERATOR_TOKEN):
+            assert (await rig.ask("POST", "/v1/tools/call", call, token=token))[0] == 200
+        assert len(waited) == 1
+        (agent,) = {owner for owner, _ in waited}
+        assert 0 < accounts[agent].used_ns < LIMIT_NS
+        accounts[agent].charge(MUCH_NS)
+        status, _, denied = await rig.ask("POST", "/v1/tools/call", call, token=AGENT_TOKEN)
+        assert (status, denied["reason"]) == (200, "rate_limited")  # its bucket is empty: that waits too
+        accounts[agent].charge(MUCH_NS)
+        assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 429
+        assert waited == [(agent, False)] * 3
+
+    serve(tmp_path, scenario, buckets=ONE)
