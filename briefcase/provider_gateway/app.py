@@ -1,14 +1,15 @@
-"""The provider gateway's paths, one table; what is protected is behind the guard."""
+"""The provider gateway's paths, one table that BlackSheep serves; what is protected is behind the guard."""
 
 from __future__ import annotations
 
 import hmac
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
+import blacksheep
 import msgspec
 
 from briefcase.model.errors import BriefcaseError, CallerError
@@ -24,10 +25,9 @@ from briefcase.provider_gateway.http import (
     Request,
     Scope,
     Send,
-    asked_of,
     read_request,
     refusal,
-    send_reply,
+    response_of,
 )
 from briefcase.provider_gateway.keys import load_or_create_keys
 from briefcase.provider_gateway.oauth import OAuth
@@ -42,6 +42,7 @@ _SYMBOL: Final = re.compile(r"[A-Za-z0-9.-]{1,16}")
 _DID: Final = re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%-]{1,256}")
 
 _Handler: TypeAlias = Callable[[Request], Reply | Refused]
+_Served: TypeAlias = Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]
 
 
 class Entitled(msgspec.Struct, frozen=True):
@@ -71,9 +72,9 @@ class ProviderGateway:
         self._oauth = OAuth(settings, keys, self.facts, clock, entropy)
         self._credentials = Credentials(settings, keys, self.facts, clock)
         self._payments = Payments(settings, keys, self.facts, clock, entropy)
-        self._guarded = CapabilityGuard(self._serve, self.authority, base_url=settings.base_url, scope=SCOPE)
         self._table: Mapping[tuple[str, str], _Handler] = {
             ("GET", "/health"): self._health,
+            ("POST", "/token"): self._token,
             ("POST", "/api/revoke"): self._revoke,
             ("GET", "/.well-known/oauth-authorization-server"): lambda _: Reply(self._oauth.metadata()),
             ("GET", "/oauth/authorize"): self._authorize,
@@ -85,39 +86,48 @@ class ProviderGateway:
             ("POST", "/l402/pay"): self._pay_invoice,
             ("GET", QUOTE_PATH): self._quote,
         }
+        self._site = self._new_site()
+        self._guarded = CapabilityGuard(self._site, self.authority, base_url=settings.base_url, scope=SCOPE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
-        if scope["type"] != "http":
-            raise TypeError(f"expected an HTTP request, got `{scope['type']}`")
-        app = self._guarded if scope["path"] == QUOTE_PATH else self._serve
+        await self._site.start()  # type: ignore[no-untyped-call] # the first time; it returns at once afterwards
+        app = self._guarded if scope["path"] == QUOTE_PATH else self._site
         await app(scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            request = await read_request(scope, receive)
-            if (request.method, request.path) == ("POST", "/token"):
-                answer = self._token(request, scope)
-            else:
-                answer = self._handler(request)(request)
-        except BriefcaseError as error:
-            answer = Refused(error.http_status, error.code, error.message)
-        await send_reply(refusal(answer) if isinstance(answer, Refused) else answer, send)
+    def _new_site(self) -> blacksheep.Application:
+        """The table as an application of BlackSheep's."""
+        site = blacksheep.Application(router=blacksheep.Router())
+        site.show_error_details = False  # whatever `APP_SHOW_ERROR_DETAILS` says
+        for (method, path), handler in self._table.items():
+            site.router.add(method, path, self._served(path, handler))
+        site.router.fallback = self._served("", self._nowhere)
+        return site
 
-    def _handler(self, request: Request) -> _Handler:
-        handler = self._table.get((request.method, request.path))
-        if handler is None:
-            is_known = any(path == request.path for _, path in self._table)
-            raise CallerError("nothing is at this path", code="method_not_allowed" if is_known else "not_found")
-        return handler
+    def _served(self, path: str, handler: _Handler) -> _Served:
+        """A handler of BlackSheep's at exactly one path: its router takes any case, and a slash at the end."""
+
+        async def serve(asked: blacksheep.Request) -> blacksheep.Response:
+            try:
+                request = await read_request(asked)
+                answer = handler(request) if request.path == path else self._nowhere(request)
+            except BriefcaseError as error:
+                answer = Refused(error.http_status, error.code, error.message)
+            return response_of(refusal(answer) if isinstance(answer, Refused) else answer)
+
+        return serve
+
+    def _nowhere(self, request: Request) -> Reply:
+        is_known = any(path == request.path for _, path in self._table)
+        raise CallerError("nothing is at this path", code="method_not_allowed" if is_known else "not_found")
 
     # --- capabilities -------------------------------------------------------------------------------------------
 
-    def _token(self, request: Request, scope: Scope) -> Reply | Refused:
+    def _token(self, request: Request) -> Reply | Refused:
         entitled = self._entitlement(request)
         if not isinstance(entitled, Entitled):
             return entitled
-        jkt = self.authority.check_new_proof(asked_of(scope, self._settings.base_url))
+        jkt = self.authority.check_new_proof(request.asked(self._settings.base_url))
         if isinstance(jkt, Refused):
             return jkt
         if entitled.payment is not None and not self._payments.spend(entitled.payment):

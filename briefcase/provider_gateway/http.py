@@ -1,4 +1,4 @@
-"""Requests and answers of the gateway over ASGI: read once, with every field value kept, and answered with the marks.
+"""Requests and answers of the gateway: read once, with every field value kept, and answered with the marks.
 
 Every answer carries the profile; every refusal its stable word in `x-briefcase-error`.
 """
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
+import blacksheep
 import msgspec
 
 from briefcase.model.errors import CallerError
@@ -41,6 +42,11 @@ class Request(msgspec.Struct, frozen=True):
         values = self.headers.get(name, ())
         return values[0] if len(values) == 1 else None
 
+    def asked(self, base_url: str) -> Asked:
+        """What is checked of a request that brings a proof; its URL is its path behind the gateway's own address."""
+        fields = self.headers
+        return Asked(self.method, base_url + self.path, fields.get("authorization", ()), fields.get("dpop", ()))
+
     def form(self) -> Mapping[str, str]:
         """The form-encoded body; a field that occurs twice is refused."""
         return _pairs(self.body)
@@ -63,24 +69,17 @@ class Reply(msgspec.Struct, frozen=True):
     content_type: str = "application/json"
 
 
-async def read_request(scope: Scope, receive: Receive) -> Request:
+async def read_request(request: blacksheep.Request) -> Request:
     """Read a request with its body.
 
     Raises:
         CallerError: a body or query that is too large, or names a field twice.
     """
-    pieces, size = [], 0
-    while True:
-        message = await receive()
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > MAX_BODY_BYTES:
-            raise CallerError(f"expected a body of at most {MAX_BODY_BYTES} bytes", code="payload_too_large")
-        if not message.get("more_body"):
-            break
-    return Request(
-        scope["method"], scope["path"], _pairs(scope["query_string"]), fields_of(scope["headers"]), b"".join(pieces)
-    )
+    body = await request.read() or b""  # the server has bounded it
+    if len(body) > MAX_BODY_BYTES:
+        raise CallerError(f"expected a body of at most {MAX_BODY_BYTES} bytes", code="payload_too_large")
+    url = request.url
+    return Request(request.method, url.path.decode("ascii"), _pairs(url.query or b""), fields_of(request.headers), body)
 
 
 def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, tuple[str, ...]]:
@@ -107,17 +106,27 @@ def refusal(refused: Refused) -> Reply:
 
 
 async def send_reply(reply: Reply, send: Send) -> None:
-    """Answer, with the profile's mark and no leave to keep a copy."""
-    body = reply.payload.encode() if isinstance(reply.payload, str) else msgspec.json.encode(reply.payload)
-    headers = [
-        (b"content-type", reply.content_type.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-        PROFILE,
-        *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers),
-    ]
+    """Answer from in front of an application, with the same marks as from inside this one."""
+    body = _body_of(reply)
+    headers = [(b"content-type", reply.content_type.encode()), (b"content-length", b"%d" % len(body)), *_marks(reply)]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def response_of(reply: Reply) -> blacksheep.Response:
+    """The answer, with the profile's mark and no leave to keep a copy."""
+    return blacksheep.Response(
+        reply.status, _marks(reply), blacksheep.Content(reply.content_type.encode(), _body_of(reply))
+    )
+
+
+def _body_of(reply: Reply) -> bytes:
+    return reply.payload.encode() if isinstance(reply.payload, str) else msgspec.json.encode(reply.payload)
+
+
+def _marks(reply: Reply) -> list[tuple[bytes, bytes]]:
+    named = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers]
+    return [(b"cache-control", b"no-store"), PROFILE, *named]
 
 
 def _pairs(data: bytes) -> Mapping[str, str]:

@@ -11,15 +11,16 @@ from typing import Final
 import msgspec
 
 from briefcase.disk.data_dir import DataDirLock, prepare_data_dir
-from briefcase.http.connection import Connection, Serving
 from briefcase.http.limits import HttpLimits
-from briefcase.http.sockets import BACKLOG, open_tcp_listener
+from briefcase.http.server import HttpServer
+from briefcase.http.sockets import open_tcp_listener
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S
 from briefcase.provider_gateway.app import ProviderGateway
 from briefcase.provider_gateway.settings import GatewaySettings
 
 TIDY_INTERVAL_S: Final = 10.0
+LIMITS: Final = HttpLimits(drain_ms=1_000)
 
 
 class GatewayServer:
@@ -49,33 +50,19 @@ class GatewayServer:
             self._lock.release()
             raise
         self._clock = clock
-        self._state = Serving(self.app, HttpLimits())
-        self._server: asyncio.Server | None = None
+        self._server = HttpServer(self.app, (self._listener,), LIMITS)
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Begin to serve."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self._state, loop), sock=self._listener.sock, backlog=BACKLOG
-        )
+        await self._server.start()
         self._tidy()
 
     async def stop(self) -> None:
         """Stop serving; every fact is on disk when this returns."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._server is not None:
-            self._server.close()
-        self._listener.close()
-        for connection in list(self._state.connections):
-            connection.transport.abort()
-        while self._state.connections:  # noqa: ASYNC110 - the set has no event to wait for
-            await asyncio.sleep(0)  # each one hears of it in the next turn
-        tasks = list(self._state.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.drain()
         self.app.facts.close()
         self._lock.release()
 

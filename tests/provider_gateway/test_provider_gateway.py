@@ -208,6 +208,39 @@ def test_a_nonce_is_asked_for_and_its_period_outlived(opened, clock):
         clock.advance(us=61 * S)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/API/QUOTE?symbol=ACME", (404, "not_found")),
+        ("GET", "/api/quote/?symbol=ACME", (404, "not_found")),
+        ("GET", "/HEALTH", (404, "not_found")),
+        ("GET", "/health/", (404, "not_found")),
+        ("GET", "/h%65alth", (404, "not_found")),
+        ("POST", "/health", (405, "method_not_allowed")),
+        ("GET", "/api/quote?symbol=ACME", (401, "invalid_token")),
+        ("GET", "/health", (200, None)),
+    ],
+)
+def test_exactly_one_path_leads_to_each_thing_so_that_none_goes_around_the_guard(gateway, method, path, expected):
+    answer = ask(gateway, method, path)
+    assert (answer.status, answer.error) == expected
+    assert answer.headers["x-briefcase-compatibility-profile"] == "aacp_v1"
+
+
+def test_a_fault_inside_shows_nothing_of_itself_whatever_the_environment_asks(opened, monkeypatch):
+    monkeypatch.setenv("APP_SHOW_ERROR_DETAILS", "1")
+    gateway = opened()
+
+    def fail():
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(gateway._oauth, "metadata", fail)
+    answer = ask(gateway, "GET", "/.well-known/oauth-authorization-server")
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+    assert b"Traceback" not in answer.body
+
+
 # --- over a socket ----------------------------------------------------------------------------------------------
 
 
