@@ -27,6 +27,7 @@ from typing import Final
 import msgspec
 
 from briefcase import __version__
+from briefcase.backup.age import AgeSeal
 from briefcase.backup.child import WITH_KEY, Found
 from briefcase.backup.manifest import (
     MANIFEST_NAME,
@@ -71,14 +72,14 @@ class Backups:
         self._sign = sign
         self._under_way = asyncio.Lock()
 
-    async def create(self, out: Path, by: str, *, with_key: bool, seal: SealKey | None = None) -> Manifest:
+    async def create(self, out: Path, by: str, *, with_key: bool, seal: SealKey | AgeSeal | None = None) -> Manifest:
         """Make one.
 
         Args:
             out: the directory to make, or the file where it is sealed; its parent exists.
             by: who asked, for the receipt.
             with_key: whether `vault.key` is copied too: then who has the backup has every secret.
-            seal: what it is sealed under, or None for a plain one.
+            seal: to whom or under what it is sealed, or None for a plain one.
 
         Raises:
             CallerError: the target exists, has no parent, is no absolute path or lies in the data directory; or
@@ -127,13 +128,13 @@ class Backups:
             raise
         return manifest
 
-    async def _make_sealed(self, out: Path, key: SealKey, *, with_key: bool) -> Manifest:
+    async def _make_sealed(self, out: Path, seal: SealKey | AgeSeal, *, with_key: bool) -> Manifest:
         staging = self._data_dir / STAGING_DIR
         discard_staging(self._data_dir)
         try:
             _check_room(self._data_dir)
             manifest = await self._make_plain(staging, with_key=with_key)
-            await asyncio.to_thread(pack_backup, staging, manifest, out, key)
+            await asyncio.to_thread(pack_backup, staging, manifest, out, seal)
         except FileExistsError:
             raise _exists(out) from None
         except OSError as error:

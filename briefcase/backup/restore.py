@@ -45,7 +45,7 @@ from briefcase.backup.manifest import (
     is_known,
     parse_manifest,
 )
-from briefcase.backup.sealed import unpack_backup
+from briefcase.backup.sealed import Keys, unpack_backup
 from briefcase.disk.checks import reason_of
 from briefcase.disk.data_dir import LEDGER_DIR, LOCK_FILE
 from briefcase.disk.directories import fsync_dir, fsync_tree, make_parents, make_private_dir
@@ -56,21 +56,20 @@ from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.receipts.chain import GENESIS, decode_key, hash_hex_of
 
 UNSIGNED: Final = {MANIFEST_NAME, SIGNATURE_NAME}
+NO_KEYS: Final = Keys()
 
 
-def verify_backup(
-    backup: Path, expected_did: str | None, anchor: Head | None = None, passphrase: bytes | None = None
-) -> Manifest:
+def verify_backup(backup: Path, expected_did: str | None, anchor: Head | None = None, keys: Keys = NO_KEYS) -> Manifest:
     """Check a backup; nothing of it is opened before its digests are those that were signed.
 
     Args:
         backup: its directory, or its sealed file.
         expected_did: whose it must be; None takes any daemon's.
         anchor: a head noted elsewhere, which its chain must contain.
-        passphrase: of a sealed one.
+        keys: what may open a sealed one.
 
     Raises:
-        CallerError: there is no such directory or file (`not_found`), or a sealed one and no passphrase.
+        CallerError: there is no such directory or file (`not_found`), or a sealed one and not its key.
         StoreError: it is no backup, or not as it was made (`backup_damaged`, `receipt_chain_broken`).
     """
     if not is_sealed(backup):
@@ -82,14 +81,14 @@ def verify_backup(
         return manifest
     with tempfile.TemporaryDirectory(prefix="briefcase-verify-") as scratch:
         # 1. and 2.
-        manifest = _unpack(backup, _given(passphrase, backup), expected_did, Path(scratch), _is_of_ledger)
+        manifest = _unpack(backup, keys, expected_did, Path(scratch), _is_of_ledger)
         # 3. and 4.
         _check_chain(Path(scratch), manifest, anchor)
     return manifest
 
 
 def restore_backup(
-    backup: Path, target: Path, expected_did: str, key_file: Path | None = None, passphrase: bytes | None = None
+    backup: Path, target: Path, expected_did: str, key_file: Path | None = None, keys: Keys = NO_KEYS
 ) -> Manifest:
     """Make a data directory out of a backup.
 
@@ -98,7 +97,7 @@ def restore_backup(
         target: the new data directory: absent, or empty.
         expected_did: whose the backup must be.
         key_file: the vault's key, where the backup was made without it.
-        passphrase: of a sealed one.
+        keys: what may open a sealed one.
 
     Raises:
         CallerError: the target holds something (`conflict`), or its parent is missing.
@@ -112,8 +111,7 @@ def restore_backup(
     if key_file is not None and key is None:
         raise CallerError(f"no file `{key_file}`", code="not_found")
     # 2. the backup
-    sealed_under = _given(passphrase, backup) if is_sealed(backup) else None
-    manifest = None if sealed_under is not None else verify_backup(backup, expected_did)
+    manifest = None if is_sealed(backup) else verify_backup(backup, expected_did)
     # 3. copy
     work = target.with_name(f"{target.name}.restoring")
     try:
@@ -126,7 +124,7 @@ def restore_backup(
         if manifest is not None:
             _copy(backup, work, manifest)
         else:
-            manifest = _unpack(backup, sealed_under or b"", expected_did, work, is_known)
+            manifest = _unpack(backup, keys, expected_did, work, is_known)
             _check_chain(work, manifest, None)
         if key is not None:
             write_private(work / VAULT_KEY_FILE, key)
@@ -141,7 +139,7 @@ def restore_backup(
 
 
 def is_sealed(backup: Path) -> bool:
-    """Whether a backup is a sealed file, and so needs its passphrase.
+    """Whether a backup is a sealed file, and so needs a key.
 
     Raises:
         CallerError: there is nothing (`not_found`).
@@ -153,17 +151,9 @@ def is_sealed(backup: Path) -> bool:
     return True
 
 
-def _given(passphrase: bytes | None, backup: Path) -> bytes:
-    if passphrase is None:
-        raise CallerError(f"`{backup}` is sealed: expected its passphrase")
-    return passphrase
-
-
-def _unpack(
-    backup: Path, passphrase: bytes, expected_did: str | None, work: Path, wanted: Callable[[str], bool]
-) -> Manifest:
+def _unpack(backup: Path, keys: Keys, expected_did: str | None, work: Path, wanted: Callable[[str], bool]) -> Manifest:
     try:
-        return unpack_backup(backup, passphrase, expected_did, work, wanted)
+        return unpack_backup(backup, keys, expected_did, work, wanted)
     except OSError as error:
         raise StoreError(
             f"`{work}` can not be written: {reason_of(error)}",

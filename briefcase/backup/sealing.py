@@ -15,6 +15,8 @@ so the header is sealed with the pieces, and two streams have two keys even wher
 
 Nothing of a piece is given out before it has opened. The bounds of scrypt's cost are the vault's: a file must not
 choose how much memory opening it takes.
+
+This is the form of before age (`age`): such files open, and a command line of that time is served.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from briefcase.backup.manifest import damaged
 from briefcase.model.errors import StoreError
-from briefcase.vault.sealed_file import KEY_BYTES, SALT_BYTES, SCRYPT_N, check_scrypt_n, scrypt_key
+from briefcase.vault.sealed_file import KEY_BYTES, SALT_BYTES, check_scrypt_n, scrypt_key
 
 MAGIC: Final = b"briefcase-sealed-backup 1\n"
 PIECE_BYTES: Final = 64 << 10
@@ -58,12 +60,6 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p: Literal[1]
     salt: _Salt
     nonce: _Salt
-
-
-def derive_seal_key(passphrase: bytes) -> SealKey:
-    """A key for one new stream; takes scrypt's time and memory (about 0.3 s, 128 MiB)."""
-    salt = os.urandom(SALT_BYTES)
-    return SealKey(scrypt_key(passphrase, salt, SCRYPT_N), salt, SCRYPT_N)
 
 
 class SealWriter:

@@ -1,7 +1,8 @@
 """`briefcase backup`: `create` asks the daemon; `verify` and `restore` need none, and check before they open.
 
 The passphrase of an encrypted backup is taken from `BRIEFCASE_BACKUP_PASSPHRASE`, a prompt or standard input, never
-from the command line. It stays in this process: the daemon is sent the key that scrypt makes of it.
+from the command line. It stays in this process: the daemon is sent a public key, and the identity to it sealed under
+the passphrase.
 """
 
 from __future__ import annotations
@@ -9,24 +10,32 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 
 from briefcase.cli.app import App, json_option, pass_app
 from briefcase.cli.client import Payload
+from briefcase.cli.exports import new_file
 from briefcase.cli.lazy import example
 from briefcase.cli.messages import note
 from briefcase.cli.progress import working
 from briefcase.cli.secrets import read_secret
+from briefcase.disk.files import read_private
 from briefcase.model.errors import CallerError
+
+if TYPE_CHECKING:
+    from briefcase.backup.sealed import Keys
 
 CREATE_TIMEOUT_S: Final = 3_600.0
 
 PASSPHRASE_VARIABLE: Final = "BRIEFCASE_BACKUP_PASSPHRASE"  # noqa: S105 - a variable's name
 MIN_PASSPHRASE_CHARS: Final = 12
 
+_identity = click.option(
+    "--identity", type=click.Path(path_type=Path), metavar="FILE", help="Of one that is sealed to public keys."
+)
 _backup = click.argument("backup", metavar="BACKUP", type=click.Path(path_type=Path))
 
 
@@ -43,33 +52,47 @@ def backup() -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PATH", help="A new directory or file.")
 @click.option("--encrypt", is_flag=True, help="One file under a passphrase, instead of a directory.")
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="KEY",
+    help="One file to a public key `age1...`; repeat for more.",
+)
 @click.option("--with-key", is_flag=True, help="Copy `vault.key` too: who can open the backup then has every secret.")
 @json_option
 @pass_app
-def create(app: App, *, out: Path, encrypt: bool, with_key: bool, as_json: bool) -> None:
+def create(  # noqa: PLR0913 - one argument for each option
+    app: App, *, out: Path, encrypt: bool, recipients: tuple[str, ...], with_key: bool, as_json: bool
+) -> None:
     """Make a backup of the running daemon.
 
     Receipts, approvals, budgets, agents, tools, tokens and the sealed vault, as they are at one moment, verified and
     signed. Without `--with-key`, keep `vault.key` somewhere else: the vault does not open without it.
 
-    `--encrypt` takes the passphrase from BRIEFCASE_BACKUP_PASSPHRASE, a prompt or standard input.
+    `--encrypt` takes the passphrase from BRIEFCASE_BACKUP_PASSPHRASE, a prompt or standard input. `--recipient` takes a
+    public key of age, such as `backup keygen` prints: a backup that nobody attends then needs no secret.
     """
-    place = str(out.absolute())
+    if encrypt and recipients:
+        raise click.UsageError("expected --encrypt or --recipient")
+    place, is_sealed = str(out.absolute()), encrypt or bool(recipients)
     body: Payload = {"out_dir": place, "with_key": with_key}
-    if encrypt:
-        body = {"out_file": place, "seal": _seal(_passphrase(is_new=True)), "with_key": with_key}
+    if is_sealed:
+        body = {"out_file": place, **(_under_passphrase() if encrypt else _to(recipients)), "with_key": with_key}
     with working("copying and verifying"):
         made = app.client(CREATE_TIMEOUT_S).post("/v1/backups", body)
     if as_json:
         app.screen.json(made)
         return
-    app.screen.line(f"{made['files']} files, {made['bytes']:,} bytes in `{place}`{' (encrypted)' if encrypt else ''}")
+    app.screen.line(f"{made['files']} files, {made['bytes']:,} bytes in `{place}`{' (encrypted)' if is_sealed else ''}")
     app.screen.fields([("head", f"{made['head_id']}:{made['head_hash_hex']}"), ("identity", made["did"])])
     if made["left_out"]:
         note(f"left out: {', '.join(made['left_out'])}")
     note("note the identity and the head somewhere else: `backup restore` asks for the one, `--anchor` takes the other")
     if encrypt:
         note("keep the passphrase apart from the file: nobody can open it without")
+    if recipients:
+        note("keep the recipient's identity file off this machine: nobody can open the backup without")
 
 
 def _passphrase(*, is_new: bool) -> bytes:
@@ -82,17 +105,57 @@ def _passphrase(*, is_new: bool) -> bytes:
     return given.encode("utf-8", "surrogateescape")
 
 
-def _seal(passphrase: bytes) -> Payload:
-    from briefcase.backup.sealing import derive_seal_key  # noqa: PLC0415 - not for `--help`
+def _under_passphrase() -> Payload:
+    from briefcase.backup.age import wrap_new_identity  # noqa: PLC0415 - not for `--help`
 
-    key = derive_seal_key(passphrase)
-    return {"n": key.n, "salt_b64": b64encode(key.salt).decode(), "key_b64": b64encode(key.key).decode()}
+    try:
+        passphrase = _passphrase(is_new=True).decode()
+    except UnicodeDecodeError:
+        raise CallerError("expected a passphrase in UTF-8") from None
+    seal = wrap_new_identity(passphrase)
+    return {"recipients": [*seal.recipients], "wrapped_identity_b64": b64encode(seal.wrapped_identity).decode()}
 
 
-def _passphrase_of(backup: Path) -> bytes | None:
-    from briefcase.backup.restore import is_sealed  # noqa: PLC0415 - not for `--help`
+def _to(recipients: tuple[str, ...]) -> Payload:
+    from briefcase.backup.age import check_recipients  # noqa: PLC0415 - not for `--help`
 
-    return _passphrase(is_new=False) if is_sealed(backup) else None
+    return {"recipients": [*check_recipients(recipients)]}
+
+
+def _keys_for(backup: Path, identity: Path | None) -> Keys:
+    from briefcase.backup.age import parse_identities  # noqa: PLC0415 - not for `--help`
+    from briefcase.backup.restore import is_sealed  # noqa: PLC0415 - likewise
+    from briefcase.backup.sealed import Keys, needs_passphrase  # noqa: PLC0415 - likewise
+
+    if identity is not None:
+        data = read_private(identity)
+        if data is None:
+            raise CallerError(f"no file `{identity}`", code="not_found")
+        return Keys(identities=parse_identities(data))
+    if not is_sealed(backup) or not needs_passphrase(backup):
+        return Keys()
+    return Keys(_passphrase(is_new=False))
+
+
+@backup.command(epilog=example("briefcase backup keygen --out /safe/backup-key.txt"))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file.")
+@json_option
+@pass_app
+def keygen(app: App, *, out: Path, as_json: bool) -> None:
+    """Make a key for backups: its identity into a file, its public half on the screen.
+
+    The file opens every backup to the public half (`restore --identity FILE`); keep it off the daemon's machine.
+    """
+    from pyrage import x25519  # noqa: PLC0415 - not for `--help`
+
+    identity = x25519.Identity.generate()
+    public = str(identity.to_public())
+    with new_file(out) as file:
+        file.write(f"# public key: {public}\n{identity}\n".encode())
+    if as_json:
+        app.screen.json({"file": str(out), "recipient": public})
+    else:
+        app.screen.line(public)
 
 
 @backup.command(
@@ -104,9 +167,12 @@ def _passphrase_of(backup: Path) -> bytes | None:
 @_backup
 @click.option("--did", metavar="DID", help="The identity it must be of, noted elsewhere.")
 @click.option("--anchor", metavar="ID:HASH", help="A receipt noted elsewhere, which it must contain.")
+@_identity
 @json_option
 @pass_app
-def verify(app: App, *, backup: Path, did: str | None, anchor: str | None, as_json: bool) -> None:
+def verify(  # noqa: PLR0913 - one argument for each option
+    app: App, *, backup: Path, did: str | None, anchor: str | None, identity: Path | None, as_json: bool
+) -> None:
     """Check a backup: signature, digests, and every receipt.
 
     Needs no daemon. Exits with 7 where anything is not as it was made. Writes nothing, but for the receipts of an
@@ -115,9 +181,9 @@ def verify(app: App, *, backup: Path, did: str | None, anchor: str | None, as_js
     from briefcase.backup.restore import verify_backup  # noqa: PLC0415 - not for `--help`
     from briefcase.cli.receipts import parse_anchor  # noqa: PLC0415 - likewise
 
-    known, passphrase = parse_anchor(anchor) if anchor else None, _passphrase_of(backup)
+    known, keys = parse_anchor(anchor) if anchor else None, _keys_for(backup, identity)
     with working("verifying"):
-        manifest = verify_backup(backup, did, known, passphrase)
+        manifest = verify_backup(backup, did, known, keys)
     if as_json:
         app.screen.json(msgspec.to_builtins(manifest))
         return
@@ -139,10 +205,11 @@ def verify(app: App, *, backup: Path, did: str | None, anchor: str | None, as_js
 @click.option("--data-dir", type=click.Path(path_type=Path), required=True, metavar="NEW", help="Absent, or empty.")
 @click.option("--did", metavar="DID", required=True, help="The identity it must be of: `backup create` printed it.")
 @click.option("--vault-key", type=click.Path(path_type=Path), metavar="FILE", help="The `vault.key` kept elsewhere.")
+@_identity
 @json_option
 @pass_app
 def restore(  # noqa: PLR0913 - one argument for each option
-    app: App, *, backup: Path, data_dir: Path, did: str, vault_key: Path | None, as_json: bool
+    app: App, *, backup: Path, data_dir: Path, did: str, vault_key: Path | None, identity: Path | None, as_json: bool
 ) -> None:
     """Make a new data directory out of a backup.
 
@@ -151,9 +218,9 @@ def restore(  # noqa: PLR0913 - one argument for each option
     """
     from briefcase.backup.restore import restore_backup  # noqa: PLC0415 - not for `--help`
 
-    passphrase = _passphrase_of(backup)
+    keys = _keys_for(backup, identity)
     with working("verifying and copying"):
-        manifest = restore_backup(backup, data_dir, did, vault_key, passphrase)
+        manifest = restore_backup(backup, data_dir, did, vault_key, keys)
     if as_json:
         app.screen.json({**msgspec.to_builtins(manifest), "data_dir": str(data_dir.absolute())})
         return

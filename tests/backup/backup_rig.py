@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 
 from cli_rig import FakeRoot, run
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from briefcase.backup import sealing
 from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, signed_text
+from briefcase.backup.sealing import SealKey
 from briefcase.jose.did import encode_did_key
+from briefcase.vault.sealed_file import SALT_BYTES, SCRYPT_N
 
 
 def cli(daemon, *args, **environment):
@@ -21,6 +25,12 @@ def offline(data_dir, *args, **environment):
     return run(FakeRoot(data_dir), *args, **environment)
 
 
+def derive_seal_key(passphrase: bytes) -> SealKey:
+    """What a command line of before age sent the daemon."""
+    salt = os.urandom(SALT_BYTES)
+    return SealKey(sealing.scrypt_key(passphrase, salt, SCRYPT_N), salt, SCRYPT_N)
+
+
 def take_backup(daemon, out, *options):
     ran = cli(daemon, "backup", "create", "--out", str(out), "--json", *options)
     assert ran.code == 0, ran
@@ -28,8 +38,13 @@ def take_backup(daemon, out, *options):
 
 
 def kinds(daemon):
-    receipts = daemon.request("GET", "/v1/receipts?limit=1000&order=oldest")[1]["receipts"]
-    return [receipt["event"]["kind"] for receipt in receipts]
+    """The kind of every receipt, oldest first: under load there are more than a page of them."""
+    found = []
+    while True:
+        page = daemon.request("GET", f"/v1/receipts?limit=1000&order=oldest&offset={len(found)}")[1]["receipts"]
+        found += [receipt["event"]["kind"] for receipt in page]
+        if len(page) < 1000:
+            return found
 
 
 def resign(directory, **changes) -> str:

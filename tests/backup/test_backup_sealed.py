@@ -7,12 +7,13 @@ import stat
 import subprocess
 
 import pytest
-from backup_rig import cli, kinds, offline, resign
+from backup_rig import cli, derive_seal_key, kinds, offline, resign
 from daemons import RunningDaemon
 
+from briefcase.backup.age import WRAPPED_MAGIC
 from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, STAGING_DIR, Manifest, parse_manifest
 from briefcase.backup.sealed import pack_backup
-from briefcase.backup.sealing import MAGIC, SealWriter, derive_seal_key
+from briefcase.backup.sealing import SealWriter
 
 PASSPHRASE = "correct horse battery staple"
 SAID = "a text that a call was made with"
@@ -52,7 +53,7 @@ def test_nothing_in_it_can_be_read_without_the_passphrase(made):
     sealed = path.read_bytes()
     for secret in (SAID, daemon.operator_token, "briefcase-backup", "SQLite format 3"):
         assert secret.encode() in readable, f"the control: {secret}"
-        assert secret.encode() not in sealed.removeprefix(MAGIC)
+        assert secret.encode() not in sealed.removeprefix(WRAPPED_MAGIC)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not (daemon.data_dir / STAGING_DIR).exists()
     assert [found.name for found in path.parent.iterdir() if found.name.endswith(".new")] == []
@@ -86,7 +87,7 @@ def flip(data: bytes, at: int) -> bytes:
         (lambda data: data[:-1], "cut off"),
         (lambda data: data + b"x", "damaged"),
         (lambda data: flip(data, len(data) // 2), "damaged"),
-        (lambda data: flip(data, len(MAGIC) + 40), "sealed backup"),
+        (lambda data: flip(data, len(WRAPPED_MAGIC) + 40), "sealed backup"),
         (lambda data: flip(data, 0), "no sealed backup"),
         (lambda _: b"", "no sealed backup"),
         (lambda _: b"PK\3\4" * 10_000, "no sealed backup"),

@@ -5,11 +5,12 @@ import io
 import json
 
 import pytest
+from backup_rig import derive_seal_key
 from hypothesis import given
 from hypothesis import strategies as st
 
 from briefcase.backup import sealing
-from briefcase.backup.sealing import MAGIC, SealReader, SealWriter, derive_seal_key
+from briefcase.backup.sealing import MAGIC, SealReader, SealWriter
 from briefcase.model.errors import StoreError
 
 PIECE = 64  # small pieces, so that a short stream has many

@@ -17,7 +17,7 @@ DUE = {
     "approvals list", "approvals show", "approvals approve", "approvals deny", "approvals watch",
     "receipts list", "receipts show", "receipts verify", "receipts export", "receipts import", "receipts prove",
     "receipts checkpoint", "receipts consistency", "receipts archive",
-    "backup create", "backup verify", "backup restore",
+    "backup create", "backup keygen", "backup verify", "backup restore",
     "budgets list", "budgets set",
     "policy show", "policy set", "policy check", "policy diff", "policy test", "policy backtest",
     "secrets set", "secrets list", "secrets delete",
