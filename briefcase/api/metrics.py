@@ -11,7 +11,8 @@ from briefcase.approvals import status_at
 from briefcase.budgets import day_of
 from briefcase.http.routing import Reply
 from briefcase.model.types import US_PER_S, ApprovalStatus
-from briefcase.telemetry.metrics import CONTENT_TYPE, Family, by_label, encode_text, gauge
+from briefcase.telemetry.exposition import CONTENT_TYPE, encode_text
+from briefcase.telemetry.metrics import Family, by_label, gauge
 
 
 async def show_metrics(services: Services, _: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""Families of figures, and their text form for Prometheus (text exposition format 0.0.4).
+"""Families of figures: what `exposition` writes for Prometheus and `otel` sends.
 
 A source is a function that reads figures when somebody asks; nothing is kept here. Durations are microseconds inside
 and seconds outside, as Prometheus wants its base units.
@@ -6,7 +6,6 @@ and seconds outside, as Prometheus wants its base units.
 
 from __future__ import annotations
 
-import itertools
 import os
 import resource
 import sys
@@ -17,11 +16,9 @@ import msgspec
 
 from briefcase import __version__
 from briefcase.telemetry.memory import read_memory
-from briefcase.telemetry.meter import BOUNDS_US, Histogram, Meter
+from briefcase.telemetry.meter import Histogram, Meter
 
-CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 US_PER_S: Final = 1_000_000
-_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -121,34 +118,3 @@ def process_families() -> list[Family]:
             gauge("process_max_fds", "Most files that may be open.", most),
         ]
     return families
-
-
-def encode_text(families: Iterable[Family]) -> bytes:
-    """The families as Prometheus reads them."""
-    lines: list[str] = []
-    for family in families:
-        lines += (f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}")
-        if family.histogram is not None:
-            lines += _histogram_lines(family.name, family.histogram)
-        lines += [f"{family.name}{_braced(labels)} {_number(value)}" for labels, value in family.values]
-    return "\n".join([*lines, ""]).encode()
-
-
-def _histogram_lines(name: str, histogram: Histogram) -> Iterable[str]:
-    """Buckets are cumulative, and the last one, `+Inf`, is the count."""
-    running = list(itertools.accumulate(histogram.counts))
-    for bound_us, count in zip(BOUNDS_US, running, strict=False):
-        yield f'{name}_bucket{{le="{_number(bound_us / US_PER_S)}"}} {count}'
-    yield f'{name}_bucket{{le="+Inf"}} {running[-1]}'
-    yield f"{name}_sum {_number(histogram.sum_us / US_PER_S)}"
-    yield f"{name}_count {running[-1]}"
-
-
-def _braced(labels: Labels) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels) + "}"
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)

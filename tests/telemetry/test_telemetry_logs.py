@@ -169,7 +169,7 @@ def lost_of(daemon) -> int:
     text = connection.getresponse().read().decode()
     connection.close()
     [line] = [line for line in text.splitlines() if line.startswith("briefcase_log_lines_lost_total ")]
-    return int(line.split()[1])
+    return int(float(line.split()[1]))
 
 
 LAST_LINES = (

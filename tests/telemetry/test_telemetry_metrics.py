@@ -15,8 +15,9 @@ import pytest
 from daemons import RunningDaemon, UnixConnection
 
 from briefcase.answers import encode_answer
+from briefcase.telemetry.exposition import encode_text
 from briefcase.telemetry.meter import BOUNDS_US, MAX_REASONS, Meter
-from briefcase.telemetry.metrics import by_label, counter, encode_text, gauge, meter_families, process_families
+from briefcase.telemetry.metrics import Family, by_label, counter, gauge, meter_families, process_families
 
 OPS = Path(__file__).parents[2] / "docs" / "ops"
 LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\.)*"(,[a-z]+="(?:[^"\\\n]|\\.)*")*\})? [0-9.e+-]+')
@@ -75,10 +76,10 @@ def test_what_happens_shows_in_the_figures(daemon, agent):
     daemon.request("POST", "/v1/tools/call", b"{", token=agent)
     after = scrape(daemon)[2]
 
-    assert value_of(after, 'briefcase_calls_total{status="ok",reason=""}') == 1
-    assert value_of(after, 'briefcase_calls_total{status="denied",reason="unknown_tool"}') == 1
-    assert value_of(after, 'briefcase_calls_total{status="denied",reason="invalid_args"}') == 1
-    assert value_of(after, 'briefcase_calls_total{status="approval_required",reason="other"}') == 1
+    assert value_of(after, 'briefcase_calls_total{reason="",status="ok"}') == 1
+    assert value_of(after, 'briefcase_calls_total{reason="unknown_tool",status="denied"}') == 1
+    assert value_of(after, 'briefcase_calls_total{reason="invalid_args",status="denied"}') == 1
+    assert value_of(after, 'briefcase_calls_total{reason="other",status="approval_required"}') == 1
     assert value_of(after, 'briefcase_faults_total{code="bad_request"}') == 1
     assert value_of(after, 'briefcase_approvals_decided_total{decision="approved"}') == 1
     assert (value_of(pending, "briefcase_approvals_pending"), value_of(after, "briefcase_approvals_pending")) == (1, 0)
@@ -178,24 +179,52 @@ def test_buckets_are_cumulative_and_the_last_is_the_count():
     for us in (100, 900, 900, 70_000_000):
         meter.count_answer("ok", "", {"parse": us})
     lines = [line for line in encode_text(meter_families(meter)).decode().splitlines() if "duration_seconds_b" in line]
-    counts = [int(line.rsplit(" ", 1)[1]) for line in lines]
+    counts = [float(line.rsplit(" ", 1)[1]) for line in lines]
     assert counts == sorted(counts)
     assert all(later >= earlier for earlier, later in itertools.pairwise(counts))
     assert (lines[2], lines[-1].rsplit("{", 1)[1]) == (
-        'briefcase_call_duration_seconds_bucket{le="0.001"} 3',
-        'le="+Inf"} 4',
+        'briefcase_call_duration_seconds_bucket{le="0.001"} 3.0',
+        'le="+Inf"} 4.0',
     )
 
 
 def test_label_values_are_escaped():
     family = by_label("n", "gauge", "text", "category", {'a"b\\c\nd': 1})
-    assert encode_text([family]).decode().splitlines()[-1] == r'n{category="a\"b\\c\nd"} 1'
+    assert encode_text([family]).decode().splitlines()[-1] == r'n{category="a\"b\\c\nd"} 1.0'
 
 
-def test_numbers_are_written_plainly():
-    assert b"n 3\n" in encode_text([counter("n", "text", 3.0)])
-    assert b"n 0.25\n" in encode_text([gauge("n", "text", 0.25)])
-    assert b"n 0\n" in encode_text([gauge("n", "text", 0)])
+@pytest.mark.parametrize("value", [0, 3.0, 0.25, 1_795_896_440.002, 120_000_000, 1e-7])
+def test_a_number_is_read_back_as_it_was(value):
+    assert float(encode_text([gauge("n", "text", value)]).split()[-1]) == value
+
+
+def test_the_series_are_the_ones_of_before_the_library_wrote_them():
+    meter = Meter()
+    meter.count_answer("denied", "policy_denied", {"parse": 900})
+    families = [*meter_families(meter), Family("n", "counter", "text"), counter("n_total", "text", 1)]
+    lines = encode_text(families[:1] + families[5:]).decode().splitlines()
+    assert lines == [
+        "# HELP briefcase_calls_total Calls that were answered, by status and reason.",
+        "# TYPE briefcase_calls_total counter",
+        'briefcase_calls_total{reason="policy_denied",status="denied"} 1.0',
+        'briefcase_calls_total{reason="",status="ok"} 0.0',
+        "# HELP n_total text",
+        "# TYPE n_total counter",
+        "# HELP n_total text",
+        "# TYPE n_total counter",
+        "n_total 1.0",
+    ]
+    [histogram] = [family for family in families if family.name == "briefcase_call_duration_seconds"]
+    lines = encode_text([histogram]).decode().splitlines()
+    bounds = ["0.00025", "0.0005", "0.001", "0.002", "0.004", "0.006", "0.01", "0.015", "0.025", "0.05", "0.1", "0.15"]
+    bounds += ["0.25", "0.5", "1", "2.5", "5", "10", "30", "60", "+Inf"]
+    counts = [0.0] * 2 + [1.0] * 19
+    name = "briefcase_call_duration_seconds"
+    assert lines[2:] == [
+        *(f'{name}_bucket{{le="{bound}"}} {count}' for bound, count in zip(bounds, counts, strict=True)),
+        f"{name}_count 1.0",
+        f"{name}_sum 0.0009",
+    ]
 
 
 def no_file_left(*_, **__):
