@@ -48,6 +48,7 @@ ADAPTERS = {
     "net",
     "oauth",
     "providers",
+    "signed_manifest",
     "store",
     "system",
     "telemetry",

@@ -13,12 +13,12 @@ from briefcase.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.api.services import Services
 from briefcase.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES
 from briefcase.diagnostics.host import Host
-from briefcase.diagnostics.manifest import SIGNED_PREFIX
 from briefcase.diagnostics.profile import Check
 from briefcase.diagnostics.standing import Moment, compat_checks, security_checks
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import parse_rfc3339
+from briefcase.signed_manifest import EVIDENCE
 
 _PIECE_CHARS: Final = 4 * (PIECE_BYTES + OVERLAP_BYTES + 2) // 3
 
@@ -84,7 +84,7 @@ async def show_security(services: Services, _: Request) -> Checks:
 async def sign_evidence(services: Services, request: Request) -> Signed:
     """`POST /v1/diagnostics/sign`: only digests of evidence, under a prefix nothing else is signed with."""
     digest = request.body_as(SignRequest).sha256_hex
-    signature = _host(services).sign(f"{SIGNED_PREFIX}{digest}".encode())
+    signature = _host(services).sign(f"{EVIDENCE.signed_prefix}{digest}".encode())
     return Signed(services.profile.did, base64.b64encode(signature).decode())
 
 

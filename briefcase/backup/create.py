@@ -15,8 +15,6 @@ there whole or not at all; a staging directory that a crash left is removed by t
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import os
 import shutil
 import sys
@@ -33,10 +31,7 @@ from briefcase.backup.manifest import (
     MANIFEST_NAME,
     SIGNATURE_NAME,
     STAGING_DIR,
-    BackupFile,
     Manifest,
-    encode_manifest,
-    signed_text,
 )
 from briefcase.backup.sealed import pack_backup
 from briefcase.backup.sealing import SealKey
@@ -49,6 +44,7 @@ from briefcase.model.errors import CODES, CallerError, StoreError
 from briefcase.model.ports import Clock, Ledger
 from briefcase.model.types import JsonObject, format_rfc3339
 from briefcase.receipts.events import backup_created_event, backup_started_event
+from briefcase.signed_manifest import BACKUP, ListedFile, encode_manifest, encode_signature, sha256_hex_of, signed_text
 
 HEADROOM_BYTES: Final = 256 << 20  # what staging must leave free: receipts need the disk too
 
@@ -98,7 +94,7 @@ class Backups:
             else:
                 manifest = await self._make_sealed(out, seal, with_key=with_key)
             # 5. the receipt
-            digest_hex = hashlib.sha256(encode_manifest(manifest)).hexdigest()
+            digest_hex = sha256_hex_of(encode_manifest(manifest))
             event = backup_created_event(by, manifest.head_id, manifest.head_hash_hex, digest_hex)
             try:
                 await self._record(Entry(event))
@@ -122,7 +118,7 @@ class Backups:
             # 4. the manifest
             manifest = self._manifest(found, files)
             text = encode_manifest(manifest)
-            await asyncio.to_thread(_write_manifest, out, text, self._sign(signed_text(text)))
+            await asyncio.to_thread(_write_manifest, out, text, self._sign(signed_text(BACKUP, text)))
         except BaseException:
             shutil.rmtree(out, ignore_errors=True)
             raise
@@ -143,10 +139,8 @@ class Backups:
             discard_staging(self._data_dir)
         return manifest
 
-    def _manifest(self, found: Found, files: tuple[BackupFile, ...]) -> Manifest:
+    def _manifest(self, found: Found, files: tuple[ListedFile, ...]) -> Manifest:
         return Manifest(
-            format="briefcase-backup",
-            version=1,
             created_at=format_rfc3339(self._clock.now_us()),
             made_by=f"briefcase {__version__}",
             did=self._did,
@@ -252,12 +246,12 @@ def _exists(out: Path) -> CallerError:
     return CallerError(f"`{out}` exists", code="conflict", hint="a backup is never overwritten")
 
 
-def _digests(out: Path) -> tuple[BackupFile, ...]:
+def _digests(out: Path) -> tuple[ListedFile, ...]:
     paths = sorted(path for path in out.rglob("*") if path.is_file())
-    return tuple(BackupFile(path.relative_to(out).as_posix(), *digest_of(path)) for path in paths)
+    return tuple(ListedFile(path.relative_to(out).as_posix(), *digest_of(path)) for path in paths)
 
 
 def _write_manifest(out: Path, text: bytes, signature: bytes) -> None:
-    write_private(out / SIGNATURE_NAME, base64.b64encode(signature) + b"\n")
+    write_private(out / SIGNATURE_NAME, encode_signature(signature))
     write_private(out / MANIFEST_NAME, text)
     fsync_dir(out.parent)

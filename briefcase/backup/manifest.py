@@ -1,9 +1,9 @@
-"""A backup's manifest: what is in it, to which receipt, by whose word.
+"""A backup's signed manifest (`signed_manifest`): what is in it, to which receipt, by whose word.
 
 | file | what |
 |---|---|
 | `manifest.json` | `Manifest` |
-| `manifest.sig` | base64 of an Ed25519 signature (RFC 8032) by the daemon's identity over `SIGNED_PREFIX` and the SHA-256 of `manifest.json` in hex |
+| `manifest.sig` | its signature by the daemon's identity |
 | `ledger/data.mdb` | the ledger, marked as a copy |
 | `ledger/archive/segment-*.gz` | its archived receipts |
 | `briefcase.sqlite`, `vault.json`, `auth_token`, … | as in a data directory (`is_known`) |
@@ -11,26 +11,21 @@
 The manifest is written last: a directory without one is no backup. A signature shows that the daemon of this `did`
 made it; whose `did` it should be, only who noted it elsewhere can say. An encrypted backup is all of this in one file
 (`sealed`).
-"""  # noqa: E501 - a table's row
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
-from collections import Counter
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from briefcase.model.effects import Head
 from briefcase.model.errors import StoreError
-from briefcase.vault.identity import verify_signature
+from briefcase.signed_manifest import BACKUP, HashHex, Natural, SignedManifest, is_signed_by, listed_twice
 
-MANIFEST_NAME: Final = "manifest.json"
-SIGNATURE_NAME: Final = "manifest.sig"
-SIGNED_PREFIX: Final = "briefcase backup v1\n"
+MANIFEST_NAME: Final = BACKUP.manifest_name
+SIGNATURE_NAME: Final = BACKUP.signature_name
 MAX_MANIFEST_BYTES: Final = 16 << 20  # tens of millions of archived receipts
 
 LEDGER_FILE: Final = "ledger/data.mdb"
@@ -41,30 +36,15 @@ TOOLS_DIR: Final = "tools"
 STAGING_DIR: Final = "backup.staging"  # of the data directory, while an encrypted backup is prepared
 _OF_MANY: Final = re.compile(r"tools/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}|ledger/archive/segment-[0-9]{16}-[0-9]{16}\.gz")
 
-_Natural = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-_HashHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
-
-class BackupFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file: its path in the backup, its size and its SHA-256."""
-
-    path: str
-    bytes: _Natural
-    sha256_hex: _HashHex
-
-
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Manifest(SignedManifest, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All of a backup. `left_out` names what the data directory has and the backup has not."""
 
-    format: Literal["briefcase-backup"]
-    version: Literal[1]
-    created_at: str
-    made_by: str
-    did: str
-    boot: _Natural
-    head_id: _Natural
-    head_hash_hex: _HashHex
-    files: tuple[BackupFile, ...]
+    format: Literal["briefcase-backup"] = "briefcase-backup"
+    version: Literal[1] = 1
+    boot: Natural
+    head_id: Natural
+    head_hash_hex: HashHex
     left_out: tuple[str, ...]
 
     @property
@@ -76,16 +56,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def is_known(path: str) -> bool:
     """Whether a path can be in a backup: nothing else is ever written where one is restored."""
     return path in {LEDGER_FILE, DATABASE_FILE, VAULT_KEY_FILE, *PLAIN_FILES} or _OF_MANY.fullmatch(path) is not None
-
-
-def encode_manifest(manifest: Manifest) -> bytes:
-    """The bytes of `manifest.json`."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-
-
-def signed_text(manifest: bytes) -> bytes:
-    """What the signature of `manifest.sig` is over."""
-    return f"{SIGNED_PREFIX}{hashlib.sha256(manifest).hexdigest()}".encode()
 
 
 def parse_manifest(data: bytes, signature: bytes, expected_did: str | None) -> Manifest:
@@ -105,22 +75,18 @@ def parse_manifest(data: bytes, signature: bytes, expected_did: str | None) -> M
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise damaged(f"`{MANIFEST_NAME}` is no manifest of a backup", str(error)) from None
     # 2. the signature
-    try:
-        raw = base64.b64decode(signature.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if not verify_signature(manifest.did, signed_text(data), raw):
+    if not is_signed_by(manifest.did, BACKUP, data, signature):
         raise damaged(f"`{SIGNATURE_NAME}` is not the signature of `{MANIFEST_NAME}` by `{manifest.did}`")
     # 3. whose it is
     if expected_did is not None and manifest.did != expected_did:
         raise damaged(f"the backup is of `{manifest.did}`, expected `{expected_did}`")
     # 4. the list
-    counts = Counter(file.path for file in manifest.files)
-    wrong = next((path for path, count in counts.items() if not is_known(path) or count > 1), None)
+    paths = {file.path for file in manifest.files}
+    wrong = next((path for path in paths if not is_known(path)), None) or listed_twice(manifest.files)
     if wrong is not None:
         raise damaged(f"`{MANIFEST_NAME}` lists `{wrong}`, which no backup holds, or lists it twice")
     for needed in (LEDGER_FILE, DATABASE_FILE):
-        if needed not in counts:
+        if needed not in paths:
             raise damaged(f"`{MANIFEST_NAME}` does not list `{needed}`")
     return manifest
 

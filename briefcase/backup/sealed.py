@@ -30,7 +30,6 @@ from briefcase.backup.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
     SIGNATURE_NAME,
-    BackupFile,
     Manifest,
     damaged,
     parse_manifest,
@@ -40,6 +39,7 @@ from briefcase.disk.checks import reason_of
 from briefcase.disk.directories import fsync_tree, make_parents
 from briefcase.disk.files import READ_BYTES, open_plain, write_new, write_whole
 from briefcase.model.errors import CallerError
+from briefcase.signed_manifest import ListedFile
 
 _LENGTH_BYTES: Final = 4
 
@@ -169,7 +169,7 @@ def _passphrase(path: Path, keys: Keys) -> bytes:
     return keys.passphrase
 
 
-def _unpack_file(reader: Reader, listed: BackupFile, work: Path | None) -> None:
+def _unpack_file(reader: Reader, listed: ListedFile, work: Path | None) -> None:
     digest = sha256()
     if work is None:
         reader.copy(listed.bytes, digest.update)

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,7 @@ from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigErr
 
 if TYPE_CHECKING:
     from briefcase.diagnostics.canary import Found, Search, Searcher
-    from briefcase.diagnostics.manifest import Signature
+    from briefcase.diagnostics.manifest import Signer
 
 CHECK_TIMEOUT_S: Final = 600.0
 DEFAULT_RECEIPTS: Final = 1_000
@@ -149,20 +149,24 @@ def canary(app: App, /, *, paths: tuple[Path, ...], stored: bool, as_json: bool)
     return UNREAD if search.unread else 0
 
 
-def signer(app: App) -> Callable[[str], Signature | None]:
-    """Signs a digest with the daemon's identity key; gives None, and says so, where no daemon answers."""
-    from briefcase.diagnostics.manifest import Signature  # noqa: PLC0415 - only here is it needed
+def signer(app: App) -> Signer | None:
+    """Signs with the daemon's identity key; None, which is said, where no daemon answers."""
+    from briefcase.diagnostics.manifest import Signer  # noqa: PLC0415 - only here is it needed
 
-    def sign(sha256_hex: str) -> Signature | None:
+    client = app.client(PROBE_TIMEOUT_S)
+
+    def sign(sha256_hex: str) -> bytes | None:
         try:
-            return msgspec.convert(
-                app.client(PROBE_TIMEOUT_S).post("/v1/diagnostics/sign", {"sha256_hex": sha256_hex}), Signature
-            )
+            return base64.b64decode(client.post("/v1/diagnostics/sign", {"sha256_hex": sha256_hex})["signature_b64"])
         except BriefcaseError as error:
             note(f"not signed: {error.message}")
             return None
 
-    return sign
+    try:
+        return Signer(client.get("/v1/identity")["did"], sign)
+    except BriefcaseError as error:
+        note(f"not signed: {error.message}")
+        return None
 
 
 def show_verdict(app: App, files: Mapping[str, bytes], did: str | None, *, as_json: bool) -> int:

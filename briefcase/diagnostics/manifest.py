@@ -1,53 +1,47 @@
-"""Manifests: the digests of a set of files, signed by the daemon's identity key, and the check of both.
+"""Evidence and its signed manifest (`signed_manifest`): written beside the files, and the check of both.
 
-`MANIFEST.json` lists name, size and SHA-256 of every file; `MANIFEST.sig` holds who signed its digest and how. The
-signature (Ed25519, RFC 8032) is over `SIGNED_PREFIX` and the SHA-256 of `MANIFEST.json` in hex, so that no signature
-over evidence can ever be taken for one over anything else.
+`MANIFEST.json` lists every file; `MANIFEST.sig` is its signature by the daemon's identity, where a daemon was there to
+sign. An operator of that daemon could have it sign others: note the `did` and the digest elsewhere when it matters.
 
-A signature proves that the daemon of this identity had these bytes. It proves nothing of the hours in between, and an
-operator of that daemon could have it sign others: note the `did` and the digest elsewhere when it matters.
+Evidence of before there was one form of manifest verifies as it did (`_Before`): its signature's file says whose it is.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
-import orjson
 
-from briefcase.vault.identity import verify_signature
+from briefcase import __version__
+from briefcase.signed_manifest import (
+    EVIDENCE,
+    ListedFile,
+    SignedManifest,
+    encode_manifest,
+    encode_signature,
+    is_signed_by,
+    listed_twice,
+    sha256_hex_of,
+)
 
-SIGNED_PREFIX: Final = "briefcase evidence v1\n"
-MANIFEST_NAME: Final = "MANIFEST.json"
-SIGNATURE_NAME: Final = "MANIFEST.sig"
-FORMAT: Final = "briefcase-evidence-1"
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One file."""
-
-    name: str
-    bytes: int
-    sha256_hex: str
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """All of them, sorted by name."""
-
-    format: str
-    created_at: str
-    files: tuple[Entry, ...]
+MANIFEST_NAME: Final = EVIDENCE.manifest_name
+SIGNATURE_NAME: Final = EVIDENCE.signature_name
 
 
-class Signature(msgspec.Struct, frozen=True):
-    """Who signed, as a did:key, and the signature in base64."""
+class Manifest(SignedManifest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All of the evidence, sorted by path. `did` is empty where nobody could sign."""
+
+    format: Literal["briefcase-evidence"] = "briefcase-evidence"
+    version: Literal[2] = 2
+
+
+class Signer(msgspec.Struct, frozen=True):
+    """Who signs, as a did:key, and how: given a SHA-256 in hex, the signature over it, or None where it failed."""
 
     did: str
-    signature_b64: str
+    sign: Callable[[str], bytes | None]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -58,25 +52,44 @@ class Verdict(msgspec.Struct, frozen=True):
     files: int
 
 
-def write_manifest(
-    files: Mapping[str, bytes], sign: Callable[[str], Signature | None], now: datetime
-) -> dict[str, bytes]:
+class _FileBefore(msgspec.Struct, frozen=True):
+    name: str
+    bytes: int
+    sha256_hex: str
+
+
+class _Before(msgspec.Struct, frozen=True):
+    """A manifest of the first form; it does not say who signed it."""
+
+    format: Literal["briefcase-evidence-1"]
+    created_at: str
+    files: tuple[_FileBefore, ...]
+
+
+class _SignatureBefore(msgspec.Struct, frozen=True):
+    did: str
+    signature_b64: str
+
+
+def write_manifest(files: Mapping[str, bytes], signer: Signer | None, now: datetime) -> dict[str, bytes]:
     """The manifest of some files, and its signature where there is one.
 
     Args:
-        files: content by name.
-        sign: signs a SHA-256 in hex; None where nobody can.
+        files: content by path.
+        signer: who signs; None where nobody can.
         now: when.
     """
-    entries = tuple(Entry(name, len(data), _sha256(data)) for name, data in sorted(files.items()))
-    manifest = orjson.dumps(
-        msgspec.to_builtins(Manifest(FORMAT, now.astimezone(UTC).isoformat(timespec="seconds"), entries)),
-        option=orjson.OPT_INDENT_2,
+    manifest = Manifest(
+        created_at=now.astimezone(UTC).isoformat(timespec="seconds"),
+        made_by=f"briefcase {__version__}",
+        did="" if signer is None else signer.did,
+        files=tuple(ListedFile(path, len(data), sha256_hex_of(data)) for path, data in sorted(files.items())),
     )
-    written = {MANIFEST_NAME: manifest}
-    signature = sign(_sha256(manifest))
+    text = encode_manifest(manifest)
+    written = {MANIFEST_NAME: text}
+    signature = None if signer is None else signer.sign(sha256_hex_of(text))
     if signature is not None:
-        written[SIGNATURE_NAME] = msgspec.json.encode(signature)
+        written[SIGNATURE_NAME] = encode_signature(signature)
     return written
 
 
@@ -85,52 +98,54 @@ def verify_manifest(files: Mapping[str, bytes], expected_did: str | None) -> Ver
 
     1. the signature is there, and is that of the manifest by the key it names
     2. that key is the expected one, where one is expected
-    3. every file the manifest lists is there, with that size and digest
+    3. every file the manifest lists is there, with that size and digest, and is listed once
     4. there is no other file
 
     Args:
-        files: content by name, the manifest and its signature among them.
+        files: content by path, the manifest and its signature among them.
         expected_did: whose signature is wanted; None takes any.
     """
+    data, signature = files.get(MANIFEST_NAME, b""), files.get(SIGNATURE_NAME, b"")
     try:
-        manifest = msgspec.json.decode(files.get(MANIFEST_NAME, b""), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        manifest, signature = _parse(data, signature)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Verdict((f"`{MANIFEST_NAME}` is missing or unreadable",), None, 0)
     problems = []
-    did = _signer(files)
 
     # 1. and 2. the signature
+    did = manifest.did if is_signed_by(manifest.did, EVIDENCE, data, signature) else None
     if did is None:
         problems.append(f"`{SIGNATURE_NAME}` is missing, or is no signature of `{MANIFEST_NAME}`")
     elif expected_did is not None and did != expected_did:
         problems.append(f"signed by `{did}`, expected `{expected_did}`")
-    if manifest.format != FORMAT:
-        problems.append(f"expected format `{FORMAT}`, got `{manifest.format}`")
 
     # 3. the files
-    for entry in manifest.files:
-        data = files.get(entry.name)
-        if data is None:
-            problems.append(f"`{entry.name}` is missing")
-        elif (len(data), _sha256(data)) != (entry.bytes, entry.sha256_hex):
-            problems.append(f"`{entry.name}` is not what was signed")
+    for listed in manifest.files:
+        content = files.get(listed.path)
+        if content is None:
+            problems.append(f"`{listed.path}` is missing")
+        elif (len(content), sha256_hex_of(content)) != (listed.bytes, listed.sha256_hex):
+            problems.append(f"`{listed.path}` is not what was signed")
+    twice = listed_twice(manifest.files)
+    if twice is not None:
+        problems.append(f"`{twice}` is listed twice")
 
     # 4. nothing else
-    listed = {entry.name for entry in manifest.files} | {MANIFEST_NAME, SIGNATURE_NAME}
-    problems += [f"`{name}` is not in the manifest" for name in sorted(set(files) - listed)]
+    known = {listed.path for listed in manifest.files} | {MANIFEST_NAME, SIGNATURE_NAME}
+    problems += [f"`{path}` is not in the manifest" for path in sorted(set(files) - known)]
     return Verdict(tuple(problems), did, len(manifest.files))
 
 
-def _signer(files: Mapping[str, bytes]) -> str | None:
-    """Whose valid signature of the manifest there is."""
+def _parse(data: bytes, signature: bytes) -> tuple[Manifest, bytes]:
+    """Read a manifest and its signature's file, or those of the first form as such."""
     try:
-        found = msgspec.json.decode(files.get(SIGNATURE_NAME, b""), type=Signature)
-        signature = base64.b64decode(found.signature_b64, validate=True)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-        return None
-    signed = f"{SIGNED_PREFIX}{_sha256(files[MANIFEST_NAME])}".encode()
-    return found.did if verify_signature(found.did, signed, signature) else None
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        return msgspec.json.decode(data, type=Manifest), signature
+    except msgspec.ValidationError:
+        before = msgspec.json.decode(data, type=_Before)
+    try:
+        signed = msgspec.json.decode(signature, type=_SignatureBefore)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        signed = _SignatureBefore("", "")
+    files = tuple(ListedFile(file.name, file.bytes, file.sha256_hex) for file in before.files)
+    manifest = Manifest(created_at=before.created_at, made_by="", did=signed.did, files=files)
+    return manifest, f"{signed.signature_b64}\n".encode()

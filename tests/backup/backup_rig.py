@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -11,9 +10,10 @@ from cli_rig import FakeRoot, run
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from briefcase.backup import sealing
-from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, signed_text
+from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from briefcase.backup.sealing import SealKey
 from briefcase.jose.did import encode_did_key
+from briefcase.signed_manifest import BACKUP, encode_signature, signed_text
 from briefcase.vault.sealed_file import SALT_BYTES, SCRYPT_N
 
 
@@ -60,5 +60,5 @@ def resign(directory, **changes) -> str:
     manifest.update(did=did, **changes)
     text = json.dumps(manifest).encode()
     (directory / MANIFEST_NAME).write_bytes(text)
-    (directory / SIGNATURE_NAME).write_bytes(base64.b64encode(key.sign(signed_text(text))))
+    (directory / SIGNATURE_NAME).write_bytes(encode_signature(key.sign(signed_text(BACKUP, text))))
     return did

@@ -21,8 +21,9 @@ from diagnostics_rig import briefcase
 
 from briefcase.diagnostics import bundle
 from briefcase.diagnostics.bundle import pack, settings_of, unpack, versions
-from briefcase.diagnostics.manifest import SIGNED_PREFIX, Signature, verify_manifest, write_manifest
+from briefcase.diagnostics.manifest import Signer, verify_manifest, write_manifest
 from briefcase.disk.own_files import OwnFiles
+from briefcase.signed_manifest import BACKUP, EVIDENCE, encode_signature, signed_text
 from briefcase.vault.identity import Identity
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,14 +31,8 @@ SIGNER, OTHER = Identity(bytes(32)), Identity(bytes([1]) * 32)
 FILES = {"a.json": b"{}", "b.txt": b"hello"}
 
 
-def signed_by(identity, prefix=SIGNED_PREFIX):
-    import base64  # noqa: PLC0415 - one use
-
-    def sign(sha256_hex):
-        signature = identity.sign(f"{prefix}{sha256_hex}".encode())
-        return Signature(identity.did, base64.b64encode(signature).decode())
-
-    return sign
+def signed_by(identity, prefix=EVIDENCE.signed_prefix):
+    return Signer(identity.did, lambda sha256_hex: identity.sign(f"{prefix}{sha256_hex}".encode()))
 
 
 WHOLE = FILES | write_manifest(FILES, signed_by(SIGNER), NOW)
@@ -73,9 +68,22 @@ def test_another_signer_is_told_where_one_is_expected():
 
 def test_a_signature_over_something_else_or_none_at_all_is_no_signature():
     assert verify_manifest(FILES | write_manifest(FILES, signed_by(SIGNER, prefix=""), NOW), None).problems
-    assert verify_manifest(FILES | write_manifest(FILES, lambda _: None, NOW), None).problems
-    named = msgspec.json.decode(WHOLE["MANIFEST.sig"]) | {"did": OTHER.did}
-    assert verify_manifest(WHOLE | {"MANIFEST.sig": json.dumps(named).encode()}, None).problems
+    assert verify_manifest(
+        FILES | write_manifest(FILES, signed_by(SIGNER, prefix=BACKUP.signed_prefix), NOW), None
+    ).problems
+    assert verify_manifest(FILES | write_manifest(FILES, None, NOW), None).problems
+    assert verify_manifest(FILES | write_manifest(FILES, Signer(SIGNER.did, lambda _: None), NOW), None).problems
+    named = msgspec.json.decode(WHOLE["MANIFEST.json"]) | {"did": OTHER.did}
+    assert verify_manifest(WHOLE | {"MANIFEST.json": json.dumps(named).encode()}, None).problems
+
+
+def test_a_file_that_is_listed_twice_is_a_problem_however_it_was_signed():
+    manifest = json.loads(WHOLE["MANIFEST.json"])
+    manifest["files"].append(manifest["files"][0])
+    text = json.dumps(manifest).encode()
+    signature = encode_signature(SIGNER.sign(signed_text(EVIDENCE, text)))
+    found = verify_manifest(WHOLE | {"MANIFEST.json": text, "MANIFEST.sig": signature}, SIGNER.did)
+    assert found.problems == ("`a.json` is listed twice",)
 
 
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"files": 1}', b"\xff\xfe", b"null"])
@@ -159,7 +167,7 @@ def test_a_bundle_holds_what_is_needed_later_and_its_receipts_verify_without_thi
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
     files = unpack(out.read_bytes())
-    assert b"\nbriefcase_ledger_gate_open 1\n" in files["metrics.txt"]
+    assert b"\nbriefcase_ledger_gate_open 1.0\n" in files["metrics.txt"]
     assert {"check.json", "configuration.json", "versions.json", "security.json", "verification.json"} <= set(files)
     assert [name for name in files if name.startswith("logs/")] == ["logs/0-data.log"]
     assert json.loads(files["configuration.json"])["/v1/agents"]["agents"][0]["name"] == "scout"
