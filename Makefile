@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults sdist fuzz interop conformance docs clean
+.PHONY: help run test check bench slo instructions faults mutants sdist fuzz interop conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -47,6 +47,9 @@ instructions: $(STAMP) ## count what a decision and a call cost in instructions 
 
 faults: $(STAMP) ## every class of fault: power cuts, kills, failing system calls, full and slow disks, clocks; one table
 	$(BIN)/python tests/faults/run_faults.py
+
+mutants: $(STAMP) ## break each property of docs/attacks.md once, and see its test fail; one hour (ONLY="sealed- uid-" for a part)
+	$(BIN)/python tests/mutants/mutate.py $(ONLY)
 
 sdist: $(STAMP) ## install from the source distribution into a clean environment, and run the program
 	PYTHON="$(CURDIR)/$(BIN)/python" tests/sdist/install.sh

@@ -14,6 +14,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 from daemons import RunningDaemon
 
 from briefcase.operator.approvals import shown_digest_of
+from briefcase.store.data_dir import DAEMON_DID_FILE
 
 PAY_SERVER = str(Path(__file__).with_name("pay_server.py"))
 BRIEFCASE = [sys.executable, "-m", "briefcase"]
@@ -182,8 +184,8 @@ def test_a_reason_of_a_person_passes_for_no_status(daemon):
 
 
 @contextmanager
-def issuer(*tokens: str):
-    """A provider that issues these tokens, one after the other; gives its address."""
+def issuer(*tokens: str | Callable[[], str]):
+    """A provider that issues these tokens, or what these functions give, one after the other; gives its address."""
     left = list(tokens)
 
     class Provider(http.server.BaseHTTPRequestHandler):
@@ -194,7 +196,8 @@ def issuer(*tokens: str):
             answer = {"symbol": "X", "price": "1", "ts": "2026-01-01T00:00:00Z"}
             if self.path == "/token":
                 expiry = {"expires_at_rfc3339": "2030-01-01T00:00:00Z", "compatibility_profile": "aacp_v1"}
-                answer = {"token": left.pop(0), "max_calls": 1, **expiry}
+                token = left.pop(0)
+                answer = {"token": token() if callable(token) else token, "max_calls": 1, **expiry}
             written = json.dumps(answer).encode()
             self.send_response(200)
             for name, value in (
@@ -226,7 +229,11 @@ def test_a_provider_whose_token_is_ordinary_text_cannot_blank_the_words_of_anoth
     words = ("acct-mallory-666", '":"hello', '{"text":', "deletes everything")
     (tmp_path / "data").mkdir(mode=0o700)
     proper = secrets.token_urlsafe(32)
-    with issuer(*words, proper) as address:
+
+    def identifier():
+        return (tmp_path / "data" / DAEMON_DID_FILE).read_text().strip().removeprefix("did:key:")
+
+    with issuer(*words, identifier, proper) as address:
         (tmp_path / "data" / "briefcase.toml").write_text(f'[net]\nallow_private = ["{address}"]\n')
         with RunningDaemon(tmp_path / "data", BRIEFCASE_PROVIDER_BASE_URL=f"http://{address}") as daemon:
             daemon.agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
@@ -237,6 +244,11 @@ def test_a_provider_whose_token_is_ordinary_text_cannot_blank_the_words_of_anoth
                 document = shown(daemon, ask(daemon, "note_add", {"text": f"hello: {word}"}))
                 assert json.loads(document["args_text"]) == {"text": f"hello: {word}"}
                 assert document["redacted_places"] == 0
+
+            # what everybody may know of the daemon, and its clients look for, is no secret of an upstream's choosing
+            refused = daemon.call("quote", {"symbol": "D"}, token=daemon.agent)
+            assert "no part of the daemon's own identifier" in json.dumps(refused)
+            assert identifier() in daemon.request("GET", "/v1/identity")[1]["did"]
 
             # the control: a token of random characters is taken, looked for, named and counted
             assert daemon.call("quote", {"symbol": "Y"}, token=daemon.agent)["status"] == "ok"

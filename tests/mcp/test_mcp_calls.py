@@ -267,6 +267,13 @@ async def at_another_price(desk: Desk, going_on: dict) -> dict:
     return await desk.call("fx:continue", going_on)
 
 
+async def in_another_category(desk: Desk, going_on: dict) -> dict:
+    body = {"command": sys.executable, "args": desk.rig.hub.link("fx").config.args, "rules": [ANOTHER_CATEGORY]}
+    await desk.rig.hub.set_server("fx", body, "operator")
+    await desk.rig.ready()
+    return await desk.call("fx:continue", going_on)
+
+
 async def altered(desk: Desk, going_on: dict) -> dict:
     data = bytearray(decode_base64url(going_on["state"]))
     data[-1] ^= 1
@@ -280,11 +287,24 @@ async def too_late(desk: Desk, going_on: dict) -> dict:
 
 
 RULE = {"tool": "*", "category": "read", "cost_microusd": 1}
+ANOTHER_CATEGORY = {
+    "tool": "*",
+    "category": "lab",
+}  # at the same cost
 
 
 @pytest.mark.parametrize(
     "use",
-    [by_a_stranger, with_other_arguments, with_another_tool, with_itself, at_another_price, altered, too_late],
+    [
+        by_a_stranger,
+        with_other_arguments,
+        with_another_tool,
+        with_itself,
+        at_another_price,
+        in_another_category,
+        altered,
+        too_late,
+    ],
 )
 def test_a_state_goes_on_with_nothing_but_the_call_it_was_sealed_for(use):
     async def test():

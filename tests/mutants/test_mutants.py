@@ -1,0 +1,35 @@
+"""The mutants of `mutants.toml` fit the product as it is; `make mutants` runs them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mutate import ROOT, files_with, read_mutants, read_sources
+
+MUTANTS = read_mutants()
+SOURCES = read_sources(ROOT)
+TESTS = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
+def test_a_mutant_edits_what_is_in_the_product_once_and_names_a_test_that_exists(mutant):
+    for edit in mutant.edits:
+        found = len(files_with(edit.old, SOURCES))
+        assert found == 1, f"{edit.old!r} is in the product {found} times: carry the mutant along in mutants.toml"
+        assert edit.new != edit.old
+    assert sum(text.count(f"def {mutant.test}(") for text in TESTS) == 1
+
+
+def test_each_mutant_has_an_id_of_its_own_and_the_page_names_it_and_no_other():
+    ids = [mutant.id for mutant in MUTANTS]
+    assert len(ids) == len(set(ids))
+    rows = [line for line in (ROOT / "docs" / "attacks.md").read_text().splitlines() if line.startswith("| ")]
+    cells = [re.split(r"(?<!\\)\|", row)[-2] for row in rows]
+    named = [name for cell in cells for name in re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", cell)]
+    assert sorted(named) == sorted(ids)
