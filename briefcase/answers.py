@@ -78,9 +78,9 @@ def with_provenance(payload: dict[str, object], settled: Settled, closed: Commit
 class Laps:
     """A stopwatch that names what each stretch was spent on, in whole microseconds."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, began_ns: int | None = None) -> None:
         self._now_ns = clock.monotonic_ns
-        self._last_ns = self._now_ns()
+        self._last_ns = self._now_ns() if began_ns is None else began_ns
         self.timing_us: dict[str, int] = {}
 
     def mark(self, phase: str) -> None:

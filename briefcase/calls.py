@@ -3,7 +3,7 @@
 The steps, numbered as in docs/design.md:
 
  1. authenticate                 (the edge did it: `principal` is the proof)
- 2. parse strictly
+ 2. parse strictly, once         (`read`: everything from here on takes the value)
  3. resolve the tool
  4. validate the arguments
  5. decide policy
@@ -11,7 +11,7 @@ The steps, numbered as in docs/design.md:
  7. rate limit, budget
  8. approval: attach one, or create one and stop
  9. intent: one durable transaction; nothing has left before it
-10. execute with the canonical bytes that were decided on
+10. execute with the value that was decided on
 11. output firewall
 12. outcome: one durable transaction
 13. answer
@@ -19,7 +19,7 @@ The steps, numbered as in docs/design.md:
 Every exit from 2 to 8 leaves one receipt. A fault of the ledger leaves as `StoreError` from wherever it happened,
 and the caller is told nothing else: no answer without its receipt.
 
-`decide` is steps 1 to 9 for a gateway that executes by itself; `close` is its step 12.
+`decide` is steps 3 to 9 for a gateway that executes by itself; `close` is its step 12.
 """
 
 from __future__ import annotations
@@ -130,26 +130,41 @@ class Calls:
         self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
         self.expiry = Expiry(ledger, clock, self._open_decisions)
 
-    async def call(self, principal: Principal, body: bytes) -> Answer:
-        """Take one call through all thirteen steps.
+    async def read(self, principal: Principal, body: bytes) -> ToolCall:
+        """Take step 2, once for each request: the value that everything from here on is about.
 
         Args:
             principal: who the edge authenticated.
             body: the request's JSON, `{"call": ToolCall}`.
 
         Raises:
-            CallerError: the body is no call (step 2); its refusal is receipted.
+            CallerError: the body is no call; its refusal is receipted.
+            StoreError: that receipt could not be made durable.
+        """
+        try:
+            return parse_call(body, self._clock.monotonic_ns())
+        except CallerError as error:
+            raise await self.refuse(principal, error, body) from None
+
+    async def call(self, principal: Principal, call: ToolCall) -> Answer:
+        """Take one call through steps 3 to 13.
+
+        Args:
+            principal: who the edge authenticated.
+            call: what `read` made of the request.
+
+        Raises:
             StoreError: a receipt could not be made durable; nothing may be concluded about the call.
         """
-        laps = Laps(self._clock)
-        admitted = await self._admit(CALL, principal, body, laps)  # steps 2 to 9
+        laps = Laps(self._clock, call.began_ns)
+        admitted = await self._admit(CALL, principal, call, laps)  # steps 3 to 9
         if isinstance(admitted, Answer):
             return admitted
 
         facts = admitted.checked.facts
         try:
-            # 10. execute, with the bytes that were decided on and never the caller's
-            outcome = await self._execute(admitted)
+            # 10. execute, with the value that was decided on and never the caller's bytes
+            outcome = await self._execute(call, admitted)
             laps.mark("execute")
 
             # 11. output firewall
@@ -168,15 +183,14 @@ class Calls:
         finally:
             self._end(facts)
 
-    async def decide(self, principal: Principal, body: bytes) -> Answer:
-        """Take one call through steps 1 to 9 and leave its execution to the caller, who must `close` it.
+    async def decide(self, principal: Principal, call: ToolCall) -> Answer:
+        """Take one call through steps 3 to 9 and leave its execution to the caller, who must `close` it.
 
         Raises:
-            CallerError: as `call`.
             StoreError: as `call`.
         """
-        laps = Laps(self._clock)
-        admitted = await self._admit(DECIDE, principal, body, laps)
+        laps = Laps(self._clock, call.began_ns)
+        admitted = await self._admit(DECIDE, principal, call, laps)
         if isinstance(admitted, Answer):
             return admitted
         facts, spec = admitted.checked.facts, admitted.checked.tool.spec
@@ -235,15 +249,10 @@ class Calls:
         """How many decisions wait for their caller to close them."""
         return len(self._open_decisions)
 
-    # --- steps 2 to 9 -------------------------------------------------------------------------------------------
+    # --- steps 3 to 9 -------------------------------------------------------------------------------------------
 
-    async def _admit(self, flow: str, principal: Principal, body: bytes, laps: Laps) -> Admitted | Answer:
-        # 2. parse strictly
-        try:
-            call = parse_call(body)
-            canonical_args = canonical_bytes(call.args)
-        except CallerError as error:
-            raise await self._refused(principal, error, body) from None
+    async def _admit(self, flow: str, principal: Principal, call: ToolCall, laps: Laps) -> Admitted | Answer:
+        canonical_args = call.canonical_args
         laps.mark("parse")
 
         # 3. resolve the tool
@@ -299,10 +308,6 @@ class Calls:
         # 9. intent: durable before anything leaves
         return await self._intend(checked, verdict, approval, laps)
 
-    async def refuse(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
-        """The fault an edge found in what rides beside a call, its receipt on disk. Raises `StoreError` as `call`."""
-        return await self._refused(principal, error, body)
-
     async def turn_away(self, principal: Principal, declared_bytes: int) -> CallerError:
         """The fault of a request that stands before its principal's empty bucket; its body was not read.
 
@@ -319,8 +324,14 @@ class Calls:
         fault.receipt_id = await self.refusals.record(kind, lambda: event)
         return fault
 
-    async def _refused(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
-        """The fault of a body that is no call, its receipt on disk. To be raised where no frame of its keeps it."""
+    async def refuse(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
+        """The fault found in a request that is no call, or in what rides beside one, its receipt on disk.
+
+        Raise it outside the handler, so that the traceback holds no argument.
+
+        Raises:
+            StoreError: its receipt could not be made durable.
+        """
         fault = self._repeatable(error, body)
 
         def event() -> JsonObject:
@@ -533,7 +544,7 @@ class Calls:
 
     # --- steps 10 to 12 -----------------------------------------------------------------------------------------
 
-    async def _execute(self, admitted: Admitted) -> ToolResult | UpstreamError:
+    async def _execute(self, call: ToolCall, admitted: Admitted) -> ToolResult | UpstreamError:
         checked = admitted.checked
         context = CallContext(
             call_id=checked.facts.call_id,
@@ -542,9 +553,10 @@ class Calls:
             deadline_ns=self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS,
             is_approved=admitted.is_approved,
             first_intent_id=checked.facts.continues or admitted.intent.receipt_id,
+            channel=call.channel,
         )
         try:
-            return await checked.tool.execute(checked.canonical_args, context)
+            return await checked.tool.execute(call.args, context)
         except UpstreamError as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a tool does, its intent is closed and the caller is told

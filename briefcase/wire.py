@@ -23,6 +23,7 @@ from briefcase.model.types import (
     ToolCall,
     format_rfc3339,
 )
+from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 
 MAX_ID_CHARS: Final = 256
@@ -67,22 +68,30 @@ class OutcomeReport(msgspec.Struct):
     error: Id = ""
 
 
-def parse_call(body: bytes) -> ToolCall:
+def parse_call(body: bytes, began_ns: int) -> ToolCall:
     """Read `{"call": ToolCall}` strictly; unknown fields are ignored.
+
+    Args:
+        body: the request's bytes.
+        began_ns: now, on the monotonic clock.
 
     Raises:
         CallerError: not strict JSON, a field missing or of another type, or a request id that is no UUID.
     """
-    wire = _convert(parse_json(body), CallRequest).call
+    document = parse_json(body)
+    wire = _convert(document, CallRequest).call
     if not _UUID.fullmatch(wire.context.request_id):
         raise CallerError(f"expected `call.context.request_id` as a UUID, got `{wire.context.request_id[:64]}`")
     return ToolCall(
         tool_id=wire.tool_id,
         args=wire.args,
+        canonical_args=canonical_bytes(wire.args),
         request_id=wire.context.request_id.lower(),
+        began_ns=began_ns,
         agent_id=wire.context.agent_id,
         session_id=wire.context.session_id,
         approval_token=wire.approval_token,
+        exchange=document.get("exchange") if isinstance(document, dict) else None,
     )
 
 

@@ -50,6 +50,9 @@ class FakeCalls:
         self.error: Exception | None = None
         self.payload = {"status": "denied", "reason": "policy_denied"}
 
+    async def read(self, principal, body) -> bytes:
+        return body  # the flow's own tests read bodies
+
     async def call(self, principal, body) -> Answer:
         self.seen.append((principal, body))
         self.reached.set()

@@ -340,7 +340,8 @@ class FakeTool:
     def check_args(self, args) -> str | None:
         return self.problem
 
-    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
+    async def execute(self, args: dict, context: CallContext) -> ToolResult:
+        canonical_args = canonical_bytes(args)
         self.executed.append(canonical_args)
         answer = self.answer(canonical_args)
         return answer if isinstance(answer, ToolResult) else ToolResult(answer, "fake")
@@ -390,3 +391,13 @@ class FakeCallLog:
 
     def tool_failed(self, tool_id: str, error: Exception) -> None:
         self.failed.append((tool_id, error))
+
+
+async def call_with(calls, principal, body: bytes):
+    """One call as an edge makes it: read once, then taken through the flow."""
+    return await calls.call(principal, await calls.read(principal, body))
+
+
+async def decide_with(calls, principal, body: bytes):
+    """As `call_with`, for a decision."""
+    return await calls.decide(principal, await calls.read(principal, body))

@@ -22,6 +22,8 @@ from fakes import (
     FakeTools,
     MemoryLedger,
     NoRedaction,
+    call_with,
+    decide_with,
     spec,
 )
 
@@ -79,7 +81,7 @@ class Desk:
         )
 
     def call(self, tool_id="echo", args=None, principal=AGENT, **changes):
-        return asyncio.run(self.calls.call(principal, body(tool_id, args, **changes))).payload
+        return asyncio.run(call_with(self.calls, principal, body(tool_id, args, **changes))).payload
 
     def redefine(self, tool_id: str) -> None:
         self.tools.by_id[tool_id] = FakeTool(spec(tool_id, digest_hex="0" * 64))
@@ -96,6 +98,9 @@ _RECEIPT_IDS = itertools.count(1)
 async def _unkept(_entry) -> Committed:
     """A ledger that says yes and keeps nothing."""
     return Committed(next(_RECEIPT_IDS), 0, "0" * 64)
+
+
+FLOWS = {"call": call_with, "decide": decide_with}
 
 
 def body(tool_id="echo", args=None, *, request_id=None, **changes) -> bytes:
@@ -127,7 +132,7 @@ def test_what_is_sent_is_the_canonical_form_and_not_the_callers():
     raw = b'{"call":{"tool_id":"echo","args":{"b":1.0,"a":-0},"context":{"request_id":"%s"}}}'
     desk = Desk(tool)
 
-    asyncio.run(desk.calls.call(AGENT, raw % str(uuid.uuid4()).encode()))
+    asyncio.run(call_with(desk.calls, AGENT, raw % str(uuid.uuid4()).encode()))
 
     assert tool.executed == [b'{"a":0,"b":1}']
 
@@ -149,7 +154,7 @@ def test_what_is_no_call_is_refused_and_the_refusal_is_receipted(raw, named):
     desk = Desk()
 
     with pytest.raises(CallerError) as refused:
-        asyncio.run(desk.calls.call(AGENT, raw))
+        asyncio.run(call_with(desk.calls, AGENT, raw))
 
     assert refused.value.code == "bad_request"
     assert named in refused.value.message.lower()
@@ -331,16 +336,16 @@ def test_a_retry_of_an_executed_request_gets_the_same_answer_and_does_not_act_tw
 
 def test_two_of_the_same_request_at_once_run_once_and_both_get_the_answer():
     class Slow(FakeTool):
-        async def execute(self, canonical_args, context):
+        async def execute(self, args, context):
             await asyncio.sleep(0)
-            return await super().execute(canonical_args, context)
+            return await super().execute(args, context)
 
     tool = Slow(spec())
     desk = Desk(tool)
     request = body(request_id=str(uuid.uuid4()))
 
     async def both():
-        return await asyncio.gather(*(desk.calls.call(AGENT, request) for _ in range(5)))
+        return await asyncio.gather(*(call_with(desk.calls, AGENT, request) for _ in range(5)))
 
     answers = [answer.payload for answer in asyncio.run(both())]
 
@@ -371,10 +376,10 @@ def test_a_request_that_comes_again_at_any_moment_of_the_first_gets_its_answer(f
     async def again():
         for _ in range(turns):
             await asyncio.sleep(0)
-        return await getattr(desk.calls, flow)(AGENT, request)
+        return await FLOWS[flow](desk.calls, AGENT, request)
 
     async def both():
-        return await asyncio.gather(getattr(desk.calls, flow)(AGENT, request), again())
+        return await asyncio.gather(FLOWS[flow](desk.calls, AGENT, request), again())
 
     first, second = asyncio.run(both())
 
@@ -390,7 +395,7 @@ def test_a_request_whose_receipt_failed_keeps_nobody_waiting(flow):
     desk.ledger.broken = "disk"
 
     async def both():
-        flows = (getattr(desk.calls, flow)(AGENT, request) for _ in range(2))
+        flows = (FLOWS[flow](desk.calls, AGENT, request) for _ in range(2))
         return await asyncio.wait_for(asyncio.gather(*flows, return_exceptions=True), 10)
 
     assert all(isinstance(fault, StoreError) for fault in asyncio.run(both()))
@@ -405,7 +410,7 @@ def test_of_two_equal_requests_at_once_of_which_neither_may_run_both_are_told_so
     other, request = body(), body(request_id=str(uuid.uuid4()))
 
     async def all_three():
-        flows = (getattr(desk.calls, flow)(AGENT, sent) for sent in (other, request, request))
+        flows = (FLOWS[flow](desk.calls, AGENT, sent) for sent in (other, request, request))
         return await asyncio.wait_for(asyncio.gather(*flows), 10)
 
     statuses = [answer.payload["status"] for answer in asyncio.run(all_three())]
@@ -421,7 +426,7 @@ def test_a_refused_call_leaves_nothing_to_the_collector(raw):
     async def refuse_all():
         for _ in range(20):
             with contextlib.suppress(CallerError):
-                await desk.calls.call(AGENT, raw)
+                await call_with(desk.calls, AGENT, raw)
 
     async def run():
         await refuse_all()
@@ -541,7 +546,7 @@ def test_a_secret_in_a_reported_error_is_not_receipted(monkeypatch):
 
     monkeypatch.setitem(globals(), "NoRedaction", OneSecret)
     desk = Desk()
-    intent_id = asyncio.run(desk.calls.decide(AGENT, body())).payload["receipt_id"]
+    intent_id = asyncio.run(decide_with(desk.calls, AGENT, body())).payload["receipt_id"]
     outcome = json.dumps({"receipt_id": intent_id, "status": "error", "error": "refused canary-0123"}).encode()
 
     asyncio.run(desk.calls.close(AGENT, outcome))
@@ -551,7 +556,7 @@ def test_a_secret_in_a_reported_error_is_not_receipted(monkeypatch):
 
 def test_a_decision_is_closed_once_by_its_own_principal_and_otherwise_ends_unknown():
     desk = Desk(FakeTool(spec(cost_microusd=50)))
-    decided = asyncio.run(desk.calls.decide(AGENT, body())).payload
+    decided = asyncio.run(decide_with(desk.calls, AGENT, body())).payload
     assert decided["status"] == "allowed"
     outcome = json.dumps({"receipt_id": decided["receipt_id"], "status": "ok", "cost_microusd": 20}).encode()
 
@@ -561,7 +566,7 @@ def test_a_decision_is_closed_once_by_its_own_principal_and_otherwise_ends_unkno
     with pytest.raises(CallerError):
         asyncio.run(desk.calls.close(AGENT, outcome))
 
-    asyncio.run(desk.calls.decide(AGENT, body()))
+    asyncio.run(decide_with(desk.calls, AGENT, body()))
     desk.clock.advance(us=30_000_000)
     assert asyncio.run(desk.calls.expiry.expire_decisions()) == 1
     assert desk.ledger.kinds() == ["intent", "outcome", "intent", "outcome_unknown"]
@@ -575,7 +580,7 @@ def test_a_decision_is_closed_once_by_its_own_principal_and_otherwise_ends_unkno
 )
 def test_a_decision_settles_the_cost_its_caller_reports_up_to_what_was_reserved(reported, settled, is_over):
     desk = Desk(FakeTool(spec(cost_microusd=50)))
-    intent_id = asyncio.run(desk.calls.decide(AGENT, body())).payload["receipt_id"]
+    intent_id = asyncio.run(decide_with(desk.calls, AGENT, body())).payload["receipt_id"]
     outcome = {"receipt_id": intent_id, "status": "ok"} | ({} if reported is None else {"cost_microusd": reported})
 
     asyncio.run(desk.calls.close(AGENT, json.dumps(outcome).encode()))
@@ -590,17 +595,17 @@ def test_a_decision_settles_the_cost_its_caller_reports_up_to_what_was_reserved(
 
 def test_open_decisions_are_bounded_for_each_principal_and_closing_one_makes_room():
     desk = Desk(settings=CallSettings(max_open_decisions_per_principal=2))
-    first, _ = (asyncio.run(desk.calls.decide(AGENT, body())).payload for _ in range(2))
+    first, _ = (asyncio.run(decide_with(desk.calls, AGENT, body())).payload for _ in range(2))
 
-    refused = asyncio.run(desk.calls.decide(AGENT, body())).payload
+    refused = asyncio.run(decide_with(desk.calls, AGENT, body())).payload
     assert refused == {"status": "denied", "reason": "too_many_open_decisions", "receipt_id": 3}
     assert desk.ledger.chain[-1].event["reason"] == "too_many_open_decisions"
-    assert asyncio.run(desk.calls.decide(OTHER_AGENT, body())).payload["status"] == "allowed"
+    assert asyncio.run(decide_with(desk.calls, OTHER_AGENT, body())).payload["status"] == "allowed"
     assert desk.call()["status"] == "ok"  # a whole call leaves nothing open
 
     outcome = json.dumps({"receipt_id": first["receipt_id"], "status": "ok"}).encode()
     asyncio.run(desk.calls.close(AGENT, outcome))
-    assert asyncio.run(desk.calls.decide(AGENT, body())).payload["status"] == "allowed"
+    assert asyncio.run(decide_with(desk.calls, AGENT, body())).payload["status"] == "allowed"
 
 
 def test_open_decisions_are_bounded_in_all_whoever_makes_them_and_however_many_at_once():
@@ -610,7 +615,7 @@ def test_open_decisions_are_bounded_in_all_whoever_makes_them_and_however_many_a
 
     async def flood():
         principals = [msgspec.structs.replace(AGENT, name=f"agent-{number}") for number in range(20)]
-        return await asyncio.gather(*(desk.calls.decide(principal, body()) for principal in principals))
+        return await asyncio.gather(*(decide_with(desk.calls, principal, body()) for principal in principals))
 
     statuses = [answer.payload["status"] for answer in asyncio.run(flood())]
 
@@ -631,13 +636,13 @@ def test_late_decisions_are_closed_in_groups_the_oldest_first():
 
     async def decide_many():
         for _ in range(EXPIRY_GROUP + 3):
-            await desk.calls.decide(AGENT, body())
+            await decide_with(desk.calls, AGENT, body())
 
     asyncio.run(decide_many())
     desk.clock.advance(us=29_999_999)
     assert asyncio.run(desk.calls.expiry.expire_decisions()) == 0
     desk.clock.advance(us=1)
-    asyncio.run(desk.calls.decide(OTHER_AGENT, body()))
+    asyncio.run(decide_with(desk.calls, OTHER_AGENT, body()))
 
     assert [asyncio.run(desk.calls.expiry.expire_decisions()) for _ in range(3)] == [EXPIRY_GROUP, 3, 0]
     assert groups == [list(range(1, EXPIRY_GROUP + 1)), list(range(EXPIRY_GROUP + 1, EXPIRY_GROUP + 4))]
@@ -652,7 +657,7 @@ def test_an_open_decision_keeps_nothing_of_the_call_it_was_made_for():
         before, _ = tracemalloc.get_traced_memory()
         desk.ledger.commit = _unkept
         for _ in range(20):
-            asyncio.run(desk.calls.decide(AGENT, body(args=large)))
+            asyncio.run(decide_with(desk.calls, AGENT, body(args=large)))
         gc.collect()
         held = tracemalloc.get_traced_memory()[0] - before
     finally:
@@ -676,9 +681,9 @@ def test_a_signal_of_the_tool_itself_makes_a_call_wait_and_the_tool_is_told_of_t
         def signals(self):
             return ("vc_status_unknown",)
 
-        async def execute(self, canonical_args, context):
+        async def execute(self, args, context):
             self.was_approved = context.is_approved
-            return await super().execute(canonical_args, context)
+            return await super().execute(args, context)
 
     tool = Doubtful(spec())
     desk = Desk(tool)
@@ -695,12 +700,15 @@ def test_a_gateway_that_lost_a_decision_gets_it_again_and_can_close_it():
     desk = Desk()
     request = body(request_id=str(uuid.uuid4()))
 
-    first = asyncio.run(desk.calls.decide(AGENT, request)).payload
-    again = asyncio.run(desk.calls.decide(AGENT, request)).payload
+    first = asyncio.run(decide_with(desk.calls, AGENT, request)).payload
+    again = asyncio.run(decide_with(desk.calls, AGENT, request)).payload
 
     assert first == again
     assert desk.ledger.kinds() == ["intent"]
-    assert asyncio.run(desk.calls.call(AGENT, request)).payload == {"status": "denied", "reason": "replay_detected"}
+    assert asyncio.run(call_with(desk.calls, AGENT, request)).payload == {
+        "status": "denied",
+        "reason": "replay_detected",
+    }
 
 
 def test_an_operators_approval_does_not_stand_for_a_signers():

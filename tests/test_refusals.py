@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes import AGENT, OTHER_AGENT, FakeTool, spec
+from fakes import AGENT, OTHER_AGENT, FakeTool, call_with, spec
 from test_calls import Desk, body
 
 from briefcase.model.effects import Entry
@@ -17,7 +17,7 @@ MINUTE_US = WINDOW_S * US_PER_S
 
 def refused_body(desk: Desk, principal=AGENT) -> CallerError:
     with pytest.raises(CallerError) as refused:
-        asyncio.run(desk.calls.call(principal, b"{}"))
+        asyncio.run(call_with(desk.calls, principal, b"{}"))
     return refused.value
 
 
@@ -65,7 +65,7 @@ def test_refusals_at_once_wait_for_the_first_ones_receipt():
 
     async def flood():
         desk.ledger.commit = slow
-        tasks = [asyncio.create_task(desk.calls.call(AGENT, body("nope"))) for _ in range(64)]
+        tasks = [asyncio.create_task(call_with(desk.calls, AGENT, body("nope"))) for _ in range(64)]
         await asyncio.sleep(0)
         assert not any(task.done() for task in tasks)
         waiting.set()

@@ -21,11 +21,11 @@ from briefcase.mcp.link import Link
 from briefcase.mcp.logins import LoginStanding
 from briefcase.mcp.preview import preview_tools
 from briefcase.model.errors import CallerError
-from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
 from briefcase.oauth.registration import ServerOAuth
 from briefcase.operator.servers import ServerAdmin
 from briefcase.strict_json import parse as parse_json
-from briefcase.wire import CallRecord, parse_call
+from briefcase.wire import CallRecord
 
 MAX_WAIT_MS: Final = 60_000
 MAX_TOLD_CHARS: Final = 256
@@ -259,18 +259,14 @@ async def show_catalog(services: Services, request: Request) -> Catalog:
 async def call_server(services: Services, request: Request) -> Reply:
     """`POST /v1/mcp/call`: as `POST /v1/tools/call`, with an exchange that lives as long as the call."""
     hub, principal = _hub(services), request.principal
+    call = await services.calls.read(principal, request.body)
     try:
-        request_id = parse_call(request.body).request_id
-    except CallerError:
-        await services.calls.call(principal, request.body)  # which refuses it the same way, with a receipt
-        raise
-    try:
-        wish = _wish_in(request.body)
+        wish = _wish_in(call.exchange)
     except CallerError as error:
         raise await services.calls.refuse(principal, error, request.body) from None
-    exchange = hub.exchanges.open(principal.owner, request_id, wish)
+    exchange = hub.exchanges.open(principal.owner, call.request_id, wish)
     try:
-        answer = await services.calls.call(principal, request.body)
+        answer = await services.calls.call(principal, msgspec.structs.replace(call, exchange=None, channel=exchange))
     finally:
         exchange.end()
     if answer.status == "error" and exchange.error is not None:
@@ -312,14 +308,10 @@ async def follow_changes(services: Services, request: Request) -> ChangeList:
     return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)  # type: ignore[arg-type] # one of the four
 
 
-class _ExchangeOnly(msgspec.Struct):
-    exchange: ExchangeWish = ExchangeWish()
-
-
-def _wish_in(checked_body: bytes) -> ExchangeWish:
-    """What a body says of its client, once `parse_call` has found that it is strict JSON: it need not be read twice."""
+def _wish_in(said: JsonValue) -> ExchangeWish:
+    """What a request says of its client beside the call."""
     try:
-        return msgspec.json.decode(checked_body, type=_ExchangeOnly).exchange
+        return ExchangeWish() if said is None else msgspec.convert(said, ExchangeWish)
     except msgspec.ValidationError as error:
         found = str(error)[:MAX_TOLD_CHARS].lower()
         raise CallerError(

@@ -16,7 +16,7 @@ from briefcase.mcp.hub import Hub
 from briefcase.mcp.logins import Logins
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import AgentStore, Clock, Entropy, Ledger, Policy, Redactor, Tools
-from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, Principal
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, Principal, ToolCall
 from briefcase.operator.operator import Operator
 from briefcase.providers.service import ProviderService
 from briefcase.telemetry.meter import Meter
@@ -66,12 +66,16 @@ class CallFlow(Protocol):
         """How many decisions wait to be closed."""
         ...
 
-    def call(self, principal: Principal, body: bytes) -> Awaitable[Answered]:
-        """All thirteen steps."""
+    def read(self, principal: Principal, body: bytes) -> Awaitable[ToolCall]:
+        """Step 2: the value that the other steps take."""
         ...
 
-    def decide(self, principal: Principal, body: bytes) -> Awaitable[Answered]:
-        """Steps 1 to 9."""
+    def call(self, principal: Principal, call: ToolCall) -> Awaitable[Answered]:
+        """Steps 3 to 13."""
+        ...
+
+    def decide(self, principal: Principal, call: ToolCall) -> Awaitable[Answered]:
+        """Steps 3 to 9."""
         ...
 
     def close(self, principal: Principal, body: bytes) -> Awaitable[Answered]:

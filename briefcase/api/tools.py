@@ -125,12 +125,14 @@ async def list_tools(services: Services, _: Request) -> JsonObject:
 
 async def call_tool(services: Services, request: Request) -> Reply:
     """`POST /v1/tools/call`."""
-    return _counted(services, await services.calls.call(request.principal, request.body))
+    call = await services.calls.read(request.principal, request.body)
+    return _counted(services, await services.calls.call(request.principal, call))
 
 
 async def decide_call(services: Services, request: Request) -> Reply:
     """`POST /v1/decide`."""
-    return _counted(services, await services.calls.decide(request.principal, request.body))
+    call = await services.calls.read(request.principal, request.body)
+    return _counted(services, await services.calls.decide(request.principal, call))
 
 
 async def close_call(services: Services, request: Request) -> Reply:

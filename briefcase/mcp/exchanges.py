@@ -17,7 +17,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.model.ports import Redactor
+from briefcase.model.ports import CallContext, Redactor
 from briefcase.model.types import JsonObject, JsonValue
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
@@ -204,10 +204,12 @@ class Exchanges:
             self._kept.popitem(last=False)[1].forget()
         return exchange
 
-    def of(self, principal: str, request_id: str) -> Exchange:
-        """The exchange of a call; one that was made without has nobody to ask and nothing to hear."""
-        known = self._kept.get((principal, request_id))
-        return known or Exchange(principal, ExchangeWish(), self._redactor, KeptBytes())
+    def of(self, context: CallContext) -> Exchange:
+        """The exchange that a call carries. A call without one cannot receive server requests."""
+        channel = context.channel
+        if isinstance(channel, Exchange):
+            return channel
+        return Exchange(context.principal, ExchangeWish(), self._redactor, KeptBytes())
 
     def find(self, principal: str, request_id: str) -> Exchange | None:
         """The exchange of a principal's call, open or ended a moment ago."""

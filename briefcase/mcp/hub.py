@@ -188,7 +188,7 @@ class Hub:
 
     def exchange_of(self, context: CallContext) -> Exchange:
         """The call's exchange."""
-        return self.exchanges.of(context.principal, context.request_id)
+        return self.exchanges.of(context)
 
     async def _request(self, server_id: str, ask: Ask, params: JsonObject, context: CallContext) -> JsonObject:
         link = self._links.get(server_id)

@@ -28,7 +28,6 @@ from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import CallContext, Destination
 from briefcase.model.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
-from briefcase.strict_json import parse as parse_json
 from briefcase.telemetry.tracing import upstream_span
 from briefcase.tools.schema import ArgsCheck
 
@@ -125,9 +124,9 @@ class ServerTool:
         """Validate against the tool's own schema."""
         return self._check.problem_of(args)
 
-    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
         """Call it. The result is the server's `CallToolResult`, whole. Raises as `ports.Tool`."""
-        ask = ask_for(self._spec, as_object(parse_json(canonical_args)))
+        ask = ask_for(self._spec, args)
         return await _executed(self._runner, self._server_id, self._runner.run(self._server_id, ask, context), context)
 
 
@@ -183,9 +182,8 @@ class ServerOperation:
         """Validate against the method's parameters."""
         return self._check.problem_of(args)
 
-    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
         """Ask the server. Raises as `ports.Tool`."""
-        args = as_object(parse_json(canonical_args))
         if self._name == CONTINUE:
             work: Awaitable[JsonObject] = self._runner.go_on(self._server_id, args, context)
         else:

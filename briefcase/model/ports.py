@@ -332,7 +332,7 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     """What an executing tool may know of its call. `deadline_ns` is on the monotonic clock.
 
     `is_approved` tells that a person approved this very call. `first_intent_id` is the receipt of its intent, or of the
-    first call's where this one goes on with it.
+    first call's where this one goes on with it. `channel` is the edge's way to the client (`ToolCall.channel`).
     """
 
     call_id: str
@@ -341,6 +341,7 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     deadline_ns: int
     is_approved: bool = False
     first_intent_id: int = 0
+    channel: object = None
 
 
 class Tool(Protocol):
@@ -355,8 +356,8 @@ class Tool(Protocol):
         """Validate against the compiled schema: None, or what is wrong with which path."""
         ...
 
-    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
-        """Run with the canonical bytes that were approved.
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
+        """Run with the value that was decided on, and change nothing in it.
 
         Raises:
             UpstreamError: it failed; `sent` says whether the effect is unknown.

@@ -124,14 +124,24 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """One strictly parsed tool call. `args` holds only JSON values with exact integers."""
+    """One strictly parsed tool call, read once at the edge and a value from then on.
+
+    `args` holds only JSON values with exact integers, and `canonical_args` is what they are in canonical JSON. Nothing
+    changes `args`: what is decided on, shown, bound and executed is one value. `began_ns` is when its reading began, on
+    the monotonic clock. `exchange` is what the request says beside the call, unread; `channel` is the edge's own way to
+    the client while the call runs, which the core only passes on.
+    """
 
     tool_id: str
     args: JsonObject
+    canonical_args: bytes
     request_id: str
+    began_ns: int
     agent_id: str | None = None
     session_id: str | None = None
     approval_token: str | None = None
+    exchange: JsonValue = None
+    channel: object = None
 
 
 class ApprovalStatus(StrEnum):

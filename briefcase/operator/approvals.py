@@ -181,7 +181,7 @@ class Approvers:
 
     def _recorded(self, reason: str) -> str:
         """A person's words as a receipt keeps them."""
-        return visible_text(str(parse_json(self._redactor.redact(canonical_bytes(reason)))))
+        return visible_text(self._redactor.redact_text(reason))
 
 
 def shown_document(approval: Approval, shown: ShownCall | None) -> JsonObject:

@@ -10,7 +10,6 @@ from briefcase.model.ports import CallContext, Clock, Destination
 from briefcase.model.types import JsonObject, ToolResult, ToolSpec
 from briefcase.net.urls import parse_url
 from briefcase.providers.client import ProviderClient
-from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.schema import ArgsCheck
 
@@ -92,10 +91,8 @@ class QuoteTool:
         """Validate against the compiled schema."""
         return self._check.problem_of(args)
 
-    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
-        """Ask the provider, with the canonical bytes that were decided on. Raises `UpstreamError`."""
-        args = parse_json(canonical_args)
-        assert isinstance(args, dict)  # noqa: S101 - canonical bytes of a call's arguments are an object
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
+        """Ask the provider, with the value that was decided on. Raises `UpstreamError`."""
         left_ms = (context.deadline_ns - self._clock.monotonic_ns()) // 1_000_000
         timeout_ms = max(1, min(left_ms, MAX_TIMEOUT_MS))
         query = {"symbol": str(args["symbol"])}

@@ -9,8 +9,6 @@ from typing import Final, Protocol, TypeAlias
 
 from briefcase.model.ports import CallContext, Clock, Redactor
 from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolResult, ToolSpec, format_rfc3339
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.files import FileSandbox
 from briefcase.tools.schema import ArgsCheck
@@ -69,10 +67,8 @@ class BuiltinTool:
         """Validate against the compiled schema."""
         return self._check.problem_of(args)
 
-    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:  # noqa: ARG002 - of the port
-        """Run with the canonical bytes that were decided on."""
-        args = parse_json(canonical_args)
-        assert isinstance(args, dict)  # noqa: S101 - canonical bytes of a call's arguments are an object
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:  # noqa: ARG002 - of the port
+        """Run with the value that was decided on."""
         return ToolResult(await self._run(args), SOURCE)
 
 
@@ -85,7 +81,7 @@ class RedactedNotes:
 
     async def add(self, text: str, now_us: int) -> int:
         """Store a note, redacted."""
-        return await self._notes.add(str(parse_json(self._redactor.redact(canonical_bytes(text)))), now_us)
+        return await self._notes.add(self._redactor.redact_text(text), now_us)
 
     async def list(self, limit: int) -> Sequence[StoredNote]:
         """The newest notes."""

@@ -32,7 +32,6 @@ from briefcase.model.ports import (
 )
 from briefcase.model.types import FirewallMode, JsonObject, JsonValue, ToolResult, ToolSpec
 from briefcase.net.urls import check_headers
-from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 from briefcase.tools.definition import with_digest
 from briefcase.tools.manifest import Credential, Declared
@@ -83,12 +82,10 @@ class HttpTool:
         """Validate against the compiled schema."""
         return self._declared.check.problem_of(args)
 
-    async def execute(self, canonical_args: bytes, context: CallContext) -> ToolResult:
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
         """Send the request and read its answer. See `ports.Tool`."""
         manifest = self._declared.manifest
         # 1. arguments
-        args = parse_json(canonical_args)
-        assert isinstance(args, dict)  # noqa: S101 - canonical bytes of a call's arguments are an object
         try:
             encoded = encode_request(self._declared.template, args)
         except ValueError as error:
@@ -163,7 +160,7 @@ class HttpTool:
         return UpstreamError(message, code="upstream_refused" if is_refusal else "upstream_failed", detail=excerpt)
 
     def _redacted(self, text: str) -> str:
-        return str(parse_json(self._redactor.redact(canonical_bytes(text))))
+        return self._redactor.redact_text(text)
 
 
 def with_credential(encoded: Encoded, credential: Credential, secret: bytes) -> Encoded:

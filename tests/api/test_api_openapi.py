@@ -21,6 +21,8 @@ from fakes import (
     FakeTools,
     MemoryLedger,
     NoRedaction,
+    call_with,
+    decide_with,
     spec,
 )
 
@@ -175,8 +177,8 @@ def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, status
         context = {"request_id": f"00000000-0000-4000-8000-00000000000{number}"}
         return orjson.dumps({"call": {"tool_id": "echo", "args": {}, "context": context}})
 
-    called = asyncio.run(calls.call(AGENT, body(1))).payload
-    decided = asyncio.run(calls.decide(AGENT, body(2))).payload
+    called = asyncio.run(call_with(calls, AGENT, body(1))).payload
+    decided = asyncio.run(decide_with(calls, AGENT, body(2))).payload
     schema_of("POST", "/v1/tools/call").validate(called)
     schema_of("POST", "/v1/decide").validate(decided)
     assert {called["status"], decided["status"]} == status

@@ -107,9 +107,11 @@ class Rig:
         exchange = self.hub.exchanges.open(principal, request_id, wish or ExchangeWish())
         self.exchange = exchange
         deadline_ns = self.clock.monotonic_ns() + within_ms * 1_000_000
-        context = CallContext(call_id="c", principal=principal, request_id=request_id, deadline_ns=deadline_ns)
+        context = CallContext(
+            call_id="c", principal=principal, request_id=request_id, deadline_ns=deadline_ns, channel=exchange
+        )
         try:
-            return (await tool.execute(json.dumps(args or {}).encode(), context)).content
+            return (await tool.execute(args or {}, context)).content
         finally:
             exchange.end()
 

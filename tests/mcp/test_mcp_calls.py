@@ -5,12 +5,16 @@ import hashlib
 import json
 import sys
 import uuid
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 from control_kit import admin_of
 from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
 from mcp_rig import SECRET, run, served, until
 
+from briefcase import strict_json
+from briefcase.api.mcp_servers import call_server
 from briefcase.approvals import approval_token
 from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
@@ -69,7 +73,8 @@ class Desk:
         wish = ExchangeWish(capabilities=ClientCapabilities(elicitation=ElicitationModes()))
         exchange = self.rig.hub.exchanges.open(principal.name, request_id, wish)
         call = {"tool_id": tool_id, "args": args, "context": {"request_id": request_id}, "approval_token": token}
-        answer = await self.calls.call(principal, json.dumps({"call": call}).encode())
+        read = await self.calls.read(principal, json.dumps({"call": call}).encode())
+        answer = await self.calls.call(principal, msgspec.structs.replace(read, channel=exchange))
         exchange.end()
         return answer.payload
 
@@ -335,3 +340,29 @@ def test_a_state_that_a_restart_lies_between_goes_on_once_all_the_same():
             assert answer["reason"] == "replay_detected"
 
     run(test)
+
+
+def test_a_call_through_the_gateway_is_parsed_once(monkeypatch):
+    """The gateway's request, its exchange and the server's arguments come from one reading of the body."""
+    parsed = []
+    read = strict_json.read_strict
+
+    def reading(data, *limits):
+        parsed.append(bytes(data))
+        return read(data, *limits)
+
+    async def run():
+        async with served("stdio", "stateless") as rig:
+            await rig.ready()
+            desk = Desk(rig)
+            context = {"request_id": str(uuid.uuid4())}
+            call = {"tool_id": "fx.echo", "args": {"text": "counted-0123"}, "context": context}
+            body = json.dumps({"call": call, "exchange": {"progress": True}}).encode()
+            monkeypatch.setattr(strict_json, "read_strict", reading)
+            services = SimpleNamespace(calls=desk.calls, mcp=rig.hub)
+            reply = await call_server(services, SimpleNamespace(principal=AGENT, body=body))
+            assert json.loads(reply.payload)["status"] == "ok", reply.payload
+            of_the_call = [data for data in parsed if b'"args"' in data or data == b'{"text":"counted-0123"}']
+            assert of_the_call == [body]
+
+    asyncio.run(run())

@@ -2,8 +2,11 @@
 
 import asyncio
 
+import msgspec
+
 from briefcase.mcp import exchanges as module
 from briefcase.mcp.exchanges import KEPT_ENDED, MAX_EXCHANGES, Exchanges, ExchangeWish
+from briefcase.model.ports import CallContext
 
 
 class Redactor:
@@ -42,9 +45,11 @@ def test_what_is_open_is_bounded_oldest_first():
 
 def test_another_principals_exchange_does_not_exist():
     exchanges = Exchanges(Redactor())
-    exchanges.open("scout", "one", ExchangeWish(progress=True))
+    exchange = exchanges.open("scout", "one", ExchangeWish(progress=True))
+    context = CallContext("call", "scout", "one", deadline_ns=0, channel=exchange)
     assert exchanges.find("ranger", "one") is None
-    assert not exchanges.of("ranger", "one").wish.progress
+    assert exchanges.of(context) is exchange
+    assert not exchanges.of(msgspec.structs.replace(context, channel=None)).wish.progress
 
 
 def numbers(exchange) -> list[int]:

@@ -297,7 +297,7 @@ def test_quote_is_a_paid_read_that_checks_its_symbol(run):
             assert quote.check_args(args)
         await desk.log_in()
         context = CallContext("call", "scout", "request", desk.clock.monotonic_ns() + 10**10)
-        assert (await quote.execute(b'{"symbol":"ACME"}', context)).content["symbol"] == "ACME"
+        assert (await quote.execute({"symbol": "ACME"}, context)).content["symbol"] == "ACME"
 
     run(scenario)
 

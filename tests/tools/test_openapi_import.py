@@ -164,7 +164,7 @@ def test_an_imported_tool_calls_a_real_service():
             declared, outbound=outbound, secrets=secrets, redactor=SecretRedactor(secrets), clock=FakeClock()
         )
         assert tool.check_args({"number": "7"})
-        result = await tool.execute(b'{"X-Trace":"t","number":7,"verbose":true}', context())
+        result = await tool.execute({"X-Trace": "t", "number": 7, "verbose": True}, context())
         await close_outbound(outbound)
         return result.content
 

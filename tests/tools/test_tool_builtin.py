@@ -50,7 +50,7 @@ def tools_over(notes=None, sandbox=None):
 
 def run(tool, **args):
     assert tool.check_args(args) is None
-    return asyncio.run(tool.execute(json.dumps(args).encode(), CONTEXT)).content
+    return asyncio.run(tool.execute(args, CONTEXT)).content
 
 
 def test_echo_gives_back_what_it_was_given():

@@ -69,7 +69,7 @@ def call(server, args=None, *, secrets=None, left_ms=10_000, times=1, **fields):
         assert problem is None, problem
         try:
             for _ in range(times):
-                result = await tool.execute(json.dumps(args or {}).encode(), context(left_ms))
+                result = await tool.execute(args or {}, context(left_ms))
         except UpstreamError as error:
             return error
         finally:
@@ -211,7 +211,7 @@ def test_two_credentials_never_share_a_connection():
             for name in ("one", "two")
         ]
         for tool in tools * 3:
-            await tool.execute(b"{}", context())
+            await tool.execute({}, context())
         await close_outbound(outbound)
 
     by_connection: dict[int, set[bytes]] = {}

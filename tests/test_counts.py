@@ -1,0 +1,96 @@
+"""How often a call's arguments are read: once parsed, once canonical, once redacted, once more for each further sink.
+
+What an operation costs is counted here and not timed: a second reading is a regression on any machine.
+"""
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from fakes import AGENT, FakeClock, FakeTool, call_with, spec
+from test_calls import NEEDS, Desk
+
+from briefcase import strict_json
+from briefcase.model.types import Deny
+from briefcase.receipts import canonical
+from briefcase.redaction import SecretRedactor
+from briefcase.tools.builtin import builtin_tools
+
+ARGS = {"text": "counted-0123456789"}
+CANONICAL = json.dumps(ARGS, separators=(",", ":")).encode()
+
+
+class Known:
+    revision = 1
+
+    def redaction_set(self):
+        return frozenset({b"no-secret-of-this-call"})
+
+
+class NoNotes:
+    async def add(self, text, now_us):
+        raise NotImplementedError
+
+    async def list(self, limit):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """Counts by what was done to the arguments, wherever it was called from."""
+    found = Counter()
+    read, encode, find = strict_json.read_strict, canonical.canonical, SecretRedactor._find
+
+    def reading(data, *limits):
+        found["parsed"] += b"counted-" in bytes(data)
+        return read(data, *limits)
+
+    def encoding(value, *limits):
+        found["canonical"] += value == ARGS
+        return encode(value, *limits)
+
+    def finding(self, text):
+        found["redacted"] += CANONICAL in bytes(text)
+        return find(self, text)
+
+    monkeypatch.setattr(strict_json, "read_strict", reading)
+    monkeypatch.setattr(canonical, "canonical", encoding)
+    monkeypatch.setattr(SecretRedactor, "_find", finding)
+    return found
+
+
+def called(**of_desk):
+    echo = next(
+        tool for tool in builtin_tools(NoNotes(), FakeClock(), SimpleNamespace(max_bytes=1)) if tool.spec.id == "echo"
+    )
+    desk = Desk(echo, redactor=SecretRedactor(Known()), **of_desk)
+    call = {"tool_id": "echo", "args": ARGS, "context": {"request_id": str(uuid.uuid4()), "agent_id": "scout"}}
+    return asyncio.run(call_with(desk.calls, AGENT, json.dumps({"call": call}).encode())).payload
+
+
+def test_a_direct_allowed_call_reads_its_arguments_once_in_each_way(counts):
+    assert called()["result"]["content"] == {"echo": ARGS["text"]}
+    assert counts == {"parsed": 1, "canonical": 1, "redacted": 1}
+
+
+def test_a_denied_call_reads_its_arguments_once_in_each_way(counts):
+    assert called(verdict=Deny("policy_denied"))["status"] == "denied"
+    assert counts == {"parsed": 1, "canonical": 1, "redacted": 1}
+
+
+def test_a_call_that_waits_is_redacted_once_more_for_who_decides(counts):
+    assert called(verdict=NEEDS)["status"] == "approval_required"
+    assert counts == {"parsed": 1, "canonical": 1, "redacted": 2}
+
+
+def test_what_runs_is_the_value_whose_digest_the_receipt_has():
+    tool = FakeTool(spec())
+    desk = Desk(tool)
+    desk.call("echo", {"b": [1, {"z": 1.5, "a": None}], "a": "é"})
+    (intent,) = [receipt.event for receipt in desk.ledger.chain if receipt.event["kind"] == "intent"]
+    assert hashlib.sha256(tool.executed[0]).hexdigest() == intent["args_digest"]
+    assert tool.executed[0].decode() == intent["args"]
