@@ -6,12 +6,13 @@ are walked, sorted and written in C. What is refused is named with its path, fou
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
 from libc.math cimport isfinite
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy
+
+from briefcase._native.doubles cimport shortest
 
 cdef extern from "Python.h":
     bint PyUnicode_Check(PyObject*)
@@ -27,7 +28,6 @@ cdef extern from "Python.h":
     uint32_t PyUnicode_READ(int, void*, Py_ssize_t) nogil
     long long PyLong_AsLongLongAndOverflow(PyObject*, int*)
     double PyFloat_AS_DOUBLE(PyObject*)
-    char* PyOS_double_to_string(double, char, int, int, int*)
     Py_ssize_t PyList_GET_SIZE(PyObject*)
     PyObject* PyList_GET_ITEM(PyObject*, Py_ssize_t)
     Py_ssize_t PyDict_Size(PyObject*)
@@ -149,51 +149,33 @@ cdef int _write_decimal(Writer* w, long long number) noexcept:
 cdef int _write_float(Writer* w, PyObject* value) noexcept:
     """RFC 8785 section 3.2.2.3: ECMAScript's Number::toString, from the shortest digits that read back the same."""
     cdef double number = PyFloat_AS_DOUBLE(value)
-    cdef char* shortest
-    cdef int result
+    cdef unsigned char text[MAX_NUMBER]
+    cdef int at = MAX_NUMBER, exponent = 0
+    cdef uint64_t rest = 0
     if not w.floats:
         return _fail(w, FLOAT_IN_EVENT, value)
     if not isfinite(number):
         return _fail(w, BAD_FLOAT, value)
     if number == 0:
         return _write_word(w, "0", 1)  # -0 too
-    shortest = PyOS_double_to_string(number, c'r', 0, 0, NULL)
-    if shortest == NULL:
-        return _fail(w, NO_MEMORY, NULL)
-    result = _write_shortest(w, shortest)
-    PyMem_Free(shortest)
-    return result
-
-
-cdef int _write_shortest(Writer* w, const char* text) noexcept:
-    """From `-ddd.ddde±xx` (Python's repr) to ECMAScript's form: `k` digits with the point after the first `n`."""
-    cdef unsigned char digits[MAX_NUMBER]
-    cdef int k = 0, n = 0, i, exponent = 0
-    cdef bint point = False, negative_exponent = False
-    if text[0] == c'-':
+    if number < 0:
+        number = -number
         if _write_word(w, "-", 1) < 0:
             return -1
-        text += 1
-    while text[0] != 0 and text[0] != c'e':
-        if text[0] == c'.':
-            point = True
-        else:
-            if k > 0 or text[0] != c'0':
-                digits[k] = <unsigned char>text[0]
-                k += 1
-                n += not point
-            elif point:
-                n -= 1
-        text += 1
-    if text[0] == c'e':
-        negative_exponent = text[1] == c'-'
-        text += 2
-        while text[0] != 0:
-            exponent = exponent * 10 + (text[0] - 48)
-            text += 1
-        n += -exponent if negative_exponent else exponent
-    while k > 1 and digits[k - 1] == c'0':
-        k -= 1
+    shortest(number, &rest, &exponent)
+    while rest % 10 == 0:
+        rest //= 10
+        exponent += 1
+    while rest:
+        at -= 1
+        text[at] = <unsigned char>(48 + rest % 10)
+        rest //= 10
+    return _write_digits(w, &text[at], MAX_NUMBER - at, MAX_NUMBER - at + exponent)
+
+
+cdef int _write_digits(Writer* w, const unsigned char* digits, int k, int n) noexcept:
+    """ECMAScript's form of `k` digits with the point after the first `n`."""
+    cdef int i
     if _reserve(w, MAX_NUMBER) < 0:
         return -1
     if 0 < n <= 21:

@@ -22,10 +22,13 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, uint32_t maxchar)
     void* PyUnicode_DATA(object)
     double PyOS_string_to_double(const char*, char**, PyObject*) except? -1.0
+    int PyGC_Disable()
+    int PyGC_Enable()
 
 cdef enum:
     MAX_INTEGER_CHARS = 17   # -9007199254740991
     MAX_NUMBER_CHARS = 128
+    LARGE_BYTES = 65536
     NO_LONE = -1
 
 cdef double EXPONENT_FORM_FROM = 1e21  # RFC 8785 (ECMAScript Number::toString) writes an exponent from here on
@@ -41,6 +44,16 @@ class NotStrictError(Exception):
 
 
 cpdef object read_strict(bytes data, int max_depth, Py_ssize_t max_values):
+    """What is read holds no cycle: in a large text the collector would look at all of it, again and again."""
+    if PyBytes_GET_SIZE(data) <= LARGE_BYTES or not PyGC_Disable():
+        return _read_whole(data, max_depth, max_values)
+    try:
+        return _read_whole(data, max_depth, max_values)
+    finally:
+        PyGC_Enable()
+
+
+cdef object _read_whole(bytes data, int max_depth, Py_ssize_t max_values):
     cdef Reader r
     cdef Py_ssize_t end
     r.data = <const unsigned char*>PyBytes_AS_STRING(data)

@@ -256,3 +256,28 @@ def test_a_text_has_a_bounded_number_of_values_whatever_its_size(one):
     assert len(parse(text.encode())) == MAX_VALUES - 1
     with pytest.raises(CallerError, match="at most 250,000 values"):
         parse(f"[{text}]".encode())
+
+
+def test_the_collector_does_not_look_at_a_large_text_while_it_is_read():
+    passes = []
+    data = b"[%b]" % b",".join([b"[]"] * 100_000)
+    before, was_on = gc.get_threshold(), gc.isenabled()
+    gc.enable()
+    gc.set_threshold(1_000, 10, 10)
+    gc.callbacks.append(lambda phase, _: passes.append(phase))
+    try:
+        value = parse(data)
+        during = len(passes)
+        is_on = gc.isenabled()
+        with pytest.raises(CallerError):
+            parse(data[:-1])
+        assert gc.isenabled()
+    finally:
+        gc.callbacks.pop()
+        gc.set_threshold(*before)
+        if not was_on:
+            gc.disable()
+
+    assert len(value) == 100_000
+    assert during <= 2  # one that was due before, at its beginning and its end
+    assert is_on

@@ -217,3 +217,22 @@ def test_bytes_that_are_not_canonical_are_refused(data):
 
 def test_keys_with_escapes_are_ordered_by_what_they_mean():
     assert is_canonical_event(canonical_event({"a\n": 1, "aZ": 2, "a\x1f": 3, "é": 4, "\U0001f600": 5, "\uffff": 6}))
+
+
+def neighbours_of(number):
+    return [found for found in (math.nextafter(number, 0), number, math.nextafter(number, math.inf)) if found > 0]
+
+
+@pytest.mark.parametrize("base", [2.0, 10.0])
+def test_each_power_and_its_neighbours_are_written_with_the_digits_that_read_back(base):
+    first = -1_074 if base == 2.0 else -323
+    last = 1_023 if base == 2.0 else 308
+    numbers = [each for power in range(first, last + 1) for each in neighbours_of(math.pow(base, power))]
+    for number in numbers:
+        text = canonical_bytes(number).decode()
+        assert float(text) == number
+        assert digits_of(text) == digits_of(repr(number)), number
+
+
+def digits_of(text):
+    return text.partition("e")[0].replace(".", "").strip("0")
