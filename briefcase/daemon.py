@@ -400,6 +400,7 @@ def _operator(stores: _Stores, outside: _Outside, policy: PolicyService) -> Oper
         agents=stores.agents,
         secrets=outside.secrets,
         providers=outside.providers,
+        backups=Backups(stores.data_dir, CLOCK, stores.identity.did, stores.identity.sign),
         servers=ServerPorts(outside.hub, outside.hub, outside.logins, described),
         tools=outside.tools,
         clock=CLOCK,
@@ -442,7 +443,6 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
         providers=outside.providers,
         host=host,
         checkpoints=_checkpoints(settings, stores.data_dir, ledger, identity, stack),
-        backups=Backups(stores.data_dir, ledger, CLOCK, identity.did, identity.sign),
     )
 
 

@@ -179,6 +179,7 @@ class Rig:
             agents=self.agents,
             secrets=self.destinations,
             servers=None,
+            backups=None,
             tools=tools,
             clock=self.clock,
             entropy=FakeEntropy(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -68,11 +67,12 @@ class BackupRecord(msgspec.Struct):
 
 async def create_backup(services: Services, request: Request) -> BackupRecord:
     """`POST /v1/backups`: answers when everything is on disk."""
-    if services.backups is None:
+    admin = services.operator.backups
+    if admin is None:
         raise BriefcaseError("this daemon makes no backups", code="not_ready")
     wanted = request.body_as(BackupRequest)
     out, seal = _target(wanted)
-    made = await services.backups.create(Path(out), request.principal.name, with_key=wanted.with_key, seal=seal)
+    made = await admin.create(out, seal, with_key=wanted.with_key, by=request.principal.name)
     return BackupRecord(
         out_dir=wanted.out_dir or "",
         out_file=wanted.out_file or "",

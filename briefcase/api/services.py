@@ -9,7 +9,6 @@ from typing import Protocol
 import msgspec
 
 from briefcase.backup.checkpoints import Checkpoints
-from briefcase.backup.create import Backups
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
 from briefcase.mcp.hub import Hub
@@ -178,7 +177,6 @@ class Services(msgspec.Struct, frozen=True):
     mcp_logins: Logins | None = None
     providers: ProviderService | None = None
     host: Host | None = None
-    backups: Backups | None = None
     checkpoints: Checkpoints | None = None
     meter: Meter = msgspec.field(default_factory=Meter)
     metrics: Metrics = msgspec.field(default_factory=Metrics)

@@ -1,14 +1,11 @@
-"""Making a backup of a live daemon; the numbers are those of the code, and after each is what a crash there leaves.
+"""Making a backup of a live daemon: what `operator.backups` has done, in its order.
 
-1. the target: a new directory outside the data directory; append    an empty directory
-   the `backup_started` receipt
-2. copy and verify, in a process of its own                          files without a manifest: no backup
-3. digest each file                                                  the same
-4. write the signature, then the manifest, synced                    the same, or a whole backup
-5. append the `backup_created` receipt                               a whole backup that no receipt names
+`check_target`    a new directory or file outside the data directory
+`prepare`         copy and verify, in a process of its own; digest each file; the manifest, in memory
+`finish`          write the signature, then the manifest, synced: only now is it a backup
 
 A sealed backup is made the same way, in `STAGING_DIR` of the data directory: what is not encrypted touches no other
-disk than the one it is on already. After step 4 it is sealed into the target file (`sealed.pack_backup`), which is
+disk than the one it is on already. It is sealed into the target file (`sealed.pack_backup`), which is
 there whole or not at all; a staging directory that a crash left is removed by the next backup, and by the next start.
 """
 
@@ -39,105 +36,115 @@ from briefcase.disk.checks import reason_of
 from briefcase.disk.directories import fsync_dir, make_private_dir
 from briefcase.disk.files import digest_of, write_private
 from briefcase.disk.own_files import OwnFiles
-from briefcase.model.effects import Committed, Entry
 from briefcase.model.errors import CODES, CallerError, StoreError
-from briefcase.model.ports import Clock, Ledger
+from briefcase.model.ports import Clock
 from briefcase.model.types import JsonObject, format_rfc3339
-from briefcase.receipts.events import backup_created_event, backup_started_event
 from briefcase.signed_manifest import BACKUP, ListedFile, encode_manifest, encode_signature, sha256_hex_of, signed_text
 
 HEADROOM_BYTES: Final = 256 << 20  # what staging must leave free: receipts need the disk too
 
 
+class Prepared:
+    """A copy that is no backup yet: `operator.backups.PreparedBackup`."""
+
+    def __init__(self, manifest: Manifest, out: Path, finish: Callable[[], None], discard: Callable[[], None]) -> None:
+        self._manifest = manifest
+        self._out = out
+        self._finish = finish
+        self._discard = discard
+        self.head_id = manifest.head_id
+        self.head_hash_hex = manifest.head_hash_hex
+        self.manifest_digest_hex = sha256_hex_of(encode_manifest(manifest))
+
+    async def finish(self) -> Manifest:
+        """Make it a whole backup."""
+        try:
+            await asyncio.to_thread(self._finish)
+        except FileExistsError:
+            raise _exists(self._out) from None
+        except OSError as error:
+            raise StoreError(f"cannot write `{self._out}`: {reason_of(error)}") from None
+        return self._manifest
+
+    async def discard(self) -> None:
+        """Remove what there is of it."""
+        await asyncio.to_thread(self._discard)
+
+
 class Backups:
-    """Backups of one data directory, one at a time.
+    """Copies of one data directory.
 
     Args:
         data_dir: what is copied.
-        ledger: takes the receipt.
         clock: for the manifest.
         did: the daemon's identity.
         sign: signs as that identity.
     """
 
-    def __init__(self, data_dir: Path, ledger: Ledger, clock: Clock, did: str, sign: Callable[[bytes], bytes]) -> None:
+    def __init__(self, data_dir: Path, clock: Clock, did: str, sign: Callable[[bytes], bytes]) -> None:
         self._data_dir = data_dir
-        self._ledger = ledger
         self._clock = clock
         self._did = did
         self._sign = sign
-        self._under_way = asyncio.Lock()
 
-    async def create(self, out: Path, by: str, *, with_key: bool, seal: SealKey | AgeSeal | None = None) -> Manifest:
-        """Make one.
+    def check_target(self, out: str) -> None:
+        """Raises `CallerError`: it exists, has no parent, is no absolute path or lies in the data directory."""
+        _check_target(Path(out), self._data_dir)
+
+    async def prepare(self, out: str, seal: SealKey | AgeSeal | None, *, with_key: bool) -> Prepared:
+        """Copy, verify and digest; a directory that could not be finished is removed.
 
         Args:
-            out: the directory to make, or the file where it is sealed; its parent exists.
-            by: who asked, for the receipt.
-            with_key: whether `vault.key` is copied too: then who has the backup has every secret.
+            out: the directory to make, or the file where it is sealed.
             seal: to whom or under what it is sealed, or None for a plain one.
+            with_key: whether `vault.key` is copied too.
 
         Raises:
-            CallerError: the target exists, has no parent, is no absolute path or lies in the data directory; or
-                another backup is being made.
+            CallerError: the directory exists by now (`conflict`).
             StoreError: something could not be read or written, or the chain does not verify.
         """
-        if self._under_way.locked():
-            raise CallerError("another backup is being made", code="conflict", hint="wait for it to end")
-        async with self._under_way:
-            # 1. the target
-            _check_target(out, self._data_dir)
-            started = backup_started_event(by, with_key=with_key, is_sealed=seal is not None)
-            await self._record(Entry(started))
-            if seal is None:
-                manifest = await self._make_plain(out, with_key=with_key)
-            else:
-                manifest = await self._make_sealed(out, seal, with_key=with_key)
-            # 5. the receipt
-            digest_hex = sha256_hex_of(encode_manifest(manifest))
-            event = backup_created_event(by, manifest.head_id, manifest.head_hash_hex, digest_hex)
-            try:
-                await self._record(Entry(event))
-            except BaseException:
-                await asyncio.to_thread(_remove, out)  # whoever hears of a failure has no backup either
-                raise
-            return manifest
-
-    async def _record(self, entry: Entry) -> None:
-        if not isinstance(await self._ledger.commit(entry), Committed):
-            raise StoreError("the backup's receipt was refused")
-
-    async def _make_plain(self, out: Path, *, with_key: bool) -> Manifest:
-        """Steps 2 to 4; a directory that could not be finished is removed."""
-        _make_target(out)
-        try:
-            # 2. copy and verify
-            found = await _copy(self._data_dir, out, with_key=with_key)
-            # 3. digest
-            files = await asyncio.to_thread(_digests, out)
-            # 4. the manifest
-            manifest = self._manifest(found, files)
-            text = encode_manifest(manifest)
-            await asyncio.to_thread(_write_manifest, out, text, self._sign(signed_text(BACKUP, text)))
-        except BaseException:
-            shutil.rmtree(out, ignore_errors=True)
-            raise
-        return manifest
-
-    async def _make_sealed(self, out: Path, seal: SealKey | AgeSeal, *, with_key: bool) -> Manifest:
+        target = Path(out)
+        if seal is None:
+            manifest, write = await self._copied(target, with_key=with_key)
+            return Prepared(manifest, target, write, lambda: _remove(target))
         staging = self._data_dir / STAGING_DIR
         discard_staging(self._data_dir)
         try:
             _check_room(self._data_dir)
-            manifest = await self._make_plain(staging, with_key=with_key)
-            await asyncio.to_thread(pack_backup, staging, manifest, out, seal)
-        except FileExistsError:
-            raise _exists(out) from None
+            manifest, write = await self._copied(staging, with_key=with_key)
         except OSError as error:
-            raise StoreError(f"`{out}` can not be written: {reason_of(error)}") from None
-        finally:
+            raise StoreError(f"cannot write `{out}`: {reason_of(error)}") from None
+        is_packed = False
+
+        def pack() -> None:
+            nonlocal is_packed
+            try:
+                write()
+                pack_backup(staging, manifest, target, seal)
+                is_packed = True
+            finally:
+                discard_staging(self._data_dir)
+
+        def discard() -> None:
             discard_staging(self._data_dir)
-        return manifest
+            if is_packed:  # what else is at the target is another's
+                _remove(target)
+
+        return Prepared(manifest, target, pack, discard)
+
+    async def _copied(self, out: Path, *, with_key: bool) -> tuple[Manifest, Callable[[], None]]:
+        """The manifest of a copy, and what writes it; a directory that could not be finished is removed."""
+        _make_target(out)
+        try:
+            found = await _copy(self._data_dir, out, with_key=with_key)
+            files = await asyncio.to_thread(_digests, out)
+            manifest = self._manifest(found, files)
+            text = encode_manifest(manifest)
+            signature = self._sign(signed_text(BACKUP, text))
+        except BaseException:
+            shutil.rmtree(out, ignore_errors=True)
+            raise
+        return manifest, lambda: _write_manifest(out, text, signature)
 
     def _manifest(self, found: Found, files: tuple[ListedFile, ...]) -> Manifest:
         return Manifest(

@@ -13,6 +13,7 @@ from briefcase.model.types import JsonObject
 from briefcase.operator.administration import Administration
 from briefcase.operator.agents import AgentAdmin
 from briefcase.operator.approvals import Approvers
+from briefcase.operator.backups import BackupAdmin, BackupStore
 from briefcase.operator.budgets import BudgetAdmin
 from briefcase.operator.controls import ControlAdmin
 from briefcase.operator.logins import Connected, LoginAdmin, ServerLogins
@@ -46,6 +47,7 @@ class Operator(msgspec.Struct, frozen=True):
     providers: ProviderAdmin | None = None
     logins: LoginAdmin[Any] | None = None
     servers: ServerAdmin | None = None
+    backups: BackupAdmin[Any, Any] | None = None
 
     async def settle(self) -> None:
         """Close each change that a crash left open, and make controls of what an older release disabled otherwise.
@@ -73,6 +75,7 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
     secrets: BindableSecrets,
     providers: ProviderStore | None,
     servers: ServerPorts[Any] | None,
+    backups: BackupStore[Any, Any] | None,
     tools: Tools,
     clock: Clock,
     entropy: Entropy,
@@ -88,6 +91,7 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
         secrets: where secrets are kept.
         providers: the providers and what is held of them, where there are any.
         servers: the MCP servers and the log-ins at them, where there are any.
+        backups: copies the data directory, where there is one.
         tools: the registered ones.
         clock: the time.
         entropy: makes tokens and ids.
@@ -109,4 +113,5 @@ def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once
         providers=None if providers is None else ProviderAdmin(administration, providers, control_admin, controls),
         logins=logins,
         servers=server_admin,
+        backups=None if backups is None else BackupAdmin(administration, backups),
     )

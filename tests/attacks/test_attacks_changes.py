@@ -1,6 +1,7 @@
 """A daemon killed in the middle of an operator's change: the next start settles it, and its receipts say so."""
 
 import contextlib
+import hashlib
 import http.client
 import sys
 
@@ -73,3 +74,12 @@ def test_a_server_that_was_to_be_removed_is_left_without_its_log_in_and_the_rece
         assert (closed["kind"], closed["server_id"], closed["is_settled"]) == ("mcp_login_ended", "desk", True)
         (server,) = daemon.request("GET", "/v1/mcp/servers")[1]["servers"]
         assert (server["id"], server["has_oauth_refresh"]) == ("desk", False)
+
+
+def test_a_whole_backup_without_its_receipt_is_named_by_the_next_start(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        out = tmp_path / "backup"
+        point = ("briefcase.backup.create", "Prepared", "finish", "after")
+        closed = cut_off(daemon, point, "POST", "/v1/backups", {"out_dir": str(out)})
+        assert (closed["kind"], closed["change"], closed["by"]) == ("outcome_unknown", "backup_created", "operator")
+        assert closed["manifest_digest"] == hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest()
