@@ -193,7 +193,7 @@ def begin(daemon: RunningDaemon, token: str, kind: str, tmp_path: Path):
         return end
     script = tmp_path / "listing.py"
     script.write_text(LISTING_SERVER)
-    described = {"command": [sys.executable, str(script)]}
+    described = {"command": sys.executable, "args": [str(script)]}
     status, answer = daemon.request("POST", "/v1/mcp/servers/listing", described)
     assert status == 200, answer
     return lambda: daemon.request("POST", "/v1/mcp/servers/listing/delete")
