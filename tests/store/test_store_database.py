@@ -12,6 +12,7 @@ from briefcase.store import database as database_module
 from briefcase.store.agents import Agents
 from briefcase.store.database import MIGRATIONS, Database
 from briefcase.store.notes import Notes
+from briefcase.store.tie import settle_tie, tie_database
 
 
 @pytest.fixture
@@ -166,3 +167,14 @@ def test_a_removed_row_leaves_no_bytes_in_the_closed_file(path):
     Agents(database)
     database.close()
     assert b"canary-7d1c" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_an_id_is_not_settled_before_the_ledger_has_it(tmp_path):
+    path = tmp_path / "briefcase.sqlite"
+    database = Database(path)
+    assert tie_database(database, path, None, "first") == "first"
+    assert tie_database(database, path, None, "second") == "first"  # a crash came before the ledger took it: go on
+    settle_tie(database, "first")
+    with pytest.raises(StoreError, match="expected the id first, got none"):
+        tie_database(database, path, None, "third")
+    database.close()
