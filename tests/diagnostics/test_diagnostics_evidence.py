@@ -1,5 +1,6 @@
 """Bundles and signed evidence: what is in them, that no secret is, and that every change of a byte is found."""
 
+import base64
 import gzip
 import io
 import json
@@ -75,6 +76,19 @@ def test_a_signature_over_something_else_or_none_at_all_is_no_signature():
     assert verify_manifest(FILES | write_manifest(FILES, Signer(SIGNER.did, lambda _: None), NOW), None).problems
     named = msgspec.json.decode(WHOLE["MANIFEST.json"]) | {"did": OTHER.did}
     assert verify_manifest(WHOLE | {"MANIFEST.json": json.dumps(named).encode()}, None).problems
+
+
+def test_a_signature_in_another_form_of_the_same_bytes_is_no_signature():
+    signature = WHOLE["MANIFEST.sig"]
+    last = signature[85:86]  # four of its six bits count for nothing
+    other = next(bytes([char]) for char in range(48, 123) if _same_bytes(signature, char) and bytes([char]) != last)
+    for changed in (signature.rstrip(b"\n"), signature[:85] + other + signature[86:]):
+        assert verify_manifest(WHOLE | {"MANIFEST.sig": changed}, None).problems
+
+
+def _same_bytes(signature, char):
+    changed = signature[:85] + bytes([char]) + signature[86:]
+    return chr(char).isalnum() and base64.b64decode(changed) == base64.b64decode(signature)
 
 
 def test_a_file_that_is_listed_twice_is_a_problem_however_it_was_signed():
