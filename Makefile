@@ -63,7 +63,7 @@ fuzz: $(STAMP) ## fuzz the native engine for ten minutes under the address and u
 interop: $(STAMP) ## log in against the certified oidc-provider from npm, with and without nonces
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
 	npm install --no-audit --no-fund --prefix build/interop oidc-provider@9
-	BRIEFCASE_INTEROP_DIR="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/providers/test_providers_oidc.py tests/mcp/test_mcp_oidc.py
+	BRIEFCASE_INTEROP_DIR="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/providers/test_providers_oidc.py tests/servers/test_servers_oidc.py
 
 conformance: $(STAMP) ## the official MCP suite and clients through the gateway and against our client, and a public server
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }

@@ -29,7 +29,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ECHO_SERVER = [sys.executable, str(ROOT / "tests" / "mcp" / "fixture_server.py")]
+ECHO_SERVER = [sys.executable, str(ROOT / "tests" / "servers" / "fixture_server.py")]
 PROXY_VENV = ROOT / "build" / "bench-proxy"
 PROXY_PACKAGE = "mcp-proxy==0.13.0"
 START_TIMEOUT_S = 30

@@ -66,10 +66,6 @@ from briefcase.http.server import HttpServer
 from briefcase.http.sockets import Listener, open_agent_listener, open_tcp_listener, open_unix_listener
 from briefcase.ledger import Ledger
 from briefcase.ledger.files import read_store_id
-from briefcase.mcp.hub import Hub
-from briefcase.mcp.login_composition import compose_logins
-from briefcase.mcp.logins import Logins
-from briefcase.mcp.reach import AllTools, Reach, claims_of, described
 from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import Claim, Policy
 from briefcase.model.types import US_PER_S
@@ -83,6 +79,11 @@ from briefcase.providers.service import ProviderService
 from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit, RateLimit, RateLimiter
 from briefcase.redaction import SecretRedactor
 from briefcase.refusals import Refusals
+from briefcase.servers.catalog import Catalog
+from briefcase.servers.composition import compose_logins
+from briefcase.servers.logins import Logins
+from briefcase.servers.registry import ServerRegistry
+from briefcase.servers.transports import TransportFactory, claims_of, described
 from briefcase.store.agents import Agents
 from briefcase.store.database import Database
 from briefcase.store.notes import Notes
@@ -217,8 +218,8 @@ class _Stores(NamedTuple):
 class _Outside(NamedTuple):
     """What step 5 makes of everything outside: the tools, and what runs them."""
 
-    tools: AllTools
-    hub: Hub
+    tools: Catalog
+    registry: ServerRegistry
     logins: Logins
     providers: ProviderService
     confinement: Confinement
@@ -285,7 +286,7 @@ async def _load_tools(
     outbound = GuardedOutbound(settings.allow_private)
     stack.push_async_callback(outbound.close)
     sent = outbound if exporting is None else TracedOutbound(outbound)
-    secrets = SecretDestinations(vault, vault.compartment("hosts"), lambda: _claims(toolbox, hub))
+    secrets = SecretDestinations(vault, vault.compartment("hosts"), lambda: _claims(toolbox, registry))
     toolbox = ToolBox(
         manifest_dir=data_dir / MANIFEST_DIR,
         notes=Notes(stores.database),
@@ -323,23 +324,23 @@ async def _load_tools(
     )
     stack.push_async_callback(mcp_logins.accounts.close)
     confinement = Confinement(data_dir, settings.unix_sockets, needs_all=settings.is_ga or settings.strict_host)
-    hub = Hub(
+    registry = ServerRegistry(
         ledger=ledger,
         clock=CLOCK,
         entropy=ENTROPY,
         redactor=redactor,
-        new_transport=Reach(outbound, secrets, mcp_logins.accounts, confinement).transport,
+        new_transport=TransportFactory(outbound, secrets, mcp_logins.accounts, confinement).transport,
         needs_profile=settings.is_ga,
     )
-    stack.push_async_callback(hub.stop)
-    tools = AllTools(toolbox.registry, hub)
-    return _Outside(tools, hub, mcp_logins.logins, providers.service, confinement, secrets, controls)
+    stack.push_async_callback(registry.stop)
+    tools = Catalog(toolbox.registry, registry)
+    return _Outside(tools, registry, mcp_logins.logins, providers.service, confinement, secrets, controls)
 
 
-def _claims(toolbox: ToolBox, hub: Hub) -> Iterator[Claim]:
+def _claims(toolbox: ToolBox, registry: ServerRegistry) -> Iterator[Claim]:
     """What all that is loaded and registered says of the operator's secrets."""
     yield from toolbox.claims
-    for config in hub.configs():
+    for config in registry.configs():
         yield from claims_of(config)
 
 
@@ -370,7 +371,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     await operator.settle()  # before anything is sent with what a crash left half changed
     await outside.providers.start(settings.provider_base_url)
     listeners = _listeners(settings, host)
-    outside.hub.start()  # a server that is started is kept from the sockets, which are there now
+    outside.registry.start()  # a server that is started is kept from the sockets, which are there now
     await outside.secrets.settle()
     services = await _services(settings, stores, outside, policy, host, operator, stack)
     limit = PrincipalLimit(**msgspec.structs.asdict(settings.file.principal))
@@ -401,7 +402,7 @@ def _operator(stores: _Stores, outside: _Outside, policy: PolicyService) -> Oper
         secrets=outside.secrets,
         providers=outside.providers,
         backups=Backups(stores.data_dir, CLOCK, stores.identity.did, stores.identity.sign),
-        servers=ServerPorts(outside.hub, outside.hub, outside.logins, described),
+        servers=ServerPorts(outside.registry, outside.registry, outside.logins, described),
         tools=outside.tools,
         clock=CLOCK,
         entropy=ENTROPY,
@@ -438,7 +439,7 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
         profile=Profile(identity.did, settings.profile_mode, settings.is_ga),
         changes=ApprovalChanges(),
         operator=operator,
-        mcp=outside.hub,
+        mcp=outside.registry,
         mcp_logins=outside.logins,
         providers=outside.providers,
         host=host,
@@ -446,7 +447,7 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
     )
 
 
-def _calls(settings: Settings, stores: _Stores, tools: AllTools, policy: PolicyService, controls: Controls) -> Calls:
+def _calls(settings: Settings, stores: _Stores, tools: Catalog, policy: PolicyService, controls: Controls) -> Calls:
     limits = settings.file.calls
     return Calls(
         ledger=stores.ledger,

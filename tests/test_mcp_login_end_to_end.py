@@ -19,7 +19,7 @@ from daemons import RunningDaemon
 from telemetry.canaries import files_below, found_in, written_forms_of
 from test_providers_end_to_end import await_address, briefcase, command_of
 
-WORLD = Path(__file__).parent / "mcp" / "oauth_world.py"
+WORLD = Path(__file__).parent / "servers" / "oauth_world.py"
 TIMEOUT_S = 30
 SERVERS = "/v1/mcp/servers"
 

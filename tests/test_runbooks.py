@@ -16,7 +16,7 @@ from daemons import RunningDaemon
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
-FIXTURE = str(Path(__file__).parent / "mcp" / "fixture_server.py")
+FIXTURE = str(Path(__file__).parent / "servers" / "fixture_server.py")
 FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STOP, START = "# stop the daemon", "# start the daemon"
 SHORT = (("--duration-secs 60", "--duration-secs 2"), ("slo check ", "slo check --duration-secs 2 "))

@@ -101,7 +101,7 @@ async def search_piece(services: Services, request: Request) -> Searched:
 async def _moment(services: Services) -> Moment:
     newest = await services.ledger.receipts(ReceiptFilter(limit=1))
     _, policy_hash_hex, policy_set_us = services.policy.current()
-    links = [] if services.mcp is None else [services.mcp.link(config.id) for config in services.mcp.configs()]
+    connections = [] if services.mcp is None else services.mcp.connections()
     return Moment(
         now_us=services.clock.now_us(),
         newest_receipt_us=parse_rfc3339(newest[0].ts) if newest else None,
@@ -109,8 +109,8 @@ async def _moment(services: Services) -> Moment:
         policy_set_us=policy_set_us,
         gate_problem=services.ledger.gate_problem(),
         receipts=services.ledger.head().id,
-        servers={link.config.id: link.state.value for link in links},
-        incompatible=tuple(link.config.id for link in links if link.config.allow_incompatible),
+        servers={one.config.id: one.state.value for one in connections},
+        incompatible=tuple(one.config.id for one in connections if one.config.allow_incompatible),
     )
 
 

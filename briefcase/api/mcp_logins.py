@@ -12,10 +12,10 @@ import msgspec
 
 from briefcase.api.routing import OPERATOR, Request, Route
 from briefcase.api.services import Services
-from briefcase.mcp.hub import Hub
-from briefcase.mcp.logins import Logins
 from briefcase.model.errors import CallerError
 from briefcase.operator.logins import LoginAdmin, ServerLoginRevoked
+from briefcase.servers.logins import Logins
+from briefcase.servers.registry import ServerRegistry
 
 
 class ServerLoginBody(msgspec.Struct):
@@ -50,9 +50,9 @@ class ServerNamed(msgspec.Struct):
 
 async def start_login(services: Services, request: Request) -> ServerLoginStarted:
     """`POST /v1/mcp/servers/{id}/oauth/start`."""
-    hub, logins = parts_of(services)
+    registry, logins = parts_of(services)
     server_id, wanted = request.params["id"], request.body_as(ServerLoginBody)
-    config = hub.link(server_id).config
+    config = registry.config(server_id)
     url, state = await logins.start(config, wanted.client_id, wanted.redirect_uri, wanted.scope or None)
     return ServerLoginStarted(server_id, url, state)
 
@@ -76,7 +76,7 @@ def _admin(services: Services) -> LoginAdmin[Any]:
     return services.operator.logins
 
 
-def parts_of(services: Services) -> tuple[Hub, Logins]:
+def parts_of(services: Services) -> tuple[ServerRegistry, Logins]:
     """The servers and their log-ins. Raises `CallerError` (`not_found`) for a daemon without."""
     if services.mcp is None or services.mcp_logins is None:
         raise CallerError("this daemon serves no MCP servers", code="not_found")

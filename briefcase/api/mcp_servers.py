@@ -15,15 +15,15 @@ from briefcase.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.api.services import Services
 from briefcase.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
 from briefcase.http.routing import Reply
-from briefcase.mcp.exchanges import ExchangeWish
-from briefcase.mcp.hub import Hub
-from briefcase.mcp.link import Link
-from briefcase.mcp.logins import LoginStanding
-from briefcase.mcp.preview import preview_tools
+from briefcase.mcp.call_options import CallOptions
 from briefcase.model.errors import CallerError
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
 from briefcase.oauth.registration import ServerOAuth
 from briefcase.operator.servers import ServerAdmin
+from briefcase.servers.connection import Connection
+from briefcase.servers.logins import LoginStanding
+from briefcase.servers.preview import preview_tools
+from briefcase.servers.registry import ServerRegistry
 from briefcase.strict_json import parse as parse_json
 from briefcase.wire import CallRecord
 
@@ -137,7 +137,7 @@ class ServerCallBody(msgspec.Struct):
     """A call, and its exchange."""
 
     call: CallRecord
-    exchange: ExchangeWish = ExchangeWish()
+    exchange: CallOptions = CallOptions()
 
 
 class FollowQuery(msgspec.Struct):
@@ -181,36 +181,36 @@ class ChangeList(msgspec.Struct):
 
 async def list_servers(services: Services, _: Request) -> ServerList:
     """`GET /v1/mcp/servers`."""
-    hub = _hub(services)
-    return ServerList([await _summary(services, hub.link(config.id)) for config in hub.configs()])
+    registry = _registry(services)
+    return ServerList([await _summary(services, connection) for connection in registry.connections()])
 
 
 async def show_server(services: Services, request: Request) -> ServerDetail:
     """`GET /v1/mcp/servers/{id}`."""
-    hub = _hub(services)
-    link = hub.link(request.params["id"])
-    config = link.config
+    registry = _registry(services)
+    connection = registry.connection(request.params["id"])
+    config = connection.config
     named = {"bearer": config.bearer_secret, "oauth client": config.oauth.client_secret}
     own = {name: secret for name, secret in named.items() if secret is not None}
     return ServerDetail(
-        summary=await _summary(services, link),
+        summary=await _summary(services, connection),
         args=list(config.args),
         cwd=config.cwd,
         variables=sorted(config.env),
         secrets={**config.secret_env, **own},
         rules=[msgspec.to_builtins(rule) for rule in config.rules],
-        problems=[{"name": problem.name, "problem": problem.problem} for problem in link.problems],
+        problems=[{"name": problem.name, "problem": problem.problem} for problem in connection.problems],
     )
 
 
 async def set_server(services: Services, request: Request) -> ServerSummary:
     """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background."""
-    hub, server_id = _hub(services), request.params["id"]
+    registry, server_id = _registry(services), request.params["id"]
     body = parse_json(request.body)
     if not isinstance(body, dict):
         raise CallerError("expected an object with `endpoint_url` or `command`")
     await admin_of(services).set(server_id, body, request.principal.name)
-    return await _summary(services, hub.link(server_id))
+    return await _summary(services, registry.connection(server_id))
 
 
 async def delete_server(services: Services, request: Request) -> ServerDeleted:
@@ -222,7 +222,7 @@ async def delete_server(services: Services, request: Request) -> ServerDeleted:
 async def show_differences(services: Services, request: Request) -> Differences:
     """`GET /v1/mcp/servers/{id}/diff`."""
     server_id = request.params["id"]
-    digest, changes = _hub(services).differences(server_id)
+    digest, changes = _registry(services).differences(server_id)
     shown = [DefinitionChange(change.name, change.before, change.after) for change in changes]
     return Differences(server_id, digest, shown)
 
@@ -239,18 +239,22 @@ async def accept_definitions(services: Services, request: Request) -> Accepted:
 
 async def show_catalog(services: Services, request: Request) -> Catalog:
     """`GET /v1/mcp/catalog`."""
-    hub = _hub(services)
+    registry = _registry(services)
     specs = services.tools.specs()
     preview = preview_tools(services.policy.active(), request.principal, specs, services.clock.now_us())
     servers: JsonObject = {
-        config.id: {"state": link.state.value, "capabilities": link.capabilities, "revision": link.revision}
-        for config, link in ((config, hub.link(config.id)) for config in hub.configs())
+        connection.config.id: {
+            "state": connection.state.value,
+            "capabilities": connection.capabilities,
+            "revision": connection.revision,
+        }
+        for connection in registry.connections()
     }
     return Catalog(
         mode=services.profile.mode,
         compatibility_profile=COMPATIBILITY_PROFILE,
         servers=servers,
-        tools=dict(hub.extras()),
+        tools=dict(registry.extras()),
         hidden=list(preview.hidden),
         needs_approval=list(preview.asking),
     )
@@ -258,13 +262,13 @@ async def show_catalog(services: Services, request: Request) -> Catalog:
 
 async def call_server(services: Services, request: Request) -> Reply:
     """`POST /v1/mcp/call`: as `POST /v1/tools/call`, with an exchange that lives as long as the call."""
-    hub, principal = _hub(services), request.principal
+    registry, principal = _registry(services), request.principal
     call = await services.calls.read(principal, request.body)
     try:
-        wish = _wish_in(call.exchange)
+        options = _options_in(call.exchange)
     except CallerError as error:
         raise await services.calls.refuse(principal, error, request.body) from None
-    exchange = hub.exchanges.open(principal.owner, call.request_id, wish)
+    exchange = registry.exchanges.open(principal.owner, call.request_id, options)
     try:
         answer = await services.calls.call(principal, msgspec.structs.replace(call, exchange=None, channel=exchange))
     finally:
@@ -277,7 +281,7 @@ async def call_server(services: Services, request: Request) -> Reply:
 async def follow_call(services: Services, request: Request) -> CallNotifications:
     """`GET /v1/mcp/calls/{id}`: of the asker's own calls."""
     query = request.query_as(FollowQuery)
-    exchange = _hub(services).exchanges.find(request.principal.owner, request.params["id"].lower())
+    exchange = _registry(services).exchanges.find(request.principal.owner, request.params["id"].lower())
     if exchange is None:
         raise CallerError(f"no call `{request.params['id']}`", code="not_found")
     notifications, after = await request.waited(partial(exchange.read, query.after), _wait_s(query))
@@ -290,7 +294,7 @@ def _wait_s(query: FollowQuery) -> float:
 
 async def cancel_call(services: Services, request: Request) -> CallCancelled:
     """`POST /v1/mcp/calls/{id}/cancel`: one of the asker's own; it still ends with its receipt."""
-    exchange = _hub(services).exchanges.find(request.principal.owner, request.params["id"].lower())
+    exchange = _registry(services).exchanges.find(request.principal.owner, request.params["id"].lower())
     if exchange is None or exchange.has_ended:
         return CallCancelled(cancelled=False)
     exchange.cancel()
@@ -300,18 +304,18 @@ async def cancel_call(services: Services, request: Request) -> CallCancelled:
 async def follow_changes(services: Services, request: Request) -> ChangeList:
     """`GET /v1/mcp/events`: `after` below 0 asks only where to begin; of resources, what the asker follows."""
     query = request.query_as(FollowQuery)
-    hub, asker = _hub(services), request.principal.owner
+    registry, asker = _registry(services), request.principal.owner
     if query.after < 0:
-        return ChangeList([], hub.changes.count)
-    kept, after = await request.waited(partial(hub.changes.read, query.after), _wait_s(query))
-    found = [change for change in kept if hub.followers.may_know(asker, change)]
+        return ChangeList([], registry.changes.count)
+    kept, after = await request.waited(partial(registry.changes.read, query.after), _wait_s(query))
+    found = [change for change in kept if registry.followers.may_know(asker, change)]
     return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)  # type: ignore[arg-type] # one of the four
 
 
-def _wish_in(said: JsonValue) -> ExchangeWish:
+def _options_in(said: JsonValue) -> CallOptions:
     """What a request says of its client beside the call."""
     try:
-        return ExchangeWish() if said is None else msgspec.convert(said, ExchangeWish)
+        return CallOptions() if said is None else msgspec.convert(said, CallOptions)
     except msgspec.ValidationError as error:
         found = str(error)[:MAX_TOLD_CHARS].lower()
         raise CallerError(
@@ -327,27 +331,27 @@ def admin_of(services: Services) -> ServerAdmin:
     return services.operator.servers
 
 
-def _hub(services: Services) -> Hub:
+def _registry(services: Services) -> ServerRegistry:
     if services.mcp is None:
         raise CallerError("this daemon serves no MCP servers", code="not_found")
     return services.mcp
 
 
-async def _summary(services: Services, link: Link) -> ServerSummary:
-    hub, config = _hub(services), link.config
+async def _summary(services: Services, connection: Connection) -> ServerSummary:
+    registry, config = _registry(services), connection.config
     standing = LoginStanding(has_refresh=False, needs_login=False)
     if services.mcp_logins is not None:
         standing = await services.mcp_logins.standing(config)
-    _, changes = hub.differences(config.id)
+    _, changes = registry.differences(config.id)
     return ServerSummary(
         id=config.id,
         endpoint_url=config.address,
         has_oauth_refresh=standing.has_refresh,
         transport=config.transport,
-        state=link.state.value,
-        problem=link.problem,
-        revision=link.revision,
-        tools=len(hub.accepted_names(config.id)),
+        state=connection.state.value,
+        problem=connection.problem,
+        revision=connection.revision,
+        tools=len(registry.accepted_names(config.id)),
         held=sum(change.after is not None for change in changes),
         allow_incompatible=config.allow_incompatible,
         needs_login=standing.needs_login,

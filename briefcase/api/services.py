@@ -11,13 +11,13 @@ import msgspec
 from briefcase.backup.checkpoints import Checkpoints
 from briefcase.controls import Controls
 from briefcase.diagnostics.host import Host
-from briefcase.mcp.hub import Hub
-from briefcase.mcp.logins import Logins
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import AgentStore, Clock, Entropy, Ledger, Policy, Redactor, Tools
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, Principal, ToolCall
 from briefcase.operator.operator import Operator
 from briefcase.providers.service import ProviderService
+from briefcase.servers.logins import Logins
+from briefcase.servers.registry import ServerRegistry
 from briefcase.telemetry.meter import Meter
 from briefcase.telemetry.metrics import Metrics
 from briefcase.vault.bindings import SecretDestinations
@@ -173,7 +173,7 @@ class Services(msgspec.Struct, frozen=True):
     profile: Profile
     changes: ApprovalChanges
     operator: Operator
-    mcp: Hub | None = None
+    mcp: ServerRegistry | None = None
     mcp_logins: Logins | None = None
     providers: ProviderService | None = None
     host: Host | None = None

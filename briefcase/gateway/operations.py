@@ -34,7 +34,7 @@ from briefcase.gateway.context import Context
 from briefcase.gateway.daemon import Daemon, DaemonError
 from briefcase.gateway.request_state import GoingOn, RequestState, StateSealer
 from briefcase.gateway.results import APPLICATION_ERROR
-from briefcase.mcp.exchanges import TRACEPARENT, known_capabilities
+from briefcase.mcp.call_options import TRACEPARENT, known_capabilities
 from briefcase.mcp.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,

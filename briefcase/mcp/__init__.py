@@ -1,1 +1,1 @@
-"""The Model Context Protocol: its wire, shared with the gateway, and the servers that stand behind the daemon."""
+"""The Model Context Protocol's wire, without I/O: shared by the gateway and by what stands behind the daemon."""

@@ -35,7 +35,7 @@ class ServerLoginRevoked(msgspec.Struct, frozen=True):
 
 
 class Connected(Protocol[_Config_co]):
-    """The servers' connections (`mcp.hub.Hub`)."""
+    """The servers' connections (`servers.registry.ServerRegistry`)."""
 
     def config(self, server_id: str) -> _Config_co:
         """A server's description. Raises `CallerError` (`not_found`) where there is no such server."""
@@ -47,7 +47,7 @@ class Connected(Protocol[_Config_co]):
 
 
 class ServerLogins(Protocol[_Config_contra]):
-    """The log-ins at servers (`mcp.logins.Logins`). Durability: what is changed is on disk when it returns."""
+    """The log-ins at servers (`servers.logins.Logins`). Durability: what is changed is on disk when it returns."""
 
     async def exchange(self, config: _Config_contra, code: str, state: str, iss: str | None) -> None:
         """Exchange the code that a person came back with, and keep what it gives.

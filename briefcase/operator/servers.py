@@ -1,7 +1,7 @@
 """MCP servers: what an operator says of them, and which definitions they accepted.
 
 A description and the pins are in the ledger: each change is one transaction with its receipt, made by the servers
-themselves (`mcp.hub`). What is beside them has an order:
+themselves (`mcp.registry`). What is beside them has an order:
 
  1. check the description, and that it sends no secret where that is not for
  2. end the log-in, where the server moves or goes: a log-in is for one address      `operator.logins`
@@ -41,7 +41,7 @@ class Described(msgspec.Struct, frozen=True):
 
 
 class ServerStore(Protocol):
-    """The servers (`mcp.hub.Hub`). Durability: a change is on disk with its receipt when it returns."""
+    """The servers (`servers.registry`). Durability: a change is on disk with its receipt when it returns."""
 
     def address(self, server_id: str) -> str | None:
         """Where a server is; None where there is no such server."""

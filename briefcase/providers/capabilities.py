@@ -80,7 +80,7 @@ class Capability(msgspec.Struct):
         return (self.expires_us - now_us) * AHEAD_PARTS < lifetime_us or self.calls_left * AHEAD_PARTS < self.max_calls
 
 
-class _Shelf:
+class _Slot:
     """What is held for one provider."""
 
     def __init__(self, signer: ProofSigner) -> None:
@@ -125,7 +125,7 @@ class Capabilities:
         self._clock = clock
         self._entropy = entropy
         self._settings = settings
-        self._shelves: dict[str, _Shelf] = {}
+        self._slots: dict[str, _Slot] = {}
         self.waits = 0
         self.minted = 0
 
@@ -139,66 +139,66 @@ class Capabilities:
         Raises:
             UpstreamError: none is held and none could be had; `sent` is False, because the call itself never left.
         """
-        shelf = await self._shelf(provider)
+        slot = await self._slot(provider)
         now_us = self._clock.now_us()
-        while shelf.held is None or not shelf.held.is_good(now_us):
+        while slot.held is None or not slot.held.is_good(now_us):
             self.waits += 1
-            await self._wait_for(provider, shelf, is_approved=is_approved)
+            await self._wait_for(provider, slot, is_approved=is_approved)
             now_us = self._clock.now_us()
-        held = shelf.held
+        held = slot.held
         held.calls_left -= 1
-        if held.is_low(now_us) and shelf.minting is None and now_us >= shelf.quiet_until_us:
-            self._start_minting(provider, shelf)
+        if held.is_low(now_us) and slot.minting is None and now_us >= slot.quiet_until_us:
+            self._start_minting(provider, slot)
         return held
 
     async def warm(self, provider: Provider) -> None:
         """Have a capability ready before the first call; a failure waits for that call to report it."""
-        shelf = await self._shelf(provider)
-        if shelf.held is None and shelf.minting is None:
-            self._start_minting(provider, shelf)
+        slot = await self._slot(provider)
+        if slot.held is None and slot.minting is None:
+            self._start_minting(provider, slot)
 
     def signals(self, provider: Provider) -> tuple[str, ...]:
         """`vc_status_unknown` while the status of the entitlement can not be learned and a person may decide."""
-        shelf = self._shelves.get(provider.id)
-        if shelf is None or shelf.status is not EntitlementStatus.UNKNOWN or self._settings.denies_unknown_status:
+        slot = self._slots.get(provider.id)
+        if slot is None or slot.status is not EntitlementStatus.UNKNOWN or self._settings.denies_unknown_status:
             return ()
-        if shelf.minting is None and self._clock.now_us() >= shelf.quiet_until_us:
-            self._start_minting(provider, shelf)  # it may be known again
+        if slot.minting is None and self._clock.now_us() >= slot.quiet_until_us:
+            self._start_minting(provider, slot)  # it may be known again
         return (VC_STATUS_UNKNOWN,)
 
     async def signer(self, provider: Provider) -> ProofSigner:
         """What proves possession to a provider. Raises as `Custody.key`."""
-        return (await self._shelf(provider)).signer
+        return (await self._slot(provider)).signer
 
     def nonce(self, provider: Provider) -> str | None:
         """The nonce the provider gave last."""
-        shelf = self._shelves.get(provider.id)
-        return shelf.nonce if shelf else None
+        slot = self._slots.get(provider.id)
+        return slot.nonce if slot else None
 
     def learn_nonce(self, provider: Provider, response: HttpResponse) -> bool:
         """Keep the nonce of an answer (RFC 9449 section 8.2); whether it is one that was not known."""
-        shelf, nonce = self._shelves.get(provider.id), response.headers.get("dpop-nonce")
-        if shelf is None or nonce is None or nonce == shelf.nonce:
+        slot, nonce = self._slots.get(provider.id), response.headers.get("dpop-nonce")
+        if slot is None or nonce is None or nonce == slot.nonce:
             return False
-        shelf.nonce = nonce
+        slot.nonce = nonce
         return True
 
     def discard(self, provider_id: str, spoilt: Capability | None = None) -> None:
         """Let go of what is held: of one that the provider refused, or of any (an incident, a log-out)."""
-        shelf = self._shelves.get(provider_id)
-        if shelf is not None and (spoilt is None or shelf.held is spoilt):
-            shelf.held = None
-            shelf.epoch += spoilt is None  # what is being minted was asked for before
+        slot = self._slots.get(provider_id)
+        if slot is not None and (spoilt is None or slot.held is spoilt):
+            slot.held = None
+            slot.epoch += spoilt is None  # what is being minted was asked for before
 
     async def forget(self, provider_id: str) -> None:
         """Let go of a provider altogether, its minting and its key as well."""
-        shelf = self._shelves.pop(provider_id, None)
-        if shelf is not None:
-            await _cancel(shelf.minting)
+        slot = self._slots.pop(provider_id, None)
+        if slot is not None:
+            await _cancel(slot.minting)
 
     async def close(self) -> None:
         """Stop what runs in the background."""
-        for provider_id in list(self._shelves):
+        for provider_id in list(self._slots):
             await self.forget(provider_id)
 
     async def fresh_login(self, provider: Provider) -> Login | None:
@@ -207,59 +207,59 @@ class Capabilities:
 
     # --- minting ------------------------------------------------------------------------------------------------
 
-    async def _shelf(self, provider: Provider) -> _Shelf:
-        shelf = self._shelves.get(provider.id)
-        if shelf is None:
+    async def _slot(self, provider: Provider) -> _Slot:
+        slot = self._slots.get(provider.id)
+        if slot is None:
             signer = ProofSigner(await self._custody.key(provider.id))
-            shelf = self._shelves.setdefault(provider.id, _Shelf(signer))
-        return shelf
+            slot = self._slots.setdefault(provider.id, _Slot(signer))
+        return slot
 
-    async def _wait_for(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> None:
-        task = shelf.minting or self._start_minting(provider, shelf, is_approved=is_approved)
+    async def _wait_for(self, provider: Provider, slot: _Slot, *, is_approved: bool) -> None:
+        task = slot.minting or self._start_minting(provider, slot, is_approved=is_approved)
         try:
             await asyncio.shield(task)
         except BriefcaseError as error:
             code, hint, detail = error.code, error.hint, error.detail
             raise UpstreamError(error.message, code=code, hint=hint, detail=detail, sent=False) from None
 
-    def _start_minting(self, provider: Provider, shelf: _Shelf, *, is_approved: bool = False) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._fill(provider, shelf, is_approved=is_approved))
+    def _start_minting(self, provider: Provider, slot: _Slot, *, is_approved: bool = False) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._fill(provider, slot, is_approved=is_approved))
         task.add_done_callback(_retrieve)
-        shelf.minting = task
+        slot.minting = task
         return task
 
-    async def _fill(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> None:
-        """Mint a capability and put it on the shelf.
+    async def _fill(self, provider: Provider, slot: _Slot, *, is_approved: bool) -> None:
+        """Mint a capability and put it on the slot.
 
-        INVARIANT (settled): the shelf names no minting that is done. A call that found one would wait for it without
-        giving way to the loop, and so wait for ever: the shelf is settled here and not in a callback, which runs later.
+        INVARIANT (settled): the slot names no minting that is done. A call that found one would wait for it without
+        giving way to the loop, and so wait for ever: the slot is settled here and not in a callback, which runs later.
         """
-        epoch = shelf.epoch
+        epoch = slot.epoch
         try:
-            capability = await self._mint(provider, shelf, is_approved=is_approved)
-            if shelf.epoch == epoch:
-                shelf.held = capability
+            capability = await self._mint(provider, slot, is_approved=is_approved)
+            if slot.epoch == epoch:
+                slot.held = capability
         except BaseException:
-            shelf.quiet_until_us = self._clock.now_us() + RETRY_AHEAD_US
+            slot.quiet_until_us = self._clock.now_us() + RETRY_AHEAD_US
             raise
         finally:
-            shelf.minting = None
+            slot.minting = None
 
-    async def _mint(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> Capability:
-        headers = await self._entitlement_headers(provider, shelf, is_approved=is_approved)
+    async def _mint(self, provider: Provider, slot: _Slot, *, is_approved: bool) -> Capability:
+        headers = await self._entitlement_headers(provider, slot, is_approved=is_approved)
         if not headers and self._payer is None:
             raise _not_entitled(provider)
-        response = await self._ask(provider, shelf, headers)
+        response = await self._ask(provider, slot, headers)
         if response.status == HTTPStatus.PAYMENT_REQUIRED:
             if self._payer is None:
                 raise _not_entitled(provider)
-            response = await self._ask(provider, shelf, {"authorization": await self._payer.pay(provider, response)})
+            response = await self._ask(provider, slot, {"authorization": await self._payer.pay(provider, response)})
         minted_us = self._clock.now_us()
         answer = read_answer(response, _TokenAnswer, "the request for a capability")
         capability = self._checked(answer, minted_us)
         self._remember(answer.token.encode(), provider.id)
         self.minted += 1
-        if shelf.status is EntitlementStatus.UNKNOWN:
+        if slot.status is EntitlementStatus.UNKNOWN:
             capability.calls_left = 1  # a person approved one call, not as many as the provider allows
         return capability
 
@@ -278,26 +278,26 @@ class Capabilities:
             raise UpstreamError("the capability is of no use: expected calls and time to be left")
         return Capability(answer.token, minted_us, expires_us, answer.max_calls, answer.max_calls)
 
-    async def _entitlement_headers(self, provider: Provider, shelf: _Shelf, *, is_approved: bool) -> Mapping[str, str]:
+    async def _entitlement_headers(self, provider: Provider, slot: _Slot, *, is_approved: bool) -> Mapping[str, str]:
         """What entitles to a capability, by the order of the module's docstring; empty where only paying is left."""
         entitlement = await self._custody.entitlement(provider.id)
-        shelf.status = await self._entitlements.status(provider, entitlement)
-        if shelf.status is EntitlementStatus.UNKNOWN and (self._settings.denies_unknown_status or not is_approved):
+        slot.status = await self._entitlements.status(provider, entitlement)
+        if slot.status is EntitlementStatus.UNKNOWN and (self._settings.denies_unknown_status or not is_approved):
             raise UpstreamError(VC_STATUS_UNKNOWN, code="upstream_refused", sent=False)
-        if entitlement is not None and shelf.status in {EntitlementStatus.VALID, EntitlementStatus.UNKNOWN}:
+        if entitlement is not None and slot.status in {EntitlementStatus.VALID, EntitlementStatus.UNKNOWN}:
             return {CREDENTIAL_HEADER: entitlement.credential_jwt}
         login = await self.fresh_login(provider)
         return {} if login is None else {"authorization": f"Bearer {login.access_token}"}
 
-    async def _ask(self, provider: Provider, shelf: _Shelf, headers: Mapping[str, str]) -> HttpResponse:
-        response = await self._post(provider, shelf, headers)
+    async def _ask(self, provider: Provider, slot: _Slot, headers: Mapping[str, str]) -> HttpResponse:
+        response = await self._post(provider, slot, headers)
         if self.learn_nonce(provider, response) and error_word(response) == "use_dpop_nonce":
-            response = await self._post(provider, shelf, headers)
+            response = await self._post(provider, slot, headers)
         return response
 
-    async def _post(self, provider: Provider, shelf: _Shelf, headers: Mapping[str, str]) -> HttpResponse:
+    async def _post(self, provider: Provider, slot: _Slot, headers: Mapping[str, str]) -> HttpResponse:
         url = provider.base_url + TOKEN_PATH
-        proof = shelf.signer.sign("POST", url, self._entropy.uuid(), self._clock.now_us(), nonce=shelf.nonce)
+        proof = slot.signer.sign("POST", url, self._entropy.uuid(), self._clock.now_us(), nonce=slot.nonce)
         return await self._outbound.request(
             HttpRequest(
                 "POST",

@@ -69,7 +69,7 @@ def test_a_server_that_was_to_be_removed_is_left_without_its_log_in_and_the_rece
     with RunningDaemon(tmp_path / "data") as daemon:
         body = {"endpoint_url": "https://127.0.0.1:9/mcp"}
         assert daemon.request("POST", "/v1/mcp/servers/desk", body)[0] == 200
-        point = ("briefcase.mcp.logins", "Logins", "forget", "after")
+        point = ("briefcase.servers.logins", "Logins", "forget", "after")
         closed = cut_off(daemon, point, "POST", "/v1/mcp/servers/desk/delete")
         assert (closed["kind"], closed["server_id"], closed["is_settled"]) == ("mcp_login_ended", "desk", True)
         (server,) = daemon.request("GET", "/v1/mcp/servers")[1]["servers"]

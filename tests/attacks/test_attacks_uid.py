@@ -15,7 +15,7 @@ from daemons import RunningDaemon
 from other_user import ALICE, UserDaemon, as_user, home_of
 
 from briefcase.children.launcher import LAYERS, Plan
-from briefcase.mcp.stdio_transport import INHERITED
+from briefcase.servers.stdio_transport import INHERITED
 
 HOSTILE = Path(__file__).parent / "hostile_child.py"
 REPOSITORY = Path(__file__).parents[2]

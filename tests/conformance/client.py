@@ -1,8 +1,8 @@
 """The daemon's own MCP client as the official suite's client under test: `client.py URL`, one scenario a run.
 
-It is the hub with everything behind it (discovery, registration, tokens, proofs, transport); this program plays the
-operator who adds the server, the person whose browser agrees to a log-in, and the agent who calls every tool. It exits
-0 when the server was connected to and every call was answered, 1 otherwise.
+It is the registry with all that is behind it (discovery, registration, tokens, proofs, transport); this program plays
+the operator who adds the server, the person whose browser agrees to a log-in, and the agent who calls every tool. It
+exits 0 when the server was connected to and every call was answered, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if lock := os.environ.get("CONFORMANCE_LOCK"):  # the suite starts every client 
     fcntl.flock(os.open(lock, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "mcp")]
+sys.path[:0] = [str(TESTS), str(TESTS / "servers")]
 
 from mcp_rig import Rig  # noqa: E402 - found by path
 
-from briefcase.mcp.exchanges import ExchangeWish  # noqa: E402
-from briefcase.mcp.link import State  # noqa: E402
+from briefcase.mcp.call_options import CallOptions  # noqa: E402
 from briefcase.model.errors import BriefcaseError, UpstreamError  # noqa: E402
 from briefcase.net.outbound import GuardedOutbound  # noqa: E402
 from briefcase.oauth.registration import LOOPBACK_REDIRECT  # noqa: E402
+from briefcase.servers.connection import State  # noqa: E402
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 CONTEXT = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
 CLIENT_DOCUMENT = "https://conformance-test.local/client-metadata.json"
 MAX_LOGINS = 3  # as a person would: not again and again
-WISH = ExchangeWish(capabilities={"elicitation": {"form": {}}}, progress=True)
+WISH = CallOptions(capabilities={"elicitation": {"form": {}}}, progress=True)
 WAIT_S = 15.0
 
 
@@ -62,14 +62,14 @@ class Session:
 
     @property
     def link(self):
-        return self.rig.hub.link("fx")
+        return self.rig.registry.link("fx")
 
     async def add(self, url: str) -> None:
         oauth = {"client_metadata_url": CLIENT_DOCUMENT}
         if "client_secret" in CONTEXT:
             self.rig.operator_secrets.kept["app"] = CONTEXT["client_secret"].encode()
             oauth |= {"client_id": CONTEXT["client_id"], "client_secret": "app", "issuer": CONTEXT.get("issuer", "")}
-        await self.rig.hub.set_server("fx", {"endpoint_url": url, "oauth": oauth}, "operator")
+        await self.rig.registry.set_server("fx", {"endpoint_url": url, "oauth": oauth}, "operator")
 
     async def log_in(self) -> None:
         if self.logins == MAX_LOGINS:
@@ -79,7 +79,7 @@ class Session:
         address, _ = await logins.start(config, "", LOOPBACK_REDIRECT.replace("1/", "1:7777/"), None)
         back = await asyncio.to_thread(browse, address)
         await logins.exchange(config, back["code"], back["state"], back.get("iss"))
-        await self.rig.hub.reopen("fx")
+        await self.rig.registry.reopen("fx")
 
     async def ready(self) -> None:
         """Connected, by as many log-ins as that takes."""
@@ -144,7 +144,7 @@ def calls_of(rig: Rig) -> list[tuple[str, dict]]:
     if "toolCalls" in CONTEXT:
         given = [(call["name"], call["arguments"]) for call in CONTEXT["toolCalls"]]
         return [(name, {key: value for key, value in args.items() if value is not None}) for name, args in given]
-    specs = [spec for spec in rig.hub.specs() if spec.id.startswith("fx.")]
+    specs = [spec for spec in rig.registry.specs() if spec.id.startswith("fx.")]
     return [(spec.id.removeprefix("fx."), example_of(spec.input_schema)) for spec in specs]
 
 
@@ -163,7 +163,7 @@ async def main(url: str) -> int:
         sys.stderr.write(f"{type(error).__name__}: {error} {getattr(error, 'hint', '')}; {session.link.problem}\n")
         return 1
     finally:
-        await session.rig.hub.stop()
+        await session.rig.registry.stop()
         await session.rig.parts.accounts.close()
         await outbound.close()
     return 0

@@ -20,7 +20,7 @@ sys.path.insert(0, str(TESTS))
 
 from daemons import RunningDaemon  # noqa: E402 - found by path
 
-FIXTURE = TESTS / "mcp" / "fixture_server.py"
+FIXTURE = TESTS / "servers" / "fixture_server.py"
 
 
 def wait_for(what: str, check) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 from daemons import RunningDaemon
 
-FIXTURE = str(Path(__file__).parent.parent / "mcp" / "fixture_server.py")
+FIXTURE = str(Path(__file__).parent.parent / "servers" / "fixture_server.py")
 BRIEFCASE = [sys.executable, "-m", "briefcase"]
 
 

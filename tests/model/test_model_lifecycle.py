@@ -6,10 +6,10 @@ import pytest
 
 from briefcase import approvals
 from briefcase.ledger import gate
-from briefcase.mcp import link
 from briefcase.model.errors import InternalError
+from briefcase.servers import connection
 
-LIFECYCLES = [approvals.LIFECYCLE, gate.LIFECYCLE, link.LIFECYCLE]
+LIFECYCLES = [approvals.LIFECYCLE, gate.LIFECYCLE, connection.LIFECYCLE]
 
 
 @pytest.mark.parametrize("lifecycle", LIFECYCLES)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from policies import NO_RISK, PERMIT_ALL
 
 from briefcase._native.values import Fault, Record, SetValue
-from briefcase.mcp.preview import Preview, preview_tools
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Allow, Deny
 from briefcase.policy import declared as module
@@ -20,6 +19,7 @@ from briefcase.policy.check import check_policy
 from briefcase.policy.declared import declared_arguments
 from briefcase.policy.engine import compile_policy
 from briefcase.policy.reference import ReferencePolicy
+from briefcase.servers.preview import Preview, preview_tools
 from briefcase.tools.schema import ArgsCheck
 
 N, S, B, I = ({"type": kind} for kind in ("number", "string", "boolean", "integer"))  # noqa: E741 - the table's words

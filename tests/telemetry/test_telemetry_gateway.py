@@ -19,7 +19,7 @@ from daemons import RunningDaemon
 from hostile_servers import RawServer, answering, http_answer
 from otlp_receiver import OtlpReceiver, attributes_of
 
-FIXTURE = str(Path(__file__).parent.parent / "mcp" / "fixture_server.py")
+FIXTURE = str(Path(__file__).parent.parent / "servers" / "fixture_server.py")
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"  # of the examples in W3C Trace Context
 SPAN_ID = "00f067aa0ba902b7"
 CONTEXT = f"00-{TRACE_ID}-{SPAN_ID}-01"

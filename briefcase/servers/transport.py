@@ -1,4 +1,4 @@
-"""The seam between a server's conversation (`peer`) and how its bytes travel (`stdio_transport`, `http_transport`)."""
+"""The seam between a session with a server and how its bytes travel (`stdio_transport`, `http_transport`)."""
 
 from __future__ import annotations
 

@@ -20,15 +20,15 @@ from typing import Final
 import msgspec
 
 from briefcase.approvals import APPROVAL_TTL_US
-from briefcase.mcp.exchanges import Exchange
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.mcp.peer import Peer, Running
 from briefcase.mcp.sealing import Sealer
-from briefcase.mcp.shares import MAX_RUNNING
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import CallContext, Clock, Entropy, Redactor
 from briefcase.model.types import US_PER_S, JsonObject, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
+from briefcase.servers.exchanges import Exchange
+from briefcase.servers.session import Running, Session
+from briefcase.servers.shares import MAX_RUNNING
 
 MAX_SUSPENDED: Final = 128
 MAX_SUSPENDED_PER_PRINCIPAL: Final = 16
@@ -85,7 +85,7 @@ class Continuation(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Suspended(msgspec.Struct, frozen=True):
-    peer: Peer
+    session: Session
     running: Running
     principal: str
     expires_us: int
@@ -112,15 +112,15 @@ class Flows:
         self._redactor = redactor
         self._suspended: OrderedDict[str, _Suspended] = OrderedDict()
 
-    async def begin(self, peer: Peer, ask: Ask, context: CallContext, running: Running) -> JsonObject:
+    async def begin(self, session: Session, ask: Ask, context: CallContext, running: Running) -> JsonObject:
         """Take a request that was started to its result, or to the first question.
 
         Raises:
-            UpstreamError: as `Peer.advance`.
+            UpstreamError: as `Session.advance`.
         """
-        answer = await peer.advance(running, self._left_ms(context))
+        answer = await session.advance(running, self._left_ms(context))
         if answer is None:
-            return await self._suspend(peer, ask, context, running)
+            return await self._suspend(session, ask, context, running)
         if answer.get("resultType") == INPUT_REQUIRED:
             state, requests = answer.get("requestState"), as_object(answer.get("inputRequests"))
             server_state = state if isinstance(state, str) else None
@@ -162,14 +162,14 @@ class Flows:
         """Answer the questions of a suspended call, and take it on from there.
 
         Raises:
-            UpstreamError: it waits no longer, or as `Peer.advance`.
+            UpstreamError: it waits no longer, or as `Session.advance`.
         """
         suspended = self._suspended.pop(found.nonce, None)
         if suspended is None or suspended.principal != context.principal:
             raise UpstreamError("the call waits no longer: make it again", code="upstream_refused", sent=False)
         suspended.running.join(exchange)
-        await suspended.peer.reply(suspended.running, responses)
-        return await self.begin(suspended.peer, ask, context, suspended.running)
+        await suspended.session.reply(suspended.running, responses)
+        return await self.begin(suspended.session, ask, context, suspended.running)
 
     async def expire(self) -> None:
         """Give up the calls nobody came back for."""
@@ -177,28 +177,28 @@ class Flows:
         for name, suspended in list(self._suspended.items()):
             if suspended.expires_us <= now_us:
                 del self._suspended[name]
-                await suspended.peer.abandon(suspended.running)
+                await suspended.session.abandon(suspended.running)
 
-    async def _suspend(self, peer: Peer, ask: Ask, context: CallContext, running: Running) -> JsonObject:
+    async def _suspend(self, session: Session, ask: Ask, context: CallContext, running: Running) -> JsonObject:
         await self.expire()
         own = sum(kept.principal == context.principal for kept in self._suspended.values())
         if own >= MAX_SUSPENDED_PER_PRINCIPAL:
-            await peer.abandon(running)
+            await session.abandon(running)
             raise UpstreamError("too many calls wait for input")
         requests: JsonObject = {
             key: {"method": question.method, "params": question.params} for key, question in running.questions.items()
         }
         found = self._continuation(ask, context, requests, is_suspended=True)
-        self._suspended[found.nonce] = _Suspended(peer, running, context.principal, found.expires_us)
-        for given_up in self._crowd_out(peer):
-            await given_up.peer.abandon(given_up.running)
+        self._suspended[found.nonce] = _Suspended(session, running, context.principal, found.expires_us)
+        for given_up in self._crowd_out(session):
+            await given_up.session.abandon(given_up.running)
         return {"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": self._sealer.seal(found)}
 
-    def _crowd_out(self, peer: Peer) -> list[_Suspended]:
+    def _crowd_out(self, session: Session) -> list[_Suspended]:
         """Take out what is too much at one server and in all: each time the oldest of whoever has most."""
         found: list[_Suspended] = []
-        for bound, at in ((MAX_SUSPENDED_PER_SERVER, {id(peer)}), (MAX_SUSPENDED, None)):
-            kept = {nonce: one for nonce, one in self._suspended.items() if at is None or id(one.peer) in at}
+        for bound, at in ((MAX_SUSPENDED_PER_SERVER, {id(session)}), (MAX_SUSPENDED, None)):
+            kept = {nonce: one for nonce, one in self._suspended.items() if at is None or id(one.session) in at}
             while len(kept) > bound:
                 [(most, _)] = Counter(one.principal for one in kept.values()).most_common(1)
                 nonce = next(nonce for nonce, one in kept.items() if one.principal == most)

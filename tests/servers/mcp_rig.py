@@ -1,4 +1,4 @@
-"""A hub with the fixture server behind it, over real pipes and sockets, and a ledger in memory."""
+"""A registry with the fixture server behind it, over real pipes and sockets, and a ledger in memory."""
 
 import asyncio
 import atexit
@@ -13,13 +13,13 @@ from pathlib import Path
 from fakes import FakeEntropy, MemoryLedger
 
 from briefcase.children.confinement import Confinement
-from briefcase.mcp.exchanges import ExchangeWish
-from briefcase.mcp.hub import Hub
-from briefcase.mcp.link import State
-from briefcase.mcp.login_composition import compose_logins
-from briefcase.mcp.reach import Reach
+from briefcase.mcp.call_options import CallOptions
 from briefcase.model.ports import CallContext
 from briefcase.net.outbound import GuardedOutbound
+from briefcase.servers.composition import compose_logins
+from briefcase.servers.connection import State
+from briefcase.servers.registry import ServerRegistry
+from briefcase.servers.transports import TransportFactory
 from briefcase.system import SystemClock, SystemEntropy
 
 FIXTURE = str(Path(__file__).parent / "fixture_server.py")
@@ -66,7 +66,7 @@ class Secrets:
 
 
 class Rig:
-    """A hub with a ledger in memory; `call` executes one of its tools as the daemon's flow does."""
+    """A registry with a ledger in memory; `call` executes one of its tools as the daemon's flow does."""
 
     def __init__(self, outbound, *, needs_profile: bool = False) -> None:
         self.clock = SystemClock()
@@ -74,9 +74,9 @@ class Rig:
         self.redactor = Redactor()
         self.outbound = outbound
         self.needs_profile = needs_profile
-        self.new_hub()
+        self.new_registry()
 
-    def new_hub(self) -> None:
+    def new_registry(self) -> None:
         self.operator_secrets = Secrets()
         self.parts = compose_logins(
             secrets=Secrets(),
@@ -86,25 +86,27 @@ class Rig:
             clock=self.clock,
             entropy=SystemEntropy(),
         )
-        self.hub = Hub(
+        self.registry = ServerRegistry(
             ledger=self.ledger,
             clock=self.clock,
             entropy=FakeEntropy(),
             redactor=self.redactor,
-            new_transport=Reach(self.outbound, self.operator_secrets, self.parts.accounts, confinement()).transport,
+            new_transport=TransportFactory(
+                self.outbound, self.operator_secrets, self.parts.accounts, confinement()
+            ).transport,
             needs_profile=self.needs_profile,
         )
 
     async def ready(self, server_id: str = "fx", state: State = State.READY) -> None:
-        link = self.hub.link(server_id)
-        await until(lambda: link.state is state)
+        connection = self.registry.connection(server_id)
+        await until(lambda: connection.state is state)
 
-    async def call(self, tool_id: str, args: dict | None = None, *, wish=None, principal="scout", within_ms=8_000):
-        tool = self.hub.resolve(tool_id)
+    async def call(self, tool_id: str, args: dict | None = None, *, options=None, principal="scout", within_ms=8_000):
+        tool = self.registry.resolve(tool_id)
         assert tool is not None, f"no tool {tool_id}"
         assert tool.check_args(args or {}) is None
         request_id = str(uuid.uuid4())
-        exchange = self.hub.exchanges.open(principal, request_id, wish or ExchangeWish())
+        exchange = self.registry.exchanges.open(principal, request_id, options or CallOptions())
         self.exchange = exchange
         deadline_ns = self.clock.monotonic_ns() + within_ms * 1_000_000
         context = CallContext(
@@ -134,11 +136,11 @@ async def served(transport: str = "stdio", era: str = "stateless", *options: str
         outbound = GuardedOutbound(allowed)
         stack.push_async_callback(outbound.close)
         rig = Rig(outbound, needs_profile=needs_profile)
-        await rig.hub.set_server("fx", body, "operator")
+        await rig.registry.set_server("fx", body, "operator")
         try:
             yield rig
         finally:
-            await rig.hub.stop()
+            await rig.registry.stop()
 
 
 async def until(holds) -> None:

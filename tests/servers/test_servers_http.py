@@ -7,12 +7,12 @@ import json
 import pytest
 from fakes import NoRedaction
 
-from briefcase.mcp.credentials import SecretBearer
-from briefcase.mcp.http_transport import MAX_RESUMPTIONS, HttpTransport
-from briefcase.mcp.peer import Peer
-from briefcase.mcp.transport import Outgoing
 from briefcase.model.errors import UpstreamError
 from briefcase.net.outbound import HttpStream
+from briefcase.servers.credentials import SecretBearer
+from briefcase.servers.http_transport import MAX_RESUMPTIONS, HttpTransport
+from briefcase.servers.session import Session
+from briefcase.servers.transport import Outgoing
 
 URL = "https://h.example/mcp"
 EVENTS = {"content-type": "text/event-stream"}
@@ -127,12 +127,12 @@ def refusal(**data):
 def test_a_server_that_refused_our_revision_and_speaks_it_is_asked_once_more(data, methods):
     async def scenario():
         outbound = Scripted(refusal(**data), refusal(**data))
-        peer = Peer(
+        session = Session(
             HttpTransport(outbound, URL, SecretBearer(token), "k"), lambda *_: None, lambda _: None, NoRedaction()
         )
         with pytest.raises(UpstreamError):
-            await peer.open()
-        await peer.close()
+            await session.open()
+        await session.close()
         asked = [json.loads(one.body)["method"] for one in outbound.sent if one.body]
         assert asked[:2] == methods
 

@@ -9,10 +9,10 @@ import sys
 import pytest
 from mcp_rig import SECRET, Rig, ended, run, served, state_of, until
 
-from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
-from briefcase.mcp.link import State
+from briefcase.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.net.outbound import GuardedOutbound
+from briefcase.servers.connection import State
 
 WAYS = [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")]
 
@@ -23,14 +23,14 @@ def test_a_server_of_any_era_and_transport_offers_everything(transport, era):
         async with served(transport, era) as rig:
             await rig.ready()
             assert (
-                rig.hub.link("fx").revision
+                rig.registry.connection("fx").revision
                 == {
                     "stateless": "2026-07-28",
                     "handshake": "2025-11-25",
                     "sse": "2024-11-05",
                 }[era]
             )
-            assert len(rig.hub.specs()) > 30
+            assert len(rig.registry.specs()) > 30
             assert (await rig.call("fx.echo", {"text": "hi"}))["structuredContent"] == {"echo": "hi"}
             resources = (await rig.call("fx:resources.list"))["resources"]
             assert resources[0]["uri"] == "test://static-text"
@@ -50,11 +50,11 @@ def test_progress_and_log_messages_reach_the_call_that_wants_them(transport, era
     async def test():
         async with served(transport, era) as rig:
             await rig.ready()
-            await rig.call("fx.test_tool_with_progress", wish=ExchangeWish(progress=True))
+            await rig.call("fx.test_tool_with_progress", options=CallOptions(progress=True))
             told, _ = await rig.exchange.read(0, 0)
             assert [message["params"]["progress"] for message in told] == [0, 50, 100]
             assert all("progressToken" not in message["params"] for message in told)
-            await rig.call("fx.test_tool_with_logging", wish=ExchangeWish(log_level="info"))
+            await rig.call("fx.test_tool_with_logging", options=CallOptions(log_level="info"))
             told, _ = await rig.exchange.read(0, 0)
             assert told[0]["params"]["data"] == "Tool execution started"
             await rig.call("fx.test_tool_with_progress")
@@ -66,10 +66,10 @@ def test_progress_and_log_messages_reach_the_call_that_wants_them(transport, era
 @pytest.mark.parametrize(("transport", "era"), WAYS)
 def test_a_question_suspends_its_call_until_its_own_client_answers(transport, era):
     async def test():
-        wish = ExchangeWish(capabilities=ClientCapabilities(elicitation=ElicitationModes()))
+        options = CallOptions(capabilities=ClientCapabilities(elicitation=ElicitationModes()))
         async with served(transport, era) as rig:
             await rig.ready()
-            wanted = await rig.call("fx.test_elicitation", {"message": "who?"}, wish=wish)
+            wanted = await rig.call("fx.test_elicitation", {"message": "who?"}, options=options)
             assert wanted["resultType"] == "input_required"
             key, question = next(iter(wanted["inputRequests"].items()))
             assert question["params"]["message"] == "who?"
@@ -85,11 +85,11 @@ def test_a_question_suspends_its_call_until_its_own_client_answers(transport, er
                 {"target": "fx.write_note"},
             ):
                 with pytest.raises(UpstreamError) as caught:
-                    await rig.call("fx:continue", {**going_on, **change}, wish=wish)
+                    await rig.call("fx:continue", {**going_on, **change}, options=options)
                 assert caught.value.sent is False
             with pytest.raises(UpstreamError):
-                await rig.call("fx:continue", going_on, wish=wish, principal="ranger")
-            answer = await rig.call("fx:continue", going_on, wish=wish)
+                await rig.call("fx:continue", going_on, options=options, principal="ranger")
+            answer = await rig.call("fx:continue", going_on, options=options)
             assert "ada" in answer["content"][0]["text"]
 
     run(test)
@@ -148,7 +148,7 @@ def test_a_server_that_dies_in_an_answer_is_started_again():
             await rig.ready()
             with pytest.raises(UpstreamError, match="ended"):
                 await rig.call("fx.die")
-            await until(lambda: rig.hub.link("fx").state is not State.READY)
+            await until(lambda: rig.registry.connection("fx").state is not State.READY)
             assert (await rig.call("fx.echo", {"text": "back"}))["structuredContent"] == {"echo": "back"}
 
     run(test)
@@ -169,7 +169,7 @@ def test_a_flood_of_notifications_is_bounded_and_the_answer_comes():
     async def test():
         async with served() as rig:
             await rig.ready()
-            answer = await rig.call("fx.flood", wish=ExchangeWish(log_level="debug", progress=True))
+            answer = await rig.call("fx.flood", options=CallOptions(log_level="debug", progress=True))
             assert answer["content"][0]["text"] == "flooded"
             told, count = await rig.exchange.read(0, 0)
             assert count == 5_000
@@ -227,7 +227,7 @@ def test_a_server_that_dies_of_the_probe_gets_its_handshake():
     async def test():
         async with served("stdio", "handshake", "--misbehave", "dies_of_probe") as rig:
             await rig.ready()
-            assert rig.hub.link("fx").revision == "2025-11-25"
+            assert rig.registry.connection("fx").revision == "2025-11-25"
 
     run(test)
 
@@ -236,9 +236,12 @@ def test_a_schema_that_refers_elsewhere_or_a_strange_name_is_refused_and_said():
     async def test():
         async with served("stdio", "stateless", "--misbehave", "bad_schema") as rig:
             await rig.ready()
-            assert {problem.name for problem in rig.hub.link("fx").problems} == {"remote_reference", "no spaces"}
-            assert rig.hub.resolve("fx.remote_reference") is None
-            assert rig.hub.resolve("fx.echo") is not None
+            assert {problem.name for problem in rig.registry.connection("fx").problems} == {
+                "remote_reference",
+                "no spaces",
+            }
+            assert rig.registry.resolve("fx.remote_reference") is None
+            assert rig.registry.resolve("fx.echo") is not None
 
     run(test)
 
@@ -264,18 +267,18 @@ def test_a_server_gets_its_named_secrets_and_nothing_of_ours():
 def test_a_secret_that_is_not_set_keeps_the_server_away():
     async def test():
         async with served(secret_env={"FIXTURE_SECRET": "unknown"}) as rig:
-            await until(lambda: rig.hub.link("fx").problem)
-            assert rig.hub.link("fx").problem == "the secret `unknown` is not set"
-            assert rig.hub.link("fx").state is not State.READY
+            await until(lambda: rig.registry.connection("fx").problem)
+            assert rig.registry.connection("fx").problem == "the secret `unknown` is not set"
+            assert rig.registry.connection("fx").state is not State.READY
 
     run(test)
 
 
-def test_its_process_ends_with_the_hub():
+def test_its_process_ends_with_the_registry():
     async def test():
         async with served() as rig:
             await rig.ready()
-            process = rig.hub.link("fx")._peer._transport._process
+            process = rig.registry.connection("fx")._session._transport._process
             assert os.getpgid(process.pid) == process.pid
         assert process.exited.is_set()
 
@@ -287,7 +290,7 @@ def test_its_process_ends_with_a_daemon_that_is_killed(tmp_path):
         "import asyncio, sys, os\n"
         "from pathlib import Path\n"
         "from briefcase.children.confinement import Confinement\n"
-        "from briefcase.mcp.stdio_transport import StdioTransport\n"
+        "from briefcase.servers.stdio_transport import StdioTransport\n"
         "async def main():\n"
         f"    confinement = Confinement(Path({str(tmp_path)!r}), (), needs_all=False)\n"
         "    way = StdioTransport(('sleep', '600'), {}, '', os.environ, confinement)\n"
@@ -316,21 +319,21 @@ def test_a_changed_definition_is_held_back_until_an_operator_accepts_exactly_it(
     async def test():
         async with served() as rig:
             await rig.ready()
-            before = rig.hub.resolve("fx.echo").spec.digest_hex
+            before = rig.registry.resolve("fx.echo").spec.digest_hex
             assert rig.ledger.kinds() == ["mcp_server_set", "mcp_definitions_pinned"]
             await rig.call("fx.change_echo")
-            await until(lambda: rig.hub.resolve("fx.echo") is None)
+            await until(lambda: rig.registry.resolve("fx.echo") is None)
             assert rig.ledger.kinds()[-1] == "mcp_definitions_held"
-            assert "fx.echo" not in {spec.id for spec in rig.hub.specs()}
-            assert rig.hub.resolve("fx.write_note") is not None
-            digest, changes = rig.hub.differences("fx")
+            assert "fx.echo" not in {spec.id for spec in rig.registry.specs()}
+            assert rig.registry.resolve("fx.write_note") is not None
+            digest, changes = rig.registry.differences("fx")
             assert [change.name for change in changes] == ["echo"]
             assert "version 1" in changes[0].before["description"]
             assert "version 2" in changes[0].after["description"]
             with pytest.raises(CallerError, match="something else"):
-                await rig.hub.accept("fx", "0" * 64, "operator")
-            await rig.hub.accept("fx", digest, "operator")
-            after = rig.hub.resolve("fx.echo").spec.digest_hex
+                await rig.registry.accept("fx", "0" * 64, "operator")
+            await rig.registry.accept("fx", digest, "operator")
+            after = rig.registry.resolve("fx.echo").spec.digest_hex
             assert after != before
             assert rig.ledger.chain[-1].event["by"] == "operator"
 
@@ -341,16 +344,16 @@ def test_pins_survive_a_restart_and_a_change_meanwhile_is_found():
     async def test():
         async with served() as rig:
             await rig.ready()
-            await rig.hub.stop()
+            await rig.registry.stop()
             stored = json.loads(rig.ledger.settings["mcp.pins.fx"])
             stored["tools"]["echo"]["description"] = "what it once said"
             rig.ledger.settings["mcp.pins.fx"] = json.dumps(stored).encode()
-            rig.new_hub()
-            rig.hub.start()
-            assert rig.hub.resolve("fx.write_note") is not None, "accepted tools are there before the server is"
+            rig.new_registry()
+            rig.registry.start()
+            assert rig.registry.resolve("fx.write_note") is not None, "accepted tools are there before the server is"
             await rig.ready()
-            assert rig.hub.resolve("fx.echo") is None
-            assert [change.name for change in rig.hub.differences("fx")[1]] == ["echo"]
+            assert rig.registry.resolve("fx.echo") is None
+            assert [change.name for change in rig.registry.differences("fx")[1]] == ["echo"]
 
     run(test)
 
@@ -359,11 +362,11 @@ def test_with_review_nothing_is_offered_before_an_operator_looked():
     async def test():
         async with served(review=True) as rig:
             await rig.ready()
-            assert list(rig.hub.specs()) == []
-            digest, changes = rig.hub.differences("fx")
+            assert list(rig.registry.specs()) == []
+            digest, changes = rig.registry.differences("fx")
             assert len(changes) > 30
-            await rig.hub.accept("fx", digest, "operator")
-            assert rig.hub.resolve("fx.echo") is not None
+            await rig.registry.accept("fx", digest, "operator")
+            assert rig.registry.resolve("fx.echo") is not None
 
     run(test)
 
@@ -377,12 +380,12 @@ def test_rules_say_what_a_tool_is_and_hints_only_where_no_rule_does():
         ]
         async with served(rules=rules) as rig:
             await rig.ready()
-            specs = {spec.id: spec for spec in rig.hub.specs()}
+            specs = {spec.id: spec for spec in rig.registry.specs()}
             assert (specs["fx.echo"].category, specs["fx.echo"].cost_microusd) == ("admin", 5)
             assert specs["fx.test_simple_text"].category == "write"
             assert specs["fx.write_note"].category == "write"
             assert specs["fx.change_echo"].category == "read"
-            assert rig.hub.resolve("fx.forge") is None
+            assert rig.registry.resolve("fx.forge") is None
             assert all(spec.net_access and spec.source == "mcp:fx" for spec in specs.values())
 
     run(test)
@@ -412,7 +415,7 @@ def test_in_ga_a_server_announces_the_profile_or_is_let_in_by_an_operator(era, o
                 assert (caught.value.code, caught.value.sent) == ("remote_mcp_incompatible", False)
             else:
                 assert rig.ledger.chain[0].event["allow_incompatible"] is bool(body)
-                assert rig.hub.resolve("fx.echo") is not None
+                assert rig.registry.resolve("fx.echo") is not None
 
     run(test)
 
@@ -446,7 +449,7 @@ def test_a_description_that_is_not_as_expected_is_refused(server_id, body):
     async def test():
         rig = Rig(None)
         with pytest.raises(CallerError):
-            await rig.hub.set_server(server_id, body, "operator")
+            await rig.registry.set_server(server_id, body, "operator")
         assert rig.ledger.chain == []
 
     run(test)
@@ -456,13 +459,13 @@ def test_a_deleted_server_is_gone_with_its_pins():
     async def test():
         async with served() as rig:
             await rig.ready()
-            await rig.hub.delete_server("fx", "operator")
-            assert rig.hub.resolve("fx.echo") is None
-            assert rig.hub.resolve("fx:resources.list") is None
+            await rig.registry.delete_server("fx", "operator")
+            assert rig.registry.resolve("fx.echo") is None
+            assert rig.registry.resolve("fx:resources.list") is None
             assert json.loads(rig.ledger.settings["mcp.servers"]) == []
             assert rig.ledger.kinds()[-1] == "mcp_server_deleted"
             with pytest.raises(CallerError, match="no server"):
-                rig.hub.link("fx")
+                rig.registry.connection("fx")
 
     run(test)
 
@@ -471,10 +474,10 @@ def test_an_address_that_is_not_listed_is_never_reached():
     async def test():
         outbound = GuardedOutbound(())
         rig = Rig(outbound)
-        await rig.hub.set_server("fx", {"endpoint_url": "http://127.0.0.1:9/mcp"}, "operator")
-        await until(lambda: rig.hub.link("fx").problem)
-        assert "allow_private" in rig.hub.link("fx").problem
-        await rig.hub.stop()
+        await rig.registry.set_server("fx", {"endpoint_url": "http://127.0.0.1:9/mcp"}, "operator")
+        await until(lambda: rig.registry.connection("fx").problem)
+        assert "allow_private" in rig.registry.connection("fx").problem
+        await rig.registry.stop()
         await outbound.close()
 
     run(test)

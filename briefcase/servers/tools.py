@@ -18,16 +18,16 @@ from typing import Final, Protocol
 
 import msgspec
 
-from briefcase.mcp.definitions import MAX_RESULT_BYTES, Definition, tool_spec
-from briefcase.mcp.exchanges import Exchange
-from briefcase.mcp.flows import Ask
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.mcp.peer import ServerRpcError
-from briefcase.mcp.servers import ServerConfig
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import CallContext, Destination
 from briefcase.model.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
+from briefcase.servers.config import ServerConfig
+from briefcase.servers.definitions import MAX_RESULT_BYTES, Definition, tool_spec
+from briefcase.servers.exchanges import Exchange
+from briefcase.servers.flows import Ask
+from briefcase.servers.session import ServerRpcError
 from briefcase.telemetry.tracing import upstream_span
 from briefcase.tools.schema import ArgsCheck
 
@@ -75,7 +75,7 @@ OPERATIONS: Final[dict[str, OperationForm]] = {
 
 
 class Runner(Protocol):
-    """What runs a request on a server (`hub.Hub`)."""
+    """What runs a request on a server (`registry.ServerRegistry`)."""
 
     def run(self, server_id: str, ask: Ask, context: CallContext) -> Awaitable[JsonObject]:
         """Send it, and give the result."""

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from briefcase.mcp.accounts import Accounts
-from briefcase.mcp.logins import LOGIN_COMMAND, Logins
 from briefcase.model.ports import BoundSecrets, Clock, Entropy, Outbound, Secrets
 from briefcase.oauth.client import OAuthClient
 from briefcase.oauth.custody import Custody
@@ -15,6 +13,8 @@ from briefcase.oauth.discovery import Discovery
 from briefcase.oauth.flow import LoginFlow
 from briefcase.oauth.registration import Registrar
 from briefcase.oauth.renewal import Renewals
+from briefcase.servers.accounts import Accounts
+from briefcase.servers.logins import LOGIN_COMMAND, Logins
 
 
 class LoginParts(msgspec.Struct, frozen=True):

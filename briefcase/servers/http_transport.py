@@ -14,14 +14,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from briefcase.mcp.credentials import Credential
 from briefcase.mcp.jsonrpc import Message, RequestId, Response, RpcError, Unreadable, parse_message, unreadable_answer
 from briefcase.mcp.sse import EventReader, EventTooLargeError
-from briefcase.mcp.transport import Outgoing, Take
-from briefcase.mcp.turns import Turn
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import HttpStream
+from briefcase.servers.credentials import Credential
+from briefcase.servers.transport import Outgoing, Take
+from briefcase.servers.turns import Turn
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
 MAX_ANSWER_BYTES: Final = 32 << 20

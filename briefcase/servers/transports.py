@@ -1,27 +1,25 @@
-"""From a server's description to a way to it, with the secrets it names; and the daemon's tools and servers' as one."""
+"""From a server's description to a way to it, with the secrets it names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import partial
 
 from briefcase.children.confinement import Confinement
-from briefcase.mcp.accounts import Accounts
-from briefcase.mcp.credentials import Credential, SecretBearer
-from briefcase.mcp.http_transport import HttpTransport, StreamingOutbound
-from briefcase.mcp.hub import Hub
-from briefcase.mcp.servers import ServerConfig, parse_server
-from briefcase.mcp.stdio_transport import StdioTransport
-from briefcase.mcp.transport import Transport
 from briefcase.model.errors import UpstreamError
-from briefcase.model.ports import BoundSecrets, Claim, Origin, Tool, Tools
-from briefcase.model.types import Deny, JsonObject, Principal, ToolCall, ToolSpec
+from briefcase.model.ports import BoundSecrets, Claim
+from briefcase.model.types import JsonObject
 from briefcase.operator.servers import Described
+from briefcase.servers.accounts import Accounts
+from briefcase.servers.config import ServerConfig, parse_server
+from briefcase.servers.credentials import Credential, SecretBearer
+from briefcase.servers.http_transport import HttpTransport, StreamingOutbound
+from briefcase.servers.stdio_transport import StdioTransport
+from briefcase.servers.transport import Transport
 from briefcase.vault.bindings import PROCESS, host_of
 
 
-class Reach:
+class TransportFactory:
     """Makes transports.
 
     Args:
@@ -102,29 +100,3 @@ def claims_of(config: ServerConfig) -> tuple[Claim, ...]:
 def process_destination(config: ServerConfig) -> str:
     """The destination of what a started server has in its environment."""
     return f"{PROCESS}{config.id}"
-
-
-class AllTools:
-    """`ports.Tools` over the daemon's own tools and the servers'; on the same id the daemon's own wins."""
-
-    def __init__(self, own: Tools, hub: Hub) -> None:
-        self._own = own
-        self._hub = hub
-
-    def resolve(self, tool_id: str) -> Tool | None:
-        """The tool of that id, or None."""
-        return self._own.resolve(tool_id) or self._hub.resolve(tool_id)
-
-    def refusal(self, tool_id: str) -> str | None:
-        """The reason word where that id may not be called; the daemon's own tools are never a server's to refuse."""
-        return None if self._own.resolve(tool_id) else self._hub.refusal(tool_id)
-
-    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:
-        """The earlier call that a call goes on with: only servers ask before they answer."""
-        return self._hub.origin(call, principal)
-
-    def specs(self) -> Sequence[ToolSpec]:
-        """All definitions, sorted by id."""
-        own = {spec.id: spec for spec in self._own.specs()}
-        servers = {spec.id: spec for spec in self._hub.specs()}
-        return [spec for _, spec in sorted({**servers, **own}.items())]

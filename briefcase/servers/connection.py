@@ -20,20 +20,20 @@ from typing import Final, Protocol
 
 import structlog
 
-from briefcase.mcp.credentials import UNAUTHORIZED
-from briefcase.mcp.definitions import MAX_TOOLS, Definition, Problem, read_definition
-from briefcase.mcp.http_transport import HttpStatusError
 from briefcase.mcp.jsonrpc import as_object
-from briefcase.mcp.peer import Peer
 from briefcase.mcp.protocol import announces_profile
-from briefcase.mcp.servers import ServerConfig
-from briefcase.mcp.transport import Transport
 from briefcase.model.errors import UpstreamError
 from briefcase.model.lifecycle import Lifecycle
 from briefcase.model.ports import Redactor
 from briefcase.model.reasons import REMOTE_MCP_INCOMPATIBLE
 from briefcase.model.types import JsonObject, JsonValue
 from briefcase.redaction import excerpt_of, holds_secret
+from briefcase.servers.config import ServerConfig
+from briefcase.servers.credentials import UNAUTHORIZED
+from briefcase.servers.definitions import MAX_TOOLS, Definition, Problem, read_definition
+from briefcase.servers.http_transport import HttpStatusError
+from briefcase.servers.session import Session
+from briefcase.servers.transport import Transport
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 60.0
@@ -71,23 +71,23 @@ LIFECYCLE: Final = Lifecycle(
 )
 
 
-class LinkEvents(Protocol):
-    """What a link tells its hub."""
+class ConnectionEvents(Protocol):
+    """What a connection tells its registry."""
 
-    def on_listed(self, link: Link) -> Awaitable[None]:
+    def on_listed(self, connection: Connection) -> Awaitable[None]:
         """The tools were listed anew."""
         ...
 
-    def on_refused(self, link: Link) -> Awaitable[None]:
+    def on_refused(self, connection: Connection) -> Awaitable[None]:
         """The server may not be used in this mode."""
         ...
 
-    def on_change(self, link: Link, kind: str, uri: str) -> None:
+    def on_change(self, connection: Connection, kind: str, uri: str) -> None:
         """The server says that something changed."""
         ...
 
 
-class Link:
+class Connection:
     """One server's connection.
 
     Args:
@@ -102,7 +102,7 @@ class Link:
         self,
         config: ServerConfig,
         new_transport: Callable[[ServerConfig], Awaitable[Transport]],
-        events: LinkEvents,
+        events: ConnectionEvents,
         redactor: Redactor,
         *,
         needs_profile: bool,
@@ -120,7 +120,7 @@ class Link:
         self._redactor = redactor
         self._held: dict[str, Problem] = {}  # what it said of itself with a secret in it, but for its tools
         self._needs_profile = needs_profile and not config.allow_incompatible
-        self._peer: Peer | None = None
+        self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -158,29 +158,29 @@ class Link:
         await asyncio.gather(*self._closing, return_exceptions=True)
         self._move(State.STOPPED)
 
-    async def peer(self, wait_s: float) -> Peer:
+    async def session(self, wait_s: float) -> Session:
         """The conversation, once there is one.
 
         Raises:
             UpstreamError: there is none in time; nothing was sent.
         """
-        peer = self._peer
-        if peer is not None:
-            return peer
+        session = self._session
+        if session is not None:
+            return session
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while self._peer is None and not self._is_hopeless():
+                while self._session is None and not self._is_hopeless():
                     self._changed.clear()
                     await self._changed.wait()
         if self.state is State.REFUSED:
             message = f"the server `{self.config.id}` does not announce our compatibility profile"
             raise UpstreamError(message, code=REMOTE_MCP_INCOMPATIBLE, sent=False)
-        if self._peer is None and self.wants_credential:
+        if self._session is None and self.wants_credential:
             raise UpstreamError(self.problem, code="upstream_refused", sent=False)
-        if self._peer is None:
+        if self._session is None:
             message = f"the server `{self.config.id}` is not connected"
             raise UpstreamError(message, code="upstream_refused", detail=self.problem, sent=False)
-        return self._peer
+        return self._session
 
     def _is_hopeless(self) -> bool:
         return self.wants_credential or self.state in {State.REFUSED, State.STOPPED}
@@ -208,41 +208,41 @@ class Link:
         """One connection, from its opening to its loss."""
         self._lost.clear()
         transport = await self._new_transport(self.config)
-        peer = Peer(transport, self._on_change, self._on_lost, self._redactor, probe=self._probe)
+        session = Session(transport, self._on_change, self._on_lost, self._redactor, probe=self._probe)
         try:
-            await self._open(peer)
-            if self._needs_profile and not announces_profile(peer.capabilities):
+            await self._open(session)
+            if self._needs_profile and not announces_profile(session.capabilities):
                 self.problem = "it does not announce the compatibility profile this daemon's mode asks for"
                 self._move(State.REFUSED)
                 await self._events.on_refused(self)
                 return
-            self.revision = peer.revision
+            self.revision = session.revision
             self.capabilities = {
                 name: said
-                for name, said in peer.capabilities.items()
+                for name, said in session.capabilities.items()
                 if not self._is_held("capability", {"name": name, "of": said})
             }
-            await self._list(peer)
+            await self._list(session)
             self.problem, self.wants_credential = "", False
-            self._peer = peer
+            self._session = session
             self._move(State.READY)
-            await self._stay(peer)
+            await self._stay(session)
         finally:
-            self._peer = None
-            closing = asyncio.create_task(peer.close())  # goes on where we are cancelled: `stop` waits for it
+            self._session = None
+            closing = asyncio.create_task(session.close())  # goes on where we are cancelled: `stop` waits for it
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             await asyncio.shield(closing)
 
-    async def _open(self, peer: Peer) -> None:
+    async def _open(self, session: Session) -> None:
         try:
-            await peer.open()
+            await session.open()
         except UpstreamError:
             # a server that ended over a request before its handshake gets the handshake first the next time
-            self._probe = peer.has_answered or not self._probe or not self._lost.is_set()
+            self._probe = session.has_answered or not self._probe or not self._lost.is_set()
             raise
 
-    async def _stay(self, peer: Peer) -> None:
+    async def _stay(self, session: Session) -> None:
         """Hold the connection; list again when the server says so, ever more seldom while it does not stop."""
         pause_s, listed_s = RELIST_PAUSE_S, asyncio.get_running_loop().time() - 2 * SETTLED_S
         while True:
@@ -259,16 +259,16 @@ class Link:
             pause_s = RELIST_PAUSE_S if now_s - listed_s > SETTLED_S else min(pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)  # what a server says many times at once is looked at once
             self._relist.clear()
-            await self._list(peer)
+            await self._list(session)
             listed_s = asyncio.get_running_loop().time()
 
-    async def _list(self, peer: Peer) -> None:
+    async def _list(self, session: Session) -> None:
         found: dict[str, Definition] = {}
         problems: list[Problem] = []
         cursor: object = None
-        for _ in range(MAX_PAGES if "tools" in peer.capabilities else 0):
+        for _ in range(MAX_PAGES if "tools" in session.capabilities else 0):
             params: JsonObject = {"cursor": cursor} if isinstance(cursor, str) else {}
-            page = await peer.request("tools/list", params, timeout_ms=LIST_TIMEOUT_MS)
+            page = await session.request("tools/list", params, timeout_ms=LIST_TIMEOUT_MS)
             tools = page.get("tools")
             for item in tools if isinstance(tools, list) else []:
                 if len(found) + len(problems) >= MAX_LISTED:

@@ -18,8 +18,7 @@ from typing import Final
 from orjson import Fragment
 
 from briefcase import __version__
-from briefcase.mcp.exchanges import Exchange, ExchangeWish
-from briefcase.mcp.http_transport import HttpStatusError, HttpTransport
+from briefcase.mcp.call_options import CallOptions
 from briefcase.mcp.jsonrpc import (
     METHOD_NOT_FOUND,
     UNSUPPORTED_REVISION,
@@ -49,13 +48,15 @@ from briefcase.mcp.protocol import (
     is_stateless,
     wants_input_of,
 )
-from briefcase.mcp.shares import Shares
-from briefcase.mcp.transport import Outgoing, Transport
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Redactor
 from briefcase.model.types import JsonObject
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.redaction import excerpt_of
+from briefcase.servers.exchanges import Exchange
+from briefcase.servers.http_transport import HttpStatusError, HttpTransport
+from briefcase.servers.shares import Shares
+from briefcase.servers.transport import Outgoing, Transport
 from briefcase.telemetry.tracing import outgoing_traceparent
 
 PROBE_TIMEOUT_MS: Final = 3_000
@@ -108,7 +109,7 @@ class Running:
         exchange.on_cancel = self.changed.set
 
 
-class Peer:
+class Session:
     """One server, from `open` to `close`.
 
     Args:
@@ -145,7 +146,7 @@ class Peer:
     # --- opening and closing --------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Reach the server and agree on a revision.
+        """TransportFactory the server and agree on a revision.
 
         Raises:
             UpstreamError: it can not be reached, or speaks no revision we do.
@@ -366,11 +367,11 @@ class Peer:
         elif message.method == "notifications/progress":
             token = params.get("progressToken")
             running = self._running.get(token) if isinstance(token, int | str) else None
-            if running is not None and running.exchange is not None and running.exchange.wish.progress:
+            if running is not None and running.exchange is not None and running.exchange.options.progress:
                 running.exchange.notify(message.method, _only(params, "progress", "total", "message"))
         elif message.method == "notifications/message":
             running = self._belongs_to(request_id)
-            if running is not None and running.exchange is not None and running.exchange.wish.log_level is not None:
+            if running is not None and running.exchange is not None and running.exchange.options.log_level is not None:
                 running.exchange.notify(message.method, _only(params, "level", "logger", "data"))
 
     def _take_question(self, message: Request, request_id: RequestId | None) -> None:
@@ -380,7 +381,7 @@ class Peer:
             running is None
             or exchange is None
             or not _has_room_for(running.questions, message)
-            or not wants_input_of(exchange.wish.capabilities.declared(), message.method, message.params)
+            or not wants_input_of(exchange.options.capabilities.declared(), message.method, message.params)
         ):
             refusal = RpcError(METHOD_NOT_FOUND, "no client of this call can answer that")
             self._answer(encode_error(refusal, message.id))
@@ -430,20 +431,22 @@ class Peer:
             running.sending.cancel()
 
     def _meta(self, running: Running) -> JsonObject:
-        """All that rides beside a request's own parameters: made here, of what `ExchangeWish` can hold."""
-        wish = ExchangeWish() if running.exchange is None else running.exchange.wish
+        """All that rides beside a request's own parameters: made here, of what `CallOptions` can hold."""
+        options = CallOptions() if running.exchange is None else running.exchange.options
         meta: JsonObject = {}
-        traceparent = outgoing_traceparent() or wish.trace.traceparent  # where we trace, its trace goes on through us
+        traceparent = (
+            outgoing_traceparent() or options.trace.traceparent
+        )  # where we trace, its trace goes on through us
         if traceparent is not None:
             meta["traceparent"] = traceparent
-        if wish.progress:
+        if options.progress:
             meta["progressToken"] = running.id
         if is_stateless(self.revision):
             meta[META_REVISION] = self.revision
             meta[META_CLIENT] = CLIENT_INFO
-            meta[META_CAPABILITIES] = wish.capabilities.declared()
-            if wish.log_level is not None:
-                meta[META_LOG_LEVEL] = wish.log_level
+            meta[META_CAPABILITIES] = options.capabilities.declared()
+            if options.log_level is not None:
+                meta[META_LOG_LEVEL] = options.log_level
         return meta
 
     def _headers(self, method: str, params: JsonObject) -> dict[str, str]:

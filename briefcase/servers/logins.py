@@ -11,14 +11,14 @@ from typing import Final
 
 import msgspec
 
-from briefcase.mcp.accounts import Account, Accounts
-from briefcase.mcp.servers import ServerConfig
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.oauth.challenges import Challenge, is_scope, union_of
 from briefcase.oauth.discovery import Authority, Discovery
 from briefcase.oauth.flow import MAX_TEXT_CHARS, AuthorizationCode, LoginFlow, LoginRequest, check_redirect_uri
 from briefcase.oauth.registration import Registrar, ServerOAuth
 from briefcase.operator.logins import ServerLoginRevoked
+from briefcase.servers.accounts import Account, Accounts
+from briefcase.servers.config import ServerConfig
 
 LOGIN_COMMAND: Final = "briefcase mcp servers oauth-login"
 OFFLINE_ACCESS: Final = "offline_access"  # OpenID Connect Core section 11

@@ -18,9 +18,9 @@ from typing import Final
 from briefcase.children.confinement import Confinement
 from briefcase.children.launcher import NOT_CONFINED, NOT_FOUND, SAYS
 from briefcase.mcp.jsonrpc import Message, RpcError, Unreadable, parse_message, unreadable_answer
-from briefcase.mcp.transport import Outgoing, Take
-from briefcase.mcp.turns import Turn
 from briefcase.model.errors import UpstreamError
+from briefcase.servers.transport import Outgoing, Take
+from briefcase.servers.turns import Turn
 
 MAX_LINE_BYTES: Final = 8 << 20
 KEPT_STDERR_BYTES: Final = 8 << 10

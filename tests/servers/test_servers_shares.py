@@ -7,12 +7,13 @@ import pytest
 from fakes import NoRedaction
 from mcp_rig import run, served, until
 
-from briefcase.mcp.exchanges import Exchanges, ExchangeWish
+from briefcase.mcp.call_options import CallOptions
 from briefcase.mcp.jsonrpc import RpcError, Unreadable, parse_message, unreadable_answer
-from briefcase.mcp.link import State
-from briefcase.mcp.peer import Peer
-from briefcase.mcp.shares import MAX_RUNNING
 from briefcase.model.errors import UpstreamError
+from briefcase.servers.connection import State
+from briefcase.servers.exchanges import Exchanges
+from briefcase.servers.session import Session
+from briefcase.servers.shares import MAX_RUNNING
 
 
 class SilentLine:
@@ -31,14 +32,14 @@ class Desk:
     """Calls of agents that a server has not answered yet."""
 
     def __init__(self):
-        self.peer = Peer(SilentLine(), lambda *_: None, lambda _: None, NoRedaction())
+        self.session = Session(SilentLine(), lambda *_: None, lambda _: None, NoRedaction())
         self.exchanges = Exchanges(NoRedaction())
         self.count = 0
 
     async def begin(self, principal, timeout_ms=20_000):
         self.count += 1
-        exchange = self.exchanges.open(principal, str(self.count), ExchangeWish())
-        return await self.peer.start("tools/call", {}, timeout_ms=timeout_ms, exchange=exchange)
+        exchange = self.exchanges.open(principal, str(self.count), CallOptions())
+        return await self.session.start("tools/call", {}, timeout_ms=timeout_ms, exchange=exchange)
 
     async def begin_all(self, principal):
         """As many as may run; gives them."""
@@ -56,7 +57,7 @@ def test_one_agent_has_half_of_a_server_is_told_to_wait_and_the_daemon_needs_no_
         with pytest.raises(UpstreamError, match=f"{MAX_RUNNING // 2} calls of this agent .* wait for one") as refused:
             await desk.begin("greedy")
         assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
-        await desk.peer.start("tools/list", {}, timeout_ms=1_000)
+        await desk.session.start("tools/list", {}, timeout_ms=1_000)
         await desk.begin("patient")
 
     run(test)
@@ -73,13 +74,13 @@ def test_however_many_agents_fill_a_server_the_next_place_is_for_who_has_none():
             await desk.begin("patient-0")  # which waits already
         assert refused.value.code == "rate_limited"
         for one in taken[:2]:
-            await desk.peer.abandon(one)
+            await desk.session.abandon(one)
             assert await desk.begin_all("greedy-0") == []
         await asyncio.sleep(0)
         assert [task.done() for task in waiting] == [True, True, False]  # in the order they came
         waiting[2].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        await desk.peer.abandon(taken[2])
+        await desk.session.abandon(taken[2])
         await desk.begin("patient-2")  # and who left takes up no place
 
     run(test)
@@ -93,8 +94,8 @@ def test_who_waits_in_vain_is_told_to_try_again_and_leaves_nothing_behind():
             await desk.begin("patient", 1)
         assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
         for one in taken:
-            await desk.peer.abandon(one)
-            await desk.peer.abandon(one)
+            await desk.session.abandon(one)
+            await desk.session.abandon(one)
         assert len(await desk.begin_all("greedy")) == MAX_RUNNING // 2
 
     run(test)
@@ -106,7 +107,7 @@ def test_a_place_given_to_a_call_that_is_cancelled_in_the_same_moment_goes_to_th
         taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
         first, second = (asyncio.ensure_future(desk.begin(name)) for name in ("first", "second"))
         await asyncio.sleep(0)
-        await desk.peer.abandon(taken[0])
+        await desk.session.abandon(taken[0])
         first.cancel()
         await second
         assert first.cancelled()
@@ -147,10 +148,10 @@ def test_an_error_that_is_none_fails_its_call_at_once_with_the_reason_and_no_oth
 def test_a_server_whose_listing_is_nested_too_deeply_says_so_at_once(transport):
     async def test():
         async with served(transport, "stateless", "--misbehave", "deep") as rig:
-            link = rig.hub.link("fx")
-            await until(lambda: link.problem)
-            assert link.state in {State.OPENING, State.WAITING}
-            assert "`tools/list` is no message: expected at most 64 nested arrays and objects" in link.problem
+            connection = rig.registry.connection("fx")
+            await until(lambda: connection.problem)
+            assert connection.state in {State.OPENING, State.WAITING}
+            assert "`tools/list` is no message: expected at most 64 nested arrays and objects" in connection.problem
 
     run(test)
 

@@ -12,83 +12,21 @@ import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Final
 
-import msgspec
-
+from briefcase.mcp.call_options import CallOptions
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.model.ports import CallContext, Redactor
-from briefcase.model.types import JsonObject, JsonValue
+from briefcase.model.types import JsonObject
 from briefcase.receipts.canonical import canonical_bytes
 from briefcase.strict_json import parse as parse_json
 
-TRACEPARENT: Final = "^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01](?![\\s\\S])"
-LogLevel: TypeAlias = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 MAX_EXCHANGES: Final = 1_024
 MAX_NOTIFICATIONS: Final = 1_000
 MAX_NOTIFICATION_BYTES: Final = 64 << 10
 MAX_KEPT_BYTES: Final = 1 << 20  # of one call's notifications
 MAX_ALL_KEPT_BYTES: Final = 16 << 20  # of all calls'
 KEPT_ENDED: Final = 128
-
-
-class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A capability that is there; it says nothing more."""
-
-
-class ElicitationModes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a client can show a question: as a form, which none of the two means as well, or as an address."""
-
-    form: Flag | None = None
-    url: Flag | None = None
-
-
-class ClientCapabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a client can be asked: known names that are there or not, and nothing of a client's own choosing."""
-
-    elicitation: ElicitationModes | None = None
-    sampling: Flag | None = None
-    roots: Flag | None = None
-
-    def declared(self) -> JsonObject:
-        """As the protocol writes it."""
-        return as_object(msgspec.to_builtins(self))
-
-
-class TraceContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The client's own trace (W3C Trace Context): two ids and a flag. `tracestate` and `baggage` go nowhere."""
-
-    traceparent: Annotated[str, msgspec.Meta(pattern=TRACEPARENT)] | None = None
-
-
-class ExchangeWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a gateway says of its client: its capabilities, and which notifications it wants.
-
-    INVARIANT (closed): these types hold all that an agent brings to a server beside the arguments that are decided on.
-    Each is a choice of ours or has a grammar; a member that is not known is refused.
-    """
-
-    capabilities: ClientCapabilities = ClientCapabilities()
-    log_level: LogLevel | None = None
-    progress: bool = False
-    trace: TraceContext = TraceContext()
-
-
-def known_capabilities(declared: JsonObject) -> ClientCapabilities:
-    """The part of what a client declares that a server may know of."""
-    elicitation = declared.get("elicitation")
-    modes = as_object(elicitation)
-    return ClientCapabilities(
-        elicitation=ElicitationModes(form=_flag(modes.get("form")), url=_flag(modes.get("url")))
-        if isinstance(elicitation, dict)
-        else None,
-        sampling=_flag(declared.get("sampling")),
-        roots=_flag(declared.get("roots")),
-    )
-
-
-def _flag(declared: JsonValue) -> Flag | None:
-    return Flag() if isinstance(declared, dict) else None
 
 
 class KeptBytes:
@@ -112,14 +50,14 @@ class Exchange:
 
     Args:
         principal: whose call it is.
-        wish: what the client wants and can.
+        options: what the client wants and can.
         redactor: cuts the vault's secrets out of what a server says meanwhile.
         all_kept: what it shares with the others.
     """
 
-    def __init__(self, principal: str, wish: ExchangeWish, redactor: Redactor, all_kept: KeptBytes) -> None:
+    def __init__(self, principal: str, options: CallOptions, redactor: Redactor, all_kept: KeptBytes) -> None:
         self.principal = principal
-        self.wish = wish
+        self.options = options
         self._redactor = redactor
         self._all_kept = all_kept
         self._kept_bytes = 0
@@ -191,13 +129,13 @@ class Exchanges:
         self._kept: OrderedDict[tuple[str, str], Exchange] = OrderedDict()
         self._all_kept = KeptBytes()
 
-    def open(self, principal: str, request_id: str, wish: ExchangeWish) -> Exchange:
+    def open(self, principal: str, request_id: str, options: CallOptions) -> Exchange:
         """Open the exchange of a call. A repeated request id joins the one that is open."""
         known = self._kept.get((principal, request_id))
         if known is not None and not known.has_ended:
             return known
         key = (principal, request_id)
-        exchange = self._kept[key] = Exchange(principal, wish, self._redactor, self._all_kept)
+        exchange = self._kept[key] = Exchange(principal, options, self._redactor, self._all_kept)
         exchange.on_end = partial(self._note_end, key, exchange)
         self._kept.move_to_end(key)
         while len(self._kept) > MAX_EXCHANGES:
@@ -209,7 +147,7 @@ class Exchanges:
         channel = context.channel
         if isinstance(channel, Exchange):
             return channel
-        return Exchange(context.principal, ExchangeWish(), self._redactor, KeptBytes())
+        return Exchange(context.principal, CallOptions(), self._redactor, KeptBytes())
 
     def find(self, principal: str, request_id: str) -> Exchange | None:
         """The exchange of a principal's call, open or ended a moment ago."""

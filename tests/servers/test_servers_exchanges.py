@@ -4,9 +4,10 @@ import asyncio
 
 import msgspec
 
-from briefcase.mcp import exchanges as module
-from briefcase.mcp.exchanges import KEPT_ENDED, MAX_EXCHANGES, Exchanges, ExchangeWish
+from briefcase.mcp.call_options import CallOptions
 from briefcase.model.ports import CallContext
+from briefcase.servers import exchanges as module
+from briefcase.servers.exchanges import KEPT_ENDED, MAX_EXCHANGES, Exchanges
 
 
 class Redactor:
@@ -16,9 +17,9 @@ class Redactor:
 
 def test_the_last_that_ended_are_kept_and_what_runs_stays():
     exchanges = Exchanges(Redactor())
-    running = exchanges.open("scout", "running", ExchangeWish())
+    running = exchanges.open("scout", "running", CallOptions())
     for number in range(KEPT_ENDED + 10):
-        ended = exchanges.open("scout", str(number), ExchangeWish())
+        ended = exchanges.open("scout", str(number), CallOptions())
         ended.end()
         ended.end()
     assert exchanges.find("scout", "running") is running
@@ -28,28 +29,28 @@ def test_the_last_that_ended_are_kept_and_what_runs_stays():
 
 def test_an_id_used_again_is_not_forgotten_with_its_first_use():
     exchanges = Exchanges(Redactor())
-    exchanges.open("scout", "again", ExchangeWish()).end()
-    second = exchanges.open("scout", "again", ExchangeWish())
+    exchanges.open("scout", "again", CallOptions()).end()
+    second = exchanges.open("scout", "again", CallOptions())
     for number in range(KEPT_ENDED):
-        exchanges.open("scout", str(number), ExchangeWish()).end()
+        exchanges.open("scout", str(number), CallOptions()).end()
     assert exchanges.find("scout", "again") is second
 
 
 def test_what_is_open_is_bounded_oldest_first():
     exchanges = Exchanges(Redactor())
     for number in range(MAX_EXCHANGES + 1):
-        exchanges.open("scout", str(number), ExchangeWish())
+        exchanges.open("scout", str(number), CallOptions())
     assert exchanges.find("scout", "0") is None
     assert exchanges.find("scout", "1") is not None
 
 
 def test_another_principals_exchange_does_not_exist():
     exchanges = Exchanges(Redactor())
-    exchange = exchanges.open("scout", "one", ExchangeWish(progress=True))
+    exchange = exchanges.open("scout", "one", CallOptions(progress=True))
     context = CallContext("call", "scout", "one", deadline_ns=0, channel=exchange)
     assert exchanges.find("ranger", "one") is None
     assert exchanges.of(context) is exchange
-    assert not exchanges.of(msgspec.structs.replace(context, channel=None)).wish.progress
+    assert not exchanges.of(msgspec.structs.replace(context, channel=None)).options.progress
 
 
 def numbers(exchange) -> list[int]:
@@ -64,7 +65,7 @@ def say(exchange, count: int, size: int = 1_000) -> None:
 
 def test_one_calls_notifications_are_bounded_in_bytes_and_the_newest_stay(monkeypatch):
     monkeypatch.setattr(module, "MAX_KEPT_BYTES", 5_500)
-    exchange = Exchanges(Redactor()).open("scout", "r", ExchangeWish())
+    exchange = Exchanges(Redactor()).open("scout", "r", CallOptions())
     say(exchange, 20)
     assert numbers(exchange) == [15, 16, 17, 18, 19]
 
@@ -72,7 +73,7 @@ def test_one_calls_notifications_are_bounded_in_bytes_and_the_newest_stay(monkey
 def test_all_notifications_are_bounded_together_and_one_servers_flood_costs_another_call_nothing(monkeypatch):
     monkeypatch.setattr(module, "MAX_ALL_KEPT_BYTES", 22_000)
     exchanges = Exchanges(Redactor())
-    ended, quiet, loud = (exchanges.open("scout", name, ExchangeWish()) for name in ("ended", "quiet", "loud"))
+    ended, quiet, loud = (exchanges.open("scout", name, CallOptions()) for name in ("ended", "quiet", "loud"))
     say(ended, 5)
     say(quiet, 5)
     ended.end()
@@ -86,7 +87,7 @@ def test_all_notifications_are_bounded_together_and_one_servers_flood_costs_anot
 def test_nothing_is_counted_of_exchanges_that_are_forgotten():
     exchanges = Exchanges(Redactor())
     for number in range(MAX_EXCHANGES + 50):
-        exchange = exchanges.open("scout", str(number), ExchangeWish())
+        exchange = exchanges.open("scout", str(number), CallOptions())
         say(exchange, 1)
         if number % 2:
             exchange.end()

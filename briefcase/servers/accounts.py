@@ -17,7 +17,6 @@ from typing import Final
 import structlog
 
 from briefcase.jose.dpop import ProofSigner
-from briefcase.mcp.credentials import FORBIDDEN, UNAUTHORIZED, refusal_words
 from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S
@@ -25,6 +24,7 @@ from briefcase.oauth.challenges import INSUFFICIENT_SCOPE, USE_NONCE, Challenge,
 from briefcase.oauth.custody import Custody, Login
 from briefcase.oauth.discovery import covers
 from briefcase.oauth.renewal import MARGIN_US, Renewals, renew_at_us
+from briefcase.servers.credentials import FORBIDDEN, UNAUTHORIZED, refusal_words
 
 RETRY_US: Final = 5 * US_PER_S  # after a renewal ahead of need failed
 

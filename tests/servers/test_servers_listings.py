@@ -6,14 +6,14 @@ import itertools
 import pytest
 from fakes import NoRedaction
 
-from briefcase.mcp import link as links
-from briefcase.mcp.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
-from briefcase.mcp.link import Link
-from briefcase.mcp.servers import ServerConfig
+from briefcase.servers import connection as connections
+from briefcase.servers.config import ServerConfig
+from briefcase.servers.connection import Connection
+from briefcase.servers.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
 
 
 class ListingPeer:
-    """A peer that lists what it is told to."""
+    """A session that lists what it is told to."""
 
     def __init__(self, *pages) -> None:
         self.capabilities = {"tools": {}}
@@ -31,20 +31,20 @@ class Told:
         self.listed = 0
         self.again = 0
 
-    async def on_listed(self, link) -> None:
+    async def on_listed(self, connection) -> None:
         self.listed += 1
         if self.listed < self.again:
-            link._relist.set()
+            connection._relist.set()
         else:
-            link._lost.set()
+            connection._lost.set()
 
 
 def tool(number: int) -> dict:
     return {"name": f"t{number}", "inputSchema": {"type": "object", "properties": {"a": {"type": "string"}}}}
 
 
-def link() -> Link:
-    return Link(
+def connection() -> Connection:
+    return Connection(
         ServerConfig(id="demo", endpoint_url="https://example.com"), None, Told(), NoRedaction(), needs_profile=False
     )
 
@@ -60,7 +60,7 @@ def test_the_loop_turns_between_two_definitions():
                 await asyncio.sleep(0)
 
         beside = asyncio.create_task(others())
-        await link()._list(ListingPeer([tool(number) for number in range(200)]))
+        await connection()._list(ListingPeer([tool(number) for number in range(200)]))
         done.set()
         await beside
         return turns
@@ -69,12 +69,12 @@ def test_the_loop_turns_between_two_definitions():
 
 
 def test_a_server_that_lists_for_ever_is_looked_at_up_to_a_bound(monkeypatch):
-    monkeypatch.setattr(links, "MAX_LISTED", 20)
-    peer, one = ListingPeer([tool(number) for number in range(15)]), link()
+    monkeypatch.setattr(connections, "MAX_LISTED", 20)
+    session, one = ListingPeer([tool(number) for number in range(15)]), connection()
 
-    asyncio.run(one._list(peer))
+    asyncio.run(one._list(session))
 
-    assert peer.asked == 2
+    assert session.asked == 2
     assert len(one.definitions) + len(one.problems) <= 20
 
 
@@ -82,7 +82,7 @@ def test_a_definition_past_its_size_is_refused_before_it_is_compiled(monkeypatch
     def compiled(_):
         raise AssertionError("it was compiled")
 
-    monkeypatch.setattr("briefcase.mcp.definitions.args_check", compiled)
+    monkeypatch.setattr("briefcase.servers.definitions.args_check", compiled)
 
     read = read_definition({"name": "t", "inputSchema": {"default": "x" * MAX_DEFINITION_BYTES}})
 
@@ -93,19 +93,19 @@ def test_a_server_that_always_has_a_new_listing_is_listened_to_ever_more_seldom(
     pauses = []
 
     async def scenario():
-        one, sleep = link(), asyncio.sleep
+        one, sleep = connection(), asyncio.sleep
         one._events.again = 14
 
         async def pause(seconds):
             pauses.extend([seconds] if seconds else [])
             await sleep(0)
 
-        monkeypatch.setattr(links.asyncio, "sleep", pause)
+        monkeypatch.setattr(connections.asyncio, "sleep", pause)
         one._relist.set()
-        with pytest.raises(links.UpstreamError):
+        with pytest.raises(connections.UpstreamError):
             await asyncio.wait_for(one._stay(ListingPeer([])), 10)
 
     asyncio.run(scenario())
-    assert pauses[0] == links.RELIST_PAUSE_S
-    assert all(later in {before * 2, links.LONGEST_PAUSE_S} for before, later in itertools.pairwise(pauses))
-    assert pauses[-1] == links.LONGEST_PAUSE_S
+    assert pauses[0] == connections.RELIST_PAUSE_S
+    assert all(later in {before * 2, connections.LONGEST_PAUSE_S} for before, later in itertools.pairwise(pauses))
+    assert pauses[-1] == connections.LONGEST_PAUSE_S

@@ -16,10 +16,10 @@ import msgspec
 
 from briefcase.mcp.jsonrpc import as_object
 from briefcase.mcp.param_headers import param_headers_of
-from briefcase.mcp.servers import ServerConfig
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolSpec
 from briefcase.receipts.canonical import canonical_bytes
+from briefcase.servers.config import ServerConfig
 from briefcase.tools.schema import ArgsCheck
 
 MAX_TOOLS: Final = 1_000

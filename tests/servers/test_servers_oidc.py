@@ -15,10 +15,10 @@ from mcp_rig import Secrets
 from oauth_world import World, WorldOutbound
 from oidc_kit import browse, needs_oidc_provider, oidc_server
 
-from briefcase.mcp.login_composition import compose_logins
-from briefcase.mcp.servers import parse_server
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.oauth.loopback import LoopbackListener
+from briefcase.servers.composition import compose_logins
+from briefcase.servers.config import parse_server
 from briefcase.system import SystemClock, SystemEntropy
 
 pytestmark = needs_oidc_provider

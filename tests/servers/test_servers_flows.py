@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from fakes import FakeClock, FakeEntropy, NoRedaction, spec
 
-from briefcase.mcp.flows import MAX_SUSPENDED, MAX_SUSPENDED_PER_PRINCIPAL, MAX_SUSPENDED_PER_SERVER, Ask, Flows
 from briefcase.mcp.sealing import Sealer
 from briefcase.model.errors import UpstreamError
+from briefcase.servers.flows import MAX_SUSPENDED, MAX_SUSPENDED_PER_PRINCIPAL, MAX_SUSPENDED_PER_SERVER, Ask, Flows
 
 ASK = Ask(spec("s.t"), "tools/call", {}, {})
 
@@ -31,37 +31,37 @@ class Desk:
         clock = FakeClock()
         self.flows = Flows(Sealer(b"k" * 32), clock, clock.now_us, FakeEntropy(), NoRedaction())
 
-    def wait(self, peer, principal, name=""):
+    def wait(self, session, principal, name=""):
         running = SimpleNamespace(questions={}, name=name or principal)
         context = SimpleNamespace(principal=principal, first_intent_id=1, deadline_ns=1 << 62)
-        return asyncio.run(self.flows.begin(peer, ASK, context, running))["resultType"]
+        return asyncio.run(self.flows.begin(session, ASK, context, running))["resultType"]
 
 
 def test_agents_that_fill_a_server_with_waiting_calls_keep_half_of_it_free_and_shut_nobody_out():
-    desk, peer = Desk(), AskingPeer()
+    desk, session = Desk(), AskingPeer()
     for number in range(8):
         for _ in range(MAX_SUSPENDED_PER_PRINCIPAL - 1):
-            desk.wait(peer, f"greedy-{number}")
-    assert desk.wait(peer, "patient") == "input_required"
+            desk.wait(session, f"greedy-{number}")
+    assert desk.wait(session, "patient") == "input_required"
     for number in range(8):
-        desk.wait(peer, f"greedy-{number}")
-    assert "patient" in peer.waiting  # who has one keeps it while somebody has more
-    assert len(peer.waiting) == MAX_SUSPENDED_PER_SERVER
+        desk.wait(session, f"greedy-{number}")
+    assert "patient" in session.waiting  # who has one keeps it while somebody has more
+    assert len(session.waiting) == MAX_SUSPENDED_PER_SERVER
 
 
 def test_agents_that_fill_all_places_shut_nobody_out_either():
-    desk, peers = Desk(), [AskingPeer() for _ in range(10)]
-    for number, peer in enumerate(peers):
+    desk, sessions = Desk(), [AskingPeer() for _ in range(10)]
+    for number, session in enumerate(sessions):
         for _ in range(MAX_SUSPENDED_PER_PRINCIPAL):
-            desk.wait(peer, f"greedy-{number}")
+            desk.wait(session, f"greedy-{number}")
     assert desk.wait(AskingPeer(), "patient") == "input_required"
-    assert sum(len(peer.waiting) for peer in peers) == MAX_SUSPENDED - 1
+    assert sum(len(session.waiting) for session in sessions) == MAX_SUSPENDED - 1
 
 
 def test_one_agent_has_no_more_than_its_part():
-    desk, peers = Desk(), [AskingPeer(), AskingPeer()]
+    desk, sessions = Desk(), [AskingPeer(), AskingPeer()]
     for number in range(MAX_SUSPENDED_PER_PRINCIPAL):
-        desk.wait(peers[number % 2], "greedy")
+        desk.wait(sessions[number % 2], "greedy")
     with pytest.raises(UpstreamError, match="too many calls wait"):
-        desk.wait(peers[0], "greedy", "one more")
-    assert "one more" not in peers[0].waiting
+        desk.wait(sessions[0], "greedy", "one more")
+    assert "one more" not in sessions[0].waiting

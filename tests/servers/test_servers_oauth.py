@@ -10,12 +10,12 @@ from fakes import FakeClock
 from mcp_rig import Rig, Secrets, until
 from oauth_world import AUTHORITY, SERVER, World, WorldOutbound
 
-from briefcase.mcp.login_composition import compose_logins
-from briefcase.mcp.servers import parse_server
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.net.outbound import GuardedOutbound
 from briefcase.oauth.discovery import covers, resource_urls
 from briefcase.oauth.metadata import metadata_urls
+from briefcase.servers.composition import compose_logins
+from briefcase.servers.config import parse_server
 from briefcase.system import SystemEntropy
 
 S = 1_000_000
@@ -950,13 +950,13 @@ def test_a_server_that_wants_bound_tokens_gets_no_plain_one():
 def test_a_call_of_a_server_that_wants_a_log_in_is_told_so_at_once():
     async def scenario(desk):
         rig = Rig(desk.outbound)
-        await rig.hub.set_server("docs", {"endpoint_url": URL}, "operator")
-        link = rig.hub.link("docs")
-        await until(lambda: link.wants_credential)
+        await rig.registry.set_server("docs", {"endpoint_url": URL}, "operator")
+        connection = rig.registry.connection("docs")
+        await until(lambda: connection.wants_credential)
         async with asyncio.timeout(5):
             with pytest.raises(UpstreamError, match="oauth-login docs") as caught:
-                await link.peer(60)
+                await connection.session(60)
         assert caught.value.sent is False
-        await rig.hub.stop()
+        await rig.registry.stop()
 
     run(scenario)

@@ -10,9 +10,9 @@
 
 from __future__ import annotations
 
-from briefcase.mcp.definitions import Change
-from briefcase.mcp.servers import ServerConfig
 from briefcase.model.types import JsonObject, JsonValue
+from briefcase.servers.config import ServerConfig
+from briefcase.servers.definitions import Change
 
 MAX_NAMES: int = 100
 

@@ -20,15 +20,15 @@ from briefcase.call_settings import CallSettings
 from briefcase.calls import Calls
 from briefcase.controls import Controls
 from briefcase.jose.base64url import decode_base64url, encode_base64url
-from briefcase.mcp.exchanges import ClientCapabilities, ElicitationModes, ExchangeWish
-from briefcase.mcp.flows import MAX_QUESTION_BYTES, STATE_TTL_US
-from briefcase.mcp.link import State
-from briefcase.mcp.reach import AllTools
+from briefcase.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
 from briefcase.model.effects import DecideApproval, Entry
 from briefcase.model.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
 from briefcase.operator.approvals import Approvers, shown_digest_of
 from briefcase.operator.controls import ControlChoice
 from briefcase.ratelimits import RateLimit, RateLimiter
+from briefcase.servers.catalog import Catalog
+from briefcase.servers.connection import State
+from briefcase.servers.flows import MAX_QUESTION_BYTES, STATE_TTL_US
 from briefcase.tools.registry import Registry
 
 ASK = "fx.test_elicitation"
@@ -57,7 +57,7 @@ class Desk:
         self.calls = Calls(
             ledger=rig.ledger,
             policy=lambda: self.policy,
-            tools=AllTools(Registry(), rig.hub),
+            tools=Catalog(Registry(), rig.registry),
             controls=self.controls,
             redactor=rig.redactor,
             clock=rig.clock,
@@ -70,8 +70,8 @@ class Desk:
 
     async def call(self, tool_id: str, args: dict, token: str | None = None, principal: Principal = AGENT) -> dict:
         request_id = str(uuid.uuid4())
-        wish = ExchangeWish(capabilities=ClientCapabilities(elicitation=ElicitationModes()))
-        exchange = self.rig.hub.exchanges.open(principal.name, request_id, wish)
+        options = CallOptions(capabilities=ClientCapabilities(elicitation=ElicitationModes()))
+        exchange = self.rig.registry.exchanges.open(principal.name, request_id, options)
         call = {"tool_id": tool_id, "args": args, "context": {"request_id": request_id}, "approval_token": token}
         read = await self.calls.read(principal, json.dumps({"call": call}).encode())
         answer = await self.calls.call(principal, msgspec.structs.replace(read, channel=exchange))
@@ -113,14 +113,14 @@ def test_tools_accepted_before_their_server_was_refused_are_neither_listed_nor_c
     async def test():
         async with served("stdio", "stateless") as rig:
             await rig.ready()
-            assert rig.hub.specs()
-            await rig.hub.stop()
+            assert rig.registry.specs()
+            await rig.registry.stop()
             rig.needs_profile = True
-            rig.new_hub()
-            rig.hub.start()
+            rig.new_registry()
+            rig.registry.start()
             await rig.ready(state=State.REFUSED)
-            assert rig.hub.resolve("fx.echo") is not None
-            assert list(rig.hub.specs()) == []
+            assert rig.registry.resolve("fx.echo") is not None
+            assert list(rig.registry.specs()) == []
             assert (await Desk(rig).call("fx.echo", {"text": "hi"}))["reason"] == "remote_mcp_incompatible"
 
     run(test)
@@ -266,8 +266,8 @@ async def with_itself(desk: Desk, going_on: dict) -> dict:
 
 
 async def at_another_price(desk: Desk, going_on: dict) -> dict:
-    body = {"command": sys.executable, "args": desk.rig.hub.link("fx").config.args, "rules": [RULE]}
-    await desk.rig.hub.set_server("fx", body, "operator")
+    body = {"command": sys.executable, "args": desk.rig.registry.connection("fx").config.args, "rules": [RULE]}
+    await desk.rig.registry.set_server("fx", body, "operator")
     await desk.rig.ready()
     return await desk.call("fx:continue", going_on)
 
@@ -331,9 +331,9 @@ def test_a_state_that_a_restart_lies_between_goes_on_once_all_the_same():
             await rig.ready()
             going_on = await Desk(rig).asked()
             for expected in ("ok", "denied"):
-                await rig.hub.stop()
-                rig.new_hub()
-                rig.hub.start()
+                await rig.registry.stop()
+                rig.new_registry()
+                rig.registry.start()
                 await rig.ready()
                 answer = await Desk(rig).call("fx:continue", going_on)
                 assert answer["status"] == expected
