@@ -34,6 +34,7 @@ from briefcase.servers.definitions import MAX_TOOLS, Definition, Problem, read_d
 from briefcase.servers.http_transport import HttpStatusError
 from briefcase.servers.session import Session
 from briefcase.servers.transport import Transport
+from briefcase.servers.turns import Turn
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 60.0
@@ -266,6 +267,7 @@ class Connection:
         found: dict[str, Definition] = {}
         problems: list[Problem] = []
         cursor: object = None
+        turn = Turn()
         for _ in range(MAX_PAGES if "tools" in session.capabilities else 0):
             params: JsonObject = {"cursor": cursor} if isinstance(cursor, str) else {}
             page = await session.request("tools/list", params, timeout_ms=LIST_TIMEOUT_MS)
@@ -273,7 +275,7 @@ class Connection:
             for item in tools if isinstance(tools, list) else []:
                 if len(found) + len(problems) >= MAX_LISTED:
                     break  # what more it lists is not even looked at
-                await asyncio.sleep(0)  # each definition is compiled: others are served between two of them
+                await turn.pause()  # each definition is compiled, for milliseconds
                 read = self._read(item)
                 if isinstance(read, Problem) or len(found) >= MAX_TOOLS or read.name in found:
                     problems.append(read if isinstance(read, Problem) else Problem(read.name, "twice, or too many"))

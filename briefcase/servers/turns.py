@@ -1,8 +1,9 @@
 """What one server's messages may take of the loop: after a long turn, everybody else has it for thrice as long.
 
 A server writes as fast as it likes, and each message is work before anybody asked for it. So its messages are taken for
-`TURN_S` at a time; where that is over, nothing more of it is read for `PAUSE` times what the turn took. A message
-cannot be taken in parts: what one may cost is `strict_json`'s bound.
+`TURN_S` at a time; where that is over, nothing more of it is read for `PAUSE` times what the turn took. The definitions
+of a listing are compiled in such turns too. A message cannot be taken in parts: what one may cost is `strict_json`'s
+bound.
 """
 
 from __future__ import annotations

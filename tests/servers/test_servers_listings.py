@@ -7,6 +7,7 @@ import pytest
 from fakes import NoRedaction
 
 from briefcase.servers import connection as connections
+from briefcase.servers import turns as turns_of
 from briefcase.servers.config import ServerConfig
 from briefcase.servers.connection import Connection
 from briefcase.servers.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
@@ -49,7 +50,10 @@ def connection() -> Connection:
     )
 
 
-def test_the_loop_turns_between_two_definitions():
+def test_the_definitions_of_a_listing_are_compiled_in_turns_with_everybody_else(monkeypatch):
+    monkeypatch.setattr(turns_of, "TURN_S", 0)  # every definition is a turn
+    monkeypatch.setattr(turns_of, "MAX_PAUSE_S", 1e-6)
+
     async def scenario():
         turns, done = 0, asyncio.Event()
 
