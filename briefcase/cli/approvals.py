@@ -29,7 +29,7 @@ LOOK_HINT: Final = "read `briefcase approvals show ID` to its end; its last line
 
 @click.group(epilog=example("briefcase approvals watch", "briefcase approvals approve 3f9a12bc"))
 def approvals() -> None:
-    """See what waits for a person; approve or deny it, or take a yes back."""
+    """See what waits for a person; approve it, deny it, or take a yes back."""
 
 
 def _complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -157,7 +157,7 @@ def _seen(document: Payload, digest: str | None, *, as_json: bool) -> str:
 @json_option
 @pass_app
 def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
-    """Say no, or take back a yes that was not used yet. The receipt records who and why."""
+    """Say no, or take back an unused yes. The receipt records who and why."""
     path = path_of("v1", "approvals", _whole_id(app, approval_id), "deny")
     answer = app.client().post(path, {"reason": reason} if reason else None)
     if as_json:

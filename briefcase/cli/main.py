@@ -40,7 +40,9 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     ),
     "gateway": Lazy("briefcase.cli.gateway:gateway", "Serve MCP to agents, in front of the daemon."),
     "tools": Lazy("briefcase.cli.tools:tools", "List, call, import and check tools."),
-    "approvals": Lazy("briefcase.cli.approvals:approvals", "See what waits for a person; approve or deny it."),
+    "approvals": Lazy(
+        "briefcase.cli.approvals:approvals", "See what waits for a person; approve it, deny it, or take a yes back."
+    ),
     "receipts": Lazy("briefcase.cli.receipts:receipts", "List, show and verify the receipt chain."),
     "backup": Lazy("briefcase.cli.backup:backup", "Make, verify and restore backups."),
     "budgets": Lazy("briefcase.cli.budgets:budgets", "See and set what may be spent in a day."),

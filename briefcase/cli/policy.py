@@ -105,7 +105,7 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
 @json_option
 @pass_app
 def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
-    """Show which policies a file adds, removes or changes, by id, beside the policy that decides now.
+    """Show which policies a file adds, removes or changes in the active policy.
 
     Layout and comments are no change; an annotation is. `--json` has the difference of the texts, too.
 

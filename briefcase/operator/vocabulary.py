@@ -17,7 +17,7 @@ _NAMES: Final = """
     args_text auth_method backup_created backup_started base_url body_bytes body_digest budget_set budgets_spent_for
     category change_failed change_intent closed_intents complete consumed continues control_id control_lifted
     control_set copied_at cost_microusd cost_over_reserved cost_usd created_at daily_limit_microusd decision
-    definitions_digest description destination estimated_usd expires_at first_receipt_id fs_access head_hash
+    definitions_digest description destination estimated_usd exchange expires_at first_receipt_id fs_access head_hash
     in_doubt intent_id interrupted is_same_call is_sealed is_settled last_approved manifest_digest
     mcp_definitions_held mcp_definitions_pinned mcp_login_ended mcp_login_made mcp_login_revoked mcp_server_deleted
     mcp_server_refused mcp_server_set mobile_signer net_access not_known old_policy_digest operator output_bytes

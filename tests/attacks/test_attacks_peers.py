@@ -31,6 +31,14 @@ ASK_ALL = """
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to listen as another user")
 
 
+def request_size(data: bytes) -> int:
+    """How many bytes the first request in `data` has; 0 while it is not whole: its body may come later."""
+    head, end, _ = data.partition(b"\r\n\r\n")
+    found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    size = len(head) + len(end) + (int(found[1]) if found else 0)
+    return size if end and len(data) >= size else 0
+
+
 class Stranger:
     """Listens where a daemon is expected, keeps what it is told, and answers with what `answer` makes of it."""
 
@@ -49,9 +57,13 @@ class Stranger:
                     self.connection = connection
                     connection.settimeout(2)
                     with contextlib.suppress(TimeoutError, ConnectionError):
+                        begun = b""
                         while data := connection.recv(65_536):
                             self.heard += data
-                            connection.sendall(self.answer(data))
+                            begun += data
+                            while size := request_size(begun):
+                                connection.sendall(self.answer(begun[:size]))
+                                begun = begun[size:]
 
     def close(self) -> None:
         self.listener.close()

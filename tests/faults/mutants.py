@@ -26,7 +26,7 @@ POWER: Final = Mutant(
 )
 KILL: Final = Mutant(
     "recovery leaves open what a crash left open",
-    (("ledger/recovery.py", "left_open = sorted(intents.open.items())", "left_open = []"),),
+    (("ledger/recovery.py", "in sorted(intents.open.items())]", "in sorted(intents.open.items())[:0]]"),),
 )
 WHOLE_CALL: Final = Mutant(
     "an approval is consumed with the outcome, not with the intent",
@@ -55,7 +55,7 @@ CALLS: Final = Mutant(
 )
 ARCHIVE: Final = Mutant(
     "receipts are removed before their segment has its name",
-    (("ledger/archive.py", "        part.replace(segment.path)\n", ""),),
+    (("ledger/archive.py", "write_whole(segment.path, check", "write_whole(segment.path.with_name('lost'), check"),),
 )
 FULL: Final = Mutant(
     "free space is not looked at", (("ledger/directory.py", "        return self._low\n", "        return False\n"),)
@@ -85,14 +85,9 @@ TWO: Final = Mutant(
     "the ledger is not locked",
     (
         (
-            "ledger/directory.py",
-            "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        os.ftruncate(",
-            "        os.ftruncate(",
-        ),
-        (
-            "ledger/directory.py",
-            "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except OSError:\n",
-            "        pass\n    except OSError:\n",
+            "disk/locks.py",
+            "fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)\n    except",
+            "pass\n    except",
         ),
     ),
 )

@@ -229,4 +229,4 @@ def _refuse_second(first: RunningDaemon) -> None:
         said = (second.stdout + second.stderr).decode()
         assert second.returncode != 0
         assert f"`{first.data_dir}`" in said, said
-        assert "already_running" in said or "another daemon" in said, said
+        assert "is in use by process" in said, said

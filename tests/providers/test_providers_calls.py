@@ -144,7 +144,7 @@ def test_a_capability_the_provider_has_ended_is_replaced_once(run):
     async def scenario(desk):
         await desk.log_in()
         await desk.quote()
-        held = desk.capabilities._shelves["demo"].held
+        held = desk.capabilities._slots["demo"].held
         desk.gateway.authority.revoke(desk.gateway.authority.jti_of(held.token))
         assert (await desk.quote()).content["symbol"] == "ACME"
         assert desk.asked("/api/quote") == 3
@@ -309,7 +309,7 @@ def test_no_credential_is_in_what_prints_and_each_is_known_to_the_redactor(run):
         await desk.quote()
         custody = desk.service._custody
         login, entitlement = await custody.login("demo"), await custody.entitlement("demo")
-        held = desk.capabilities._shelves["demo"].held
+        held = desk.capabilities._slots["demo"].held
         values = [login.access_token, login.refresh_token, entitlement.credential_jwt, held.token]
         shown = repr([login, entitlement, held, await desk.service.list(), desk.client.health("demo")])
         for value in values:
@@ -411,7 +411,7 @@ def test_a_revoked_token_at_the_gateway_is_signalled(run):
     async def scenario(desk):
         await desk.log_in()
         await desk.quote()
-        return desk.capabilities._shelves["demo"].held.token, desk.gateway
+        return desk.capabilities._slots["demo"].held.token, desk.gateway
 
     token, gateway = run(scenario)
     answer = ask(

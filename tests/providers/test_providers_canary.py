@@ -49,7 +49,7 @@ def test_no_credential_is_in_any_file_log_receipt_or_answer(run, tmp_path, caplo
         result = await desk.quote()
         custody = desk.service._custody
         login, entitlement = await custody.login("demo"), await custody.entitlement("demo")
-        held = desk.capabilities._shelves["demo"].held
+        held = desk.capabilities._slots["demo"].held
         credentials = credentials_of(desk, login, entitlement, held, await custody.key("demo"))
 
         assert found_in(tmp_path, credentials) == set()

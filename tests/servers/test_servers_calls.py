@@ -273,8 +273,12 @@ async def at_another_price(desk: Desk, going_on: dict) -> dict:
 
 
 async def in_another_category(desk: Desk, going_on: dict) -> dict:
-    body = {"command": sys.executable, "args": desk.rig.hub.link("fx").config.args, "rules": [ANOTHER_CATEGORY]}
-    await desk.rig.hub.set_server("fx", body, "operator")
+    body = {
+        "command": sys.executable,
+        "args": desk.rig.registry.connection("fx").config.args,
+        "rules": [ANOTHER_CATEGORY],
+    }
+    await desk.rig.registry.set_server("fx", body, "operator")
     await desk.rig.ready()
     return await desk.call("fx:continue", going_on)
 
@@ -359,7 +363,7 @@ def test_a_call_through_the_gateway_is_parsed_once(monkeypatch):
             call = {"tool_id": "fx.echo", "args": {"text": "counted-0123"}, "context": context}
             body = json.dumps({"call": call, "exchange": {"progress": True}}).encode()
             monkeypatch.setattr(strict_json, "read_strict", reading)
-            services = SimpleNamespace(calls=desk.calls, mcp=rig.hub)
+            services = SimpleNamespace(calls=desk.calls, mcp=rig.registry)
             reply = await call_server(services, SimpleNamespace(principal=AGENT, body=body))
             assert json.loads(reply.payload)["status"] == "ok", reply.payload
             of_the_call = [data for data in parsed if b'"args"' in data or data == b'{"text":"counted-0123"}']

@@ -8,8 +8,8 @@ from briefcase.model.errors import StoreError
 from briefcase.tools.builtin import BuiltinTool
 
 
-async def fail(_self, canonical_args, _context):
-    raise RuntimeError("broke on " + canonical_args.decode())
+async def fail(_self, args, _context):
+    raise RuntimeError(f"broke on {args}")
 
 
 async def refuse(_self, *_):
