@@ -7,6 +7,7 @@ The short form tries every `STRIDE`th position; `BRIEFCASE_FAULTS=full` tries th
 """
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -232,7 +233,16 @@ def test_a_real_disk_filled_to_the_brim_refuses_and_recovers(small_disk, left_ki
 
 
 def fill(path: Path, left_bytes: int) -> None:
-    """Take all of a disk but so many bytes."""
+    """Take all of a disk but so many bytes; what the file system cannot give of them it needs for itself."""
     found = os.statvfs(path.parent)
     with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(4096, found.f_bavail * found.f_frsize - left_bytes))
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(4096, found.f_bavail * found.f_frsize - left_bytes))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            while os.statvfs(path.parent).f_bavail * found.f_frsize > left_bytes:
+                try:
+                    os.write(file.fileno(), bytes(found.f_frsize))
+                except OSError:
+                    break
