@@ -35,7 +35,7 @@ check: $(STAMP) ## lint, formatting, types, layers
 
 bench: $(STAMP) ## every benchmark: JSON and one HTML page in build/bench
 	mkdir -p build/bench
-	$(BIN)/python -m pytest bench -o addopts= -o python_files='bench_*.py' -o python_functions='bench_*' \
+	$(BIN)/python -m pytest bench -o addopts= -o timeout=0 -o python_files='bench_*.py' -o python_functions='bench_*' \
 		--benchmark-json=build/bench/$$(date -u +%Y%m%dT%H%M%SZ).json
 	$(BIN)/python bench/report.py build/bench
 
