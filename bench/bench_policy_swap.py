@@ -16,7 +16,7 @@ ROUNDS = 3
 def _policy(version: int) -> str:
     forbids = (
         f'@id("r{version}-{number}") forbid (principal == Agent::"a{number}", action == Action::"Call", '
-        f'resource == Tool::"t{number % 50}") when {{ context.args has amount && context.args.amount > {number} }};'
+        f'resource == Tool::"echo") when {{ context.args.text like "*{number} of {POLICIES}" }};'
         for number in range(POLICIES)
     )
     return "\n".join([*forbids, '@id("all") permit (principal, action, resource);'])
