@@ -27,9 +27,9 @@ from briefcase.jose.jws import generate_key
 from briefcase.jose.replay import Claim, ReplayCache
 from briefcase.model.ports import HttpRequest
 from briefcase.net.outbound import GuardedOutbound
+from briefcase.operator.providers import Exchange
 from briefcase.provider_gateway.authority import Asked, Refused
 from briefcase.providers.composition import compose_providers
-from briefcase.providers.service import Exchange
 from briefcase.store.database import Database
 from briefcase.system import SystemClock, SystemEntropy
 from briefcase.vault.identity import Identity
@@ -127,8 +127,8 @@ async def log_in(service, outbound, base_url):
     await service.upsert("demo", base_url)
     started = await service.start_login("demo", "briefcase", REDIRECT, None)
     answer = await outbound.request(HttpRequest("GET", started.authorization_url))
-    code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
-    await service.exchange("demo", Exchange(code, REDIRECT, "briefcase", started.code_verifier))
+    fields = parse_qs(urlsplit(answer.headers["location"]).query)
+    await service.exchange("demo", Exchange(fields["code"][0], state=started.state, iss=fields["iss"][0]))
 
 
 async def added_us(base_url, data_dir: Path, *, rate: int, calls: int) -> tuple[list[float], list[float]]:
@@ -140,7 +140,7 @@ async def added_us(base_url, data_dir: Path, *, rate: int, calls: int) -> tuple[
     parts = compose_providers(
         database=database, secrets=vault.compartment("providers"), remember=vault.remember,
         holder_did=Identity(b"\1" * 32).did, outbound=outbound, ledger=MemoryLedger(FakeClock()), clock=clock,
-        entropy=SystemEntropy(), is_ga=True, denies_unknown_status=False,
+        entropy=SystemEntropy(), is_disabled=frozenset().__contains__, is_ga=True, denies_unknown_status=False,
     )  # fmt: skip
     client = parts.client
     await log_in(parts.service, plain, base_url)
@@ -191,9 +191,9 @@ def log_in_at(daemon) -> None:
     parts = urlsplit(started["authorization_url"])
     connection = http.client.HTTPConnection(parts.netloc)
     connection.request("GET", f"{parts.path}?{parts.query}")
-    code = parse_qs(urlsplit(connection.getresponse().headers["location"]).query)["code"][0]
+    fields = parse_qs(urlsplit(connection.getresponse().headers["location"]).query)
     connection.close()
-    exchange = body | {"code": code, "code_verifier": started["code_verifier"]}
+    exchange = {"code": fields["code"][0], "state": started["state"], "iss": fields["iss"][0]}
     assert daemon.request("POST", "/v1/providers/demo/oauth/exchange", exchange)[0] == 200
 
 

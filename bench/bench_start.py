@@ -16,8 +16,8 @@ def bench_start(benchmark, figure, tmp_path, receipts):
     (data_dir / "briefcase.toml").write_text(UNLIMITED)
     with RunningDaemon(data_dir) as running:
         if receipts:
-            decide = post("/v1/decide", running.operator_token, echo_calls())
-            closed_loop(running.socket_path, decide, connections=64, requests=receipts)
+            call = post("/v1/tools/call", running.operator_token, echo_calls())  # an intent and an outcome each
+            closed_loop(running.socket_path, call, connections=64, requests=receipts // 2)
         running.stop()
         taken = []
 
