@@ -56,7 +56,7 @@ sdist: $(STAMP) ## install from the source distribution into a clean environment
 
 fuzz: $(STAMP) ## fuzz the native engine for ten minutes under the address and undefined-behaviour sanitizers
 	BRIEFCASE_BUILD_SANITIZE=1 $(BIN)/python setup.py build_ext --force --build-lib build/sanitized --build-temp build/sanitized-temp
-	cp -R briefcase/*.py briefcase/policy briefcase/receipts build/sanitized/briefcase/
+	cp -R briefcase/*.py briefcase/model briefcase/core build/sanitized/briefcase/
 	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=build/sanitized $(BIN)/python tests/native/fuzz_match.py $(or $(SECONDS),600)
 

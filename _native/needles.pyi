@@ -1,4 +1,4 @@
-"""Patterns found by their 4-grams: what `briefcase.redaction` says in words."""
+"""Patterns found by their 4-grams: what `briefcase.core.redaction.redactor` says in words."""
 
 class Needles:
     """Byte patterns, and where they are in a text.

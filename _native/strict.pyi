@@ -1,4 +1,4 @@
-"""Strict JSON, read in one pass (RFC 8259, narrowed to RFC 7493): what `briefcase.strict_json` says in words."""
+"""Strict JSON, read in one pass (RFC 8259, narrowed to RFC 7493): what `briefcase.core.json.strict` says in words."""
 
 from typing import Any
 

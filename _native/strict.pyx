@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Strict JSON in one pass over the bytes: values are made as they are read, and the first fault ends it.
 
-The grammar is RFC 8259's; what RFC 7493 adds, and the one reading of each number, are `briefcase.strict_json`'s.
+The grammar is RFC 8259's; what RFC 7493 adds, and the one reading of each number, are `briefcase.core.json.strict`'s.
 A key that comes twice is found when it is put into its object, which then does not grow.
 """
 

@@ -1,4 +1,4 @@
-"""What a text says when its escapes are read: the views in which `briefcase.redaction` looks for secrets, too.
+"""What a text says when its escapes are read: the views in which `briefcase.core.redaction.redactor` also looks.
 
 Each view is at most as long as its text, and made in one pass over it. Where nothing is to be read, it is the very same
 object. Two maps give, for each byte of the view, where in the text begins and where ends what the byte was read from.

@@ -11,12 +11,12 @@ import random
 import orjson
 from fakes import START_US, FakeClock, spec
 
+from briefcase.core.policy.backtest import Backtest, read_lines
+from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
+from briefcase.core.policy.engine import compile_policy
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.core.receipts.events import ALLOW, CallFacts, Decided, call_event
 from briefcase.model.types import Principal, Role, format_rfc3339
-from briefcase.policy.backtest import Backtest, read_lines
-from briefcase.policy.check import DEFAULT_POLICY_TEXT
-from briefcase.policy.engine import compile_policy
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.receipts.events import ALLOW, CallFacts, Decided, call_event
 
 RECEIPTS = 100_000
 EXTRA = """

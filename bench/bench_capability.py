@@ -22,26 +22,26 @@ from fakes import FakeClock, FakeEntropy, MemoryLedger
 from load import UNLIMITED, closed_loop, open_loop, post
 from provider_kit import BASE_URL, REDIRECT, Holder, open_gateway
 
-from briefcase.jose.dpop import ProofSigner
-from briefcase.jose.jws import generate_key
-from briefcase.jose.replay import Claim, ReplayCache
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.providers.composition import compose_providers
+from briefcase.adapters.store.database import Database
+from briefcase.adapters.system import SystemClock, SystemEntropy
+from briefcase.adapters.vault.identity import Identity
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
+from briefcase.core.jose.dpop import ProofSigner
+from briefcase.core.jose.jws import generate_key
+from briefcase.core.jose.replay import Claim, ReplayCache
+from briefcase.core.operator.providers import Exchange
+from briefcase.edges.provider_gateway.authority import Asked, Refused
 from briefcase.model.ports import HttpRequest
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.operator.providers import Exchange
-from briefcase.provider_gateway.authority import Asked, Refused
-from briefcase.providers.composition import compose_providers
-from briefcase.store.database import Database
-from briefcase.system import SystemClock, SystemEntropy
-from briefcase.vault.identity import Identity
-from briefcase.vault.vault import MemoryBackend, Vault
 
 URL = f"{BASE_URL}/api/quote"
 SERVE = """
 import asyncio, sys
 from pathlib import Path
-from briefcase.provider_gateway.serving import GatewayServer
-from briefcase.provider_gateway.settings import GatewaySettings
-from briefcase.system import SystemClock, SystemEntropy
+from briefcase.edges.provider_gateway.serving import GatewayServer
+from briefcase.edges.provider_gateway.settings import GatewaySettings
+from briefcase.adapters.system import SystemClock, SystemEntropy
 
 async def main():
     settings = GatewaySettings("", Path(sys.argv[1]), max_calls=100_000)

@@ -14,10 +14,10 @@ from receipts_made import intent_event
 
 from briefcase._native.canonical import canonical_event
 from briefcase._native.chain import chain_hash, is_canonical_event, verify_records
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
+from briefcase.adapters.system import SystemClock
+from briefcase.core.receipts.chain import GENESIS_HASH_HEX, NO_TIME, encode_key, link_record
 from briefcase.model.effects import Entry
-from briefcase.receipts.chain import GENESIS_HASH_HEX, NO_TIME, encode_key, link_record
-from briefcase.system import SystemClock
 
 RECORDS = 20_000
 

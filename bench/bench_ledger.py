@@ -16,10 +16,10 @@ import uvloop
 from receipts_made import intent_event
 
 from briefcase._native.canonical import canonical_event
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
+from briefcase.adapters.system import SystemClock
+from briefcase.core.receipts.chain import encode_key
 from briefcase.model.effects import ClaimRequest, Committed, Entry, OpenIntent
-from briefcase.receipts.chain import encode_key
-from briefcase.system import SystemClock
 
 ROUNDS = 150
 RECORD = b"0" * 128 + canonical_event(intent_event(1))

@@ -18,9 +18,9 @@ from fakes import spec
 from briefcase._native.entities import compile_entities
 from briefcase._native.match import compile_policies
 from briefcase._native.values import EntityUid
+from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
+from briefcase.core.policy.engine import compile_policy
 from briefcase.model.types import Principal, RiskSignals, Role
-from briefcase.policy.check import DEFAULT_POLICY_TEXT
-from briefcase.policy.engine import compile_policy
 
 AGENT, CALL, TOOL = EntityUid("Agent", "scout"), EntityUid("Action", "Call"), EntityUid("Tool", "files")
 GROUPS = [{"type": "Group", "id": name} for name in ("scouts", "team7")]

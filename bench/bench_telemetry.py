@@ -17,7 +17,7 @@ from conftest import UNLIMITED
 from daemons import RunningDaemon
 from load import closed_loop, echo_calls, post
 
-from briefcase.telemetry.meter import Meter
+from briefcase.adapters.telemetry.meter import Meter
 
 CONNECTIONS = 64
 REQUESTS = 1_000

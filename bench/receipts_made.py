@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from briefcase.core.receipts.events import ALLOW, CallFacts, Decided, call_event
 from briefcase.model.types import JsonObject, Principal, Role, ToolSpec, format_rfc3339
-from briefcase.receipts.events import ALLOW, CallFacts, Decided, call_event
 
 START_US = 1_767_225_600_000_000
 SPEC = ToolSpec("echo", "echo", "", {}, {}, "read", digest_hex="cd" * 32)

@@ -13,20 +13,20 @@ class Root:
 
     def data_dir(self, environ: Mapping[str, str]) -> Path:
         """The data directory these variables name."""
-        from briefcase.config import data_dir_of  # noqa: PLC0415
+        from briefcase.daemon.settings import data_dir_of  # noqa: PLC0415
 
         return data_dir_of(environ)
 
     def socket_path(self, environ: Mapping[str, str]) -> Path:
         """Where a daemon with these variables listens."""
-        from briefcase.config import socket_path_of  # noqa: PLC0415
+        from briefcase.daemon.settings import socket_path_of  # noqa: PLC0415
 
         return socket_path_of(environ)
 
     def serve(self, environ: Mapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
         """Run the daemon in this process until it is told to stop."""
-        from briefcase.config import load_settings, master_passphrase  # noqa: PLC0415
-        from briefcase.daemon import serve  # noqa: PLC0415
+        from briefcase.daemon.composition import serve  # noqa: PLC0415
+        from briefcase.daemon.settings import load_settings, master_passphrase  # noqa: PLC0415
 
         serve(load_settings(environ), master_passphrase(environ), on_ready)
 
@@ -47,7 +47,7 @@ def check_only_briefcase() -> None:
 def main() -> int:
     """Run the command line; gives its exit code."""
     check_only_briefcase()
-    from briefcase.cli.main import main as run  # noqa: PLC0415 - not before the check
+    from briefcase.edges.cli.main import main as run  # noqa: PLC0415 - not before the check
 
     return run(Root())
 

@@ -9,7 +9,8 @@ from typing import Final
 
 import orjson
 
-from briefcase.api.openapi import openapi_document
+from briefcase.edges.api.openapi import openapi_document
+from docs.draw_house import house_svg
 
 DOCS: Final = Path(__file__).parent
 
@@ -19,7 +20,10 @@ def openapi_json() -> str:
     return orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-GENERATED: Final[Mapping[str, Callable[[], str]]] = {"openapi.json": openapi_json}
+GENERATED: Final[Mapping[str, Callable[[], str]]] = {
+    "house.svg": house_svg,
+    "openapi.json": openapi_json,
+}
 
 
 def main() -> None:

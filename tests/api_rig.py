@@ -13,20 +13,20 @@ import msgspec
 import uvloop
 from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
 
-from briefcase.answers import Answer, encode_answer
-from briefcase.api.app import Api
-from briefcase.api.auth import Authenticator
-from briefcase.api.services import ApprovalChanges, Profile, Services
-from briefcase.controls import Controls
-from briefcase.http.limits import HttpLimits
-from briefcase.http.server import HttpServer
-from briefcase.http.sockets import open_tcp_listener, open_unix_listener
+from briefcase.adapters.vault.bindings import SecretDestinations
+from briefcase.core.calls.answers import Answer, encode_answer
+from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.core.controls import Controls
+from briefcase.core.operator.operator import compose_operator
+from briefcase.core.redaction.redactor import SecretRedactor
+from briefcase.edges.api.app import Api
+from briefcase.edges.api.auth import Authenticator
+from briefcase.edges.api.services import ApprovalChanges, Profile, Services
+from briefcase.edges.http.limits import HttpLimits
+from briefcase.edges.http.server import HttpServer
+from briefcase.edges.http.sockets import open_tcp_listener, open_unix_listener
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal, Role
-from briefcase.operator.operator import compose_operator
-from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
-from briefcase.redaction import SecretRedactor
-from briefcase.vault.bindings import SecretDestinations
 
 KNOWN_SECRET = "canary-of-a-credential-0123"
 OPERATOR_TOKEN = "o" * 43

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fakes import FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
 
-from briefcase.controls import Controls
-from briefcase.operator.administration import Administration
-from briefcase.operator.controls import ControlAdmin
+from briefcase.core.controls import Controls
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.controls import ControlAdmin
 
 
 class NoAgents:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from briefcase import approvals, budgets
-from briefcase.ledger.steady_clock import SteadyClock
+from briefcase.adapters.ledger.steady_clock import SteadyClock
+from briefcase.core import budgets
+from briefcase.core.approvals import lifecycle as approvals
+from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.effects import (
     ClaimNonce,
     ClaimRequest,
@@ -49,7 +51,6 @@ from briefcase.model.types import (
     ToolSpec,
     format_rfc3339,
 )
-from briefcase.receipts.canonical import canonical_bytes
 
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 AGENT = Principal("scout", Role.AGENT)

@@ -6,12 +6,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
-from briefcase.jose.dpop import ProofSigner
-from briefcase.jose.jws import generate_key
-from briefcase.jose.pkce import challenge_of
+from briefcase.core.jose.dpop import ProofSigner
+from briefcase.core.jose.jws import generate_key
+from briefcase.core.jose.pkce import challenge_of
+from briefcase.edges.provider_gateway.app import ProviderGateway
+from briefcase.edges.provider_gateway.settings import GatewaySettings
 from briefcase.model.ports import HttpResponse
-from briefcase.provider_gateway.app import ProviderGateway
-from briefcase.provider_gateway.settings import GatewaySettings
 
 BASE_URL = "https://provider.example"
 VERIFIER = "v" * 43

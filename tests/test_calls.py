@@ -27,11 +27,14 @@ from fakes import (
     spec,
 )
 
-from briefcase import approvals
-from briefcase.call_settings import CallSettings
-from briefcase.calls import Calls
-from briefcase.controls import Controls
-from briefcase.expiry import EXPIRY_GROUP
+from briefcase.core.approvals import lifecycle as approvals
+from briefcase.core.calls.expiry import EXPIRY_GROUP
+from briefcase.core.calls.flow import Calls
+from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
+from briefcase.core.calls.settings import CallSettings
+from briefcase.core.controls import Controls
+from briefcase.core.operator.approvals import Approvers, Ruling
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.effects import Committed, DecideApproval, Entry
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.types import (
@@ -43,9 +46,6 @@ from briefcase.model.types import (
     Role,
     ToolResult,
 )
-from briefcase.operator.approvals import Approvers, Ruling
-from briefcase.ratelimits import RateLimit, RateLimiter
-from briefcase.redaction import SecretRedactor
 
 NEEDS = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy", ("ask",))
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.approvals import visible_text
-from briefcase.character_table import ALIKE_LETTERS, UNICODE_VERSION, UNSEEN
-from briefcase.characters import has_alike, has_unseen
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.risk import assess_risk
+from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import has_alike, has_unseen
+from briefcase.core.characters.table import ALIKE_LETTERS, UNICODE_VERSION, UNSEEN
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.core.risk import assess_risk
 
 # DerivedCoreProperties.txt 17.0.0, Default_Ignorable_Code_Point; UAX 9, Bidi_Control; PropList.txt, White_Space
 DEFAULT_IGNORABLE = (

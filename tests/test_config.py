@@ -2,7 +2,7 @@
 
 import pytest
 
-from briefcase.config import UNSERVED, data_dir_of, load_settings, parse_loopback_address
+from briefcase.daemon.settings import UNSERVED, data_dir_of, load_settings, parse_loopback_address
 from briefcase.model.errors import ConfigError
 
 

@@ -5,9 +5,9 @@ from fakes import AGENT, OTHER_AGENT, START_US, spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.controls import Control, apply_controls
+from briefcase.core.controls import Control, apply_controls
+from briefcase.core.operator.controls import SUBJECTS
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval
-from briefcase.operator.controls import SUBJECTS
 
 TOOL = spec("tickets.close", category="write", source="http")
 ALLOW, DENY = Allow(("p",)), Deny("policy_denied", ("f",))

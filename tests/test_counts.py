@@ -14,11 +14,11 @@ import pytest
 from fakes import AGENT, FakeClock, FakeTool, call_with, spec
 from test_calls import NEEDS, Desk
 
-from briefcase import strict_json
+from briefcase.adapters.tools.builtin import builtin_tools
+from briefcase.core.json import strict as strict_json
+from briefcase.core.receipts import canonical
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.types import Deny
-from briefcase.receipts import canonical
-from briefcase.redaction import SecretRedactor
-from briefcase.tools.builtin import builtin_tools
 
 ARGS = {"text": "counted-0123456789"}
 CANONICAL = json.dumps(ARGS, separators=(",", ":")).encode()

@@ -1,5 +1,6 @@
 """The documentation says what the code does: every command it shows exists, with every option it shows."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from briefcase.cli.main import cli
+from briefcase.edges.cli.main import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -56,3 +57,10 @@ def test_a_command_that_is_shown_exists(page, command):
 def test_a_link_leads_somewhere(page):
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"`{target}`"
+
+
+def test_the_picture_of_the_house_is_drawn_from_its_allow_list():
+    found = importlib.util.spec_from_file_location("draw_house", ROOT / "docs" / "draw_house.py")
+    drawing = importlib.util.module_from_spec(found)
+    found.loader.exec_module(drawing)
+    assert (ROOT / "docs" / "house.svg").read_text() == drawing.house_svg(), "run `make docs`"

@@ -1,81 +1,35 @@
-"""Imports point one way: model <- core <- adapters, edges <- root (docs/design.md, rings)."""
+"""Imports point inwards: model <- core <- adapters <- edges <- daemon, and inside a ring by `docs/house.toml`."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "briefcase"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "briefcase"
+HOUSE = tomllib.loads((ROOT / "docs" / "house.toml").read_text())
 
-WORDS = {"model"}
-CORE = {
-    "admission",
-    "answers",
-    "approvals",
-    "budgets",
-    "call_settings",
-    "calls",
-    "character_table",
-    "characters",
-    "controls",
-    "decisions",
-    "expiry",
-    "firewall",
-    "issued_tokens",
-    "jose",
-    "mcp",
-    "operator",
-    "ordinary",
-    "patterns",
-    "policy",
-    "ratelimits",
-    "receipts",
-    "redaction",
-    "refusals",
-    "risk",
-    "secret_forms",
-    "shown",
-    "strict_json",
-    "verdicts",
-    "wire",
-}
-ADAPTERS = {
-    "backup",
-    "children",
-    "controlplane",
-    "disk",
-    "ledger",
-    "net",
-    "oauth",
-    "providers",
-    "servers",
-    "signed_manifest",
-    "store",
-    "system",
-    "telemetry",
-    "tools",
-    "vault",
-}
-EDGES = {"api", "cli", "client", "conformance", "diagnostics", "gateway", "http", "provider_gateway", "ui"}
-ROOT = {"config", "daemon", "__main__", "__init__"}
-
-RING = {name: ring for ring, names in enumerate((WORDS, CORE, ADAPTERS, EDGES, ROOT)) for name in names}
-MAY_IMPORT = {0: {0}, 1: {0, 1}, 2: {0, 1, 2}, 3: {0, 1, 2, 3}, 4: {0, 1, 2, 3, 4}}
-
-NATIVE_USERS = {"api", "http", "policy", "receipts", "ledger", "strict_json", "redaction", "secret_forms"}
+OUTERMOST_FIRST = ("daemon", "edges", "adapters", "core", "model")
+DEPTH = {ring: depth for depth, ring in enumerate(OUTERMOST_FIRST)}
+NATIVE_USERS = {
+    "core/policy", "core/receipts", "core/json", "core/redaction", "adapters/ledger", "edges/api", "edges/http",
+}  # fmt: skip
 CORE_MAY_NOT_USE = {
     "aiohttp", "asyncio", "blacksheep", "click", "cryptography", "lmdb", "os", "pathlib",
     "rich", "socket", "sqlite3", "structlog", "subprocess", "threading", "time", "uvicorn",
 }  # fmt: skip
+OF_THE_CONTROL_PLANE = {"alembic", "asyncpg", "sqlalchemy"}
 
 
 def modules() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py"))
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
 
 
-def noun_of(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+def room_of(parts: tuple[str, ...] | list[str]) -> tuple[str, str]:
+    """The ring and the package of a module, by its path below `briefcase/`."""
+    ring = parts[0]
+    return ring, parts[1].removesuffix(".py") if len(HOUSE[ring]) > 1 and len(parts) > 1 else ring
 
 
 def imported(path: Path) -> set[str]:
@@ -88,23 +42,58 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_its_own_ring_and_those_inside_it(path):
-    noun = noun_of(path)
-    assert noun in RING, f"`{noun}` has no ring: add it to the design and here"
+def rooms_used(path: Path) -> set[tuple[str, str]]:
+    used = set()
     for name in imported(path):
         parts = name.split(".")
-        if parts[0] != "briefcase" or len(parts) == 1:
-            if RING[noun] <= RING["calls"]:
-                assert parts[0] not in CORE_MAY_NOT_USE, f"the core does no I/O, but imports `{name}`"
-            continue
-        if parts[1] == "_native":
-            assert noun in NATIVE_USERS, f"`{noun}` may not reach native code: `{name}`"
-            continue
-        if parts[1] == "__version__":
-            continue
-        assert parts[1] in RING, f"`{name}` has no ring"
-        assert RING[parts[1]] in MAY_IMPORT[RING[noun]], f"`{noun}` may not import `{name}`"
+        if parts[0] == "briefcase" and len(parts) > 1 and parts[1] in DEPTH:
+            used.add(room_of(parts[1:]))
+    return used
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_ring_and_its_package_may(path):
+    ring, room = room_of(path.relative_to(PACKAGE).parts)
+    if path.parent == PACKAGE / ring and path.name == "__init__.py":
+        assert imported(path) == set()
+        return
+    for other_ring, other in rooms_used(path):
+        assert DEPTH[other_ring] >= DEPTH[ring], f"`{ring}/{room}` may not import `{other_ring}/{other}`"
+        if other_ring == ring and other != room:
+            assert other in HOUSE[ring][room], f"`{ring}/{room}` may not import `{other}`: see docs/house.toml"
+    for name in imported(path):
+        first = name.split(".")[0]
+        if ring in {"core", "model"}:
+            assert first not in CORE_MAY_NOT_USE, f"the core does no I/O, but imports `{name}`"
+        if name.startswith("briefcase._native"):
+            assert f"{ring}/{room}" in NATIVE_USERS, f"`{ring}/{room}` may not reach native code: `{name}`"
+        if first in OF_THE_CONTROL_PLANE:
+            assert (ring, room) == ("edges", "control_plane"), f"only the control plane may import `{first}`"
+
+
+def test_every_package_has_its_place_and_no_place_is_empty():
+    found = {ring: set() for ring in HOUSE}
+    for path in modules():
+        ring, room = room_of(path.relative_to(PACKAGE).parts)
+        if path.name != "__init__.py" or path.parent != PACKAGE / ring:
+            found[ring].add(room)
+    assert tuple(HOUSE) == OUTERMOST_FIRST
+    assert {ring: set(rooms) for ring, rooms in HOUSE.items()} == found
+
+
+def test_every_allowed_import_is_used_and_none_goes_round_in_a_circle():
+    used = {(ring, room): set() for ring, rooms in HOUSE.items() for room in rooms}
+    for path in modules():
+        here = room_of(path.relative_to(PACKAGE).parts)
+        if here in used:
+            used[here] |= {room for ring, room in rooms_used(path) if ring == here[0] and room != here[1]}
+    assert {place: set(HOUSE[place[0]][place[1]]) for place in used} == used
+    for ring, rooms in HOUSE.items():
+        left = dict(rooms)
+        while free := [room for room, uses in left.items() if not set(uses) & set(left)]:
+            for room in free:
+                del left[room]
+        assert not left, f"a circle in `{ring}`: {sorted(left)}"
 
 
 def test_the_package_itself_imports_nothing():

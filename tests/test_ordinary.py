@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from briefcase.approvals import visible_text
-from briefcase.ordinary import has_hidden, has_lookalike
-from briefcase.receipts.canonical import canonical_bytes
-from briefcase.risk import assess_risk
+from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.ordinary import has_hidden, has_lookalike
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.core.risk import assess_risk
 
 
 def signals(text: str) -> tuple[str, ...]:

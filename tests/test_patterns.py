@@ -16,13 +16,13 @@ from re import _parser
 import msgspec
 import pytest
 
-from briefcase import risk
-from briefcase.patterns import LinearPattern
-from briefcase.risk import assess_risk
+from briefcase.core import risk
+from briefcase.core.patterns import LinearPattern
+from briefcase.core.risk import assess_risk
 
 PACKAGE = Path(__file__).parent.parent / "briefcase"
 USES = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
-ALONE = "receipts/verify_export.py"  # it runs by itself, on the machine of whoever verifies
+ALONE = "core/receipts/verify_export.py"  # it runs by itself, on the machine of whoever verifies
 
 TINY_CHARS = 32
 SHORT_CHARS = 512

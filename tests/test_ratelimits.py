@@ -1,7 +1,7 @@
 """The buckets of step 7: what is taken, what is refused, and what is forgotten when there are too many."""
 
-from briefcase import ratelimits
-from briefcase.ratelimits import NS_PER_S, RateLimit, RateLimiter
+from briefcase.core.calls import ratelimits
+from briefcase.core.calls.ratelimits import NS_PER_S, RateLimit, RateLimiter
 
 
 def test_a_bucket_gives_its_burst_then_one_for_each_part_of_a_second_and_a_refusal_takes_nothing():

@@ -6,11 +6,11 @@ import pytest
 from fakes import AGENT, OTHER_AGENT, FakeTool, call_with, spec
 from test_calls import Desk, body
 
+from briefcase.core.calls.refusals import MAX_KINDS, OTHERS, WINDOW_S
+from briefcase.core.receipts import events
 from briefcase.model.effects import Entry
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.types import US_PER_S, Deny
-from briefcase.receipts import events
-from briefcase.refusals import MAX_KINDS, OTHERS, WINDOW_S
 
 MINUTE_US = WINDOW_S * US_PER_S
 

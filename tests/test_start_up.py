@@ -10,15 +10,16 @@ import sys
 before = set(sys.modules)
 import {module}
 names = set(sys.modules) - before
-print(*sorted({{name.split(".")[1] for name in names if name.startswith("briefcase.")}}))
+own = {{tuple(name.split(".")[1:3]) for name in names if name.startswith("briefcase.")}}
+print(*sorted("/".join(place) for place in own if len(place) == 2 and place[0] not in ("_native", "model")))
 print(*sorted({{name.split(".")[0] for name in names}}))
 """
-SHARED = {"__version__", "_native", "http", "model", "strict_json"}
+SHARED = {"core/jose", "core/json", "edges/http"}
 GATEWAY = SHARED | {
-    "client", "disk", "gateway", "jose", "mcp", "receipts", "redaction", "secret_forms", "telemetry", "vault", "wire",
+    "adapters/disk", "adapters/telemetry", "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
+    "edges/client", "edges/gateway",
 }  # fmt: skip
-PROVIDER_GATEWAY = SHARED | {"disk", "jose", "provider_gateway"}
-SERVER = {"http", "jose", "model", "strict_json", "_native"}
+PROVIDER_GATEWAY = SHARED | {"adapters/disk", "edges/provider_gateway"}
 OF_THE_DAEMON = {"aiohttp", "cedarpy", "jsonschema_rs", "keyring", "lmdb", "sqlite3", "sqlalchemy", "opentelemetry"}
 OF_NOBODY = {"uvicorn", "click"}
 
@@ -26,10 +27,10 @@ OF_NOBODY = {"uvicorn", "click"}
 @pytest.mark.parametrize(
     ("module", "rooms", "not_loaded"),
     [
-        ("briefcase.http.server", SERVER, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
-        ("briefcase.gateway.serve", GATEWAY, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
-        ("briefcase.provider_gateway.serving", PROVIDER_GATEWAY, OF_THE_DAEMON | OF_NOBODY),
-        ("briefcase.daemon", None, {"blacksheep"} | OF_NOBODY),
+        ("briefcase.edges.http.server", SHARED, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
+        ("briefcase.edges.gateway.serve", GATEWAY, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
+        ("briefcase.edges.provider_gateway.serving", PROVIDER_GATEWAY, OF_THE_DAEMON | OF_NOBODY),
+        ("briefcase.daemon.composition", None, {"blacksheep"} | OF_NOBODY),
     ],
 )
 def test_a_program_loads_only_its_own_rooms(module, rooms, not_loaded):

@@ -2,7 +2,7 @@
 
 import uuid
 
-from briefcase.system import SystemClock, SystemEntropy
+from briefcase.adapters.system import SystemClock, SystemEntropy
 
 
 def test_uuids_are_random_ones_in_canonical_form():

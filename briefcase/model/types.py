@@ -145,7 +145,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
 
 
 class ApprovalStatus(StrEnum):
-    """The states of `briefcase.approvals.LIFECYCLE`."""
+    """The states of `briefcase.core.approvals.lifecycle.LIFECYCLE`."""
 
     PENDING = "pending"
     APPROVED = "approved"

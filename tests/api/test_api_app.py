@@ -8,7 +8,7 @@ from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, req
 from fakes import AGENT
 from structlog.testing import capture_logs
 
-from briefcase.api.app import ROUTES
+from briefcase.edges.api.app import ROUTES
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 from briefcase.model.types import Role
 

@@ -8,9 +8,9 @@ import pytest
 from api_rig import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 
 from briefcase._native.shares import LIMIT_NS, Account
-from briefcase.api.app import LARGE_BODY_BYTES
-from briefcase.api.turnstile import MAX_WAITING, Turnstile
-from briefcase.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.edges.api.app import LARGE_BODY_BYTES
+from briefcase.edges.api.turnstile import MAX_WAITING, Turnstile
 
 S_NS = 1_000_000_000
 ONE = PrincipalLimit(per_second=1, burst=1)

@@ -7,9 +7,9 @@ from api_rig import AGENT_TOKEN, KNOWN_SECRET, OTHER_TOKEN, Rig, request, serve
 from fakes import AGENT, OTHER_AGENT
 
 from briefcase import __version__
-from briefcase.approvals import parse_approval_token
+from briefcase.core.approvals.lifecycle import parse_approval_token
+from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.model.types import ApprovalKind, ApprovalStatus, ShownCall, ShownTool
-from briefcase.operator.approvals import shown_digest_of
 
 AN_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 ANOTHER_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3302"
@@ -199,7 +199,7 @@ async def waiting(rig: Rig, wait_ms: int = 60_000):
 
 @pytest.mark.parametrize(("verb", "status"), [("approve", "approved"), ("deny", "rejected")])
 def test_a_long_poll_is_woken_by_the_decision(tmp_path, monkeypatch, verb, status):
-    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+    monkeypatch.setattr("briefcase.edges.api.approvals.RECHECK_MS", 60_000)
 
     async def scenario(rig):
         rig.store_approval()
@@ -236,7 +236,7 @@ def test_a_long_poll_sees_a_change_that_nobody_announced(tmp_path):
 
 
 def test_a_long_poll_ends_with_its_client(tmp_path, monkeypatch):
-    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+    monkeypatch.setattr("briefcase.edges.api.approvals.RECHECK_MS", 60_000)
 
     async def scenario(rig):
         rig.store_approval()
@@ -249,7 +249,7 @@ def test_a_long_poll_ends_with_its_client(tmp_path, monkeypatch):
 
 
 def test_a_long_poll_does_not_outlast_the_server(tmp_path, monkeypatch):
-    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+    monkeypatch.setattr("briefcase.edges.api.approvals.RECHECK_MS", 60_000)
 
     async def scenario(rig):
         rig.store_approval()

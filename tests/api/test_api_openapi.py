@@ -26,13 +26,13 @@ from fakes import (
     spec,
 )
 
-from briefcase.api import app
-from briefcase.api.openapi import openapi_document
-from briefcase.call_settings import CallSettings
-from briefcase.calls import Calls
-from briefcase.controls import Controls
+from briefcase.core.calls.flow import Calls
+from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
+from briefcase.core.calls.settings import CallSettings
+from briefcase.core.controls import Controls
+from briefcase.edges.api import app
+from briefcase.edges.api.openapi import openapi_document
 from briefcase.model.types import ApprovalKind, Deny, NeedsApproval
-from briefcase.ratelimits import RateLimit, RateLimiter
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT = {
@@ -94,7 +94,7 @@ def test_no_two_wire_structs_share_a_name():
             if (
                 inspect.isclass(value)
                 and issubclass(value, msgspec.Struct)
-                and value.__module__.startswith("briefcase.api")
+                and value.__module__.startswith("briefcase.edges.api")
             ):
                 assert structs.setdefault(name, value) is value, name
 

@@ -10,15 +10,15 @@ from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, Rig
 from fakes import FakeClock, FakeEntropy, MemoryLedger
 from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
-from briefcase.api.providers import ROUTES
+from briefcase.adapters.providers.composition import compose_providers
+from briefcase.adapters.store.database import Database
+from briefcase.adapters.system import SystemEntropy
+from briefcase.adapters.vault.identity import Identity
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
+from briefcase.edges.api.providers import ROUTES
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
 from briefcase.model.types import Role
-from briefcase.providers.composition import compose_providers
-from briefcase.store.database import Database
-from briefcase.system import SystemEntropy
-from briefcase.vault.identity import Identity
-from briefcase.vault.vault import MemoryBackend, Vault
 
 DEMO = "/v1/providers/demo"
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from briefcase.core.json.strict import MAX_DEPTH, MAX_VALUES, parse
 from briefcase.model.errors import CallerError
 from briefcase.model.types import MAX_SAFE_INTEGER
-from briefcase.strict_json import MAX_DEPTH, MAX_VALUES, parse
 
 CHECKOUT = Path(__file__).parents[2]
 

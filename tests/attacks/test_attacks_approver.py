@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 from daemons import RunningDaemon
 
-from briefcase.disk.data_dir import DAEMON_DID_FILE
-from briefcase.operator.approvals import shown_digest_of
+from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
+from briefcase.core.operator.approvals import shown_digest_of
 
 PAY_SERVER = str(Path(__file__).with_name("pay_server.py"))
 BRIEFCASE = [sys.executable, "-m", "briefcase"]

@@ -31,7 +31,7 @@ def cut_off(daemon: RunningDaemon, point: tuple[str, str, str, str], *request) -
 
 def test_an_agent_that_was_added_without_a_receipt_is_ended(tmp_path):
     with RunningDaemon(tmp_path / "data") as daemon:
-        point = ("briefcase.store.agents", "Agents", "add", "after")
+        point = ("briefcase.adapters.store.agents", "Agents", "add", "after")
         closed = cut_off(daemon, point, "POST", "/v1/agents", {"name": "scout"})
         assert (closed["kind"], closed["change"], closed["by"]) == ("change_failed", "agent_added", "operator")
         assert closed["error"] == "interrupted"
@@ -44,7 +44,7 @@ def test_an_agent_that_was_added_without_a_receipt_is_ended(tmp_path):
 def test_an_agent_that_was_to_be_revoked_is_revoked_with_a_receipt(tmp_path, when):
     with RunningDaemon(tmp_path / "data") as daemon:
         token = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
-        point = ("briefcase.store.agents", "Agents", "revoke", when)
+        point = ("briefcase.adapters.store.agents", "Agents", "revoke", when)
         closed = cut_off(daemon, point, "POST", "/v1/agents/scout/revoke")
         assert (closed["kind"], closed["agent"], closed["is_settled"]) == ("agent_revoked", "scout", True)
         assert daemon.request("GET", "/v1/tools", token=token)[0] == 401
@@ -59,7 +59,7 @@ def test_a_provider_that_was_removed_without_a_receipt_is_gone_with_one_and_sent
             "reason": "disabled",
             "receipt_id": 0,
         }
-        point = ("briefcase.providers.registry", "Providers", "delete", "before")
+        point = ("briefcase.adapters.providers.registry", "Providers", "delete", "before")
         closed = cut_off(daemon, point, "POST", "/v1/providers/demo/delete")
         assert (closed["kind"], closed["provider"], closed["is_settled"]) == ("provider_deleted", "demo", True)
         assert daemon.request("GET", "/v1/providers")[1] == {"providers": []}
@@ -69,7 +69,7 @@ def test_a_server_that_was_to_be_removed_is_left_without_its_log_in_and_the_rece
     with RunningDaemon(tmp_path / "data") as daemon:
         body = {"endpoint_url": "https://127.0.0.1:9/mcp"}
         assert daemon.request("POST", "/v1/mcp/servers/desk", body)[0] == 200
-        point = ("briefcase.servers.logins", "Logins", "forget", "after")
+        point = ("briefcase.adapters.servers.logins", "Logins", "forget", "after")
         closed = cut_off(daemon, point, "POST", "/v1/mcp/servers/desk/delete")
         assert (closed["kind"], closed["server_id"], closed["is_settled"]) == ("mcp_login_ended", "desk", True)
         (server,) = daemon.request("GET", "/v1/mcp/servers")[1]["servers"]
@@ -79,7 +79,7 @@ def test_a_server_that_was_to_be_removed_is_left_without_its_log_in_and_the_rece
 def test_a_whole_backup_without_its_receipt_is_named_by_the_next_start(tmp_path):
     with RunningDaemon(tmp_path / "data") as daemon:
         out = tmp_path / "backup"
-        point = ("briefcase.backup.create", "Prepared", "finish", "after")
+        point = ("briefcase.adapters.backup.create", "Prepared", "finish", "after")
         closed = cut_off(daemon, point, "POST", "/v1/backups", {"out_dir": str(out)})
         assert (closed["kind"], closed["change"], closed["by"]) == ("outcome_unknown", "backup_created", "operator")
         assert closed["manifest_digest"] == hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest()

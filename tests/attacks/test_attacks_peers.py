@@ -15,11 +15,11 @@ import uuid
 import pytest
 from daemons import RunningDaemon
 
-from briefcase.client.daemon_connection import BrokenAnswerError
-from briefcase.client.expected import ExpectedDaemon
-from briefcase.client.pool import Place
-from briefcase.diagnostics.soak import SoakClient, SoakPlan
-from briefcase.disk.data_dir import DAEMON_DID_FILE
+from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
+from briefcase.edges.client.daemon_connection import BrokenAnswerError
+from briefcase.edges.client.expected import ExpectedDaemon
+from briefcase.edges.client.pool import Place
+from briefcase.edges.diagnostics.soak import SoakClient, SoakPlan
 from briefcase.model.errors import BriefcaseError
 
 NOBODY_UID = 65_534

@@ -11,7 +11,7 @@ import lmdb
 import pytest
 from daemons import RunningDaemon
 
-from briefcase.ledger.tables import ENGINE
+from briefcase.adapters.ledger.tables import ENGINE
 
 DATA = "ledger/data.mdb"
 DATABASE = "briefcase.sqlite"

@@ -14,12 +14,15 @@ import pytest
 from daemons import RunningDaemon
 from other_user import ALICE, UserDaemon, as_user, home_of
 
-from briefcase.children.launcher import LAYERS, Plan
-from briefcase.servers.stdio_transport import INHERITED
+from briefcase.adapters.children.launcher import LAYERS, Plan
+from briefcase.adapters.servers.stdio_transport import INHERITED
 
 HOSTILE = Path(__file__).parent / "hostile_child.py"
 REPOSITORY = Path(__file__).parents[2]
-BOOT = "import sys; sys.path.append(sys.argv[1]); from briefcase.children.launcher import main; main(sys.argv[2:])"
+BOOT = (
+    "import sys; sys.path.append(sys.argv[1]);"
+    " from briefcase.adapters.children.launcher import main; main(sys.argv[2:])"
+)
 RESULT_TIMEOUT_S = 30
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="other users need root on Linux")
 

@@ -9,12 +9,12 @@ import os
 from cli_rig import FakeRoot, run
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from briefcase.backup import sealing
-from briefcase.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME
-from briefcase.backup.sealing import SealKey
-from briefcase.jose.did import encode_did_key
-from briefcase.signed_manifest import BACKUP, encode_signature, signed_text
-from briefcase.vault.sealed_file import SALT_BYTES, SCRYPT_N
+from briefcase.adapters.backup import sealing
+from briefcase.adapters.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME
+from briefcase.adapters.backup.sealing import SealKey
+from briefcase.adapters.signed_manifest import BACKUP, encode_signature, signed_text
+from briefcase.adapters.vault.sealed_file import SALT_BYTES, SCRYPT_N
+from briefcase.core.jose.did import encode_did_key
 
 
 def cli(daemon, *args, **environment):

@@ -10,7 +10,7 @@ from backup_rig import cli, derive_seal_key, offline
 from cli_rig import CannedDaemon, FakeRoot, run
 from daemons import RunningDaemon
 
-from briefcase.backup.age import AGE_MAGIC, WRAPPED_MAGIC
+from briefcase.adapters.backup.age import AGE_MAGIC, WRAPPED_MAGIC
 
 PASSPHRASE = "correct horse battery staple"
 

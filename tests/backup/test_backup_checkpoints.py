@@ -11,8 +11,8 @@ from backup_rig import cli, offline
 from daemons import RunningDaemon
 from fakes import FakeClock, MemoryLedger
 
-from briefcase.backup.checkpoints import Checkpoints, check_checkpoint_dir
-from briefcase.disk.own_files import OwnFiles
+from briefcase.adapters.backup.checkpoints import Checkpoints, check_checkpoint_dir
+from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.model.effects import Entry
 from briefcase.model.errors import ConfigError, StoreError
 from briefcase.model.ports import BadReceipt, Verification

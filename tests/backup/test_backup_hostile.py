@@ -8,7 +8,7 @@ import pytest
 from backup_rig import cli, offline, resign, take_backup
 from daemons import RunningDaemon
 
-from briefcase.backup.manifest import MAX_MANIFEST_BYTES
+from briefcase.adapters.backup.manifest import MAX_MANIFEST_BYTES
 
 
 @pytest.fixture(scope="module")

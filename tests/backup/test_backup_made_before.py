@@ -11,7 +11,7 @@ import pytest
 from backup_rig import cli, offline
 from daemons import RunningDaemon
 
-from briefcase.receipts import verify_export
+from briefcase.core.receipts import verify_export
 
 MADE = Path(__file__).parent.parent / "fixtures" / "d957ca1"
 DID = "did:key:z6MkqmvUqAjnvmemNwE2XNKAEaitQaUne1bGLHtnC86EZ4gf"

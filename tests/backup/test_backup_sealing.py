@@ -9,8 +9,8 @@ from backup_rig import derive_seal_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.backup import sealing
-from briefcase.backup.sealing import MAGIC, SealReader, SealWriter
+from briefcase.adapters.backup import sealing
+from briefcase.adapters.backup.sealing import MAGIC, SealReader, SealWriter
 from briefcase.model.errors import StoreError
 
 PIECE = 64  # small pieces, so that a short stream has many

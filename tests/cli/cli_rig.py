@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from briefcase.cli.main import main
+from briefcase.edges.cli.main import main
 
 TOKEN = "o" * 43
 STATE = "state-of-this-log-in"

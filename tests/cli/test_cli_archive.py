@@ -9,7 +9,7 @@ import pytest
 from cli_rig import FakeRoot, run
 from daemons import RunningDaemon
 
-from briefcase.receipts import verify_export
+from briefcase.core.receipts import verify_export
 
 CALLS = 704
 

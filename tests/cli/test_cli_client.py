@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cli_rig import TOKEN, FakeRoot, run
 
-from briefcase.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
-from briefcase.client.expected import ExpectedDaemon
+from briefcase.edges.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
+from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.model.errors import CallerError, ConfigError
 
 DEFAULT = Path("/data/briefcased.sock")
@@ -173,7 +173,7 @@ def test_a_call_whose_answer_was_lost_says_that_it_may_have_run(daemon):
 def test_an_answer_that_does_not_come_is_a_timeout(daemon, monkeypatch):
     release = threading.Event()
     daemon.answers["POST", "/v1/tools/call"] = lambda: (release.wait(10), {"status": "ok"})[1]
-    monkeypatch.setattr("briefcase.cli.tools.CALL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("briefcase.edges.cli.tools.CALL_TIMEOUT_S", 0.05)
     ran = run(FakeRoot(daemon.data_dir), "tools", "call", "echo", "--json")
     release.set()
     assert (ran.code, ran.error["code"]) == (5, "request_timeout")

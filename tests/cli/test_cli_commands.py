@@ -4,7 +4,7 @@ import pytest
 from cli_rig import TOKEN, FakeRoot
 from cli_rig import run as run_with
 
-from briefcase.operator.approvals import shown_digest_of
+from briefcase.core.operator.approvals import shown_digest_of
 
 APPROVAL_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HASH, OTHER_HASH = "ab" * 32, "cd" * 32
@@ -290,7 +290,7 @@ def test_watching_without_a_terminal_writes_each_approval_once(run, daemon, monk
             raise KeyboardInterrupt
         step()
 
-    monkeypatch.setattr("briefcase.cli.watch.time.sleep", nap)
+    monkeypatch.setattr("briefcase.edges.cli.watch.time.sleep", nap)
     ran = run("approvals", "watch")
     assert ran.code == 130
     assert [line.split()[0] for line in ran.out.splitlines()] == [APPROVAL_ID, "other"]

@@ -9,7 +9,7 @@ import pytest
 from cli_rig import FakeRoot, run
 from daemons import RunningDaemon
 
-from briefcase.cli import policy_trials
+from briefcase.edges.cli import policy_trials
 
 RECEIPTS = 6
 

@@ -7,8 +7,8 @@ import click
 import pytest
 from cli_rig import FakeRoot, run
 
-from briefcase.cli.lazy import LazyGroup
-from briefcase.cli.main import cli
+from briefcase.edges.cli.lazy import LazyGroup
+from briefcase.edges.cli.main import cli
 
 # CONTRACT "CLI", as far as it is due, and the groups this project adds to it
 DUE = {
@@ -90,7 +90,7 @@ def test_help_fits_eighty_columns(words, tmp_path):
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
 def test_what_shows_only_text_imports_nothing_heavy(arguments, tmp_path):
     script = (
-        "import sys; from briefcase.cli.main import main\n"
+        "import sys; from briefcase.edges.cli.main import main\n"
         f"assert main(None, {arguments!r}) == 0\n"
         "heavy = {'rich', 'msgspec', 'http.client', 'aiohttp', 'blacksheep', 'cedarpy', 'lmdb', 'uvicorn', 'asyncio'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
@@ -102,7 +102,7 @@ def test_what_shows_only_text_imports_nothing_heavy(arguments, tmp_path):
 def test_a_client_command_imports_nothing_of_the_daemon(daemon):
     daemon.answers["GET", "/v1/tools"] = {"tools": []}
     script = (
-        "import sys; from briefcase.__main__ import Root; from briefcase.cli.main import main\n"
+        "import sys; from briefcase.__main__ import Root; from briefcase.edges.cli.main import main\n"
         "assert main(Root(), ['tools', 'list']) == 0\n"
         "heavy = {'aiohttp', 'blacksheep', 'cedarpy', 'lmdb', 'uvicorn', 'asyncio', 'sqlite3', 'cryptography'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"

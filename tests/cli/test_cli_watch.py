@@ -11,12 +11,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from briefcase.approvals import visible_text
-from briefcase.cli.shown import lines_of, members_of, wrap
-from briefcase.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys
+from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.operator.approvals import shown_digest_of
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.edges.cli.shown import lines_of, members_of, wrap
+from briefcase.edges.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys
 from briefcase.model.errors import CallerError
-from briefcase.operator.approvals import shown_digest_of
-from briefcase.receipts.canonical import canonical_bytes
 
 WIDTH, PAGE = 80, 40
 SMALL_PAGE = 5

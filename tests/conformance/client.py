@@ -24,11 +24,11 @@ sys.path[:0] = [str(TESTS), str(TESTS / "servers")]
 
 from mcp_rig import Rig  # noqa: E402 - found by path
 
-from briefcase.mcp.call_options import CallOptions  # noqa: E402
+from briefcase.adapters.net.outbound import GuardedOutbound  # noqa: E402
+from briefcase.adapters.oauth.registration import LOOPBACK_REDIRECT  # noqa: E402
+from briefcase.adapters.servers.connection import State  # noqa: E402
+from briefcase.core.mcp.call_options import CallOptions  # noqa: E402
 from briefcase.model.errors import BriefcaseError, UpstreamError  # noqa: E402
-from briefcase.net.outbound import GuardedOutbound  # noqa: E402
-from briefcase.oauth.registration import LOOPBACK_REDIRECT  # noqa: E402
-from briefcase.servers.connection import State  # noqa: E402
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 CONTEXT = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))

@@ -8,21 +8,21 @@ import pytest
 from fakes import FakeClock, FakeEntropy
 from provider_kit import ADMIN_SECRET, BASE_URL, AsgiOutbound, open_gateway
 
-from briefcase.conformance.provider import CHECKS, check_provider
-from briefcase.conformance.report import Status
-from briefcase.conformance.subject import Subject
-from briefcase.jose import dpop
-from briefcase.jose.base64url import decode_base64url
-from briefcase.jose.dpop import Proof, ProofWindow, check_proof, replay_key
-from briefcase.jose.pkce import challenge_of
-from briefcase.jose.replay import Claim, ReplayCache
+from briefcase.adapters.system import SystemEntropy
+from briefcase.core.jose import dpop
+from briefcase.core.jose.base64url import decode_base64url
+from briefcase.core.jose.dpop import Proof, ProofWindow, check_proof, replay_key
+from briefcase.core.jose.pkce import challenge_of
+from briefcase.core.jose.replay import Claim, ReplayCache
+from briefcase.edges.conformance.provider import CHECKS, check_provider
+from briefcase.edges.conformance.report import Status
+from briefcase.edges.conformance.subject import Subject
+from briefcase.edges.provider_gateway import authority, oauth
+from briefcase.edges.provider_gateway.app import Entitled, ProviderGateway
+from briefcase.edges.provider_gateway.authority import Authority, Refused
+from briefcase.edges.provider_gateway.facts import Facts, Kind
+from briefcase.edges.provider_gateway.oauth import OAuth
 from briefcase.model.errors import UpstreamError
-from briefcase.provider_gateway import authority, oauth
-from briefcase.provider_gateway.app import Entitled, ProviderGateway
-from briefcase.provider_gateway.authority import Authority, Refused
-from briefcase.provider_gateway.facts import Facts, Kind
-from briefcase.provider_gateway.oauth import OAuth
-from briefcase.system import SystemEntropy
 
 
 def examine(tmp_path, *, wrap=lambda app: app, admin_secret=ADMIN_SECRET, cut=None, **settings):

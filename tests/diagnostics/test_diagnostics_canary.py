@@ -13,8 +13,8 @@ import pytest
 from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
-from briefcase.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES, Canary, Search
-from briefcase.secret_forms import patterns_of
+from briefcase.core.redaction.secret_forms import patterns_of
+from briefcase.edges.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES, Canary, Search
 
 SECRET = b"canary-7f3a/9+21 \xc3\xa9\"'"
 LONG = bytes(range(33, 127)) * 40

@@ -9,7 +9,7 @@ import pytest
 from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
-from briefcase.diagnostics.triage import READ, triage, worst_of
+from briefcase.edges.diagnostics.triage import READ, triage, worst_of
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 
 NOW_US = 1_800_000_000_000_000

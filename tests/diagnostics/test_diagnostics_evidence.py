@@ -20,12 +20,12 @@ import pytest
 from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
-from briefcase.diagnostics import bundle
-from briefcase.diagnostics.bundle import pack, settings_of, unpack, versions
-from briefcase.diagnostics.manifest import Signer, verify_manifest, write_manifest
-from briefcase.disk.own_files import OwnFiles
-from briefcase.signed_manifest import BACKUP, EVIDENCE, encode_signature, signed_text
-from briefcase.vault.identity import Identity
+from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.signed_manifest import BACKUP, EVIDENCE, encode_signature, signed_text
+from briefcase.adapters.vault.identity import Identity
+from briefcase.edges.diagnostics import bundle
+from briefcase.edges.diagnostics.bundle import pack, settings_of, unpack, versions
+from briefcase.edges.diagnostics.manifest import Signer, verify_manifest, write_manifest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SIGNER, OTHER = Identity(bytes(32)), Identity(bytes([1]) * 32)

@@ -8,7 +8,7 @@ import pytest
 from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
-from briefcase.diagnostics.profile import RULES
+from briefcase.edges.diagnostics.profile import RULES
 
 
 def start(tmp_path, **environment):

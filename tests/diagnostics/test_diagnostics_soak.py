@@ -13,13 +13,13 @@ import pytest
 from aiohttp import web
 from hdrh.histogram import HdrHistogram
 
-from briefcase.client.expected import ExpectedDaemon
-from briefcase.client.pool import Place
-from briefcase.diagnostics import soak as soaking
-from briefcase.diagnostics.evidence import page, summarize
-from briefcase.diagnostics.slo import Measured, Objectives, judge, verdict_of
-from briefcase.diagnostics.soak import SoakClient, SoakPlan, Trend, phase_us, soak
-from briefcase.telemetry.memory import read_memory
+from briefcase.adapters.telemetry.memory import read_memory
+from briefcase.edges.client.expected import ExpectedDaemon
+from briefcase.edges.client.pool import Place
+from briefcase.edges.diagnostics import soak as soaking
+from briefcase.edges.diagnostics.evidence import page, summarize
+from briefcase.edges.diagnostics.slo import Measured, Objectives, judge, verdict_of
+from briefcase.edges.diagnostics.soak import SoakClient, SoakPlan, Trend, phase_us, soak
 
 OWN = ExpectedDaemon(frozenset({os.geteuid()}))
 PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
@@ -110,7 +110,7 @@ def test_an_interrupted_run_still_reports(path):
 
 
 def test_a_run_beside_a_daemon_that_hangs_reports_seconds_after_it_is_interrupted(path, monkeypatch):
-    monkeypatch.setattr("briefcase.diagnostics.soak.GRACE_S", 0.2)
+    monkeypatch.setattr("briefcase.edges.diagnostics.soak.GRACE_S", 0.2)
 
     async def hangs(_):
         await asyncio.sleep(30)
@@ -124,7 +124,7 @@ def test_a_run_beside_a_daemon_that_hangs_reports_seconds_after_it_is_interrupte
 
 
 def test_a_run_that_nobody_could_keep_up_with_is_bounded_and_can_be_interrupted(path, monkeypatch):
-    monkeypatch.setattr("briefcase.diagnostics.soak.MAX_WAITING", 50)
+    monkeypatch.setattr("briefcase.edges.diagnostics.soak.MAX_WAITING", 50)
     plan = SoakPlan(duration_s=60, interval_ms=0.001, tool_id="echo", args={}, connections=1)
 
     measured = run_soak(path, good, plan, stop_after=0.3)["measured"]

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from briefcase.diagnostics import host
-from briefcase.diagnostics.canary import Canary
-from briefcase.diagnostics.files import TABLE, check_files, check_socket, check_socket_directory
-from briefcase.diagnostics.host import Host, check_children, default_pipe_name
-from briefcase.diagnostics.profile import MODES, RULES, Finding, check_of
-from briefcase.diagnostics.standing import Moment, check_start, compat_checks, security_checks
+from briefcase.edges.diagnostics import host
+from briefcase.edges.diagnostics.canary import Canary
+from briefcase.edges.diagnostics.files import TABLE, check_files, check_socket, check_socket_directory
+from briefcase.edges.diagnostics.host import Host, check_children, default_pipe_name
+from briefcase.edges.diagnostics.profile import MODES, RULES, Finding, check_of
+from briefcase.edges.diagnostics.standing import Moment, check_start, compat_checks, security_checks
 from briefcase.model.errors import ConfigError
 
 DAY_US = 86_400_000_000
@@ -219,7 +219,7 @@ def test_secrets_in_memory_only_and_arguments_in_full_are_problems():
 def test_core_dumps_and_dumpability_are_asked_of_the_kernel():
     script = (
         "import ctypes, resource\n"
-        "from briefcase.diagnostics import host\n"
+        "from briefcase.edges.diagnostics import host\n"
         "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
         "assert host.check_core_dumps().problem is None\n"
         "assert 'got 1' in host.check_not_dumpable().problem\n"
@@ -240,7 +240,7 @@ def test_a_secret_left_in_the_environment_is_named_but_never_shown():
 
 
 def test_a_python_file_in_place_of_compiled_code_is_named(monkeypatch):
-    import briefcase.receipts.chain  # noqa: F401, PLC0415 - loads native code
+    import briefcase.core.receipts.chain  # noqa: F401, PLC0415 - loads native code
 
     assert host.check_native_modules().problem is None
     monkeypatch.setitem(sys.modules, "briefcase._native.fake", ctypes)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fakes import FakeEntropy
 
-from briefcase.disk import files, locks
-from briefcase.disk.data_dir import DataDirLock, prepare_data_dir
+from briefcase.adapters.disk import files, locks
+from briefcase.adapters.disk.data_dir import DataDirLock, prepare_data_dir
+from briefcase.adapters.store.tokens import load_or_create_token, load_token
 from briefcase.model.errors import ConfigError, StoreError
-from briefcase.store.tokens import load_or_create_token, load_token
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 
@@ -136,7 +136,7 @@ def test_a_planted_temporary_file_is_neither_followed_nor_kept(tmp_path):
 def test_a_lock_held_by_another_process_is_reported_and_dies_with_it(tmp_path):
     path = tmp_path / "lock"
     code = (
-        "import sys; from pathlib import Path; from briefcase.disk.locks import locked\n"
+        "import sys; from pathlib import Path; from briefcase.adapters.disk.locks import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -235,7 +235,7 @@ def test_a_second_daemon_on_one_directory_is_told_which_process_has_it(tmp_path)
 
 def test_the_lock_of_a_killed_daemon_is_free(tmp_path):
     code = (
-        "import os, signal, sys; from pathlib import Path; from briefcase.disk.data_dir import DataDirLock\n"
+        "import os, signal, sys; from pathlib import Path; from briefcase.adapters.disk.data_dir import DataDirLock\n"
         "lock = DataDirLock(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9

@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from briefcase.cli.app import App
-from briefcase.disk.own_files import OwnFiles
+from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.tools.files import FileSandbox
+from briefcase.edges.cli.app import App
 from briefcase.model.errors import CallerError, ConfigError, UpstreamError
-from briefcase.tools.files import FileSandbox
 
 MAX_BYTES = 1_000
 
@@ -96,7 +96,7 @@ def test_a_bind_mount_of_the_data_directory_is_the_data_directory(home, source, 
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from briefcase.disk.own_files import OwnFiles\n"
+        "from briefcase.adapters.disk.own_files import OwnFiles\n"
         "own = OwnFiles(Path(sys.argv[1]))\n"
         "print(own.holds(open(sys.argv[2]).fileno()), own.holds_directory(Path(sys.argv[2]).parent))\n"
     )

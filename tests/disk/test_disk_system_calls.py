@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from strace_rig import needs_strace
 
-from briefcase.disk import files, locks
+from briefcase.adapters.disk import files, locks
 
 PACKAGE = Path(__file__).parent.parent.parent / "briefcase"
 TRACED = "openat,fchmod,write,fsync,fdatasync,rename,link,unlink,flock,ftruncate,pwrite64"
 CHILD = """
 import os, sys
 from pathlib import Path
-from briefcase.disk.files import open_private, read_private, write_new, write_whole
-from briefcase.disk.locks import locked, take_lock
+from briefcase.adapters.disk.files import open_private, read_private, write_new, write_whole
+from briefcase.adapters.disk.locks import locked, take_lock
 top = Path(sys.argv[1])
 def put(opened):
     with opened as file:
@@ -140,11 +140,11 @@ OF_MODULES = {
 }
 OF_PATHS = {"write_bytes", "write_text", "rename", "hardlink_to", "touch"}
 ELSEWHERE = {
-    "backup/restore.py": {"rename"},  # a directory, once all in it is synced
-    "cli/conformance.py": {"write_bytes"},  # a report, to wherever it is wanted: a pipe too
-    "http/sockets.py": {"fchmod"},  # a socket's inode, before it is bound
-    "ledger/archive.py": {"rename"},  # a segment of another history, set aside
-    "provider_gateway/facts.py": {"fdatasync"},  # its log is appended to, and synced where a fact was promised
+    "adapters/backup/restore.py": {"rename"},  # a directory, once all in it is synced
+    "edges/cli/conformance.py": {"write_bytes"},  # a report, to wherever it is wanted: a pipe too
+    "edges/http/sockets.py": {"fchmod"},  # a socket's inode, before it is bound
+    "adapters/ledger/archive.py": {"rename"},  # a segment of another history, set aside
+    "edges/provider_gateway/facts.py": {"fdatasync"},  # its log is appended to, and synced where a fact was promised
 }
 
 
@@ -161,5 +161,5 @@ def disk_calls_of(path: Path) -> set[str]:
 
 def test_no_module_outside_of_disk_syncs_renames_locks_or_creates_a_file_by_itself():
     found = {str(path.relative_to(PACKAGE)): disk_calls_of(path) for path in PACKAGE.rglob("*.py")}
-    others = {name: calls for name, calls in found.items() if calls and not name.startswith("disk/")}
+    others = {name: calls for name, calls in found.items() if calls and not name.startswith("adapters/disk/")}
     assert others == ELSEWHERE

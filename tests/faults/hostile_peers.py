@@ -26,7 +26,7 @@ from typing import Final
 from daemons import RunningDaemon
 from trials import Trials
 
-from briefcase.receipts.canonical import canonical_bytes
+from briefcase.core.receipts.canonical import canonical_bytes
 
 SERVER: Final = Path(__file__).parent / "hostile_server.py"
 ROUNDS: Final = {True: 1, False: 12}

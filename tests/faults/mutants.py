@@ -20,24 +20,28 @@ ROOT: Final = Path(__file__).parent.parent.parent
 POWER: Final = Mutant(
     "commits without a sync",
     (
-        ("ledger/tables.py", "                lib_version=ENGINE,", "                lib_version=ENGINE, sync=False,"),
-        ("ledger/tables.py", '    "sync": True,', '    "sync": False,'),
+        (
+            "adapters/ledger/tables.py",
+            "                lib_version=ENGINE,",
+            "                lib_version=ENGINE, sync=False,",
+        ),
+        ("adapters/ledger/tables.py", '    "sync": True,', '    "sync": False,'),
     ),
 )
 KILL: Final = Mutant(
     "recovery leaves open what a crash left open",
-    (("ledger/recovery.py", "in sorted(intents.open.items())]", "in sorted(intents.open.items())[:0]]"),),
+    (("adapters/ledger/recovery.py", "in sorted(intents.open.items())]", "in sorted(intents.open.items())[:0]]"),),
 )
 WHOLE_CALL: Final = Mutant(
     "an approval is consumed with the outcome, not with the intent",
     (
         (
-            "calls.py",
+            "core/calls/flow.py",
             "            effects.append(ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us()))\n",
             "            self._late = ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us())\n",
         ),
         (
-            "calls.py",
+            "core/calls/flow.py",
             "(CloseIntent(intent_id),)\n",
             "(CloseIntent(intent_id), *((self._late,) if admitted.is_approved else ()))\n",
         ),
@@ -47,7 +51,7 @@ CALLS: Final = Mutant(
     "the gate opens again after a failed sync",
     (
         (
-            "ledger/group.py",
+            "adapters/ledger/group.py",
             "        self._waiting.clear()\n",
             "        self._waiting.clear()\n        self._gate.state = GateState.OPEN\n",
         ),
@@ -55,27 +59,35 @@ CALLS: Final = Mutant(
 )
 ARCHIVE: Final = Mutant(
     "receipts are removed before their segment has its name",
-    (("ledger/archive.py", "write_whole(segment.path, check", "write_whole(segment.path.with_name('lost'), check"),),
+    (
+        (
+            "adapters/ledger/archive.py",
+            "write_whole(segment.path, check",
+            "write_whole(segment.path.with_name('lost'), check",
+        ),
+    ),
 )
 FULL: Final = Mutant(
-    "free space is not looked at", (("ledger/directory.py", "        return self._low\n", "        return False\n"),)
+    "free space is not looked at",
+    (("adapters/ledger/directory.py", "        return self._low\n", "        return False\n"),),
 )
 SLOW: Final = Mutant(
     "every disk counts as fast",
-    (("ledger/group.py", "INLINE_MAX_US: Final = 2_000", "INLINE_MAX_US: Final = 1 << 40"),),
+    (("adapters/ledger/group.py", "INLINE_MAX_US: Final = 2_000", "INLINE_MAX_US: Final = 1 << 40"),),
 )
 CLOCK: Final = Mutant(
-    "receipts take the wall clock's time", (("ledger/journal.py", "ts_us=max(now_us, self.tip.ts_us)", "ts_us=now_us"),)
+    "receipts take the wall clock's time",
+    (("adapters/ledger/journal.py", "ts_us=max(now_us, self.tip.ts_us)", "ts_us=now_us"),),
 )
 FLIP: Final = Mutant(
     "the tail is not verified at the start",
-    (("ledger/recovery.py", "    bad = verifier.first_bad\n", "    bad = None\n"),),
+    (("adapters/ledger/recovery.py", "    bad = verifier.first_bad\n", "    bad = None\n"),),
 )
 PEERS: Final = Mutant(
     "what a server answers is passed on as it is",
     (
         (
-            "redaction.py",
+            "core/redaction/redactor.py",
             "        return value if not found else self._marked(value, found, lambda _: MARK)\n",
             "        return value\n",
         ),
@@ -85,7 +97,7 @@ TWO: Final = Mutant(
     "the ledger is not locked",
     (
         (
-            "disk/locks.py",
+            "adapters/disk/locks.py",
             "fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)\n    except",
             "pass\n    except",
         ),

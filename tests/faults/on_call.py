@@ -32,7 +32,7 @@ DURABLE: Final = ("pwrite64", "fdatasync")
 COST_MICROUSD: Final = 2_000
 # every commit on one thread, however slow the disk is today: the calls are numbered by thread
 INLINE: Final = """
-from briefcase.ledger import group
+from briefcase.adapters.ledger import group
 group.INLINE_MAX_US = 1 << 40
 """
 TOOL: Final = "ticket_open"

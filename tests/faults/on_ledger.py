@@ -19,9 +19,9 @@ from fakes import FakeClock
 from ledger_cases import SMALL, audited, committed, edit, note
 from trials import Trials
 
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
+from briefcase.core.receipts.chain import encode_key
 from briefcase.model.errors import StoreError
-from briefcase.receipts.chain import encode_key
 
 KILL: Final = "signal=SIGKILL"
 FAULTS: Final = (KILL, "error=EIO", "error=ENOSPC")

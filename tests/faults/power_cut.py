@@ -24,7 +24,7 @@ from fakes import START_US, FakeClock
 from ledger_cases import DAY, SMALL, approval, intent, note, outcome
 from trials import Trials
 
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
 from briefcase.model.effects import Committed, ConsumeApproval, CreateApproval, DecideApproval, Entry
 from briefcase.model.errors import StoreError
 from briefcase.model.ports import ReceiptFilter

@@ -14,9 +14,9 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from briefcase.client.expected import ExpectedDaemon
-from briefcase.gateway.serve import running_core, running_http
-from briefcase.gateway.settings import GatewaySettings
+from briefcase.edges.client.expected import ExpectedDaemon
+from briefcase.edges.gateway.serve import running_core, running_http
+from briefcase.edges.gateway.settings import GatewaySettings
 
 SCOUT = "scout-token-" + "s" * 32
 RANGER = "ranger-token-" + "r" * 32

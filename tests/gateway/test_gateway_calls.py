@@ -3,13 +3,13 @@
 import pytest
 from gateway_rig import GOING_ON, RANGER, SCOUT, FakeDaemon, asking_daemon, ok, rig, run
 
-from briefcase.gateway import request_state
-from briefcase.gateway.operations import MAX_WAITING_ROUNDS
-from briefcase.gateway.request_state import TTL_S, GoingOn, StateSealer
-from briefcase.gateway.settings import load_gateway_settings
-from briefcase.gateway.view import UnknownResourceError, View
-from briefcase.jose.base64url import decode_base64url, encode_base64url
-from briefcase.mcp.jsonrpc import RpcError
+from briefcase.core.jose.base64url import decode_base64url, encode_base64url
+from briefcase.core.mcp.jsonrpc import RpcError
+from briefcase.edges.gateway import request_state
+from briefcase.edges.gateway.operations import MAX_WAITING_ROUNDS
+from briefcase.edges.gateway.request_state import TTL_S, GoingOn, StateSealer
+from briefcase.edges.gateway.settings import load_gateway_settings
+from briefcase.edges.gateway.view import UnknownResourceError, View
 from briefcase.model.errors import ConfigError
 
 CATALOG = {

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from gateway_rig import OWN_DAEMON, run, until
 
-from briefcase.client import pool as pool_module
-from briefcase.config import ServerSettings
-from briefcase.gateway import daemon as daemon_module
-from briefcase.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
-from briefcase.gateway.settings import GatewaySettings
-from briefcase.http.limits import HttpLimits
+from briefcase.daemon.settings import ServerSettings
+from briefcase.edges.client import pool as pool_module
+from briefcase.edges.gateway import daemon as daemon_module
+from briefcase.edges.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
+from briefcase.edges.gateway.settings import GatewaySettings
+from briefcase.edges.http.limits import HttpLimits
 
 TOKEN = "bca_" + "t" * 40
 

@@ -21,7 +21,7 @@ from gateway_rig import (
     until,
 )
 
-from briefcase.gateway import session as sessions
+from briefcase.edges.gateway import session as sessions
 
 CALL = {"name": "echo", "arguments": {"text": "hi"}}
 META = {

@@ -9,7 +9,7 @@ import threading
 import pytest
 from gateway_rig import run
 
-from briefcase.gateway.line_writer import LineWriter
+from briefcase.edges.gateway.line_writer import LineWriter
 
 LINES = [b"%d:" % number + b"x" * (number * 997 % 9_000) for number in range(200)]
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from briefcase.gateway import session as sessions
-from briefcase.gateway import stream as streams
-from briefcase.gateway.session import Session
-from briefcase.gateway.stream import Shelf, Stream
-from briefcase.gateway.view import View
+from briefcase.edges.gateway import session as sessions
+from briefcase.edges.gateway import stream as streams
+from briefcase.edges.gateway.session import Session
+from briefcase.edges.gateway.stream import Shelf, Stream
+from briefcase.edges.gateway.view import View
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from blacksheep.server.sse import ServerSentEvent
 from structlog.testing import capture_logs
 from wire_kit import Served
 
-from briefcase.http.asgi import MAX_KEPT_BYTES
+from briefcase.edges.http.asgi import MAX_KEPT_BYTES
 
 WAITS_TO_CONTINUE = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
 

@@ -14,17 +14,17 @@ from api_rig import AGENT_TOKEN, Rig, request, serve
 from fakes import AGENT
 from structlog.testing import capture_logs
 
-from briefcase.answers import Answer
-from briefcase.api.app import Api
-from briefcase.api.tracing import TracedApi
-from briefcase.http.exchange import Date, DirectExchange, Head, encode_server_timing
-from briefcase.http.limits import PlaceLimits
-from briefcase.http.places import Places
-from briefcase.http.routing import Reply
-from briefcase.http.sockets import Peer
-from briefcase.http.wire import Wire
+from briefcase.adapters.telemetry.tracing import CURRENT, Sampling, Trace
+from briefcase.core.calls.answers import Answer
+from briefcase.edges.api.app import Api
+from briefcase.edges.api.tracing import TracedApi
+from briefcase.edges.http.exchange import Date, DirectExchange, Head, encode_server_timing
+from briefcase.edges.http.limits import PlaceLimits
+from briefcase.edges.http.places import Places
+from briefcase.edges.http.routing import Reply
+from briefcase.edges.http.sockets import Peer
+from briefcase.edges.http.wire import Wire
 from briefcase.model.errors import StoreError
-from briefcase.telemetry.tracing import CURRENT, Sampling, Trace
 
 HEALTH = request("GET", "/health", token=None)
 CALL = request("POST", "/v1/tools/call", b"{}", token=AGENT_TOKEN)
@@ -149,8 +149,8 @@ def test_where_even_the_log_fails_the_connection_is_closed_and_nobody_waits_on_i
         faults = []
         loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
         with monkeypatch.context() as patch:
-            patch.setattr("briefcase.api.app._log.error", fail)
-            patch.setattr("briefcase.http.exchange._log.error", fail)
+            patch.setattr("briefcase.edges.api.app._log.error", fail)
+            patch.setattr("briefcase.edges.http.exchange._log.error", fail)
             assert await rig.raw(CALL + HEALTH) == b""
         gc.collect()
         assert faults == ["Task exception was never retrieved"]
@@ -261,7 +261,7 @@ def test_nothing_follows_the_refusal_of_a_request_whose_answer_needs_no_body(tmp
 
 
 def test_a_long_poll_ends_with_a_client_that_has_asked_for_more(tmp_path, monkeypatch):
-    monkeypatch.setattr("briefcase.api.approvals.RECHECK_MS", 60_000)
+    monkeypatch.setattr("briefcase.edges.api.approvals.RECHECK_MS", 60_000)
 
     async def scenario(rig):
         approval = rig.store_approval(principal=AGENT.name)

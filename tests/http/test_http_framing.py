@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wire_kit import Recorder, Served
 
-from briefcase.http.framing import PARSED, STEPS, Event, State, StepError
+from briefcase.edges.http.framing import PARSED, STEPS, Event, State, StepError
 
 WHOLE = CALL + b"content-length: 2\r\n\r\n{}"
 

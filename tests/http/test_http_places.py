@@ -7,8 +7,8 @@ import pytest
 from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 from fakes import AGENT, AUDITOR, OPERATOR, OTHER_AGENT
 
-from briefcase.http.limits import PlaceLimits
-from briefcase.http.places import CANDIDATES, DISPATCH_S, Places
+from briefcase.edges.http.limits import PlaceLimits
+from briefcase.edges.http.places import CANDIDATES, DISPATCH_S, Places
 from briefcase.model.errors import CallerError
 
 OWN_UID, OTHER_UID, THIRD_UID = 1_000, 1_001, 1_002

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from briefcase.http.sockets import hosts_of, open_tcp_listener, open_unix_listener, peer_uid
+from briefcase.edges.http.sockets import hosts_of, open_tcp_listener, open_unix_listener, peer_uid
 from briefcase.model.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ from api_rig import request
 from structlog.testing import capture_logs
 from wire_kit import Served
 
-from briefcase.http.routing import Reply, Stream
+from briefcase.edges.http.routing import Reply, Stream
 
 ASK = request("GET", "/events", token=None)
 OLD = b"GET /events HTTP/1.0\r\nhost: a\r\n\r\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from briefcase.http.connection import Connection, Serving
-from briefcase.http.limits import HttpLimits
-from briefcase.http.routing import Reply
+from briefcase.edges.http.connection import Connection, Serving
+from briefcase.edges.http.limits import HttpLimits
+from briefcase.edges.http.routing import Reply
 
 _ENDS = socket.socketpair()
 

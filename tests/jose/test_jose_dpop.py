@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.jose.base64url import decode_base64url, encode_base64url
-from briefcase.jose.dpop import Proof, ProofSigner, ProofWindow, Refusal, check_proof, replay_key, token_hash
-from briefcase.jose.htu import normal_url
-from briefcase.jose.jws import generate_key
+from briefcase.core.jose.base64url import decode_base64url, encode_base64url
+from briefcase.core.jose.dpop import Proof, ProofSigner, ProofWindow, Refusal, check_proof, replay_key, token_hash
+from briefcase.core.jose.htu import normal_url
+from briefcase.core.jose.jws import generate_key
 
 NOW_S = 1_767_225_600
 NOW_US = NOW_S * 1_000_000

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.jose.base64url import JoseError, decode_base64url, encode_base64url
-from briefcase.jose.jws import Signer, check_signature, generate_key, load_private_key, parse_compact, parse_public_jwk
+from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.core.jose.jws import (
+    Signer,
+    check_signature,
+    generate_key,
+    load_private_key,
+    parse_compact,
+    parse_public_jwk,
+)
 
 # RFC 7515 appendix A.3: an ES256 key, what it signed, the signature
 ES256_JWK = {

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.jose.replay import Claim, ReplayCache
+from briefcase.core.jose.replay import Claim, ReplayCache
 
 NOW_S = 1_767_225_600
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from briefcase.jose.base64url import decode_base64url
-from briefcase.jose.dpop import ProofSigner
-from briefcase.jose.jws import Signer, generate_key
-from briefcase.jose.pkce import challenge_of, is_challenge, is_verified
-from briefcase.jose.tokens import TYP, Capability, Confirmation, issue_capability, verify_capability
+from briefcase.core.jose.base64url import decode_base64url
+from briefcase.core.jose.dpop import ProofSigner
+from briefcase.core.jose.jws import Signer, generate_key
+from briefcase.core.jose.pkce import challenge_of, is_challenge, is_verified
+from briefcase.core.jose.tokens import TYP, Capability, Confirmation, issue_capability, verify_capability
 
 NOW_S = 1_767_225_600
 NOW_US = NOW_S * 1_000_000

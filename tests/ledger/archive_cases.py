@@ -8,7 +8,7 @@ from pathlib import Path
 from fakes import FakeClock
 from ledger_cases import SMALL, note
 
-from briefcase.ledger import Ledger, archive, changes, intents, ledger, recovery
+from briefcase.adapters.ledger import Ledger, archive, changes, intents, ledger, recovery
 
 SEGMENT = 8
 LIVE = 6

@@ -16,7 +16,7 @@ from archive_cases import make_small  # noqa: E402
 from fakes import FakeClock  # noqa: E402
 from ledger_cases import SMALL  # noqa: E402
 
-from briefcase.ledger import Ledger, group  # noqa: E402
+from briefcase.adapters.ledger import Ledger, group  # noqa: E402
 from briefcase.model.errors import StoreError  # noqa: E402
 
 

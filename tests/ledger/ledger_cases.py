@@ -9,8 +9,8 @@ from pathlib import Path
 import lmdb
 from fakes import AGENT, START_US, FakeClock
 
-from briefcase.ledger import Ledger, LedgerSettings
-from briefcase.ledger.tables import ENGINE
+from briefcase.adapters.ledger import Ledger, LedgerSettings
+from briefcase.adapters.ledger.tables import ENGINE
 from briefcase.model.effects import ClaimRequest, CloseIntent, Committed, Entry, OpenIntent, ReserveBudget, SettleBudget
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus
 

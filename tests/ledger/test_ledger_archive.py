@@ -18,14 +18,14 @@ from fakes import START_US, FakeClock
 from ledger_cases import SMALL, audited, committed, intent, note, outcome
 from strace_rig import needs_strace
 
-from briefcase.ledger import Ledger
-from briefcase.ledger.archive import Archive
-from briefcase.ledger.copies import copy_ledger
-from briefcase.ledger.files import open_files, verify_files
+from briefcase.adapters.ledger import Ledger
+from briefcase.adapters.ledger.archive import Archive
+from briefcase.adapters.ledger.copies import copy_ledger
+from briefcase.adapters.ledger.files import open_files, verify_files
+from briefcase.core.receipts.chain import link_record
 from briefcase.model.effects import ArchiveReceipts, Committed, Entry, Head, Refused
 from briefcase.model.errors import CallerError, ConfigError, InternalError, StoreError
 from briefcase.model.ports import ReceiptFilter
-from briefcase.receipts.chain import link_record
 
 LATE_US = START_US + 3_600_000_000
 
@@ -363,7 +363,7 @@ def test_a_live_receipt_that_is_missing_after_the_boundary_keeps_the_ledger_shut
 
 
 def test_a_segment_that_inflates_without_end_is_bounded(ledger_dir, monkeypatch):
-    from briefcase.ledger import archive  # noqa: PLC0415 - patched here alone
+    from briefcase.adapters.ledger import archive  # noqa: PLC0415 - patched here alone
 
     archive_all(ledger_dir)
     monkeypatch.setattr(archive, "MAX_SEGMENT_BYTES", 1 << 16)
@@ -421,7 +421,7 @@ def test_a_damaged_live_chain_is_not_archived(ledger_dir):
 
 
 def test_what_reads_back_otherwise_than_it_was_written_removes_nothing(ledger_dir, monkeypatch):
-    from briefcase.ledger import archive  # noqa: PLC0415 - patched here alone
+    from briefcase.adapters.ledger import archive  # noqa: PLC0415 - patched here alone
 
     real = archive.write_whole
 

@@ -9,8 +9,8 @@ import rfc8785
 from fakes import AGENT, OTHER_AGENT, START_US, FakeClock
 from ledger_cases import DAY, LATER_US, SMALL, approval, audited, committed, intent, note, outcome
 
-from briefcase.approvals import MAX_PENDING_PER_PRINCIPAL
-from briefcase.ledger import Ledger, intents
+from briefcase.adapters.ledger import Ledger, intents
+from briefcase.core.approvals.lifecycle import MAX_PENDING_PER_PRINCIPAL
 from briefcase.model.effects import (
     CloseIntent,
     Committed,

@@ -21,7 +21,7 @@ from fakes import AGENT, FakeClock
 from ledger_cases import DAY, SMALL, audit, committed, intent, note, outcome
 from strace_rig import needs_strace
 
-from briefcase.ledger import Ledger, LedgerSettings
+from briefcase.adapters.ledger import Ledger, LedgerSettings
 from briefcase.model.errors import StoreError
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import ApprovalStatus
@@ -160,7 +160,7 @@ import asyncio, sys, time
 sys.path[:0] = [{str(CHILD.parent)!r}, {str(CHILD.parent.parent)!r}]
 from fakes import FakeClock
 from ledger_cases import SMALL, note
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
 from pathlib import Path
 
 async def main():

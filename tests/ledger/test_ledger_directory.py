@@ -13,14 +13,14 @@ import pytest
 from fakes import FakeClock
 from ledger_cases import SMALL, audit, audited, committed, note
 
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
 from briefcase.model.errors import ConfigError, StoreError
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from briefcase.ledger import Ledger, LedgerSettings
-from briefcase.system import SystemClock
+from briefcase.adapters.ledger import Ledger, LedgerSettings
+from briefcase.adapters.system import SystemClock
 ledger = Ledger.open(Path(sys.argv[1]), SystemClock(), LedgerSettings(1 << 26, 0, 4096))
 print("open", flush=True)
 time.sleep(600)

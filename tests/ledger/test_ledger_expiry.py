@@ -6,8 +6,9 @@ import pytest
 from fakes import START_US, FakeClock
 from ledger_cases import LATER_US, approval, audited, intent, note
 
-from briefcase.approvals import status_at
-from briefcase.ledger.steady_clock import SteadyClock
+from briefcase.adapters.ledger.steady_clock import SteadyClock
+from briefcase.core.approvals.lifecycle import status_at
+from briefcase.core.receipts.events import approval_expired_event
 from briefcase.model.effects import (
     Committed,
     ConsumeApproval,
@@ -18,7 +19,6 @@ from briefcase.model.effects import (
     Refused,
 )
 from briefcase.model.types import ApprovalStatus
-from briefcase.receipts.events import approval_expired_event
 
 AN_HOUR_US = 3_600_000_000
 

@@ -7,11 +7,11 @@ import pytest
 from fakes import FakeClock
 from ledger_cases import SMALL
 
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.effects import Entry, PutSetting
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import ReceiptFilter
-from briefcase.redaction import SecretRedactor
 
 SECRET = "tk-live-4f9a1c77d0e84b6e"
 

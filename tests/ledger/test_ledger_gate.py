@@ -13,9 +13,9 @@ import pytest
 from fakes import FakeClock
 from ledger_cases import SMALL, approval, audit, audited, committed, intent, note, outcome
 
-from briefcase.ledger import Ledger, LedgerSettings, group, tables
-from briefcase.ledger.directory import RESERVE_NAME
-from briefcase.ledger.gate import LIFECYCLE, Gate, GateState
+from briefcase.adapters.ledger import Ledger, LedgerSettings, group, tables
+from briefcase.adapters.ledger.directory import RESERVE_NAME
+from briefcase.adapters.ledger.gate import LIFECYCLE, Gate, GateState
 from briefcase.model.effects import Committed, CreateApproval, Entry, PutSetting
 from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import ReceiptFilter
@@ -165,7 +165,7 @@ class Disk:
 
     def __init__(self, monkeypatch, free_bytes):
         self.free_bytes = free_bytes
-        monkeypatch.setattr("briefcase.ledger.directory.Space.free_bytes", lambda _: self.free_bytes)
+        monkeypatch.setattr("briefcase.adapters.ledger.directory.Space.free_bytes", lambda _: self.free_bytes)
 
 
 def test_a_full_disk_refuses_what_is_new_and_stores_the_outcomes_of_what_is_under_way(tmp_path, monkeypatch):
@@ -238,7 +238,7 @@ def test_a_disk_that_does_not_tell_its_space_is_written_to_no_more(tmp_path, mon
         ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
         answered = await committed(ledger, note())
         with monkeypatch.context() as patch:
-            patch.setattr("briefcase.ledger.directory.Space.free_bytes", fail)
+            patch.setattr("briefcase.adapters.ledger.directory.Space.free_bytes", fail)
             async with asyncio.timeout(10):
                 await all_fail(ledger, count)
         assert ledger.gate_problem() == "a receipt could not be made durable"

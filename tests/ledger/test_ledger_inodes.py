@@ -9,8 +9,8 @@ from fakes import FakeClock
 from ledger_cases import SMALL, audit, committed, note
 
 from briefcase._native.inodes import Inodes
-from briefcase.ledger import Ledger
-from briefcase.ledger.directory import lock_data
+from briefcase.adapters.ledger import Ledger
+from briefcase.adapters.ledger.directory import lock_data
 from briefcase.model.errors import ConfigError, StoreError
 
 

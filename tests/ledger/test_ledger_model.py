@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ledger_cases import DAY, SMALL, approval, intent, outcome
 
-from briefcase.approvals import status_at
-from briefcase.ledger import Ledger, intents
+from briefcase.adapters.ledger import Ledger, intents
+from briefcase.core.approvals.lifecycle import status_at
 from briefcase.model.effects import (
     ClaimNonce,
     Committed,

@@ -6,7 +6,7 @@ import pytest
 from fakes import START_US, FakeClock
 from ledger_cases import audited, intent, note
 
-from briefcase.ledger.nonces import FORGOTTEN_AT_ONCE
+from briefcase.adapters.ledger.nonces import FORGOTTEN_AT_ONCE
 from briefcase.model.effects import ClaimNonce, Committed, Entry, Refused, StartFromCopy
 from briefcase.model.errors import InternalError
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from ledger_cases import audited, committed, note
 
-from briefcase.ledger import reading
+from briefcase.adapters.ledger import reading
 from briefcase.model.effects import Entry
 from briefcase.model.ports import ReceiptFilter
 

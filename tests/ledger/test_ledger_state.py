@@ -9,11 +9,12 @@ import pytest
 from fakes import FakeClock
 from ledger_cases import DAY, LATER_US, SMALL, approval, committed, edit, intent, note, outcome
 
-from briefcase.cli.receipts import NOT_CHECKED
-from briefcase.ledger import Ledger
-from briefcase.ledger.approvals_table import StoredApproval
-from briefcase.ledger.state import NEVER_COMPARED
-from briefcase.ledger.tables import TABLES
+from briefcase.adapters.ledger import Ledger
+from briefcase.adapters.ledger.approvals_table import StoredApproval
+from briefcase.adapters.ledger.state import NEVER_COMPARED
+from briefcase.adapters.ledger.tables import TABLES
+from briefcase.adapters.store.database import MIGRATIONS
+from briefcase.edges.cli.receipts import NOT_CHECKED
 from briefcase.model.effects import (
     CloseIntent,
     CreateApproval,
@@ -25,7 +26,6 @@ from briefcase.model.effects import (
 )
 from briefcase.model.ports import ActiveAgent
 from briefcase.model.types import ApprovalStatus
-from briefcase.store.database import MIGRATIONS
 
 SCOUT = ActiveAgent("scout", ("crew",), "ab" * 32)
 

@@ -7,10 +7,10 @@ import pytest
 from fakes import AGENT, FakeClock
 from ledger_cases import SMALL, audit, audited, committed, edit, intent, note, outcome
 
-from briefcase.ledger import Ledger, recovery
+from briefcase.adapters.ledger import Ledger, recovery
+from briefcase.core.receipts.chain import encode_key
 from briefcase.model.effects import Head
 from briefcase.model.errors import StoreError
-from briefcase.receipts.chain import encode_key
 
 
 async def make(path, count=30):

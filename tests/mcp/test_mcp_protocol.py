@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.mcp.protocol import (
+from briefcase.core.mcp.protocol import (
     announces_profile,
     decode_header_value,
     encode_header_value,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.mcp.sse import KEEP_ALIVE, Event, EventReader, EventTooLargeError, encode_event
+from briefcase.core.mcp.sse import KEEP_ALIVE, Event, EventReader, EventTooLargeError, encode_event
 
 
 def read(*pieces: bytes, bound: int = 1_000) -> list[Event]:

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from briefcase import approvals
-from briefcase.ledger import gate
+from briefcase.adapters.ledger import gate
+from briefcase.adapters.servers import connection
+from briefcase.core.approvals import lifecycle as approvals
 from briefcase.model.errors import InternalError
-from briefcase.servers import connection
 
 LIFECYCLES = [approvals.LIFECYCLE, gate.LIFECYCLE, connection.LIFECYCLE]
 

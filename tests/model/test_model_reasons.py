@@ -11,9 +11,13 @@ from briefcase.model.reasons import REASONS, meaning_of, with_detail, word_of
 
 PACKAGE = Path(reasons.__file__).parent.parent
 HOME = PACKAGE / "model" / "reasons.py"
-ALONE = PACKAGE / "receipts" / "verify_export.py"  # it runs without the package
+ALONE = PACKAGE / "core" / "receipts" / "verify_export.py"  # it runs without the package
 # Words that mean something else here: a provider's standing, and a table's title.
-OTHER_MEANINGS = {("cli/render.py", "disabled"), ("cli/providers.py", "disabled"), ("providers/client.py", "disabled")}
+OTHER_MEANINGS = {
+    ("edges/cli/render.py", "disabled"),
+    ("edges/cli/providers.py", "disabled"),
+    ("adapters/providers/client.py", "disabled"),
+}
 VERDICTS = {"Deny", "NeedsApproval", "Refused"}
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from briefcase.oauth.challenges import Challenge, challenge_in, is_scope, parse_challenges, union_of
+from briefcase.adapters.oauth.challenges import Challenge, challenge_in, is_scope, parse_challenges, union_of
 
 
 @pytest.mark.parametrize(

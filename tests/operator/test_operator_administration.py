@@ -5,14 +5,14 @@ import asyncio
 import pytest
 from fakes import FakeClock, MemoryLedger
 
-from briefcase.api.app import ROUTES
-from briefcase.api.effects import CALLS, CHANGES, NEITHER, changing_handlers
-from briefcase.api.routing import OPERATOR, Route
-from briefcase.ledger.intents import CLOSING, OPENING
+from briefcase.adapters.ledger.intents import CLOSING, OPENING
+from briefcase.core.operator.administration import Administration
+from briefcase.core.receipts import events
+from briefcase.edges.api.app import ROUTES
+from briefcase.edges.api.effects import CALLS, CHANGES, NEITHER, changing_handlers
+from briefcase.edges.api.routing import OPERATOR, Route
 from briefcase.model.effects import Entry, OpenIntent
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError, UpstreamError
-from briefcase.operator.administration import Administration
-from briefcase.receipts import events
 
 SUBJECT = "secret:n"
 EVENT = {"kind": "secret_set", "name": "n", "by": "operator"}

@@ -7,11 +7,11 @@ import pytest
 from crash import Crash, crashed
 from fakes import FakeClock, FakeEntropy, MemoryLedger
 
+from briefcase.adapters.store.agents import Agents
+from briefcase.adapters.store.database import Database
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.agents import MAX_GROUPS, AgentAdmin
 from briefcase.model.errors import CallerError
-from briefcase.operator.administration import Administration
-from briefcase.operator.agents import MAX_GROUPS, AgentAdmin
-from briefcase.store.agents import Agents
-from briefcase.store.database import Database
 
 
 class Desk:

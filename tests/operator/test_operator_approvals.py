@@ -8,14 +8,14 @@ import pytest
 from fakes import AGENT, FakeClock, FakeTool, MemoryLedger, NoRedaction, spec
 from test_calls import NEEDS, Desk
 
-from briefcase.approvals import MAX_SUMMARY_CHARS
-from briefcase.call_settings import CallSettings
+from briefcase.core.approvals.lifecycle import MAX_SUMMARY_CHARS
+from briefcase.core.calls.settings import CallSettings
+from briefcase.core.operator.approvals import EITHER, MAY_DECIDE, Approvers, Means, Ruling, shown_digest_of
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.effects import CreateApproval, Entry
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Destination
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
-from briefcase.operator.approvals import EITHER, MAY_DECIDE, Approvers, Means, Ruling, shown_digest_of
-from briefcase.redaction import SecretRedactor
 
 YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
 SECRET = "kX93hd-0a7Qp21zzWm8tR4"

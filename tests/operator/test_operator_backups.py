@@ -6,9 +6,9 @@ import pytest
 from crash import Crash, crashed
 from fakes import FakeClock, MemoryLedger
 
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.backups import BackupAdmin
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
-from briefcase.operator.administration import Administration
-from briefcase.operator.backups import BackupAdmin
 
 
 class Copies:

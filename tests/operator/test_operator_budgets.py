@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from fakes import FakeClock, MemoryLedger
 
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.budgets import BudgetAdmin
 from briefcase.model.errors import StoreError
-from briefcase.operator.administration import Administration
-from briefcase.operator.budgets import BudgetAdmin
 
 DAY = "2026-01-01"
 

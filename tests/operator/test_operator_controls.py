@@ -6,9 +6,9 @@ import pytest
 from control_kit import admin_of
 from fakes import AGENT, START_US, FakeClock, MemoryLedger
 
-from briefcase.controls import Controls
+from briefcase.core.controls import Controls
+from briefcase.core.operator.controls import ControlChoice
 from briefcase.model.errors import CallerError, StoreError
-from briefcase.operator.controls import ControlChoice
 
 
 def test_controls_are_receipted_and_survive_a_restart_until_lifted():

@@ -8,14 +8,14 @@ from crash import Crash, crashed
 from fakes import FakeClock, FakeEntropy, MemoryLedger
 from provider_kit import BASE_URL, REDIRECT, AsgiOutbound
 
-from briefcase.controls import Controls
+from briefcase.adapters.oauth.custody import Login
+from briefcase.adapters.providers.composition import compose_providers
+from briefcase.adapters.store.database import Database
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
+from briefcase.core.controls import Controls
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.providers import Exchange, ProviderAdmin, Verdict
 from briefcase.model.errors import CallerError, UpstreamError
-from briefcase.oauth.custody import Login
-from briefcase.operator.administration import Administration
-from briefcase.operator.providers import Exchange, ProviderAdmin, Verdict
-from briefcase.providers.composition import compose_providers
-from briefcase.store.database import Database
-from briefcase.vault.vault import MemoryBackend, Vault
 
 OTHER_URL = "https://other.example"
 HELD = Login(

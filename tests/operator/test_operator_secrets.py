@@ -10,12 +10,12 @@ from crash import Crash, crashed
 from fakes import FakeClock, MemoryLedger
 
 import briefcase
+from briefcase.adapters.vault.bindings import SecretDestinations
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.secrets import SecretAdmin
+from briefcase.core.operator.vocabulary import WORDS
+from briefcase.core.redaction.redactor import MIN_SECRET_BYTES
 from briefcase.model.errors import CallerError, UpstreamError
-from briefcase.operator.administration import Administration
-from briefcase.operator.secrets import SecretAdmin
-from briefcase.operator.vocabulary import WORDS
-from briefcase.redaction import MIN_SECRET_BYTES
-from briefcase.vault.bindings import SecretDestinations
 
 OLD, NEW = b"old-value-of-it", b"new-value-of-it"
 HERE, THERE = "here.example", "there.example"
@@ -155,7 +155,7 @@ def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_refused(
     assert desk.values.values["token"] == value + b"-7fQ2"
 
 
-@pytest.mark.parametrize("name", ["receipts/events.py", "servers/events.py", "wire.py"])
+@pytest.mark.parametrize("name", ["core/receipts/events.py", "adapters/servers/events.py", "core/wire.py"])
 def test_the_words_are_those_that_receipts_and_answers_are_made_of(name):
     said = re.findall(r'"([a-z][a-z0-9_]*)"', (Path(briefcase.__file__).parent / name).read_text())
     assert {word for word in said if len(word) >= MIN_SECRET_BYTES} <= WORDS

@@ -6,13 +6,13 @@ import pytest
 from crash import Crash, crashed
 from fakes import FakeClock, MemoryLedger
 
+from briefcase.adapters.servers.events import server_deleted_event
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.logins import LoginAdmin, ServerLoginRevoked
+from briefcase.core.operator.servers import Described, ServerAdmin
 from briefcase.model.effects import Entry
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Claim
-from briefcase.operator.administration import Administration
-from briefcase.operator.logins import LoginAdmin, ServerLoginRevoked
-from briefcase.operator.servers import Described, ServerAdmin
-from briefcase.servers.events import server_deleted_event
 
 HERE, THERE = {"endpoint_url": "https://here.example/mcp"}, {"endpoint_url": "https://there.example/mcp"}
 

@@ -2,8 +2,8 @@
 
 from fakes import AGENT, START_US, spec
 
+from briefcase.core.policy.engine import compile_policy
 from briefcase.model.types import RiskSignals
-from briefcase.policy.engine import compile_policy
 
 NO_RISK = RiskSignals()
 PERMIT_CALL = '@id("call") permit(principal, action == Action::"Call", resource);\n'

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from policies import NO_RISK, PAY, PERMIT_ALL, decide
 
 from briefcase._native.values import Fault
+from briefcase.core.policy.arguments import ArgumentReader, decimal_text
+from briefcase.core.policy.declared import declared_arguments
+from briefcase.core.policy.engine import compile_policy
+from briefcase.core.policy.reference import ReferencePolicy
 from briefcase.model.types import Allow, Deny, Principal, Role
-from briefcase.policy.arguments import ArgumentReader, decimal_text
-from briefcase.policy.declared import declared_arguments
-from briefcase.policy.engine import compile_policy
-from briefcase.policy.reference import ReferencePolicy
 
 
 def array(items):

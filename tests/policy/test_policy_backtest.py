@@ -6,14 +6,14 @@ import pytest
 from fakes import AGENT, OTHER_AGENT, FakeClock, spec
 from policies import PAY, PERMIT_ALL
 
+from briefcase.core.policy import backtest as module
+from briefcase.core.policy.backtest import Backtest, Flip, read_lines, read_page
+from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
+from briefcase.core.policy.engine import compile_policy
+from briefcase.core.receipts import events
+from briefcase.core.receipts.events import CallFacts, Decided
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus
-from briefcase.policy import backtest as module
-from briefcase.policy.backtest import Backtest, Flip, read_lines, read_page
-from briefcase.policy.check import DEFAULT_POLICY_TEXT
-from briefcase.policy.engine import compile_policy
-from briefcase.receipts import events
-from briefcase.receipts.events import CallFacts, Decided
 
 ASK_ALL = 'permit(principal, action, resource); forbid(principal, action == Action::"CallWithoutApproval", resource);'
 DENY_ALL = "forbid(principal, action, resource);"

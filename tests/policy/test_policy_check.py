@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policies import FILE_READ, PAY, PERMIT_ALL
 
+from briefcase.core.policy import cedartypes
+from briefcase.core.policy.check import CHUNK_CHARS, DEFAULT_POLICY_TEXT, SCHEMA_TEXT, check_policy, parse_policy
+from briefcase.core.policy.source import MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_TEXT_BYTES
 from briefcase.model.errors import CallerError
-from briefcase.policy import cedartypes
-from briefcase.policy.check import CHUNK_CHARS, DEFAULT_POLICY_TEXT, SCHEMA_TEXT, check_policy, parse_policy
-from briefcase.policy.source import MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_TEXT_BYTES
 
 
 def refused(text, tools=None):
@@ -285,7 +285,7 @@ def test_the_deepest_policy_that_passes_does_not_exhaust_a_small_stack():
     script = f"""
 import threading
 from briefcase.model.errors import CallerError
-from briefcase.policy.check import check_policy
+from briefcase.core.policy.check import check_policy
 
 def run():
     for text in {texts!r}:

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from policies import NO_RISK, PERMIT_ALL
 
 from briefcase._native.values import Fault, Record, SetValue
+from briefcase.adapters.servers.preview import Preview, preview_tools
+from briefcase.adapters.tools.schema import ArgsCheck
+from briefcase.core.policy import declared as module
+from briefcase.core.policy.arguments import ArgumentReader
+from briefcase.core.policy.cedartypes import RecordOf, SetOf, quoted, type_of_field, type_text
+from briefcase.core.policy.check import check_policy
+from briefcase.core.policy.declared import declared_arguments
+from briefcase.core.policy.engine import compile_policy
+from briefcase.core.policy.reference import ReferencePolicy
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Allow, Deny
-from briefcase.policy import declared as module
-from briefcase.policy.arguments import ArgumentReader
-from briefcase.policy.cedartypes import RecordOf, SetOf, quoted, type_of_field, type_text
-from briefcase.policy.check import check_policy
-from briefcase.policy.declared import declared_arguments
-from briefcase.policy.engine import compile_policy
-from briefcase.policy.reference import ReferencePolicy
-from briefcase.servers.preview import Preview, preview_tools
-from briefcase.tools.schema import ArgsCheck
 
 N, S, B, I = ({"type": kind} for kind in ("number", "string", "boolean", "integer"))  # noqa: E741 - the table's words
 DEFINITIONS = {

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policies import FILE_READ, NO_RISK, PERMIT_ALL
 
+from briefcase.core.operator.policy import SETTING, PolicyService
+from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, parse_policy
+from briefcase.core.policy.diff import PolicyChange, diff_policies
 from briefcase.model.effects import Refused
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.types import Allow, Deny
-from briefcase.operator.policy import SETTING, PolicyService
-from briefcase.policy.check import DEFAULT_POLICY_TEXT, parse_policy
-from briefcase.policy.diff import PolicyChange, diff_policies
 
 DENY_ALL = "forbid(principal, action, resource);"
 

@@ -4,11 +4,11 @@ import pytest
 from fakes import AGENT, START_US, spec
 from policies import NO_RISK, PERMIT_ALL
 
+from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
+from briefcase.core.policy.engine import compile_policy
+from briefcase.core.policy.reference import ReferencePolicy
+from briefcase.core.policy.shadow import MAX_WAITING, Shadow
 from briefcase.model.types import Allow, Deny
-from briefcase.policy.check import DEFAULT_POLICY_TEXT
-from briefcase.policy.engine import compile_policy
-from briefcase.policy.reference import ReferencePolicy
-from briefcase.policy.shadow import MAX_WAITING, Shadow
 
 
 class Later:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from briefcase.core.policy.testfiles import run_test_file
 from briefcase.model.errors import CallerError
-from briefcase.policy.testfiles import run_test_file
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -4,10 +4,10 @@ import pytest
 from fakes import AGENT, START_US, spec
 from policies import FILE_READ, NO_RISK, PAY, PERMIT_ALL, PERMIT_CALL, decide
 
+from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, check_policy
+from briefcase.core.policy.engine import CompiledPolicy, compile_policy
+from briefcase.core.policy.verdicts import DEFAULT_APPROVAL_REASON, NOT_PERMITTED
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, RiskSignals, Role
-from briefcase.policy.check import DEFAULT_POLICY_TEXT, check_policy
-from briefcase.policy.engine import CompiledPolicy, compile_policy
-from briefcase.policy.verdicts import DEFAULT_APPROVAL_REASON, NOT_PERMITTED
 
 LOCAL, SIGNER = ApprovalKind.LOCAL, ApprovalKind.MOBILE_SIGNER
 
@@ -211,8 +211,8 @@ def test_an_agent_whose_groups_change_is_decided_anew():
 
 
 def test_the_caches_are_bounded(monkeypatch):
-    monkeypatch.setattr("briefcase.policy.engine.MAX_TOOLS", 8)
-    monkeypatch.setattr("briefcase.policy.engine.MAX_PRINCIPALS", 8)
+    monkeypatch.setattr("briefcase.core.policy.engine.MAX_TOOLS", 8)
+    monkeypatch.setattr("briefcase.core.policy.engine.MAX_PRINCIPALS", 8)
     policy = compile_policy(DEFAULT_POLICY_TEXT)
     for number in range(100):
         agent = Principal(f"agent-{number}", Role.AGENT)

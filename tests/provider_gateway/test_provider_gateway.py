@@ -9,10 +9,10 @@ import pytest
 from fakes import FakeEntropy
 from provider_kit import ADMIN_SECRET, Holder, ask
 
-from briefcase.jose.base64url import decode_base64url
+from briefcase.core.jose.base64url import decode_base64url
+from briefcase.edges.provider_gateway.serving import GatewayServer
+from briefcase.edges.provider_gateway.settings import GatewaySettings
 from briefcase.model.errors import ConfigError
-from briefcase.provider_gateway.serving import GatewayServer
-from briefcase.provider_gateway.settings import GatewaySettings
 
 S = 1_000_000
 

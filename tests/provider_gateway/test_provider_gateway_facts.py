@@ -10,8 +10,8 @@ import pytest
 from fakes import FakeClock, FakeEntropy
 from provider_kit import Holder, ask, open_gateway
 
+from briefcase.edges.provider_gateway import facts as facts_module
 from briefcase.model.errors import ConfigError
-from briefcase.provider_gateway import facts as facts_module
 
 S = 1_000_000
 

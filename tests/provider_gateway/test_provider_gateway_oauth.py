@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from provider_kit import BASE_URL, REDIRECT, VERIFIER, Holder, ask
 
-from briefcase.jose.pkce import challenge_of
+from briefcase.core.jose.pkce import challenge_of
 
 S = 1_000_000
 

@@ -7,13 +7,13 @@ import pytest
 from fakes import FakeClock, FakeEntropy, MemoryLedger
 from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
+from briefcase.adapters.providers.composition import compose_providers
+from briefcase.adapters.store.database import Database
+from briefcase.adapters.system import SystemEntropy
+from briefcase.adapters.vault.identity import Identity
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
+from briefcase.core.operator.providers import Exchange
 from briefcase.model.ports import HttpRequest
-from briefcase.operator.providers import Exchange
-from briefcase.providers.composition import compose_providers
-from briefcase.store.database import Database
-from briefcase.system import SystemEntropy
-from briefcase.vault.identity import Identity
-from briefcase.vault.vault import MemoryBackend, Vault
 
 IDENTITY = Identity(b"\1" * 32)
 

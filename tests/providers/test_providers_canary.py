@@ -4,7 +4,7 @@ import base64
 import json
 import logging
 
-from briefcase.vault.sealed_file import SealedFile
+from briefcase.adapters.vault.sealed_file import SealedFile
 
 
 def forms(secret):

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 from provider_kit import BASE_URL
 
-from briefcase.jose.base64url import JoseError, encode_base64url
-from briefcase.jose.credentials import read_credential, read_status_list
-from briefcase.jose.did import did_of
-from briefcase.jose.jws import Signer, generate_key
-from briefcase.ledger import Ledger
+from briefcase.adapters.ledger import Ledger
+from briefcase.core.jose.base64url import JoseError, encode_base64url
+from briefcase.core.jose.credentials import read_credential, read_status_list
+from briefcase.core.jose.did import did_of
+from briefcase.core.jose.jws import Signer, generate_key
 from briefcase.model.effects import Entry, SetBudgetLimit
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpResponse, ReceiptFilter, SignallingTool

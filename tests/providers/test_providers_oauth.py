@@ -8,14 +8,14 @@ import msgspec
 import pytest
 from provider_kit import BASE_URL, REDIRECT
 
-from briefcase.jose.pkce import challenge_of
+from briefcase.adapters.oauth.client import Begun, check_answer
+from briefcase.adapters.oauth.flow import MAX_PENDING, check_redirect_uri
+from briefcase.adapters.oauth.loopback import LoopbackListener, parse_answer
+from briefcase.adapters.oauth.metadata import ServerMetadata, check_metadata, metadata_url
+from briefcase.core.jose.pkce import challenge_of
+from briefcase.core.operator.providers import Exchange
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.ports import HttpRequest, HttpResponse
-from briefcase.oauth.client import Begun, check_answer
-from briefcase.oauth.flow import MAX_PENDING, check_redirect_uri
-from briefcase.oauth.loopback import LoopbackListener, parse_answer
-from briefcase.oauth.metadata import ServerMetadata, check_metadata, metadata_url
-from briefcase.operator.providers import Exchange
 
 S = 1_000_000
 GOOD = {

@@ -6,15 +6,15 @@ from urllib.parse import urlsplit
 import pytest
 from oidc_kit import browse, needs_oidc_provider, oidc_server
 
-from briefcase.jose.dpop import ProofSigner
-from briefcase.jose.jws import generate_key
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.oauth.client import OAuthClient, check_answer
+from briefcase.adapters.oauth.custody import Client
+from briefcase.adapters.oauth.loopback import LoopbackListener
+from briefcase.adapters.system import SystemClock, SystemEntropy
+from briefcase.core.jose.dpop import ProofSigner
+from briefcase.core.jose.jws import generate_key
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.oauth.client import OAuthClient, check_answer
-from briefcase.oauth.custody import Client
-from briefcase.oauth.loopback import LoopbackListener
-from briefcase.system import SystemClock, SystemEntropy
 
 CLIENT_ID = "briefcase"
 

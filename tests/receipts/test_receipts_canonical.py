@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from briefcase._native.canonical import canonical, canonical_event
 from briefcase._native.chain import is_canonical_event
+from briefcase.core.receipts.canonical import canonical_bytes, digest_hex
 from briefcase.model.errors import CallerError
-from briefcase.receipts.canonical import canonical_bytes, digest_hex
 
 MAX_SAFE = 2**53 - 1
 

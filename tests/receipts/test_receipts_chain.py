@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from briefcase._native.chain import chain_hash, verify_records
+from briefcase.core.receipts.chain import GENESIS, NO_TIME, Verifier, decode_record, encode_key, link_record
 from briefcase.model.effects import Head
-from briefcase.receipts.chain import GENESIS, NO_TIME, Verifier, decode_record, encode_key, link_record
 
 ZEROS = "0" * 64
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from fakes import FakeClock, MemoryLedger
 
-import briefcase.receipts.verify_export as verifier
+import briefcase.core.receipts.verify_export as verifier
+from briefcase.core.receipts.exports import ExportReader, export_line
 from briefcase.model.effects import Entry
 from briefcase.model.errors import CallerError
-from briefcase.receipts.exports import ExportReader, export_line
 
 SCRIPT = Path(verifier.__file__)
 

@@ -6,8 +6,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from briefcase.core.receipts.notes import Checkpoint, encode_note, key_id, parse_note
 from briefcase.model.errors import CallerError
-from briefcase.receipts.notes import Checkpoint, encode_note, key_id, parse_note
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.receipts.tree import (
+from briefcase.core.receipts.tree import (
     EMPTY_ROOT,
     Frontier,
     is_consistent,

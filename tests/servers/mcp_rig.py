@@ -12,15 +12,15 @@ from pathlib import Path
 
 from fakes import FakeEntropy, MemoryLedger
 
-from briefcase.children.confinement import Confinement
-from briefcase.mcp.call_options import CallOptions
+from briefcase.adapters.children.confinement import Confinement
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.servers.composition import compose_logins
+from briefcase.adapters.servers.connection import State
+from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.adapters.servers.transports import TransportFactory
+from briefcase.adapters.system import SystemClock, SystemEntropy
+from briefcase.core.mcp.call_options import CallOptions
 from briefcase.model.ports import CallContext
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.servers.composition import compose_logins
-from briefcase.servers.connection import State
-from briefcase.servers.registry import ServerRegistry
-from briefcase.servers.transports import TransportFactory
-from briefcase.system import SystemClock, SystemEntropy
 
 FIXTURE = str(Path(__file__).parent / "fixture_server.py")
 SECRET = "s3cr3t-value-of-the-vault"

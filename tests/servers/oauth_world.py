@@ -20,9 +20,9 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from briefcase.jose.dpop import Proof, check_proof
+from briefcase.adapters.net.outbound import HttpStream
+from briefcase.core.jose.dpop import Proof, check_proof
 from briefcase.model.ports import HttpResponse
-from briefcase.net.outbound import HttpStream
 
 SERVER = "https://mcp.example"
 AUTHORITY = "https://as.example"

@@ -9,10 +9,10 @@ import sys
 import pytest
 from mcp_rig import SECRET, Rig, ended, run, served, state_of, until
 
-from briefcase.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.servers.connection import State
+from briefcase.core.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
 from briefcase.model.errors import CallerError, UpstreamError
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.servers.connection import State
 
 WAYS = [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")]
 
@@ -289,8 +289,8 @@ def test_its_process_ends_with_a_daemon_that_is_killed(tmp_path):
     program = (
         "import asyncio, sys, os\n"
         "from pathlib import Path\n"
-        "from briefcase.children.confinement import Confinement\n"
-        "from briefcase.servers.stdio_transport import StdioTransport\n"
+        "from briefcase.adapters.children.confinement import Confinement\n"
+        "from briefcase.adapters.servers.stdio_transport import StdioTransport\n"
         "async def main():\n"
         f"    confinement = Confinement(Path({str(tmp_path)!r}), (), needs_all=False)\n"
         "    way = StdioTransport(('sleep', '600'), {}, '', os.environ, confinement)\n"

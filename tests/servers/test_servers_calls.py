@@ -13,23 +13,23 @@ from control_kit import admin_of
 from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
 from mcp_rig import SECRET, run, served, until
 
-from briefcase import strict_json
-from briefcase.api.mcp_servers import call_server
-from briefcase.approvals import approval_token
-from briefcase.call_settings import CallSettings
-from briefcase.calls import Calls
-from briefcase.controls import Controls
-from briefcase.jose.base64url import decode_base64url, encode_base64url
-from briefcase.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
+from briefcase.adapters.servers.catalog import Catalog
+from briefcase.adapters.servers.connection import State
+from briefcase.adapters.servers.flows import MAX_QUESTION_BYTES, STATE_TTL_US
+from briefcase.adapters.tools.registry import Registry
+from briefcase.core.approvals.lifecycle import approval_token
+from briefcase.core.calls.flow import Calls
+from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
+from briefcase.core.calls.settings import CallSettings
+from briefcase.core.controls import Controls
+from briefcase.core.jose.base64url import decode_base64url, encode_base64url
+from briefcase.core.json import strict as strict_json
+from briefcase.core.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
+from briefcase.core.operator.approvals import Approvers, shown_digest_of
+from briefcase.core.operator.controls import ControlChoice
+from briefcase.edges.api.mcp_servers import call_server
 from briefcase.model.effects import DecideApproval, Entry
 from briefcase.model.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
-from briefcase.operator.approvals import Approvers, shown_digest_of
-from briefcase.operator.controls import ControlChoice
-from briefcase.ratelimits import RateLimit, RateLimiter
-from briefcase.servers.catalog import Catalog
-from briefcase.servers.connection import State
-from briefcase.servers.flows import MAX_QUESTION_BYTES, STATE_TTL_US
-from briefcase.tools.registry import Registry
 
 ASK = "fx.test_elicitation"
 ASK_ARGS = {"message": "who?"}

@@ -4,10 +4,10 @@ import asyncio
 
 import msgspec
 
-from briefcase.mcp.call_options import CallOptions
+from briefcase.adapters.servers import exchanges as module
+from briefcase.adapters.servers.exchanges import KEPT_ENDED, MAX_EXCHANGES, Exchanges
+from briefcase.core.mcp.call_options import CallOptions
 from briefcase.model.ports import CallContext
-from briefcase.servers import exchanges as module
-from briefcase.servers.exchanges import KEPT_ENDED, MAX_EXCHANGES, Exchanges
 
 
 class Redactor:

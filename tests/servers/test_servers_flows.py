@@ -6,9 +6,15 @@ from types import SimpleNamespace
 import pytest
 from fakes import FakeClock, FakeEntropy, NoRedaction, spec
 
-from briefcase.mcp.sealing import Sealer
+from briefcase.adapters.servers.flows import (
+    MAX_SUSPENDED,
+    MAX_SUSPENDED_PER_PRINCIPAL,
+    MAX_SUSPENDED_PER_SERVER,
+    Ask,
+    Flows,
+)
+from briefcase.core.mcp.sealing import Sealer
 from briefcase.model.errors import UpstreamError
-from briefcase.servers.flows import MAX_SUSPENDED, MAX_SUSPENDED_PER_PRINCIPAL, MAX_SUSPENDED_PER_SERVER, Ask, Flows
 
 ASK = Ask(spec("s.t"), "tools/call", {}, {})
 

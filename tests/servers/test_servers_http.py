@@ -7,12 +7,12 @@ import json
 import pytest
 from fakes import NoRedaction
 
+from briefcase.adapters.net.outbound import HttpStream
+from briefcase.adapters.servers.credentials import SecretBearer
+from briefcase.adapters.servers.http_transport import MAX_RESUMPTIONS, HttpTransport
+from briefcase.adapters.servers.session import Session
+from briefcase.adapters.servers.transport import Outgoing
 from briefcase.model.errors import UpstreamError
-from briefcase.net.outbound import HttpStream
-from briefcase.servers.credentials import SecretBearer
-from briefcase.servers.http_transport import MAX_RESUMPTIONS, HttpTransport
-from briefcase.servers.session import Session
-from briefcase.servers.transport import Outgoing
 
 URL = "https://h.example/mcp"
 EVENTS = {"content-type": "text/event-stream"}

@@ -6,11 +6,11 @@ import itertools
 import pytest
 from fakes import NoRedaction
 
-from briefcase.servers import connection as connections
-from briefcase.servers import turns as turns_of
-from briefcase.servers.config import ServerConfig
-from briefcase.servers.connection import Connection
-from briefcase.servers.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
+from briefcase.adapters.servers import connection as connections
+from briefcase.adapters.servers import turns as turns_of
+from briefcase.adapters.servers.config import ServerConfig
+from briefcase.adapters.servers.connection import Connection
+from briefcase.adapters.servers.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
 
 
 class ListingPeer:
@@ -86,7 +86,7 @@ def test_a_definition_past_its_size_is_refused_before_it_is_compiled(monkeypatch
     def compiled(_):
         raise AssertionError("it was compiled")
 
-    monkeypatch.setattr("briefcase.servers.definitions.args_check", compiled)
+    monkeypatch.setattr("briefcase.adapters.servers.definitions.args_check", compiled)
 
     read = read_definition({"name": "t", "inputSchema": {"default": "x" * MAX_DEFINITION_BYTES}})
 

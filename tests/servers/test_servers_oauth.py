@@ -10,13 +10,13 @@ from fakes import FakeClock
 from mcp_rig import Rig, Secrets, until
 from oauth_world import AUTHORITY, SERVER, World, WorldOutbound
 
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.oauth.discovery import covers, resource_urls
+from briefcase.adapters.oauth.metadata import metadata_urls
+from briefcase.adapters.servers.composition import compose_logins
+from briefcase.adapters.servers.config import parse_server
+from briefcase.adapters.system import SystemEntropy
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.oauth.discovery import covers, resource_urls
-from briefcase.oauth.metadata import metadata_urls
-from briefcase.servers.composition import compose_logins
-from briefcase.servers.config import parse_server
-from briefcase.system import SystemEntropy
 
 S = 1_000_000
 REDIRECT = "http://127.0.0.1:7777/callback"

@@ -15,11 +15,11 @@ from mcp_rig import Secrets
 from oauth_world import World, WorldOutbound
 from oidc_kit import browse, needs_oidc_provider, oidc_server
 
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.oauth.loopback import LoopbackListener
-from briefcase.servers.composition import compose_logins
-from briefcase.servers.config import parse_server
-from briefcase.system import SystemClock, SystemEntropy
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.oauth.loopback import LoopbackListener
+from briefcase.adapters.servers.composition import compose_logins
+from briefcase.adapters.servers.config import parse_server
+from briefcase.adapters.system import SystemClock, SystemEntropy
 
 pytestmark = needs_oidc_provider
 

@@ -7,13 +7,13 @@ import pytest
 from fakes import NoRedaction
 from mcp_rig import run, served, until
 
-from briefcase.mcp.call_options import CallOptions
-from briefcase.mcp.jsonrpc import RpcError, Unreadable, parse_message, unreadable_answer
+from briefcase.adapters.servers.connection import State
+from briefcase.adapters.servers.exchanges import Exchanges
+from briefcase.adapters.servers.session import Session
+from briefcase.adapters.servers.shares import MAX_RUNNING
+from briefcase.core.mcp.call_options import CallOptions
+from briefcase.core.mcp.jsonrpc import RpcError, Unreadable, parse_message, unreadable_answer
 from briefcase.model.errors import UpstreamError
-from briefcase.servers.connection import State
-from briefcase.servers.exchanges import Exchanges
-from briefcase.servers.session import Session
-from briefcase.servers.shares import MAX_RUNNING
 
 
 class SilentLine:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_rig import confinement, run, until
 
-from briefcase.mcp.jsonrpc import Notification, encode_notification
+from briefcase.adapters.servers import turns
+from briefcase.adapters.servers.stdio_transport import KEPT_STDERR_BYTES, MAX_LINE_BYTES, StdioTransport, _Process
+from briefcase.adapters.servers.transport import Outgoing
+from briefcase.core.mcp.jsonrpc import Notification, encode_notification
 from briefcase.model.errors import UpstreamError
-from briefcase.servers import turns
-from briefcase.servers.stdio_transport import KEPT_STDERR_BYTES, MAX_LINE_BYTES, StdioTransport, _Process
-from briefcase.servers.transport import Outgoing
 
 OUTPUT, COMPLAINTS = 1, 2
 

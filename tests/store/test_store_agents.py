@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
+from briefcase.adapters.store.agents import Agents
+from briefcase.adapters.store.database import Database
 from briefcase.model.errors import StoreError
 from briefcase.model.types import Principal, Role
-from briefcase.store.agents import Agents
-from briefcase.store.database import Database
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import stat
 
 import pytest
 
+from briefcase.adapters.store import database as database_module
+from briefcase.adapters.store.agents import Agents
+from briefcase.adapters.store.database import MIGRATIONS, Database
+from briefcase.adapters.store.notes import Notes
+from briefcase.adapters.store.tie import settle_tie, tie_database
 from briefcase.model.errors import CallerError, ConfigError, StoreError
-from briefcase.store import database as database_module
-from briefcase.store.agents import Agents
-from briefcase.store.database import MIGRATIONS, Database
-from briefcase.store.notes import Notes
-from briefcase.store.tie import settle_tie, tie_database
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import sys
 
 from briefcase.__main__ import main
-from briefcase.calls import Calls
+from briefcase.adapters.tools.builtin import BuiltinTool
+from briefcase.core.calls.flow import Calls
 from briefcase.model.errors import StoreError
-from briefcase.tools.builtin import BuiltinTool
 
 
 async def fail(_self, args, _context):

@@ -6,8 +6,8 @@ composes itself.
 
 import sys
 
-from briefcase import daemon
 from briefcase.__main__ import main
+from briefcase.daemon import composition as daemon
 
 
 class LeakyRedactor:

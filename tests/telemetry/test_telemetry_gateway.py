@@ -235,7 +235,7 @@ def test_nothing_a_client_wrote_is_in_a_span_but_the_id_of_a_tool_that_exists(tm
 
 def test_off_the_gateway_loads_nothing_of_it():
     code = (
-        "import sys, briefcase.gateway.serve as s; "
+        "import sys, briefcase.edges.gateway.serve as s; "
         "assert not [m for m in sys.modules if m.startswith('opentelemetry')], 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": os.environ["PATH"]})

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from briefcase.telemetry.log_writer import MAX_WAITING_BYTES, LogWriter
+from briefcase.adapters.telemetry.log_writer import MAX_WAITING_BYTES, LogWriter
 
 SOON_S = 10
 

@@ -18,12 +18,12 @@ from otlp_receiver import OtlpReceiver, attributes_of
 
 PROGRAM = """
 import asyncio, sys, structlog
-from briefcase.telemetry.logs import configure_logs
-from briefcase.telemetry.settings import load_otel_settings
+from briefcase.adapters.telemetry.logs import configure_logs
+from briefcase.adapters.telemetry.settings import load_otel_settings
 exporting = None
 settings = load_otel_settings(__import__("os").environ)
 if settings:
-    from briefcase.telemetry.otel import Exporting
+    from briefcase.adapters.telemetry.otel import Exporting
     exporting = Exporting(settings)
 configure_logs(export=exporting and exporting.send_log)
 log = structlog.get_logger("test")

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from daemons import RunningDaemon, UnixConnection
 
-from briefcase.answers import encode_answer
-from briefcase.telemetry.exposition import encode_text
-from briefcase.telemetry.meter import BOUNDS_US, MAX_REASONS, Meter
-from briefcase.telemetry.metrics import Family, by_label, counter, gauge, meter_families, process_families
+from briefcase.adapters.telemetry.exposition import encode_text
+from briefcase.adapters.telemetry.meter import BOUNDS_US, MAX_REASONS, Meter
+from briefcase.adapters.telemetry.metrics import Family, by_label, counter, gauge, meter_families, process_families
+from briefcase.core.calls.answers import encode_answer
 
 OPS = Path(__file__).parents[2] / "docs" / "ops"
 LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\.)*"(,[a-z]+="(?:[^"\\\n]|\\.)*")*\})? [0-9.e+-]+')

@@ -16,11 +16,11 @@ from daemons import RunningDaemon, UnixConnection
 from hostile_servers import RawServer, answering, http_answer
 from otlp_receiver import OtlpReceiver, attributes_of
 
+from briefcase.adapters.telemetry.metrics import Metrics, gauge
+from briefcase.adapters.telemetry.otel import Exporting
+from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
+from briefcase.adapters.telemetry.tracing import Parent, Sampling, Trace, parse_traceparent
 from briefcase.model.errors import ConfigError
-from briefcase.telemetry.metrics import Metrics, gauge
-from briefcase.telemetry.otel import Exporting
-from briefcase.telemetry.settings import OtelSettings, load_otel_settings
-from briefcase.telemetry.tracing import Parent, Sampling, Trace, parse_traceparent
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"  # of the examples in W3C Trace Context
 SPAN_ID = "00f067aa0ba902b7"
@@ -159,7 +159,7 @@ def test_a_collector_that_is_down_costs_no_call_and_is_said_in_the_log(tmp_path)
 
 def test_switched_off_nothing_of_it_is_even_imported():
     code = (
-        "import sys, briefcase.daemon; from briefcase.config import load_settings;"
+        "import sys, briefcase.daemon.composition; from briefcase.daemon.settings import load_settings;"
         "assert load_settings({'HOME': '/nowhere'}).otel is None;"
         "sys.exit(any(name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter')) for name in sys.modules))"
     )

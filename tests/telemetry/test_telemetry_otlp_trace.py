@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from briefcase.telemetry.otlp_trace import encode_request, encode_trace
-from briefcase.telemetry.tracing import SPAN_OF_PHASE, Parent, Span, Trace
+from briefcase.adapters.telemetry.otlp_trace import encode_request, encode_trace
+from briefcase.adapters.telemetry.tracing import SPAN_OF_PHASE, Parent, Span, Trace
 
 RESOURCE = Resource.create({"service.name": "briefcase", "service.version": "0"})
 SCOPE = InstrumentationScope("briefcase", "0")

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from briefcase.redaction import SecretRedactor
-from briefcase.telemetry.logs import StandardError
-from briefcase.telemetry.otlp_trace import encode_trace
-from briefcase.telemetry.outlet import OUTLET
-from briefcase.telemetry.tracing import Trace
+from briefcase.adapters.telemetry.logs import StandardError
+from briefcase.adapters.telemetry.otlp_trace import encode_trace
+from briefcase.adapters.telemetry.outlet import OUTLET
+from briefcase.adapters.telemetry.tracing import Trace
+from briefcase.core.redaction.redactor import SecretRedactor
 
 SECRET = "tk-live-4f9a1c77d0e84b6e"
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hostile_servers import RawServer, answering, close_outbound, http_answer
 
+from briefcase.adapters.net.outbound import MAX_POOLS, GuardedOutbound
 from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import HttpRequest
-from briefcase.net.outbound import MAX_POOLS, GuardedOutbound
 
 MAX_BODY = 10_000
 
@@ -465,11 +465,11 @@ def test_a_head_past_its_bounds_is_refused(head):
 
 
 def test_the_answers_that_are_being_read_are_bounded_together_and_what_was_read_makes_room(monkeypatch):
-    monkeypatch.setattr("briefcase.net.outbound.MAX_READING_BYTES", 3 * MAX_BODY)
+    monkeypatch.setattr("briefcase.adapters.net.outbound.MAX_READING_BYTES", 3 * MAX_BODY)
     with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
         one_by_one = exchange([get(f"{server.url}/x")] * 8, allow=[server.address])
     assert [len(answer.body) for answer in one_by_one] == [MAX_BODY] * 8
-    monkeypatch.setattr("briefcase.net.outbound.MAX_READING_BYTES", MAX_BODY - 1)
+    monkeypatch.setattr("briefcase.adapters.net.outbound.MAX_READING_BYTES", MAX_BODY - 1)
     with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
         failed = ask(server)
     assert (failed.code, failed.sent) == ("upstream_failed", True)
@@ -504,7 +504,7 @@ def test_a_gzip_bomb_is_never_inflated_past_the_bound(monkeypatch):
             largest = max(largest, len(out))
             return out
 
-    monkeypatch.setattr("briefcase.net.outbound.zlib.decompressobj", Watched)
+    monkeypatch.setattr("briefcase.adapters.net.outbound.zlib.decompressobj", Watched)
     with RawServer(answering(gzipped(b"\0" * 5_000_000))) as server:
         failed = ask(server)
 

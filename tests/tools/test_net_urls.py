@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from briefcase.adapters.net.destinations import SPECIAL_RANGES, parse_listed, special_range
+from briefcase.adapters.net.urls import check_headers, parse_url
 from briefcase.model.errors import ConfigError
-from briefcase.net.destinations import SPECIAL_RANGES, parse_listed, special_range
-from briefcase.net.urls import check_headers, parse_url
 
 REFUSED_URLS = {
     "another scheme": "ftp://example.com/",

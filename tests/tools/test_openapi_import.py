@@ -9,12 +9,12 @@ from fakes import FakeClock
 from hostile_servers import RawServer, answering, close_outbound, http_answer
 from test_tool_http import MemorySecrets, context
 
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.tools.http import HttpTool
+from briefcase.adapters.tools.manifest import parse_manifests
+from briefcase.adapters.tools.openapi_import import import_openapi, operations_of, parse_document
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.redaction import SecretRedactor
-from briefcase.tools.http import HttpTool
-from briefcase.tools.manifest import parse_manifests
-from briefcase.tools.openapi_import import import_openapi, operations_of, parse_document
 
 TICKET = {
     "type": "object",

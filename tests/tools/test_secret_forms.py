@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from briefcase._native import views
 from briefcase._native.needles import Needles
-from briefcase.redaction import SecretRedactor
-from briefcase.secret_forms import FORMS
+from briefcase.core.redaction.redactor import SecretRedactor
+from briefcase.core.redaction.secret_forms import FORMS
 
 README = Path(__file__).parent.parent.parent / "README.md"
 SECRET = 'tk+live/4f9a"1c=77d0&e8<4b>6e\\x~'
@@ -199,7 +199,7 @@ def test_the_bytes_that_all_views_read_grow_with_the_text_and_no_faster(name, mo
                 return super().find(text)
 
         with monkeypatch.context() as patch:
-            patch.setattr("briefcase.redaction.Needles", Counted)
+            patch.setattr("briefcase.core.redaction.redactor.Needles", Counted)
             for view in ("decode", "unquote", "unfold"):
                 patch.setattr(views, view, counted(getattr(views, view)))
             SecretRedactor(Known(RAW)).find(b"%" + WORST[name] * (size // len(WORST[name])))

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from fakes import FakeClock
 
-from briefcase.disk.own_files import OwnFiles
+from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.tools.builtin import MAX_LISTED_CHARS, builtin_tools
+from briefcase.adapters.tools.files import FileSandbox
 from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import CallContext
-from briefcase.tools.builtin import MAX_LISTED_CHARS, builtin_tools
-from briefcase.tools.files import FileSandbox
 
 CONTEXT = CallContext("call", "scout", "request", 0)
 MAX_BYTES = 1_000
@@ -217,7 +217,7 @@ def test_a_file_that_is_swapped_after_it_was_looked_at_is_not_read(disk, tmp_pat
                 os.mkfifo(disk / "file")
         return info
 
-    monkeypatch.setattr("briefcase.tools.files.os.stat", stat_and_swap)
+    monkeypatch.setattr("briefcase.adapters.tools.files.os.stat", stat_and_swap)
 
     with pytest.raises(UpstreamError) as refused:
         read(disk, f"{disk}/file")

@@ -7,10 +7,10 @@ from fakes import NoRedaction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.firewall import Blocked, Passed, check_pointer, filter_output, select_paths
+from briefcase.core.calls.firewall import Blocked, Passed, check_pointer, filter_output, select_paths
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
 from briefcase.model.types import FirewallMode, OutputFirewall
-from briefcase.redaction import SecretRedactor
 
 ISSUE = {
     "items": [

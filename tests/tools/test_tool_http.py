@@ -11,12 +11,12 @@ from fakes import FakeClock
 from hostile_servers import RawServer, answering, close_outbound, http_answer
 from upstream import API_KEY, TicketDesk
 
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.tools.http import HttpTool
+from briefcase.adapters.tools.manifest import parse_manifests
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import StoreError, UpstreamError
 from briefcase.model.ports import CallContext
-from briefcase.net.outbound import GuardedOutbound
-from briefcase.redaction import SecretRedactor
-from briefcase.tools.http import HttpTool
-from briefcase.tools.manifest import parse_manifests
 
 CANARY = "tk-live/4f9a+1c77=d0e8"
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from briefcase.adapters.net.urls import parse_url
+from briefcase.adapters.tools.manifest import MAX_MANIFEST_BYTES, parse_manifests
+from briefcase.adapters.tools.request import Place, RequestTemplate, encode_request
 from briefcase.model.errors import CallerError
 from briefcase.model.types import FirewallMode
-from briefcase.net.urls import parse_url
-from briefcase.tools.manifest import MAX_MANIFEST_BYTES, parse_manifests
-from briefcase.tools.request import Place, RequestTemplate, encode_request
 
 PLAIN = {"id": "t", "method": "GET", "url": "https://desk.example/api/tickets", "category": "read"}
 SHOW = {

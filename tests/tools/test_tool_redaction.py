@@ -9,8 +9,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from briefcase import redaction
-from briefcase.redaction import MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor, excerpt_of
+from briefcase.core.redaction import redactor as redaction
+from briefcase.core.redaction.redactor import MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor, excerpt_of
 
 SECRETS = {
     "token": b"tk-live-4f9a1c77d0e84b6e",

@@ -7,10 +7,10 @@ import pytest
 from fakes import FakeClock, FakeTool, NoRedaction, spec
 from test_tool_builtin import MemoryNotes
 
-from briefcase.disk.own_files import OwnFiles
+from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.tools.load import ToolBox
+from briefcase.adapters.tools.registry import Registry
 from briefcase.model.errors import CallerError, ConfigError
-from briefcase.tools.load import ToolBox
-from briefcase.tools.registry import Registry
 
 BUILTIN = ["echo", "file_read", "note_add", "notes_list"]
 

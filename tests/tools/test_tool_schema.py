@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
+from briefcase.adapters.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, ArgsCheck, check_schema
+from briefcase.adapters.tools.schema_cost import MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_SCHEMA_DEPTH, MAX_WRITTEN_OUT
 from briefcase.model.errors import CallerError
-from briefcase.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, ArgsCheck, check_schema
-from briefcase.tools.schema_cost import MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_SCHEMA_DEPTH, MAX_WRITTEN_OUT
 
 STRING = {"type": "string"}
 

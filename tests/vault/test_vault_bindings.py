@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from briefcase.adapters.vault.bindings import SecretDestinations, host_of, parse_destinations
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.ports import Claim
-from briefcase.vault.bindings import SecretDestinations, host_of, parse_destinations
-from briefcase.vault.vault import MemoryBackend, Vault
 
 DESK, OTHER = "desk.example.com", "other.example.com"
 VALUE = b"canary-in-the-mine"

@@ -21,15 +21,15 @@ import msgspec
 import orjson
 import pytest
 
-from briefcase.disk import files
+from briefcase.adapters.disk import files
+from briefcase.adapters.vault import opening, os_keyring
+from briefcase.adapters.vault import vault as vault_module
+from briefcase.adapters.vault.opening import open_vault
+from briefcase.adapters.vault.os_keyring import OsKeyring, find_keyring
+from briefcase.adapters.vault.sealed_file import SealedFile
+from briefcase.adapters.vault.secret import Secret
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.model.errors import CallerError, ConfigError, StoreError, UpstreamError
-from briefcase.vault import opening, os_keyring
-from briefcase.vault import vault as vault_module
-from briefcase.vault.opening import open_vault
-from briefcase.vault.os_keyring import OsKeyring, find_keyring
-from briefcase.vault.sealed_file import SealedFile
-from briefcase.vault.secret import Secret
-from briefcase.vault.vault import MemoryBackend, Vault
 
 TOKEN = b"tZ4mQ9bX1cV7nK2pR8sW%d"
 
@@ -445,7 +445,7 @@ def test_another_process_that_writes_is_seen_and_neither_write_is_lost(tmp_path)
 def test_many_processes_that_write_at_once_lose_nothing(tmp_path):
     asyncio.run(opened("file", tmp_path).put("first", b"0"))
     code = (
-        "import asyncio, sys; from pathlib import Path; from briefcase.vault.opening import open_vault\n"
+        "import asyncio, sys; from pathlib import Path; from briefcase.adapters.vault.opening import open_vault\n"
         "async def main():\n"
         "    vault = await open_vault('file', Path(sys.argv[1]))\n"
         "    for number in range(10): await vault.put(f'{sys.argv[2]}.{number}', b'x')\n"
@@ -461,7 +461,7 @@ def test_a_kill_in_the_middle_of_a_change_leaves_the_old_or_the_new_whole(tmp_pa
     asyncio.run(opened("file", tmp_path).put("api", b"old"))
     code = (
         "import asyncio, os, signal, sys; from pathlib import Path\n"
-        "from briefcase.disk import files; from briefcase.vault.opening import open_vault\n"
+        "from briefcase.adapters.disk import files; from briefcase.adapters.vault.opening import open_vault\n"
         "die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "step = sys.argv[2]\n"
         "if step == 'before the write': files.write_new = die\n"
@@ -525,7 +525,7 @@ def test_a_keyring_that_never_answers_does_not_hold_the_loop_for_ever(tmp_path, 
 def test_a_keyring_that_never_answers_does_not_keep_the_process_from_ending():
     code = (
         "import asyncio, threading; from briefcase.model.errors import StoreError\n"
-        "from briefcase.vault.vault import in_thread\n"
+        "from briefcase.adapters.vault.vault import in_thread\n"
         "try: asyncio.run(in_thread(threading.Event().wait, timeout_s=0.01))\n"
         "except StoreError: print('given up')"
     )

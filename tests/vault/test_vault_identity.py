@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.jose.did import decode_did_key, encode_did_key
+from briefcase.adapters.vault.identity import Identity, load_identity, verify_signature
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
+from briefcase.core.jose.did import decode_did_key, encode_did_key
 from briefcase.model.errors import ConfigError
-from briefcase.vault.identity import Identity, load_identity, verify_signature
-from briefcase.vault.vault import MemoryBackend, Vault
 
 # did:key Method v0.9, test vectors, ed25519-x25519.json: seed, DID (https://w3c-ccg.github.io/did-key-spec/)
 DID_VECTORS = [

@@ -19,7 +19,7 @@ echo -n login-password | gnome-keyring-daemon --unlock --components=secrets --da
 SCENARIO = """
 import asyncio, sys
 from pathlib import Path
-from briefcase.vault.opening import open_vault
+from briefcase.adapters.vault.opening import open_vault
 
 data_dir = Path(sys.argv[1])
 

@@ -1,0 +1,119 @@
+"""Signed checkpoints: the whole chain verified, its tree's root signed by the daemon's identity, and kept elsewhere.
+
+The tree grows with the chain: only receipts since the last checkpoint are hashed into it. The chain is verified from
+its beginning each time, off the event loop, so that nothing is signed that does not verify, and against the last head
+that was signed, so that nothing is signed that was put back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from briefcase.adapters.disk.files import write_private
+from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.core.receipts.notes import Checkpoint, encode_note
+from briefcase.core.receipts.tree import Frontier
+from briefcase.model.effects import Head
+from briefcase.model.errors import BriefcaseError, ConfigError, StoreError
+from briefcase.model.ports import Ledger
+
+PAGE: Final = 500  # leaves a thread hashes while it holds the interpreter: about a millisecond
+
+_log: Final = structlog.get_logger("briefcase.checkpoints")
+
+
+class SignedCheckpoint(msgspec.Struct, frozen=True):
+    """A signed note, and the head of the chain it was signed over."""
+
+    note: str
+    checkpoint: Checkpoint
+    head: Head
+
+
+class Checkpoints:
+    """Signs checkpoints of one ledger.
+
+    Args:
+        ledger: whose receipts.
+        did: the identity, which is the log's name.
+        public_key: its 32 bytes.
+        sign: signs as it.
+    """
+
+    def __init__(self, ledger: Ledger, did: str, public_key: bytes, sign: Callable[[bytes], bytes]) -> None:
+        self._ledger = ledger
+        self._did = did
+        self._public_key = public_key
+        self._sign = sign
+        self._frontier = Frontier()
+        self._signed: Head | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def sign(self) -> SignedCheckpoint:
+        """Verify the chain and sign its tree as it is now.
+
+        Raises:
+            StoreError: the chain does not verify (`receipt_chain_broken`); nothing was signed.
+        """
+        async with self._one_at_a_time:
+            found = await self._ledger.verify(self._signed)
+            if found.first_bad is not None:
+                raise _broken(f"receipt {found.first_bad.id} does not verify ({found.first_bad.problem})")
+            last = ""
+            while self._frontier.size < found.head.id:
+                count = min(PAGE, found.head.id - self._frontier.size)
+                hashes = await self._ledger.hashes(self._frontier.size, count)
+                if not hashes:
+                    raise _broken(f"receipt {self._frontier.size + 1} is missing")
+                await asyncio.to_thread(self._append, hashes)
+                last = hashes[-1]
+            if last not in {"", found.head.hash_hex}:
+                self._frontier = Frontier()
+                raise _broken("the receipts changed while they were read")
+            self._signed = found.head
+            checkpoint = Checkpoint(self._did, self._frontier.size, self._frontier.root())
+            return SignedCheckpoint(encode_note(checkpoint, self._public_key, self._sign), checkpoint, found.head)
+
+    async def keep(self, directory: Path, interval_s: int) -> None:
+        """Write one into a directory now and in intervals until cancelled; a failure is logged, and tried again.
+
+        Each is a file of its own, `checkpoint-SIZE.txt`, written whole; none is ever replaced by another size.
+        """
+        while True:
+            try:
+                signed = await self.sign()
+                path = directory / f"checkpoint-{signed.checkpoint.size:016d}.txt"
+                if not path.exists():
+                    await asyncio.to_thread(write_private, path, signed.note.encode())
+            except (BriefcaseError, OSError) as error:
+                _log.error("checkpoint_failed", directory=str(directory), problem=str(error))
+            await asyncio.sleep(interval_s)
+
+    def _append(self, hashes: Sequence[str]) -> None:
+        for hash_hex in hashes:
+            self._frontier.append(bytes.fromhex(hash_hex))
+
+
+def check_checkpoint_dir(directory: Path, own: OwnFiles) -> None:
+    """Check where checkpoints are to be kept.
+
+    Raises:
+        ConfigError: it is no directory, or lies in the data directory: what rolls that back would roll it back too.
+    """
+    if not directory.is_absolute() or not directory.is_dir():
+        raise ConfigError(f"`[receipts] checkpoint_dir`: expected an absolute path of a directory, got `{directory}`")
+    if own.holds_directory(directory):
+        raise ConfigError(
+            f"`[receipts] checkpoint_dir`: expected a place outside of `{own.data_dir}`, got `{directory}`",
+            hint="a checkpoint beside the chain goes back with it: keep it on another disk, or another host",
+        )
+
+
+def _broken(message: str) -> StoreError:
+    return StoreError(message, code="receipt_chain_broken", hint="run `briefcase receipts verify`")

@@ -1,0 +1,103 @@
+"""The data directory: created and checked before anything in it is trusted, and held by one daemon at a time.
+
+A directory is refused, with its exact path and mode, when it is a symbolic link, belongs to another user, or could
+have been written by one; so is one whose parent lets other users rename it. One that others could merely read is
+closed to them (0700). Nothing here depends on the umask.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from briefcase.adapters.disk.checks import (
+    OTHERS_WRITE,
+    PRIVATE_DIR_MODE,
+    Problem,
+    check_none,
+    kind_of,
+    owner_problem,
+    reason_of,
+)
+from briefcase.adapters.disk.directories import make_private_dirs
+from briefcase.adapters.disk.locks import take_lock
+from briefcase.model.errors import ConfigError
+
+LOCK_FILE: Final = "briefcased.lock"
+DATABASE_FILE: Final = "briefcase.sqlite"
+LEDGER_DIR: Final = "ledger"
+OPERATOR_TOKEN_FILE: Final = "auth_token"  # noqa: S105 - a file's name
+AUDITOR_TOKEN_FILE: Final = "auditor_token"  # noqa: S105 - a file's name
+DAEMON_DID_FILE: Final = "identity_did"
+
+
+def prepare_data_dir(path: Path) -> Path:
+    """Create the data directory where it is missing, and check it either way.
+
+    Args:
+        path: the directory; missing parents are created 0700 as well.
+
+    Raises:
+        ConfigError: it is not a directory of ours that only we could have written (`insecure_host`).
+
+    Returns:
+        Its absolute path, with every link in its parents resolved.
+    """
+    path = path.expanduser().absolute()
+    try:
+        make_private_dirs(path)
+        path = path.parent.resolve() / path.name
+        _check_parent(path.parent)
+        _check_and_close(path)
+    except OSError as error:
+        raise ConfigError(
+            f"could not prepare the data directory `{path}`: {reason_of(error)}",
+            hint="choose another one with `BRIEFCASE_DATA_DIR`",
+        ) from error
+    return path
+
+
+class DataDirLock:
+    """The right to be the one daemon on a data directory, held until `release` or the end of the process.
+
+    Raises:
+        ConfigError: another process holds it (`already_running`), or the lock file is not a private file.
+        StoreError: the disk does not take the lock.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._descriptor = take_lock(data_dir / LOCK_FILE)
+
+    def release(self) -> None:
+        """Let another daemon have the directory."""
+        os.close(self._descriptor)
+
+
+def _check_parent(parent: Path) -> None:
+    found = parent.stat()
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise ConfigError(
+            f"expected `{parent}` not to be writable by everyone, got mode {stat.S_IMODE(found.st_mode):04o}",
+            code="insecure_host",
+            hint="any user could replace the data directory in it: choose another place with `BRIEFCASE_DATA_DIR`",
+        )
+
+
+def _check_and_close(path: Path) -> None:
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"expected a directory at `{path}`, got {kind_of(found.st_mode)}", code="insecure_host")
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        check_none(owner_problem(path, found))
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & OTHERS_WRITE:
+            hint = f"other users could have written into it: look at what it holds, then run `chmod 700 {path}`"
+            check_none(Problem(f"expected `{path}` to have mode {PRIVATE_DIR_MODE:04o}, got {mode:04o}", hint))
+        if mode != PRIVATE_DIR_MODE:
+            os.fchmod(descriptor, PRIVATE_DIR_MODE)
+    finally:
+        os.close(descriptor)

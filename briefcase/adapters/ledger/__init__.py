@@ -1,0 +1,5 @@
+"""Receipts, approvals, budgets, request ids and settings on LMDB: what must change together commits together."""
+
+from briefcase.adapters.ledger.ledger import Ledger, LedgerSettings
+
+__all__ = ["Ledger", "LedgerSettings"]

@@ -1,0 +1,125 @@
+"""Entitlements on the daemon's side: fetched with the log-in, verified, and their status kept fresh.
+
+A status is asked for ahead of need and remembered as long as its list says. While it can not be learned it is
+*unknown*: then the operator's choice holds (`BRIEFCASE_VC_STATUS_UNKNOWN_MODE`), a person's approval or a denial,
+and never a guess.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from briefcase.adapters.oauth.custody import Entitlement
+from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
+from briefcase.adapters.providers.registry import Provider
+from briefcase.core.jose.base64url import JoseError
+from briefcase.core.jose.credentials import Credential, StatusList, read_credential, read_status_list
+from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.ports import Clock, HttpRequest, Outbound
+from briefcase.model.types import US_PER_S, parse_rfc3339
+
+MAX_LIST_ANSWER_BYTES: Final = 1 << 20
+MAX_LISTS: Final = 16  # of up to 8 MiB each; a provider chooses their addresses
+STATUS_RETRY_S: Final = 10  # how long an unknown status is remembered before it is asked for again
+
+
+class EntitlementStatus(StrEnum):
+    """What is known of a credential now."""
+
+    NONE = "none"
+    VALID = "valid"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+class _IssueAnswer(msgspec.Struct, frozen=True):
+    vc_jwt: str
+    expires_at_rfc3339: str
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """A status list as last asked for; None where it could not be had."""
+
+    found: StatusList | None
+    until_us: int
+
+
+class EntitlementClient:
+    """Fetches credentials and the lists that revoke them.
+
+    Args:
+        outbound: the guarded way out.
+        clock: the time.
+        holder_did: whom credentials are issued to: the daemon.
+    """
+
+    def __init__(self, outbound: Outbound, clock: Clock, holder_did: str) -> None:
+        self._outbound = outbound
+        self._clock = clock
+        self._holder_did = holder_did
+        self._lists: dict[str, _Known] = {}
+
+    async def fetch(self, provider: Provider, access_token: str) -> Entitlement:
+        """Ask a provider for a credential, and verify it before it is kept.
+
+        Raises:
+            UpstreamError: refused, unreachable, or what came is not a good credential about this daemon.
+        """
+        url = f"{provider.base_url}/vc/issue?holder_did={self._holder_did}"
+        headers = {"authorization": f"Bearer {access_token}"}
+        response = await self._outbound.request(
+            HttpRequest(
+                "POST", url, headers, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES, pool_key=provider.id
+            )
+        )
+        answer = read_answer(response, _IssueAnswer, "the request for a credential")
+        try:
+            credential = self._read(answer.vc_jwt)
+            expires_us = min(credential.exp * US_PER_S, parse_rfc3339(answer.expires_at_rfc3339))
+        except (JoseError, ValueError) as error:
+            raise UpstreamError("the provider's credential is not good", detail=str(error)) from None
+        return Entitlement(answer.vc_jwt, expires_us)
+
+    async def status(self, provider: Provider, entitlement: Entitlement | None) -> EntitlementStatus:
+        """What is known of an entitlement now; asks the provider only where nothing fresh is remembered."""
+        if entitlement is None:
+            return EntitlementStatus.NONE
+        try:
+            credential = self._read(entitlement.credential_jwt)
+        except JoseError:
+            return EntitlementStatus.NONE  # expired, or another daemon's: as good as none
+        entry = credential.status_entry
+        if entry is None:
+            return EntitlementStatus.VALID
+        known = self._lists.get(entry.uri)
+        if known is None or known.until_us <= self._clock.now_us():
+            known = await self._ask(provider, credential, entry.uri)
+            self._lists.pop(entry.uri, None)
+            self._lists[entry.uri] = known
+            while len(self._lists) > MAX_LISTS:
+                del self._lists[next(iter(self._lists))]  # the one that was asked for the longest ago
+        if known.found is None:
+            return EntitlementStatus.UNKNOWN
+        return EntitlementStatus.VALID if known.found.is_valid(entry.idx) else EntitlementStatus.REVOKED
+
+    def _read(self, credential_jwt: str) -> Credential:
+        return read_credential(credential_jwt, self._holder_did, self._clock.now_us())
+
+    async def _ask(self, provider: Provider, credential: Credential, uri: str) -> _Known:
+        now_us = self._clock.now_us()
+        try:
+            response = await self._outbound.request(
+                HttpRequest(
+                    "GET", uri, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_LIST_ANSWER_BYTES, pool_key=provider.id
+                )
+            )
+            if response.status != HTTPStatus.OK:
+                return _Known(None, now_us + STATUS_RETRY_S * US_PER_S)
+            found = read_status_list(response.body.decode("ascii"), credential, now_us)
+        except (UpstreamError, CallerError, JoseError, UnicodeDecodeError):
+            return _Known(None, now_us + STATUS_RETRY_S * US_PER_S)
+        return _Known(found, found.expires_s * US_PER_S)

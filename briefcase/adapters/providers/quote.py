@@ -1,0 +1,99 @@
+"""`quote`: the built-in paid tool, a price from the `demo` provider."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from briefcase.adapters.net.urls import parse_url
+from briefcase.adapters.providers.client import ProviderClient
+from briefcase.adapters.tools.definition import with_digest
+from briefcase.adapters.tools.schema import ArgsCheck
+from briefcase.model.ports import CallContext, Clock, Destination
+from briefcase.model.types import JsonObject, ToolResult, ToolSpec
+
+PROVIDER_ID: Final = "demo"
+PATH: Final = "/api/quote"
+COST_MICROUSD: Final = 2_000
+MAX_TIMEOUT_MS: Final = 10_000
+
+SPEC: Final = ToolSpec(
+    id="quote",
+    name="Quote",
+    description="The price of a symbol now",
+    input_schema={
+        "type": "object",
+        "properties": {"symbol": {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,16}$"}},
+        "required": ["symbol"],
+        "additionalProperties": False,
+    },
+    output_schema={
+        "type": "object",
+        "properties": {"symbol": {"type": "string"}, "price": {"type": "number"}, "ts": {"type": "string"}},
+        "required": ["symbol", "price", "ts"],
+    },
+    category="read",
+    cost_microusd=COST_MICROUSD,
+    net_access=True,
+    source=f"provider:{PROVIDER_ID}",
+)
+
+
+class _Execution(msgspec.Struct, frozen=True):
+    """Where the call goes, as the definition's digest covers it."""
+
+    base_url: str
+    path: str
+
+
+class _Bound(msgspec.Struct, frozen=True):
+    base_url: str
+    spec: ToolSpec
+
+
+class QuoteTool:
+    """A `ports.Tool` over the provider client."""
+
+    def __init__(self, client: ProviderClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._bound = self._spec_at("")
+        self._check = ArgsCheck(SPEC.input_schema)
+
+    @property
+    def spec(self) -> ToolSpec:
+        """The definition; its digest covers the provider's address: an approval is for a call that goes there."""
+        base_url = self._client.base_url(PROVIDER_ID)
+        if self._bound.base_url != base_url:
+            self._bound = self._spec_at(base_url)
+        return self._bound.spec
+
+    @property
+    def destination(self) -> Destination:
+        """The resource of the provider, where it is now."""
+        base_url = self._client.base_url(PROVIDER_ID)
+        if not base_url:
+            return Destination(SPEC.source)
+        return Destination(f"GET {base_url}{PATH}", host=parse_url(base_url).host, method="GET")
+
+    @staticmethod
+    def _spec_at(base_url: str) -> _Bound:
+        """The definition where the provider is at an address; empty where there is none."""
+        spec = with_digest(SPEC, _Execution(base_url, PATH)) if base_url else with_digest(SPEC)
+        return _Bound(base_url, spec)
+
+    def signals(self) -> tuple[str, ...]:
+        """The risk signals of the provider."""
+        return self._client.signals(PROVIDER_ID)
+
+    def check_args(self, args: JsonObject) -> str | None:
+        """Validate against the compiled schema."""
+        return self._check.problem_of(args)
+
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
+        """Ask the provider, with the value that was decided on. Raises `UpstreamError`."""
+        left_ms = (context.deadline_ns - self._clock.monotonic_ns()) // 1_000_000
+        timeout_ms = max(1, min(left_ms, MAX_TIMEOUT_MS))
+        query = {"symbol": str(args["symbol"])}
+        return await self._client.read(PROVIDER_ID, PATH, query, timeout_ms=timeout_ms, is_approved=context.is_approved)

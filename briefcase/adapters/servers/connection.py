@@ -1,0 +1,309 @@
+"""The life of one server's connection: opened, listed, lost, opened again after a pause that grows.
+
+Lifecycle (`LIFECYCLE`):
+
+    waiting  -> opening
+    opening  -> ready | waiting | refused
+    ready    -> waiting
+    any      -> stopped
+
+`refused` is a server that may not be used in the daemon's mode: it stays so until its description changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Final, Protocol
+
+import structlog
+
+from briefcase.adapters.servers.config import ServerConfig
+from briefcase.adapters.servers.credentials import UNAUTHORIZED
+from briefcase.adapters.servers.definitions import MAX_TOOLS, Definition, Problem, read_definition
+from briefcase.adapters.servers.http_transport import HttpStatusError
+from briefcase.adapters.servers.session import Session
+from briefcase.adapters.servers.transport import Transport
+from briefcase.adapters.servers.turns import Turn
+from briefcase.core.mcp.jsonrpc import as_object
+from briefcase.core.mcp.protocol import announces_profile
+from briefcase.core.redaction.redactor import excerpt_of, holds_secret
+from briefcase.model.errors import UpstreamError
+from briefcase.model.lifecycle import Lifecycle
+from briefcase.model.ports import Redactor
+from briefcase.model.reasons import REMOTE_MCP_INCOMPATIBLE
+from briefcase.model.types import JsonObject, JsonValue
+
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 60.0
+SETTLED_S: Final = 10.0  # a connection that held this long starts the pauses over
+RELIST_PAUSE_S: Final = 0.02
+MAX_PAGES: Final = 100
+MAX_LISTED: Final = 2 * MAX_TOOLS  # definitions of one listing that are looked at
+LIST_TIMEOUT_MS: Final = 30_000
+HELD_BACK: Final = "it holds a secret of the vault, so it is held back: the server must not repeat its credentials"
+MAX_HELD: Final = 100
+MAX_NAME_CHARS: Final = 128
+
+_log: Final = structlog.get_logger("briefcase.mcp")
+
+
+class State(StrEnum):
+    """Where a connection is in its life."""
+
+    WAITING = "waiting"
+    OPENING = "opening"
+    READY = "ready"
+    REFUSED = "refused"
+    STOPPED = "stopped"
+
+
+LIFECYCLE: Final = Lifecycle(
+    "a server's connection",
+    {
+        State.WAITING: frozenset({State.OPENING, State.STOPPED}),
+        State.OPENING: frozenset({State.READY, State.WAITING, State.REFUSED, State.STOPPED}),
+        State.READY: frozenset({State.WAITING, State.STOPPED}),
+        State.REFUSED: frozenset({State.STOPPED}),
+        State.STOPPED: frozenset(),
+    },
+)
+
+
+class ConnectionEvents(Protocol):
+    """What a connection tells its registry."""
+
+    def on_listed(self, connection: Connection) -> Awaitable[None]:
+        """The tools were listed anew."""
+        ...
+
+    def on_refused(self, connection: Connection) -> Awaitable[None]:
+        """The server may not be used in this mode."""
+        ...
+
+    def on_change(self, connection: Connection, kind: str, uri: str) -> None:
+        """The server says that something changed."""
+        ...
+
+
+class Connection:
+    """One server's connection.
+
+    Args:
+        config: its description.
+        new_transport: makes a way to it; what it can not have (a secret that is not set) is an `UpstreamError`.
+        events: who is told.
+        redactor: knows the secrets; what a server says of itself with one of them is held back.
+        needs_profile: whether a server must announce our profile to be used.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        new_transport: Callable[[ServerConfig], Awaitable[Transport]],
+        events: ConnectionEvents,
+        redactor: Redactor,
+        *,
+        needs_profile: bool,
+    ) -> None:
+        self.config = config
+        self.state = State.WAITING
+        self.problem = ""
+        self.wants_credential = False  # it let us not in the last time: waiting for it is of no use
+        self.definitions: dict[str, Definition] | None = None
+        self._unusable: tuple[Problem, ...] = ()
+        self.revision = ""
+        self.capabilities: JsonObject = {}
+        self._new_transport = new_transport
+        self._events = events
+        self._redactor = redactor
+        self._held: dict[str, Problem] = {}  # what it said of itself with a secret in it, but for its tools
+        self._needs_profile = needs_profile and not config.allow_incompatible
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._relist = asyncio.Event()
+        self._probe = True
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What of the server is not served, and why. Holds no secret."""
+        return (*self._unusable, *self._held.values())
+
+    def without_secrets(self, kind: str, items: list[JsonValue]) -> list[JsonValue]:
+        """Hold back the items (of `resources`, say) that hold a secret; each is listed in `problems`."""
+        return [item for item in items if not self._is_held(kind, item)]
+
+    def _is_held(self, kind: str, item: JsonValue) -> bool:
+        if not holds_secret(self._redactor, item):
+            return False
+        said = as_object(item)
+        name = self._redactor.redact_text(f"{kind}: {said.get('uri') or said.get('uriTemplate') or said.get('name')}")
+        if len(self._held) < MAX_HELD:
+            self._held[name] = Problem(name[:256], HELD_BACK)
+        return True
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._task = asyncio.create_task(self._live())
+
+    async def stop(self) -> None:
+        """End the connection for good."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        self._move(State.STOPPED)
+
+    async def session(self, wait_s: float) -> Session:
+        """The conversation, once there is one.
+
+        Raises:
+            UpstreamError: there is none in time; nothing was sent.
+        """
+        session = self._session
+        if session is not None:
+            return session
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while self._session is None and not self._is_hopeless():
+                    self._changed.clear()
+                    await self._changed.wait()
+        if self.state is State.REFUSED:
+            message = f"the server `{self.config.id}` does not announce our compatibility profile"
+            raise UpstreamError(message, code=REMOTE_MCP_INCOMPATIBLE, sent=False)
+        if self._session is None and self.wants_credential:
+            raise UpstreamError(self.problem, code="upstream_refused", sent=False)
+        if self._session is None:
+            message = f"the server `{self.config.id}` is not connected"
+            raise UpstreamError(message, code="upstream_refused", detail=self.problem, sent=False)
+        return self._session
+
+    def _is_hopeless(self) -> bool:
+        return self.wants_credential or self.state in {State.REFUSED, State.STOPPED}
+
+    async def _live(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            self._move(State.OPENING)
+            started_s = asyncio.get_running_loop().time()
+            try:
+                await self._once()
+            except UpstreamError as error:
+                self.problem = self._redactor.redact_text(error.message)
+                self.wants_credential = isinstance(error, HttpStatusError) and error.status == UNAUTHORIZED
+                _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem)
+            if self.state is State.REFUSED:
+                return
+            self._move(State.WAITING)
+            if asyncio.get_running_loop().time() - started_s > SETTLED_S:
+                pause_s = FIRST_PAUSE_S
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _once(self) -> None:
+        """One connection, from its opening to its loss."""
+        self._lost.clear()
+        transport = await self._new_transport(self.config)
+        session = Session(transport, self._on_change, self._on_lost, self._redactor, probe=self._probe)
+        try:
+            await self._open(session)
+            if self._needs_profile and not announces_profile(session.capabilities):
+                self.problem = "it does not announce the compatibility profile this daemon's mode asks for"
+                self._move(State.REFUSED)
+                await self._events.on_refused(self)
+                return
+            self.revision = session.revision
+            self.capabilities = {
+                name: said
+                for name, said in session.capabilities.items()
+                if not self._is_held("capability", {"name": name, "of": said})
+            }
+            await self._list(session)
+            self.problem, self.wants_credential = "", False
+            self._session = session
+            self._move(State.READY)
+            await self._stay(session)
+        finally:
+            self._session = None
+            closing = asyncio.create_task(session.close())  # goes on where we are cancelled: `stop` waits for it
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
+
+    async def _open(self, session: Session) -> None:
+        try:
+            await session.open()
+        except UpstreamError:
+            # a server that ended over a request before its handshake gets the handshake first the next time
+            self._probe = session.has_answered or not self._probe or not self._lost.is_set()
+            raise
+
+    async def _stay(self, session: Session) -> None:
+        """Hold the connection; list again when the server says so, ever more seldom while it does not stop."""
+        pause_s, listed_s = RELIST_PAUSE_S, asyncio.get_running_loop().time() - 2 * SETTLED_S
+        while True:
+            lost = asyncio.ensure_future(self._lost.wait())
+            relist = asyncio.ensure_future(self._relist.wait())
+            try:
+                await asyncio.wait({lost, relist}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                lost.cancel()
+                relist.cancel()
+            if self._lost.is_set():
+                raise UpstreamError(self.problem or "the connection was lost")
+            now_s = asyncio.get_running_loop().time()
+            pause_s = RELIST_PAUSE_S if now_s - listed_s > SETTLED_S else min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)  # what a server says many times at once is looked at once
+            self._relist.clear()
+            await self._list(session)
+            listed_s = asyncio.get_running_loop().time()
+
+    async def _list(self, session: Session) -> None:
+        found: dict[str, Definition] = {}
+        problems: list[Problem] = []
+        cursor: object = None
+        turn = Turn()
+        for _ in range(MAX_PAGES if "tools" in session.capabilities else 0):
+            params: JsonObject = {"cursor": cursor} if isinstance(cursor, str) else {}
+            page = await session.request("tools/list", params, timeout_ms=LIST_TIMEOUT_MS)
+            tools = page.get("tools")
+            for item in tools if isinstance(tools, list) else []:
+                if len(found) + len(problems) >= MAX_LISTED:
+                    break  # what more it lists is not even looked at
+                await turn.pause()  # each definition is compiled, for milliseconds
+                read = self._read(item)
+                if isinstance(read, Problem) or len(found) >= MAX_TOOLS or read.name in found:
+                    problems.append(read if isinstance(read, Problem) else Problem(read.name, "twice, or too many"))
+                else:
+                    found[read.name] = read
+            cursor = page.get("nextCursor")
+            if not isinstance(cursor, str) or len(found) + len(problems) >= MAX_LISTED:
+                break
+        self.definitions, self._unusable = found, tuple(problems[:MAX_TOOLS])
+        await self._events.on_listed(self)
+
+    def _read(self, item: JsonValue) -> Definition | Problem:
+        """One entry of a listing. A definition is kept, pinned and shown to agents: one with a secret is none."""
+        if holds_secret(self._redactor, item):  # before a word of it is cut short, or quoted
+            return Problem(excerpt_of(self._redactor, str(as_object(item).get("name")), MAX_NAME_CHARS), HELD_BACK)
+        return read_definition(as_object(item))
+
+    def _on_change(self, kind: str, uri: str) -> None:
+        if kind == "tools":
+            self._relist.set()
+        self._events.on_change(self, kind, uri)
+
+    def _on_lost(self, fault: UpstreamError) -> None:
+        self.problem = self._redactor.redact_text(fault.message)
+        self._lost.set()
+
+    def _move(self, to: State) -> None:
+        if to is not self.state:
+            LIFECYCLE.check_step(self.state, to)
+            self.state = to
+        self._changed.set()

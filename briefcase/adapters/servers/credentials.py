@@ -1,0 +1,71 @@
+"""What a request to a server is authenticated with: nothing, a secret of the operator's, or a log-in (`accounts`)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
+
+from briefcase.adapters.oauth.challenges import INSUFFICIENT_SCOPE, challenge_in
+
+UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
+
+
+class Credential(Protocol):
+    """Authenticates the requests to one server. One event loop."""
+
+    async def headers(self, method: str, url: str) -> Mapping[str, str]:
+        """What to send with this one request.
+
+        Raises:
+            UpstreamError: what it should be sent with is not there, or could not be renewed; nothing was sent.
+        """
+        ...
+
+    async def is_renewed(self, sent: Mapping[str, str], status: int, headers: Mapping[str, str]) -> bool:
+        """Take note of an answer; whether the same request, refused, should be sent once more with new `headers`.
+
+        Args:
+            sent: what `headers` gave for the request.
+            status: the answer's.
+            headers: the answer's, names in lower case.
+        """
+        ...
+
+    def problem(self, status: int, headers: Mapping[str, str]) -> str:
+        """What an operator should do about a refusal; empty where it is not for want of a credential."""
+        ...
+
+
+class SecretBearer:
+    """A secret as the bearer token, asked for each time because it may be changed.
+
+    Args:
+        secret: gives it.
+    """
+
+    def __init__(self, secret: Callable[[], Awaitable[str]]) -> None:
+        self._secret = secret
+
+    async def headers(self, _method: str, _url: str) -> Mapping[str, str]:
+        """The secret. Raises as what gives it."""
+        return {"Authorization": f"Bearer {await self._secret()}"}
+
+    async def is_renewed(self, _sent: Mapping[str, str], _status: int, _headers: Mapping[str, str]) -> bool:
+        """Never: nobody but the operator can change it."""
+        return False
+
+    def problem(self, status: int, headers: Mapping[str, str]) -> str:
+        """A secret that is not the right one."""
+        return refusal_words(status, headers, "set its token anew: `briefcase secrets set`")
+
+
+def refusal_words(status: int, headers: Mapping[str, str], remedy: str) -> str:
+    """A refusal for want of a credential in words, with the remedy; empty for any other answer."""
+    challenge = challenge_in(headers)
+    if status == FORBIDDEN and challenge is not None and challenge.error == INSUFFICIENT_SCOPE:
+        wanted = f" `{challenge.scope}`" if challenge.scope else ""
+        return f"the server wants a wider scope{wanted}: {remedy}"
+    if status == UNAUTHORIZED:
+        return f"the server wants to know who asks: {remedy}"
+    return ""

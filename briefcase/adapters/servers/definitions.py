@@ -1,0 +1,133 @@
+"""A server's tools as it defines them, and what the operator has accepted of them.
+
+A definition is everything a person or a model reads of a tool, so a change of any of it makes another tool. It is held
+against what was pinned when the operator first accepted the server; what differs is held back until they look again.
+Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from briefcase.adapters.servers.config import ServerConfig
+from briefcase.adapters.tools.schema import ArgsCheck
+from briefcase.core.mcp.jsonrpc import as_object
+from briefcase.core.mcp.param_headers import param_headers_of
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolSpec
+
+MAX_TOOLS: Final = 1_000
+MAX_DEFINITION_BYTES: Final = 64 << 10
+MAX_TEXT_CHARS: Final = 16_000
+MAX_RESULT_BYTES: Final = 8 << 20
+
+_TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.\-/]{1,128}")  # 2025-11-25, tool names
+_FIELDS: Final = ("title", "description", "inputSchema", "outputSchema", "annotations", "icons", "execution", "_meta")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A definition that can not be used, and why."""
+
+    name: str
+    problem: str
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """One tool as its server defines it. `digest_hex` covers the canonical `body`; `check` is its schema, compiled."""
+
+    name: str
+    body: JsonObject
+    digest_hex: str
+    check: ArgsCheck
+
+
+class Change(msgspec.Struct, frozen=True):
+    """How one tool differs from what is pinned: `before` None is new, `after` None is gone."""
+
+    name: str
+    before: JsonObject | None
+    after: JsonObject | None
+
+
+def read_definition(item: JsonValue) -> Definition | Problem:
+    """Read one entry of `tools/list`."""
+    tool = as_object(item)
+    name = tool.get("name")
+    if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+        return Problem(str(name)[:64], "expected a tool name of 1 to 128 plain characters")
+    body: JsonObject = {"name": name, **{field: tool[field] for field in _FIELDS if field in tool}}
+    for field in ("title", "description"):
+        if not isinstance(tool.get(field, ""), str) or len(str(tool.get(field, ""))) > MAX_TEXT_CHARS:
+            return Problem(name, f"expected `{field}` as a string of at most {MAX_TEXT_CHARS} characters")
+    for field in ("inputSchema", "outputSchema"):
+        if not isinstance(tool.get(field, {}), dict):
+            return Problem(name, f"expected `{field}` as an object")
+    try:
+        canonical = canonical_bytes(body)
+        if len(canonical) > MAX_DEFINITION_BYTES:  # before anything is compiled
+            return Problem(name, f"expected a definition of at most {MAX_DEFINITION_BYTES} bytes")
+        check = args_check(body)  # what is dear to compile or to hold arguments against ends here
+        param_headers_of(body.get("inputSchema"))
+    except (CallerError, ValueError) as error:
+        return Problem(name, str(error))
+    return Definition(name, body, hashlib.sha256(canonical).hexdigest(), check)
+
+
+def args_check(body: JsonObject) -> ArgsCheck:
+    """The compiled check of a definition's arguments.
+
+    Raises:
+        CallerError: its schema is refused (`tools.schema`).
+    """
+    return ArgsCheck({"type": "object", **as_object(body.get("inputSchema"))})
+
+
+def changes_between(pinned: Mapping[str, Definition], current: Mapping[str, Definition]) -> tuple[Change, ...]:
+    """What an operator has to look at, by name."""
+    found = []
+    for name in sorted(pinned.keys() | current.keys()):
+        before, after = pinned.get(name), current.get(name)
+        if before is None or after is None or before.digest_hex != after.digest_hex:
+            found.append(Change(name, before.body if before else None, after.body if after else None))
+    return tuple(found)
+
+
+def listing_digest(current: Mapping[str, Definition]) -> str:
+    """One digest over a whole listing: what an operator looked at is what they accept."""
+    lines = "".join(f"{name}\x00{current[name].digest_hex}\n" for name in sorted(current))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def tool_spec(definition: Definition, config: ServerConfig) -> ToolSpec:
+    """A definition as the daemon's own: an approval is bound to it, the operator's rules and who is reached."""
+    rule = config.rule_for(definition.name)
+    hints = as_object(definition.body.get("annotations"))
+    category = rule.category or ("read" if hints.get("readOnlyHint") is True else "write")
+    cost_microusd = rule.cost_microusd or 0
+    bound = canonical_bytes(
+        {
+            "definition": definition.digest_hex,
+            "category": category,
+            "cost": cost_microusd,
+            "reach": config.reach_digest_hex,
+        }
+    )
+    return ToolSpec(
+        id=f"{config.id}.{definition.name}",
+        name=f"{config.id}.{definition.name}",  # what an approver reads: never a title of the server's choosing
+        description=str(definition.body.get("description", "")),
+        input_schema=as_object(definition.body.get("inputSchema")),
+        output_schema=as_object(definition.body.get("outputSchema")),
+        category=category,
+        cost_microusd=cost_microusd,
+        output_firewall=OutputFirewall(max_bytes=MAX_RESULT_BYTES),
+        net_access=True,  # CONTRACT, built-in tools: remote MCP tools count as having network access
+        source=f"mcp:{config.id}",
+        digest_hex=hashlib.sha256(bound).hexdigest(),
+    )

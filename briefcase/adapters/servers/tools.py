@@ -1,0 +1,220 @@
+"""What a server offers, as tools of the daemon (`ports.Tool`): its own tools, and one tool for each thing beside them.
+
+| tool id | stands for | arguments |
+|---|---|---|
+| `server.name` | `tools/call` | the tool's own |
+| `server:resources.read` and its kind (`OPERATIONS`) | the method of that name | the method's parameters |
+| `server:continue` | going on with a call that waits for input | `target` `arguments` `state` `responses` |
+
+So policy decides about them by name and arguments, receipts record them, and nothing of a server is reached otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable
+from copy import copy
+from typing import Final, Protocol
+
+import msgspec
+
+from briefcase.adapters.servers.config import ServerConfig
+from briefcase.adapters.servers.definitions import MAX_RESULT_BYTES, Definition, tool_spec
+from briefcase.adapters.servers.exchanges import Exchange
+from briefcase.adapters.servers.flows import Ask
+from briefcase.adapters.servers.session import ServerRpcError
+from briefcase.adapters.telemetry.tracing import upstream_span
+from briefcase.adapters.tools.schema import ArgsCheck
+from briefcase.core.mcp.jsonrpc import as_object
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import CallContext, Destination
+from briefcase.model.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
+
+CONTINUE: Final = "continue"
+EXTRA_FIELDS: Final = ("title", "annotations", "icons", "_meta")
+
+
+class OperationForm(msgspec.Struct, frozen=True):
+    """A method that is a tool: its name on the wire, and the schema of its parameters."""
+
+    method: str
+    schema: JsonObject
+
+
+def _form(method: str, required: tuple[str, ...] = (), **properties: JsonObject) -> OperationForm:
+    schema: JsonObject = {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+    return OperationForm(method, schema)
+
+
+_TEXT: Final[JsonObject] = {"type": "string", "maxLength": 4_096}
+_OBJECT: Final[JsonObject] = {"type": "object"}
+OPERATIONS: Final[dict[str, OperationForm]] = {
+    "resources.list": _form("resources/list", cursor=_TEXT),
+    "resources.templates": _form("resources/templates/list", cursor=_TEXT),
+    "resources.read": _form("resources/read", ("uri",), uri=_TEXT),
+    "resources.subscribe": _form("resources/subscribe", ("uri",), uri=_TEXT),
+    "resources.unsubscribe": _form("resources/unsubscribe", ("uri",), uri=_TEXT),
+    "prompts.list": _form("prompts/list", cursor=_TEXT),
+    "prompts.get": _form("prompts/get", ("name",), name=_TEXT, arguments=_OBJECT),
+    "complete": _form("completion/complete", ("ref", "argument"), ref=_OBJECT, argument=_OBJECT, context=_OBJECT),
+    CONTINUE: _form(
+        "",
+        ("target", "arguments", "state"),
+        target=_TEXT,
+        arguments=_OBJECT,
+        state={"type": "string"},
+        responses=_OBJECT,
+    ),
+}
+
+
+class Runner(Protocol):
+    """What runs a request on a server (`registry.ServerRegistry`)."""
+
+    def run(self, server_id: str, ask: Ask, context: CallContext) -> Awaitable[JsonObject]:
+        """Send it, and give the result."""
+        ...
+
+    def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> Awaitable[JsonObject]:
+        """Go on with a call that waits for input."""
+        ...
+
+    def exchange_of(self, context: CallContext) -> Exchange:
+        """The call's exchange."""
+        ...
+
+
+class ServerTool:
+    """One tool of a server, as it was pinned."""
+
+    def __init__(self, runner: Runner, config: ServerConfig, definition: Definition) -> None:
+        self._runner = runner
+        self._server_id = config.id
+        self._config = config
+        self._definition = definition
+        self._check = definition.check
+        self._spec = tool_spec(definition, config)
+
+    @property
+    def spec(self) -> ToolSpec:
+        """The definition, with its digest."""
+        return self._spec
+
+    @property
+    def destination(self) -> Destination:
+        """The server, and the URL or the command it is reached by."""
+        return Destination(self._config.shown_address, server=self._server_id)
+
+    @property
+    def extra(self) -> JsonObject:
+        """What only MCP knows of it, for who lists tools."""
+        return {name: self._definition.body[name] for name in EXTRA_FIELDS if name in self._definition.body}
+
+    def is_of(self, config: ServerConfig, definition: Definition) -> bool:
+        """Whether it still is the tool of a description and a definition."""
+        return self._config is config and self._definition.digest_hex == definition.digest_hex
+
+    def check_args(self, args: JsonObject) -> str | None:
+        """Validate against the tool's own schema."""
+        return self._check.problem_of(args)
+
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
+        """Call it. The result is the server's `CallToolResult`, whole. Raises as `ports.Tool`."""
+        ask = ask_for(self._spec, args)
+        return await _executed(self._runner, self._server_id, self._runner.run(self._server_id, ask, context), context)
+
+
+class ServerOperation:
+    """One method of a server beside its tools."""
+
+    def __init__(self, runner: Runner, config: ServerConfig, name: str) -> None:
+        form, server_id = OPERATIONS[name], config.id
+        bound: JsonObject = {"operation": f"{server_id}:{name}", "reach": config.reach_digest_hex}
+        self._runner = runner
+        self._server_id = server_id
+        self._config = config
+        self._name = name
+        self._check = ArgsCheck(form.schema)
+        self._spec = ToolSpec(
+            id=f"{server_id}:{name}",
+            name=form.method or name,
+            description=f"`{form.method or name}` of the server `{server_id}`",
+            input_schema=form.schema,
+            output_schema={},
+            category="read",
+            output_firewall=OutputFirewall(max_bytes=MAX_RESULT_BYTES),
+            net_access=True,
+            source=f"mcp:{server_id}",
+            digest_hex=hashlib.sha256(canonical_bytes(bound)).hexdigest(),
+        )
+
+    @property
+    def spec(self) -> ToolSpec:
+        """The definition, with its digest."""
+        return self._spec
+
+    def going_on_with(self, target: ToolSpec) -> ServerOperation:
+        """`server:continue` as it goes on with a call of one tool: charged and approved as that tool is."""
+        going_on = copy(self)
+        bound = f"{self._spec.digest_hex}\n{target.digest_hex}".encode()
+        going_on._spec = msgspec.structs.replace(  # noqa: SLF001 - of this very class
+            self._spec,
+            name=f"{self._spec.id} with {target.id}",
+            description=f"goes on with `{target.id}`: `responses` is what the agent answers to the server's questions",
+            category=target.category,
+            cost_microusd=target.cost_microusd,
+            digest_hex=hashlib.sha256(bound).hexdigest(),
+        )
+        return going_on
+
+    @property
+    def destination(self) -> Destination:
+        """The server, and the URL or the command it is reached by."""
+        return Destination(self._config.shown_address, server=self._server_id)
+
+    def check_args(self, args: JsonObject) -> str | None:
+        """Validate against the method's parameters."""
+        return self._check.problem_of(args)
+
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
+        """Ask the server. Raises as `ports.Tool`."""
+        if self._name == CONTINUE:
+            work: Awaitable[JsonObject] = self._runner.go_on(self._server_id, args, context)
+        else:
+            work = self._runner.run(self._server_id, ask_for(self._spec, args), context)
+        return await _executed(self._runner, self._server_id, work, context)
+
+
+def ask_for(target: ToolSpec, args: JsonObject) -> Ask:
+    """The request a tool's call stands for.
+
+    Raises:
+        UpstreamError: the id names no tool and no operation that a request stands for.
+    """
+    _, colon, operation = target.id.partition(":")
+    if colon:
+        form = OPERATIONS.get(operation)
+        if form is None or not form.method:
+            raise UpstreamError(f"`{target.id}` stands for no request", code="upstream_refused", sent=False)
+        return Ask(target, form.method, args, args)
+    name = target.id.partition(".")[2]
+    return Ask(target, "tools/call", {"name": name, "arguments": args}, args)
+
+
+async def _executed(runner: Runner, server_id: str, work: Awaitable[JsonObject], context: CallContext) -> ToolResult:
+    try:
+        with upstream_span("mcp.request", {"briefcase.server": server_id}):
+            return ToolResult(await work, f"mcp:{server_id}")
+    except ServerRpcError as error:
+        note: JsonObject = {"code": error.rpc_code, "message": error.rpc_message}
+        required = as_object(error.rpc_data).get("requiredCapabilities") if isinstance(error.rpc_data, dict) else None
+        if required is not None:
+            note["data"] = {"requiredCapabilities": required}
+        runner.exchange_of(context).error = note
+        raise

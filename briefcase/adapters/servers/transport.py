@@ -1,0 +1,60 @@
+"""The seam between a session with a server and how its bytes travel (`stdio_transport`, `http_transport`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from briefcase.core.mcp.jsonrpc import Message, RequestId, Unreadable
+from briefcase.model.errors import UpstreamError
+
+# A message of the server's, and the id of our request in whose answer it came; None where that can not be told.
+Take: TypeAlias = Callable[[Message | Unreadable, RequestId | None], None]
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One message of ours. `request_id` is None for what wants no answer; `headers` are Streamable HTTP's."""
+
+    data: bytes
+    request_id: RequestId | None = None
+    headers: Mapping[str, str] = {}
+    timeout_ms: int = 30_000
+
+
+class Transport(Protocol):
+    """One way to one server. All methods are called from one event loop."""
+
+    @property
+    def is_shared_line(self) -> bool:
+        """Whether answers come on one line for all requests (stdio, legacy SSE), rather than each with its request."""
+        ...
+
+    async def open(self, take: Take, lost: Callable[[UpstreamError], None]) -> None:
+        """Make messages possible. From now on `take` gets what the server sends, and `lost` says that it has gone.
+
+        Raises:
+            UpstreamError: the server can not be reached or started (`sent=False`).
+        """
+        ...
+
+    def try_send(self, message: Outgoing) -> bool:
+        """Send one message now where nothing has to be waited for; where it can not, `send` can, or says why not."""
+        ...
+
+    async def send(self, message: Outgoing) -> None:
+        """Send one message. Where answers come with their request, returns when its answer has been taken.
+
+        Raises:
+            UpstreamError: it could not be sent, or its answer is not as expected.
+        """
+        ...
+
+    async def listen(self, headers: Mapping[str, str]) -> None:
+        """Take what the server says unasked, until it ends or is cancelled; returns at once where that comes anyway."""
+        ...
+
+    async def close(self) -> None:
+        """End the conversation, and the process behind it where there is one."""
+        ...

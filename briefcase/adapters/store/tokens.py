@@ -1,0 +1,47 @@
+"""The token files: one bearer token each, for the operator (`auth_token`) and the auditor (`auditor_token`).
+
+A file is made once, atomically, with 256 random bits, and read at each start; one that is a link, another user's,
+open to others, or does not hold exactly one token is refused, never repaired: it may be someone else's.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from briefcase.adapters.disk.files import read_private, write_private
+from briefcase.model.errors import ConfigError
+from briefcase.model.ports import Entropy
+
+MIN_TOKEN_CHARS: Final = 32
+MAX_TOKEN_CHARS: Final = 512
+_TOKEN: Final = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_TOKEN_CHARS},{MAX_TOKEN_CHARS}}}")  # RFC 6750 section 2.1
+
+
+def load_or_create_token(path: Path, entropy: Entropy) -> str:
+    """Read the token of a file, or make the file first. The caller holds the data directory's lock.
+
+    Raises:
+        ConfigError: the file is not private (`insecure_host`), or holds no single token.
+        StoreError: it could not be read or written.
+    """
+    token = load_token(path)
+    if token is None:
+        token = entropy.token()
+        write_private(path, f"{token}\n".encode())
+    return token
+
+
+def load_token(path: Path) -> str | None:
+    """Read the token of a file; None where there is no such file. Raises as `load_or_create_token`."""
+    data = read_private(path, max_bytes=MAX_TOKEN_CHARS + 2)
+    if data is None:
+        return None
+    token = data.decode("ascii", "replace").removesuffix("\n")
+    if not _TOKEN.fullmatch(token):
+        raise ConfigError(
+            f"expected `{path}` to hold one token of {MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} URL-safe characters",
+            hint="remove the file and restart the daemon: it makes a new one",
+        )
+    return token

@@ -1,0 +1,114 @@
+"""The check of a tool's arguments: its JSON Schema, bounded and compiled once when the tool is registered.
+
+What is refused at registration (`invalid_manifest`), because a call must never pay for it or reach out for it:
+
+- a `$ref` that leaves the document, or is no JSON pointer into it; nothing is ever fetched
+- a reference that comes back to itself: the cost of a recursive schema grows with the *power* of the nesting it meets
+- a schema that is more than `MAX_WRITTEN_OUT` subschemas with its references written out (forty can double forty times)
+- more than `MAX_PATTERNS` patterns, one of more than `MAX_PATTERN_CHARS`, or whose program is too large
+- a schema of more than `MAX_SCHEMA_BYTES`, or nested deeper than `MAX_SCHEMA_DEPTH`
+
+What is refused at a call (`invalid_args`): arguments that would take more than `MAX_STEPS` against this schema, by the
+bound of `schema_cost.py`, before the validator sees them. It holds the interpreter's lock for as long as it takes.
+
+Dialects: 2020-12 (without a `$schema`), 2019-09 and draft-07. `format` is checked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import jsonschema_rs
+
+from briefcase.adapters.tools.schema_cost import SchemaCost, Steps, backtracking, linear, refused
+from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.model.types import JsonObject, JsonValue
+
+MAX_SCHEMA_BYTES: Final = 256 << 10
+MAX_PROBLEM_CHARS: Final = 300
+MAX_STEPS: Final = 2_000_000  # 20 ms
+MAX_ARGS_BYTES: Final = 1 << 20  # of a request, unless the operator takes larger ones
+_MAX_NODES: Final = MAX_ARGS_BYTES // 2
+
+DIALECTS: Final = (
+    "https://json-schema.org/draft/2020-12/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    "http://json-schema.org/draft-07/schema",
+)
+
+
+class ArgsCheck:
+    """A compiled schema. Its messages name the path and what was expected, and never repeat a value."""
+
+    def __init__(self, schema: JsonObject) -> None:
+        """Compile a schema.
+
+        Raises:
+            CallerError: it is no schema, or past a bound of this module (`invalid_manifest`).
+        """
+        cost = _checked(schema)
+        self._steps = cost.steps()
+        self._is_cheap = _MAX_NODES * self._steps.a_node + MAX_ARGS_BYTES * self._steps.a_char <= MAX_STEPS
+        patterns = backtracking() if cost.backtracks else linear()
+        try:
+            self._validator = jsonschema_rs.validator_for(
+                schema, offline=True, validate_formats=True, pattern_options=patterns, mask="the value"
+            )
+        except jsonschema_rs.ValidationError as error:
+            raise refused(_located(error)) from None
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            raise refused(str(error)) from None
+
+    def problem_of(self, args: JsonObject) -> str | None:
+        """None where the arguments are as the schema says, else the first problem with its path."""
+        if not self._is_cheap and _is_too_much(args, self._steps):
+            return f"expected arguments that take at most {MAX_STEPS} steps against this tool's schema, got more"
+        try:
+            self._validator.validate(args)
+        except jsonschema_rs.ValidationError as error:
+            return _located(error)
+        except ValueError as error:  # a bound of the validator itself
+            return str(error)
+        return None
+
+
+def check_schema(schema: JsonObject) -> None:
+    """Hold a schema against the bounds of this module.
+
+    Raises:
+        CallerError: it is past one; the message names the place (`invalid_manifest`).
+    """
+    _checked(schema).steps()
+
+
+def _checked(schema: JsonObject) -> SchemaCost:
+    size = len(canonical_bytes(schema))
+    if size > MAX_SCHEMA_BYTES:
+        raise refused(f"expected a schema of at most {MAX_SCHEMA_BYTES} bytes, got {size}")
+    dialect = schema.get("$schema", DIALECTS[0])
+    if not isinstance(dialect, str) or dialect.removesuffix("#") not in DIALECTS:
+        raise refused(f"expected `$schema` as one of {', '.join(DIALECTS)}, got `{dialect}`")
+    return SchemaCost(schema)
+
+
+def _is_too_much(args: JsonObject, steps: Steps) -> bool:
+    """Whether a value may take too many steps: each node and name, and each character. Stops counting where it does."""
+    left = MAX_STEPS
+    waiting: list[JsonValue] = [args]
+    while waiting and left >= 0:
+        value = waiting.pop()
+        left -= steps.a_node
+        if isinstance(value, str):
+            left -= steps.a_char * len(value)
+        elif isinstance(value, dict):
+            left -= steps.a_char * sum(map(len, value))
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return left < 0
+
+
+def _located(error: jsonschema_rs.ValidationError) -> str:
+    path = "".join(f"/{part}" for part in error.instance_path)
+    return visible_text(f"{error.message} at `{path or '/'}`")[:MAX_PROBLEM_CHARS]

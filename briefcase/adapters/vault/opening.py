@@ -1,0 +1,75 @@
+"""Opening the vault: which backend, decided once per data directory and never silently changed.
+
+`auto` takes, in this order:
+
+ 1. the encrypted file, where there is one already, or where a passphrase was given
+ 2. the OS keyring, where this directory uses it already (`vault.keyring` says so): a keyring that is missing today
+    is an error, not a reason to start empty elsewhere
+ 3. the OS keyring, where one answers
+ 4. the encrypted file
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from briefcase.adapters.disk.files import read_private, write_private
+from briefcase.adapters.vault.os_keyring import OsKeyring, find_keyring
+from briefcase.adapters.vault.sealed_file import SCRYPT_N, VAULT_FILE, SealedFile, discard_leftover
+from briefcase.adapters.vault.vault import MemoryBackend, Vault, in_thread
+from briefcase.model.errors import ConfigError
+
+KEYRING_MARK: Final = "vault.keyring"
+
+
+async def open_vault(
+    backend: str, data_dir: Path, passphrase: bytes | None = None, *, scrypt_n: int = SCRYPT_N
+) -> Vault:
+    """Open the secrets of a data directory; nothing is decrypted before the first use (or `Vault.warm`).
+
+    Args:
+        backend: `auto`, `keyring`, `file` or `memory`.
+        data_dir: the directory, checked by `disk.data_dir.prepare_data_dir` and locked.
+        passphrase: for the encrypted file; None means a key file beside it.
+        scrypt_n: scrypt's cost, at least 2**17 but in tests.
+
+    Raises:
+        ConfigError: the backend is not there, or is not the one this directory's secrets are in.
+        StoreError: the directory can not be read or written.
+    """
+    return await in_thread(lambda: _open_vault(backend, data_dir, passphrase, scrypt_n))
+
+
+def _open_vault(backend: str, data_dir: Path, passphrase: bytes | None, scrypt_n: int) -> Vault:
+    mark = data_dir / KEYRING_MARK
+    has_file = (data_dir / VAULT_FILE).exists()
+    has_mark = read_private(mark) is not None
+    if backend == "auto" and (has_file or passphrase is not None):
+        backend = "file"
+    if backend == "memory":
+        return Vault(MemoryBackend(), "memory: secrets end with the process")
+    if backend in {"auto", "keyring"}:
+        _check_not_elsewhere(has_file, data_dir / VAULT_FILE, "file")
+        ring = find_keyring()
+        if ring is not None:
+            if not has_mark:
+                write_private(mark, b"the secrets of this directory are in the OS keyring\n")
+            return Vault(OsKeyring(ring, data_dir), f"OS keyring: {ring.name}")
+        if backend == "keyring" or has_mark:
+            raise ConfigError(
+                "expected an OS keyring that encrypts, but none answers in this session",
+                hint="unlock the keyring of your desktop session, or use BRIEFCASE_SECRET_BACKEND=file for new secrets",
+            )
+    _check_not_elsewhere(has_mark, mark, "keyring")
+    discard_leftover(data_dir)
+    kind = "key file beside it" if passphrase is None else "passphrase"
+    return Vault(SealedFile(data_dir, passphrase, scrypt_n=scrypt_n), f"encrypted file, {kind}")
+
+
+def _check_not_elsewhere(is_elsewhere: bool, path: Path, backend: str) -> None:  # noqa: FBT001 - the guard itself
+    if is_elsewhere:
+        raise ConfigError(
+            f"`{path}` says that this directory's secrets are in another backend",
+            hint=f"use BRIEFCASE_SECRET_BACKEND={backend}, or remove that file and set every secret again",
+        )

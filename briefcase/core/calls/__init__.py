@@ -1,0 +1,1 @@
+"""The flow of one call and its parts."""

@@ -1,0 +1,606 @@
+"""One tool call, from the authenticated request to the answer: read `Calls.call` top to bottom.
+
+The steps, numbered as in docs/design.md:
+
+ 1. authenticate                 (the edge did it: `principal` is the proof)
+ 2. parse strictly, once         (`read`: everything from here on takes the value)
+ 3. resolve the tool
+ 4. validate the arguments
+ 5. decide policy
+ 6. risk signals and the operator's controls, which can only tighten
+ 7. rate limit, budget
+ 8. approval: attach one, or create one and stop
+ 9. intent: one durable transaction; nothing has left before it
+10. execute with the value that was decided on
+11. output firewall
+12. outcome: one durable transaction
+13. answer
+
+Every exit from 2 to 8 leaves one receipt. A fault of the ledger leaves as `StoreError` from wherever it happened,
+and the caller is told nothing else: no answer without its receipt.
+
+`decide` is steps 3 to 9 for a gateway that executes by itself; `close` is its step 12.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from briefcase.core import budgets, risk
+from briefcase.core.approvals import lifecycle as approvals
+from briefcase.core.calls.admission import Admitted, Checked
+from briefcase.core.calls.answers import Answer, Laps, RememberedAnswers, encode_answer, with_provenance
+from briefcase.core.calls.decisions import OpenDecision, OpenDecisions
+from briefcase.core.calls.expiry import Expiry
+from briefcase.core.calls.firewall import Blocked, filter_output
+from briefcase.core.calls.ratelimits import RateLimiter
+from briefcase.core.calls.refusals import Refusals
+from briefcase.core.calls.settings import CallSettings
+from briefcase.core.calls.shown import shown_call
+from briefcase.core.calls.verdicts import stricter
+from briefcase.core.controls import Controls
+from briefcase.core.receipts import events
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.core.receipts.events import CallFacts, Decided, RefusalKind, Settled
+from briefcase.core.wire import parse_call, parse_outcome, wire_approval
+from briefcase.model import reasons
+from briefcase.model.effects import (
+    ClaimRequest,
+    CloseIntent,
+    Committed,
+    ConsumeApproval,
+    CreateApproval,
+    Effect,
+    Entry,
+    OpenIntent,
+    Refused,
+    ReserveBudget,
+    SettleBudget,
+)
+from briefcase.model.errors import CallerError, InternalError, UpstreamError
+from briefcase.model.ports import CallContext, Clock, Entropy, Event, Ledger, Origin, Policy, Redactor, Tool, Tools
+from briefcase.model.types import (
+    Allow,
+    Approval,
+    ApprovalKind,
+    ApprovalStatus,
+    Deny,
+    JsonObject,
+    NeedsApproval,
+    Principal,
+    RiskSignals,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Verdict,
+)
+
+NS_PER_MS: Final = 1_000_000
+CALL: Final = "call"
+DECIDE: Final = "decide"
+
+
+class CallLog(Protocol):
+    """Where an operator reads of a call what no receipt holds. Logs no secret."""
+
+    def began(self, call_id: str, request_id: str) -> None:
+        """Whatever is logged from here on, by whoever works for this call, carries its ids."""
+        ...
+
+    def tool_failed(self, tool_id: str, error: Exception) -> None:
+        """A tool raised what it may not."""
+        ...
+
+
+class Calls:
+    """The flow of a tool call over ports. One event loop; any number of calls in flight."""
+
+    def __init__(  # noqa: PLR0913 - the ports of the flow, each named once, here
+        self,
+        *,
+        ledger: Ledger,
+        policy: Callable[[], Policy],
+        tools: Tools,
+        controls: Controls,
+        redactor: Redactor,
+        clock: Clock,
+        entropy: Entropy,
+        limiter: RateLimiter,
+        new_event: Callable[[], Event],
+        log: CallLog,
+        settings: CallSettings,
+    ) -> None:
+        self._ledger = ledger
+        self._policy = policy
+        self._tools = tools
+        self._controls = controls
+        self._redactor = redactor
+        self._clock = clock
+        self._entropy = entropy
+        self._limiter = limiter
+        self._new_event = new_event
+        self._log = log
+        self._settings = settings
+        self._answers = RememberedAnswers()
+        self._running: dict[tuple[str, str], Event] = {}
+        self.refusals = Refusals(ledger, clock, new_event)
+        self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
+        self.expiry = Expiry(ledger, clock, self._open_decisions)
+
+    async def read(self, principal: Principal, body: bytes) -> ToolCall:
+        """Take step 2, once for each request: the value that everything from here on is about.
+
+        Args:
+            principal: who the edge authenticated.
+            body: the request's JSON, `{"call": ToolCall}`.
+
+        Raises:
+            CallerError: the body is no call; its refusal is receipted.
+            StoreError: that receipt could not be made durable.
+        """
+        try:
+            return parse_call(body, self._clock.monotonic_ns())
+        except CallerError as error:
+            raise await self.refuse(principal, error, body) from None
+
+    async def call(self, principal: Principal, call: ToolCall) -> Answer:
+        """Take one call through steps 3 to 13.
+
+        Args:
+            principal: who the edge authenticated.
+            call: what `read` made of the request.
+
+        Raises:
+            StoreError: a receipt could not be made durable; nothing may be concluded about the call.
+        """
+        laps = Laps(self._clock, call.began_ns)
+        admitted = await self._admit(CALL, principal, call, laps)  # steps 3 to 9
+        if isinstance(admitted, Answer):
+            return admitted
+
+        facts = admitted.checked.facts
+        try:
+            # 10. execute, with the value that was decided on and never the caller's bytes
+            outcome = await self._execute(call, admitted)
+            laps.mark("execute")
+
+            # 11. output firewall
+            settled, payload = self._filter(admitted, outcome)
+            del outcome  # as objects it weighs up to thirty times its bytes, which the payload has
+            laps.mark("firewall")
+
+            # 12. outcome
+            closed = await self._close(facts, admitted.intent.receipt_id, admitted.settle, settled, laps)
+            laps.mark("outcome")
+
+            # 13. answer
+            answer = encode_answer(with_provenance(payload, settled, closed), laps.timing_us, is_filtered=True)
+            self._answers.remember(CALL, facts, answer)
+            return answer
+        finally:
+            self._end(facts)
+
+    async def decide(self, principal: Principal, call: ToolCall) -> Answer:
+        """Take one call through steps 3 to 9 and leave its execution to the caller, who must `close` it.
+
+        Raises:
+            StoreError: as `call`.
+        """
+        laps = Laps(self._clock, call.began_ns)
+        admitted = await self._admit(DECIDE, principal, call, laps)
+        if isinstance(admitted, Answer):
+            return admitted
+        facts, spec = admitted.checked.facts, admitted.checked.tool.spec
+        deadline_ns = self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS
+        self._open_decisions.add(
+            admitted.intent.receipt_id,
+            OpenDecision(
+                facts.call_id, facts.request_id, facts.principal, spec.id, spec.source, admitted.settle, deadline_ns
+            ),
+        )
+        payload: JsonObject = {
+            "status": "allowed",
+            "call_id": facts.call_id,
+            "receipt_id": admitted.intent.receipt_id,
+            "tool_digest_hex": spec.digest_hex,
+            "args_digest_hex": facts.args_digest_hex,
+        }
+        answer = encode_answer(payload, laps.timing_us, is_filtered=True)
+        self._answers.remember(DECIDE, facts, answer)
+        self._end(facts)
+        return answer
+
+    async def close(self, principal: Principal, body: bytes) -> Answer:
+        """Record what became of a decided call: step 12 for `decide`.
+
+        Args:
+            principal: who decided it; nobody else may close it.
+            body: `{"receipt_id", "status": "ok" | "error", "cost_microusd"?, "output_digest"?, "output_bytes"?,
+                "error"?}`.
+
+        Raises:
+            CallerError: the body is no outcome, or names no open decision of this principal (`not_found`).
+            StoreError: as `call`.
+        """
+        laps = Laps(self._clock)
+        wire = parse_outcome(body)
+        decision = self._open_decisions.take(wire.receipt_id, principal)
+        if decision is None:
+            raise CallerError(f"no open decision `{wire.receipt_id}`", code="not_found")
+        settled = Settled(
+            status=wire.status,
+            cost_microusd=budgets.settled_cost(decision.reserved_microusd, wire.cost_microusd),
+            source=decision.source,
+            output_digest_hex=wire.output_digest,
+            output_bytes=wire.output_bytes,
+            error=approvals.visible_text(self._redacted(wire.error)),
+            reported_cost_microusd=wire.cost_microusd,
+            cost_over_reserved=budgets.is_over_reserved(decision.reserved_microusd, wire.cost_microusd),
+        )
+        closed = await self._close(decision, wire.receipt_id, decision.settle, settled, laps)
+        laps.mark("outcome")
+        return encode_answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us, is_filtered=True)
+
+    @property
+    def open_decisions(self) -> int:
+        """How many decisions wait for their caller to close them."""
+        return len(self._open_decisions)
+
+    # --- steps 3 to 9 -------------------------------------------------------------------------------------------
+
+    async def _admit(self, flow: str, principal: Principal, call: ToolCall, laps: Laps) -> Admitted | Answer:
+        canonical_args = call.canonical_args
+        laps.mark("parse")
+
+        # 3. resolve the tool
+        policy = self._policy()
+        tool = self._tools.resolve(call.tool_id)
+        signals = risk.assess_risk(canonical_args, tool)
+        facts = self._facts_of(principal, call, canonical_args, policy, tool, signals)
+        self._log.began(facts.call_id, facts.request_id)
+        laps.mark("resolve")
+        repeated = await self._repeated(flow, facts, laps)
+        if repeated is not None:
+            return repeated
+        refused_as = self._tools.refusal(call.tool_id)
+        if tool is None or refused_as is not None:
+            return await self._deny(facts, Deny(refused_as or reasons.UNKNOWN_TOOL), laps)
+
+        # 4. validate the arguments
+        problem = tool.check_args(call.args)
+        if problem is not None:
+            told = self._repeatable(CallerError(problem, code=reasons.INVALID_ARGS), canonical_args)
+            return await self._deny(facts, Deny(reasons.with_detail(reasons.INVALID_ARGS, told.message)), laps)
+        laps.mark("validate")
+
+        # 5. decide policy
+        now_us = self._clock.now_us()
+        verdict = policy.decide(principal, tool.spec, call.args, signals, now_us)
+        laps.mark("policy")
+
+        # 6. risk signals and the operator's controls, which can only tighten
+        verdict = risk.tighten(verdict, signals)
+        verdict = self._controls.apply(verdict, principal, tool.spec, now_us)
+        checked = Checked(facts, tool, canonical_args, now_us)
+        origin = self._tools.origin(call, principal)
+        if origin is not None:
+            verdict, checked = self._going_on(verdict, checked, policy, origin)
+
+        # 7. rate limit, budget
+        verdict = self._limit(flow, principal, checked.tool.spec, verdict, now_us)
+        laps.mark("limits")
+
+        # 8. approval: attach one, or create one and stop
+        approval = None
+        if call.approval_token is not None:
+            approval, verdict = self._attach(call.approval_token, checked, verdict)
+        if isinstance(verdict, Deny):
+            return await self._deny(checked.facts, verdict, laps)
+        if isinstance(verdict, Allow):
+            approval = None  # one that is not needed is not used up
+        elif approval is None or not approvals.covers(approval, verdict, self._kind_for(verdict)):
+            return await self._ask(checked, verdict, laps)
+        laps.mark("approval")
+
+        # 9. intent: durable before anything leaves
+        return await self._intend(checked, verdict, approval, laps)
+
+    async def turn_away(self, principal: Principal, declared_bytes: int) -> CallerError:
+        """The fault of a request that stands before its principal's empty bucket; its body was not read.
+
+        Raises:
+            StoreError: its receipt could not be made durable.
+        """
+        fault = CallerError(
+            "more requests or bytes than one principal may send",
+            code=reasons.RATE_LIMITED,
+            hint="wait a second; the operator sets `[principal] per_second` and `bytes_per_second`",
+        )
+        kind = RefusalKind(principal.name, fault.code)
+        event = events.refused_event(principal, fault, "", declared_bytes)
+        fault.receipt_id = await self.refusals.record(kind, lambda: event)
+        return fault
+
+    async def refuse(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
+        """The fault found in a request that is no call, or in what rides beside one, its receipt on disk.
+
+        Raise it outside the handler, so that the traceback holds no argument.
+
+        Raises:
+            StoreError: its receipt could not be made durable.
+        """
+        fault = self._repeatable(error, body)
+
+        def event() -> JsonObject:
+            return events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
+
+        fault.receipt_id = await self.refusals.record(RefusalKind(principal.name, fault.code), event)
+        return fault
+
+    def _facts_of(  # noqa: PLR0913, PLR0917 - what steps 2 and 3 learnt, each once
+        self,
+        principal: Principal,
+        call: ToolCall,
+        canonical_args: bytes,
+        policy: Policy,
+        tool: Tool | None,
+        signals: RiskSignals,
+    ) -> CallFacts:
+        form = self._settings.args_form
+        recorded = self._redactor.redact(canonical_args) if form == "redacted" else canonical_args
+        return CallFacts(
+            call_id=self._entropy.uuid(),
+            request_id=call.request_id,
+            principal=principal,
+            tool_id=call.tool_id if tool else self._redacted(call.tool_id),
+            args_digest_hex=hashlib.sha256(canonical_args).hexdigest(),
+            args_text=None if form == "digest" else recorded.decode(),
+            policy_digest_hex=policy.digest_hex,
+            spec=tool.spec if tool else None,
+            risk=signals.words,
+            agent_id=None if call.agent_id is None else self._redacted(call.agent_id),
+            session_id=None if call.session_id is None else self._redacted(call.session_id),
+        )
+
+    def _repeatable(self, error: CallerError, value: bytes) -> CallerError:
+        """The fault found in a value; where a secret is in the value, one that repeats no part of it."""
+        if self._redactor.redact(value) == value:
+            return error
+        return CallerError("it is not as expected, and holds what can not be repeated here", code=error.code)
+
+    def _redacted(self, text: str) -> str:
+        """What a caller wrote, as it may be recorded."""
+        return self._redactor.redact_text(text)
+
+    async def _repeated(self, flow: str, facts: CallFacts, laps: Laps) -> Answer | None:
+        """What a retry of an executed request gets: the same answer, and never a second execution.
+
+        # INVARIANT (one at a time): from a None of this to `_begin` nothing is awaited.
+        """
+        key = (facts.principal.name, facts.request_id)
+        while (running := self._running.get(key)) is not None:
+            await running.wait()
+        known = self._answers.recall(flow, facts)
+        if known is not None:  # what became a secret since it was remembered is cut out where it is encoded
+            return msgspec.structs.replace(known, is_filtered=False)
+        if self._ledger.claimed_request(*key) is None:
+            return None
+        return await self._deny(facts, Deny(reasons.REPLAY_DETECTED), laps)
+
+    def _begin(self, facts: CallFacts) -> None:
+        """From here on the same request waits for this one, whose claim others may see before it hears of it."""
+        self._running[facts.principal.name, facts.request_id] = self._new_event()
+
+    def _end(self, facts: CallFacts) -> None:
+        """Its answer is remembered, or there is none."""
+        self._running.pop((facts.principal.name, facts.request_id)).set()
+
+    def _going_on(
+        self, verdict: Verdict, checked: Checked, policy: Policy, origin: Origin | Deny
+    ) -> tuple[Verdict, Checked]:
+        """Hold what goes on with a call to what is decided of that call by now: the stricter of both counts.
+
+        Where that call needs a person, this one does too: what it brings along was in no earlier approval.
+        """
+        if isinstance(origin, Deny):
+            return stricter(verdict, origin), checked
+        principal, now_us = checked.facts.principal, checked.now_us
+        facts = msgspec.structs.replace(checked.facts, spec=origin.going_on.spec, continues=origin.first_intent_id)
+        going_on = msgspec.structs.replace(
+            checked, facts=facts, tool=origin.going_on, claim=origin.claim, question=origin.question
+        )
+        if self._ledger.is_nonce_taken(origin.claim):  # asked again in the intent's transaction, where it counts
+            return stricter(verdict, Deny(reasons.REPLAY_DETECTED)), going_on
+        signals = risk.assess_risk(canonical_bytes(origin.args), origin.tool)
+        spec = origin.tool.spec
+        first = risk.tighten(policy.decide(principal, spec, origin.args, signals, now_us), signals)
+        return stricter(verdict, self._controls.apply(first, principal, spec, now_us)), going_on
+
+    def _limit(self, flow: str, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
+        if isinstance(verdict, Deny):
+            return verdict
+        if flow is DECIDE and self._open_decisions.is_full(principal, len(self._running)):
+            return Deny(reasons.TOO_MANY_OPEN_DECISIONS, verdict.policy_ids)
+        if not self._limiter.take(principal.name, spec.id, self._clock.monotonic_ns()):
+            return Deny(reasons.RATE_LIMITED, verdict.policy_ids)
+        if not spec.cost_microusd:
+            return verdict  # what costs nothing passes no limit
+        line = self._ledger.budget(spec.category, budgets.day_of(now_us))
+        if budgets.is_over(line, spec.cost_microusd):
+            kind = verdict.kind if isinstance(verdict, NeedsApproval) else ApprovalKind.LOCAL
+            return NeedsApproval(kind, reasons.BUDGET_EXCEEDED, verdict.policy_ids)
+        return verdict
+
+    def _kind_for(self, verdict: NeedsApproval) -> ApprovalKind:
+        """Who must approve: the operator stands in for a signer device where none is paired."""
+        return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
+
+    def _attach(self, token: str, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
+        """The approval that a call brings along; one that is of no use denies the call."""
+        if isinstance(verdict, Deny):
+            return None, verdict
+        approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
+        approval = self._ledger.approval(approval_id) if approval_id else None
+        used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
+        if isinstance(used, Refused):
+            return None, Deny(used.reason, verdict.policy_ids)
+        return approval, verdict
+
+    async def _ask(self, checked: Checked, verdict: NeedsApproval, laps: Laps) -> Answer:
+        """Stop with an approval to wait for: the one that already waits for this very call, or a new one."""
+        facts, spec = checked.facts, checked.tool.spec
+        effects: tuple[Effect, ...] = ()
+        binding = checked.binding_hex
+        approval = self._ledger.pending_approval(binding)
+        kind = self._kind_for(verdict)
+        now_us = self._ledger.now_us()
+        waits = approval is not None and approvals.is_waiting(approval, now_us)
+        if approval is None or not waits or not approvals.covers(approval, verdict, kind):
+            last_approved = self._ledger.last_approval(facts.principal.owner, spec.id)
+            shown = shown_call(checked, verdict, self._redactor, last_approved)
+            is_untold = checked.claim is not None and not checked.question
+            if is_untold or shown.size_bytes > self._settings.max_shown_bytes:
+                return await self._deny(facts, Deny(reasons.TOO_LARGE_TO_SHOW, verdict.policy_ids), laps)
+            approval = Approval(
+                id=self._entropy.uuid(),
+                status=ApprovalStatus.PENDING,
+                kind=kind,
+                created_us=now_us,
+                expires_us=now_us + self._settings.approval_ttl_us,
+                principal=facts.principal.name,
+                owner=facts.principal.owner,
+                tool_id=spec.id,
+                tool_digest_hex=spec.digest_hex,
+                args_digest_hex=facts.args_digest_hex,
+                binding_hex=binding,
+                reason=verdict.reason,
+                summary=approvals.summary_of(shown),
+            )
+            effects = (CreateApproval(approval, shown),)
+        detail = verdict.detail and self._redacted(verdict.detail)
+        decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, detail, verdict.policy_ids, approval.id)
+        laps.mark("approval")
+        event = events.call_event("approval_required", facts, decided, laps.timing_us)
+        committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
+        if isinstance(committed, Refused):
+            return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
+        laps.mark("receipt")
+        return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, laps.timing_us)
+
+    async def _intend(
+        self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, laps: Laps
+    ) -> Admitted | Answer:
+        facts, spec = checked.facts, checked.tool.spec
+        effects: list[Effect] = [ClaimRequest(facts.principal.name, facts.request_id)]
+        if approval is not None:
+            effects.append(ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us()))
+        settle: SettleBudget | None = None
+        if spec.cost_microusd:
+            day = budgets.day_of(checked.now_us)
+            may_pass = approval is not None and approval.reason == reasons.BUDGET_EXCEEDED
+            effects.append(ReserveBudget(spec.category, day, spec.cost_microusd, approved=may_pass))
+            settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd)
+        if checked.claim is not None:
+            effects.append(checked.claim)
+        effects.append(OpenIntent(settle))
+        decided = Decided(
+            events.ALLOW, policy_ids=verdict.policy_ids, approval_id=None if approval is None else approval.id
+        )
+        event = events.call_event("intent", facts, decided, laps.timing_us)
+        self._begin(facts)
+        try:
+            committed = await self._ledger.commit(Entry(event, tuple(effects), is_filtered=True))
+        except BaseException:
+            self._end(facts)
+            raise
+        laps.mark("intent")
+        if isinstance(committed, Committed):
+            return Admitted(checked, committed, settle, approval is not None)  # the flow ends it
+        self._end(facts)
+        return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
+
+    async def _deny(self, facts: CallFacts, verdict: Deny, laps: Laps) -> Answer:
+        """Stop with a denial, its receipt on disk first."""
+        reason, detail = self._redacted(verdict.reason), verdict.detail and self._redacted(verdict.detail)
+        decided = Decided(events.DENY, reason, detail, verdict.policy_ids)
+        answer: JsonObject = {"status": "denied", "reason": reason}
+        if verdict.reason == reasons.POLICY_DENIED:  # of an error the ids would say which argument to change
+            answer["policy_ids"] = [self._redacted(name) for name in verdict.policy_ids]
+            if verdict.advice:
+                answer["advice"] = self._redacted(verdict.advice)
+        kind = self.refusals.kind_of(facts.principal.name, verdict.reason, facts.tool_id)
+        if kind is not None:
+            timing_us = laps.timing_us
+            answer["receipt_id"] = await self.refusals.record(
+                kind, lambda: events.denied_event(facts, decided, timing_us)
+            )
+        else:
+            await self._ledger.commit(Entry(events.denied_event(facts, decided, laps.timing_us), is_filtered=True))
+        laps.mark("receipt")
+        return encode_answer(answer, laps.timing_us, is_filtered=True)
+
+    # --- steps 10 to 12 -----------------------------------------------------------------------------------------
+
+    async def _execute(self, call: ToolCall, admitted: Admitted) -> ToolResult | UpstreamError:
+        checked = admitted.checked
+        context = CallContext(
+            call_id=checked.facts.call_id,
+            principal=checked.facts.principal.owner,
+            request_id=checked.facts.request_id,
+            deadline_ns=self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS,
+            is_approved=admitted.is_approved,
+            first_intent_id=checked.facts.continues or admitted.intent.receipt_id,
+            channel=call.channel,
+        )
+        try:
+            return await checked.tool.execute(call.args, context)
+        except UpstreamError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever a tool does, its intent is closed and the caller is told
+            self._log.tool_failed(checked.facts.tool_id, error)
+            return UpstreamError("the tool failed inside", code="internal", detail=repr(error))
+
+    def _filter(self, admitted: Admitted, outcome: ToolResult | UpstreamError) -> tuple[Settled, dict[str, object]]:
+        spec, reserved = admitted.checked.tool.spec, admitted.reserved_microusd
+        if isinstance(outcome, UpstreamError):
+            return self._failed(admitted, outcome)
+        passed = filter_output(outcome.content, spec.output_firewall, self._redactor)
+        cost = budgets.settled_cost(reserved, outcome.cost_microusd)
+        if isinstance(passed, Blocked):
+            settled = Settled("error", cost, outcome.source, error=passed.reason)
+            return settled, {"status": "error", "message": passed.reason}
+        settled = Settled(
+            status="ok",
+            cost_microusd=cost,
+            source=outcome.source,
+            output_digest_hex=hashlib.sha256(passed.canonical).hexdigest(),
+            output_bytes=len(passed.canonical),
+            reported_cost_microusd=outcome.cost_microusd,
+            cost_over_reserved=budgets.is_over_reserved(reserved, outcome.cost_microusd),
+            redactions=passed.redactions,
+        )
+        return settled, {"status": "ok", "result": {"content": msgspec.Raw(passed.canonical)}}
+
+    def _failed(self, admitted: Admitted, error: UpstreamError) -> tuple[Settled, dict[str, object]]:
+        spec = admitted.checked.tool.spec
+        doubtful = error.sent and spec.is_write and error.code in {"upstream_failed", "upstream_timeout", "internal"}
+        code = reasons.OUTCOME_UNKNOWN if doubtful else error.code
+        message = self._redacted(reasons.with_detail(code, error.message))  # the caller and the receipt get it
+        cost = admitted.reserved_microusd if error.sent else 0
+        return Settled("error", cost, spec.source, error=message), {"status": "error", "message": message}
+
+    async def _close(
+        self, called: events.Called, intent_id: int, settle: SettleBudget | None, settled: Settled, laps: Laps
+    ) -> Committed:
+        effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
+        if settle is not None:
+            effects += (msgspec.structs.replace(settle, spent_microusd=settled.cost_microusd),)
+        event = events.outcome_event(called, intent_id, settled, laps.timing_us)
+        committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
+        if isinstance(committed, Refused):
+            raise InternalError(f"intent {intent_id} could not be closed: {committed.reason}")
+        return committed

@@ -1,0 +1,26 @@
+"""What the operator settled about calls: how they are bounded and recorded."""
+
+from __future__ import annotations
+
+import msgspec
+
+from briefcase.core.approvals import lifecycle as approvals
+from briefcase.core.calls.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
+
+
+class CallSettings(msgspec.Struct, frozen=True):
+    """How calls are bounded and recorded.
+
+    `args_form` is what receipts keep of arguments: `digest`, `redacted` (known secrets removed) or `full`.
+    A call that a person must approve is shown whole, so one of more than `max_shown_bytes` is refused.
+    `has_signer` tells whether a signer device is paired; without one, what needs a signer waits for the operator.
+    `max_open_decisions` and `max_open_decisions_per_principal` bound what `decide` allowed and nobody closed yet.
+    """
+
+    approval_ttl_us: int = approvals.APPROVAL_TTL_US
+    deadline_ms: int = 30_000
+    args_form: str = "redacted"
+    has_signer: bool = False
+    max_open_decisions: int = MAX_OPEN_DECISIONS
+    max_open_decisions_per_principal: int = MAX_OPEN_DECISIONS_PER_PRINCIPAL
+    max_shown_bytes: int = approvals.MAX_SHOWN_BYTES

@@ -1,0 +1,1 @@
+"""How a person sees each character of a text."""

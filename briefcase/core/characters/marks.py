@@ -1,0 +1,129 @@
+"""Characters that a person does not see, or takes for others: one table, for what is shown and for the risk signals.
+
+Unseen (`invisible_text`): each character that does not print (`str.isprintable`: Unicode's categories C and Z but for
+the space); by property each default-ignorable, bidirectional control and white space but the space; blank glyphs.
+
+Alike (`confusable_text`), by UTS 39's confusables:
+
+ 1. a letter that looks like an ASCII letter or digit, in a word that also has Latin letters
+ 2. a word of such letters alone, unless the word beside it plainly is of another script; always where a joint (`.`,
+    `@`, `/` and their kind) puts it beside ASCII: a part of a host, an address or a path is read with the others
+ 3. a digit of another script beside an ASCII letter or digit
+ 4. a sign that looks like an ASCII sign, between two ASCII characters; the quotes, dashes, dots and crosses of ordinary
+    typography are no signs here: they stand in every other text
+ 5. any of these beyond the Basic Multilingual Plane
+
+Both are shown as `<U+XXXX>`. So is a combining mark that Unicode's normalised form would merge with the character
+before it, that strikes it out or encloses it, or that is the fourth on one character; it raises no signal, as some
+systems write each name so. Not found: words that look alike in one script.
+
+The tables are `character_table` (generated); the interpreter knows the categories, and what is newer than its Unicode
+does not print. Every pattern is linear: what repeats is possessive, and starts only where a run starts.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from briefcase.core.characters.table import ALIKE_BEYOND, ALIKE_LETTERS, ALIKE_SIGNS, LATIN, UNSEEN
+
+OVERLAY: Final = 1  # the combining class of what strikes a character out: it makes other signs of many, `>` among them
+KEYCAP: Final = "\u20e3"
+MAX_MARKS: Final = 3  # on one character; more of them are drawn over the lines above and below
+
+_LETTER: Final = r"[^\W\d_]"
+_PLAIN: Final = rf"[^\W\d_{LATIN}{ALIKE_LETTERS}]"  # a letter of another script that looks like no ASCII letter
+_NO_LATIN: Final = rf"[^\W\d_{LATIN}]"
+_NOT_ALIKE: Final = rf"[^\W\d_{ALIKE_LETTERS}]"
+_NOT_PLAIN: Final = rf"[{LATIN}{ALIKE_LETTERS}]"
+
+_UNSEEN: Final = re.compile(f"[{UNSEEN}]")
+_ALIKE_LETTER: Final = re.compile(f"[{ALIKE_LETTERS}]")
+_ALIKE_BEYOND: Final = re.compile(f"(?=[\U00010000-\U0010ffff])[{ALIKE_BEYOND}]")
+
+_JOINT: Final = r"[.@/\\:_-]"
+
+# To mark: whole words, runs of digits and runs of signs.
+_WORD: Final = re.compile(
+    rf"(?<!{_LETTER})(?:"
+    rf"(?={_NO_LATIN}*+[{LATIN}])(?={_NOT_ALIKE}*+[{ALIKE_LETTERS}]){_LETTER}++"
+    rf"|(?<=[0-9A-Za-z]{_JOINT})[{ALIKE_LETTERS}]++(?!{_LETTER})"
+    rf"|[{ALIKE_LETTERS}]++(?={_JOINT}[0-9A-Za-z])"
+    rf"|(?<!{_PLAIN} )[{ALIKE_LETTERS}]++(?!{_LETTER})(?! {_NOT_PLAIN}*+{_PLAIN}))"
+)
+_DIGITS: Final = re.compile(r"(?:(?<=[0-9A-Za-z])|(?<![^\D0-9])(?=[^\D0-9]++[0-9A-Za-z]))[^\D0-9]++")
+_SIGNS: Final = re.compile(rf"(?<=[!#-=?-~])[{ALIKE_SIGNS}]++(?=[!#-;=-~])")
+
+# To find: the same, but each begins with a class of characters, which `re` looks for faster than for a place.
+_TO_ALIKE: Final = rf"(?:(?<=[{ALIKE_LETTERS}])|{_PLAIN}*+[{ALIKE_LETTERS}])"
+_FOUND: Final = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rf"{_NO_LATIN}(?<!{_NO_LATIN}.)(?:(?<=[{LATIN}].){_TO_ALIKE}|{_TO_ALIKE}{_NO_LATIN}*+[{LATIN}])",
+        rf"[{ALIKE_LETTERS}](?<!{_LETTER}.)(?<!{_PLAIN} .)[{ALIKE_LETTERS}]*+(?!{_LETTER})(?! {_NOT_PLAIN}*+{_PLAIN})",
+        rf"[{ALIKE_LETTERS}](?<=[0-9A-Za-z]{_JOINT}.)[{ALIKE_LETTERS}]*+(?!{_LETTER})",
+        rf"[{ALIKE_LETTERS}](?<!{_LETTER}.)[{ALIKE_LETTERS}]*+(?={_JOINT}[0-9A-Za-z])",
+        r"[^\D0-9](?:(?=[0-9A-Za-z])|(?<=[0-9A-Za-z].))",
+        rf"[{ALIKE_SIGNS}](?<=[!#-=?-~].)[{ALIKE_SIGNS}]*+(?=[!#-;=-~])",
+    )
+)
+
+
+def has_unseen(text: str) -> bool:
+    """Whether a text holds a character that nobody sees."""
+    return not text.isprintable() or (not text.isascii() and _UNSEEN.search(text) is not None)
+
+
+def has_alike(text: str) -> bool:
+    """Whether a text holds a character, where it stands, that a person takes for another one."""
+    if text.isascii():
+        return False
+    return any(pattern.search(text) for pattern in _FOUND) or _ALIKE_BEYOND.search(text) is not None
+
+
+def mark(text: str) -> str:
+    """The text with each unseen character, and each one that is taken for another, as `<U+XXXX>`.
+
+    Marking what is marked changes nothing.
+    """
+    if text.isascii():
+        return text if text.isprintable() else "".join(char if char.isprintable() else _code(char) for char in text)
+    seen = _mark_unseen(text)
+    seen = _WORD.sub(lambda word: _ALIKE_LETTER.sub(_code_of, word[0]), seen)
+    seen = _DIGITS.sub(_codes_of, seen)
+    seen = _SIGNS.sub(_codes_of, seen)
+    return _ALIKE_BEYOND.sub(_code_of, seen)
+
+
+def _mark_unseen(text: str) -> str:
+    shown: list[str] = []
+    before, marks = "", 0
+    for char in text:
+        marks = 0 if char.isascii() or unicodedata.category(char)[0] != "M" else marks + 1
+        is_unseen = not char.isprintable() or _UNSEEN.match(char) or (marks and _is_misread(before, char, marks))
+        shown.append(_code(char) if is_unseen else char)
+        before = char
+    return "".join(shown)
+
+
+def _is_misread(before: str, char: str, marks: int) -> bool:
+    """Whether a combining mark becomes one character with the one before it, strikes it out, or is one too many."""
+    if marks > MAX_MARKS or unicodedata.combining(char) == OVERLAY:
+        return True
+    if unicodedata.category(char) == "Me":  # around a character
+        return char != KEYCAP
+    return before != "" and len(unicodedata.normalize("NFC", before + char)) == 1
+
+
+def _code(char: str) -> str:
+    return f"<U+{ord(char):04X}>"
+
+
+def _code_of(found: re.Match[str]) -> str:
+    return _code(found[0])
+
+
+def _codes_of(found: re.Match[str]) -> str:
+    return "".join(map(_code, found[0]))

@@ -1,0 +1,140 @@
+"""Agents: who may call tools, each with a name (the policy's principal), groups, and one token shown once.
+
+| a crash after the intent of | leaves | the next start |
+|---|---|---|
+| `add` | no agent, or one whose token nobody was shown | ends that agent: its name is free again |
+| `revoke` | an agent that works, or a revoked one without a receipt | revokes it, with a receipt |
+
+The intent of `add` holds the SHA-256 of the token, so that no other agent of the name is taken for that one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from briefcase.core.operator.administration import Administration, Settler
+from briefcase.core.receipts.events import agent_event, change_finished_event, change_undone_event
+from briefcase.model.errors import CallerError
+from briefcase.model.ports import AgentStore, Clock, Entropy
+from briefcase.model.types import NAME_PATTERN, NAME_RULE, JsonObject, Role
+
+TOKEN_PREFIX: Final = "bca_"  # noqa: S105 - no token: it lets secret scanners recognise a leaked token
+RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
+MAX_GROUPS: Final = 64
+_NAME: Final = re.compile(NAME_PATTERN)
+
+
+class AgentAdmin:
+    """Adds and revokes agents.
+
+    Args:
+        administration: takes the receipts.
+        agents: where they are kept.
+        clock: tells when one was added or revoked.
+        entropy: makes the tokens.
+    """
+
+    def __init__(self, administration: Administration, agents: AgentStore, clock: Clock, entropy: Entropy) -> None:
+        self._administration = administration
+        self._agents = agents
+        self._clock = clock
+        self._entropy = entropy
+
+    async def add(self, name: str, groups: Sequence[str], by: str) -> str:
+        """Create an agent. A revoked agent's name may be taken again, with a new token.
+
+        Args:
+            name: of `NAME_PATTERN`, not `operator` or `auditor`.
+            groups: group names of the same form.
+            by: who adds it, for the receipt.
+
+        Raises:
+            CallerError: a name is not of that form (`bad_request`), or an active agent has it (`conflict`).
+            StoreError: as `Administration.make`.
+
+        Returns:
+            The token. It is not stored, so this is the only time it can be shown.
+        """
+        # 1. check
+        check_agent_name(name)
+        chosen = _checked_groups(groups)
+        token = TOKEN_PREFIX + self._entropy.token()
+        digest = hashlib.sha256(token.encode())
+
+        # 2. intent, effect, receipt
+        await self._administration.make(
+            _subject(name),
+            {**agent_event("added", name, groups, by), "token_digest": digest.hexdigest()},
+            lambda: self._agents.add(name, chosen, digest.digest(), self._clock.now_us()),
+        )
+        return token
+
+    async def revoke(self, name: str, by: str) -> None:
+        """End an agent's access; while receipts cannot be made durable nothing is allowed, nor revoked.
+
+        Raises:
+            CallerError: no active agent has the name (`not_found`).
+            StoreError: as `Administration.make`.
+        """
+        # 1. check
+        if not any(agent.name == name and agent.revoked_us is None for agent in await self._agents.list()):
+            raise _no_agent(name)
+
+        # 2. intent, effect, receipt
+        async def revoke() -> None:
+            if not await self._agents.revoke(name, self._clock.now_us()):
+                raise _no_agent(name)
+
+        await self._administration.make(_subject(name), agent_event("revoked", name, (), by), revoke)
+
+    def settlers(self) -> Mapping[str, Settler]:
+        """What the next start does after a crash: see the module's table."""
+        return {"agent_added": self._undo_add, "agent_revoked": self._finish_revoke}
+
+    async def _undo_add(self, event: JsonObject) -> JsonObject | None:
+        name, digest_hex = str(event["agent"]), event.get("token_digest")
+        if not isinstance(digest_hex, str):  # an older release wrote the intent
+            return None
+        if self._agents.by_token_digest(bytes.fromhex(digest_hex)) is not None:
+            await self._agents.revoke(name, self._clock.now_us())
+        return change_undone_event(event)
+
+    async def _finish_revoke(self, event: JsonObject) -> JsonObject:
+        await self._agents.revoke(str(event["agent"]), self._clock.now_us())
+        return change_finished_event(event)
+
+
+def check_agent_name(name: str) -> None:
+    """Check that a new agent may have this name.
+
+    Raises:
+        CallerError: it is not of `NAME_PATTERN`, or reserved.
+    """
+    _check_form(name, "agent name")
+    if name in RESERVED_NAMES:
+        raise CallerError(f"the name `{name}` is reserved", hint="choose another name")
+
+
+def _checked_groups(groups: Sequence[str]) -> tuple[str, ...]:
+    chosen = tuple(sorted(set(groups)))
+    if len(chosen) > MAX_GROUPS:
+        raise CallerError(f"expected at most {MAX_GROUPS} groups, got {len(chosen)}")
+    for group in chosen:
+        _check_form(group, "group")
+    return chosen
+
+
+def _check_form(name: str, what: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise CallerError(f"expected a {what} of {NAME_RULE}, got `{name[:80]}`")
+
+
+def _subject(name: str) -> str:
+    return f"agent:{name}"
+
+
+def _no_agent(name: str) -> CallerError:
+    return CallerError(f"no active agent `{name}`", code="not_found", hint="see `briefcase agents list`")

@@ -1,0 +1,225 @@
+"""Parse and validate a policy when it is set, by the reference engine, or say what is wrong and where.
+
+`parse_policy` refuses what is no policy set at all; `validate_policy` what can never work as meant: an attribute that
+does not exist, an optional argument used without `has`, types that do not fit. A policy that passes can still err on
+a call (an integer overflow); then the engine denies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final, NoReturn
+
+import cedarpy
+import msgspec
+
+from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.policy.argtypes import ToolSchemas
+from briefcase.core.policy.cedartypes import RecordOf, type_text
+from briefcase.core.policy.expressions import Reads, reads_of
+from briefcase.core.policy.source import PolicySource, locate, offset_of_names, read_source
+from briefcase.model.reasons import BUDGET_EXCEEDED
+from briefcase.model.types import ToolSpec
+
+CHUNK_CHARS: Final = 512
+MAX_ID_CHARS: Final = 200
+MAX_REASON_CHARS: Final = 300
+# A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
+RESERVED_REASONS: Final = frozenset({BUDGET_EXCEEDED})
+SCHEMA_TEXT: Final = files("briefcase.core.policy").joinpath("schema.cedarschema").read_text("utf-8")
+DEFAULT_POLICY_TEXT: Final = files("briefcase.core.policy").joinpath("default.cedar").read_text("utf-8")
+
+_PLACE: Final = re.compile(r"policy(0|[1-9][0-9]{0,5})", re.ASCII)
+_NO_ARGUMENTS: Final = "type Arguments = {};"
+
+
+class PolicyFacts(msgspec.Struct, frozen=True):
+    """What is known of a policy set beside its rules.
+
+    `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`; `forbids`
+    those of policies that forbid; `reasons` the `@reason` by name and `advice` the `@advice`, which a denied agent
+    reads; `reads` what they read of a call.
+    """
+
+    source: PolicySource
+    digest_hex: str
+    names: tuple[str, ...]
+    forbids: frozenset[str]
+    reasons: Mapping[str, str]
+    advice: Mapping[str, str]
+    reads: Reads
+
+
+class ParsedPolicy(PolicyFacts, frozen=True):
+    """A policy set that parses: its rules by name, in Cedar's JSON format. Large; compiled, it is no longer needed."""
+
+    policies: Mapping[str, Mapping[str, Any]]
+
+    def facts(self) -> PolicyFacts:
+        """The same without the rules."""
+        return PolicyFacts(
+            self.source, self.digest_hex, self.names, self.forbids, self.reasons, self.advice, self.reads
+        )
+
+
+def parse_policy(text: str) -> ParsedPolicy:
+    """Parse a policy text.
+
+    Raises:
+        CallerError: (`invalid_policy`) too large, too deep, no Cedar, a template, an id given twice or too long, a
+            reserved reason; with line, column and a caret.
+    """
+    source = read_source(text)
+    encoded = [policy for chunk in _chunks(source) for policy in _encoded(source, chunk)]
+    names: list[str] = []
+    policies: dict[str, Mapping[str, Any]] = {}
+    reasons: dict[str, str] = {}
+    advice: dict[str, str] = {}
+    for index, policy in enumerate(encoded):
+        name = _name_of(source, index, policy)
+        if name in policies or _is_place_of_another(name, index, len(encoded)):
+            _refuse_at(source, index, name, f"the id `{name}` is given twice", "give each policy its own `@id`")
+        names.append(name)
+        policies[name] = policy
+        annotations = policy.get("annotations", {})
+        if "reason" in annotations:
+            reasons[name] = _reason_of(source, index, annotations["reason"])
+        if "advice" in annotations:
+            advice[name] = _said(source, index, "advice", annotations["advice"])
+    forbids = frozenset(name for name, policy in policies.items() if policy["effect"] == "forbid")
+    digest_hex = hashlib.sha256(text.encode()).hexdigest()
+    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, advice, reads_of(policies), policies)
+
+
+def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] | None = None) -> None:
+    """Validate parsed policies against the shipped schema, arguments typed as `argtypes` says.
+
+    Args:
+        parsed: what `parse_policy` returned.
+        tools: the registered tools, so that policies are held against the arguments these declare; None where they
+            are not known.
+
+    Raises:
+        CallerError: (`invalid_policy`) the first problem in the order of the text, with line, column and a caret.
+    """
+    schemas = ToolSchemas(tools)
+    groups: dict[RecordOf, list[int]] = {}
+    for index, policy in enumerate(parsed.policies.values()):
+        arguments = schemas.arguments_of(policy)
+        if arguments.problem is not None:
+            wrong = arguments.problem
+            _refuse_at(parsed.source, index, wrong.path, wrong.message, visible_text(wrong.hint))
+        groups.setdefault(arguments.type, []).append(index)
+    found = [
+        (index, problem)
+        for arguments_type, members in groups.items()
+        for index, problem in _problems(parsed.source, members, arguments_type)
+    ]
+    if found:
+        index, problem = min(found)
+        start = parsed.source.ranges[index][0]
+        parsed.source.refuse(problem, start + offset_of_names(parsed.source.policy(index), problem), _hint_for(problem))
+
+
+def check_policy(text: str, tools: Sequence[ToolSpec] | None = None) -> ParsedPolicy:
+    """Parse and validate a policy text; see `parse_policy` and `validate_policy` for what is raised."""
+    parsed = parse_policy(text)
+    validate_policy(parsed, tools)
+    return parsed
+
+
+def _chunks(source: PolicySource) -> Iterator[range]:
+    """The policies in chunks of about `CHUNK_CHARS`: the reference engine parses without letting other threads run."""
+    first = 0
+    for index, (_, end) in enumerate(source.ranges):
+        if end - source.ranges[first][0] >= CHUNK_CHARS or index == len(source.ranges) - 1:
+            yield range(first, index + 1)
+            first = index + 1
+
+
+def _encoded(source: PolicySource, chunk: range) -> list[Mapping[str, Any]]:
+    """Some policies of a text in Cedar's JSON format."""
+    text = source.text[source.ranges[chunk[0]][0] : source.ranges[chunk[-1]][1]]
+    try:
+        encoded = json.loads(cedarpy.policies_to_json_str(text))
+    except (ValueError, RecursionError):
+        source.refuse(*locate(source, parse_problem, chunk))
+    by_place: dict[str, Mapping[str, Any]] = encoded["staticPolicies"]
+    for place, index in enumerate(chunk):
+        if f"policy{place}" in encoded["templates"]:
+            source.refuse("expected a policy, got a template", source.ranges[index][0], "write the entity for its slot")
+    if len(by_place) != len(chunk):
+        source.refuse("the policies could not be told apart", source.ranges[chunk[0]][0], "end each one with one `;`")
+    return [by_place[f"policy{place}"] for place in range(len(chunk))]
+
+
+def _is_place_of_another(name: str, index: int, policies: int) -> bool:
+    """Whether a name is Cedar's own name for another policy of the set."""
+    place = _PLACE.fullmatch(name)
+    return place is not None and int(place[1]) != index and int(place[1]) < policies
+
+
+def parse_problem(text: str) -> str | None:
+    """What the reference engine refuses a text for, or None."""
+    try:
+        json.loads(cedarpy.policies_to_json_str(text))
+    except RecursionError:
+        return "expected conditions that are less deep; split the policy"
+    except ValueError as error:
+        return visible_text(str(error))
+    return None
+
+
+def _name_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> str:
+    annotations = policy.get("annotations", {})
+    if "id" not in annotations:
+        return f"policy{index}"
+    given = annotations["id"]
+    if not given or len(given) > MAX_ID_CHARS or visible_text(given) != given:
+        _refuse_at(source, index, "id", f"expected an `@id` of 1 to {MAX_ID_CHARS} visible characters", "")
+    return str(given)
+
+
+def _said(source: PolicySource, index: int, name: str, said: str | None) -> str:
+    """What an annotation says, for a person or an agent to read."""
+    if not said or len(said) > MAX_REASON_CHARS or visible_text(said) != said:
+        _refuse_at(source, index, name, f"expected a `@{name}` of 1 to {MAX_REASON_CHARS} visible characters", "")
+    return said
+
+
+def _reason_of(source: PolicySource, index: int, given: str | None) -> str:
+    reason = _said(source, index, "reason", given)
+    if reason in RESERVED_REASONS:
+        _refuse_at(source, index, "reason", f"the reason `{reason}` is reserved", "say it in other words")
+    return reason
+
+
+def _refuse_at(source: PolicySource, index: int, name: str, message: str, hint: str) -> NoReturn:
+    """Refuse the text for what one of its policies says about a name."""
+    start, _ = source.ranges[index]
+    source.refuse(visible_text(message), start + offset_of_names(source.policy(index), f"`{name}`"), hint)
+
+
+def _problems(source: PolicySource, members: Sequence[int], arguments_type: RecordOf) -> list[tuple[int, str]]:
+    """What the reference validator says about some policies of a text, as (index in the text, problem)."""
+    schema = SCHEMA_TEXT.replace(_NO_ARGUMENTS, f"type Arguments = {type_text(arguments_type)};")
+    text = "\n".join(source.policy(index) for index in members)
+    result = cedarpy.validate_policies(text, schema, release_gil=True)
+    problems = []
+    for error in result.errors:
+        position = error.policy_id.removeprefix("policy")
+        index = members[int(position)] if position.isdecimal() else members[0]
+        problems.append((index, visible_text(error.error.removeprefix(f"for policy `{error.policy_id}`, "))))
+    if not result.validation_passed and not problems:
+        problems.append((members[0], "the reference engine does not accept the policy"))
+    return problems
+
+
+def _hint_for(problem: str) -> str:
+    if "optional attribute `args." in problem:
+        return "not every call has this argument: write `context.args has … &&` before it is used"
+    return ""

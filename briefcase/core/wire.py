@@ -1,0 +1,171 @@
+"""How calls look on the wire: strict reading of requests, and the contract's form of an approval.
+
+Unknown fields are ignored (clients send some now and then); a known field of another type is refused, with its path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from briefcase.core.budgets import MAX_COST_MICROUSD
+from briefcase.core.json.strict import parse as parse_json
+from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.model.errors import CallerError
+from briefcase.model.types import (
+    MAX_SAFE_INTEGER,
+    MICROUSD_PER_USD,
+    Approval,
+    JsonObject,
+    JsonValue,
+    ShownCall,
+    ToolCall,
+    format_rfc3339,
+)
+
+MAX_ID_CHARS: Final = 256
+KNOWN_CATEGORIES: Final = frozenset({"read", "write", "admin"})
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_T = TypeVar("_T")
+
+Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
+
+
+class CallContext(msgspec.Struct, gc=False):
+    """Who calls, in the caller's own words; `request_id` (a UUID) makes a retry the same call."""
+
+    request_id: str
+    agent_id: Id | None = None
+    session_id: Id | None = None
+
+
+class CallRecord(msgspec.Struct, gc=False):
+    """One tool call; `approval_token` attaches a person's approval of exactly this call."""
+
+    tool_id: Id
+    args: dict[str, Any]
+    context: CallContext
+    approval_token: Id | None = None
+
+
+class CallRequest(msgspec.Struct, gc=False):
+    """The body of a call and of a decision."""
+
+    call: CallRecord
+
+
+class OutcomeReport(msgspec.Struct):
+    """What a gateway reports of a call it executed itself."""
+
+    receipt_id: int
+    status: Literal["ok", "error"]
+    cost_microusd: Annotated[int, msgspec.Meta(ge=0, le=MAX_COST_MICROUSD)] | None = None
+    output_digest: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
+    output_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    error: Id = ""
+
+
+def parse_call(body: bytes, began_ns: int) -> ToolCall:
+    """Read `{"call": ToolCall}` strictly; unknown fields are ignored.
+
+    Args:
+        body: the request's bytes.
+        began_ns: now, on the monotonic clock.
+
+    Raises:
+        CallerError: not strict JSON, a field missing or of another type, or a request id that is no UUID.
+    """
+    document = parse_json(body)
+    wire = _convert(document, CallRequest).call
+    if not _UUID.fullmatch(wire.context.request_id):
+        raise CallerError(f"expected `call.context.request_id` as a UUID, got `{wire.context.request_id[:64]}`")
+    return ToolCall(
+        tool_id=wire.tool_id,
+        args=wire.args,
+        canonical_args=canonical_bytes(wire.args),
+        request_id=wire.context.request_id.lower(),
+        began_ns=began_ns,
+        agent_id=wire.context.agent_id,
+        session_id=wire.context.session_id,
+        approval_token=wire.approval_token,
+        exchange=document.get("exchange") if isinstance(document, dict) else None,
+    )
+
+
+def parse_outcome(body: bytes) -> OutcomeReport:
+    """Read what became of a decided call.
+
+    Raises:
+        CallerError: not strict JSON, a field missing, of another type or out of its range.
+    """
+    return _convert(parse_json(body), OutcomeReport)
+
+
+def wire_approval(approval: Approval) -> JsonObject:
+    """An approval as the contract writes it (ApprovalRequest, with its stored `status`)."""
+    return {
+        "id": approval.id,
+        "status": approval.status.value,
+        "created_at": format_rfc3339(approval.created_us),
+        "expires_at": format_rfc3339(approval.expires_us),
+        "principal": approval.principal,
+        "tool_id": approval.tool_id,
+        "reason": approval.reason,
+        "kind": approval.kind.value,
+        "summary": approval.summary,
+    }
+
+
+def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
+    """An approval and its whole call, as whoever decides reads it."""
+    tool, last = shown.tool, shown.last_approved
+    wire_tool: JsonObject = {
+        "name": tool.name,
+        "description": tool.description,
+        "category": wire_category(tool.category),
+        "cost": {"estimated_usd": tool.cost_microusd / MICROUSD_PER_USD},
+    }
+    places = {"server": tool.server, "host": tool.host, "method": tool.method}
+    wire_tool.update({name: value for name, value in places.items() if value})
+    return {
+        **wire_approval(approval),
+        "args_text": shown.args_text,
+        "args_digest_hex": approval.args_digest_hex,
+        "tool_digest_hex": approval.tool_digest_hex,
+        "tool": wire_tool,
+        "destination": tool.destination,
+        "risk": list(shown.risk),
+        "policy_ids": list(shown.policy_ids),
+        "reasons": list(shown.reasons),
+        "redacted_places": shown.redacted_places,
+        **_wire_question(shown.question),
+        "last_approved": None
+        if last is None
+        else {
+            "approval_id": last.approval_id,
+            "at": format_rfc3339(last.at_us),
+            "by": last.by,
+            "is_same_call": last.binding_hex == approval.binding_hex,
+        },
+    }
+
+
+def _wire_question(question: str) -> JsonObject:
+    """What a server asked, and its digest; nothing where the call answers no question."""
+    digest = hashlib.sha256(question.encode()).hexdigest()
+    return {"question_text": question, "question_digest_hex": digest} if question else {}
+
+
+def wire_category(category: str) -> JsonValue:
+    """A tool's category as the contract writes it: a known word, or `{"other": word}`."""
+    return category if category in KNOWN_CATEGORIES else {"other": category}
+
+
+def _convert(value: JsonValue, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise CallerError(str(error).lower()) from None

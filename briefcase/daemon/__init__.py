@@ -1,0 +1,1 @@
+"""Settings, composition and life of the daemon."""

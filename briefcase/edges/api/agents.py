@@ -1,0 +1,82 @@
+"""Agents: who may call tools. A token is shown once, in the answer that creates it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from briefcase.edges.api.routing import OPERATOR, Request, Route
+from briefcase.edges.api.services import Services
+from briefcase.model.types import format_rfc3339
+
+
+class AgentSummary(msgspec.Struct):
+    """One agent; `revoked_at` is null while its token works."""
+
+    name: str
+    groups: list[str]
+    created_at: str
+    revoked_at: str | None
+
+
+class AgentList(msgspec.Struct):
+    """All of them, revoked ones too."""
+
+    agents: list[AgentSummary]
+
+
+class AgentRequest(msgspec.Struct):
+    """A new agent: its name is the policy's principal."""
+
+    name: str
+    groups: list[str] = []
+
+
+class AgentCreated(msgspec.Struct):
+    """The new agent's token: it is not stored, so it can not be shown again."""
+
+    name: str
+    token: str
+
+
+class AgentRevoked(msgspec.Struct):
+    """The agent's token is refused from now on."""
+
+    name: str
+
+
+async def list_agents(services: Services, _: Request) -> AgentList:
+    """`GET /v1/agents`."""
+    return AgentList(
+        [
+            AgentSummary(
+                agent.name,
+                list(agent.groups),
+                format_rfc3339(agent.created_us),
+                None if agent.revoked_us is None else format_rfc3339(agent.revoked_us),
+            )
+            for agent in await services.agents.list()
+        ]
+    )
+
+
+async def add_agent(services: Services, request: Request) -> AgentCreated:
+    """`POST /v1/agents`: the token is shown only once its receipt is durable."""
+    wanted = request.body_as(AgentRequest)
+    token = await services.operator.agents.add(wanted.name, wanted.groups, request.principal.name)
+    return AgentCreated(wanted.name, token)
+
+
+async def revoke_agent(services: Services, request: Request) -> AgentRevoked:
+    """`POST /v1/agents/{name}/revoke`."""
+    name = request.params["name"]
+    await services.operator.agents.revoke(name, request.principal.name)
+    return AgentRevoked(name)
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/agents", OPERATOR, list_agents, "The named agents", AgentList),
+    Route("POST", "/v1/agents", OPERATOR, add_agent, "Add an agent and get its token", AgentCreated, body=AgentRequest),
+    Route("POST", "/v1/agents/{name}/revoke", OPERATOR, revoke_agent, "End an agent's access", AgentRevoked),
+)

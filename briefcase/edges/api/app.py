@@ -1,0 +1,281 @@
+"""One request through the API: read `Api.answer` top to bottom.
+
+ 1. over TCP, what a browser must not be used for is refused    (403, before anybody is authenticated)
+ 2. the route: one path for each thing                          (404, 405)
+ 3. authenticate                                                (401, counted)
+ 4. the role                                                    (403); a place for whose connection it is (429, 503)
+ 5. the principal's bucket, requests and bytes                   (429; a call is denied, `rate_limited`)
+ 6. read the body, which the connection has bounded; where it was waited for, steps 3 and 4 again
+ 7. the noun's handler answers; one that changes something does not while receipts cannot be made durable (503);
+    where it waited for something to tell, steps 3 and 4 again
+ 8. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
+
+Answers are values that the connection writes (docs/adr/0007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from briefcase.adapters.telemetry.log_context import open_request
+from briefcase.adapters.telemetry.log_context import request_id as request_id_of
+from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.edges.api import (
+    agents,
+    approvals,
+    backups,
+    budgets,
+    controls,
+    diagnostics,
+    health,
+    identity,
+    mcp_logins,
+    mcp_servers,
+    metrics,
+    policy,
+    providers,
+    receipts,
+    secrets,
+    tools,
+)
+from briefcase.edges.api.auth import Authenticator
+from briefcase.edges.api.effects import changing_handlers
+from briefcase.edges.api.routing import Request, Route, is_for_agents
+from briefcase.edges.api.services import Services
+from briefcase.edges.api.turnstile import Turnstile
+from briefcase.edges.http.exchange import DirectExchange, GoneError, Head
+from briefcase.edges.http.guard import check_browser_headers
+from briefcase.edges.http.routing import PathTable, Reply
+from briefcase.edges.http.sockets import Peer
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.types import JsonObject, Principal, Role
+
+TABLES: Final[tuple[tuple[Route, ...], ...]] = (
+    health.ROUTES,
+    identity.ROUTES,
+    tools.ROUTES,
+    approvals.ROUTES,
+    receipts.ROUTES,
+    backups.ROUTES,
+    budgets.ROUTES,
+    controls.ROUTES,
+    diagnostics.ROUTES,
+    policy.ROUTES,
+    agents.ROUTES,
+    secrets.ROUTES,
+    mcp_servers.ROUTES,
+    mcp_logins.ROUTES,
+    providers.ROUTES,
+    metrics.ROUTES,
+)
+ROUTES: Final = tuple(route for table in TABLES for route in table)
+
+LARGE_BODY_BYTES: Final = 64 << 10
+NS_OF_A_REFUSAL: Final = 50_000  # what it takes to read a request's head
+BYTES_READ_A_NS: Final = 2  # of a body that nobody looks at
+
+_METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
+_NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
+
+_log: Final = structlog.get_logger("briefcase.api")
+
+
+class Api:
+    """The application (`exchange.DirectApp`).
+
+    Args:
+        services: what the nouns answer from.
+        authenticator: tells who is asking.
+        buckets: how much each principal may ask.
+    """
+
+    knows_principals = True
+
+    def __init__(
+        self, services: Services, authenticator: Authenticator, buckets: PrincipalBuckets | None = None
+    ) -> None:
+        self._services = services
+        self._authenticator = authenticator
+        self._has_room = (buckets or PrincipalBuckets(PrincipalLimit())).take
+        self._now_ns = services.clock.monotonic_ns
+        self._turnstile = Turnstile()
+        self._routes = PathTable((route.method, route.path, route) for route in ROUTES)
+        self._changing = changing_handlers(ROUTES)
+
+    def route_of(self, head: Head) -> Route | None:
+        """The operation that a request names; None where there is none."""
+        return self._routes.find(head.path).by_method.get(head.method)
+
+    def redact(self, body: bytes, *, is_json: bool) -> bytes:
+        """The body of an answer without any known secret, whatever adapter its texts came from."""
+        redactor = self._services.redactor
+        if not is_json:
+            return redactor.redact_text(body.decode("utf-8", "replace")).encode()
+        return redactor.redact(body)
+
+    async def answer(self, exchange: DirectExchange) -> Reply:
+        """Answer a request, as the module's docstring says.
+
+        Raises:
+            GoneError: the client left before its request was whole.
+        """
+        open_request()
+        head = exchange.head
+        try:
+            # 1. what a browser must not be used for
+            peer = exchange.peer
+            _check_peer(peer, head.headers)
+
+            # 2. the route
+            match = self._routes.find(head.path)
+            route = match.by_method.get(head.method)
+            if route is None:
+                return self._no_route(match.by_method, peer)
+
+            # 3. and 4. who, and in which role
+            principal = self._admit(route, exchange)
+
+            # 5. the principal's bucket
+            size_bytes = head.content_length or 0
+            if principal is not _NOBODY and not self._has_room(principal.owner, size_bytes, self._now_ns()):
+                return await self._turned_away(route, principal, size_bytes, exchange)
+
+            # 6. the body
+            is_here = exchange.is_whole
+            body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
+            is_plain = is_here and len(body) <= LARGE_BODY_BYTES and (not body or head.content_length is not None)
+            if not is_plain or exchange.place.meter.is_over:
+                refused = await self._held_up(route, principal, body, exchange)
+                if refused is not None:
+                    return refused
+
+            # 7. answer
+            request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
+            if route.handler in self._changing:
+                self._services.operator.administration.check_open()
+            if route.waits:
+                exchange.place.wait(exchange.hurry)
+                try:
+                    answer = await route.handler(self._services, request)
+                finally:
+                    exchange.place.stop_waiting()
+                self._admit(route, exchange)  # likewise while something to tell was awaited
+            else:
+                answer = await route.handler(self._services, request)
+            return answer if isinstance(answer, Reply) else Reply(answer)
+
+        # 8. faults
+        except BriefcaseError as error:
+            return self._fault(error)
+        except GoneError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing of it may leave; all of it is logged
+            return self._fault(BriefcaseError("something went wrong inside", detail=repr(error)), error)
+
+    def _admit(self, route: Route, exchange: DirectExchange) -> Principal:
+        peer = exchange.peer
+        if peer.is_for_agents and not is_for_agents(route):
+            raise _not_for_agents()
+        if not route.roles:
+            return _NOBODY
+        principal = self._authenticator.authenticate(_authorization(exchange.head.headers))
+        if peer.is_for_agents and principal.role is not Role.AGENT:
+            raise _not_for_agents()
+        if peer.reads_tokens and principal.role is Role.AGENT:
+            self._authenticator.note_peer(principal.name, peer.uid or 0)
+        if principal.role not in route.roles:
+            raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
+        if exchange.place.principal is not principal:  # once on a connection that one principal uses
+            exchange.claim(principal)
+            exchange.place.meter.account = self._turnstile.account_of(principal.owner)
+        return principal
+
+    async def _held_up(self, route: Route, principal: Principal, body: bytes, exchange: DirectExchange) -> Reply | None:
+        """What is answered instead, if anything, where the body or the principal is not as of most requests."""
+        head = exchange.head
+        is_told = head.content_length is not None or not body  # what comes in chunks declares no size
+        if not is_told and not self._has_room(principal.owner, len(body), self._now_ns()):
+            return await self._turned_away(route, principal, len(body), exchange)
+        if not await self._waited(principal, exchange, is_large=len(body) > LARGE_BODY_BYTES):
+            return await self._turned_away(route, principal, len(body), exchange)
+        self._admit(route, exchange)  # the token may have ended while the body was awaited
+        return None
+
+    async def _waited(self, principal: Principal, exchange: DirectExchange, *, is_large: bool = False) -> bool:
+        """Wait for a turn; False where too many wait. An operator does not, and has room all the same."""
+        is_large = is_large and principal.role is Role.AGENT
+        has_a_share = principal.role is not Role.OPERATOR and principal is not _NOBODY
+        if not is_large and not (has_a_share and exchange.place.meter.is_over):
+            return True
+        exchange.pause()  # what still comes of the body would be work too
+        return await self._turnstile.passed(principal.owner, is_large=is_large)
+
+    async def _turned_away(
+        self, route: Route, principal: Principal, size_bytes: int, exchange: DirectExchange
+    ) -> Reply:
+        """What a request gets that its principal's bucket has no room for; nothing of its body was looked at."""
+        if principal is _NOBODY:
+            return self._fault(CallerError("too many large requests without a token", code="rate_limited"))
+        exchange.place.meter.account.charge(NS_OF_A_REFUSAL + size_bytes // BYTES_READ_A_NS)
+        await self._waited(principal, exchange)  # or it would be asked again as fast as it is denied
+        fault = await self._services.calls.turn_away(principal, size_bytes)
+        if not route.is_call:
+            return self._fault(fault)
+        self._services.meter.count_fault(fault.code)
+        return Reply({"status": "denied", "reason": fault.code, "receipt_id": fault.receipt_id})
+
+    def _no_route(self, by_method: Mapping[str, Route], peer: Peer) -> Reply:
+        if not by_method:
+            if peer.is_for_agents:
+                raise _not_for_agents()
+            return self._fault(CallerError("nothing is at this path", code="not_found"))
+        allowed = ", ".join(sorted(by_method))
+        reply = self._fault(CallerError(f"expected one of {allowed}", code="method_not_allowed"))
+        return msgspec.structs.replace(reply, headers=((b"allow", allowed.encode()),))
+
+    def _fault(self, error: BriefcaseError, cause: Exception | None = None) -> Reply:
+        request_id = request_id_of(self._services.entropy.uuid)
+        self._services.meter.count_fault(error.code)
+        if error.http_status >= 500:  # noqa: PLR2004 - HTTP: the server's fault
+            _log.error(
+                "request failed",
+                request_id=request_id,
+                code=error.code,
+                problem=error.message,
+                detail=error.detail,
+                exc_info=cause,
+            )
+        payload: JsonObject = {"code": error.code, "message": error.message, "request_id": request_id}
+        if error.hint:
+            payload["hint"] = error.hint
+        if error.receipt_id is not None:
+            payload["receipt_id"] = error.receipt_id
+        headers = ((b"www-authenticate", b"Bearer"),) if error.code == "unauthorized" else ()
+        return Reply(payload, error.http_status, headers)
+
+
+def _not_for_agents() -> CallerError:
+    return CallerError(
+        "this socket takes agents' tokens, and what an agent may ask",
+        code="forbidden",
+        hint="operators use the daemon's own socket: `BRIEFCASE_DAEMON_UNIX_SOCKET`",
+    )
+
+
+def _check_peer(peer: Peer, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    if not peer.is_unix:
+        check_browser_headers(headers, peer.hosts)
+
+
+def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    found = None
+    for name, value in headers:
+        if name == b"authorization":
+            if found is not None:
+                raise CallerError("expected one `authorization` header")
+            found = value
+    return found

@@ -1,0 +1,104 @@
+"""Incident controls: what the operator has tightened, and until when."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from briefcase.core.controls import Control
+from briefcase.core.operator.controls import ControlChoice
+from briefcase.edges.api.routing import OPERATOR, READERS, Request, Route
+from briefcase.edges.api.services import Services
+from briefcase.model.errors import CallerError
+from briefcase.model.types import format_rfc3339, parse_rfc3339
+
+
+class ControlRecord(msgspec.Struct):
+    """One control in force; `until` is null where it holds until lifted."""
+
+    id: str
+    action: str
+    subject: str
+    name: str
+    by: str
+    created_at: str
+    until: str | None
+
+
+class AddedControl(ControlRecord):
+    """`is_known` is false where nothing of that name exists now: it was set early, or mistyped."""
+
+    is_known: bool
+
+
+class ControlList(msgspec.Struct):
+    """All of them, oldest first."""
+
+    controls: list[ControlRecord]
+
+
+class ControlRequest(msgspec.Struct):
+    """What to tighten. `name` is empty for `all`."""
+
+    action: Literal["freeze", "disable", "require_approval"]
+    subject: Literal["all", "tool", "category", "agent", "source"]
+    name: str = ""
+    until: str | None = None
+
+
+class LiftRequest(msgspec.Struct):
+    """What to give back: everything that matches each field that is given, and at least one is."""
+
+    id: str | None = None
+    action: Literal["freeze", "disable", "require_approval"] | None = None
+    subject: Literal["all", "tool", "category", "agent", "source"] | None = None
+    name: str | None = None
+
+
+async def list_controls(services: Services, _: Request) -> ControlList:
+    """`GET /v1/controls`."""
+    return ControlList([_record(control) for control in services.controls.active()])
+
+
+async def add_control(services: Services, request: Request) -> AddedControl:
+    """`POST /v1/controls`: in force, and its receipt durable, when this answers."""
+    wanted, admin = request.body_as(ControlRequest), services.operator.controls
+    until_us = None if wanted.until is None else _time(wanted.until)
+    by = request.principal.name
+    added = await admin.add(wanted.action, wanted.subject, wanted.name, until_us=until_us, by=by)
+    is_known = await admin.is_known(added, request.principal)
+    return AddedControl(**msgspec.structs.asdict(_record(added)), is_known=is_known)
+
+
+async def lift_controls(services: Services, request: Request) -> ControlList:
+    """`POST /v1/controls/lift`: answers what was lifted."""
+    choice = ControlChoice(**msgspec.structs.asdict(request.body_as(LiftRequest)))
+    lifted = await services.operator.controls.lift(choice, by=request.principal.name)
+    return ControlList([_record(control) for control in lifted])
+
+
+def _record(control: Control) -> ControlRecord:
+    return ControlRecord(
+        control.id,
+        control.action,
+        control.subject,
+        control.name,
+        control.by,
+        format_rfc3339(control.created_us),
+        None if control.until_us is None else format_rfc3339(control.until_us),
+    )
+
+
+def _time(text: str) -> int:
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise CallerError(f"`until`: {error}") from None
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/controls", READERS, list_controls, "The incident controls in force", ControlList),
+    Route("POST", "/v1/controls", OPERATOR, add_control, "Tighten", AddedControl, body=ControlRequest),
+    Route("POST", "/v1/controls/lift", OPERATOR, lift_controls, "Give back", ControlList, body=LiftRequest),
+)

@@ -1,0 +1,51 @@
+"""Every source of figures a daemon has, gathered for `GET /metrics` and for OpenTelemetry."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from briefcase.adapters.telemetry.logs import lost_lines
+from briefcase.adapters.telemetry.metrics import Family, counter, gauge, meter_families, process_families
+from briefcase.adapters.telemetry.sources import LedgerCounters, ledger_families
+from briefcase.edges.api.auth import Authenticator
+from briefcase.edges.api.metrics import service_families
+from briefcase.edges.api.services import Services
+from briefcase.edges.http.server import HttpServer
+
+
+def watch(services: Services, ledger: LedgerCounters, server: HttpServer, authenticator: Authenticator) -> None:
+    """Have the services' metrics read everything that is counted."""
+    for source in (
+        partial(meter_families, services.meter),
+        partial(ledger_families, ledger),
+        partial(service_families, services),
+        partial(_edge_families, server, authenticator),
+        partial(_provider_families, services),
+        process_families,
+        _log_families,
+    ):
+        services.metrics.add(source)
+
+
+def _edge_families(server: HttpServer, authenticator: Authenticator) -> list[Family]:
+    places = server.places
+    return [
+        gauge("briefcase_open_connections", "Connections to the daemon.", server.open_connections),
+        counter("briefcase_connections_gave_way_total", "Idle connections closed for new ones.", places.gave_way),
+        counter("briefcase_connections_refused_total", "Connections for which there was no place.", places.refused),
+        gauge("briefcase_held_bytes", "Bodies and answers that wait for slow clients.", places.held.total_bytes),
+        counter("briefcase_slow_readers_closed_total", "Connections closed with an unread answer.", places.held.closed),
+        counter("briefcase_auth_failures_total", "Requests without a known token.", authenticator.failures),
+    ]
+
+
+def _provider_families(services: Services) -> list[Family]:
+    if services.providers is None:
+        return []
+    return [
+        counter("briefcase_token_waits_total", "Calls that waited for a capability.", services.providers.token_waits)
+    ]
+
+
+def _log_families() -> list[Family]:
+    return [counter("briefcase_log_lines_lost_total", "Log lines that could not be written.", lost_lines())]

@@ -1,0 +1,107 @@
+"""Which daemon this is, its proof of that, who is asking, and the profile it enforces."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from briefcase import __version__
+from briefcase.core.jose.base64url import encode_base64url
+from briefcase.core.jose.identity_proof import check_nonce, identity_proof_text
+from briefcase.edges.api.routing import EVERYONE, NOBODY_NEEDED, Request, Route
+from briefcase.edges.api.services import Services
+from briefcase.edges.diagnostics.profile import RULES
+from briefcase.model.errors import BriefcaseError, CallerError
+
+
+class IdentityAnswer(msgspec.Struct):
+    """The daemon's name: the did:key of its signing key; the version that runs; and the name and role of the asker."""
+
+    did: str
+    profile_mode: str
+    compatibility_profile: str
+    version: str
+    principal: str
+    role: Literal["operator", "auditor", "agent"]
+
+
+class ProofRequest(msgspec.Struct):
+    """What the client chose: 16 to 128 base64url characters, never the same twice."""
+
+    nonce: str
+
+
+class ProofAnswer(msgspec.Struct):
+    """The daemon's did, and its Ed25519 signature over did, listener and nonce, base64url without padding."""
+
+    did: str
+    sig_b64: str
+
+
+class RuleRecord(msgspec.Struct):
+    """One rule: what it requires, and what follows in this mode where it does not hold (noted, failed, refused)."""
+
+    name: str
+    requires: str
+    effect: str
+
+
+class ProfileAnswer(msgspec.Struct):
+    """What is enforced."""
+
+    mode: str
+    compatibility_profile: str
+    strict_enforcement: bool
+    strict_host: bool
+    rules: list[RuleRecord]
+
+
+async def show_identity(services: Services, request: Request) -> IdentityAnswer:
+    """`GET /v1/identity`."""
+    profile, asker = services.profile, request.principal
+    return IdentityAnswer(
+        profile.did, profile.mode, profile.compatibility_profile, __version__, asker.name, asker.role.value
+    )
+
+
+async def prove_identity(services: Services, request: Request) -> ProofAnswer:
+    """`POST /v1/identity/proof`: over TCP, before a client sends a token."""
+    nonce = request.body_as(ProofRequest).nonce
+    check_nonce(nonce)
+    if not request.authority:
+        raise CallerError(
+            "expected this request over TCP: over a Unix socket the kernel tells who listens", code="not_found"
+        )
+    if services.host is None:
+        raise BriefcaseError("this daemon signs no proofs", code="not_ready")
+    did = services.profile.did
+    signature = services.host.sign(identity_proof_text(did, request.authority, nonce))
+    return ProofAnswer(did, encode_base64url(signature))
+
+
+async def show_profile(services: Services, _: Request) -> ProfileAnswer:
+    """`GET /v1/profile`."""
+    profile = services.profile
+    return ProfileAnswer(
+        profile.mode,
+        profile.compatibility_profile,
+        profile.strict_enforcement,
+        services.host is not None and services.host.strict_host,
+        [RuleRecord(name, rule.requires, getattr(rule, profile.mode)) for name, rule in RULES.items()],
+    )
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/identity", EVERYONE, show_identity, "Which daemon this is", IdentityAnswer),
+    Route(
+        "POST",
+        "/v1/identity/proof",
+        NOBODY_NEEDED,
+        prove_identity,
+        "The daemon's proof that it is who answers",
+        ProofAnswer,
+        body=ProofRequest,
+    ),
+    Route("GET", "/v1/profile", EVERYONE, show_profile, "Which profile it enforces", ProfileAnswer),
+)

@@ -1,0 +1,91 @@
+"""Logging in to MCP servers behind the daemon, and out again. Operators only.
+
+No answer holds a token or a verifier: whoever finishes a log-in needs the code and the `state` that its person came
+back with, and an `iss` where there was one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from briefcase.adapters.servers.logins import Logins
+from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.core.operator.logins import LoginAdmin, ServerLoginRevoked
+from briefcase.edges.api.routing import OPERATOR, Request, Route
+from briefcase.edges.api.services import Services
+from briefcase.model.errors import CallerError
+
+
+class ServerLoginBody(msgspec.Struct):
+    """The loopback address where the answer is waited for; who asks, and for what, where we should not find out."""
+
+    redirect_uri: str
+    client_id: str = ""
+    scope: str | None = None
+
+
+class ServerLoginStarted(msgspec.Struct):
+    """Where to send the person, and the `state` the answer must carry."""
+
+    server_id: str
+    authorization_url: str
+    state: str
+
+
+class ServerLoginAnswer(msgspec.Struct):
+    """What the person came back with; `iss` as it was there, or not at all."""
+
+    code: str
+    state: str
+    iss: str | None = None
+
+
+class ServerNamed(msgspec.Struct):
+    """It was done to this server."""
+
+    server_id: str
+
+
+async def start_login(services: Services, request: Request) -> ServerLoginStarted:
+    """`POST /v1/mcp/servers/{id}/oauth/start`."""
+    registry, logins = parts_of(services)
+    server_id, wanted = request.params["id"], request.body_as(ServerLoginBody)
+    config = registry.config(server_id)
+    url, state = await logins.start(config, wanted.client_id, wanted.redirect_uri, wanted.scope or None)
+    return ServerLoginStarted(server_id, url, state)
+
+
+async def finish_login(services: Services, request: Request) -> ServerNamed:
+    """`POST /v1/mcp/servers/{id}/oauth/exchange`: the server is connected to anew with what it gave."""
+    server_id, answer = request.params["id"], request.body_as(ServerLoginAnswer)
+    by = request.principal.name
+    await _admin(services).finish(server_id, answer.code, answer.state, answer.iss, by=by)
+    return ServerNamed(server_id)
+
+
+async def revoke_login(services: Services, request: Request) -> ServerLoginRevoked:
+    """`POST /v1/mcp/servers/{id}/oauth/revoke`: the connection that was made with it ends as well."""
+    return await _admin(services).revoke(request.params["id"], request.principal.name)
+
+
+def _admin(services: Services) -> LoginAdmin[Any]:
+    if services.operator.logins is None:
+        raise CallerError("this daemon serves no MCP servers", code="not_found")
+    return services.operator.logins
+
+
+def parts_of(services: Services) -> tuple[ServerRegistry, Logins]:
+    """The servers and their log-ins. Raises `CallerError` (`not_found`) for a daemon without."""
+    if services.mcp is None or services.mcp_logins is None:
+        raise CallerError("this daemon serves no MCP servers", code="not_found")
+    return services.mcp, services.mcp_logins
+
+
+_ID: Final = "/v1/mcp/servers/{id}/oauth"
+ROUTES: Final = (
+    Route("POST", f"{_ID}/start", OPERATOR, start_login, "Begin a log-in", ServerLoginStarted, body=ServerLoginBody),
+    Route("POST", f"{_ID}/exchange", OPERATOR, finish_login, "Finish a log-in", ServerNamed, body=ServerLoginAnswer),
+    Route("POST", f"{_ID}/revoke", OPERATOR, revoke_login, "End a log-in", ServerLoginRevoked),
+)

@@ -1,0 +1,387 @@
+"""MCP servers: the operator's side (describe, look, accept) and the gateway's (what an agent may see, calls, changes).
+
+A gateway calls what a server offers by `POST /v1/mcp/call`: `tools/call` of the contract with the client's side of the
+conversation beside it. While the call runs, its notifications are read from `GET /v1/mcp/calls/{id}`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from briefcase.adapters.oauth.registration import ServerOAuth
+from briefcase.adapters.servers.connection import Connection
+from briefcase.adapters.servers.logins import LoginStanding
+from briefcase.adapters.servers.preview import preview_tools
+from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.core.json.strict import parse as parse_json
+from briefcase.core.mcp.call_options import CallOptions
+from briefcase.core.operator.servers import ServerAdmin
+from briefcase.core.wire import CallRecord
+from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
+from briefcase.edges.api.services import Services
+from briefcase.edges.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
+from briefcase.edges.http.routing import Reply
+from briefcase.model.errors import CallerError
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
+
+MAX_WAIT_MS: Final = 60_000
+MAX_TOLD_CHARS: Final = 256
+_MS_PER_S: Final = 1_000
+
+
+class ServerSummary(msgspec.Struct):
+    """One server.
+
+    `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed, and `needs_login`
+    says that it refused what we have.
+    """
+
+    id: str
+    endpoint_url: str
+    has_oauth_refresh: bool
+    transport: Literal["http", "stdio"]
+    state: Literal["waiting", "opening", "ready", "refused", "stopped"]
+    problem: str
+    revision: str
+    tools: int
+    held: int
+    allow_incompatible: bool
+    needs_login: bool
+
+
+class ServerList(msgspec.Struct):
+    """All servers, sorted by id."""
+
+    servers: list[ServerSummary]
+
+
+class ServerDetail(msgspec.Struct):
+    """One server's description; secrets appear by name."""
+
+    summary: ServerSummary
+    args: list[str]
+    cwd: str
+    variables: list[str]
+    secrets: dict[str, str]
+    rules: list[dict[str, Any]]
+    problems: list[dict[str, str]]
+
+
+class ServerBody(msgspec.Struct):
+    """A server's description: `endpoint_url` or `command`, and what it may have."""
+
+    endpoint_url: str = ""
+    command: str = ""
+    args: list[str] = []
+    cwd: str = ""
+    env: dict[str, str] = {}
+    secret_env: dict[str, str] = {}
+    bearer_secret: str | None = None
+    oauth: ServerOAuth = ServerOAuth()
+    rules: list[dict[str, Any]] = []
+    review: bool = False
+    allow_incompatible: bool = False
+    timeout_ms: int = 30_000
+
+
+class ServerDeleted(msgspec.Struct):
+    """The server is gone, with its pins."""
+
+    server_id: str
+
+
+class DefinitionChange(msgspec.Struct):
+    """One tool: as it was accepted, and as the server lists it now. Null where there is none."""
+
+    name: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Differences(msgspec.Struct):
+    """What changed since the definitions were accepted; `digest` is over what is listed now."""
+
+    server_id: str
+    digest: str
+    changes: list[DefinitionChange]
+
+
+class AcceptBody(msgspec.Struct):
+    """The digest that was looked at."""
+
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Accepted(msgspec.Struct):
+    """What is listed now is what may be called."""
+
+    server_id: str
+    tools: int
+
+
+class Catalog(msgspec.Struct):
+    """What an agent may see: servers with their capabilities, what policy hides, what waits for a person."""
+
+    mode: str
+    compatibility_profile: str
+    servers: dict[str, Any]
+    tools: dict[str, Any]
+    hidden: list[str]
+    needs_approval: list[str]
+
+
+class ServerCallBody(msgspec.Struct):
+    """A call, and its exchange."""
+
+    call: CallRecord
+    exchange: CallOptions = CallOptions()
+
+
+class FollowQuery(msgspec.Struct):
+    """What comes after a number; `wait_ms`, at most a minute, waits for something to come."""
+
+    after: int = 0
+    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class CallNotifications(msgspec.Struct):
+    """What a server said while the call ran; `next` is where to go on, `done` that nothing follows."""
+
+    notifications: list[dict[str, Any]]
+    next: int
+    done: bool
+
+
+class CallCancelled(msgspec.Struct):
+    """Whether there was a call to cancel."""
+
+    cancelled: bool
+
+
+class ChangeRecord(msgspec.Struct):
+    """A list of a server, or one resource of it, changed."""
+
+    server: str
+    kind: Literal["tools", "prompts", "resources", "resource"]
+    uri: str
+
+
+class ChangeList(msgspec.Struct):
+    """Changes in order; `next` is where to go on."""
+
+    changes: list[ChangeRecord]
+    next: int
+
+
+# --- the operator's side --------------------------------------------------------------------------------------------
+
+
+async def list_servers(services: Services, _: Request) -> ServerList:
+    """`GET /v1/mcp/servers`."""
+    registry = _registry(services)
+    return ServerList([await _summary(services, connection) for connection in registry.connections()])
+
+
+async def show_server(services: Services, request: Request) -> ServerDetail:
+    """`GET /v1/mcp/servers/{id}`."""
+    registry = _registry(services)
+    connection = registry.connection(request.params["id"])
+    config = connection.config
+    named = {"bearer": config.bearer_secret, "oauth client": config.oauth.client_secret}
+    own = {name: secret for name, secret in named.items() if secret is not None}
+    return ServerDetail(
+        summary=await _summary(services, connection),
+        args=list(config.args),
+        cwd=config.cwd,
+        variables=sorted(config.env),
+        secrets={**config.secret_env, **own},
+        rules=[msgspec.to_builtins(rule) for rule in config.rules],
+        problems=[{"name": problem.name, "problem": problem.problem} for problem in connection.problems],
+    )
+
+
+async def set_server(services: Services, request: Request) -> ServerSummary:
+    """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background."""
+    registry, server_id = _registry(services), request.params["id"]
+    body = parse_json(request.body)
+    if not isinstance(body, dict):
+        raise CallerError("expected an object with `endpoint_url` or `command`")
+    await admin_of(services).set(server_id, body, request.principal.name)
+    return await _summary(services, registry.connection(server_id))
+
+
+async def delete_server(services: Services, request: Request) -> ServerDeleted:
+    """`POST /v1/mcp/servers/{id}/delete`."""
+    await admin_of(services).delete(request.params["id"], request.principal.name)
+    return ServerDeleted(request.params["id"])
+
+
+async def show_differences(services: Services, request: Request) -> Differences:
+    """`GET /v1/mcp/servers/{id}/diff`."""
+    server_id = request.params["id"]
+    digest, changes = _registry(services).differences(server_id)
+    shown = [DefinitionChange(change.name, change.before, change.after) for change in changes]
+    return Differences(server_id, digest, shown)
+
+
+async def accept_definitions(services: Services, request: Request) -> Accepted:
+    """`POST /v1/mcp/servers/{id}/accept`: exactly what was looked at, or nothing."""
+    server_id = request.params["id"]
+    wanted = request.body_as(AcceptBody)
+    return Accepted(server_id, await admin_of(services).accept(server_id, wanted.digest, request.principal.name))
+
+
+# --- the gateway's side ---------------------------------------------------------------------------------------------
+
+
+async def show_catalog(services: Services, request: Request) -> Catalog:
+    """`GET /v1/mcp/catalog`."""
+    registry = _registry(services)
+    specs = services.tools.specs()
+    preview = preview_tools(services.policy.active(), request.principal, specs, services.clock.now_us())
+    servers: JsonObject = {
+        connection.config.id: {
+            "state": connection.state.value,
+            "capabilities": connection.capabilities,
+            "revision": connection.revision,
+        }
+        for connection in registry.connections()
+    }
+    return Catalog(
+        mode=services.profile.mode,
+        compatibility_profile=COMPATIBILITY_PROFILE,
+        servers=servers,
+        tools=dict(registry.extras()),
+        hidden=list(preview.hidden),
+        needs_approval=list(preview.asking),
+    )
+
+
+async def call_server(services: Services, request: Request) -> Reply:
+    """`POST /v1/mcp/call`: as `POST /v1/tools/call`, with an exchange that lives as long as the call."""
+    registry, principal = _registry(services), request.principal
+    call = await services.calls.read(principal, request.body)
+    try:
+        options = _options_in(call.exchange)
+    except CallerError as error:
+        raise await services.calls.refuse(principal, error, request.body) from None
+    exchange = registry.exchanges.open(principal.owner, call.request_id, options)
+    try:
+        answer = await services.calls.call(principal, msgspec.structs.replace(call, exchange=None, channel=exchange))
+    finally:
+        exchange.end()
+    if answer.status == "error" and exchange.error is not None:
+        return Reply({**answer.payload, "rpc_error": exchange.error}, timing_us=answer.timing_us)
+    return Reply(answer.body, timing_us=answer.timing_us, is_filtered=answer.is_filtered)
+
+
+async def follow_call(services: Services, request: Request) -> CallNotifications:
+    """`GET /v1/mcp/calls/{id}`: of the asker's own calls."""
+    query = request.query_as(FollowQuery)
+    exchange = _registry(services).exchanges.find(request.principal.owner, request.params["id"].lower())
+    if exchange is None:
+        raise CallerError(f"no call `{request.params['id']}`", code="not_found")
+    notifications, after = await request.waited(partial(exchange.read, query.after), _wait_s(query))
+    return CallNotifications(notifications, after, exchange.has_ended)
+
+
+def _wait_s(query: FollowQuery) -> float:
+    return min(query.wait_ms, MAX_WAIT_MS) / _MS_PER_S
+
+
+async def cancel_call(services: Services, request: Request) -> CallCancelled:
+    """`POST /v1/mcp/calls/{id}/cancel`: one of the asker's own; it still ends with its receipt."""
+    exchange = _registry(services).exchanges.find(request.principal.owner, request.params["id"].lower())
+    if exchange is None or exchange.has_ended:
+        return CallCancelled(cancelled=False)
+    exchange.cancel()
+    return CallCancelled(cancelled=True)
+
+
+async def follow_changes(services: Services, request: Request) -> ChangeList:
+    """`GET /v1/mcp/events`: `after` below 0 asks only where to begin; of resources, what the asker follows."""
+    query = request.query_as(FollowQuery)
+    registry, asker = _registry(services), request.principal.owner
+    if query.after < 0:
+        return ChangeList([], registry.changes.count)
+    kept, after = await request.waited(partial(registry.changes.read, query.after), _wait_s(query))
+    found = [change for change in kept if registry.followers.may_know(asker, change)]
+    return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)  # type: ignore[arg-type] # one of the four
+
+
+def _options_in(said: JsonValue) -> CallOptions:
+    """What a request says of its client beside the call."""
+    try:
+        return CallOptions() if said is None else msgspec.convert(said, CallOptions)
+    except msgspec.ValidationError as error:
+        found = str(error)[:MAX_TOLD_CHARS].lower()
+        raise CallerError(
+            f"expected in `exchange` only what a server may be told beside the arguments: {found}",
+            hint="what else a server is to be told goes into the arguments, where a person sees it",
+        ) from None
+
+
+def admin_of(services: Services) -> ServerAdmin:
+    """What an operator does to servers. Raises `CallerError` (`not_found`) for a daemon without."""
+    if services.operator.servers is None:
+        raise CallerError("this daemon serves no MCP servers", code="not_found")
+    return services.operator.servers
+
+
+def _registry(services: Services) -> ServerRegistry:
+    if services.mcp is None:
+        raise CallerError("this daemon serves no MCP servers", code="not_found")
+    return services.mcp
+
+
+async def _summary(services: Services, connection: Connection) -> ServerSummary:
+    registry, config = _registry(services), connection.config
+    standing = LoginStanding(has_refresh=False, needs_login=False)
+    if services.mcp_logins is not None:
+        standing = await services.mcp_logins.standing(config)
+    _, changes = registry.differences(config.id)
+    return ServerSummary(
+        id=config.id,
+        endpoint_url=config.address,
+        has_oauth_refresh=standing.has_refresh,
+        transport=config.transport,
+        state=connection.state.value,
+        problem=connection.problem,
+        revision=connection.revision,
+        tools=len(registry.accepted_names(config.id)),
+        held=sum(change.after is not None for change in changes),
+        allow_incompatible=config.allow_incompatible,
+        needs_login=standing.needs_login,
+    )
+
+
+_CALL_ANSWER: Final[Any] = CallOk | CallNeedsApproval | CallDenied | CallFailed
+_ID: Final = "/v1/mcp/servers/{id}"
+ROUTES: Final = (
+    Route("GET", "/v1/mcp/servers", OPERATOR, list_servers, "All MCP servers", ServerList),
+    Route("GET", _ID, OPERATOR, show_server, "One MCP server", ServerDetail),
+    Route("POST", _ID, OPERATOR, set_server, "Add or change an MCP server", ServerSummary, body=ServerBody),
+    Route("POST", f"{_ID}/delete", OPERATOR, delete_server, "Remove an MCP server", ServerDeleted),
+    Route("GET", f"{_ID}/diff", OPERATOR, show_differences, "What changed since it was accepted", Differences),
+    Route("POST", f"{_ID}/accept", OPERATOR, accept_definitions, "Accept what it lists", Accepted, body=AcceptBody),
+    Route("GET", "/v1/mcp/catalog", CALLERS, show_catalog, "What the asker may see", Catalog),
+    Route(
+        "POST", "/v1/mcp/call", CALLERS, call_server, "Call something of a server", _CALL_ANSWER, body=ServerCallBody
+    ),
+    Route(
+        "GET",
+        "/v1/mcp/calls/{id}",
+        CALLERS,
+        follow_call,
+        "A call's notifications",
+        CallNotifications,
+        query=FollowQuery,
+    ),
+    Route("POST", "/v1/mcp/calls/{id}/cancel", CALLERS, cancel_call, "Cancel a call", CallCancelled),
+    Route(
+        "GET", "/v1/mcp/events", CALLERS, follow_changes, "What changes on the servers", ChangeList, query=FollowQuery
+    ),
+)

@@ -1,0 +1,70 @@
+"""`briefcase agents`: who may call tools, each by name, with a token shown once."""
+
+from __future__ import annotations
+
+import click
+
+from briefcase.edges.cli.app import App, check_name, json_option, pass_app
+from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+
+
+@click.group(epilog=example("briefcase agents add scout --group research", "briefcase agents revoke scout"))
+def agents() -> None:
+    """Name agents and give each its own token."""
+
+
+@agents.command("add", epilog=example("briefcase agents add scout", "briefcase agents add scout --group research"))
+@click.argument("name")
+@click.option("--group", "groups", multiple=True, metavar="G", help="A group the policy may name; repeat for more.")
+@json_option
+@pass_app
+def add_agent(app: App, *, name: str, groups: tuple[str, ...], as_json: bool) -> None:
+    """Add an agent and print its token.
+
+    The token is printed once: it is not stored, so it can not be shown again. The agent, or the gateway that speaks
+    for it, sends it as its bearer token.
+    """
+    answer = app.client().post("/v1/agents", {"name": name, "groups": list(groups)})
+    if as_json:
+        app.screen.json(answer)
+        return
+    click.echo(answer["token"])
+    note(f"the token of `{name}`, shown this once: set it as BRIEFCASE_AUTH_TOKEN where the agent runs")
+
+
+@agents.command("list", epilog=example("briefcase agents list"))
+@json_option
+@pass_app
+def list_agents(app: App, *, as_json: bool) -> None:
+    """List the agents, revoked ones too."""
+    answer = app.client().get("/v1/agents")
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.edges.cli.render import styled, when  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = [
+        (
+            agent["name"],
+            styled("revoked" if agent["revoked_at"] else "active"),
+            when(agent["revoked_at"] or agent["created_at"]),
+            ", ".join(agent["groups"]),
+        )
+        for agent in answer["agents"]
+    ]
+    app.screen.table(("AGENT", "STATUS", "SINCE", "GROUPS"), rows, empty="no agents: `briefcase agents add NAME`")
+
+
+@agents.command("revoke", epilog=example("briefcase agents revoke scout"))
+@click.argument("name", callback=check_name)
+@json_option
+@pass_app
+def revoke_agent(app: App, *, name: str, as_json: bool) -> None:
+    """End an agent's access: its token is refused from now on."""
+    answer = app.client().post(path_of("v1", "agents", name, "revoke"))
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"revoked `{name}`")

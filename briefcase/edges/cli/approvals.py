@@ -1,0 +1,205 @@
+"""`briefcase approvals`: what waits for a person, and the person's yes or no.
+
+An id may be given by its beginning (eight characters or more), as the tables show it, where only one waiting approval
+starts so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+from briefcase.model.errors import BriefcaseError, CallerError
+
+UUID_CHARS: Final = 36
+MIN_PREFIX_CHARS: Final = 8
+COMPLETION_TIMEOUT_S: Final = 1.0
+WAITING: Final = frozenset({"pending", "approved"})
+LOOK_HINT: Final = "read `briefcase approvals show ID` to its end; its last line is the digest"
+
+
+@click.group(epilog=example("briefcase approvals watch", "briefcase approvals approve 3f9a12bc"))
+def approvals() -> None:
+    """See what waits for a person; approve it, deny it, or take a yes back."""
+
+
+def _complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    app = ctx.find_object(App)
+    if app is None:
+        return []
+    try:
+        waiting = app.client(COMPLETION_TIMEOUT_S).get("/v1/approvals")["approvals"]
+    except BriefcaseError:
+        return []
+    return [CompletionItem(one["id"], help=one["tool_id"]) for one in waiting if one["id"].startswith(incomplete)]
+
+
+@approvals.command("list", epilog=example("briefcase approvals list", "briefcase approvals list --json"))
+@json_option
+@pass_app
+def list_approvals(app: App, *, as_json: bool) -> None:
+    """List what waits, the oldest first."""
+    answer = app.client().get("/v1/approvals")
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.edges.cli.render import time_left  # noqa: PLC0415 - `--json` needs no table writer
+
+    now_us = time.time_ns() // 1_000
+    rows = [
+        (
+            app.screen.short_id(one["id"]),
+            one["principal"],
+            time_left(one["expires_at"], now_us),
+            one["reason"],
+            one["summary"],
+        )
+        for one in answer["approvals"]
+    ]
+    app.screen.table(("ID", "WHO", "EXPIRES IN", "WHY", "CALL"), rows, empty="nothing waits for approval")
+
+
+@approvals.command("show", epilog=example("briefcase approvals show 3f9a12bc"))
+@click.argument("approval_id", metavar="ID", shell_complete=_complete_id)
+@json_option
+@pass_app
+def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
+    """Show one approval: the whole call, and what stands beside it.
+
+    Its last line is the digest of all that is shown, for `approvals approve --digest`.
+    """
+    one = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id)))
+    if as_json:
+        app.screen.json(one)
+        return
+    from briefcase.edges.cli.render import styled, time_left  # noqa: PLC0415 - `--json` needs no table writer
+    from briefcase.edges.cli.shown import digest_of, lines_of  # noqa: PLC0415 - likewise
+
+    left = time_left(one["expires_at"], time.time_ns() // 1_000)
+    app.screen.fields([("id", one["id"]), ("status", styled(one["status"])), ("expires in", left)])
+    if one["status"] not in WAITING:  # the whole call went when it ended; receipts keep what they keep
+        app.screen.fields([("who", one["principal"]), ("call", one["summary"]), ("because", one["reason"])])
+        return
+    digest = digest_of(one)
+    for line in lines_of(one, app.screen.console.width):
+        app.screen.line(line)
+    token = [("token", one["approval_token"])] if "approval_token" in one else []
+    app.screen.fields([*token, ("digest", digest)])
+
+
+@approvals.command("approve", epilog=example("briefcase approvals approve 3f9a12bc"))
+@click.argument("approval_id", metavar="ID", shell_complete=_complete_id)
+@click.option("--digest", metavar="HEX", help="Only if the call is as `approvals show` showed it with this digest.")
+@click.option("--reason", default="", help="Why, for the receipt.")
+@json_option
+@pass_app
+def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_json: bool) -> None:
+    """Say yes to exactly one call, once.
+
+    Writes the call to standard error, and says yes to what it wrote. A call too long for one line of a list is first to
+    be read: on a terminal the command asks, elsewhere it takes the `--digest` that `approvals show` wrote below it.
+
+    Prints the token that attaches the approval to the repeated call; the agent that asked can read it as well.
+    """
+    path = path_of("v1", "approvals", _whole_id(app, approval_id))
+    document = app.client().get(path)
+    seen = _seen(document, digest, as_json=as_json)
+    said = {"shown_digest_hex": seen, **({"reason": reason} if reason else {})}
+    answer = app.client().post(f"{path}/approve", said)
+    if as_json:
+        app.screen.json(answer)
+        return
+    click.echo(answer["approval_token"])
+    note(f"approved {answer['approval_id']}: repeat the call with `--approval-token` and this token")
+
+
+def _seen(document: Payload, digest: str | None, *, as_json: bool) -> str:
+    """The digest of what the person has seen of a call, by then.
+
+    Raises:
+        CallerError: it is another call than the one they saw, or they did not see all of it (`conflict`).
+        Abort: they said no.
+    """
+    from briefcase.edges.cli.shown import digest_of, is_whole_in_summary, lines_of  # noqa: PLC0415 - only to decide
+
+    shown = digest_of(document)
+    if digest is not None:
+        if digest.lower() != shown:
+            raise CallerError("the call is not as it was shown with this digest", code="conflict", hint=LOOK_HINT)
+        return shown
+    if not as_json:
+        width = shutil.get_terminal_size().columns
+        for line in lines_of(document, width):
+            click.echo(line.plain, err=True)
+    if document["status"] == "pending" and not is_whole_in_summary(document):
+        if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise CallerError(
+                "this call is longer than a line of the list: expected `--digest` of all of it",
+                code="conflict",
+                hint=LOOK_HINT,
+            )
+        click.confirm("Approve all of the above?", abort=True, err=True)
+    return shown
+
+
+@approvals.command("deny", epilog=example("briefcase approvals deny 3f9a12bc --reason 'wrong customer'"))
+@click.argument("approval_id", metavar="ID", shell_complete=_complete_id)
+@click.option("--reason", default="", help="Why, for the receipt.")
+@json_option
+@pass_app
+def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
+    """Say no, or take back an unused yes. The receipt records who and why."""
+    path = path_of("v1", "approvals", _whole_id(app, approval_id), "deny")
+    answer = app.client().post(path, {"reason": reason} if reason else None)
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"denied {answer['approval_id']}")
+
+
+@approvals.command(
+    "watch", epilog=example("briefcase approvals watch", "briefcase approvals watch --json | jq .summary")
+)
+@json_option
+@pass_app
+def watch(app: App, *, as_json: bool) -> None:
+    """Watch what waits, and decide with a key.
+
+    On a terminal: up and down choose, space reads on, b goes back, a approves what was read to its end, d denies, q
+    quits. Elsewhere each approval is written on one line when it arrives.
+    """
+    from briefcase.edges.cli import watch as live  # noqa: PLC0415 - only this command drives a terminal
+
+    if as_json or not live.can_drive_terminal():
+        live.follow(app, as_json=as_json)
+    else:
+        live.run(app)
+
+
+def _whole_id(app: App, given: str) -> str:
+    """The id that was meant.
+
+    Raises:
+        CallerError: no or several waiting approvals begin so (`not_found`), or it is too short to be safe.
+    """
+    if len(given) >= UUID_CHARS:
+        return given
+    if len(given) < MIN_PREFIX_CHARS:
+        raise CallerError(
+            f"expected an approval id, or at least its first {MIN_PREFIX_CHARS} characters, got `{given}`"
+        )
+    waiting: list[Payload] = app.client().get("/v1/approvals")["approvals"]
+    matching = [one["id"] for one in waiting if one["id"].startswith(given.lower())]
+    if len(matching) != 1:
+        how_many = f"{len(matching)} waiting approvals begin" if matching else "no waiting approval begins"
+        raise CallerError(f"{how_many} with `{given}`", code="not_found", hint="see `briefcase approvals list`")
+    return str(matching[0])

@@ -1,0 +1,53 @@
+"""`briefcase budgets`: what may be spent on each category of tools in one UTC day."""
+
+from __future__ import annotations
+
+import click
+
+from briefcase.edges.cli.app import App, check_name, json_option, pass_app
+from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.lazy import example
+from briefcase.model.errors import CallerError
+
+
+@click.group(epilog=example("briefcase budgets list", "briefcase budgets set --daily-limit-usd 2.50 read"))
+def budgets() -> None:
+    """See and set what may be spent in a day."""
+
+
+@budgets.command("list", epilog=example("briefcase budgets list"))
+@json_option
+@pass_app
+def list_budgets(app: App, *, as_json: bool) -> None:
+    """List the daily limits and what was spent today (UTC)."""
+    answer = app.client().get("/v1/budgets")
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.edges.cli.render import money  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = []
+    for line in answer["budgets"]:
+        limit, spent, reserved = (line[f"{name}_microusd"] for name in ("daily_limit", "spent", "reserved"))
+        rows.append((line["category"], *map(money, (limit, spent, reserved, max(0, limit - spent - reserved)))))
+    app.screen.table(("CATEGORY", ">LIMIT A DAY", ">SPENT", ">RESERVED", ">LEFT"), rows, empty="no budgets")
+
+
+@budgets.command("set", epilog=example("briefcase budgets set --daily-limit-usd 2.50 read"))
+@click.option("--daily-limit-usd", "limit", required=True, metavar="USD", help="Decimal dollars, exact to $0.000001.")
+@click.argument("category", callback=check_name)
+@json_option
+@pass_app
+def set_budget(app: App, *, limit: str, category: str, as_json: bool) -> None:
+    """Set the daily limit of a category. Calls that would pass it wait for approval."""
+    from briefcase.edges.cli.render import money, parse_dollars  # noqa: PLC0415 - `--version` needs no table writer
+
+    try:
+        limit_microusd = parse_dollars(limit)
+    except ValueError as error:
+        raise CallerError(f"`--daily-limit-usd`: {error}") from None
+    answer = app.client().post(path_of("v1", "budgets", category), {"daily_limit_microusd": limit_microusd})
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"`{answer['category']}` may spend {money(answer['daily_limit_microusd'])} a day")

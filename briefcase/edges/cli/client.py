@@ -1,0 +1,330 @@
+"""The command line's client of the daemon: one HTTP request at a time over the Unix socket, or loopback TCP.
+
+Where the daemon is, first match: `BRIEFCASE_DAEMON_UNIX_SOCKET`, `BRIEFCASE_DAEMON_BASE_URL`, the socket a daemon with
+this very environment would listen on. The token: `BRIEFCASE_AUTH_TOKEN`, else the data directory's `auth_token`; it
+leaves only after the daemon on the other end is the one expected (`client/expected.py`).
+Nothing is retried: a call may have run even where its answer was lost, and the error says so.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+
+from briefcase.adapters.disk.data_dir import OPERATOR_TOKEN_FILE
+from briefcase.adapters.store.tokens import load_token
+from briefcase.core.jose.identity_proof import authority_of
+from briefcase.edges.client.expected import ExpectedDaemon
+from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
+
+CONNECT_TIMEOUT_S: Final = 5.0
+MAX_PROOF_BYTES: Final = 4_096
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+HTTP_ERROR_FROM: Final = 400
+START_HINT: Final = "start it with `briefcase up`"
+_PERHAPS_DONE: Final = "it may have been done all the same: see `briefcase receipts list`"
+
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+_TIMING: Final = re.compile(r"(?<![\w-])([\w-]++)\s*+;\s*+dur=([0-9.]+)")  # W3C Server Timing, as the daemon writes it
+_CODE_OF_STATUS: Final = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 503: "not_ready"}
+
+Payload: TypeAlias = dict[str, Any]  # a JSON object of the shape the contract gives its endpoint
+
+
+class Address(NamedTuple):
+    """Where a daemon listens: a Unix socket, or a loopback host and port."""
+
+    socket_path: str = ""
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return self.socket_path or f"http://{self.host}:{self.port}"
+
+
+class Reply(NamedTuple):
+    """A daemon's answer: its JSON, and what its `Server-Timing` said, in order, in microseconds."""
+
+    payload: Payload
+    timing_us: tuple[tuple[str, int], ...]
+
+
+class _Answer(NamedTuple):
+    """What came back, before anything is made of it."""
+
+    status: int
+    server_timing: str
+    body: bytes
+
+
+class DaemonError(BriefcaseError):
+    """An error the daemon answered, under its own code. `request_id` finds it in the daemon's log."""
+
+    def __init__(self, message: str, *, code: str, hint: str, request_id: str) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.request_id = request_id
+
+
+class Client:
+    """Requests to one daemon, each on a connection of its own.
+
+    Args:
+        address: where it listens.
+        expected: gives who may answer there; asked for with the first request.
+        token: gives the bearer token; asked for only once the expected daemon answers.
+        timeout_s: how long one answer may take.
+    """
+
+    def __init__(
+        self, address: Address, expected: Callable[[], ExpectedDaemon], token: Callable[[], str], *, timeout_s: float
+    ) -> None:
+        self.address = address
+        self._expected = expected
+        self._token = token
+        self._timeout_s = timeout_s
+
+    def get(self, path: str, **query: str | int | None) -> Payload:
+        """Read; parameters that are None are left out. Raises as `request`."""
+        given = {name: value for name, value in query.items() if value is not None}
+        try:
+            asked = f"{path}?{urlencode(given)}" if given else path
+        except UnicodeEncodeError:
+            raise _not_sendable() from None
+        return self.request("GET", asked).payload
+
+    def post(self, path: str, body: object = None) -> Payload:
+        """Act; without a body where the endpoint has no fields. Raises as `request`."""
+        return self.request("POST", path, body).payload
+
+    def request(self, method: str, path: str, body: object = None) -> Reply:
+        """Send one request and read its JSON answer.
+
+        Raises:
+            DaemonError: the daemon answered an error.
+            CallerError: the body holds what JSON can not.
+            BriefcaseError: no daemon there (`daemon_unreachable`), another than the one expected
+                (`untrusted_daemon`), no answer in time (`request_timeout`), or no token (`unauthorized`).
+        """
+        try:
+            data = None if body is None else orjson.dumps(body)
+        except TypeError:
+            raise _not_sendable() from None
+        answer = self._ask(method, path, data)
+        return Reply(self._payload_of(answer), parse_server_timing(answer.server_timing))
+
+    def text(self, path: str) -> str:
+        """Read what is no JSON. Raises as `request`."""
+        answer = self._ask("GET", path, None)
+        if answer.status >= HTTP_ERROR_FROM:
+            self._payload_of(answer)
+        return answer.body.decode("utf-8", "replace")
+
+    def _ask(self, method: str, path: str, data: bytes | None) -> _Answer:
+        connection = _Connection(self.address, self._timeout_s)
+        try:
+            connection.connect()
+            _check_daemon(connection, self._expected())
+            headers = {"Authorization": f"Bearer {self._token()}"}
+            if data is not None:
+                headers["Content-Type"] = "application/json"
+            return _exchange(connection, method, path, data, headers)
+        finally:
+            connection.close()
+
+    def _payload_of(self, answer: _Answer) -> Payload:
+        try:
+            payload = orjson.loads(answer.body or b"{}")
+        except orjson.JSONDecodeError:
+            raise _no_daemon(self.address, "what is not JSON") from None
+        if not isinstance(payload, dict):
+            raise _no_daemon(self.address, "JSON that is no object")
+        if answer.status >= HTTP_ERROR_FROM:
+            raise _error_of(answer.status, payload)
+        return payload
+
+
+def path_of(*parts: str) -> str:
+    """A request path whose parts may hold anything: each is percent-encoded whole."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def address_of(environ: Mapping[str, str], default_socket: Callable[[], Path]) -> Address:
+    """Where this environment's daemon listens.
+
+    Raises:
+        ConfigError: a variable's value is not as expected.
+    """
+    if environ.get("BRIEFCASE_DAEMON_NAMED_PIPE"):
+        raise ConfigError(
+            "`BRIEFCASE_DAEMON_NAMED_PIPE` names a pipe, but this system has Unix sockets",
+            hint="set BRIEFCASE_DAEMON_UNIX_SOCKET instead",
+        )
+    named = environ.get("BRIEFCASE_DAEMON_UNIX_SOCKET")
+    if named:
+        return Address(socket_path=named)
+    base_url = environ.get("BRIEFCASE_DAEMON_BASE_URL")
+    if base_url:
+        return _parse_base_url(base_url)
+    return Address(socket_path=str(default_socket()))
+
+
+def token_of(environ: Mapping[str, str], data_dir: Callable[[], Path]) -> str:
+    """The bearer token to use.
+
+    Raises:
+        ConfigError: the variable or the file holds no token, or the file is not private.
+        CallerError: there is none (`unauthorized`).
+    """
+    named = environ.get("BRIEFCASE_AUTH_TOKEN")
+    if named:
+        if not _TOKEN.fullmatch(named):
+            raise ConfigError("`BRIEFCASE_AUTH_TOKEN`: expected one token of visible ASCII characters")
+        return named
+    path = data_dir() / OPERATOR_TOKEN_FILE
+    token = load_token(path)
+    if token is None:
+        raise CallerError(
+            f"expected a token in `{path}`, got no such file",
+            code="unauthorized",
+            hint="set BRIEFCASE_DATA_DIR to the daemon's data directory, or BRIEFCASE_AUTH_TOKEN to a token",
+        )
+    return token
+
+
+def parse_server_timing(header: str) -> tuple[tuple[str, int], ...]:
+    """Each phase and its microseconds, in the header's order."""
+    return tuple((name, round(float(dur) * 1_000)) for name, dur in _TIMING.findall(header))
+
+
+def _not_sendable() -> CallerError:
+    """The error of what JSON can not hold: bytes that are no UTF-8, a number past 64 bits. It may be a secret."""
+    return CallerError(
+        "expected text in UTF-8 and numbers of at most 64 bits, got others",
+        hint="look at the arguments: names and paths are sent as text",
+    )
+
+
+class _Connection(http.client.HTTPConnection):
+    """`http.client` over either kind of address; a connection that was lost is not made anew: it would be unchecked."""
+
+    auto_open = 0
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        super().__init__(address.host or "localhost", address.port or None)
+        self.address = address
+        self.timeout_s = timeout_s
+
+    def connect(self) -> None:
+        address = self.address
+        family = socket.AF_UNIX if address.socket_path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            self.sock.connect(address.socket_path or (address.host, address.port))
+        except PermissionError:
+            raise CallerError(
+                f"this user may not open `{address}`", code="forbidden", hint="run as the daemon's own user"
+            ) from None
+        except OSError as error:
+            raise BriefcaseError(
+                f"no daemon answers at `{address}`",
+                code="daemon_unreachable",
+                hint=START_HINT,
+                detail=str(error),
+            ) from None
+        self.sock.settimeout(self.timeout_s)
+
+
+def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:
+    """Check who answers on a new connection, before it carries a token. Raises as `Client.request`."""
+    address = connection.address
+    if address.socket_path:
+        expected.check_socket(connection.sock, address.socket_path)
+        return
+    from briefcase.edges.client.proof import PROOF_PATH, Proof  # noqa: PLC0415 - over a socket, no signature is checked
+
+    try:
+        peer = connection.sock.getpeername()
+    except OSError:
+        raise _no_daemon(address, "nothing: the connection was closed at once") from None
+    proof = Proof(expected, authority_of(*peer[:2]))
+    answer = _Answer(0, "", b"")
+    if expected.did is not None:
+        # Nobody knows yet who answers: a stranger gets neither our memory nor our time.
+        connection.sock.settimeout(CONNECT_TIMEOUT_S)
+        headers = {"Content-Type": "application/json"}
+        answer = _exchange(connection, "POST", PROOF_PATH, proof.body, headers, max_bytes=MAX_PROOF_BYTES)
+    proof.check(answer.body)
+    if connection.sock is not None:  # a stranger may have closed it
+        connection.sock.settimeout(connection.timeout_s)
+
+
+def _exchange(  # noqa: PLR0913 - one request, and how much of its answer is taken
+    connection: _Connection,
+    method: str,
+    path: str,
+    data: bytes | None,
+    headers: dict[str, str],
+    *,
+    max_bytes: int | None = None,
+) -> _Answer:
+    try:
+        connection.request(method, path, body=data, headers=headers)
+        response = connection.getresponse()
+        return _Answer(response.status, response.headers.get("Server-Timing", ""), response.read(max_bytes))
+    except TimeoutError:
+        raise BriefcaseError(
+            "the daemon did not answer in time",
+            code="request_timeout",
+            hint="look at its log" if method == "GET" else f"look at its log; {_PERHAPS_DONE}",
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise BriefcaseError(
+            "the connection broke before the answer",
+            code="daemon_unreachable",
+            hint=START_HINT if method == "GET" else _PERHAPS_DONE,
+            detail=repr(error),
+        ) from None
+
+
+def _no_daemon(address: Address, got: str) -> BriefcaseError:
+    return BriefcaseError(
+        f"expected a briefcase daemon at `{address}`, got an answer of {got}",
+        code="daemon_unreachable",
+        hint="check BRIEFCASE_DAEMON_BASE_URL and BRIEFCASE_DAEMON_UNIX_SOCKET",
+    )
+
+
+def _error_of(status: int, payload: Payload) -> DaemonError:
+    """The daemon's error; a code this version does not know counts as what its status says."""
+    code = str(payload.get("code", ""))
+    message = str(payload.get("message") or f"the daemon answered status {status}")
+    if code not in CODES:
+        fallback = "internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
+        message = f"{message} (`{code}`)" if code else message
+        code = _CODE_OF_STATUS.get(status, fallback)
+    return DaemonError(
+        message, code=code, hint=str(payload.get("hint") or ""), request_id=str(payload.get("request_id") or "")
+    )
+
+
+def _parse_base_url(text: str) -> Address:
+    problem = f"`BRIEFCASE_DAEMON_BASE_URL`: expected `http://127.0.0.1:PORT`, got `{text}`"
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port or 80
+    except ValueError:
+        raise ConfigError(problem) from None
+    if url.scheme != "http" or url.path.strip("/") or url.query or url.fragment or url.username is not None:
+        raise ConfigError(problem)
+    if host not in LOOPBACK_HOSTS:
+        raise ConfigError(problem, hint="the token is sent in clear text: only a loopback address is accepted")
+    return Address(host="127.0.0.1" if host == "localhost" else host, port=port)

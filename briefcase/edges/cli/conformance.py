@@ -1,0 +1,121 @@
+"""`briefcase conformance`: hold someone else's server to the contract, and leave a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.secrets import read_secret
+from briefcase.model.errors import CODES, BriefcaseError, CallerError
+
+if TYPE_CHECKING:
+    from briefcase.edges.conformance.report import Report
+
+BROKEN: Final = CODES["receipt_chain_broken"].exit_code  # 7, as for every other objective that is not met
+
+
+@click.group(epilog=example("briefcase conformance provider --base-url https://provider.example --out report.json"))
+def conformance() -> None:
+    """Hold a server to the contract and write a report."""
+
+
+@conformance.command(
+    "provider",
+    epilog=example(
+        "briefcase conformance provider --base-url https://provider.example --out report.json",
+        "briefcase conformance provider --base-url URL --out report.json --admin-secret-stdin < admin-secret.txt",
+    ),
+)
+@click.option("--base-url", required=True, metavar="URL", help="The provider's address.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Where the report goes.")
+@click.option("--admin-secret-stdin", is_flag=True, help="Read the provider's admin secret, to try revocation.")
+@json_option
+@pass_app
+def check_provider_command(app: App, *, base_url: str, out: Path, admin_secret_stdin: bool, as_json: bool) -> int:
+    """Check a provider against aacp_v1.
+
+    Logs in, mints capabilities, calls with good proofs and with wrong ones. Exits with 0 where every check that could
+    be made passed, with 7 where one failed. The report holds no token and no key. A daemon that has a provider at this
+    address keeps the verdict, for `briefcase diagnostics check`.
+    """
+    import msgspec  # noqa: PLC0415 - `--help` needs none of it
+
+    app.check_outside(out)
+    report = _examine(base_url.rstrip("/"), read_secret("admin secret") if admin_secret_stdin else None)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    kept_for = _tell_daemon(app, report)
+    if as_json:
+        app.screen.json(msgspec.to_builtins(report))
+    else:
+        _show(app, report)
+        note(f"wrote {out}")
+        if kept_for:
+            note(f"`briefcase diagnostics check` shows the verdict, for {', '.join(kept_for)}")
+    return 0 if report.ok else BROKEN
+
+
+def _tell_daemon(app: App, report: Report) -> list[str]:
+    """Leave the verdict with the daemon; gives the providers it is of, none where no daemon wants it."""
+    from briefcase.edges.conformance.report import Status  # noqa: PLC0415 - `--help` needs none of it
+
+    body = {
+        "base_url": report.subject,
+        "ok": report.ok,
+        "passed": report.passed,
+        "failed": report.failed,
+        "skipped": report.skipped,
+        "finished_at": report.finished_at,
+        "failing": [check.name for check in report.checks if check.status is Status.FAILED],
+    }
+    try:
+        kept = app.client().post(path_of("v1", "diagnostics", "providers", "verdict"), body)["providers"]
+    except (BriefcaseError, LookupError):
+        return []  # the harness needs no daemon: the report is what was asked for
+    return [str(provider_id) for provider_id in kept]
+
+
+def _examine(base_url: str, admin_secret: str | None) -> Report:
+    import asyncio  # noqa: PLC0415 - `--help` needs none of it
+
+    from briefcase.adapters.net.outbound import GuardedOutbound  # noqa: PLC0415 - likewise
+    from briefcase.adapters.net.urls import parse_url  # noqa: PLC0415 - likewise
+    from briefcase.adapters.system import SystemClock, SystemEntropy  # noqa: PLC0415 - likewise
+    from briefcase.edges.conformance.provider import check_provider  # noqa: PLC0415 - likewise
+    from briefcase.edges.conformance.subject import Subject  # noqa: PLC0415 - likewise
+
+    try:
+        authority = parse_url(base_url).authority
+    except ValueError as error:
+        raise CallerError(f"`--base-url`: {error}") from None
+
+    async def run() -> Report:
+        outbound = GuardedOutbound([authority])  # the person names it, on their own machine or not
+        clock = SystemClock()
+        try:
+            return await check_provider(Subject(base_url, outbound, clock, SystemEntropy(), admin_secret), clock)
+        finally:
+            await outbound.close()
+
+    return asyncio.run(run())
+
+
+def _show(app: App, report: Report) -> None:
+    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = [
+        (styled(check.status.value), check.name, check.detail or check.expectation, f"{check.duration_ms:,}")
+        for check in report.checks
+    ]
+    app.screen.table(("STATUS", "CHECK", "WHAT WAS EXPECTED, OR FOUND", ">MS"), rows, empty="nothing was checked")
+    verdict = "conforms" if report.ok else "does not conform"
+    app.screen.line(
+        f"{report.subject} {verdict} to {report.compatibility_profile}:"
+        f" {report.passed} passed, {report.failed} failed, {report.skipped} skipped"
+    )

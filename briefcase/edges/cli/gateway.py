@@ -1,0 +1,45 @@
+"""`briefcase gateway`: the MCP endpoint an agent connects to, in a process of its own."""
+
+from __future__ import annotations
+
+import click
+
+from briefcase.edges.cli.app import App, pass_app
+from briefcase.edges.cli.lazy import example
+
+
+@click.command(
+    epilog=example(
+        "BRIEFCASE_AUTH_TOKEN=... briefcase gateway",
+        "BRIEFCASE_MCP_HTTP_ADDR=127.0.0.1:7778 BRIEFCASE_MCP_NO_STDIO=1 briefcase gateway",
+        "briefcase gateway --server files",
+    )
+)
+@click.option("--server", metavar="ID", help="Present this one MCP server, under its tools' own names.")
+@click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="A web origin that may connect.")
+@pass_app
+def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
+    """Serve MCP to agents, in front of the daemon.
+
+    It serves until the agent at its standard input leaves, or until SIGTERM.
+
+    On standard input and output for one agent, whose token is BRIEFCASE_AUTH_TOKEN; and over Streamable HTTP where
+    BRIEFCASE_MCP_HTTP_ADDR names a loopback address, for agents that send their own tokens. The gateway holds no secret
+    of yours and takes agents' tokens only, which can approve nothing.
+    """
+    import uvloop  # noqa: PLC0415 - `--help` needs none of this
+
+    from briefcase.adapters.telemetry.logs import configure_logs  # noqa: PLC0415
+    from briefcase.edges.gateway.serve import serve_gateway  # noqa: PLC0415
+    from briefcase.edges.gateway.settings import load_gateway_settings  # noqa: PLC0415
+
+    settings = load_gateway_settings(
+        app.environ, app.root.socket_path(app.environ), app.data_dir, server=server, origins=tuple(origins)
+    )
+    exporting = None
+    if settings.otel is not None:
+        from briefcase.adapters.telemetry.otel import Exporting  # noqa: PLC0415 - off, it costs nothing
+
+        exporting = Exporting(settings.otel)
+    configure_logs(export=None if exporting is None else exporting.send_log)
+    uvloop.run(serve_gateway(settings, exporting))

@@ -1,0 +1,33 @@
+"""`briefcase identity`: which daemon this is, and how strict."""
+
+from __future__ import annotations
+
+import click
+
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.lazy import example
+
+
+@click.group(epilog=example("briefcase identity show"))
+def identity() -> None:
+    """Show who this daemon is."""
+
+
+@identity.command("show", epilog=example("briefcase identity show", "briefcase identity show --json"))
+@json_option
+@pass_app
+def show_identity(app: App, *, as_json: bool) -> None:
+    """Show the daemon's did:key and the profile it enforces."""
+    client = app.client()
+    who, profile = client.get("/v1/identity"), client.get("/v1/profile")
+    if as_json:
+        app.screen.json({**who, "strict_enforcement": profile["strict_enforcement"]})
+        return
+    app.screen.fields(
+        [
+            ("identity", who["did"]),
+            ("profile", f"{who['profile_mode']} ({who['compatibility_profile']})"),
+            ("strict", "yes" if profile["strict_enforcement"] else "no"),
+            ("daemon", str(client.address)),
+        ]
+    )

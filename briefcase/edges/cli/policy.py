@@ -1,0 +1,182 @@
+"""`briefcase policy`: the Cedar policy that decides. The daemon keeps the last good one whatever is sent to it.
+
+`policy_trials` has the commands that try a policy before it decides anything: `test` and `backtest`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
+from briefcase.edges.cli.messages import note
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.types import ToolSpec
+
+MAX_POLICY_BYTES: Final = 1 << 20
+DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
+OP_STYLES: Final = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
+
+
+@click.group(
+    cls=LazyGroup,
+    table={
+        "test": Lazy(
+            "briefcase.edges.cli.policy_trials:run_tests",
+            "Run policy test files: requests, and the decisions they must get.",
+        ),
+        "backtest": Lazy("briefcase.edges.cli.policy_trials:backtest", "Replay a policy over the recorded receipts."),
+    },
+    epilog=example("briefcase policy show > policy.cedar", "briefcase policy set policy.cedar"),
+)
+def policy() -> None:
+    """Show, check, compare and set the policy."""
+
+
+@policy.command("show", epilog=example("briefcase policy show", "briefcase policy show > policy.cedar"))
+@json_option
+@pass_app
+def show_policy(app: App, *, as_json: bool) -> None:
+    """Show the policy that decides now."""
+    answer = app.client().get("/v1/policy")
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.edges.cli.render import when  # noqa: PLC0415 - `--json` needs no table writer
+
+    _write_text(app, answer["policy_text"])
+    note(f"policy {answer['policy_hash_hex']}, since {when(answer['updated_at_rfc3339'])}")
+
+
+@policy.command("set", epilog=example("briefcase policy set policy.cedar"))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@json_option
+@pass_app
+def set_policy(app: App, *, file: Path, as_json: bool) -> None:
+    """Replace the policy.
+
+    One that does not parse or validate is refused, and the old one stays. FILE is a path, or `-` for standard input.
+    """
+    text = read_policy(file)
+    client = app.client()
+    before = client.get("/v1/policy")["policy_hash_hex"]
+    answer = client.request("PUT", "/v1/policy", {"policy_text": text}).payload
+    if as_json:
+        app.screen.json(answer)
+    elif answer["policy_hash_hex"] == before:
+        app.screen.line(f"the policy is {before} already")
+    else:
+        app.screen.line(f"the policy is now {answer['policy_hash_hex']}")
+        note(f"it was {before}")
+
+
+@policy.command(
+    "check", epilog=example("briefcase policy check policy.cedar", "briefcase policy check - < policy.cedar")
+)
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@json_option
+@pass_app
+def check_policy(app: App, *, file: Path, as_json: bool) -> None:
+    """Check that a policy parses and validates, without setting it.
+
+    FILE is a path, or `-` for standard input. Where a daemon runs, the policy is held against the arguments of its
+    tools; where none does, against the schema alone.
+    """
+    text = read_policy(file)
+    tools = known_tools(app)
+    from briefcase.core.policy.check import check_policy as check  # noqa: PLC0415 - only this command takes the reference engine
+
+    parsed = check(text, tools or ())
+    if as_json:
+        app.screen.json({"ok": True, "policy_hash_hex": parsed.digest_hex, "policies": [*parsed.names]})
+        return
+    app.screen.line(f"ok: {len(parsed.names)} policies, {parsed.digest_hex}")
+    if tools is None:
+        note("no daemon answers: the arguments of tools were not checked")
+
+
+@policy.command("diff", epilog=example("briefcase policy diff policy.cedar"))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@json_option
+@pass_app
+def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
+    """Show which policies a file adds, removes or changes in the active policy.
+
+    Layout and comments are no change; an annotation is. `--json` has the difference of the texts, too.
+
+    FILE is a path, or `-` for standard input.
+    """
+    text = read_policy(file)
+    active = app.client().get("/v1/policy")["policy_text"]
+    from briefcase.core.policy.check import parse_policy  # noqa: PLC0415 - only these commands take the reference engine
+    from briefcase.core.policy.diff import diff_policies  # noqa: PLC0415 - likewise
+
+    changes = diff_policies(parse_policy(active), parse_policy(text))
+    lines = _line_diff(active, text, "the active policy", str(file))
+    if as_json:
+        app.screen.json({"changed": bool(lines), "diff": [*lines], "policies": msgspec.to_builtins(changes)})
+        return
+    from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
+
+    from briefcase.core.approvals.lifecycle import visible_text  # noqa: PLC0415 - likewise
+
+    for change in changes:
+        app.screen.line(Text(f"{change.op} `{visible_text(change.policy_id)}`", OP_STYLES[change.op]))
+        for line in _line_diff(change.old, change.new)[2:]:
+            app.screen.line(Text(f"  {visible_text(line)}", DIFF_STYLES.get(line[:1], "")))
+    if not changes:
+        note("no policy differs: the layout or the comments do" if lines else "no difference")
+
+
+def _line_diff(old: str, new: str, old_name: str = "", new_name: str = "") -> list[str]:
+    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), old_name, new_name, lineterm=""))
+
+
+def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:
+    """Read a policy's text.
+
+    Raises:
+        CallerError: it can not be read, is too large, or is not UTF-8.
+    """
+    try:
+        if str(file) == "-":
+            data = sys.stdin.buffer.read(max_bytes + 1)
+        else:
+            with file.open("rb") as opened:
+                data = opened.read(max_bytes + 1)
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise CallerError(f"`{file}` can not be read: {reason}") from None
+    if len(data) > max_bytes:
+        raise CallerError(f"expected `{file}` to hold at most {max_bytes} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise CallerError(f"expected `{file}` in UTF-8, got an invalid sequence at byte {error.start}") from None
+
+
+def known_tools(app: App) -> list[ToolSpec] | None:
+    """The running daemon's tools; None where no daemon runs."""
+    try:
+        records = app.client().get("/v1/tools")["tools"]
+    except BriefcaseError as error:
+        if error.code != "daemon_unreachable":
+            raise
+        return None
+    names = ("id", "name", "description", "input_schema", "output_schema")
+    return [ToolSpec(**{name: record[name] for name in names}, category="") for record in records]
+
+
+def _write_text(app: App, text: str) -> None:
+    """The text as it is for a file; on a terminal, with nothing invisible in it."""
+    if not app.screen.is_terminal:
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    for line in text.splitlines():
+        app.screen.line(line.replace("\t", "    "))

@@ -1,0 +1,152 @@
+"""`briefcase policy test` and `policy backtest`: a policy tried before it decides anything.
+
+`test` needs no daemon. `backtest` reads the daemon's receipts, newest first, and says which of the recorded calls the
+candidate would have decided otherwise, and how often people would have been asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+import orjson
+
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.client import Client, Payload
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.policy import known_tools, read_policy
+from briefcase.edges.cli.receipts import parse_moment
+
+if TYPE_CHECKING:
+    from briefcase.core.policy.backtest import BacktestReport
+
+MAX_TEST_BYTES: Final = 16 << 20
+PAGE_RECEIPTS: Final = 1_000
+EXIT_FAILED: Final = 3
+
+
+@click.command("test", epilog=example("briefcase policy test policies/*.test.json"))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@json_option
+@pass_app
+def run_tests(app: App, *, files: tuple[Path, ...], as_json: bool) -> int:
+    """Run policy test files: requests, and the decisions they must get.
+
+    A file names its policies and its entities beside it, in the format of Cedar's integration tests. Exits with 3
+    where a decision is not the expected one.
+    """
+    from briefcase.core.policy.testfiles import run_test_file  # noqa: PLC0415 - only this command takes the engine
+    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--help` needs no table writer
+
+    results = {str(file): run_test_file(_read_test(file), partial(_read_beside, file)) for file in files}
+    passed = all(result.is_passed for result in results.values())
+    if as_json:
+        app.screen.json({"ok": passed, "files": msgspec.to_builtins(results)})
+        return 0 if passed else EXIT_FAILED
+    for name, result in results.items():
+        app.screen.line(styled("ok" if result.is_passed else "failed"), f" {name}: {len(result.requests)} requests")
+        for problem in result.problems:
+            app.screen.line(f"  {problem}")
+        for request in result.requests:
+            for difference in request.differences:
+                app.screen.line(f"  {request.description}: {difference}")
+    return 0 if passed else EXIT_FAILED
+
+
+@click.command("backtest", epilog=example("briefcase policy backtest policy.cedar --since 7d"))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--since", metavar="TIME", help="A time as 2026-01-31T12:00:00Z, or how long ago: 30s, 15m, 2h, 7d.")
+@json_option
+@pass_app
+def backtest(app: App, *, file: Path, since: str | None, as_json: bool) -> None:
+    """Replay a policy over the recorded receipts.
+
+    FILE is a path, or `-` for standard input. Nothing is set: the policy that decides now stays.
+    """
+    from briefcase.adapters.system import SystemClock  # noqa: PLC0415 - likewise
+    from briefcase.core.policy.backtest import Backtest, read_page  # noqa: PLC0415 - likewise
+    from briefcase.core.policy.check import check_policy  # noqa: PLC0415 - likewise
+    from briefcase.core.policy.engine import CompiledPolicy  # noqa: PLC0415 - likewise
+    from briefcase.edges.cli.progress import working  # noqa: PLC0415 - only this command replays
+
+    text = read_policy(file)
+    client, tools = app.client(), known_tools(app) or []
+    after = parse_moment(since, time.time_ns() // 1_000) if since else None
+    replay = Backtest(CompiledPolicy(check_policy(text, tools)), SystemClock(), tools)
+    with working("replaying") as progress:
+        done, total = 0, 0
+        for page in _pages(client, after):
+            total = total or page[0]["id"]
+            replay.add(read_page(orjson.dumps({"receipts": page})))
+            done += len(page)
+            progress(done, total)
+    report = replay.report()
+    if as_json:
+        app.screen.json({**msgspec.to_builtins(report), "approvals_per_hour": report.approvals_per_hour})
+    else:
+        _show_report(app, report)
+
+
+def _pages(client: Client, since: str | None) -> Iterator[list[Payload]]:
+    """The receipts, newest first, page by page: each begins at the time the one before ended at, less what it held.
+
+    What is appended meanwhile is newer than the first page, so it moves nothing. Where the clock stood still for more
+    than a page, the offset goes on.
+    """
+    until, below, offset = None, None, 0
+    while True:
+        page = client.get("/v1/receipts", limit=PAGE_RECEIPTS, offset=offset, since=since, until=until)["receipts"]
+        fresh = [receipt for receipt in page if below is None or receipt["id"] < below]
+        if fresh:
+            yield fresh
+            until, below, offset = fresh[-1]["ts"], fresh[-1]["id"], 0
+        elif len(page) < PAGE_RECEIPTS:
+            return
+        else:
+            offset += PAGE_RECEIPTS
+
+
+def _show_report(app: App, report: BacktestReport) -> None:
+    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
+
+    screen = app.screen
+    screen.fields(
+        [
+            ("receipts", f"{report.receipts:,}, {report.replayed:,} of them replayed"),
+            ("people asked", f"{report.approvals_before:,} times, with this policy {report.approvals_after:,}"),
+            ("an hour", f"{report.approvals_per_hour:.1f} times, over {report.hours:.1f} h"),
+        ]
+    )
+    rows = [
+        (
+            f"{found.calls:,}",
+            found.flip.principal,
+            found.flip.tool_id,
+            styled(found.flip.before),
+            styled(found.flip.after),
+            str(found.first_receipt_id),
+            ", ".join(found.flip.policy_ids),
+        )
+        for found in report.flips
+    ]
+    headers = (">CALLS", "WHO", "TOOL", "NOW", "THEN", ">FIRST", "BY POLICY")
+    screen.table(headers, rows, empty="every one of them would be decided as it was")
+    for cause, count in sorted(report.left_out.items()):
+        note(f"left out: {count:,} {cause}")
+    if report.redacted:
+        note(f"{report.redacted:,} replayed with redacted arguments: a policy that reads those may differ")
+
+
+def _read_test(file: Path) -> str:
+    return read_policy(file, MAX_TEST_BYTES)
+
+
+def _read_beside(file: Path, name: str) -> str:
+    """What a test file names, from the directory it is in."""
+    return _read_test(file.parent / name)

@@ -1,0 +1,199 @@
+"""`briefcase receipts checkpoint`, `prove` and `consistency`: what lets somebody else check the chain in a few hashes.
+
+The daemon only signs. Proofs are computed here from the receipts' hashes, of a daemon or of files, and each is checked
+before it is written.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import click
+import orjson
+
+from briefcase.adapters.vault.identity import verify_signature
+from briefcase.core.receipts.notes import MAX_NOTE_BYTES, Checkpoint
+from briefcase.core.receipts.proofs import (
+    check_inclusion_proof,
+    make_consistency_proof,
+    make_inclusion_proof,
+    open_note,
+)
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.exports import data_dir_option, new_file
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note as say
+from briefcase.edges.cli.progress import working
+from briefcase.edges.cli.sources import Source, open_source
+from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject
+
+SIGN_TIMEOUT_S: Final = 3_600.0
+MAX_PROOF_BYTES: Final = 4 << 20
+
+_did_option = click.option("--did", metavar="DID", help="The identity that must have signed, noted elsewhere.")
+
+
+@click.command(
+    epilog=example(
+        "briefcase receipts checkpoint --out checkpoint.txt",
+        "briefcase receipts checkpoint --out checkpoint.txt --json",
+    )
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file.")
+@json_option
+@pass_app
+def checkpoint(app: App, *, out: Path, as_json: bool) -> None:
+    """Have the daemon verify the chain and sign its state.
+
+    Keep the file elsewhere: it is the anchor that shows later whether anything before it was changed, cut off or put
+    back.
+    """
+    app.check_outside(out)
+    with working("verifying and signing"):
+        made = app.client(SIGN_TIMEOUT_S).post("/v1/receipts/checkpoint")
+    with new_file(out) as file:
+        file.write(made["note"].encode())
+    if as_json:
+        app.screen.json(made)
+        return
+    app.screen.line(f"{made['size']:,} receipts signed in `{out}`")
+    app.screen.fields([("head", f"{made['head']['id']}:{made['head']['hash_hex']}"), ("root", made["root_hex"])])
+
+
+@click.command(
+    epilog=example(
+        "briefcase receipts prove 12 --checkpoint checkpoint.txt --out receipt-12.proof.json",
+        "briefcase receipts prove --check receipt-12.proof.json",
+    )
+)
+@click.argument("receipt_id", metavar="[ID]", type=click.IntRange(1), required=False)
+@click.option(
+    "--checkpoint", "checkpoint_file", type=click.Path(path_type=Path), metavar="FILE", help="The signed state."
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A new file; else the proof is printed.")
+@click.option("--check", "proof_file", type=click.Path(path_type=Path), metavar="FILE", help="Check a proof instead.")
+@_did_option
+@data_dir_option
+@pass_app
+def prove(  # noqa: PLR0913 - one argument for each option
+    app: App,
+    *,
+    receipt_id: int | None,
+    checkpoint_file: Path | None,
+    out: Path | None,
+    proof_file: Path | None,
+    did: str | None,
+    data_dir: Path | None,
+) -> None:
+    """Prove that a receipt is in a signed checkpoint.
+
+    Without `--checkpoint` the daemon signs a new one. `--check` needs no daemon. Exits with 7 where a proof is not
+    good, or the chain is not the one that was signed.
+    """
+    if proof_file is not None:
+        _check(app, proof_file, did)
+        return
+    if receipt_id is None:
+        raise CallerError("expected a receipt's ID to prove, or `--check FILE`")
+    if checkpoint_file is not None:
+        text = _read(checkpoint_file, MAX_NOTE_BYTES).decode("utf-8", "replace")
+    elif data_dir is None:
+        text = app.client(SIGN_TIMEOUT_S).post("/v1/receipts/checkpoint")["note"]
+    else:
+        raise CallerError("files alone can not sign: expected `--checkpoint FILE` with `--data-dir`")
+    signed = open_note(text, did, verify_signature)
+    with open_source(app, data_dir) as source:
+        receipt = next(source.receipts(receipt_id, receipt_id, {}), None)
+        if receipt is None:
+            raise CallerError(f"no receipt `{receipt_id}`", code="not_found")
+        proof = make_inclusion_proof(receipt, text, signed, _hashes(source, signed))
+    check_inclusion_proof(orjson.dumps(proof), did, verify_signature)
+    _write(app, proof, out)
+
+
+@click.command(
+    epilog=example(
+        "briefcase receipts consistency monday.txt tuesday.txt", "briefcase receipts consistency a.txt b.txt"
+    )
+)
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the proof into a new file.")
+@_did_option
+@data_dir_option
+@pass_app
+def consistency(app: App, *, old: Path, new: Path, out: Path | None, did: str | None, data_dir: Path | None) -> None:  # noqa: PLR0913 - likewise
+    """Check that a later checkpoint only added to an earlier one.
+
+    Exits with 7 where the two are of different histories, or the chain is not the one that was signed.
+    """
+    texts = [_read(path, MAX_NOTE_BYTES).decode("utf-8", "replace") for path in (old, new)]
+    older, newer = (open_note(text, did, verify_signature) for text in texts)
+    with open_source(app, data_dir) as source:
+        proof = make_consistency_proof(older, newer, _hashes(source, newer))
+    if out is not None:
+        _write(
+            app,
+            {
+                "format": "briefcase-consistency-proof-1",
+                "old": texts[0],
+                "new": texts[1],
+                "proof_b64": [*proof],
+            },
+            out,
+        )
+    app.screen.line(f"receipts 1 to {older.size:,} are the same in both; {newer.size - older.size:,} were added")
+    _say_whose(did)
+
+
+def _check(app: App, path: Path, did: str | None) -> None:
+    receipt, signed = check_inclusion_proof(_read(path, MAX_PROOF_BYTES), did, verify_signature)
+    app.screen.line(f"receipt {receipt.id} is among the {signed.size:,} that were signed")
+    event = receipt.event
+    app.screen.fields([
+        ("time", receipt.ts),
+        ("kind", str(event.get("kind", ""))),
+        ("tool", str(event.get("tool_id", ""))),
+        ("decision", str(event.get("decision", ""))),
+        ("identity", signed.origin),
+    ])  # fmt: skip
+    _say_whose(did)
+
+
+def _say_whose(did: str | None) -> None:
+    if did is None:
+        say("not excluded: that another daemon signed it: give the `--did` you noted")
+
+
+def _hashes(source: Source, signed: Checkpoint) -> list[bytes]:
+    with working("reading hashes") as progress:
+        hashes: list[bytes] = []
+        for count, one in enumerate(islice(source.hashes(signed.size), signed.size), start=1):
+            hashes.append(one)
+            if count % 10_000 == 0:
+                progress(count, signed.size)
+    return hashes
+
+
+def _write(app: App, proof: JsonObject, out: Path | None) -> None:
+    if out is None:
+        app.screen.json(proof)
+        return
+    app.check_outside(out)
+    with new_file(out) as file:
+        file.write(orjson.dumps(proof, option=orjson.OPT_APPEND_NEWLINE))
+    say(f"check it anywhere: briefcase receipts prove --check {out}")
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise CallerError(f"`{path}` can not be read: {error.strerror}", code="not_found") from None
+    if len(data) > max_bytes:
+        raise CallerError(f"expected at most {max_bytes} bytes in `{path}`")
+    return data

@@ -1,0 +1,88 @@
+"""`briefcase provider-gateway`: the provider's side of the contract, for demonstrations and in front of a real API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from briefcase.edges.cli.app import App, pass_app
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.secrets import read_secret
+
+DEFAULT_PORT: Final = 8_787
+STATE_DIR: Final = "provider-gateway"
+
+
+@click.command(
+    "provider-gateway",
+    epilog=example(
+        "briefcase provider-gateway",
+        "briefcase provider-gateway --port 9000 --base-url https://provider.example --redirect-uri URL",
+        "briefcase provider-gateway --admin-secret-stdin < admin-secret.txt",
+    ),
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0 is any.")
+@click.option("--base-url", default="", metavar="URL", help="The address clients use, where a proxy stands in front.")
+@click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Where keys and facts are kept.")
+@click.option("--admin-secret-stdin", is_flag=True, help="Read the secret that opens POST /api/revoke.")
+@click.option("--redirect-uri", "redirect_uris", multiple=True, metavar="URL", help="Allowed beside loopback ones.")
+@click.option("--max-calls", type=click.IntRange(1), default=100, show_default=True, help="Calls of one capability.")
+@click.option("--requires-nonce", is_flag=True, help="Demand a nonce of this server in each proof.")
+@click.option("--no-payments", is_flag=True, help="Offer no demonstration payment rails.")
+@pass_app
+def provider_gateway(  # noqa: PLR0913 - one parameter for each option
+    app: App,
+    *,
+    host: str,
+    port: int,
+    base_url: str,
+    state_dir: Path | None,
+    admin_secret_stdin: bool,
+    redirect_uris: tuple[str, ...],
+    max_calls: int,
+    requires_nonce: bool,
+    no_payments: bool,
+) -> None:
+    """Run the reference provider until SIGTERM or Ctrl-C.
+
+    It issues capabilities bound to a client's key, checks a proof on every call, and answers GET /api/quote. It listens
+    on loopback: TLS is for the proxy in front of it, whose address is --base-url. Anyone who reaches it may log in.
+    """
+    import asyncio  # noqa: PLC0415 - `--help` needs none of this
+    import signal  # noqa: PLC0415
+
+    import uvloop  # noqa: PLC0415
+
+    from briefcase.adapters.system import SystemClock, SystemEntropy  # noqa: PLC0415
+    from briefcase.adapters.telemetry.logs import configure_logs  # noqa: PLC0415
+    from briefcase.edges.provider_gateway.serving import GatewayServer  # noqa: PLC0415
+    from briefcase.edges.provider_gateway.settings import GatewaySettings  # noqa: PLC0415
+
+    settings = GatewaySettings(
+        base_url=base_url.rstrip("/"),
+        state_dir=state_dir or app.data_dir / STATE_DIR,
+        admin_secret=read_secret("secret") if admin_secret_stdin else "",
+        redirect_uris=redirect_uris,
+        requires_nonce=requires_nonce,
+        takes_payments=not no_payments,
+        max_calls=max_calls,
+    )
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        server = GatewayServer(settings, host, port, SystemClock(), SystemEntropy())
+        try:
+            await server.start()
+            note(f"the provider is {server.base_url}; next: briefcase providers upsert demo {server.base_url}")
+            await stop.wait()
+        finally:
+            await server.stop()
+
+    configure_logs()
+    uvloop.run(serve())

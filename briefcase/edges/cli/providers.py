@@ -1,0 +1,231 @@
+"""`briefcase providers`: where paid tools are answered, and the log-ins the daemon holds for them.
+
+A log-in is made here, where the person and the browser are: this program listens on loopback for the answer, or takes
+the address the person pastes. The code goes straight to the daemon; verifier and tokens never leave it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from briefcase.edges.cli.app import App, check_name, json_option, pass_app
+from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
+from briefcase.edges.cli.messages import note
+
+if TYPE_CHECKING:
+    from briefcase.adapters.oauth.client import Begun
+
+NOUN: Final = ("v1", "providers")
+CLIENT_ID: Final = "briefcase"
+
+_id_argument = click.argument("provider_id", metavar="ID", callback=check_name)
+_id_option = click.option("--id", "provider_id", metavar="ID", required=True, callback=check_name, help="Which one.")
+
+
+@click.group(
+    epilog=example(
+        "briefcase providers upsert demo https://provider.example", "briefcase providers oauth-login --id demo"
+    )
+)
+def providers() -> None:
+    """Name providers, log in to them, and contain one that misbehaves."""
+
+
+@providers.command("list", epilog=example("briefcase providers list"))
+@json_option
+@pass_app
+def list_providers(app: App, *, as_json: bool) -> None:
+    """List the providers, and what the daemon holds for each."""
+    answer = app.client().get(path_of(*NOUN))
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.edges.cli.render import styled, when  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = [
+        (
+            provider["id"],
+            styled("active" if provider["is_enabled"] else "disabled"),
+            "needed" if provider["needs_login"] else "held",
+            when(provider["vc_expires_at_rfc3339"]) if provider["has_vc"] else "",
+            provider["base_url"],
+        )
+        for provider in answer["providers"]
+    ]
+    columns = ("PROVIDER", "STATUS", "LOG-IN", "CREDENTIAL UNTIL", "ADDRESS")
+    app.screen.table(columns, rows, empty="no providers: `briefcase providers upsert ID URL`")
+
+
+@providers.command(
+    "upsert",
+    epilog=example(
+        "briefcase providers upsert demo https://provider.example",
+        "briefcase providers upsert demo https://provider.example --max-stale-secs 60",
+    ),
+)
+@_id_argument
+@click.argument("base_url", metavar="URL")
+@click.option(
+    "--max-stale-secs",
+    type=click.IntRange(0),
+    help="While it is down, serve a read from memory that is at most so old; 0 serves none.",
+)
+@json_option
+@pass_app
+def upsert_provider(app: App, *, provider_id: str, base_url: str, max_stale_secs: int | None, as_json: bool) -> None:
+    """Add a provider, or move it.
+
+    A log-in is for one address: moving a provider ends it.
+    """
+    body = {"base_url": base_url, "max_stale_s": max_stale_secs}
+    answer = app.client().post(path_of(*NOUN, provider_id), body)
+    if as_json:
+        app.screen.json(answer)
+        return
+    app.screen.line(f"`{provider_id}` is {answer['base_url']}")
+    if answer["needs_login"]:
+        note(f"log in with `briefcase providers oauth-login --id {provider_id}`")
+
+
+@providers.command("delete", epilog=example("briefcase providers delete demo"))
+@_id_argument
+@json_option
+@pass_app
+def delete_provider(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Remove a provider and everything held of it.
+
+    Its log-in is forgotten here, and not ended at its server: `briefcase providers oauth-revoke` does that.
+    """
+    _act(app, provider_id, "delete", f"removed `{provider_id}`", as_json=as_json)
+
+
+@providers.command("enable", epilog=example("briefcase providers enable demo"))
+@_id_argument
+@json_option
+@pass_app
+def enable_provider(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Let a provider be called again."""
+    _act(app, provider_id, "enable", f"`{provider_id}` may be called", as_json=as_json)
+
+
+@providers.command("disable", epilog=example("briefcase providers disable demo"))
+@_id_argument
+@json_option
+@pass_app
+def disable_provider(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Contain a provider: it is sent nothing, and its capability is dropped."""
+    _act(app, provider_id, "disable", f"`{provider_id}` is sent nothing", as_json=as_json)
+
+
+@providers.command("clear-capabilities", epilog=example("briefcase providers clear-capabilities demo"))
+@_id_argument
+@json_option
+@pass_app
+def clear_capabilities(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Drop the capability held; the next call has a new one minted."""
+    _act(app, provider_id, "clear-capabilities", f"dropped the capability of `{provider_id}`", as_json=as_json)
+
+
+@providers.command("vc-fetch", epilog=example("briefcase providers vc-fetch --id demo"))
+@_id_option
+@json_option
+@pass_app
+def fetch_credential(app: App, *, provider_id: str, as_json: bool) -> None:
+    """Have the provider issue a credential, and keep it."""
+    answer = app.client().post(path_of(*NOUN, provider_id, "vc", "fetch"))
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(f"`{provider_id}` issued a credential that is good until {answer['expires_at_rfc3339']}")
+
+
+@providers.command("oauth-revoke", epilog=example("briefcase providers oauth-revoke --id demo"))
+@_id_option
+@json_option
+@pass_app
+def revoke_login(app: App, *, provider_id: str, as_json: bool) -> None:
+    """End a log-in: here always, and at its server where that can be done."""
+    answer = app.client().post(path_of(*NOUN, provider_id, "oauth", "revoke"))
+    if as_json:
+        app.screen.json(answer)
+        return
+    app.screen.line(f"the log-in at `{provider_id}` is ended here, {revocation_words(answer)}")
+    if answer["has_vc"]:
+        note(f"its credential still entitles to calls: `briefcase providers disable {provider_id}` ends those too")
+
+
+class _Wanted(NamedTuple):
+    """What one log-in is made with."""
+
+    provider_id: str
+    client_id: str
+    scope: str | None
+
+
+@providers.command(
+    "oauth-login",
+    epilog=example(
+        "briefcase providers oauth-login --id demo",
+        "briefcase providers oauth-login --id demo --no-browser",
+        "briefcase providers oauth-login --id demo --paste",
+    ),
+)
+@_id_option
+@click.option("--client-id", default=CLIENT_ID, show_default=True, help="Who the server knows this program as.")
+@click.option("--scope", help="What to ask for.")
+@login_options
+@json_option
+@pass_app
+def log_in(
+    app: App,
+    /,
+    *,
+    provider_id: str,
+    client_id: str,
+    scope: str | None,
+    as_json: bool,
+    **how: object,
+) -> None:
+    """Log in to a provider, in a browser.
+
+    Opens the provider's page and waits on loopback for its answer. With --paste nothing is opened and nothing listens:
+    the browser may be on any machine, ends on an address it can not load, and that address is what to paste.
+    """
+    from briefcase.adapters.oauth.client import check_answer  # noqa: PLC0415 - `--help` needs none of it
+
+    wanted = _Wanted(provider_id, client_id, scope)
+    begun, answer, _ = obtain(partial(_start, app, wanted), Waiting.of(how))
+    check_answer(begun, answer.state, answer.iss)
+    exchange = {"code": code_of(answer, "provider"), "state": answer.state, "iss": answer.iss}
+    done = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), exchange)
+    if as_json:
+        app.screen.json(done)
+    else:
+        app.screen.line(f"logged in to `{provider_id}`")
+
+
+def _start(app: App, wanted: _Wanted, redirect_uri: str) -> Begun:
+    import msgspec  # noqa: PLC0415 - `--help` needs none of it
+
+    from briefcase.adapters.oauth.client import Begun  # noqa: PLC0415 - likewise
+    from briefcase.model.errors import BriefcaseError  # noqa: PLC0415 - likewise
+
+    body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
+    answer = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), body)
+    try:
+        return msgspec.convert(answer, Begun)
+    except msgspec.ValidationError:
+        raise BriefcaseError("the daemon answered with no log-in") from None
+
+
+def _act(app: App, provider_id: str, action: str, done: str, *, as_json: bool) -> None:
+    answer = app.client().post(path_of(*NOUN, provider_id, action))
+    if as_json:
+        app.screen.json(answer)
+    else:
+        app.screen.line(done)

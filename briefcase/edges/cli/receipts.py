@@ -1,0 +1,302 @@
+"""`briefcase receipts`: the chain of what was decided and done: list it, look at one link, check all of it.
+
+`verify` asks the daemon; `verify --data-dir DIR` reads the files themselves, where no daemon runs. Either way a broken
+chain exits with 7 and names the first bad receipt, what was expected there and what was found. `exports` has the
+commands that copy receipts elsewhere, `proofs` those that sign and prove.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.client import Payload
+from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
+from briefcase.edges.cli.messages import complain, note
+from briefcase.model.effects import Head
+from briefcase.model.errors import CODES, CallerError
+from briefcase.model.types import US_PER_S, JsonValue, format_rfc3339, parse_rfc3339
+
+VERIFY_TIMEOUT_S: Final = 3_600.0
+DEFAULT_LIMIT: Final = 20
+ARCHIVE_PLACE: Final = "<data directory>/ledger/archive"
+NOT_CHECKED: Final = {
+    "tail_truncation": "that receipts were cut off the end: give an `--anchor` noted elsewhere",
+    "rollback": "that the whole directory is an older copy: the same anchor finds it",
+    "tail_truncation_after_anchor": "that receipts newer than the anchor were cut off the end",
+    "approvals_ended_before_state": "approvals that ended before receipts said what they store",
+    "agent_tokens_before_state": "the tokens of agents added before receipts held their digests",
+    "budgets_of_restored_days": "what was spent on a day on which a backup was restored",
+    "request_claims": "the packed table of request ids, which only the daemon's secret can read",
+    "used_states": "the table of sealed states that were used once",
+    "providers": "the list of providers in `briefcase.sqlite`",
+    "provider_verdicts": "what was found of each provider's capabilities",
+    "notes": "what the tool `note_add` keeps",
+    "receipts_before_checkpoint": "what is wrong before the receipt that an earlier run ended at",
+}
+PROBLEMS: Final = {  # receipts/chain.py names them
+    "id_sequence": "its id does not follow the one before",
+    "malformed": "it is too short to be a receipt",
+    "prev_hash": "it does not link to the receipt before it",
+    "hash": "its hash is not that of its link and event",
+    "not_canonical": "its event is not in canonical form",
+    "event_id": "its event has another id",
+    "event_ts": "its event has no time",
+    "time_went_back": "it is older than the receipt before it",
+    "receipt_missing": "it is missing",
+    "anchor_missing": "the chain ends before the anchor",
+    "anchor_mismatch": "it is not the receipt the anchor names",
+}
+_ANCHOR: Final = re.compile(r"(\d{1,16}):([0-9a-fA-F]{64})")
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+@click.group(
+    cls=LazyGroup,
+    table={
+        "archive": Lazy(
+            "briefcase.edges.cli.archive:archive", "Move old receipts into compressed files that still verify."
+        ),
+        "export": Lazy("briefcase.edges.cli.exports:export", "Copy receipts into a file that verifies by itself."),
+        "checkpoint": Lazy(
+            "briefcase.edges.cli.proofs:checkpoint", "Have the daemon verify the chain and sign its state."
+        ),
+        "prove": Lazy("briefcase.edges.cli.proofs:prove", "Prove that a receipt is in a signed checkpoint."),
+        "consistency": Lazy(
+            "briefcase.edges.cli.proofs:consistency", "Check that a later checkpoint only added to an earlier one."
+        ),
+        "import": Lazy(
+            "briefcase.edges.cli.exports:import_", "Compare an export with the chain; keep what is missing."
+        ),
+    },
+    epilog=example("briefcase receipts list --decision deny --since 1h", "briefcase receipts verify"),
+)
+def receipts() -> None:
+    """List, show and verify the receipt chain."""
+
+
+@receipts.command(
+    "list",
+    epilog=example(
+        "briefcase receipts list --tool note_add --since 1h",
+        "briefcase receipts list --decision deny --limit 5 --json",
+    ),
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=DEFAULT_LIMIT, show_default=True, help="At most so many."
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Skip so many of the newest.")
+@click.option("--after-id", type=click.IntRange(0), help="Only newer ones than this receipt.")
+@click.option("--kind", help="intent, outcome, denied, approval_required, approval_decided, ...")
+@click.option("--tool", "tool_id", help="Only of this tool.")
+@click.option("--decision", help="allow, deny or approval_required.")
+@click.option("--approval", "approval_id", metavar="ID", help="Only of this approval.")
+@click.option("--since", metavar="TIME", help="A time as 2026-01-31T12:00:00Z, or how long ago: 30s, 15m, 2h, 7d.")
+@click.option("--until", metavar="TIME", help="As --since.")
+@json_option
+@pass_app
+def list_receipts(
+    app: App, /, *, as_json: bool, since: str | None, until: str | None, **filters: str | int | None
+) -> None:
+    """List receipts, the newest first."""
+    now_us = time.time_ns() // 1_000
+    times = {name: parse_moment(text, now_us) for name, text in (("since", since), ("until", until)) if text}
+    answer = app.client().get("/v1/receipts", **filters, **times)
+    if as_json:
+        app.screen.json(answer)
+        return
+    from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
+
+    from briefcase.core.approvals.lifecycle import visible_text  # noqa: PLC0415 - likewise
+    from briefcase.edges.cli.render import STYLES  # noqa: PLC0415 - likewise
+
+    rows = []
+    for receipt in answer["receipts"]:
+        event = receipt["event"]
+        rows.append(
+            (
+                str(receipt["id"]),
+                app.screen.short_time(receipt["ts"], now_us),
+                Text(visible_text(event["kind"]), STYLES.get(str(event.get("decision", "")), "")),
+                str(event.get("principal", event.get("by", ""))),
+                str(event.get("tool_id", "")),
+                _why(event),
+            )
+        )
+    headers = (">ID", "TIME", "KIND", "WHO", "TOOL", "WHY")
+    app.screen.table(headers, rows, empty="no receipts match")
+
+
+def parse_moment(text: str, now_us: int) -> str:
+    """Read a time, or how long ago, as the wire writes it.
+
+    Raises:
+        CallerError: neither.
+    """
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago is not None:
+            return format_rfc3339(now_us - int(ago[1]) * _SECONDS[ago[2]] * US_PER_S)
+        return format_rfc3339(parse_rfc3339(text))
+    except (ValueError, OverflowError):
+        raise CallerError(
+            f"expected a time like `2026-01-31T12:00:00Z`, or how long ago like `15m`, got `{text}`"
+        ) from None
+
+
+def _why(event: Payload) -> str:
+    """What explains an event in a few words."""
+    if "control_id" in event:
+        return f"{event['action']} {str(event['about']).removesuffix(':')}"
+    if event.get("kind") == "approval_decided":  # the daemon's word first; a person's own never stands without it
+        return f"{event['status']}: `{event['reason']}`" if event.get("reason") else str(event["status"])
+    for name in ("reason", "error", "status", "cause"):
+        if event.get(name):
+            return str(event[name])
+    return ", ".join(event.get("policy_ids", ()))
+
+
+@receipts.command("show", epilog=example("briefcase receipts show 12", "briefcase receipts show 12 --json"))
+@click.argument("receipt_id", metavar="ID", type=click.IntRange(1))
+@json_option
+@pass_app
+def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
+    """Show one receipt: its event, its hash and the hash before it."""
+    receipt = app.client().get(f"/v1/receipts/{receipt_id}")
+    if as_json:
+        app.screen.json(receipt)
+        return
+    from briefcase.edges.cli.render import dim, styled, when  # noqa: PLC0415 - `--json` needs no table writer
+
+    event = dict(receipt["event"])
+    pairs: list[tuple[str, Any]] = [("receipt", str(event.pop("id"))), ("time", when(str(event.pop("ts"))))]
+    for name, value in event.items():
+        if value in (None, "", [], {}):
+            continue
+        pairs.append((name, styled(value) if name in {"decision", "status"} else _flat(value)))
+    pairs += [("hash", dim(receipt["hash_hex"])), ("hash before", dim(receipt["prev_hash_hex"]))]
+    app.screen.fields(pairs)
+
+
+@receipts.command(
+    "verify",
+    epilog=example(
+        "briefcase receipts verify",
+        "briefcase receipts verify --state",
+        "briefcase receipts verify --anchor 120:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    ),
+)
+@click.option("--anchor", metavar="ID:HASH", help="A head noted earlier, elsewhere: finds a cut or rolled back chain.")
+@click.option("--after", metavar="ID:HASH", help="The head an earlier run ended at: check only what came later.")
+@click.option("--state", is_flag=True, help="Hold approvals, budgets, policy and agents against the chain too.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Read the files of this directory: no daemon runs.",
+)
+@json_option
+@pass_app
+def verify_receipts(  # noqa: PLR0913 - one argument for each option
+    app: App, *, anchor: str | None, after: str | None, state: bool, data_dir: Path | None, as_json: bool
+) -> int:
+    """Check each receipt and its place; with `--state` the tables as well.
+
+    Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run, and
+    with `--after` that run checks only what came since.
+    """
+    known = parse_anchor(anchor) if anchor else None
+    start = parse_anchor(after, "--after") if after else None
+    if start is not None and data_dir is not None:
+        raise click.UsageError("`--after` asks a running daemon; `--data-dir` reads the whole chain")
+    if state and (start is not None or data_dir is not None):
+        raise click.UsageError("`--state` asks a running daemon for the whole chain: give it without these")
+    from briefcase.edges.cli.progress import working  # noqa: PLC0415 - not for `--help`
+
+    with working("verifying") as progress:
+        if data_dir is None:
+            heads = {"anchor": known, "after": start}
+            body = {name: msgspec.to_builtins(head) for name, head in heads.items() if head is not None}
+            body |= {"state": True} if state else {}
+            answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body or None)
+        else:
+            from briefcase.adapters.ledger.files import verify_files  # noqa: PLC0415 - only here are the files read
+
+            answer = msgspec.to_builtins(verify_files(data_dir, known, progress))
+    if as_json:
+        app.screen.json(answer)
+    else:
+        _show_verification(app, answer)
+    return 0 if answer["ok"] else CODES["receipt_chain_broken"].exit_code
+
+
+def parse_anchor(text: str, option: str = "--anchor") -> Head:
+    """Read `ID:HASH`, the value of an option.
+
+    Raises:
+        CallerError: of another form.
+    """
+    match = _ANCHOR.fullmatch(text)
+    if match is None:
+        raise CallerError(f"`{option}`: expected `ID:HASH` with 64 hex digits, got `{text}`")
+    return Head(int(match[1]), match[2].lower())
+
+
+def _show_verification(app: App, answer: Payload) -> None:
+    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
+
+    screen, head = app.screen, answer["head"]
+    if answer["ok"]:
+        archived = f" ({answer['archived']:,} of them archived)" if answer.get("archived") else ""
+        screen.line(styled("ok"), f" {answer['checked']:,} receipts, each in its place{archived}")
+        screen.fields([("head", f"{head['id']}:{head['hash_hex']}")])
+    elif difference := answer.get("difference"):
+        complain(
+            {
+                "message": f"the chain verifies, but `{difference['row']}` was changed beside it",
+                "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
+            }
+        )
+        screen.fields([("the receipts say", difference["expected"]), ("found", difference["found"])])
+    else:
+        bad = answer["first_bad"]
+        problem = bad["problem"]
+        complain(
+            {
+                "message": f"receipt {bad['id']} is wrong: {PROBLEMS.get(problem, problem)}",
+                "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
+            }
+        )
+        if bad["id"] <= answer.get("archived", 0):
+            note(f"it is an archived one: its segment is missing or damaged in `{ARCHIVE_PLACE}`; a backup has it")
+        screen.fields(
+            [
+                ("receipts before it", f"{answer['checked']:,}"),
+                ("expected hash before", bad["expected_prev_hash_hex"]),
+                ("found hash before", bad["found_prev_hash_hex"]),
+                ("expected hash", bad["expected_hash_hex"]),
+                ("found hash", bad["found_hash_hex"]),
+            ]
+        )
+    for word in answer.get("not_checked", ()):
+        note(f"not excluded: {NOT_CHECKED.get(word, word)}")
+
+
+def _flat(value: JsonValue) -> str:
+    """A field of an event on one line."""
+    match value:
+        case str():
+            return value
+        case dict():
+            return "  ".join(f"{name} {_flat(inner)}" for name, inner in value.items())
+        case list():
+            return ", ".join(map(_flat, value))
+        case _:
+            return str(value).lower()

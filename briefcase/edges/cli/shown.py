@@ -1,0 +1,194 @@
+"""The whole call as whoever decides reads it: what stands beside it, every argument in full, then the description.
+
+Short arguments come first, long ones after them, each with its length; nothing is cut. Lines of the agent's or a
+server's words are indented below a heading of ours, so that none can pass for a heading. What is shown is the document
+of `GET /v1/approvals/{id}`, and its digest is computed here, from what is shown, not taken from it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from rich.cells import cell_len, chop_cells
+from rich.text import Text
+
+from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.operator.approvals import SHOWN_DIGEST, shown_digest_of
+from briefcase.edges.cli.client import Payload
+from briefcase.edges.cli.render import money, when
+from briefcase.model.errors import CallerError
+from briefcase.model.reasons import RISK, with_detail
+from briefcase.model.types import MICROUSD_PER_USD
+
+LONG_CHARS: Final = 160
+LABEL_CHARS: Final = 13
+MIN_TEXT_CHARS: Final = 8
+MIN_COLUMNS: Final = 6  # the deepest indent, and the widest character
+INDENT: Final = "  "
+DEEPER: Final = "    "
+
+_decode: Final = json.JSONDecoder(object_pairs_hook=list, parse_int=str, parse_float=str).raw_decode
+_PARAGRAPH: Final = re.compile(r"(?:[^\\]|\\[^n])*+(?:(?:\\n)++|\Z)|.+", re.DOTALL)
+
+
+class Member(NamedTuple):
+    """One argument: its name and its value, both as JSON text."""
+
+    name: str
+    value: str
+
+
+def digest_of(document: Payload) -> str:
+    """The digest of a document as it is shown here.
+
+    Raises:
+        CallerError: it shows no whole call (`forbidden`), or names a digest of something else (`conflict`).
+    """
+    if not isinstance(document.get("args_text"), str) or not isinstance(document.get("tool"), dict):
+        raise CallerError(
+            "the daemon shows no whole call of this approval",
+            code="forbidden",
+            hint="decide with an operator's token, and a daemon of this version",
+        )
+    digest = shown_digest_of(document)
+    if digest != document.get(SHOWN_DIGEST):
+        raise CallerError("the daemon's digest of this call is not that of what it shows", code="conflict")
+    return digest
+
+
+def is_whole_in_summary(document: Payload) -> bool:
+    """Whether the line in a list says all of the call."""
+    return bool(document["summary"] == f"{document['tool']['name']} {document['args_text']}")
+
+
+def members_of(args_text: str) -> list[Member]:
+    """The arguments in the text's own spelling, shortest first; the whole text as one where it is no JSON object.
+
+    Two names that look the same stay two.
+    """
+    members: list[Member] = []
+    try:
+        at = 1 if args_text.startswith("{") else len(args_text)
+        while args_text[at] != "}":
+            _, end = _decode(args_text, at)
+            _, stop = _decode(args_text, end + 1)
+            members.append(Member(args_text[at:end], args_text[end + 1 : stop]))
+            at = stop + (args_text[stop] == ",")
+    except (ValueError, IndexError, RecursionError):
+        at = 0
+    if at != len(args_text) - 1:
+        return [Member("", args_text)]
+    return sorted(members, key=lambda member: len(member.name) + len(member.value))
+
+
+def lines_of(document: Payload, width: int) -> list[Text]:
+    """All of a document in lines of at most so many columns (from `MIN_COLUMNS`), with nothing invisible in them."""
+    return [
+        *_facts(document, width),
+        *_redacted(document.get("redacted_places", 0), width),  # an older daemon counts none
+        *_question(document, width),
+        *_arguments(document["args_text"], width),
+        *_description(document, width),
+    ]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Text in lines that fit, with nothing invisible and nothing dropped."""
+    cells = max(width, 2)  # the widest character takes two
+    lines = textwrap.wrap(visible_text(text), cells, drop_whitespace=False, break_on_hyphens=False)
+    return [piece for line in lines for piece in (chop_cells(line, cells) if cell_len(line) > cells else (line,))]
+
+
+def _facts(document: Payload, width: int) -> Iterator[Text]:
+    tool = document["tool"]
+    category = tool["category"] if isinstance(tool["category"], str) else tool["category"]["other"]
+    microusd = round(tool["cost"]["estimated_usd"] * MICROUSD_PER_USD)
+    cost = money(microusd) if microusd else "free"
+    place = [
+        str(document["destination"]),
+        *(f"{name} {tool[name]}" for name in ("server", "method", "host") if name in tool),
+    ]
+    yield from _fact("asked by", document["principal"], width)
+    yield from _fact("tool", f"{document['tool_id']}  {category}, {cost}", width, "bold")
+    if tool["name"] not in {"", document["tool_id"]}:
+        yield from _fact("named", tool["name"], width)
+    yield from _fact("goes to", " · ".join(filter(None, dict.fromkeys(place))) or "nothing is known", width)
+    first, *more = document["reasons"]
+    risk = ", ".join(document["risk"])
+    by_risk = with_detail(RISK, ",".join(document["risk"]))
+    for index, reason in enumerate((first, *(one for one in more if one != by_risk))):
+        yield from _fact("because" if index == 0 else "", reason, width)
+    if document["policy_ids"]:
+        yield from _fact("policies", ", ".join(document["policy_ids"]), width)
+    yield from _fact("risk", risk or "no signal", width, "bold red" if risk else "")
+    yield from _fact("last yes", _last_yes(document), width)
+
+
+def _last_yes(document: Payload) -> str:
+    last = document["last_approved"]
+    if last is None:
+        return "none for this agent and tool"
+    which = "the same call" if last["is_same_call"] else "another call of this tool"
+    return f"{which}, {when(last['at'])}, by {last['by']}"
+
+
+def _fact(label: str, value: str, width: int, style: str = "") -> Iterator[Text]:
+    room = width - LABEL_CHARS
+    if room < MIN_TEXT_CHARS:  # too narrow for both beside each other
+        yield from (Text(piece, "dim") for piece in wrap(label, width))
+        yield from (Text(INDENT + piece, style) for piece in wrap(value, width - len(INDENT)))
+        return
+    for index, piece in enumerate(wrap(value, room) or [""]):
+        shown = label if index == 0 else ""
+        yield Text.assemble((f"{shown:<{LABEL_CHARS}}", "dim"), (piece, style))
+
+
+def _heading(text: str, width: int) -> Iterator[Text]:
+    return (Text(piece, "bold") for piece in wrap(text, width))
+
+
+def _redacted(places: int, width: int) -> Iterator[Text]:
+    if places:
+        yield from _heading("1 place is redacted" if places == 1 else f"{places:,} places are redacted", width)
+
+
+def _question(document: Payload, width: int) -> Iterator[Text]:
+    """What a server asked, where the call is the answer."""
+    text = document.get("question_text")
+    if text:
+        yield from _heading(f"the server asks, {len(text):,} characters", width)
+        yield from _members(text, width)
+
+
+def _arguments(args_text: str, width: int) -> Iterator[Text]:
+    members = members_of(args_text)
+    count = f"{len(members)} argument{'' if len(members) == 1 else 's'}"
+    yield from _heading(f"{count}, {len(args_text):,} characters", width)
+    yield from _members(args_text, width)
+
+
+def _members(text: str, width: int) -> Iterator[Text]:
+    room = width - len(DEEPER)
+    for name, value in members_of(text):
+        if len(value) <= LONG_CHARS:
+            yield from _indented(wrap(f"{name}: {value}" if name else value, room))
+            continue
+        yield from _indented(wrap(f"{name}: {len(value):,} characters", room), "bold")
+        for paragraph in _PARAGRAPH.findall(value):
+            yield from (Text(DEEPER + piece) for piece in wrap(paragraph, room))
+
+
+def _indented(pieces: Iterable[str], style: str = "") -> Iterator[Text]:
+    for index, piece in enumerate(pieces):
+        yield Text((INDENT if index == 0 else DEEPER) + piece, style)
+
+
+def _description(document: Payload, width: int) -> Iterator[Text]:
+    described = document["tool"]["description"]
+    yield from _heading("the tool describes itself" if described else "the tool has no description", width)
+    for piece in wrap(described, width - len(DEEPER)):
+        yield Text(DEEPER + piece, "dim")

@@ -1,0 +1,170 @@
+"""`briefcase tighten`, `freeze`, `thaw`: what an operator does first in an incident; nothing here allows."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final
+
+import click
+
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.client import Payload
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+from briefcase.model.errors import CallerError
+from briefcase.model.types import US_PER_S, format_rfc3339, parse_rfc3339
+
+_SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+@click.group(
+    epilog=example(
+        "briefcase tighten require-approval --category write --for 2h",
+        "briefcase tighten disable --source mcp:files",
+        "briefcase tighten list",
+        "briefcase tighten lift 8a1f",
+    )
+)
+def tighten() -> None:
+    """Require approval, or disable, until a time or until lifted."""
+
+
+@tighten.command(
+    "require-approval", epilog=example("briefcase tighten require-approval --agent scout --until 2026-12-24T18:00:00Z")
+)
+@click.option("--tool", help="Of calls of this tool.")
+@click.option("--category", help="Of calls of this category.")
+@click.option("--agent", help="Of calls by this agent.")
+@click.option("--source", help="Of calls to this source: builtin, http, provider:<id>, mcp:<server>.")
+@click.option("--for", "span", metavar="SPAN", help="For so long: 30m, 2h, 7d.")
+@click.option("--until", metavar="TIME", help="Until a time, as 2026-12-24T18:00:00Z.")
+@json_option
+@pass_app
+def require_approval(app: App, /, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
+    """Let a person approve each call of a tool, a category, an agent or a source."""
+    _add(app, "require_approval", about, _end(span, until), as_json=as_json)
+
+
+@tighten.command("disable", epilog=example("briefcase tighten disable --tool tickets_close"))
+@click.option("--tool", help="This tool.")
+@click.option("--source", help="Every tool of this source: http, provider:<id>, mcp:<server>.")
+@click.option("--for", "span", metavar="SPAN", help="For so long: 30m, 2h, 7d.")
+@click.option("--until", metavar="TIME", help="Until a time, as 2026-12-24T18:00:00Z.")
+@json_option
+@pass_app
+def disable(app: App, /, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
+    """Deny each call of a tool or a source. `tighten lift` enables it again."""
+    _add(app, "disable", about, _end(span, until), as_json=as_json)
+
+
+@tighten.command("list", epilog=example("briefcase tighten list"))
+@json_option
+@pass_app
+def list_controls(app: App, *, as_json: bool) -> None:
+    """List what is in force, and until when."""
+    _show(app, app.client().get("/v1/controls"), as_json=as_json, empty="nothing is tightened")
+
+
+@tighten.command("lift", epilog=example("briefcase tighten lift 8a1f", "briefcase tighten lift --all"))
+@click.argument("control_id", metavar="ID", required=False)
+@click.option("--all", "everything", is_flag=True, help="Lift all but a freeze.")
+@json_option
+@pass_app
+def lift(app: App, *, control_id: str | None, everything: bool, as_json: bool) -> None:
+    """Give back what policy allows. ID may be the first characters of one."""
+    if bool(control_id) == everything:  # an empty ID begins every other: a script's unset variable must lift nothing
+        raise click.UsageError("expected an ID or --all")
+    client = app.client()
+    held = client.get("/v1/controls")["controls"]
+    chosen = _named(held, control_id) if control_id else [c for c in held if c["action"] != "freeze"]
+    lifted = [record for c in chosen for record in client.post("/v1/controls/lift", {"id": c["id"]})["controls"]]
+    done = "lifted: policy alone decides of them again" if lifted else ""
+    _show(app, {"controls": lifted}, done, as_json=as_json, empty="nothing to lift")
+
+
+@click.command(epilog=example("briefcase freeze", "briefcase freeze --for 15m"))
+@click.option("--for", "span", metavar="SPAN", help="For so long: 30m, 2h, 7d.")
+@json_option
+@pass_app
+def freeze(app: App, *, span: str | None, as_json: bool) -> None:
+    """Deny every call at once.
+
+    Operators are still served; `briefcase thaw` ends it.
+    """
+    body = {"action": "freeze", "subject": "all", "until": _end(span, None)}
+    held = {"controls": [app.client().post("/v1/controls", body)]}
+    _show(app, held, "every call is denied as `frozen`; `briefcase thaw` ends that", as_json=as_json)
+
+
+@click.command(epilog=example("briefcase thaw"))
+@json_option
+@pass_app
+def thaw(app: App, *, as_json: bool) -> None:
+    """End a freeze.
+
+    Everything else that was tightened stays so.
+    """
+    lifted = app.client().post("/v1/controls/lift", {"action": "freeze"})
+    _show(app, lifted, "thawed: calls are decided again", as_json=as_json)
+
+
+def _add(app: App, action: str, about: dict[str, str | None], until: str | None, *, as_json: bool) -> None:
+    chosen = [(subject, name) for subject, name in about.items() if name]
+    if len(chosen) != 1:
+        raise click.UsageError(f"expected exactly one of {', '.join(f'--{subject}' for subject in about)}")
+    ((subject, name),) = chosen
+    body = {"action": action, "subject": subject, "name": name, "until": until}
+    added = app.client().post("/v1/controls", body)
+    unknown = f"no {subject} `{name}` is known now: it is held for when there is one; check the name"
+    _show(app, {"controls": [added]}, "" if added["is_known"] else unknown, as_json=as_json)
+
+
+def _named(held: list[Payload], control_id: str) -> list[Payload]:
+    chosen = [control for control in held if control["id"].startswith(control_id)]
+    if len(chosen) != 1:
+        found = "none" if not chosen else f"{len(chosen)}"
+        raise CallerError(
+            f"expected one control that starts with `{control_id}`, found {found}",
+            code="not_found",
+            hint="see `briefcase tighten list`",
+        )
+    return chosen
+
+
+def _end(span: str | None, until: str | None) -> str | None:
+    if span and until:
+        raise click.UsageError("expected --for or --until, got both")
+    if span:
+        match = _SPAN.fullmatch(span)
+        if match is None:
+            raise CallerError(f"`--for`: expected a span like `30m`, `2h` or `7d`, got `{span}`")
+        return format_rfc3339((int(time.time()) + int(match[1]) * _SECONDS[match[2]]) * US_PER_S)
+    if until:
+        try:
+            parse_rfc3339(until)
+        except ValueError as error:
+            raise CallerError(f"`--until`: {error}") from None
+    return until
+
+
+def _show(app: App, answer: Payload, done: str = "", *, as_json: bool, empty: str = "") -> None:
+    if as_json:
+        app.screen.json(answer)
+        return
+    from briefcase.edges.cli.render import when  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = [
+        (
+            app.screen.short_id(control["id"]),
+            control["action"].replace("_", " "),
+            f"{control['subject']} {control['name']}".strip(),
+            when(control["until"]) if control["until"] else "until lifted",
+            control["by"],
+        )
+        for control in answer["controls"]
+    ]
+    app.screen.table(("ID", "WHAT", "OF", "UNTIL", "BY"), rows, empty=empty)
+    if done:
+        note(done)

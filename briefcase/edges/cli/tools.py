@@ -1,0 +1,278 @@
+"""`briefcase tools`: what can be called, one call, and the operator's own tool manifests.
+
+A call's exit code says what became of it: 0 done, 10 waiting for a person, 3 denied (2 where the arguments were wrong,
+4 where no such tool is), 8 the tool failed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import time
+import uuid
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from briefcase.core.json.strict import parse as parse_json
+from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, json_option, pass_app
+from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
+from briefcase.edges.cli.messages import complain, note
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.reasons import INVALID_OR_EXPIRED_APPROVAL, REASONS, UNKNOWN_TOOL, meaning_of, with_detail, word_of
+from briefcase.model.types import MICROUSD_PER_USD, JsonObject
+
+CALL_TIMEOUT_S: Final = 120.0  # above any deadline the daemon itself puts on an execution
+WAIT_MS: Final = 20_000  # of one long poll
+MAX_ARGS_BYTES: Final = 1 << 20
+EXCERPT_CHARS: Final = 60
+EXIT_UPSTREAM: Final = 8
+EXIT_APPROVAL_REQUIRED: Final = 10
+COMPLETION_TIMEOUT_S: Final = 1.0
+_PLACE: Final = re.compile(r"line (\d+) column (\d+)")
+
+COMMANDS: Final = {
+    "list": Lazy("briefcase.edges.cli.tools:list_tools", "List the tools that can be called."),
+    "show": Lazy("briefcase.edges.cli.tools:show_tool", "Show one tool and the schema of its arguments."),
+    "call": Lazy("briefcase.edges.cli.tools:call_tool", "Call one tool."),
+    "import": Lazy("briefcase.edges.cli.manifests:import_tools", "Write tool manifests from an API description."),
+    "check": Lazy("briefcase.edges.cli.manifests:check_manifest", "Check tool manifests without loading them."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    epilog=example("briefcase tools list", 'briefcase tools call echo --args-json \'{"text":"hello"}\''),
+)
+def tools() -> None:
+    """List, call, import and check tools."""
+
+
+def _complete_tool(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    app = ctx.find_object(App)
+    if app is None:
+        return []
+    try:
+        specs = _specs(app, COMPLETION_TIMEOUT_S)
+    except BriefcaseError:
+        return []
+    return [CompletionItem(spec["id"], help=spec["name"]) for spec in specs if spec["id"].startswith(incomplete)]
+
+
+@click.command("list", epilog=example("briefcase tools list", "briefcase tools list --json"))
+@json_option
+@pass_app
+def list_tools(app: App, *, as_json: bool) -> None:
+    """List the tools that can be called."""
+    if as_json:
+        app.screen.json(app.client().get("/v1/tools"))
+        return
+    from briefcase.edges.cli.render import dim  # noqa: PLC0415 - `--json` needs no table writer
+
+    rows = [(spec["id"], _category(spec), _cost(spec), dim(spec["description"])) for spec in _specs(app)]
+    app.screen.table(("TOOL", "CATEGORY", ">COST", "DESCRIPTION"), rows, empty="no tools")
+
+
+@click.command("show", epilog=example("briefcase tools show note_add"))
+@click.argument("tool", shell_complete=_complete_tool)
+@json_option
+@pass_app
+def show_tool(app: App, *, tool: str, as_json: bool) -> None:
+    """Show one tool and the schema of its arguments."""
+    specs = {spec["id"]: spec for spec in _specs(app)}
+    if tool not in specs:
+        raise CallerError(f"no tool `{tool}`", code=UNKNOWN_TOOL, hint=_suggest(tool, list(specs)))
+    spec = specs[tool]
+    if as_json:
+        app.screen.json(spec)
+        return
+    firewall = spec["output_firewall"]
+    paths = f" {', '.join(firewall['allowed_paths'])}" if firewall["allowed_paths"] else ""
+    app.screen.fields(
+        [
+            ("tool", spec["id"]),
+            ("name", spec["name"]),
+            ("description", spec["description"]),
+            ("category", _category(spec)),
+            ("cost", _cost(spec)),
+            ("output", f"{firewall['mode']}{paths}"),
+        ]
+    )
+    app.screen.line("arguments")
+    app.screen.json(spec["input_schema"])
+
+
+@click.command(
+    "call",
+    epilog=example(
+        'briefcase tools call echo --args-json \'{"text":"hello"}\'',
+        'briefcase tools call note_add --args-json \'{"text":"rotate the keys"}\' --wait',
+        'echo \'{"text":"hello"}\' | briefcase tools call echo --args-json -',
+    ),
+)
+@click.argument("tool", shell_complete=_complete_tool)
+@click.option("--args-json", default="{}", metavar="JSON", help="The arguments, a JSON object; `-` reads them.")
+@click.option("--approval-token", metavar="TOKEN", help="What `briefcase approvals approve` printed.")
+@click.option("--wait", is_flag=True, help="Where a person must approve, wait for it and go on.")
+@json_option
+@pass_app
+def call_tool(  # noqa: PLR0913 - one parameter for each option
+    app: App, *, tool: str, args_json: str, approval_token: str | None, wait: bool, as_json: bool
+) -> int:
+    """Call one tool.
+
+    A call that a person has approved since it was last made goes ahead; `--wait` waits for that.
+
+    Exits with 0 when it ran, 10 when it waits for approval, 3 when it was denied (2 for wrong arguments, 4 for an
+    unknown tool), 8 when the tool itself failed.
+    """
+    args = parse_args(args_json)
+    answer = _call(app, tool, args, approval_token)
+    if answer["status"] == "approval_required" and (wait or answer["approval"]["status"] == "approved"):
+        answer = _wait_and_retry(app, tool, args, answer["approval"])
+    if as_json:
+        app.screen.json(answer)
+    else:
+        _show(app, tool, answer)
+    return exit_code_of(answer)
+
+
+def parse_args(text: str) -> JsonObject:
+    """Read `--args-json` strictly; `-` reads standard input.
+
+    Raises:
+        CallerError: it is no JSON object (`invalid_args`); the message shows the place where there is one.
+    """
+    data = sys.stdin.buffer.read(MAX_ARGS_BYTES + 1) if text == "-" else os.fsencode(text)
+    if len(data) > MAX_ARGS_BYTES:
+        raise _bad_args(f"expected at most {MAX_ARGS_BYTES} bytes")
+    try:
+        args = parse_json(data)
+    except CallerError as error:
+        raise _bad_args(error.message + _pointer(data, error.message)) from None
+    if not isinstance(args, dict):
+        shown = data.decode(errors="replace")[:EXCERPT_CHARS]
+        raise _bad_args(f"expected a JSON object, got `{shown}`")
+    return args
+
+
+def _bad_args(problem: str) -> CallerError:
+    hint = 'for example --args-json \'{"text":"hello"}\''
+    return CallerError(f"`--args-json`: {problem}", code="invalid_args", hint=hint)
+
+
+def _pointer(data: bytes, message: str) -> str:
+    """The line a message is about, and a caret below the character."""
+    place = _PLACE.search(message)
+    if place is None:
+        return ""
+    line, column = int(place[1]) - 1, int(place[2]) - 1
+    text = data.decode(errors="replace").split("\n")[line]
+    start = max(0, column - EXCERPT_CHARS // 2)
+    shown = "".join(char if char.isprintable() else "\ufffd" for char in text[start : start + EXCERPT_CHARS])
+    return f"\n{shown}\n{' ' * (column - start)}^"
+
+
+def exit_code_of(answer: Payload) -> int:
+    """The exit code for what became of a call."""
+    match answer["status"]:
+        case "ok":
+            return 0
+        case "approval_required":
+            return EXIT_APPROVAL_REQUIRED
+        case "denied":
+            return meaning_of(str(answer["reason"])).exit_code
+        case _:
+            return EXIT_UPSTREAM
+
+
+def _call(app: App, tool: str, args: JsonObject, approval_token: str | None) -> Payload:
+    call: JsonObject = {"tool_id": tool, "args": args, "context": {"request_id": str(uuid.uuid4())}}
+    if approval_token is not None:
+        call["approval_token"] = approval_token
+    return app.client(CALL_TIMEOUT_S).post("/v1/tools/call", {"call": call})
+
+
+def _wait_and_retry(app: App, tool: str, args: JsonObject, approval: Payload) -> Payload:
+    """Long-poll an approval until it is decided, then make the call with it. One that is approved is used at once."""
+    path = path_of("v1", "approvals", approval["id"])
+    now = app.client().get(path)
+    if now["status"] == "pending":
+        note(f"waiting for approval {approval['id']}: decide it with `briefcase approvals watch`")
+    while now["status"] == "pending":
+        now = app.client(CALL_TIMEOUT_S).get(path, wait_ms=WAIT_MS)
+    if now["status"] != "approved":
+        return {"status": "denied", "reason": with_detail(INVALID_OR_EXPIRED_APPROVAL, now["status"]), "approval": now}
+    return _call(app, tool, args, now["approval_token"])
+
+
+def _show(app: App, tool: str, answer: Payload) -> None:
+    match answer["status"]:
+        case "ok":
+            _show_result(app, answer["result"])
+        case "approval_required":
+            _show_approval(app, answer["approval"])
+        case "denied":
+            reason = str(answer["reason"])
+            by = ", ".join(f"`{name}`" for name in answer.get("policy_ids") or ())
+            said = ": ".join(filter(None, (f"{reason} by {by}" if by else reason, answer.get("advice"))))
+            complain({"message": said, "hint": _hint_of(app, tool, reason)}, label="denied")
+        case _:
+            complain({"message": str(answer.get("message", "the tool failed"))})
+
+
+def _show_result(app: App, result: Payload) -> None:
+    from briefcase.edges.cli.render import money  # noqa: PLC0415 - `--json` needs no table writer
+
+    app.screen.json(result["content"])
+    came = result["provenance"]
+    cost = money(round(came["cost_usd"] * MICROUSD_PER_USD))
+    note(f"receipt {came['receipt_id']} · {cost} · from {came['source']}")
+
+
+def _show_approval(app: App, approval: Payload) -> None:
+    from briefcase.edges.cli.render import styled, time_left  # noqa: PLC0415 - `--json` needs no table writer
+
+    app.screen.fields(
+        [
+            ("status", styled("approval_required")),
+            ("id", approval["id"]),
+            ("call", approval["summary"]),
+            ("because", approval["reason"]),
+            ("expires in", time_left(approval["expires_at"], time.time_ns() // 1_000)),
+        ]
+    )
+    note(f"approve it with `briefcase approvals approve {approval['id']}`, then repeat this command")
+
+
+def _hint_of(app: App, tool: str, reason: str) -> str:
+    if word_of(reason) == UNKNOWN_TOOL:
+        return _suggest(tool, [spec["id"] for spec in _specs(app)])
+    return meaning_of(reason).hint.format(tool=tool)
+
+
+def _suggest(tool: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(tool, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else REASONS[UNKNOWN_TOOL].hint
+
+
+def _specs(app: App, timeout_s: float = ANSWER_TIMEOUT_S) -> list[Payload]:
+    specs: list[Payload] = app.client(timeout_s).get("/v1/tools")["tools"]
+    return specs
+
+
+def _category(spec: Payload) -> str:
+    category = spec["category"]
+    return str(category["other"] if isinstance(category, dict) else category)
+
+
+def _cost(spec: Payload) -> str:
+    from briefcase.edges.cli.render import money  # noqa: PLC0415 - `--json` needs no table writer
+
+    microusd = round(spec["cost"]["estimated_usd"] * MICROUSD_PER_USD)
+    return money(microusd) if microusd else "free"

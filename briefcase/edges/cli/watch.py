@@ -1,0 +1,370 @@
+"""The live screen of `briefcase approvals watch`, and its plain form where there is no terminal.
+
+What keeps a person from approving what they did not mean to:
+
+ 1. the selection is an approval's id, never a row: a list that changes moves no finger onto another call
+ 2. a call that became selected by itself takes no `a` or `d` until no key was pressed for `ARMED_AFTER_MS`, so neither
+    a held key nor one already on its way decides it
+ 3. a call takes no `a` before all of it (`briefcase.edges.cli.shown`) was on the screen: facts, arguments, description
+ 4. a yes carries the digest of what was on the screen, so that the daemon refuses it for anything else
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple, Self
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.operator.approvals import SHOWN_DIGEST
+from briefcase.edges.cli import shown
+from briefcase.edges.cli.app import App
+from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.render import SHORT_ID_CHARS, json_text, table_of, time_left
+from briefcase.model.errors import BriefcaseError
+
+POLL_MS: Final = 500
+TIMEOUT_S: Final = 5.0
+ARMED_AFTER_MS: Final = 700
+UNREAD: Final = 0
+FIXED_LINES: Final = 6  # title, header, rule, what is below, message, keys
+LIST_SHARE: Final = 4  # one line in so many is the list's, the others are the call's
+MAX_SHOWN_CHARS: Final = 60
+OVERLAP_LINES: Final = 1  # of two pages, so that a reader finds the place
+KEYS: Final = {
+    b"\x1b[A": "up",
+    b"\x1bOA": "up",
+    b"k": "up",
+    b"\x1b[B": "down",
+    b"\x1bOB": "down",
+    b"j": "down",
+    b"a": "approve",
+    b"d": "deny",
+    b" ": "more",
+    b"b": "back",
+    b"q": "quit",
+}
+DECIDING: Final = frozenset({"approve", "deny"})
+HELP: Final = "a approve   d deny   ↑ ↓ choose   space read on   b back   q quit"
+
+_KEY: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?|.", re.DOTALL)  # ECMA-48 section 5.4, or one byte
+
+
+class Decision(NamedTuple):
+    """What a key asks for: `approve` or `deny`, which approval, and the digest of what was shown of it."""
+
+    verb: str
+    approval_id: str
+    shown_digest_hex: str | None = None
+
+
+class Watch:
+    """What is on the screen and what a key does to it. Holds no terminal and no clock."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Payload] = []
+        self.selected: str | None = None
+        self.message = Text()
+        self.first_line = 0
+        self.document: Payload | None = None
+        self._digest_hex: str | None = None
+        self._armed_ms = 0
+        self._lines: list[Text] = []
+        self._page = self._width = 0
+        self._read_to = UNREAD
+
+    def update(self, waiting: Sequence[Payload], now_ms: int) -> None:
+        """Take what waits now; a selection that is gone moves to its neighbour, disarmed."""
+        ids = [one["id"] for one in waiting]
+        if self.selected not in ids:
+            before = [one["id"] for one in self.waiting]
+            place = before.index(self.selected) if self.selected in before else 0
+            self._select(ids[min(place, len(ids) - 1)] if ids else None)
+            self._armed_ms = now_ms + ARMED_AFTER_MS
+        self.waiting = list(waiting)
+
+    def take(self, document: Payload) -> None:
+        """Take the whole call of the selected approval, to be read from its top.
+
+        Raises:
+            CallerError: as `shown.digest_of`.
+        """
+        self.forget()
+        if document["id"] == self.selected:
+            self._digest_hex = shown.digest_of(document)
+            self.document = document
+
+    def forget(self) -> None:
+        """Let go of what was shown: it is fetched and read again."""
+        self.document = self._digest_hex = None
+        self._lines, self.first_line, self._read_to = [], 0, UNREAD
+
+    def lay_out(self, width: int, page: int) -> list[Text]:
+        """Wrap the selected call to a width; gives the lines of it that are on the screen."""
+        if width != self._width:
+            self._width, self.first_line, self._read_to = width, 0, UNREAD  # other lines: to be read from the top
+            self._lines = []
+        if not self._lines and self.document is not None:
+            self._lines = shown.lines_of(self.document, width)
+        self._page = max(page, 0)
+        self.first_line = min(self.first_line, max(0, len(self._lines) - self._page))
+        visible = self._lines[self.first_line : self.first_line + self._page]
+        if width < shown.MIN_COLUMNS:
+            return visible  # cut at the right, so that nobody has read it
+        if self.first_line <= self._read_to:
+            self._read_to = max(self._read_to, self.first_line + len(visible))
+        return visible
+
+    @property
+    def lines_left(self) -> int:
+        """How many lines of the selected call were never on the screen."""
+        return max(0, len(self._lines) - self._read_to)
+
+    @property
+    def lines_below(self) -> int:
+        """How many lines of the selected call are below the screen."""
+        return max(0, len(self._lines) - self.first_line - self._page)
+
+    def current(self) -> Payload | None:
+        """The selected approval."""
+        return next((one for one in self.waiting if one["id"] == self.selected), None)
+
+    def press(self, key: str, now_ms: int) -> Decision | None:
+        """Act on a key; gives what is to be decided, if anything."""
+        one = self.current()
+        if one is None:
+            return None
+        if key not in DECIDING:
+            self.message = Text()
+        match key:
+            case "up" | "down":
+                ids = [each["id"] for each in self.waiting]
+                step = -1 if key == "up" else 1
+                chosen = ids[max(0, min(len(ids) - 1, ids.index(one["id"]) + step))]
+                if chosen != self.selected:
+                    self._select(chosen)
+                    self._armed_ms = now_ms
+            case "more":
+                at_end = not self.lines_below
+                self.first_line = 0 if at_end else self.first_line + max(self._page - OVERLAP_LINES, 1)
+            case "back":
+                self.first_line = max(0, self.first_line - max(self._page - OVERLAP_LINES, 1))
+            case "approve" | "deny":
+                return self._decide(key, one, now_ms)
+        return None
+
+    def _decide(self, verb: str, one: Payload, now_ms: int) -> Decision | None:
+        if now_ms < self._armed_ms:
+            self._armed_ms = now_ms + ARMED_AFTER_MS
+            self.message = Text("this call was just selected: look at it, then press again", "yellow")
+            return None
+        if verb == "approve" and (self.lines_left or not self._lines):
+            left = f"{self.lines_left:,} more lines" if self._lines else "it is not on the screen yet"
+            self.message = Text(f"read all of it first: {left}; space reads on", "yellow")
+            return None
+        return Decision(verb, one["id"], self._digest_hex if verb == "approve" else None)
+
+    def _select(self, approval_id: str | None) -> None:
+        if approval_id != self.selected:
+            self.selected = approval_id
+            self.forget()
+
+
+def can_drive_terminal() -> bool:
+    """Whether a person sits at both ends."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def follow(app: App, *, as_json: bool) -> None:
+    """Write each approval on one line when it arrives, until interrupted."""
+    client, seen = app.client(TIMEOUT_S), set[str]()
+    while True:
+        waiting = client.get("/v1/approvals")["approvals"]
+        for one in waiting:
+            if one["id"] not in seen:
+                line = f"{one['id']}  {one['principal']}  {one['reason']}  {one['summary']}"
+                click.echo(json_text(one) if as_json else visible_text(line))
+        sys.stdout.flush()
+        seen = {one["id"] for one in waiting}
+        time.sleep(POLL_MS / 1_000)
+
+
+def run(app: App) -> None:
+    """Drive the terminal until `q`; what was decided is written below when the screen is given back."""
+    watch, console, decided = Watch(), app.screen.console, list[Text]()
+    with _Interrupt() as interrupt, _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+        is_running = True
+        while is_running:
+            interrupt.check()
+            _refresh(app, watch)
+            _measure(console)
+            live.update(draw(watch, console), refresh=True)
+            for key in keys.read(POLL_MS):
+                if key == "quit":
+                    is_running = False
+                    break
+                decision = watch.press(key, _now_ms())
+                if decision is not None:
+                    watch.message = _carry_out(app, watch, decision)
+                    decided.append(watch.message)
+                    _refresh(app, watch)
+                live.update(draw(watch, console), refresh=True)
+    for line in decided:
+        app.screen.line(line)
+
+
+def draw(watch: Watch, console: Console) -> Group:
+    """The whole screen."""
+    width, height = console.size
+    one = watch.current()
+    rows_shown = max(1, min(len(watch.waiting), (height - FIXED_LINES) // LIST_SHARE))
+    page = height - FIXED_LINES - rows_shown
+    lines = watch.lay_out(width, page)
+    read_on = "space" if lines else "make the terminal taller"
+    below = f"… {watch.lines_below:,} more lines: {read_on}" if watch.lines_below else ""
+    if one is not None and watch.document is None:
+        below = "the whole call is not here yet"
+    title = f"{len(watch.waiting)} waiting for you" if watch.waiting else "nothing waits for approval"
+    parts: list[RenderableType] = [_line(title, "bold"), _table(watch, rows_shown, width), Rule(style="dim")]
+    if one is not None:
+        parts += map(_line, lines)
+        parts.append(_line(below, "yellow"))
+    return Group(*parts, _line(watch.message), _line(HELP, "dim"))
+
+
+def _measure(console: Console) -> None:
+    """Draw for the terminal as it is, whatever `COLUMNS` and `LINES` say: a line below its edge is read by nobody."""
+    columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    if columns and rows:
+        console.size = os.terminal_size((columns, rows))
+
+
+def _line(text: str | Text, style: str = "") -> Text:
+    """One line of the screen whatever its length: a second one would push a line of the call off it."""
+    line = Text(text, style) if isinstance(text, str) else text.copy()
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _table(watch: Watch, rows_shown: int, width: int) -> Table:
+    ids = [one["id"] for one in watch.waiting]
+    place = ids.index(watch.selected) if watch.selected in ids else 0
+    start = max(0, min(place - rows_shown // 2, len(ids) - rows_shown))
+    now_us = time.time_ns() // 1_000
+    rows = []
+    for one in watch.waiting[start : start + rows_shown]:
+        is_selected = one["id"] == watch.selected
+        style = "reverse" if is_selected else ""
+        cells = (
+            f"{'▸' if is_selected else ' '} {one['id'][:SHORT_ID_CHARS]}",
+            one["principal"],
+            one["tool_id"],
+            time_left(one["expires_at"], now_us),
+            one["reason"],
+        )
+        rows.append([Text(visible_text(cell), style) for cell in cells])
+    return table_of(("  ID", "WHO", "TOOL", "EXPIRES IN", "WHY"), rows, width)
+
+
+def _refresh(app: App, watch: Watch) -> None:
+    try:
+        watch.update(app.client(TIMEOUT_S).get("/v1/approvals")["approvals"], _now_ms())
+        if watch.selected is not None and watch.document is None:
+            watch.take(app.client(TIMEOUT_S).get(path_of("v1", "approvals", watch.selected)))
+    except BriefcaseError as error:
+        watch.forget()
+        watch.message = Text(visible_text(f"{error.message}; trying again"), "red")
+        if error.code not in {"conflict", "not_found"}:
+            watch.update((), _now_ms())
+
+
+def _carry_out(app: App, watch: Watch, decision: Decision) -> Text:
+    one = watch.current()
+    what = visible_text(f"{one['principal']}: {one['tool_id']}")[:MAX_SHOWN_CHARS] if one else ""
+    said = {SHOWN_DIGEST: decision.shown_digest_hex} if decision.shown_digest_hex is not None else None
+    try:
+        app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb), said)
+    except BriefcaseError as error:
+        watch.forget()
+        return Text(visible_text(f"{decision.approval_id[:SHORT_ID_CHARS]}: {error.message}"), "red")
+    word, style = ("approved", "green") if decision.verb == "approve" else ("denied", "red")
+    return Text.assemble((word, style), f" {decision.approval_id[:SHORT_ID_CHARS]} {what}")
+
+
+class _Keys:
+    """Keys of a terminal in cbreak mode."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, timeout_ms: int) -> list[str]:
+        """The keys pressed within a time; those that mean nothing are left out."""
+        readable, _, _ = select.select([self._descriptor], [], [], timeout_ms / 1_000)
+        data = os.read(self._descriptor, 1_024) if readable else b""
+        if readable and not data:
+            return ["quit"]  # the terminal is gone
+        return split_keys(data)
+
+
+def split_keys(data: bytes) -> list[str]:
+    """The keys in what a terminal sent at once. A sequence that means nothing is skipped whole, letters and all.
+
+    Several keys at once, whether they mean anything or not, are a paste or a held key: then nothing in them decides.
+    """
+    pressed = _KEY.findall(data)
+    found = [KEYS[code] for code in pressed if code in KEYS]
+    return found if len(pressed) <= 1 else [key for key in found if key not in DECIDING]
+
+
+class _Interrupt:
+    """Ctrl-C, remembered: what is raised while a destructor runs is lost (see `object.__del__`)."""
+
+    def __init__(self) -> None:
+        self._is_seen = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._see)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` where it was lost."""
+        if self._is_seen:
+            raise KeyboardInterrupt
+
+    def _see(self, *_: object) -> None:
+        self._is_seen = True
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _keys() -> Iterator[_Keys]:
+    """Take keys one by one, and give the terminal back as it was."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield _Keys(descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -1,0 +1,290 @@
+"""Triage: green, yellow or red for each part of a daemon, with what to do and where to read on.
+
+Each part is asked by itself and judged by itself: one that fails, or answers something unexpected, is red and takes
+nothing else with it. Where no daemon answers, what can be told from the files is told. No answer of a secret's
+endpoint is ever asked for, so none can be shown.
+
+| colour | means |
+|---|---|
+| green | as it should be, or absent on purpose |
+| yellow | look at it: it waits for somebody, or could not be told |
+| red | broken, or not allowed in this mode |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from briefcase.edges.diagnostics.files import check_files
+from briefcase.edges.diagnostics.host import check_disk
+from briefcase.edges.diagnostics.profile import Finding
+from briefcase.edges.diagnostics.providers import Colour, judge_providers, some
+from briefcase.model.errors import BriefcaseError, ConfigError
+from briefcase.model.ports import Verification
+from briefcase.model.types import parse_rfc3339
+
+GUIDE: Final = "docs/operations.md"
+RUNBOOKS: Final = "docs/runbooks"
+UNREACHABLE: Final = "daemon_unreachable"
+HANGS: Final = "request_timeout"
+_HANGS_DETAIL: Final = "takes connections, and does not answer"
+_HANGS_HINT: Final = "look at its log and what it waits for (`/proc/PID/stack`), then kill it: no answered call is lost"
+
+# Where to read on, by part.
+READ: Final[dict[str, str]] = {
+    "daemon": f"{GUIDE}#is-it-sound",
+    "profile": f"{GUIDE}#modes",
+    "compat": f"{GUIDE}#modes",
+    "security": f"{GUIDE}#strict-host",
+    "receipts": f"{RUNBOOKS}/receipt-chain.md",
+    "policy": f"{RUNBOOKS}/policy-sync.md",
+    "controls": f"{GUIDE}#incident-controls",
+    "approvals": f"{GUIDE}#is-it-sound",
+    "providers": f"{RUNBOOKS}/provider-outage.md",
+    "mcp_servers": f"{RUNBOOKS}/provider-outage.md",
+    "control_plane": f"{RUNBOOKS}/policy-sync.md",
+    "disk": f"{GUIDE}#is-it-sound",
+    "clock": f"{RUNBOOKS}/capability-replay.md",
+    "memory": f"{GUIDE}#what-is-bounded",
+}
+_OWN_PARTS: Final = frozenset(
+    {"policy", "receipts", "disk", "clock", "memory"}
+)  # checks of `compat` that are a part here
+
+_OPTIONAL: Final = frozenset({"providers", "mcp_servers"})
+_SILENT: Final = frozenset({"control_plane"})  # without one there is no row: `green` would say somebody looked
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part, judged. `read` names the page and section for who wants to know more."""
+
+    name: str
+    colour: Colour
+    detail: str
+    hint: str = ""
+    read: str = ""
+
+
+class Daemon(Protocol):
+    """The daemon as a client sees it; both raise `BriefcaseError`."""
+
+    def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
+        """Read."""
+        ...
+
+    def post(self, path: str, body: object = None) -> dict[str, Any]:
+        """Act."""
+        ...
+
+
+class _Judged(msgspec.Struct, frozen=True):
+    colour: Colour
+    detail: str
+    hint: str = ""
+
+
+def triage(daemon: Daemon, patient: Daemon, now_us: int) -> tuple[Part, ...]:
+    """Judge every part of a daemon that may or may not answer; one part only where it does not, or hangs.
+
+    Args:
+        daemon: its client, which soon gives up: what hangs is a finding, and many are asked.
+        patient: the same for what takes long where there are many receipts.
+        now_us: this host's clock, in microseconds.
+    """
+    try:
+        health = daemon.get("/health")
+    except BriefcaseError as error:
+        if error.code == UNREACHABLE:
+            return (Part("daemon", "red", error.message, error.hint, READ["daemon"]),)
+        if error.code == HANGS:
+            return (Part("daemon", "red", _HANGS_DETAIL, _HANGS_HINT, READ["daemon"]),)
+        health = {}
+    compat = _Asked(lambda: _checks(daemon.get("/v1/diagnostics/compat")))
+    judges: dict[str, Callable[[], _Judged]] = {
+        "daemon": lambda: _judge_daemon(health, daemon),
+        "profile": lambda: _judge_profile(daemon.get("/v1/profile")),
+        "compat": lambda: _worst([check for name, check in compat.value().items() if name not in _OWN_PARTS]),
+        "security": lambda: _worst([*_checks(daemon.get("/v1/diagnostics/security")).values()]),
+        "receipts": lambda: _judge_receipts(compat.value()["receipts"], patient.post("/v1/receipts/verify")),
+        "policy": lambda: _worst([compat.value()["policy"]]),
+        "controls": lambda: _judge_controls(daemon.get("/v1/controls")),
+        "approvals": lambda: _judge_approvals(daemon.get("/v1/approvals"), now_us),
+        "providers": lambda: _Judged(
+            *judge_providers(daemon.get("/v1/providers"), daemon.get("/v1/diagnostics/providers"), now_us)
+        ),
+        "mcp_servers": lambda: _judge_servers(daemon.get("/v1/mcp/servers")),
+        "control_plane": lambda: _judge_control_plane(daemon.get("/v1/control-plane")),
+        "disk": lambda: _worst([compat.value()["disk"]]),
+        "clock": lambda: _worst([compat.value()["clock"]]),
+        "memory": lambda: _worst([compat.value()["memory"]]),
+    }
+    return _parts(judges)
+
+
+def triage_files(data_dir: Path, verify: Callable[[], Verification]) -> tuple[Part, ...]:
+    """What can be told of a data directory without its daemon; nothing is written.
+
+    Args:
+        data_dir: the directory.
+        verify: checks the chain in its files; raises `BriefcaseError` where it can not be read.
+    """
+
+    def receipts() -> _Judged:
+        try:
+            found = verify()
+        except ConfigError as error:
+            if error.code != "already_running":
+                raise
+            return _Judged("yellow", "not known: a daemon has them open, and does not answer")
+        body = {"ok": found.ok, "checked": found.checked, "head": msgspec.to_builtins(found.head)}
+        return _judge_verification(body | {"first_bad": msgspec.to_builtins(found.first_bad)})
+
+    return _parts(
+        {
+            "security": lambda: _judge_finding(check_files(data_dir)),
+            "receipts": receipts,
+            "disk": lambda: _judge_finding(check_disk(data_dir)),
+        }
+    )
+
+
+def worst_of(parts: tuple[Part, ...]) -> Colour:
+    """The colour of the whole."""
+    order: tuple[Colour, ...] = ("green", "yellow", "red")
+    return max((part.colour for part in parts), key=order.index)
+
+
+def unknown_parts(told: tuple[Part, ...]) -> tuple[Part, ...]:
+    """A yellow part for each that could not be asked, because no daemon answers."""
+    names = {part.name for part in told}
+    return tuple(
+        Part(name, "yellow", "not known: no daemon answers", "", read)
+        for name, read in READ.items()
+        if name not in names
+    )
+
+
+class _Asked:
+    """One answer that several parts are judged by: asked for once, and its failure told to each."""
+
+    def __init__(self, ask: Callable[[], dict[str, Mapping[str, Any]]]) -> None:
+        self._ask = ask
+        self._value: dict[str, Mapping[str, Any]] | None = None
+        self._error: Exception | None = None
+
+    def value(self) -> dict[str, Mapping[str, Any]]:
+        """The answer. Raises what asking raised."""
+        if self._error is not None:
+            raise self._error
+        if self._value is None:
+            try:
+                self._value = self._ask()
+            except Exception as error:
+                self._error = error
+                raise
+        return self._value
+
+
+def _parts(judges: Mapping[str, Callable[[], _Judged]]) -> tuple[Part, ...]:
+    parts = (_part(name, judge) for name, judge in judges.items())
+    return tuple(part for part in parts if part is not None)
+
+
+def _part(name: str, judge: Callable[[], _Judged]) -> Part | None:
+    """One part, judged; None where the daemon does not have it and nothing need be said of it."""
+    try:
+        judged = judge()
+    except BriefcaseError as error:
+        is_absent = name in _OPTIONAL | _SILENT and error.code == "not_found"
+        if is_absent and name in _SILENT:
+            return None
+        judged = _Judged("green", "none: not served") if is_absent else _Judged("red", error.message, error.hint)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        judged = _Judged("red", f"answered something unexpected ({type(error).__name__})", "is it the same version?")
+    return Part(name, judged.colour, judged.detail, judged.hint, READ[name])
+
+
+def _judge_daemon(health: Mapping[str, Any], daemon: Daemon) -> _Judged:
+    daemon.get("/ready")
+    if health.get("status") != "ok":
+        return _Judged("red", "what answers is no healthy daemon")
+    return _Judged("green", "answers, and serves calls")
+
+
+def _judge_profile(answer: Mapping[str, Any]) -> _Judged:
+    strict = ", strict host" if answer["strict_host"] else ""
+    return _Judged("green", f"{answer['mode']} ({answer['compatibility_profile']}){strict}")
+
+
+def _checks(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {check["name"]: check for check in answer["checks"]}
+
+
+def _worst(checks: list[Mapping[str, Any]]) -> _Judged:
+    """The checks that do not hold, in one part: yellow where each is only noted."""
+    bad = [check for check in checks if not check["ok"]]
+    if not bad:
+        return _Judged("green", checks[0]["detail"] if len(checks) == 1 else f"{len(checks)} checks hold")
+    colour: Colour = "yellow" if all(check["effect"] == "noted" for check in bad) else "red"
+    detail = "; ".join(check["detail"] if len(checks) == 1 else f"{check['name']}: {check['detail']}" for check in bad)
+    return _Judged(colour, detail, "; ".join(check["hint"] for check in bad if check["hint"]))
+
+
+def _judge_receipts(gate: Mapping[str, Any], verification: Mapping[str, Any]) -> _Judged:
+    return _judge_verification(verification) if gate["ok"] else _worst([gate])
+
+
+def _judge_verification(answer: Mapping[str, Any]) -> _Judged:
+    head = answer["head"]
+    if answer["ok"]:
+        return _Judged("green", f"{answer['checked']:,} verified now, head {head['id']}:{head['hash_hex']}")
+    bad = answer["first_bad"]
+    hint = "keep a copy of the data directory before anything else: `briefcase freeze`, then the runbook"
+    return _Judged("red", f"receipt {bad['id']} is wrong ({bad['problem']})", hint)
+
+
+def _judge_controls(answer: Mapping[str, Any]) -> _Judged:
+    actions = [f"{control['action']} {control['subject']} {control['name']}".strip() for control in answer["controls"]]
+    if not actions:
+        return _Judged("green", "nothing is tightened")
+    return _Judged("yellow", some(actions), "`briefcase tighten list`, `briefcase thaw`")
+
+
+def _judge_approvals(answer: Mapping[str, Any], now_us: int) -> _Judged:
+    waiting = answer["approvals"]
+    if not waiting:
+        return _Judged("green", "none waits")
+    oldest_s = max(0, now_us - min(parse_rfc3339(approval["created_at"]) for approval in waiting)) // 1_000_000
+    return _Judged("yellow", f"{len(waiting)} wait, the oldest for {oldest_s:,} s", "`briefcase approvals watch`")
+
+
+def _judge_servers(answer: Mapping[str, Any]) -> _Judged:
+    servers = answer["servers"]
+    wanting = [f"{server['id']} wants a log-in" for server in servers if server["needs_login"]]
+    down = [server for server in servers if server["state"] != "ready" and not server["needs_login"]]
+    bad = [*wanting, *(f"{server['id']} is {server['state']}" for server in down)]
+    held = [f"{server['id']} lists {server['held']} changed tools" for server in servers if server["held"]]
+    if bad or held:
+        log_in = "`briefcase mcp servers oauth-login ID`, " if wanting else ""
+        hint = f"{log_in}`briefcase mcp servers list`, `briefcase mcp servers diff ID`"
+        return _Judged("yellow", some([*bad, *held]), hint)
+    return _Judged("green", some([str(server["id"]) for server in servers]) or "none")
+
+
+def _judge_control_plane(answer: Mapping[str, Any]) -> _Judged:
+    if answer["status"] == "not_enrolled":
+        return _Judged("green", "not enrolled")
+    if answer.get("last_error"):
+        hint = "the last good policy stays; `briefcase control-plane sync` tries again"
+        return _Judged("yellow", f"the last sync failed: {answer['last_error']}", hint)
+    return _Judged("green", f"{answer['base_url']}, last sync {answer['last_sync_at_rfc3339'] or 'never'}")
+
+
+def _judge_finding(finding: Finding) -> _Judged:
+    if finding.problem:
+        return _Judged("red", finding.problem, finding.hint)
+    return _Judged("green", finding.found)

@@ -1,0 +1,151 @@
+"""The gateway's way to the daemon: kept connections over its Unix socket, with the calling agent's own token.
+
+Before a connection carries a token, the daemon on the other end is the one expected (`client/expected.py`); before a
+token is used, it is an agent's: the operator's token could approve what an agent asks for, so the gateway refuses it.
+What the daemon answers is trusted as to its form only as far as the contract goes; a daemon that cannot be reached, or
+that refuses the token, is a `DaemonError`, and the agent is told no more than its message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from http import HTTPStatus
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import orjson
+
+from briefcase.adapters.telemetry.tracing import CURRENT
+from briefcase.edges.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
+from briefcase.edges.client.pool import Connections, Place
+from briefcase.edges.gateway.settings import GatewaySettings, is_token
+from briefcase.model.errors import BriefcaseError
+from briefcase.model.types import JsonObject, Role
+
+MAX_ANSWER_BYTES: Final = 16 << 20
+MAX_CONNECTIONS: Final = 256
+MAX_KNOWN_AGENTS: Final = 4_096
+IDENTITY_PATH: Final = "/v1/identity"
+ANSWER_TIMEOUT_S: Final = 120.0  # past every deadline of the daemon's own: it, not we, ends a call
+_TARGET: Final = re.compile(r"/[!-~]{0,2047}")  # nothing in it can end a request line
+_DEFAULT_PORT: Final = 80
+
+
+class DaemonError(Exception):
+    """The daemon refused a request, or could not be asked. `status` is its HTTP status, 0 where there was none."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class Daemon:
+    """One pool of connections to one daemon; use it as a context manager. A request is never sent twice."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._agents: OrderedDict[str, None] = OrderedDict()  # tokens that are known to be agents'
+        parts = urlsplit(settings.daemon_url or "http://briefcase")
+        host, port, socket = parts.hostname or "", parts.port or _DEFAULT_PORT, settings.daemon_socket
+        shown = f"[{host}]" if ":" in host else host
+        self._authority = shown if socket is not None else f"{shown}:{port}"
+        self._prefix = parts.path.rstrip("/")
+        self._connections = Connections(
+            Place(host=host, port=port) if socket is None else Place(str(socket)),
+            settings.expected,
+            limit=MAX_CONNECTIONS,
+            new_connection=_new_connection,
+            proof_request=lambda path, body: self._request("POST", None, path, body),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connections.close()
+
+    async def get(self, token: str, path: str) -> JsonObject:
+        """Ask for one document.
+
+        Raises:
+            DaemonError: refused, unreachable, or not a JSON object within the bound.
+        """
+        return await self._ask("GET", token, path, None)
+
+    async def post(self, token: str, path: str, body: bytes) -> JsonObject:
+        """Send one JSON document and read the answer. Raises as `get`."""
+        return await self._ask("POST", token, path, body)
+
+    async def _ask(self, method: str, token: str, path: str, body: bytes | None) -> JsonObject:
+        request = self._request(method, token, path, body)
+        if token not in self._agents:
+            await self._check_agent(token)
+        return await self._answered(request)
+
+    async def _check_agent(self, token: str) -> None:
+        """Check that a token is an agent's. The daemon still refuses one that is revoked later.
+
+        Raises:
+            DaemonError: it is somebody else's (`forbidden`), or as `get`.
+        """
+        asker = await self._answered(self._request("GET", token, IDENTITY_PATH, None))
+        if asker.get("role") != Role.AGENT:
+            raise DaemonError(
+                403, "forbidden", "expected an agent's token, as `briefcase agents add NAME` prints it, got another one"
+            )
+        self._agents[token] = None
+        if len(self._agents) > MAX_KNOWN_AGENTS:
+            self._agents.popitem(last=False)
+
+    async def _answered(self, request: bytes) -> JsonObject:
+        try:
+            answer = await self._connections.ask(request, ANSWER_TIMEOUT_S)
+        except (BrokenAnswerError, OSError) as error:  # `TimeoutError` is an `OSError`
+            raise _unreachable(error) from None
+        except BriefcaseError as error:
+            raise DaemonError(0, error.code, error.message) from None
+        if answer.status != HTTPStatus.OK:
+            raise _refused(answer)
+        return _object(answer.body)
+
+    def _request(self, method: str, token: str | None, path: str, body: bytes | None) -> bytes:
+        if (token is not None and not is_token(token)) or not _TARGET.fullmatch(path):
+            raise DaemonError(0, "bad_request", "expected a token and a path that can be sent")
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\nhost: {self._authority}\r\n".encode()
+        if token is not None:
+            head += b"authorization: Bearer %b\r\n" % token.encode()
+        trace = CURRENT.get()
+        if trace is not None:
+            head += b"traceparent: %b\r\n" % trace.traceparent().encode()
+        if body is None:
+            return head + b"\r\n"
+        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+def _new_connection() -> DaemonConnection:
+    return DaemonConnection(MAX_ANSWER_BYTES)
+
+
+def _object(data: bytes) -> JsonObject:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise DaemonError(0, "internal", "the daemon's answer is not the expected JSON")
+    return value
+
+
+def _refused(answer: Answer) -> DaemonError:
+    try:
+        body = _object(answer.body)
+    except DaemonError:
+        body = {}
+    told = str(body.get("message", f"the daemon said {answer.status}"))
+    return DaemonError(answer.status, str(body.get("code", "internal")), told)
+
+
+def _unreachable(error: BaseException) -> DaemonError:
+    return DaemonError(0, "daemon_unreachable", f"the daemon can not be reached ({type(error).__name__})")
