@@ -252,7 +252,7 @@ def public_proxy():
         subprocess.run([sys.executable, "-m", "venv", PROXY_VENV], check=True)
         installed = subprocess.run(install, capture_output=True, text=True, check=False)
         if installed.returncode:
-            pytest.skip(f"`{PROXY_PACKAGE}` can not be had from the package index: {installed.stderr[-200:]}")
+            pytest.skip(f"`{PROXY_PACKAGE}` cannot be had from the package index: {installed.stderr[-200:]}")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = [*ECHO_SERVER, "stdio", "--era", "handshake"]

@@ -123,7 +123,7 @@ class MemoryLedger:
 
     async def commit(self, entry: Entry) -> Committed | Refused:
         if self.broken:
-            raise StoreError("receipts can not be made durable", detail=self.broken)
+            raise StoreError("receipts cannot be made durable", detail=self.broken)
         receipt_id = len(self.chain) + 1
         undo = (
             dict(self.stored_approvals),

@@ -8,13 +8,13 @@ import pytest
 
 
 def can_inject() -> str:
-    """Why faults can not be injected here, or nothing."""
+    """Why faults cannot be injected here, or nothing."""
     if shutil.which("strace") is None:
         return "strace is not installed: no fault at a system call was tried"
     tried = subprocess.run(
         ["strace", "-qq", "-o", os.devnull, "-e", "inject=getpid:retval=1", "true"], capture_output=True, check=False
     )
-    return "" if tried.returncode == 0 else f"strace can not trace here: {tried.stderr.decode().strip()}"
+    return "" if tried.returncode == 0 else f"strace cannot trace here: {tried.stderr.decode().strip()}"
 
 
 PROBLEM = can_inject()

@@ -8,7 +8,7 @@ from briefcase.daemon import composition as daemon
 from briefcase.model.errors import InternalError, StoreError
 
 
-@pytest.mark.parametrize("fault", [StoreError("the ledger refuses"), InternalError("it can not be recorded")])
+@pytest.mark.parametrize("fault", [StoreError("the ledger refuses"), InternalError("it cannot be recorded")])
 def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, fault):
     monkeypatch.setattr(daemon, "EXPIRY_INTERVAL_S", 0)
 

@@ -270,7 +270,7 @@ def load_file(path: Path) -> FileConfig:
     except FileNotFoundError:
         return FileConfig()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`{path}` can not be read: {error}") from None
+        raise ConfigError(f"`{path}` cannot be read: {error}") from None
     try:
         config = msgspec.convert(tomllib.loads(text), FileConfig)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:

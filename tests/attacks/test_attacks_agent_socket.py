@@ -110,7 +110,7 @@ def test_a_gateway_of_another_user_prefers_the_agents_socket():
         (0o755, "run", "expected `{run}` to have mode 0750, got 0755"),
         (0o770, "run", "expected `{run}` to have mode 0750, got 0770"),
         (0o750, "data", "outside of"),
-        (0o750, "absent", "can not be looked at"),
+        (0o750, "absent", "cannot be looked at"),
     ],
 )
 def test_an_agents_socket_in_a_place_that_is_not_theirs_stops_the_daemon(mode, place, said):

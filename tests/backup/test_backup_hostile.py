@@ -48,7 +48,7 @@ def link(path) -> None:
         (lambda b: truncate(b / "ledger/data.mdb"), "bytes, expected"),
         (lambda b: flip(b / "ledger/data.mdb", 9_000), "SHA-256"),
         (lambda b: flip(b / "briefcase.sqlite", 30), "SHA-256"),
-        (lambda b: (b / "auth_token").unlink(), "can not be read"),
+        (lambda b: (b / "auth_token").unlink(), "cannot be read"),
         (lambda b: link(b / "auth_token"), "no plain file"),
         (lambda b: (b / "extra").write_text("x"), "not of this backup"),
         (lambda b: flip(b / "manifest.json", 60), "manifest"),

@@ -35,7 +35,7 @@ from daemons import RunningDaemon  # noqa: E402 - found by path
 
 MODULES = WORK / "node_modules" / "@modelcontextprotocol"
 START_TIMEOUT_S = 30
-# A handshake fixture can not name its questions as the stateless scenarios expect, so the stateless set is for the
+# A handshake fixture cannot name its questions as the stateless scenarios expect, so the stateless set is for the
 # stateless fixture; the handshake set runs over every kind of server there is.
 RUNS = [
     ("2026-07-28", "stateless", "stdio"),

@@ -91,7 +91,7 @@ def test_a_good_daemon_is_green_in_every_part():
 @pytest.mark.parametrize(
     ("changes", "name", "colour", "says"),
     [
-        ({"/ready": StoreError("calls can not be served: receipts", code="not_ready")}, "daemon", "red", "receipts"),
+        ({"/ready": StoreError("calls cannot be served: receipts", code="not_ready")}, "daemon", "red", "receipts"),
         (bad_check("/v1/diagnostics/compat", "native_modules"), "compat", "red", "broken"),
         (bad_check("/v1/diagnostics/compat", "native_modules", effect="noted"), "compat", "yellow", "broken"),
         (bad_check("/v1/diagnostics/compat", "policy"), "policy", "red", "broken"),

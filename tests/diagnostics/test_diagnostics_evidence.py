@@ -247,7 +247,7 @@ def test_a_bundle_never_overwrites(daemon, tmp_path):
 def test_a_bundle_that_can_not_be_written_says_so(daemon, tmp_path):
     (tmp_path / "file").touch()
     ran = briefcase(daemon.env, "diagnostics", "bundle", "--out", str(tmp_path / "file" / "b.zip"))
-    assert (ran.code, "can not be written" in ran.err) == (9, True), ran.err
+    assert (ran.code, "cannot be written" in ran.err) == (9, True), ran.err
 
 
 def test_without_its_daemon_a_bundle_holds_what_the_files_tell(daemon, tmp_path):

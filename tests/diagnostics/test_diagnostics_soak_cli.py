@@ -96,7 +96,7 @@ def test_a_report_whose_name_is_no_text_is_named(daemon, tmp_path):
 def test_evidence_that_can_not_be_written_says_so(daemon, tmp_path):
     (tmp_path / "evidence.html").mkdir()
     ran = briefcase(daemon.env, "soak", "summarize", str(tmp_path))
-    assert (ran.code, "can not be written" in ran.err) == (9, True), ran.err
+    assert (ran.code, "cannot be written" in ran.err) == (9, True), ran.err
 
 
 def test_a_deployment_is_held_against_its_objectives(daemon):
@@ -132,7 +132,7 @@ def test_a_report_that_can_not_be_written_is_told_before_anything_is_called(daem
     (tmp_path / "file").touch()
     before = daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"]
     ran = briefcase(daemon.env, *soak_words(tmp_path / "file" / "r.json", "--duration-secs", "600"))
-    assert (ran.code, "can not be written" in ran.err) == (9, True), ran.err
+    assert (ran.code, "cannot be written" in ran.err) == (9, True), ran.err
     assert daemon.request("GET", "/v1/receipts?limit=1")[1]["receipts"][0]["id"] == before
 
 

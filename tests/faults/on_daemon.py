@@ -150,7 +150,7 @@ def _call_and_watch(daemon: RunningDaemon, token: str) -> tuple[float, float]:
 
 
 def faketime_problem() -> str:
-    """Why the clock of a daemon can not be moved here, or nothing."""
+    """Why the clock of a daemon cannot be moved here, or nothing."""
     if sys.platform != "linux" or not FAKETIME:
         return "libfaketime not found: install it (Debian: apt-get install faketime)"
     return ""

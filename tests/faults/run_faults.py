@@ -4,7 +4,7 @@
 
 `--short` tries a few of each, within a minute; `--seconds` is how long the power is cut; `--mutants` breaks each claim
 in a copy of the tree and expects the class to notice. Exit code 1 where an invariant was violated, or where a mutant
-was not noticed. What can not be tried here is skipped, and said.
+was not noticed. What cannot be tried here is skipped, and said.
 
 I1 no side effect without a durable intent receipt; I2 no allow after a failed sync; I3 an approval is used at most
 once; I4 spend never exceeds budget; I5 no secret in any sink (the canary tests watch that one); I6 it answers

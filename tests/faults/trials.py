@@ -27,7 +27,7 @@ class Mutant:
 class Fault:
     """One class of faults.
 
-    `holds` names the invariants its audit watches. `problem` says why it can not be tried here, or nothing.
+    `holds` names the invariants its audit watches. `problem` says why it cannot be tried here, or nothing.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Calls through the gateway: what they become, approvals, states, and what a tool's answer can not do."""
+"""Calls through the gateway: what they become, approvals, states, and what a tool's answer cannot do."""
 
 import pytest
 from gateway_rig import GOING_ON, RANGER, SCOUT, FakeDaemon, asking_daemon, ok, rig, run

@@ -165,7 +165,7 @@ def test_a_loopback_address_is_bound(host):
 def test_a_port_that_is_taken_is_named():
     listener = open_tcp_listener("127.0.0.1", 0)
     port = listener.sock.getsockname()[1]
-    with pytest.raises(ConfigError, match=f"`127.0.0.1:{port}` can not be listened on: address already in use"):
+    with pytest.raises(ConfigError, match=f"`127.0.0.1:{port}` cannot be listened on: address already in use"):
         open_tcp_listener("127.0.0.1", port)
     listener.close()
 

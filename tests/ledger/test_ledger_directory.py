@@ -102,7 +102,7 @@ def test_another_user_s_directory_is_refused(tmp_path):
 
 
 def test_a_directory_that_can_not_be_made_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="can not be made"):
+    with pytest.raises(ConfigError, match="cannot be made"):
         Ledger.open(tmp_path / "missing" / "l", FakeClock(), SMALL)
 
 
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_environment_is_refused(tmp_path, content):
     (tmp_path / "l").mkdir(mode=0o700)
     (tmp_path / "l" / "data.mdb").touch(mode=0o600)
     (tmp_path / "l" / "data.mdb").write_bytes(content)
-    with pytest.raises(StoreError, match="can not be opened"):
+    with pytest.raises(StoreError, match="cannot be opened"):
         Ledger.open(tmp_path / "l", FakeClock(), SMALL)
 
 

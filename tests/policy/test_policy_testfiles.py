@@ -139,11 +139,11 @@ def test_a_test_file_may_bring_its_own_schema_and_entities():
 
 
 NOT_TEST_FILES = [
-    ("no JSON", "{", "can not be read"),
-    ("no object", "[]", "can not be read"),
+    ("no JSON", "{", "cannot be read"),
+    ("no object", "[]", "cannot be read"),
     ("no requests", '{"policies": "p.cedar"}', "requests"),
     ("a decision that is none", json.dumps({"policies": "p", "requests": [request(decision="maybe")]}), "maybe"),
-    ("nested too deep", '{"policies": "p", "requests": [], "entities": ' + "[" * 100_000, "can not be read"),
+    ("nested too deep", '{"policies": "p", "requests": [], "entities": ' + "[" * 100_000, "cannot be read"),
 ]
 
 

@@ -218,7 +218,7 @@ def test_an_unknown_provider_is_refused_without_a_request(run):
 
 
 def down(_request):
-    return UpstreamError("the upstream can not be reached", sent=False)
+    return UpstreamError("the upstream cannot be reached", sent=False)
 
 
 def test_while_a_provider_is_down_a_read_fails_unless_the_operator_allowed_a_remembered_answer(run):
@@ -226,7 +226,7 @@ def test_while_a_provider_is_down_a_read_fails_unless_the_operator_allowed_a_rem
         await desk.log_in()
         fresh = await desk.quote()
         desk.outbound.cut = down
-        with pytest.raises(UpstreamError, match="can not be reached"):
+        with pytest.raises(UpstreamError, match="cannot be reached"):
             await desk.quote()
         desk.outbound.cut = None
         await desk.service.upsert("demo", BASE_URL, max_stale_s=60)

@@ -1,4 +1,4 @@
-"""OpenAPI operations become manifests that work against a real service; what can not be said is refused by name."""
+"""OpenAPI operations become manifests that work against a real service; what cannot be said is refused by name."""
 
 import asyncio
 import copy

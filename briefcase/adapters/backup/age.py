@@ -95,7 +95,7 @@ def write_age(file: IO[bytes], seal: AgeSeal, pieces: Iterator[bytes]) -> None:
         pieces: the stream; what it raises is raised.
 
     Raises:
-        OSError: the file can not be written.
+        OSError: the file cannot be written.
     """
     if seal.wrapped_identity:
         file.write(WRAPPED_MAGIC + base64.b64encode(seal.wrapped_identity) + b"\n")

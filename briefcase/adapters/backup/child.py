@@ -73,7 +73,7 @@ def copy(data_dir: Path, out: Path, *, with_key: bool) -> Found:
     """Copy a data directory into one that exists and is empty.
 
     Raises:
-        BriefcaseError: something can not be read or written, or the chain does not verify.
+        BriefcaseError: something cannot be read or written, or the chain does not verify.
     """
     try:
         copy_ledger(data_dir / LEDGER_DIR, out / LEDGER_DIR, format_rfc3339(time.time_ns() // 1_000))
@@ -82,7 +82,7 @@ def copy(data_dir: Path, out: Path, *, with_key: bool) -> Found:
         fsync_tree(out)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
-            f"`{data_dir}` can not be copied to `{out}`", hint="check the free space there", detail=repr(error)
+            f"`{data_dir}` cannot be copied to `{out}`", hint="check the free space there", detail=repr(error)
         ) from None
     return check(out, left_out)
 

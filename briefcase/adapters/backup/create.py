@@ -253,7 +253,7 @@ def _make_target(out: Path) -> None:
     except FileExistsError:
         raise _exists(out) from None
     except OSError as error:
-        raise CallerError(f"`{out}` can not be made: {reason_of(error)}") from None
+        raise CallerError(f"`{out}` cannot be made: {reason_of(error)}") from None
 
 
 def _exists(out: Path) -> CallerError:

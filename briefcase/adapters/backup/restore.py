@@ -132,7 +132,7 @@ def restore_backup(
         work.rename(target)
         fsync_dir(target.parent)
     except OSError as error:
-        raise StoreError(f"`{target}` can not be written: {reason_of(error)}") from None
+        raise StoreError(f"`{target}` cannot be written: {reason_of(error)}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return manifest
@@ -156,7 +156,7 @@ def _unpack(backup: Path, keys: Keys, expected_did: str | None, work: Path, want
         return unpack_backup(backup, keys, expected_did, work, wanted)
     except OSError as error:
         raise StoreError(
-            f"`{work}` can not be written: {reason_of(error)}",
+            f"`{work}` cannot be written: {reason_of(error)}",
             hint="TMPDIR names the directory where `verify` decrypts the ledger",
         ) from None
 
@@ -198,7 +198,7 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
         try:
             size, sha256_hex = digest_of(directory / name)
         except OSError as error:
-            raise damaged(f"`{name}` can not be read: {reason_of(error)}") from None
+            raise damaged(f"`{name}` cannot be read: {reason_of(error)}") from None
         if size != file.bytes:
             raise damaged(f"`{name}` has {size} bytes, expected {file.bytes}")
         if sha256_hex != file.sha256_hex:

@@ -71,7 +71,7 @@ def pack_backup(plain: Path, manifest: Manifest, out: Path, seal: SealKey | AgeS
     """Seal a plain backup into a file that appears whole under its name, or not at all. Returns its size.
 
     Raises:
-        OSError: it can not be read or written.
+        OSError: it cannot be read or written.
         StoreError: a file changed meanwhile (`backup_damaged`).
     """
     with write_whole(out, replaces=False) as file:
@@ -101,7 +101,7 @@ def unpack_backup(
     Raises:
         CallerError: the key that it needs was not given.
         StoreError: it is not as it was made (`backup_damaged`); what was written is of no use.
-        OSError: it can not be read, or the files not be written.
+        OSError: it cannot be read, or the files not be written.
     """
     # 1. the first piece
     with _open(path) as file, _reader_of(path, file, keys) as reader:
@@ -120,7 +120,7 @@ def needs_passphrase(path: Path) -> bool:
     """Whether a sealed backup is under a passphrase, and not to public keys; what is no sealed backup counts as one.
 
     Raises:
-        StoreError: it can not be read (`backup_damaged`).
+        StoreError: it cannot be read (`backup_damaged`).
     """
     with _open(path) as file:
         return file.read(len(AGE_MAGIC)) != AGE_MAGIC
@@ -196,4 +196,4 @@ def _open(path: Path) -> IO[bytes]:
     try:
         return open_plain(path)
     except OSError as error:
-        raise damaged(f"`{path}` can not be read: {reason_of(error)}") from None
+        raise damaged(f"`{path}` cannot be read: {reason_of(error)}") from None

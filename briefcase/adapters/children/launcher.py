@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
         os.execvp(command[0], command)
     except OSError as error:
         sys.stderr.write(
-            f"{SAYS}`{command[0]}` can not be run: {(error.strerror or '').lower()}; the data directory and what is in"
+            f"{SAYS}`{command[0]}` cannot be run: {(error.strerror or '').lower()}; the data directory and what is in"
             " it are hidden from a server: neither it nor the interpreter it names may lie there\n"
         )
         sys.exit(NOT_FOUND)

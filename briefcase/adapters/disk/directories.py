@@ -17,7 +17,7 @@ def fsync_dir(path: Path) -> None:
     """Make a rename, link or removal inside a directory durable.
 
     Raises:
-        OSError: it can not be opened or synced.
+        OSError: it cannot be opened or synced.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -30,7 +30,7 @@ def fsync_tree(top: Path) -> None:
     """Make every name in a directory, and in those below it, durable.
 
     Raises:
-        OSError: one can not be synced.
+        OSError: one cannot be synced.
     """
     for directory in (top, *(found for found in top.rglob("*") if found.is_dir())):
         fsync_dir(directory)
@@ -41,7 +41,7 @@ def make_private_dir(path: Path, *, exist_ok: bool = False) -> None:
 
     Raises:
         FileExistsError: it exists, and `exist_ok` is not given.
-        OSError: it can not be made.
+        OSError: it cannot be made.
     """
     try:
         path.mkdir(mode=PRIVATE_DIR_MODE)
@@ -56,7 +56,7 @@ def make_private_dirs(path: Path) -> None:
     """Make a directory and its missing parents, each of mode 0700 whatever the umask.
 
     Raises:
-        OSError: one can not be made.
+        OSError: one cannot be made.
     """
     for directory in (*reversed(path.parents), path):
         with suppress(FileExistsError):
@@ -71,7 +71,7 @@ def make_parents(top: Path, name: str) -> Path:
         name: the file's path below it, checked.
 
     Raises:
-        OSError: one can not be made.
+        OSError: one cannot be made.
     """
     path = top / name
     for parent in reversed(path.relative_to(top).parents[:-1]):

@@ -107,7 +107,7 @@ def write_new(path: Path, *, mode: int = PRIVATE_FILE_MODE) -> Iterator[IO[bytes
 
     Raises:
         FileExistsError: there is one.
-        OSError: it can not be made, written or synced; what was written stays.
+        OSError: it cannot be made, written or synced; what was written stays.
     """
     descriptor = os.open(path, _NEW, mode)
     with os.fdopen(descriptor, "wb") as file:
@@ -138,7 +138,7 @@ def settle(path: Path) -> None:
     """Make a file that a library wrote private and durable.
 
     Raises:
-        OSError: it can not be opened, changed or synced.
+        OSError: it cannot be opened, changed or synced.
     """
     descriptor = os.open(path, _PLAIN)
     try:
@@ -215,7 +215,7 @@ def open_private(path: Path, *, appends: bool = False, creates: bool = True) -> 
         creates: make it where it is missing.
 
     Raises:
-        ConfigError: it can not be opened, is a link, no regular file, another user's or open to others; an empty one of
+        ConfigError: it cannot be opened, is a link, no regular file, another user's or open to others; an empty one of
             ours is closed to others instead (`insecure_host`).
     """
     try:
@@ -242,7 +242,7 @@ def open_plain(path: Path) -> IO[bytes]:
     """Open a regular file to read it, and no link that leads to one.
 
     Raises:
-        OSError: it can not be opened, or is a link or something else than a regular file (`EINVAL`).
+        OSError: it cannot be opened, or is a link or something else than a regular file (`EINVAL`).
     """
     descriptor = os.open(path, _PLAIN)
     found = os.fstat(descriptor).st_mode
@@ -256,7 +256,7 @@ def digest_of(path: Path, write: Callable[[bytes], object] = len) -> tuple[int, 
     """The size and SHA-256 of a regular file; `write` is given each piece of it.
 
     Raises:
-        OSError: as `open_plain`, or it can not be read.
+        OSError: as `open_plain`, or it cannot be read.
     """
     digest, size = hashlib.sha256(), 0
     with open_plain(path) as file:

@@ -87,7 +87,7 @@ def read_boundary(transaction: lmdb.Transaction[bytes], meta: Any) -> Boundary: 
     """Up to where the chain is archived, as a transaction sees it.
 
     Raises:
-        StoreError: it can not be read (`receipt_chain_broken`).
+        StoreError: it cannot be read (`receipt_chain_broken`).
     """
     stored = transaction.get(META_ARCHIVE, db=meta)
     if stored is None:
@@ -95,7 +95,7 @@ def read_boundary(transaction: lmdb.Transaction[bytes], meta: Any) -> Boundary: 
     try:
         return msgspec.json.decode(stored, type=Boundary)
     except msgspec.DecodeError as error:
-        raise broken("the ledger's archive boundary can not be read", str(error)) from None
+        raise broken("the ledger's archive boundary cannot be read", str(error)) from None
 
 
 def encode_boundary(boundary: Boundary) -> bytes:
@@ -204,7 +204,7 @@ def _lines_of(path: Path) -> tuple[list[bytes], str]:
     except zlib.error as error:
         problem = f"`{path}` is damaged: {error}"
     except OSError as error:
-        problem = f"`{path}` can not be read: {reason_of(error)}"
+        problem = f"`{path}` cannot be read: {reason_of(error)}"
     whole, _, rest = bytes(data).rpartition(b"\n")
     return (whole.split(b"\n") if whole else []), problem or (f"`{path}` ends amid a line" if rest else "")
 
@@ -237,7 +237,7 @@ def write_segment(archive: Archive, after: Boundary, last_id: int, live: Callabl
         live: reads live records, from an id on, at most so many.
 
     Raises:
-        StoreError: a receipt does not verify (`receipt_chain_broken`), or the segment can not be written or read back.
+        StoreError: a receipt does not verify (`receipt_chain_broken`), or the segment cannot be written or read back.
     """
     records = _next_records(after, last_id, live)
     through = _verified(records, after, "the live chain")
@@ -260,7 +260,7 @@ def write_segment(archive: Archive, after: Boundary, last_id: int, live: Callabl
             file.write(data)
     except OSError as error:
         raise StoreError(
-            f"`{segment.path}` can not be written: {reason_of(error)}",
+            f"`{segment.path}` cannot be written: {reason_of(error)}",
             hint="nothing was removed; free some space, and archive again",
         ) from None
     return Written(segment, after, through, len(data))
@@ -308,7 +308,7 @@ def copy_segments(source: Path, target: Path, boundary: Boundary) -> None:
     """Copy the segments that a copied environment counts on, each synced; they never change.
 
     Raises:
-        OSError: one can not be read or written.
+        OSError: one cannot be read or written.
     """
     wanted = [segment for segment in Archive(source).segments() if segment.last_id <= boundary.id]
     if not wanted:

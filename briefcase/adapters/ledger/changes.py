@@ -98,7 +98,7 @@ class Change:
         """Plan a write.
 
         Raises:
-            InternalError: a key of a length that can not be stored.
+            InternalError: a key of a length that cannot be stored.
         """
         if not is_key(key):
             raise InternalError(f"expected a key of 1 to 511 bytes, got {len(key)}")

@@ -47,7 +47,7 @@ def copy_ledger(source: Path, target: Path, now: str) -> Head:
 
     Raises:
         CallerError: there is no ledger.
-        StoreError: it can not be read, or the copy not be written.
+        StoreError: it cannot be read, or the copy not be written.
 
     Returns:
         Where the chain ends in the copy.
@@ -62,7 +62,7 @@ def copy_ledger(source: Path, target: Path, now: str) -> Head:
         copy_segments(source, target, boundary)
         return head  # noqa: TRY300 - the whole of it may fail
     except (lmdb.Error, OSError) as error:
-        raise StoreError("the ledger can not be copied", hint="check the free space there", detail=str(error)) from None
+        raise StoreError("the ledger cannot be copied", hint="check the free space there", detail=str(error)) from None
 
 
 def decode_mark(stored: bytes) -> CopyMark:
@@ -74,7 +74,7 @@ def decode_mark(stored: bytes) -> CopyMark:
     try:
         return msgspec.json.decode(stored, type=CopyMark)
     except msgspec.DecodeError as error:
-        raise StoreError("the ledger's mark of a copy can not be read", detail=str(error)) from None
+        raise StoreError("the ledger's mark of a copy cannot be read", detail=str(error)) from None
 
 
 def _mark(target: Path, now: str) -> tuple[Head, Boundary]:

@@ -46,7 +46,7 @@ def prepare_directory(path: Path) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise ConfigError(f"`{path}` can not be made: {error.strerror}") from None
+        raise ConfigError(f"`{path}` cannot be made: {error.strerror}") from None
     check_rule(path, path.lstat(), PRIVATE_DIR)
     for name in _FILE_NAMES:
         if os.path.lexists(path / name):

@@ -70,7 +70,7 @@ class LedgerFiles:
         """
         loaded = self._slice(first_id, count)
         if loaded.problem:
-            raise broken(f"archived receipts can not be read: {loaded.problem}")
+            raise broken(f"archived receipts cannot be read: {loaded.problem}")
         return loaded.records
 
     def _slice(self, first_id: int, count: int) -> Loaded:

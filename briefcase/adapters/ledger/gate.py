@@ -91,5 +91,5 @@ class Gate:
     def refusal(self) -> StoreError:
         """The error every commit gets while the gate is not open."""
         return StoreError(
-            f"receipts can not be made durable: {self.problem}", hint=_HINTS[self.state], detail=self._detail
+            f"receipts cannot be made durable: {self.problem}", hint=_HINTS[self.state], detail=self._detail
         )

@@ -179,7 +179,7 @@ class _Group:
         except InternalError as error:
             return error
         except (ValueError, TypeError, LookupError) as error:
-            return InternalError("an entry can not be recorded", detail=repr(error))
+            return InternalError("an entry cannot be recorded", detail=repr(error))
         if change is not None:
             change.write()
         self._transaction.put(encode_key(receipt_id), record, append=True, db=self._tables.receipts)

@@ -109,7 +109,7 @@ class Ledger:
 
         Raises:
             ConfigError: the directory is not as it must be (`insecure_host`), or taken (`already_running`).
-            StoreError: it can not be read, or its tail does not verify (`receipt_chain_broken`).
+            StoreError: it cannot be read, or its tail does not verify (`receipt_chain_broken`).
         """
         chosen = settings or LedgerSettings()
         prepare_directory(path)
@@ -137,7 +137,7 @@ class Ledger:
             if self._gate.state not in SHUT:
                 self._journal.write_clean()
         except lmdb.Error as error:
-            raise StoreError("the ledger can not be closed cleanly", detail=str(error)) from None
+            raise StoreError("the ledger cannot be closed cleanly", detail=str(error)) from None
         finally:
             self._gate.move(GateState.CLOSED)
             self._tables.close()
@@ -379,7 +379,7 @@ def _recover(tables: Tables, clock: Clock, store_id: str | None) -> Recovered:
         except lmdb.MapFullError:
             tables.grow()
         except lmdb.Error as error:
-            raise StoreError("the ledger can not be opened", detail=str(error)) from None
+            raise StoreError("the ledger cannot be opened", detail=str(error)) from None
 
 
 def _check_settings(entry: Entry, redactor: Redactor) -> None:

@@ -65,19 +65,19 @@ def read_head(transaction: lmdb.Transaction[bytes], tables: Tables) -> tuple[byt
 
 
 def slice_from(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
-    """At most so many consecutive records, oldest first; they end early where an archive segment can not be read."""
+    """At most so many consecutive records, oldest first; they end early where an archive segment cannot be read."""
     return _slice(tables, first_id, count).records
 
 
 def whole_slice(tables: Tables, first_id: int, count: int) -> list[tuple[bytes, bytes]]:
-    """As `slice_from`, but for who must not pass over what can not be read.
+    """As `slice_from`, but for who must not pass over what cannot be read.
 
     Raises:
         StoreError: an archive segment is missing or damaged (`receipt_chain_broken`).
     """
     loaded = _slice(tables, first_id, count)
     if loaded.problem:
-        raise broken(f"archived receipts can not be read: {loaded.problem}")
+        raise broken(f"archived receipts cannot be read: {loaded.problem}")
     return loaded.records
 
 

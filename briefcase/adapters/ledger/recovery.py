@@ -118,7 +118,7 @@ def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recove
         written = journal.write(entries[at : at + _CLOSED_AT_ONCE])
         refused = [result for result in written.results if not isinstance(result, Committed)]
         if refused:
-            raise StoreError("an open intent can not be closed", detail=repr(refused[0]))
+            raise StoreError("an open intent cannot be closed", detail=repr(refused[0]))
         journal.publish(written)
         sync_us = written.sync_us
     return Recovered(journal, intents, secret, sync_us, changes)

@@ -93,7 +93,7 @@ class Tables:
                 lib_version=ENGINE,
             )
         except lmdb.Error as error:
-            raise StoreError(f"the ledger in `{path}` can not be opened", detail=str(error)) from None
+            raise StoreError(f"the ledger in `{path}` cannot be opened", detail=str(error)) from None
         try:
             close_on_exec(path)
             self._check_engine()
@@ -111,7 +111,7 @@ class Tables:
             ) = (self.env.open_db(name.encode()) for name in TABLES)
         except lmdb.Error as error:
             self.env.close()
-            raise StoreError(f"the ledger in `{path}` can not be opened", detail=str(error)) from None
+            raise StoreError(f"the ledger in `{path}` cannot be opened", detail=str(error)) from None
         except BaseException:
             self.env.close()
             raise
@@ -149,7 +149,7 @@ class Tables:
         try:
             return self.env.begin()
         except lmdb.Error as error:
-            raise StoreError("the ledger can not be read", hint="restart the daemon", detail=str(error)) from None
+            raise StoreError("the ledger cannot be read", hint="restart the daemon", detail=str(error)) from None
 
     def grow(self) -> None:
         """Double the map. Only from the event loop's thread, and with no transaction open on it."""

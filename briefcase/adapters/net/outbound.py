@@ -13,7 +13,7 @@ What is refused before anything is sent (`upstream_refused`, `sent=False`):
 What is bounded: the whole exchange by one deadline, the answer's head, and its body, before and after decompression.
 Redirects are answers like any other and never followed; cookies and proxy settings are ignored; certificates are
 always verified. Connections are shared only within a `pool_key`, and a new one is always resolved and judged anew. A
-request that is not GET or HEAD is never sent twice, and gets a connection of its own, so that a stale one can not leave
+request that is not GET or HEAD is never sent twice, and gets a connection of its own, so that a stale one cannot leave
 it in doubt; only where its sender says `keeps_connection` may it follow another on one that was idle for `KEPT_S`, and
 only until the upstream shows that it closes connections as soon as that.
 """

@@ -188,7 +188,7 @@ class OAuthClient:
             UpstreamError: as `exchange`; with the detail `invalid_grant`, the log-in has ended.
         """
         if login.refresh_token is None:
-            raise UpstreamError("the log-in can not be renewed", code="upstream_refused", detail="invalid_grant")
+            raise UpstreamError("the log-in cannot be renewed", code="upstream_refused", detail="invalid_grant")
         form = {"grant_type": "refresh_token", "refresh_token": login.refresh_token}
         renewed = await self._ask(login, form, signer, "the renewal of the log-in")
         if login.is_bound and not renewed.is_bound:

@@ -44,7 +44,7 @@ class Login(msgspec.Struct, frozen=True):
     """One grant.
 
     `with_proof` tells that its server takes DPoP proofs, `is_bound` that the token is of use with them only. `resource`
-    is what the token is for (RFC 8707); `scope` what was granted, with spaces between. A log-in that can not be renewed
+    is what the token is for (RFC 8707); `scope` what was granted, with spaces between. A log-in that cannot be renewed
     any more `has_ended`: a person must log in again.
     """
 

@@ -60,7 +60,7 @@ class LoopbackListener:
         try:
             self._server = await asyncio.start_server(self._serve, HOST, self._port, limit=MAX_HEAD_BYTES)
         except OSError as error:
-            raise CallerError(f"`{HOST}:{self._port}` can not be listened on", hint="choose another port") from error
+            raise CallerError(f"`{HOST}:{self._port}` cannot be listened on", hint="choose another port") from error
         port = self._server.sockets[0].getsockname()[1]
         self.redirect_uri = f"http://{HOST}:{port}{PATH}"
         return self

@@ -101,7 +101,7 @@ class Registrar:
         try:
             destination = host_of(metadata.token_endpoint)
         except ValueError as error:
-            raise UpstreamError(f"the authorization server's token endpoint can not be used: {error}") from None
+            raise UpstreamError(f"the authorization server's token endpoint cannot be used: {error}") from None
         secret = await self._secrets.get_for(chosen.client_secret, destination)
         if secret is None:
             hint = f"`briefcase secrets set {chosen.client_secret}`"
@@ -129,7 +129,7 @@ class Registrar:
         answer = read_answer(response, _Registered, "the registration of a client")
         for text in (answer.client_id, answer.client_secret):
             if text is not None and not (len(text) <= MAX_CLIENT_CHARS and _VISIBLE.fullmatch(text)):
-                raise UpstreamError("the registration of a client gave one that can not be used")
+                raise UpstreamError("the registration of a client gave one that cannot be used")
         method = answer.token_endpoint_auth_method or _method_of(metadata, has_secret=answer.client_secret is not None)
         if method not in METHODS or (method != NO_SECRET and answer.client_secret is None):
             raise UpstreamError("the registration of a client asks for a way to authenticate that is not known")

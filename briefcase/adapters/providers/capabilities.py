@@ -158,7 +158,7 @@ class Capabilities:
             self._start_minting(provider, slot)
 
     def signals(self, provider: Provider) -> tuple[str, ...]:
-        """`vc_status_unknown` while the status of the entitlement can not be learned and a person may decide."""
+        """`vc_status_unknown` while the status of the entitlement cannot be learned and a person may decide."""
         slot = self._slots.get(provider.id)
         if slot is None or slot.status is not EntitlementStatus.UNKNOWN or self._settings.denies_unknown_status:
             return ()

@@ -1,6 +1,6 @@
 """Entitlements on the daemon's side: fetched with the log-in, verified, and their status kept fresh.
 
-A status is asked for ahead of need and remembered as long as its list says. While it can not be learned it is
+A status is asked for ahead of need and remembered as long as its list says. While it cannot be learned it is
 *unknown*: then the operator's choice holds (`BRIEFCASE_VC_STATUS_UNKNOWN_MODE`), a person's approval or a denial,
 and never a guess.
 """

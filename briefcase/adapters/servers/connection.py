@@ -93,7 +93,7 @@ class Connection:
 
     Args:
         config: its description.
-        new_transport: makes a way to it; what it can not have (a secret that is not set) is an `UpstreamError`.
+        new_transport: makes a way to it; what it cannot have (a secret that is not set) is an `UpstreamError`.
         events: who is told.
         redactor: knows the secrets; what a server says of itself with one of them is held back.
         needs_profile: whether a server must announce our profile to be used.

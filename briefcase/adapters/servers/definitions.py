@@ -32,7 +32,7 @@ _FIELDS: Final = ("title", "description", "inputSchema", "outputSchema", "annota
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A definition that can not be used, and why."""
+    """A definition that cannot be used, and why."""
 
     name: str
     problem: str

@@ -1,6 +1,6 @@
 """Which tools policy would let an agent call, as far as that can be said before there are arguments.
 
-A policy that reads no arguments is asked as if it were called, and its answer holds. One that reads them can not be: a
+A policy that reads no arguments is asked as if it were called, and its answer holds. One that reads them cannot be: a
 tool is then hidden only where a rule that needs none of them forbids it, and left in sight otherwise; calling it asks.
 """
 

@@ -432,7 +432,7 @@ class ServerRegistry:
         try:
             return msgspec.json.decode(data, type=list[ServerConfig]) if data else []
         except msgspec.DecodeError as error:
-            raise StoreError("the stored MCP servers can not be read", detail=str(error)) from None
+            raise StoreError("the stored MCP servers cannot be read", detail=str(error)) from None
 
     def _is_listed(self, server_id: str) -> bool:
         """Whether any listing of the server was accepted yet; those before this was noted held at least one tool."""
@@ -444,7 +444,7 @@ class ServerRegistry:
         try:
             return msgspec.json.decode(data, type=Pins) if data else Pins({})
         except msgspec.DecodeError as error:
-            raise StoreError(f"the pins of the MCP server `{server_id}` can not be read", detail=str(error)) from None
+            raise StoreError(f"the pins of the MCP server `{server_id}` cannot be read", detail=str(error)) from None
 
     def _stored_pins(self, server_id: str) -> dict[str, Definition]:
         read = [read_definition(body) for body in self._read_pins(server_id).tools.values()]

@@ -5,7 +5,7 @@ as a stateless one is, every other gets `initialize`, and over HTTP, where that 
 
 An answer reaches only the request whose id it carries, and over HTTP only in that request's own stream. What a server
 sends for nobody is dropped. A question (2025-11-25: elicitation, sampling, roots) suspends the call it belongs to; one
-that can not be told to belong to exactly one call is refused, so that no agent is ever asked on another's behalf.
+that cannot be told to belong to exactly one call is refused, so that no agent is ever asked on another's behalf.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Session:
         """TransportFactory the server and agree on a revision.
 
         Raises:
-            UpstreamError: it can not be reached, or speaks no revision we do.
+            UpstreamError: it cannot be reached, or speaks no revision we do.
         """
         await self._transport.open(self._take, self._lost)
         if self._probe and await self._discover():
@@ -323,7 +323,7 @@ class Session:
             if isinstance(response, dict):
                 data = encode_result(question.id, Fragment(canonical_bytes(response)))
             else:
-                data = encode_error(RpcError(METHOD_NOT_FOUND, "the client can not answer this"), question.id)
+                data = encode_error(RpcError(METHOD_NOT_FOUND, "the client cannot answer this"), question.id)
             await self._transport.send(Outgoing(data, headers=self._headers("", {})))
 
     async def abandon(self, running: Running) -> None:

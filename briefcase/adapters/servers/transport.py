@@ -10,7 +10,7 @@ import msgspec
 from briefcase.core.mcp.jsonrpc import Message, RequestId, Unreadable
 from briefcase.model.errors import UpstreamError
 
-# A message of the server's, and the id of our request in whose answer it came; None where that can not be told.
+# A message of the server's, and the id of our request in whose answer it came; None where that cannot be told.
 Take: TypeAlias = Callable[[Message | Unreadable, RequestId | None], None]
 
 
@@ -35,12 +35,12 @@ class Transport(Protocol):
         """Make messages possible. From now on `take` gets what the server sends, and `lost` says that it has gone.
 
         Raises:
-            UpstreamError: the server can not be reached or started (`sent=False`).
+            UpstreamError: the server cannot be reached or started (`sent=False`).
         """
         ...
 
     def try_send(self, message: Outgoing) -> bool:
-        """Send one message now where nothing has to be waited for; where it can not, `send` can, or says why not."""
+        """Send one message now where nothing has to be waited for; where it cannot, `send` can, or says why not."""
         ...
 
     async def send(self, message: Outgoing) -> None:

@@ -1,6 +1,6 @@
 """Log lines to a descriptor, in order, and never at the cost of whoever logs.
 
-Whoever starts a daemon may stop reading what it says, and a full pipe blocks its writer. `poll` can not promise that a
+Whoever starts a daemon may stop reading what it says, and a full pipe blocks its writer. `poll` cannot promise that a
 write will not block, for others may write to the same pipe, and making the descriptor non-blocking would change it for
 all of them. So:
 

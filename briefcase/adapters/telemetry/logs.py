@@ -3,7 +3,7 @@
 Tracebacks carry file, line and function, never the values of locals: those may hold arguments or credentials.
 
 Whatever a process that logs says on standard error goes the same way (`log_writer.py`): a print, a warning, the event
-loop's complaint. A line that can not be written is lost and counted; what wrote it goes on.
+loop's complaint. A line that cannot be written is lost and counted; what wrote it goes on.
 """
 
 from __future__ import annotations

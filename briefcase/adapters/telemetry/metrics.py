@@ -94,7 +94,7 @@ def meter_families(meter: Meter) -> list[Family]:
 def process_families() -> list[Family]:
     """What the process uses. Memory and open files are known on Linux only; elsewhere they are left out.
 
-    Where no more files can be opened, those that are open can not be listed: then as many are as may be.
+    Where no more files can be opened, those that are open cannot be listed: then as many are as may be.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     families = [

@@ -1,7 +1,7 @@
 """OpenTelemetry over OTLP/HTTP: traces, metrics and logs, sent in batches from threads of their own.
 
 Imported only where it is switched on: off, it costs nothing. The endpoint is the operator's (`OTEL_EXPORTER_OTLP_*`),
-so it is not held against the rules for upstreams. What can not be sent is dropped and said in the log, never waited
+so it is not held against the rules for upstreams. What cannot be sent is dropped and said in the log, never waited
 for: a collector that is down slows no call.
 """
 

@@ -148,5 +148,5 @@ def _violation(what: str) -> UpstreamError:
 
 
 def _unreadable(error: OSError) -> UpstreamError:
-    what = "there is no such file" if error.errno in {errno.ENOENT, errno.ENOTDIR} else "the file can not be read"
+    what = "there is no such file" if error.errno in {errno.ENOENT, errno.ENOTDIR} else "the file cannot be read"
     return UpstreamError(what, code="upstream_refused", detail=repr(error), sent=False)

@@ -167,7 +167,7 @@ def with_credential(encoded: Encoded, credential: Credential, secret: bytes) -> 
     """Put a secret into its place.
 
     Raises:
-        UpstreamError: its bytes can not stand there (`secret_unavailable`); the message does not repeat them.
+        UpstreamError: its bytes cannot stand there (`secret_unavailable`); the message does not repeat them.
     """
     if credential.query is not None:
         mark = "&" if "?" in encoded.url else "?"
@@ -185,7 +185,7 @@ def with_credential(encoded: Encoded, credential: Credential, secret: bytes) -> 
         added = None
     if added is None:  # here, so that the fault does not carry a decoding error, which carries the secret
         raise UpstreamError(
-            f"the credential `{credential.name}` has characters that a header can not carry",
+            f"the credential `{credential.name}` has characters that a header cannot carry",
             code="secret_unavailable",
             sent=False,
         )
@@ -196,7 +196,7 @@ def read_content(response: HttpResponse, *, as_text: bool) -> JsonValue:
     """The content of an answer: JSON, text, or null where there is none.
 
     Raises:
-        UpstreamError: it is neither, or JSON that can not be read exactly.
+        UpstreamError: it is neither, or JSON that cannot be read exactly.
     """
     if not response.body:
         return None
@@ -208,7 +208,7 @@ def read_content(response: HttpResponse, *, as_text: bool) -> JsonValue:
         if is_json or kind.startswith("text/"):
             return response.body.decode()
     except CallerError as error:
-        raise UpstreamError("the upstream's JSON can not be read exactly", detail=error.message) from None
+        raise UpstreamError("the upstream's JSON cannot be read exactly", detail=error.message) from None
     except UnicodeDecodeError:
         raise UpstreamError("the upstream's text is no UTF-8") from None
     raise UpstreamError("expected JSON or text from the upstream, by its content type")

@@ -104,7 +104,7 @@ def load_manifests(directory: Path, *, leave_out: Collection[str] = ()) -> list[
         leave_out: names of files that are not read.
 
     Raises:
-        ConfigError: a file can not be read, is a symbolic link, or can be written by others.
+        ConfigError: a file cannot be read, is a symbolic link, or can be written by others.
         CallerError: its content is not as expected (`invalid_manifest`).
     """
     try:
@@ -112,7 +112,7 @@ def load_manifests(directory: Path, *, leave_out: Collection[str] = ()) -> list[
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ConfigError(f"`{directory}` can not be read: {error.strerror}") from None
+        raise ConfigError(f"`{directory}` cannot be read: {error.strerror}") from None
     chosen = [
         name
         for name in names
@@ -138,4 +138,4 @@ def read_own_file(path: Path) -> bytes:
                 )
             return file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"`{path}` can not be read: {error.strerror}") from None
+        raise ConfigError(f"`{path}` cannot be read: {error.strerror}") from None

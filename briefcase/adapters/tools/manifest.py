@@ -168,7 +168,7 @@ def declared_of(manifest: Manifest, file: str) -> Declared:
 
 
 class _Checker:
-    """The checks of one manifest that its types can not say. Each names the key it is about."""
+    """The checks of one manifest that its types cannot say. Each names the key it is about."""
 
     def __init__(self, manifest: Manifest, file: str) -> None:
         self._manifest = manifest

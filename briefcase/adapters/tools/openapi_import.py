@@ -2,7 +2,7 @@
 
 Nothing is fetched: references are followed within the document only, written out, and refused where they come back to
 themselves. JSON only: the package reads no YAML, so convert such a document first. What an operation needs and a
-manifest can not say (a body that is not JSON, a cookie, an object in the query) is refused by name if it is required,
+manifest cannot say (a body that is not JSON, a cookie, an object in the query) is refused by name if it is required,
 and left out if it is not. Every manifest that is given out has been read back and checked.
 
 Methods other than GET and HEAD become category `write`; the operator changes that, and the cost, in the file.
@@ -97,7 +97,7 @@ def import_openapi(
         credential: the secret's name, instead of the one made of the security scheme's.
 
     Raises:
-        CallerError: an operation is not there, or can not be said in a manifest (`invalid_manifest`).
+        CallerError: an operation is not there, or cannot be said in a manifest (`invalid_manifest`).
 
     Returns:
         The text of each manifest by its file name.
@@ -167,9 +167,9 @@ class _Importer:
             base = parse_url(str(url))
             parse_url(f"{base.scheme}://{base.authority}{with_placeholders(self._operation.path, 'x')}")
         except ValueError as error:
-            self._bad(f"the server `{url}` can not be used: {error}; give the base URL")
+            self._bad(f"the server `{url}` cannot be used: {error}; give the base URL")
         if "?" in base.target:
-            self._bad(f"the server `{url}` can not be used: expected no query")
+            self._bad(f"the server `{url}` cannot be used: expected no query")
         return base
 
     def _parameters(self) -> list[JsonObject]:
@@ -192,7 +192,7 @@ class _Importer:
         schema = self._schema(parameter.get("schema", {}))
         if place is None or "content" in parameter or _is_object(schema):
             if required:
-                self._bad(f"the required parameter `{name}` in {where} can not be said in a manifest")
+                self._bad(f"the required parameter `{name}` in {where} cannot be said in a manifest")
             return
         if "description" in parameter and isinstance(schema, dict):
             schema.setdefault("description", str(parameter["description"])[:MAX_DESCRIPTION_CHARS])

@@ -1,4 +1,4 @@
-"""How a call's arguments become an HTTP request: each value is encoded for its place, and can not leave it.
+"""How a call's arguments become an HTTP request: each value is encoded for its place, and cannot leave it.
 
 | place | value | encoding |
 |---|---|---|

@@ -36,7 +36,7 @@ async def open_vault(
 
     Raises:
         ConfigError: the backend is not there, or is not the one this directory's secrets are in.
-        StoreError: the directory can not be read or written.
+        StoreError: the directory cannot be read or written.
     """
     return await in_thread(lambda: _open_vault(backend, data_dir, passphrase, scrypt_n))
 

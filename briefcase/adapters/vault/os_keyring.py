@@ -1,6 +1,6 @@
 """Secrets in the operating system's keyring (Secret Service, KWallet, macOS Keychain), through `keyring`.
 
-A keyring can not list what it holds, so one more entry, `INDEX`, keeps the names (never a value). It is written
+A keyring cannot list what it holds, so one more entry, `INDEX`, keeps the names (never a value). It is written
 before a new value and after a removal: a crash in between leaves a name without a value, which reads as not set.
 Values are stored as base64, because keyrings store text.
 """
@@ -32,7 +32,7 @@ def find_keyring() -> KeyringBackend | None:
         if any(float(member.priority) < MIN_PRIORITY for member in every):
             return None
         found.get_password("briefcase", "#probe")
-    except Exception:  # noqa: BLE001 - a keyring that can not be asked is none, whatever its library raises
+    except Exception:  # noqa: BLE001 - a keyring that cannot be asked is none, whatever its library raises
         return None
     return found
 

@@ -92,7 +92,7 @@ class Compartment:
         """The secret's bytes, or None where it is not set.
 
         Raises:
-            ConfigError: the backend can not be opened: a wrong passphrase, a damaged file.
+            ConfigError: the backend cannot be opened: a wrong passphrase, a damaged file.
             StoreError: the backend failed (`secret_unavailable`).
         """
         check_secret_name(name)

@@ -3,7 +3,7 @@
 In this order: paths, size, secrets.
 
 1. `allow_paths`: only what a JSON pointer of the list names passes (RFC 6901). One extension: a token `*` stands for
-   every element of an *array*, because pointers alone can not name a field of a list of unknown length; in an object
+   every element of an *array*, because pointers alone cannot name a field of a list of unknown length; in an object
    `*` is that very key. Objects keep the members and arrays the elements on an allowed path, in order; a container in
    which nothing was allowed goes too, and where nothing at all was, the result is `null`.
 2. `max_bytes` bounds the canonical bytes of what passed. More is an error, never a truncated answer.

@@ -370,7 +370,7 @@ class Calls:
         """The fault found in a value; where a secret is in the value, one that repeats no part of it."""
         if self._redactor.redact(value) == value:
             return error
-        return CallerError("it is not as expected, and holds what can not be repeated here", code=error.code)
+        return CallerError("it is not as expected, and holds what cannot be repeated here", code=error.code)
 
     def _redacted(self, text: str) -> str:
         """What a caller wrote, as it may be recorded."""

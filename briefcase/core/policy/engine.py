@@ -80,7 +80,7 @@ class CompiledPolicy:
         try:
             self._policies = compile_policies({"staticPolicies": dict(parsed.policies)})
         except (ValueError, RecursionError) as error:
-            raise CallerError(f"the policy can not be compiled: {error}", code="invalid_policy") from error
+            raise CallerError(f"the policy cannot be compiled: {error}", code="invalid_policy") from error
         self.facts = parsed.facts()
         # What no policy reads need not be made. (0 stands where a time would.)
         self._reads_context = parsed.reads.context

@@ -1,7 +1,7 @@
 """The same decision by the reference engine: for shadowing and for tests, never on the way of a call.
 
 It reads arguments as JSON, where an object like `{"__entity": …}` would be taken for an entity and where what has no
-Cedar value has no stand-in. Such calls can not be asked here (`None`); only the native engine decides them.
+Cedar value has no stand-in. Such calls cannot be asked here (`None`); only the native engine decides them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ReferencePolicy:
     def decide(
         self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int
     ) -> Verdict | None:
-        """What `engine.CompiledPolicy.decide` must answer; None where the question can not be put in JSON.
+        """What `engine.CompiledPolicy.decide` must answer; None where the question cannot be put in JSON.
 
         Raises:
             InternalError: the reference engine gave no answer.

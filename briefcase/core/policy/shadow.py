@@ -52,7 +52,7 @@ class Shadow:
         return self._begun - self._done < MAX_WAITING
 
     def later(self, compare: Callable[[], tuple[Verdict, Verdict | None]]) -> None:
-        """Compare two verdicts elsewhere; the second is None where the question can not be put to the reference."""
+        """Compare two verdicts elsewhere; the second is None where the question cannot be put to the reference."""
 
         def run() -> None:
             try:

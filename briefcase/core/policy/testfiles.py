@@ -101,7 +101,7 @@ def _decoded(text: str, kind: type[_T], what: str) -> _T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise CallerError(f"{what} can not be read: {error}") from None
+        raise CallerError(f"{what} cannot be read: {error}") from None
 
 
 def _policies(text: str) -> tuple[PolicySet, dict[str, str]]:

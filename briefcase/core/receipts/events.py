@@ -428,7 +428,7 @@ def receipts_archived_event(
 def restored_event(copied_at: str, head_id: int, head_hash_hex: str, epoch: str, day: str) -> JsonObject:
     """The event of a daemon opening a copy. `epoch` is random: two daemons that open the same copy differ in it.
 
-    `not_known` says what the copied ledger may have taken after the copy and this one can not know.
+    `not_known` says what the copied ledger may have taken after the copy and this one cannot know.
     """
     return {
         "kind": "restored",

@@ -9,7 +9,7 @@ of the export is one receipt, `{"id", "ts", "prev_hash_hex", "hash_hex", "event"
 where `canonical` is RFC 8785 JSON (an event holds strings, integers, booleans, nulls, lists and objects only). A line
 must be exactly the one form that its receipt has: a name twice, another spelling or a member more is refused. An export
 that does not begin with receipt 1 verifies from where it begins, and this says so (`begins after N`). The
-optional ID:HASH is a receipt noted elsewhere; without one, a cut-off end can not be excluded, and this says so.
+optional ID:HASH is a receipt noted elsewhere; without one, a cut-off end cannot be excluded, and this says so.
 `--filtered` is for an export that was made with a filter: receipts may be missing, and how many places is said; each
 receipt's own hash and the links between neighbours are checked.
 

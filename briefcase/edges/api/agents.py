@@ -34,7 +34,7 @@ class AgentRequest(msgspec.Struct):
 
 
 class AgentCreated(msgspec.Struct):
-    """The new agent's token: it is not stored, so it can not be shown again."""
+    """The new agent's token: it is not stored, so it cannot be shown again."""
 
     name: str
     token: str

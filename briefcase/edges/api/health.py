@@ -39,7 +39,7 @@ async def show_readiness(services: Services, _: Request) -> Ready | Reply:
     said = [part if problem is None else f"{part}: {problem}" for part, problem in problems.items()]
     payload = {
         "code": "not_ready",
-        "message": f"calls can not be served: {', '.join(said)}",
+        "message": f"calls cannot be served: {', '.join(said)}",
         "request_id": services.entropy.uuid(),
         "failing": list(problems),
     }

@@ -23,7 +23,7 @@ def agents() -> None:
 def add_agent(app: App, *, name: str, groups: tuple[str, ...], as_json: bool) -> None:
     """Add an agent and print its token.
 
-    The token is printed once: it is not stored, so it can not be shown again. The agent, or the gateway that speaks
+    The token is printed once: it is not stored, so it cannot be shown again. The agent, or the gateway that speaks
     for it, sends it as its bearer token.
     """
     answer = app.client().post("/v1/agents", {"name": name, "groups": list(groups)})

@@ -107,7 +107,7 @@ def check_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
     """Check that an argument can name a thing of the daemon's; which names a noun allows is the daemon's to say.
 
     Raises:
-        CallerError: it can not.
+        CallerError: it cannot.
     """
     if not _NAME.fullmatch(name):
         raise CallerError(f"expected a name of letters, digits and `. _ : @ -`, got `{name}`")

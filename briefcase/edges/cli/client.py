@@ -109,7 +109,7 @@ class Client:
 
         Raises:
             DaemonError: the daemon answered an error.
-            CallerError: the body holds what JSON can not.
+            CallerError: the body holds what JSON cannot.
             BriefcaseError: no daemon there (`daemon_unreachable`), another than the one expected
                 (`untrusted_daemon`), no answer in time (`request_timeout`), or no token (`unauthorized`).
         """
@@ -205,7 +205,7 @@ def parse_server_timing(header: str) -> tuple[tuple[str, int], ...]:
 
 
 def _not_sendable() -> CallerError:
-    """The error of what JSON can not hold: bytes that are no UTF-8, a number past 64 bits. It may be a secret."""
+    """The error of what JSON cannot hold: bytes that are no UTF-8, a number past 64 bits. It may be a secret."""
     return CallerError(
         "expected text in UTF-8 and numbers of at most 64 bits, got others",
         hint="look at the arguments: names and paths are sent as text",

@@ -129,7 +129,7 @@ def import_(app: App, *, file: Path, data_dir: Path | None, as_json: bool) -> in
                 "code": "receipt_chain_broken",
                 "message": f"receipt {bad.id} of `{file}` is wrong: {PROBLEMS.get(bad.problem, bad.problem)}",
                 "hint": f"expected hash {bad.expected_hash_hex or '-'}, found {bad.found_hash_hex or '-'}; "
-                "an export that was made with a filter can not be imported",
+                "an export that was made with a filter cannot be imported",
             }, as_json=as_json)  # fmt: skip
             return CODES["receipt_chain_broken"].exit_code
     archived = None
@@ -245,7 +245,7 @@ def new_file(path: Path, *, replaces: bool = False, mode: int = PRIVATE_FILE_MOD
 
     Raises:
         CallerError: it exists (`conflict`).
-        ConfigError: it can not be written.
+        ConfigError: it cannot be written.
     """
     try:
         with write_whole(path, replaces=replaces, mode=mode) as file:
@@ -253,4 +253,4 @@ def new_file(path: Path, *, replaces: bool = False, mode: int = PRIVATE_FILE_MOD
     except FileExistsError:
         raise CallerError(f"`{path}` exists", code="conflict", hint="choose another name, or remove it") from None
     except OSError as error:
-        raise ConfigError(f"`{path}` can not be written: {reason_of(error)}") from None
+        raise ConfigError(f"`{path}` cannot be written: {reason_of(error)}") from None

@@ -116,7 +116,7 @@ def _read(file: Path) -> bytes:
             return opened.read(MAX_FILE_BYTES)
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
-        raise CallerError(f"`{file}` can not be read: {reason}") from None
+        raise CallerError(f"`{file}` cannot be read: {reason}") from None
 
 
 def _check_credentials(directory: Path, manifests: Mapping[str, str]) -> None:
@@ -153,5 +153,5 @@ def _write(directory: Path, manifests: Mapping[str, str], *, force: bool) -> lis
         for path, text in zip(paths, manifests.values(), strict=True):
             write_private(path, text.encode())
     except OSError as error:
-        raise CallerError(f"`{directory}` can not be written: {(error.strerror or '').lower()}") from None
+        raise CallerError(f"`{directory}` cannot be written: {(error.strerror or '').lower()}") from None
     return paths

@@ -80,7 +80,7 @@ def show_server(app: App, *, server_id: str, as_json: bool) -> None:
     for name, secret in sorted(answer["secrets"].items()):
         app.screen.line(f"{name} is filled from the secret `{secret}`")
     for problem in answer["problems"]:
-        app.screen.line(visible_text(f"{problem['name']} can not be used: {problem['problem']}"))
+        app.screen.line(visible_text(f"{problem['name']} cannot be used: {problem['problem']}"))
 
 
 @servers.command(

@@ -50,7 +50,7 @@ def log_in(app: App, /, *, server_id: str, scope: str | None, client_id: str, as
     """Log in to a server, in a browser.
 
     Opens the page of the server's authorization server and waits on loopback for its answer. With --paste nothing is
-    opened and nothing listens: the browser may be on any machine, ends on an address it can not load, and that address
+    opened and nothing listens: the browser may be on any machine, ends on an address it cannot load, and that address
     is what to paste.
     """
     wanted = _Wanted(server_id, client_id, scope)

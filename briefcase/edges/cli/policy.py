@@ -142,7 +142,7 @@ def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:
     """Read a policy's text.
 
     Raises:
-        CallerError: it can not be read, is too large, or is not UTF-8.
+        CallerError: it cannot be read, is too large, or is not UTF-8.
     """
     try:
         if str(file) == "-":
@@ -152,7 +152,7 @@ def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:
                 data = opened.read(max_bytes + 1)
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
-        raise CallerError(f"`{file}` can not be read: {reason}") from None
+        raise CallerError(f"`{file}` cannot be read: {reason}") from None
     if len(data) > max_bytes:
         raise CallerError(f"expected `{file}` to hold at most {max_bytes} bytes")
     try:

@@ -103,7 +103,7 @@ def prove(  # noqa: PLR0913 - one argument for each option
     elif data_dir is None:
         text = app.client(SIGN_TIMEOUT_S).post("/v1/receipts/checkpoint")["note"]
     else:
-        raise CallerError("files alone can not sign: expected `--checkpoint FILE` with `--data-dir`")
+        raise CallerError("files alone cannot sign: expected `--checkpoint FILE` with `--data-dir`")
     signed = open_note(text, did, verify_signature)
     with open_source(app, data_dir) as source:
         receipt = next(source.receipts(receipt_id, receipt_id, {}), None)
@@ -193,7 +193,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
-        raise CallerError(f"`{path}` can not be read: {error.strerror}", code="not_found") from None
+        raise CallerError(f"`{path}` cannot be read: {error.strerror}", code="not_found") from None
     if len(data) > max_bytes:
         raise CallerError(f"expected at most {max_bytes} bytes in `{path}`")
     return data

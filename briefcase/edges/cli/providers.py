@@ -194,7 +194,7 @@ def log_in(
     """Log in to a provider, in a browser.
 
     Opens the provider's page and waits on loopback for its answer. With --paste nothing is opened and nothing listens:
-    the browser may be on any machine, ends on an address it can not load, and that address is what to paste.
+    the browser may be on any machine, ends on an address it cannot load, and that address is what to paste.
     """
     from briefcase.adapters.oauth.client import check_answer  # noqa: PLC0415 - `--help` needs none of it
 

@@ -1,6 +1,6 @@
 """The contract of a provider, check by check (`aacp_v1`): `CHECKS` is the table, in the order of a client's life.
 
-A check raises `BrokenError` with what it found, or `Skip` with why it could not be made. One that can not even get to
+A check raises `BrokenError` with what it found, or `Skip` with why it could not be made. One that cannot even get to
 its question (no log-in, no capability) fails: what was not shown does not hold.
 """
 

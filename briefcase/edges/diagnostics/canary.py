@@ -3,7 +3,7 @@
 Every form `redaction` knows is looked for: as it is, base64 at each alignment, hexadecimal, percent and JSON escapes.
 Files are read in pieces that overlap by more than the longest pattern; gzip, bzip2, xz and zip are looked into, one
 level. A tar needs no more: it holds its files as they are. What could not be looked through, for whatever reason, is
-said: it is not clean. What is shorter than eight bytes can not be told from chance and is not looked for; how many
+said: it is not clean. What is shorter than eight bytes cannot be told from chance and is not looked for; how many
 there are is said.
 """
 
@@ -61,7 +61,7 @@ class Searcher(Protocol):
     """Looks through one piece of at most `PIECE_BYTES + OVERLAP_BYTES`: in this process, or in the daemon."""
 
     def search(self, piece: bytes) -> Found:
-        """Where secrets are in it. Raises `BriefcaseError` where it can not be told."""
+        """Where secrets are in it. Raises `BriefcaseError` where it cannot be told."""
         ...
 
 
@@ -182,7 +182,7 @@ def _streams(name: str, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
         with unpacker(file) as stream:
             yield f"{name}:(uncompressed)", cast("IO[bytes]", stream)
     elif magic.startswith(_ZSTANDARD):
-        raise ValueError("what is compressed with Zstandard can not be looked into: decompress it first")
+        raise ValueError("what is compressed with Zstandard cannot be looked into: decompress it first")
     elif zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for member in archive.namelist():

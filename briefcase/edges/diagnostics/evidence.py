@@ -2,7 +2,7 @@
 
 A statement says what was covered and what was not: days with at least one report, gaps longer than `GAP_S`, runs that
 were interrupted, more than one policy or daemon in between. Percentiles come from the merged histograms, never from an
-average of percentiles. What can not be read, or is of a run that was read already, is named and counts as a gap, not as
+average of percentiles. What cannot be read, or is of a run that was read already, is named and counts as a gap, not as
 success.
 """
 
@@ -200,7 +200,7 @@ def _histogram(text: str) -> HdrHistogram:
     try:
         found = HdrHistogram.decode(text)
     except Exception as error:
-        raise ValueError(f"a histogram can not be read: {type(error).__name__}") from error
+        raise ValueError(f"a histogram cannot be read: {type(error).__name__}") from error
     if (found.highest_trackable_value, found.significant_figures) != (HIGHEST_US, SIGNIFICANT_DIGITS):
         raise ValueError("a histogram is not of the kind that a soak writes")
     return found

@@ -85,7 +85,7 @@ def check_agent_socket(path: Path | None) -> Finding:
     try:
         group, found = path.parent.stat().st_gid, path.lstat()
     except OSError as error:
-        return Finding(f"`{path}` can not be looked at: {reason_of(error)}", hint=_ANEW)
+        return Finding(f"`{path}` cannot be looked at: {reason_of(error)}", hint=_ANEW)
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
         return Finding(f"expected `{path}` to be a socket of uid {os.geteuid()}", hint=_ANEW)
@@ -104,7 +104,7 @@ def check_socket_directory(path: Path) -> Finding:
     try:
         found = directory.stat()
     except OSError as error:
-        return Finding(f"`{directory}` can not be looked at: {reason_of(error)}")
+        return Finding(f"`{directory}` cannot be looked at: {reason_of(error)}")
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid not in {0, os.geteuid()}:
         return Finding(f"`{directory}` belongs to user {found.st_uid}, expected {os.geteuid()}", hint=_MOVE)
@@ -128,6 +128,6 @@ def _problem(data_dir: Path, expected: Expected) -> str | None:
     except FileNotFoundError:
         return f"`{path}` is missing" if expected.is_required else None
     except OSError as error:
-        return f"`{path}` can not be looked at: {reason_of(error)}"
+        return f"`{path}` cannot be looked at: {reason_of(error)}"
     problem = problem_of(path, found, expected.rule)
     return None if problem is None else problem.message

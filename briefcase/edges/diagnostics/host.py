@@ -74,7 +74,7 @@ class Host(msgspec.Struct, frozen=True):
 def default_pipe_name(data_dir: str, token: str) -> str:
     """The Windows pipe a daemon listens on: derived from its directory and its token.
 
-    Whoever can not read the token can not foretell the name, wait under it for a client, and take the client's token.
+    Whoever cannot read the token cannot foretell the name, wait under it for a client, and take the client's token.
     A pipe's name is public; 128 bits of SHA-256 over a 256-bit token tell nothing about the token.
 
     Args:
@@ -111,7 +111,7 @@ def check_listeners() -> Finding:
         found = sorted(_listening())
     except OSError as error:
         hint = "find what keeps so many files open: `ls -l /proc/PID/fd`"
-        return Finding(f"its sockets can not be listed: {os.strerror(error.errno or 0).lower()}", hint=hint)
+        return Finding(f"its sockets cannot be listed: {os.strerror(error.errno or 0).lower()}", hint=hint)
     outside = [f"`{host}:{port}`" for host, port in found if not ipaddress.ip_address(host).is_loopback]
     if outside:
         return Finding(f"expected loopback addresses only, got {', '.join(outside)}", hint="stop the daemon now")
@@ -149,7 +149,7 @@ def check_not_dumpable() -> Finding:
     dumpable = ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
     if dumpable != 0:
         return Finding(f"expected PR_GET_DUMPABLE 0, got {dumpable}", hint="restart the daemon")
-    return Finding(None, "other processes of the user can not read its memory")
+    return Finding(None, "other processes of the user cannot read its memory")
 
 
 def check_environment(environ: Mapping[str, str]) -> Finding:
@@ -208,7 +208,7 @@ def check_disk(data_dir: Path) -> Finding:
     try:
         found = os.statvfs(data_dir)
     except OSError as error:
-        return Finding(f"`{data_dir}` can not be looked at: {os.strerror(error.errno or 0).lower()}")
+        return Finding(f"`{data_dir}` cannot be looked at: {os.strerror(error.errno or 0).lower()}")
     free = found.f_bavail * found.f_frsize
     shown = f"{free >> 20:,} MiB free"
     if free < MIN_FREE_BYTES:

@@ -21,7 +21,7 @@ EXPLAINED: Final[dict[str, str]] = {
     "invalid_dpop_proof": "a clock is wrong, or the provider sees another address than we call",
     "use_dpop_nonce": "the provider changes its nonce faster than it can be sent back",
     "invalid_token": "the capability is of another key, or the provider lost it",
-    VC_STATUS_UNKNOWN: "the list that says whether the credential is good can not be had",
+    VC_STATUS_UNKNOWN: "the list that says whether the credential is good cannot be had",
 }
 
 

@@ -130,7 +130,7 @@ def triage_files(data_dir: Path, verify: Callable[[], Verification]) -> tuple[Pa
 
     Args:
         data_dir: the directory.
-        verify: checks the chain in its files; raises `BriefcaseError` where it can not be read.
+        verify: checks the chain in its files; raises `BriefcaseError` where it cannot be read.
     """
 
     def receipts() -> _Judged:

@@ -31,7 +31,7 @@ class LineChannel:
             RpcError: there is nobody to ask, it answered with an error, or not in time.
         """
         if self._session is None:
-            raise RpcError(INTERNAL_ERROR, "the server asks for input this client can not give")
+            raise RpcError(INTERNAL_ERROR, "the server asks for input this client cannot give")
         return await self._session.ask(self._write, method, params)
 
 

@@ -59,7 +59,7 @@ class Core:
         """Answer `initialize`: a session, and the result that opens it.
 
         Raises:
-            RpcError: the daemon refuses the token, or can not be asked.
+            RpcError: the daemon refuses the token, or cannot be asked.
         """
         session = Session(token, view, agreed_revision(request.params), request.params)
         return session, await self.methods.initialize(session_context(session, channel))
@@ -126,7 +126,7 @@ class Core:
                 await self._unsubscribe(uri, context)
 
     async def _subscribed(self, wanted: JsonValue, context: Context) -> list[str]:
-        """Subscribe to the resources that were asked for; those it can not have are left out, as the page says."""
+        """Subscribe to the resources that were asked for; those it cannot have are left out, as the page says."""
         uris: list[str] = []
         for uri in (wanted if isinstance(wanted, list) else [])[:MAX_SUBSCRIPTIONS]:
             try:

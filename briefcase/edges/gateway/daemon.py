@@ -148,4 +148,4 @@ def _refused(answer: Answer) -> DaemonError:
 
 
 def _unreachable(error: BaseException) -> DaemonError:
-    return DaemonError(0, "daemon_unreachable", f"the daemon can not be reached ({type(error).__name__})")
+    return DaemonError(0, "daemon_unreachable", f"the daemon cannot be reached ({type(error).__name__})")

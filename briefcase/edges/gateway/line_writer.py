@@ -1,4 +1,4 @@
-"""Whole lines to standard output, in order: at once where that can not block, in a thread where it may.
+"""Whole lines to standard output, in order: at once where that cannot block, in a thread where it may.
 
 Whoever starts a gateway may stop reading it, and a full pipe blocks its writer; the loop, with everything else in it,
 must not be. Going by a thread for every line costs an answer a tenth of a millisecond (docs/adr/0016), and making the

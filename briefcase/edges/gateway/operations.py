@@ -107,7 +107,7 @@ class Operations:
             context: who asks, and how.
 
         Raises:
-            RpcError: it can not be asked, or, but for `tools/call`, did not run.
+            RpcError: it cannot be asked, or, but for `tools/call`, did not run.
         """
         state = self._opened(operation, params, context)
         approval_token = params.get("approvalToken")
@@ -153,7 +153,7 @@ class Operations:
                 return self._input_required(operation, wanted, context, asked)
             responses = await _gather(wanted, context)
             if not responses and wanted.get("inputRequests"):
-                return self._failed(operation, "error: the server asks for input this client can not give")
+                return self._failed(operation, "error: the server asks for input this client cannot give")
             going_on = GoingOn(str(wanted.get("requestState", "")), orjson.dumps(responses))
             answer = await self._continue(operation, going_on, None, params, context)
         return self._failed(operation, "error: the server keeps asking for input")

@@ -51,7 +51,7 @@ async def running_http(core: Core, settings: GatewaySettings) -> AsyncIterator[t
     """The HTTP endpoint, where one is configured; gives the address it listens on.
 
     Raises:
-        ConfigError: the address can not be listened on.
+        ConfigError: the address cannot be listened on.
     """
     host, port = settings.http_addr or ("127.0.0.1", 0)
     listener = open_tcp_listener(host, port)
@@ -75,7 +75,7 @@ async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None =
         exporting: where traces and logs go; closed when this returns.
 
     Raises:
-        ConfigError: the address can not be listened on.
+        ConfigError: the address cannot be listened on.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -96,7 +96,7 @@ def open_unix_listener(path: Path) -> Listener:
         sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
     except OSError as error:
         sock.close()
-        raise ConfigError(f"`{path}` can not be listened on: {_reason(error)}") from error
+        raise ConfigError(f"`{path}` cannot be listened on: {_reason(error)}") from error
     return Listener(sock, path, inode)
 
 
@@ -119,7 +119,7 @@ def open_agent_listener(path: Path) -> Listener:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"`{path}` can not be given to the group of its directory: {_reason(error)}",
+            f"`{path}` cannot be given to the group of its directory: {_reason(error)}",
             code="insecure_host",
             hint="put the daemon's user into that group",
         ) from error
@@ -131,7 +131,7 @@ def agent_directory_problem(directory: Path) -> str | None:
     try:
         found = directory.lstat()
     except OSError as error:
-        return f"`{directory}` can not be looked at: {_reason(error)}"
+        return f"`{directory}` cannot be looked at: {_reason(error)}"
     mode = stat.S_IMODE(found.st_mode) & 0o777
     if not stat.S_ISDIR(found.st_mode):
         return f"expected a directory at `{directory}`, got mode {stat.filemode(found.st_mode)}"
@@ -166,7 +166,7 @@ def open_tcp_listener(host: str, port: int) -> Listener:
         sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
     except OSError as error:
         sock.close()
-        raise ConfigError(f"`{host}:{port}` can not be listened on: {_reason(error)}") from error
+        raise ConfigError(f"`{host}:{port}` cannot be listened on: {_reason(error)}") from error
     return Listener(sock)
 
 
@@ -218,7 +218,7 @@ def _clear_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ConfigError(f"`{path}` can not be looked at: {_reason(error)}") from error
+        raise ConfigError(f"`{path}` cannot be looked at: {_reason(error)}") from error
     if not stat.S_ISSOCK(found.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else f"mode {stat.filemode(found.st_mode)}"
         raise ConfigError(

@@ -66,7 +66,7 @@ class ProviderGateway:
         entropy: makes ids and codes.
 
     Raises:
-        ConfigError: its state directory holds what it can not use.
+        ConfigError: its state directory holds what it cannot use.
     """
 
     def __init__(self, settings: GatewaySettings, clock: Clock, entropy: Entropy) -> None:

@@ -10,7 +10,7 @@
  6. the proof was not used before                                            409 replay_detected
  7. a call is left; it is counted                                            429 max_calls_exceeded
 
-Steps 6 and 7 are kept (`facts`) before the call goes on. Nothing in between awaits, so calls can not overtake.
+Steps 6 and 7 are kept (`facts`) before the call goes on. Nothing in between awaits, so calls cannot overtake.
 """
 
 from __future__ import annotations

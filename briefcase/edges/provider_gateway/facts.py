@@ -180,7 +180,7 @@ def _boot_fact(now_s: int) -> Fact:
 
 
 def _boot_key() -> bytes:
-    """Names this run of the kernel; where it can not be told, each start counts as another."""
+    """Names this run of the kernel; where it cannot be told, each start counts as another."""
     try:
         return bytes.fromhex(BOOT_ID.read_text().strip().replace("-", ""))[:KEY_BYTES]
     except (OSError, ValueError):

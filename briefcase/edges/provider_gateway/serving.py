@@ -34,7 +34,7 @@ class GatewayServer:
         entropy: makes ids and codes.
 
     Raises:
-        ConfigError: the state directory or the address can not be used, or another gateway runs on the directory.
+        ConfigError: the state directory or the address cannot be used, or another gateway runs on the directory.
     """
 
     def __init__(self, settings: GatewaySettings, host: str, port: int, clock: Clock, entropy: Entropy) -> None:
