@@ -6,26 +6,40 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from functools import partial
+import tempfile
 from pathlib import Path
 
 import msgspec
 import uvloop
 from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
 
+from briefcase.adapters.backup.checkpoints import Checkpoints
+from briefcase.adapters.backup.create import Backups
+from briefcase.adapters.providers.composition import compose_providers
+from briefcase.adapters.servers.composition import compose_logins
+from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.adapters.servers.transports import described
+from briefcase.adapters.store.database import Database
+from briefcase.adapters.system import SystemEntropy
+from briefcase.adapters.telemetry.meter import Meter
+from briefcase.adapters.telemetry.metrics import Metrics
 from briefcase.adapters.vault.bindings import SecretDestinations
+from briefcase.adapters.vault.identity import Identity
+from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.core.calls.answers import Answer, encode_answer
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.controls import Controls
-from briefcase.core.operator.operator import compose_operator
+from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.edges.api.app import Api
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.services import ApprovalChanges, Profile, Services
+from briefcase.edges.diagnostics.canary import Canary
+from briefcase.edges.diagnostics.host import Host
 from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.server import HttpServer
 from briefcase.edges.http.sockets import open_tcp_listener, open_unix_listener
-from briefcase.model.errors import CallerError
+from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal, Role
 
 KNOWN_SECRET = "canary-of-a-credential-0123"
@@ -150,10 +164,19 @@ class FakeSecrets:
         return sorted(self.kept)
 
 
+class NothingOutside:
+    """A way out that leads nowhere."""
+
+    async def request(self, request):
+        raise UpstreamError(f"`{request.url}` is not reachable from a test")
+
+
 class Rig:
     """The server and the means to talk to it; use it with `async with`."""
 
-    def __init__(self, tmp_path: Path, *, tcp: bool = False, buckets: PrincipalLimit | None = None, **limits) -> None:
+    def __init__(
+        self, tmp_path: Path, *, tcp: bool = False, buckets: PrincipalLimit | None = None, outbound=None, **limits
+    ) -> None:
         self.path = tmp_path / "d.sock"
         self.buckets = PrincipalBuckets(buckets or PrincipalLimit())
         self.tcp = tcp
@@ -170,16 +193,64 @@ class Rig:
         self.controls = controls = Controls(self.ledger, self.clock)
         tools = FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000)))
         policy = FakePolicyStore()
-        self.operator = partial(
-            compose_operator,
+        identity, vault = Identity(b"\1" * 32), Vault(MemoryBackend(), "memory")
+        self.outbound = outbound or NothingOutside()
+        self.store = tempfile.TemporaryDirectory(prefix="bc-")
+        self.database = Database(Path(self.store.name) / "briefcase.sqlite")
+        self.providers = compose_providers(
+            database=self.database,
+            secrets=vault.compartment("providers"),
+            remember=vault.remember,
+            holder_did=identity.did,
+            outbound=self.outbound,
+            ledger=self.ledger,
+            is_disabled=controls.is_disabled,
+            clock=self.clock,
+            entropy=SystemEntropy(),
+            is_ga=False,
+            denies_unknown_status=False,
+        ).service
+        logins = compose_logins(
+            secrets=vault.compartment("mcp"),
+            operator_secrets=self.destinations,
+            remember=vault.remember,
+            outbound=self.outbound,
+            clock=self.clock,
+            entropy=SystemEntropy(),
+        )
+        self.accounts = logins.accounts
+        registry = ServerRegistry(
+            ledger=self.ledger,
+            clock=self.clock,
+            entropy=SystemEntropy(),
+            redactor=redactor,
+            new_transport=self.no_transport,
+            needs_profile=False,
+        )
+        self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)
+        self.host = Host(
+            data_dir=Path(self.store.name),
+            unix_socket=self.path,
+            strict_host=False,
+            args_form="redacted",
+            secret_backend=vault.description,
+            canary=Canary(vault),
+            engine_problem=lambda: None,
+            policy_problem=policy.problem,
+            sign=identity.sign,
+            missing_layers=dict,
+            exposed_agents=self.authenticator.exposed_agents,
+        )
+        ports = OperatorPorts(
             ledger=self.ledger,
             redactor=redactor,
             policy=policy,
             controls=controls,
             agents=self.agents,
             secrets=self.destinations,
-            servers=None,
-            backups=None,
+            providers=self.providers,
+            servers=ServerPorts(registry, registry, logins.logins, described),
+            backups=Backups(Path(self.store.name), self.clock, identity.did, identity.sign),
             tools=tools,
             clock=self.clock,
             entropy=FakeEntropy(),
@@ -197,9 +268,15 @@ class Rig:
             entropy=FakeEntropy(),
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
             changes=self.changes,
-            operator=self.operator(providers=None),
+            operator=compose_operator(ports),
+            mcp=registry,
+            mcp_logins=logins.logins,
+            providers=self.providers,
+            host=self.host,
+            checkpoints=Checkpoints(self.ledger, identity.did, identity.public_key, identity.sign),
+            meter=Meter(),
+            metrics=Metrics(),
         )
-        self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)
         self.port = 0
 
     async def __aenter__(self):
@@ -215,6 +292,13 @@ class Rig:
     async def __aexit__(self, *_):
         self.calls.go.set()
         await self.server.drain()
+        await self.accounts.close()
+        await self.providers.close()
+        self.database.close()
+        self.store.cleanup()
+
+    async def no_transport(self, config):
+        raise UpstreamError(f"`{config.id}` is not reachable from a test")
 
     async def connect(self, *, tcp: bool = False) -> Client:
         streams = asyncio.open_connection("127.0.0.1", self.port) if tcp else asyncio.open_unix_connection(self.path)

@@ -32,8 +32,11 @@ import structlog
 import uvloop
 
 from briefcase import __version__
+from briefcase.adapters.backup.age import AgeSeal
 from briefcase.adapters.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.adapters.backup.create import Backups, discard_staging
+from briefcase.adapters.backup.manifest import Manifest
+from briefcase.adapters.backup.sealing import SealKey
 from briefcase.adapters.children.confinement import Confinement
 from briefcase.adapters.disk.data_dir import (
     AUDITOR_TOKEN_FILE,
@@ -53,6 +56,7 @@ from briefcase.adapters.providers.composition import compose_providers
 from briefcase.adapters.providers.service import ProviderService
 from briefcase.adapters.servers.catalog import Catalog
 from briefcase.adapters.servers.composition import compose_logins
+from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.logins import Logins
 from briefcase.adapters.servers.registry import ServerRegistry
 from briefcase.adapters.servers.transports import TransportFactory, claims_of, described
@@ -64,6 +68,8 @@ from briefcase.adapters.store.tokens import load_or_create_token
 from briefcase.adapters.system import SystemClock, SystemEntropy
 from briefcase.adapters.telemetry.log_context import CallLog
 from briefcase.adapters.telemetry.logs import configure_logs
+from briefcase.adapters.telemetry.meter import Meter
+from briefcase.adapters.telemetry.metrics import Metrics
 from briefcase.adapters.telemetry.outlet import OUTLET
 from briefcase.adapters.telemetry.tracing import TracedOutbound
 from briefcase.adapters.tools.load import ToolBox
@@ -77,7 +83,7 @@ from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit, Ra
 from briefcase.core.calls.refusals import Refusals
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.controls import Controls
-from briefcase.core.operator.operator import Operator, ServerPorts, compose_operator
+from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.policy.engine import CompiledPolicy
 from briefcase.core.policy.shadow import Shadow
@@ -86,7 +92,7 @@ from briefcase.daemon.settings import Settings
 from briefcase.edges.api.app import Api
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.figures import watch
-from briefcase.edges.api.services import ApprovalChanges, Profile, Services
+from briefcase.edges.api.services import ApprovalChanges, DaemonOperator, Profile, Services
 from briefcase.edges.api.tracing import TracedApi
 from briefcase.edges.diagnostics.canary import Canary
 from briefcase.edges.diagnostics.host import SECRET_VARIABLES, Host
@@ -392,8 +398,8 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
     return services
 
 
-def _operator(stores: _Stores, outside: _Outside, policy: PolicyService) -> Operator:
-    return compose_operator(
+def _operator(stores: _Stores, outside: _Outside, policy: PolicyService) -> DaemonOperator:
+    ports: OperatorPorts[ServerConfig, SealKey | AgeSeal, Manifest] = OperatorPorts(
         ledger=stores.ledger,
         redactor=stores.redactor,
         policy=policy,
@@ -407,6 +413,7 @@ def _operator(stores: _Stores, outside: _Outside, policy: PolicyService) -> Oper
         clock=CLOCK,
         entropy=ENTROPY,
     )
+    return compose_operator(ports)
 
 
 async def _services(  # noqa: PLR0913, PLR0917 - as above
@@ -415,7 +422,7 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
     outside: _Outside,
     policy: PolicyService,
     host: Host,
-    operator: Operator,
+    operator: DaemonOperator,
     stack: AsyncExitStack,
 ) -> Services:
     identity, ledger = stores.identity, stores.ledger
@@ -444,6 +451,8 @@ async def _services(  # noqa: PLR0913, PLR0917 - as above
         providers=outside.providers,
         host=host,
         checkpoints=_checkpoints(settings, stores.data_dir, ledger, identity, stack),
+        meter=Meter(),
+        metrics=Metrics(),
     )
 
 

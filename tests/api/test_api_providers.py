@@ -3,18 +3,12 @@
 import asyncio
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
 import pytest
 import uvloop
 from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, Rig
-from fakes import FakeClock, FakeEntropy, MemoryLedger
+from fakes import FakeClock, FakeEntropy
 from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
-from briefcase.adapters.providers.composition import compose_providers
-from briefcase.adapters.store.database import Database
-from briefcase.adapters.system import SystemEntropy
-from briefcase.adapters.vault.identity import Identity
-from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.edges.api.providers import ROUTES
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
@@ -54,31 +48,12 @@ def run(tmp_path):
             clock = FakeClock()
             (tmp_path / "gateway").mkdir(mode=0o700)
             gateway = open_gateway(tmp_path / "gateway", clock, FakeEntropy())
-            database, vault = Database(tmp_path / "briefcase.sqlite"), Vault(MemoryBackend(), "memory")
             outbound = AsgiOutbound(provider=gateway)
-            rig = Rig(tmp_path)
-            parts = compose_providers(
-                database=database,
-                secrets=vault.compartment("providers"),
-                remember=vault.remember,
-                holder_did=Identity(b"\1" * 32).did,
-                outbound=outbound,
-                ledger=MemoryLedger(clock),
-                is_disabled=rig.controls.is_disabled,
-                clock=clock,
-                entropy=SystemEntropy(),
-                is_ga=False,
-                denies_unknown_status=False,
-            )
-            operator = rig.operator(providers=parts.service)
-            rig.services = msgspec.structs.replace(rig.services, providers=parts.service, operator=operator)
             try:
-                async with rig:
+                async with Rig(tmp_path, outbound=outbound) as rig:
                     await asyncio.wait_for(scenario(Desk(rig, outbound)), 60)
             finally:
-                await parts.service.close()
                 gateway.facts.close()
-                database.close()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             loop.run(whole())

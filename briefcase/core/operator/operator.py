@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, L
 from briefcase.model.types import JsonObject
 
 _Config = TypeVar("_Config")
+_Seal = TypeVar("_Seal")
+_Made = TypeVar("_Made")
 
 
 class ServerPorts(msgspec.Struct, Generic[_Config], frozen=True):
@@ -34,7 +36,29 @@ class ServerPorts(msgspec.Struct, Generic[_Config], frozen=True):
     describe: Callable[[str, JsonObject], Described]
 
 
-class Operator(msgspec.Struct, frozen=True):
+class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_only=True):
+    """What the nouns work on.
+
+    `ledger` takes the receipts, and what is in the transaction of its receipt. `redactor` cuts secrets out of what an
+    approval shows. `policy` is the active policy, and `controls` are those in force. `agents`, `secrets`, `providers`
+    and `servers` keep what their noun keeps; `backups` copies the data directory. `tools` are the registered tools.
+    """
+
+    ledger: Ledger
+    redactor: Redactor
+    policy: PolicyService
+    controls: Controls
+    agents: AgentStore
+    secrets: BindableSecrets
+    providers: ProviderStore
+    servers: ServerPorts[_Config]
+    backups: BackupStore[_Seal, _Made]
+    tools: Tools
+    clock: Clock
+    entropy: Entropy
+
+
+class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_only=True):
     """What an operator does, by noun. `settle` comes before the first request."""
 
     administration: Administration
@@ -44,10 +68,10 @@ class Operator(msgspec.Struct, frozen=True):
     controls: ControlAdmin
     policy: PolicyService
     secrets: SecretAdmin
-    providers: ProviderAdmin | None = None
-    logins: LoginAdmin[Any] | None = None
-    servers: ServerAdmin | None = None
-    backups: BackupAdmin[Any, Any] | None = None
+    providers: ProviderAdmin
+    logins: LoginAdmin[_Config]
+    servers: ServerAdmin
+    backups: BackupAdmin[_Seal, _Made]
 
     async def settle(self) -> None:
         """Close each change that a crash left open, and make controls of what an older release disabled otherwise.
@@ -55,63 +79,26 @@ class Operator(msgspec.Struct, frozen=True):
         Raises:
             StoreError: one could not be closed; the next start goes on.
         """
-        settlers = {**self.agents.settlers(), **self.secrets.settlers()}
-        if self.providers is not None:
-            settlers |= self.providers.settlers()
-        if self.logins is not None:
-            settlers |= self.logins.settlers()
-        await self.administration.settle(settlers)
-        if self.providers is not None:
-            await self.providers.take_over_rows()
+        nouns = (self.agents, self.secrets, self.providers, self.logins)
+        await self.administration.settle({kind: settler for noun in nouns for kind, settler in noun.settlers().items()})
+        await self.providers.take_over_rows()
 
 
-def compose_operator(  # noqa: PLR0913 - the ports of the nouns, each named once, here
-    *,
-    ledger: Ledger,
-    redactor: Redactor,
-    policy: PolicyService,
-    controls: Controls,
-    agents: AgentStore,
-    secrets: BindableSecrets,
-    providers: ProviderStore | None,
-    servers: ServerPorts[Any] | None,
-    backups: BackupStore[Any, Any] | None,
-    tools: Tools,
-    clock: Clock,
-    entropy: Entropy,
-) -> Operator:
-    """Put the nouns together, for the composition root.
-
-    Args:
-        ledger: takes the receipts, and what is in the transaction of its receipt.
-        redactor: cuts secrets out of what whoever decides an approval is shown.
-        policy: the active one.
-        controls: those in force.
-        agents: where agents are kept.
-        secrets: where secrets are kept.
-        providers: the providers and what is held of them, where there are any.
-        servers: the MCP servers and the log-ins at them, where there are any.
-        backups: copies the data directory, where there is one.
-        tools: the registered ones.
-        clock: the time.
-        entropy: makes tokens and ids.
-    """
-    administration = Administration(ledger)
-    control_admin = ControlAdmin(administration, controls, agents, tools, clock, entropy)
-    logins = server_admin = None
-    if servers is not None:
-        logins = LoginAdmin(administration, servers.connected, servers.logins)
-        server_admin = ServerAdmin(servers.store, servers.describe, secrets, logins)
+def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_Config, _Seal, _Made]:
+    """Put the nouns together, for the composition root."""
+    administration = Administration(ports.ledger)
+    controls = ControlAdmin(administration, ports.controls, ports.agents, ports.tools, ports.clock, ports.entropy)
+    logins = LoginAdmin(administration, ports.servers.connected, ports.servers.logins)
     return Operator(
         administration=administration,
-        agents=AgentAdmin(administration, agents, clock, entropy),
-        approvals=Approvers(ledger, redactor),
-        budgets=BudgetAdmin(administration, ledger, clock),
-        controls=control_admin,
-        policy=policy,
-        secrets=SecretAdmin(administration, secrets),
-        providers=None if providers is None else ProviderAdmin(administration, providers, control_admin, controls),
+        agents=AgentAdmin(administration, ports.agents, ports.clock, ports.entropy),
+        approvals=Approvers(ports.ledger, ports.redactor),
+        budgets=BudgetAdmin(administration, ports.ledger, ports.clock),
+        controls=controls,
+        policy=ports.policy,
+        secrets=SecretAdmin(administration, ports.secrets),
+        providers=ProviderAdmin(administration, ports.providers, controls, ports.controls),
         logins=logins,
-        servers=server_admin,
-        backups=None if backups is None else BackupAdmin(administration, backups),
+        servers=ServerAdmin(ports.servers.store, ports.servers.describe, ports.secrets, logins),
+        backups=BackupAdmin(administration, ports.backups),
     )

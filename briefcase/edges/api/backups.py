@@ -13,7 +13,7 @@ from briefcase.adapters.backup.sealing import SealKey
 from briefcase.adapters.vault.sealed_file import check_scrypt_n
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
-from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.errors import CallerError
 
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096, pattern="^[^\\x00]*$")]
 _PublicKey = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -67,12 +67,9 @@ class BackupRecord(msgspec.Struct):
 
 async def create_backup(services: Services, request: Request) -> BackupRecord:
     """`POST /v1/backups`: answers when everything is on disk."""
-    admin = services.operator.backups
-    if admin is None:
-        raise BriefcaseError("this daemon makes no backups", code="not_ready")
     wanted = request.body_as(BackupRequest)
     out, seal = _target(wanted)
-    made = await admin.create(out, seal, with_key=wanted.with_key, by=request.principal.name)
+    made = await services.operator.backups.create(out, seal, with_key=wanted.with_key, by=request.principal.name)
     return BackupRecord(
         out_dir=wanted.out_dir or "",
         out_file=wanted.out_file or "",

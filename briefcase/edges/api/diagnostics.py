@@ -13,7 +13,6 @@ from briefcase.adapters.signed_manifest import EVIDENCE
 from briefcase.edges.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES
-from briefcase.edges.diagnostics.host import Host
 from briefcase.edges.diagnostics.profile import Check
 from briefcase.edges.diagnostics.standing import Moment, compat_checks, security_checks
 from briefcase.model.errors import CallerError
@@ -70,21 +69,21 @@ class Searched(msgspec.Struct):
 
 async def show_compat(services: Services, _: Request) -> Checks:
     """`GET /v1/diagnostics/compat`."""
-    host, mode = _host(services), services.profile.mode
+    host, mode = services.host, services.profile.mode
     moment = await _moment(services)
     return _answer(services, await asyncio.to_thread(compat_checks, host, mode, moment))
 
 
 async def show_security(services: Services, _: Request) -> Checks:
     """`GET /v1/diagnostics/security`."""
-    host, mode = _host(services), services.profile.mode
+    host, mode = services.host, services.profile.mode
     return _answer(services, await asyncio.to_thread(security_checks, host, mode, os.environ))
 
 
 async def sign_evidence(services: Services, request: Request) -> Signed:
     """`POST /v1/diagnostics/sign`: only digests of evidence, under a prefix nothing else is signed with."""
     digest = request.body_as(SignRequest).sha256_hex
-    signature = _host(services).sign(f"{EVIDENCE.signed_prefix}{digest}".encode())
+    signature = services.host.sign(f"{EVIDENCE.signed_prefix}{digest}".encode())
     return Signed(services.profile.did, base64.b64encode(signature).decode())
 
 
@@ -94,14 +93,14 @@ async def search_piece(services: Services, request: Request) -> Searched:
         data = base64.b64decode(request.body_as(Piece).data_b64, validate=True)
     except ValueError:
         raise CallerError("`data_b64`: expected base64") from None
-    found = _host(services).canary.search(data)
+    found = services.host.canary.search(data)
     return Searched(found.places, found.secrets, found.too_short)
 
 
 async def _moment(services: Services) -> Moment:
     newest = await services.ledger.receipts(ReceiptFilter(limit=1))
     _, policy_hash_hex, policy_set_us = services.policy.current()
-    connections = [] if services.mcp is None else services.mcp.connections()
+    connections = services.mcp.connections()
     return Moment(
         now_us=services.clock.now_us(),
         newest_receipt_us=parse_rfc3339(newest[0].ts) if newest else None,
@@ -112,12 +111,6 @@ async def _moment(services: Services) -> Moment:
         servers={one.config.id: one.state.value for one in connections},
         incompatible=tuple(one.config.id for one in connections if one.config.allow_incompatible),
     )
-
-
-def _host(services: Services) -> Host:
-    if services.host is None:
-        raise CallerError("this daemon measures nothing of its host", code="not_found")
-    return services.host
 
 
 def _answer(services: Services, checks: tuple[Check, ...]) -> Checks:

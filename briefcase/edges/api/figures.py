@@ -40,8 +40,6 @@ def _edge_families(server: HttpServer, authenticator: Authenticator) -> list[Fam
 
 
 def _provider_families(services: Services) -> list[Family]:
-    if services.providers is None:
-        return []
     return [
         counter("briefcase_token_waits_total", "Calls that waited for a capability.", services.providers.token_waits)
     ]

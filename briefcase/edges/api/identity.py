@@ -12,7 +12,7 @@ from briefcase.core.jose.identity_proof import check_nonce, identity_proof_text
 from briefcase.edges.api.routing import EVERYONE, NOBODY_NEEDED, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.diagnostics.profile import RULES
-from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.errors import CallerError
 
 
 class IdentityAnswer(msgspec.Struct):
@@ -73,8 +73,6 @@ async def prove_identity(services: Services, request: Request) -> ProofAnswer:
         raise CallerError(
             "expected this request over TCP: over a Unix socket the kernel tells who listens", code="not_found"
         )
-    if services.host is None:
-        raise BriefcaseError("this daemon signs no proofs", code="not_ready")
     did = services.profile.did
     signature = services.host.sign(identity_proof_text(did, request.authority, nonce))
     return ProofAnswer(did, encode_base64url(signature))
@@ -87,7 +85,7 @@ async def show_profile(services: Services, _: Request) -> ProfileAnswer:
         profile.mode,
         profile.compatibility_profile,
         profile.strict_enforcement,
-        services.host is not None and services.host.strict_host,
+        services.host.strict_host,
         [RuleRecord(name, rule.requires, getattr(rule, profile.mode)) for name, rule in RULES.items()],
     )
 

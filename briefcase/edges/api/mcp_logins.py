@@ -6,16 +6,13 @@ back with, and an `iss` where there was one.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from briefcase.adapters.servers.logins import Logins
-from briefcase.adapters.servers.registry import ServerRegistry
-from briefcase.core.operator.logins import LoginAdmin, ServerLoginRevoked
+from briefcase.core.operator.logins import ServerLoginRevoked
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
-from briefcase.model.errors import CallerError
 
 
 class ServerLoginBody(msgspec.Struct):
@@ -50,10 +47,9 @@ class ServerNamed(msgspec.Struct):
 
 async def start_login(services: Services, request: Request) -> ServerLoginStarted:
     """`POST /v1/mcp/servers/{id}/oauth/start`."""
-    registry, logins = parts_of(services)
     server_id, wanted = request.params["id"], request.body_as(ServerLoginBody)
-    config = registry.config(server_id)
-    url, state = await logins.start(config, wanted.client_id, wanted.redirect_uri, wanted.scope or None)
+    config = services.mcp.config(server_id)
+    url, state = await services.mcp_logins.start(config, wanted.client_id, wanted.redirect_uri, wanted.scope or None)
     return ServerLoginStarted(server_id, url, state)
 
 
@@ -61,26 +57,13 @@ async def finish_login(services: Services, request: Request) -> ServerNamed:
     """`POST /v1/mcp/servers/{id}/oauth/exchange`: the server is connected to anew with what it gave."""
     server_id, answer = request.params["id"], request.body_as(ServerLoginAnswer)
     by = request.principal.name
-    await _admin(services).finish(server_id, answer.code, answer.state, answer.iss, by=by)
+    await services.operator.logins.finish(server_id, answer.code, answer.state, answer.iss, by=by)
     return ServerNamed(server_id)
 
 
 async def revoke_login(services: Services, request: Request) -> ServerLoginRevoked:
     """`POST /v1/mcp/servers/{id}/oauth/revoke`: the connection that was made with it ends as well."""
-    return await _admin(services).revoke(request.params["id"], request.principal.name)
-
-
-def _admin(services: Services) -> LoginAdmin[Any]:
-    if services.operator.logins is None:
-        raise CallerError("this daemon serves no MCP servers", code="not_found")
-    return services.operator.logins
-
-
-def parts_of(services: Services) -> tuple[ServerRegistry, Logins]:
-    """The servers and their log-ins. Raises `CallerError` (`not_found`) for a daemon without."""
-    if services.mcp is None or services.mcp_logins is None:
-        raise CallerError("this daemon serves no MCP servers", code="not_found")
-    return services.mcp, services.mcp_logins
+    return await services.operator.logins.revoke(request.params["id"], request.principal.name)
 
 
 _ID: Final = "/v1/mcp/servers/{id}/oauth"

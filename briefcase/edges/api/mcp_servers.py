@@ -13,12 +13,9 @@ import msgspec
 
 from briefcase.adapters.oauth.registration import ServerOAuth
 from briefcase.adapters.servers.connection import Connection
-from briefcase.adapters.servers.logins import LoginStanding
 from briefcase.adapters.servers.preview import preview_tools
-from briefcase.adapters.servers.registry import ServerRegistry
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.mcp.call_options import CallOptions
-from briefcase.core.operator.servers import ServerAdmin
 from briefcase.core.wire import CallRecord
 from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
@@ -181,13 +178,13 @@ class ChangeList(msgspec.Struct):
 
 async def list_servers(services: Services, _: Request) -> ServerList:
     """`GET /v1/mcp/servers`."""
-    registry = _registry(services)
+    registry = services.mcp
     return ServerList([await _summary(services, connection) for connection in registry.connections()])
 
 
 async def show_server(services: Services, request: Request) -> ServerDetail:
     """`GET /v1/mcp/servers/{id}`."""
-    registry = _registry(services)
+    registry = services.mcp
     connection = registry.connection(request.params["id"])
     config = connection.config
     named = {"bearer": config.bearer_secret, "oauth client": config.oauth.client_secret}
@@ -205,24 +202,24 @@ async def show_server(services: Services, request: Request) -> ServerDetail:
 
 async def set_server(services: Services, request: Request) -> ServerSummary:
     """`POST /v1/mcp/servers/{id}`: durable when this answers; it is connected to in the background."""
-    registry, server_id = _registry(services), request.params["id"]
+    registry, server_id = services.mcp, request.params["id"]
     body = parse_json(request.body)
     if not isinstance(body, dict):
         raise CallerError("expected an object with `endpoint_url` or `command`")
-    await admin_of(services).set(server_id, body, request.principal.name)
+    await services.operator.servers.set(server_id, body, request.principal.name)
     return await _summary(services, registry.connection(server_id))
 
 
 async def delete_server(services: Services, request: Request) -> ServerDeleted:
     """`POST /v1/mcp/servers/{id}/delete`."""
-    await admin_of(services).delete(request.params["id"], request.principal.name)
+    await services.operator.servers.delete(request.params["id"], request.principal.name)
     return ServerDeleted(request.params["id"])
 
 
 async def show_differences(services: Services, request: Request) -> Differences:
     """`GET /v1/mcp/servers/{id}/diff`."""
     server_id = request.params["id"]
-    digest, changes = _registry(services).differences(server_id)
+    digest, changes = services.mcp.differences(server_id)
     shown = [DefinitionChange(change.name, change.before, change.after) for change in changes]
     return Differences(server_id, digest, shown)
 
@@ -231,7 +228,7 @@ async def accept_definitions(services: Services, request: Request) -> Accepted:
     """`POST /v1/mcp/servers/{id}/accept`: exactly what was looked at, or nothing."""
     server_id = request.params["id"]
     wanted = request.body_as(AcceptBody)
-    return Accepted(server_id, await admin_of(services).accept(server_id, wanted.digest, request.principal.name))
+    return Accepted(server_id, await services.operator.servers.accept(server_id, wanted.digest, request.principal.name))
 
 
 # --- the gateway's side ---------------------------------------------------------------------------------------------
@@ -239,7 +236,7 @@ async def accept_definitions(services: Services, request: Request) -> Accepted:
 
 async def show_catalog(services: Services, request: Request) -> Catalog:
     """`GET /v1/mcp/catalog`."""
-    registry = _registry(services)
+    registry = services.mcp
     specs = services.tools.specs()
     preview = preview_tools(services.policy.active(), request.principal, specs, services.clock.now_us())
     servers: JsonObject = {
@@ -262,7 +259,7 @@ async def show_catalog(services: Services, request: Request) -> Catalog:
 
 async def call_server(services: Services, request: Request) -> Reply:
     """`POST /v1/mcp/call`: as `POST /v1/tools/call`, with an exchange that lives as long as the call."""
-    registry, principal = _registry(services), request.principal
+    registry, principal = services.mcp, request.principal
     call = await services.calls.read(principal, request.body)
     try:
         options = _options_in(call.exchange)
@@ -281,7 +278,7 @@ async def call_server(services: Services, request: Request) -> Reply:
 async def follow_call(services: Services, request: Request) -> CallNotifications:
     """`GET /v1/mcp/calls/{id}`: of the asker's own calls."""
     query = request.query_as(FollowQuery)
-    exchange = _registry(services).exchanges.find(request.principal.owner, request.params["id"].lower())
+    exchange = services.mcp.exchanges.find(request.principal.owner, request.params["id"].lower())
     if exchange is None:
         raise CallerError(f"no call `{request.params['id']}`", code="not_found")
     notifications, after = await request.waited(partial(exchange.read, query.after), _wait_s(query))
@@ -294,7 +291,7 @@ def _wait_s(query: FollowQuery) -> float:
 
 async def cancel_call(services: Services, request: Request) -> CallCancelled:
     """`POST /v1/mcp/calls/{id}/cancel`: one of the asker's own; it still ends with its receipt."""
-    exchange = _registry(services).exchanges.find(request.principal.owner, request.params["id"].lower())
+    exchange = services.mcp.exchanges.find(request.principal.owner, request.params["id"].lower())
     if exchange is None or exchange.has_ended:
         return CallCancelled(cancelled=False)
     exchange.cancel()
@@ -304,7 +301,7 @@ async def cancel_call(services: Services, request: Request) -> CallCancelled:
 async def follow_changes(services: Services, request: Request) -> ChangeList:
     """`GET /v1/mcp/events`: `after` below 0 asks only where to begin; of resources, what the asker follows."""
     query = request.query_as(FollowQuery)
-    registry, asker = _registry(services), request.principal.owner
+    registry, asker = services.mcp, request.principal.owner
     if query.after < 0:
         return ChangeList([], registry.changes.count)
     kept, after = await request.waited(partial(registry.changes.read, query.after), _wait_s(query))
@@ -324,24 +321,9 @@ def _options_in(said: JsonValue) -> CallOptions:
         ) from None
 
 
-def admin_of(services: Services) -> ServerAdmin:
-    """What an operator does to servers. Raises `CallerError` (`not_found`) for a daemon without."""
-    if services.operator.servers is None:
-        raise CallerError("this daemon serves no MCP servers", code="not_found")
-    return services.operator.servers
-
-
-def _registry(services: Services) -> ServerRegistry:
-    if services.mcp is None:
-        raise CallerError("this daemon serves no MCP servers", code="not_found")
-    return services.mcp
-
-
 async def _summary(services: Services, connection: Connection) -> ServerSummary:
-    registry, config = _registry(services), connection.config
-    standing = LoginStanding(has_refresh=False, needs_login=False)
-    if services.mcp_logins is not None:
-        standing = await services.mcp_logins.standing(config)
+    registry, config = services.mcp, connection.config
+    standing = await services.mcp_logins.standing(config)
     _, changes = registry.differences(config.id)
     return ServerSummary(
         id=config.id,

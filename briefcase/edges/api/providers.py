@@ -20,7 +20,6 @@ from briefcase.core.operator.providers import (
     Count,
     Exchange,
     LoginRevoked,
-    ProviderAdmin,
     ProviderSummary,
     Verdict,
 )
@@ -131,41 +130,43 @@ class ProviderHealthList(msgspec.Struct):
 
 async def list_providers(services: Services, _: Request) -> ProviderList:
     """`GET /v1/providers`."""
-    return ProviderList(list(await _service(services).list()))
+    return ProviderList(list(await services.providers.list()))
 
 
 async def set_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}`."""
     wanted = request.body_as(ProviderBody)
-    return await _admin(services).set(request.params["id"], wanted.base_url, wanted.max_stale_s, request.principal.name)
+    return await services.operator.providers.set(
+        request.params["id"], wanted.base_url, wanted.max_stale_s, request.principal.name
+    )
 
 
 async def delete_provider(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/delete`."""
-    await _admin(services).delete(request.params["id"], request.principal.name)
+    await services.operator.providers.delete(request.params["id"], request.principal.name)
     return ProviderNamed(request.params["id"])
 
 
 async def enable_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}/enable`: lifts the controls that disable it, `tighten disable`'s too."""
-    return await _admin(services).enable(request.params["id"], request.principal.name)
+    return await services.operator.providers.enable(request.params["id"], request.principal.name)
 
 
 async def disable_provider(services: Services, request: Request) -> ProviderSummary:
     """`POST /v1/providers/{id}/disable`: a control like any other."""
-    return await _admin(services).disable(request.params["id"], request.principal.name)
+    return await services.operator.providers.disable(request.params["id"], request.principal.name)
 
 
 async def clear_capabilities(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/clear-capabilities`."""
-    await _admin(services).clear(request.params["id"], request.principal.name)
+    await services.operator.providers.clear(request.params["id"], request.principal.name)
     return ProviderNamed(request.params["id"])
 
 
 async def start_provider_login(services: Services, request: Request) -> LoginStarted:
     """`POST /v1/providers/{id}/oauth/start`."""
     provider_id, wanted = request.params["id"], request.body_as(LoginBody)
-    begun: Begun = await _service(services).start_login(
+    begun: Begun = await services.providers.start_login(
         provider_id, wanted.client_id, wanted.redirect_uri, wanted.scope
     )
     return LoginStarted(provider_id, *msgspec.structs.astuple(begun))
@@ -173,24 +174,26 @@ async def start_provider_login(services: Services, request: Request) -> LoginSta
 
 async def finish_provider_login(services: Services, request: Request) -> ProviderNamed:
     """`POST /v1/providers/{id}/oauth/exchange`."""
-    await _admin(services).finish_login(request.params["id"], request.body_as(Exchange), request.principal.name)
+    await services.operator.providers.finish_login(
+        request.params["id"], request.body_as(Exchange), request.principal.name
+    )
     return ProviderNamed(request.params["id"])
 
 
 async def revoke_provider_login(services: Services, request: Request) -> LoginRevoked:
     """`POST /v1/providers/{id}/oauth/revoke`."""
-    return await _admin(services).revoke_login(request.params["id"], request.principal.name)
+    return await services.operator.providers.revoke_login(request.params["id"], request.principal.name)
 
 
 async def fetch_provider_credential(services: Services, request: Request) -> CredentialFetched:
     """`POST /v1/providers/{id}/vc/fetch`."""
-    expires_at = await _admin(services).fetch_credential(request.params["id"], request.principal.name)
+    expires_at = await services.operator.providers.fetch_credential(request.params["id"], request.principal.name)
     return CredentialFetched(request.params["id"], expires_at)
 
 
 async def show_provider_health(services: Services, _: Request) -> ProviderHealthList:
     """`GET /v1/diagnostics/providers`."""
-    service = _service(services)
+    service = services.providers
     records = [_health(service, provider, health) for provider, health in service.health()]
     return ProviderHealthList(records, service.token_waits)
 
@@ -211,19 +214,7 @@ async def note_provider_verdict(services: Services, request: Request) -> Verdict
         finished_us=finished_us,
         failing=tuple(body.failing),
     )
-    return VerdictKept(list(await _admin(services).note_verdict(verdict, request.principal.name)))
-
-
-def _service(services: Services) -> ProviderService:
-    if services.providers is None:
-        raise CallerError("this daemon has no providers", code="not_found")
-    return services.providers
-
-
-def _admin(services: Services) -> ProviderAdmin:
-    if services.operator.providers is None:
-        raise CallerError("this daemon has no providers", code="not_found")
-    return services.operator.providers
+    return VerdictKept(list(await services.operator.providers.note_verdict(verdict, request.principal.name)))
 
 
 def _health(service: ProviderService, provider: Provider, health: Health) -> ProviderHealth:

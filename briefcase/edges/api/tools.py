@@ -10,10 +10,11 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from briefcase.core.calls.answers import Answer
 from briefcase.core.wire import CallRequest, OutcomeReport, wire_category
 from briefcase.edges.api.approvals import ApprovalRecord
 from briefcase.edges.api.routing import CALLERS, Request, Route
-from briefcase.edges.api.services import Answered, Services
+from briefcase.edges.api.services import Services
 from briefcase.edges.http.routing import Reply
 from briefcase.model.types import MICROUSD_PER_USD, JsonObject, ToolSpec
 
@@ -140,12 +141,12 @@ async def close_call(services: Services, request: Request) -> Reply:
     return _timed(await services.calls.close(request.principal, request.body))
 
 
-def _counted(services: Services, answer: Answered) -> Reply:
+def _counted(services: Services, answer: Answer) -> Reply:
     services.meter.count_answer(answer.status, answer.reason, answer.timing_us)
     return _timed(answer)
 
 
-def _timed(answer: Answered) -> Reply:
+def _timed(answer: Answer) -> Reply:
     return Reply(answer.body, timing_us=answer.timing_us, is_filtered=answer.is_filtered)
 
 
