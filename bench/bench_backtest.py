@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 
 import orjson
-from fakes import START_US, FakeClock, spec
 
 from briefcase.core.policy.backtest import Backtest, read_lines
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
@@ -17,6 +16,8 @@ from briefcase.core.policy.engine import compile_policy
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import ALLOW, CallFacts, Decided, call_event
 from briefcase.model.types import Principal, Role, format_rfc3339
+from support.clock import START_US, FakeClock
+from support.tools import spec
 
 RECEIPTS = 100_000
 EXTRA = """

@@ -7,8 +7,9 @@ import statistics
 import time
 
 import pytest
-from daemons import UnixConnection
 from load import closed_loop, echo_calls, open_loop, post
+
+from support.daemons import UnixConnection
 
 
 def bench_call_open_loop(benchmark, figure, daemon, agent_token):

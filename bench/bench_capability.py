@@ -17,10 +17,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from daemons import RunningDaemon
-from fakes import FakeClock, FakeEntropy, MemoryLedger
 from load import UNLIMITED, closed_loop, open_loop, post
-from provider_kit import BASE_URL, REDIRECT, Holder, open_gateway
 
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.providers.composition import compose_providers
@@ -34,6 +31,11 @@ from briefcase.core.jose.replay import Claim, ReplayCache
 from briefcase.core.operator.providers import Exchange
 from briefcase.edges.provider_gateway.authority import Asked, Refused
 from briefcase.model.ports import HttpRequest
+from support.clock import FakeClock
+from support.daemons import RunningDaemon
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.providers import BASE_URL, REDIRECT, Holder, open_gateway
 
 URL = f"{BASE_URL}/api/quote"
 SERVE = """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemons import RunningDaemon
 from load import UNLIMITED, closed_loop, echo_calls, post
+
+from support.daemons import RunningDaemon
 
 CALLS = 1_000_000
 WARM_CALLS = 50_000

@@ -13,7 +13,6 @@ from statistics import median
 
 import cedarpy
 import pytest
-from fakes import spec
 
 from briefcase._native.entities import compile_entities
 from briefcase._native.match import compile_policies
@@ -21,6 +20,7 @@ from briefcase._native.values import EntityUid
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
 from briefcase.core.policy.engine import compile_policy
 from briefcase.model.types import Principal, RiskSignals, Role
+from support.tools import spec
 
 AGENT, CALL, TOOL = EntityUid("Agent", "scout"), EntityUid("Action", "Call"), EntityUid("Tool", "files")
 GROUPS = [{"type": "Group", "id": name} for name in ("scouts", "team7")]

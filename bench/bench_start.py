@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from daemons import RunningDaemon
 from load import UNLIMITED, closed_loop, echo_calls, post
+
+from support.daemons import RunningDaemon
 
 
 @pytest.mark.parametrize("receipts", [0, 1_000_000])

@@ -14,10 +14,10 @@ import timeit
 
 import pytest
 from conftest import UNLIMITED
-from daemons import RunningDaemon
 from load import closed_loop, echo_calls, post
 
 from briefcase.adapters.telemetry.meter import Meter
+from support.daemons import RunningDaemon
 
 CONNECTIONS = 64
 REQUESTS = 1_000

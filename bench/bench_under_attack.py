@@ -30,8 +30,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
 from load import UNLIMITED, echo_calls, open_loop, post
+
+from support.daemons import RunningDaemon
 
 IS_FULL = os.environ.get("BRIEFCASE_BENCH_FULL") == "1"
 ROUNDS = int(os.environ.get("BRIEFCASE_BENCH_ROUNDS", "3" if IS_FULL else "1"))

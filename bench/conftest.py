@@ -15,9 +15,10 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests")]
 
-from daemons import RunningDaemon
 from floor import bare_echo, synced_commits_us
 from load import UNLIMITED
+
+from support.daemons import RunningDaemon
 
 Figure = Callable[[str, float, str], None]
 

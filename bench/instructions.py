@@ -24,8 +24,9 @@ from typing import Final, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests")]
 
-import daemons
 from load import UNLIMITED, closed_loop, echo_calls, post
+
+from support import daemons
 
 WARM_UP_REQUESTS: Final = 600
 DEADLINE_MS: Final = 3_600_000

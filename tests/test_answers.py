@@ -3,11 +3,11 @@
 import tracemalloc
 
 import msgspec
-from fakes import AGENT, OTHER_AGENT
 
 from briefcase.core.calls import answers
 from briefcase.core.calls.answers import RememberedAnswers, encode_answer
 from briefcase.core.receipts.events import CallFacts
+from support.principals import AGENT, OTHER_AGENT
 
 EMPTY_OBJECTS = b"[" + b",".join([b"{}"] * 50_000) + b"]"  # 150 KB of JSON: some 4 MB as objects
 

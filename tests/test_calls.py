@@ -11,21 +11,6 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from fakes import (
-    AGENT,
-    OTHER_AGENT,
-    FakeCallLog,
-    FakeClock,
-    FakeEntropy,
-    FakePolicy,
-    FakeTool,
-    FakeTools,
-    MemoryLedger,
-    NoRedaction,
-    call_with,
-    decide_with,
-    spec,
-)
 
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.expiry import EXPIRY_GROUP
@@ -46,6 +31,14 @@ from briefcase.model.types import (
     Role,
     ToolResult,
 )
+from support.calls import FakeCallLog, call_with, decide_with
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.policy import FakePolicy
+from support.principals import AGENT, OTHER_AGENT
+from support.redaction import NoRedaction
+from support.tools import FakeTool, FakeTools, spec
 
 NEEDS = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy", ("ask",))
 

@@ -1,13 +1,15 @@
 """Incident controls: each concerns what it names, ends when it says, and never allows."""
 
 import pytest
-from fakes import AGENT, OTHER_AGENT, START_US, spec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from briefcase.core.controls import Control, apply_controls
 from briefcase.core.operator.controls import SUBJECTS
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval
+from support.clock import START_US
+from support.principals import AGENT, OTHER_AGENT
+from support.tools import spec
 
 TOOL = spec("tickets.close", category="write", source="http")
 ALLOW, DENY = Allow(("p",)), Deny("policy_denied", ("f",))

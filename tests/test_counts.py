@@ -11,7 +11,6 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from fakes import AGENT, FakeClock, FakeTool, call_with, spec
 from test_calls import NEEDS, Desk
 
 from briefcase.adapters.tools.builtin import builtin_tools
@@ -19,6 +18,10 @@ from briefcase.core.json import strict as strict_json
 from briefcase.core.receipts import canonical
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.types import Deny
+from support.calls import call_with
+from support.clock import FakeClock
+from support.principals import AGENT
+from support.tools import FakeTool, spec
 
 ARGS = {"text": "counted-0123456789"}
 CANONICAL = json.dumps(ARGS, separators=(",", ":")).encode()

@@ -15,8 +15,9 @@ from collections import Counter
 from http.client import HTTPException
 
 import pytest
-from daemons import RunningDaemon, UnixConnection
-from upstream import API_KEY, TicketDesk
+
+from support.daemons import RunningDaemon, UnixConnection
+from support.upstream import API_KEY, TicketDesk
 
 CLIENTS = 64
 CALLS = int(os.environ.get("BRIEFCASE_CRASH_CALLS", "2000"))

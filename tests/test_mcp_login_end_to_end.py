@@ -15,9 +15,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from daemons import RunningDaemon
-from telemetry.canaries import files_below, found_in, written_forms_of
 from test_providers_end_to_end import await_address, briefcase, command_of
+
+from support.canaries import files_below, found_in, written_forms_of
+from support.daemons import RunningDaemon
 
 WORLD = Path(__file__).parent / "servers" / "oauth_world.py"
 TIMEOUT_S = 30

@@ -11,7 +11,8 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 ADMIN_SECRET = "admin-secret-of-the-tests"
 ADDRESS = re.compile(r"^(?:the provider is )?(http://127\.0\.0\.1:\d+[^;\s]*)", re.MULTILINE)

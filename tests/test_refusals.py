@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from fakes import AGENT, OTHER_AGENT, FakeTool, call_with, spec
 from test_calls import Desk, body
 
 from briefcase.core.calls.refusals import MAX_KINDS, OTHERS, WINDOW_S
@@ -11,6 +10,9 @@ from briefcase.core.receipts import events
 from briefcase.model.effects import Entry
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.types import US_PER_S, Deny
+from support.calls import call_with
+from support.principals import AGENT, OTHER_AGENT
+from support.tools import FakeTool, spec
 
 MINUTE_US = WINDOW_S * US_PER_S
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "runbooks").glob("*.md"))

@@ -4,13 +4,13 @@ import asyncio
 import json
 
 import pytest
-from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
-from fakes import AGENT
 from structlog.testing import capture_logs
 
 from briefcase.edges.api.app import ROUTES
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 from briefcase.model.types import Role
+from support.api import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
+from support.principals import AGENT
 
 TOKENS = {Role.OPERATOR: OPERATOR_TOKEN, Role.AGENT: AGENT_TOKEN, Role.AUDITOR: AUDITOR_TOKEN}
 

@@ -5,12 +5,12 @@ import itertools
 import time
 
 import pytest
-from api_rig import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 
 from briefcase._native.shares import LIMIT_NS, Account
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.edges.api.app import LARGE_BODY_BYTES
 from briefcase.edges.api.turnstile import MAX_WAITING, Turnstile
+from support.api import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 
 S_NS = 1_000_000_000
 ONE = PrincipalLimit(per_second=1, burst=1)

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from api_rig import AGENT_TOKEN, KNOWN_SECRET, OTHER_TOKEN, Rig, request, serve
-from fakes import AGENT, OTHER_AGENT
 
 from briefcase import __version__
 from briefcase.core.approvals.lifecycle import parse_approval_token
 from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.model.types import ApprovalKind, ApprovalStatus, ShownCall, ShownTool
+from support.api import AGENT_TOKEN, KNOWN_SECRET, OTHER_TOKEN, Rig, request, serve
+from support.principals import AGENT, OTHER_AGENT
 
 AN_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 ANOTHER_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3302"

@@ -10,21 +10,6 @@ import jsonschema_rs
 import msgspec
 import orjson
 import pytest
-from api_rig import serve
-from fakes import (
-    AGENT,
-    FakeCallLog,
-    FakeClock,
-    FakeEntropy,
-    FakePolicy,
-    FakeTool,
-    FakeTools,
-    MemoryLedger,
-    NoRedaction,
-    call_with,
-    decide_with,
-    spec,
-)
 
 from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
@@ -33,6 +18,15 @@ from briefcase.core.controls import Controls
 from briefcase.edges.api import app
 from briefcase.edges.api.openapi import openapi_document
 from briefcase.model.types import ApprovalKind, Deny, NeedsApproval
+from support.api import serve
+from support.calls import FakeCallLog, call_with, decide_with
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.policy import FakePolicy
+from support.principals import AGENT
+from support.redaction import NoRedaction
+from support.tools import FakeTool, FakeTools, spec
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT = {

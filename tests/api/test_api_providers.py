@@ -5,14 +5,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import uvloop
-from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, Rig
-from fakes import FakeClock, FakeEntropy
-from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
 from briefcase.edges.api.providers import ROUTES
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
 from briefcase.model.types import Role
+from support.api import AGENT_TOKEN, AUDITOR_TOKEN, Rig
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.providers import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
 DEMO = "/v1/providers/demo"
 

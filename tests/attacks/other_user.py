@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from daemons import RunningDaemon
+from support.daemons import RunningDaemon
 
 ALICE, BOB = 61_234, 61_235  # numbers are enough: nothing here looks up a name
 AGENTS = 61_236  # a group

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon, UnixConnection
 from other_user import AGENTS, ALICE, BOB, UserDaemon, acting_as, as_user, home_of
+
+from support.daemons import RunningDaemon, UnixConnection
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="other users need root on Linux")
 

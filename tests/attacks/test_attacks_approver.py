@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
 
 from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
 from briefcase.core.operator.approvals import shown_digest_of
+from support.daemons import RunningDaemon
 
 PAY_SERVER = str(Path(__file__).with_name("pay_server.py"))
 BRIEFCASE = [sys.executable, "-m", "briefcase"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import rfc8785
-from daemons import RunningDaemon
 
 from briefcase import __version__
+from support.daemons import RunningDaemon
 
 SERVER = str(Path(__file__).parent / "recording_server.py")
 ALLOW_ALL = "".join(

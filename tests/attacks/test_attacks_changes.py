@@ -6,8 +6,9 @@ import http.client
 import sys
 
 import pytest
-from crash import dying_daemon
-from daemons import RunningDaemon
+
+from support.crash import dying_daemon
+from support.daemons import RunningDaemon
 
 
 def cut_off(daemon: RunningDaemon, point: tuple[str, str, str, str], *request) -> dict:

@@ -7,7 +7,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon, UnixConnection
+
+from support.daemons import RunningDaemon, UnixConnection
 
 LIMITED = "[calls]\nper_second = 5\nburst = 10\n"
 MEGABYTE = 1_000_000

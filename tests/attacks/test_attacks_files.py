@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 
 @pytest.mark.parametrize("name", ["auth_token", "auditor_token", "ledger/data.mdb", "briefcase.sqlite", "vault.key"])

@@ -13,7 +13,6 @@ import threading
 import uuid
 
 import pytest
-from daemons import RunningDaemon
 
 from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
 from briefcase.edges.client.daemon_connection import BrokenAnswerError
@@ -21,6 +20,7 @@ from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.edges.client.pool import Place
 from briefcase.edges.diagnostics.soak import SoakClient, SoakPlan
 from briefcase.model.errors import BriefcaseError
+from support.daemons import RunningDaemon
 
 NOBODY_UID = 65_534
 FLOOD_BYTES = 64 << 20

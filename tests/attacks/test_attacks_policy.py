@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 SERVER = Path(__file__).parent / "listing_server.py"
 TIMEOUT_S = 30

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 SERVER = str(Path(__file__).parent / "recording_server.py")
 ARGS = {"amount": 10, "to": "alice"}

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 TOKEN = "tk-live-4f9a1c77-of-api-a"
 ALLOW_ALL = "permit (principal, action, resource);"

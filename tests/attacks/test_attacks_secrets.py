@@ -22,16 +22,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from secret_echo_server import http_server
+
+from support.canaries import files_below, found_in
+from support.daemons import RunningDaemon, UnixConnection
+from support.hostile_servers import RawServer
+from support.otlp_receiver import OtlpReceiver
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS / "telemetry"), str(TESTS / "tools"), str(Path(__file__).parent)]
-
-from canaries import files_below, found_in  # noqa: E402 - of another directory of tests
-from daemons import RunningDaemon, UnixConnection  # noqa: E402
-from hostile_servers import RawServer  # noqa: E402
-from otlp_receiver import OtlpReceiver  # noqa: E402
-from secret_echo_server import http_server  # noqa: E402
-
 ECHO_SERVER = Path(__file__).parent / "secret_echo_server.py"
 LEAKY = (sys.executable, str(TESTS / "telemetry" / "leaky_daemon.py"))
 READY_S = 20
@@ -365,3 +363,6 @@ def test_a_retry_is_not_answered_with_what_became_a_secret_since(tmp_path):
         assert daemon.request("PUT", "/v1/secrets/late", {"value": secret})[0] == 200
         again = daemon.call("echo", {"text": secret}, token=agent, request_id=request_id)
         assert again == json.loads(json.dumps(first).replace(secret, "[redacted]"))
+
+
+TESTS = Path(__file__).parent.parent

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import lmdb
 import pytest
-from daemons import RunningDaemon
 
 from briefcase.adapters.ledger.tables import ENGINE
+from support.daemons import RunningDaemon
 
 DATA = "ledger/data.mdb"
 DATABASE = "briefcase.sqlite"

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
 from other_user import ALICE, UserDaemon, as_user, home_of
 
 from briefcase.adapters.children.launcher import LAYERS, Plan
 from briefcase.adapters.servers.stdio_transport import INHERITED
+from support.daemons import RunningDaemon
 
 HOSTILE = Path(__file__).parent / "hostile_child.py"
 REPOSITORY = Path(__file__).parents[2]

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 
-from cli_rig import FakeRoot, run
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from briefcase.adapters.backup import sealing
@@ -15,6 +14,7 @@ from briefcase.adapters.backup.sealing import SealKey
 from briefcase.adapters.signed_manifest import BACKUP, encode_signature, signed_text
 from briefcase.adapters.vault.sealed_file import SALT_BYTES, SCRYPT_N
 from briefcase.core.jose.did import encode_did_key
+from support.cli import FakeRoot, run
 
 
 def cli(daemon, *args, **environment):

@@ -7,10 +7,10 @@ import subprocess
 import pyrage
 import pytest
 from backup_rig import cli, derive_seal_key, offline
-from cli_rig import CannedDaemon, FakeRoot, run
-from daemons import RunningDaemon
 
 from briefcase.adapters.backup.age import AGE_MAGIC, WRAPPED_MAGIC
+from support.cli import CannedDaemon, FakeRoot, run
+from support.daemons import RunningDaemon
 
 PASSPHRASE = "correct horse battery staple"
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from backup_rig import cli, offline
-from daemons import RunningDaemon
-from fakes import FakeClock, MemoryLedger
 
 from briefcase.adapters.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.model.effects import Entry
 from briefcase.model.errors import ConfigError, StoreError
 from briefcase.model.ports import BadReceipt, Verification
+from support.clock import FakeClock
+from support.daemons import RunningDaemon
+from support.ledger import MemoryLedger
 
 CONFIG = '[receipts]\ncheckpoint_dir = "{}"\ncheckpoint_interval_s = 1\n'
 

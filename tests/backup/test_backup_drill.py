@@ -4,7 +4,8 @@ import shutil
 import threading
 
 from backup_rig import cli, kinds, offline, take_backup
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 
 def approved(daemon, text):

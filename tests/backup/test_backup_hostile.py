@@ -6,9 +6,9 @@ import stat
 import lmdb
 import pytest
 from backup_rig import cli, offline, resign, take_backup
-from daemons import RunningDaemon
 
 from briefcase.adapters.backup.manifest import MAX_MANIFEST_BYTES
+from support.daemons import RunningDaemon
 
 
 @pytest.fixture(scope="module")

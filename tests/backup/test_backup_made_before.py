@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from backup_rig import cli, offline
-from daemons import RunningDaemon
 
 from briefcase.core.receipts import verify_export
+from support.daemons import RunningDaemon
 
 MADE = Path(__file__).parent.parent / "fixtures" / "d957ca1"
 DID = "did:key:z6MkqmvUqAjnvmemNwE2XNKAEaitQaUne1bGLHtnC86EZ4gf"

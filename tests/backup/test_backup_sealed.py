@@ -8,12 +8,12 @@ import subprocess
 
 import pytest
 from backup_rig import cli, derive_seal_key, kinds, offline, resign
-from daemons import RunningDaemon
 
 from briefcase.adapters.backup.age import WRAPPED_MAGIC
 from briefcase.adapters.backup.manifest import MANIFEST_NAME, SIGNATURE_NAME, STAGING_DIR, Manifest, parse_manifest
 from briefcase.adapters.backup.sealed import pack_backup
 from briefcase.adapters.backup.sealing import SealWriter
+from support.daemons import RunningDaemon
 
 PASSPHRASE = "correct horse battery staple"
 SAID = "a text that a call was made with"

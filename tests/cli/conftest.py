@@ -1,8 +1,9 @@
 """Fixtures of the command line's tests."""
 
 import pytest
-from cli_rig import CannedDaemon, FakeRoot
-from cli_rig import run as run_with
+
+from support.cli import CannedDaemon, FakeRoot
+from support.cli import run as run_with
 
 
 @pytest.fixture

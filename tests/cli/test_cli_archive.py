@@ -6,10 +6,10 @@ import sys
 import threading
 
 import pytest
-from cli_rig import FakeRoot, run
-from daemons import RunningDaemon
 
 from briefcase.core.receipts import verify_export
+from support.cli import FakeRoot, run
+from support.daemons import RunningDaemon
 
 CALLS = 704
 

@@ -6,11 +6,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from cli_rig import TOKEN, FakeRoot, run
 
 from briefcase.edges.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.model.errors import CallerError, ConfigError
+from support.cli import TOKEN, FakeRoot, run
 
 DEFAULT = Path("/data/briefcased.sock")
 

@@ -1,10 +1,10 @@
 """Each command: what it asks of the daemon, what a person and a program get to read, and bad input."""
 
 import pytest
-from cli_rig import TOKEN, FakeRoot
-from cli_rig import run as run_with
 
 from briefcase.core.operator.approvals import shown_digest_of
+from support.cli import TOKEN, FakeRoot
+from support.cli import run as run_with
 
 APPROVAL_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HASH, OTHER_HASH = "ab" * 32, "cd" * 32

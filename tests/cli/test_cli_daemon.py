@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 WAIT_S = 30
 NOTE = '{"text":"rotate the keys"}'

@@ -4,9 +4,9 @@ import io
 from functools import partial
 
 import pytest
-from cli_rig import FakeRoot, run
 
 from briefcase.model.errors import CODES, ConfigError
+from support.cli import FakeRoot, run
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -115,7 +115,7 @@ def test_colours_stay_out_of_pipes_and_files(run, daemon):
 def test_standard_streams_that_know_only_ascii_do_not_fail(daemon, monkeypatch):
     tool = {"id": "echo", "name": "é", "description": "日本", "category": "read", "cost": {"estimated_usd": 0}}
     daemon.answers["GET", "/v1/tools"] = {"tools": [tool]}
-    monkeypatch.setattr("cli_rig.io.TextIOWrapper", partial(io.TextIOWrapper, encoding="ascii"))
+    monkeypatch.setattr("support.cli.io.TextIOWrapper", partial(io.TextIOWrapper, encoding="ascii"))
     ran = run(FakeRoot(daemon.data_dir), "tools", "list")
     assert ran.code == 0
     assert "\\u65e5\\u672c" in ran.out

@@ -7,8 +7,9 @@ import sys
 import threading
 
 import pytest
-from cli_rig import FakeRoot, run
-from daemons import RunningDaemon
+
+from support.cli import FakeRoot, run
+from support.daemons import RunningDaemon
 
 
 @pytest.fixture(scope="module")

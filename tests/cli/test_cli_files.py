@@ -6,10 +6,10 @@ import os
 
 import lmdb
 import pytest
-from cli_rig import FakeRoot, run
-from daemons import RunningDaemon
 
 from briefcase.edges.cli import policy_trials
+from support.cli import FakeRoot, run
+from support.daemons import RunningDaemon
 
 RECEIPTS = 6
 

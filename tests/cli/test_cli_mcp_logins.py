@@ -1,7 +1,8 @@
 """`briefcase mcp servers oauth-login` and `oauth-revoke`: what is sent to the daemon, and what never is."""
 
 import pytest
-from cli_rig import BACK, STATE, AgreeingBrowser, begins_login
+
+from support.cli import BACK, STATE, AgreeingBrowser, begins_login
 
 ISSUER = "https://as.example"
 DOCS = "/v1/mcp/servers/docs"

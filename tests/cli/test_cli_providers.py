@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from cli_rig import BACK, STATE, AgreeingBrowser, begins_login
+
+from support.cli import BACK, STATE, AgreeingBrowser, begins_login
 
 ISSUER = "https://provider.example"
 DEMO = "/v1/providers/demo"

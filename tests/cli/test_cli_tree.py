@@ -5,10 +5,10 @@ import sys
 
 import click
 import pytest
-from cli_rig import FakeRoot, run
 
 from briefcase.edges.cli.lazy import LazyGroup
 from briefcase.edges.cli.main import cli
+from support.cli import FakeRoot, run
 
 # CONTRACT "CLI", as far as it is due, and the groups this project adds to it
 DUE = {

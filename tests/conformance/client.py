@@ -20,15 +20,14 @@ if lock := os.environ.get("CONFORMANCE_LOCK"):  # the suite starts every client 
     fcntl.flock(os.open(lock, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "servers")]
-
-from mcp_rig import Rig  # noqa: E402 - found by path
+sys.path.insert(0, str(TESTS))
 
 from briefcase.adapters.net.outbound import GuardedOutbound  # noqa: E402
 from briefcase.adapters.oauth.registration import LOOPBACK_REDIRECT  # noqa: E402
 from briefcase.adapters.servers.connection import State  # noqa: E402
 from briefcase.core.mcp.call_options import CallOptions  # noqa: E402
 from briefcase.model.errors import BriefcaseError, UpstreamError  # noqa: E402
+from support.servers import Rig  # noqa: E402 - found by path
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 CONTEXT = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))

@@ -31,7 +31,7 @@ ROOT = HERE.parent.parent
 WORK = ROOT / "build" / "conformance"
 sys.path.insert(0, str(HERE.parent))
 
-from daemons import RunningDaemon  # noqa: E402 - found by path
+from support.daemons import RunningDaemon  # noqa: E402 - found by path
 
 MODULES = WORK / "node_modules" / "@modelcontextprotocol"
 START_TIMEOUT_S = 30

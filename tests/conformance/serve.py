@@ -18,7 +18,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent.parent
 sys.path.insert(0, str(TESTS))
 
-from daemons import RunningDaemon  # noqa: E402 - found by path
+from support.daemons import RunningDaemon  # noqa: E402 - found by path
 
 FIXTURE = TESTS / "servers" / "fixture_server.py"
 

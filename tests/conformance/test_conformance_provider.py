@@ -5,8 +5,6 @@ import json
 
 import msgspec
 import pytest
-from fakes import FakeClock, FakeEntropy
-from provider_kit import ADMIN_SECRET, BASE_URL, AsgiOutbound, open_gateway
 
 from briefcase.adapters.system import SystemEntropy
 from briefcase.core.jose import dpop
@@ -23,6 +21,9 @@ from briefcase.edges.provider_gateway.authority import Authority, Refused
 from briefcase.edges.provider_gateway.facts import Facts, Kind
 from briefcase.edges.provider_gateway.oauth import OAuth
 from briefcase.model.errors import UpstreamError
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.providers import ADMIN_SECRET, BASE_URL, AsgiOutbound, open_gateway
 
 
 def examine(tmp_path, *, wrap=lambda app: app, admin_secret=ADMIN_SECRET, cut=None, **settings):

@@ -10,11 +10,11 @@ import tarfile
 import zipfile
 
 import pytest
-from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
 from briefcase.core.redaction.secret_forms import patterns_of
 from briefcase.edges.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES, Canary, Search
+from support.daemons import RunningDaemon
 
 SECRET = b"canary-7f3a/9+21 \xc3\xa9\"'"
 LONG = bytes(range(33, 127)) * 40

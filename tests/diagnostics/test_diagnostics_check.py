@@ -6,11 +6,11 @@ import signal
 import time
 
 import pytest
-from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
 from briefcase.edges.diagnostics.triage import READ, triage, worst_of
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
+from support.daemons import RunningDaemon
 
 NOW_US = 1_800_000_000_000_000
 GOOD_CHECK = {"ok": True, "detail": "fine", "effect": "refused", "hint": ""}

@@ -1,8 +1,9 @@
 """`tighten`, `freeze` and `thaw` against a real daemon: what a call gets, and which receipts are left."""
 
 import pytest
-from daemons import RunningDaemon
 from diagnostics_rig import briefcase, newest
+
+from support.daemons import RunningDaemon
 
 HELLO = {"text": "hello"}
 

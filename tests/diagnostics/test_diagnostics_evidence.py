@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
 from briefcase.adapters.disk.own_files import OwnFiles
@@ -26,6 +25,7 @@ from briefcase.adapters.vault.identity import Identity
 from briefcase.edges.diagnostics import bundle
 from briefcase.edges.diagnostics.bundle import pack, settings_of, unpack, versions
 from briefcase.edges.diagnostics.manifest import Signer, verify_manifest, write_manifest
+from support.daemons import RunningDaemon
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SIGNER, OTHER = Identity(bytes(32)), Identity(bytes([1]) * 32)

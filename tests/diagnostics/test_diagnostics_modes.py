@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
 from briefcase.edges.diagnostics.profile import RULES
+from support.daemons import RunningDaemon
 
 
 def start(tmp_path, **environment):

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from daemons import RunningDaemon
 from diagnostics_rig import briefcase
 
 from briefcase import __version__
+from support.daemons import RunningDaemon
 
 
 @pytest.fixture(scope="module")

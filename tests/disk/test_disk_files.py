@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import FakeEntropy
 
 from briefcase.adapters.disk import files, locks
 from briefcase.adapters.disk.data_dir import DataDirLock, prepare_data_dir
 from briefcase.adapters.store.tokens import load_or_create_token, load_token
 from briefcase.model.errors import ConfigError, StoreError
+from support.entropy import FakeEntropy
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from strace_rig import needs_strace
 
 from briefcase.adapters.disk import files, locks
+from support.strace import needs_strace
 
 PACKAGE = Path(__file__).parent.parent.parent / "briefcase"
 TRACED = "openat,fchmod,write,fsync,fdatasync,rename,link,unlink,flock,ftruncate,pwrite64"

@@ -23,10 +23,10 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from daemons import RunningDaemon
 from trials import Trials
 
 from briefcase.core.receipts.canonical import canonical_bytes
+from support.daemons import RunningDaemon
 
 SERVER: Final = Path(__file__).parent / "hostile_server.py"
 ROUNDS: Final = {True: 1, False: 12}

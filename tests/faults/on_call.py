@@ -22,9 +22,10 @@ from typing import Final
 
 import test_crash
 import test_ledger_crash as crash
-from daemons import RunningDaemon
 from trials import Trials
-from upstream import API_KEY, TicketDesk
+
+from support.daemons import RunningDaemon
+from support.upstream import API_KEY, TicketDesk
 
 KILL: Final = "signal=SIGKILL"
 FAULTS: Final = (KILL, "error=EIO", "error=ENOSPC")

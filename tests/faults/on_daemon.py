@@ -17,10 +17,11 @@ from typing import Final
 
 import test_crash
 import test_ledger_directory
-from daemons import RunningDaemon
 from disks import LoopDisk, fill
 from trials import Trials
-from upstream import TicketDesk
+
+from support.daemons import RunningDaemon
+from support.upstream import TicketDesk
 
 SLOW_S: Final = 1.0
 LEVELS_MIB: Final = (0, 1, 8, 30, 60)

@@ -7,21 +7,20 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-import archive_cases
 import lmdb
 import pytest
-import strace_rig
 import test_ledger_archive as archive
 import test_ledger_crash as crash
 import test_receipts_chain as chain
 from disks import LoopDisk
-from fakes import FakeClock
-from ledger_cases import SMALL, audited, committed, edit, note
 from trials import Trials
 
 from briefcase.adapters.ledger import Ledger
 from briefcase.core.receipts.chain import encode_key
 from briefcase.model.errors import StoreError
+from support import archive_cases, strace
+from support.clock import FakeClock
+from support.ledger_cases import SMALL, audited, committed, edit, note
 
 KILL: Final = "signal=SIGKILL"
 FAULTS: Final = (KILL, "error=EIO", "error=ENOSPC")
@@ -31,7 +30,7 @@ RECEIPTS_ON_DISK: Final = 6
 
 def strace_problem() -> str:
     """Why no fault can be injected at a system call here, or nothing."""
-    return strace_rig.PROBLEM
+    return strace.PROBLEM
 
 
 # --- system calls -----------------------------------------------------------------------------------------------------

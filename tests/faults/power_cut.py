@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Final
 
 from disks import LoopDisk
-from fakes import START_US, FakeClock
-from ledger_cases import DAY, SMALL, approval, intent, note, outcome
 from trials import Trials
 
 from briefcase.adapters.ledger import Ledger
@@ -29,6 +27,8 @@ from briefcase.model.effects import Committed, ConsumeApproval, CreateApproval, 
 from briefcase.model.errors import StoreError
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import ApprovalStatus
+from support.clock import START_US, FakeClock
+from support.ledger_cases import DAY, SMALL, approval, intent, note, outcome
 
 TASKS: Final = 6
 CUTS_OF_ONE_LEDGER: Final = 25

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 FIXTURE = str(Path(__file__).parent.parent / "servers" / "fixture_server.py")
 BRIEFCASE = [sys.executable, "-m", "briefcase"]

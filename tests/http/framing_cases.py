@@ -1,6 +1,6 @@
 """Requests, and what two parsers could frame differently."""
 
-from api_rig import AGENT_TOKEN
+from support.api import AGENT_TOKEN
 
 NEXT = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
 CALL = b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer " + AGENT_TOKEN.encode() + b"\r\n"

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterable
 
 import blacksheep
 import pytest
-from api_rig import request
 from blacksheep.server.sse import ServerSentEvent
 from structlog.testing import capture_logs
 from wire_kit import Served
 
 from briefcase.edges.http.asgi import MAX_KEPT_BYTES
+from support.api import request
 
 WAITS_TO_CONTINUE = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
 

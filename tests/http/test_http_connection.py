@@ -7,8 +7,9 @@ import re
 import socket
 
 import pytest
-from api_rig import Rig, request, serve
 from framing_cases import CALL, FRAMING, NEXT
+
+from support.api import Rig, request, serve
 
 
 def statuses(answers: bytes) -> list[int]:

@@ -10,8 +10,6 @@ from functools import partial
 
 import msgspec
 import pytest
-from api_rig import AGENT_TOKEN, Rig, request, serve
-from fakes import AGENT
 from structlog.testing import capture_logs
 
 from briefcase.adapters.telemetry.tracing import CURRENT, Sampling, Trace
@@ -25,6 +23,8 @@ from briefcase.edges.http.routing import Reply
 from briefcase.edges.http.sockets import Peer
 from briefcase.edges.http.wire import Wire
 from briefcase.model.errors import StoreError
+from support.api import AGENT_TOKEN, Rig, request, serve
+from support.principals import AGENT
 
 HEALTH = request("GET", "/health", token=None)
 CALL = request("POST", "/v1/tools/call", b"{}", token=AGENT_TOKEN)

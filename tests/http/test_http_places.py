@@ -4,12 +4,12 @@ import asyncio
 
 import msgspec
 import pytest
-from api_rig import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
-from fakes import AGENT, AUDITOR, OPERATOR, OTHER_AGENT
 
 from briefcase.edges.http.limits import PlaceLimits
 from briefcase.edges.http.places import CANDIDATES, DISPATCH_S, Places
 from briefcase.model.errors import CallerError
+from support.api import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
+from support.principals import AGENT, AUDITOR, OPERATOR, OTHER_AGENT
 
 OWN_UID, OTHER_UID, THIRD_UID = 1_000, 1_001, 1_002
 TOOLS = "/v1/tools"

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from api_rig import request, serve
+
+from support.api import request, serve
 
 CALL = request("POST", "/v1/tools/call", b"{}")
 

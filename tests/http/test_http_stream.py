@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from api_rig import request
 from structlog.testing import capture_logs
 from wire_kit import Served
 
 from briefcase.edges.http.routing import Reply, Stream
+from support.api import request
 
 ASK = request("GET", "/events", token=None)
 OLD = b"GET /events HTTP/1.0\r\nhost: a\r\n\r\n"

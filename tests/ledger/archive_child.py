@@ -10,14 +10,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from archive_cases import make_small  # noqa: E402
-from fakes import FakeClock  # noqa: E402
-from ledger_cases import SMALL  # noqa: E402
-
-from briefcase.adapters.ledger import Ledger, group  # noqa: E402
-from briefcase.model.errors import StoreError  # noqa: E402
+from briefcase.adapters.ledger import Ledger, group
+from briefcase.model.errors import StoreError
+from support.archive_cases import make_small
+from support.clock import FakeClock
+from support.ledger_cases import SMALL
 
 
 def say(**line) -> None:

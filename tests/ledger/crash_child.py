@@ -12,15 +12,14 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from fakes import START_US, FakeClock  # noqa: E402
-from ledger_cases import DAY, SMALL, approval, intent, note, outcome  # noqa: E402
-
-from briefcase.adapters.ledger import Ledger, group  # noqa: E402
-from briefcase.model.effects import ConsumeApproval, CreateApproval, DecideApproval, Entry  # noqa: E402
-from briefcase.model.errors import StoreError  # noqa: E402
-from briefcase.model.types import ApprovalStatus  # noqa: E402
+from briefcase.adapters.ledger import Ledger, group
+from briefcase.model.effects import ConsumeApproval, CreateApproval, DecideApproval, Entry
+from briefcase.model.errors import StoreError
+from briefcase.model.types import ApprovalStatus
+from support.clock import START_US, FakeClock
+from support.ledger_cases import DAY, SMALL, approval, intent, note, outcome
 
 BINDING = "b" * 64
 

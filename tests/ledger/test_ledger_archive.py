@@ -13,10 +13,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from archive_cases import COUNT, LIVE, SEGMENT, make, make_small
-from fakes import START_US, FakeClock
-from ledger_cases import SMALL, audited, committed, intent, note, outcome
-from strace_rig import needs_strace
 
 from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.ledger.archive import Archive
@@ -26,6 +22,10 @@ from briefcase.core.receipts.chain import link_record
 from briefcase.model.effects import ArchiveReceipts, Committed, Entry, Head, Refused
 from briefcase.model.errors import CallerError, ConfigError, InternalError, StoreError
 from briefcase.model.ports import ReceiptFilter
+from support.archive_cases import COUNT, LIVE, SEGMENT, make, make_small
+from support.clock import START_US, FakeClock
+from support.ledger_cases import SMALL, audited, committed, edit, intent, note, outcome
+from support.strace import needs_strace
 
 LATE_US = START_US + 3_600_000_000
 
@@ -354,8 +354,6 @@ def test_an_archive_that_was_rewritten_and_hashed_again_does_not_fit_the_live_ch
 
 
 def test_a_live_receipt_that_is_missing_after_the_boundary_keeps_the_ledger_shut(ledger_dir):
-    from ledger_cases import edit  # noqa: PLC0415 - only here
-
     done = archive_all(ledger_dir)
     edit(ledger_dir, lambda transaction, _: transaction.delete((done.boundary.id + 1).to_bytes(8, "big")))
     with pytest.raises(StoreError, match="archived"):
@@ -401,8 +399,6 @@ def test_a_link_in_the_place_of_a_segment_is_not_followed(ledger_dir):
 
 
 def test_a_damaged_live_chain_is_not_archived(ledger_dir):
-    from ledger_cases import edit  # noqa: PLC0415 - only here
-
     def flip(transaction, _):
         key = (5).to_bytes(8, "big")
         transaction.put(key, transaction.get(key).replace(b"even", b"evil").replace(b"odd", b"ode"))

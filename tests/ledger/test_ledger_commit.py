@@ -6,8 +6,6 @@ import hashlib
 
 import pytest
 import rfc8785
-from fakes import AGENT, OTHER_AGENT, START_US, FakeClock
-from ledger_cases import DAY, LATER_US, SMALL, approval, audited, committed, intent, note, outcome
 
 from briefcase.adapters.ledger import Ledger, intents
 from briefcase.core.approvals.lifecycle import MAX_PENDING_PER_PRINCIPAL
@@ -29,6 +27,9 @@ from briefcase.model.effects import (
 from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import ApprovalStatus, BudgetLine, ShownCall, ShownTool, format_rfc3339
+from support.clock import START_US, FakeClock
+from support.ledger_cases import DAY, LATER_US, SMALL, approval, audited, committed, intent, note, outcome
+from support.principals import AGENT, OTHER_AGENT
 
 
 async def all_receipts(ledger):

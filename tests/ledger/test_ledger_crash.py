@@ -17,14 +17,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fakes import AGENT, FakeClock
-from ledger_cases import DAY, SMALL, audit, committed, intent, note, outcome
-from strace_rig import needs_strace
 
 from briefcase.adapters.ledger import Ledger, LedgerSettings
 from briefcase.model.errors import StoreError
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import ApprovalStatus
+from support.clock import FakeClock
+from support.ledger_cases import DAY, SMALL, audit, committed, intent, note, outcome
+from support.principals import AGENT
+from support.strace import needs_strace
 
 CHILD = Path(__file__).parent / "crash_child.py"
 DURABLE = ("pwrite64", "fdatasync", "ftruncate")
@@ -157,9 +158,9 @@ def test_a_disk_on_which_every_sync_is_slow_never_holds_the_event_loop(tmp_path)
     script = tmp_path / "slow.py"
     script.write_text(f"""
 import asyncio, sys, time
-sys.path[:0] = [{str(CHILD.parent)!r}, {str(CHILD.parent.parent)!r}]
-from fakes import FakeClock
-from ledger_cases import SMALL, note
+sys.path.insert(0, {str(CHILD.parent.parent)!r})
+from support.clock import FakeClock
+from support.ledger_cases import SMALL, note
 from briefcase.adapters.ledger import Ledger
 from pathlib import Path
 

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import FakeClock
-from ledger_cases import SMALL, audit, audited, committed, note
 
 from briefcase.adapters.ledger import Ledger
 from briefcase.model.errors import ConfigError, StoreError
+from support.clock import FakeClock
+from support.ledger_cases import SMALL, audit, audited, committed, note
 
 HOLDER = """
 import sys, time

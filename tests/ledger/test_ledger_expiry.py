@@ -3,8 +3,6 @@
 import asyncio
 
 import pytest
-from fakes import START_US, FakeClock
-from ledger_cases import LATER_US, approval, audited, intent, note
 
 from briefcase.adapters.ledger.steady_clock import SteadyClock
 from briefcase.core.approvals.lifecycle import status_at
@@ -19,6 +17,8 @@ from briefcase.model.effects import (
     Refused,
 )
 from briefcase.model.types import ApprovalStatus
+from support.clock import START_US, FakeClock
+from support.ledger_cases import LATER_US, approval, audited, intent, note
 
 AN_HOUR_US = 3_600_000_000
 

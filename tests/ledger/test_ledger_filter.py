@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 
 import pytest
-from fakes import FakeClock
-from ledger_cases import SMALL
 
 from briefcase.adapters.ledger import Ledger
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.effects import Entry, PutSetting
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import ReceiptFilter
+from support.clock import FakeClock
+from support.ledger_cases import SMALL
 
 SECRET = "tk-live-4f9a1c77d0e84b6e"
 

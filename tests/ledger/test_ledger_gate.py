@@ -10,8 +10,6 @@ import time
 
 import lmdb
 import pytest
-from fakes import FakeClock
-from ledger_cases import SMALL, approval, audit, audited, committed, intent, note, outcome
 
 from briefcase.adapters.ledger import Ledger, LedgerSettings, group, tables
 from briefcase.adapters.ledger.directory import RESERVE_NAME
@@ -19,6 +17,8 @@ from briefcase.adapters.ledger.gate import LIFECYCLE, Gate, GateState
 from briefcase.model.effects import Committed, CreateApproval, Entry, PutSetting
 from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import ReceiptFilter
+from support.clock import FakeClock
+from support.ledger_cases import SMALL, approval, audit, audited, committed, intent, note, outcome
 
 
 class FailingTransaction:

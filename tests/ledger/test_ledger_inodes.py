@@ -5,13 +5,13 @@ import os
 import threading
 
 import pytest
-from fakes import FakeClock
-from ledger_cases import SMALL, audit, committed, note
 
 from briefcase._native.inodes import Inodes
 from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.ledger.directory import lock_data
 from briefcase.model.errors import ConfigError, StoreError
+from support.clock import FakeClock
+from support.ledger_cases import SMALL, audit, committed, note
 
 
 def remove(path):

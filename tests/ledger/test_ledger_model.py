@@ -8,11 +8,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 import msgspec
-from fakes import FakeClock, MemoryLedger
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from ledger_cases import DAY, SMALL, approval, intent, outcome
 
 from briefcase.adapters.ledger import Ledger, intents
 from briefcase.core.approvals.lifecycle import status_at
@@ -29,6 +27,9 @@ from briefcase.model.effects import (
 )
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import ApprovalStatus
+from support.clock import FakeClock
+from support.ledger import MemoryLedger
+from support.ledger_cases import DAY, SMALL, approval, intent, outcome
 
 APPROVALS = [f"a{number}" for number in range(4)]
 BINDINGS = ["b" * 64, "c" * 64]

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from fakes import START_US, FakeClock
-from ledger_cases import audited, intent, note
 
 from briefcase.adapters.ledger.nonces import FORGOTTEN_AT_ONCE
 from briefcase.model.effects import ClaimNonce, Committed, Entry, Refused, StartFromCopy
 from briefcase.model.errors import InternalError
+from support.clock import START_US, FakeClock
+from support.ledger_cases import audited, intent, note
 
 REPLAYED = Refused("replay_detected")
 DAY_US = 86_400_000_000

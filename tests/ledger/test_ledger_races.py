@@ -3,8 +3,6 @@
 import asyncio
 
 import pytest
-from fakes import AGENT, START_US
-from ledger_cases import DAY, approval, audited, committed, intent
 
 from briefcase.model.effects import (
     Committed,
@@ -17,6 +15,9 @@ from briefcase.model.effects import (
     SetBudgetLimit,
 )
 from briefcase.model.types import ApprovalStatus
+from support.clock import START_US
+from support.ledger_cases import DAY, approval, audited, committed, intent
+from support.principals import AGENT
 
 RACERS = 1_000
 

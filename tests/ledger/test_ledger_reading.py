@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from ledger_cases import audited, committed, note
 
 from briefcase.adapters.ledger import reading
 from briefcase.model.effects import Entry
 from briefcase.model.ports import ReceiptFilter
+from support.ledger_cases import audited, committed, note
 
 COUNT = 2 * reading.SCAN_SLICE + 3
 

@@ -6,8 +6,6 @@ import struct
 
 import msgspec
 import pytest
-from fakes import FakeClock
-from ledger_cases import DAY, LATER_US, SMALL, approval, committed, edit, intent, note, outcome
 
 from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.ledger.approvals_table import StoredApproval
@@ -26,6 +24,8 @@ from briefcase.model.effects import (
 )
 from briefcase.model.ports import ActiveAgent
 from briefcase.model.types import ApprovalStatus
+from support.clock import FakeClock
+from support.ledger_cases import DAY, LATER_US, SMALL, approval, committed, edit, intent, note, outcome
 
 SCOUT = ActiveAgent("scout", ("crew",), "ab" * 32)
 

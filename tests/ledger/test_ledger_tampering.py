@@ -4,13 +4,14 @@ import asyncio
 import shutil
 
 import pytest
-from fakes import AGENT, FakeClock
-from ledger_cases import SMALL, audit, audited, committed, edit, intent, note, outcome
 
 from briefcase.adapters.ledger import Ledger, recovery
 from briefcase.core.receipts.chain import encode_key
 from briefcase.model.effects import Head
 from briefcase.model.errors import StoreError
+from support.clock import FakeClock
+from support.ledger_cases import SMALL, audit, audited, committed, edit, intent, note, outcome
+from support.principals import AGENT
 
 
 async def make(path, count=30):

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from fakes import FakeClock, MemoryLedger
 
 from briefcase.adapters.ledger.intents import CLOSING, OPENING
 from briefcase.core.operator.administration import Administration
@@ -13,6 +12,8 @@ from briefcase.edges.api.effects import CALLS, CHANGES, NEITHER, changing_handle
 from briefcase.edges.api.routing import OPERATOR, Route
 from briefcase.model.effects import Entry, OpenIntent
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError, UpstreamError
+from support.clock import FakeClock
+from support.ledger import MemoryLedger
 
 SUBJECT = "secret:n"
 EVENT = {"kind": "secret_set", "name": "n", "by": "operator"}

@@ -4,14 +4,16 @@ import asyncio
 import hashlib
 
 import pytest
-from crash import Crash, crashed
-from fakes import FakeClock, FakeEntropy, MemoryLedger
 
 from briefcase.adapters.store.agents import Agents
 from briefcase.adapters.store.database import Database
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.agents import MAX_GROUPS, AgentAdmin
 from briefcase.model.errors import CallerError
+from support.clock import FakeClock
+from support.crash import Crash, crashed
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
 
 
 class Desk:

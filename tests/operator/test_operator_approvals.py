@@ -5,7 +5,6 @@ import json
 
 import msgspec
 import pytest
-from fakes import AGENT, FakeClock, FakeTool, MemoryLedger, NoRedaction, spec
 from test_calls import NEEDS, Desk
 
 from briefcase.core.approvals.lifecycle import MAX_SUMMARY_CHARS
@@ -16,6 +15,11 @@ from briefcase.model.effects import CreateApproval, Entry
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Destination
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
+from support.clock import FakeClock
+from support.ledger import MemoryLedger
+from support.principals import AGENT
+from support.redaction import NoRedaction
+from support.tools import FakeTool, spec
 
 YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
 SECRET = "kX93hd-0a7Qp21zzWm8tR4"

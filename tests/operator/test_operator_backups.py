@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
-from crash import Crash, crashed
-from fakes import FakeClock, MemoryLedger
 
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.backups import BackupAdmin
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
+from support.clock import FakeClock
+from support.crash import Crash, crashed
+from support.ledger import MemoryLedger
 
 
 class Copies:

@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from fakes import FakeClock, MemoryLedger
 
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.budgets import BudgetAdmin
 from briefcase.model.errors import StoreError
+from support.clock import FakeClock
+from support.ledger import MemoryLedger
 
 DAY = "2026-01-01"
 

@@ -3,12 +3,14 @@
 import asyncio
 
 import pytest
-from control_kit import admin_of
-from fakes import AGENT, START_US, FakeClock, MemoryLedger
 
 from briefcase.core.controls import Controls
 from briefcase.core.operator.controls import ControlChoice
 from briefcase.model.errors import CallerError, StoreError
+from support.clock import START_US, FakeClock
+from support.controls import admin_of
+from support.ledger import MemoryLedger
+from support.principals import AGENT
 
 
 def test_controls_are_receipted_and_survive_a_restart_until_lifted():

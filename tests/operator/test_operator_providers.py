@@ -3,10 +3,6 @@
 import asyncio
 
 import pytest
-from control_kit import admin_of
-from crash import Crash, crashed
-from fakes import FakeClock, FakeEntropy, MemoryLedger
-from provider_kit import BASE_URL, REDIRECT, AsgiOutbound
 
 from briefcase.adapters.oauth.custody import Login
 from briefcase.adapters.providers.composition import compose_providers
@@ -16,6 +12,12 @@ from briefcase.core.controls import Controls
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.providers import Exchange, ProviderAdmin, Verdict
 from briefcase.model.errors import CallerError, UpstreamError
+from support.clock import FakeClock
+from support.controls import admin_of
+from support.crash import Crash, crashed
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.providers import BASE_URL, REDIRECT, AsgiOutbound
 
 OTHER_URL = "https://other.example"
 HELD = Login(

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from crash import Crash, crashed
-from fakes import FakeClock, MemoryLedger
 
 import briefcase
 from briefcase.adapters.vault.bindings import SecretDestinations
@@ -16,6 +14,9 @@ from briefcase.core.operator.secrets import SecretAdmin
 from briefcase.core.operator.vocabulary import WORDS
 from briefcase.core.redaction.redactor import MIN_SECRET_BYTES
 from briefcase.model.errors import CallerError, UpstreamError
+from support.clock import FakeClock
+from support.crash import Crash, crashed
+from support.ledger import MemoryLedger
 
 OLD, NEW = b"old-value-of-it", b"new-value-of-it"
 HERE, THERE = "here.example", "there.example"

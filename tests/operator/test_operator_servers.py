@@ -3,8 +3,6 @@
 import asyncio
 
 import pytest
-from crash import Crash, crashed
-from fakes import FakeClock, MemoryLedger
 
 from briefcase.adapters.servers.events import server_deleted_event
 from briefcase.core.operator.administration import Administration
@@ -13,6 +11,9 @@ from briefcase.core.operator.servers import Described, ServerAdmin
 from briefcase.model.effects import Entry
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Claim
+from support.clock import FakeClock
+from support.crash import Crash, crashed
+from support.ledger import MemoryLedger
 
 HERE, THERE = {"endpoint_url": "https://here.example/mcp"}, {"endpoint_url": "https://there.example/mcp"}
 

@@ -1,9 +1,10 @@
 """What the policy tests share: tools, agents, and a decision in one line."""
 
-from fakes import AGENT, START_US, spec
-
 from briefcase.core.policy.engine import compile_policy
 from briefcase.model.types import RiskSignals
+from support.clock import START_US
+from support.principals import AGENT
+from support.tools import spec
 
 NO_RISK = RiskSignals()
 PERMIT_CALL = '@id("call") permit(principal, action == Action::"Call", resource);\n'

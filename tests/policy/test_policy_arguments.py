@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from fakes import AGENT, START_US, spec
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import NO_RISK, PAY, PERMIT_ALL, decide
@@ -14,6 +13,9 @@ from briefcase.core.policy.declared import declared_arguments
 from briefcase.core.policy.engine import compile_policy
 from briefcase.core.policy.reference import ReferencePolicy
 from briefcase.model.types import Allow, Deny, Principal, Role
+from support.clock import START_US
+from support.principals import AGENT
+from support.tools import spec
 
 
 def array(items):

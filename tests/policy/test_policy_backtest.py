@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from fakes import AGENT, OTHER_AGENT, FakeClock, spec
 from policies import PAY, PERMIT_ALL
 
 from briefcase.core.policy import backtest as module
@@ -14,6 +13,9 @@ from briefcase.core.receipts import events
 from briefcase.core.receipts.events import CallFacts, Decided
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus
+from support.clock import FakeClock
+from support.principals import AGENT, OTHER_AGENT
+from support.tools import spec
 
 ASK_ALL = 'permit(principal, action, resource); forbid(principal, action == Action::"CallWithoutApproval", resource);'
 DENY_ALL = "forbid(principal, action, resource);"

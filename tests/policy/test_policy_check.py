@@ -5,7 +5,6 @@ import sys
 
 import cedarpy
 import pytest
-from fakes import spec
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import FILE_READ, PAY, PERMIT_ALL
@@ -14,6 +13,7 @@ from briefcase.core.policy import cedartypes
 from briefcase.core.policy.check import CHUNK_CHARS, DEFAULT_POLICY_TEXT, SCHEMA_TEXT, check_policy, parse_policy
 from briefcase.core.policy.source import MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_TEXT_BYTES
 from briefcase.model.errors import CallerError
+from support.tools import spec
 
 
 def refused(text, tools=None):

@@ -4,7 +4,6 @@ import json
 import time
 
 import pytest
-from fakes import AGENT, START_US, spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policies import NO_RISK, PERMIT_ALL
@@ -21,6 +20,9 @@ from briefcase.core.policy.engine import compile_policy
 from briefcase.core.policy.reference import ReferencePolicy
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Allow, Deny
+from support.clock import START_US
+from support.principals import AGENT
+from support.tools import spec
 
 N, S, B, I = ({"type": kind} for kind in ("number", "string", "boolean", "integer"))  # noqa: E741 - the table's words
 DEFINITIONS = {

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from fakes import AGENT, START_US, FakeClock, FakeTool, FakeTools, MemoryLedger, spec
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import FILE_READ, NO_RISK, PERMIT_ALL
@@ -14,6 +13,10 @@ from briefcase.core.policy.diff import PolicyChange, diff_policies
 from briefcase.model.effects import Refused
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.types import Allow, Deny
+from support.clock import START_US, FakeClock
+from support.ledger import MemoryLedger
+from support.principals import AGENT
+from support.tools import FakeTool, FakeTools, spec
 
 DENY_ALL = "forbid(principal, action, resource);"
 

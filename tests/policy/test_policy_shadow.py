@@ -1,7 +1,6 @@
 """Shadowing: live decisions are sampled, compared off the way of the answer, and a disagreement stops everything."""
 
 import pytest
-from fakes import AGENT, START_US, spec
 from policies import NO_RISK, PERMIT_ALL
 
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
@@ -9,6 +8,9 @@ from briefcase.core.policy.engine import compile_policy
 from briefcase.core.policy.reference import ReferencePolicy
 from briefcase.core.policy.shadow import MAX_WAITING, Shadow
 from briefcase.model.types import Allow, Deny
+from support.clock import START_US
+from support.principals import AGENT
+from support.tools import spec
 
 
 class Later:

@@ -1,13 +1,15 @@
 """One call, one verdict: the default policy's table, the three questions, and every way in which deciding fails."""
 
 import pytest
-from fakes import AGENT, START_US, spec
 from policies import FILE_READ, NO_RISK, PAY, PERMIT_ALL, PERMIT_CALL, decide
 
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.core.policy.engine import CompiledPolicy, compile_policy
 from briefcase.core.policy.verdicts import DEFAULT_APPROVAL_REASON, NOT_PERMITTED
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, RiskSignals, Role
+from support.clock import START_US
+from support.principals import AGENT
+from support.tools import spec
 
 LOCAL, SIGNER = ApprovalKind.LOCAL, ApprovalKind.MOBILE_SIGNER
 

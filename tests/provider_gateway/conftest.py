@@ -1,8 +1,10 @@
 """One gateway on a state directory, opened anew as often as a test restarts it."""
 
 import pytest
-from fakes import FakeClock, FakeEntropy
-from provider_kit import Holder, open_gateway
+
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.providers import Holder, open_gateway
 
 
 @pytest.fixture

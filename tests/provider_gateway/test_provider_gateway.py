@@ -6,13 +6,13 @@ import socket
 from urllib.parse import urlsplit
 
 import pytest
-from fakes import FakeEntropy
-from provider_kit import ADMIN_SECRET, Holder, ask
 
 from briefcase.core.jose.base64url import decode_base64url
 from briefcase.edges.provider_gateway.serving import GatewayServer
 from briefcase.edges.provider_gateway.settings import GatewaySettings
 from briefcase.model.errors import ConfigError
+from support.entropy import FakeEntropy
+from support.providers import ADMIN_SECRET, Holder, ask
 
 S = 1_000_000
 

@@ -5,11 +5,11 @@ import zlib
 from urllib.parse import urlencode
 
 import pytest
-from provider_kit import ADMIN_SECRET, BASE_URL, Holder, ask
 
 from briefcase.core.jose.base64url import decode_base64url
 from briefcase.core.jose.did import key_of
 from briefcase.core.jose.jws import check_signature, parse_compact
+from support.providers import ADMIN_SECRET, BASE_URL, Holder, ask
 
 S = 1_000_000
 HOLDER_DID = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"

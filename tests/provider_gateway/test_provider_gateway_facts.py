@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import FakeClock, FakeEntropy
-from provider_kit import Holder, ask, open_gateway
 
 from briefcase.edges.provider_gateway import facts as facts_module
 from briefcase.model.errors import ConfigError
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.providers import Holder, ask, open_gateway
 
 S = 1_000_000
 
@@ -97,7 +98,8 @@ def test_a_killed_gateway_has_forgotten_no_proof(tmp_path):
     """kill -9 in the middle of calls: every proof that was answered 200 is a replay afterwards."""
     code = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
-        "from provider_kit import Holder, ask, open_gateway; from fakes import FakeClock, FakeEntropy\n"
+        "from support.providers import Holder, ask, open_gateway\n"
+        "from support.clock import FakeClock; from support.entropy import FakeEntropy\n"
         "clock = FakeClock(); holder = Holder(open_gateway(Path(sys.argv[1]), clock, FakeEntropy()), clock)\n"
         "token = holder.mint(); print(token, flush=True)\n"
         "for _ in range(20):\n"

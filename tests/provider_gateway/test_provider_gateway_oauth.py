@@ -3,9 +3,9 @@
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from provider_kit import BASE_URL, REDIRECT, VERIFIER, Holder, ask
 
 from briefcase.core.jose.pkce import challenge_of
+from support.providers import BASE_URL, REDIRECT, VERIFIER, Holder, ask
 
 S = 1_000_000
 

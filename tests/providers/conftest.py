@@ -4,8 +4,6 @@ import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fakes import FakeClock, FakeEntropy, MemoryLedger
-from provider_kit import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
 from briefcase.adapters.providers.composition import compose_providers
 from briefcase.adapters.store.database import Database
@@ -14,6 +12,10 @@ from briefcase.adapters.vault.identity import Identity
 from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.core.operator.providers import Exchange
 from briefcase.model.ports import HttpRequest
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.providers import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
 
 IDENTITY = Identity(b"\1" * 32)
 

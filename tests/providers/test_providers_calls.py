@@ -5,12 +5,12 @@ import json
 from urllib.parse import urlsplit
 
 import pytest
-from provider_kit import ADMIN_SECRET, BASE_URL, ask
 
 from briefcase.core.jose.base64url import decode_base64url
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import CallContext, HttpResponse
 from briefcase.model.types import format_rfc3339
+from support.providers import ADMIN_SECRET, BASE_URL, ask
 
 S = 1_000_000
 

@@ -6,7 +6,6 @@ import zlib
 from urllib.parse import urlsplit
 
 import pytest
-from provider_kit import BASE_URL
 
 from briefcase.adapters.ledger import Ledger
 from briefcase.core.jose.base64url import JoseError, encode_base64url
@@ -16,6 +15,7 @@ from briefcase.core.jose.jws import Signer, generate_key
 from briefcase.model.effects import Entry, SetBudgetLimit
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpResponse, ReceiptFilter, SignallingTool
+from support.providers import BASE_URL
 
 S = 1_000_000
 NOW_S = 1_767_225_600

@@ -6,7 +6,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 import pytest
-from provider_kit import BASE_URL, REDIRECT
 
 from briefcase.adapters.oauth.client import Begun, check_answer
 from briefcase.adapters.oauth.flow import MAX_PENDING, check_redirect_uri
@@ -16,6 +15,7 @@ from briefcase.core.jose.pkce import challenge_of
 from briefcase.core.operator.providers import Exchange
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.ports import HttpRequest, HttpResponse
+from support.providers import BASE_URL, REDIRECT
 
 S = 1_000_000
 GOOD = {

@@ -4,7 +4,6 @@ import asyncio
 from urllib.parse import urlsplit
 
 import pytest
-from oidc_kit import browse, needs_oidc_provider, oidc_server
 
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.oauth.client import OAuthClient, check_answer
@@ -15,6 +14,7 @@ from briefcase.core.jose.dpop import ProofSigner
 from briefcase.core.jose.jws import generate_key
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest
+from support.oidc import browse, needs_oidc_provider, oidc_server
 
 CLIENT_ID = "briefcase"
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fakes import FakeClock, MemoryLedger
 
 import briefcase.core.receipts.verify_export as verifier
 from briefcase.core.receipts.exports import ExportReader, export_line
 from briefcase.model.effects import Entry
 from briefcase.model.errors import CallerError
+from support.clock import FakeClock
+from support.ledger import MemoryLedger
 
 SCRIPT = Path(verifier.__file__)
 

@@ -7,12 +7,12 @@ import os
 import sys
 
 import pytest
-from mcp_rig import SECRET, Rig, ended, run, served, state_of, until
 
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.servers.connection import State
 from briefcase.core.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
 from briefcase.model.errors import CallerError, UpstreamError
+from support.servers import SECRET, Rig, ended, run, served, state_of, until
 
 WAYS = [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")]
 

@@ -9,9 +9,6 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from control_kit import admin_of
-from fakes import AGENT, OTHER_AGENT, FakeCallLog, FakeEntropy, FakePolicy
-from mcp_rig import SECRET, run, served, until
 
 from briefcase.adapters.servers.catalog import Catalog
 from briefcase.adapters.servers.connection import State
@@ -30,6 +27,12 @@ from briefcase.core.operator.controls import ControlChoice
 from briefcase.edges.api.mcp_servers import call_server
 from briefcase.model.effects import DecideApproval, Entry
 from briefcase.model.types import Allow, ApprovalKind, ApprovalStatus, Deny, NeedsApproval, Principal, format_rfc3339
+from support.calls import FakeCallLog
+from support.controls import admin_of
+from support.entropy import FakeEntropy
+from support.policy import FakePolicy
+from support.principals import AGENT, OTHER_AGENT
+from support.servers import SECRET, run, served, until
 
 ASK = "fx.test_elicitation"
 ASK_ARGS = {"message": "who?"}

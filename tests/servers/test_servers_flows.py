@@ -4,7 +4,6 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from fakes import FakeClock, FakeEntropy, NoRedaction, spec
 
 from briefcase.adapters.servers.flows import (
     MAX_SUSPENDED,
@@ -15,6 +14,10 @@ from briefcase.adapters.servers.flows import (
 )
 from briefcase.core.mcp.sealing import Sealer
 from briefcase.model.errors import UpstreamError
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.redaction import NoRedaction
+from support.tools import spec
 
 ASK = Ask(spec("s.t"), "tools/call", {}, {})
 

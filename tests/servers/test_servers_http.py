@@ -5,7 +5,6 @@ import contextlib
 import json
 
 import pytest
-from fakes import NoRedaction
 
 from briefcase.adapters.net.outbound import HttpStream
 from briefcase.adapters.servers.credentials import SecretBearer
@@ -13,6 +12,7 @@ from briefcase.adapters.servers.http_transport import MAX_RESUMPTIONS, HttpTrans
 from briefcase.adapters.servers.session import Session
 from briefcase.adapters.servers.transport import Outgoing
 from briefcase.model.errors import UpstreamError
+from support.redaction import NoRedaction
 
 URL = "https://h.example/mcp"
 EVENTS = {"content-type": "text/event-stream"}

@@ -4,13 +4,13 @@ import asyncio
 import itertools
 
 import pytest
-from fakes import NoRedaction
 
 from briefcase.adapters.servers import connection as connections
 from briefcase.adapters.servers import turns as turns_of
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.connection import Connection
 from briefcase.adapters.servers.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
+from support.redaction import NoRedaction
 
 
 class ListingPeer:

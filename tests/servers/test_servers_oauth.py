@@ -6,8 +6,6 @@ from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fakes import FakeClock
-from mcp_rig import Rig, Secrets, until
 from oauth_world import AUTHORITY, SERVER, World, WorldOutbound
 
 from briefcase.adapters.net.outbound import GuardedOutbound
@@ -17,6 +15,8 @@ from briefcase.adapters.servers.composition import compose_logins
 from briefcase.adapters.servers.config import parse_server
 from briefcase.adapters.system import SystemEntropy
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
+from support.clock import FakeClock
+from support.servers import Rig, Secrets, until
 
 S = 1_000_000
 REDIRECT = "http://127.0.0.1:7777/callback"

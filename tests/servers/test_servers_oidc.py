@@ -11,15 +11,15 @@ import urllib.request
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from mcp_rig import Secrets
 from oauth_world import World, WorldOutbound
-from oidc_kit import browse, needs_oidc_provider, oidc_server
 
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.oauth.loopback import LoopbackListener
 from briefcase.adapters.servers.composition import compose_logins
 from briefcase.adapters.servers.config import parse_server
 from briefcase.adapters.system import SystemClock, SystemEntropy
+from support.oidc import browse, needs_oidc_provider, oidc_server
+from support.servers import Secrets
 
 pytestmark = needs_oidc_provider
 

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 
 import pytest
-from fakes import NoRedaction
-from mcp_rig import run, served, until
 
 from briefcase.adapters.servers.connection import State
 from briefcase.adapters.servers.exchanges import Exchanges
@@ -14,6 +12,8 @@ from briefcase.adapters.servers.shares import MAX_RUNNING
 from briefcase.core.mcp.call_options import CallOptions
 from briefcase.core.mcp.jsonrpc import RpcError, Unreadable, parse_message, unreadable_answer
 from briefcase.model.errors import UpstreamError
+from support.redaction import NoRedaction
+from support.servers import run, served, until
 
 
 class SilentLine:

@@ -9,13 +9,13 @@ import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_rig import confinement, run, until
 
 from briefcase.adapters.servers import turns
 from briefcase.adapters.servers.stdio_transport import KEPT_STDERR_BYTES, MAX_LINE_BYTES, StdioTransport, _Process
 from briefcase.adapters.servers.transport import Outgoing
 from briefcase.core.mcp.jsonrpc import Notification, encode_notification
 from briefcase.model.errors import UpstreamError
+from support.servers import confinement, run, until
 
 OUTPUT, COMPLAINTS = 1, 2
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from canaries import files_below, forms_of, found_in, new_canary, written_forms_of
-from daemons import RunningDaemon, UnixConnection
-from hostile_servers import RawServer
-from otlp_receiver import OtlpReceiver
+
+from support.canaries import files_below, forms_of, found_in, new_canary, written_forms_of
+from support.daemons import RunningDaemon, UnixConnection
+from support.hostile_servers import RawServer
+from support.otlp_receiver import OtlpReceiver
 
 LEAKY = (sys.executable, str(Path(__file__).parent / "leaky_daemon.py"))
 

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
-from hostile_servers import RawServer, answering, http_answer
-from otlp_receiver import OtlpReceiver, attributes_of
+
+from support.daemons import RunningDaemon
+from support.hostile_servers import RawServer, answering, http_answer
+from support.otlp_receiver import OtlpReceiver, attributes_of
 
 FIXTURE = str(Path(__file__).parent.parent / "servers" / "fixture_server.py")
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"  # of the examples in W3C Trace Context

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import structlog
-from daemons import RunningDaemon, UnixConnection
-from fakes import FakeClock
-from otlp_receiver import OtlpReceiver, attributes_of
+
+from support.clock import FakeClock
+from support.daemons import RunningDaemon, UnixConnection
+from support.otlp_receiver import OtlpReceiver, attributes_of
 
 PROGRAM = """
 import asyncio, sys, structlog

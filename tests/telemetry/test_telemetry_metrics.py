@@ -12,12 +12,12 @@ import uuid
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon, UnixConnection
 
 from briefcase.adapters.telemetry.exposition import encode_text
 from briefcase.adapters.telemetry.meter import BOUNDS_US, MAX_REASONS, Meter
 from briefcase.adapters.telemetry.metrics import Family, by_label, counter, gauge, meter_families, process_families
 from briefcase.core.calls.answers import encode_answer
+from support.daemons import RunningDaemon, UnixConnection
 
 OPS = Path(__file__).parents[2] / "docs" / "ops"
 LINE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\.)*"(,[a-z]+="(?:[^"\\\n]|\\.)*")*\})? [0-9.e+-]+')

@@ -12,15 +12,15 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from daemons import RunningDaemon, UnixConnection
-from hostile_servers import RawServer, answering, http_answer
-from otlp_receiver import OtlpReceiver, attributes_of
 
 from briefcase.adapters.telemetry.metrics import Metrics, gauge
 from briefcase.adapters.telemetry.otel import Exporting
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.adapters.telemetry.tracing import Parent, Sampling, Trace, parse_traceparent
 from briefcase.model.errors import ConfigError
+from support.daemons import RunningDaemon, UnixConnection
+from support.hostile_servers import RawServer, answering, http_answer
+from support.otlp_receiver import OtlpReceiver, attributes_of
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"  # of the examples in W3C Trace Context
 SPAN_ID = "00f067aa0ba902b7"

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from daemons import RunningDaemon
+
+from support.daemons import RunningDaemon
 
 OPS = Path(__file__).parents[2] / "docs" / "ops"
 UNIT_TESTS = Path(__file__).parent / "alerts_test.yml"

@@ -14,11 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hostile_servers import RawServer, answering, close_outbound, http_answer
 
 from briefcase.adapters.net.outbound import MAX_POOLS, GuardedOutbound
 from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import HttpRequest
+from support.hostile_servers import RawServer, answering, close_outbound, http_answer
 
 MAX_BODY = 10_000
 

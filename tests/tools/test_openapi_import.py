@@ -5,8 +5,6 @@ import copy
 import json
 
 import pytest
-from fakes import FakeClock
-from hostile_servers import RawServer, answering, close_outbound, http_answer
 from test_tool_http import MemorySecrets, context
 
 from briefcase.adapters.net.outbound import GuardedOutbound
@@ -15,6 +13,8 @@ from briefcase.adapters.tools.manifest import parse_manifests
 from briefcase.adapters.tools.openapi_import import import_openapi, operations_of, parse_document
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
+from support.clock import FakeClock
+from support.hostile_servers import RawServer, answering, close_outbound, http_answer
 
 TICKET = {
     "type": "object",

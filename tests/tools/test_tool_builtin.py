@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakes import FakeClock
 
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.tools.builtin import MAX_LISTED_CHARS, builtin_tools
 from briefcase.adapters.tools.files import FileSandbox
 from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import CallContext
+from support.clock import FakeClock
 
 CONTEXT = CallContext("call", "scout", "request", 0)
 MAX_BYTES = 1_000

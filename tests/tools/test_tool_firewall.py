@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from fakes import NoRedaction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from briefcase.core.calls.firewall import Blocked, Passed, check_pointer, filter
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
 from briefcase.model.types import FirewallMode, OutputFirewall
+from support.redaction import NoRedaction
 
 ISSUE = {
     "items": [

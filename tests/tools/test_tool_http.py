@@ -7,9 +7,6 @@ import json
 from urllib.parse import quote
 
 import pytest
-from fakes import FakeClock
-from hostile_servers import RawServer, answering, close_outbound, http_answer
-from upstream import API_KEY, TicketDesk
 
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.tools.http import HttpTool
@@ -17,6 +14,9 @@ from briefcase.adapters.tools.manifest import parse_manifests
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import StoreError, UpstreamError
 from briefcase.model.ports import CallContext
+from support.clock import FakeClock
+from support.hostile_servers import RawServer, answering, close_outbound, http_answer
+from support.upstream import API_KEY, TicketDesk
 
 CANARY = "tk-live/4f9a+1c77=d0e8"
 

@@ -4,13 +4,15 @@ import json
 import os
 
 import pytest
-from fakes import FakeClock, FakeTool, NoRedaction, spec
 from test_tool_builtin import MemoryNotes
 
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.tools.registry import Registry
 from briefcase.model.errors import CallerError, ConfigError
+from support.clock import FakeClock
+from support.redaction import NoRedaction
+from support.tools import FakeTool, spec
 
 BUILTIN = ["echo", "file_read", "note_add", "notes_list"]
 

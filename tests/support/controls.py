@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from fakes import FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
-
 from briefcase.core.controls import Controls
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.controls import ControlAdmin
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.tools import FakeTool, FakeTools, spec
 
 
 class NoAgents:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fakes import FakeClock
-from ledger_cases import SMALL, note
-
 from briefcase.adapters.ledger import Ledger, archive, changes, intents, ledger, recovery
+from support.clock import FakeClock
+from support.ledger_cases import SMALL, note
 
 SEGMENT = 8
 LIVE = 6

@@ -10,8 +10,6 @@ import uuid
 from functools import cache
 from pathlib import Path
 
-from fakes import FakeEntropy, MemoryLedger
-
 from briefcase.adapters.children.confinement import Confinement
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.servers.composition import compose_logins
@@ -21,8 +19,10 @@ from briefcase.adapters.servers.transports import TransportFactory
 from briefcase.adapters.system import SystemClock, SystemEntropy
 from briefcase.core.mcp.call_options import CallOptions
 from briefcase.model.ports import CallContext
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
 
-FIXTURE = str(Path(__file__).parent / "fixture_server.py")
+FIXTURE = str(Path(__file__).parents[1] / "servers" / "fixture_server.py")
 SECRET = "s3cr3t-value-of-the-vault"
 
 

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import lmdb
-from fakes import AGENT, START_US, FakeClock
 
 from briefcase.adapters.ledger import Ledger, LedgerSettings
 from briefcase.adapters.ledger.tables import ENGINE
 from briefcase.model.effects import ClaimRequest, CloseIntent, Committed, Entry, OpenIntent, ReserveBudget, SettleBudget
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus
+from support.clock import START_US, FakeClock
+from support.principals import AGENT
 
 SMALL = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=0, reserve_bytes=4096)
 DAY = "2026-01-01"

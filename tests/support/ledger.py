@@ -1,15 +1,8 @@
-"""In-memory ports for the tests: a clock that is told the time, predictable identifiers, a ledger that is a model.
-
-`MemoryLedger` applies entries with the same pure rules as the real one and keeps everything in dictionaries, so the
-real one can be compared with it.
-"""
+"""A ledger in memory: it applies entries by the same pure rules as the real one, which is compared with it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import uuid
-from collections.abc import Callable
 
 import msgspec
 
@@ -36,71 +29,17 @@ from briefcase.model.effects import (
     SettleBudget,
 )
 from briefcase.model.errors import StoreError
-from briefcase.model.ports import CallContext, ReceiptFilter, Verification
+from briefcase.model.ports import ReceiptFilter, Verification
 from briefcase.model.types import (
-    Allow,
     Approval,
     ApprovalStatus,
     BudgetLine,
     LastApproval,
-    Principal,
     Receipt,
-    Role,
     ShownCall,
-    ToolResult,
-    ToolSpec,
     format_rfc3339,
 )
-
-START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
-AGENT = Principal("scout", Role.AGENT)
-OTHER_AGENT = Principal("ranger", Role.AGENT)
-OPERATOR = Principal("operator", Role.OPERATOR)
-AUDITOR = Principal("auditor", Role.AUDITOR)
-
-
-class FakeClock:
-    """Time stands still until a test moves it."""
-
-    def __init__(self, now_us: int = START_US) -> None:
-        self.wall_us = now_us
-        self.mono_ns = 1_000_000_000
-
-    def now_us(self) -> int:
-        return self.wall_us
-
-    def monotonic_ns(self) -> int:
-        return self.mono_ns
-
-    def advance(self, *, us: int) -> None:
-        self.wall_us += us
-        self.mono_ns += us * 1_000
-
-
-class FakeEntropy:
-    """Identifiers that count up."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def uuid(self) -> str:
-        self.count += 1
-        return str(uuid.UUID(int=self.count, version=4))
-
-    def token(self) -> str:
-        self.count += 1
-        return f"token-{self.count:037d}"
-
-
-class NoRedaction:
-    def redact(self, value: bytes) -> bytes:
-        return value
-
-    def redact_text(self, text: str) -> str:
-        return json.loads(self.redact(json.dumps(text).encode()))
-
-    def redact_named(self, value: bytes) -> tuple[bytes, int]:
-        return value, 0
+from support.clock import FakeClock
 
 
 class MemoryLedger:
@@ -314,91 +253,3 @@ class MemoryLedger:
     def kinds(self) -> list[str]:
         """The kinds recorded so far, oldest first."""
         return [receipt.event["kind"] for receipt in self.chain]
-
-
-class FakePolicy:
-    """A policy that answers what it was told to."""
-
-    digest_hex = "ab" * 32
-    reads_arguments = False
-
-    def __init__(self, verdict=None) -> None:
-        self.verdict = verdict or Allow(("permit-all",))
-
-    def decide(self, principal, tool, args, risk, now_us):
-        return self.verdict
-
-
-class FakeTool:
-    """A tool that records what reached it and answers what it was told to."""
-
-    def __init__(self, spec: ToolSpec, answer: Callable | None = None, problem: str | None = None) -> None:
-        self.spec = spec
-        self.answer = answer or (lambda args: {"echo": args.decode()})
-        self.problem = problem
-        self.executed: list[bytes] = []
-
-    def check_args(self, args) -> str | None:
-        return self.problem
-
-    async def execute(self, args: dict, context: CallContext) -> ToolResult:
-        canonical_args = canonical_bytes(args)
-        self.executed.append(canonical_args)
-        answer = self.answer(canonical_args)
-        return answer if isinstance(answer, ToolResult) else ToolResult(answer, "fake")
-
-
-class FakeTools:
-    def __init__(self, *tools: FakeTool) -> None:
-        self.by_id = {tool.spec.id: tool for tool in tools}
-        self.refusals: dict[str, str] = {}
-
-    def resolve(self, tool_id: str) -> FakeTool | None:
-        return self.by_id.get(tool_id)
-
-    def refusal(self, tool_id: str) -> str | None:
-        return self.refusals.get(tool_id)
-
-    def origin(self, call, principal) -> None:
-        return None
-
-    def specs(self) -> list[ToolSpec]:
-        return [self.by_id[tool_id].spec for tool_id in sorted(self.by_id)]
-
-
-def spec(tool_id: str = "echo", **changes) -> ToolSpec:
-    """A read-only free tool, with whatever a test changes about it."""
-    fields = {
-        "id": tool_id,
-        "name": tool_id,
-        "description": "",
-        "input_schema": {"type": "object"},
-        "output_schema": {},
-        "category": "read",
-        "digest_hex": hashlib.sha256(tool_id.encode()).hexdigest(),
-    }
-    return ToolSpec(**{**fields, **changes})
-
-
-class FakeCallLog:
-    """Keeps what was logged."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, str]] = []
-        self.failed: list[tuple[str, Exception]] = []
-
-    def began(self, call_id: str, request_id: str) -> None:
-        self.begun.append((call_id, request_id))
-
-    def tool_failed(self, tool_id: str, error: Exception) -> None:
-        self.failed.append((tool_id, error))
-
-
-async def call_with(calls, principal, body: bytes):
-    """One call as an edge makes it: read once, then taken through the flow."""
-    return await calls.call(principal, await calls.read(principal, body))
-
-
-async def decide_with(calls, principal, body: bytes):
-    """As `call_with`, for a decision."""
-    return await calls.decide(principal, await calls.read(principal, body))

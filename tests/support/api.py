@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import uvloop
-from fakes import AGENT, OTHER_AGENT, FakeClock, FakeEntropy, FakeTool, FakeTools, MemoryLedger, spec
 
 from briefcase.adapters.backup.checkpoints import Checkpoints
 from briefcase.adapters.backup.create import Backups
@@ -41,6 +40,11 @@ from briefcase.edges.http.server import HttpServer
 from briefcase.edges.http.sockets import open_tcp_listener, open_unix_listener
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal, Role
+from support.clock import FakeClock
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.principals import AGENT, OTHER_AGENT
+from support.tools import FakeTool, FakeTools, spec
 
 KNOWN_SECRET = "canary-of-a-credential-0123"
 OPERATOR_TOKEN = "o" * 43

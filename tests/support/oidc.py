@@ -17,8 +17,8 @@ from urllib.parse import urlencode, urljoin
 
 import pytest
 
-INTEROP = Path(os.environ.get("BRIEFCASE_INTEROP_DIR", Path(__file__).parents[1] / "build" / "interop"))
-SERVER = Path(__file__).parent / "providers" / "oidc_server.mjs"
+INTEROP = Path(os.environ.get("BRIEFCASE_INTEROP_DIR", Path(__file__).parents[2] / "build" / "interop"))
+SERVER = Path(__file__).parents[1] / "providers" / "oidc_server.mjs"
 FORM = re.compile(r'<form[^>]*action="([^"]+)"')
 
 needs_oidc_provider = pytest.mark.skipif(

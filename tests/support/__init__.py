@@ -1,0 +1,1 @@
+"""What the tests share: a fake for each port, and one rig a kind."""

@@ -1,0 +1,27 @@
+"""Calls as an edge makes them, and what they log."""
+
+from __future__ import annotations
+
+
+class FakeCallLog:
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, str]] = []
+        self.failed: list[tuple[str, Exception]] = []
+
+    def began(self, call_id: str, request_id: str) -> None:
+        self.begun.append((call_id, request_id))
+
+    def tool_failed(self, tool_id: str, error: Exception) -> None:
+        self.failed.append((tool_id, error))
+
+
+async def call_with(calls, principal, body: bytes):
+    """One call as an edge makes it: read once, then taken through the flow."""
+    return await calls.call(principal, await calls.read(principal, body))
+
+
+async def decide_with(calls, principal, body: bytes):
+    """As `call_with`, for a decision."""
+    return await calls.decide(principal, await calls.read(principal, body))
