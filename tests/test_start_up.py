@@ -1,7 +1,9 @@
 """Each program loads only its own rooms, and no library that another one needs."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,14 +16,14 @@ own = {{tuple(name.split(".")[1:3]) for name in names if name.startswith("briefc
 print(*sorted("/".join(place) for place in own if len(place) == 2 and place[0] not in ("_native", "model")))
 print(*sorted({{name.split(".")[0] for name in names}}))
 """
-SHARED = {"core/jose", "core/json", "edges/http"}
+SHARED = {"adapters/telemetry", "core/jose", "core/json", "edges/http"}
 GATEWAY = SHARED | {
     "adapters/disk", "adapters/telemetry", "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
     "edges/client", "edges/gateway",
 }  # fmt: skip
 PROVIDER_GATEWAY = SHARED | {"adapters/disk", "edges/provider_gateway"}
 OF_THE_DAEMON = {"aiohttp", "cedarpy", "jsonschema_rs", "keyring", "lmdb", "sqlite3", "sqlalchemy", "opentelemetry"}
-OF_NOBODY = {"uvicorn", "click"}
+OF_NOBODY = {"uvicorn", "click", "rich"}
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,19 @@ def test_a_program_loads_only_its_own_rooms(module, rooms, not_loaded):
     if rooms is not None:
         assert own <= rooms, f"`{module}` loads rooms that are not its own"
     assert sorted(all_names & not_loaded) == []
+
+
+def test_structlog_is_imported_where_rich_is_hidden_and_nowhere_else():
+    def imports(tree):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module or ""
+
+    importers = {
+        path.name
+        for path in Path("briefcase").rglob("*.py")
+        if any(name.partition(".")[0] == "structlog" for name in imports(ast.parse(path.read_text())))
+    }
+    assert importers == {"logger.py"}

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
-import structlog
 import uvloop
 
 from briefcase import __version__
@@ -67,6 +66,7 @@ from briefcase.adapters.store.tie import check_database_present, settle_tie, tie
 from briefcase.adapters.store.tokens import load_or_create_token
 from briefcase.adapters.system import SystemClock, SystemEntropy
 from briefcase.adapters.telemetry.log_context import CallLog
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.logs import configure_logs
 from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
@@ -120,7 +120,7 @@ GC_THRESHOLDS: Final = (20_000, 20, 100)  # a call makes about a hundred contain
 SWITCH_INTERVAL_S: Final = 0.000_5  # how long the loop waits for the interpreter's lock while a policy is compiled
 CLOCK: Final = SystemClock()
 ENTROPY: Final = SystemEntropy()
-_log: Final = structlog.get_logger("briefcase.daemon")
+_log: Final = get_logger("briefcase.daemon")
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from briefcase.adapters.disk.files import write_private
 from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.receipts.notes import Checkpoint, encode_note
 from briefcase.core.receipts.tree import Frontier
 from briefcase.model.effects import Head
@@ -25,7 +25,7 @@ from briefcase.model.ports import Ledger
 
 PAGE: Final = 500  # leaves a thread hashes while it holds the interpreter: about a millisecond
 
-_log: Final = structlog.get_logger("briefcase.checkpoints")
+_log: Final = get_logger("briefcase.checkpoints")
 
 
 class SignedCheckpoint(msgspec.Struct, frozen=True):

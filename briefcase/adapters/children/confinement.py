@@ -17,10 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-import structlog
-
 import briefcase
 from briefcase.adapters.children.launcher import LAYERS, PROBE, Plan
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.model.errors import UpstreamError
 
 PROBE_TIMEOUT_S: Final = 20
@@ -30,7 +29,7 @@ _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]);"
     " from briefcase.adapters.children.launcher import main; main(sys.argv[2:])"
 )
-_log: Final = structlog.get_logger("briefcase.children")
+_log: Final = get_logger("briefcase.children")
 
 
 class Confinement:

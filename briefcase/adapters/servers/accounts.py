@@ -14,13 +14,12 @@ import contextlib
 from collections.abc import Mapping
 from typing import Final
 
-import structlog
-
 from briefcase.adapters.oauth.challenges import INSUFFICIENT_SCOPE, USE_NONCE, Challenge, challenge_in
 from briefcase.adapters.oauth.custody import Custody, Login
 from briefcase.adapters.oauth.discovery import covers
 from briefcase.adapters.oauth.renewal import MARGIN_US, Renewals, renew_at_us
 from briefcase.adapters.servers.credentials import FORBIDDEN, UNAUTHORIZED, refusal_words
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.jose.dpop import ProofSigner
 from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy
@@ -28,7 +27,7 @@ from briefcase.model.types import US_PER_S
 
 RETRY_US: Final = 5 * US_PER_S  # after a renewal ahead of need failed
 
-_log: Final = structlog.get_logger("briefcase.mcp")
+_log: Final = get_logger("briefcase.mcp")
 
 
 class Accounts:

@@ -18,8 +18,6 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final, Protocol
 
-import structlog
-
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.credentials import UNAUTHORIZED
 from briefcase.adapters.servers.definitions import MAX_TOOLS, Definition, Problem, read_definition
@@ -27,6 +25,7 @@ from briefcase.adapters.servers.http_transport import HttpStatusError
 from briefcase.adapters.servers.session import Session
 from briefcase.adapters.servers.transport import Transport
 from briefcase.adapters.servers.turns import Turn
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.protocol import announces_profile
 from briefcase.core.redaction.redactor import excerpt_of, holds_secret
@@ -47,7 +46,7 @@ HELD_BACK: Final = "it holds a secret of the vault, so it is held back: the serv
 MAX_HELD: Final = 100
 MAX_NAME_CHARS: Final = 128
 
-_log: Final = structlog.get_logger("briefcase.mcp")
+_log: Final = get_logger("briefcase.mcp")
 
 
 class State(StrEnum):

@@ -17,8 +17,7 @@ from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-import structlog
-
+from briefcase.adapters.telemetry.logger import structlog
 from briefcase.core.redaction.redactor import excerpt_of
 from briefcase.model.ports import Redactor
 

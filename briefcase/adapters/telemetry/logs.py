@@ -16,11 +16,9 @@ import threading
 from io import StringIO
 from typing import Final
 
-import structlog
-from structlog.typing import Processor
-
 from briefcase.adapters.telemetry.log_context import add_ids
 from briefcase.adapters.telemetry.log_writer import LogWriter
+from briefcase.adapters.telemetry.logger import Processor, structlog
 from briefcase.adapters.telemetry.outlet import OUTLET
 
 LAST_LINES_S: Final = 1.0  # how long a process that ends waits for the reader of its last lines

@@ -14,7 +14,6 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-import structlog
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -30,6 +29,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from briefcase import __version__
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.meter import BOUNDS_US
 from briefcase.adapters.telemetry.metrics import US_PER_S, Family, Metrics
 from briefcase.adapters.telemetry.otlp_trace import encode_request, encode_trace
@@ -50,7 +50,7 @@ _SEVERITIES: Final = {
     "critical": SeverityNumber.FATAL,
 }
 _OWN: Final = "exporter"  # marks a log line about exporting, which is not itself exported
-_log: Final = structlog.get_logger("briefcase.telemetry")
+_log: Final = get_logger("briefcase.telemetry")
 
 
 class Exporting:

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
-import structlog
 
 from briefcase.adapters.telemetry.log_context import open_request
 from briefcase.adapters.telemetry.log_context import request_id as request_id_of
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.edges.api import (
     agents,
@@ -81,7 +81,7 @@ BYTES_READ_A_NS: Final = 2  # of a body that nobody looks at
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
 _NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
 
-_log: Final = structlog.get_logger("briefcase.api")
+_log: Final = get_logger("briefcase.api")
 
 
 class Api:

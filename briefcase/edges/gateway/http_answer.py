@@ -17,8 +17,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-import structlog
-
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.mcp.jsonrpc import Request, RequestId, RpcError, encode_error, encode_result
 from briefcase.core.mcp.sse import KEEP_ALIVE, encode_event
 from briefcase.edges.gateway.channels import StreamChannel
@@ -41,7 +40,7 @@ _EVENTS: Final = (
 )
 _T = TypeVar("_T")
 
-_log: Final = structlog.get_logger("briefcase.gateway")
+_log: Final = get_logger("briefcase.gateway")
 
 
 class Answers:

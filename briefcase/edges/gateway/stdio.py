@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-import structlog
-
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.mcp.jsonrpc import (
     INVALID_REQUEST,
     PARSE_ERROR,
@@ -43,7 +42,7 @@ from briefcase.model.types import JsonObject
 
 MAX_LINE_BYTES: Final = 1 << 20
 
-_log: Final = structlog.get_logger("briefcase.gateway")
+_log: Final = get_logger("briefcase.gateway")
 
 
 class StdioConnection:

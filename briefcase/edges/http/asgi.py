@@ -23,8 +23,7 @@ from enum import Enum, auto
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
-import structlog
-
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.edges.http.exchange import (
     CLOSE_LINE,
     CONTINUE,
@@ -49,7 +48,7 @@ _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5
 _NO_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
-_log: Final = structlog.get_logger("briefcase.http")
+_log: Final = get_logger("briefcase.http")
 
 
 class _Answer(Enum):

@@ -21,8 +21,8 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import orjson
-import structlog
 
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.edges.http.places import SMALL_BYTES
 from briefcase.edges.http.routing import Reply, Stream
 from briefcase.edges.http.wire import Wire
@@ -42,7 +42,7 @@ _CR, _LF = b"\r\n"  # their numbers: much faster to look for
 
 _NO_CONTENT: Final = 204  # RFC 9110 section 8.6: it has no `content-length`
 
-_log: Final = structlog.get_logger("briefcase.http")
+_log: Final = get_logger("briefcase.http")
 
 
 class Head(msgspec.Struct, frozen=True):
