@@ -675,7 +675,7 @@ def test_a_signal_of_the_tool_itself_makes_a_call_wait_and_the_tool_is_told_of_t
             return ("vc_status_unknown",)
 
         async def execute(self, args, context):
-            self.was_approved = context.is_approved
+            self.was_approved, self.decided_hex = context.is_approved, context.tool_digest_hex
             return await super().execute(args, context)
 
     tool = Doubtful(spec())
@@ -687,6 +687,7 @@ def test_a_signal_of_the_tool_itself_makes_a_call_wait_and_the_tool_is_told_of_t
 
     assert answer["status"] == "ok"
     assert tool.was_approved
+    assert tool.decided_hex == tool.spec.digest_hex
 
 
 def test_a_gateway_that_lost_a_decision_gets_it_again_and_can_close_it():

@@ -333,6 +333,7 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
 
     `is_approved` tells that a person approved this very call. `first_intent_id` is the receipt of its intent, or of the
     first call's where this one goes on with it. `channel` is the edge's way to the client (`ToolCall.channel`).
+    `tool_digest_hex` is the definition that was decided on.
     """
 
     call_id: str
@@ -342,6 +343,7 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     is_approved: bool = False
     first_intent_id: int = 0
     channel: object = None
+    tool_digest_hex: str = ""
 
 
 class Tool(Protocol):
@@ -357,10 +359,10 @@ class Tool(Protocol):
         ...
 
     async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
-        """Run with the value that was decided on, and change nothing in it.
+        """Run with the value that was decided on, change nothing in it, and reach whom it was decided for.
 
         Raises:
-            UpstreamError: it failed; `sent` says whether the effect is unknown.
+            UpstreamError: it failed, or leads elsewhere since; `sent` says whether the effect is unknown.
         """
         ...
 

@@ -296,8 +296,28 @@ def test_quote_is_a_paid_read_that_checks_its_symbol(run):
         ):
             assert quote.check_args(args)
         await desk.log_in()
-        context = CallContext("call", "scout", "request", desk.clock.monotonic_ns() + 10**10)
+        context = context_of(desk, quote.spec)
         assert (await quote.execute({"symbol": "ACME"}, context)).content["symbol"] == "ACME"
+
+    run(scenario)
+
+
+def context_of(desk, spec):
+    """A call that was decided on by a definition."""
+    deadline_ns = desk.clock.monotonic_ns() + 10**10
+    return CallContext("call", "scout", "request", deadline_ns, tool_digest_hex=spec.digest_hex)
+
+
+def test_a_call_that_was_decided_on_before_its_provider_moved_goes_nowhere(run):
+    async def scenario(desk):
+        await desk.log_in()
+        quote = desk.parts.quote
+        context = context_of(desk, quote.spec)
+        await desk.service.upsert("demo", "https://elsewhere.example")
+        asked = len(desk.outbound.sent)
+        with pytest.raises(UpstreamError, match="`quote` has changed since the call was decided on") as caught:
+            await quote.execute({"symbol": "ACME"}, context)
+        assert (caught.value.sent, len(desk.outbound.sent)) == (False, asked)
 
     run(scenario)
 

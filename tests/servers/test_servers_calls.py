@@ -373,3 +373,30 @@ def test_a_call_through_the_gateway_is_parsed_once(monkeypatch):
             assert of_the_call == [body]
 
     asyncio.run(run())
+
+
+def while_an_intent_is_written(rig, act) -> None:
+    """Have something done after an intent is durable and before its call goes on."""
+    commit = rig.ledger.commit
+
+    async def committed(entry):
+        done = await commit(entry)
+        if entry.event["kind"] == "intent":
+            await act()
+        return done
+
+    rig.ledger.commit = committed
+
+
+def test_a_call_that_was_decided_on_before_its_server_moved_reaches_neither_address():
+    async def test():
+        async with served("stdio", "stateless") as rig:
+            await rig.ready()
+            args = [*rig.registry.connection("fx").config.args, "--elsewhere"]
+            moved = {"command": sys.executable, "args": args}
+            while_an_intent_is_written(rig, lambda: rig.registry.set_server("fx", moved, "operator"))
+            answer = await Desk(rig).call("fx.echo", {"text": "hi"})
+            assert answer["status"] == "error"
+            assert answer["message"].startswith("upstream_refused: `fx.echo` has changed since the call was decided on")
+
+    run(test)

@@ -8,7 +8,7 @@ import msgspec
 
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.providers.client import ProviderClient
-from briefcase.adapters.tools.definition import with_digest
+from briefcase.adapters.tools.definition import check_unchanged, with_digest
 from briefcase.adapters.tools.schema import ArgsCheck
 from briefcase.model.ports import CallContext, Clock, Destination
 from briefcase.model.types import JsonObject, ToolResult, ToolSpec
@@ -92,7 +92,8 @@ class QuoteTool:
         return self._check.problem_of(args)
 
     async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
-        """Ask the provider, with the value that was decided on. Raises `UpstreamError`."""
+        """Ask the provider that was decided on. Raises `UpstreamError`, also where it has moved since."""
+        check_unchanged(SPEC.id, self.spec, context.tool_digest_hex)
         left_ms = (context.deadline_ns - self._clock.monotonic_ns()) // 1_000_000
         timeout_ms = max(1, min(left_ms, MAX_TIMEOUT_MS))
         query = {"symbol": str(args["symbol"])}

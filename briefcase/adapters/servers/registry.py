@@ -28,6 +28,7 @@ from briefcase.adapters.servers.exchanges import Exchange, Exchanges
 from briefcase.adapters.servers.flows import STATE_TTL_US, Ask, Continuation, Flows
 from briefcase.adapters.servers.tools import CONTINUE, OPERATIONS, ServerOperation, ServerTool, ask_for
 from briefcase.adapters.servers.transport import Transport
+from briefcase.adapters.tools.definition import check_unchanged
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import param_headers_of, write_param_headers
 from briefcase.core.mcp.sealing import Sealer, derive_key
@@ -185,7 +186,11 @@ class ServerRegistry:
         """Send a request to a server. Raises `UpstreamError` as the session does.
 
         A resource is followed by each agent for itself: the server hears of the end when nobody follows any more.
+
+        # INVARIANT (who is reached): from the check to the connection that is used nothing is awaited.
         """
+        tool = self.resolve(ask.target.id)
+        check_unchanged(ask.target.id, None if tool is None else tool.spec, ask.target.digest_hex)
         uri = str(ask.params.get("uri"))
         if ask.method == "resources/unsubscribe" and self.followers.remove(context.principal, server_id, uri):
             return {}

@@ -547,6 +547,7 @@ class Calls:
 
     async def _execute(self, call: ToolCall, admitted: Admitted) -> ToolResult | UpstreamError:
         checked = admitted.checked
+        decided_on = checked.facts.spec
         context = CallContext(
             call_id=checked.facts.call_id,
             principal=checked.facts.principal.owner,
@@ -555,6 +556,7 @@ class Calls:
             is_approved=admitted.is_approved,
             first_intent_id=checked.facts.continues or admitted.intent.receipt_id,
             channel=call.channel,
+            tool_digest_hex="" if decided_on is None else decided_on.digest_hex,
         )
         try:
             return await checked.tool.execute(call.args, context)
