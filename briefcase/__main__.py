@@ -5,23 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
 
 class Root:
-    """What only the composition root knows, for the command line (`cli.app.Root`); imports late to start fast."""
-
-    def data_dir(self, environ: Mapping[str, str]) -> Path:
-        """The data directory these variables name."""
-        from briefcase.daemon.settings import data_dir_of  # noqa: PLC0415
-
-        return data_dir_of(environ)
-
-    def socket_path(self, environ: Mapping[str, str]) -> Path:
-        """Where a daemon with these variables listens."""
-        from briefcase.daemon.settings import socket_path_of  # noqa: PLC0415
-
-        return socket_path_of(environ)
+    """What only the composition root can do, for the command line (`cli.app.Root`); imports late to start fast."""
 
     def serve(self, environ: Mapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
         """Run the daemon in this process until it is told to stop."""

@@ -2,7 +2,8 @@
 
 import pytest
 
-from briefcase.daemon.settings import UNSERVED, data_dir_of, load_settings, parse_loopback_address
+from briefcase.adapters.disk.data_dir import data_dir_of
+from briefcase.daemon.settings import UNSERVED, load_settings, parse_loopback_address
 from briefcase.model.errors import ConfigError
 
 

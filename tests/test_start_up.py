@@ -1,6 +1,7 @@
 """Each program loads only its own rooms, and no library that another one needs."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,25 @@ def test_structlog_is_imported_where_rich_is_hidden_and_nowhere_else():
         if any(name.partition(".")[0] == "structlog" for name in imports(ast.parse(path.read_text())))
     }
     assert importers == {"logger.py"}
+
+
+def test_the_gateway_that_is_started_loads_no_daemon(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "briefcase", "gateway"],
+        check=False,
+        env={
+            "BRIEFCASE_DATA_DIR": str(tmp_path),
+            "BRIEFCASE_AUTH_TOKEN": "bca_" + "t" * 40,
+            "PATH": os.environ["PATH"],
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    imported = [line.split("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert "briefcase.edges.gateway.serve" in imported, done.stderr[-2_000:]
+    imported = [name for name in imported if name != "rich"]  # an attempt that finds nothing is a line too
+    not_its_own = OF_THE_DAEMON | OF_NOBODY - {"click"} | {"joserfc"}
+    assert [name for name in imported if name.startswith("briefcase.daemon")] == []
+    assert sorted({name.split(".")[0] for name in imported} & not_its_own) == []

@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from briefcase.adapters.disk.data_dir import data_dir_of, socket_path_of
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.core.approvals.lifecycle import MAX_SHOWN_BYTES
@@ -24,7 +25,6 @@ from briefcase.core.calls.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISION
 from briefcase.core.calls.ratelimits import PrincipalLimit
 from briefcase.model.errors import ConfigError
 
-DEFAULT_SOCKET_NAME: Final = "briefcased.sock"
 CONFIG_FILE_NAME: Final = "briefcase.toml"
 MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its terminating zero
 
@@ -217,20 +217,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         file=load_file(data_dir / CONFIG_FILE_NAME),
         otel=load_otel_settings(environ),
     )
-
-
-def data_dir_of(environ: Mapping[str, str]) -> Path:
-    """The data directory: `BRIEFCASE_DATA_DIR`, else `briefcase` below the XDG data home (XDG Base Directory 0.8)."""
-    named = environ.get("BRIEFCASE_DATA_DIR")
-    if named:
-        return Path(named).absolute()
-    home = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "share"
-    return Path(home).absolute() / "briefcase"
-
-
-def socket_path_of(environ: Mapping[str, str]) -> Path:
-    """Where the daemon listens: `BRIEFCASE_UNIX_SOCKET`, else in the data directory."""
-    return Path(environ.get("BRIEFCASE_UNIX_SOCKET") or data_dir_of(environ) / DEFAULT_SOCKET_NAME).absolute()
 
 
 def _agent_socket(environ: Mapping[str, str], data_dir: Path) -> Path | None:

@@ -7,8 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from briefcase.core.jose.base64url import decode_base64url
-from briefcase.core.jose.did import key_of
-from briefcase.core.jose.jws import check_signature, parse_compact
+from briefcase.core.jose.jws import check_signature, key_of, parse_compact
 from support.providers import ADMIN_SECRET, BASE_URL, Holder, ask
 
 S = 1_000_000

@@ -10,8 +10,7 @@ import pytest
 from briefcase.adapters.ledger import Ledger
 from briefcase.core.jose.base64url import JoseError, encode_base64url
 from briefcase.core.jose.credentials import read_credential, read_status_list
-from briefcase.core.jose.did import did_of
-from briefcase.core.jose.jws import Signer, generate_key
+from briefcase.core.jose.jws import Signer, did_of, generate_key
 from briefcase.model.effects import Entry, SetBudgetLimit
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpResponse, ReceiptFilter, SignallingTool

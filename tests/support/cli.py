@@ -140,12 +140,6 @@ class FakeRoot:
         self.directory = data_dir
         self.serve_error = None
 
-    def data_dir(self, environ) -> Path:
-        return self.directory
-
-    def socket_path(self, environ) -> Path:
-        return self.directory / "briefcased.sock"
-
     def serve(self, environ, on_ready=None) -> None:
         if self.serve_error is not None:
             raise self.serve_error
@@ -176,7 +170,7 @@ def run(root, *args: str, stdin: bytes = b"", **environment: str) -> Ran:
     kept, streams = dict(os.environ), (sys.stdin, sys.stdout, sys.stderr)
     for name in [name for name in os.environ if name.startswith("BRIEFCASE_")]:
         del os.environ[name]
-    os.environ.update(environment)
+    os.environ.update({"BRIEFCASE_DATA_DIR": str(root.directory), **environment})
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
     sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
     try:

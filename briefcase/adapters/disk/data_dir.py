@@ -1,4 +1,4 @@
-"""The data directory: created and checked before anything in it is trusted, and held by one daemon at a time.
+"""The data directory: where it is, created and checked before it is trusted, and held by one daemon at a time.
 
 A directory is refused, with its exact path and mode, when it is a symbolic link, belongs to another user, or could
 have been written by one; so is one whose parent lets other users rename it. One that others could merely read is
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,26 @@ from briefcase.adapters.disk.locks import take_lock
 from briefcase.model.errors import ConfigError
 
 LOCK_FILE: Final = "briefcased.lock"
+SOCKET_FILE: Final = "briefcased.sock"
 DATABASE_FILE: Final = "briefcase.sqlite"
 LEDGER_DIR: Final = "ledger"
 OPERATOR_TOKEN_FILE: Final = "auth_token"  # noqa: S105 - a file's name
 AUDITOR_TOKEN_FILE: Final = "auditor_token"  # noqa: S105 - a file's name
 DAEMON_DID_FILE: Final = "identity_did"
+
+
+def data_dir_of(environ: Mapping[str, str]) -> Path:
+    """The data directory: `BRIEFCASE_DATA_DIR`, else `briefcase` below the XDG data home (XDG Base Directory 0.8)."""
+    named = environ.get("BRIEFCASE_DATA_DIR")
+    if named:
+        return Path(named).absolute()
+    home = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "share"
+    return Path(home).absolute() / "briefcase"
+
+
+def socket_path_of(environ: Mapping[str, str]) -> Path:
+    """Where the daemon listens: `BRIEFCASE_UNIX_SOCKET`, else in the data directory."""
+    return Path(environ.get("BRIEFCASE_UNIX_SOCKET") or data_dir_of(environ) / SOCKET_FILE).absolute()
 
 
 def prepare_data_dir(path: Path) -> Path:

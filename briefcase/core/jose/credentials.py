@@ -13,8 +13,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 
 from briefcase.core.jose.base64url import JoseError, decode_base64url
-from briefcase.core.jose.did import key_of
-from briefcase.core.jose.jws import check_signature, parse_compact
+from briefcase.core.jose.jws import check_signature, key_of, parse_compact
 from briefcase.model.types import MAX_SAFE_INTEGER, US_PER_S
 
 CREDENTIAL_TYP: Final = "vc+jwt"

@@ -7,38 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
-from briefcase.core.jose.jws import EDDSA, PublicKey, parse_public_jwk
-
 KEY_BYTES: Final = 32
 
 _DID_KEY: Final = "did:key:z"
 _ED25519_PUB: Final = b"\xed\x01"
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _MAX_DID_CHARS: Final = 128
-
-
-def did_of(key: PublicKey) -> str:
-    """The `did:key` of an Ed25519 key.
-
-    Raises:
-        JoseError: the key is of another kind.
-    """
-    if key.algorithm != EDDSA:
-        raise JoseError(f"expected a key for `{EDDSA}`, got one for `{key.algorithm}`")
-    return encode_did_key(decode_base64url(key.jwk["x"]))
-
-
-def key_of(did: str) -> PublicKey:
-    """The key a `did:key` names.
-
-    Raises:
-        JoseError: it names no Ed25519 key.
-    """
-    raw = decode_did_key(did)
-    if raw is None:
-        raise JoseError("expected the `did:key` of an Ed25519 key")
-    return parse_public_jwk({"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(raw)})
 
 
 def encode_did_key(public_key: bytes) -> str:

@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import JWSRegistry
 
 from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.core.jose.did import decode_did_key, encode_did_key
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
@@ -195,6 +196,29 @@ def check_signature(jws: Jws, key: PublicKey) -> None:
         raise JoseError(f"expected `alg` to be the key's own, `{key.algorithm}`")
     if not key.is_signature(jws.signing_input, jws.signature):
         raise JoseError("the signature does not verify")
+
+
+def did_of(key: PublicKey) -> str:
+    """The `did:key` of an Ed25519 key.
+
+    Raises:
+        JoseError: the key is of another kind.
+    """
+    if key.algorithm != EDDSA:
+        raise JoseError(f"expected a key for `{EDDSA}`, got one for `{key.algorithm}`")
+    return encode_did_key(decode_base64url(key.jwk["x"]))
+
+
+def key_of(did: str) -> PublicKey:
+    """The key a `did:key` names.
+
+    Raises:
+        JoseError: it names no Ed25519 key.
+    """
+    raw = decode_did_key(did)
+    if raw is None:
+        raise JoseError("expected the `did:key` of an Ed25519 key")
+    return parse_public_jwk({"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(raw)})
 
 
 def _parse_object(part: str) -> JsonObject:

@@ -26,15 +26,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Root(Protocol):
-    """What only the composition root knows: where things are, and how to run the daemon."""
-
-    def data_dir(self, environ: Mapping[str, str]) -> Path:
-        """The data directory these variables name."""
-        ...
-
-    def socket_path(self, environ: Mapping[str, str]) -> Path:
-        """Where a daemon with these variables listens."""
-        ...
+    """What only the composition root can do."""
 
     def serve(self, environ: Mapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
         """Run the daemon in this process until it is told to stop.
@@ -65,7 +57,16 @@ class App:
     @cached_property
     def data_dir(self) -> Path:
         """The data directory of this environment."""
-        return self.root.data_dir(self.environ)
+        from briefcase.adapters.disk.data_dir import data_dir_of  # noqa: PLC0415 - not for `--help`
+
+        return data_dir_of(self.environ)
+
+    @cached_property
+    def socket_path(self) -> Path:
+        """Where a daemon of this environment listens."""
+        from briefcase.adapters.disk.data_dir import socket_path_of  # noqa: PLC0415 - as above
+
+        return socket_path_of(self.environ)
 
     @cached_property
     def screen(self) -> Screen:
@@ -79,7 +80,7 @@ class App:
         from briefcase.edges.cli.client import Client, address_of, token_of  # noqa: PLC0415 - as above
         from briefcase.edges.client.expected import expected_daemon  # noqa: PLC0415 - as above
 
-        address = address_of(self.environ, lambda: self.root.socket_path(self.environ))
+        address = address_of(self.environ, lambda: self.socket_path)
         return Client(
             address,
             lambda: expected_daemon(self.environ, lambda: self.data_dir),

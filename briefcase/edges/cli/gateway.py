@@ -33,9 +33,7 @@ def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
     from briefcase.edges.gateway.serve import serve_gateway  # noqa: PLC0415
     from briefcase.edges.gateway.settings import load_gateway_settings  # noqa: PLC0415
 
-    settings = load_gateway_settings(
-        app.environ, app.root.socket_path(app.environ), app.data_dir, server=server, origins=tuple(origins)
-    )
+    settings = load_gateway_settings(app.environ, app.socket_path, app.data_dir, server=server, origins=tuple(origins))
     exporting = None
     if settings.otel is not None:
         from briefcase.adapters.telemetry.otel import Exporting  # noqa: PLC0415 - off, it costs nothing

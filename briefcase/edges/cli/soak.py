@@ -219,7 +219,7 @@ def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:
     from briefcase.edges.client.pool import Place  # noqa: PLC0415 - as below
     from briefcase.edges.diagnostics.soak import SoakClient, soak  # noqa: PLC0415 - `--help` needs no histogram
 
-    address = address_of(app.environ, lambda: app.root.socket_path(app.environ))
+    address = address_of(app.environ, lambda: app.socket_path)
     app.client().get("/v1/identity")  # a clear error where nothing answers, before an hour is spent
     expected = expected_daemon(app.environ, lambda: app.data_dir)
     token = token_of(app.environ, lambda: app.data_dir)

@@ -85,7 +85,7 @@ class Demonstration:
     def _demonstrate(self) -> int:
         app = self._app
         own_variables = {name: app.environ[name] for name in app.environ if name != "BRIEFCASE_AUTH_TOKEN"}
-        socket_path = app.root.socket_path(app.environ)
+        socket_path = app.socket_path
         client = Client(
             Address(socket_path=str(socket_path)),
             lambda: expected_daemon(own_variables, lambda: app.data_dir),

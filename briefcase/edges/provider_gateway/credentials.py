@@ -13,8 +13,7 @@ from typing import Final
 import msgspec
 
 from briefcase.core.jose.base64url import JoseError, encode_base64url
-from briefcase.core.jose.did import did_of
-from briefcase.core.jose.jws import Signer, check_signature, parse_compact
+from briefcase.core.jose.jws import Signer, check_signature, did_of, parse_compact
 from briefcase.edges.provider_gateway.authority import fact_key
 from briefcase.edges.provider_gateway.facts import Fact, Facts, Kind
 from briefcase.edges.provider_gateway.keys import GatewayKeys
