@@ -175,10 +175,16 @@ def fitting(limits: HttpLimits, listeners: int, open_files: int) -> HttpLimits:
     Past the host's limit no connection is accepted, the operator's neither: there the bounds must be reached first.
     """
     each = (open_files - min(OTHER_OPEN_FILES, open_files // 2)) // listeners
-    if limits.max_connections + limits.operator_reserve <= each:
+    if limits.max_connections + limits.reserves <= each:
         return limits
-    reserve = min(limits.operator_reserve, max(1, each // SHARES))
-    return msgspec.structs.replace(limits, max_connections=max(1, each - reserve), operator_reserve=reserve)
+    share = max(1, each // SHARES)
+    operators, newcomers = min(limits.operator_reserve, share), min(limits.newcomer_reserve, share)
+    return msgspec.structs.replace(
+        limits,
+        max_connections=max(1, each - operators - newcomers),
+        operator_reserve=operators,
+        newcomer_reserve=newcomers,
+    )
 
 
 def tune_interpreter() -> None:
@@ -387,7 +393,7 @@ async def _serve_api(  # noqa: PLR0913, PLR0917 - the last step takes what all t
         app = TracedApi(api, settings.otel.sampling, outside.tools, exporting.send_trace)
     bounds = settings.file.server
     limits = HttpLimits(**msgspec.structs.asdict(bounds))
-    most = OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.operator_reserve)
+    most = OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.reserves)
     limits = fitting(limits, len(listeners), allow_open_files(most))
     server = HttpServer(app, listeners, limits, on_drain=services.changes.stop)
     watch(services, stores.ledger.counters, server, authenticator)

@@ -133,6 +133,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections_per_uid: _PositiveInt = 256
     max_connections_per_principal: _PositiveInt = 256
     operator_reserve: _PositiveInt = 32
+    newcomer_reserve: _PositiveInt = 64
     max_unsent_bytes: _PositiveInt = 64 << 20
     drain_ms: _PositiveInt = 10_000
 

@@ -29,6 +29,13 @@ url = "http://127.0.0.1:{port}/"
 category = "read"
 [tools.input_schema]
 type = "object"
+[[tools]]
+id = "slow"
+method = "GET"
+url = "http://127.0.0.1:{port}/slow"
+category = "read"
+[tools.input_schema]
+type = "object"
 """
 CONFIG = """
 [net]
@@ -46,11 +53,14 @@ MIB = 1 << 20
 
 
 class Large(http.server.BaseHTTPRequestHandler):
-    """An upstream whose every answer is a megabyte of small objects."""
+    """An upstream whose every answer is a megabyte of small objects; `/slow` answers when it is told to."""
 
     protocol_version = "HTTP/1.1"
+    go = threading.Event()
 
     def do_GET(self):
+        if self.path == "/slow":
+            self.go.wait(60)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(LARGE)))
@@ -126,7 +136,7 @@ def call_body(tool_id: str, args: dict) -> dict:
 
 
 def raw_call(token: str, path: str = "/v1/tools/call", tool_id: str = "large") -> bytes:
-    data = json.dumps(call_body(tool_id, {} if tool_id == "large" else {"text": "hi"})).encode()
+    data = json.dumps(call_body(tool_id, {"text": "hi"} if tool_id == "echo" else {})).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n" % len(data) + data
 
@@ -225,6 +235,23 @@ def test_agents_whose_long_polls_fill_all_connections_shut_no_other_agent_out(da
         assert answer.startswith(b"HTTP/1.1 200")
         assert word in answer
         assert b"connection: close" in answer
+
+
+def test_agents_whose_slow_calls_hold_all_connections_shut_no_other_agent_out(daemon, agent, held):
+    for _ in range(5):
+        greedy = daemon.request("POST", "/v1/agents", {"name": f"greedy-{uuid.uuid4().hex[:8]}"})[1]["token"]
+        for _ in range(16):
+            sock = connect_unix(daemon)
+            sock.sendall(raw_call(greedy, tool_id="slow"))
+            held.append(sock)
+    try:
+        for _ in range(5):
+            assert daemon.call("echo", {"text": "served"}, token=agent)["status"] == "ok"
+        assert daemon.request("GET", "/v1/approvals")[0] == 200
+    finally:
+        Large.go.set()
+        for sock in held:
+            assert sock.recv(1)
 
 
 # --- h25 and the unread ones: memory --------------------------------------------------------------------------------

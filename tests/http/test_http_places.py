@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from briefcase.edges.http.limits import PlaceLimits
-from briefcase.edges.http.places import CANDIDATES, DISPATCH_S, Places
+from briefcase.edges.http.places import CANDIDATES, DISPATCH_S, KEPT_FOR_EACH, Places
 from briefcase.model.errors import CallerError
 from support.api import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
 from support.principals import AGENT, AUDITOR, OPERATOR, OTHER_AGENT
@@ -84,16 +84,49 @@ def test_newcomers_have_a_quarter_of_the_places_to_say_who_they_are():
 
 
 def test_a_connection_at_work_never_gives_way_and_what_comes_then_serves_the_operator_only():
-    hall = Hall(max_connections=2)
-    working = [hall.come(AGENT, busy=True), hall.come(OTHER_AGENT, busy=True)]
+    hall = Hall(max_connections=4)
+    working = [hall.come(principal, busy=True) for principal in (AGENT, OTHER_AGENT) for _ in range(KEPT_FOR_EACH)]
     place, _ = hall.come()
     assert place.is_probation
-    for principal in (AGENT, AUDITOR):
+    for principal in (AGENT, OTHER_AGENT):
         with pytest.raises(CallerError, match="too many connections"):
             place.claim(principal)
     place.claim(OPERATOR)
     assert not place.is_probation
-    assert gone(*working) == [False, False]
+    assert gone(*working) == [False] * 4
+
+
+def test_where_all_are_at_work_an_agent_that_has_none_is_served_and_no_agent_more_than_its_few():
+    hall = Hall(max_connections=4, newcomer_reserve=3)
+    crowd = [hall.come(AGENT, busy=True) for _ in range(4)]
+    newcomers = [hall.come(OTHER_AGENT, busy=True) for _ in range(KEPT_FOR_EACH)]
+    for principal in (AGENT, OTHER_AGENT):
+        with pytest.raises(CallerError, match="too many connections"):
+            hall.come(principal)
+    hall.come(AUDITOR, busy=True)
+    with pytest.raises(CallerError, match="too many connections"):
+        hall.come(msgspec.structs.replace(AGENT, name="late"))  # the reserve has an end
+    assert gone(*crowd, *newcomers) == [False] * 6
+    hall.come(OPERATOR, busy=True)
+
+
+def test_an_idle_newcomer_makes_no_room_for_a_connection_past_the_bound():
+    hall = Hall(max_connections=4)
+    [hall.come(AGENT, busy=True) for _ in range(4)]
+    idle = hall.come()
+    place, _ = hall.come()
+    assert gone(idle) == [True]
+    assert place.is_probation
+    with pytest.raises(CallerError, match="too many connections"):
+        place.claim(AGENT)
+
+
+def test_an_agent_is_served_beside_a_crowd_of_its_own_user():
+    hall = Hall(max_connections_per_uid=3)
+    [hall.come(AGENT, busy=True, uid=OTHER_UID) for _ in range(3)]
+    with pytest.raises(CallerError, match="too many connections"):
+        hall.come(AGENT, uid=OTHER_UID)
+    hall.come(OTHER_AGENT, busy=True, uid=OTHER_UID)
 
 
 def test_where_all_are_at_work_the_oldest_long_poll_of_who_has_most_is_answered_for_a_newcomer():
@@ -334,7 +367,7 @@ def test_an_agent_whose_every_connection_is_at_work_is_told_so_and_the_operator_
             await client.send(request("POST", "/v1/tools/call", {}, token=token))
         while len(rig.calls.seen) < 8:  # noqa: ASYNC110 - the list announces nothing
             await asyncio.sleep(0.01)
-        for token, expected in ((AGENT_TOKEN, 503), (AUDITOR_TOKEN, 503), (OPERATOR_TOKEN, 200)):
+        for token, expected in ((AGENT_TOKEN, 503), (OTHER_TOKEN, 503), (AUDITOR_TOKEN, 200), (OPERATOR_TOKEN, 200)):
             client = await rig.connect()
             assert await said(client, "GET", "/v1/identity", token=token) == expected
             await client.close()

@@ -14,8 +14,14 @@ class PlaceLimits(msgspec.Struct, frozen=True):
     max_connections_per_uid: int = 256
     max_connections_per_principal: int = 256
     operator_reserve: int = 32
+    newcomer_reserve: int = 64
     max_unsent_bytes: int = 64 << 20
     own_uid: int = msgspec.field(default_factory=os.geteuid)
+
+    @property
+    def reserves(self) -> int:
+        """How many connections of one listener may be open beyond `max_connections`."""
+        return self.operator_reserve + self.newcomer_reserve
 
 
 class HttpLimits(PlaceLimits, frozen=True):

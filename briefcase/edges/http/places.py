@@ -5,7 +5,8 @@
 | `max_connections` | the connections of one listener | the longest idle gives way |
 | `max_connections_per_uid` | those of one user on it, but not of the daemon's own | that user's longest idle one does |
 | `max_connections_per_principal` | those that last spoke for one agent or auditor | its longest idle one does, or 429 |
-| `operator_reserve` | those taken where none is idle | only the operator is served; the oldest gives way |
+| `operator_reserve` | those taken where none is idle | the operator and newcomers are served; the oldest gives way |
+| `newcomer_reserve` | those served beyond, of agents and auditors that have next to none (`KEPT_FOR_EACH`) | 503 |
 | `max_unsent_bytes`, a quarter of it for one principal | bodies that come and answers that are not read | `Held` |
 
 Who gives way first: connections on which nobody is known yet, the longest silent first, where they are more than a
@@ -14,6 +15,8 @@ operator's. Where none is idle, a long poll is answered early and its connection
 agent has most of them. Any other connection on which a request of somebody known is being answered never gives way.
 
 # INVARIANT (reserve): whatever is open, one more connection is taken, and the operator's token on it is served.
+# INVARIANT (newcomers): whatever others have open, an agent's first `KEPT_FOR_EACH` connections are served, as long as
+# `newcomer_reserve` has room: of 32 agents at once.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from briefcase.model.errors import CallerError
 from briefcase.model.types import Principal, Role
 
 CANDIDATES: Final = 32  # found by one look at all, so that a flood of connections does not pay for it each time
+KEPT_FOR_EACH: Final = 2  # connections that an agent has though calls of others are under way on all there are
 DISPATCH_S: Final = 2.0  # how long a first request may take until it is known whose it is
 SHARES: Final = 4  # one principal may hold this part of the bytes, newcomers have this part of the places
 SMALL_BYTES: Final = 16 << 10  # what each connection may hold beside the bytes that are counted
@@ -220,7 +224,11 @@ class Places:
             victim = self._longest_idle(taken, (listener, uid if is_crowd else None), place)
             if victim is not None:
                 self._give_way(victim)
-            elif not self._end_wait(one for one in self.waits if one in taken and (not is_crowd or one.uid == uid)):
+                is_served = not victim.is_probation  # such a one held no place that another could be served on
+            else:
+                polls = (one for one in self.waits if one in taken and (not is_crowd or one.uid == uid))
+                is_served = self._end_wait(polls)
+            if not is_served:
                 self._put_on_probation(place)
         return place
 
@@ -251,10 +259,9 @@ class Places:
 
     def claim(self, place: Place, principal: Principal) -> None:
         """As `Place.claim`, of a principal other than the last one."""
-        taken = self._of_listener[place.listener]
         is_operator = principal.role is Role.OPERATOR
         if place.is_probation:
-            if not is_operator and (len(taken) > self.limits.max_connections or self._is_crowd(place)):
+            if not (is_operator or self._has_room(place, principal)):
                 self.refused += 1
                 raise CallerError(
                     "too many connections",
@@ -274,6 +281,15 @@ class Places:
         place.rank = _OPERATOR if is_operator else _KNOWN
         if held_bytes:
             self.held.add(place, held_bytes)
+
+    def _has_room(self, place: Place, principal: Principal) -> bool:
+        """Whether a connection on probation may serve an agent: others left since, or it is a newcomer."""
+        taken, limits = len(self._of_listener[place.listener]), self.limits
+        if taken <= limits.max_connections and not self._is_crowd(place):
+            return True
+        served = taken - len(self._on_probation[place.listener])
+        own = len(self._of_principal.get((principal.role, principal.name), ()))
+        return own < KEPT_FOR_EACH and served < limits.max_connections + limits.newcomer_reserve
 
     def _own(self, place: Place, principal: Principal) -> None:
         key, most = (principal.role, principal.name), self.limits.max_connections_per_principal
