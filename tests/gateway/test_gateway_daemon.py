@@ -16,6 +16,7 @@ from briefcase.edges.client import pool as pool_module
 from briefcase.edges.gateway import daemon as daemon_module
 from briefcase.edges.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
 from briefcase.edges.gateway.settings import GatewaySettings
+from briefcase.edges.gateway.slots import Slots
 from briefcase.edges.http.limits import HttpLimits
 
 TOKEN = "bca_" + "t" * 40
@@ -292,6 +293,66 @@ def test_many_at_once_never_share_a_connection_and_are_bounded(monkeypatch):
             answers = await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(64)))
             assert sorted(found["id"] for found in answers) == list(range(64))
             assert daemon.connections == 8
+
+    run(test)
+
+
+def test_an_agent_that_has_all_connections_leaves_the_others_behind_a_gateway_theirs(monkeypatch):
+    monkeypatch.setattr(daemon_module, "MAX_CONNECTIONS", 4)
+
+    async def test():
+        async with asked() as (client, daemon):
+            daemon.release.clear()
+            polls = [asyncio.create_task(client.get(TOKEN, f"/v1/{number}")) for number in range(8)]
+            await until(lambda: len(daemon.requests) == 4)
+            other = "bca_" + "o" * 40
+            others = [asyncio.create_task(client.get(other, f"/v1/{number}")) for number in range(3)]
+            await until(lambda: len(daemon.requests) == 6)
+            await asyncio.sleep(0)
+            assert sum(other.encode() in request for request in daemon.requests) == 2
+            daemon.release.set()
+            assert len(await asyncio.gather(*polls, *others)) == 11
+
+    run(test)
+
+
+def test_of_agents_that_wait_the_one_that_has_fewest_goes_on_first():
+    async def test():
+        slots, went = Slots(2, 0), []
+
+        async def use(agent):
+            await slots.take(agent)
+            went.append(agent)
+
+        await use("greedy")
+        await use("greedy")
+        waiting = [asyncio.create_task(use(agent)) for agent in ("greedy", "modest", "modest")]
+        await asyncio.sleep(0)
+        slots.give_back("greedy")
+        await asyncio.sleep(0)
+        assert went == ["greedy", "greedy", "modest"]
+        slots.give_back("modest")
+        await asyncio.sleep(0)
+        assert went[3:] == ["modest"]  # has none again, beside one of the other's
+        slots.give_back("greedy")
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_who_stops_waiting_for_a_slot_takes_none_and_leaves_nothing_behind():
+    async def test():
+        slots = Slots(1, 0)
+        await slots.take("a")
+        left, given, last = (asyncio.create_task(slots.take(agent)) for agent in ("b", "c", "d"))
+        await asyncio.sleep(0)
+        left.cancel()
+        slots.give_back("a")  # past who has left, to the next
+        given.cancel()  # in the moment in which it is given
+        await asyncio.wait({left, given, last})
+        assert (left.cancelled(), given.cancelled(), last.cancelled()) == (True, True, False)
+        slots.give_back("d")
+        assert (slots._total, dict(slots._running), slots._waiting) == (0, {}, {})
 
     run(test)
 

@@ -20,11 +20,13 @@ from briefcase.adapters.telemetry.tracing import CURRENT
 from briefcase.edges.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.edges.client.pool import Connections, Place
 from briefcase.edges.gateway.settings import GatewaySettings, is_token
+from briefcase.edges.gateway.slots import Slots
 from briefcase.model.errors import BriefcaseError
 from briefcase.model.types import JsonObject, Role
 
 MAX_ANSWER_BYTES: Final = 16 << 20
 MAX_CONNECTIONS: Final = 256
+NEWCOMER_RESERVE: Final = 64  # beyond, for agents that have next to none
 MAX_KNOWN_AGENTS: Final = 4_096
 IDENTITY_PATH: Final = "/v1/identity"
 ANSWER_TIMEOUT_S: Final = 120.0  # past every deadline of the daemon's own: it, not we, ends a call
@@ -55,10 +57,11 @@ class Daemon:
         self._connections = Connections(
             Place(host=host, port=port) if socket is None else Place(str(socket)),
             settings.expected,
-            limit=MAX_CONNECTIONS,
+            limit=MAX_CONNECTIONS + NEWCOMER_RESERVE,
             new_connection=_new_connection,
             proof_request=lambda path, body: self._request("POST", None, path, body),
         )
+        self._slots = Slots(MAX_CONNECTIONS, NEWCOMER_RESERVE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,9 +83,13 @@ class Daemon:
 
     async def _ask(self, method: str, token: str, path: str, body: bytes | None) -> JsonObject:
         request = self._request(method, token, path, body)
-        if token not in self._agents:
-            await self._check_agent(token)
-        return await self._answered(request)
+        await self._slots.take(token)
+        try:
+            if token not in self._agents:
+                await self._check_agent(token)
+            return await self._answered(request)
+        finally:
+            self._slots.give_back(token)
 
     async def _check_agent(self, token: str) -> None:
         """Check that a token is an agent's. The daemon still refuses one that is revoked later.
