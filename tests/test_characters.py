@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.core.approvals.lifecycle import visible_text
-from briefcase.core.characters.marks import has_alike, has_unseen
+from briefcase.core.characters.marks import has_alike, has_unseen, visible_text
 from briefcase.core.characters.table import ALIKE_LETTERS, UNICODE_VERSION, UNSEEN
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.risk import assess_risk

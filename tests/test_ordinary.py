@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.characters.ordinary import has_hidden, has_lookalike
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.risk import assess_risk

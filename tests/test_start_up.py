@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from briefcase.edges.cli import late
+
 LOADED = """
 import sys
 before = set(sys.modules)
@@ -82,3 +84,21 @@ def test_the_gateway_that_is_started_loads_no_daemon(tmp_path):
     not_its_own = OF_THE_DAEMON | OF_NOBODY - {"click"} | {"joserfc"}
     assert [name for name in imported if name.startswith("briefcase.daemon")] == []
     assert sorted({name.split(".")[0] for name in imported} & not_its_own) == []
+
+
+def test_what_a_command_loads_late_is_what_the_types_say_and_nothing_of_it_is_loaded_before():
+    tree = ast.parse(Path(late.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {}
+    for node in block.body:
+        for alias in node.names:
+            place = alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
+            typed[alias.asname or alias.name] = place
+    proxies = {name: vars(value)["_name"] for name, value in vars(late).items() if type(value).__name__ == "_Late"}
+    assert proxies == typed
+    assert sorted(late.__all__) == sorted(typed)
+    code = "import sys, briefcase.edges.cli.main; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    )
+    assert set(typed.values()) & loaded == set()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.edges.cli.render import json_text, money, parse_dollars, table_of, time_left, when
 from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339
 

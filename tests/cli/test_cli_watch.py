@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.edges.cli.shown import lines_of, members_of, wrap

@@ -22,7 +22,7 @@ from briefcase.adapters.tools.definition import with_digest
 from briefcase.adapters.tools.manifest import Credential, Declared
 from briefcase.adapters.tools.request import Encoded, encode_request
 from briefcase.adapters.vault.bindings import host_of
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.model.errors import BriefcaseError, CallerError, UpstreamError
 from briefcase.model.ports import (

@@ -21,7 +21,7 @@ from typing import Final
 import jsonschema_rs
 
 from briefcase.adapters.tools.schema_cost import SchemaCost, Steps, backtracking, linear, refused
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.types import JsonObject, JsonValue
 

@@ -19,7 +19,6 @@ from typing import Final
 
 import msgspec
 
-from briefcase.core.characters.marks import mark
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.model.effects import Refused
 from briefcase.model.lifecycle import Lifecycle
@@ -115,14 +114,6 @@ def parse_approval_token(secret: bytes, token: str) -> str | None:
         return approval_id
     expected = approval_token(secret, approval_id)
     return approval_id if hmac.compare_digest(expected.encode(), token.encode(errors="replace")) else None
-
-
-def visible_text(text: str) -> str:
-    """Text as an approver must see it: what is unseen, or is taken for something else, is written as `<U+XXXX>`.
-
-    `briefcase.core.characters.marks` says which characters these are; the risk signals go by the same table.
-    """
-    return mark(text)
 
 
 def summary_of(shown: ShownCall) -> str:

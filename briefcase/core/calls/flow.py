@@ -42,6 +42,7 @@ from briefcase.core.calls.refusals import Refusals
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.calls.shown import shown_call
 from briefcase.core.calls.verdicts import stricter
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.controls import Controls
 from briefcase.core.receipts import events
 from briefcase.core.receipts.canonical import canonical_bytes
@@ -237,7 +238,7 @@ class Calls:
             source=decision.source,
             output_digest_hex=wire.output_digest,
             output_bytes=wire.output_bytes,
-            error=approvals.visible_text(self._redacted(wire.error)),
+            error=visible_text(self._redacted(wire.error)),
             reported_cost_microusd=wire.cost_microusd,
             cost_over_reserved=budgets.is_over_reserved(decision.reserved_microusd, wire.cost_microusd),
         )

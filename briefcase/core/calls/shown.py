@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from briefcase.core import risk
-from briefcase.core.approvals.lifecycle import visible_text as visible
 from briefcase.core.calls.admission import Checked
+from briefcase.core.characters.marks import visible_text as visible
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.ports import Redactor, destination_of

@@ -83,7 +83,7 @@ def has_alike(text: str) -> bool:
     return any(pattern.search(text) for pattern in _FOUND) or _ALIKE_BEYOND.search(text) is not None
 
 
-def mark(text: str) -> str:
+def visible_text(text: str) -> str:
     """The text with each unseen character, and each one that is taken for another, as `<U+XXXX>`.
 
     Marking what is marked changes nothing.

@@ -21,7 +21,8 @@ from typing import Final
 
 import msgspec
 
-from briefcase.core.approvals.lifecycle import MAX_SUMMARY_CHARS, status_at, visible_text
+from briefcase.core.approvals.lifecycle import MAX_SUMMARY_CHARS, status_at
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes, digest_hex
 from briefcase.core.receipts.events import approval_decided_event

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 import cedarpy
 import msgspec
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.policy.argtypes import ToolSchemas
 from briefcase.core.policy.cedartypes import RecordOf, type_text
 from briefcase.core.policy.expressions import Reads, reads_of

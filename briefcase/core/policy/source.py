@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.model.errors import CallerError
 
 MAX_TEXT_BYTES: Final = 1 << 20

@@ -22,7 +22,7 @@ import msgspec
 from briefcase._native.entities import Entities, compile_entities, value_of
 from briefcase._native.match import PolicySet, compile_policies
 from briefcase._native.values import EntityUid, Record
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.policy.check import SCHEMA_TEXT, check_policy, parse_problem
 from briefcase.core.policy.source import locate, read_source
 from briefcase.model.errors import CallerError

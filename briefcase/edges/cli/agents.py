@@ -6,6 +6,7 @@ import click
 
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 
@@ -43,13 +44,11 @@ def list_agents(app: App, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.edges.cli.render import styled, when  # noqa: PLC0415 - `--json` needs no table writer
-
     rows = [
         (
             agent["name"],
-            styled("revoked" if agent["revoked_at"] else "active"),
-            when(agent["revoked_at"] or agent["created_at"]),
+            render.styled("revoked" if agent["revoked_at"] else "active"),
+            render.when(agent["revoked_at"] or agent["created_at"]),
             ", ".join(agent["groups"]),
         )
         for agent in answer["agents"]

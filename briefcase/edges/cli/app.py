@@ -9,15 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import click
 
+from briefcase.edges.cli.late import daemon_client, data_dirs, expected_daemons, own_files, render
 from briefcase.model.errors import CallerError
-
-if TYPE_CHECKING:
-    from briefcase.edges.cli.client import Client
-    from briefcase.edges.cli.render import Screen
 
 ANSWER_TIMEOUT_S: Final = 30.0
 
@@ -57,34 +54,25 @@ class App:
     @cached_property
     def data_dir(self) -> Path:
         """The data directory of this environment."""
-        from briefcase.adapters.disk.data_dir import data_dir_of  # noqa: PLC0415 - not for `--help`
-
-        return data_dir_of(self.environ)
+        return data_dirs.data_dir_of(self.environ)
 
     @cached_property
     def socket_path(self) -> Path:
         """Where a daemon of this environment listens."""
-        from briefcase.adapters.disk.data_dir import socket_path_of  # noqa: PLC0415 - as above
-
-        return socket_path_of(self.environ)
+        return data_dirs.socket_path_of(self.environ)
 
     @cached_property
-    def screen(self) -> Screen:
+    def screen(self) -> render.Screen:
         """Where results are written; loads the table writer, so a command asks for it late."""
-        from briefcase.edges.cli.render import Screen  # noqa: PLC0415 - `--version` and `--help` need no table writer
+        return render.Screen()
 
-        return Screen()
-
-    def client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Client:
+    def client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> daemon_client.Client:
         """A client of the daemon this environment names; one answer may take so many seconds."""
-        from briefcase.edges.cli.client import Client, address_of, token_of  # noqa: PLC0415 - as above
-        from briefcase.edges.client.expected import expected_daemon  # noqa: PLC0415 - as above
-
-        address = address_of(self.environ, lambda: self.socket_path)
-        return Client(
+        address = daemon_client.address_of(self.environ, lambda: self.socket_path)
+        return daemon_client.Client(
             address,
-            lambda: expected_daemon(self.environ, lambda: self.data_dir),
-            lambda: token_of(self.environ, lambda: self.data_dir),
+            lambda: expected_daemons.expected_daemon(self.environ, lambda: self.data_dir),
+            lambda: daemon_client.token_of(self.environ, lambda: self.data_dir),
             timeout_s=timeout_s,
         )
 
@@ -94,10 +82,8 @@ class App:
         Raises:
             CallerError: it would, by whatever path; what the daemon keeps there is never written by a command.
         """
-        from briefcase.adapters.disk.own_files import OwnFiles  # noqa: PLC0415 - not for `--help`
-
         parent = path.absolute().parent
-        if parent.is_dir() and OwnFiles(self.data_dir).holds_directory(parent):
+        if parent.is_dir() and own_files.OwnFiles(self.data_dir).holds_directory(parent):
             raise CallerError(f"`{path}` is in the data directory `{self.data_dir}`", hint="choose another place")
 
 

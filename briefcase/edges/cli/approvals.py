@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.late import approval_watch, render, shown_calls
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import BriefcaseError, CallerError
@@ -52,14 +53,12 @@ def list_approvals(app: App, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.edges.cli.render import time_left  # noqa: PLC0415 - `--json` needs no table writer
-
     now_us = time.time_ns() // 1_000
     rows = [
         (
             app.screen.short_id(one["id"]),
             one["principal"],
-            time_left(one["expires_at"], now_us),
+            render.time_left(one["expires_at"], now_us),
             one["reason"],
             one["summary"],
         )
@@ -81,16 +80,13 @@ def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
     if as_json:
         app.screen.json(one)
         return
-    from briefcase.edges.cli.render import styled, time_left  # noqa: PLC0415 - `--json` needs no table writer
-    from briefcase.edges.cli.shown import digest_of, lines_of  # noqa: PLC0415 - likewise
-
-    left = time_left(one["expires_at"], time.time_ns() // 1_000)
-    app.screen.fields([("id", one["id"]), ("status", styled(one["status"])), ("expires in", left)])
+    left = render.time_left(one["expires_at"], time.time_ns() // 1_000)
+    app.screen.fields([("id", one["id"]), ("status", render.styled(one["status"])), ("expires in", left)])
     if one["status"] not in WAITING:  # the whole call went when it ended; receipts keep what they keep
         app.screen.fields([("who", one["principal"]), ("call", one["summary"]), ("because", one["reason"])])
         return
-    digest = digest_of(one)
-    for line in lines_of(one, app.screen.console.width):
+    digest = shown_calls.digest_of(one)
+    for line in shown_calls.lines_of(one, app.screen.console.width):
         app.screen.line(line)
     token = [("token", one["approval_token"])] if "approval_token" in one else []
     app.screen.fields([*token, ("digest", digest)])
@@ -129,18 +125,16 @@ def _seen(document: Payload, digest: str | None, *, as_json: bool) -> str:
         CallerError: it is another call than the one they saw, or they did not see all of it (`conflict`).
         Abort: they said no.
     """
-    from briefcase.edges.cli.shown import digest_of, is_whole_in_summary, lines_of  # noqa: PLC0415 - only to decide
-
-    shown = digest_of(document)
+    shown = shown_calls.digest_of(document)
     if digest is not None:
         if digest.lower() != shown:
             raise CallerError("the call is not as it was shown with this digest", code="conflict", hint=LOOK_HINT)
         return shown
     if not as_json:
         width = shutil.get_terminal_size().columns
-        for line in lines_of(document, width):
+        for line in shown_calls.lines_of(document, width):
             click.echo(line.plain, err=True)
-    if document["status"] == "pending" and not is_whole_in_summary(document):
+    if document["status"] == "pending" and not shown_calls.is_whole_in_summary(document):
         if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise CallerError(
                 "this call is longer than a line of the list: expected `--digest` of all of it",
@@ -177,12 +171,10 @@ def watch(app: App, *, as_json: bool) -> None:
     On a terminal: up and down choose, space reads on, b goes back, a approves what was read to its end, d denies, q
     quits. Elsewhere each approval is written on one line when it arrives.
     """
-    from briefcase.edges.cli import watch as live  # noqa: PLC0415 - only this command drives a terminal
-
-    if as_json or not live.can_drive_terminal():
-        live.follow(app, as_json=as_json)
+    if as_json or not approval_watch.can_drive_terminal():
+        approval_watch.follow(app, as_json=as_json)
     else:
-        live.run(app)
+        approval_watch.run(app)
 
 
 def _whole_id(app: App, given: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 import msgspec
@@ -19,14 +19,13 @@ from briefcase.adapters.disk.files import read_private
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Payload
 from briefcase.edges.cli.exports import new_file
+from briefcase.edges.cli.late import backup_age, backup_restore, backup_sealed, pyrage
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.progress import working
+from briefcase.edges.cli.receipts import parse_anchor
 from briefcase.edges.cli.secrets import read_secret
 from briefcase.model.errors import CallerError
-
-if TYPE_CHECKING:
-    from briefcase.adapters.backup.sealed import Keys
 
 CREATE_TIMEOUT_S: Final = 3_600.0
 
@@ -106,35 +105,27 @@ def _passphrase(*, is_new: bool) -> bytes:
 
 
 def _under_passphrase() -> Payload:
-    from briefcase.adapters.backup.age import wrap_new_identity  # noqa: PLC0415 - not for `--help`
-
     try:
         passphrase = _passphrase(is_new=True).decode()
     except UnicodeDecodeError:
         raise CallerError("expected a passphrase in UTF-8") from None
-    seal = wrap_new_identity(passphrase)
+    seal = backup_age.wrap_new_identity(passphrase)
     return {"recipients": [*seal.recipients], "wrapped_identity_b64": b64encode(seal.wrapped_identity).decode()}
 
 
 def _to(recipients: tuple[str, ...]) -> Payload:
-    from briefcase.adapters.backup.age import check_recipients  # noqa: PLC0415 - not for `--help`
-
-    return {"recipients": [*check_recipients(recipients)]}
+    return {"recipients": [*backup_age.check_recipients(recipients)]}
 
 
-def _keys_for(backup: Path, identity: Path | None) -> Keys:
-    from briefcase.adapters.backup.age import parse_identities  # noqa: PLC0415 - not for `--help`
-    from briefcase.adapters.backup.restore import is_sealed  # noqa: PLC0415 - likewise
-    from briefcase.adapters.backup.sealed import Keys, needs_passphrase  # noqa: PLC0415 - likewise
-
+def _keys_for(backup: Path, identity: Path | None) -> backup_sealed.Keys:
     if identity is not None:
         data = read_private(identity)
         if data is None:
             raise CallerError(f"no file `{identity}`", code="not_found")
-        return Keys(identities=parse_identities(data))
-    if not is_sealed(backup) or not needs_passphrase(backup):
-        return Keys()
-    return Keys(_passphrase(is_new=False))
+        return backup_sealed.Keys(identities=backup_age.parse_identities(data))
+    if not backup_restore.is_sealed(backup) or not backup_sealed.needs_passphrase(backup):
+        return backup_sealed.Keys()
+    return backup_sealed.Keys(_passphrase(is_new=False))
 
 
 @backup.command(epilog=example("briefcase backup keygen --out /safe/backup-key.txt"))
@@ -146,9 +137,7 @@ def keygen(app: App, *, out: Path, as_json: bool) -> None:
 
     The file opens every backup to the public half (`restore --identity FILE`); keep it off the daemon's machine.
     """
-    from pyrage import x25519  # noqa: PLC0415 - not for `--help`
-
-    identity = x25519.Identity.generate()
+    identity = pyrage.x25519.Identity.generate()
     public = str(identity.to_public())
     with new_file(out) as file:
         file.write(f"# public key: {public}\n{identity}\n".encode())
@@ -178,12 +167,9 @@ def verify(  # noqa: PLR0913 - one argument for each option
     Needs no daemon. Exits with 7 where anything is not as it was made. Writes nothing, but for the receipts of an
     encrypted one, which are decrypted into a temporary directory (TMPDIR) while they are checked.
     """
-    from briefcase.adapters.backup.restore import verify_backup  # noqa: PLC0415 - not for `--help`
-    from briefcase.edges.cli.receipts import parse_anchor  # noqa: PLC0415 - likewise
-
     known, keys = parse_anchor(anchor) if anchor else None, _keys_for(backup, identity)
     with working("verifying"):
-        manifest = verify_backup(backup, did, known, keys)
+        manifest = backup_restore.verify_backup(backup, did, known, keys)
     if as_json:
         app.screen.json(msgspec.to_builtins(manifest))
         return
@@ -216,11 +202,9 @@ def restore(  # noqa: PLR0913 - one argument for each option
     Everything is verified first. The daemon that starts on it begins a new epoch with a `restored` receipt: every
     approval that waited is expired, and the day's budgets count as spent.
     """
-    from briefcase.adapters.backup.restore import restore_backup  # noqa: PLC0415 - not for `--help`
-
     keys = _keys_for(backup, identity)
     with working("verifying and copying"):
-        manifest = restore_backup(backup, data_dir, did, vault_key, keys)
+        manifest = backup_restore.restore_backup(backup, data_dir, did, vault_key, keys)
     if as_json:
         app.screen.json({**msgspec.to_builtins(manifest), "data_dir": str(data_dir.absolute())})
         return

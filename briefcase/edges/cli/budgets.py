@@ -6,6 +6,7 @@ import click
 
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import example
 from briefcase.model.errors import CallerError
 
@@ -24,12 +25,10 @@ def list_budgets(app: App, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.edges.cli.render import money  # noqa: PLC0415 - `--json` needs no table writer
-
     rows = []
     for line in answer["budgets"]:
         limit, spent, reserved = (line[f"{name}_microusd"] for name in ("daily_limit", "spent", "reserved"))
-        rows.append((line["category"], *map(money, (limit, spent, reserved, max(0, limit - spent - reserved)))))
+        rows.append((line["category"], *map(render.money, (limit, spent, reserved, max(0, limit - spent - reserved)))))
     app.screen.table(("CATEGORY", ">LIMIT A DAY", ">SPENT", ">RESERVED", ">LEFT"), rows, empty="no budgets")
 
 
@@ -40,14 +39,12 @@ def list_budgets(app: App, *, as_json: bool) -> None:
 @pass_app
 def set_budget(app: App, *, limit: str, category: str, as_json: bool) -> None:
     """Set the daily limit of a category. Calls that would pass it wait for approval."""
-    from briefcase.edges.cli.render import money, parse_dollars  # noqa: PLC0415 - `--version` needs no table writer
-
     try:
-        limit_microusd = parse_dollars(limit)
+        limit_microusd = render.parse_dollars(limit)
     except ValueError as error:
         raise CallerError(f"`--daily-limit-usd`: {error}") from None
     answer = app.client().post(path_of("v1", "budgets", category), {"daily_limit_microusd": limit_microusd})
     if as_json:
         app.screen.json(answer)
     else:
-        app.screen.line(f"`{answer['category']}` may spend {money(answer['daily_limit_microusd'])} a day")
+        app.screen.line(f"`{answer['category']}` may spend {render.money(answer['daily_limit_microusd'])} a day")

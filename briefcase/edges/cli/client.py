@@ -22,6 +22,7 @@ import orjson
 from briefcase.adapters.disk.data_dir import OPERATOR_TOKEN_FILE
 from briefcase.adapters.store.tokens import load_token
 from briefcase.core.jose.identity_proof import authority_of
+from briefcase.edges.cli.late import daemon_proof
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
 
@@ -249,19 +250,17 @@ def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:
     if address.socket_path:
         expected.check_socket(connection.sock, address.socket_path)
         return
-    from briefcase.edges.client.proof import PROOF_PATH, Proof  # noqa: PLC0415 - over a socket, no signature is checked
-
     try:
         peer = connection.sock.getpeername()
     except OSError:
         raise _no_daemon(address, "nothing: the connection was closed at once") from None
-    proof = Proof(expected, authority_of(*peer[:2]))
+    proof = daemon_proof.Proof(expected, authority_of(*peer[:2]))
     answer = _Answer(0, "", b"")
     if expected.did is not None:
         # Nobody knows yet who answers: a stranger gets neither our memory nor our time.
         connection.sock.settimeout(CONNECT_TIMEOUT_S)
         headers = {"Content-Type": "application/json"}
-        answer = _exchange(connection, "POST", PROOF_PATH, proof.body, headers, max_bytes=MAX_PROOF_BYTES)
+        answer = _exchange(connection, "POST", daemon_proof.PROOF_PATH, proof.body, headers, max_bytes=MAX_PROOF_BYTES)
     proof.check(answer.body)
     if connection.sock is not None:  # a stranger may have closed it
         connection.sock.settimeout(connection.timeout_s)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
+import msgspec
 
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.late import (
+    asyncio,
+    conformance_provider,
+    conformance_report,
+    conformance_subject,
+    net_outbound,
+    net_urls,
+    render,
+    system,
+)
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
 from briefcase.model.errors import CODES, BriefcaseError, CallerError
-
-if TYPE_CHECKING:
-    from briefcase.edges.conformance.report import Report
 
 BROKEN: Final = CODES["receipt_chain_broken"].exit_code  # 7, as for every other objective that is not met
 
@@ -44,8 +52,6 @@ def check_provider_command(app: App, *, base_url: str, out: Path, admin_secret_s
     be made passed, with 7 where one failed. The report holds no token and no key. A daemon that has a provider at this
     address keeps the verdict, for `briefcase diagnostics check`.
     """
-    import msgspec  # noqa: PLC0415 - `--help` needs none of it
-
     app.check_outside(out)
     report = _examine(base_url.rstrip("/"), read_secret("admin secret") if admin_secret_stdin else None)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +67,8 @@ def check_provider_command(app: App, *, base_url: str, out: Path, admin_secret_s
     return 0 if report.ok else BROKEN
 
 
-def _tell_daemon(app: App, report: Report) -> list[str]:
+def _tell_daemon(app: App, report: conformance_report.Report) -> list[str]:
     """Leave the verdict with the daemon; gives the providers it is of, none where no daemon wants it."""
-    from briefcase.edges.conformance.report import Status  # noqa: PLC0415 - `--help` needs none of it
-
     body = {
         "base_url": report.subject,
         "ok": report.ok,
@@ -72,7 +76,7 @@ def _tell_daemon(app: App, report: Report) -> list[str]:
         "failed": report.failed,
         "skipped": report.skipped,
         "finished_at": report.finished_at,
-        "failing": [check.name for check in report.checks if check.status is Status.FAILED],
+        "failing": [check.name for check in report.checks if check.status is conformance_report.Status.FAILED],
     }
     try:
         kept = app.client().post(path_of("v1", "diagnostics", "providers", "verdict"), body)["providers"]
@@ -81,36 +85,28 @@ def _tell_daemon(app: App, report: Report) -> list[str]:
     return [str(provider_id) for provider_id in kept]
 
 
-def _examine(base_url: str, admin_secret: str | None) -> Report:
-    import asyncio  # noqa: PLC0415 - `--help` needs none of it
-
-    from briefcase.adapters.net.outbound import GuardedOutbound  # noqa: PLC0415 - likewise
-    from briefcase.adapters.net.urls import parse_url  # noqa: PLC0415 - likewise
-    from briefcase.adapters.system import SystemClock, SystemEntropy  # noqa: PLC0415 - likewise
-    from briefcase.edges.conformance.provider import check_provider  # noqa: PLC0415 - likewise
-    from briefcase.edges.conformance.subject import Subject  # noqa: PLC0415 - likewise
-
+def _examine(base_url: str, admin_secret: str | None) -> conformance_report.Report:
     try:
-        authority = parse_url(base_url).authority
+        authority = net_urls.parse_url(base_url).authority
     except ValueError as error:
         raise CallerError(f"`--base-url`: {error}") from None
 
-    async def run() -> Report:
-        outbound = GuardedOutbound([authority])  # the person names it, on their own machine or not
-        clock = SystemClock()
+    async def run() -> conformance_report.Report:
+        outbound = net_outbound.GuardedOutbound([authority])  # the person names it, on their own machine or not
+        clock = system.SystemClock()
         try:
-            return await check_provider(Subject(base_url, outbound, clock, SystemEntropy(), admin_secret), clock)
+            return await conformance_provider.check_provider(
+                conformance_subject.Subject(base_url, outbound, clock, system.SystemEntropy(), admin_secret), clock
+            )
         finally:
             await outbound.close()
 
     return asyncio.run(run())
 
 
-def _show(app: App, report: Report) -> None:
-    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
-
+def _show(app: App, report: conformance_report.Report) -> None:
     rows = [
-        (styled(check.status.value), check.name, check.detail or check.expectation, f"{check.duration_ms:,}")
+        (render.styled(check.status.value), check.name, check.detail or check.expectation, f"{check.duration_ms:,}")
         for check in report.checks
     ]
     app.screen.table(("STATUS", "CHECK", "WHAT WAS EXPECTED, OR FOUND", ">MS"), rows, empty="nothing was checked")

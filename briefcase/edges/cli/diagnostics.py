@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.late import ledger_files, render, rich_text, triage
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.model.errors import CODES
-
-if TYPE_CHECKING:
-    from briefcase.edges.diagnostics.triage import Part
 
 PROBE_TIMEOUT_S: Final = 5.0
 VERIFY_TIMEOUT_S: Final = 600.0
@@ -47,16 +45,16 @@ def check(app: App, *, as_json: bool) -> int:
     Works without a daemon too: the data directory is then checked from its files. Exits with 0 where nothing is red,
     with 7 where something is, and with 5 where no daemon answers within five seconds. Shows no secret.
     """
-    from briefcase.adapters.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
-    from briefcase.edges.diagnostics.triage import triage, triage_files, unknown_parts, worst_of  # noqa: PLC0415 - likewise
-
-    parts = triage(app.client(PROBE_TIMEOUT_S), app.client(VERIFY_TIMEOUT_S), time.time_ns() // 1_000)
+    parts = triage.triage(app.client(PROBE_TIMEOUT_S), app.client(VERIFY_TIMEOUT_S), time.time_ns() // 1_000)
     answers = len(parts) > 1
     if not answers:
         data_dir = app.data_dir
-        parts = (*parts, *triage_files(data_dir, lambda: verify_files(data_dir, None, lambda _done, _all: None)))
-        parts = (*parts, *unknown_parts(parts))
-    colour = worst_of(parts)
+        parts = (
+            *parts,
+            *triage.triage_files(data_dir, lambda: ledger_files.verify_files(data_dir, None, lambda _done, _all: None)),
+        )
+        parts = (*parts, *triage.unknown_parts(parts))
+    colour = triage.worst_of(parts)
     if as_json:
         app.screen.json(
             {"status": colour, "parts": [{name: getattr(part, name) for name in _FIELDS} for part in parts]}
@@ -72,13 +70,9 @@ _FIELDS: Final = ("name", "colour", "detail", "hint", "read")
 _STYLES: Final = {"green": "green", "yellow": "yellow", "red": "bold red"}
 
 
-def _show(app: App, parts: tuple[Part, ...]) -> None:
-    from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
-
-    from briefcase.edges.cli.render import dim  # noqa: PLC0415 - likewise
-
+def _show(app: App, parts: tuple[triage.Part, ...]) -> None:
     for part in parts:
-        app.screen.line(Text(f"{part.colour:<7}", _STYLES[part.colour]), f"{part.name:<14}{part.detail}")
+        app.screen.line(rich_text.Text(f"{part.colour:<7}", _STYLES[part.colour]), f"{part.name:<14}{part.detail}")
         if part.colour != "green":
             told = "; ".join(text for text in (part.hint, f"read {part.read}") if text)
-            app.screen.line(dim(f"{'':21}{told}"))
+            app.screen.line(render.dim(f"{'':21}{told}"))

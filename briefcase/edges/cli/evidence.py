@@ -15,21 +15,29 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 import msgspec
 
+from briefcase.adapters.disk.data_dir import AUDITOR_TOKEN_FILE, OPERATOR_TOKEN_FILE, DataDirLock
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Client
 from briefcase.edges.cli.diagnostics import PROBE_TIMEOUT_S
+from briefcase.edges.cli.exports import new_file
+from briefcase.edges.cli.late import (
+    canaries,
+    evidence_bundle,
+    evidence_manifest,
+    ledger_files,
+    own_files,
+    stored_tokens,
+    triage,
+    vault_opening,
+)
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
-
-if TYPE_CHECKING:
-    from briefcase.edges.diagnostics.canary import Found, Search, Searcher
-    from briefcase.edges.diagnostics.manifest import Signer
 
 CHECK_TIMEOUT_S: Final = 600.0
 DEFAULT_RECEIPTS: Final = 1_000
@@ -76,16 +84,13 @@ def bundle(  # noqa: PLR0913 - one argument for each option
     Diagnostics, configuration without secrets, versions, receipts with what verifies them, and logs that are named,
     with a signed manifest. Everything is searched for the vault's secrets first: nothing is written where one is found.
     """
-    from briefcase.edges.cli.exports import new_file  # noqa: PLC0415 - not for `--help`
-    from briefcase.edges.diagnostics.bundle import MAX_UNPACKED_BYTES, pack, unpack  # noqa: PLC0415 - likewise
-
     if (out is None) == (verify is None):
         raise click.UsageError("expected --out or --verify")
     if verify is not None:
         try:
-            if not verify.is_file() or verify.stat().st_size > MAX_UNPACKED_BYTES:
-                raise ValueError(f"expected a plain file of at most {MAX_UNPACKED_BYTES >> 20} MiB")  # noqa: TRY301
-            files = unpack(verify.read_bytes())
+            if not verify.is_file() or verify.stat().st_size > evidence_bundle.MAX_UNPACKED_BYTES:
+                raise ValueError(f"expected a plain file of at most {evidence_bundle.MAX_UNPACKED_BYTES >> 20} MiB")  # noqa: TRY301
+            files = evidence_bundle.unpack(verify.read_bytes())
         except ValueError as error:
             raise CallerError(f"`{verify}`: {error}") from None
         return show_verdict(app, files, did, as_json=as_json)
@@ -109,7 +114,7 @@ def bundle(  # noqa: PLR0913 - one argument for each option
     with suppress(OSError):  # which is said of the file itself
         out.parent.mkdir(parents=True, exist_ok=True)
     with new_file(out) as file:
-        file.write(pack(files))
+        file.write(evidence_bundle.pack(files))
     if as_json:
         app.screen.json({"out": str(out), "files": [*sorted(files)], "missing": {**missing}, "secrets": search.secrets})
         return 0
@@ -134,11 +139,9 @@ def canary(app: App, /, *, paths: tuple[Path, ...], stored: bool, as_json: bool)
     encoding, inside gzip, bzip2, xz, zip and tar too. Below a directory links are not followed. Shows places, never a
     secret. Exits with 7 where one is found, with 5 where a file could not be read.
     """
-    from briefcase.edges.diagnostics.canary import Search  # noqa: PLC0415 - not for `--help`
-
     own = tuple(app.data_dir / name for name in STORED_FILES) if stored else ()
     with _searcher(app) as searcher:
-        search = Search(searcher)
+        search = canaries.Search(searcher)
         for path in (*(path for path in own if path.exists()), *paths):
             search.look_at(path)
     if not search.files and not search.unread:
@@ -149,10 +152,8 @@ def canary(app: App, /, *, paths: tuple[Path, ...], stored: bool, as_json: bool)
     return UNREAD if search.unread else 0
 
 
-def signer(app: App) -> Signer | None:
+def signer(app: App) -> evidence_manifest.Signer | None:
     """Signs with the daemon's identity key; None, which is said, where no daemon answers."""
-    from briefcase.edges.diagnostics.manifest import Signer  # noqa: PLC0415 - only here is it needed
-
     client = app.client(PROBE_TIMEOUT_S)
 
     def sign(sha256_hex: str) -> bytes | None:
@@ -163,7 +164,7 @@ def signer(app: App) -> Signer | None:
             return None
 
     try:
-        return Signer(client.get("/v1/identity")["did"], sign)
+        return evidence_manifest.Signer(client.get("/v1/identity")["did"], sign)
     except BriefcaseError as error:
         note(f"not signed: {error.message}")
         return None
@@ -171,9 +172,7 @@ def signer(app: App) -> Signer | None:
 
 def show_verdict(app: App, files: Mapping[str, bytes], did: str | None, *, as_json: bool) -> int:
     """Check files against the signed manifest among them, say what was found, and give the exit code."""
-    from briefcase.edges.diagnostics.manifest import verify_manifest  # noqa: PLC0415 - only here is it needed
-
-    verdict = verify_manifest(files, did)
+    verdict = evidence_manifest.verify_manifest(files, did)
     if as_json:
         app.screen.json({"ok": not verdict.problems, **msgspec.to_builtins(verdict)})
     else:
@@ -194,15 +193,13 @@ class _InDaemon:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def search(self, piece: bytes) -> Found:
-        from briefcase.edges.diagnostics.canary import Found  # noqa: PLC0415 - only here is it needed
-
+    def search(self, piece: bytes) -> canaries.Found:
         body = {"data_b64": base64.b64encode(piece).decode()}
-        return msgspec.convert(self._client.post("/v1/diagnostics/canary", body), Found)
+        return msgspec.convert(self._client.post("/v1/diagnostics/canary", body), canaries.Found)
 
 
 @contextmanager
-def _searcher(app: App) -> Iterator[Searcher]:
+def _searcher(app: App) -> Iterator[canaries.Searcher]:
     """The daemon, or where none answers this process with the vault open and the directory locked."""
     try:
         app.client(PROBE_TIMEOUT_S).get("/health")
@@ -215,11 +212,6 @@ def _searcher(app: App) -> Iterator[Searcher]:
     else:
         yield _InDaemon(app.client())
         return
-    from briefcase.adapters.disk.data_dir import AUDITOR_TOKEN_FILE, OPERATOR_TOKEN_FILE, DataDirLock  # noqa: PLC0415
-    from briefcase.adapters.store.tokens import load_token  # noqa: PLC0415
-    from briefcase.adapters.vault.opening import open_vault  # noqa: PLC0415
-    from briefcase.edges.diagnostics.canary import Canary  # noqa: PLC0415 - only here is the vault opened
-
     backend = app.environ.get("BRIEFCASE_SECRET_BACKEND") or VAULT_BACKENDS[0]
     if backend not in VAULT_BACKENDS:
         raise ConfigError(f"`BRIEFCASE_SECRET_BACKEND`: expected one of {', '.join(VAULT_BACKENDS)}, got `{backend}`")
@@ -228,49 +220,47 @@ def _searcher(app: App) -> Iterator[Searcher]:
     passphrase = app.environ.get("BRIEFCASE_MASTER_PASSPHRASE")
     lock = DataDirLock(app.data_dir)
     try:
-        vault = asyncio.run(open_vault(backend, app.data_dir, passphrase.encode() if passphrase else None))
+        vault = asyncio.run(
+            vault_opening.open_vault(backend, app.data_dir, passphrase.encode() if passphrase else None)
+        )
         asyncio.run(vault.warm())
         for name in (OPERATOR_TOKEN_FILE, AUDITOR_TOKEN_FILE):
-            if token := load_token(app.data_dir / name):
+            if token := stored_tokens.load_token(app.data_dir / name):
                 vault.keep_in_sight(token.encode(), name)
-        yield Canary(vault)
+        yield canaries.Canary(vault)
     finally:
         lock.release()
 
 
 def _gather(app: App, logs: tuple[Path, ...], receipts: int) -> tuple[dict[str, bytes], dict[str, str]]:
-    from briefcase.adapters.disk.own_files import OwnFiles  # noqa: PLC0415 - likewise
-    from briefcase.adapters.ledger.files import verify_files  # noqa: PLC0415 - not for `--help`
-    from briefcase.edges.diagnostics.bundle import Gathering, Silent  # noqa: PLC0415 - likewise
-    from briefcase.edges.diagnostics.manifest import write_manifest  # noqa: PLC0415 - likewise
-    from briefcase.edges.diagnostics.triage import triage, triage_files  # noqa: PLC0415 - likewise
-
     client = app.client(CHECK_TIMEOUT_S)
-    parts = triage(app.client(PROBE_TIMEOUT_S), client, time.time_ns() // 1_000)
+    parts = triage.triage(app.client(PROBE_TIMEOUT_S), client, time.time_ns() // 1_000)
     answers = len(parts) > 1
     if not answers:
         data_dir = app.data_dir
-        parts += triage_files(data_dir, lambda: verify_files(data_dir, None, lambda _done, _all: None))
-    gathering = Gathering(client if answers else Silent(), OwnFiles(app.data_dir))
+        parts += triage.triage_files(
+            data_dir, lambda: ledger_files.verify_files(data_dir, None, lambda _done, _all: None)
+        )
+    gathering = evidence_bundle.Gathering(
+        client if answers else evidence_bundle.Silent(), own_files.OwnFiles(app.data_dir)
+    )
     gathering.gather(parts, app.environ, receipts)
     for path in logs:
         gathering.add_log(path)
     gathering.finish()
     files = gathering.files
-    return files | write_manifest(files, signer(app), datetime.now(UTC)), gathering.missing
+    return files | evidence_manifest.write_manifest(files, signer(app), datetime.now(UTC)), gathering.missing
 
 
-def _search_files(app: App, files: Mapping[str, bytes]) -> Search:
-    from briefcase.edges.diagnostics.canary import Search  # noqa: PLC0415 - not for `--help`
-
+def _search_files(app: App, files: Mapping[str, bytes]) -> canaries.Search:
     with _searcher(app) as searcher:
-        search = Search(searcher)
+        search = canaries.Search(searcher)
         for name, data in files.items():
             search.look_into(name, partial(io.BytesIO, data))
     return search
 
 
-def _show_search(app: App, search: Search, *, as_json: bool) -> None:
+def _show_search(app: App, search: canaries.Search, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from briefcase.edges.cli.app import App, pass_app
+from briefcase.edges.cli.late import gateway_settings, logs, mcp_gateway, otel, uvloop
 from briefcase.edges.cli.lazy import example
 
 
@@ -27,17 +28,11 @@ def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
     BRIEFCASE_MCP_HTTP_ADDR names a loopback address, for agents that send their own tokens. The gateway holds no secret
     of yours and takes agents' tokens only, which can approve nothing.
     """
-    import uvloop  # noqa: PLC0415 - `--help` needs none of this
-
-    from briefcase.adapters.telemetry.logs import configure_logs  # noqa: PLC0415
-    from briefcase.edges.gateway.serve import serve_gateway  # noqa: PLC0415
-    from briefcase.edges.gateway.settings import load_gateway_settings  # noqa: PLC0415
-
-    settings = load_gateway_settings(app.environ, app.socket_path, app.data_dir, server=server, origins=tuple(origins))
+    settings = gateway_settings.load_gateway_settings(
+        app.environ, app.socket_path, app.data_dir, server=server, origins=tuple(origins)
+    )
     exporting = None
     if settings.otel is not None:
-        from briefcase.adapters.telemetry.otel import Exporting  # noqa: PLC0415 - off, it costs nothing
-
-        exporting = Exporting(settings.otel)
-    configure_logs(export=None if exporting is None else exporting.send_log)
-    uvloop.run(serve_gateway(settings, exporting))
+        exporting = otel.Exporting(settings.otel)
+    logs.configure_logs(export=None if exporting is None else exporting.send_log)
+    uvloop.run(mcp_gateway.serve_gateway(settings, exporting))

@@ -7,15 +7,13 @@ the person pastes the address their browser ended on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 import click
 
+from briefcase.edges.cli.late import asyncio, loopback, webbrowser
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import UpstreamError
-
-if TYPE_CHECKING:
-    from briefcase.adapters.oauth.loopback import AuthorizationAnswer
 
 PASTE_PORT: Final = 49_152  # nobody listens there: the browser shows the address that is to be pasted
 LOGIN_TIMEOUT_S: Final = 300.0
@@ -67,7 +65,7 @@ def login_options(command: _F) -> _F:
     return command
 
 
-def obtain(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, AuthorizationAnswer, str]:
+def obtain(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, loopback.AuthorizationAnswer, str]:
     """Begin a log-in and wait for its answer.
 
     Args:
@@ -83,7 +81,7 @@ def obtain(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, Authorizat
     return _by_paste(start, waiting.port or PASTE_PORT) if waiting.paste else _by_loopback(start, waiting)
 
 
-def code_of(answer: AuthorizationAnswer, who: str) -> str:
+def code_of(answer: loopback.AuthorizationAnswer, who: str) -> str:
     """The code of an answer. Raises `UpstreamError` where it is a refusal."""
     if answer.code is None:
         word = (answer.error or "")[:MAX_WORD_CHARS]
@@ -100,14 +98,9 @@ def revocation_words(answer: Mapping[str, Any]) -> str:
     return "its server was not asked"
 
 
-def _by_loopback(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, AuthorizationAnswer, str]:
-    import asyncio  # noqa: PLC0415 - only for the listener
-    import webbrowser  # noqa: PLC0415 - likewise
-
-    from briefcase.adapters.oauth.loopback import LoopbackListener  # noqa: PLC0415 - likewise
-
-    async def wait() -> tuple[_T, AuthorizationAnswer, str]:
-        async with LoopbackListener(port=waiting.port) as listener:
+def _by_loopback(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, loopback.AuthorizationAnswer, str]:
+    async def wait() -> tuple[_T, loopback.AuthorizationAnswer, str]:
+        async with loopback.LoopbackListener(port=waiting.port) as listener:
             started = start(listener.redirect_uri)  # nobody knows of the listener yet: it may block
             listener.state = started.state
             url = _shown(started, "open this address, and agree there:")
@@ -118,15 +111,13 @@ def _by_loopback(start: Callable[[str], _T], waiting: Waiting) -> tuple[_T, Auth
     return asyncio.run(wait())
 
 
-def _by_paste(start: Callable[[str], _T], port: int) -> tuple[_T, AuthorizationAnswer, str]:
-    from briefcase.adapters.oauth.loopback import HOST, PATH, parse_answer  # noqa: PLC0415 - only here
-
-    redirect_uri = f"http://{HOST}:{port}{PATH}"
+def _by_paste(start: Callable[[str], _T], port: int) -> tuple[_T, loopback.AuthorizationAnswer, str]:
+    redirect_uri = f"http://{loopback.HOST}:{port}{loopback.PATH}"
     started = start(redirect_uri)
     _shown(started, "open this address in any browser, and agree there:")
     note(f"it ends on an address that begins with {redirect_uri} and does not load: copy that address")
     pasted: str = click.prompt("paste it here", err=True, prompt_suffix=": ")
-    return started, parse_answer(pasted), redirect_uri
+    return started, loopback.parse_answer(pasted), redirect_uri
 
 
 def _shown(started: Begun, words: str) -> str:

@@ -8,19 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from briefcase.adapters.disk.files import write_private
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.late import openapi_import, render, tool_files, tool_manifests
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonValue
-
-if TYPE_CHECKING:
-    from briefcase.adapters.tools.openapi_import import Operation
 
 MANIFEST_DIR: Final = "tools"
 MANIFEST_DIR_MODE: Final = 0o700
@@ -63,8 +61,6 @@ def import_openapi(  # noqa: PLR0913 - one parameter for each option
     Without --operation, the operations that can be chosen are listed. The document is JSON, OpenAPI 3.0 or 3.1;
     nothing it refers to is fetched.
     """
-    from briefcase.adapters.tools import openapi_import  # noqa: PLC0415 - only this command reads OpenAPI
-
     text = _read(file)
     if not chosen:
         _list_operations(app, openapi_import.operations_of(openapi_import.parse_document(text)), as_json=as_json)
@@ -87,20 +83,19 @@ def import_openapi(  # noqa: PLR0913 - one parameter for each option
 @pass_app
 def check_manifest(app: App, *, files: tuple[Path, ...], as_json: bool) -> None:
     """Check tool manifests without loading them."""
-    from briefcase.adapters.tools.load import read_own_file  # noqa: PLC0415 - only this command reads manifests
-    from briefcase.adapters.tools.manifest import parse_manifests  # noqa: PLC0415 - likewise
-
-    specs = [declared.spec for file in files for declared in parse_manifests(read_own_file(file), file.name)]
+    specs = [
+        declared.spec
+        for file in files
+        for declared in tool_manifests.parse_manifests(tool_files.read_own_file(file), file.name)
+    ]
     if as_json:
         app.screen.json({"ok": True, "tools": [spec.id for spec in specs]})
         return
-    from briefcase.edges.cli.render import money  # noqa: PLC0415 - `--json` needs no table writer
-
-    rows = [(spec.id, spec.category, money(spec.cost_microusd), spec.description) for spec in specs]
+    rows = [(spec.id, spec.category, render.money(spec.cost_microusd), spec.description) for spec in specs]
     app.screen.table(("TOOL", "CATEGORY", ">COST", "DESCRIPTION"), rows, empty="the file declares no tool")
 
 
-def _list_operations(app: App, operations: Sequence[Operation], *, as_json: bool) -> None:
+def _list_operations(app: App, operations: Sequence[openapi_import.Operation], *, as_json: bool) -> None:
     if as_json:
         listed: list[JsonValue] = [{"id": one.id, "method": one.method, "path": one.path} for one in operations]
         app.screen.json({"operations": listed})
@@ -121,13 +116,16 @@ def _read(file: Path) -> bytes:
 
 def _check_credentials(directory: Path, manifests: Mapping[str, str]) -> None:
     """Refuse manifests that name a secret which another one there, that stays, names for another host."""
-    from briefcase.adapters.tools.load import load_manifests  # noqa: PLC0415 - only an import reads manifests here
-    from briefcase.adapters.tools.manifest import Declared, parse_manifests  # noqa: PLC0415 - likewise
-
-    new = [declared for name, text in manifests.items() for declared in parse_manifests(text.encode(), name)]
+    new = [
+        declared for name, text in manifests.items() for declared in tool_manifests.parse_manifests(text.encode(), name)
+    ]
     ids = {declared.manifest.id for declared in new}
-    there = [declared for declared in load_manifests(directory, leave_out=manifests) if declared.manifest.id not in ids]
-    first: dict[str, Declared] = {}
+    there = [
+        declared
+        for declared in tool_files.load_manifests(directory, leave_out=manifests)
+        if declared.manifest.id not in ids
+    ]
+    first: dict[str, tool_manifests.Declared] = {}
     for declared in (*there, *new):
         named = declared.manifest.credential
         if named is None:

@@ -8,9 +8,10 @@ from typing import Final
 import click
 import orjson
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.mcp_logins import log_in, revoke_login, show_client_metadata
 from briefcase.edges.cli.messages import note
@@ -47,12 +48,10 @@ def list_servers(app: App, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
-
     rows = [
         (
             server["id"],
-            styled(server["state"]),
+            render.styled(server["state"]),
             server["endpoint_url"],
             str(server["tools"]),
             str(server["held"]),
@@ -225,10 +224,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _microusd(text: str) -> int:
-    from briefcase.edges.cli.render import parse_dollars  # noqa: PLC0415 - only for costs
-
     try:
-        return parse_dollars(text)
+        return render.parse_dollars(text)
     except ValueError as error:
         raise CallerError(str(error)) from None
 

@@ -9,6 +9,7 @@ import click
 
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.late import oauth_registration
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.edges.cli.messages import note
@@ -88,9 +89,7 @@ def show_client_metadata(app: App, /, *, url: str) -> None:
     Authorization servers that read such documents then know this program without being told of it before. Name it with
     `briefcase mcp servers upsert ID ADDRESS --oauth-client-metadata URL`.
     """
-    from briefcase.adapters.oauth.registration import client_document  # noqa: PLC0415 - `--help` needs none of it
-
-    app.screen.json({"client_id": url, **client_document()})
+    app.screen.json({"client_id": url, **oauth_registration.client_document()})
 
 
 def _start(app: App, wanted: _Wanted, redirect_uri: str) -> _Begun:

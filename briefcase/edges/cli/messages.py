@@ -9,6 +9,7 @@ from typing import Any
 import click
 import orjson
 
+from briefcase.edges.cli.late import marks
 from briefcase.model.errors import BriefcaseError
 
 
@@ -35,21 +36,17 @@ def complain(wire: Mapping[str, Any], *, as_json: bool = False, label: str = "er
     if as_json:
         click.echo(orjson.dumps(present).decode(), err=True)
         return
-    from briefcase.core.approvals.lifecycle import visible_text  # noqa: PLC0415 - `--version` needs none of it
-
     first, *further = present["message"].split("\n")
-    _write(label, "red", visible_text(first))
+    _write(label, "red", marks.visible_text(first))
     for line in further:
-        click.echo(f"  {visible_text(line)}", err=True)
+        click.echo(f"  {marks.visible_text(line)}", err=True)
     if "hint" in present:
-        _write("hint", "cyan", visible_text(present["hint"]))
+        _write("hint", "cyan", marks.visible_text(present["hint"]))
 
 
 def note(text: str) -> None:
     """Say something beside the result: progress, provenance, what to do next."""
-    from briefcase.core.approvals.lifecycle import visible_text  # noqa: PLC0415 - as above
-
-    click.echo(click.style(visible_text(text), dim=True), err=True, color=_color())
+    click.echo(click.style(marks.visible_text(text), dim=True), err=True, color=_color())
 
 
 def _write(label: str, color: str, text: str) -> None:

@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.late import marks, policy_check, policy_diff, render, rich_text
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import BriefcaseError, CallerError
@@ -48,10 +49,8 @@ def show_policy(app: App, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.edges.cli.render import when  # noqa: PLC0415 - `--json` needs no table writer
-
     _write_text(app, answer["policy_text"])
-    note(f"policy {answer['policy_hash_hex']}, since {when(answer['updated_at_rfc3339'])}")
+    note(f"policy {answer['policy_hash_hex']}, since {render.when(answer['updated_at_rfc3339'])}")
 
 
 @policy.command("set", epilog=example("briefcase policy set policy.cedar"))
@@ -90,9 +89,7 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
     """
     text = read_policy(file)
     tools = known_tools(app)
-    from briefcase.core.policy.check import check_policy as check  # noqa: PLC0415 - only this command takes the reference engine
-
-    parsed = check(text, tools or ())
+    parsed = policy_check.check_policy(text, tools or ())
     if as_json:
         app.screen.json({"ok": True, "policy_hash_hex": parsed.digest_hex, "policies": [*parsed.names]})
         return
@@ -114,22 +111,15 @@ def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
     """
     text = read_policy(file)
     active = app.client().get("/v1/policy")["policy_text"]
-    from briefcase.core.policy.check import parse_policy  # noqa: PLC0415 - only these commands take the reference engine
-    from briefcase.core.policy.diff import diff_policies  # noqa: PLC0415 - likewise
-
-    changes = diff_policies(parse_policy(active), parse_policy(text))
+    changes = policy_diff.diff_policies(policy_check.parse_policy(active), policy_check.parse_policy(text))
     lines = _line_diff(active, text, "the active policy", str(file))
     if as_json:
         app.screen.json({"changed": bool(lines), "diff": [*lines], "policies": msgspec.to_builtins(changes)})
         return
-    from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
-
-    from briefcase.core.approvals.lifecycle import visible_text  # noqa: PLC0415 - likewise
-
     for change in changes:
-        app.screen.line(Text(f"{change.op} `{visible_text(change.policy_id)}`", OP_STYLES[change.op]))
+        app.screen.line(rich_text.Text(f"{change.op} `{marks.visible_text(change.policy_id)}`", OP_STYLES[change.op]))
         for line in _line_diff(change.old, change.new)[2:]:
-            app.screen.line(Text(f"  {visible_text(line)}", DIFF_STYLES.get(line[:1], "")))
+            app.screen.line(rich_text.Text(f"  {marks.visible_text(line)}", DIFF_STYLES.get(line[:1], "")))
     if not changes:
         note("no policy differs: the layout or the comments do" if lines else "no difference")
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 import msgspec
@@ -18,13 +18,12 @@ import orjson
 
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Client, Payload
+from briefcase.edges.cli.late import policy_backtest, policy_check, policy_engine, policy_tests, render, system
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.policy import known_tools, read_policy
+from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.receipts import parse_moment
-
-if TYPE_CHECKING:
-    from briefcase.core.policy.backtest import BacktestReport
 
 MAX_TEST_BYTES: Final = 16 << 20
 PAGE_RECEIPTS: Final = 1_000
@@ -41,16 +40,15 @@ def run_tests(app: App, *, files: tuple[Path, ...], as_json: bool) -> int:
     A file names its policies and its entities beside it, in the format of Cedar's integration tests. Exits with 3
     where a decision is not the expected one.
     """
-    from briefcase.core.policy.testfiles import run_test_file  # noqa: PLC0415 - only this command takes the engine
-    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--help` needs no table writer
-
-    results = {str(file): run_test_file(_read_test(file), partial(_read_beside, file)) for file in files}
+    results = {str(file): policy_tests.run_test_file(_read_test(file), partial(_read_beside, file)) for file in files}
     passed = all(result.is_passed for result in results.values())
     if as_json:
         app.screen.json({"ok": passed, "files": msgspec.to_builtins(results)})
         return 0 if passed else EXIT_FAILED
     for name, result in results.items():
-        app.screen.line(styled("ok" if result.is_passed else "failed"), f" {name}: {len(result.requests)} requests")
+        app.screen.line(
+            render.styled("ok" if result.is_passed else "failed"), f" {name}: {len(result.requests)} requests"
+        )
         for problem in result.problems:
             app.screen.line(f"  {problem}")
         for request in result.requests:
@@ -69,21 +67,17 @@ def backtest(app: App, *, file: Path, since: str | None, as_json: bool) -> None:
 
     FILE is a path, or `-` for standard input. Nothing is set: the policy that decides now stays.
     """
-    from briefcase.adapters.system import SystemClock  # noqa: PLC0415 - likewise
-    from briefcase.core.policy.backtest import Backtest, read_page  # noqa: PLC0415 - likewise
-    from briefcase.core.policy.check import check_policy  # noqa: PLC0415 - likewise
-    from briefcase.core.policy.engine import CompiledPolicy  # noqa: PLC0415 - likewise
-    from briefcase.edges.cli.progress import working  # noqa: PLC0415 - only this command replays
-
     text = read_policy(file)
     client, tools = app.client(), known_tools(app) or []
     after = parse_moment(since, time.time_ns() // 1_000) if since else None
-    replay = Backtest(CompiledPolicy(check_policy(text, tools)), SystemClock(), tools)
+    replay = policy_backtest.Backtest(
+        policy_engine.CompiledPolicy(policy_check.check_policy(text, tools)), system.SystemClock(), tools
+    )
     with working("replaying") as progress:
         done, total = 0, 0
         for page in _pages(client, after):
             total = total or page[0]["id"]
-            replay.add(read_page(orjson.dumps({"receipts": page})))
+            replay.add(policy_backtest.read_page(orjson.dumps({"receipts": page})))
             done += len(page)
             progress(done, total)
     report = replay.report()
@@ -112,9 +106,7 @@ def _pages(client: Client, since: str | None) -> Iterator[list[Payload]]:
             offset += PAGE_RECEIPTS
 
 
-def _show_report(app: App, report: BacktestReport) -> None:
-    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
-
+def _show_report(app: App, report: policy_backtest.BacktestReport) -> None:
     screen = app.screen
     screen.fields(
         [
@@ -128,8 +120,8 @@ def _show_report(app: App, report: BacktestReport) -> None:
             f"{found.calls:,}",
             found.flip.principal,
             found.flip.tool_id,
-            styled(found.flip.before),
-            styled(found.flip.after),
+            render.styled(found.flip.before),
+            render.styled(found.flip.after),
             str(found.first_receipt_id),
             ", ".join(found.flip.policy_ids),
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Final
 
 import click
 
 from briefcase.edges.cli.app import App, pass_app
+from briefcase.edges.cli.late import asyncio, logs, provider_serving, provider_settings, system, uvloop
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
@@ -52,17 +54,7 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
     It issues capabilities bound to a client's key, checks a proof on every call, and answers GET /api/quote. It listens
     on loopback: TLS is for the proxy in front of it, whose address is --base-url. Anyone who reaches it may log in.
     """
-    import asyncio  # noqa: PLC0415 - `--help` needs none of this
-    import signal  # noqa: PLC0415
-
-    import uvloop  # noqa: PLC0415
-
-    from briefcase.adapters.system import SystemClock, SystemEntropy  # noqa: PLC0415
-    from briefcase.adapters.telemetry.logs import configure_logs  # noqa: PLC0415
-    from briefcase.edges.provider_gateway.serving import GatewayServer  # noqa: PLC0415
-    from briefcase.edges.provider_gateway.settings import GatewaySettings  # noqa: PLC0415
-
-    settings = GatewaySettings(
+    settings = provider_settings.GatewaySettings(
         base_url=base_url.rstrip("/"),
         state_dir=state_dir or app.data_dir / STATE_DIR,
         admin_secret=read_secret("secret") if admin_secret_stdin else "",
@@ -76,7 +68,7 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        server = GatewayServer(settings, host, port, SystemClock(), SystemEntropy())
+        server = provider_serving.GatewayServer(settings, host, port, system.SystemClock(), system.SystemEntropy())
         try:
             await server.start()
             note(f"the provider is {server.base_url}; next: briefcase providers upsert demo {server.base_url}")
@@ -84,5 +76,5 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
         finally:
             await server.stop()
 
-    configure_logs()
+    logs.configure_logs()
     uvloop.run(serve())

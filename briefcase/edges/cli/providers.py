@@ -7,18 +7,18 @@ the address the person pastes. The code goes straight to the daemon; verifier an
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import click
+import msgspec
 
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.late import oauth_client, render
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.edges.cli.messages import note
-
-if TYPE_CHECKING:
-    from briefcase.adapters.oauth.client import Begun
+from briefcase.model.errors import BriefcaseError
 
 NOUN: Final = ("v1", "providers")
 CLIENT_ID: Final = "briefcase"
@@ -45,14 +45,12 @@ def list_providers(app: App, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.edges.cli.render import styled, when  # noqa: PLC0415 - `--json` needs no table writer
-
     rows = [
         (
             provider["id"],
-            styled("active" if provider["is_enabled"] else "disabled"),
+            render.styled("active" if provider["is_enabled"] else "disabled"),
             "needed" if provider["needs_login"] else "held",
-            when(provider["vc_expires_at_rfc3339"]) if provider["has_vc"] else "",
+            render.when(provider["vc_expires_at_rfc3339"]) if provider["has_vc"] else "",
             provider["base_url"],
         )
         for provider in answer["providers"]
@@ -196,11 +194,9 @@ def log_in(
     Opens the provider's page and waits on loopback for its answer. With --paste nothing is opened and nothing listens:
     the browser may be on any machine, ends on an address it cannot load, and that address is what to paste.
     """
-    from briefcase.adapters.oauth.client import check_answer  # noqa: PLC0415 - `--help` needs none of it
-
     wanted = _Wanted(provider_id, client_id, scope)
     begun, answer, _ = obtain(partial(_start, app, wanted), Waiting.of(how))
-    check_answer(begun, answer.state, answer.iss)
+    oauth_client.check_answer(begun, answer.state, answer.iss)
     exchange = {"code": code_of(answer, "provider"), "state": answer.state, "iss": answer.iss}
     done = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), exchange)
     if as_json:
@@ -209,16 +205,11 @@ def log_in(
         app.screen.line(f"logged in to `{provider_id}`")
 
 
-def _start(app: App, wanted: _Wanted, redirect_uri: str) -> Begun:
-    import msgspec  # noqa: PLC0415 - `--help` needs none of it
-
-    from briefcase.adapters.oauth.client import Begun  # noqa: PLC0415 - likewise
-    from briefcase.model.errors import BriefcaseError  # noqa: PLC0415 - likewise
-
+def _start(app: App, wanted: _Wanted, redirect_uri: str) -> oauth_client.Begun:
     body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
     answer = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), body)
     try:
-        return msgspec.convert(answer, Begun)
+        return msgspec.convert(answer, oauth_client.Begun)
     except msgspec.ValidationError:
         raise BriefcaseError("the daemon answered with no log-in") from None
 

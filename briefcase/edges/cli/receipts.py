@@ -17,8 +17,10 @@ import msgspec
 
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Payload
+from briefcase.edges.cli.late import ledger_files, marks, render, rich_text
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
+from briefcase.edges.cli.progress import working
 from briefcase.model.effects import Head
 from briefcase.model.errors import CODES, CallerError
 from briefcase.model.types import US_PER_S, JsonValue, format_rfc3339, parse_rfc3339
@@ -112,11 +114,6 @@ def list_receipts(
     if as_json:
         app.screen.json(answer)
         return
-    from rich.text import Text  # noqa: PLC0415 - `--json` needs no table writer
-
-    from briefcase.core.approvals.lifecycle import visible_text  # noqa: PLC0415 - likewise
-    from briefcase.edges.cli.render import STYLES  # noqa: PLC0415 - likewise
-
     rows = []
     for receipt in answer["receipts"]:
         event = receipt["event"]
@@ -124,7 +121,9 @@ def list_receipts(
             (
                 str(receipt["id"]),
                 app.screen.short_time(receipt["ts"], now_us),
-                Text(visible_text(event["kind"]), STYLES.get(str(event.get("decision", "")), "")),
+                rich_text.Text(
+                    marks.visible_text(event["kind"]), render.STYLES.get(str(event.get("decision", "")), "")
+                ),
                 str(event.get("principal", event.get("by", ""))),
                 str(event.get("tool_id", "")),
                 _why(event),
@@ -173,15 +172,13 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     if as_json:
         app.screen.json(receipt)
         return
-    from briefcase.edges.cli.render import dim, styled, when  # noqa: PLC0415 - `--json` needs no table writer
-
     event = dict(receipt["event"])
-    pairs: list[tuple[str, Any]] = [("receipt", str(event.pop("id"))), ("time", when(str(event.pop("ts"))))]
+    pairs: list[tuple[str, Any]] = [("receipt", str(event.pop("id"))), ("time", render.when(str(event.pop("ts"))))]
     for name, value in event.items():
         if value in (None, "", [], {}):
             continue
-        pairs.append((name, styled(value) if name in {"decision", "status"} else _flat(value)))
-    pairs += [("hash", dim(receipt["hash_hex"])), ("hash before", dim(receipt["prev_hash_hex"]))]
+        pairs.append((name, render.styled(value) if name in {"decision", "status"} else _flat(value)))
+    pairs += [("hash", render.dim(receipt["hash_hex"])), ("hash before", render.dim(receipt["prev_hash_hex"]))]
     app.screen.fields(pairs)
 
 
@@ -218,8 +215,6 @@ def verify_receipts(  # noqa: PLR0913 - one argument for each option
         raise click.UsageError("`--after` asks a running daemon; `--data-dir` reads the whole chain")
     if state and (start is not None or data_dir is not None):
         raise click.UsageError("`--state` asks a running daemon for the whole chain: give it without these")
-    from briefcase.edges.cli.progress import working  # noqa: PLC0415 - not for `--help`
-
     with working("verifying") as progress:
         if data_dir is None:
             heads = {"anchor": known, "after": start}
@@ -227,9 +222,7 @@ def verify_receipts(  # noqa: PLR0913 - one argument for each option
             body |= {"state": True} if state else {}
             answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body or None)
         else:
-            from briefcase.adapters.ledger.files import verify_files  # noqa: PLC0415 - only here are the files read
-
-            answer = msgspec.to_builtins(verify_files(data_dir, known, progress))
+            answer = msgspec.to_builtins(ledger_files.verify_files(data_dir, known, progress))
     if as_json:
         app.screen.json(answer)
     else:
@@ -250,12 +243,10 @@ def parse_anchor(text: str, option: str = "--anchor") -> Head:
 
 
 def _show_verification(app: App, answer: Payload) -> None:
-    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
-
     screen, head = app.screen, answer["head"]
     if answer["ok"]:
         archived = f" ({answer['archived']:,} of them archived)" if answer.get("archived") else ""
-        screen.line(styled("ok"), f" {answer['checked']:,} receipts, each in its place{archived}")
+        screen.line(render.styled("ok"), f" {answer['checked']:,} receipts, each in its place{archived}")
         screen.fields([("head", f"{head['id']}:{head['hash_hex']}")])
     elif difference := answer.get("difference"):
         complain(

@@ -20,8 +20,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from briefcase.core.approvals.lifecycle import visible_text
-from briefcase.core.characters.marks import has_unseen
+from briefcase.core.characters.marks import has_unseen, visible_text
 from briefcase.model.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, format_rfc3339, parse_rfc3339
 
 UNBOUNDED_WIDTH: Final = 10_000  # what is not a terminal has no width: nothing is cut or wrapped there

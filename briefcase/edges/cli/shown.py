@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import SHOWN_DIGEST, shown_digest_of
 from briefcase.edges.cli.client import Payload
 from briefcase.edges.cli.render import money, when

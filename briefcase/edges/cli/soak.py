@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 import orjson
@@ -23,15 +23,22 @@ from briefcase.adapters.disk.files import REPORT_MODE
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Address, address_of, token_of
+from briefcase.edges.cli.evidence import show_verdict, signer
 from briefcase.edges.cli.exports import new_file
+from briefcase.edges.cli.late import (
+    canaries,
+    daemon_pool,
+    evidence_manifest,
+    expected_daemons,
+    objectives,
+    render,
+    soak_evidence,
+    soaks,
+)
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CODES, CallerError
 from briefcase.model.types import JsonObject, JsonValue
-
-if TYPE_CHECKING:
-    from briefcase.edges.diagnostics.slo import Objectives
-    from briefcase.edges.diagnostics.soak import SoakPlan, Tally
 
 NOT_MET: Final = CODES["receipt_chain_broken"].exit_code
 SLO_CHECK_RATE: Final = 50.0
@@ -91,12 +98,10 @@ def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: flo
     A late answer is late from the moment its call was due. Ctrl-C, or the end of the terminal, ends the run early and
     still writes the report.
     """
-    from briefcase.edges.diagnostics.soak import SoakPlan  # noqa: PLC0415 - `--help` needs no histogram
-
     if (interval_ms is None) == (rate is None):
         raise click.UsageError("expected --interval-ms or --rate")
     interval = interval_ms if interval_ms is not None else 1_000 / (rate or 1)
-    plan = SoakPlan(
+    plan = soaks.SoakPlan(
         given["duration_secs"],
         interval,
         given["tool_id"],
@@ -129,23 +134,18 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
 
     Writes evidence.json and evidence.html there, and a manifest with the digest of every file, signed by the daemon.
     """
-    from briefcase.edges.cli.evidence import signer  # noqa: PLC0415 - `--help` needs no histogram
-    from briefcase.edges.diagnostics.canary import utf8  # noqa: PLC0415 - as above
-    from briefcase.edges.diagnostics.evidence import page, summarize  # noqa: PLC0415 - as above
-    from briefcase.edges.diagnostics.manifest import write_manifest  # noqa: PLC0415 - as above
-
     reports = sorted(path for path in directory.glob("*.json") if path.name not in _OURS and path.is_file())
     for path in reports:
-        if utf8(path.name) != path.name:
-            raise CallerError(f"expected names in UTF-8, got `{utf8(path.name)}`", hint="rename it")
-    statement = summarize(reports, _objectives_of(given))
+        if canaries.utf8(path.name) != path.name:
+            raise CallerError(f"expected names in UTF-8, got `{canaries.utf8(path.name)}`", hint="rename it")
+    statement = soak_evidence.summarize(reports, _objectives_of(given))
     summary = statement.as_json()
     written = {
         "evidence.json": orjson.dumps(summary, option=orjson.OPT_INDENT_2),
-        "evidence.html": page(statement).encode(),
+        "evidence.html": soak_evidence.page(statement).encode(),
     }
     files = {path.name: path.read_bytes() for path in reports} | written
-    for name, data in (written | write_manifest(files, signer(app), datetime.now(UTC))).items():
+    for name, data in (written | evidence_manifest.write_manifest(files, signer(app), datetime.now(UTC))).items():
         with new_file(directory / name, replaces=True, mode=REPORT_MODE) as file:
             file.write(data)
     if as_json:
@@ -172,11 +172,8 @@ def verify_command(app: App, *, directory: Path, did: str | None, as_json: bool)
 
     Needs no daemon. Exits with 7 where a file is missing, changed or added, or nobody signed.
     """
-    from briefcase.edges.cli.evidence import show_verdict  # noqa: PLC0415 - not for `--help`
-    from briefcase.edges.diagnostics.canary import utf8  # noqa: PLC0415 - likewise
-
     files = {
-        utf8(path.relative_to(directory).as_posix()): path.read_bytes() if path.is_file() else b""
+        canaries.utf8(path.relative_to(directory).as_posix()): path.read_bytes() if path.is_file() else b""
         for path in directory.rglob("*")
         if path.is_symlink() or not path.is_dir()
     }
@@ -197,9 +194,7 @@ def slo() -> None:
 @pass_app
 def check(app: App, /, *, as_json: bool, **given: Any) -> int:  # noqa: ANN401
     """Call a tool fifty times a second for a while and judge what the daemon adds."""
-    from briefcase.edges.diagnostics.soak import SoakPlan  # noqa: PLC0415 - `--help` needs no histogram
-
-    plan = SoakPlan(
+    plan = soaks.SoakPlan(
         given["duration_secs"],
         1_000 / SLO_CHECK_RATE,
         given["tool_id"],
@@ -213,26 +208,22 @@ def check(app: App, /, *, as_json: bool, **given: Any) -> int:  # noqa: ANN401
     return 0 if report["ok"] else NOT_MET
 
 
-def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:
+def _measure(app: App, plan: soaks.SoakPlan, *, quiet: bool = False) -> JsonObject:
     """Run a plan against this environment's daemon, showing how it goes, and give its report."""
-    from briefcase.edges.client.expected import expected_daemon  # noqa: PLC0415 - as below
-    from briefcase.edges.client.pool import Place  # noqa: PLC0415 - as below
-    from briefcase.edges.diagnostics.soak import SoakClient, soak  # noqa: PLC0415 - `--help` needs no histogram
-
     address = address_of(app.environ, lambda: app.socket_path)
     app.client().get("/v1/identity")  # a clear error where nothing answers, before an hour is spent
-    expected = expected_daemon(app.environ, lambda: app.data_dir)
+    expected = expected_daemons.expected_daemon(app.environ, lambda: app.data_dir)
     token = token_of(app.environ, lambda: app.data_dir)
 
     async def run() -> JsonObject:
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        place = Place(address.socket_path, address.host, address.port)
-        client = SoakClient(place, expected, token=token, connections=plan.connections)
+        place = daemon_pool.Place(address.socket_path, address.host, address.port)
+        client = soaks.SoakClient(place, expected, token=token, connections=plan.connections)
         async with client:
             show = _show_nothing if quiet or not sys.stderr.isatty() else _Progress(plan.duration_s)
-            return await soak(plan, client, pid=_pid_of(address), on_tick=show, stop=stop)
+            return await soaks.soak(plan, client, pid=_pid_of(address), on_tick=show, stop=stop)
 
     report = asyncio.run(run())
     if not quiet:
@@ -241,7 +232,7 @@ def _measure(app: App, plan: SoakPlan, *, quiet: bool = False) -> JsonObject:
     return report
 
 
-def _show_nothing(_tally: Tally, _elapsed_s: float) -> None:
+def _show_nothing(_tally: soaks.Tally, _elapsed_s: float) -> None:
     """For programs."""
 
 
@@ -251,7 +242,7 @@ class _Progress:
     def __init__(self, duration_s: float) -> None:
         self._duration_s = duration_s
 
-    def __call__(self, tally: Tally, elapsed_s: float) -> None:
+    def __call__(self, tally: soaks.Tally, elapsed_s: float) -> None:
         measured = tally.measured()
         p95 = "-" if measured.overhead_p95_ms is None else f"{measured.overhead_p95_ms:.2f} ms"
         errors = sum(tally.errors.values())
@@ -274,10 +265,10 @@ def _pid_of(address: Address) -> int | None:
             return None
 
 
-def _objectives_of(given: dict[str, Any]) -> Objectives:
-    from briefcase.edges.diagnostics.slo import Objectives  # noqa: PLC0415 - as above
-
-    return Objectives(given["availability"], given["overhead_p95_ms"], given["append_success"], given["call_success"])
+def _objectives_of(given: dict[str, Any]) -> objectives.Objectives:
+    return objectives.Objectives(
+        given["availability"], given["overhead_p95_ms"], given["append_success"], given["call_success"]
+    )
 
 
 def _arguments_of(text: str) -> JsonObject:
@@ -298,8 +289,6 @@ def _show_verdict(report: JsonObject) -> None:
 
 
 def _show_findings(app: App, findings: JsonValue) -> None:
-    from briefcase.edges.cli.render import styled  # noqa: PLC0415 - `--json` needs no table writer
-
     assert isinstance(findings, list)  # noqa: S101 - a report's findings are a list
     rows = []
     for finding in findings:
@@ -307,6 +296,11 @@ def _show_findings(app: App, findings: JsonValue) -> None:
         value = finding["value"]
         shown = "not measured" if value is None else f"{value:.6g}"
         rows.append(
-            (str(finding["objective"]), shown, f"{finding['target']:g}", styled("ok" if finding["ok"] else "error"))
+            (
+                str(finding["objective"]),
+                shown,
+                f"{finding['target']:g}",
+                render.styled("ok" if finding["ok"] else "error"),
+            )
         )
     app.screen.table(("OBJECTIVE", ">MEASURED", ">TARGET", ""), rows, empty="nothing was judged")

@@ -10,6 +10,7 @@ import click
 
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Payload
+from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CallerError
@@ -153,14 +154,12 @@ def _show(app: App, answer: Payload, done: str = "", *, as_json: bool, empty: st
     if as_json:
         app.screen.json(answer)
         return
-    from briefcase.edges.cli.render import when  # noqa: PLC0415 - `--json` needs no table writer
-
     rows = [
         (
             app.screen.short_id(control["id"]),
             control["action"].replace("_", " "),
             f"{control['subject']} {control['name']}".strip(),
-            when(control["until"]) if control["until"] else "until lifted",
+            render.when(control["until"]) if control["until"] else "until lifted",
             control["by"],
         )
         for control in answer["controls"]

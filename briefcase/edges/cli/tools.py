@@ -20,6 +20,7 @@ from click.shell_completion import CompletionItem
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, json_option, pass_app
 from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.model.errors import BriefcaseError, CallerError
@@ -72,9 +73,7 @@ def list_tools(app: App, *, as_json: bool) -> None:
     if as_json:
         app.screen.json(app.client().get("/v1/tools"))
         return
-    from briefcase.edges.cli.render import dim  # noqa: PLC0415 - `--json` needs no table writer
-
-    rows = [(spec["id"], _category(spec), _cost(spec), dim(spec["description"])) for spec in _specs(app)]
+    rows = [(spec["id"], _category(spec), _cost(spec), render.dim(spec["description"])) for spec in _specs(app)]
     app.screen.table(("TOOL", "CATEGORY", ">COST", "DESCRIPTION"), rows, empty="no tools")
 
 
@@ -227,24 +226,20 @@ def _show(app: App, tool: str, answer: Payload) -> None:
 
 
 def _show_result(app: App, result: Payload) -> None:
-    from briefcase.edges.cli.render import money  # noqa: PLC0415 - `--json` needs no table writer
-
     app.screen.json(result["content"])
     came = result["provenance"]
-    cost = money(round(came["cost_usd"] * MICROUSD_PER_USD))
+    cost = render.money(round(came["cost_usd"] * MICROUSD_PER_USD))
     note(f"receipt {came['receipt_id']} · {cost} · from {came['source']}")
 
 
 def _show_approval(app: App, approval: Payload) -> None:
-    from briefcase.edges.cli.render import styled, time_left  # noqa: PLC0415 - `--json` needs no table writer
-
     app.screen.fields(
         [
-            ("status", styled("approval_required")),
+            ("status", render.styled("approval_required")),
             ("id", approval["id"]),
             ("call", approval["summary"]),
             ("because", approval["reason"]),
-            ("expires in", time_left(approval["expires_at"], time.time_ns() // 1_000)),
+            ("expires in", render.time_left(approval["expires_at"], time.time_ns() // 1_000)),
         ]
     )
     note(f"approve it with `briefcase approvals approve {approval['id']}`, then repeat this command")
@@ -272,7 +267,5 @@ def _category(spec: Payload) -> str:
 
 
 def _cost(spec: Payload) -> str:
-    from briefcase.edges.cli.render import money  # noqa: PLC0415 - `--json` needs no table writer
-
     microusd = round(spec["cost"]["estimated_usd"] * MICROUSD_PER_USD)
-    return money(microusd) if microusd else "free"
+    return render.money(microusd) if microusd else "free"

@@ -21,6 +21,7 @@ import click
 
 from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, pass_app
 from briefcase.edges.cli.client import Address, Client, Payload, Reply, token_of
+from briefcase.edges.cli.late import render, rich_text
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import complain, note, wire_of
 from briefcase.edges.cli.tools import exit_code_of
@@ -109,8 +110,6 @@ class Demonstration:
 
 def show_call(app: App, reply: Reply, recorded: list[Payload]) -> None:
     """Write what was asked, decided, answered and recorded; the receipts come newest first."""
-    from briefcase.edges.cli.render import dim, json_text, styled  # noqa: PLC0415 - `--help` needs no table writer
-
     answer = reply.payload
     oldest = recorded[-1]["event"]
     policies = ", ".join(f"`{name}`" for name in oldest.get("policy_ids", ()))
@@ -119,23 +118,25 @@ def show_call(app: App, reply: Reply, recorded: list[Payload]) -> None:
     app.screen.line()
     app.screen.fields(
         [
-            ("  call", f"{DEMO_TOOL} {json_text({**DEMO_ARGS})}"),
-            ("  decision", styled(oldest["decision"]).append(f", by policy {policies}" if policies else "", "default")),
-            ("  answer", json_text(shown)),
+            ("  call", f"{DEMO_TOOL} {render.json_text({**DEMO_ARGS})}"),
+            (
+                "  decision",
+                render.styled(oldest["decision"]).append(f", by policy {policies}" if policies else "", "default"),
+            ),
+            ("  answer", render.json_text(shown)),
             ("  receipts", f"{kinds}: on disk before the answer left"),
-            ("  chain head", dim(recorded[0]["hash_hex"])),
+            ("  chain head", render.dim(recorded[0]["hash_hex"])),
         ]
     )
 
 
 def show_timing(app: App, reply: Reply, whole_us: int) -> None:
     """Write where the time went, phase by phase."""
-    from rich.text import Text  # noqa: PLC0415 - `--help` needs no table writer
-
     phases = [*reply.timing_us, (REST, max(0, whole_us - sum(us for _, us in reply.timing_us)))]
     longest = max(us for _, us in phases) or 1
     rows = [
-        (f"  {phase}", f"{us:,}", Text("█" * round(us / longest * BAR_CHARS) or "▏", "cyan")) for phase, us in phases
+        (f"  {phase}", f"{us:,}", rich_text.Text("█" * round(us / longest * BAR_CHARS) or "▏", "cyan"))
+        for phase, us in phases
     ]
     app.screen.line()
     app.screen.table(("  where the time went", ">µs", ""), [*rows, ("  in all", f"{whole_us:,}", "")], empty="")

@@ -30,7 +30,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from briefcase.core.approvals.lifecycle import visible_text
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import SHOWN_DIGEST
 from briefcase.edges.cli import shown
 from briefcase.edges.cli.app import App

@@ -1,0 +1,186 @@
+"""What a command loads when it first uses it, so that `--help`, a wrong option and `--json` do not wait for it.
+
+Each of these takes 30 to 200 ms, the whole program without them 80. A command names the module and its attribute
+(`render.money`); the module is imported by the first such use. What is quick is imported as anywhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    import webbrowser
+
+    import pyrage
+    import uvloop
+    from rich import console as rich_console
+    from rich import progress as rich_progress
+    from rich import text as rich_text
+
+    from briefcase.adapters import system
+    from briefcase.adapters.backup import age as backup_age
+    from briefcase.adapters.backup import restore as backup_restore
+    from briefcase.adapters.backup import sealed as backup_sealed
+    from briefcase.adapters.disk import data_dir as data_dirs
+    from briefcase.adapters.disk import own_files
+    from briefcase.adapters.ledger import files as ledger_files
+    from briefcase.adapters.net import outbound as net_outbound
+    from briefcase.adapters.net import urls as net_urls
+    from briefcase.adapters.oauth import client as oauth_client
+    from briefcase.adapters.oauth import loopback
+    from briefcase.adapters.oauth import registration as oauth_registration
+    from briefcase.adapters.store import tokens as stored_tokens
+    from briefcase.adapters.telemetry import logs, otel
+    from briefcase.adapters.tools import load as tool_files
+    from briefcase.adapters.tools import manifest as tool_manifests
+    from briefcase.adapters.tools import openapi_import
+    from briefcase.adapters.vault import opening as vault_opening
+    from briefcase.core.characters import marks
+    from briefcase.core.policy import backtest as policy_backtest
+    from briefcase.core.policy import check as policy_check
+    from briefcase.core.policy import diff as policy_diff
+    from briefcase.core.policy import engine as policy_engine
+    from briefcase.core.policy import testfiles as policy_tests
+    from briefcase.edges.cli import client as daemon_client
+    from briefcase.edges.cli import render
+    from briefcase.edges.cli import shown as shown_calls
+    from briefcase.edges.cli import watch as approval_watch
+    from briefcase.edges.client import expected as expected_daemons
+    from briefcase.edges.client import pool as daemon_pool
+    from briefcase.edges.client import proof as daemon_proof
+    from briefcase.edges.conformance import provider as conformance_provider
+    from briefcase.edges.conformance import report as conformance_report
+    from briefcase.edges.conformance import subject as conformance_subject
+    from briefcase.edges.diagnostics import bundle as evidence_bundle
+    from briefcase.edges.diagnostics import canary as canaries
+    from briefcase.edges.diagnostics import evidence as soak_evidence
+    from briefcase.edges.diagnostics import manifest as evidence_manifest
+    from briefcase.edges.diagnostics import slo as objectives
+    from briefcase.edges.diagnostics import soak as soaks
+    from briefcase.edges.diagnostics import triage
+    from briefcase.edges.gateway import serve as mcp_gateway
+    from briefcase.edges.gateway import settings as gateway_settings
+    from briefcase.edges.provider_gateway import serving as provider_serving
+    from briefcase.edges.provider_gateway import settings as provider_settings
+else:
+
+    class _Late:
+        """A module that is imported when one of its names is first used."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> object:
+            # not `import_module`: `-X importtime` shows what goes through `import` alone
+            return getattr(__import__(self._name, fromlist=(attribute,)), attribute)
+
+    asyncio = _Late("asyncio")
+    backup_age = _Late("briefcase.adapters.backup.age")
+    backup_restore = _Late("briefcase.adapters.backup.restore")
+    backup_sealed = _Late("briefcase.adapters.backup.sealed")
+    data_dirs = _Late("briefcase.adapters.disk.data_dir")
+    own_files = _Late("briefcase.adapters.disk.own_files")
+    ledger_files = _Late("briefcase.adapters.ledger.files")
+    net_outbound = _Late("briefcase.adapters.net.outbound")
+    net_urls = _Late("briefcase.adapters.net.urls")
+    oauth_client = _Late("briefcase.adapters.oauth.client")
+    loopback = _Late("briefcase.adapters.oauth.loopback")
+    oauth_registration = _Late("briefcase.adapters.oauth.registration")
+    stored_tokens = _Late("briefcase.adapters.store.tokens")
+    system = _Late("briefcase.adapters.system")
+    logs = _Late("briefcase.adapters.telemetry.logs")
+    otel = _Late("briefcase.adapters.telemetry.otel")
+    tool_files = _Late("briefcase.adapters.tools.load")
+    tool_manifests = _Late("briefcase.adapters.tools.manifest")
+    openapi_import = _Late("briefcase.adapters.tools.openapi_import")
+    vault_opening = _Late("briefcase.adapters.vault.opening")
+    marks = _Late("briefcase.core.characters.marks")
+    policy_backtest = _Late("briefcase.core.policy.backtest")
+    policy_check = _Late("briefcase.core.policy.check")
+    policy_diff = _Late("briefcase.core.policy.diff")
+    policy_engine = _Late("briefcase.core.policy.engine")
+    policy_tests = _Late("briefcase.core.policy.testfiles")
+    daemon_client = _Late("briefcase.edges.cli.client")
+    render = _Late("briefcase.edges.cli.render")
+    shown_calls = _Late("briefcase.edges.cli.shown")
+    approval_watch = _Late("briefcase.edges.cli.watch")
+    expected_daemons = _Late("briefcase.edges.client.expected")
+    daemon_pool = _Late("briefcase.edges.client.pool")
+    daemon_proof = _Late("briefcase.edges.client.proof")
+    conformance_provider = _Late("briefcase.edges.conformance.provider")
+    conformance_report = _Late("briefcase.edges.conformance.report")
+    conformance_subject = _Late("briefcase.edges.conformance.subject")
+    evidence_bundle = _Late("briefcase.edges.diagnostics.bundle")
+    canaries = _Late("briefcase.edges.diagnostics.canary")
+    soak_evidence = _Late("briefcase.edges.diagnostics.evidence")
+    evidence_manifest = _Late("briefcase.edges.diagnostics.manifest")
+    objectives = _Late("briefcase.edges.diagnostics.slo")
+    soaks = _Late("briefcase.edges.diagnostics.soak")
+    triage = _Late("briefcase.edges.diagnostics.triage")
+    mcp_gateway = _Late("briefcase.edges.gateway.serve")
+    gateway_settings = _Late("briefcase.edges.gateway.settings")
+    provider_serving = _Late("briefcase.edges.provider_gateway.serving")
+    provider_settings = _Late("briefcase.edges.provider_gateway.settings")
+    pyrage = _Late("pyrage")
+    rich_console = _Late("rich.console")
+    rich_progress = _Late("rich.progress")
+    rich_text = _Late("rich.text")
+    uvloop = _Late("uvloop")
+    webbrowser = _Late("webbrowser")
+
+__all__ = [
+    "approval_watch",
+    "asyncio",
+    "backup_age",
+    "backup_restore",
+    "backup_sealed",
+    "canaries",
+    "conformance_provider",
+    "conformance_report",
+    "conformance_subject",
+    "daemon_client",
+    "daemon_pool",
+    "daemon_proof",
+    "data_dirs",
+    "evidence_bundle",
+    "evidence_manifest",
+    "expected_daemons",
+    "gateway_settings",
+    "ledger_files",
+    "logs",
+    "loopback",
+    "marks",
+    "mcp_gateway",
+    "net_outbound",
+    "net_urls",
+    "oauth_client",
+    "oauth_registration",
+    "objectives",
+    "openapi_import",
+    "otel",
+    "own_files",
+    "policy_backtest",
+    "policy_check",
+    "policy_diff",
+    "policy_engine",
+    "policy_tests",
+    "provider_serving",
+    "provider_settings",
+    "pyrage",
+    "render",
+    "rich_console",
+    "rich_progress",
+    "rich_text",
+    "shown_calls",
+    "soak_evidence",
+    "soaks",
+    "stored_tokens",
+    "system",
+    "tool_files",
+    "tool_manifests",
+    "triage",
+    "uvloop",
+    "vault_opening",
+    "webbrowser",
+]
