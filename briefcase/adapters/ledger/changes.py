@@ -86,12 +86,12 @@ class Change:
         self.opens: OpenIntent | None = None
         self.closes: int | None = None
         self.archives: tuple[int, int] | None = None
-        self._planned: dict[tuple[Table, bytes], bytes | None] = {}
+        self.plans: dict[tuple[Table, bytes], bytes | None] = {}  # what is written, None for what is removed
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """A value as this entry sees it."""
-        if self._planned and (table, key) in self._planned:
-            return self._planned[table, key]
+        if self.plans and (table, key) in self.plans:
+            return self.plans[table, key]
         return self.transaction.get(key, db=table)
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
@@ -102,11 +102,11 @@ class Change:
         """
         if not is_key(key):
             raise InternalError(f"expected a key of 1 to 511 bytes, got {len(key)}")
-        self._planned[table, key] = value
+        self.plans[table, key] = value
 
     def delete(self, table: Table, key: bytes) -> None:
         """Plan a removal."""
-        self._planned[table, key] = None
+        self.plans[table, key] = None
 
     def apply(self, effects: tuple[Effect, ...]) -> Refused | None:
         """Check and plan all effects. Returns the first refusal.
@@ -125,7 +125,7 @@ class Change:
     def note_state(self) -> None:
         """Say in the event what is written of the rows that `state.Replay` holds against the chain."""
         noted: JsonObject = {}
-        for (table, key), value in self._planned.items():
+        for (table, key), value in self.plans.items():
             kind = self.tables.replayed.get(table)
             if kind is not None:
                 noted[state_name(kind, key)] = "" if value is None else hashlib.sha256(value).hexdigest()
@@ -134,11 +134,12 @@ class Change:
 
     def write(self) -> None:
         """Carry out what was planned."""
-        for (table, key), value in self._planned.items():
-            if value is None:
-                self.transaction.delete(key, db=table)
-            else:
-                self.transaction.put(key, value, db=table)
+        if self.plans:
+            for (table, key), value in self.plans.items():
+                if value is None:
+                    self.transaction.delete(key, db=table)
+                else:
+                    self.transaction.put(key, value, db=table)
         if self.archives is not None:
             self._remove_receipts(*self.archives)
         if self.claim is not None:
@@ -330,7 +331,7 @@ def _archive_receipts(change: Change, effect: ArchiveReceipts) -> Refused | None
 
 def _claim_request(change: Change, effect: ClaimRequest) -> Refused | None:
     check_claim(change.event, effect.principal, effect.request_id)
-    fingerprint = change.intents.fingerprint(effect.principal, effect.request_id)
+    fingerprint = change.intents.asked_fingerprint(effect.principal, effect.request_id)
     if change.intents.claimed(fingerprint, change.staged) is not None:
         return Refused(REPLAY_DETECTED)
     change.claim = fingerprint

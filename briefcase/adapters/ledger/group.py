@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
@@ -36,6 +36,7 @@ MAX_GROUP: Final = 1_024
 
 _Waiting: TypeAlias = "tuple[Entry, asyncio.Future[Committed | Refused]]"
 _Outcome: TypeAlias = Written | Exception
+_entry_of: Final[Callable[[_Waiting], Entry]] = itemgetter(0)
 
 
 class ReplacedError(Exception):
@@ -87,7 +88,7 @@ class GroupCommit:
         self._inodes = inodes
         self._grow = grow
         self._probation = PROBATION if first_sync_us > INLINE_MAX_US else 0
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
         self._under_way = False
@@ -159,8 +160,11 @@ class GroupCommit:
 
     def _take(self) -> list[_Waiting]:
         """The next group. While the disk is full only outcomes of calls under way pass: the reserve is theirs."""
-        count = min(len(self._waiting), MAX_GROUP)
-        group = [self._waiting.popleft() for _ in range(count)]
+        group = self._waiting
+        if len(group) <= MAX_GROUP:
+            self._waiting = []
+        else:
+            group, self._waiting = group[:MAX_GROUP], group[MAX_GROUP:]
         self.check_space()
         if self._gate.state is GateState.OPEN:
             return group
@@ -175,7 +179,8 @@ class GroupCommit:
 
     def check_space(self) -> None:
         """Open or shut the gate by the disk's free space; one that does not tell it is not written to any more."""
-        if self._gate.state is not GateState.OPEN and self._gate.state is not GateState.LOW_DISK:
+        state = self._gate.state
+        if state is not GateState.OPEN and state is not GateState.LOW_DISK:
             return
         try:
             is_low = self._space.is_low()
@@ -183,7 +188,9 @@ class GroupCommit:
             self.counters.failures += 1
             self._gate.move(GateState.BROKEN, detail=repr(error))
             return
-        self._gate.move(GateState.LOW_DISK if is_low else GateState.OPEN)
+        wanted = GateState.LOW_DISK if is_low else GateState.OPEN
+        if wanted is not state:
+            self._gate.move(wanted)
 
     def check_files(self) -> None:
         """Shut the gate where any file of the store is not the one that was opened."""
@@ -195,19 +202,22 @@ class GroupCommit:
 
     def _finish(self, group: list[_Waiting], outcome: _Outcome) -> None:
         """Answer a group and start the next."""
-        if isinstance(outcome, lmdb.MapFullError):
-            problem = self._again(group)
+        if isinstance(outcome, Written):
+            self._under_way = False
+            if self._gate.state not in SHUT:
+                self._count(outcome, outcome.tip.id - self._journal.tip.id)
+                self._journal.publish(outcome)
+                self._answer(group, outcome)
+            else:  # it is written, but meanwhile its files were found to be others
+                self._break(group, outcome)
+        else:
+            problem = self._again(group) if isinstance(outcome, lmdb.MapFullError) else outcome
             if problem is None:
                 return
-            outcome = problem
-        self._under_way = False
-        if isinstance(outcome, Written) and self._gate.state not in SHUT:
-            self._journal.publish(outcome)
-            self._count(outcome)
-            self._answer(group, outcome)
-        else:  # or it is written, but meanwhile its files were found to be others
-            self._break(group, outcome)
-        self._go_on()
+            self._under_way = False
+            self._break(group, problem)
+        if self._waiting or self._idle is not None:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Start the next group in the next turn of the loop, where anybody waits."""
@@ -248,9 +258,8 @@ class GroupCommit:
                 future.set_exception(self._gate.refusal())
         self._waiting.clear()
 
-    def _count(self, written: Written) -> None:
-        counters = self.counters
-        stored = sum(isinstance(result, Committed) for result in written.results)
+    def _count(self, written: Written, stored: int) -> None:
+        counters, sync_us = self.counters, written.sync_us
         counters.entries += stored
         counters.refused += len(written.results) - stored
         if not stored:
@@ -258,9 +267,9 @@ class GroupCommit:
         counters.commits += 1
         counters.last_group = stored
         counters.max_group = max(counters.max_group, stored)
-        counters.last_sync_us = written.sync_us
-        counters.max_sync_us = max(counters.max_sync_us, written.sync_us)
-        if written.sync_us > INLINE_MAX_US:
+        counters.last_sync_us = sync_us
+        counters.max_sync_us = max(counters.max_sync_us, sync_us)
+        if sync_us > INLINE_MAX_US:
             self._probation = PROBATION
         elif self._probation:
             self._probation -= 1
@@ -276,7 +285,7 @@ class GroupCommit:
         if problem is not None:
             return ReplacedError(problem)
         try:
-            return self._journal.write([entry for entry, _ in group])
+            return self._journal.write(map(_entry_of, group))
         except Exception as error:  # noqa: BLE001 - whatever it is, what is on disk is unknown: the gate shuts
             return error
 

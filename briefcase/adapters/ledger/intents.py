@@ -37,6 +37,8 @@ MAX_SLOTS: Final = 1 << 19
 CHECKPOINT_CLAIMS: Final = 4_096
 CHECKPOINT_RECEIPTS: Final = 8_192
 FINGERPRINT_BYTES: Final = 8
+MAX_ASKED: Final = 4_096  # fingerprints of request ids that were asked for and not taken yet
+MAX_KEYED: Final = 4_096  # principals whose part of a fingerprint is kept
 
 INTENT: Final = "intent"
 OPENING: Final = frozenset({INTENT, "payment_intent", events.CHANGE_INTENT})  # only a call takes a request id
@@ -80,14 +82,30 @@ _decode_intent: Final = msgspec.json.Decoder(_Intent).decode
 _decode_closing: Final = msgspec.json.Decoder(_Closing).decode
 
 
-class Staged:
+class Staged(msgspec.Struct):
     """What one group changes, as long as it is not on disk."""
 
-    def __init__(self) -> None:
-        self.claims: dict[bytes, int] = {}
-        self.opened: dict[int, SettleBudget | None] = {}
-        self.closed: set[int] = set()
-        self.checkpoint: tuple[Checkpoint, bytes] | None = None
+    claims: dict[bytes, int] = {}
+    opened: dict[int, SettleBudget | None] = {}
+    closed: set[int] = set()
+    checkpoint: tuple[Checkpoint, bytes] | None = None
+
+
+class _Keyed(dict[str, hashlib.blake2b]):
+    """What a principal's fingerprints begin with: the key and its name. Bounded; from either thread."""
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__()
+        self._keyed = hashlib.blake2b(digest_size=FINGERPRINT_BYTES, key=secret)
+
+    def __missing__(self, principal: str) -> hashlib.blake2b:
+        name = principal.encode()
+        keyed = self._keyed.copy()
+        keyed.update(len(name).to_bytes(4, "big") + name)
+        if len(self) >= MAX_KEYED:
+            self.clear()
+        self[principal] = keyed
+        return keyed
 
 
 class Intents:
@@ -98,7 +116,8 @@ class Intents:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = hashlib.blake2b(digest_size=FINGERPRINT_BYTES, key=secret)
+        self._keyed = _Keyed(secret)
+        self._asked: dict[tuple[str, str], bytes] = {}
         self._index = ClaimIndex(MAX_SLOTS)
         self._fresh: dict[bytes, int] = {}
         self._packs: deque[tuple[bytes, int]] = deque()
@@ -108,10 +127,21 @@ class Intents:
 
     def fingerprint(self, principal: str, request_id: str) -> bytes:
         """The 8 bytes that stand for a request id of a principal: BLAKE2b (RFC 7693), keyed, lengths told apart."""
-        name = principal.encode()
-        keyed = self._keyed.copy()
-        keyed.update(len(name).to_bytes(4, "big") + name + request_id.encode())
+        keyed = self._keyed[principal].copy()
+        keyed.update(request_id.encode())
         return keyed.digest()
+
+    def asked(self, principal: str, request_id: str) -> int | None:
+        """The receipt that took a request id, if any; its fingerprint is kept for the intent that may take it next."""
+        fingerprint = self.fingerprint(principal, request_id)
+        if len(self._asked) >= MAX_ASKED:
+            self._asked.clear()
+        self._asked[principal, request_id] = fingerprint
+        return self._index.get(fingerprint)
+
+    def asked_fingerprint(self, principal: str, request_id: str) -> bytes:
+        """As `fingerprint`; taken once for both questions about one call. From either thread."""
+        return self._asked.pop((principal, request_id), None) or self.fingerprint(principal, request_id)
 
     def claimed(self, fingerprint: bytes, staged: Staged | None = None) -> int | None:
         """The receipt that took a request id, if any."""
@@ -125,10 +155,12 @@ class Intents:
 
     def publish(self, staged: Staged) -> None:
         """Take over what a durable group changed."""
-        for fingerprint, receipt_id in staged.claims.items():
-            self._index.add(fingerprint, receipt_id)
-        self._fresh.update(staged.claims)
-        self.open.update(staged.opened)
+        if staged.claims:
+            for fingerprint, receipt_id in staged.claims.items():
+                self._index.add(fingerprint, receipt_id)
+            self._fresh |= staged.claims
+        if staged.opened:
+            self.open |= staged.opened
         for intent_id in staged.closed:
             del self.open[intent_id]
         if staged.checkpoint is not None:
@@ -216,7 +248,7 @@ def check_claim(event: JsonObject, principal: str, request_id: str) -> None:
     Raises:
         InternalError: it is no intent of that principal and request id.
     """
-    if (event.get("kind"), event.get("principal"), event.get("request_id")) != (INTENT, principal, request_id):
+    if event.get("kind") != INTENT or event["principal"] != principal or event["request_id"] != request_id:
         raise InternalError("a request id is claimed by an `intent` event that names it, got another event")
 
 
@@ -243,5 +275,5 @@ def check_closing(event: JsonObject, intent_id: int) -> None:
     Raises:
         InternalError: it does not name the intent, or is no outcome.
     """
-    if event.get("kind") not in CLOSING or event.get("intent_id") != intent_id:
+    if event.get("kind") not in CLOSING or event["intent_id"] != intent_id:
         raise InternalError(f"an outcome that names intent {intent_id} closes it, got another event")

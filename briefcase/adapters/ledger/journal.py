@@ -14,7 +14,7 @@ loop's thread. The steps of `write`, and what a crash right there leaves behind:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 import lmdb
@@ -76,7 +76,7 @@ class Journal:
         self._boot = boot
         self.tip = tip
 
-    def write(self, entries: Sequence[Entry]) -> Written:
+    def write(self, entries: Iterable[Entry]) -> Written:
         """Make a group durable.
 
         Raises:
@@ -90,8 +90,8 @@ class Journal:
             start = self._stamp()
             step_us = _clock_step_us(self.tip, start)
             group = _Group(transaction, self._tables, self._intents, start, self._boot, step_us)
-            results = [group.add(entry) for entry in entries]
-            tip = msgspec.structs.replace(start, id=group.last_id, hash_hex=group.last_hash_hex)
+            results = list(map(group.add, entries))
+            tip = Tip(group.last_id, group.last_hash_hex, start.ts_us, start.wall_us, start.monotonic_us)
             if tip.id == start.id:
                 transaction.abort()  # all refused: nothing to sync
                 return Written(results, self.tip, group.staged, 0)
@@ -129,13 +129,9 @@ class Journal:
 
     def _stamp(self) -> Tip:
         """The tip with the time of the next group: time never goes back in the chain."""
-        now_us = self._clock.now_us()
-        return msgspec.structs.replace(
-            self.tip,
-            ts_us=max(now_us, self.tip.ts_us),
-            wall_us=now_us,
-            monotonic_us=self._clock.monotonic_ns() // 1_000,
-        )
+        now_us, tip = self._clock.now_us(), self.tip
+        monotonic_us = self._clock.monotonic_ns() // 1_000
+        return Tip(tip.id, tip.hash_hex, max(now_us, tip.ts_us), now_us, monotonic_us)
 
 
 class _Group:
@@ -174,7 +170,8 @@ class _Group:
                 refused = change.apply(entry.effects)
                 if refused is not None:
                     return refused
-                change.note_state()
+                if change.plans:
+                    change.note_state()
             hash_hex, record = link_record(self.last_hash_hex, event)
         except InternalError as error:
             return error
@@ -202,4 +199,4 @@ def _clock_step_us(before: Tip, now: Tip) -> int:
     if before.wall_us is None:
         return 0
     step_us = (now.wall_us - before.wall_us) - (now.monotonic_us - before.monotonic_us)
-    return step_us if abs(step_us) >= MIN_CLOCK_STEP_US else 0
+    return 0 if -MIN_CLOCK_STEP_US < step_us < MIN_CLOCK_STEP_US else step_us

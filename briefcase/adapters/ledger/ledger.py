@@ -151,7 +151,7 @@ class Ledger:
         Raises:
             CallerError: a setting in it holds a secret of the vault; nothing was stored.
         """
-        return self._group.commit(self._filtered(entry))
+        return self._group.commit(entry if entry.is_filtered else self._filtered(entry))
 
     async def commit_all(self, entries: Sequence[Entry]) -> Sequence[Committed | Refused]:
         """Apply several entries in one group: see `ports.Ledger.commit_all`."""
@@ -245,7 +245,7 @@ class Ledger:
 
     def claimed_request(self, principal: str, request_id: str) -> int | None:
         """The receipt id of the intent that took this request id, if any."""
-        return self._intents.claimed(self._intents.fingerprint(principal, request_id))
+        return self._intents.asked(principal, request_id)
 
     def is_nonce_taken(self, claim: ClaimNonce) -> bool:
         """Whether a `ClaimNonce` would be refused now."""
