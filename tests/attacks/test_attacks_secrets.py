@@ -365,4 +365,36 @@ def test_a_retry_is_not_answered_with_what_became_a_secret_since(tmp_path):
         assert again == json.loads(json.dumps(first).replace(secret, "[redacted]"))
 
 
+def _pieces(secret: str, length: int = 8) -> set[str]:
+    return {secret[at : at + length].lower() for at in range(len(secret) - length + 1)}
+
+
+def test_no_fault_of_a_setting_a_policy_or_a_name_repeats_a_part_of_a_secret(tmp_path):
+    secret = secrets.token_urlsafe(48)
+    (tmp_path / "data").mkdir(mode=0o700)
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert daemon.request("PUT", "/v1/secrets/known", {"value": secret})[0] == 200
+        long = "x" * 50 + secret
+        asked = (
+            ("PUT", "/v1/policy", {"policy_text": f'permit (principal == Agent::"{long} , action, resource);'}),
+            ("PUT", "/v1/policy", {"policy_text": f'permit (principal, action, resource) when {{ "{long}" {"y" * 90}'}),
+            ("PUT", "/v1/policy", f'{{"policy_text": "{long}", "policy_text": "{long}"}}'.encode()),
+            ("POST", "/v1/budgets/read", f'{{"daily_limit_microusd": {long}}}'.encode()),
+            ("POST", "/v1/agents", {"name": long}),
+            ("POST", "/v1/providers/demo", {"base_url": f"https://{long}"}),
+            ("GET", f"/v1/receipts?since={long}", None),
+            ("POST", f"/v1/providers/{long}/enable", None),
+            ("PUT", f"/v1/secrets/{long}%21", {"value": "v" * 20}),
+            ("POST", "/v1/mcp/servers/fx", {"endpoint_url": f"http://h/{long}\n"}),
+        )
+        for method, path, body in asked:
+            status, answer = daemon.request(method, path, body)
+            assert 400 <= status < 500, (path, answer)
+            said = json.dumps(answer).lower()
+            assert [piece for piece in _pieces(secret) if piece in said] == [], (path, answer)
+            assert answer["code"]
+        said = daemon.request("PUT", "/v1/policy", {"policy_text": "permit (principal, action, resourc);"})[1]
+        assert "resourc" in said["message"]  # what holds no secret is quoted
+
+
 TESTS = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.tools.registry import Registry
 from briefcase.model.errors import CallerError, ConfigError
 from support.clock import FakeClock
-from support.redaction import NoRedaction
+from support.redaction import NoRedaction, OneSecret
 from support.tools import FakeTool, spec
 
 BUILTIN = ["echo", "file_read", "note_add", "notes_list"]
@@ -33,7 +33,7 @@ def write(directory, name: str, text: str, mode: int = 0o600) -> None:
     (directory / name).chmod(mode)
 
 
-def box(directory) -> ToolBox:
+def box(directory, redactor=None) -> ToolBox:
     return ToolBox(
         manifest_dir=directory,
         notes=MemoryNotes(),
@@ -42,7 +42,7 @@ def box(directory) -> ToolBox:
         own=OwnFiles(directory),
         outbound=None,
         secrets=None,
-        redactor=NoRedaction(),
+        redactor=redactor or NoRedaction(),
         clock=FakeClock(),
     )
 
@@ -165,6 +165,16 @@ def test_a_bad_manifest_stops_the_start_and_leaves_a_reload_without_effect(tmp_p
         box(directory)
     if make not in {taken_id, twice}:
         assert "bad.json" in refused.value.message
+
+
+def test_what_is_wrong_with_a_manifest_that_holds_a_secret_repeats_no_part_of_it(tmp_path):
+    secret = "k7Qm2Zx9" * 8
+    write(tmp_path, "bad.json", f'{{"{secret}": 1, "{secret}": 2}}')
+    with pytest.raises(CallerError) as refused:
+        box(tmp_path, OneSecret(secret))
+    assert refused.value.message == "`bad.json`: invalid value (not shown: it contains a secret)"
+    with pytest.raises(CallerError, match=secret[:8]):
+        box(tmp_path)
 
 
 def test_a_reload_takes_what_was_added_changed_and_removed(tmp_path):

@@ -22,7 +22,8 @@ from briefcase.adapters.tools.files import FileSandbox
 from briefcase.adapters.tools.http import HttpTool
 from briefcase.adapters.tools.manifest import MAX_MANIFEST_BYTES, Declared, parse_manifests
 from briefcase.adapters.tools.registry import Registry
-from briefcase.model.errors import ConfigError
+from briefcase.core.redaction.redactor import repeatable
+from briefcase.model.errors import CallerError, ConfigError
 from briefcase.model.ports import BoundSecrets, Claim, Clock, Outbound, Redactor
 
 MANIFEST_SUFFIXES: Final = (".toml", ".json")
@@ -89,19 +90,22 @@ class ToolBox:
                 redactor=self._redactor,
                 clock=self._clock,
             )
-            for declared in load_manifests(self._manifest_dir)
+            for declared in load_manifests(self._manifest_dir, redactor=self._redactor)
         ]
         self.registry.replace(MANIFEST_GROUP, tools)
         self.claims = tuple(claim for tool in tools for claim in tool.claims)
         return len(tools)
 
 
-def load_manifests(directory: Path, *, leave_out: Collection[str] = ()) -> list[Declared]:
+def load_manifests(
+    directory: Path, *, leave_out: Collection[str] = (), redactor: Redactor | None = None
+) -> list[Declared]:
     """Read every manifest of a directory, by file name. Other files and hidden ones are left alone.
 
     Args:
         directory: where they are; none where there is no such directory.
         leave_out: names of files that are not read.
+        redactor: knows the secrets that no message may repeat a part of; None where there is no vault.
 
     Raises:
         ConfigError: a file cannot be read, is a symbolic link, or can be written by others.
@@ -118,7 +122,18 @@ def load_manifests(directory: Path, *, leave_out: Collection[str] = ()) -> list[
         for name in names
         if name.endswith(MANIFEST_SUFFIXES) and not name.startswith(".") and name not in leave_out
     ]
-    return [declared for name in chosen for declared in parse_manifests(read_own_file(directory / name), name)]
+    return [declared for name in chosen for declared in _parsed(directory / name, redactor)]
+
+
+def _parsed(path: Path, redactor: Redactor | None) -> Sequence[Declared]:
+    text = read_own_file(path)
+    try:
+        return parse_manifests(text, path.name)
+    except CallerError as error:
+        fault = error if redactor is None else repeatable(redactor, error, text)
+        if fault is error:
+            raise
+    raise CallerError(f"`{path.name}`: {fault.message}", code=fault.code, hint=fault.hint)
 
 
 def read_own_file(path: Path) -> bytes:

@@ -47,6 +47,7 @@ from briefcase.core.controls import Controls
 from briefcase.core.receipts import events
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import CallFacts, Decided, RefusalKind, Settled
+from briefcase.core.redaction.redactor import repeatable
 from briefcase.core.wire import parse_call, parse_outcome, wire_approval
 from briefcase.model import reasons
 from briefcase.model.effects import (
@@ -274,7 +275,7 @@ class Calls:
         # 4. validate the arguments
         problem = tool.check_args(call.args)
         if problem is not None:
-            told = self._repeatable(CallerError(problem, code=reasons.INVALID_ARGS), canonical_args)
+            told = repeatable(self._redactor, CallerError(problem, code=reasons.INVALID_ARGS), canonical_args)
             return await self._deny(facts, Deny(reasons.with_detail(reasons.INVALID_ARGS, told.message)), laps)
         laps.mark("validate")
 
@@ -334,7 +335,7 @@ class Calls:
         Raises:
             StoreError: its receipt could not be made durable.
         """
-        fault = self._repeatable(error, body)
+        fault = repeatable(self._redactor, error, body)
 
         def event() -> JsonObject:
             return events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
@@ -366,12 +367,6 @@ class Calls:
             agent_id=None if call.agent_id is None else self._redacted(call.agent_id),
             session_id=None if call.session_id is None else self._redacted(call.session_id),
         )
-
-    def _repeatable(self, error: CallerError, value: bytes) -> CallerError:
-        """The fault found in a value; where a secret is in the value, one that repeats no part of it."""
-        if self._redactor.redact(value) == value:
-            return error
-        return CallerError("it is not as expected, and holds what cannot be repeated here", code=error.code)
 
     def _redacted(self, text: str) -> str:
         """What a caller wrote, as it may be recorded."""

@@ -294,6 +294,23 @@ def excerpt_of(redactor: Redactor, text: str, max_chars: int) -> str:
     return redactor.redact_text(text)[:max_chars]
 
 
+def repeatable(redactor: Redactor, error: CallerError, value: bytes) -> CallerError:
+    """The fault found in a value; where a known secret is in the value, one that repeats no part of it.
+
+    # INVARIANT (faults): a message quotes a value, cut to where the fault is, in small letters or escaped: a part of a
+    # secret is found by nobody there, so it is looked for in the value.
+    """
+    if redactor.redact(value) == value:
+        return error
+    told = CallerError(
+        "invalid value (not shown: it contains a secret)",
+        code=error.code,
+        hint="the daemon puts secrets into calls itself: name one where a manifest or a server takes it",
+    )
+    told.receipt_id = error.receipt_id
+    return told
+
+
 def redact_value(redactor: Redactor, value: JsonObject) -> JsonObject:
     """The object with every known secret replaced in its strings, its numbers and the names of its members.
 

@@ -8,7 +8,8 @@
  6. read the body, which the connection has bounded; where it was waited for, steps 3 and 4 again
  7. the noun's handler answers; one that changes something does not while receipts cannot be made durable (503);
     where it waited for something to tell, steps 3 and 4 again
- 8. a fault becomes `{"code", "message", "request_id", "hint"?}`, and what was not foreseen says only `internal`
+ 8. a fault becomes `{"code", "message", "request_id", "hint"?}`, without a part of any secret that the request held;
+    what was not foreseen says only `internal`
 
 Answers are values that the connection writes (docs/adr/0007).
 """
@@ -24,6 +25,7 @@ from briefcase.adapters.telemetry.log_context import open_request
 from briefcase.adapters.telemetry.log_context import request_id as request_id_of
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.core.redaction.redactor import repeatable
 from briefcase.edges.api import (
     agents,
     approvals,
@@ -170,7 +172,7 @@ class Api:
 
         # 8. faults
         except BriefcaseError as error:
-            return self._fault(error)
+            return self._fault(self._repeatable(error, exchange))
         except GoneError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing of it may leave; all of it is logged
@@ -227,6 +229,13 @@ class Api:
             return self._fault(fault)
         self._services.meter.count_fault(fault.code)
         return Reply({"status": "denied", "reason": fault.code, "receipt_id": fault.receipt_id})
+
+    def _repeatable(self, error: BriefcaseError, exchange: DirectExchange) -> BriefcaseError:
+        """The fault found in a request, without a part of a secret in it: only a caller's fault quotes the request."""
+        if not isinstance(error, CallerError):
+            return error
+        head = exchange.head
+        return repeatable(self._services.redactor, error, b"%b?%b\n%b" % (head.path, head.query, exchange.read))
 
     def _no_route(self, by_method: Mapping[str, Route], peer: Peer) -> Reply:
         if not by_method:
