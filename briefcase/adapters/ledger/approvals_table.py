@@ -17,18 +17,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import lmdb
 import msgspec
 
+from briefcase.adapters.ledger.change import Change
 from briefcase.adapters.ledger.tables import Tables, is_key
 from briefcase.core.approvals.lifecycle import status_at
 from briefcase.core.receipts.chain import encode_key
 from briefcase.model.types import Approval, ApprovalStatus, LastApproval, ShownCall
-
-if TYPE_CHECKING:
-    from briefcase.adapters.ledger.changes import Change
 
 _WAITS: Final = frozenset({ApprovalStatus.PENDING, ApprovalStatus.APPROVED})
 

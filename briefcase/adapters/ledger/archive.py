@@ -40,6 +40,7 @@ from briefcase.core.receipts.chain import GENESIS_HASH_HEX, NO_TIME, Verifier, d
 from briefcase.model.effects import Head
 from briefcase.model.errors import StoreError
 
+MIN_LIVE_RECEIPTS: Final = 1_000  # what a start verifies must be in the environment
 MAX_SEGMENT_RECEIPTS: Final = 2_048
 MAX_SEGMENT_BYTES: Final = 16 << 20  # uncompressed; one receipt may pass it
 MAX_RECORD_BYTES: Final = 16 << 20

@@ -20,7 +20,8 @@ from typing import Final, TypeAlias
 import lmdb
 import msgspec
 
-from briefcase.adapters.ledger.changes import Change
+from briefcase.adapters.ledger.change import Change
+from briefcase.adapters.ledger.changes import apply_effects
 from briefcase.adapters.ledger.intents import Intents, Staged
 from briefcase.adapters.ledger.tables import CLEAN, META_BOOT, META_CLEAN, NOT_CLEAN, Tables
 from briefcase.core.receipts.chain import HASH_CHARS, encode_key, link_record
@@ -167,7 +168,7 @@ class _Group:
             change = None
             if entry.effects:
                 change = Change(self._transaction, self._tables, self._intents, self.staged, receipt_id, event)
-                refused = change.apply(entry.effects)
+                refused = apply_effects(change, entry.effects)
                 if refused is not None:
                     return refused
                 if change.plans:

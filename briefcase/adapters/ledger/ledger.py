@@ -19,8 +19,8 @@ import msgspec
 from briefcase._native.inodes import Inodes
 from briefcase.adapters.disk.locks import take_lock
 from briefcase.adapters.ledger import approvals_table, nonces, reading
-from briefcase.adapters.ledger.archive import write_segment
-from briefcase.adapters.ledger.changes import MIN_LIVE_RECEIPTS, getter, read_limit, read_line
+from briefcase.adapters.ledger.archive import MIN_LIVE_RECEIPTS, write_segment
+from briefcase.adapters.ledger.budgets_table import getter, read_limit, read_line
 from briefcase.adapters.ledger.directory import (
     ARCHIVE_NAME,
     LOCK_NAME,

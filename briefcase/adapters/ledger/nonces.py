@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import struct
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import lmdb
 
+from briefcase.adapters.ledger.change import Change
 from briefcase.adapters.ledger.tables import META_NONCES, Tables
 from briefcase.core.receipts.chain import encode_key
 from briefcase.model.effects import ClaimNonce, Refused
 from briefcase.model.errors import InternalError
 from briefcase.model.reasons import REPLAY_DETECTED
-
-if TYPE_CHECKING:
-    from briefcase.adapters.ledger.changes import Change
 
 MAX_NONCE_CHARS: Final = 128
 FORGOTTEN_AT_ONCE: Final = 64  # more than one claim adds, so that the table shrinks back after a burst

@@ -20,8 +20,8 @@ import lmdb
 import orjson
 
 from briefcase import __version__
-from briefcase.adapters.ledger.archive import Boundary, read_boundary
-from briefcase.adapters.ledger.changes import MIN_LIVE_RECEIPTS, encode_limit
+from briefcase.adapters.ledger.archive import MIN_LIVE_RECEIPTS, Boundary, read_boundary
+from briefcase.adapters.ledger.budgets_table import encode_limit
 from briefcase.adapters.ledger.copies import decode_mark
 from briefcase.adapters.ledger.intents import Intents
 from briefcase.adapters.ledger.journal import Journal, Tip

@@ -23,7 +23,7 @@ import msgspec
 
 from briefcase.adapters.ledger.approvals_table import StoredApproval
 from briefcase.adapters.ledger.intents import CLOSING, OPENING
-from briefcase.adapters.ledger.tables import Tables
+from briefcase.adapters.ledger.tables import Tables, state_name
 from briefcase.core.receipts.chain import event_of
 from briefcase.model.ports import ActiveAgent, StateDifference
 from briefcase.model.types import ApprovalStatus
@@ -65,11 +65,6 @@ class _Said(msgspec.Struct, frozen=True):
 
 _decode: Final = msgspec.json.Decoder(_Said).decode
 _decode_stored: Final = msgspec.msgpack.Decoder(StoredApproval).decode
-
-
-def state_name(kind: str, key: bytes) -> str:
-    """How a receipt names a row."""
-    return f"{kind}:{key.hex()}" if kind == "shown" else f"{kind}:{key.decode()}"
 
 
 def rows_of(transaction: lmdb.Transaction[bytes], tables: Tables) -> Iterator[tuple[str, bytes]]:

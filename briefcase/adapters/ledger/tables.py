@@ -165,3 +165,8 @@ class Tables:
 def is_key(key: bytes) -> bool:
     """Whether LMDB takes a key of this length."""
     return 0 < len(key) <= MAX_KEY_BYTES
+
+
+def state_name(kind: str, key: bytes) -> str:
+    """How a receipt names a row."""
+    return f"{kind}:{key.hex()}" if kind == "shown" else f"{kind}:{key.decode()}"
