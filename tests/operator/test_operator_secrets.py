@@ -156,7 +156,10 @@ def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_refused(
     assert desk.values.values["token"] == value + b"-7fQ2"
 
 
-@pytest.mark.parametrize("name", ["core/receipts/events.py", "adapters/servers/events.py", "core/wire.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["core/receipts/events.py", "adapters/servers/events.py", "core/wire/approvals.py", "core/wire/calls.py"],
+)
 def test_the_words_are_those_that_receipts_and_answers_are_made_of(name):
     said = re.findall(r'"([a-z][a-z0-9_]*)"', (Path(briefcase.__file__).parent / name).read_text())
     assert {word for word in said if len(word) >= MIN_SECRET_BYTES} <= WORDS

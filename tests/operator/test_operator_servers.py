@@ -6,8 +6,9 @@ import pytest
 
 from briefcase.adapters.servers.events import server_deleted_event
 from briefcase.core.operator.administration import Administration
-from briefcase.core.operator.logins import LoginAdmin, ServerLoginRevoked
+from briefcase.core.operator.logins import LoginAdmin
 from briefcase.core.operator.servers import Described, ServerAdmin
+from briefcase.core.wire.servers import ServerLoginRevoked
 from briefcase.model.effects import Entry
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Claim

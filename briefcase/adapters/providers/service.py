@@ -15,7 +15,8 @@ from briefcase.adapters.providers.entitlement import EntitlementClient
 from briefcase.adapters.providers.quote import PROVIDER_ID
 from briefcase.adapters.providers.registry import Provider, Providers, check_provider
 from briefcase.adapters.providers.verdicts import Verdicts
-from briefcase.core.operator.providers import Exchange, LoginRevoked, ProviderSummary, Verdict
+from briefcase.core.operator.providers import Exchange, Verdict
+from briefcase.core.wire.providers import LoginRevoked, ProviderSummary
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock
 from briefcase.model.types import format_rfc3339

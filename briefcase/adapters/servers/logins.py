@@ -17,7 +17,7 @@ from briefcase.adapters.oauth.flow import MAX_TEXT_CHARS, AuthorizationCode, Log
 from briefcase.adapters.oauth.registration import Registrar, ServerOAuth
 from briefcase.adapters.servers.accounts import Account, Accounts
 from briefcase.adapters.servers.config import ServerConfig
-from briefcase.core.operator.logins import ServerLoginRevoked
+from briefcase.core.wire.servers import ServerLoginRevoked
 from briefcase.model.errors import CallerError, UpstreamError
 
 LOGIN_COMMAND: Final = "briefcase mcp servers oauth-login"

@@ -26,7 +26,7 @@ from briefcase.core.characters.marks import visible_text
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes, digest_hex
 from briefcase.core.receipts.events import approval_decided_event
-from briefcase.core.wire import wire_shown
+from briefcase.core.wire.approvals import wire_shown
 from briefcase.model.effects import DecideApproval, Entry, Refused
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Ledger, Redactor

@@ -14,24 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
-import msgspec
-
 from briefcase.core.operator.administration import Administration, Settler
 from briefcase.core.receipts.events import change_finished_event, login_event
+from briefcase.core.wire.servers import ServerLoginRevoked
 from briefcase.model.types import JsonObject
 
 _Config = TypeVar("_Config")
 _Config_co = TypeVar("_Config_co", covariant=True)
 _Config_contra = TypeVar("_Config_contra", contravariant=True)
-
-
-class ServerLoginRevoked(msgspec.Struct, frozen=True):
-    """What came of ending a log-in."""
-
-    server_id: str
-    had_refresh_token: bool
-    remote_revocation_attempted: bool
-    remote_revocation_succeeded: bool
 
 
 class Connected(Protocol[_Config_co]):

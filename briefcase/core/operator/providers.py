@@ -24,32 +24,10 @@ from briefcase.core.controls import Controls
 from briefcase.core.operator.administration import Administration, Settler
 from briefcase.core.operator.controls import ControlAdmin, ControlChoice
 from briefcase.core.receipts.events import change_finished_event, provider_event, provider_verdict_event
+from briefcase.core.wire.providers import LoginRevoked, ProviderSummary
 from briefcase.model.types import MAX_SAFE_INTEGER, JsonObject
 
 OLDER_RELEASE: Final = "an older release"
-
-
-class ProviderSummary(msgspec.Struct, frozen=True):
-    """One provider as listed."""
-
-    id: str
-    base_url: str
-    has_oauth_refresh: bool
-    has_vc: bool
-    vc_expires_at_rfc3339: str | None
-    is_enabled: bool
-    max_stale_s: int
-    needs_login: bool
-
-
-class LoginRevoked(msgspec.Struct, frozen=True):
-    """What came of ending a log-in. `has_vc`: a credential is held that still entitles, log-in or not."""
-
-    provider_id: str
-    had_refresh_token: bool
-    remote_revocation_attempted: bool
-    remote_revocation_succeeded: bool
-    has_vc: bool
 
 
 class Exchange(msgspec.Struct, frozen=True):

@@ -4,46 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
+from briefcase.core.wire.agents import AgentCreated, AgentList, AgentRequest, AgentRevoked, AgentSummary
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.types import format_rfc3339
-
-
-class AgentSummary(msgspec.Struct):
-    """One agent; `revoked_at` is null while its token works."""
-
-    name: str
-    groups: list[str]
-    created_at: str
-    revoked_at: str | None
-
-
-class AgentList(msgspec.Struct):
-    """All of them, revoked ones too."""
-
-    agents: list[AgentSummary]
-
-
-class AgentRequest(msgspec.Struct):
-    """A new agent: its name is the policy's principal."""
-
-    name: str
-    groups: list[str] = []
-
-
-class AgentCreated(msgspec.Struct):
-    """The new agent's token: it is not stored, so it cannot be shown again."""
-
-    name: str
-    token: str
-
-
-class AgentRevoked(msgspec.Struct):
-    """The agent's token is refused from now on."""
-
-    name: str
 
 
 async def list_agents(services: Services, _: Request) -> AgentList:

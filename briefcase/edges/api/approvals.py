@@ -8,13 +8,22 @@ works for exactly the call it was made for.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import msgspec
 
 from briefcase.core.approvals.lifecycle import approval_token, status_at
 from briefcase.core.operator.approvals import DECIDING_ROLES, Ruling
-from briefcase.core.wire import wire_approval
+from briefcase.core.wire.approvals import (
+    ApprovalList,
+    ApprovalQuery,
+    Approved,
+    Consent,
+    Denial,
+    Denied,
+    ShownApproval,
+    wire_approval,
+)
 from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.errors import CallerError
@@ -22,119 +31,7 @@ from briefcase.model.types import Approval, ApprovalStatus, JsonObject, Role
 
 MAX_WAIT_MS: Final = 60_000
 RECHECK_MS: Final = 1_000  # how late a waiter may learn of what nobody announced: an expiry, another signer's yes
-MAX_REASON_CHARS: Final = 1_000
 _NS_PER_MS: Final = 1_000_000
-
-
-class ApprovalRecord(msgspec.Struct):
-    """One approval; `approval_token` is there once it is approved."""
-
-    id: str
-    status: Literal["pending", "approved", "rejected", "expired", "consumed"]
-    created_at: str
-    expires_at: str
-    principal: str
-    tool_id: str
-    reason: str
-    kind: Literal["local", "mobile_signer"]
-    summary: str
-    approval_token: str | None = None
-
-
-class ShownCost(msgspec.Struct):
-    """What one call is expected to cost, in dollars."""
-
-    estimated_usd: float
-
-
-class ShownCategory(msgspec.Struct):
-    """A category of the operator's own."""
-
-    other: str
-
-
-class ShownToolRecord(msgspec.Struct):
-    """The tool as it was when the call was asked for; `server`, or `host` and `method`, where the call leaves."""
-
-    name: str
-    description: str
-    category: Literal["read", "write", "admin"] | ShownCategory
-    cost: ShownCost
-    server: str | None = None
-    host: str | None = None
-    method: str | None = None
-
-
-class LastApproved(msgspec.Struct):
-    """The last yes this principal got for this tool; `is_same_call` where definition and arguments are the same."""
-
-    approval_id: str
-    at: str
-    by: str
-    is_same_call: bool
-
-
-class ShownApproval(ApprovalRecord, kw_only=True):
-    """One approval; to those who may decide also the whole call, as it is shown.
-
-    `shown_digest_hex` is the SHA-256 of the RFC 8785 JSON of all the other fields. `args_text` is the arguments'
-    canonical JSON with known secrets cut out and invisible or confusable characters written as `<U+XXXX>`.
-    `redacted_places` says at how many places secrets were cut out of what is shown. `question_text` is what an MCP
-    server asked, written as `args_text` is, where the call is the answer, and `question_digest_hex` its SHA-256.
-    """
-
-    args_text: str | None = None
-    args_digest_hex: str | None = None
-    tool_digest_hex: str | None = None
-    tool: ShownToolRecord | None = None
-    destination: str | None = None
-    risk: list[str] | None = None
-    policy_ids: list[str] | None = None
-    reasons: list[str] | None = None
-    redacted_places: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    last_approved: LastApproved | None = None
-    question_text: str | None = None
-    question_digest_hex: str | None = None
-    shown_digest_hex: str | None = None
-
-
-class ApprovalList(msgspec.Struct):
-    """What waits, oldest first."""
-
-    approvals: list[ApprovalRecord]
-
-
-class ApprovalQuery(msgspec.Struct):
-    """`wait_ms` above 0 waits that long, at most a minute, for the status to change."""
-
-    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class Consent(msgspec.Struct):
-    """What was shown to whoever says yes, and why they do. Without a digest only a short call can be approved."""
-
-    shown_digest_hex: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
-    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
-
-
-class Approved(msgspec.Struct):
-    """Said yes; the token attaches it to the retried call."""
-
-    approval_id: str
-    approval_token: str
-
-
-class Denial(msgspec.Struct):
-    """Why not, for the receipt."""
-
-    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
-
-
-class Denied(msgspec.Struct):
-    """Said no."""
-
-    approval_id: str
-    status: Literal["rejected"]
 
 
 async def list_approvals(services: Services, request: Request) -> JsonObject:

@@ -11,6 +11,7 @@ import msgspec
 from briefcase.adapters.backup.age import AGE_MAGIC, MAX_RECIPIENTS, MAX_WRAPPED_BYTES, AgeSeal, check_recipients
 from briefcase.adapters.backup.sealing import SealKey
 from briefcase.adapters.vault.sealed_file import check_scrypt_n
+from briefcase.core.wire.backups import BackupRecord
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.errors import CallerError
@@ -45,24 +46,6 @@ class BackupRequest(msgspec.Struct):
     with_key: bool = False
     recipients: Annotated[list[_PublicKey], msgspec.Meta(max_length=MAX_RECIPIENTS)] = []
     wrapped_identity_b64: Annotated[str, msgspec.Meta(max_length=MAX_WRAPPED_BYTES)] = ""
-
-
-class BackupRecord(msgspec.Struct):
-    """What was made: up to which receipt, by which identity, and what was left out.
-
-    `out_dir` or `out_file` is empty, the other one where it is.
-    """
-
-    out_dir: str
-    out_file: str
-    created_at: str
-    did: str
-    boot: int
-    head_id: int
-    head_hash_hex: str
-    files: int
-    bytes: int
-    left_out: list[str]
 
 
 async def create_backup(services: Services, request: Request) -> BackupRecord:

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
-
-import msgspec
+from typing import Final
 
 from briefcase.core.budgets import day_of
+from briefcase.core.wire.budgets import BudgetChange, BudgetList, BudgetRecord
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
-from briefcase.model.types import MAX_SAFE_INTEGER, BudgetLine
-
-
-class BudgetRecord(msgspec.Struct):
-    """One category's limit and use today (UTC)."""
-
-    category: str
-    daily_limit_microusd: int
-    spent_microusd: int
-    reserved_microusd: int
-
-
-class BudgetList(msgspec.Struct):
-    """All of them, by category."""
-
-    budgets: list[BudgetRecord]
-
-
-class BudgetChange(msgspec.Struct):
-    """A new limit, from now on."""
-
-    daily_limit_microusd: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
+from briefcase.model.types import BudgetLine
 
 
 async def list_budgets(services: Services, _: Request) -> BudgetList:

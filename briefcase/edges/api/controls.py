@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from briefcase.core.controls import Control
 from briefcase.core.operator.controls import ControlChoice
+from briefcase.core.wire.controls import AddedControl, ControlList, ControlRecord, ControlRequest, LiftRequest
 from briefcase.edges.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.errors import CallerError
 from briefcase.model.types import format_rfc3339, parse_rfc3339
-
-
-class ControlRecord(msgspec.Struct):
-    """One control in force; `until` is null where it holds until lifted."""
-
-    id: str
-    action: str
-    subject: str
-    name: str
-    by: str
-    created_at: str
-    until: str | None
-
-
-class AddedControl(ControlRecord):
-    """`is_known` is false where nothing of that name exists now: it was set early, or mistyped."""
-
-    is_known: bool
-
-
-class ControlList(msgspec.Struct):
-    """All of them, oldest first."""
-
-    controls: list[ControlRecord]
-
-
-class ControlRequest(msgspec.Struct):
-    """What to tighten. `name` is empty for `all`."""
-
-    action: Literal["freeze", "disable", "require_approval"]
-    subject: Literal["all", "tool", "category", "agent", "source"]
-    name: str = ""
-    until: str | None = None
-
-
-class LiftRequest(msgspec.Struct):
-    """What to give back: everything that matches each field that is given, and at least one is."""
-
-    id: str | None = None
-    action: Literal["freeze", "disable", "require_approval"] | None = None
-    subject: Literal["all", "tool", "category", "agent", "source"] | None = None
-    name: str | None = None
 
 
 async def list_controls(services: Services, _: Request) -> ControlList:

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import msgspec
 
 from briefcase.adapters.signed_manifest import EVIDENCE
+from briefcase.core.wire.diagnostics import CheckRecord, Checks, Searched, Signed, SignRequest
 from briefcase.edges.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES
@@ -22,49 +23,10 @@ from briefcase.model.types import parse_rfc3339
 _PIECE_CHARS: Final = 4 * (PIECE_BYTES + OVERLAP_BYTES + 2) // 3
 
 
-class CheckRecord(msgspec.Struct):
-    """One rule, measured; `effect` is what it means in this mode where `ok` is false."""
-
-    name: str
-    ok: bool
-    detail: str
-    effect: str
-    hint: str
-
-
-class Checks(msgspec.Struct):
-    """All rules of one kind."""
-
-    mode: str
-    compatibility_profile: str
-    checks: list[CheckRecord]
-
-
-class SignRequest(msgspec.Struct):
-    """The digest of a manifest of evidence: SHA-256 in hex."""
-
-    sha256_hex: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class Signed(msgspec.Struct):
-    """An Ed25519 signature (RFC 8032) over `briefcase evidence v1`, a line feed, and the digest in hex."""
-
-    did: str
-    signature_b64: str
-
-
 class Piece(msgspec.Struct):
     """A piece of a file, in base64."""
 
     data_b64: Annotated[str, msgspec.Meta(max_length=_PIECE_CHARS)]
-
-
-class Searched(msgspec.Struct):
-    """Where secrets are in the piece (start and end of each place), and how many were looked for and could not be."""
-
-    places: list[tuple[int, int]]
-    secrets: int
-    too_short: int
 
 
 async def show_compat(services: Services, _: Request) -> Checks:

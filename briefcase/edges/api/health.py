@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
-
+from briefcase.core.wire.identity import Health, Ready
 from briefcase.edges.api.routing import NOBODY_NEEDED, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.http.routing import Reply
 from briefcase.model.errors import CODES
 from briefcase.model.types import format_rfc3339
-
-
-class Health(msgspec.Struct):
-    """The process runs and answers."""
-
-    status: Literal["ok"]
-    ts: str
-
-
-class Ready(msgspec.Struct):
-    """Calls are served durably."""
-
-    status: Literal["ready"]
 
 
 async def show_health(services: Services, _: Request) -> Health:

@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from briefcase import __version__
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.jose.identity_proof import check_nonce, identity_proof_text
+from briefcase.core.wire.identity import IdentityAnswer, ProfileAnswer, ProofAnswer, ProofRequest, RuleRecord
 from briefcase.edges.api.routing import EVERYONE, NOBODY_NEEDED, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.diagnostics.profile import RULES
 from briefcase.model.errors import CallerError
-
-
-class IdentityAnswer(msgspec.Struct):
-    """The daemon's name: the did:key of its signing key; the version that runs; and the name and role of the asker."""
-
-    did: str
-    profile_mode: str
-    compatibility_profile: str
-    version: str
-    principal: str
-    role: Literal["operator", "auditor", "agent"]
-
-
-class ProofRequest(msgspec.Struct):
-    """What the client chose: 16 to 128 base64url characters, never the same twice."""
-
-    nonce: str
-
-
-class ProofAnswer(msgspec.Struct):
-    """The daemon's did, and its Ed25519 signature over did, listener and nonce, base64url without padding."""
-
-    did: str
-    sig_b64: str
-
-
-class RuleRecord(msgspec.Struct):
-    """One rule: what it requires, and what follows in this mode where it does not hold (noted, failed, refused)."""
-
-    name: str
-    requires: str
-    effect: str
-
-
-class ProfileAnswer(msgspec.Struct):
-    """What is enforced."""
-
-    mode: str
-    compatibility_profile: str
-    strict_enforcement: bool
-    strict_host: bool
-    rules: list[RuleRecord]
 
 
 async def show_identity(services: Services, request: Request) -> IdentityAnswer:

@@ -8,41 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
-from briefcase.core.operator.logins import ServerLoginRevoked
+from briefcase.core.wire.servers import (
+    ServerLoginAnswer,
+    ServerLoginBody,
+    ServerLoginRevoked,
+    ServerLoginStarted,
+    ServerNamed,
+)
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
-
-
-class ServerLoginBody(msgspec.Struct):
-    """The loopback address where the answer is waited for; who asks, and for what, where we should not find out."""
-
-    redirect_uri: str
-    client_id: str = ""
-    scope: str | None = None
-
-
-class ServerLoginStarted(msgspec.Struct):
-    """Where to send the person, and the `state` the answer must carry."""
-
-    server_id: str
-    authorization_url: str
-    state: str
-
-
-class ServerLoginAnswer(msgspec.Struct):
-    """What the person came back with; `iss` as it was there, or not at all."""
-
-    code: str
-    state: str
-    iss: str | None = None
-
-
-class ServerNamed(msgspec.Struct):
-    """It was done to this server."""
-
-    server_id: str
 
 
 async def start_login(services: Services, request: Request) -> ServerLoginStarted:

@@ -7,7 +7,7 @@ conversation beside it. While the call runs, its notifications are read from `GE
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -16,10 +16,25 @@ from briefcase.adapters.servers.connection import Connection
 from briefcase.adapters.servers.preview import preview_tools
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.mcp.call_options import CallOptions
-from briefcase.core.wire import CallRecord
+from briefcase.core.wire.calls import CallDenied, CallFailed, CallNeedsApproval, CallOk, CallRecord
+from briefcase.core.wire.servers import (
+    AcceptBody,
+    Accepted,
+    CallCancelled,
+    CallNotifications,
+    Catalog,
+    ChangeList,
+    ChangeRecord,
+    DefinitionChange,
+    Differences,
+    FollowQuery,
+    ServerDeleted,
+    ServerDetail,
+    ServerList,
+    ServerSummary,
+)
 from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
-from briefcase.edges.api.tools import CallDenied, CallFailed, CallNeedsApproval, CallOk
 from briefcase.edges.http.routing import Reply
 from briefcase.model.errors import CallerError
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
@@ -27,44 +42,6 @@ from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
 MAX_WAIT_MS: Final = 60_000
 MAX_TOLD_CHARS: Final = 256
 _MS_PER_S: Final = 1_000
-
-
-class ServerSummary(msgspec.Struct):
-    """One server.
-
-    `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed, and `needs_login`
-    says that it refused what we have.
-    """
-
-    id: str
-    endpoint_url: str
-    has_oauth_refresh: bool
-    transport: Literal["http", "stdio"]
-    state: Literal["waiting", "opening", "ready", "refused", "stopped"]
-    problem: str
-    revision: str
-    tools: int
-    held: int
-    allow_incompatible: bool
-    needs_login: bool
-
-
-class ServerList(msgspec.Struct):
-    """All servers, sorted by id."""
-
-    servers: list[ServerSummary]
-
-
-class ServerDetail(msgspec.Struct):
-    """One server's description; secrets appear by name."""
-
-    summary: ServerSummary
-    args: list[str]
-    cwd: str
-    variables: list[str]
-    secrets: dict[str, str]
-    rules: list[dict[str, Any]]
-    problems: list[dict[str, str]]
 
 
 class ServerBody(msgspec.Struct):
@@ -84,93 +61,11 @@ class ServerBody(msgspec.Struct):
     timeout_ms: int = 30_000
 
 
-class ServerDeleted(msgspec.Struct):
-    """The server is gone, with its pins."""
-
-    server_id: str
-
-
-class DefinitionChange(msgspec.Struct):
-    """One tool: as it was accepted, and as the server lists it now. Null where there is none."""
-
-    name: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-
-class Differences(msgspec.Struct):
-    """What changed since the definitions were accepted; `digest` is over what is listed now."""
-
-    server_id: str
-    digest: str
-    changes: list[DefinitionChange]
-
-
-class AcceptBody(msgspec.Struct):
-    """The digest that was looked at."""
-
-    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class Accepted(msgspec.Struct):
-    """What is listed now is what may be called."""
-
-    server_id: str
-    tools: int
-
-
-class Catalog(msgspec.Struct):
-    """What an agent may see: servers with their capabilities, what policy hides, what waits for a person."""
-
-    mode: str
-    compatibility_profile: str
-    servers: dict[str, Any]
-    tools: dict[str, Any]
-    hidden: list[str]
-    needs_approval: list[str]
-
-
 class ServerCallBody(msgspec.Struct):
     """A call, and its exchange."""
 
     call: CallRecord
     exchange: CallOptions = CallOptions()
-
-
-class FollowQuery(msgspec.Struct):
-    """What comes after a number; `wait_ms`, at most a minute, waits for something to come."""
-
-    after: int = 0
-    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class CallNotifications(msgspec.Struct):
-    """What a server said while the call ran; `next` is where to go on, `done` that nothing follows."""
-
-    notifications: list[dict[str, Any]]
-    next: int
-    done: bool
-
-
-class CallCancelled(msgspec.Struct):
-    """Whether there was a call to cancel."""
-
-    cancelled: bool
-
-
-class ChangeRecord(msgspec.Struct):
-    """A list of a server, or one resource of it, changed."""
-
-    server: str
-    kind: Literal["tools", "prompts", "resources", "resource"]
-    uri: str
-
-
-class ChangeList(msgspec.Struct):
-    """Changes in order; `next` is where to go on."""
-
-    changes: list[ChangeRecord]
-    next: int
 
 
 # --- the operator's side --------------------------------------------------------------------------------------------
@@ -221,14 +116,15 @@ async def show_differences(services: Services, request: Request) -> Differences:
     server_id = request.params["id"]
     digest, changes = services.mcp.differences(server_id)
     shown = [DefinitionChange(change.name, change.before, change.after) for change in changes]
-    return Differences(server_id, digest, shown)
+    return Differences(server_id=server_id, digest=digest, changes=shown)
 
 
 async def accept_definitions(services: Services, request: Request) -> Accepted:
     """`POST /v1/mcp/servers/{id}/accept`: exactly what was looked at, or nothing."""
     server_id = request.params["id"]
     wanted = request.body_as(AcceptBody)
-    return Accepted(server_id, await services.operator.servers.accept(server_id, wanted.digest, request.principal.name))
+    accepted = await services.operator.servers.accept(server_id, wanted.digest, request.principal.name)
+    return Accepted(server_id=server_id, tools=accepted)
 
 
 # --- the gateway's side ---------------------------------------------------------------------------------------------
@@ -306,7 +202,7 @@ async def follow_changes(services: Services, request: Request) -> ChangeList:
         return ChangeList([], registry.changes.count)
     kept, after = await request.waited(partial(registry.changes.read, query.after), _wait_s(query))
     found = [change for change in kept if registry.followers.may_know(asker, change)]
-    return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)  # type: ignore[arg-type] # one of the four
+    return ChangeList([ChangeRecord(change.server, change.kind, change.uri) for change in found], after)
 
 
 def _options_in(said: JsonValue) -> CallOptions:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from briefcase import __version__
+from briefcase.core.wire.errors import ErrorBody
 from briefcase.edges.api.app import ROUTES
 from briefcase.edges.api.routing import Route
 from briefcase.model.types import JsonObject, JsonValue
@@ -20,15 +21,7 @@ from briefcase.model.types import JsonObject, JsonValue
 _REF: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
-
-
-class ErrorBody(msgspec.Struct, omit_defaults=True):
-    """Every answer that is no success. `code` is a stable word; `request_id` finds it in the daemon's log."""
-
-    code: str
-    message: str
-    request_id: str
-    hint: str | None = None
+_REFERENCE: Final = re.compile(rb'"#/components/schemas/(\w+)"')
 
 
 def openapi_document(routes: Sequence[Route] = ROUTES) -> JsonObject:
@@ -38,6 +31,8 @@ def openapi_document(routes: Sequence[Route] = ROUTES) -> JsonObject:
         kinds += [kind for kind in (route.answer, route.body, route.query) if kind is not None and kind not in kinds]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     schema_of = dict(zip(kinds, schemas, strict=True))
+    sent = [kind for kind in kinds if any(kind in {route.body, route.query} for route in routes)]
+    _say_what_is_written([kind for kind in kinds if kind not in sent], sent, schema_of, components)
     paths: dict[str, dict[str, JsonValue]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of, components)
@@ -57,6 +52,40 @@ def openapi_document(routes: Sequence[Route] = ROUTES) -> JsonObject:
             "schemas": components,
         },
     }
+
+
+def _say_what_is_written(
+    answers: list[Any], sent: list[Any], schema_of: dict[Any, JsonObject], components: dict[str, Any]
+) -> None:
+    """Mark as required what a reader may do without, for an older daemon's sake, and this daemon always writes.
+
+    What it leaves out at times has no default (`UNSET`), or is of a struct that leaves its defaults out.
+    """
+    structs = [kind for kind in answers if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    left_out = {kind.__name__ for kind in structs if kind.__struct_config__.omit_defaults}
+    for name in _reachable(answers, schema_of, components) - _reachable(sent, schema_of, components) - left_out:
+        schema = components[name]
+        required = set(schema.get("required", ()))
+        for field, about in schema.get("properties", {}).items():
+            if field in required:
+                continue
+            if "default" in about:
+                del about["default"]
+                required.add(field)
+            else:
+                about["default"] = None
+        schema["required"] = [field for field in schema.get("properties", {}) if field in required]
+
+
+def _reachable(kinds: list[Any], schema_of: dict[Any, JsonObject], components: dict[str, Any]) -> set[str]:
+    """The names of the schemas that some kinds consist of."""
+    found: set[str] = set()
+    waiting: list[Any] = [schema_of[kind] for kind in kinds]
+    while waiting:
+        named = {name.decode() for name in _REFERENCE.findall(msgspec.json.encode(waiting.pop()))} - found
+        found |= named
+        waiting += [components[name] for name in named]
+    return found
 
 
 def _operation(route: Route, schema_of: dict[Any, JsonObject], components: dict[str, Any]) -> JsonObject:

@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
+from briefcase.core.wire.policy import PolicyChange, PolicyRecord
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.types import format_rfc3339
-
-
-class PolicyRecord(msgspec.Struct):
-    """The text that decides now, its SHA-256, and since when."""
-
-    policy_text: str
-    policy_hash_hex: str
-    updated_at_rfc3339: str
-
-
-class PolicyChange(msgspec.Struct):
-    """The text that is to decide."""
-
-    policy_text: str
 
 
 async def show_policy(services: Services, _: Request) -> PolicyRecord:

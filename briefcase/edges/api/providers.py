@@ -19,58 +19,26 @@ from briefcase.core.operator.providers import (
     CheckName,
     Count,
     Exchange,
-    LoginRevoked,
-    ProviderSummary,
     Verdict,
+)
+from briefcase.core.wire.providers import (
+    CredentialFetched,
+    LoginBody,
+    LoginRevoked,
+    LoginStarted,
+    ProviderBody,
+    ProviderHealth,
+    ProviderHealthList,
+    ProviderList,
+    ProviderNamed,
+    ProviderSummary,
+    ProviderVerdict,
+    VerdictKept,
 )
 from briefcase.edges.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.errors import CallerError
 from briefcase.model.types import format_rfc3339, parse_rfc3339
-
-
-class ProviderList(msgspec.Struct):
-    """All providers, sorted by id."""
-
-    providers: list[ProviderSummary]
-
-
-class ProviderBody(msgspec.Struct):
-    """Where a provider is; `max_stale_s` lets a remembered answer to a read be served while the provider is down."""
-
-    base_url: str
-    max_stale_s: int | None = None
-
-
-class ProviderNamed(msgspec.Struct):
-    """It was done to this provider."""
-
-    provider_id: str
-
-
-class LoginBody(msgspec.Struct):
-    """Who asks, and the loopback address where the answer is waited for."""
-
-    client_id: str
-    redirect_uri: str
-    scope: str | None = None
-
-
-class LoginStarted(msgspec.Struct):
-    """Where to send the person, and what to hold the answer against."""
-
-    provider_id: str
-    authorization_url: str
-    state: str
-    issuer: str
-    requires_iss: bool
-
-
-class CredentialFetched(msgspec.Struct):
-    """A credential is kept; until when it entitles."""
-
-    provider_id: str
-    expires_at_rfc3339: str
 
 
 class VerdictBody(msgspec.Struct):
@@ -83,49 +51,6 @@ class VerdictBody(msgspec.Struct):
     skipped: Count
     finished_at: str
     failing: Annotated[list[CheckName], msgspec.Meta(max_length=MAX_FAILING)] = []
-
-
-class VerdictKept(msgspec.Struct):
-    """The providers the verdict is of; where there are none, it was not kept."""
-
-    providers: list[str]
-
-
-class ProviderVerdict(msgspec.Struct):
-    """What the harness last found at a provider's address."""
-
-    ok: bool
-    passed: int
-    failed: int
-    skipped: int
-    finished_at: str
-    failing: list[str]
-
-
-class ProviderHealth(msgspec.Struct):
-    """How a provider has behaved since the daemon started. `refusals` and `replays` are among the `failures`.
-
-    `verdict` is the harness's last, null where it was never run against this address.
-    """
-
-    id: str
-    is_enabled: bool
-    calls: int
-    failures: int
-    refusals: int
-    replays: int
-    served_stale: int
-    last_ok_at: str | None
-    last_problem: str
-    last_problem_at: str | None
-    verdict: ProviderVerdict | None
-
-
-class ProviderHealthList(msgspec.Struct):
-    """Every provider; `token_waits` counts calls that had to wait for a capability."""
-
-    providers: list[ProviderHealth]
-    token_waits: int
 
 
 async def list_providers(services: Services, _: Request) -> ProviderList:

@@ -2,148 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Final
 
 import msgspec
 
+from briefcase.core.wire.receipts import (
+    ArchiveRecord,
+    ArchiveRequest,
+    BadReceiptRecord,
+    CheckpointRecord,
+    DifferenceRecord,
+    HashList,
+    HashQuery,
+    HeadRecord,
+    ReceiptList,
+    ReceiptQuery,
+    ReceiptRecord,
+    VerificationRecord,
+    VerifyRequest,
+)
 from briefcase.edges.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.http.routing import Reply
 from briefcase.model.effects import Head
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import ReceiptFilter, Verification
-from briefcase.model.types import MAX_SAFE_INTEGER, Receipt, parse_rfc3339
-
-MAX_LIMIT: Final = 1_000
-MAX_HASHES: Final = 10_000
-DEFAULT_KEEP: Final = 100_000
-
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
-_HashHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class ReceiptRecord(msgspec.Struct):
-    """One link of the chain: `hash_hex` is SHA-256 over `prev_hash_hex` and the RFC 8785 form of `event`."""
-
-    id: int
-    ts: str
-    prev_hash_hex: _HashHex
-    hash_hex: _HashHex
-    event: dict[str, Any]
-
-
-class ReceiptList(msgspec.Struct):
-    """In the order that was asked for."""
-
-    receipts: list[ReceiptRecord]
-
-
-class ReceiptQuery(msgspec.Struct):
-    """Which receipts: after and up to an id, of a kind, of a tool, with a decision, of an approval, between two times.
-
-    To read a range whole while receipts are appended: `order=oldest`, `to_id` fixed, `after_id` the last id received.
-    """
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = 100
-    offset: _Natural = 0
-    after_id: _Natural | None = None
-    to_id: _Natural | None = None
-    order: Literal["newest", "oldest"] = "newest"
-    kind: str | None = None
-    tool_id: str | None = None
-    decision: str | None = None
-    approval_id: str | None = None
-    since: str | None = None
-    until: str | None = None
-
-
-class HashQuery(msgspec.Struct):
-    """Which hashes: those of the receipts after an id."""
-
-    after_id: _Natural = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_HASHES)] = MAX_HASHES
-
-
-class HashList(msgspec.Struct):
-    """`hash_hex` of consecutive receipts, oldest first: the leaves from which proofs are made."""
-
-    hashes: list[_HashHex]
-
-
-class HeadRecord(msgspec.Struct):
-    """A receipt's id and hash; id 0 with 64 zeros stands before the first."""
-
-    id: _Natural
-    hash_hex: _HashHex
-
-
-class VerifyRequest(msgspec.Struct):
-    """`anchor` is a head noted earlier, outside of this daemon: with it, a cut or rolled back chain is found.
-
-    `after` is the head that an earlier run ended at: only what came later is checked, and `not_checked` says so.
-    `state` has the tables held against the whole chain too: approvals, budgets, policy, controls, servers, agents.
-    """
-
-    anchor: HeadRecord | None = None
-    after: HeadRecord | None = None
-    state: bool = False
-
-
-class BadReceiptRecord(msgspec.Struct):
-    """The first receipt that does not verify."""
-
-    id: int
-    problem: str
-    expected_prev_hash_hex: str
-    found_prev_hash_hex: str
-    expected_hash_hex: str
-    found_hash_hex: str
-
-
-class DifferenceRecord(msgspec.Struct):
-    """The first row of the tables that is not what the receipts say."""
-
-    row: str
-    expected: str
-    found: str
-
-
-class VerificationRecord(msgspec.Struct, omit_defaults=True):
-    """The result; `not_checked` names what this run could not exclude; `archived` are in segments."""
-
-    ok: bool
-    checked: int
-    head: HeadRecord
-    not_checked: list[str]
-    archived: int = 0
-    first_bad: BadReceiptRecord | None = None
-    difference: DifferenceRecord | None = None
-
-
-class ArchiveRequest(msgspec.Struct):
-    """How many of the newest receipts stay in the ledger, and before which time a receipt must be to be archived."""
-
-    keep: Annotated[int, msgspec.Meta(ge=1_000, le=MAX_SAFE_INTEGER)] = DEFAULT_KEEP
-    before: str | None = None
-
-
-class ArchiveRecord(msgspec.Struct):
-    """What was moved, and where the archive ends: `through` is its last receipt, `directory` where its segments are."""
-
-    receipts: int
-    segments: int
-    bytes: int
-    through: HeadRecord
-    directory: str
-
-
-class CheckpointRecord(msgspec.Struct):
-    """A C2SP signed note over the RFC 6962 tree of all receipts' hashes."""
-
-    note: str
-    size: int
-    root_hex: _HashHex
-    head: HeadRecord
+from briefcase.model.types import Receipt, parse_rfc3339
 
 
 async def list_receipts(services: Services, request: Request) -> Reply:

@@ -8,17 +8,11 @@ import msgspec
 
 from briefcase.adapters.vault.bindings import parse_destinations
 from briefcase.core.redaction.redactor import MIN_SECRET_BYTES
+from briefcase.core.wire.secrets import SecretHosts, SecretName, SecretNames
 from briefcase.edges.api.routing import OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
 
 MAX_SECRET_CHARS: Final = 64 << 10
-
-
-class SecretNames(msgspec.Struct):
-    """All names, sorted, and where each secret that is bound may go."""
-
-    secrets: list[str]
-    hosts: dict[str, list[str]] = {}
 
 
 class SecretValue(msgspec.Struct):
@@ -29,18 +23,6 @@ class SecretValue(msgspec.Struct):
 
     value: Annotated[str, msgspec.Meta(min_length=MIN_SECRET_BYTES, max_length=MAX_SECRET_CHARS)]
     hosts: list[str] | None = None
-
-
-class SecretHosts(msgspec.Struct):
-    """Where a secret may go: `host`, `host:port`, or `process/ID` for the MCP server ID that is started."""
-
-    hosts: list[str]
-
-
-class SecretName(msgspec.Struct):
-    """The secret that was set or removed."""
-
-    name: str
 
 
 async def list_secrets(services: Services, _: Request) -> SecretNames:

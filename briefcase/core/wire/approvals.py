@@ -1,0 +1,179 @@
+"""Approvals on the wire: what waits for a person, the whole call as it is shown, and the person's yes or no."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from briefcase.core.wire.fields import Maybe
+from briefcase.core.wire.tools import OtherCategory, wire_category
+from briefcase.model.types import MICROUSD_PER_USD, Approval, JsonObject, ShownCall, format_rfc3339
+
+MAX_REASON_CHARS: Final = 1_000
+
+
+class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One approval; `approval_token` is there once it is approved."""
+
+    id: str
+    status: Literal["pending", "approved", "rejected", "expired", "consumed"] = "pending"
+    created_at: str
+    expires_at: str
+    principal: str = ""
+    tool_id: str
+    reason: str
+    kind: Literal["local", "mobile_signer"]
+    summary: str
+    approval_token: Maybe[str] = msgspec.UNSET
+
+
+class ShownCost(msgspec.Struct, frozen=True):
+    """What one call is expected to cost, in dollars."""
+
+    estimated_usd: float
+
+
+class ShownCategory(OtherCategory, frozen=True):
+    """A category of the operator's own."""
+
+
+class ShownToolRecord(msgspec.Struct, frozen=True):
+    """The tool as it was when the call was asked for; `server`, or `host` and `method`, where the call leaves."""
+
+    name: str
+    description: str
+    category: Literal["read", "write", "admin"] | ShownCategory
+    cost: ShownCost
+    server: Maybe[str] = msgspec.UNSET
+    host: Maybe[str] = msgspec.UNSET
+    method: Maybe[str] = msgspec.UNSET
+
+
+class LastApproved(msgspec.Struct, frozen=True):
+    """The last yes this principal got for this tool; `is_same_call` where definition and arguments are the same."""
+
+    approval_id: str = ""
+    at: str = ""
+    by: str = ""
+    is_same_call: bool = False
+
+
+class ShownApproval(ApprovalRecord, frozen=True, kw_only=True):
+    """One approval; to those who may decide also the whole call, as it is shown.
+
+    `shown_digest_hex` is the SHA-256 of the RFC 8785 JSON of all the other fields. `args_text` is the arguments'
+    canonical JSON with known secrets cut out and invisible or confusable characters written as `<U+XXXX>`.
+    `redacted_places` says at how many places secrets were cut out of what is shown. `question_text` is what an MCP
+    server asked, written as `args_text` is, where the call is the answer, and `question_digest_hex` its SHA-256.
+    """
+
+    args_text: Maybe[str] = msgspec.UNSET
+    args_digest_hex: Maybe[str] = msgspec.UNSET
+    tool_digest_hex: Maybe[str] = msgspec.UNSET
+    tool: Maybe[ShownToolRecord] = msgspec.UNSET
+    destination: Maybe[str] = msgspec.UNSET
+    risk: Maybe[list[str]] = msgspec.UNSET
+    policy_ids: Maybe[list[str]] = msgspec.UNSET
+    reasons: Maybe[list[str]] = msgspec.UNSET
+    redacted_places: Maybe[Annotated[int, msgspec.Meta(ge=0)]] = msgspec.UNSET
+    question_text: Maybe[str] = msgspec.UNSET
+    question_digest_hex: Maybe[str] = msgspec.UNSET
+    last_approved: Maybe[LastApproved] = msgspec.UNSET
+    shown_digest_hex: Maybe[str] = msgspec.UNSET
+
+
+class ApprovalList(msgspec.Struct, frozen=True):
+    """What waits, oldest first."""
+
+    approvals: list[ApprovalRecord]
+
+
+class ApprovalQuery(msgspec.Struct, frozen=True):
+    """`wait_ms` above 0 waits that long, at most a minute, for the status to change."""
+
+    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Consent(msgspec.Struct, frozen=True):
+    """What was shown to whoever says yes, and why they do. Without a digest only a short call can be approved."""
+
+    shown_digest_hex: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
+
+
+class Approved(msgspec.Struct, frozen=True):
+    """Said yes; the token attaches it to the retried call."""
+
+    approval_id: str
+    approval_token: str
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """Why not, for the receipt."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """Said no."""
+
+    approval_id: str
+    status: Literal["rejected"]
+
+
+def wire_approval(approval: Approval) -> JsonObject:
+    """An approval as the contract writes it (ApprovalRequest, with its stored `status`)."""
+    return {
+        "id": approval.id,
+        "status": approval.status.value,
+        "created_at": format_rfc3339(approval.created_us),
+        "expires_at": format_rfc3339(approval.expires_us),
+        "principal": approval.principal,
+        "tool_id": approval.tool_id,
+        "reason": approval.reason,
+        "kind": approval.kind.value,
+        "summary": approval.summary,
+    }
+
+
+def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
+    """An approval and its whole call, as whoever decides reads it."""
+    tool, last = shown.tool, shown.last_approved
+    category = wire_category(tool.category)
+    wire_tool: JsonObject = {
+        "name": tool.name,
+        "description": tool.description,
+        "category": category if isinstance(category, str) else {"other": category.other},
+        "cost": {"estimated_usd": tool.cost_microusd / MICROUSD_PER_USD},
+    }
+    places = {"server": tool.server, "host": tool.host, "method": tool.method}
+    wire_tool.update({name: value for name, value in places.items() if value})
+    return {
+        **wire_approval(approval),
+        "args_text": shown.args_text,
+        "args_digest_hex": approval.args_digest_hex,
+        "tool_digest_hex": approval.tool_digest_hex,
+        "tool": wire_tool,
+        "destination": tool.destination,
+        "risk": list(shown.risk),
+        "policy_ids": list(shown.policy_ids),
+        "reasons": list(shown.reasons),
+        "redacted_places": shown.redacted_places,
+        **_wire_question(shown.question),
+        "last_approved": None
+        if last is None
+        else {
+            "approval_id": last.approval_id,
+            "at": format_rfc3339(last.at_us),
+            "by": last.by,
+            "is_same_call": last.binding_hex == approval.binding_hex,
+        },
+    }
+
+
+def _wire_question(question: str) -> JsonObject:
+    """What a server asked, and its digest; nothing where the call answers no question."""
+    digest = hashlib.sha256(question.encode()).hexdigest()
+    return {"question_text": question, "question_digest_hex": digest} if question else {}
