@@ -2,7 +2,8 @@
 
 `mutants.toml` names for each mutant an id, one edit or several (a text that is in the product once, and the text in
 its place) and the test by its name. No file is named, so that moving code or tests asks for no change here. The edits
-are made in a private copy of the tree. A mutant is red where the test fails; before any edit, every test must pass.
+are made in a private copy of the tree, where an edited extension is compiled anew. A mutant is red where the test
+fails; before any edit, every test must pass.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ def read_mutants() -> list[Mutant]:
 
 
 def read_sources(root: Path) -> dict[Path, str]:
-    """The product's Python files and what they say."""
-    return {path: path.read_text() for path in sorted((root / "briefcase").rglob("*.py"))}
+    """The product's sources and what they say: Python, Cython, and what a source distribution is made of."""
+    found = [*(root / "briefcase").rglob("*.py"), *(root / "_native").glob("*.pyx"), root / "MANIFEST.in"]
+    return {path: path.read_text() for path in sorted(found)}
 
 
 def files_with(text: str, sources: dict[Path, str]) -> list[Path]:
@@ -74,6 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ids", nargs="*", help="those mutants whose ids begin so; all where nothing is given")
     parser.add_argument("--no-control", action="store_true", help="do not run the tests without a mutant first")
+    parser.add_argument("--only-control", action="store_true", help="run the tests without a mutant, and nothing else")
     options = parser.parse_args()
     mutants = [one for one in read_mutants() if not options.ids or one.id.startswith(tuple(options.ids))]
     with tempfile.TemporaryDirectory(prefix="briefcase-mutants-") as directory:
@@ -84,16 +87,19 @@ def main() -> int:
             if code != 0:
                 print(f"the tests are not green without a mutant: {said}")
                 return 1
+        if options.only_control:
+            print(f"the tests of {len(mutants)} mutants are green without one")
+            return 0
         unseen = [one.id for one in mutants if not _is_seen(tree, one)]
     print(f"{len(mutants) - len(unseen)} of {len(mutants)} mutants were seen", *unseen)
     return 1 if unseen else 0
 
 
 def _copy(directory: Path) -> Path:
-    for name in ("briefcase", "tests", "bench", "docs"):
+    for name in ("briefcase", "_native", "tests", "bench", "docs"):
         copytree(ROOT / name, directory / name, ignore=LEFT_OUT)
-    copytree(ROOT / "_native", directory / "briefcase" / "_native", ignore=LEFT_OUT)
-    for path in ROOT.glob("[A-Zp]*.*"):
+    (directory / "briefcase" / "_native").symlink_to("../_native")
+    for path in (ROOT / "Makefile", ROOT / "setup.py", *ROOT.glob("[A-Zp]*.*")):
         (directory / path.name).write_bytes(path.read_bytes())
     return directory
 
@@ -105,17 +111,36 @@ def _is_seen(tree: Path, mutant: Mutant) -> bool:
         (path,) = files_with(edit.old, after)
         after[path] = after[path].replace(edit.old, edit.new)
     changed = {path: path.stat().st_mtime_ns for path in before if after[path] != before[path]}
+    built = {path: _extension_of(path) for path in changed if path.suffix == ".pyx"}
+    kept = {extension: extension.read_bytes() for extension in built.values()}
     try:
         for path in changed:
             path.write_text(after[path])
+        for path in built:
+            _compile(tree, path)
         code, said, took_s = _run(tree, node_of(mutant.test))
     finally:
         for path, written_ns in changed.items():
             path.write_text(before[path])
             os.utime(path, ns=(written_ns, written_ns))  # so that no compiled mutant is taken for it
+        for extension, content in kept.items():
+            extension.unlink()  # a process that still runs has it mapped
+            extension.write_bytes(content)
     verdict = "red" if code == _FAILED else "GREEN" if code == 0 else f"BROKEN {code}"
     print(f"{mutant.id}\t{verdict}\t{took_s:.1f} s\t{said}", flush=True)
     return code == _FAILED
+
+
+def _extension_of(source: Path) -> Path:
+    (extension,) = source.parent.glob(f"{source.stem}.*.so")
+    return extension
+
+
+def _compile(tree: Path, source: Path) -> None:
+    """Build one extension where it lies."""
+    inside = tree / "briefcase" / "_native" / source.name  # where its package is
+    command = [sys.executable, "-m", "Cython.Build.Cythonize", "--inplace", "--force", "-3", str(inside)]
+    subprocess.run(command, cwd=tree, capture_output=True, check=True)
 
 
 def _run(tree: Path, *tests: str) -> tuple[int, str, float]:
@@ -130,8 +155,12 @@ def _run(tree: Path, *tests: str) -> tuple[int, str, float]:
         )
     except subprocess.TimeoutExpired:
         return _FAILED, "it never ended", time.monotonic() - started_s
-    why = [line for line in done.stdout.splitlines() if line.startswith(("E  ", "FAILED", "ERROR"))]
-    return done.returncode, " ".join(why[:1]).strip()[:160], time.monotonic() - started_s
+    why = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
+    where = (
+        [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))] if len(tests) > 1 else []
+    )
+    said = [line.partition(" - ")[0][:120] for line in [*where[:1], *why[:1]]]
+    return done.returncode, " ".join(said).strip()[:240], time.monotonic() - started_s
 
 
 if __name__ == "__main__":
