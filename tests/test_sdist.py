@@ -1,5 +1,6 @@
 """The source distribution holds what a build of it needs; `make sdist` installs from one and runs it."""
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,10 +15,14 @@ ROOT = Path(__file__).parent.parent
 def contents(tmp_path_factory) -> set[str]:
     """The names in a source distribution, without its top directory."""
     out = tmp_path_factory.mktemp("sdist")
+    tree = tmp_path_factory.mktemp("tree") / "briefcase"  # setuptools adds what an earlier build's egg-info names
+    shutil.copytree(
+        ROOT, tree, ignore=shutil.ignore_patterns("*.egg-info", ".*", "build", "node_modules"), symlinks=True
+    )
     program = (
         f"import sys, setuptools.build_meta as build\nsys.argv = sys.argv[:1]\nprint(build.build_sdist({str(out)!r}))\n"
     )
-    made = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    made = subprocess.run([sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr[-2_000:]
     with tarfile.open(next(out.glob("*.tar.gz"))) as archive:
         return {name.partition("/")[2] for name in archive.getnames()}
