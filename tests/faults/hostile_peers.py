@@ -8,10 +8,13 @@ I3 no more calls of a tool that needs approval reached the server than were appr
 I4 what the budgets say was spent is what the outcomes say, and no more than the limit
 I5 the server's credential and the operator's token are in nothing that an agent, the log or the disk got
 I6 a well-behaved agent beside it got the right answer each time, and the chain and the state verify
+
+A round in which few calls reached the server would show nothing, and fails.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import random
@@ -39,6 +42,7 @@ POLICY: Final = """
 @id("sign") permit (principal, action == Action::"CallWithoutSigner", resource);
 """
 META: Final = {"progressToken", "traceparent"}
+REACHED: Final = 20  # of so many requests at least one reaches the server
 
 
 def run(trials: Trials) -> None:
@@ -63,6 +67,7 @@ class _Round:
         self.heard: list[str] = []  # what agents were answered
         self.approved = 0
         self.requests: list[dict] = []
+        self.asked: dict[str, tuple[dict, str]] = {}  # by approval: the call that waits for it, and whose it is
         self.tokens: list[str] = ["none", str(uuid.uuid4())]
         self.states: list[object] = ["bm9uZQ=="]
 
@@ -76,7 +81,7 @@ class _Round:
                 self.draw.choice(self._ways())(daemon)
                 if number % 10 == 0:
                     self._honest(daemon)
-            self._audit(daemon)
+            self._audit(daemon, count)
             self._verify(daemon)
             daemon.stop()
             self._search(data_dir, daemon.logged())
@@ -108,28 +113,34 @@ class _Round:
 
     def _ways(self) -> tuple:
         return (
-            self._call, self._call, self._call, self._repeat, self._approve, self._approve, self._borrow, self._bytes,
-            self._beside, self._continue, self._decide, self._look, self._admin,
+            *(self._call,) * 5, *(self._approve,) * 3, self._repeat, self._borrow, self._bytes, self._beside,
+            self._continue, self._decide, self._look, self._admin,
         )  # fmt: skip
 
-    def _ask(self, daemon: RunningDaemon, path: str, body: object, *, method: str = "POST") -> dict:
-        token = self.draw.choice(self.agents[:2])
+    def _ask(
+        self, daemon: RunningDaemon, path: str, body: object, *, method: str = "POST", token: str | None = None
+    ) -> dict:
+        token = self.draw.choice(self.agents[:2]) if token is None else token
         status, answer = daemon.request(method, path, body, token=token)
         self.heard.append(json.dumps(answer))
         assert status < 500 or status in {502, 503, 504}, (path, status, answer)
         return answer
 
     def _fresh(self, **more: object) -> dict:
-        tool = self.draw.choice(("hostile.read", "hostile.write", "hostile.write", "hostile.leaky", "hostile.none"))
-        text = self.draw.choice(("hi", "\u202e", "x" * 5_000, self.draw.randrange(9), None, f"n{self.draw.random()}"))
+        tool = self.draw.choice(("read", "read", "read", "write", "write", "write", "leaky", "none"))
+        number = self.draw.random()
+        text = self.draw.choice(("hi", "\u202e", "x" * 5_000, None, 7, *(f"n{number}" for _ in range(5))))
         context = {"request_id": str(uuid.uuid4())}
-        return {"tool_id": tool, "args": {"text": text}, "context": context, **more}
+        return {"tool_id": f"hostile.{tool}", "args": {"text": text}, "context": context, **more}
 
     def _call(self, daemon: RunningDaemon) -> None:
         call = self._fresh()
         self.requests.append(call)
         path = self.draw.choice(("/v1/tools/call", "/v1/mcp/call"))
-        answer = self._ask(daemon, path, {"call": call})
+        token = self.draw.choice(self.agents[:2])
+        answer = self._ask(daemon, path, {"call": call}, token=token)
+        if answer.get("status") == "approval_required":
+            self.asked.setdefault(answer["approval"]["id"], (call, token))
         content = answer.get("result", {}).get("content")
         if isinstance(content, dict) and "requestState" in content:
             self.states.append(content["requestState"])
@@ -139,22 +150,27 @@ class _Round:
             self._ask(daemon, "/v1/tools/call", {"call": self.draw.choice(self.requests)})
 
     def _approve(self, daemon: RunningDaemon) -> None:
-        """The operator says yes to what waits, once; the agent tries the token a few times."""
+        """The operator says yes to what waits, once; who asked for it calls, and calls again."""
         waiting = daemon.request("GET", "/v1/approvals")[1]["approvals"]
         for approval in waiting[:1]:
             status, answer = daemon.request("POST", f"/v1/approvals/{approval['id']}/approve")
-            if status == 200:
-                self.approved += 1
-                self.tokens.append(answer["approval_token"])
+            if status != 200:
+                continue
+            self.approved += 1
+            self.tokens.append(answer["approval_token"])
+            if approval["id"] in self.asked:
+                asked, token = self.asked[approval["id"]]
+                self._again(daemon, asked, answer["approval_token"], token)
 
     def _borrow(self, daemon: RunningDaemon) -> None:
         """Any token with any call asked before, and once more at once."""
         if self.requests:
-            asked = self.draw.choice(self.requests)
-            token = self.draw.choice(self.tokens)
-            for _ in range(2):
-                again = {**asked, "approval_token": token, "context": {"request_id": str(uuid.uuid4())}}
-                self._ask(daemon, "/v1/tools/call", {"call": again})
+            self._again(daemon, self.draw.choice(self.requests), self.draw.choice(self.tokens))
+
+    def _again(self, daemon: RunningDaemon, asked: dict, approval_token: str, token: str | None = None) -> None:
+        for _ in range(2):
+            again = {**asked, "approval_token": approval_token, "context": {"request_id": str(uuid.uuid4())}}
+            self._ask(daemon, "/v1/tools/call", {"call": again}, token=token)
 
     def _bytes(self, daemon: RunningDaemon) -> None:
         call = json.dumps({"call": self._fresh()})
@@ -215,7 +231,7 @@ class _Round:
 
     # --- what is left ---------------------------------------------------------------------------------------------
 
-    def _audit(self, daemon: RunningDaemon) -> None:
+    def _audit(self, daemon: RunningDaemon, count: int) -> None:
         intents: dict[tuple[str, str], int] = {}
         spent = seen = 0
         while page := daemon.request("GET", f"/v1/receipts?offset={seen}&limit=200")[1]["receipts"]:
@@ -227,7 +243,7 @@ class _Round:
                     intents[key] = intents.get(key, 0) + 1
                 if event["kind"] == "outcome":
                     spent += event.get("cost_microusd", 0)
-        writes = 0
+        writes = reached = 0
         for line in self.record.read_text().splitlines():
             message = json.loads(line)
             if message.get("method") != "tools/call":
@@ -239,7 +255,9 @@ class _Round:
             key = f"hostile.{params['name']}", digest
             intents[key] = intents.get(key, 0) - 1
             assert intents[key] >= 0, f"I1: `{line[:200]}` has no intent of its own"
+            reached += 1
             writes += params["name"] != "read"
+        assert reached * REACHED >= count, f"{reached} of {count} requests reached the server: this shows nothing"
         assert writes <= self.approved, f"I3: {writes} calls that need approval, {self.approved} approved"
         budgets = daemon.request("GET", "/v1/budgets")[1]["budgets"]
         assert spent == sum(line["spent_microusd"] for line in budgets), f"I4: {spent}, {budgets}"
@@ -250,6 +268,7 @@ class _Round:
             for text in (*self.heard, *log.splitlines()):
                 assert secret not in text, f"I5: a secret is in `{text}`"
                 assert secret.encode().hex() not in text, f"I5: a secret is in `{text}`, in hex"
+                assert base64.b64encode(secret.encode()).decode() not in text, f"I5: a secret is in `{text}`, in base64"
             for file in data_dir.rglob("*"):
                 if file.is_file() and file.name not in {"auth_token", "auditor_token"}:
                     assert secret.encode() not in file.read_bytes(), f"I5: a secret is in `{file.name}`"
