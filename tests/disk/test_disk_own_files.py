@@ -112,7 +112,7 @@ def test_a_bind_mount_of_the_data_directory_is_the_data_directory(home, source, 
 
 def test_a_command_writes_no_new_file_into_the_data_directory(home):
     data = home / ".local" / "share" / "briefcase"
-    app = App(type("Root", (), {"data_dir": lambda _self, _environ: data})(), {})
+    app = App(None, {"BRIEFCASE_DATA_DIR": str(data)})
     (home / "link").symlink_to(data)
 
     app.check_outside(home / "export.jsonl")
