@@ -86,6 +86,7 @@ def test_a_gateway_of_another_user_prefers_the_agents_socket():
             environment = {
                 "HOME": "/nonexistent",
                 "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # a mutant's tree
                 "BRIEFCASE_AUTH_TOKEN": token,
                 "BRIEFCASE_AGENT_SOCKET": str(path),
                 "BRIEFCASE_DAEMON_UID": str(ALICE),
