@@ -42,6 +42,7 @@ from briefcase.adapters.disk.data_dir import (
     DAEMON_DID_FILE,
     DATABASE_FILE,
     LEDGER_DIR,
+    LOCK_FILE,
     OPERATOR_TOKEN_FILE,
     DataDirLock,
     prepare_data_dir,
@@ -287,7 +288,8 @@ async def _open_stores(settings: Settings, passphrase: bytes | None, stack: Asyn
     stack.push_async_callback(ledger.close)
     settle_tie(database, store_id)
     ledger.watch(database_path, grows=True, first=True)
-    ledger.watch(database.log_path)
+    for beside in (*database.log_paths, data_dir / LOCK_FILE):
+        ledger.watch(beside)
     return _Stores(data_dir, operator_token, auditor_token, database, agents, vault, identity, redactor, ledger)
 
 

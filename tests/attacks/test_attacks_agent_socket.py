@@ -126,3 +126,24 @@ def test_an_agents_socket_in_a_place_that_is_not_theirs_stops_the_daemon(mode, p
         daemon.__exit__()
 
         assert said.format(run=home / "run") in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_an_agents_socket_whose_directory_another_user_can_replace_stops_the_daemon(mode):
+    with home_of(os.geteuid()) as home:
+        (home / "way" / "run").mkdir(parents=True)
+        (home / "way" / "run").chmod(0o750)
+        (home / "way").chmod(mode)
+        path = str(home / "way" / "run" / "a.sock")
+        daemon = RunningDaemon(home / "data", BRIEFCASE_AGENT_SOCKET=path)
+
+        with pytest.raises(AssertionError) as refused:
+            daemon.start()
+        daemon.__exit__()
+        assert f"expected `{home / 'way'}` not to be writable by others, got mode {mode:04o}" in str(refused.value)
+
+        (home / "way").chmod(0o1777)  # there nobody renames what is another's
+        with RunningDaemon(home / "data", BRIEFCASE_AGENT_SOCKET=path) as daemon:
+            (home / "way").chmod(mode)
+            checks = daemon.request("GET", "/v1/diagnostics/security")[1]["checks"]
+            assert not next(check for check in checks if check["name"] == "agent_socket")["ok"]

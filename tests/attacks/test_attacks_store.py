@@ -65,7 +65,16 @@ def a_call() -> dict:
 
 @pytest.mark.parametrize(
     ("attack", "name"),
-    [(remove, DATA), (replace, DATABASE), (rename, DATABASE), (hard_link, DATA), (remove, "ledger/ledger.lock")],
+    [
+        (remove, DATA),
+        (replace, DATABASE),
+        (rename, DATABASE),
+        (hard_link, DATA),
+        (remove, "ledger/ledger.lock"),
+        (replace, "briefcase.sqlite-wal"),
+        (replace, "briefcase.sqlite-shm"),
+        (replace, "briefcased.lock"),
+    ],
 )
 def test_a_file_of_the_store_that_is_not_the_one_that_was_opened_shuts_the_gate_until_a_restart(tmp_path, attack, name):
     with RunningDaemon(tmp_path / "data") as daemon:

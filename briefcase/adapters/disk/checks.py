@@ -65,6 +65,21 @@ def owner_problem(path: Path, found: os.stat_result) -> Problem | None:
     )
 
 
+def way_problem(directory: Path) -> Problem | None:
+    """Who could put another directory in the place of this one: a user who may write to a directory on the way to it.
+
+    A sticky directory (`/tmp`) lets nobody rename what is another's, so whose the next one is decides there.
+    """
+    for above in sorted({*directory.absolute().parents, *directory.resolve().parents}):
+        found = above.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid not in {0, os.geteuid()}:
+            return Problem(f"expected `{above}` to belong to uid {os.geteuid()} or root, got uid {found.st_uid}")
+        if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
+            return Problem(f"expected `{above}` not to be writable by others, got mode {mode:04o}")
+    return None
+
+
 def check_rule(path: Path, found: os.stat_result, rule: Rule) -> None:
     """Check a path against a rule.
 

@@ -98,9 +98,9 @@ class Database:
             raise
 
     @property
-    def log_path(self) -> Path:
-        """SQLite's write-ahead log, which is there from the first transaction to the end of this process."""
-        return self._path.with_name(f"{self._path.name}-wal")
+    def log_paths(self) -> tuple[Path, Path]:
+        """SQLite's write-ahead log and its index and locks: there from the first transaction to this process's end."""
+        return self._path.with_name(f"{self._path.name}-wal"), self._path.with_name(f"{self._path.name}-shm")
 
     def run_now(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run a function in one transaction, here: for start-up, before there is an event loop to hold up.

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from briefcase.adapters.disk.checks import way_problem
 from briefcase.core.jose.identity_proof import authority_of
 from briefcase.model.errors import ConfigError
 
@@ -139,7 +140,11 @@ def agent_directory_problem(directory: Path) -> str | None:
         return f"expected `{directory}` to belong to uid {os.geteuid()} or root, got uid {found.st_uid}"
     if mode != AGENT_DIRECTORY_MODE:
         return f"expected `{directory}` to have mode {AGENT_DIRECTORY_MODE:04o}, got {mode:04o}"
-    return None
+    try:
+        problem = way_problem(directory)  # an agent's user could take the tokens of the others there
+    except OSError as error:
+        return f"the way to `{directory}` cannot be looked at: {_reason(error)}"
+    return None if problem is None else problem.message
 
 
 def open_tcp_listener(host: str, port: int) -> Listener:
