@@ -3,7 +3,6 @@
 What an operation costs is counted here and not timed: a second reading is a regression on any machine.
 """
 
-import asyncio
 import hashlib
 import json
 import uuid
@@ -66,34 +65,34 @@ def counts(monkeypatch):
     return found
 
 
-def called(**of_desk):
+async def called(**of_desk):
     echo = next(
         tool for tool in builtin_tools(NoNotes(), FakeClock(), SimpleNamespace(max_bytes=1)) if tool.spec.id == "echo"
     )
     desk = Desk(echo, redactor=SecretRedactor(Known()), **of_desk)
     call = {"tool_id": "echo", "args": ARGS, "context": {"request_id": str(uuid.uuid4()), "agent_id": "scout"}}
-    return asyncio.run(call_with(desk.calls, AGENT, json.dumps({"call": call}).encode())).payload
+    return (await call_with(desk.calls, AGENT, json.dumps({"call": call}).encode())).payload
 
 
-def test_a_direct_allowed_call_reads_its_arguments_once_in_each_way(counts):
-    assert called()["result"]["content"] == {"echo": ARGS["text"]}
+async def test_a_direct_allowed_call_reads_its_arguments_once_in_each_way(counts):
+    assert (await called())["result"]["content"] == {"echo": ARGS["text"]}
     assert counts == {"parsed": 1, "canonical": 1, "redacted": 1}
 
 
-def test_a_denied_call_reads_its_arguments_once_in_each_way(counts):
-    assert called(verdict=Deny("policy_denied"))["status"] == "denied"
+async def test_a_denied_call_reads_its_arguments_once_in_each_way(counts):
+    assert (await called(verdict=Deny("policy_denied")))["status"] == "denied"
     assert counts == {"parsed": 1, "canonical": 1, "redacted": 1}
 
 
-def test_a_call_that_waits_is_redacted_once_more_for_who_decides(counts):
-    assert called(verdict=NEEDS)["status"] == "approval_required"
+async def test_a_call_that_waits_is_redacted_once_more_for_who_decides(counts):
+    assert (await called(verdict=NEEDS))["status"] == "approval_required"
     assert counts == {"parsed": 1, "canonical": 1, "redacted": 2}
 
 
-def test_what_runs_is_the_value_whose_digest_the_receipt_has():
+async def test_what_runs_is_the_value_whose_digest_the_receipt_has():
     tool = FakeTool(spec())
     desk = Desk(tool)
-    desk.call("echo", {"b": [1, {"z": 1.5, "a": None}], "a": "é"})
+    await desk.call("echo", {"b": [1, {"z": 1.5, "a": None}], "a": "é"})
     (intent,) = [receipt.event for receipt in desk.ledger.chain if receipt.event["kind"] == "intent"]
     assert hashlib.sha256(tool.executed[0]).hexdigest() == intent["args_digest"]
     assert tool.executed[0].decode() == intent["args"]

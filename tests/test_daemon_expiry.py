@@ -9,7 +9,7 @@ from briefcase.model.errors import InternalError, StoreError
 
 
 @pytest.mark.parametrize("fault", [StoreError("the ledger refuses"), InternalError("it cannot be recorded")])
-def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, fault):
+async def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, fault):
     monkeypatch.setattr(daemon, "EXPIRY_INTERVAL_S", 0)
 
     class Expiry:
@@ -31,4 +31,4 @@ def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch, faul
         task.cancel()
 
     again = asyncio.Event()
-    asyncio.run(run())
+    await run()

@@ -17,9 +17,9 @@ from support.tools import FakeTool, spec
 MINUTE_US = WINDOW_S * US_PER_S
 
 
-def refused_body(desk: Desk, principal=AGENT) -> CallerError:
+async def refused_body(desk: Desk, principal=AGENT) -> CallerError:
     with pytest.raises(CallerError) as refused:
-        asyncio.run(call_with(desk.calls, principal, b"{}"))
+        await call_with(desk.calls, principal, b"{}")
     return refused.value
 
 
@@ -27,16 +27,16 @@ def counted(desk: Desk) -> list[dict]:
     return [receipt.event for receipt in desk.ledger.chain if receipt.event["kind"] == "refusals_counted"]
 
 
-def test_the_first_refusal_has_its_receipt_and_later_ones_carry_its_id_and_are_summed_at_the_minutes_end():
+async def test_the_first_refusal_has_its_receipt_and_later_ones_carry_its_id_and_are_summed_at_the_minutes_end():
     desk = Desk()
 
-    answers = [desk.call("nope") for _ in range(5)]
-    asyncio.run(desk.calls.refusals.close_over())
+    answers = [await desk.call("nope") for _ in range(5)]
+    await desk.calls.refusals.close_over()
     assert [answer["receipt_id"] for answer in answers] == [1] * 5
     assert desk.ledger.kinds() == ["denied"]
 
     desk.clock.advance(us=MINUTE_US)
-    asyncio.run(desk.calls.refusals.close_over())
+    await desk.calls.refusals.close_over()
 
     (event,) = counted(desk)
     assert {name: event[name] for name in ("reason", "tool_id", "count", "principal", "first_receipt_id")} == {
@@ -46,18 +46,18 @@ def test_the_first_refusal_has_its_receipt_and_later_ones_carry_its_id_and_are_s
     assert event["complete"] is True
 
 
-def test_a_refusal_of_the_next_minute_has_its_own_receipt_and_closes_the_minute_before():
+async def test_a_refusal_of_the_next_minute_has_its_own_receipt_and_closes_the_minute_before():
     desk = Desk()
     for _ in range(3):
-        desk.call("nope")
+        await desk.call("nope")
     desk.clock.advance(us=MINUTE_US)
 
-    assert desk.call("nope")["receipt_id"] == 2
+    assert (await desk.call("nope"))["receipt_id"] == 2
     assert desk.ledger.kinds() == ["denied", "denied", "refusals_counted"]
     assert counted(desk)[0]["count"] == 2
 
 
-def test_refusals_at_once_wait_for_the_first_ones_receipt():
+async def test_refusals_at_once_wait_for_the_first_ones_receipt():
     desk = Desk()
     commit, waiting = desk.ledger.commit, asyncio.Event()
 
@@ -73,112 +73,112 @@ def test_refusals_at_once_wait_for_the_first_ones_receipt():
         waiting.set()
         return {(await task).payload["receipt_id"] for task in tasks}
 
-    assert asyncio.run(flood()) == {1}
+    assert await flood() == {1}
     assert desk.ledger.kinds() == ["denied"]
 
 
-def test_what_is_no_call_and_what_passes_the_rate_are_counted_too_each_by_its_word():
+async def test_what_is_no_call_and_what_passes_the_rate_are_counted_too_each_by_its_word():
     desk = Desk()
 
-    assert [refused_body(desk).receipt_id for _ in range(3)] == [1, 1, 1]
-    assert [asyncio.run(desk.calls.turn_away(AGENT, 10)).receipt_id for _ in range(3)] == [2, 2, 2]
-    asyncio.run(desk.calls.refusals.close_over(at_stop=True))
+    assert [(await refused_body(desk)).receipt_id for _ in range(3)] == [1, 1, 1]
+    assert [(await desk.calls.turn_away(AGENT, 10)).receipt_id for _ in range(3)] == [2, 2, 2]
+    await desk.calls.refusals.close_over(at_stop=True)
 
     assert [(event["reason"], event["count"]) for event in counted(desk)] == [("bad_request", 2), ("rate_limited", 2)]
 
 
-def test_a_policy_denial_and_wrong_arguments_always_have_their_own():
+async def test_a_policy_denial_and_wrong_arguments_always_have_their_own():
     desk = Desk(verdict=Deny("policy_denied", ("no",)))
     for _ in range(3):
-        desk.call()
+        await desk.call()
     assert desk.ledger.kinds() == ["denied"] * 3
 
     desk = Desk(FakeTool(spec(), problem="`text` is missing"))
     for _ in range(3):
-        desk.call()
+        await desk.call()
     assert desk.ledger.kinds() == ["denied"] * 3
 
 
-def test_wrong_arguments_that_come_faster_than_a_person_reads_are_counted():
+async def test_wrong_arguments_that_come_faster_than_a_person_reads_are_counted():
     desk = Desk(FakeTool(spec(), problem="`text` is missing"))
-    answers = [desk.call() for _ in range(500)]
+    answers = [await desk.call() for _ in range(500)]
 
     assert {answer["reason"] for answer in answers} == {"invalid_args: `text` is missing"}
     assert desk.ledger.kinds() == ["denied"] * 65  # 64 of their own, and the first of the minute that counts
     assert {answer.get("receipt_id") for answer in answers} == {None, 65}
-    asyncio.run(desk.calls.refusals.close_over(at_stop=True))
+    await desk.calls.refusals.close_over(at_stop=True)
     assert [(event["reason"], event["count"]) for event in counted(desk)] == [("invalid_args", 435)]
 
     desk.clock.advance(us=US_PER_S)
-    assert "receipt_id" not in desk.call()
-    assert desk.call()["receipt_id"] == 68, "one a second is its own again; the next opens a minute"
+    assert "receipt_id" not in await desk.call()
+    assert (await desk.call())["receipt_id"] == 68, "one a second is its own again; the next opens a minute"
 
 
-def test_a_flood_of_policy_denials_still_has_each_its_own():
+async def test_a_flood_of_policy_denials_still_has_each_its_own():
     desk = Desk(verdict=Deny("policy_denied", ("no",)))
     for _ in range(200):
-        desk.call()
+        await desk.call()
     assert desk.ledger.kinds() == ["denied"] * 200
 
 
-def test_another_agent_is_counted_by_itself():
+async def test_another_agent_is_counted_by_itself():
     desk = Desk()
 
-    assert [desk.call("nope", principal=who)["receipt_id"] for who in (AGENT, OTHER_AGENT, AGENT)] == [1, 2, 1]
+    assert [(await desk.call("nope", principal=who))["receipt_id"] for who in (AGENT, OTHER_AGENT, AGENT)] == [1, 2, 1]
 
 
-def test_an_agent_that_names_a_new_tool_each_time_leaves_a_bounded_number_of_receipts():
+async def test_an_agent_that_names_a_new_tool_each_time_leaves_a_bounded_number_of_receipts():
     desk = Desk()
 
     for number in range(500):
-        desk.call(f"nope-{number}")
-    asyncio.run(desk.calls.refusals.close_over(at_stop=True))
+        await desk.call(f"nope-{number}")
+    await desk.calls.refusals.close_over(at_stop=True)
 
     assert len(desk.ledger.chain) == MAX_KINDS + 2
     assert (counted(desk)[0]["tool_id"], counted(desk)[0]["count"]) == (OTHERS, 500 - MAX_KINDS - 1)
 
 
-def test_while_nothing_can_be_recorded_a_refusal_is_not_answered_from_memory():
+async def test_while_nothing_can_be_recorded_a_refusal_is_not_answered_from_memory():
     desk = Desk()
-    desk.call("nope")
+    await desk.call("nope")
     desk.ledger.broken = "EIO"
 
     with pytest.raises(StoreError):
-        desk.call("nope")
+        await desk.call("nope")
     with pytest.raises(StoreError):
-        refused_body(desk)
+        await refused_body(desk)
 
     desk.ledger.broken = None
-    assert desk.call("nope")["receipt_id"] == 1
+    assert (await desk.call("nope"))["receipt_id"] == 1
 
 
-def test_a_count_that_could_not_be_committed_is_committed_later():
+async def test_a_count_that_could_not_be_committed_is_committed_later():
     desk = Desk()
     for _ in range(3):
-        desk.call("nope")
+        await desk.call("nope")
     desk.clock.advance(us=MINUTE_US)
     desk.ledger.broken = "ENOSPC"
     with pytest.raises(StoreError):
-        asyncio.run(desk.calls.refusals.close_over())
+        await desk.calls.refusals.close_over()
 
     desk.ledger.broken = None
-    asyncio.run(desk.calls.refusals.close_over())
+    await desk.calls.refusals.close_over()
 
     assert counted(desk)[0]["count"] == 2
 
 
 @pytest.mark.parametrize(("clean", "named"), [(False, 2), (True, 0)])
-def test_the_start_after_a_crash_names_the_minutes_whose_counts_are_lost(clean, named):
+async def test_the_start_after_a_crash_names_the_minutes_whose_counts_are_lost(clean, named):
     desk = Desk()
-    desk.call("old")
+    await desk.call("old")
     desk.clock.advance(us=2 * MINUTE_US)
     for _ in range(3):
-        desk.call("nope")
-    refused_body(desk)
+        await desk.call("nope")
+    await refused_body(desk)
     desk.restart()
-    boot(desk, clean=clean)
+    await boot(desk, clean=clean)
 
-    asyncio.run(desk.calls.refusals.recover())
+    await desk.calls.refusals.recover()
 
     found = counted(desk)
     assert len(found) == named
@@ -186,23 +186,23 @@ def test_the_start_after_a_crash_names_the_minutes_whose_counts_are_lost(clean, 
     assert [event["reason"] for event in found] == ["unknown_tool", "bad_request"][:named]
 
 
-def test_what_was_counted_before_the_crash_is_not_named_again():
+async def test_what_was_counted_before_the_crash_is_not_named_again():
     desk = Desk()
     for _ in range(3):
-        desk.call("nope")
-    asyncio.run(desk.calls.refusals.close_over(at_stop=True))
+        await desk.call("nope")
+    await desk.calls.refusals.close_over(at_stop=True)
     desk.restart()
-    boot(desk, clean=False)
+    await boot(desk, clean=False)
 
-    asyncio.run(desk.calls.refusals.recover())
+    await desk.calls.refusals.recover()
 
     assert [event["count"] for event in counted(desk)] == [2]
 
 
-def test_large_arguments_of_a_denied_call_are_kept_as_digest_size_and_beginning():
+async def test_large_arguments_of_a_denied_call_are_kept_as_digest_size_and_beginning():
     desk = Desk(verdict=Deny("policy_denied"))
-    desk.call(args={"text": "x" * 100_000})
-    desk.call(args={"text": "small"})
+    await desk.call(args={"text": "x" * 100_000})
+    await desk.call(args={"text": "small"})
 
     large, small = (receipt.event for receipt in desk.ledger.chain)
     assert large["args"] is None
@@ -213,5 +213,5 @@ def test_large_arguments_of_a_denied_call_are_kept_as_digest_size_and_beginning(
     assert "args_excerpt" not in small
 
 
-def boot(desk: Desk, *, clean: bool) -> None:
-    asyncio.run(desk.ledger.commit(Entry(events.boot_event("0", clean=clean, closed_intents=0))))
+async def boot(desk: Desk, *, clean: bool) -> None:
+    await desk.ledger.commit(Entry(events.boot_event("0", clean=clean, closed_intents=0)))

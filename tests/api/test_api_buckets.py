@@ -86,7 +86,7 @@ def test_bytes_count_whether_they_are_declared_or_come_in_chunks(tmp_path, is_ch
     serve(tmp_path, scenario, buckets=ALMOST_NO_BYTES)
 
 
-def test_the_loop_turns_between_two_large_requests():
+async def test_the_loop_turns_between_two_large_requests():
     async def scenario():
         turnstile, order = Turnstile(), []
 
@@ -102,13 +102,13 @@ def test_the_loop_turns_between_two_large_requests():
         await asyncio.gather(*(large(number) for number in range(8)), small())
         return order
 
-    order = asyncio.run(scenario())
+    order = await scenario()
     at = [place for place, who in enumerate(order) if who != "small"]
     assert len(at) == 8
     assert all(later - before > 1 for before, later in itertools.pairwise(at)), order
 
 
-def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
+async def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
     async def scenario():
         turnstile, began = Turnstile(), []
         turnstile.account_of("ranger").charge(1)
@@ -122,18 +122,18 @@ def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
         await asyncio.gather(*(large() for _ in range(4)))
         return began
 
-    began = asyncio.run(scenario())
+    began = await scenario()
     assert all(later - before >= 0.08 for before, later in itertools.pairwise(began))
 
 
-def test_one_principal_waits_a_bounded_number_of_times_and_another_still_may():
+async def test_one_principal_waits_a_bounded_number_of_times_and_another_still_may():
     async def scenario():
         turnstile = Turnstile()
         answers = [asyncio.create_task(turnstile.passed("scout", is_large=True)) for _ in range(MAX_WAITING + 5)]
         other = asyncio.create_task(turnstile.passed("ranger", is_large=True))
         return [await answer for answer in answers], await other
 
-    answers, other = asyncio.run(scenario())
+    answers, other = await scenario()
     assert answers == [True] * MAX_WAITING + [False] * 5
     assert other
 
@@ -158,33 +158,33 @@ async def turns_of(turnstile, owner):
     return turns
 
 
-def test_who_had_much_of_the_loop_waits_while_somebody_is_there_who_had_less():
+async def test_who_had_much_of_the_loop_waits_while_somebody_is_there_who_had_less():
     async def scenario():
         turnstile = having_had(scout=MUCH_NS, ranger=LIMIT_NS // 2)
         return await turns_of(turnstile, "scout"), await turns_of(turnstile, "ranger")
 
-    waited, other = asyncio.run(scenario())
+    waited, other = await scenario()
     assert waited > other == 1
 
 
-def test_of_two_who_had_much_the_one_who_had_less_goes_on():
+async def test_of_two_who_had_much_the_one_who_had_less_goes_on():
     async def scenario():
         turnstile = having_had(scout=2 * MUCH_NS, ranger=MUCH_NS)
         return await turns_of(turnstile, "scout"), await turns_of(turnstile, "ranger")
 
-    waited, other = asyncio.run(scenario())
+    waited, other = await scenario()
     assert waited > other == 1
 
 
-def test_who_is_alone_waits_for_nobody_and_is_forgiven():
+async def test_who_is_alone_waits_for_nobody_and_is_forgiven():
     async def scenario():
         turnstile = having_had(scout=MUCH_NS)
         return await turns_of(turnstile, "scout"), turnstile.account_of("scout").used_ns
 
-    assert asyncio.run(scenario()) == (1, 0)
+    assert await scenario() == (1, 0)
 
 
-def test_principals_take_turns_however_many_requests_of_one_wait():
+async def test_principals_take_turns_however_many_requests_of_one_wait():
     async def scenario():
         turnstile, order = Turnstile(), []
 
@@ -195,10 +195,10 @@ def test_principals_take_turns_however_many_requests_of_one_wait():
         await asyncio.gather(*(large(owner) for owner in ["scout"] * 4 + ["ranger"] * 2))
         return order
 
-    assert asyncio.run(scenario()) == ["scout", "ranger", "scout", "ranger", "scout", "scout"]
+    assert await scenario() == ["scout", "ranger", "scout", "ranger", "scout", "scout"]
 
 
-def test_a_request_whose_client_left_takes_no_turn():
+async def test_a_request_whose_client_left_takes_no_turn():
     async def scenario():
         turnstile = Turnstile()
         tasks = [asyncio.create_task(turnstile.passed("scout", is_large=True)) for _ in range(3)]
@@ -206,7 +206,7 @@ def test_a_request_whose_client_left_takes_no_turn():
         tasks[0].cancel()
         return await asyncio.gather(*tasks[1:])
 
-    assert asyncio.run(scenario()) == [True, True]
+    assert await scenario() == [True, True]
 
 
 def test_a_request_of_who_had_much_waits_whatever_it_asks_for_and_is_charged_and_an_operators_does_not(

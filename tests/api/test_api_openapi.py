@@ -150,7 +150,7 @@ def test_what_each_noun_answers_is_what_its_schema_says(tmp_path):
         (NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy"), {"approval_required"}),
     ],
 )
-def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, status):
+async def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, status):
     clock = FakeClock()
     ledger = MemoryLedger(clock)
     calls = Calls(
@@ -171,11 +171,11 @@ def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, status
         context = {"request_id": f"00000000-0000-4000-8000-00000000000{number}"}
         return orjson.dumps({"call": {"tool_id": "echo", "args": {}, "context": context}})
 
-    called = asyncio.run(call_with(calls, AGENT, body(1))).payload
-    decided = asyncio.run(decide_with(calls, AGENT, body(2))).payload
+    called = (await call_with(calls, AGENT, body(1))).payload
+    decided = (await decide_with(calls, AGENT, body(2))).payload
     schema_of("POST", "/v1/tools/call").validate(called)
     schema_of("POST", "/v1/decide").validate(decided)
     assert {called["status"], decided["status"]} == status
     if "receipt_id" in decided:
         outcome = orjson.dumps({"receipt_id": decided["receipt_id"], "status": "ok"})
-        schema_of("POST", "/v1/outcomes").validate(asyncio.run(calls.close(AGENT, outcome)).payload)
+        schema_of("POST", "/v1/outcomes").validate((await calls.close(AGENT, outcome)).payload)

@@ -1,6 +1,5 @@
 """Who is that? Strangers behind the daemon's address, names used again, tokens of the wrong role, a clock put back."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -241,7 +240,7 @@ def test_a_broken_did_file_stops_who_connects_over_tcp_and_nobody_at_the_socket(
     assert "to hold the daemon's `did:key`" in ran.stderr
 
 
-def test_each_new_connection_of_a_soak_is_checked_before_it_carries_the_token(tmp_path):
+async def test_each_new_connection_of_a_soak_is_checked_before_it_carries_the_token(tmp_path):
     port = free_port()
     plan = SoakPlan(duration_s=1, interval_ms=10, tool_id="echo", args={"text": "x"})
 
@@ -266,7 +265,7 @@ def test_each_new_connection_of_a_soak_is_checked_before_it_carries_the_token(tm
             return refused, stranger.heard
 
     with RunningDaemon(tmp_path / "data", BRIEFCASE_TCP_ADDR=f"127.0.0.1:{port}") as daemon:
-        refused, heard = asyncio.run(soaked(daemon))
+        refused, heard = await soaked(daemon)
     assert refused == "untrusted_daemon"
     assert b"/v1/identity/proof" in heard
     assert b"uthorization" not in heard

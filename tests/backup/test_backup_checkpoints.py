@@ -1,6 +1,5 @@
 """Signed checkpoints: proofs verify without the daemon, and show what was changed, cut off or put back."""
 
-import asyncio
 import base64
 import json
 import time
@@ -193,10 +192,10 @@ def test_checkpoints_are_not_kept_beside_the_chain(tmp_path, place):
         check_checkpoint_dir(chosen, OwnFiles(tmp_path / "data"))
 
 
-def test_nothing_is_signed_over_a_chain_that_does_not_verify(tmp_path):
+async def test_nothing_is_signed_over_a_chain_that_does_not_verify(tmp_path):
     clock = FakeClock()
     ledger = MemoryLedger(clock)
-    asyncio.run(ledger.commit(Entry({"kind": "x"})))
+    await ledger.commit(Entry({"kind": "x"}))
     signed = []
     checkpoints = Checkpoints(ledger, "did:key:z6Mk", bytes(32), lambda text: signed.append(text) or bytes(64))
     bad = BadReceipt(1, "hash", "", "", "", "")
@@ -206,5 +205,5 @@ def test_nothing_is_signed_over_a_chain_that_does_not_verify(tmp_path):
 
     ledger.verify = verify
     with pytest.raises(StoreError, match="receipt 1 does not verify"):
-        asyncio.run(checkpoints.sign())
+        await checkpoints.sign()
     assert signed == []

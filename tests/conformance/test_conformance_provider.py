@@ -1,6 +1,5 @@
 """The provider harness: green on the reference gateway, and red on each gateway that breaks the rule it checks."""
 
-import asyncio
 import json
 
 import msgspec
@@ -26,14 +25,14 @@ from support.entropy import FakeEntropy
 from support.providers import ADMIN_SECRET, BASE_URL, AsgiOutbound, open_gateway
 
 
-def examine(tmp_path, *, wrap=lambda app: app, admin_secret=ADMIN_SECRET, cut=None, **settings):
+async def examine(tmp_path, *, wrap=lambda app: app, admin_secret=ADMIN_SECRET, cut=None, **settings):
     clock = FakeClock()
     gateway = open_gateway(tmp_path, clock, FakeEntropy(), **({"max_calls": 5} | settings))
     outbound = AsgiOutbound(provider=wrap(gateway))
     outbound.cut = cut
     subject = Subject(BASE_URL, outbound, clock, SystemEntropy(), admin_secret)
     try:
-        return asyncio.run(check_provider(subject, clock))
+        return await check_provider(subject, clock)
     finally:
         gateway.facts.close()
 
@@ -43,28 +42,28 @@ def failed(report):
 
 
 @pytest.mark.parametrize("settings", [{}, {"requires_nonce": True}, {"takes_payments": False}])
-def test_the_reference_gateway_passes_every_check(tmp_path, settings):
-    report = examine(tmp_path, **settings)
+async def test_the_reference_gateway_passes_every_check(tmp_path, settings):
+    report = await examine(tmp_path, **settings)
     assert failed(report) == set(), [check.detail for check in report.checks if check.detail]
     assert (report.ok, report.passed, report.skipped) == (True, len(CHECKS), 0)
 
 
-def test_what_could_not_be_tried_is_skipped_with_its_reason(tmp_path):
-    report = examine(tmp_path, admin_secret=None, max_calls=1_001)
+async def test_what_could_not_be_tried_is_skipped_with_its_reason(tmp_path):
+    report = await examine(tmp_path, admin_secret=None, max_calls=1_001)
     skipped = {check.name: check.detail for check in report.checks if check.status is Status.SKIPPED}
     assert skipped.keys() == {"revocation", "max_calls"}
     assert all(skipped.values())
     assert report.ok is True
 
 
-def test_a_provider_that_does_not_answer_passes_nothing(tmp_path):
-    report = examine(tmp_path, cut=lambda _: UpstreamError("down"))
+async def test_a_provider_that_does_not_answer_passes_nothing(tmp_path):
+    report = await examine(tmp_path, cut=lambda _: UpstreamError("down"))
     assert report.ok is False
     assert report.passed == 0
 
 
-def test_the_report_holds_no_token_and_no_key(tmp_path):
-    text = msgspec.json.encode(examine(tmp_path)).decode()
+async def test_the_report_holds_no_token_and_no_key(tmp_path):
+    text = msgspec.json.encode(await examine(tmp_path)).decode()
     assert "eyJ" not in text
     assert ADMIN_SECRET not in text
     assert json.loads(text)["format"] == "briefcase-conformance/1"
@@ -355,9 +354,9 @@ def test_there_is_a_broken_provider_for_each_check():
     [(name, *how) for name, hows in BROKEN.items() for how in hows],
     ids=[f"{name} {number}" for name, hows in BROKEN.items() for number, _ in enumerate(hows)],
 )
-def test_each_check_is_red_on_a_provider_that_breaks_its_rule(tmp_path, monkeypatch, name, patch, wrap):
+async def test_each_check_is_red_on_a_provider_that_breaks_its_rule(tmp_path, monkeypatch, name, patch, wrap):
     patch(monkeypatch)
-    report = examine(tmp_path, wrap=wrap or (lambda app: app))
+    report = await examine(tmp_path, wrap=wrap or (lambda app: app))
     check = next(check for check in report.checks if check.name == name)
     assert check.status is Status.FAILED
     assert check.detail

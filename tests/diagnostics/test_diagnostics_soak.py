@@ -25,7 +25,7 @@ OWN = ExpectedDaemon(frozenset({os.geteuid()}))
 PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
 
 
-def run_soak(path, handler, plan=PLAN, stop_after=None):
+async def run_soak(path, handler, plan=PLAN, stop_after=None):
     """Soak a stand-in daemon whose `POST /v1/tools/call` is `handler`."""
 
     async def run():
@@ -45,7 +45,7 @@ def run_soak(path, handler, plan=PLAN, stop_after=None):
         finally:
             await runner.cleanup()
 
-    return asyncio.run(run())
+    return await run()
 
 
 async def good(request):
@@ -62,8 +62,8 @@ def path(tmp_path_factory):
     return str(tmp_path_factory.mktemp("s") / "s.sock")
 
 
-def test_a_good_run_meets_the_objectives_and_says_which_daemon_it_was(path):
-    report = run_soak(path, good)
+async def test_a_good_run_meets_the_objectives_and_says_which_daemon_it_was(path):
+    report = await run_soak(path, good)
 
     measured = report["measured"]
     assert measured["attempted"] == measured["answered"] == 60
@@ -73,7 +73,7 @@ def test_a_good_run_meets_the_objectives_and_says_which_daemon_it_was(path):
     assert not report["interrupted"]
 
 
-def test_a_refused_receipt_counts_against_append_success_and_availability(path):
+async def test_a_refused_receipt_counts_against_append_success_and_availability(path):
     turns = iter(range(1000))
 
     async def sometimes(request):
@@ -81,14 +81,14 @@ def test_a_refused_receipt_counts_against_append_success_and_availability(path):
             return web.json_response({"code": "receipts_unavailable", "message": "disk"}, status=503)
         return await good(request)
 
-    measured = run_soak(path, sometimes)["measured"]
+    measured = (await run_soak(path, sometimes))["measured"]
 
     assert measured["append_failures"] == 6
     assert measured["by_error"] == {"receipts_unavailable": 6}
     assert measured["answered"] == 54
 
 
-def test_a_stall_is_charged_to_every_call_it_held_up(path):
+async def test_a_stall_is_charged_to_every_call_it_held_up(path):
     turns = iter(range(1000))
 
     async def stalls_once(request):
@@ -97,37 +97,37 @@ def test_a_stall_is_charged_to_every_call_it_held_up(path):
         return await good(request)
 
     plan = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={}, connections=1)
-    measured = run_soak(path, stalls_once, plan)["measured"]
+    measured = (await run_soak(path, stalls_once, plan))["measured"]
 
     assert measured["latency_ms"]["p90"] > 50
 
 
-def test_an_interrupted_run_still_reports(path):
-    report = run_soak(path, good, stop_after=0.1)
+async def test_an_interrupted_run_still_reports(path):
+    report = await run_soak(path, good, stop_after=0.1)
 
     assert report["interrupted"]
     assert 0 < report["measured"]["answered"] < 60
 
 
-def test_a_run_beside_a_daemon_that_hangs_reports_seconds_after_it_is_interrupted(path, monkeypatch):
+async def test_a_run_beside_a_daemon_that_hangs_reports_seconds_after_it_is_interrupted(path, monkeypatch):
     monkeypatch.setattr("briefcase.edges.diagnostics.soak.GRACE_S", 0.2)
 
     async def hangs(_):
         await asyncio.sleep(30)
 
     began = time.monotonic()
-    report = run_soak(path, hangs, stop_after=0.1)
+    report = await run_soak(path, hangs, stop_after=0.1)
 
     assert time.monotonic() - began < 10
     assert report["interrupted"]
     assert report["measured"]["by_error"] == {"interrupted": report["measured"]["attempted"]}
 
 
-def test_a_run_that_nobody_could_keep_up_with_is_bounded_and_can_be_interrupted(path, monkeypatch):
+async def test_a_run_that_nobody_could_keep_up_with_is_bounded_and_can_be_interrupted(path, monkeypatch):
     monkeypatch.setattr("briefcase.edges.diagnostics.soak.MAX_WAITING", 50)
     plan = SoakPlan(duration_s=60, interval_ms=0.001, tool_id="echo", args={}, connections=1)
 
-    measured = run_soak(path, good, plan, stop_after=0.3)["measured"]
+    measured = (await run_soak(path, good, plan, stop_after=0.3))["measured"]
 
     assert measured["by_error"]["not_sent"] > 0
     assert measured["backlog"]["last"] <= 50
@@ -135,11 +135,11 @@ def test_a_run_that_nobody_could_keep_up_with_is_bounded_and_can_be_interrupted(
 
 
 @pytest.mark.parametrize("timing", ["execute;dur=soon", "execute;dur=0.2"])
-def test_an_answer_that_is_none_of_a_daemon_counts_as_an_error(path, timing):
+async def test_an_answer_that_is_none_of_a_daemon_counts_as_an_error(path, timing):
     async def odd(_):
         return web.json_response([1], headers={"Server-Timing": timing})
 
-    measured = run_soak(path, odd)["measured"]
+    measured = (await run_soak(path, odd))["measured"]
 
     assert (measured["answered"], sum(measured["by_error"].values())) == (0, 60)
 
@@ -175,17 +175,17 @@ def test_the_verdict_names_what_kept_a_run_from_meeting_its_objectives(measured,
     assert verdict_of(measured, Objectives()) == word
 
 
-def test_a_run_whose_calls_are_denied_is_not_green_and_says_why(path):
+async def test_a_run_whose_calls_are_denied_is_not_green_and_says_why(path):
     async def denied(_):
         return web.json_response({"status": "denied", "reason": "invalid_args: `/symbol`: missing"})
 
-    report = run_soak(path, denied)
+    report = await run_soak(path, denied)
 
     assert not report["ok"]
     assert report["verdict"] == "calls_not_allowed"
     assert report["measured"]["by_status"] == {"denied": 60}
     assert report["measured"]["by_reason"] == {"invalid_args": 60}
-    assert run_soak(path, denied, msgspec.structs.replace(PLAN, objectives=Objectives(call_success=0)))["ok"]
+    assert (await run_soak(path, denied, msgspec.structs.replace(PLAN, objectives=Objectives(call_success=0))))["ok"]
 
 
 def test_evidence_of_denied_calls_does_not_meet_its_objectives(reports):
@@ -212,9 +212,9 @@ def test_a_trend_is_the_slope_of_its_samples():
 
 
 @pytest.fixture
-def reports(path, tmp_path):
+async def reports(path, tmp_path):
     """Two reports, the second 3 hours after the first, and a file that is no report."""
-    report = run_soak(path, good)
+    report = await run_soak(path, good)
     for name, later_s in (("a.json", 0), ("b.json", 3 * 3600)):
         moved = {**report, "started_at_unix_s": 1_800_000_000 + later_s}
         (tmp_path / name).write_bytes(orjson.dumps(moved))
@@ -254,7 +254,7 @@ def test_what_can_not_be_read_is_named_and_fails_the_statement(reports, tmp_path
     assert "c.json" in page(statement) or "something else" in page(statement)
 
 
-def test_a_daemon_that_hangs_on_any_question_about_itself_does_not_hold_the_report_up(path, monkeypatch):
+async def test_a_daemon_that_hangs_on_any_question_about_itself_does_not_hold_the_report_up(path, monkeypatch):
     monkeypatch.setattr(soaking, "ABOUT_TIMEOUT_S", 0.2)
 
     async def hang(_):
@@ -273,7 +273,7 @@ def test_a_daemon_that_hangs_on_any_question_about_itself_does_not_hold_the_repo
         finally:
             await runner.cleanup()
 
-    told = asyncio.run(run())
+    told = await run()
     assert (told["identity"], told["receipt_head"], told["max_sync_ms"]) == ({}, None, None)
 
 

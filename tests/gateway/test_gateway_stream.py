@@ -1,7 +1,5 @@
 """Streams that can be resumed, within one bound for all of them."""
 
-import asyncio
-
 import pytest
 
 from briefcase.edges.gateway import session as sessions
@@ -16,38 +14,38 @@ def small(monkeypatch):
     monkeypatch.setattr(streams, "MAX_SHELF_BYTES", 1_000)
 
 
-def read_all(stream: Stream) -> list[bytes]:
+async def read_all(stream: Stream) -> list[bytes]:
     async def run():
         return [message async for _, message in stream.read()]
 
-    return asyncio.run(run())
+    return await run()
 
 
-def told(shelf: Shelf, *messages: bytes, is_read: bool = True) -> Stream:
+async def told(shelf: Shelf, *messages: bytes, is_read: bool = True) -> Stream:
     stream = Stream(shelf)
     for message in messages:
         stream.put(message)
     stream.end()
     if is_read:
-        read_all(stream)
+        await read_all(stream)
     return stream
 
 
-def test_what_was_read_to_its_end_is_forgotten_first_and_is_not_resumed():
+async def test_what_was_read_to_its_end_is_forgotten_first_and_is_not_resumed():
     shelf = Shelf()
-    unread = told(shelf, b"a" * 400, is_read=False)
-    read = told(shelf, b"b" * 400)
-    newest = told(shelf, b"c" * 400, is_read=False)
+    unread = await told(shelf, b"a" * 400, is_read=False)
+    read = await told(shelf, b"b" * 400)
+    newest = await told(shelf, b"c" * 400, is_read=False)
     assert shelf.total_bytes == 800
     assert not read.can_resume(0)
-    assert read_all(unread) == [b"a" * 400]
+    assert await read_all(unread) == [b"a" * 400]
     assert newest.can_resume(0)
-    assert read_all(newest) == [b"c" * 400]
+    assert await read_all(newest) == [b"c" * 400]
 
 
-def test_where_nothing_was_read_a_stream_makes_room_with_its_own_oldest():
+async def test_where_nothing_was_read_a_stream_makes_room_with_its_own_oldest():
     shelf = Shelf()
-    other = told(shelf, b"a" * 400, is_read=False)
+    other = await told(shelf, b"a" * 400, is_read=False)
     stream = Stream(shelf)
     for number in range(10):
         stream.put(b"%d" % number * 200)

@@ -37,7 +37,7 @@ def a_site():
     return app
 
 
-def run(app, scenario, **limits) -> None:
+async def run(app, scenario, **limits) -> None:
     async def running():
         made = app() if callable(app) and not asyncio.iscoroutinefunction(app) else app
         if isinstance(made, blacksheep.Application):
@@ -48,7 +48,7 @@ def run(app, scenario, **limits) -> None:
             await served.leave()
         assert not served.serving.tasks
 
-    asyncio.run(asyncio.wait_for(running(), 20))
+    await asyncio.wait_for(running(), 20)
 
 
 async def until(condition) -> None:
@@ -63,17 +63,17 @@ def statuses(said: bytes) -> list[int]:
 # --- BlackSheep -------------------------------------------------------------------------------------------------------
 
 
-def test_an_application_of_blacksheep_is_served_in_one_write_for_each_answer():
+async def test_an_application_of_blacksheep_is_served_in_one_write_for_each_answer():
     async def scenario(served, _):
         await served.feed(request("POST", "/echo", b"abc"), request("GET", "/nope"))
         await until(lambda: len(served.transport.written) == 2)
         assert served.transport.written[0].endswith(b"content-length: 3\r\n\r\nabc")
         assert statuses(served.said) == [200, 404]
 
-    run(a_site, scenario)
+    await run(a_site, scenario)
 
 
-def test_events_end_with_their_client_though_the_generator_waits_for_what_never_comes():
+async def test_events_end_with_their_client_though_the_generator_waits_for_what_never_comes():
     async def scenario(served, site):
         await served.feed(request("GET", "/events"))
         await until(lambda: b"data:" in served.said)
@@ -81,7 +81,7 @@ def test_events_end_with_their_client_though_the_generator_waits_for_what_never_
         await served.leave()
         await until(lambda: site.closed)
 
-    run(a_site, scenario)
+    await run(a_site, scenario)
 
 
 @pytest.mark.parametrize(
@@ -93,25 +93,25 @@ def test_events_end_with_their_client_though_the_generator_waits_for_what_never_
     ],
     ids=["declared", "in chunks", "misframed"],
 )
-def test_the_bounds_of_a_body_are_the_servers(data, status):
+async def test_the_bounds_of_a_body_are_the_servers(data, status):
     async def scenario(served, _):
         await served.feed(data)
         assert statuses(served.said) == [status]
         assert served.transport.is_half_closed
 
-    run(a_site, scenario, max_body_bytes=10)
+    await run(a_site, scenario, max_body_bytes=10)
 
 
-def test_a_body_that_does_not_come_in_time_is_refused():
+async def test_a_body_that_does_not_come_in_time_is_refused():
     async def scenario(served, _):
         await served.feed(b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n")
         await until(lambda: served.said)
         assert statuses(served.said) == [408]
 
-    run(a_site, scenario, body_timeout_ms=20)
+    await run(a_site, scenario, body_timeout_ms=20)
 
 
-def test_a_client_that_waits_to_continue_is_told_to_when_the_application_asks():
+async def test_a_client_that_waits_to_continue_is_told_to_when_the_application_asks():
     async def scenario(served, _):
         await served.feed(WAITS_TO_CONTINUE)
         await until(lambda: served.said)
@@ -120,7 +120,7 @@ def test_a_client_that_waits_to_continue_is_told_to_when_the_application_asks():
         await until(lambda: len(served.transport.written) == 2)
         assert statuses(served.said) == [100, 200]
 
-    run(a_site, scenario)
+    await run(a_site, scenario)
 
 
 # --- what an application may do ---------------------------------------------------------------------------------------
@@ -179,12 +179,12 @@ def sends(*messages):
     ],
     ids=["a length", "chunks", "chunks by its own word", "to HTTP/1.0", "to a HEAD", "no content", "the last one"],
 )
-def test_an_answer_is_framed_as_its_head_says(app, asked, said):
+async def test_an_answer_is_framed_as_its_head_says(app, asked, said):
     async def scenario(served, _):
         await served.feed(asked)
         assert served.said == said
 
-    run(app, scenario)
+    await run(app, scenario)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_an_answer_is_framed_as_its_head_says(app, asked, said):
         "a body before its head", "two heads", "a head alone", "nothing",
     ],
 )  # fmt: skip
-def test_an_answer_that_can_not_be_framed_is_an_internal_error_and_the_last(messages):
+async def test_an_answer_that_can_not_be_framed_is_an_internal_error_and_the_last(messages):
     async def scenario(served, _):
         with capture_logs() as logs:
             await served.feed(request("GET", "/"))
@@ -218,11 +218,11 @@ def test_an_answer_that_can_not_be_framed_is_an_internal_error_and_the_last(mess
         assert len(logs) == 1
         await served.leave()
 
-    run(sends(*messages), scenario)
+    await run(sends(*messages), scenario)
 
 
 @pytest.mark.parametrize("rest", [[], [start()]], ids=["it returns", "it sends what it may not"])
-def test_an_application_that_stops_half_way_cuts_the_connection(rest):
+async def test_an_application_that_stops_half_way_cuts_the_connection(rest):
     async def scenario(served, _):
         with capture_logs():
             await served.feed(request("GET", "/"))
@@ -230,10 +230,10 @@ def test_an_application_that_stops_half_way_cuts_the_connection(rest):
         assert served.transport.is_cut
         await served.leave()
 
-    run(sends(start(), piece(b"abc", more=True), *rest), scenario)
+    await run(sends(start(), piece(b"abc", more=True), *rest), scenario)
 
 
-def test_a_client_that_leaves_before_its_answer_is_told_and_does_not_stop_the_application():
+async def test_a_client_that_leaves_before_its_answer_is_told_and_does_not_stop_the_application():
     heard: list[str] = []
 
     async def app(scope, receive, send):
@@ -249,10 +249,10 @@ def test_a_client_that_leaves_before_its_answer_is_told_and_does_not_stop_the_ap
         await served.leave()
         assert heard == ["http.request", "http.disconnect", "went on"]
 
-    run(app, scenario)
+    await run(app, scenario)
 
 
-def test_an_application_slower_than_its_client_holds_it_up():
+async def test_an_application_slower_than_its_client_holds_it_up():
     go = asyncio.Event()
     got: list[int] = []
 
@@ -279,4 +279,4 @@ def test_an_application_slower_than_its_client_holds_it_up():
         await served.feed(b"x")
         assert statuses(served.said) == [200]
 
-    run(app, scenario)
+    await run(app, scenario)

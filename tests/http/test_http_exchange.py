@@ -66,11 +66,11 @@ def a_wire(transport) -> Wire:
     return Wire(transport, None, Peer(is_unix=True), place)
 
 
-def answered(reply, *, method="GET", keep_alive=True) -> list[bytes]:
+async def answered(reply, *, method="GET", keep_alive=True) -> list[bytes]:
     """What is written for one reply, write by write."""
     transport, app, date = FakeTransport(), OneReply(reply), Date()
     head = Head(method, b"/", b"", [], "1.1", keep_alive, expects_continue=False)
-    asyncio.run(DirectExchange(app, a_wire(transport), date, head).run())
+    await DirectExchange(app, a_wire(transport), date, head).run()
     return transport.written
 
 
@@ -103,8 +103,8 @@ def answered(reply, *, method="GET", keep_alive=True) -> list[bytes]:
     ],
     ids=["json", "bytes", "the last one", "to a HEAD"],
 )
-def test_an_answer_is_written_in_one_piece(reply, options, expected):
-    assert answered(reply, **options) == [expected]
+async def test_an_answer_is_written_in_one_piece(reply, options, expected):
+    assert await answered(reply, **options) == [expected]
 
 
 def test_an_answer_has_the_date_of_the_last_tick():
@@ -127,9 +127,9 @@ def test_an_answer_has_the_date_of_the_last_tick():
     ],
     ids=["two header lines", "a carriage return", "a line feed", "no JSON", "no status", "a fault"],
 )
-def test_an_answer_that_can_not_be_written_is_an_internal_error_and_the_last(reply):
+async def test_an_answer_that_can_not_be_written_is_an_internal_error_and_the_last(reply):
     with capture_logs() as logs:
-        (written,) = answered(reply)
+        (written,) = await answered(reply)
     head, body = written.split(b"\r\n\r\n")
     assert statuses(head) == [500]
     assert b"\r\nconnection: close" in head
@@ -185,7 +185,7 @@ def test_durations_are_milliseconds_however_long():
     )
 
 
-def test_a_body_that_comes_after_the_answer_is_not_kept():
+async def test_a_body_that_comes_after_the_answer_is_not_kept():
     app, head = OneReply(Reply({})), Head("POST", b"/", b"", [], "1.1", keep_alive=True, expects_continue=False)
     exchange = DirectExchange(app, a_wire(FakeTransport()), Date(), head)
 
@@ -196,7 +196,7 @@ def test_a_body_that_comes_after_the_answer_is_not_kept():
         exchange.complete()
         return await exchange.body()
 
-    assert asyncio.run(scenario()) == b"before"
+    assert await scenario() == b"before"
 
 
 # --- before the body --------------------------------------------------------------------------------------------------
@@ -497,7 +497,7 @@ class TracedRig(Rig):
 PARENT = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
 
 
-def test_a_trace_ends_with_its_request_and_says_what_it_was(tmp_path):
+async def test_a_trace_ends_with_its_request_and_says_what_it_was(tmp_path):
     body = b'{"call":{"tool_id":"echo"}}'
 
     async def scenario():
@@ -513,7 +513,7 @@ def test_a_trace_ends_with_its_request_and_says_what_it_was(tmp_path):
             await client.close()
             return rig.spans
 
-    assert asyncio.run(scenario()) == [
+    assert await scenario() == [
         {
             "http.response.status_code": 200,
             "http.request.method": "POST",

@@ -1,6 +1,5 @@
 """However a stream of bytes is cut, the same requests are taken from it, and nothing that comes after a refusal."""
 
-import asyncio
 import itertools
 
 import h11
@@ -91,7 +90,7 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[first:last] for first, last in itertools.pairwise(at)]
 
 
-def taken(pieces: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
+async def taken(pieces: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
     """The requests that a connection takes from some pieces; whatever comes after a refusal adds none."""
 
     async def scenario():
@@ -108,14 +107,14 @@ def taken(pieces: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
         assert not served.serving.tasks
         return app.seen[:count]
 
-    return asyncio.run(scenario())
+    return await scenario()
 
 
 @given(STREAMS, CUTS)
 @example(CALL + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + NEXT, [60])
 @example(a_request(b"POST", b"/", NEXT, 1) + NEXT, list(range(0, 300, 7)))
-def test_the_same_requests_are_taken_from_a_stream_however_it_is_cut(data, cuts):
-    assert taken(cut(data, cuts)) == taken([data])
+async def test_the_same_requests_are_taken_from_a_stream_however_it_is_cut(data, cuts):
+    assert await taken(cut(data, cuts)) == await taken([data])
 
 
 def framed_by_h11(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
@@ -148,7 +147,7 @@ def framed_by_h11(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 @given(STREAMS)
 @example(b"".join(itertools.islice(FRAMING.values(), 6)))
-def test_what_is_taken_from_a_stream_another_parser_frames_alike(data):
-    ours, theirs = taken([data]), framed_by_h11(data)
+async def test_what_is_taken_from_a_stream_another_parser_frames_alike(data):
+    ours, theirs = await taken([data]), framed_by_h11(data)
     both = min(len(ours), len(theirs))
     assert ours[:both] == theirs[:both]

@@ -40,7 +40,7 @@ class Events:
         raise AssertionError("nothing of a stream is kept to be redacted")
 
 
-def run(scenario, **options) -> None:
+async def run(scenario, **options) -> None:
     async def running():
         app = Events(**options)
         served = Served(app)
@@ -50,7 +50,7 @@ def run(scenario, **options) -> None:
         assert not served.serving.tasks
         assert app.opened == app.closed
 
-    asyncio.run(asyncio.wait_for(running(), 20))
+    await asyncio.wait_for(running(), 20)
 
 
 async def put(served, app, *pieces) -> None:
@@ -59,7 +59,7 @@ async def put(served, app, *pieces) -> None:
     await served.settle()
 
 
-def test_pieces_are_chunks_and_the_next_request_is_answered_on_the_same_connection():
+async def test_pieces_are_chunks_and_the_next_request_is_answered_on_the_same_connection():
     async def scenario(served, app):
         await served.feed(ASK)
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/x\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -72,40 +72,40 @@ def test_pieces_are_chunks_and_the_next_request_is_answered_on_the_same_connecti
         await put(served, app, None)
         assert served.said.count(head + b"0\r\n\r\n") == 1
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_an_http_1_0_client_reads_until_the_end():
+async def test_an_http_1_0_client_reads_until_the_end():
     async def scenario(served, app):
         await served.feed(OLD)
         await put(served, app, b"one", None)
         assert served.said == b"HTTP/1.1 200 OK\r\ncontent-type: text/x\r\nconnection: close\r\n\r\none"
         assert served.transport.is_closed
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_client_that_leaves_ends_the_source_of_its_stream_though_nothing_ever_comes():
+async def test_a_client_that_leaves_ends_the_source_of_its_stream_though_nothing_ever_comes():
     async def scenario(served, app):
         await served.feed(ASK)
         assert (app.opened, app.closed) == (1, 0)
         await served.leave()
         assert app.closed == 1
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_request_that_is_refused_behind_a_stream_does_not_cut_it():
+async def test_a_request_that_is_refused_behind_a_stream_does_not_cut_it():
     async def scenario(served, app):
         await served.feed(ASK + b"GARBAGE\r\n\r\n")
         await put(served, app, b"one", None)
         assert served.said.endswith(b"3\r\none\r\n0\r\n\r\n")
         assert served.transport.is_half_closed
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_body_that_can_not_be_framed_ends_a_stream_that_has_begun_and_it_does_not_look_whole():
+async def test_a_body_that_can_not_be_framed_ends_a_stream_that_has_begun_and_it_does_not_look_whole():
     async def scenario(served, app):
         await served.feed(b"POST /events HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
         await put(served, app, b"one")
@@ -114,10 +114,10 @@ def test_a_body_that_can_not_be_framed_ends_a_stream_that_has_begun_and_it_does_
         assert served.said.endswith(b"3\r\none\r\n")
         assert served.transport.is_half_closed
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_client_that_does_not_read_holds_up_the_source():
+async def test_a_client_that_does_not_read_holds_up_the_source():
     async def scenario(served, app):
         await served.feed(ASK)
         served.connection.pause_writing()
@@ -127,10 +127,10 @@ def test_a_client_that_does_not_read_holds_up_the_source():
         await served.settle()
         assert app.queue.qsize() == 0
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_client_that_leaves_without_having_read_ends_the_source():
+async def test_a_client_that_leaves_without_having_read_ends_the_source():
     async def scenario(served, app):
         await served.feed(ASK)
         served.connection.pause_writing()
@@ -138,10 +138,10 @@ def test_a_client_that_leaves_without_having_read_ends_the_source():
         await served.leave()
         assert app.closed == 1
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_source_that_fails_cuts_the_connection_so_that_half_a_stream_does_not_look_whole():
+async def test_a_source_that_fails_cuts_the_connection_so_that_half_a_stream_does_not_look_whole():
     async def scenario(served, app):
         await served.feed(ASK)
         with capture_logs() as logs:
@@ -152,21 +152,21 @@ def test_a_source_that_fails_cuts_the_connection_so_that_half_a_stream_does_not_
         assert len(logs) == 1
         await served.leave()
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_stream_that_nobody_has_filtered_is_not_written():
+async def test_a_stream_that_nobody_has_filtered_is_not_written():
     async def scenario(served, app):
         with capture_logs():
             await served.feed(ASK)
         assert served.said.startswith(b"HTTP/1.1 500 ")
         assert app.opened == 0
 
-    run(scenario, is_filtered=False)
+    await run(scenario, is_filtered=False)
 
 
 @pytest.mark.parametrize("pieces", [[], [b"one"]], ids=["before the first piece", "after it"])
-def test_a_stream_of_a_server_that_is_cut_ends(pieces):
+async def test_a_stream_of_a_server_that_is_cut_ends(pieces):
     async def scenario(served, app):
         await served.feed(ASK)
         await put(served, app, *pieces)
@@ -176,4 +176,4 @@ def test_a_stream_of_a_server_that_is_cut_ends(pieces):
         assert app.closed == 1
         await served.leave()
 
-    run(scenario)
+    await run(scenario)

@@ -41,28 +41,28 @@ def ledger_dir(tmp_path):
     return tmp_path / "ledger"
 
 
-def with_ledger(path, scenario):
+async def with_ledger(path, scenario):
     """Run a scenario on an open ledger, which is then closed and audited."""
 
     async def run():
         async with audited(path, FakeClock(LATE_US)) as ledger:
             return await scenario(ledger)
 
-    return asyncio.run(run())
+    return await run()
 
 
 async def everything(ledger, **chosen):
     return await ledger.receipts(ReceiptFilter(limit=10_000, **chosen))
 
 
-def archive_all(path, keep=1):
-    return with_ledger(path, lambda ledger: ledger.archive("op", keep))
+async def archive_all(path, keep=1):
+    return await with_ledger(path, lambda ledger: ledger.archive("op", keep))
 
 
 # --- what was archived is read as before ------------------------------------------------------------------------------
 
 
-def test_archived_receipts_are_listed_shown_and_hashed_as_before(ledger_dir):
+async def test_archived_receipts_are_listed_shown_and_hashed_as_before(ledger_dir):
     async def scenario(ledger):
         before = await everything(ledger)
         hashes = await ledger.hashes(0, 10_000)
@@ -90,10 +90,10 @@ def test_archived_receipts_are_listed_shown_and_hashed_as_before(ledger_dir):
         page = await ledger.receipts(ReceiptFilter(limit=4, offset=len(old) - 4 + done.segments))
         assert [receipt.id for receipt in page] == [4, 3, 2, 1]
 
-    with_ledger(ledger_dir, scenario)
+    await with_ledger(ledger_dir, scenario)
 
 
-def test_the_chain_verifies_across_the_boundary_live_offline_and_from_anywhere(ledger_dir):
+async def test_the_chain_verifies_across_the_boundary_live_offline_and_from_anywhere(ledger_dir):
     async def scenario(ledger):
         before = await everything(ledger)
         done = await ledger.archive("op", keep=10)
@@ -113,14 +113,14 @@ def test_the_chain_verifies_across_the_boundary_live_offline_and_from_anywhere(l
             assert (wrong.ok, wrong.first_bad.id, wrong.first_bad.problem) == (False, receipt.id, "anchor_mismatch")
         return done, ledger.head()
 
-    done, head = with_ledger(ledger_dir, scenario)
+    done, head = await with_ledger(ledger_dir, scenario)
     seen = []
     found = verify_files(ledger_dir.parent, head, lambda *at: seen.append(at))
     assert (found.ok, found.archived) == (True, done.boundary.id)
     assert seen[-1] == (found.head.id, found.head.id)
 
 
-def test_archiving_goes_on_where_it_ended_and_each_segment_has_its_receipt(ledger_dir):
+async def test_archiving_goes_on_where_it_ended_and_each_segment_has_its_receipt(ledger_dir):
     async def scenario(ledger):
         first = await ledger.archive("op", keep=20)
         assert first.receipts > SEGMENT
@@ -135,11 +135,11 @@ def test_archiving_goes_on_where_it_ended_and_each_segment_has_its_receipt(ledge
         assert {event["segment"] for event in told} == {path.name for path in (ledger_dir / "archive").iterdir()}
         assert {event["by"] for event in told} == {"op"}
 
-    with_ledger(ledger_dir, scenario)
+    await with_ledger(ledger_dir, scenario)
 
 
-def test_a_segment_verifies_with_nothing_but_gzip_and_sha256(ledger_dir):
-    archive_all(ledger_dir)
+async def test_a_segment_verifies_with_nothing_but_gzip_and_sha256(ledger_dir):
+    await archive_all(ledger_dir)
     expected, previous = 1, "0" * 64
     for path in sorted((ledger_dir / "archive").iterdir()):
         for line in gzip.decompress(path.read_bytes()).splitlines():
@@ -149,15 +149,15 @@ def test_a_segment_verifies_with_nothing_but_gzip_and_sha256(ledger_dir):
     assert expected > COUNT - LIVE
 
 
-def test_only_the_owner_can_read_the_archive(ledger_dir):
-    archive_all(ledger_dir)
+async def test_only_the_owner_can_read_the_archive(ledger_dir):
+    await archive_all(ledger_dir)
     paths = [ledger_dir / "archive", *(ledger_dir / "archive").iterdir()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600, 0o700}
     assert len(paths) > 2
 
 
-def test_a_copy_of_the_ledger_holds_the_segments_it_counts_on(ledger_dir, tmp_path):
-    archive_all(ledger_dir)
+async def test_a_copy_of_the_ledger_holds_the_segments_it_counts_on(ledger_dir, tmp_path):
+    await archive_all(ledger_dir)
     (ledger_dir / "archive" / "segment-0000000000009000-0000000000009001.gz").write_bytes(b"of another time")
     (tmp_path / "copy").mkdir()
     head = copy_ledger(ledger_dir, tmp_path / "copy" / "ledger", "now")
@@ -171,7 +171,7 @@ def test_a_copy_of_the_ledger_holds_the_segments_it_counts_on(ledger_dir, tmp_pa
 # --- what stays -------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_kept_what_is_newer_and_what_an_open_intent_needs_stays(ledger_dir):
+async def test_what_is_kept_what_is_newer_and_what_an_open_intent_needs_stays(ledger_dir):
     async def scenario(ledger):
         assert (await ledger.archive("op", keep=1_000)).receipts == 0
         assert not (ledger_dir / "archive").exists()
@@ -187,10 +187,10 @@ def test_what_is_kept_what_is_newer_and_what_an_open_intent_needs_stays(ledger_d
             await committed(ledger, note(str(number)))
         assert (await ledger.archive("op", 1)).boundary.id > opened.receipt_id
 
-    with_ledger(ledger_dir, scenario)
+    await with_ledger(ledger_dir, scenario)
 
 
-def test_one_archiving_at_a_time(ledger_dir):
+async def test_one_archiving_at_a_time(ledger_dir):
     async def scenario(ledger):
         first = asyncio.create_task(ledger.archive("op", 1))
         await asyncio.sleep(0)
@@ -198,10 +198,10 @@ def test_one_archiving_at_a_time(ledger_dir):
             await ledger.archive("op", 1)
         assert (await first).receipts
 
-    with_ledger(ledger_dir, scenario)
+    await with_ledger(ledger_dir, scenario)
 
 
-def test_calls_go_on_while_receipts_are_archived(ledger_dir):
+async def test_calls_go_on_while_receipts_are_archived(ledger_dir):
     async def scenario(ledger):
         task = asyncio.create_task(ledger.archive("op", 1))
         made = []
@@ -211,10 +211,10 @@ def test_calls_go_on_while_receipts_are_archived(ledger_dir):
         for result in made:
             assert (await ledger.receipt(result.receipt_id)).hash_hex == result.hash_hex
 
-    with_ledger(ledger_dir, scenario)
+    await with_ledger(ledger_dir, scenario)
 
 
-def test_the_boundary_moves_only_from_where_it_is_to_a_receipt_of_the_chain_that_no_start_needs(ledger_dir):
+async def test_the_boundary_moves_only_from_where_it_is_to_a_receipt_of_the_chain_that_no_start_needs(ledger_dir):
     async def scenario(ledger):
         receipts = {receipt.id: receipt for receipt in await everything(ledger)}
 
@@ -230,15 +230,12 @@ def test_the_boundary_moves_only_from_where_it_is_to_a_receipt_of_the_chain_that
                 await ledger.commit(moving(0, through))
         assert isinstance(await ledger.commit(moving(0, 9)), Committed)
 
-    async def run():
-        ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
-        await scenario(ledger)
-        # no segment holds what this removed, as no correct program does: verification says so
-        found = await ledger.verify()
-        assert (found.ok, found.first_bad.id, found.first_bad.problem) == (False, 1, "receipt_missing")
-        await ledger.close()
-
-    asyncio.run(run())
+    ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
+    await scenario(ledger)
+    # no segment holds what this removed, as no correct program does: verification says so
+    found = await ledger.verify()
+    assert (found.ok, found.first_bad.id, found.first_bad.problem) == (False, 1, "receipt_missing")
+    await ledger.close()
 
 
 # --- what was done to an archive is found -----------------------------------------------------------------------------
@@ -249,7 +246,7 @@ def rewrite(path: Path, change) -> None:
     path.write_bytes(gzip.compress(b"".join(line + b"\n" for line in change(lines))))
 
 
-def first_bad(path):
+async def first_bad(path):
     """What live and offline verification find; both the same."""
 
     async def run():
@@ -258,7 +255,7 @@ def first_bad(path):
         await ledger.close()
         return found.first_bad
 
-    live = asyncio.run(run())
+    live = await run()
     offline = verify_files(path.parent, None, lambda *_: None).first_bad
     assert (live is None, offline is None) == (live is None, live is None)
     if live is None:
@@ -282,44 +279,41 @@ def changed(line: bytes) -> bytes:
         (lambda _: [], (SEGMENT + 1, "receipt_missing")),
     ],
 )
-def test_a_segment_that_was_changed_is_found_at_the_first_bad_receipt(ledger_dir, change, bad):
-    archive_all(ledger_dir)
+async def test_a_segment_that_was_changed_is_found_at_the_first_bad_receipt(ledger_dir, change, bad):
+    await archive_all(ledger_dir)
     second = sorted((ledger_dir / "archive").iterdir())[1]
     rewrite(second, change)
-    assert first_bad(ledger_dir) == bad
+    assert await first_bad(ledger_dir) == bad
 
 
 @pytest.mark.parametrize("which", [0, 1, -1])
-def test_a_segment_that_is_missing_is_named_and_its_receipts_are_not_passed_over(ledger_dir, which):
-    archive_all(ledger_dir)
+async def test_a_segment_that_is_missing_is_named_and_its_receipts_are_not_passed_over(ledger_dir, which):
+    await archive_all(ledger_dir)
     segments = Archive(ledger_dir).segments()
     gone = segments[which]
     gone.path.rename(ledger_dir / "elsewhere")
-    assert first_bad(ledger_dir) == (gone.first_id, "receipt_missing")
+    assert await first_bad(ledger_dir) == (gone.first_id, "receipt_missing")
 
-    async def run():
-        ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
-        for asking in (
-            everything(ledger),
-            everything(ledger, oldest_first=True),
-            ledger.receipt(gone.first_id),
-            ledger.hashes(0, 99),
-        ):
-            with pytest.raises(StoreError, match="archive") as caught:
-                await asking
-            assert caught.value.code == "receipt_chain_broken"
-        assert (await ledger.commit(note())).receipt_id  # what is live goes on
-        await ledger.close()
-
-    asyncio.run(run())
+    ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
+    for asking in (
+        everything(ledger),
+        everything(ledger, oldest_first=True),
+        ledger.receipt(gone.first_id),
+        ledger.hashes(0, 99),
+    ):
+        with pytest.raises(StoreError, match="archive") as caught:
+            await asking
+        assert caught.value.code == "receipt_chain_broken"
+    assert (await ledger.commit(note())).receipt_id  # what is live goes on
+    await ledger.close()
     with open_files(ledger_dir.parent) as files, pytest.raises(StoreError, match="archive"):
         files.slice_from(1, COUNT)
     (ledger_dir / "elsewhere").rename(gone.path)
-    assert first_bad(ledger_dir) is None
+    assert await first_bad(ledger_dir) is None
 
 
-def test_each_byte_of_a_segment_flipped_is_found_or_changes_no_receipt(ledger_dir):
-    archive_all(ledger_dir)
+async def test_each_byte_of_a_segment_flipped_is_found_or_changes_no_receipt(ledger_dir):
+    await archive_all(ledger_dir)
     segment = Archive(ledger_dir).segments()[1]
     data = segment.path.read_bytes()
     good = Archive(ledger_dir).slice_from(segment.first_id, SEGMENT).records
@@ -337,8 +331,8 @@ def test_each_byte_of_a_segment_flipped_is_found_or_changes_no_receipt(ledger_di
     assert harmless < 8  # of gzip's header and checksum
 
 
-def test_an_archive_that_was_rewritten_and_hashed_again_does_not_fit_the_live_chain(ledger_dir):
-    done = archive_all(ledger_dir)
+async def test_an_archive_that_was_rewritten_and_hashed_again_does_not_fit_the_live_chain(ledger_dir):
+    done = await archive_all(ledger_dir)
     previous = b"0" * 64
     for segment in Archive(ledger_dir).segments():
         lines = []
@@ -350,20 +344,20 @@ def test_an_archive_that_was_rewritten_and_hashed_again_does_not_fit_the_live_ch
             previous = digest.encode()
             lines.append(record)
         rewrite(segment.path, lambda _, lines=lines: lines)
-    assert first_bad(ledger_dir) == (done.boundary.id + 1, "prev_hash")
+    assert await first_bad(ledger_dir) == (done.boundary.id + 1, "prev_hash")
 
 
-def test_a_live_receipt_that_is_missing_after_the_boundary_keeps_the_ledger_shut(ledger_dir):
-    done = archive_all(ledger_dir)
+async def test_a_live_receipt_that_is_missing_after_the_boundary_keeps_the_ledger_shut(ledger_dir):
+    done = await archive_all(ledger_dir)
     edit(ledger_dir, lambda transaction, _: transaction.delete((done.boundary.id + 1).to_bytes(8, "big")))
     with pytest.raises(StoreError, match="archived"):
         Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
 
 
-def test_a_segment_that_inflates_without_end_is_bounded(ledger_dir, monkeypatch):
+async def test_a_segment_that_inflates_without_end_is_bounded(ledger_dir, monkeypatch):
     from briefcase.adapters.ledger import archive  # noqa: PLC0415 - patched here alone
 
-    archive_all(ledger_dir)
+    await archive_all(ledger_dir)
     monkeypatch.setattr(archive, "MAX_SEGMENT_BYTES", 1 << 16)
     monkeypatch.setattr(archive, "MAX_RECORD_BYTES", 1 << 16)
     Archive(ledger_dir).segments()[0].path.write_bytes(gzip.compress(b"x" * (1 << 26)))
@@ -387,36 +381,33 @@ def test_an_archive_directory_that_others_prepared_keeps_the_ledger_shut(ledger_
     assert (refused.value.code, str(place) in refused.value.message) == ("insecure_host", True)
 
 
-def test_a_link_in_the_place_of_a_segment_is_not_followed(ledger_dir):
-    archive_all(ledger_dir)
+async def test_a_link_in_the_place_of_a_segment_is_not_followed(ledger_dir):
+    await archive_all(ledger_dir)
     first = Archive(ledger_dir).segments()[0]
     first.path.rename(ledger_dir / "kept")
     first.path.symlink_to(ledger_dir / "kept")
-    assert first_bad(ledger_dir) == (1, "receipt_missing")
+    assert await first_bad(ledger_dir) == (1, "receipt_missing")
 
 
 # --- faults on the way ------------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_live_chain_is_not_archived(ledger_dir):
+async def test_a_damaged_live_chain_is_not_archived(ledger_dir):
     def flip(transaction, _):
         key = (5).to_bytes(8, "big")
         transaction.put(key, transaction.get(key).replace(b"even", b"evil").replace(b"odd", b"ode"))
 
     edit(ledger_dir, flip)
 
-    async def run():
-        ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
-        with pytest.raises(StoreError, match="receipt 5"):
-            await ledger.archive("op", 1)
-        assert (await ledger.receipt(1)).id == 1
-        await ledger.close()
-
-    asyncio.run(run())
+    ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
+    with pytest.raises(StoreError, match="receipt 5"):
+        await ledger.archive("op", 1)
+    assert (await ledger.receipt(1)).id == 1
+    await ledger.close()
     assert list(ledger_dir.glob("archive/*")) == []
 
 
-def test_what_reads_back_otherwise_than_it_was_written_removes_nothing(ledger_dir, monkeypatch):
+async def test_what_reads_back_otherwise_than_it_was_written_removes_nothing(ledger_dir, monkeypatch):
     from briefcase.adapters.ledger import archive  # noqa: PLC0415 - patched here alone
 
     real = archive.write_whole
@@ -426,21 +417,18 @@ def test_what_reads_back_otherwise_than_it_was_written_removes_nothing(ledger_di
 
     monkeypatch.setattr(archive, "write_whole", cut_short)
 
-    async def run():
-        ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
-        with pytest.raises(StoreError, match="does not hold what was written"):
-            await ledger.archive("op", 1)
-        assert (await ledger.verify()).archived == 0
-        await ledger.close()
-
-    asyncio.run(run())
+    ledger = Ledger.open(ledger_dir, FakeClock(LATE_US), SMALL)
+    with pytest.raises(StoreError, match="does not hold what was written"):
+        await ledger.archive("op", 1)
+    assert (await ledger.verify()).archived == 0
+    await ledger.close()
 
 
-def test_a_segment_of_another_history_is_set_aside_and_never_removed(ledger_dir):
+async def test_a_segment_of_another_history_is_set_aside_and_never_removed(ledger_dir):
     (ledger_dir / "archive").mkdir(mode=0o700)
     stray = ledger_dir / "archive" / "segment-0000000000000003-0000000000000017.gz"
     stray.write_bytes(b"the only copy of something")
-    archive_all(ledger_dir)
+    await archive_all(ledger_dir)
     (kept,) = (ledger_dir / "archive").glob("*.aside-*")
     assert (kept.name.startswith(stray.name), kept.read_bytes()) == (True, b"the only copy of something")
 
@@ -474,17 +462,14 @@ def template(tmp_path_factory):
     """A closed ledger, and the hashes of its receipts."""
     path = tmp_path_factory.mktemp("archive") / "ledger"
     make(path)
-    return path, [bytes.fromhex(hash_hex) for hash_hex in with_ledger_hashes(path)]
+    return path, [bytes.fromhex(hash_hex) for hash_hex in asyncio.run(hashes_of(path))]
 
 
-def with_ledger_hashes(path):
-    async def run():
-        ledger = Ledger.open(path, FakeClock(LATE_US), SMALL)
-        hashes = await ledger.hashes(0, COUNT)
-        await ledger.close()
-        return hashes
-
-    return asyncio.run(run())
+async def hashes_of(path):
+    ledger = Ledger.open(path, FakeClock(LATE_US), SMALL)
+    hashes = await ledger.hashes(0, COUNT)
+    await ledger.close()
+    return hashes
 
 
 @pytest.fixture(scope="module")
@@ -498,7 +483,7 @@ def positions(template, tmp_path_factory):
     return run.calls
 
 
-def check_nothing_lost(path, hashes) -> None:
+async def check_nothing_lost(path, hashes) -> None:
     """Every receipt is there, live or archived, the very one; and archiving goes on from here."""
 
     async def scenario(ledger):
@@ -509,13 +494,13 @@ def check_nothing_lost(path, hashes) -> None:
         assert done.boundary.id >= COUNT - LIVE - 2
         assert (await ledger.verify(ledger.head())).ok
 
-    with_ledger(path, scenario)
+    await with_ledger(path, scenario)
 
 
 @needs_strace
 @pytest.mark.slow
 @pytest.mark.parametrize(("offset", "name"), list(enumerate(CALLS)))
-def test_killed_at_any_call_while_archiving_no_receipt_is_lost(template, positions, tmp_path, offset, name):
+async def test_killed_at_any_call_while_archiving_no_receipt_is_lost(template, positions, tmp_path, offset, name):
     path, hashes = template
     for position in range(1 + offset % STRIDE, positions[name] + 1, STRIDE):
         directory = tmp_path / str(position) / "ledger"
@@ -523,14 +508,14 @@ def test_killed_at_any_call_while_archiving_no_receipt_is_lost(template, positio
         shutil.copytree(path, directory)
         run = ArchiveRun(directory, f"{name}:signal=SIGKILL:when={position}")
         assert run.code == -9, (position, run.lines, run.errors)
-        check_nothing_lost(directory, hashes)
+        await check_nothing_lost(directory, hashes)
 
 
 @needs_strace
 @pytest.mark.slow
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 @pytest.mark.parametrize(("offset", "name"), list(enumerate(FAILING)))
-def test_a_call_that_fails_while_archiving_loses_no_receipt_and_is_said(
+async def test_a_call_that_fails_while_archiving_loses_no_receipt_and_is_said(
     template, positions, tmp_path, offset, name, error
 ):
     path, hashes = template
@@ -542,7 +527,7 @@ def test_a_call_that_fails_while_archiving_loses_no_receipt_and_is_said(
         assert run.injected, position
         is_said = any("refused" in line for line in run.lines) or not any("closed" in line for line in run.lines)
         assert is_said or name == "mkdir", (position, run.lines)  # of a directory that is there already: no matter
-        check_nothing_lost(directory, hashes)
+        await check_nothing_lost(directory, hashes)
 
 
 @needs_strace

@@ -127,12 +127,12 @@ def positions(try_at):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("offset", "name"), list(enumerate(DURABLE)))
-def test_killed_at_any_durable_call_nothing_answered_is_lost(try_at, positions, way, offset, name):
+async def test_killed_at_any_durable_call_nothing_answered_is_lost(try_at, positions, way, offset, name):
     for position in positions(way, name, offset):
         directory, run = try_at(way, f"{name}:signal=SIGKILL:when={position}")
         assert run.code == -9, (position, run.lines, run.errors)
         if (directory / "data.mdb").exists():
-            asyncio.run(check(directory, run))
+            await check(directory, run)
 
 
 @needs_strace
@@ -142,7 +142,9 @@ def test_killed_at_any_durable_call_nothing_answered_is_lost(try_at, positions, 
     ("offset", "name", "error"),
     [(3, "pwrite64", "EIO"), (6, "pwrite64", "ENOSPC"), (4, "fdatasync", "EIO"), (2, "fdatasync", "ENOSPC")],
 )
-def test_after_a_call_that_failed_nothing_is_answered_until_a_restart(try_at, positions, way, offset, name, error):
+async def test_after_a_call_that_failed_nothing_is_answered_until_a_restart(
+    try_at, positions, way, offset, name, error
+):
     for position in positions(way, name, offset):
         directory, run = try_at(way, f"{name}:error={error}:when={position}")
         ends = ["refused" in line for line in run.lines if "answered" in line or "refused" in line]
@@ -150,11 +152,11 @@ def test_after_a_call_that_failed_nothing_is_answered_until_a_restart(try_at, po
         assert ends == sorted(ends), run.lines
         assert any(ends) or not run.opened or not run.closed, (position, run.lines)
         assert len(run.read) == len(run.refused), (position, run.errors)
-        asyncio.run(check(directory, run))
+        await check(directory, run)
 
 
 @needs_strace
-def test_a_disk_on_which_every_sync_is_slow_never_holds_the_event_loop(tmp_path):
+async def test_a_disk_on_which_every_sync_is_slow_never_holds_the_event_loop(tmp_path):
     script = tmp_path / "slow.py"
     script.write_text(f"""
 import asyncio, sys, time
@@ -190,7 +192,7 @@ asyncio.run(main())
     took, longest = map(float, done.stdout.split())
     assert took >= 0.5
     assert longest < 0.4
-    asyncio.run(audit(tmp_path / "l"))
+    await audit(tmp_path / "l")
 
 
 @pytest.fixture
@@ -209,28 +211,25 @@ def small_disk(tmp_path):
 
 @pytest.mark.root
 @pytest.mark.parametrize("left_kib", [0, 16, 64, 200])
-def test_a_real_disk_filled_to_the_brim_refuses_and_recovers(small_disk, left_kib):
+async def test_a_real_disk_filled_to_the_brim_refuses_and_recovers(small_disk, left_kib):
     """The space is taken by somebody else, down to various levels; outcomes of calls under way are still stored."""
     sizes = LedgerSettings(map_bytes=1 << 26, low_disk_bytes=256 << 10, reserve_bytes=1 << 20)
 
-    async def run():
-        ledger = Ledger.open(small_disk / "l", FakeClock(), sizes)
-        under_way = [await committed(ledger, intent(f"r{number}")) for number in range(20)]
-        filler = small_disk / "filler"
-        fill(filler, left_kib << 10)
-        for _ in range(3):
-            with pytest.raises(StoreError, match="the disk is full"):
-                await ledger.commit(note("x" * 10_000))
-        for intended in under_way:
-            await committed(ledger, outcome(intended.receipt_id))
-        filler.unlink()
-        assert ledger.gate_problem() is None
-        await committed(ledger, note())
-        assert ledger.counters.failures == 0
-        await ledger.close()
-        await audit(small_disk / "l", settings=sizes)
-
-    asyncio.run(run())
+    ledger = Ledger.open(small_disk / "l", FakeClock(), sizes)
+    under_way = [await committed(ledger, intent(f"r{number}")) for number in range(20)]
+    filler = small_disk / "filler"
+    fill(filler, left_kib << 10)
+    for _ in range(3):
+        with pytest.raises(StoreError, match="the disk is full"):
+            await ledger.commit(note("x" * 10_000))
+    for intended in under_way:
+        await committed(ledger, outcome(intended.receipt_id))
+    filler.unlink()
+    assert ledger.gate_problem() is None
+    await committed(ledger, note())
+    assert ledger.counters.failures == 0
+    await ledger.close()
+    await audit(small_disk / "l", settings=sizes)
 
 
 def fill(path: Path, left_bytes: int) -> None:

@@ -1,6 +1,5 @@
 """Who may see the ledger's files, and that one process has them."""
 
-import asyncio
 import os
 import resource
 import signal
@@ -27,20 +26,17 @@ time.sleep(600)
 """
 
 
-def test_everything_is_the_owner_s_alone_whatever_the_umask(tmp_path):
-    async def run():
-        before = os.umask(0)
-        try:
-            async with audited(tmp_path / "l") as ledger:
-                await committed(ledger, note())
-                assert stat.S_IMODE((tmp_path / "l").stat().st_mode) == 0o700
-                files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "l").iterdir()}
-                assert set(files) == {"data.mdb", "lock.mdb", "ledger.lock", "reserve"}
-                assert set(files.values()) == {0o600}
-        finally:
-            os.umask(before)
-
-    asyncio.run(run())
+async def test_everything_is_the_owner_s_alone_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        async with audited(tmp_path / "l") as ledger:
+            await committed(ledger, note())
+            assert stat.S_IMODE((tmp_path / "l").stat().st_mode) == 0o700
+            files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "l").iterdir()}
+            assert set(files) == {"data.mdb", "lock.mdb", "ledger.lock", "reserve"}
+            assert set(files.values()) == {0o600}
+    finally:
+        os.umask(before)
 
 
 def descriptors_below(path):
@@ -49,22 +45,19 @@ def descriptors_below(path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to see its own descriptors")
-def test_no_descriptor_is_left_to_a_program_that_is_started(tmp_path):
-    async def run():
-        async with audited(tmp_path / "l"):
-            inside = descriptors_below(tmp_path)
-            assert len(inside) >= 4
-            assert not any(os.get_inheritable(descriptor) for descriptor in inside)
-
-    asyncio.run(run())
+async def test_no_descriptor_is_left_to_a_program_that_is_started(tmp_path):
+    async with audited(tmp_path / "l"):
+        inside = descriptors_below(tmp_path)
+        assert len(inside) >= 4
+        assert not any(os.get_inheritable(descriptor) for descriptor in inside)
 
 
 @pytest.mark.parametrize(
     "name", ["", "data.mdb", "lock.mdb", "ledger.lock", "reserve"], ids=lambda name: name or "the directory"
 )
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o677])
-def test_a_file_others_may_see_or_change_is_refused_with_its_path_and_mode(tmp_path, name, mode):
-    asyncio.run(audit(tmp_path / "l"))
+async def test_a_file_others_may_see_or_change_is_refused_with_its_path_and_mode(tmp_path, name, mode):
+    await audit(tmp_path / "l")
     path = tmp_path / "l" / name
     path.chmod(mode | (0o700 if name == "" else 0))
     with pytest.raises(ConfigError) as refused:
@@ -73,20 +66,20 @@ def test_a_file_others_may_see_or_change_is_refused_with_its_path_and_mode(tmp_p
     assert str(path) in refused.value.message
     assert f"{stat.S_IMODE(path.stat().st_mode):04o}" in refused.value.message
     path.chmod(0o700 if name == "" else 0o600)
-    asyncio.run(audit(tmp_path / "l"))
+    await audit(tmp_path / "l")
 
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb", "ledger.lock", "reserve"])
-def test_a_link_in_place_of_a_file_is_refused(tmp_path, name):
-    asyncio.run(audit(tmp_path / "l"))
+async def test_a_link_in_place_of_a_file_is_refused(tmp_path, name):
+    await audit(tmp_path / "l")
     (tmp_path / "l" / name).rename(tmp_path / "elsewhere")
     (tmp_path / "l" / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=name):
         Ledger.open(tmp_path / "l", FakeClock(), SMALL)
 
 
-def test_a_link_in_place_of_the_directory_is_refused(tmp_path):
-    asyncio.run(audit(tmp_path / "l"))
+async def test_a_link_in_place_of_the_directory_is_refused(tmp_path):
+    await audit(tmp_path / "l")
     (tmp_path / "link").symlink_to(tmp_path / "l")
     with pytest.raises(ConfigError, match="link"):
         Ledger.open(tmp_path / "link", FakeClock(), SMALL)
@@ -94,8 +87,8 @@ def test_a_link_in_place_of_the_directory_is_refused(tmp_path):
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
-def test_another_user_s_directory_is_refused(tmp_path):
-    asyncio.run(audit(tmp_path / "l"))
+async def test_another_user_s_directory_is_refused(tmp_path):
+    await audit(tmp_path / "l")
     os.chown(tmp_path / "l", 12345, 12345)
     with pytest.raises(ConfigError, match="to belong to uid 0, got uid 12345"):
         Ledger.open(tmp_path / "l", FakeClock(), SMALL)
@@ -115,19 +108,16 @@ def test_a_file_that_is_no_environment_is_refused(tmp_path, content):
         Ledger.open(tmp_path / "l", FakeClock(), SMALL)
 
 
-def test_a_second_opening_is_refused_in_this_process_too(tmp_path):
-    async def run():
-        async with audited(tmp_path / "l") as ledger:
-            with pytest.raises(ConfigError) as refused:
-                Ledger.open(tmp_path / "l", FakeClock(), SMALL)
-            assert refused.value.code == "already_running"
-            assert f"process {os.getpid()}" in refused.value.message
-            await committed(ledger, note())
-
-    asyncio.run(run())
+async def test_a_second_opening_is_refused_in_this_process_too(tmp_path):
+    async with audited(tmp_path / "l") as ledger:
+        with pytest.raises(ConfigError) as refused:
+            Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+        assert refused.value.code == "already_running"
+        assert f"process {os.getpid()}" in refused.value.message
+        await committed(ledger, note())
 
 
-def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+async def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "l")], stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"open\n"
@@ -140,7 +130,7 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         holder.stdout.close()
-    asyncio.run(audit(tmp_path / "l"))
+    await audit(tmp_path / "l")
 
 
 def test_a_disk_that_does_not_take_the_lock_s_file_is_the_store_s_fault_and_leaves_nothing_open(tmp_path):

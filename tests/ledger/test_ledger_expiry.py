@@ -1,7 +1,5 @@
 """An approval that has ended stays ended: whatever the clock does, and whether the process lived on or not."""
 
-import asyncio
-
 import pytest
 
 from briefcase.adapters.ledger.steady_clock import SteadyClock
@@ -58,57 +56,48 @@ def test_the_steady_clock_begins_no_earlier_than_the_last_receipt():
 
 
 @pytest.mark.parametrize("is_approved", [False, True])
-def test_an_expired_approval_does_not_come_back_with_the_clock(tmp_path, is_approved):
-    async def scenario():
-        clock = FakeClock()
-        async with audited(tmp_path / "ledger", clock) as ledger:
-            await ledger.commit(ask())
-            if is_approved:
-                await ledger.commit(yes(ledger.now_us()))
-            clock.advance(us=LATER_US - START_US)
-            assert status_at(ledger.approval("a1"), ledger.now_us()) is ApprovalStatus.EXPIRED
-            clock.wall_us = START_US  # before any sweep
-            assert status_at(ledger.approval("a1"), ledger.now_us()) is ApprovalStatus.EXPIRED
-            use = ConsumeApproval("a1", "b" * 64, ledger.now_us())
-            assert await ledger.commit(intent("r1", use)) == Refused("invalid_or_expired_approval")
-            assert await ledger.commit(yes(ledger.now_us())) == Refused("conflict")
-
-    asyncio.run(scenario())
+async def test_an_expired_approval_does_not_come_back_with_the_clock(tmp_path, is_approved):
+    clock = FakeClock()
+    async with audited(tmp_path / "ledger", clock) as ledger:
+        await ledger.commit(ask())
+        if is_approved:
+            await ledger.commit(yes(ledger.now_us()))
+        clock.advance(us=LATER_US - START_US)
+        assert status_at(ledger.approval("a1"), ledger.now_us()) is ApprovalStatus.EXPIRED
+        clock.wall_us = START_US  # before any sweep
+        assert status_at(ledger.approval("a1"), ledger.now_us()) is ApprovalStatus.EXPIRED
+        use = ConsumeApproval("a1", "b" * 64, ledger.now_us())
+        assert await ledger.commit(intent("r1", use)) == Refused("invalid_or_expired_approval")
+        assert await ledger.commit(yes(ledger.now_us())) == Refused("conflict")
 
 
-def test_an_end_is_stored_and_receipted_once_and_outlives_the_process(tmp_path):
-    async def scenario():
-        clock = FakeClock()
-        async with audited(tmp_path / "ledger", clock) as ledger:
-            await ledger.commit(ask("a1"))
-            await ledger.commit(ask("a2"))
-            await ledger.commit(yes(ledger.now_us(), "a2"))
-            assert await swept(ledger) == 0
-            clock.advance(us=LATER_US - START_US)
-            assert await swept(ledger) == 2
-            assert await swept(ledger) == 0
-        clock.wall_us = START_US - AN_HOUR_US
-        async with audited(tmp_path / "ledger", clock) as ledger:
-            for name in ("a1", "a2"):
-                assert ledger.approval(name).status is ApprovalStatus.EXPIRED
-            assert await ledger.commit(yes(START_US)) == Refused("conflict")
-            use = ConsumeApproval("a2", "b" * 64, START_US)
-            assert await ledger.commit(intent("r1", use)) == Refused("invalid_or_expired_approval")
-
-    asyncio.run(scenario())
+async def test_an_end_is_stored_and_receipted_once_and_outlives_the_process(tmp_path):
+    clock = FakeClock()
+    async with audited(tmp_path / "ledger", clock) as ledger:
+        await ledger.commit(ask("a1"))
+        await ledger.commit(ask("a2"))
+        await ledger.commit(yes(ledger.now_us(), "a2"))
+        assert await swept(ledger) == 0
+        clock.advance(us=LATER_US - START_US)
+        assert await swept(ledger) == 2
+        assert await swept(ledger) == 0
+    clock.wall_us = START_US - AN_HOUR_US
+    async with audited(tmp_path / "ledger", clock) as ledger:
+        for name in ("a1", "a2"):
+            assert ledger.approval(name).status is ApprovalStatus.EXPIRED
+        assert await ledger.commit(yes(START_US)) == Refused("conflict")
+        use = ConsumeApproval("a2", "b" * 64, START_US)
+        assert await ledger.commit(intent("r1", use)) == Refused("invalid_or_expired_approval")
 
 
-def test_what_has_not_expired_or_is_decided_is_not_ended(tmp_path):
-    async def scenario():
-        clock = FakeClock()
-        async with audited(tmp_path / "ledger", clock) as ledger:
-            await ledger.commit(note())
-            await ledger.commit(ask())
-            early = Entry({"kind": "approval_expired"}, (ExpireApproval("a1", LATER_US - 1),))
-            assert await ledger.commit(early) == Refused("conflict")
-            reject = DecideApproval("a1", ApprovalStatus.REJECTED, "operator", START_US)
-            await ledger.commit(Entry({"kind": "approval_decided"}, (reject,)))
-            late = Entry({"kind": "approval_expired"}, (ExpireApproval("a1", LATER_US),))
-            assert await ledger.commit(late) == Refused("conflict")
-
-    asyncio.run(scenario())
+async def test_what_has_not_expired_or_is_decided_is_not_ended(tmp_path):
+    clock = FakeClock()
+    async with audited(tmp_path / "ledger", clock) as ledger:
+        await ledger.commit(note())
+        await ledger.commit(ask())
+        early = Entry({"kind": "approval_expired"}, (ExpireApproval("a1", LATER_US - 1),))
+        assert await ledger.commit(early) == Refused("conflict")
+        reject = DecideApproval("a1", ApprovalStatus.REJECTED, "operator", START_US)
+        await ledger.commit(Entry({"kind": "approval_decided"}, (reject,)))
+        late = Entry({"kind": "approval_expired"}, (ExpireApproval("a1", LATER_US),))
+        assert await ledger.commit(late) == Refused("conflict")

@@ -69,59 +69,50 @@ def test_what_is_not_there_cannot_be_watched(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 3], ids=["alone", "in company"])
-def test_a_group_is_not_written_to_a_replaced_file_and_everyone_is_refused_for_good(tmp_path, count):
-    async def run():
-        ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
-        await committed(ledger, note())
-        head = ledger.head()
-        data = tmp_path / "l" / "data.mdb"
-        hard_link(data)
-        for _ in range(2):
-            results = await asyncio.gather(*(ledger.commit(note()) for _ in range(count)), return_exceptions=True)
-            assert all(isinstance(result, StoreError) and "`l/data.mdb`" in result.message for result in results)
-            data.with_name("second").unlink(missing_ok=True)  # put right again: the gate stays shut
-        assert ledger.files_problem() == "`l/data.mdb` has 2 names (hard links), expected 1"
-        assert "the store is not the one that was opened" in ledger.gate_problem()
-        assert ledger.head() == head
-        await ledger.close()
-        await audit(tmp_path / "l")
-
-    asyncio.run(run())
+async def test_a_group_is_not_written_to_a_replaced_file_and_everyone_is_refused_for_good(tmp_path, count):
+    ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    await committed(ledger, note())
+    head = ledger.head()
+    data = tmp_path / "l" / "data.mdb"
+    hard_link(data)
+    for _ in range(2):
+        results = await asyncio.gather(*(ledger.commit(note()) for _ in range(count)), return_exceptions=True)
+        assert all(isinstance(result, StoreError) and "`l/data.mdb`" in result.message for result in results)
+        data.with_name("second").unlink(missing_ok=True)  # put right again: the gate stays shut
+    assert ledger.files_problem() == "`l/data.mdb` has 2 names (hard links), expected 1"
+    assert "the store is not the one that was opened" in ledger.gate_problem()
+    assert ledger.head() == head
+    await ledger.close()
+    await audit(tmp_path / "l")
 
 
-def test_a_group_under_way_when_the_files_were_found_to_be_others_is_refused(tmp_path):
-    async def run():
-        ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
-        write, is_written, goes_on = ledger._journal.write, threading.Event(), threading.Event()
+async def test_a_group_under_way_when_the_files_were_found_to_be_others_is_refused(tmp_path):
+    ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    write, is_written, goes_on = ledger._journal.write, threading.Event(), threading.Event()
 
-        def held(entries):
-            written = write(entries)
-            is_written.set()
-            goes_on.wait(30)
-            return written
+    def held(entries):
+        written = write(entries)
+        is_written.set()
+        goes_on.wait(30)
+        return written
 
-        ledger._journal.write = held
-        waiting = [asyncio.ensure_future(ledger.commit(note())) for _ in range(2)]
-        await asyncio.to_thread(is_written.wait, 30)
-        hard_link(tmp_path / "l" / "data.mdb")
-        assert ledger.files_problem() is not None
-        goes_on.set()
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert all(isinstance(result, StoreError) for result in results), results
-        await ledger.close()
-
-    asyncio.run(run())
+    ledger._journal.write = held
+    waiting = [asyncio.ensure_future(ledger.commit(note())) for _ in range(2)]
+    await asyncio.to_thread(is_written.wait, 30)
+    hard_link(tmp_path / "l" / "data.mdb")
+    assert ledger.files_problem() is not None
+    goes_on.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(result, StoreError) for result in results), results
+    await ledger.close()
 
 
-def test_the_data_file_is_locked_whatever_its_name_is(tmp_path):
-    async def run():
-        ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
-        (tmp_path / "m").mkdir(mode=0o700)
-        os.link(tmp_path / "l" / "data.mdb", tmp_path / "m" / "data.mdb")
-        with pytest.raises(ConfigError, match="hard links"):
-            Ledger.open(tmp_path / "m", FakeClock(), SMALL)
-        with pytest.raises(ConfigError, match="in use by another process"):
-            lock_data(tmp_path / "m")
-        await ledger.close()
-
-    asyncio.run(run())
+async def test_the_data_file_is_locked_whatever_its_name_is(tmp_path):
+    ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    (tmp_path / "m").mkdir(mode=0o700)
+    os.link(tmp_path / "l" / "data.mdb", tmp_path / "m" / "data.mdb")
+    with pytest.raises(ConfigError, match="hard links"):
+        Ledger.open(tmp_path / "m", FakeClock(), SMALL)
+    with pytest.raises(ConfigError, match="in use by another process"):
+        lock_data(tmp_path / "m")
+    await ledger.close()

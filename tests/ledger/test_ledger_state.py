@@ -60,10 +60,10 @@ async def verified(path, agents=(SCOUT,)):
         await ledger.close()
 
 
-def test_what_was_not_edited_verifies_and_says_what_it_could_not_compare(tmp_path):
-    asyncio.run(lived(tmp_path / "l"))
+async def test_what_was_not_edited_verifies_and_says_what_it_could_not_compare(tmp_path):
+    await lived(tmp_path / "l")
     for _ in range(2):
-        found = asyncio.run(verified(tmp_path / "l"))
+        found = await verified(tmp_path / "l")
         assert found.ok, found
         assert found.not_checked == NEVER_COMPARED
 
@@ -96,10 +96,10 @@ EDITS = {
 
 
 @pytest.mark.parametrize("row", EDITS)
-def test_a_row_that_was_edited_beside_the_chain_is_named(tmp_path, row):
-    asyncio.run(lived(tmp_path / "l"))
+async def test_a_row_that_was_edited_beside_the_chain_is_named(tmp_path, row):
+    await lived(tmp_path / "l")
     edit(tmp_path / "l", EDITS[row])
-    found = asyncio.run(verified(tmp_path / "l"))
+    found = await verified(tmp_path / "l")
     assert found.first_bad is None
     assert (found.ok, found.difference.row) == (False, row)
 
@@ -114,26 +114,26 @@ def test_a_row_that_was_edited_beside_the_chain_is_named(tmp_path, row):
     ],
     ids=["removed", "added", "other groups", "another token"],
 )
-def test_an_agent_that_is_not_what_the_chain_says_is_named(tmp_path, agents):
-    asyncio.run(lived(tmp_path / "l"))
-    found = asyncio.run(verified(tmp_path / "l", agents))
+async def test_an_agent_that_is_not_what_the_chain_says_is_named(tmp_path, agents):
+    await lived(tmp_path / "l")
+    found = await verified(tmp_path / "l", agents)
     assert not found.ok
     assert found.difference.row.startswith("agent:")
 
 
-def test_a_ledger_of_before_state_was_noted_gets_its_baseline_at_the_next_start(tmp_path):
-    asyncio.run(lived(tmp_path / "l"))
+async def test_a_ledger_of_before_state_was_noted_gets_its_baseline_at_the_next_start(tmp_path):
+    await lived(tmp_path / "l")
 
     def forget(transaction, env):
         transaction.delete(b"state_noted", db=env.open_db(b"meta", txn=transaction))
 
     edit(tmp_path / "l", forget)
-    assert asyncio.run(verified(tmp_path / "l")).ok
+    assert (await verified(tmp_path / "l")).ok
     edit(tmp_path / "l", EDITS["approval:pending"])
-    assert asyncio.run(verified(tmp_path / "l")).difference.row == "approval:pending"
+    assert (await verified(tmp_path / "l")).difference.row == "approval:pending"
 
 
-def test_a_replay_reads_on_in_archived_receipts(tmp_path):
+async def test_a_replay_reads_on_in_archived_receipts(tmp_path):
     async def run():
         await lived(tmp_path / "l")
         ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
@@ -149,7 +149,7 @@ def test_a_replay_reads_on_in_archived_receipts(tmp_path):
         await ledger.close()
         return done, found
 
-    done, found = asyncio.run(run())
+    done, found = await run()
     assert done.receipts > 0
     assert found.ok, found
 

@@ -1,6 +1,5 @@
 """Somebody reaches behind the ledger: verification names the first bad receipt, and a broken tail does not open."""
 
-import asyncio
 import shutil
 
 import pytest
@@ -49,7 +48,7 @@ TAMPERED = [
 
 
 @pytest.mark.parametrize(("change", "bad_id", "problem"), TAMPERED)
-def test_verification_names_the_first_bad_receipt(tmp_path, monkeypatch, change, bad_id, problem):
+async def test_verification_names_the_first_bad_receipt(tmp_path, monkeypatch, change, bad_id, problem):
     monkeypatch.setattr(recovery, "TAIL_RECEIPTS", 2)
     monkeypatch.setattr(recovery, "_check_count", lambda *_: None)
 
@@ -66,118 +65,95 @@ def test_verification_names_the_first_bad_receipt(tmp_path, monkeypatch, change,
         assert (found.ok, found.first_bad.id, found.first_bad.problem) == (False, bad_id, problem)
         assert found.checked == bad_id - 1
 
-    asyncio.run(run())
+    await run()
 
 
 @pytest.mark.parametrize(("change", "bad_id", "problem"), TAMPERED[:5])
-def test_a_ledger_whose_tail_does_not_verify_does_not_open(tmp_path, change, bad_id, problem):
-    async def run():
-        await make(tmp_path / "l")
-        edit(tmp_path / "l", change)
-        with pytest.raises(StoreError) as refused:
-            Ledger.open(tmp_path / "l", FakeClock(), SMALL)
-        assert refused.value.code == "receipt_chain_broken"
-        assert refused.value.exit_code == 7
-        deleted = problem == "id_sequence"
-        assert ("are stored" if deleted else f"receipt {bad_id} does not verify ({problem})") in refused.value.message
-
-    asyncio.run(run())
+async def test_a_ledger_whose_tail_does_not_verify_does_not_open(tmp_path, change, bad_id, problem):
+    await make(tmp_path / "l")
+    edit(tmp_path / "l", change)
+    with pytest.raises(StoreError) as refused:
+        Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    assert refused.value.code == "receipt_chain_broken"
+    assert refused.value.exit_code == 7
+    deleted = problem == "id_sequence"
+    assert ("are stored" if deleted else f"receipt {bad_id} does not verify ({problem})") in refused.value.message
 
 
-def test_a_receipt_missing_anywhere_is_noticed_at_the_start(tmp_path, monkeypatch):
+async def test_a_receipt_missing_anywhere_is_noticed_at_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr(recovery, "TAIL_RECEIPTS", 2)
 
-    async def run():
-        await make(tmp_path / "l")
-        edit(tmp_path / "l", lambda transaction, _: transaction.delete(encode_key(10)))
-        with pytest.raises(StoreError, match="the last receipt is 31, but 30 are stored"):
-            Ledger.open(tmp_path / "l", FakeClock(), SMALL)
-
-    asyncio.run(run())
+    await make(tmp_path / "l")
+    edit(tmp_path / "l", lambda transaction, _: transaction.delete(encode_key(10)))
+    with pytest.raises(StoreError, match="the last receipt is 31, but 30 are stored"):
+        Ledger.open(tmp_path / "l", FakeClock(), SMALL)
 
 
-def test_a_cut_tail_or_a_rolled_back_directory_is_found_with_an_anchor_and_named_without(tmp_path):
-    async def run():
-        await make(tmp_path / "l")
-        shutil.copytree(tmp_path / "l", tmp_path / "older")
-        async with audited(tmp_path / "l") as ledger:
-            for number in range(5):
-                await committed(ledger, note(str(number)))
-            anchor = ledger.head()
-        for cut in ("cut", "older"):
-            if cut == "cut":
-                shutil.copytree(tmp_path / "l", tmp_path / "cut")
-                edit(
-                    tmp_path / "cut", lambda transaction, _: [transaction.delete(encode_key(n)) for n in range(30, 60)]
-                )
-            ledger = Ledger.open(tmp_path / cut, FakeClock(), SMALL)
-            without, found = await ledger.verify(), await ledger.verify(anchor)
-            await ledger.close()
-            assert without.ok
-            assert without.not_checked == ("tail_truncation", "rollback")
-            assert not found.ok
-            assert found.first_bad.problem in {"anchor_missing", "anchor_mismatch"}
-            assert found.first_bad.expected_hash_hex == anchor.hash_hex
-
-    asyncio.run(run())
-
-
-def test_two_daemons_from_one_copy_are_told_apart_by_an_anchor(tmp_path):
-    async def run():
-        await make(tmp_path / "l")
-        shutil.copytree(tmp_path / "l", tmp_path / "twin")
-        heads = {}
-        for name in ("l", "twin"):
-            async with audited(tmp_path / name) as ledger:
-                await committed(ledger, note(name))
-                heads[name] = ledger.head()
-        ledger = Ledger.open(tmp_path / "twin", FakeClock(), SMALL)
-        found = await ledger.verify(heads["l"])
+async def test_a_cut_tail_or_a_rolled_back_directory_is_found_with_an_anchor_and_named_without(tmp_path):
+    await make(tmp_path / "l")
+    shutil.copytree(tmp_path / "l", tmp_path / "older")
+    async with audited(tmp_path / "l") as ledger:
+        for number in range(5):
+            await committed(ledger, note(str(number)))
+        anchor = ledger.head()
+    for cut in ("cut", "older"):
+        if cut == "cut":
+            shutil.copytree(tmp_path / "l", tmp_path / "cut")
+            edit(tmp_path / "cut", lambda transaction, _: [transaction.delete(encode_key(n)) for n in range(30, 60)])
+        ledger = Ledger.open(tmp_path / cut, FakeClock(), SMALL)
+        without, found = await ledger.verify(), await ledger.verify(anchor)
         await ledger.close()
-        assert (found.first_bad.problem, found.first_bad.id) == ("anchor_mismatch", heads["l"].id)
-
-    asyncio.run(run())
-
-
-def test_an_intent_without_its_checkpoint_is_still_replayed(tmp_path):
-    async def run():
-        ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
-        made = await committed(ledger, intent("r1"))
-        done = await committed(ledger, intent("r2"))
-        await committed(ledger, outcome(done.receipt_id))
-        await ledger.close()
-
-        def forget(transaction, env):
-            transaction.delete(b"checkpoint", db=env.open_db(b"meta", txn=transaction))
-            transaction.drop(env.open_db(b"claims", txn=transaction), delete=False)
-
-        edit(tmp_path / "l", forget)
-        async with audited(tmp_path / "l") as ledger:
-            assert ledger.claimed_request(AGENT.name, "r2") == done.receipt_id
-            unknown = (await ledger.receipt(ledger.head().id - 1)).event
-            assert (unknown["kind"], unknown["intent_id"]) == ("outcome_unknown", made.receipt_id)
-
-    asyncio.run(run())
+        assert without.ok
+        assert without.not_checked == ("tail_truncation", "rollback")
+        assert not found.ok
+        assert found.first_bad.problem in {"anchor_missing", "anchor_mismatch"}
+        assert found.first_bad.expected_hash_hex == anchor.hash_hex
 
 
-def test_another_format_is_refused(tmp_path):
-    async def run():
-        await make(tmp_path / "l", 3)
-        edit(
-            tmp_path / "l",
-            lambda transaction, env: transaction.put(b"format", b"9", db=env.open_db(b"meta", txn=transaction)),
-        )
-        with pytest.raises(StoreError, match="another format"):
-            Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+async def test_two_daemons_from_one_copy_are_told_apart_by_an_anchor(tmp_path):
+    await make(tmp_path / "l")
+    shutil.copytree(tmp_path / "l", tmp_path / "twin")
+    heads = {}
+    for name in ("l", "twin"):
+        async with audited(tmp_path / name) as ledger:
+            await committed(ledger, note(name))
+            heads[name] = ledger.head()
+    ledger = Ledger.open(tmp_path / "twin", FakeClock(), SMALL)
+    found = await ledger.verify(heads["l"])
+    await ledger.close()
+    assert (found.first_bad.problem, found.first_bad.id) == ("anchor_mismatch", heads["l"].id)
 
-    asyncio.run(run())
+
+async def test_an_intent_without_its_checkpoint_is_still_replayed(tmp_path):
+    ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    made = await committed(ledger, intent("r1"))
+    done = await committed(ledger, intent("r2"))
+    await committed(ledger, outcome(done.receipt_id))
+    await ledger.close()
+
+    def forget(transaction, env):
+        transaction.delete(b"checkpoint", db=env.open_db(b"meta", txn=transaction))
+        transaction.drop(env.open_db(b"claims", txn=transaction), delete=False)
+
+    edit(tmp_path / "l", forget)
+    async with audited(tmp_path / "l") as ledger:
+        assert ledger.claimed_request(AGENT.name, "r2") == done.receipt_id
+        unknown = (await ledger.receipt(ledger.head().id - 1)).event
+        assert (unknown["kind"], unknown["intent_id"]) == ("outcome_unknown", made.receipt_id)
 
 
-def test_an_anchor_is_any_receipt_of_the_chain(tmp_path):
-    async def run():
-        async with audited(tmp_path / "l") as ledger:
-            made = [await committed(ledger, note()) for _ in range(3)]
-            found = await ledger.verify(Head(made[1].receipt_id, made[1].hash_hex))
-            assert (found.ok, found.not_checked) == (True, ("tail_truncation_after_anchor",))
+async def test_another_format_is_refused(tmp_path):
+    await make(tmp_path / "l", 3)
+    edit(
+        tmp_path / "l",
+        lambda transaction, env: transaction.put(b"format", b"9", db=env.open_db(b"meta", txn=transaction)),
+    )
+    with pytest.raises(StoreError, match="another format"):
+        Ledger.open(tmp_path / "l", FakeClock(), SMALL)
 
-    asyncio.run(run())
+
+async def test_an_anchor_is_any_receipt_of_the_chain(tmp_path):
+    async with audited(tmp_path / "l") as ledger:
+        made = [await committed(ledger, note()) for _ in range(3)]
+        found = await ledger.verify(Head(made[1].receipt_id, made[1].hash_hex))
+        assert (found.ok, found.not_checked) == (True, ("tail_truncation_after_anchor",))

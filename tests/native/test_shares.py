@@ -21,11 +21,11 @@ async def steps(meter, accounts):
     return "done"
 
 
-def test_each_step_is_charged_to_whom_the_work_is_for_when_it_ends():
+async def test_each_step_is_charged_to_whom_the_work_is_for_when_it_ends():
     first, second = Account(), Account()
     meter = Meter(Account())
 
-    assert asyncio.run(_run(Metered(steps(meter, [first, second]), meter))) == "done"
+    assert await _run(Metered(steps(meter, [first, second]), meter)) == "done"
 
     assert first.used_ns > 0
     assert second.used_ns > 0
@@ -37,7 +37,7 @@ async def _run(coroutine):
     return await asyncio.create_task(coroutine)
 
 
-def test_what_a_coroutine_raises_is_raised_and_what_is_thrown_reaches_it():
+async def test_what_a_coroutine_raises_is_raised_and_what_is_thrown_reaches_it():
     ended = []
 
     async def waits():
@@ -50,16 +50,13 @@ def test_what_a_coroutine_raises_is_raised_and_what_is_thrown_reaches_it():
         await asyncio.sleep(0)
         raise LeftError
 
-    async def scenario():
-        with pytest.raises(LeftError):
-            await asyncio.create_task(Metered(leaves(), Meter(Account())))
-        task = asyncio.create_task(Metered(waits(), Meter(Account())))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(scenario())
+    with pytest.raises(LeftError):
+        await asyncio.create_task(Metered(leaves(), Meter(Account())))
+    task = asyncio.create_task(Metered(waits(), Meter(Account())))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert ended == [True]
 
 
@@ -81,12 +78,12 @@ def test_what_was_used_is_halved_with_time_and_the_meter_says_when_it_is_much():
     assert not meter.is_over
 
 
-def test_time_in_which_the_task_had_no_processor_is_not_charged():
+async def test_time_in_which_the_task_had_no_processor_is_not_charged():
     account = Account()
 
     async def held_up(hold=time.sleep):
         hold(0.2)  # as if another process had the processor
 
-    asyncio.run(_run(Metered(held_up(), Meter(account))))
+    await _run(Metered(held_up(), Meter(account)))
 
     assert account.used_ns < 100_000_000

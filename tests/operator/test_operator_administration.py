@@ -35,14 +35,14 @@ class Effect:
         return "result"
 
 
-def change(ledger, effect, **options):
-    return asyncio.run(Administration(ledger).make(SUBJECT, EVENT, effect, **options))
+async def change(ledger, effect, **options):
+    return await Administration(ledger).make(SUBJECT, EVENT, effect, **options)
 
 
-def test_a_change_leaves_its_intent_before_and_its_outcome_after_the_effect():
+async def test_a_change_leaves_its_intent_before_and_its_outcome_after_the_effect():
     ledger = MemoryLedger(FakeClock())
     effect = Effect(ledger)
-    assert change(ledger, effect, found=lambda result: {"more": result}) == "result"
+    assert await change(ledger, effect, found=lambda result: {"more": result}) == "result"
     intent, outcome = (receipt.event for receipt in ledger.chain)
     assert (intent["kind"], intent["change"], intent["by"], intent["name"]) == (
         "change_intent",
@@ -54,23 +54,23 @@ def test_a_change_leaves_its_intent_before_and_its_outcome_after_the_effect():
     assert not ledger.open_intents
 
 
-def test_a_change_whose_intent_cannot_be_made_durable_does_not_happen():
+async def test_a_change_whose_intent_cannot_be_made_durable_does_not_happen():
     ledger = MemoryLedger(FakeClock())
     effect = Effect(ledger)
     ledger.broken = "the disk went"
     for _ in range(2):
         with pytest.raises(StoreError) as caught:
-            change(ledger, effect)
+            await change(ledger, effect)
         assert caught.value.http_status == 503
         ledger.gate_problem = lambda: None  # a gate that has not shut yet: the commit itself fails
     assert effect.made == 0
 
 
-def test_a_change_whose_outcome_cannot_be_made_durable_is_not_answered_with_503():
+async def test_a_change_whose_outcome_cannot_be_made_durable_is_not_answered_with_503():
     ledger = MemoryLedger(FakeClock())
     effect = Effect(ledger, breaks=True)
     with pytest.raises(BriefcaseError) as caught:
-        change(ledger, effect)
+        await change(ledger, effect)
     assert (caught.value.code, effect.made) == ("outcome_unknown", 1)
     assert caught.value.http_status != 503
     assert list(ledger.open_intents) == [1], "the next start closes it"
@@ -85,17 +85,17 @@ def test_a_change_whose_outcome_cannot_be_made_durable_is_not_answered_with_503(
         (RuntimeError("bug"), "outcome_unknown", None),
     ],
 )
-def test_a_change_that_fails_is_closed_and_says_whether_something_may_have_happened(error, kind, in_doubt):
+async def test_a_change_that_fails_is_closed_and_says_whether_something_may_have_happened(error, kind, in_doubt):
     ledger = MemoryLedger(FakeClock())
     with pytest.raises(type(error)):
-        change(ledger, Effect(ledger, error=error))
+        await change(ledger, Effect(ledger, error=error))
     closed = ledger.chain[-1].event
     assert (closed["kind"], closed["intent_id"], closed.get("in_doubt")) == (kind, 1, in_doubt)
     assert closed["change"] == "secret_set"
     assert not ledger.open_intents
 
 
-def test_of_one_subject_one_change_is_made_at_a_time_and_others_go_on():
+async def test_of_one_subject_one_change_is_made_at_a_time_and_others_go_on():
     ledger = MemoryLedger(FakeClock())
 
     async def run():
@@ -111,49 +111,43 @@ def test_of_one_subject_one_change_is_made_at_a_time_and_others_go_on():
         await administration.make(SUBJECT, EVENT, Effect(ledger))
         return caught.value.code
 
-    assert asyncio.run(run()) == "conflict"
+    assert await run() == "conflict"
     assert not ledger.open_intents
 
 
-def test_a_subject_whose_change_has_no_receipt_yet_gets_it_before_its_next_change():
+async def test_a_subject_whose_change_has_no_receipt_yet_gets_it_before_its_next_change():
     ledger = MemoryLedger(FakeClock())
 
-    async def run():
-        administration = Administration(ledger)
-        with pytest.raises(BriefcaseError):
-            await administration.make(SUBJECT, EVENT, Effect(ledger, breaks=True))
-        ledger.broken = None
-        await administration.make(SUBJECT, {**EVENT, "kind": "secret_removed"}, Effect(ledger))
-
-    asyncio.run(run())
+    administration = Administration(ledger)
+    with pytest.raises(BriefcaseError):
+        await administration.make(SUBJECT, EVENT, Effect(ledger, breaks=True))
+    ledger.broken = None
+    await administration.make(SUBJECT, {**EVENT, "kind": "secret_removed"}, Effect(ledger))
     assert ledger.kinds() == ["change_intent", "secret_set", "change_intent", "secret_removed"]
     assert [receipt.event.get("intent_id") for receipt in ledger.chain] == [None, 1, None, 3]
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt()])
-def test_a_change_that_was_given_up_is_closed_before_its_subjects_next_one(error):
+async def test_a_change_that_was_given_up_is_closed_before_its_subjects_next_one(error):
     ledger = MemoryLedger(FakeClock())
 
-    async def run():
-        administration = Administration(ledger)
-        with pytest.raises(type(error)):
-            await administration.make(SUBJECT, EVENT, Effect(ledger, error=error))
-        await administration.make(SUBJECT, EVENT, Effect(ledger))
-
-    asyncio.run(run())
+    administration = Administration(ledger)
+    with pytest.raises(type(error)):
+        await administration.make(SUBJECT, EVENT, Effect(ledger, error=error))
+    await administration.make(SUBJECT, EVENT, Effect(ledger))
     assert ledger.kinds() == ["change_intent", "outcome_unknown", "change_intent", "secret_set"]
 
 
-def left_open(ledger, *events_left):
+async def left_open(ledger, *events_left):
     for event in events_left:
-        asyncio.run(ledger.commit(Entry(events.change_intent_event(event), (OpenIntent(),))))
+        await ledger.commit(Entry(events.change_intent_event(event), (OpenIntent(),)))
 
 
-def test_what_a_crash_left_open_is_settled_by_its_noun_or_closed_as_unknown():
+async def test_what_a_crash_left_open_is_settled_by_its_noun_or_closed_as_unknown():
     ledger = MemoryLedger(FakeClock())
     unknown = {"kind": "provider_verdict", "base_url": "https://p.example", "by": "ann"}
     failing = {"kind": "secret_bound", "name": "m", "by": "ann"}
-    left_open(ledger, EVENT, unknown, failing)
+    await left_open(ledger, EVENT, unknown, failing)
 
     async def finished(event):
         assert event == EVENT
@@ -162,7 +156,7 @@ def test_what_a_crash_left_open_is_settled_by_its_noun_or_closed_as_unknown():
     async def fails(event):
         raise StoreError("the vault is locked", code="secret_unavailable")
 
-    asyncio.run(Administration(ledger).settle({"secret_set": finished, "secret_bound": fails}))
+    await Administration(ledger).settle({"secret_set": finished, "secret_bound": fails})
     first, second, third = (receipt.event for receipt in ledger.chain[3:])
     assert (first["kind"], first["intent_id"], first["is_settled"]) == ("secret_set", 1, True)
     assert (second["kind"], second["change"], second["base_url"]) == (
@@ -173,15 +167,15 @@ def test_what_a_crash_left_open_is_settled_by_its_noun_or_closed_as_unknown():
     assert (third["kind"], third["name"]) == ("outcome_unknown", "m")
     assert "the vault is locked" in third["cause"]
     assert not ledger.open_intents
-    asyncio.run(Administration(ledger).settle({}))
+    await Administration(ledger).settle({})
     assert len(ledger.chain) == 6
 
 
-def test_a_change_in_the_ledger_itself_is_refused_before_its_commit_while_the_gate_is_shut():
+async def test_a_change_in_the_ledger_itself_is_refused_before_its_commit_while_the_gate_is_shut():
     ledger = MemoryLedger(FakeClock())
     ledger.gate_problem = lambda: "the disk is full"
     with pytest.raises(StoreError, match="nothing is changed: the disk is full"):
-        asyncio.run(Administration(ledger).record(Entry(EVENT)))
+        await Administration(ledger).record(Entry(EVENT))
     assert ledger.chain == []
 
 

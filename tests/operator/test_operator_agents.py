@@ -31,20 +31,20 @@ class Desk:
         self.admin = AgentAdmin(administration, self.agents, self.clock, self.entropy)
         self.settle = lambda: administration.settle(self.admin.settlers())
 
-    def add(self, name="scout", groups=()):
-        return asyncio.run(self.admin.add(name, groups, "operator"))
+    async def add(self, name="scout", groups=()):
+        return await self.admin.add(name, groups, "operator")
 
-    def revoke(self, name="scout"):
-        asyncio.run(self.admin.revoke(name, "operator"))
+    async def revoke(self, name="scout"):
+        await self.admin.revoke(name, "operator")
 
-    def restart(self) -> dict:
+    async def restart(self) -> dict:
         self.open()
-        asyncio.run(self.settle())
+        await self.settle()
         assert not self.ledger.open_intents
         return self.ledger.chain[-1].event
 
-    def active(self) -> list[str]:
-        return [agent.name for agent in asyncio.run(self.agents.active())]
+    async def active(self) -> list[str]:
+        return [agent.name for agent in await self.agents.active()]
 
 
 @pytest.fixture
@@ -57,40 +57,40 @@ def desk(tmp_path):
 @pytest.mark.parametrize(
     "name", ["", "A", "a b", "a/b", "a\n", "é", "x" * 65, 'a"', "operator", "auditor", "a\u200b", "a\x00"]
 )
-def test_a_name_that_is_not_plain_or_is_reserved_is_refused(desk, name):
+async def test_a_name_that_is_not_plain_or_is_reserved_is_refused(desk, name):
     with pytest.raises(CallerError) as caught:
-        desk.add(name)
+        await desk.add(name)
     assert caught.value.code == "bad_request"
-    assert (desk.active(), desk.ledger.kinds()) == ([], [])
+    assert (await desk.active(), desk.ledger.kinds()) == ([], [])
 
 
 @pytest.mark.parametrize("groups", [("Team",), ("a b",), ("",), tuple(f"g{n}" for n in range(MAX_GROUPS + 1))])
-def test_groups_that_are_not_plain_are_refused(desk, groups):
+async def test_groups_that_are_not_plain_are_refused(desk, groups):
     with pytest.raises(CallerError):
-        desk.add(groups=groups)
-    assert (desk.active(), desk.ledger.kinds()) == ([], [])
+        await desk.add(groups=groups)
+    assert (await desk.active(), desk.ledger.kinds()) == ([], [])
 
 
-def test_an_agents_groups_are_kept_sorted_and_once(desk):
-    desk.add(groups=("team-b", "team-a", "team-b"))
-    (agent,) = asyncio.run(desk.agents.active())
+async def test_an_agents_groups_are_kept_sorted_and_once(desk):
+    await desk.add(groups=("team-b", "team-a", "team-b"))
+    (agent,) = await desk.agents.active()
     assert agent.groups == ("team-a", "team-b")
 
 
-def test_of_many_that_add_one_name_at_once_exactly_one_gets_a_token(desk):
+async def test_of_many_that_add_one_name_at_once_exactly_one_gets_a_token(desk):
     async def race():
         return await asyncio.gather(
             *(desk.admin.add("scout", (), "operator") for _ in range(20)), return_exceptions=True
         )
 
-    answers = asyncio.run(race())
+    answers = await race()
     (token,) = [answer for answer in answers if isinstance(answer, str)]
     assert {answer.code for answer in answers if answer is not token} == {"conflict"}
     assert desk.agents.by_token_digest(hashlib.sha256(token.encode()).digest()).name == "scout"
 
 
-def test_the_intent_and_the_receipt_of_an_agent_name_its_tokens_digest_and_not_the_token(desk):
-    token = desk.add()
+async def test_the_intent_and_the_receipt_of_an_agent_name_its_tokens_digest_and_not_the_token(desk):
+    token = await desk.add()
     intent, added = (receipt.event for receipt in desk.ledger.chain)
     digest_hex = hashlib.sha256(token.encode()).hexdigest()
     assert intent["token_digest"] == added["token_digest"] == digest_hex
@@ -98,39 +98,39 @@ def test_the_intent_and_the_receipt_of_an_agent_name_its_tokens_digest_and_not_t
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_agent_whose_addition_a_crash_cut_off_is_ended_by_the_next_start(desk, monkeypatch, when):
+async def test_an_agent_whose_addition_a_crash_cut_off_is_ended_by_the_next_start(desk, monkeypatch, when):
     with crashed(monkeypatch, desk.agents, "add", when), pytest.raises(Crash):
-        desk.add()
-    assert desk.active() == (["scout"] if when == "after" else [])
-    closed = desk.restart()
+        await desk.add()
+    assert await desk.active() == (["scout"] if when == "after" else [])
+    closed = await desk.restart()
     assert (closed["kind"], closed["change"], closed["error"]) == ("change_failed", "agent_added", "interrupted")
-    assert desk.active() == []
-    desk.add()
-    assert desk.active() == ["scout"]
+    assert await desk.active() == []
+    await desk.add()
+    assert await desk.active() == ["scout"]
 
 
-def test_an_addition_that_a_crash_cut_off_before_its_conflict_ends_nobody_else(desk, monkeypatch):
-    token = desk.add()
+async def test_an_addition_that_a_crash_cut_off_before_its_conflict_ends_nobody_else(desk, monkeypatch):
+    token = await desk.add()
     with crashed(monkeypatch, desk.agents, "add", "before"), pytest.raises(Crash):
-        desk.add()
-    desk.restart()
+        await desk.add()
+    await desk.restart()
     assert desk.agents.by_token_digest(hashlib.sha256(token.encode()).digest()) is not None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_revocation_that_a_crash_cut_off_is_finished_by_the_next_start(desk, monkeypatch, when):
-    desk.add()
+async def test_a_revocation_that_a_crash_cut_off_is_finished_by_the_next_start(desk, monkeypatch, when):
+    await desk.add()
     with crashed(monkeypatch, desk.agents, "revoke", when), pytest.raises(Crash):
-        desk.revoke()
-    closed = desk.restart()
+        await desk.revoke()
+    closed = await desk.restart()
     assert (closed["kind"], closed["agent"], closed["by"]) == ("agent_revoked", "scout", "operator")
     assert closed["is_settled"] is True
-    assert desk.active() == []
+    assert await desk.active() == []
 
 
-def test_an_intent_of_before_digests_is_closed_as_unknown(desk, monkeypatch):
+async def test_an_intent_of_before_digests_is_closed_as_unknown(desk, monkeypatch):
     with crashed(monkeypatch, desk.agents, "add", "after"), pytest.raises(Crash):
-        desk.add()
+        await desk.add()
     del desk.ledger.chain[0].event["token_digest"]
-    closed = desk.restart()
+    closed = await desk.restart()
     assert (closed["kind"], closed["change"], closed["agent"]) == ("outcome_unknown", "agent_added", "scout")

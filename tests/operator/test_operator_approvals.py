@@ -1,6 +1,5 @@
 """Deciding an approval: who may, over which document, and what becomes of it."""
 
-import asyncio
 import json
 
 import msgspec
@@ -11,7 +10,6 @@ from briefcase.core.approvals.lifecycle import MAX_SUMMARY_CHARS
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.operator.approvals import EITHER, MAY_DECIDE, Approvers, Means, Ruling, shown_digest_of
 from briefcase.core.redaction.redactor import SecretRedactor
-from briefcase.model.effects import CreateApproval, Entry
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Destination
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
@@ -45,36 +43,38 @@ class Counter:
         fields = ("id", ApprovalStatus.PENDING, kind, now_us, now_us + 900, AGENT.name, "note_add")
         approval = Approval(*fields, "0" * 64, "1" * 64, "2" * 64, "why", f"note_add {text}")
         approval = msgspec.structs.replace(approval, **changes)
-        asyncio.run(self.ledger.commit(Entry({"kind": "made"}, (CreateApproval(approval, call if shown else None),))))
+        self.ledger.stored_approvals["id"] = approval
+        if shown:
+            self.ledger.shown["id"] = call
 
     @property
     def document(self) -> dict:
         return self.approvers.shown(self.ledger.approval("id"))
 
-    def decide(self, to=YES, *, role=Role.OPERATOR, digest=None, **fields) -> Approval:
+    async def decide(self, to=YES, *, role=Role.OPERATOR, digest=None, **fields) -> Approval:
         ruling = Ruling("id", to, "ann", role, shown_digest_hex=digest, **fields)
-        return asyncio.run(self.approvers.decide(ruling))
+        return await self.approvers.decide(ruling)
 
-    def refusal(self, *args, **fields) -> str:
+    async def refusal(self, *args, **fields) -> str:
         with pytest.raises(CallerError) as refused:
-            self.decide(*args, **fields)
+            await self.decide(*args, **fields)
         assert self.ledger.approval("id").status is ApprovalStatus.PENDING
-        assert self.ledger.kinds() == ["made"]
+        assert self.ledger.kinds() == []
         return refused.value.code
 
 
-def test_a_yes_to_the_document_that_was_shown_is_kept_with_its_digest():
+async def test_a_yes_to_the_document_that_was_shown_is_kept_with_its_digest():
     counter = Counter()
     digest = counter.document["shown_digest_hex"]
-    decided = counter.decide(digest=digest, reason="checked")
+    decided = await counter.decide(digest=digest, reason="checked")
     assert (decided.status, decided.decided_by) == (YES, "ann")
     event = counter.ledger.chain[-1].event
     assert (event["status"], event["shown_digest"], event["reason"]) == ("approved", digest, "checked")
 
 
-def test_a_yes_to_anything_else_is_a_conflict():
+async def test_a_yes_to_anything_else_is_a_conflict():
     counter = Counter()
-    assert counter.refusal(digest="0" * 64) == "conflict"
+    assert await counter.refusal(digest="0" * 64) == "conflict"
     shown = counter.ledger.shown["id"]
     seen = counter.document["shown_digest_hex"]
     for other in (
@@ -83,7 +83,7 @@ def test_a_yes_to_anything_else_is_a_conflict():
         msgspec.structs.replace(shown, tool=msgspec.structs.replace(shown.tool, destination="elsewhere")),
     ):
         counter.ledger.shown["id"] = other
-        assert counter.refusal(digest=seen) == "conflict"
+        assert await counter.refusal(digest=seen) == "conflict"
 
 
 def test_the_digest_is_that_of_the_document_less_the_digest_itself():
@@ -94,91 +94,91 @@ def test_the_digest_is_that_of_the_document_less_the_digest_itself():
     assert document["risk"] == ["secret_like"]
 
 
-def test_without_a_digest_only_what_stood_whole_in_the_summary_is_approved():
-    assert Counter().decide().status is YES
+async def test_without_a_digest_only_what_stood_whole_in_the_summary_is_approved():
+    assert (await Counter().decide()).status is YES
     long = Counter(summary="x" * (MAX_SUMMARY_CHARS + 1))
-    assert long.refusal() == "conflict"
-    assert long.decide(digest=long.document["shown_digest_hex"]).status is YES
+    assert await long.refusal() == "conflict"
+    assert (await long.decide(digest=long.document["shown_digest_hex"])).status is YES
 
 
-def test_a_no_needs_no_digest():
-    assert Counter(summary="x" * (MAX_SUMMARY_CHARS + 1)).decide(NO).status is NO
+async def test_a_no_needs_no_digest():
+    assert (await Counter(summary="x" * (MAX_SUMMARY_CHARS + 1)).decide(NO)).status is NO
 
 
 @pytest.mark.parametrize("kind", ApprovalKind)
 @pytest.mark.parametrize("to", [YES, NO])
 @pytest.mark.parametrize("means", Means)
 @pytest.mark.parametrize("yes_by", [EITHER, frozenset({Means.SIGNER})])
-def test_who_may_decide_is_the_table_and_a_setting_can_take_signers_only(kind, to, means, yes_by):
+async def test_who_may_decide_is_the_table_and_a_setting_can_take_signers_only(kind, to, means, yes_by):
     counter = Counter(kind, yes_by=yes_by)
     allowed = means in MAY_DECIDE[kind, to] and (to is NO or means in yes_by)
     assert allowed == (means is Means.SIGNER or to is NO or (kind is ApprovalKind.LOCAL and yes_by is EITHER))
     if allowed:
-        assert counter.decide(to, means=means).status is to
+        assert (await counter.decide(to, means=means)).status is to
     else:
-        assert counter.refusal(to, means=means) == "signer_required"
+        assert await counter.refusal(to, means=means) == "signer_required"
 
 
 @pytest.mark.parametrize("role", [Role.AGENT, Role.AUDITOR])
 @pytest.mark.parametrize("to", [YES, NO])
 @pytest.mark.parametrize("means", Means)
-def test_no_agent_and_no_auditor_decides_whatever_the_edge_let_through(role, to, means):
-    assert Counter().refusal(to, role=role, means=means) == "forbidden"
+async def test_no_agent_and_no_auditor_decides_whatever_the_edge_let_through(role, to, means):
+    assert await Counter().refusal(to, role=role, means=means) == "forbidden"
 
 
 @pytest.mark.parametrize("to", sorted(set(ApprovalStatus) - {YES, NO}))
-def test_nothing_but_a_yes_or_a_no_is_a_decision(to):
-    assert Counter().refusal(to) == "signer_required"
+async def test_nothing_but_a_yes_or_a_no_is_a_decision(to):
+    assert await Counter().refusal(to) == "signer_required"
 
 
 @pytest.mark.parametrize("state", sorted(set(ApprovalStatus) - {ApprovalStatus.PENDING}))
-def test_what_waits_no_more_is_decided_by_nobody(state):
+async def test_what_waits_no_more_is_decided_by_nobody(state):
     counter = Counter(status=state)
     with pytest.raises(CallerError) as refused:
-        counter.decide()
+        await counter.decide()
     assert refused.value.code == "conflict"
     assert state.value in refused.value.message
 
 
 @pytest.mark.parametrize("kind", ApprovalKind)
-def test_a_yes_that_was_not_used_is_taken_back_with_a_receipt_that_says_so(kind):
+async def test_a_yes_that_was_not_used_is_taken_back_with_a_receipt_that_says_so(kind):
     counter = Counter(kind)
-    counter.decide(means=Means.SIGNER)
-    assert counter.decide(NO, reason="the wrong account").status is NO
+    await counter.decide(means=Means.SIGNER)
+    assert (await counter.decide(NO, reason="the wrong account")).status is NO
     event = counter.ledger.chain[-1].event
     assert [event[name] for name in ("kind", "status", "was", "by", "reason")] == [
         "approval_decided", "rejected", "approved", "ann", "the wrong account",
     ]  # fmt: skip
     with pytest.raises(CallerError, match="an approval that is not used yet, got one that is rejected"):
-        counter.decide(NO)
+        await counter.decide(NO)
 
 
-def test_an_approval_that_an_older_version_stored_is_decided_by_its_summary():
+async def test_an_approval_that_an_older_version_stored_is_decided_by_its_summary():
     old = Counter(shown=False)
     assert old.document["args_text"] == 'note_add {"text":"hi"}'
-    assert old.decide(digest=old.document["shown_digest_hex"]).status is YES
+    assert (await old.decide(digest=old.document["shown_digest_hex"])).status is YES
 
 
-def test_an_older_approval_that_was_cut_cannot_be_approved_at_all():
+async def test_an_older_approval_that_was_cut_cannot_be_approved_at_all():
     cut = Counter(shown=False, summary="x" * (MAX_SUMMARY_CHARS + 1))
-    assert cut.refusal() == "conflict"
-    assert cut.refusal(digest=cut.document["shown_digest_hex"]) == "conflict"
+    assert await cut.refusal() == "conflict"
+    assert await cut.refusal(digest=cut.document["shown_digest_hex"]) == "conflict"
 
 
 # --- the whole call, as the flow keeps it -----------------------------------------------------------------------------
 
 
-def asked(desk: Desk, args: dict, tool_id: str = "bank.pay") -> ShownCall:
-    approval = desk.call(tool_id, args)["approval"]
+async def asked(desk: Desk, args: dict, tool_id: str = "bank.pay") -> ShownCall:
+    approval = (await desk.call(tool_id, args))["approval"]
     return desk.ledger.shown[approval["id"]]
 
 
-def test_an_approval_keeps_the_whole_call_and_what_stands_beside_it():
+async def test_an_approval_keeps_the_whole_call_and_what_stands_beside_it():
     tool = FakeTool(spec("bank.pay", category="write", cost_microusd=2_000, description="Pays\u202e out"))
     tool.destination = Destination("https://bank.example", server="bank")
     desk = Desk(tool, verdict=NeedsApproval(ApprovalKind.LOCAL, "pays", ("ask",), "`ask`: pays"))
 
-    shown = asked(desk, LONG)
+    shown = await asked(desk, LONG)
 
     assert json.loads(shown.args_text) == LONG
     assert shown.tool == ShownTool(
@@ -187,19 +187,19 @@ def test_an_approval_keeps_the_whole_call_and_what_stands_beside_it():
     assert (shown.policy_ids, shown.reasons) == (("ask",), ("budget_exceeded",))
 
 
-def test_risk_is_shown_also_where_the_policy_asked_first():
+async def test_risk_is_shown_also_where_the_policy_asked_first():
     desk = Desk(FakeTool(spec("bank.pay")), verdict=NEEDS)
-    shown = asked(desk, {"to": "al\u200bice"})
+    shown = await asked(desk, {"to": "al\u200bice"})
     assert shown.risk == ("invisible_text",)
     assert shown.reasons == ("approval_by_policy", "risk:invisible_text")
     assert shown.args_text == '{"to":"al<U+200B>ice"}'
 
 
-def test_what_was_cut_out_of_a_call_is_named_and_counted_and_a_mark_of_the_agents_own_is_not():
+async def test_what_was_cut_out_of_a_call_is_named_and_counted_and_a_mark_of_the_agents_own_is_not():
     tool = FakeTool(spec("bank.pay", description=f"Pays with {SECRET}"))
     tool.destination = Destination(f"https://bank.example/?key={SECRET}")
     desk = Desk(tool, verdict=NEEDS, redactor=SecretRedactor(Known(), lambda _: "demo"))
-    shown = asked(desk, {"a": SECRET, "b": f"{SECRET}, {SECRET}", "c": "[redacted: secret of demo]"})
+    shown = await asked(desk, {"a": SECRET, "b": f"{SECRET}, {SECRET}", "c": "[redacted: secret of demo]"})
     mark = "[redacted: secret of demo]"
     assert json.loads(shown.args_text) == {"a": mark, "b": f"{mark}, {mark}", "c": mark}
     assert (shown.tool.description, shown.tool.destination) == (
@@ -209,23 +209,23 @@ def test_what_was_cut_out_of_a_call_is_named_and_counted_and_a_mark_of_the_agent
     assert shown.redacted_places == 5
 
 
-def test_a_call_too_large_to_be_shown_is_refused_and_stored_nowhere():
+async def test_a_call_too_large_to_be_shown_is_refused_and_stored_nowhere():
     desk = Desk(FakeTool(spec("bank.pay")), verdict=NEEDS, settings=CallSettings(max_shown_bytes=4_300))
-    assert asked(desk, LONG).size_bytes <= 4_300
-    answer = desk.call("bank.pay", {**LONG, "b": "x" * 100})
+    assert (await asked(desk, LONG)).size_bytes <= 4_300
+    answer = await desk.call("bank.pay", {**LONG, "b": "x" * 100})
     assert answer == {"status": "denied", "reason": "too_large_to_show"}
     assert len(desk.ledger.stored_approvals) == 1
 
 
-def test_a_call_that_needs_nobody_may_be_larger_than_what_is_shown():
+async def test_a_call_that_needs_nobody_may_be_larger_than_what_is_shown():
     desk = Desk(settings=CallSettings(max_shown_bytes=10))
-    assert desk.call("echo", {"text": "x" * 1_000})["status"] == "ok"
+    assert (await desk.call("echo", {"text": "x" * 1_000}))["status"] == "ok"
 
 
-def test_the_last_yes_for_the_same_agent_and_tool_stands_beside_the_call():
+async def test_the_last_yes_for_the_same_agent_and_tool_stands_beside_the_call():
     desk = Desk(FakeTool(spec("bank.pay")), verdict=NEEDS)
-    first = desk.call("bank.pay", {"to": "alice"})["approval"]
+    first = (await desk.call("bank.pay", {"to": "alice"}))["approval"]
     assert desk.ledger.shown[first["id"]].last_approved is None
-    desk.call("bank.pay", {"to": "alice"}, approval_token=desk.approve(first["id"]))
-    last = asked(desk, {"to": "mallory"}).last_approved
+    await desk.call("bank.pay", {"to": "alice"}, approval_token=await desk.approve(first["id"]))
+    last = (await asked(desk, {"to": "mallory"})).last_approved
     assert (last.approval_id, last.by) == (first["id"], "operator")

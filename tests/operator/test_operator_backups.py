@@ -57,25 +57,25 @@ class Desk:
         return self.admin.create(out, None, with_key=False, by="ann")
 
 
-def test_a_backup_is_begun_intended_made_whole_and_receipted_in_this_order():
+async def test_a_backup_is_begun_intended_made_whole_and_receipted_in_this_order():
     desk = Desk()
-    assert asyncio.run(desk.create()) == "manifest"
+    assert await desk.create() == "manifest"
     assert desk.ledger.kinds() == ["backup_started", "change_intent", "backup_created"]
     created = desk.ledger.chain[-1].event
     assert (created["by"], created["head_id"], created["manifest_digest"]) == ("ann", 7, "b" * 64)
     assert desk.copies.there == {"/b": "whole"}
 
 
-def test_a_backup_that_cannot_be_made_whole_is_removed():
+async def test_a_backup_that_cannot_be_made_whole_is_removed():
     desk = Desk()
     desk.copies.problem = StoreError("the disk went")
     with pytest.raises(StoreError):
-        asyncio.run(desk.create())
+        await desk.create()
     assert (desk.copies.there, desk.ledger.kinds()[-1]) == ({}, "change_failed")
 
 
 @pytest.mark.parametrize("broken_at", ["change_intent", "backup_created"])
-def test_a_backup_whose_receipts_cannot_be_made_durable_is_removed(broken_at):
+async def test_a_backup_whose_receipts_cannot_be_made_durable_is_removed(broken_at):
     desk = Desk()
     real = desk.ledger.commit
 
@@ -86,36 +86,33 @@ def test_a_backup_whose_receipts_cannot_be_made_durable_is_removed(broken_at):
 
     desk.ledger.commit = commit
     with pytest.raises(BriefcaseError):
-        asyncio.run(desk.create())
+        await desk.create()
     assert desk.copies.there == {}
 
 
-def test_a_second_backup_is_a_conflict_until_the_first_has_ended():
-    async def scenario():
-        desk = Desk()
-        desk.copies.go_on = asyncio.Event()
-        first = asyncio.create_task(desk.create())
-        await asyncio.sleep(0)
-        with pytest.raises(CallerError) as caught:
-            await desk.create("/c")
-        assert caught.value.code == "conflict"
-        desk.copies.go_on.set()
-        await first
+async def test_a_second_backup_is_a_conflict_until_the_first_has_ended():
+    desk = Desk()
+    desk.copies.go_on = asyncio.Event()
+    first = asyncio.create_task(desk.create())
+    await asyncio.sleep(0)
+    with pytest.raises(CallerError) as caught:
         await desk.create("/c")
-
-    asyncio.run(scenario())
+    assert caught.value.code == "conflict"
+    desk.copies.go_on.set()
+    await first
+    await desk.create("/c")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_backup_that_a_crash_cut_off_is_named_by_the_next_start(monkeypatch, when):
+async def test_a_backup_that_a_crash_cut_off_is_named_by_the_next_start(monkeypatch, when):
     desk = Desk()
     with (
         crashed(monkeypatch, Prepared, "finish", when),
         crashed(monkeypatch, Prepared, "discard", "before"),
         pytest.raises(Crash),
     ):
-        asyncio.run(desk.create())
-    asyncio.run(Administration(desk.ledger).settle({}))
+        await desk.create()
+    await Administration(desk.ledger).settle({})
     closed = desk.ledger.chain[-1].event
     assert (closed["kind"], closed["change"], closed["manifest_digest"]) == (
         "outcome_unknown",

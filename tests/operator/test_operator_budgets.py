@@ -1,7 +1,5 @@
 """A limit and its receipt are one transaction."""
 
-import asyncio
-
 import pytest
 
 from briefcase.core.operator.administration import Administration
@@ -13,16 +11,16 @@ from support.ledger import MemoryLedger
 DAY = "2026-01-01"
 
 
-def test_a_limit_holds_with_its_receipt_or_not_at_all():
+async def test_a_limit_holds_with_its_receipt_or_not_at_all():
     clock = FakeClock()
     ledger = MemoryLedger(clock)
     admin = BudgetAdmin(Administration(ledger), ledger, clock)
-    line = asyncio.run(admin.set("payments", 5_000, "ann"))
+    line = await admin.set("payments", 5_000, "ann")
     assert (line.category, line.daily_limit_microusd) == ("payments", 5_000)
     assert ledger.kinds() == ["budget_set"]
     ledger.broken = "EIO"
     with pytest.raises(StoreError):
-        asyncio.run(admin.set("payments", 9_000, "ann"))
+        await admin.set("payments", 9_000, "ann")
     ledger.broken = None
     assert ledger.budget("payments", DAY).daily_limit_microusd == 5_000
     assert ledger.kinds() == ["budget_set"]

@@ -1,6 +1,5 @@
 """Secrets are set, bound and removed with their receipts; a crash never lets one go where it is not for."""
 
-import asyncio
 import itertools
 import re
 from pathlib import Path
@@ -52,43 +51,43 @@ class Desk:
         self.administration = Administration(self.ledger)
         self.admin = SecretAdmin(self.administration, self.secrets)
 
-    def set(self, value, hosts=(HERE,)):
-        asyncio.run(self.admin.set("token", value, hosts, "ann"))
+    async def set(self, value, hosts=(HERE,)):
+        await self.admin.set("token", value, hosts, "ann")
 
-    def bind(self, *hosts):
-        return asyncio.run(self.admin.bind("token", hosts, "ann"))
+    async def bind(self, *hosts):
+        return await self.admin.bind("token", hosts, "ann")
 
-    def remove(self):
-        asyncio.run(self.admin.remove("token", "ann"))
+    async def remove(self):
+        await self.admin.remove("token", "ann")
 
-    def restart(self) -> dict:
+    async def restart(self) -> dict:
         self.open()
-        asyncio.run(self.administration.settle(self.admin.settlers()))
+        await self.administration.settle(self.admin.settlers())
         assert not self.ledger.open_intents
         return self.ledger.chain[-1].event
 
-    def sent_to(self, host):
+    async def sent_to(self, host):
         try:
-            return asyncio.run(self.secrets.get_for("token", host))
+            return await self.secrets.get_for("token", host)
         except UpstreamError:
             return None
 
 
-def test_each_change_has_its_receipt_and_no_receipt_has_the_value():
+async def test_each_change_has_its_receipt_and_no_receipt_has_the_value():
     desk = Desk()
-    desk.set(OLD)
-    assert desk.bind(THERE, HERE) == (HERE, THERE)
-    desk.remove()
+    await desk.set(OLD)
+    assert await desk.bind(THERE, HERE) == (HERE, THERE)
+    await desk.remove()
     assert desk.ledger.kinds()[1::2] == ["secret_set", "secret_bound", "secret_removed"]
     assert desk.ledger.chain[1].event["hosts"] == [HERE]
     assert OLD.decode() not in repr(desk.ledger.chain)
 
 
 @pytest.mark.parametrize("change", ["bind", "remove"])
-def test_a_secret_that_is_not_there_is_not_found_and_leaves_no_receipt(change):
+async def test_a_secret_that_is_not_there_is_not_found_and_leaves_no_receipt(change):
     desk = Desk()
     with pytest.raises(CallerError) as caught:
-        getattr(desk, change)()
+        await getattr(desk, change)()
     assert caught.value.code == "not_found"
     assert desk.ledger.kinds() == []
 
@@ -98,61 +97,61 @@ POINTS = list(itertools.product(("values", "bindings"), ("put", "delete"), ("bef
 
 @pytest.mark.parametrize(("store", "name", "when"), POINTS)
 @pytest.mark.parametrize("hosts", [(THERE,), None])
-def test_a_set_that_a_crash_cut_off_is_named_and_sends_no_value_where_it_is_not_for(
+async def test_a_set_that_a_crash_cut_off_is_named_and_sends_no_value_where_it_is_not_for(
     monkeypatch, store, name, when, hosts
 ):
     desk = Desk()
-    desk.set(OLD)
+    await desk.set(OLD)
     try:
         with crashed(monkeypatch, getattr(desk, store), name, when):
-            desk.set(NEW, hosts)
+            await desk.set(NEW, hosts)
     except Crash:
-        closed = desk.restart()
+        closed = await desk.restart()
         assert (closed["kind"], closed["change"], closed["name"]) == ("outcome_unknown", "secret_set", "token")
     if hosts is not None:
-        assert desk.sent_to(HERE) != NEW
-        assert desk.sent_to(THERE) != OLD
-    desk.set(NEW, (THERE,))
-    assert desk.sent_to(THERE) == NEW
+        assert await desk.sent_to(HERE) != NEW
+        assert await desk.sent_to(THERE) != OLD
+    await desk.set(NEW, (THERE,))
+    assert await desk.sent_to(THERE) == NEW
 
 
-def test_a_first_set_that_a_crash_cut_off_before_its_value_is_undone(monkeypatch):
+async def test_a_first_set_that_a_crash_cut_off_before_its_value_is_undone(monkeypatch):
     desk = Desk()
     with crashed(monkeypatch, desk.values, "put", "before"), pytest.raises(Crash):
-        desk.set(NEW)
-    closed = desk.restart()
+        await desk.set(NEW)
+    closed = await desk.restart()
     assert (closed["kind"], closed["name"], closed["error"]) == ("change_failed", "token", "interrupted")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_binding_that_a_crash_cut_off_is_finished(monkeypatch, when):
+async def test_a_binding_that_a_crash_cut_off_is_finished(monkeypatch, when):
     desk = Desk()
-    desk.set(OLD)
+    await desk.set(OLD)
     with crashed(monkeypatch, desk.bindings, "put", when), pytest.raises(Crash):
-        desk.bind(THERE)
-    closed = desk.restart()
+        await desk.bind(THERE)
+    closed = await desk.restart()
     assert (closed["kind"], closed["hosts"], closed["is_settled"]) == ("secret_bound", [THERE], True)
-    assert (desk.sent_to(HERE), desk.sent_to(THERE)) == (None, OLD)
+    assert (await desk.sent_to(HERE), await desk.sent_to(THERE)) == (None, OLD)
 
 
 @pytest.mark.parametrize(("store", "name", "when"), [point for point in POINTS if point[:2] != ("values", "put")])
-def test_a_removal_that_a_crash_cut_off_is_finished(monkeypatch, store, name, when):
+async def test_a_removal_that_a_crash_cut_off_is_finished(monkeypatch, store, name, when):
     desk = Desk()
-    desk.set(OLD)
+    await desk.set(OLD)
     with crashed(monkeypatch, getattr(desk, store), name, when), pytest.raises(Crash):
-        desk.remove()
-    closed = desk.restart()
+        await desk.remove()
+    closed = await desk.restart()
     assert (closed["kind"], closed["name"], closed["by"]) == ("secret_removed", "token", "ann")
     assert (desk.values.values, desk.bindings.values) == ({}, {})
 
 
 @pytest.mark.parametrize("value", [b"policy_set", b"approval_required", b"policy_s", b"unauthorized", b"args_digest"])
-def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_refused(value):
+async def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_refused(value):
     desk = Desk()
     with pytest.raises(CallerError, match="no word of the daemon's own"):
-        desk.set(value)
+        await desk.set(value)
     assert (desk.values.values, desk.ledger.chain) == ({}, [])
-    desk.set(value + b"-7fQ2")
+    await desk.set(value + b"-7fQ2")
     assert desk.values.values["token"] == value + b"-7fQ2"
 
 

@@ -1,7 +1,5 @@
 """Servers and the log-ins at them: a server that moves or goes leaves its log-in first, and a crash sends none on."""
 
-import asyncio
-
 import pytest
 
 from briefcase.adapters.servers.events import server_deleted_event
@@ -112,119 +110,93 @@ class Desk:
         return self.ledger.chain[-1].event
 
 
-def test_a_log_in_is_made_and_revoked_with_receipts_and_the_server_connected_to_anew():
-    async def scenario():
-        desk = Desk()
-        await desk.logged_in()
-        await desk.logins.revoke("desk", "ann")
-        assert desk.store.reopened == ["desk", "desk"]
-        assert desk.ledger.kinds() == [
-            "mcp_server_set", "change_intent", "mcp_login_made", "change_intent", "mcp_login_revoked",
-        ]  # fmt: skip
-
-    asyncio.run(scenario())
+async def test_a_log_in_is_made_and_revoked_with_receipts_and_the_server_connected_to_anew():
+    desk = Desk()
+    await desk.logged_in()
+    await desk.logins.revoke("desk", "ann")
+    assert desk.store.reopened == ["desk", "desk"]
+    assert desk.ledger.kinds() == [
+        "mcp_server_set", "change_intent", "mcp_login_made", "change_intent", "mcp_login_revoked",
+    ]  # fmt: skip
 
 
-def test_moving_a_server_ends_its_log_in_first_and_changing_it_otherwise_does_not():
-    async def scenario():
-        desk = Desk()
-        await desk.logged_in()
-        await desk.admin.set("desk", HERE | {"review": True}, "ann")
-        assert desk.held.held == {"desk"}
-        before = len(desk.ledger.chain)
+async def test_moving_a_server_ends_its_log_in_first_and_changing_it_otherwise_does_not():
+    desk = Desk()
+    await desk.logged_in()
+    await desk.admin.set("desk", HERE | {"review": True}, "ann")
+    assert desk.held.held == {"desk"}
+    before = len(desk.ledger.chain)
+    await desk.admin.set("desk", THERE, "ann")
+    assert desk.held.held == set()
+    assert desk.ledger.kinds()[before:] == ["change_intent", "mcp_login_ended", "mcp_server_set"]
+    assert desk.secrets.settled == 3
+
+
+async def test_a_move_that_is_refused_ends_no_log_in():
+    desk = Desk()
+    await desk.logged_in()
+    desk.secrets.problem = "the secret is for another host"
+    with pytest.raises(CallerError):
         await desk.admin.set("desk", THERE, "ann")
-        assert desk.held.held == set()
-        assert desk.ledger.kinds()[before:] == ["change_intent", "mcp_login_ended", "mcp_server_set"]
-        assert desk.secrets.settled == 3
-
-    asyncio.run(scenario())
-
-
-def test_a_move_that_is_refused_ends_no_log_in():
-    async def scenario():
-        desk = Desk()
-        await desk.logged_in()
-        desk.secrets.problem = "the secret is for another host"
-        with pytest.raises(CallerError):
-            await desk.admin.set("desk", THERE, "ann")
-        assert (desk.held.held, desk.store.known["desk"]) == ({"desk"}, HERE["endpoint_url"])
-
-    asyncio.run(scenario())
+    assert (desk.held.held, desk.store.known["desk"]) == ({"desk"}, HERE["endpoint_url"])
 
 
 @pytest.mark.parametrize("change", ["move", "delete"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_while_a_server_moves_or_goes_leaves_one_to_log_in_to_at_its_old_address(monkeypatch, change, when):
-    async def scenario():
-        desk = Desk()
-        await desk.logged_in()
-        with crashed(monkeypatch, desk.held, "forget", when), pytest.raises(Crash):
-            await (desk.admin.set("desk", THERE, "ann") if change == "move" else desk.admin.delete("desk", "ann"))
-        closed = await desk.restart()
-        assert (closed["kind"], closed["server_id"], closed["is_settled"]) == ("mcp_login_ended", "desk", True)
-        assert (desk.held.held, desk.store.known["desk"]) == (set(), HERE["endpoint_url"])
-
-    asyncio.run(scenario())
+async def test_a_crash_while_a_server_moves_or_goes_leaves_one_to_log_in_to_at_its_old_address(
+    monkeypatch, change, when
+):
+    desk = Desk()
+    await desk.logged_in()
+    with crashed(monkeypatch, desk.held, "forget", when), pytest.raises(Crash):
+        await (desk.admin.set("desk", THERE, "ann") if change == "move" else desk.admin.delete("desk", "ann"))
+    closed = await desk.restart()
+    assert (closed["kind"], closed["server_id"], closed["is_settled"]) == ("mcp_login_ended", "desk", True)
+    assert (desk.held.held, desk.store.known["desk"]) == (set(), HERE["endpoint_url"])
 
 
 @pytest.mark.parametrize("method", ["set_server", "delete_server"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_around_the_description_leaves_no_log_in_and_no_open_intent(monkeypatch, method, when):
-    async def scenario():
-        desk = Desk()
-        await desk.logged_in()
-        with crashed(monkeypatch, desk.store, method, when), pytest.raises(Crash):
-            await (desk.admin.set("desk", THERE, "ann") if method == "set_server" else desk.admin.delete("desk", "ann"))
-        await desk.restart()
-        assert desk.held.held == set()
-        last = (
-            "mcp_login_ended"
-            if when == "before"
-            else {"set_server": "mcp_server_set"}.get(method, "mcp_server_deleted")
-        )
-        assert desk.ledger.kinds()[-1] == last
-
-    asyncio.run(scenario())
+async def test_a_crash_around_the_description_leaves_no_log_in_and_no_open_intent(monkeypatch, method, when):
+    desk = Desk()
+    await desk.logged_in()
+    with crashed(monkeypatch, desk.store, method, when), pytest.raises(Crash):
+        await (desk.admin.set("desk", THERE, "ann") if method == "set_server" else desk.admin.delete("desk", "ann"))
+    await desk.restart()
+    assert desk.held.held == set()
+    last = "mcp_login_ended" if when == "before" else {"set_server": "mcp_server_set"}.get(method, "mcp_server_deleted")
+    assert desk.ledger.kinds()[-1] == last
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_revocation_that_a_crash_cut_off_ends_the_log_in_here_and_says_what_is_not_known(monkeypatch, when):
-    async def scenario():
-        desk = Desk()
-        await desk.logged_in()
-        with crashed(monkeypatch, desk.held, "take_out", when), pytest.raises(Crash):
-            await desk.logins.revoke("desk", "ann")
-        closed = await desk.restart()
-        assert (closed["kind"], closed["at_server"]) == ("mcp_login_revoked", "unknown")
-        assert desk.held.held == set()
-
-    asyncio.run(scenario())
+async def test_a_revocation_that_a_crash_cut_off_ends_the_log_in_here_and_says_what_is_not_known(monkeypatch, when):
+    desk = Desk()
+    await desk.logged_in()
+    with crashed(monkeypatch, desk.held, "take_out", when), pytest.raises(Crash):
+        await desk.logins.revoke("desk", "ann")
+    closed = await desk.restart()
+    assert (closed["kind"], closed["at_server"]) == ("mcp_login_revoked", "unknown")
+    assert desk.held.held == set()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_log_in_that_a_crash_cut_off_is_said_to_be_unknown(monkeypatch, when):
-    async def scenario():
-        desk = Desk()
-        await desk.admin.set("desk", HERE, "ann")
-        with crashed(monkeypatch, desk.held, "exchange", when), pytest.raises(Crash):
-            await desk.logins.finish("desk", "code", "state", None, by="ann")
-        closed = await desk.restart()
-        assert (closed["kind"], closed["change"], closed["server_id"]) == ("outcome_unknown", "mcp_login_made", "desk")
-        assert "code" not in closed["cause"]
-
-    asyncio.run(scenario())
+async def test_a_log_in_that_a_crash_cut_off_is_said_to_be_unknown(monkeypatch, when):
+    desk = Desk()
+    await desk.admin.set("desk", HERE, "ann")
+    with crashed(monkeypatch, desk.held, "exchange", when), pytest.raises(Crash):
+        await desk.logins.finish("desk", "code", "state", None, by="ann")
+    closed = await desk.restart()
+    assert (closed["kind"], closed["change"], closed["server_id"]) == ("outcome_unknown", "mcp_login_made", "desk")
+    assert "code" not in closed["cause"]
 
 
-def test_a_server_that_is_not_there_is_not_found_and_leaves_no_receipt():
-    async def scenario():
-        desk = Desk()
-        for asked in (
-            desk.admin.delete("nobody", "ann"),
-            desk.logins.revoke("nobody", "ann"),
-            desk.logins.finish("nobody", "code", "state", None, by="ann"),
-        ):
-            with pytest.raises(CallerError):
-                await asked
-        assert desk.ledger.kinds() == []
-
-    asyncio.run(scenario())
+async def test_a_server_that_is_not_there_is_not_found_and_leaves_no_receipt():
+    desk = Desk()
+    for asked in (
+        desk.admin.delete("nobody", "ann"),
+        desk.logins.revoke("nobody", "ann"),
+        desk.logins.finish("nobody", "code", "state", None, by="ann"),
+    ):
+        with pytest.raises(CallerError):
+            await asked
+    assert desk.ledger.kinds() == []

@@ -38,9 +38,9 @@ def verdict_of(service):
     return service.active().decide(AGENT, spec(), {}, NO_RISK, START_US)
 
 
-def test_the_first_start_installs_the_default_policy_with_a_receipt():
+async def test_the_first_start_installs_the_default_policy_with_a_receipt():
     service, ledger, _ = make()
-    asyncio.run(service.open())
+    await service.open()
     text, digest_hex, updated_us = service.current()
     assert (text, updated_us) == (DEFAULT_POLICY_TEXT, START_US)
     assert digest_hex == parse_policy(DEFAULT_POLICY_TEXT).digest_hex
@@ -55,14 +55,14 @@ def test_before_it_is_opened_everything_is_denied():
     assert service.problem()
 
 
-def test_a_later_start_loads_what_was_set_and_receipts_nothing():
+async def test_a_later_start_loads_what_was_set_and_receipts_nothing():
     service, ledger, clock = make()
-    asyncio.run(service.open())
+    await service.open()
     clock.advance(us=5)
-    asyncio.run(service.set(PERMIT_ALL, "operator"))
+    await service.set(PERMIT_ALL, "operator")
     assert ledger.kinds() == ["policy_set", "policy_set"]
     again, *_ = make(ledger)
-    asyncio.run(again.open())
+    await again.open()
     assert again.current() == service.current() == (PERMIT_ALL, parse_policy(PERMIT_ALL).digest_hex, START_US + 5)
     assert isinstance(verdict_of(again), Allow)
     assert len(ledger.chain) == 2
@@ -81,117 +81,111 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_policy_that_is_not_sound_leaves_the_old_one_in_place(text):
+async def test_a_policy_that_is_not_sound_leaves_the_old_one_in_place(text):
     service, ledger, _ = make(tools=[FILE_READ])
-    asyncio.run(service.open())
+    await service.open()
     before, stored = service.current(), ledger.setting(SETTING)
     with pytest.raises(CallerError):
-        asyncio.run(service.set(text, "operator"))
+        await service.set(text, "operator")
     assert service.current() == before
     assert ledger.setting(SETTING) == stored
     assert len(ledger.chain) == 1
     assert isinstance(verdict_of(service), Allow)
 
 
-def test_a_ledger_that_cannot_store_leaves_the_old_policy_in_place():
+async def test_a_ledger_that_cannot_store_leaves_the_old_policy_in_place():
     service, ledger, _ = make()
-    asyncio.run(service.open())
+    await service.open()
     ledger.broken = "EIO"
     with pytest.raises(StoreError):
-        asyncio.run(service.set(DENY_ALL, "operator"))
+        await service.set(DENY_ALL, "operator")
     assert isinstance(verdict_of(service), Allow)
 
 
-def test_a_ledger_that_refuses_leaves_the_old_policy_in_place(monkeypatch):
+async def test_a_ledger_that_refuses_leaves_the_old_policy_in_place(monkeypatch):
     service, ledger, _ = make()
-    asyncio.run(service.open())
+    await service.open()
 
     async def refuse(_entry):
         return Refused("conflict")
 
     monkeypatch.setattr(ledger, "commit", refuse)
     with pytest.raises(StoreError):
-        asyncio.run(service.set(DENY_ALL, "operator"))
+        await service.set(DENY_ALL, "operator")
     assert isinstance(verdict_of(service), Allow)
 
 
-def test_the_old_policy_decides_until_the_new_one_is_stored():
-    async def story():
-        release = asyncio.Event()
+async def test_the_old_policy_decides_until_the_new_one_is_stored():
+    release = asyncio.Event()
 
-        async def slowly(work):
-            await release.wait()
-            return work()
+    async def slowly(work):
+        await release.wait()
+        return work()
 
-        service, ledger, _ = make()
-        await service.open()
-        service._run_blocking = slowly
-        setting = asyncio.ensure_future(service.set(DENY_ALL, "operator"))
-        await asyncio.sleep(0)
-        assert isinstance(verdict_of(service), Allow)
-        assert len(ledger.chain) == 1
-        release.set()
-        await setting
-        assert isinstance(verdict_of(service), Deny)
-
-    asyncio.run(story())
+    service, ledger, _ = make()
+    await service.open()
+    service._run_blocking = slowly
+    setting = asyncio.ensure_future(service.set(DENY_ALL, "operator"))
+    await asyncio.sleep(0)
+    assert isinstance(verdict_of(service), Allow)
+    assert len(ledger.chain) == 1
+    release.set()
+    await setting
+    assert isinstance(verdict_of(service), Deny)
 
 
-def test_of_two_set_at_once_the_one_committed_last_decides_and_is_stored():
+async def test_of_two_set_at_once_the_one_committed_last_decides_and_is_stored():
     """Answers of the ledger may wake their callers in another order than it committed."""
 
-    async def story():
-        service, ledger, _ = make()
-        await service.open()
-        commit, first_may_go_on = ledger.commit, asyncio.Event()
-
-        async def wake_the_first_last(entry):
-            committed = await commit(entry)
-            if committed.receipt_id == 2:
-                await first_may_go_on.wait()
-            return committed
-
-        ledger.commit = wake_the_first_last
-        first = asyncio.ensure_future(service.set(DENY_ALL, "one"))
-        await asyncio.sleep(0)
-        await service.set(PERMIT_ALL, "two")
-        first_may_go_on.set()
-        await first
-        assert service.current()[0] == PERMIT_ALL
-        again, *_ = make(ledger)
-        await again.open()
-        assert again.current() == service.current()
-
-    asyncio.run(story())
-
-
-def test_a_stored_policy_that_no_longer_compiles_denies_and_can_be_replaced():
     service, ledger, _ = make()
-    asyncio.run(service.open())
+    await service.open()
+    commit, first_may_go_on = ledger.commit, asyncio.Event()
+
+    async def wake_the_first_last(entry):
+        committed = await commit(entry)
+        if committed.receipt_id == 2:
+            await first_may_go_on.wait()
+        return committed
+
+    ledger.commit = wake_the_first_last
+    first = asyncio.ensure_future(service.set(DENY_ALL, "one"))
+    await asyncio.sleep(0)
+    await service.set(PERMIT_ALL, "two")
+    first_may_go_on.set()
+    await first
+    assert service.current()[0] == PERMIT_ALL
+    again, *_ = make(ledger)
+    await again.open()
+    assert again.current() == service.current()
+
+
+async def test_a_stored_policy_that_no_longer_compiles_denies_and_can_be_replaced():
+    service, ledger, _ = make()
+    await service.open()
     ledger.settings[SETTING] = ledger.settings[SETTING].replace(b"permit (", b"perhaps (")
     again, *_ = make(ledger)
-    asyncio.run(again.open())
+    await again.open()
     assert verdict_of(again).reason == "policy_error"
     assert "does not compile" in again.problem()
     assert again.current()[0].startswith("// The policy a new installation starts with")
-    asyncio.run(again.set(PERMIT_ALL, "operator"))
+    await again.set(PERMIT_ALL, "operator")
     assert again.problem() is None
     assert isinstance(verdict_of(again), Allow)
 
 
 @pytest.mark.parametrize("kept", [b"", b"{", b"[]", b'{"text": 1, "updated_us": 2}', b"\xff"])
-def test_a_setting_that_is_no_policy_stops_the_start(kept):
+async def test_a_setting_that_is_no_policy_stops_the_start(kept):
     service, ledger, _ = make()
     ledger.settings[SETTING] = kept
     with pytest.raises(StoreError):
-        asyncio.run(service.open())
+        await service.open()
 
 
-def test_policies_know_arguments_of_tools_registered_when_they_are_set():
+async def test_policies_know_arguments_of_tools_registered_when_they_are_set():
     service, *_ = make(tools=[FILE_READ])
-    asyncio.run(service.open())
-    asyncio.run(
-        service.set('permit(principal, action, resource == Tool::"file_read") when { context.args.path == "a" };', "o")
+    await service.open()
+    await service.set(
+        'permit(principal, action, resource == Tool::"file_read") when { context.args.path == "a" };', "o"
     )
     assert "file_read" in service.current()[0]
 

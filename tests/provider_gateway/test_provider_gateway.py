@@ -244,7 +244,7 @@ def test_a_fault_inside_shows_nothing_of_itself_whatever_the_environment_asks(op
 # --- over a socket ----------------------------------------------------------------------------------------------
 
 
-def test_it_serves_on_loopback_and_a_second_on_the_same_directory_is_refused(tmp_path, clock):
+async def test_it_serves_on_loopback_and_a_second_on_the_same_directory_is_refused(tmp_path, clock):
     async def scenario():
         settings = GatewaySettings("", tmp_path / "state")
         server = GatewayServer(settings, "127.0.0.1", 0, clock, FakeEntropy())
@@ -260,7 +260,7 @@ def test_it_serves_on_loopback_and_a_second_on_the_same_directory_is_refused(tmp
         await server.stop()
         return answer, port
 
-    answer, port = asyncio.run(scenario())
+    answer, port = await scenario()
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"x-briefcase-compatibility-profile: aacp_v1" in answer
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):

@@ -443,7 +443,7 @@ async def browse(listener, target, method="GET"):
     return answer
 
 
-def test_the_listener_takes_the_answer_of_its_own_log_in_and_no_other():
+async def test_the_listener_takes_the_answer_of_its_own_log_in_and_no_other():
     async def scenario():
         async with LoopbackListener("right") as listener:
             for target, method in (
@@ -462,12 +462,12 @@ def test_the_listener_takes_the_answer_of_its_own_log_in_and_no_other():
             await browse(listener, "/callback?code=later&state=right")
             return await listener.wait(1)
 
-    answer = asyncio.run(scenario())
+    answer = await scenario()
     assert (answer.code, answer.state, answer.iss, answer.error) == ("c", "right", "i", None)
     assert "'c'" not in repr(answer)
 
 
-def test_the_listener_is_not_held_up_by_who_says_nothing_or_too_much():
+async def test_the_listener_is_not_held_up_by_who_says_nothing_or_too_much():
     async def scenario():
         async with LoopbackListener("right") as listener:
             port = urlsplit(listener.redirect_uri).port
@@ -480,7 +480,7 @@ def test_the_listener_is_not_held_up_by_who_says_nothing_or_too_much():
                 writer.close()
             return answer
 
-    assert asyncio.run(scenario()).error == "access_denied"
+    assert (await scenario()).error == "access_denied"
 
 
 @pytest.mark.parametrize(

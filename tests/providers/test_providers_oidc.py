@@ -59,44 +59,38 @@ async def call(outbound, issuer, login, signer, *, proof=True, nonce=None):
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
-def test_login_call_renewal_revocation_and_the_failing_call_after_it(issuer, algorithm):
-    async def scenario():
-        outbound = GuardedOutbound([urlsplit(issuer).netloc])
-        client = OAuthClient(outbound, SystemClock(), SystemEntropy())
-        signer, stranger = ProofSigner(generate_key(algorithm)), ProofSigner(generate_key(algorithm))
+async def test_login_call_renewal_revocation_and_the_failing_call_after_it(issuer, algorithm):
+    outbound = GuardedOutbound([urlsplit(issuer).netloc])
+    client = OAuthClient(outbound, SystemClock(), SystemEntropy())
+    signer, stranger = ProofSigner(generate_key(algorithm)), ProofSigner(generate_key(algorithm))
 
-        login = await log_in(client, issuer, signer)
-        assert login.refresh_token
-        assert login.with_proof
-        assert (await call(outbound, issuer, login, signer)).status == 200
-        assert (await call(outbound, issuer, login, stranger)).status == 401
-        assert (await call(outbound, issuer, login, signer, proof=False)).status in {400, 401}
+    login = await log_in(client, issuer, signer)
+    assert login.refresh_token
+    assert login.with_proof
+    assert (await call(outbound, issuer, login, signer)).status == 200
+    assert (await call(outbound, issuer, login, stranger)).status == 401
+    assert (await call(outbound, issuer, login, signer, proof=False)).status in {400, 401}
 
-        renewed = await client.refresh(login, signer)
-        assert renewed.refresh_token != login.refresh_token
-        assert (await call(outbound, issuer, renewed, signer)).status == 200
+    renewed = await client.refresh(login, signer)
+    assert renewed.refresh_token != login.refresh_token
+    assert (await call(outbound, issuer, renewed, signer)).status == 200
 
-        assert await client.revoke(renewed) == (True, True)
-        assert (await call(outbound, issuer, renewed, signer)).status == 401
+    assert await client.revoke(renewed) == (True, True)
+    assert (await call(outbound, issuer, renewed, signer)).status == 401
+    with pytest.raises(UpstreamError) as caught:
+        await client.refresh(renewed, signer)
+    assert caught.value.detail == "invalid_grant"
+    await outbound.close()
+
+
+async def test_a_refresh_token_that_was_rotated_is_refused_and_ends_the_log_in(issuer):
+    outbound = GuardedOutbound([urlsplit(issuer).netloc])
+    client = OAuthClient(outbound, SystemClock(), SystemEntropy())
+    signer = ProofSigner(generate_key())
+    login = await log_in(client, issuer, signer)
+    renewed = await client.refresh(login, signer)
+    for stale in (login, renewed):
         with pytest.raises(UpstreamError) as caught:
-            await client.refresh(renewed, signer)
+            await client.refresh(stale, signer)
         assert caught.value.detail == "invalid_grant"
-        await outbound.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_refresh_token_that_was_rotated_is_refused_and_ends_the_log_in(issuer):
-    async def scenario():
-        outbound = GuardedOutbound([urlsplit(issuer).netloc])
-        client = OAuthClient(outbound, SystemClock(), SystemEntropy())
-        signer = ProofSigner(generate_key())
-        login = await log_in(client, issuer, signer)
-        renewed = await client.refresh(login, signer)
-        for stale in (login, renewed):
-            with pytest.raises(UpstreamError) as caught:
-                await client.refresh(stale, signer)
-            assert caught.value.detail == "invalid_grant"
-        await outbound.close()
-
-    asyncio.run(scenario())
+    await outbound.close()

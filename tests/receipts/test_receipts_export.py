@@ -1,6 +1,5 @@
 """The verifier that travels with an export: alone with the standard library it finds every kind of damage."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -20,11 +19,11 @@ SCRIPT = Path(verifier.__file__)
 
 
 @pytest.fixture
-def lines():
+async def lines():
     ledger = MemoryLedger(FakeClock())
     for number in range(5):
         event = {"kind": "x", "text": f"é\u2028\U0001f600{number}", "\ue000": 1, "\U0001f600": 2, "n": [None, True, -5]}
-        asyncio.run(ledger.commit(Entry(event)))
+        await ledger.commit(Entry(event))
     return [export_line(msgspec.to_builtins(receipt)).decode()[:-1] for receipt in ledger.chain]
 
 

@@ -349,7 +349,7 @@ def test_a_state_that_a_restart_lies_between_goes_on_once_all_the_same():
     run(test)
 
 
-def test_a_call_through_the_gateway_is_parsed_once(monkeypatch):
+async def test_a_call_through_the_gateway_is_parsed_once(monkeypatch):
     """The gateway's request, its exchange and the server's arguments come from one reading of the body."""
     parsed = []
     read = strict_json.read_strict
@@ -358,21 +358,18 @@ def test_a_call_through_the_gateway_is_parsed_once(monkeypatch):
         parsed.append(bytes(data))
         return read(data, *limits)
 
-    async def run():
-        async with served("stdio", "stateless") as rig:
-            await rig.ready()
-            desk = Desk(rig)
-            context = {"request_id": str(uuid.uuid4())}
-            call = {"tool_id": "fx.echo", "args": {"text": "counted-0123"}, "context": context}
-            body = json.dumps({"call": call, "exchange": {"progress": True}}).encode()
-            monkeypatch.setattr(strict_json, "read_strict", reading)
-            services = SimpleNamespace(calls=desk.calls, mcp=rig.registry)
-            reply = await call_server(services, SimpleNamespace(principal=AGENT, body=body))
-            assert json.loads(reply.payload)["status"] == "ok", reply.payload
-            of_the_call = [data for data in parsed if b'"args"' in data or data == b'{"text":"counted-0123"}']
-            assert of_the_call == [body]
-
-    asyncio.run(run())
+    async with served("stdio", "stateless") as rig:
+        await rig.ready()
+        desk = Desk(rig)
+        context = {"request_id": str(uuid.uuid4())}
+        call = {"tool_id": "fx.echo", "args": {"text": "counted-0123"}, "context": context}
+        body = json.dumps({"call": call, "exchange": {"progress": True}}).encode()
+        monkeypatch.setattr(strict_json, "read_strict", reading)
+        services = SimpleNamespace(calls=desk.calls, mcp=rig.registry)
+        reply = await call_server(services, SimpleNamespace(principal=AGENT, body=body))
+        assert json.loads(reply.payload)["status"] == "ok", reply.payload
+        of_the_call = [data for data in parsed if b'"args"' in data or data == b'{"text":"counted-0123"}']
+        assert of_the_call == [body]
 
 
 def while_an_intent_is_written(rig, act) -> None:

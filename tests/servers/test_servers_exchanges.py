@@ -1,7 +1,5 @@
 """What rides beside a call is found by its own principal only, and kept no longer than it is of use."""
 
-import asyncio
-
 import msgspec
 
 from briefcase.adapters.servers import exchanges as module
@@ -53,8 +51,8 @@ def test_another_principals_exchange_does_not_exist():
     assert not exchanges.of(msgspec.structs.replace(context, channel=None)).options.progress
 
 
-def numbers(exchange) -> list[int]:
-    messages, _ = asyncio.run(exchange.read(0, 0))
+async def numbers(exchange) -> list[int]:
+    messages, _ = await exchange.read(0, 0)
     return [message["params"]["n"] for message in messages]
 
 
@@ -63,14 +61,14 @@ def say(exchange, count: int, size: int = 1_000) -> None:
         exchange.notify("notifications/message", {"n": number, "data": "x" * size})
 
 
-def test_one_calls_notifications_are_bounded_in_bytes_and_the_newest_stay(monkeypatch):
+async def test_one_calls_notifications_are_bounded_in_bytes_and_the_newest_stay(monkeypatch):
     monkeypatch.setattr(module, "MAX_KEPT_BYTES", 5_500)
     exchange = Exchanges(Redactor()).open("scout", "r", CallOptions())
     say(exchange, 20)
-    assert numbers(exchange) == [15, 16, 17, 18, 19]
+    assert await numbers(exchange) == [15, 16, 17, 18, 19]
 
 
-def test_all_notifications_are_bounded_together_and_one_servers_flood_costs_another_call_nothing(monkeypatch):
+async def test_all_notifications_are_bounded_together_and_one_servers_flood_costs_another_call_nothing(monkeypatch):
     monkeypatch.setattr(module, "MAX_ALL_KEPT_BYTES", 22_000)
     exchanges = Exchanges(Redactor())
     ended, quiet, loud = (exchanges.open("scout", name, CallOptions()) for name in ("ended", "quiet", "loud"))
@@ -78,9 +76,9 @@ def test_all_notifications_are_bounded_together_and_one_servers_flood_costs_anot
     say(quiet, 5)
     ended.end()
     say(loud, 100)
-    assert numbers(ended) == []  # what ended makes room first
-    assert numbers(quiet) == [0, 1, 2, 3, 4]
-    assert numbers(loud) == list(range(85, 100))
+    assert await numbers(ended) == []  # what ended makes room first
+    assert await numbers(quiet) == [0, 1, 2, 3, 4]
+    assert await numbers(loud) == list(range(85, 100))
     assert exchanges._all_kept.total <= 22_000
 
 

@@ -1,6 +1,5 @@
 """Calls that wait for input: who gives way where there are too many."""
 
-import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -40,37 +39,37 @@ class Desk:
         clock = FakeClock()
         self.flows = Flows(Sealer(b"k" * 32), clock, clock.now_us, FakeEntropy(), NoRedaction())
 
-    def wait(self, session, principal, name=""):
+    async def wait(self, session, principal, name=""):
         running = SimpleNamespace(questions={}, name=name or principal)
         context = SimpleNamespace(principal=principal, first_intent_id=1, deadline_ns=1 << 62)
-        return asyncio.run(self.flows.begin(session, ASK, context, running))["resultType"]
+        return (await self.flows.begin(session, ASK, context, running))["resultType"]
 
 
-def test_agents_that_fill_a_server_with_waiting_calls_keep_half_of_it_free_and_shut_nobody_out():
+async def test_agents_that_fill_a_server_with_waiting_calls_keep_half_of_it_free_and_shut_nobody_out():
     desk, session = Desk(), AskingPeer()
     for number in range(8):
         for _ in range(MAX_SUSPENDED_PER_PRINCIPAL - 1):
-            desk.wait(session, f"greedy-{number}")
-    assert desk.wait(session, "patient") == "input_required"
+            await desk.wait(session, f"greedy-{number}")
+    assert await desk.wait(session, "patient") == "input_required"
     for number in range(8):
-        desk.wait(session, f"greedy-{number}")
+        await desk.wait(session, f"greedy-{number}")
     assert "patient" in session.waiting  # who has one keeps it while somebody has more
     assert len(session.waiting) == MAX_SUSPENDED_PER_SERVER
 
 
-def test_agents_that_fill_all_places_shut_nobody_out_either():
+async def test_agents_that_fill_all_places_shut_nobody_out_either():
     desk, sessions = Desk(), [AskingPeer() for _ in range(10)]
     for number, session in enumerate(sessions):
         for _ in range(MAX_SUSPENDED_PER_PRINCIPAL):
-            desk.wait(session, f"greedy-{number}")
-    assert desk.wait(AskingPeer(), "patient") == "input_required"
+            await desk.wait(session, f"greedy-{number}")
+    assert await desk.wait(AskingPeer(), "patient") == "input_required"
     assert sum(len(session.waiting) for session in sessions) == MAX_SUSPENDED - 1
 
 
-def test_one_agent_has_no_more_than_its_part():
+async def test_one_agent_has_no_more_than_its_part():
     desk, sessions = Desk(), [AskingPeer(), AskingPeer()]
     for number in range(MAX_SUSPENDED_PER_PRINCIPAL):
-        desk.wait(sessions[number % 2], "greedy")
+        await desk.wait(sessions[number % 2], "greedy")
     with pytest.raises(UpstreamError, match="too many calls wait"):
-        desk.wait(sessions[0], "greedy", "one more")
+        await desk.wait(sessions[0], "greedy", "one more")
     assert "one more" not in sessions[0].waiting

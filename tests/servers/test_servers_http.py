@@ -50,26 +50,23 @@ async def send(outbound, **headers):
     return taken
 
 
-def test_an_answer_whose_stream_ended_is_gone_on_with_where_it_stopped_and_after_the_pause_it_asked_for():
-    async def scenario():
-        outbound = Scripted(
-            (200, EVENTS, b"id: e-1\nretry: 40\ndata: \n\n"),
-            (200, EVENTS, b"id: e-2\nretry: 0\ndata:\n\n"),
-            (200, EVENTS, ANSWER),
-        )
-        started = asyncio.get_running_loop().time()
-        assert await send(outbound, **{"MCP-Protocol-Version": "2025-11-25"}) == [(1, 1)]
-        assert asyncio.get_running_loop().time() - started >= 0.04
-        post, first, second = outbound.sent
-        assert (post.method, post.body) == ("POST", b"{}")
-        assert [one.keeps_connection for one in outbound.sent] == [True, False, False]
-        assert [(one.method, one.body, one.headers["Last-Event-ID"]) for one in (first, second)] == [
-            ("GET", None, "e-1"), ("GET", None, "e-2"),
-        ]  # fmt: skip
-        assert {one.headers["Authorization"] for one in outbound.sent} == {"Bearer t"}
-        assert first.headers["MCP-Protocol-Version"] == "2025-11-25"
-
-    asyncio.run(scenario())
+async def test_an_answer_whose_stream_ended_is_gone_on_with_where_it_stopped_and_after_the_pause_it_asked_for():
+    outbound = Scripted(
+        (200, EVENTS, b"id: e-1\nretry: 40\ndata: \n\n"),
+        (200, EVENTS, b"id: e-2\nretry: 0\ndata:\n\n"),
+        (200, EVENTS, ANSWER),
+    )
+    started = asyncio.get_running_loop().time()
+    assert await send(outbound, **{"MCP-Protocol-Version": "2025-11-25"}) == [(1, 1)]
+    assert asyncio.get_running_loop().time() - started >= 0.04
+    post, first, second = outbound.sent
+    assert (post.method, post.body) == ("POST", b"{}")
+    assert [one.keeps_connection for one in outbound.sent] == [True, False, False]
+    assert [(one.method, one.body, one.headers["Last-Event-ID"]) for one in (first, second)] == [
+        ("GET", None, "e-1"), ("GET", None, "e-2"),
+    ]  # fmt: skip
+    assert {one.headers["Authorization"] for one in outbound.sent} == {"Bearer t"}
+    assert first.headers["MCP-Protocol-Version"] == "2025-11-25"
 
 
 @pytest.mark.parametrize(
@@ -83,31 +80,22 @@ def test_an_answer_whose_stream_ended_is_gone_on_with_where_it_stopped_and_after
         b"id: e\nretry: 0\n" + ANSWER,
     ],
 )
-def test_a_stream_that_names_no_place_to_go_on_from_or_is_whole_is_not_asked_for_again(stream):
-    async def scenario():
-        outbound = Scripted((200, EVENTS, stream))
-        await send(outbound)
-        assert len(outbound.sent) == 1
-
-    asyncio.run(scenario())
+async def test_a_stream_that_names_no_place_to_go_on_from_or_is_whole_is_not_asked_for_again(stream):
+    outbound = Scripted((200, EVENTS, stream))
+    await send(outbound)
+    assert len(outbound.sent) == 1
 
 
-def test_a_server_that_never_comes_to_an_end_is_not_followed_for_ever():
-    async def scenario():
-        outbound = Scripted(*[(200, EVENTS, b"id: e\nretry: 0\ndata:\n\n")] * 100)
-        assert await send(outbound) == []
-        assert len(outbound.sent) == 1 + MAX_RESUMPTIONS
-
-    asyncio.run(scenario())
+async def test_a_server_that_never_comes_to_an_end_is_not_followed_for_ever():
+    outbound = Scripted(*[(200, EVENTS, b"id: e\nretry: 0\ndata:\n\n")] * 100)
+    assert await send(outbound) == []
+    assert len(outbound.sent) == 1 + MAX_RESUMPTIONS
 
 
-def test_a_server_that_does_not_go_on_is_left():
-    async def scenario():
-        outbound = Scripted((200, EVENTS, b"id: e\nretry: 0\ndata:\n\n"), (405, {}, b""))
-        assert await send(outbound) == []
-        assert len(outbound.sent) == 2
-
-    asyncio.run(scenario())
+async def test_a_server_that_does_not_go_on_is_left():
+    outbound = Scripted((200, EVENTS, b"id: e\nretry: 0\ndata:\n\n"), (405, {}, b""))
+    assert await send(outbound) == []
+    assert len(outbound.sent) == 2
 
 
 def refusal(**data):
@@ -124,16 +112,13 @@ def refusal(**data):
         ({}, ["server/discover", "initialize"]),
     ],
 )
-def test_a_server_that_refused_our_revision_and_speaks_it_is_asked_once_more(data, methods):
-    async def scenario():
-        outbound = Scripted(refusal(**data), refusal(**data))
-        session = Session(
-            HttpTransport(outbound, URL, SecretBearer(token), "k"), lambda *_: None, lambda _: None, NoRedaction()
-        )
-        with pytest.raises(UpstreamError):
-            await session.open()
-        await session.close()
-        asked = [json.loads(one.body)["method"] for one in outbound.sent if one.body]
-        assert asked[:2] == methods
-
-    asyncio.run(scenario())
+async def test_a_server_that_refused_our_revision_and_speaks_it_is_asked_once_more(data, methods):
+    outbound = Scripted(refusal(**data), refusal(**data))
+    session = Session(
+        HttpTransport(outbound, URL, SecretBearer(token), "k"), lambda *_: None, lambda _: None, NoRedaction()
+    )
+    with pytest.raises(UpstreamError):
+        await session.open()
+    await session.close()
+    asked = [json.loads(one.body)["method"] for one in outbound.sent if one.body]
+    assert asked[:2] == methods

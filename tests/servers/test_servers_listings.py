@@ -50,7 +50,7 @@ def connection() -> Connection:
     )
 
 
-def test_the_definitions_of_a_listing_are_compiled_in_turns_with_everybody_else(monkeypatch):
+async def test_the_definitions_of_a_listing_are_compiled_in_turns_with_everybody_else(monkeypatch):
     monkeypatch.setattr(turns_of, "TURN_S", 0)  # every definition is a turn
     monkeypatch.setattr(turns_of, "MAX_PAUSE_S", 1e-6)
 
@@ -69,14 +69,14 @@ def test_the_definitions_of_a_listing_are_compiled_in_turns_with_everybody_else(
         await beside
         return turns
 
-    assert asyncio.run(scenario()) >= 200
+    assert await scenario() >= 200
 
 
-def test_a_server_that_lists_for_ever_is_looked_at_up_to_a_bound(monkeypatch):
+async def test_a_server_that_lists_for_ever_is_looked_at_up_to_a_bound(monkeypatch):
     monkeypatch.setattr(connections, "MAX_LISTED", 20)
     session, one = ListingPeer([tool(number) for number in range(15)]), connection()
 
-    asyncio.run(one._list(session))
+    await one._list(session)
 
     assert session.asked == 2
     assert len(one.definitions) + len(one.problems) <= 20
@@ -93,23 +93,20 @@ def test_a_definition_past_its_size_is_refused_before_it_is_compiled(monkeypatch
     assert isinstance(read, Problem)
 
 
-def test_a_server_that_always_has_a_new_listing_is_listened_to_ever_more_seldom(monkeypatch):
+async def test_a_server_that_always_has_a_new_listing_is_listened_to_ever_more_seldom(monkeypatch):
     pauses = []
 
-    async def scenario():
-        one, sleep = connection(), asyncio.sleep
-        one._events.again = 14
+    one, sleep = connection(), asyncio.sleep
+    one._events.again = 14
 
-        async def pause(seconds):
-            pauses.extend([seconds] if seconds else [])
-            await sleep(0)
+    async def pause(seconds):
+        pauses.extend([seconds] if seconds else [])
+        await sleep(0)
 
-        monkeypatch.setattr(connections.asyncio, "sleep", pause)
-        one._relist.set()
-        with pytest.raises(connections.UpstreamError):
-            await asyncio.wait_for(one._stay(ListingPeer([])), 10)
-
-    asyncio.run(scenario())
+    monkeypatch.setattr(connections.asyncio, "sleep", pause)
+    one._relist.set()
+    with pytest.raises(connections.UpstreamError):
+        await asyncio.wait_for(one._stay(ListingPeer([])), 10)
     assert pauses[0] == connections.RELIST_PAUSE_S
     assert all(later in {before * 2, connections.LONGEST_PAUSE_S} for before, later in itertools.pairwise(pauses))
     assert pauses[-1] == connections.LONGEST_PAUSE_S

@@ -106,7 +106,7 @@ class Desk:
         return [body for _, url, _, body in self.world.seen if urlsplit(url).path == path]
 
 
-def run(scenario, *args):
+async def run(scenario, *args):
     async def whole():
         desk = Desk()
         async with asyncio.timeout(20):
@@ -115,14 +115,14 @@ def run(scenario, *args):
             finally:
                 await desk.accounts.close()
 
-    return asyncio.run(whole())
+    return await whole()
 
 
 def query_of(url):
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
-def test_a_log_in_from_the_first_refusal_to_the_failing_call_after_its_end():
+async def test_a_log_in_from_the_first_refusal_to_the_failing_call_after_its_end():
     async def scenario(desk):
         assert await desk.ask() == 401
         assert (await desk.logins.standing(desk.config)).needs_login
@@ -138,10 +138,10 @@ def test_a_log_in_from_the_first_refusal_to_the_failing_call_after_its_end():
         assert not (await desk.logins.standing(desk.config)).has_refresh
         assert [name for name in desk.vault.kept if name.endswith(".login")] == []
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_log_in_is_there_after_a_restart_and_its_tokens_are_known_to_the_redactor():
+async def test_a_log_in_is_there_after_a_restart_and_its_tokens_are_known_to_the_redactor():
     async def scenario(desk):
         await desk.log_in()
         desk.remembered.clear()
@@ -150,10 +150,10 @@ def test_a_log_in_is_there_after_a_restart_and_its_tokens_are_known_to_the_redac
         (access,), (refresh,) = desk.world.access, desk.world.refresh
         assert {access.encode(), refresh.encode()} <= desk.remembered
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_what_is_asked_for_is_bound_to_the_server_and_to_this_log_in():
+async def test_what_is_asked_for_is_bound_to_the_server_and_to_this_log_in():
     async def scenario(desk):
         await desk.ask()
         urls = [(await desk.start())[0] for _ in range(5)]
@@ -165,7 +165,7 @@ def test_what_is_asked_for_is_bound_to_the_server_and_to_this_log_in():
         (form,) = desk.asked("/token")
         assert parse_qs(form.decode())["resource"] == [URL]
 
-    run(scenario)
+    await run(scenario)
 
 
 # --- discovery ------------------------------------------------------------------------------------------------------
@@ -197,14 +197,14 @@ def test_what_is_asked_for_is_bound_to_the_server_and_to_this_log_in():
     ],
     ids=str,
 )
-def test_a_servers_metadata_that_is_not_its_own_or_leads_astray_is_not_followed(changed):
+async def test_a_servers_metadata_that_is_not_its_own_or_leads_astray_is_not_followed(changed):
     async def scenario(desk):
         desk.world.resource = changed
         with pytest.raises(UpstreamError):
             await desk.start()
         assert all(url.startswith(SERVER) for _, url, _, _ in desk.world.seen)
 
-    run(scenario)
+    await run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -233,14 +233,14 @@ def test_a_servers_metadata_that_is_not_its_own_or_leads_astray_is_not_followed(
     ],
     ids=str,
 )
-def test_an_authorization_servers_metadata_that_is_not_to_be_trusted_is_not_used(changed):
+async def test_an_authorization_servers_metadata_that_is_not_to_be_trusted_is_not_used(changed):
     async def scenario(desk):
         desk.world.metadata = changed
         with pytest.raises(UpstreamError):
             await desk.start()
         assert [url for _, url, _, _ in desk.world.seen if "/.well-known/" not in url] == []
 
-    run(scenario)
+    await run(scenario)
 
 
 class Guarded(WorldOutbound):
@@ -264,7 +264,7 @@ class Guarded(WorldOutbound):
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "64:ff9b::a00:1"]
 )
-def test_whatever_metadata_names_is_refused_where_it_leads_inside_as_it_is_resolved(address):
+async def test_whatever_metadata_names_is_refused_where_it_leads_inside_as_it_is_resolved(address):
     async def scenario(desk):
         outbound = Guarded(desk.world, address)
         desk.outbound = outbound
@@ -295,19 +295,19 @@ def test_whatever_metadata_names_is_refused_where_it_leads_inside_as_it_is_resol
         finally:
             await outbound.guarded.close()
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_endpoints_of_a_large_issuer_may_be_on_other_hosts():
+async def test_endpoints_of_a_large_issuer_may_be_on_other_hosts():
     async def scenario(desk):
         desk.world.metadata = {"token_endpoint": "https://tokens.example/token"}
         url, _ = await desk.start()
         assert url.startswith(f"{AUTHORITY}/authorize?")
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_challenge_may_not_send_us_to_another_origin_for_the_metadata():
+async def test_a_challenge_may_not_send_us_to_another_origin_for_the_metadata():
     async def scenario(desk):
         for place in (
             "https://evil.example/prm",
@@ -321,10 +321,10 @@ def test_a_challenge_may_not_send_us_to_another_origin_for_the_metadata():
                 await desk.start()
         assert desk.world.seen == []
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_the_metadata_is_where_the_challenge_says_and_nowhere_else():
+async def test_the_metadata_is_where_the_challenge_says_and_nowhere_else():
     async def scenario(desk):
         desk.world.places["resource"] = "/elsewhere/metadata.json"
         with pytest.raises(UpstreamError, match="says nothing about logging in"):
@@ -337,12 +337,12 @@ def test_the_metadata_is_where_the_challenge_says_and_nowhere_else():
         with pytest.raises(UpstreamError, match="not where it says"):
             await desk.start()
 
-    run(scenario)
+    await run(scenario)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 500, 503])
 @pytest.mark.parametrize("where", ["oauth-protected-resource", "oauth-authorization-server"])
-def test_a_redirect_or_a_fault_is_no_metadata(where, status):
+async def test_a_redirect_or_a_fault_is_no_metadata(where, status):
     async def scenario(desk):
         elsewhere = {"location": "http://169.254.169.254/latest"}
         desk.world.override = lambda _m, url, _h, _b: (status, elsewhere, b"") if where in url else None
@@ -350,7 +350,7 @@ def test_a_redirect_or_a_fault_is_no_metadata(where, status):
             await desk.start()
         assert not any("169.254" in request.url for request in desk.outbound.sent)
 
-    run(scenario)
+    await run(scenario)
 
 
 def test_every_place_for_metadata_in_its_order():
@@ -391,7 +391,7 @@ def test_a_resource_covers_its_own_path_and_what_is_below(resource, endpoint, is
 # --- the answer -----------------------------------------------------------------------------------------------------
 
 
-def test_a_state_is_of_use_once():
+async def test_a_state_is_of_use_once():
     async def scenario(desk):
         url, _ = await desk.start()
         back = desk.world.agree(url)
@@ -400,10 +400,10 @@ def test_a_state_is_of_use_once():
             await desk.finish(desk.world.agree(url))
         assert len(desk.asked("/token")) == 1
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_state_is_spent_by_an_answer_that_fails():
+async def test_a_state_is_spent_by_an_answer_that_fails():
     async def scenario(desk):
         back = await desk.agreed()
         with pytest.raises(CallerError, match="`iss` differs"):
@@ -412,21 +412,21 @@ def test_a_state_is_spent_by_an_answer_that_fails():
             await desk.finish(back)
         assert desk.asked("/token") == []
 
-    run(scenario)
+    await run(scenario)
 
 
 @pytest.mark.parametrize("iss", ["https://evil.example", f"{AUTHORITY}/", AUTHORITY.upper(), "", None])
-def test_an_answer_of_another_issuer_or_of_none_reaches_no_token_endpoint(iss):
+async def test_an_answer_of_another_issuer_or_of_none_reaches_no_token_endpoint(iss):
     async def scenario(desk):
         back = await desk.agreed() | {"iss": iss}
         with pytest.raises(CallerError):
             await desk.finish(back)
         assert desk.asked("/token") == []
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_an_issuer_that_is_not_promised_may_be_missing_and_not_be_wrong():
+async def test_an_issuer_that_is_not_promised_may_be_missing_and_not_be_wrong():
     async def scenario(desk):
         desk.world.metadata = {"authorization_response_iss_parameter_supported": None}
         desk.world.iss = lambda: None
@@ -434,10 +434,10 @@ def test_an_issuer_that_is_not_promised_may_be_missing_and_not_be_wrong():
         with pytest.raises(CallerError, match="`iss` differs"):
             await desk.finish(await desk.agreed() | {"iss": "https://evil.example"})
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_an_answer_is_for_the_server_it_was_begun_for_and_not_for_long():
+async def test_an_answer_is_for_the_server_it_was_begun_for_and_not_for_long():
     async def scenario(desk):
         back, own = await desk.agreed(), desk.config
         desk.config = parse_server("other", {"endpoint_url": URL})
@@ -454,10 +454,10 @@ def test_an_answer_is_for_the_server_it_was_begun_for_and_not_for_long():
             await desk.finish(back | {"state": "guessed"})
         assert desk.asked("/token") == []
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_log_ins_that_are_begun_and_never_finished_are_bounded():
+async def test_log_ins_that_are_begun_and_never_finished_are_bounded():
     async def scenario(desk):
         first, _ = await desk.start(client_id="c")
         for _ in range(70):
@@ -467,16 +467,16 @@ def test_log_ins_that_are_begun_and_never_finished_are_bounded():
         await desk.finish(desk.world.agree(last))
         assert len(desk.logins._flow._pending) <= 64
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_the_code_goes_to_the_redirect_address_that_was_named_at_the_start():
+async def test_the_code_goes_to_the_redirect_address_that_was_named_at_the_start():
     async def scenario(desk):
         await desk.finish(await desk.agreed())
         (form,) = desk.asked("/token")
         assert parse_qs(form.decode())["redirect_uri"] == [REDIRECT]
 
-    run(scenario)
+    await run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -491,17 +491,17 @@ def test_the_code_goes_to_the_redirect_address_that_was_named_at_the_start():
     ],
     ids=str,
 )
-def test_a_log_in_with_a_parameter_out_of_bounds_asks_nobody(how):
+async def test_a_log_in_with_a_parameter_out_of_bounds_asks_nobody(how):
     async def scenario(desk):
         with pytest.raises(CallerError):
             await desk.start(**how)
         assert desk.outbound.sent == []
 
-    run(scenario)
+    await run(scenario)
 
 
 @pytest.mark.parametrize("body", [{"command": "x"}, {"endpoint_url": URL, "bearer_secret": "known"}])
-def test_a_server_that_has_no_log_in_is_told_so(body):
+async def test_a_server_that_has_no_log_in_is_told_so(body):
     async def scenario(desk):
         desk.config = parse_server("docs", body)
         with pytest.raises(CallerError, match="has no log-in"):
@@ -509,10 +509,10 @@ def test_a_server_that_has_no_log_in_is_told_so(body):
         standing = await desk.logins.standing(desk.config)
         assert (standing.has_refresh, standing.needs_login) == (False, False)
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_refused_code_leaves_the_old_log_in_as_it_was():
+async def test_a_refused_code_leaves_the_old_log_in_as_it_was():
     async def scenario(desk):
         await desk.log_in()
         before = dict(desk.vault.kept)
@@ -521,13 +521,13 @@ def test_a_refused_code_leaves_the_old_log_in_as_it_was():
         assert desk.vault.kept == before
         assert await desk.ask() == 200
 
-    run(scenario)
+    await run(scenario)
 
 
 # --- who we are -----------------------------------------------------------------------------------------------------
 
 
-def test_a_client_is_registered_once_for_a_redirect_address():
+async def test_a_client_is_registered_once_for_a_redirect_address():
     async def scenario(desk):
         await desk.log_in()
         await desk.log_in()
@@ -539,11 +539,11 @@ def test_a_client_is_registered_once_for_a_redirect_address():
         assert first["grant_types"] == ["authorization_code", "refresh_token"]
         assert second["redirect_uris"] == ["http://127.0.0.1:8888/callback"]
 
-    run(scenario)
+    await run(scenario)
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post", "none"])
-def test_a_registered_client_is_known_by_the_way_the_server_takes(method):
+async def test_a_registered_client_is_known_by_the_way_the_server_takes(method):
     async def scenario(desk):
         desk.world.methods = [method]
         await desk.start()
@@ -557,10 +557,10 @@ def test_a_registered_client_is_known_by_the_way_the_server_takes(method):
         assert (await desk.logins.revoke(desk.config)).remote_revocation_succeeded
         assert (secret is None) is (method == "none")
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_another_authorization_server_never_sees_the_client_of_the_first():
+async def test_another_authorization_server_never_sees_the_client_of_the_first():
     async def scenario(desk):
         await desk.log_in()
         old = next(iter(desk.world.clients))
@@ -572,10 +572,10 @@ def test_another_authorization_server_never_sees_the_client_of_the_first():
         assert len(desk.asked("/register")) == 1
         assert not any(old in f"{url}{headers}{body}" for _, url, headers, body in desk.world.seen)
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_client_registered_by_hand_uses_its_secret_and_only_at_its_issuer():
+async def test_a_client_registered_by_hand_uses_its_secret_and_only_at_its_issuer():
     async def scenario(desk):
         desk.own.kept["app"] = b"the-secret-of-the-app"
         desk.world.methods = ["client_secret_basic"]
@@ -590,10 +590,10 @@ def test_a_client_registered_by_hand_uses_its_secret_and_only_at_its_issuer():
             await desk.start()
         assert all("new.example" not in url for _, url, _, _ in desk.world.seen)
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_secret_is_not_sent_for_another_client_than_the_one_it_was_set_for():
+async def test_a_secret_is_not_sent_for_another_client_than_the_one_it_was_set_for():
     async def scenario(desk):
         desk.own.kept["app"] = b"the-secret-of-the-app"
         desk.world.methods = ["client_secret_post", "none"]
@@ -601,19 +601,19 @@ def test_a_secret_is_not_sent_for_another_client_than_the_one_it_was_set_for():
         await desk.log_in(client_id="somebody-else")
         assert not any(b"the-secret-of-the-app" in body for *_, body in desk.world.seen)
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_client_whose_secret_is_not_set_is_not_used_without():
+async def test_a_client_whose_secret_is_not_set_is_not_used_without():
     async def scenario(desk):
         desk.describe(client_id="app-1", client_secret="missing")
         with pytest.raises(CallerError, match="`missing` is not set"):
             await desk.start()
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_published_client_document_is_used_where_the_server_reads_them():
+async def test_a_published_client_document_is_used_where_the_server_reads_them():
     async def scenario(desk):
         document = "https://client.example/briefcase.json"
         desk.describe(client_metadata_url=document)
@@ -624,10 +624,10 @@ def test_a_published_client_document_is_used_where_the_server_reads_them():
         assert query_of(url)["client_id"] == document
         assert len(desk.asked("/register")) == 1
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_without_a_client_and_without_registration_there_is_no_log_in():
+async def test_without_a_client_and_without_registration_there_is_no_log_in():
     async def scenario(desk):
         desk.world.metadata = {"registration_endpoint": None}
         with pytest.raises(CallerError, match="registers no clients"):
@@ -635,7 +635,7 @@ def test_without_a_client_and_without_registration_there_is_no_log_in():
         await desk.log_in(client_id="named-by-hand")
         assert await desk.ask() == 200
 
-    run(scenario)
+    await run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -651,7 +651,7 @@ def test_without_a_client_and_without_registration_there_is_no_log_in():
         (302, b""),
     ],
 )
-def test_a_registration_that_gave_nothing_of_use_is_not_kept(answer):
+async def test_a_registration_that_gave_nothing_of_use_is_not_kept(answer):
     async def scenario(desk):
         status, body = answer
         desk.answer("/register", status, body)
@@ -659,13 +659,13 @@ def test_a_registration_that_gave_nothing_of_use_is_not_kept(answer):
             await desk.start()
         assert not [name for name in desk.vault.kept if name.endswith(".client")]
 
-    run(scenario)
+    await run(scenario)
 
 
 # --- scopes ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_scope_is_the_challenges_else_all_that_are_named_else_none():
+async def test_the_scope_is_the_challenges_else_all_that_are_named_else_none():
     async def scenario(desk):
         url, _ = await desk.start()
         assert query_of(url)["scope"] == "read write"
@@ -682,10 +682,10 @@ def test_the_scope_is_the_challenges_else_all_that_are_named_else_none():
         url, _ = await desk.start()
         assert query_of(url)["scope"] == "offline_access"
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_call_that_wants_more_is_refused_and_the_next_log_in_asks_for_it_beside_what_was_granted():
+async def test_a_call_that_wants_more_is_refused_and_the_next_log_in_asks_for_it_beside_what_was_granted():
     async def scenario(desk):
         await desk.ask()
         await desk.log_in()
@@ -700,13 +700,13 @@ def test_a_call_that_wants_more_is_refused_and_the_next_log_in_asks_for_it_besid
         assert await desk.ask(name="change") == 200
         assert not (await desk.logins.standing(desk.config)).needs_login
 
-    run(scenario)
+    await run(scenario)
 
 
 # --- renewal --------------------------------------------------------------------------------------------------------
 
 
-def test_a_token_is_renewed_ahead_of_its_end_once_and_nobody_waits_for_it():
+async def test_a_token_is_renewed_ahead_of_its_end_once_and_nobody_waits_for_it():
     async def scenario(desk):
         await desk.log_in()
         (old,) = desk.world.access
@@ -717,10 +717,10 @@ def test_a_token_is_renewed_ahead_of_its_end_once_and_nobody_waits_for_it():
         assert len(desk.world.rotated) == 1
         assert (await desk.account.headers("POST", URL))["Authorization"] != f"Bearer {old}"
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_token_that_has_ended_is_waited_for_by_all_and_renewed_once():
+async def test_a_token_that_has_ended_is_waited_for_by_all_and_renewed_once():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=600 * S)
@@ -729,20 +729,20 @@ def test_a_token_that_has_ended_is_waited_for_by_all_and_renewed_once():
         assert len(desk.world.rotated) == 1
         assert await desk.ask() == 200
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_token_its_server_refused_is_renewed_once_for_all_who_were_refused():
+async def test_a_token_its_server_refused_is_renewed_once_for_all_who_were_refused():
     async def scenario(desk):
         await desk.log_in()
         desk.world.access.clear()
         assert await asyncio.gather(*(desk.ask() for _ in range(20))) == [200] * 20
         assert len(desk.world.rotated) == 1
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_caller_who_leaves_does_not_cut_a_renewal_off():
+async def test_a_caller_who_leaves_does_not_cut_a_renewal_off():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=600 * S)
@@ -758,10 +758,10 @@ def test_a_caller_who_leaves_does_not_cut_a_renewal_off():
         desk.open()
         assert await desk.ask() == 200, "what was rotated was kept"
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_kill_between_rotation_and_storage_leaves_the_old_pair_whole_and_a_person_logs_in_again():
+async def test_a_kill_between_rotation_and_storage_leaves_the_old_pair_whole_and_a_person_logs_in_again():
     async def scenario(desk):
         await desk.log_in()
         before = dict(desk.vault.kept)
@@ -780,10 +780,10 @@ def test_a_kill_between_rotation_and_storage_leaves_the_old_pair_whole_and_a_per
         await desk.log_in()
         assert await desk.ask() == 200
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_what_could_not_be_kept_is_not_used():
+async def test_what_could_not_be_kept_is_not_used():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=541 * S)
@@ -793,10 +793,10 @@ def test_what_could_not_be_kept_is_not_used():
         await asyncio.sleep(0)
         assert await desk.account.headers("POST", URL) == first
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_renewal_that_fails_on_the_way_keeps_the_log_in_and_is_not_tried_at_every_call():
+async def test_a_renewal_that_fails_on_the_way_keeps_the_log_in_and_is_not_tried_at_every_call():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=541 * S)
@@ -812,10 +812,10 @@ def test_a_renewal_that_fails_on_the_way_keeps_the_log_in_and_is_not_tried_at_ev
         await desk.account.stop()
         assert len(desk.world.rotated) == 1
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_revocation_ends_a_renewal_that_is_under_way_with_it():
+async def test_a_revocation_ends_a_renewal_that_is_under_way_with_it():
     async def scenario(desk):
         await desk.log_in()
         desk.clock.advance(us=541 * S)
@@ -832,10 +832,10 @@ def test_a_revocation_ends_a_renewal_that_is_under_way_with_it():
         assert not [name for name in desk.vault.kept if name.endswith(".login")], "no renewal brings it back"
         assert desk.world.refresh == {}, "it is the new pair that was revoked"
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_revocation_that_its_server_did_not_hear_of_ends_the_log_in_here():
+async def test_a_revocation_that_its_server_did_not_hear_of_ends_the_log_in_here():
     async def scenario(desk):
         await desk.log_in()
         desk.answer("/revoke", 500)
@@ -845,10 +845,10 @@ def test_a_revocation_that_its_server_did_not_hear_of_ends_the_log_in_here():
         revoked = await desk.logins.revoke(desk.config)
         assert (revoked.had_refresh_token, revoked.remote_revocation_attempted) == (False, False)
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_login_that_can_not_be_renewed_is_used_to_its_end():
+async def test_a_login_that_can_not_be_renewed_is_used_to_its_end():
     async def scenario(desk):
         desk.world.gives_refresh = False
         await desk.log_in()
@@ -860,23 +860,23 @@ def test_a_login_that_can_not_be_renewed_is_used_to_its_end():
         assert (standing.has_refresh, standing.needs_login) == (False, True)
         assert len(desk.asked("/token")) == 1
 
-    run(scenario)
+    await run(scenario)
 
 
 # --- where a token goes ---------------------------------------------------------------------------------------------
 
 
-def test_a_token_of_one_address_is_not_sent_to_another():
+async def test_a_token_of_one_address_is_not_sent_to_another():
     async def scenario(desk):
         await desk.log_in()
         for url in ("https://other.example/mcp", f"{SERVER}/other", "http://mcp.example/mcp"):
             assert await desk.accounts.account("docs", url).headers("POST", url) == {}
         assert "Authorization" in await desk.account.headers("POST", URL)
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_what_is_held_of_a_server_that_was_removed_is_gone():
+async def test_what_is_held_of_a_server_that_was_removed_is_gone():
     async def scenario(desk):
         await desk.log_in()
         account = desk.account
@@ -885,14 +885,14 @@ def test_what_is_held_of_a_server_that_was_removed_is_gone():
         assert set(desk.vault.kept) == {"known"}
         assert await account.headers("POST", URL) == {}
 
-    run(scenario)
+    await run(scenario)
 
 
 # --- proofs ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nonces", [{"as": None, "rs": None}, {"as": "nonce-1", "rs": "nonce-2"}])
-def test_where_the_server_binds_tokens_every_request_carries_a_fresh_proof(nonces):
+async def test_where_the_server_binds_tokens_every_request_carries_a_fresh_proof(nonces):
     async def scenario(desk):
         desk.world.dpop, desk.world.nonces = True, nonces
         await desk.ask()
@@ -905,10 +905,10 @@ def test_where_the_server_binds_tokens_every_request_carries_a_fresh_proof(nonce
         desk.clock.advance(us=600 * S)
         assert await asyncio.gather(*(desk.ask() for _ in range(10))) == [200] * 10
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_nonce_that_changes_is_taken_by_each_request_that_was_refused_for_it():
+async def test_a_nonce_that_changes_is_taken_by_each_request_that_was_refused_for_it():
     async def scenario(desk):
         desk.world.dpop, desk.world.nonces = True, {"as": None, "rs": "one"}
         await desk.log_in()
@@ -917,10 +917,10 @@ def test_a_nonce_that_changes_is_taken_by_each_request_that_was_refused_for_it()
         assert [await desk.account.is_renewed(one, 401, refused) for one in sent] == [True] * 3
         assert await desk.ask() == 200
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_bound_log_in_is_not_renewed_to_a_plain_one():
+async def test_a_bound_log_in_is_not_renewed_to_a_plain_one():
     async def scenario(desk):
         desk.world.dpop = True
         await desk.log_in()
@@ -929,10 +929,10 @@ def test_a_bound_log_in_is_not_renewed_to_a_plain_one():
         with pytest.raises(UpstreamError, match="bound to no key"):
             await desk.account.headers("POST", URL)
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_server_that_wants_bound_tokens_gets_no_plain_one():
+async def test_a_server_that_wants_bound_tokens_gets_no_plain_one():
     async def scenario(desk):
         desk.world.resource = {"dpop_bound_access_tokens_required": True}
         with pytest.raises(UpstreamError, match="binds none"):
@@ -944,10 +944,10 @@ def test_a_server_that_wants_bound_tokens_gets_no_plain_one():
             await desk.finish(back)
         assert not [name for name in desk.vault.kept if name.endswith(".login")]
 
-    run(scenario)
+    await run(scenario)
 
 
-def test_a_call_of_a_server_that_wants_a_log_in_is_told_so_at_once():
+async def test_a_call_of_a_server_that_wants_a_log_in_is_told_so_at_once():
     async def scenario(desk):
         rig = Rig(desk.outbound)
         await rig.registry.set_server("docs", {"endpoint_url": URL}, "operator")
@@ -959,4 +959,4 @@ def test_a_call_of_a_server_that_wants_a_log_in_is_told_so_at_once():
         assert caught.value.sent is False
         await rig.registry.stop()
 
-    run(scenario)
+    await run(scenario)

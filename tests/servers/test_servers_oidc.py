@@ -71,61 +71,56 @@ def issuer(request):
         yield address
 
 
-def test_log_in_call_renewal_revocation_and_the_failing_call_after_it(issuer):
-    async def scenario():
-        clock, vault = SystemClock(), Secrets()
-        world = RealWorld(clock.now_us, SERVER, issuer)
-        world.dpop = True
-        outbound = SplitOutbound(world)
-        parts = compose_logins(
-            secrets=vault, operator_secrets=Secrets(), remember=lambda *_: None, outbound=outbound, clock=clock,
-            entropy=SystemEntropy(),
-        )  # fmt: skip
-        config, logins = parse_server("docs", {"endpoint_url": URL}), parts.logins
-        account = parts.accounts.account("docs", URL)
+async def test_log_in_call_renewal_revocation_and_the_failing_call_after_it(issuer):
+    clock, vault = SystemClock(), Secrets()
+    world = RealWorld(clock.now_us, SERVER, issuer)
+    world.dpop = True
+    outbound = SplitOutbound(world)
+    parts = compose_logins(
+        secrets=vault, operator_secrets=Secrets(), remember=lambda *_: None, outbound=outbound, clock=clock,
+        entropy=SystemEntropy(),
+    )  # fmt: skip
+    config, logins = parse_server("docs", {"endpoint_url": URL}), parts.logins
+    account = parts.accounts.account("docs", URL)
 
-        async def call():
-            for _ in range(3):
-                sent = await account.headers("POST", URL)
-                status, headers, _ = await asyncio.to_thread(
-                    world.respond, "POST", URL, sent, json.dumps(CALL).encode()
-                )
-                if not await account.is_renewed(sent, status, headers):
-                    break
-            return status
+    async def call():
+        for _ in range(3):
+            sent = await account.headers("POST", URL)
+            status, headers, _ = await asyncio.to_thread(world.respond, "POST", URL, sent, json.dumps(CALL).encode())
+            if not await account.is_renewed(sent, status, headers):
+                break
+        return status
 
-        assert await call() == 401
-        async with LoopbackListener() as listener:
-            url, listener.state = await logins.start(config, "", listener.redirect_uri, None)
-            browsing = asyncio.create_task(asyncio.to_thread(browse, url))
-            answer = await listener.wait(30)
-            await browsing
-            await logins.exchange(config, answer.code, answer.state, answer.iss)
-        login = await account.held()
-        assert (login.is_bound, login.resource, "read" in login.scope.split()) == (True, URL, True)
-        assert await call() == 200
-        assert (await logins.standing(config)).has_refresh
+    assert await call() == 401
+    async with LoopbackListener() as listener:
+        url, listener.state = await logins.start(config, "", listener.redirect_uri, None)
+        browsing = asyncio.create_task(asyncio.to_thread(browse, url))
+        answer = await listener.wait(30)
+        await browsing
+        await logins.exchange(config, answer.code, answer.state, answer.iss)
+    login = await account.held()
+    assert (login.is_bound, login.resource, "read" in login.scope.split()) == (True, URL, True)
+    assert await call() == 200
+    assert (await logins.standing(config)).has_refresh
 
-        # the token is of use with our key alone
-        status, _, _ = await asyncio.to_thread(
-            world.respond, "POST", URL, {"Authorization": f"Bearer {login.access_token}"}, json.dumps(CALL).encode()
-        )
-        assert status == 401
+    # the token is of use with our key alone
+    status, _, _ = await asyncio.to_thread(
+        world.respond, "POST", URL, {"Authorization": f"Bearer {login.access_token}"}, json.dumps(CALL).encode()
+    )
+    assert status == 401
 
-        # renewed with rotation: the old refresh token is used up
-        renewed = await parts.accounts.renewals.fresh("docs", account.signer, spoilt=login.access_token)
-        assert renewed.refresh_token != login.refresh_token
-        await account.put(renewed)
-        assert await call() == 200
+    # renewed with rotation: the old refresh token is used up
+    renewed = await parts.accounts.renewals.fresh("docs", account.signer, spoilt=login.access_token)
+    assert renewed.refresh_token != login.refresh_token
+    await account.put(renewed)
+    assert await call() == 200
 
-        revoked = await logins.revoke(config)
-        assert (revoked.remote_revocation_attempted, revoked.remote_revocation_succeeded) == (True, True)
-        assert await call() == 401
-        await account.put(renewed)  # as if somebody had kept it: the call tries to renew it, and is refused
-        assert await call() == 401
-        assert (await parts.accounts.custody.login("docs")).has_ended
-        assert (await logins.standing(config)).needs_login
-        await parts.accounts.close()
-        await outbound.guarded.close()
-
-    asyncio.run(scenario())
+    revoked = await logins.revoke(config)
+    assert (revoked.remote_revocation_attempted, revoked.remote_revocation_succeeded) == (True, True)
+    assert await call() == 401
+    await account.put(renewed)  # as if somebody had kept it: the call tries to renew it, and is refused
+    assert await call() == 401
+    assert (await parts.accounts.custody.login("docs")).has_ended
+    assert (await logins.standing(config)).needs_login
+    await parts.accounts.close()
+    await outbound.guarded.close()

@@ -20,38 +20,38 @@ from support.servers import confinement, run, until
 OUTPUT, COMPLAINTS = 1, 2
 
 
-def process_taking(taken: list) -> _Process:
+async def process_taking(taken: list) -> _Process:
     async def made() -> _Process:
         return _Process(lambda message, _: taken.append(message), taken.append)
 
-    return asyncio.run(made())
+    return await made()
 
 
 @given(
     st.lists(st.sampled_from([b"", b"  ", b"no message", b"{}", encode_notification("a", {}), b"\xff\xfe"])),
     st.data(),
 )
-def test_how_the_output_is_cut_changes_nothing(lines, data):
+async def test_how_the_output_is_cut_changes_nothing(lines, data):
     stream = b"".join(line + b"\n" for line in lines)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
     taken: list = []
-    process = process_taking(taken)
+    process = await process_taking(taken)
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         process.pipe_data_received(OUTPUT, stream[start:end])
     assert taken == [Notification("a", {})] * lines.count(encode_notification("a", {}))
 
 
-def test_half_a_line_is_no_message_until_its_end_comes():
+async def test_half_a_line_is_no_message_until_its_end_comes():
     taken: list = []
-    process = process_taking(taken)
+    process = await process_taking(taken)
     process.pipe_data_received(OUTPUT, encode_notification("a", {}))
     assert taken == []
     process.pipe_data_received(OUTPUT, b"\n")
     assert taken == [Notification("a", {})]
 
 
-def test_only_the_end_of_its_complaints_is_kept():
-    process = process_taking([])
+async def test_only_the_end_of_its_complaints_is_kept():
+    process = await process_taking([])
     for _ in range(5):
         process.pipe_data_received(COMPLAINTS, b"x" * KEPT_STDERR_BYTES)
     process.pipe_data_received(COMPLAINTS, b"the end")
@@ -129,26 +129,23 @@ def test_a_process_that_does_not_read_is_not_written_to_for_ever():
     run(test)
 
 
-def test_after_a_long_turn_nothing_more_of_a_server_is_taken_until_the_others_had_the_loop(monkeypatch):
+async def test_after_a_long_turn_nothing_more_of_a_server_is_taken_until_the_others_had_the_loop(monkeypatch):
     monkeypatch.setattr(turns, "TURN_S", 0)  # every message is a turn
     monkeypatch.setattr(turns, "MAX_PAUSE_S", 0.001)
     flood = b"".join(encode_notification(f"n{number}", {}) + b"\n" for number in range(5))
 
-    async def story() -> None:
-        taken: list = []
-        process = _Process(lambda message, _: taken.append(message.method), taken.append)
-        process.transport = Pipes()
-        process.pipe_data_received(OUTPUT, flood)
-        assert taken == ["n0"]
-        assert process.transport.said == ["pause"]
-        process.process_exited()
-        process.pipe_connection_lost(OUTPUT, None)
-        await until(lambda: len(taken) == 6)
-        assert taken[:5] == [f"n{number}" for number in range(5)], "in order, and none lost with the process's end"
-        assert isinstance(taken[5], UpstreamError)
-        assert process.transport.said[-1] == "resume"
-
-    asyncio.run(story())
+    taken: list = []
+    process = _Process(lambda message, _: taken.append(message.method), taken.append)
+    process.transport = Pipes()
+    process.pipe_data_received(OUTPUT, flood)
+    assert taken == ["n0"]
+    assert process.transport.said == ["pause"]
+    process.process_exited()
+    process.pipe_connection_lost(OUTPUT, None)
+    await until(lambda: len(taken) == 6)
+    assert taken[:5] == [f"n{number}" for number in range(5)], "in order, and none lost with the process's end"
+    assert isinstance(taken[5], UpstreamError)
+    assert process.transport.said[-1] == "resume"
 
 
 class Pipes:

@@ -1,6 +1,5 @@
 """`briefcase.sqlite`: private, migrated whole or not at all, refused when it is not what it says."""
 
-import asyncio
 import os
 import sqlite3
 import stat
@@ -31,11 +30,11 @@ def pragma(database, name):
     return database.run_now(lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def test_the_file_and_its_log_are_0600_under_umask_000(path):
+async def test_the_file_and_its_log_are_0600_under_umask_000(path):
     old = os.umask(0)
     try:
         database = Database(path)
-        asyncio.run(Notes(database).add("hello", 1))
+        await Notes(database).add("hello", 1)
         modes = {name.name: stat.S_IMODE(name.stat().st_mode) for name in path.parent.iterdir()}
         database.close()
     finally:
@@ -122,47 +121,47 @@ def test_a_failed_migration_leaves_the_older_schema_whole(path, monkeypatch):
     assert "bad" not in tables
 
 
-def test_a_transaction_that_fails_changes_nothing(database):
+async def test_a_transaction_that_fails_changes_nothing(database):
     def half(connection):
         connection.execute("INSERT INTO notes (text, created_us) VALUES ('a', 1)")
         raise CallerError("no")
 
     with pytest.raises(CallerError):
         database.run_now(half)
-    assert asyncio.run(Notes(database).list()) == ()
+    assert await Notes(database).list() == ()
 
 
-def test_a_full_disk_is_a_store_error_and_the_next_write_works_once_there_is_space(database):
+async def test_a_full_disk_is_a_store_error_and_the_next_write_works_once_there_is_space(database):
     notes = Notes(database)
     pages = pragma(database, "page_count")
     database.run_now(lambda connection: connection.execute(f"PRAGMA max_page_count={pages}").fetchone())
     with pytest.raises(StoreError) as caught:
-        asyncio.run(notes.add("x" * 100_000, 1))
+        await notes.add("x" * 100_000, 1)
     assert caught.value.code == "not_ready"
     database.run_now(lambda connection: connection.execute("PRAGMA max_page_count=100000").fetchone())
-    assert asyncio.run(notes.add("fits", 2)) == 1
+    assert await notes.add("fits", 2) == 1
 
 
-def test_notes_are_listed_newest_first_with_ids_that_are_never_used_again(path):
+async def test_notes_are_listed_newest_first_with_ids_that_are_never_used_again(path):
     database = Database(path)
     notes = Notes(database)
-    assert [asyncio.run(notes.add(text, 5)) for text in ("one", "two")] == [1, 2]
+    assert [await notes.add(text, 5) for text in ("one", "two")] == [1, 2]
     database.run_now(lambda connection: connection.execute("DELETE FROM notes WHERE id = 2"))
     database.close()
     database = Database(path)
     notes = Notes(database)
-    assert asyncio.run(notes.add("three", 6)) == 3
-    assert [(note.id, note.text, note.created_us) for note in asyncio.run(notes.list())] == [
+    assert await notes.add("three", 6) == 3
+    assert [(note.id, note.text, note.created_us) for note in await notes.list()] == [
         (3, "three", 6),
         (1, "one", 5),
     ]
-    assert [note.id for note in asyncio.run(notes.list(limit=1))] == [3]
+    assert [note.id for note in await notes.list(limit=1)] == [3]
     database.close()
 
 
-def test_a_removed_row_leaves_no_bytes_in_the_closed_file(path):
+async def test_a_removed_row_leaves_no_bytes_in_the_closed_file(path):
     database = Database(path)
-    asyncio.run(Notes(database).add("canary-7d1c", 1))
+    await Notes(database).add("canary-7d1c", 1)
     database.run_now(lambda connection: connection.execute("DELETE FROM notes"))
     Agents(database)
     database.close()

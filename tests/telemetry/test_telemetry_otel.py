@@ -84,7 +84,7 @@ def test_a_call_becomes_a_trace_from_the_callers_context_to_the_upstreams(tmp_pa
     assert b"tracestate" not in head
 
 
-def test_figures_that_could_not_be_read_once_are_sent_the_next_time(monkeypatch):
+async def test_figures_that_could_not_be_read_once_are_sent_the_next_time(monkeypatch):
     turns = iter(range(1_000))
 
     def figures():
@@ -105,7 +105,7 @@ def test_figures_that_could_not_be_read_once_are_sent_the_next_time(monkeypatch)
 
     with OtlpReceiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
-        asyncio.run(run(receiver))
+        await run(receiver)
 
 
 def test_the_figures_that_are_sent_are_those_that_prometheus_gets(tmp_path):

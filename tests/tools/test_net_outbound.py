@@ -23,7 +23,7 @@ from support.hostile_servers import RawServer, answering, close_outbound, http_a
 MAX_BODY = 10_000
 
 
-def exchange(requests, *, allow=(), lookup=None, tls=None, at_once=False):
+async def exchange(requests, *, allow=(), lookup=None, tls=None, at_once=False):
     """Send requests through one outbound; gives each answer or fault."""
 
     async def run():
@@ -42,16 +42,16 @@ def exchange(requests, *, allow=(), lookup=None, tls=None, at_once=False):
         finally:
             await close_outbound(outbound)
 
-    return asyncio.run(run())
+    return await run()
 
 
 def get(url, **fields):
     return HttpRequest(**{"method": "GET", "url": url, "max_body_bytes": MAX_BODY, "timeout_ms": 5_000, **fields})
 
 
-def ask(server, **fields):
+async def ask(server, **fields):
     """One GET to a listed server."""
-    return exchange([get(**{"url": f"{server.url}/x", **fields})], allow=[server.address])[0]
+    return (await exchange([get(**{"url": f"{server.url}/x", **fields})], allow=[server.address]))[0]
 
 
 def resolving(*addresses):
@@ -75,8 +75,8 @@ def resolving(*addresses):
      "[2001:0:4136:e378:8000:63bf:3fff:fdd2]", "[fd00:ec2::254]", "2130706433", "0x7f000001", "0177.0.0.1", "127.1",
      "0", "①②⑦.⓪.⓪.①", "127.0.0.1.", "[fe80::1%25lo]"],
 )  # fmt: skip
-def test_a_special_purpose_address_is_refused_in_every_spelling_before_anything_is_sent(host):
-    (refused,) = exchange([get(f"https://{host}/")], lookup=resolving())
+async def test_a_special_purpose_address_is_refused_in_every_spelling_before_anything_is_sent(host):
+    (refused,) = await exchange([get(f"https://{host}/")], lookup=resolving())
 
     assert refused.code == "upstream_refused"
     assert refused.sent is False
@@ -87,20 +87,20 @@ def test_a_special_purpose_address_is_refused_in_every_spelling_before_anything_
     ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1", "fe80::1%lo", "64:ff9b::a9fe:a9fe",
      "2002:a9fe:a9fe::", "0.0.0.0", "192.88.99.1", "224.0.0.1"],
 )  # fmt: skip
-def test_a_name_is_judged_by_what_it_resolves_to(address):
-    (refused,) = exchange([get("https://innocent.example/")], lookup=resolving(address))
+async def test_a_name_is_judged_by_what_it_resolves_to(address):
+    (refused,) = await exchange([get("https://innocent.example/")], lookup=resolving(address))
 
     assert refused.code == "upstream_refused"
     assert refused.sent is False
 
 
-def test_one_special_address_among_public_ones_refuses_the_name():
-    (refused,) = exchange([get("https://mixed.example/")], lookup=resolving("8.8.8.8", "127.0.0.1"))
+async def test_one_special_address_among_public_ones_refuses_the_name():
+    (refused,) = await exchange([get("https://mixed.example/")], lookup=resolving("8.8.8.8", "127.0.0.1"))
 
     assert refused.code == "upstream_refused"
 
 
-def test_the_connection_goes_to_the_very_address_that_was_checked():
+async def test_the_connection_goes_to_the_very_address_that_was_checked():
     """A name is resolved once for a connection; a resolver that changes its mind the second time gains nothing."""
     with RawServer(answering(http_answer())) as checked, RawServer(answering(http_answer())) as other:
         answers = iter([["127.0.0.1"], ["127.0.0.2"]])
@@ -109,14 +109,14 @@ def test_the_connection_goes_to_the_very_address_that_was_checked():
             return next(answers)
 
         name = f"desk.example:{checked.port}"
-        (answer,) = exchange([get(f"http://{name}/")], allow=[name], lookup=rebinding)
+        (answer,) = await exchange([get(f"http://{name}/")], allow=[name], lookup=rebinding)
 
         assert answer.status == 200
         assert next(answers) == ["127.0.0.2"]
         assert (checked.connections, other.connections) == (1, 0)
 
 
-def test_a_name_that_turns_private_between_two_connections_is_refused():
+async def test_a_name_that_turns_private_between_two_connections_is_refused():
     with RawServer(answering(http_answer(Connection="close"))) as server:
         name = f"desk.example:{server.port}"
         answers = iter([["127.0.0.1"], ["169.254.169.254"]])
@@ -124,58 +124,60 @@ def test_a_name_that_turns_private_between_two_connections_is_refused():
         async def rebinding(_host, _port):
             return next(answers)
 
-        first, second = exchange([get(f"http://{name}/")] * 2, allow=[name], lookup=rebinding)
+        first, second = await exchange([get(f"http://{name}/")] * 2, allow=[name], lookup=rebinding)
 
         assert first.status == 200
         assert second.code == "upstream_refused"
 
 
-def test_a_listed_name_may_be_private_but_never_link_local():
-    (refused,) = exchange([get("https://desk.example/")], allow=["desk.example"], lookup=resolving("169.254.169.254"))
+async def test_a_listed_name_may_be_private_but_never_link_local():
+    (refused,) = await exchange(
+        [get("https://desk.example/")], allow=["desk.example"], lookup=resolving("169.254.169.254")
+    )
 
     assert refused.code == "upstream_refused"
 
 
-def test_a_listed_address_is_listed_for_its_own_port_and_name_only():
+async def test_a_listed_address_is_listed_for_its_own_port_and_name_only():
     with RawServer(answering(http_answer())) as server:
         asked = [get(server.url), get(f"http://127.0.0.1:{server.port + 1}"), get(f"http://localhost:{server.port}")]
-        first, *others = exchange(asked, allow=[server.address], lookup=resolving("127.0.0.1"))
+        first, *others = await exchange(asked, allow=[server.address], lookup=resolving("127.0.0.1"))
 
         assert first.status == 200
         assert {other.code for other in others} == {"upstream_refused"}
         assert server.connections == 1
 
 
-def test_plain_http_is_only_for_listed_destinations():
+async def test_plain_http_is_only_for_listed_destinations():
     lookup = resolving("127.0.0.1")
 
-    (refused,) = exchange([get("http://desk.example/")], lookup=lookup)
+    (refused,) = await exchange([get("http://desk.example/")], lookup=lookup)
 
     assert refused.code == "upstream_refused"
     assert "https" in refused.message
     assert lookup.asked == []
 
 
-def test_a_name_without_an_address_is_a_fault_of_the_upstream():
+async def test_a_name_without_an_address_is_a_fault_of_the_upstream():
     async def unknown(_host, _port):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     for lookup in (unknown, resolving()):
-        (failed,) = exchange([get("https://nowhere.example/")], lookup=lookup)
+        (failed,) = await exchange([get("https://nowhere.example/")], lookup=lookup)
         assert (failed.code, failed.sent) == ("upstream_failed", False)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_a_redirect_is_an_answer_and_is_not_followed(status):
+async def test_a_redirect_is_an_answer_and_is_not_followed(status):
     with RawServer(answering(http_answer())) as target:
         with RawServer(answering(http_answer(b"", status, Location=f"{target.url}/stolen"))) as server:
-            (answer,) = exchange([get(server.url)], allow=[server.address, target.address])
+            (answer,) = await exchange([get(server.url)], allow=[server.address, target.address])
 
         assert answer.status == int(status[:3])
         assert target.connections == 0
 
 
-def test_the_environment_proxies_and_netrc_are_ignored(monkeypatch, tmp_path):
+async def test_the_environment_proxies_and_netrc_are_ignored(monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login thief password thief\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -183,7 +185,7 @@ def test_the_environment_proxies_and_netrc_are_ignored(monkeypatch, tmp_path):
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
 
-        assert ask(server).status == 200
+        assert (await ask(server)).status == 200
         assert proxy.connections == 0
         assert b"authorization" not in server.heads[0].lower()
 
@@ -206,18 +208,18 @@ def test_the_environment_proxies_and_netrc_are_ignored(monkeypatch, tmp_path):
         {"url": "https://desk.example/a/%2e%2e/b"},
     ],
 )
-def test_what_would_change_the_request_is_refused_before_a_connection(fields):
+async def test_what_would_change_the_request_is_refused_before_a_connection(fields):
     lookup = resolving("127.0.0.1")
 
-    (refused,) = exchange([get(**{"url": "https://desk.example/", **fields})], lookup=lookup)
+    (refused,) = await exchange([get(**{"url": "https://desk.example/", **fields})], lookup=lookup)
 
     assert (refused.code, refused.sent) == ("upstream_refused", False)
     assert lookup.asked == []
 
 
-def test_the_request_line_and_the_headers_are_sent_as_they_were_given():
+async def test_the_request_line_and_the_headers_are_sent_as_they_were_given():
     with RawServer(answering(http_answer())) as server:
-        exchange(
+        await exchange(
             [get(f"{server.url}/a%2Fb//c?d=%26&e=+", headers={"X-Key": "k v"})],
             allow=[server.address],
         )
@@ -229,24 +231,24 @@ def test_the_request_line_and_the_headers_are_sent_as_they_were_given():
         assert b"Accept-Encoding: gzip" in lines
 
 
-def test_cookies_are_neither_kept_nor_sent():
+async def test_cookies_are_neither_kept_nor_sent():
     with RawServer(answering(http_answer(Set_Cookie="session=one-user"))) as server:
-        exchange([get(server.url)] * 2, allow=[server.address])
+        await exchange([get(server.url)] * 2, allow=[server.address])
 
         assert server.connections == 1
         assert not any(b"cookie" in head.lower() for head in server.heads)
 
 
-def test_connections_are_reused_within_a_pool_key_and_never_across():
+async def test_connections_are_reused_within_a_pool_key_and_never_across():
     with RawServer(answering(http_answer())) as server:
         keys = ["one", "one", "two", "one", "two"]
-        answers = exchange([get(server.url, pool_key=key) for key in keys], allow=[server.address])
+        answers = await exchange([get(server.url, pool_key=key) for key in keys], allow=[server.address])
 
         assert [answer.status for answer in answers] == [200] * 5
         assert server.connections == 2
 
 
-def test_the_number_of_pools_is_bounded():
+async def test_the_number_of_pools_is_bounded():
     async def run():
         outbound = GuardedOutbound([server.address])
         for number in range(MAX_POOLS + 10):
@@ -256,23 +258,23 @@ def test_the_number_of_pools_is_bounded():
         return kept
 
     with RawServer(answering(http_answer())) as server:
-        assert asyncio.run(run()) == MAX_POOLS
+        assert await run() == MAX_POOLS
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_what_may_act_has_a_connection_of_its_own_and_is_never_sent_twice(method):
+async def test_what_may_act_has_a_connection_of_its_own_and_is_never_sent_twice(method):
     def hang_up(connection, _head):
         connection.shutdown(socket.SHUT_RDWR)
         return False
 
     with RawServer(hang_up) as server:
-        (failed,) = exchange([get(server.url, method=method)], allow=[server.address])
+        (failed,) = await exchange([get(server.url, method=method)], allow=[server.address])
 
         assert (failed.code, failed.sent) == ("upstream_failed", True)
         assert len(server.heads) == 1
 
     with RawServer(answering(http_answer())) as server:
-        exchange([get(server.url, method=method)] * 3, allow=[server.address])
+        await exchange([get(server.url, method=method)] * 3, allow=[server.address])
 
         assert server.connections == 3
 
@@ -280,7 +282,7 @@ def test_what_may_act_has_a_connection_of_its_own_and_is_never_sent_twice(method
 # --- connections that are kept for what may act --------------------------------------------------------------------
 
 
-def talk(server, steps, *, allow=None, lookup=None, tls=None):
+async def talk(server, steps, *, allow=None, lookup=None, tls=None):
     """Do each step with one outbound, whose POSTs keep their connections; gives what the posts gave.
 
     A step is a number of seconds to pause, a function to call on the loop's own thread, or the fields of a POST.
@@ -308,19 +310,19 @@ def talk(server, steps, *, allow=None, lookup=None, tls=None):
         await close_outbound(outbound)
         return given
 
-    return asyncio.run(run())
+    return await run()
 
 
-def test_a_post_that_keeps_its_connection_shares_it_with_its_like_and_with_nothing_else():
+async def test_a_post_that_keeps_its_connection_shares_it_with_its_like_and_with_nothing_else():
     with RawServer(answering(http_answer())) as server:
         others = [{"pool_key": "other"}, {"keeps_connection": False}, {"method": "GET", "body": None}]
-        assert talk(server, [{}, {}, *others, {}, *others[:1], {}]) == [b"{}"] * 8
+        assert await talk(server, [{}, {}, *others, {}, *others[:1], {}]) == [b"{}"] * 8
         assert server.connections == 4
 
 
-def test_a_connection_that_was_idle_for_a_second_is_used_no_more():
+async def test_a_connection_that_was_idle_for_a_second_is_used_no_more():
     with RawServer(answering(http_answer())) as server:
-        assert talk(server, [{}, 0.5, {}, 1.1, {}]) == [b"{}"] * 3
+        assert await talk(server, [{}, 0.5, {}, 1.1, {}]) == [b"{}"] * 3
         assert server.connections == 2
 
 
@@ -338,13 +340,13 @@ def stray(connection, _head):
 
 @pytest.mark.parametrize(("serve", "body"), [(closing_soon, b"{}"), (stray, b'"mine"')])
 @pytest.mark.parametrize("pause", [0.2, lambda: time.sleep(0.2)], ids=["seen by the loop", "not seen yet"])
-def test_a_connection_that_was_closed_or_written_to_while_idle_takes_no_post(serve, body, pause):
+async def test_a_connection_that_was_closed_or_written_to_while_idle_takes_no_post(serve, body, pause):
     with RawServer(serve) as server:
-        assert talk(server, [{}, pause, {}, pause, {}]) == [body] * 3
+        assert await talk(server, [{}, pause, {}, pause, {}]) == [body] * 3
         assert (server.connections, len(server.heads)) == (3, 3)
 
 
-def test_a_post_that_meets_the_end_of_its_connection_is_in_doubt_and_never_sent_again():
+async def test_a_post_that_meets_the_end_of_its_connection_is_in_doubt_and_never_sent_again():
     """It was on its way when the server closed: that costs one answer, and no other from then on."""
     seen = []
 
@@ -357,20 +359,20 @@ def test_a_post_that_meets_the_end_of_its_connection_is_in_doubt_and_never_sent_
         return False
 
     with RawServer(serve) as server:
-        first, failed, *later = talk(server, [{}] * 5)
+        first, failed, *later = await talk(server, [{}] * 5)
         assert (first, failed.code, failed.sent) == (b"{}", "upstream_failed", True)
         assert later == [b"{}"] * 3
         assert (server.connections, len(server.heads)) == (4, 5)
 
 
 @pytest.mark.parametrize(("announced", "connections"), [("timeout=2", 4), ("max=3, Timeout = 1", 4), ("timeout=5", 1)])
-def test_a_server_that_says_it_closes_soon_gets_a_new_connection_each_time(announced, connections):
+async def test_a_server_that_says_it_closes_soon_gets_a_new_connection_each_time(announced, connections):
     with RawServer(answering(http_answer(Keep_Alive=announced))) as server:
-        assert talk(server, [{}] * 4) == [b"{}"] * 4
+        assert await talk(server, [{}] * 4) == [b"{}"] * 4
         assert server.connections == connections
 
 
-def test_a_new_connection_is_resolved_and_judged_anew():
+async def test_a_new_connection_is_resolved_and_judged_anew():
     answers, asked = iter([["127.0.0.1"], ["169.254.169.254"]]), []
 
     async def rebinding(host, _port):
@@ -380,7 +382,7 @@ def test_a_new_connection_is_resolved_and_judged_anew():
     with RawServer(answering(http_answer())) as server:
         url = f"http://kept.example:{server.port}/"
         allow = [f"kept.example:{server.port}"]
-        first, second, refused = talk(
+        first, second, refused = await talk(
             server, [{"url": url}, {"url": url}, 1.1, {"url": url}], allow=allow, lookup=rebinding
         )
         assert (first, second) == (b"{}", b"{}")
@@ -389,10 +391,10 @@ def test_a_new_connection_is_resolved_and_judged_anew():
 
 
 @pytest.mark.parametrize(("named", "connections"), [("127.0.0.1", 1), ("other.example", 0)])
-def test_a_kept_connection_is_one_whose_certificate_was_verified(tmp_path, named, connections):
+async def test_a_kept_connection_is_one_whose_certificate_was_verified(tmp_path, named, connections):
     theirs, trusting = self_signed(tmp_path, named)
     with RawServer(answering(http_answer()), tls=theirs) as server:
-        given = talk(server, [{}, {}, {}], tls=trusting)
+        given = await talk(server, [{}, {}, {}], tls=trusting)
         if connections:
             assert (given, server.connections) == ([b"{}"] * 3, connections)
         else:
@@ -438,10 +440,10 @@ def endless(head: bytes, piece: bytes):
         (UNTIL_CLOSE.replace(b"text/plain", b"text/event-stream"), b"data: x\n\n" * 1_000),
     ],
 )
-def test_an_endless_body_is_left_unread_and_its_connection_closed(head, piece):
+async def test_an_endless_body_is_left_unread_and_its_connection_closed(head, piece):
     serve = endless(head, piece)
     with RawServer(serve) as server:
-        failed = ask(server)
+        failed = await ask(server)
         assert "too large" in failed.message
         deadline = time.monotonic() + 5
         while not serve.hung_up and time.monotonic() < deadline:
@@ -457,37 +459,37 @@ def test_an_endless_body_is_left_unread_and_its_connection_closed(head, piece):
         b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\n\r\n",
     ],
 )
-def test_a_head_past_its_bounds_is_refused(head):
+async def test_a_head_past_its_bounds_is_refused(head):
     with RawServer(answering(head)) as server:
-        failed = ask(server)
+        failed = await ask(server)
 
     assert (failed.code, failed.sent) == ("upstream_failed", True)
 
 
-def test_the_answers_that_are_being_read_are_bounded_together_and_what_was_read_makes_room(monkeypatch):
+async def test_the_answers_that_are_being_read_are_bounded_together_and_what_was_read_makes_room(monkeypatch):
     monkeypatch.setattr("briefcase.adapters.net.outbound.MAX_READING_BYTES", 3 * MAX_BODY)
     with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
-        one_by_one = exchange([get(f"{server.url}/x")] * 8, allow=[server.address])
+        one_by_one = await exchange([get(f"{server.url}/x")] * 8, allow=[server.address])
     assert [len(answer.body) for answer in one_by_one] == [MAX_BODY] * 8
     monkeypatch.setattr("briefcase.adapters.net.outbound.MAX_READING_BYTES", MAX_BODY - 1)
     with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
-        failed = ask(server)
+        failed = await ask(server)
     assert (failed.code, failed.sent) == ("upstream_failed", True)
     assert "too many answers" in failed.message
 
 
 @pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY + 1])
-def test_the_body_is_bound_to_the_byte_compressed_or_not(size):
+async def test_the_body_is_bound_to_the_byte_compressed_or_not(size):
     for answer in (http_answer(b"x" * size), gzipped(b"x" * size)):
         with RawServer(answering(answer)) as server:
-            outcome = ask(server)
+            outcome = await ask(server)
         if size > MAX_BODY:
             assert "too large" in outcome.message
         else:
             assert outcome.body == b"x" * size
 
 
-def test_a_gzip_bomb_is_never_inflated_past_the_bound(monkeypatch):
+async def test_a_gzip_bomb_is_never_inflated_past_the_bound(monkeypatch):
     largest = 0
     real = zlib.decompressobj
 
@@ -506,7 +508,7 @@ def test_a_gzip_bomb_is_never_inflated_past_the_bound(monkeypatch):
 
     monkeypatch.setattr("briefcase.adapters.net.outbound.zlib.decompressobj", Watched)
     with RawServer(answering(gzipped(b"\0" * 5_000_000))) as server:
-        failed = ask(server)
+        failed = await ask(server)
 
     assert "too large" in failed.message
     assert 0 < largest <= MAX_BODY + 1
@@ -528,9 +530,9 @@ def test_a_gzip_bomb_is_never_inflated_past_the_bound(monkeypatch):
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_an_answer_that_can_not_be_read_is_a_fault_that_may_have_acted(answer):
+async def test_an_answer_that_can_not_be_read_is_a_fault_that_may_have_acted(answer):
     with RawServer(answering(answer)) as server:
-        failed = ask(server)
+        failed = await ask(server)
 
     assert (failed.code, failed.sent) == ("upstream_failed", True)
 
@@ -544,35 +546,35 @@ def test_an_answer_that_can_not_be_read_is_a_fault_that_may_have_acted(answer):
         b"",
     ],
 )
-def test_an_answer_that_ends_early_is_no_answer(answer):
+async def test_an_answer_that_ends_early_is_no_answer(answer):
     def serve(connection, _head):
         connection.sendall(answer)
         return False
 
     with RawServer(serve) as server:
-        failed = ask(server, method="POST")
+        failed = await ask(server, method="POST")
 
     assert (failed.code, failed.sent) == ("upstream_failed", True)
 
 
-def test_what_is_left_behind_an_answer_never_becomes_the_next_one():
+async def test_what_is_left_behind_an_answer_never_becomes_the_next_one():
     """One user's answer never reaches another: not even on a connection they share."""
     smuggled = http_answer(b'"mine"') + http_answer(b'"stolen"')
     with RawServer(answering(smuggled, http_answer(b'"yours"'))) as server:
-        first, second = exchange([get(server.url)] * 2, allow=[server.address])
+        first, second = await exchange([get(server.url)] * 2, allow=[server.address])
 
     assert first.body == b'"mine"'
     assert getattr(second, "body", b'"yours"') == b'"yours"'
 
 
-def test_many_at_once_each_get_their_own_answer():
+async def test_many_at_once_each_get_their_own_answer():
     def serve(connection, head):
         connection.sendall(http_answer(head.split(b" ")[1]))
         return True
 
     with RawServer(serve) as server:
         asked = [get(f"{server.url}/{number}", pool_key=str(number % 2)) for number in range(60)]
-        answers = exchange(asked, allow=[server.address], at_once=True)
+        answers = await exchange(asked, allow=[server.address], at_once=True)
 
     assert [answer.body for answer in answers] == [f"/{number}".encode() for number in range(60)]
 
@@ -587,7 +589,7 @@ def test_many_at_once_each_get_their_own_answer():
         ("interim answers for ever", True),
     ],
 )
-def test_the_deadline_is_over_the_whole_exchange(script, sent):
+async def test_the_deadline_is_over_the_whole_exchange(script, sent):
     def serve(connection, _head):
         if script == "half a head":
             connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
@@ -606,30 +608,30 @@ def test_the_deadline_is_over_the_whole_exchange(script, sent):
         return False
 
     with RawServer(serve) as server:
-        failed = ask(server, timeout_ms=200)
+        failed = await ask(server, timeout_ms=200)
 
     assert (failed.code, failed.sent) == ("upstream_timeout", sent)
 
 
-def test_a_resolver_that_never_answers_is_cut_off_before_anything_is_sent():
+async def test_a_resolver_that_never_answers_is_cut_off_before_anything_is_sent():
     async def never(_host, _port):
         await asyncio.Event().wait()
 
-    (failed,) = exchange([get("https://slow.example/", timeout_ms=50)], lookup=never)
+    (failed,) = await exchange([get("https://slow.example/", timeout_ms=50)], lookup=never)
 
     assert (failed.code, failed.sent) == ("upstream_timeout", False)
 
 
-def test_a_closed_port_is_a_fault_before_anything_is_sent():
+async def test_a_closed_port_is_a_fault_before_anything_is_sent():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
 
-    (failed,) = exchange([get(f"http://{address}/")], allow=[address])
+    (failed,) = await exchange([get(f"http://{address}/")], allow=[address])
 
     assert (failed.code, failed.sent) == ("upstream_failed", False)
 
 
-def test_neither_message_nor_detail_repeats_the_request():
+async def test_neither_message_nor_detail_repeats_the_request():
     secret = "tk-live-4f9a1c77"
 
     def echo(connection, head):
@@ -637,7 +639,7 @@ def test_neither_message_nor_detail_repeats_the_request():
         return False
 
     with RawServer(echo) as server:
-        failed = ask(server, headers={"Authorization": f"Bearer {secret}"}, url=f"{server.url}/?key={secret}")
+        failed = await ask(server, headers={"Authorization": f"Bearer {secret}"}, url=f"{server.url}/?key={secret}")
 
     assert failed.code == "upstream_failed"
     assert secret not in repr((failed.message, failed.detail, failed.hint, failed.args))
@@ -647,7 +649,7 @@ def test_neither_message_nor_detail_repeats_the_request():
 # --- streams ----------------------------------------------------------------------------------------------------
 
 
-def stream(server, **fields):
+async def stream(server, **fields):
     """One streamed GET; gives the pieces, or the fault."""
 
     async def run():
@@ -660,24 +662,24 @@ def stream(server, **fields):
         finally:
             await close_outbound(outbound)
 
-    return asyncio.run(run())
+    return await run()
 
 
-def test_a_stream_gives_its_pieces_as_they_come():
+async def test_a_stream_gives_its_pieces_as_they_come():
     def serve(connection, _head):
         connection.sendall(UNTIL_CLOSE + b"data: 1\n\n")
         connection.sendall(b"data: 2\n\n")
         return False
 
     with RawServer(serve) as server:
-        assert stream(server) == b"data: 1\n\ndata: 2\n\n"
+        assert await stream(server) == b"data: 1\n\ndata: 2\n\n"
     assert b"Accept-Encoding: identity" in server.heads[0]
 
 
-def test_a_million_events_are_left_unread_past_the_bound():
+async def test_a_million_events_are_left_unread_past_the_bound():
     serve = endless(UNTIL_CLOSE, b"data: x\n\n" * 1_000)
     with RawServer(serve) as server:
-        failed = stream(server)
+        failed = await stream(server)
 
     assert "too large" in failed.message
 
@@ -692,15 +694,15 @@ def test_a_million_events_are_left_unread_past_the_bound():
         (b"", "upstream_timeout"),
     ],
 )
-def test_a_stream_that_can_not_be_read_is_a_fault_without_the_request(answer, code):
+async def test_a_stream_that_can_not_be_read_is_a_fault_without_the_request(answer, code):
     with RawServer(answering(answer)) as server:
-        failed = stream(server, timeout_ms=200, headers={"Authorization": "Bearer tk-live-4f9a1c77"})
+        failed = await stream(server, timeout_ms=200, headers={"Authorization": "Bearer tk-live-4f9a1c77"})
 
     assert (failed.code, failed.sent) == (code, True)
     assert "tk-live" not in repr((failed.args, failed.detail, failed.__context__, failed.__cause__))
 
 
-def test_a_stream_goes_only_where_a_request_may():
+async def test_a_stream_goes_only_where_a_request_may():
     async def run():
         outbound = GuardedOutbound(lookup=resolving("127.0.0.1"))
         with pytest.raises(UpstreamError) as refused:
@@ -709,7 +711,7 @@ def test_a_stream_goes_only_where_a_request_may():
         await close_outbound(outbound)
         return refused.value
 
-    assert asyncio.run(run()).code == "upstream_refused"
+    assert (await run()).code == "upstream_refused"
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------
@@ -749,11 +751,11 @@ def self_signed(tmp_path, host: str):
     ("named", "trusted", "passes"),
     [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("other.example", True, False)],
 )
-def test_a_certificate_is_always_verified_with_its_name(tmp_path, named, trusted, passes):
+async def test_a_certificate_is_always_verified_with_its_name(tmp_path, named, trusted, passes):
     theirs, trusting = self_signed(tmp_path, named)
     with RawServer(answering(http_answer()), tls=theirs) as server:
         request = get(server.url, method="POST", headers={"Authorization": "Bearer x"})
-        (outcome,) = exchange([request], allow=[server.address], tls=trusting if trusted else None)
+        (outcome,) = await exchange([request], allow=[server.address], tls=trusting if trusted else None)
 
         if passes:
             assert outcome.status == 200

@@ -1,6 +1,5 @@
 """OpenAPI operations become manifests that work against a real service; what cannot be said is refused by name."""
 
-import asyncio
 import copy
 import json
 
@@ -155,7 +154,7 @@ def test_every_operation_can_be_listed():
     assert listed == ["GET /tickets/{number}", "DELETE /tickets/{number}", "POST /tickets", "PUT /tickets"]
 
 
-def test_an_imported_tool_calls_a_real_service():
+async def test_an_imported_tool_calls_a_real_service():
     async def run(text: str):
         secrets = MemorySecrets(api_key="tk-live-4f9a1c77")
         outbound = GuardedOutbound([server.address])
@@ -170,7 +169,7 @@ def test_an_imported_tool_calls_a_real_service():
 
     with RawServer(answering(http_answer(b'{"id":7}'))) as server:
         texts = import_openapi(json.dumps(DOCUMENT).encode(), ["showTicket"], base_url=f"{server.url}/v1")
-        assert asyncio.run(run(texts["showTicket.json"])) == {"id": 7}
+        assert await run(texts["showTicket.json"]) == {"id": 7}
 
     lines = server.heads[0].split(b"\r\n")
     assert lines[0] == b"GET /v1/tickets/7?verbose=true HTTP/1.1"

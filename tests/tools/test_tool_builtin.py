@@ -1,6 +1,5 @@
 """The built-in tools, and a file sandbox that nothing on the disk gets out of."""
 
-import asyncio
 import base64
 import json
 import os
@@ -48,31 +47,31 @@ def tools_over(notes=None, sandbox=None):
     return {tool.spec.id: tool for tool in made}
 
 
-def run(tool, **args):
+async def run(tool, **args):
     assert tool.check_args(args) is None
-    return asyncio.run(tool.execute(args, CONTEXT)).content
+    return (await tool.execute(args, CONTEXT)).content
 
 
-def test_echo_gives_back_what_it_was_given():
-    assert run(tools_over()["echo"], text="hällo") == {"echo": "hällo"}
+async def test_echo_gives_back_what_it_was_given():
+    assert await run(tools_over()["echo"], text="hällo") == {"echo": "hällo"}
 
 
-def test_a_note_is_kept_and_listed_newest_first():
+async def test_a_note_is_kept_and_listed_newest_first():
     tools = tools_over()
 
-    assert run(tools["note_add"], text="one") == {"id": 1}
-    assert run(tools["note_add"], text="two") == {"id": 2}
-    listed = run(tools["notes_list"])["notes"]
+    assert await run(tools["note_add"], text="one") == {"id": 1}
+    assert await run(tools["note_add"], text="two") == {"id": 2}
+    listed = (await run(tools["notes_list"]))["notes"]
     assert [(note["id"], note["text"]) for note in listed] == [(2, "two"), (1, "one")]
     assert listed[0]["created_at"] == "2026-01-01T00:00:00.000000Z"
 
 
-def test_a_list_of_large_notes_fits_the_output_firewall():
+async def test_a_list_of_large_notes_fits_the_output_firewall():
     tools = tools_over()
     for _ in range(20):
-        run(tools["note_add"], text="\x01" * 16_000)
+        await run(tools["note_add"], text="\x01" * 16_000)
 
-    listed = run(tools["notes_list"])
+    listed = await run(tools["notes_list"])
 
     assert 0 < sum(len(note["text"]) for note in listed["notes"]) <= MAX_LISTED_CHARS
     assert len(json.dumps(listed)) <= tools["notes_list"].spec.output_firewall.max_bytes
@@ -281,9 +280,9 @@ def test_without_prefixes_nothing_is_read(disk):
         FileSandbox([], MAX_BYTES, OWN).read(f"{disk}/file")
 
 
-def test_file_read_gives_text_or_base64(disk):
+async def test_file_read_gives_text_or_base64(disk):
     (disk / "binary").write_bytes(b"\xff\x00")
     file_read = tools_over(sandbox=FileSandbox([str(disk)], MAX_BYTES, OWN))["file_read"]
 
-    assert run(file_read, path=f"{disk}/file") == {"text": "text"}
-    assert run(file_read, path=f"{disk}/binary") == {"base64": base64.b64encode(b"\xff\x00").decode()}
+    assert await run(file_read, path=f"{disk}/file") == {"text": "text"}
+    assert await run(file_read, path=f"{disk}/binary") == {"base64": base64.b64encode(b"\xff\x00").decode()}

@@ -1,6 +1,5 @@
 """Declared tools against a real HTTP service and hostile ones: what is sent, what comes back, what never does."""
 
-import asyncio
 import base64
 import itertools
 import json
@@ -52,7 +51,7 @@ def declare(server, **fields):
     return parse_manifests(json.dumps({"tools": [tool]}).encode(), "desk.json")[0]
 
 
-def call(server, args=None, *, secrets=None, left_ms=10_000, times=1, **fields):
+async def call(server, args=None, *, secrets=None, left_ms=10_000, times=1, **fields):
     """Execute a declared tool; gives the last result, or the fault."""
 
     async def run():
@@ -76,7 +75,7 @@ def call(server, args=None, *, secrets=None, left_ms=10_000, times=1, **fields):
             await close_outbound(outbound)
         return result
 
-    return asyncio.run(run())
+    return await run()
 
 
 def test_whoever_approves_reads_the_path_and_the_fixed_parameters_that_a_call_goes_to():
@@ -92,11 +91,11 @@ def test_whoever_approves_reads_the_path_and_the_fixed_parameters_that_a_call_go
 # --- a real service ---------------------------------------------------------------------------------------------
 
 
-def test_a_read_and_a_write_reach_a_real_service_with_its_credential():
+async def test_a_read_and_a_write_reach_a_real_service_with_its_credential():
     secrets = MemorySecrets(desk=API_KEY)
     credential = {"name": "desk", "header": "X-Api-Key"}
     with TicketDesk() as desk:
-        added = call(
+        added = await call(
             desk,
             {"title": "paper jam"},
             secrets=secrets,
@@ -106,7 +105,7 @@ def test_a_read_and_a_write_reach_a_real_service_with_its_credential():
             arguments={"title": "body"},
             input_schema={"properties": {"title": {"type": "string"}}, "required": ["title"]},
         )
-        listed = call(
+        listed = await call(
             desk,
             {"status": "open"},
             secrets=secrets,
@@ -122,10 +121,10 @@ def test_a_read_and_a_write_reach_a_real_service_with_its_credential():
     assert desk.seen[0] == ("POST", "/api/tickets", b'{"title":"paper jam"}')
 
 
-def test_a_service_that_refuses_says_so_without_giving_the_credential_back():
+async def test_a_service_that_refuses_says_so_without_giving_the_credential_back():
     """The desk echoes the key it was given."""
     with TicketDesk() as desk:
-        refused = call(desk, url=f"{desk.url}/api/tickets", credential={"name": "desk", "header": "X-Api-Key"})
+        refused = await call(desk, url=f"{desk.url}/api/tickets", credential={"name": "desk", "header": "X-Api-Key"})
 
     assert (refused.code, refused.sent) == ("upstream_refused", True)
     assert refused.message.startswith("the upstream answered 401: ")
@@ -145,19 +144,19 @@ def test_a_service_that_refuses_says_so_without_giving_the_credential_back():
         ({"query": "api key"}, f"GET /api?api%20key={quote(CANARY, safe='')} HTTP/1.1"),
     ],
 )
-def test_the_credential_goes_to_its_one_place(credential, sent):
+async def test_the_credential_goes_to_its_one_place(credential, sent):
     with RawServer(answering(http_answer())) as server:
-        call(server, credential={"name": "desk", **credential})
+        await call(server, credential={"name": "desk", **credential})
 
     lines = server.heads[0].decode().split("\r\n")
     assert lines.count(sent) == 1
     assert "the-agents-own-token" not in server.heads[0].decode()
 
 
-def test_the_credential_is_asked_for_at_each_call():
+async def test_the_credential_is_asked_for_at_each_call():
     secrets = MemorySecrets(desk=CANARY)
     with RawServer(answering(http_answer())) as server:
-        call(server, secrets=secrets, times=3, credential={"name": "desk", "header": "X-Api-Key"})
+        await call(server, secrets=secrets, times=3, credential={"name": "desk", "header": "X-Api-Key"})
 
     assert secrets.asked == ["desk"] * 3
 
@@ -171,11 +170,11 @@ def test_the_credential_is_asked_for_at_each_call():
         MemorySecrets(desk=""),
     ],
 )
-def test_without_a_usable_credential_nothing_is_sent(secrets):
+async def test_without_a_usable_credential_nothing_is_sent(secrets):
     if secrets.values.get("desk") == b"":
         secrets.values.clear()
     with RawServer(answering(http_answer())) as server:
-        failed = call(server, secrets=secrets, credential={"name": "desk", "header": "X-Api-Key"})
+        failed = await call(server, secrets=secrets, credential={"name": "desk", "header": "X-Api-Key"})
 
     assert (failed.code, failed.sent) == ("secret_unavailable", False)
     assert "desk" in failed.message
@@ -184,19 +183,19 @@ def test_without_a_usable_credential_nothing_is_sent(secrets):
     assert not any(value.decode() in failed.message for value in secrets.values.values())
 
 
-def test_a_vault_that_fails_is_a_fault_before_anything_is_sent():
+async def test_a_vault_that_fails_is_a_fault_before_anything_is_sent():
     class Locked(MemorySecrets):
         async def get(self, name):
             raise StoreError("the keyring is locked", code="secret_unavailable")
 
     with RawServer(answering(http_answer())) as server:
-        failed = call(server, secrets=Locked(), credential={"name": "desk", "header": "X-Api-Key"})
+        failed = await call(server, secrets=Locked(), credential={"name": "desk", "header": "X-Api-Key"})
 
     assert (failed.code, failed.sent) == ("secret_unavailable", False)
     assert server.connections == 0
 
 
-def test_two_credentials_never_share_a_connection():
+async def test_two_credentials_never_share_a_connection():
     async def run():
         secrets = MemorySecrets(one="secret-of-one", two="secret-of-two")
         outbound = GuardedOutbound([server.address])
@@ -222,7 +221,7 @@ def test_two_credentials_never_share_a_connection():
         return True
 
     with RawServer(serve) as server:
-        asyncio.run(run())
+        await run()
 
     assert sorted(by_connection.values(), key=sorted) == [{b"secret-of-one"}, {b"secret-of-two"}]
 
@@ -249,13 +248,13 @@ def secret_line(head: bytes) -> str:
 
 
 @pytest.mark.parametrize("where", ECHOES)
-def test_an_upstream_that_echoes_the_credential_does_not_get_it_out_through_a_fault(where):
+async def test_an_upstream_that_echoes_the_credential_does_not_get_it_out_through_a_fault(where):
     def serve(connection, head):
         connection.sendall(ECHOES[where](head))
         return False
 
     with RawServer(serve) as server:
-        failed = call(server, credential={"name": "desk", "header": "X-Api-Key"})
+        failed = await call(server, credential={"name": "desk", "header": "X-Api-Key"})
 
     said = repr((failed.message, failed.hint, failed.detail, failed.args, failed.__cause__, failed.__context__))
     for start in range(len(CANARY) - 8):
@@ -278,9 +277,9 @@ def test_an_upstream_that_echoes_the_credential_does_not_get_it_out_through_a_fa
         (http_answer(b'{"id":1}', "201 Created"), {"id": 1}),
     ],
 )
-def test_json_and_text_are_read(answer, content):
+async def test_json_and_text_are_read(answer, content):
     with RawServer(answering(answer)) as server:
-        assert call(server).content == content
+        assert (await call(server)).content == content
 
 
 @pytest.mark.parametrize(
@@ -298,17 +297,17 @@ def test_json_and_text_are_read(answer, content):
         (http_answer(b"x" * 1_001), "too large"),
     ],
 )
-def test_what_can_not_be_taken_exactly_is_a_fault(answer, said):
+async def test_what_can_not_be_taken_exactly_is_a_fault(answer, said):
     with RawServer(answering(answer)) as server:
-        failed = call(server, max_response_bytes=1_000)
+        failed = await call(server, max_response_bytes=1_000)
 
     assert (failed.code, failed.sent) == ("upstream_failed", True)
     assert said in failed.message
 
 
-def test_json_can_be_taken_as_text_where_its_numbers_are_not_exact():
+async def test_json_can_be_taken_as_text_where_its_numbers_are_not_exact():
     with RawServer(answering(http_answer(b'{"id":12345678901234567890}'))) as server:
-        assert call(server, response="text").content == '{"id":12345678901234567890}'
+        assert (await call(server, response="text")).content == '{"id":12345678901234567890}'
 
 
 @pytest.mark.parametrize(
@@ -317,19 +316,19 @@ def test_json_can_be_taken_as_text_where_its_numbers_are_not_exact():
      ("301 Moved", "upstream_failed"), ("304 Same", "upstream_failed"), ("500 Oops", "upstream_failed"),
      ("503 Later", "upstream_failed"), ("599 Odd", "upstream_failed")],
 )  # fmt: skip
-def test_only_a_4xx_says_that_nothing_was_done(status, code):
+async def test_only_a_4xx_says_that_nothing_was_done(status, code):
     with RawServer(answering(http_answer(b"", status))) as server:
-        failed = call(server)
+        failed = await call(server)
 
     assert (failed.code, failed.sent) == (code, True)
     assert status[:3] in failed.message
 
 
-def test_an_excerpt_of_an_error_is_short_and_visible_and_absent_where_paths_are_bound():
+async def test_an_excerpt_of_an_error_is_short_and_visible_and_absent_where_paths_are_bound():
     answer = http_answer(b'{"hidden":"internal"}' + "\u202e".encode() + b"x" * 10_000, "422 No")
     firewall = {"mode": "allow_paths", "allowed_paths": ["/id"]}
     with RawServer(answering(answer)) as server:
-        shown, bound = call(server), call(server, output_firewall=firewall)
+        shown, bound = await call(server), await call(server, output_firewall=firewall)
 
     assert "internal" in shown.message
     assert "\u202e" not in shown.message
@@ -350,41 +349,41 @@ def test_an_excerpt_of_an_error_is_short_and_visible_and_absent_where_paths_are_
         ("9" * 16, None),
     ],
 )
-def test_a_cost_is_taken_only_as_a_plain_number(header, cost):
+async def test_a_cost_is_taken_only_as_a_plain_number(header, cost):
     answer = http_answer(X_Cost_MicroUSD=header.encode().decode("latin-1"))
     with RawServer(answering(answer)) as server:
-        assert call(server, cost_header="x-cost-microusd").cost_microusd == cost
+        assert (await call(server, cost_header="x-cost-microusd")).cost_microusd == cost
 
 
-def test_a_cost_that_no_manifest_asks_for_is_ignored():
+async def test_a_cost_that_no_manifest_asks_for_is_ignored():
     with RawServer(answering(http_answer(X_Cost_MicroUSD="1"))) as server:
-        assert call(server).cost_microusd is None
+        assert (await call(server)).cost_microusd is None
 
 
 @pytest.mark.parametrize(("timeout_ms", "left_ms"), [(100, 10_000), (10_000, 100)])
-def test_the_shorter_of_the_tools_and_the_calls_time_counts(timeout_ms, left_ms):
+async def test_the_shorter_of_the_tools_and_the_calls_time_counts(timeout_ms, left_ms):
     def silent(connection, _head):
         connection.recv(1)
         return False
 
     with RawServer(silent) as server:
-        failed = call(server, timeout_ms=timeout_ms, left_ms=left_ms)
+        failed = await call(server, timeout_ms=timeout_ms, left_ms=left_ms)
 
     assert (failed.code, failed.sent) == ("upstream_timeout", True)
     assert "100 ms" in failed.message
 
 
-def test_a_call_whose_time_is_over_is_not_sent():
+async def test_a_call_whose_time_is_over_is_not_sent():
     with RawServer(answering(http_answer())) as server:
-        failed = call(server, left_ms=0)
+        failed = await call(server, left_ms=0)
 
     assert (failed.code, failed.sent) == ("upstream_timeout", False)
     assert server.connections == 0
 
 
-def test_an_argument_that_does_not_fit_its_place_is_not_sent():
+async def test_an_argument_that_does_not_fit_its_place_is_not_sent():
     with RawServer(answering(http_answer())) as server:
-        failed = call(
+        failed = await call(
             server,
             {"p": "../admin"},
             url=f"{server.url}/api/{{p}}",

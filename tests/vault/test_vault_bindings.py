@@ -1,7 +1,5 @@
 """A secret goes to the hosts it is bound to, and to no other, whatever names it."""
 
-import asyncio
-
 import pytest
 
 from briefcase.adapters.vault.bindings import SecretDestinations, host_of, parse_destinations
@@ -21,12 +19,9 @@ class Custody:
         self.claims = [Claim(*claim) for claim in claims]
         self.destinations = SecretDestinations(self.vault, self.vault.compartment("hosts"), lambda: self.claims)
 
-    def do(self, work):
-        return asyncio.run(work)
-
-    def sent(self, destination, name="desk"):
+    async def sent(self, destination, name="desk"):
         try:
-            return self.do(self.destinations.get_for(name, destination))
+            return await self.destinations.get_for(name, destination)
         except UpstreamError as error:
             fault = error
         assert (fault.code, fault.sent) == ("sandbox_violation", False)
@@ -35,64 +30,66 @@ class Custody:
         return fault.message
 
 
-def test_a_bound_secret_goes_to_its_hosts_alone():
+async def test_a_bound_secret_goes_to_its_hosts_alone():
     custody = Custody()
-    custody.do(custody.destinations.put("desk", VALUE, (DESK, "desk.example.com:8443")))
-    assert custody.sent(DESK) == custody.sent("desk.example.com:8443") == VALUE
+    await custody.destinations.put("desk", VALUE, (DESK, "desk.example.com:8443"))
+    assert await custody.sent(DESK) == await custody.sent("desk.example.com:8443") == VALUE
     for other in (OTHER, "desk.example.com:80", "desk.example.com.evil.example", "process/desk", ""):
-        assert "is bound to `desk.example.com`" in custody.sent(other)
-    assert custody.sent(DESK, "absent") is None
+        assert "is bound to `desk.example.com`" in await custody.sent(other)
+    assert await custody.sent(DESK, "absent") is None
 
 
-def test_what_one_destination_names_is_bound_to_it_and_stays_so():
+async def test_what_one_destination_names_is_bound_to_it_and_stays_so():
     custody = Custody(("desk", DESK, "the tool `a`"))
-    custody.do(custody.destinations.put("desk", VALUE))
-    assert custody.do(custody.destinations.all_destinations()) == {"desk": [DESK]}
+    await custody.destinations.put("desk", VALUE)
+    assert await custody.destinations.all_destinations() == {"desk": [DESK]}
     custody.claims.append(Claim("desk", OTHER, "the tool `b`"))
-    custody.do(custody.destinations.settle())
-    assert custody.sent(DESK) == VALUE
-    assert "not to `other.example.com`" in custody.sent(OTHER)
+    await custody.destinations.settle()
+    assert await custody.sent(DESK) == VALUE
+    assert "not to `other.example.com`" in await custody.sent(OTHER)
 
 
-def test_an_old_secret_is_bound_at_the_first_load_where_one_host_names_it():
+async def test_an_old_secret_is_bound_at_the_first_load_where_one_host_names_it():
     custody = Custody(("desk", DESK, "the tool `a`"))
-    custody.do(custody.vault.put("desk", VALUE))  # as a vault of an older version has it
-    custody.do(custody.destinations.settle())
-    assert custody.do(custody.destinations.destinations("desk")) == (DESK,)
+    await custody.vault.put("desk", VALUE)  # as a vault of an older version has it
+    await custody.destinations.settle()
+    assert await custody.destinations.destinations("desk") == (DESK,)
 
 
-def test_an_old_secret_that_two_hosts_name_goes_nowhere_until_the_operator_says_where():
+async def test_an_old_secret_that_two_hosts_name_goes_nowhere_until_the_operator_says_where():
     custody = Custody(("desk", DESK, "the tool `a`"), ("desk", OTHER, "the tool `b`"))
-    custody.do(custody.vault.put("desk", VALUE))
-    custody.do(custody.destinations.settle())
+    await custody.vault.put("desk", VALUE)
+    await custody.destinations.settle()
     for destination in (DESK, OTHER):
-        assert "is named for `desk.example.com`, `other.example.com`, and is bound to none" in custody.sent(destination)
-    custody.do(custody.destinations.bind("desk", (DESK,)))
-    assert custody.sent(DESK) == VALUE
-    assert "is bound to" in custody.sent(OTHER)
+        assert "is named for `desk.example.com`, `other.example.com`, and is bound to none" in await custody.sent(
+            destination
+        )
+    await custody.destinations.bind("desk", (DESK,))
+    assert await custody.sent(DESK) == VALUE
+    assert "is bound to" in await custody.sent(OTHER)
 
 
-def test_a_secret_that_only_a_discovery_names_is_bound_at_its_first_use():
+async def test_a_secret_that_only_a_discovery_names_is_bound_at_its_first_use():
     custody = Custody()
-    custody.do(custody.vault.put("desk", VALUE))
-    assert custody.sent(DESK) == VALUE
-    assert "is bound to" in custody.sent(OTHER)
+    await custody.vault.put("desk", VALUE)
+    assert await custody.sent(DESK) == VALUE
+    assert "is bound to" in await custody.sent(OTHER)
 
 
-def test_a_new_value_keeps_its_hosts_and_a_removed_secret_loses_them():
+async def test_a_new_value_keeps_its_hosts_and_a_removed_secret_loses_them():
     custody = Custody()
-    custody.do(custody.destinations.put("desk", VALUE, (DESK,)))
-    custody.do(custody.destinations.put("desk", b"another-canary"))
-    assert custody.do(custody.destinations.destinations("desk")) == (DESK,)
-    assert custody.do(custody.destinations.delete("desk"))
-    assert custody.do(custody.destinations.destinations("desk")) is None
-    assert not custody.do(custody.destinations.delete("desk"))
+    await custody.destinations.put("desk", VALUE, (DESK,))
+    await custody.destinations.put("desk", b"another-canary")
+    assert await custody.destinations.destinations("desk") == (DESK,)
+    assert await custody.destinations.delete("desk")
+    assert await custody.destinations.destinations("desk") is None
+    assert not await custody.destinations.delete("desk")
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 3])
-def test_a_change_that_ends_half_way_sends_the_secret_to_nobody_it_was_not_for(fails_at, monkeypatch):
+async def test_a_change_that_ends_half_way_sends_the_secret_to_nobody_it_was_not_for(fails_at, monkeypatch):
     custody = Custody()
-    custody.do(custody.destinations.put("desk", VALUE, (DESK,)))
+    await custody.destinations.put("desk", VALUE, (DESK,))
     store, stored = MemoryBackend.store, []
 
     def failing(self, key, value):
@@ -103,39 +100,39 @@ def test_a_change_that_ends_half_way_sends_the_secret_to_nobody_it_was_not_for(f
 
     monkeypatch.setattr(MemoryBackend, "store", failing)
     with pytest.raises(StoreError):
-        custody.do(custody.destinations.put("desk", b"another-canary", (OTHER,)))
+        await custody.destinations.put("desk", b"another-canary", (OTHER,))
     assert stored == ["hosts/desk", "user/desk", "hosts/desk"][:fails_at]
-    assert custody.sent(OTHER) not in {VALUE, b"another-canary"}
-    assert custody.sent(DESK) == VALUE if fails_at == 1 else custody.sent(DESK) != b"another-canary"
+    assert await custody.sent(OTHER) not in {VALUE, b"another-canary"}
+    assert await custody.sent(DESK) == VALUE if fails_at == 1 else await custody.sent(DESK) != b"another-canary"
 
 
-def test_a_registration_that_would_send_a_secret_elsewhere_is_refused_before_it_is_kept():
+async def test_a_registration_that_would_send_a_secret_elsewhere_is_refused_before_it_is_kept():
     custody = Custody(("desk", DESK, "the tool `a`"))
     check = custody.destinations.check_claims
-    custody.do(check([Claim("desk", DESK, "the server `s`"), Claim("new", OTHER, "the server `s`")]))
+    await check([Claim("desk", DESK, "the server `s`"), Claim("new", OTHER, "the server `s`")])
     with pytest.raises(CallerError, match=r"the server `s` would send it to `other\.example\.com`") as caught:
-        custody.do(check([Claim("desk", OTHER, "the server `s`")]))
+        await check([Claim("desk", OTHER, "the server `s`")])
     assert caught.value.code == "conflict"
-    custody.do(custody.destinations.put("desk", VALUE, (OTHER,)))
-    custody.do(check([Claim("desk", OTHER, "the server `s`")]))
+    await custody.destinations.put("desk", VALUE, (OTHER,))
+    await check([Claim("desk", OTHER, "the server `s`")])
     with pytest.raises(CallerError):
-        custody.do(check([Claim("desk", "process/s", "the server `s`")]))
+        await check([Claim("desk", "process/s", "the server `s`")])
 
 
-def test_a_server_that_moves_does_not_take_its_unbound_secret_for_another_one_of_its_own():
+async def test_a_server_that_moves_does_not_take_its_unbound_secret_for_another_one_of_its_own():
     custody = Custody(("desk", DESK, "the server `s`"))
-    custody.do(custody.destinations.check_claims([Claim("desk", OTHER, "the server `s`")]))
-    custody.do(custody.destinations.settle())
+    await custody.destinations.check_claims([Claim("desk", OTHER, "the server `s`")])
+    await custody.destinations.settle()
     with pytest.raises(CallerError):
-        custody.do(custody.destinations.check_claims([Claim("desk", OTHER, "the server `s`")]))
+        await custody.destinations.check_claims([Claim("desk", OTHER, "the server `s`")])
 
 
-def test_a_record_that_is_not_ours_is_a_fault_and_sends_nothing():
+async def test_a_record_that_is_not_ours_is_a_fault_and_sends_nothing():
     custody = Custody()
-    custody.do(custody.vault.put("desk", VALUE))
-    custody.do(custody.vault.compartment("hosts").put("desk", b"desk.example.com"))
+    await custody.vault.put("desk", VALUE)
+    await custody.vault.compartment("hosts").put("desk", b"desk.example.com")
     with pytest.raises(StoreError):
-        custody.do(custody.destinations.get_for("desk", DESK))
+        await custody.destinations.get_for("desk", DESK)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +159,9 @@ def test_what_is_no_destination_is_refused(text):
         parse_destinations([])
 
 
-def test_a_crash_while_a_secret_is_removed_leaves_no_host_for_who_sets_the_name_again():
+async def test_a_crash_while_a_secret_is_removed_leaves_no_host_for_who_sets_the_name_again():
     custody = Custody()
-    custody.do(custody.destinations.put("desk", VALUE, (DESK,)))
+    await custody.destinations.put("desk", VALUE, (DESK,))
     removing, crashed = custody.vault.delete, []
 
     async def crash(name):
@@ -173,7 +170,7 @@ def test_a_crash_while_a_secret_is_removed_leaves_no_host_for_who_sets_the_name_
 
     custody.vault.delete = crash
     with pytest.raises(StoreError):
-        custody.do(custody.destinations.delete("desk"))
+        await custody.destinations.delete("desk")
     assert crashed == [True]
-    custody.do(custody.destinations.put("desk", VALUE))
-    assert "is bound to no host" in custody.sent(DESK)
+    await custody.destinations.put("desk", VALUE)
+    assert "is bound to no host" in await custody.sent(DESK)

@@ -58,8 +58,8 @@ class DictKeyring(keyring.backend.KeyringBackend):
             raise keyring.errors.PasswordDeleteError("not found")
 
 
-def opened(backend, data_dir, passphrase=None):
-    return asyncio.run(open_vault(backend, data_dir, passphrase, scrypt_n=CHEAP_N))
+async def opened(backend, data_dir, passphrase=None):
+    return await open_vault(backend, data_dir, passphrase, scrypt_n=CHEAP_N)
 
 
 @pytest.fixture
@@ -84,77 +84,77 @@ def reopen(request, tmp_path, ring):
 # --- custody, over every backend --------------------------------------------------------------------------------
 
 
-def test_what_is_put_is_there_after_a_restart(reopen):
-    vault = reopen()
+async def test_what_is_put_is_there_after_a_restart(reopen):
+    vault = await reopen()
     for name, value in (("api", b"\x00\xff binary"), ("b", b"x" * 65536), ("api", b"second")):
-        asyncio.run(vault.put(name, value))
-    for reader in (vault, reopen()):
-        assert asyncio.run(reader.get("api")) == b"second"
-        assert asyncio.run(reader.get("b")) == b"x" * 65536
-        assert asyncio.run(reader.get("c")) is None
-        assert asyncio.run(reader.names()) == ["api", "b"]
+        await vault.put(name, value)
+    for reader in (vault, await reopen()):
+        assert await reader.get("api") == b"second"
+        assert await reader.get("b") == b"x" * 65536
+        assert await reader.get("c") is None
+        assert await reader.names() == ["api", "b"]
 
 
-def test_what_is_deleted_is_gone_after_a_restart(reopen):
-    vault = reopen()
-    asyncio.run(vault.put("api", CANARY))
-    assert asyncio.run(vault.delete("api")) is True
-    assert asyncio.run(vault.delete("api")) is False
-    for reader in (vault, reopen()):
-        assert asyncio.run(reader.get("api")) is None
-        assert asyncio.run(reader.names()) == []
+async def test_what_is_deleted_is_gone_after_a_restart(reopen):
+    vault = await reopen()
+    await vault.put("api", CANARY)
+    assert await vault.delete("api") is True
+    assert await vault.delete("api") is False
+    for reader in (vault, await reopen()):
+        assert await reader.get("api") is None
+        assert await reader.names() == []
 
 
-def test_compartments_do_not_see_each_other(reopen):
-    vault = reopen()
+async def test_compartments_do_not_see_each_other(reopen):
+    vault = await reopen()
     identity = vault.compartment("identity")
-    asyncio.run(identity.put("key", b"daemon's own"))
-    assert asyncio.run(vault.get("key")) is None
-    assert asyncio.run(vault.names()) == []
-    assert asyncio.run(vault.delete("key")) is False
-    assert asyncio.run(reopen().compartment("identity").get("key")) == b"daemon's own"
+    await identity.put("key", b"daemon's own")
+    assert await vault.get("key") is None
+    assert await vault.names() == []
+    assert await vault.delete("key") is False
+    assert await (await reopen()).compartment("identity").get("key") == b"daemon's own"
 
 
-def test_the_redactor_learns_every_value_before_it_is_stored_and_keeps_replaced_ones(reopen):
-    vault = reopen()
-    asyncio.run(vault.put("api", b"first"))
+async def test_the_redactor_learns_every_value_before_it_is_stored_and_keeps_replaced_ones(reopen):
+    vault = await reopen()
+    await vault.put("api", b"first")
     before = vault.revision
-    asyncio.run(vault.put("api", b"second"))
-    asyncio.run(vault.compartment("identity").put("key", b"third"))
+    await vault.put("api", b"second")
+    await vault.compartment("identity").put("key", b"third")
     vault.remember(TOKEN % 0, "demo")
     assert vault.redaction_set() == {b"first", b"second", b"third", TOKEN % 0}
     assert vault.revision > before
     revision = vault.revision
-    asyncio.run(vault.put("api", b"second"))
+    await vault.put("api", b"second")
     assert vault.revision == revision
-    later = reopen()
-    asyncio.run(later.warm())
+    later = await reopen()
+    await later.warm()
     assert later.redaction_set() == {b"second", b"third"}
 
 
-def test_old_values_are_forgotten_in_the_end_and_kept_ones_never(tmp_path, monkeypatch):
+async def test_old_values_are_forgotten_in_the_end_and_kept_ones_never(tmp_path, monkeypatch):
     monkeypatch.setattr(vault_module, "MAX_RECENT_VALUES", 3)
-    vault = opened("memory", tmp_path)
-    asyncio.run(vault.put("api", b"kept"))
+    vault = await opened("memory", tmp_path)
+    await vault.put("api", b"kept")
     for number in range(10):
         vault.remember(TOKEN % number, "demo")
     assert vault.redaction_set() == {b"kept", TOKEN % 7, TOKEN % 8, TOKEN % 9}
 
 
-def test_the_owner_of_a_secret_is_its_name_its_provider_or_the_part_that_holds_it(reopen):
-    vault = reopen()
-    asyncio.run(vault.put("api", b"of the operator"))
-    asyncio.run(vault.compartment("providers").put("demo.login", b"of a provider"))
-    asyncio.run(vault.compartment("identity").put("key", b"of the daemon"))
+async def test_the_owner_of_a_secret_is_its_name_its_provider_or_the_part_that_holds_it(reopen):
+    vault = await reopen()
+    await vault.put("api", b"of the operator")
+    await vault.compartment("providers").put("demo.login", b"of a provider")
+    await vault.compartment("identity").put("key", b"of the daemon")
     vault.remember(TOKEN % 0, "demo")
     vault.keep_in_sight(b"of the data directory", "auth_token")
     owned = [b"of the operator", b"of a provider", b"of the daemon", TOKEN % 0, b"of the data directory", b"nobody's"]
     assert [vault.owner_of(value) for value in owned] == ["api", "demo", "identity", "demo", "auth_token", ""]
 
 
-def test_a_token_that_is_kept_in_sight_is_never_forgotten(tmp_path, monkeypatch):
+async def test_a_token_that_is_kept_in_sight_is_never_forgotten(tmp_path, monkeypatch):
     monkeypatch.setattr(vault_module, "MAX_RECENT_VALUES", 1)
-    vault = opened("memory", tmp_path)
+    vault = await opened("memory", tmp_path)
     vault.keep_in_sight(b"of the data directory", "auth_token")
     for number in range(3):
         vault.remember(TOKEN % number, "demo")
@@ -175,16 +175,16 @@ def test_a_token_that_is_kept_in_sight_is_never_forgotten(tmp_path, monkeypatch)
         b"tZ4mQ9bX1",
     ],
 )
-def test_a_token_that_could_be_ordinary_text_is_refused_where_it_is_issued(token, tmp_path):
-    vault = opened("memory", tmp_path)
+async def test_a_token_that_could_be_ordinary_text_is_refused_where_it_is_issued(token, tmp_path):
+    vault = await opened("memory", tmp_path)
     with pytest.raises(UpstreamError, match="`demo` issued a token that could be ordinary text") as refused:
         vault.remember(token, "demo")
     assert token.decode() not in str(refused.value)
     assert vault.redaction_set() == set()
 
 
-def test_no_upstream_makes_a_secret_of_the_daemons_own_identifier(tmp_path):
-    vault = opened("memory", tmp_path)
+async def test_no_upstream_makes_a_secret_of_the_daemons_own_identifier(tmp_path):
+    vault = await opened("memory", tmp_path)
     vault.keep_public(b"did:key:z6MkffG5YfLqstyB3HRWAH3x4xqmYEn7Tawe9gm99kjf4zfa")
     for token in (b"did:key:z6MkffG5YfLqstyB3HRWAH3x4xqmYEn7Tawe9gm99kjf4zfa", b"G5YfLqstyB3HRWAH3x4xqmYEn7T"):
         with pytest.raises(UpstreamError, match="no part of the daemon's own identifier"):
@@ -206,8 +206,8 @@ def test_no_upstream_makes_a_secret_of_the_daemons_own_identifier(tmp_path):
         lambda: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzY291dCJ9." + secrets.token_urlsafe(64),
     ],
 )
-def test_tokens_as_issuers_make_them_are_taken(make, tmp_path):
-    vault = opened("memory", tmp_path)
+async def test_tokens_as_issuers_make_them_are_taken(make, tmp_path):
+    vault = await opened("memory", tmp_path)
     refused = 0
     for _ in range(2_000):
         try:
@@ -218,19 +218,19 @@ def test_tokens_as_issuers_make_them_are_taken(make, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "a b", "x" * 65, "../x", "é", "a\n", "#names"])
-def test_a_name_that_is_not_plain_is_refused_everywhere(tmp_path, name):
-    vault = opened("memory", tmp_path)
+async def test_a_name_that_is_not_plain_is_refused_everywhere(tmp_path, name):
+    vault = await opened("memory", tmp_path)
     for attempt in (vault.get(name), vault.put(name, b"x"), vault.delete(name)):
         with pytest.raises(CallerError):
-            asyncio.run(attempt)
+            await attempt
     with pytest.raises(CallerError):
         vault.compartment(name)
 
 
 @pytest.mark.parametrize("value", [b"", b"x" * 65537])
-def test_a_value_that_is_empty_or_huge_is_refused(tmp_path, value):
+async def test_a_value_that_is_empty_or_huge_is_refused(tmp_path, value):
     with pytest.raises(CallerError, match="expected a secret of 1 to 65536 bytes"):
-        asyncio.run(opened("memory", tmp_path).put("api", value))
+        await (await opened("memory", tmp_path)).put("api", value)
 
 
 # --- secrets do not print ---------------------------------------------------------------------------------------
@@ -275,11 +275,11 @@ def test_a_traceback_that_shows_locals_shows_no_secret():
     assert CANARY.decode() not in text
 
 
-def test_everything_the_vault_hands_out_is_a_secret(reopen):
-    vault = reopen()
-    asyncio.run(vault.put("api", b"value"))
-    for reader in (vault, reopen()):
-        assert type(asyncio.run(reader.get("api"))) is Secret
+async def test_everything_the_vault_hands_out_is_a_secret(reopen):
+    vault = await reopen()
+    await vault.put("api", b"value")
+    for reader in (vault, await reopen()):
+        assert type(await reader.get("api")) is Secret
         assert all(type(value) is Secret for value in reader.redaction_set())
 
 
@@ -287,13 +287,13 @@ def test_everything_the_vault_hands_out_is_a_secret(reopen):
 
 
 @pytest.fixture(params=[None, b"correct horse"], ids=["key file", "passphrase"])
-def sealed(request, tmp_path):
-    asyncio.run(opened("file", tmp_path, request.param).put("api", CANARY))
+async def sealed(request, tmp_path):
+    await (await opened("file", tmp_path, request.param)).put("api", CANARY)
     return tmp_path / "vault.json", request.param
 
 
-def read(path, passphrase):
-    return asyncio.run(opened("file", path.parent, passphrase).get("api"))
+async def read(path, passphrase):
+    return await (await opened("file", path.parent, passphrase)).get("api")
 
 
 def test_no_secret_and_no_name_is_in_any_file(sealed):
@@ -303,147 +303,147 @@ def test_no_secret_and_no_name_is_in_any_file(sealed):
         assert not any(form in data for form in (CANARY, base64.b64encode(CANARY)[:-4], b"user/api"))
 
 
-def test_every_file_is_0600_under_umask_000(tmp_path):
+async def test_every_file_is_0600_under_umask_000(tmp_path):
     old = os.umask(0)
     try:
-        asyncio.run(opened("file", tmp_path).put("api", CANARY))
+        await (await opened("file", tmp_path)).put("api", CANARY)
     finally:
         os.umask(old)
     assert {file.name for file in tmp_path.iterdir()} == {"vault.json", "vault.key", "vault.lock"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
-def test_each_flipped_bit_of_the_sealed_file_is_found(sealed):
+async def test_each_flipped_bit_of_the_sealed_file_is_found(sealed):
     path, passphrase = sealed
     good = path.read_bytes()
     for position in range(len(good)):
         path.write_bytes(good[:position] + bytes([good[position] ^ 0x04]) + good[position + 1 :])
         with pytest.raises(ConfigError) as caught:
-            read(path, passphrase)
+            await read(path, passphrase)
         assert str(path) in caught.value.message
     path.write_bytes(good)
-    assert read(path, passphrase) == CANARY
+    assert await read(path, passphrase) == CANARY
 
 
-def test_each_truncation_of_the_sealed_file_is_found(sealed):
+async def test_each_truncation_of_the_sealed_file_is_found(sealed):
     path, passphrase = sealed
     good = path.read_bytes()
     for length in range(len(good)):
         path.write_bytes(good[:length])
         with pytest.raises(ConfigError, match=r"vault\.json` (is|does)"):
-            read(path, passphrase)
+            await read(path, passphrase)
 
 
-def test_a_write_to_a_file_that_does_not_open_is_refused_and_keeps_it(sealed):
+async def test_a_write_to_a_file_that_does_not_open_is_refused_and_keeps_it(sealed):
     path, passphrase = sealed
     damaged = path.read_bytes()[:-10]
     path.write_bytes(damaged)
-    vault = opened("file", path.parent, passphrase)
+    vault = await opened("file", path.parent, passphrase)
     with pytest.raises(ConfigError):
-        asyncio.run(vault.put("api", b"new"))
+        await vault.put("api", b"new")
     assert path.read_bytes() == damaged
 
 
 @pytest.mark.parametrize("wrong", [b"correct hors", b"correct horse ", b"Correct horse"])
-def test_a_wrong_passphrase_opens_nothing_and_says_which_variable(tmp_path, wrong):
-    asyncio.run(opened("file", tmp_path, b"correct horse").put("api", CANARY))
+async def test_a_wrong_passphrase_opens_nothing_and_says_which_variable(tmp_path, wrong):
+    await (await opened("file", tmp_path, b"correct horse")).put("api", CANARY)
     with pytest.raises(ConfigError, match="BRIEFCASE_MASTER_PASSPHRASE is not the one it was sealed with") as caught:
-        read(tmp_path / "vault.json", wrong)
+        await read(tmp_path / "vault.json", wrong)
     assert wrong.decode() not in str(caught.value)
 
 
 @pytest.mark.parametrize(("made", "used", "hint"), [(b"p", None, "set BRIEFCASE"), (None, b"p", "unset BRIEFCASE")])
-def test_a_file_sealed_the_other_way_says_what_to_do(tmp_path, made, used, hint):
-    asyncio.run(opened("file", tmp_path, made).put("api", CANARY))
+async def test_a_file_sealed_the_other_way_says_what_to_do(tmp_path, made, used, hint):
+    await (await opened("file", tmp_path, made)).put("api", CANARY)
     with pytest.raises(ConfigError, match="was sealed with") as caught:
-        read(tmp_path / "vault.json", used)
+        await read(tmp_path / "vault.json", used)
     assert caught.value.hint.startswith(hint)
 
 
-def test_a_lost_key_file_is_an_error_and_never_made_anew(tmp_path):
-    asyncio.run(opened("file", tmp_path).put("api", CANARY))
+async def test_a_lost_key_file_is_an_error_and_never_made_anew(tmp_path):
+    await (await opened("file", tmp_path)).put("api", CANARY)
     (tmp_path / "vault.key").unlink()
-    vault = opened("file", tmp_path)
+    vault = await opened("file", tmp_path)
     for attempt in (lambda: vault.get("api"), lambda: vault.put("api", b"new")):
         with pytest.raises(ConfigError, match=r"vault\.key` is missing"):
-            asyncio.run(attempt())
+            await attempt()
     assert not (tmp_path / "vault.key").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"short", base64.b64encode(b"x" * 31), b"!" * 44])
-def test_a_key_file_that_holds_no_key_is_refused(tmp_path, content):
-    asyncio.run(opened("file", tmp_path).put("api", CANARY))
+async def test_a_key_file_that_holds_no_key_is_refused(tmp_path, content):
+    await (await opened("file", tmp_path)).put("api", CANARY)
     files.write_private(tmp_path / "vault.key", content)
     with pytest.raises(ConfigError, match="to hold 32 bytes as base64"):
-        read(tmp_path / "vault.json", None)
+        await read(tmp_path / "vault.json", None)
 
 
 @pytest.mark.parametrize("name", ["vault.json", "vault.key"])
-def test_a_vault_file_open_to_others_is_refused(tmp_path, name):
-    asyncio.run(opened("file", tmp_path).put("api", CANARY))
+async def test_a_vault_file_open_to_others_is_refused(tmp_path, name):
+    await (await opened("file", tmp_path)).put("api", CANARY)
     (tmp_path / name).chmod(0o640)
     with pytest.raises(ConfigError, match="to have mode 0600, got 0640"):
-        read(tmp_path / "vault.json", None)
+        await read(tmp_path / "vault.json", None)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 8, 15, 17, (1 << 20) + 1, 1 << 21, 1 << 40, -16])
-def test_a_file_cannot_choose_a_cheap_or_an_endless_derivation(tmp_path, n):
-    asyncio.run(opened("file", tmp_path, b"p").put("api", CANARY))
+async def test_a_file_cannot_choose_a_cheap_or_an_endless_derivation(tmp_path, n):
+    await (await opened("file", tmp_path, b"p")).put("api", CANARY)
     path = tmp_path / "vault.json"
     sealed = json.loads(path.read_bytes())
     sealed["header"]["n"] = n
     path.write_bytes(orjson.dumps(sealed) + b"\n")
     with pytest.raises(ConfigError, match=f"has scrypt n = {n}, expected a power of two"):
-        read(path, b"p")
+        await read(path, b"p")
 
 
-def test_the_cost_outside_tests_is_the_documented_one(tmp_path):
-    asyncio.run(asyncio.run(open_vault("file", tmp_path, b"p")).put("api", CANARY))
+async def test_the_cost_outside_tests_is_the_documented_one(tmp_path):
+    await (await open_vault("file", tmp_path, b"p")).put("api", CANARY)
     header = json.loads((tmp_path / "vault.json").read_bytes())["header"]
     assert (header["n"], header["r"], header["p"]) == (1 << 17, 8, 1)
 
 
-def test_a_daemon_at_full_cost_refuses_a_file_of_less(tmp_path):
-    asyncio.run(opened("file", tmp_path, b"p").put("api", CANARY))
+async def test_a_daemon_at_full_cost_refuses_a_file_of_less(tmp_path):
+    await (await opened("file", tmp_path, b"p")).put("api", CANARY)
     with pytest.raises(ConfigError, match="has scrypt n = 16"):
-        asyncio.run(asyncio.run(open_vault("file", tmp_path, b"p")).get("api"))
+        await (await open_vault("file", tmp_path, b"p")).get("api")
 
 
-def test_no_two_writes_use_one_nonce(tmp_path):
-    vault = opened("file", tmp_path, b"p")
+async def test_no_two_writes_use_one_nonce(tmp_path):
+    vault = await opened("file", tmp_path, b"p")
     nonces = set()
     for number in range(20):
-        asyncio.run(vault.put("api", b"%d" % number))
+        await vault.put("api", b"%d" % number)
         nonces.add(json.loads((tmp_path / "vault.json").read_bytes())["header"]["nonce"])
     assert len(nonces) == 20
 
 
-def test_the_key_is_derived_once_and_never_on_the_event_loop(tmp_path, monkeypatch):
+async def test_the_key_is_derived_once_and_never_on_the_event_loop(tmp_path, monkeypatch):
     threads = []
     derive = SealedFile._derive
     monkeypatch.setattr(
         SealedFile, "_derive", lambda self, header: threads.append(threading.current_thread()) or derive(self, header)
     )
-    vault = opened("file", tmp_path, b"p")
+    vault = await opened("file", tmp_path, b"p")
     assert threads == []
     for number in range(5):
-        asyncio.run(vault.put("api", b"%d" % number))
-        asyncio.run(vault.get("api"))
+        await vault.put("api", b"%d" % number)
+        await vault.get("api")
     assert len(threads) == 1
     assert threads[0] is not threading.main_thread()
 
 
-def test_another_process_that_writes_is_seen_and_neither_write_is_lost(tmp_path):
-    vault = opened("file", tmp_path)
-    asyncio.run(vault.put("mine", b"1"))
-    asyncio.run(opened("file", tmp_path).put("theirs", b"2"))
-    assert asyncio.run(vault.get("theirs")) == b"2"
-    asyncio.run(vault.put("mine", b"3"))
-    assert asyncio.run(opened("file", tmp_path).names()) == ["mine", "theirs"]
+async def test_another_process_that_writes_is_seen_and_neither_write_is_lost(tmp_path):
+    vault = await opened("file", tmp_path)
+    await vault.put("mine", b"1")
+    await (await opened("file", tmp_path)).put("theirs", b"2")
+    assert await vault.get("theirs") == b"2"
+    await vault.put("mine", b"3")
+    assert await (await opened("file", tmp_path)).names() == ["mine", "theirs"]
 
 
-def test_many_processes_that_write_at_once_lose_nothing(tmp_path):
-    asyncio.run(opened("file", tmp_path).put("first", b"0"))
+async def test_many_processes_that_write_at_once_lose_nothing(tmp_path):
+    await (await opened("file", tmp_path)).put("first", b"0")
     code = (
         "import asyncio, sys; from pathlib import Path; from briefcase.adapters.vault.opening import open_vault\n"
         "async def main():\n"
@@ -453,12 +453,12 @@ def test_many_processes_that_write_at_once_lose_nothing(tmp_path):
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), f"p{number}"]) for number in range(4)]
     assert [process.wait() for process in running] == [0] * 4
-    assert len(asyncio.run(opened("file", tmp_path).names())) == 41
+    assert len(await (await opened("file", tmp_path)).names()) == 41
 
 
 @pytest.mark.parametrize("step", ["before the write", "before the rename", "after the rename"])
-def test_a_kill_in_the_middle_of_a_change_leaves_the_old_or_the_new_whole(tmp_path, step):
-    asyncio.run(opened("file", tmp_path).put("api", b"old"))
+async def test_a_kill_in_the_middle_of_a_change_leaves_the_old_or_the_new_whole(tmp_path, step):
+    await (await opened("file", tmp_path)).put("api", b"old")
     code = (
         "import asyncio, os, signal, sys; from pathlib import Path\n"
         "from briefcase.adapters.disk import files; from briefcase.adapters.vault.opening import open_vault\n"
@@ -472,40 +472,40 @@ def test_a_kill_in_the_middle_of_a_change_leaves_the_old_or_the_new_whole(tmp_pa
         "asyncio.run(main())"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=False).returncode == -9
-    vault = opened("file", tmp_path)
-    assert asyncio.run(vault.get("api")) == (b"new" if step == "after the rename" else b"old")
+    vault = await opened("file", tmp_path)
+    assert await vault.get("api") == (b"new" if step == "after the rename" else b"old")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["vault.json", "vault.key", "vault.lock"]
 
 
 # --- the keyring ------------------------------------------------------------------------------------------------
 
 
-def test_two_daemons_of_one_user_share_no_keyring_entry(tmp_path, ring):
+async def test_two_daemons_of_one_user_share_no_keyring_entry(tmp_path, ring):
     for number in (1, 2):
         (tmp_path / f"d{number}").mkdir()
-        asyncio.run(opened("keyring", tmp_path / f"d{number}").put("api", b"%d" % number))
-    assert asyncio.run(opened("keyring", tmp_path / "d1").get("api")) == b"1"
+        await (await opened("keyring", tmp_path / f"d{number}")).put("api", b"%d" % number)
+    assert await (await opened("keyring", tmp_path / "d1")).get("api") == b"1"
 
 
 @pytest.mark.parametrize("failing", ["get_password", "set_password"])
-def test_a_keyring_that_fails_is_a_store_error_that_says_what_to_do(tmp_path, ring, failing):
-    vault = opened("keyring", tmp_path)
-    asyncio.run(vault.put("api", b"old"))
+async def test_a_keyring_that_fails_is_a_store_error_that_says_what_to_do(tmp_path, ring, failing):
+    vault = await opened("keyring", tmp_path)
+    await vault.put("api", b"old")
 
     def locked(*_args):
         raise keyring.errors.KeyringLocked("locked: " + CANARY.decode())
 
     setattr(ring, failing, locked)
     with pytest.raises(StoreError) as caught:
-        asyncio.run(opened("keyring", tmp_path).put("api", CANARY))
+        await (await opened("keyring", tmp_path)).put("api", CANARY)
     assert caught.value.code == "secret_unavailable"
     assert "BRIEFCASE_SECRET_BACKEND=file" in caught.value.hint
     assert CANARY.decode() not in str(caught.value)
     delattr(ring, failing)
-    assert asyncio.run(opened("keyring", tmp_path).get("api")) == b"old"
+    assert await (await opened("keyring", tmp_path)).get("api") == b"old"
 
 
-def test_a_keyring_that_never_answers_does_not_hold_the_loop_for_ever(tmp_path, monkeypatch):
+async def test_a_keyring_that_never_answers_does_not_hold_the_loop_for_ever(tmp_path, monkeypatch):
     release = threading.Event()
 
     class Stuck(MemoryBackend):
@@ -517,7 +517,7 @@ def test_a_keyring_that_never_answers_does_not_hold_the_loop_for_ever(tmp_path, 
     vault = Vault(Stuck(), "stuck")
     try:
         with pytest.raises(StoreError, match="gave no answer within"):
-            asyncio.run(vault.get("api"))
+            await vault.get("api")
     finally:
         release.set()
 
@@ -533,21 +533,21 @@ def test_a_keyring_that_never_answers_does_not_keep_the_process_from_ending():
     assert (done.returncode, done.stdout) == (0, "given up\n")
 
 
-def test_a_name_without_a_value_reads_as_not_set(tmp_path, ring):
-    asyncio.run(opened("keyring", tmp_path).put("api", b"x"))
+async def test_a_name_without_a_value_reads_as_not_set(tmp_path, ring):
+    await (await opened("keyring", tmp_path)).put("api", b"x")
     del ring.kept[f"briefcase {tmp_path}", "user/api"]
-    vault = opened("keyring", tmp_path)
-    assert asyncio.run(vault.get("api")) is None
-    asyncio.run(vault.put("api", b"y"))
-    assert asyncio.run(opened("keyring", tmp_path).get("api")) == b"y"
+    vault = await opened("keyring", tmp_path)
+    assert await vault.get("api") is None
+    await vault.put("api", b"y")
+    assert await (await opened("keyring", tmp_path)).get("api") == b"y"
 
 
 @pytest.mark.parametrize("damage", ["not base64 \u2713", "bm90IGpzb24="])
-def test_a_damaged_list_of_names_is_an_error_and_not_an_empty_vault(tmp_path, ring, damage):
-    asyncio.run(opened("keyring", tmp_path).put("api", b"x"))
+async def test_a_damaged_list_of_names_is_an_error_and_not_an_empty_vault(tmp_path, ring, damage):
+    await (await opened("keyring", tmp_path)).put("api", b"x")
     ring.kept[f"briefcase {tmp_path}", "#names"] = damage
     with pytest.raises(ConfigError, match=r"damaged|not written by briefcase"):
-        asyncio.run(opened("keyring", tmp_path).get("api"))
+        await (await opened("keyring", tmp_path)).get("api")
 
 
 @pytest.mark.parametrize(
@@ -576,49 +576,49 @@ def test_a_keyring_that_cannot_be_asked_is_none(monkeypatch):
 # --- choosing the backend ---------------------------------------------------------------------------------------
 
 
-def test_auto_takes_the_keyring_where_one_answers_and_stays_with_it(tmp_path, ring, monkeypatch):
-    asyncio.run(opened("auto", tmp_path).put("api", b"x"))
+async def test_auto_takes_the_keyring_where_one_answers_and_stays_with_it(tmp_path, ring, monkeypatch):
+    await (await opened("auto", tmp_path)).put("api", b"x")
     assert not (tmp_path / "vault.json").exists()
     monkeypatch.setattr(opening, "find_keyring", lambda: None)
     with pytest.raises(ConfigError, match="none answers in this session"):
-        opened("auto", tmp_path)
+        await opened("auto", tmp_path)
     monkeypatch.setattr(opening, "find_keyring", lambda: ring)
-    assert asyncio.run(opened("auto", tmp_path).get("api")) == b"x"
+    assert await (await opened("auto", tmp_path)).get("api") == b"x"
 
 
-def test_auto_takes_the_file_where_no_keyring_answers_and_stays_with_it(tmp_path, monkeypatch):
+async def test_auto_takes_the_file_where_no_keyring_answers_and_stays_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "find_keyring", lambda: None)
-    asyncio.run(opened("auto", tmp_path).put("api", b"x"))
+    await (await opened("auto", tmp_path)).put("api", b"x")
     monkeypatch.setattr(opening, "find_keyring", DictKeyring)
-    vault = opened("auto", tmp_path)
+    vault = await opened("auto", tmp_path)
     assert vault.description == "encrypted file, key file beside it"
-    assert asyncio.run(vault.get("api")) == b"x"
+    assert await vault.get("api") == b"x"
 
 
-def test_auto_with_a_passphrase_takes_the_file(tmp_path, ring):
-    assert opened("auto", tmp_path, b"p").description == "encrypted file, passphrase"
+async def test_auto_with_a_passphrase_takes_the_file(tmp_path, ring):
+    assert (await opened("auto", tmp_path, b"p")).description == "encrypted file, passphrase"
 
 
 @pytest.mark.parametrize(("first", "then"), [("file", "keyring"), ("keyring", "file")])
-def test_a_backend_other_than_the_one_in_use_is_refused(tmp_path, ring, first, then):
-    asyncio.run(opened(first, tmp_path).put("api", b"x"))
+async def test_a_backend_other_than_the_one_in_use_is_refused(tmp_path, ring, first, then):
+    await (await opened(first, tmp_path)).put("api", b"x")
     with pytest.raises(ConfigError, match="are in another backend") as caught:
-        opened(then, tmp_path)
+        await opened(then, tmp_path)
     assert f"BRIEFCASE_SECRET_BACKEND={first}" in caught.value.hint
 
 
-def test_keyring_without_a_keyring_is_refused(tmp_path, no_ring):
+async def test_keyring_without_a_keyring_is_refused(tmp_path, no_ring):
     with pytest.raises(ConfigError, match="expected an OS keyring that encrypts"):
-        opened("keyring", tmp_path)
+        await opened("keyring", tmp_path)
 
 
-def test_memory_leaves_nothing_behind(tmp_path):
-    asyncio.run(opened("memory", tmp_path).put("api", CANARY))
+async def test_memory_leaves_nothing_behind(tmp_path):
+    await (await opened("memory", tmp_path)).put("api", CANARY)
     assert list(tmp_path.iterdir()) == []
-    assert asyncio.run(opened("memory", tmp_path).get("api")) is None
+    assert await (await opened("memory", tmp_path)).get("api") is None
 
 
-def test_the_ports_of_a_closed_loop_are_not_called():
+async def test_the_ports_of_a_closed_loop_are_not_called():
     """A backend that answers after its loop has ended must not fail on its thread (it would be an error here)."""
     release, finished = threading.Event(), threading.Event()
 
@@ -628,11 +628,8 @@ def test_the_ports_of_a_closed_loop_are_not_called():
             finished.set()
             return {}
 
-    async def give_up():
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(Vault(Late(), "late").get("api"), 0.01)
-
-    asyncio.run(give_up())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Vault(Late(), "late").get("api"), 0.01)
     release.set()
     assert finished.wait(5)
 

@@ -1,7 +1,5 @@
 """The identity key: one key for ever, named by its did:key."""
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,13 +39,10 @@ def test_a_signature_is_that_of_rfc_8032():
     assert not verify_signature(identity.did, message, signature[:-1])
 
 
-def test_the_identity_is_made_once_and_survives_a_restart():
+async def test_the_identity_is_made_once_and_survives_a_restart():
     backend = MemoryBackend()
 
-    def loaded():
-        return asyncio.run(load_identity(Vault(backend, "memory").compartment("identity")))
-
-    first, second = loaded(), loaded()
+    first, second = [await load_identity(Vault(backend, "memory").compartment("identity")) for _ in range(2)]
     assert first.did == second.did
     assert verify_signature(first.did, b"message", second.sign(b"message"))
 
