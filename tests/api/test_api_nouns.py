@@ -73,6 +73,30 @@ def test_pending_approvals_are_listed_to_the_operator_and_an_agent_sees_its_own(
     serve(tmp_path, scenario)
 
 
+def test_a_yes_that_was_not_used_yet_is_listed_where_it_is_asked_for_until_it_is_taken_back(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        rig.store_approval(id=ANOTHER_ID, principal=OTHER_AGENT.name, created_us=0)
+        rig.store_approval(id="over", status=ApprovalStatus.APPROVED, expires_us=rig.clock.now_us())
+        rig.store_approval(id="used", status=ApprovalStatus.CONSUMED)
+        await rig.ask("POST", f"/v1/approvals/{AN_ID}/approve")
+
+        async def listed(status, **who):
+            answer = (await rig.ask("GET", f"/v1/approvals?status={status}", **who))[2]
+            return [(approval["id"], approval["status"]) for approval in answer["approvals"]]
+
+        assert await listed("pending") == [(ANOTHER_ID, "pending")]
+        assert await listed("approved") == [(AN_ID, "approved")]
+        assert await listed("open") == [(ANOTHER_ID, "pending"), (AN_ID, "approved")]
+        assert await listed("open", token=OTHER_TOKEN) == [(ANOTHER_ID, "pending")]
+        assert (await rig.ask("GET", "/v1/approvals?status=used"))[0] == 400
+
+        assert (await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny"))[0] == 200
+        assert await listed("approved") == []
+
+    serve(tmp_path, scenario)
+
+
 def test_a_yes_is_receipted_and_gives_a_token_that_its_own_agent_can_read(tmp_path):
     async def scenario(rig):
         rig.store_approval()

@@ -216,6 +216,19 @@ def test_approvals_are_listed_with_nothing_invisible(run, daemon):
     assert run("approvals", "list").out == "nothing waits for approval\n"
 
 
+def test_a_yes_that_was_not_used_yet_is_listed_with_its_status_and_found_by_its_beginning(run, daemon):
+    daemon.answers["GET", "/v1/approvals"] = {"approvals": [approval(), approval(id="b" * 36, status="approved")]}
+    lines = run("approvals", "list").out.splitlines()
+    assert [line.split()[1] for line in lines] == ["STATUS", "pending", "approved"]
+    for status in ("pending", "approved"):
+        run("approvals", "list", "--status", status)
+    path = f"/v1/approvals/{'b' * 36}/deny"
+    daemon.answers["POST", path] = {"approval_id": "b" * 36, "status": "rejected"}
+    assert run("approvals", "deny", "b" * 8).code == 0
+    asked = [target.partition("?")[2] for method, target, *_ in daemon.seen if method == "GET"]
+    assert asked == ["status=open", "status=pending", "status=approved", "status=open"]
+
+
 def shown(**changes) -> dict:
     """What the daemon shows of an approval to who may decide."""
     document = {

@@ -85,9 +85,15 @@ class ShownApproval(ApprovalRecord, frozen=True, kw_only=True):
 
 
 class ApprovalList(msgspec.Struct, frozen=True):
-    """What waits, oldest first."""
+    """What was asked for, oldest first."""
 
     approvals: list[ApprovalRecord]
+
+
+class ApprovalListQuery(msgspec.Struct, frozen=True):
+    """`approved` lists each yes that was not used yet, `open` these beside what waits."""
+
+    status: Literal["pending", "approved", "open"] = "pending"
 
 
 class ApprovalQuery(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from briefcase.core.approvals.lifecycle import approval_token, status_at
 from briefcase.core.operator.approvals import DECIDING_ROLES, Ruling
 from briefcase.core.wire.approvals import (
     ApprovalList,
+    ApprovalListQuery,
     ApprovalQuery,
     Approved,
     Consent,
@@ -32,18 +33,25 @@ from briefcase.model.types import Approval, ApprovalStatus, JsonObject, Role
 MAX_WAIT_MS: Final = 60_000
 RECHECK_MS: Final = 1_000  # how late a waiter may learn of what nobody announced: an expiry, another signer's yes
 _NS_PER_MS: Final = 1_000_000
+_LISTED: Final = {
+    "pending": (ApprovalStatus.PENDING,),
+    "approved": (ApprovalStatus.APPROVED,),
+    "open": (ApprovalStatus.PENDING, ApprovalStatus.APPROVED),
+}
 
 
 async def list_approvals(services: Services, request: Request) -> JsonObject:
-    """`GET /v1/approvals`: the pending ones; an agent's own, an operator's all."""
-    now_us = services.ledger.now_us()
-    return {
-        "approvals": [
-            wire_approval(approval)
-            for approval in services.ledger.approvals(ApprovalStatus.PENDING)
-            if status_at(approval, now_us) is ApprovalStatus.PENDING and _may_see(request, approval)
-        ]
-    }
+    """`GET /v1/approvals`: the pending ones, or each unused yes; an agent's own, an operator's all."""
+    now_us, wanted = services.ledger.now_us(), _LISTED[request.query_as(ApprovalListQuery).status]
+    found = [
+        approval
+        for status in wanted
+        for approval in services.ledger.approvals(status)
+        if status_at(approval, now_us) is status and _may_see(request, approval)
+    ]
+    if len(wanted) > 1:
+        found.sort(key=lambda approval: approval.created_us)
+    return {"approvals": [wire_approval(approval) for approval in found]}
 
 
 async def show_approval(services: Services, request: Request) -> JsonObject:
@@ -128,7 +136,15 @@ def _may_see(request: Request, approval: Approval) -> bool:
 
 
 ROUTES: Final = (
-    Route("GET", "/v1/approvals", CALLERS, list_approvals, "What waits for a person", ApprovalList),
+    Route(
+        "GET",
+        "/v1/approvals",
+        CALLERS,
+        list_approvals,
+        "What waits for a person",
+        ApprovalList,
+        query=ApprovalListQuery,
+    ),
     Route("GET", "/v1/approvals/{id}", CALLERS, show_approval, "One approval", ShownApproval, query=ApprovalQuery),
     Route("POST", "/v1/approvals/{id}/approve", OPERATOR, approve, "Say yes", Approved, body=Consent),
     Route("POST", "/v1/approvals/{id}/deny", OPERATOR, deny, "Say no", Denied, body=Denial),

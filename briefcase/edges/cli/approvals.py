@@ -1,6 +1,6 @@
 """`briefcase approvals`: what waits for a person, and the person's yes or no.
 
-An id may be given by its beginning (eight characters or more), as the tables show it, where only one waiting approval
+An id may be given by its beginning (eight characters or more), as the tables show it, where only one open approval
 starts so.
 """
 
@@ -25,6 +25,13 @@ UUID_CHARS: Final = 36
 MIN_PREFIX_CHARS: Final = 8
 COMPLETION_TIMEOUT_S: Final = 1.0
 WAITING: Final = frozenset({"pending", "approved"})
+OPEN: Final = "open"
+EMPTY: Final = {
+    OPEN: "nothing waits for approval",
+    "pending": "nothing waits for approval",
+    "approved": "no approval waits to be used",
+}
+LISTED: Final = tuple(EMPTY)
 LOOK_HINT: Final = "read `briefcase approvals show ID` to its end; its last line is the digest"
 
 
@@ -38,18 +45,24 @@ def _complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -
     if app is None:
         return []
     try:
-        waiting = app.client(COMPLETION_TIMEOUT_S).get("/v1/approvals")["approvals"]
+        waiting = app.client(COMPLETION_TIMEOUT_S).get("/v1/approvals", status=OPEN)["approvals"]
     except BriefcaseError:
         return []
     return [CompletionItem(one["id"], help=one["tool_id"]) for one in waiting if one["id"].startswith(incomplete)]
 
 
 @approvals.command("list", epilog=example("briefcase approvals list", "briefcase approvals list --json"))
+@click.option(
+    "--status", type=click.Choice(LISTED), default=OPEN, show_default=True, help="Only what waits, or each unused yes."
+)
 @json_option
 @pass_app
-def list_approvals(app: App, *, as_json: bool) -> None:
-    """List what waits, the oldest first."""
-    answer = app.client().get("/v1/approvals")
+def list_approvals(app: App, *, status: str, as_json: bool) -> None:
+    """List what waits, and each yes that was not used yet, the oldest first.
+
+    `approvals deny` takes such a yes back.
+    """
+    answer = app.client().get("/v1/approvals", status=status)
     if as_json:
         app.screen.json(answer)
         return
@@ -57,6 +70,7 @@ def list_approvals(app: App, *, as_json: bool) -> None:
     rows = [
         (
             app.screen.short_id(one["id"]),
+            render.styled(one["status"]),
             one["principal"],
             render.time_left(one["expires_at"], now_us),
             one["reason"],
@@ -64,7 +78,7 @@ def list_approvals(app: App, *, as_json: bool) -> None:
         )
         for one in answer["approvals"]
     ]
-    app.screen.table(("ID", "WHO", "EXPIRES IN", "WHY", "CALL"), rows, empty="nothing waits for approval")
+    app.screen.table(("ID", "STATUS", "WHO", "EXPIRES IN", "WHY", "CALL"), rows, empty=EMPTY[status])
 
 
 @approvals.command("show", epilog=example("briefcase approvals show 3f9a12bc"))
@@ -181,7 +195,7 @@ def _whole_id(app: App, given: str) -> str:
     """The id that was meant.
 
     Raises:
-        CallerError: no or several waiting approvals begin so (`not_found`), or it is too short to be safe.
+        CallerError: no or several open approvals begin so (`not_found`), or it is too short to be safe.
     """
     if len(given) >= UUID_CHARS:
         return given
@@ -189,9 +203,9 @@ def _whole_id(app: App, given: str) -> str:
         raise CallerError(
             f"expected an approval id, or at least its first {MIN_PREFIX_CHARS} characters, got `{given}`"
         )
-    waiting: list[Payload] = app.client().get("/v1/approvals")["approvals"]
+    waiting: list[Payload] = app.client().get("/v1/approvals", status=OPEN)["approvals"]
     matching = [one["id"] for one in waiting if one["id"].startswith(given.lower())]
     if len(matching) != 1:
-        how_many = f"{len(matching)} waiting approvals begin" if matching else "no waiting approval begins"
+        how_many = f"{len(matching)} open approvals begin" if matching else "no open approval begins"
         raise CallerError(f"{how_many} with `{given}`", code="not_found", hint="see `briefcase approvals list`")
     return str(matching[0])
