@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from importlib.metadata import PackageNotFoundError, distribution
 
 
 class Root:
     """What only the composition root can do, for the command line (`cli.app.Root`); imports late to start fast."""
 
-    def serve(self, environ: Mapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
+    def serve(self, environ: MutableMapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
         """Run the daemon in this process until it is told to stop."""
-        from briefcase.daemon.composition import serve  # noqa: PLC0415
-        from briefcase.daemon.settings import load_settings, master_passphrase  # noqa: PLC0415
+        from briefcase.daemon.run import serve
 
-        serve(load_settings(environ), master_passphrase(environ), on_ready)
+        serve(environ, on_ready)
 
 
 def check_only_briefcase() -> None:
@@ -34,7 +33,7 @@ def check_only_briefcase() -> None:
 def main() -> int:
     """Run the command line; gives its exit code."""
     check_only_briefcase()
-    from briefcase.edges.cli.main import main as run  # noqa: PLC0415 - not before the check
+    from briefcase.edges.cli.main import main as run  # not before the check
 
     return run(Root())
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from briefcase.daemon import composition as daemon
+from briefcase.daemon import rules as daemon
 from briefcase.model.errors import InternalError, StoreError
 
 

@@ -62,6 +62,7 @@ def at(data_dir, unix_socket):
         args_form="redacted",
         secret_backend="encrypted file, passphrase",
         canary=Canary(NoSecrets()),
+        environ={},
         engine_problem=lambda: None,
         policy_problem=lambda: None,
         sign=lambda message: message,
@@ -295,15 +296,15 @@ BROKEN = {
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_mode_refuses_to_start_exactly_where_the_table_says_so(at, hardened, mode, name):
-    check_start(at, mode, {})
+    check_start(at, mode)
     broken = msgspec.structs.replace(at, **BROKEN[name])
     if getattr(RULES[name], mode) == "refused":
         with pytest.raises(ConfigError) as caught:
-            check_start(broken, mode, {})
+            check_start(broken, mode)
         assert f"({name})" in caught.value.message
         assert caught.value.code == "insecure_host"
     else:
-        check_start(broken, mode, {})
+        check_start(broken, mode)
 
 
 def test_no_mode_is_weaker_than_the_one_before_it():
@@ -314,7 +315,7 @@ def test_no_mode_is_weaker_than_the_one_before_it():
 
 
 def test_every_rule_is_measured_and_every_check_has_a_rule(at):
-    measured = [*security_checks(at, "ga", {}), *compat_checks(at, "ga", MOMENT)]
+    measured = [*security_checks(at, "ga"), *compat_checks(at, "ga", MOMENT)]
     assert {check.name for check in measured} == set(RULES)
     assert all(check.detail for check in measured)
 
@@ -365,6 +366,6 @@ def test_a_start_does_not_wait_for_what_refuses_no_start(at):
     measured = []
     at = msgspec.structs.replace(at, missing_layers=lambda: measured.append("children") or {})
 
-    check_start(at, "reference", {})
+    check_start(at, "reference")
 
     assert measured == []

@@ -239,6 +239,7 @@ class Rig:
             args_form="redacted",
             secret_backend=vault.description,
             canary=Canary(vault),
+            environ={},
             engine_problem=lambda: None,
             policy_problem=policy.problem,
             sign=identity.sign,

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import uuid
@@ -92,7 +93,7 @@ class Rig:
             entropy=FakeEntropy(),
             redactor=self.redactor,
             new_transport=TransportFactory(
-                self.outbound, self.operator_secrets, self.parts.accounts, confinement()
+                self.outbound, self.operator_secrets, self.parts.accounts, confinement(), os.environ
             ).transport,
             needs_profile=self.needs_profile,
         )

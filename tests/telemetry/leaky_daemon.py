@@ -7,7 +7,7 @@ composes itself.
 import sys
 
 from briefcase.__main__ import main
-from briefcase.daemon import composition as daemon
+from briefcase.daemon import stores as daemon
 
 
 class LeakyRedactor:

@@ -159,8 +159,8 @@ def test_a_collector_that_is_down_costs_no_call_and_is_said_in_the_log(tmp_path)
 
 def test_switched_off_nothing_of_it_is_even_imported():
     code = (
-        "import sys, briefcase.daemon.composition; from briefcase.daemon.settings import load_settings;"
-        "assert load_settings({'HOME': '/nowhere'}).otel is None;"
+        "import sys, briefcase.daemon.composition; from briefcase.daemon.settings import parse_settings;"
+        "assert parse_settings({'HOME': '/nowhere'}).otel is None;"
         "sys.exit(any(name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter')) for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,7 +22,7 @@ import orjson
 import pytest
 
 from briefcase.adapters.disk import files
-from briefcase.adapters.vault import opening, os_keyring
+from briefcase.adapters.vault import os_keyring
 from briefcase.adapters.vault import vault as vault_module
 from briefcase.adapters.vault.opening import open_vault
 from briefcase.adapters.vault.os_keyring import OsKeyring, find_keyring
@@ -65,13 +65,13 @@ async def opened(backend, data_dir, passphrase=None):
 @pytest.fixture
 def ring(monkeypatch):
     ring = DictKeyring()
-    monkeypatch.setattr(opening, "find_keyring", lambda: ring)
+    monkeypatch.setattr(os_keyring, "find_keyring", lambda: ring)
     return ring
 
 
 @pytest.fixture
 def no_ring(monkeypatch):
-    monkeypatch.setattr(opening, "find_keyring", lambda: None)
+    monkeypatch.setattr(os_keyring, "find_keyring", lambda: None)
 
 
 @pytest.fixture(params=["file with key", "file with passphrase", "keyring"])
@@ -128,7 +128,7 @@ async def test_the_redactor_learns_every_value_before_it_is_stored_and_keeps_rep
     await vault.put("api", b"second")
     assert vault.revision == revision
     later = await reopen()
-    await later.warm()
+    later.read()
     assert later.redaction_set() == {b"second", b"third"}
 
 
@@ -579,17 +579,17 @@ def test_a_keyring_that_cannot_be_asked_is_none(monkeypatch):
 async def test_auto_takes_the_keyring_where_one_answers_and_stays_with_it(tmp_path, ring, monkeypatch):
     await (await opened("auto", tmp_path)).put("api", b"x")
     assert not (tmp_path / "vault.json").exists()
-    monkeypatch.setattr(opening, "find_keyring", lambda: None)
+    monkeypatch.setattr(os_keyring, "find_keyring", lambda: None)
     with pytest.raises(ConfigError, match="none answers in this session"):
         await opened("auto", tmp_path)
-    monkeypatch.setattr(opening, "find_keyring", lambda: ring)
+    monkeypatch.setattr(os_keyring, "find_keyring", lambda: ring)
     assert await (await opened("auto", tmp_path)).get("api") == b"x"
 
 
 async def test_auto_takes_the_file_where_no_keyring_answers_and_stays_with_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(opening, "find_keyring", lambda: None)
+    monkeypatch.setattr(os_keyring, "find_keyring", lambda: None)
     await (await opened("auto", tmp_path)).put("api", b"x")
-    monkeypatch.setattr(opening, "find_keyring", DictKeyring)
+    monkeypatch.setattr(os_keyring, "find_keyring", DictKeyring)
     vault = await opened("auto", tmp_path)
     assert vault.description == "encrypted file, key file beside it"
     assert await vault.get("api") == b"x"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from functools import partial
 
 from briefcase.adapters.children.confinement import Confinement
@@ -27,15 +27,22 @@ class TransportFactory:
         secrets: the vault.
         accounts: the log-ins at servers.
         confinement: what a server that the daemon starts is kept from.
+        environ: the daemon's environment, of which such a server gets a part.
     """
 
     def __init__(
-        self, outbound: StreamingOutbound, secrets: BoundSecrets, accounts: Accounts, confinement: Confinement
+        self,
+        outbound: StreamingOutbound,
+        secrets: BoundSecrets,
+        accounts: Accounts,
+        confinement: Confinement,
+        environ: Mapping[str, str],
     ) -> None:
         self._outbound = outbound
         self._secrets = secrets
         self._accounts = accounts
         self._confinement = confinement
+        self._environ = environ
 
     async def transport(self, config: ServerConfig) -> Transport:
         """A way to a server, not opened yet.
@@ -52,7 +59,7 @@ class TransportFactory:
             (config.command, *config.args),
             {**config.env, **secret_env},
             config.cwd,
-            os.environ,
+            self._environ,
             self._confinement,
         )
 

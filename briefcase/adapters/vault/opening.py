@@ -11,13 +11,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 from briefcase.adapters.disk.files import read_private, write_private
-from briefcase.adapters.vault.os_keyring import OsKeyring, find_keyring
 from briefcase.adapters.vault.sealed_file import SCRYPT_N, VAULT_FILE, SealedFile, discard_leftover
-from briefcase.adapters.vault.vault import MemoryBackend, Vault, in_thread
+from briefcase.adapters.vault.vault import MemoryBackend, Vault, answer_of, begin_in_thread, in_thread
 from briefcase.model.errors import ConfigError
 
 KEYRING_MARK: Final = "vault.keyring"
@@ -26,7 +26,7 @@ KEYRING_MARK: Final = "vault.keyring"
 async def open_vault(
     backend: str, data_dir: Path, passphrase: bytes | None = None, *, scrypt_n: int = SCRYPT_N
 ) -> Vault:
-    """Open the secrets of a data directory; nothing is decrypted before the first use (or `Vault.warm`).
+    """Open the secrets of a data directory; nothing is decrypted before the first use.
 
     Args:
         backend: `auto`, `keyring`, `file` or `memory`.
@@ -41,6 +41,26 @@ async def open_vault(
     return await in_thread(lambda: _open_vault(backend, data_dir, passphrase, scrypt_n))
 
 
+async def open_and_read(backend: str, data_dir: Path, passphrase: bytes | None) -> Vault:
+    """Open the secrets of a data directory and read them all. Arguments and faults as `open_vault`."""
+    return await answer_of(begin_vault(backend, data_dir, passphrase))
+
+
+def begin_vault(backend: str, data_dir: Path, passphrase: bytes | None) -> Future[Vault]:
+    """Begin to open the secrets of a data directory and to read them all, on a thread; `vault.answer_of` awaits it.
+
+    What the thread changes is under the lock of the vault's own file, so that it may outlive a start that failed.
+    Arguments and faults as `open_vault`; the key derivation of an encrypted file lets other threads run.
+    """
+
+    def opened() -> Vault:
+        vault = _open_vault(backend, data_dir, passphrase, SCRYPT_N)
+        vault.read()
+        return vault
+
+    return begin_in_thread(opened)
+
+
 def _open_vault(backend: str, data_dir: Path, passphrase: bytes | None, scrypt_n: int) -> Vault:
     mark = data_dir / KEYRING_MARK
     has_file = (data_dir / VAULT_FILE).exists()
@@ -51,11 +71,13 @@ def _open_vault(backend: str, data_dir: Path, passphrase: bytes | None, scrypt_n
         return Vault(MemoryBackend(), "memory: secrets end with the process")
     if backend in {"auto", "keyring"}:
         _check_not_elsewhere(has_file, data_dir / VAULT_FILE, "file")
-        ring = find_keyring()
+        from briefcase.adapters.vault import os_keyring
+
+        ring = os_keyring.find_keyring()
         if ring is not None:
             if not has_mark:
                 write_private(mark, b"the secrets of this directory are in the OS keyring\n")
-            return Vault(OsKeyring(ring, data_dir), f"OS keyring: {ring.name}")
+            return Vault(os_keyring.OsKeyring(ring, data_dir), f"OS keyring: {ring.name}")
         if backend == "keyring" or has_mark:
             raise ConfigError(
                 "expected an OS keyring that encrypts, but none answers in this session",

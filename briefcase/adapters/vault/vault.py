@@ -14,10 +14,10 @@ blocks that a file system, a solid-state disk, a snapshot or a backup kept: rota
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Final, Protocol, TypeVar
 
 from briefcase.adapters.vault.secret import Secret
@@ -134,9 +134,9 @@ class Vault(Compartment):
         super().__init__(_Custody(backend), OPERATOR_COMPARTMENT)
         self._public: list[bytes] = []
 
-    async def warm(self) -> None:
-        """Read everything now, so that no call waits for it. Raises as `get`."""
-        await self._custody.current()
+    def read(self) -> None:
+        """Read everything now, where this thread may wait, so that no call does. Raises as `get`."""
+        self._custody.read()
 
     def compartment(self, label: str) -> Compartment:
         """The names of one part of the daemon, apart from all others."""
@@ -203,6 +203,10 @@ class _Custody:
         async with self._changing:
             return await self._reload()
 
+    def read(self) -> None:
+        version = self._backend.version()  # before reading: what changes in between is read again
+        self._take(self._backend.load(), version)
+
     async def store(self, key: str, value: Secret) -> None:
         async with self._changing:
             table = await self._reload()
@@ -243,12 +247,15 @@ class _Custody:
         return dict[bytes, str]((*self._recent.items(), *kept, *self._sighted.items()))
 
     async def _reload(self) -> dict[str, Secret]:
-        version = self._backend.version()  # before reading: what changes in between is read again
+        version = self._backend.version()  # as in `read`
         if self._table is None or version != self._version:
-            self._table = await in_thread(self._backend.load)
-            self._version = version
-            self.see({value: _owner_in(key) for key, value in self._table.items()})
+            return self._take(await in_thread(self._backend.load), version)
         return self._table
+
+    def _take(self, table: dict[str, Secret], version: object) -> dict[str, Secret]:
+        self._table, self._version = table, version
+        self.see({value: _owner_in(key) for key, value in table.items()})
+        return table
 
     async def _change(self, work: Callable[[], None]) -> None:
         try:
@@ -275,37 +282,33 @@ def check_secret_name(name: str) -> None:
         raise CallerError(f"expected a secret name of {NAME_RULE}, got `{name[:80]}`")
 
 
-async def in_thread(work: Callable[[], _T], *, timeout_s: float = BACKEND_TIMEOUT_S) -> _T:
-    """Run a blocking function on a thread of its own.
+def begin_in_thread(work: Callable[[], _T]) -> Future[_T]:
+    """Begin to run a blocking function on a thread of its own.
 
     The thread is a daemon thread: a keyring that waits for a password prompt nobody sees must not keep the process
     from ending, as a pool's thread would.
+    """
+    answer: Future[_T] = Future()
+    answer.set_running_or_notify_cancel()  # from now on nobody who stops waiting can cancel it
+
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work is awaited
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="briefcase-vault", daemon=True).start()
+    return answer
+
+
+async def answer_of(begun: Future[_T], *, timeout_s: float = BACKEND_TIMEOUT_S) -> _T:
+    """What a function that was begun comes to.
 
     Raises:
         StoreError: it took longer than `timeout_s` (`secret_unavailable`); it may still take effect later.
     """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_T] = loop.create_future()
-
-    def succeed(result: _T) -> None:
-        if not answer.done():
-            answer.set_result(result)
-
-    def fail(error: BaseException) -> None:
-        if not answer.done():
-            answer.set_exception(error)
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the work is awaited
-            _tell(loop, fail, error)
-        else:
-            _tell(loop, succeed, result)
-
-    threading.Thread(target=run, name="briefcase-vault", daemon=True).start()
     try:
-        return await asyncio.wait_for(answer, timeout_s)
+        return await asyncio.wait_for(asyncio.wrap_future(begun), timeout_s)
     except TimeoutError:
         raise StoreError(
             f"the secret store gave no answer within {timeout_s:g} s",
@@ -314,6 +317,6 @@ async def in_thread(work: Callable[[], _T], *, timeout_s: float = BACKEND_TIMEOU
         ) from None
 
 
-def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[_T], None], value: _T) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop was closed in the meantime: nobody waits any more
-        loop.call_soon_threadsafe(callback, value)
+async def in_thread(work: Callable[[], _T], *, timeout_s: float = BACKEND_TIMEOUT_S) -> _T:
+    """Run a blocking function on a thread of its own. Raises as `answer_of`."""
+    return await answer_of(begin_in_thread(work), timeout_s=timeout_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from typing import Annotated, Final
 
 import msgspec
@@ -39,7 +38,7 @@ async def show_compat(services: Services, _: Request) -> Checks:
 async def show_security(services: Services, _: Request) -> Checks:
     """`GET /v1/diagnostics/security`."""
     host, mode = services.host, services.profile.mode
-    return _answer(services, await asyncio.to_thread(security_checks, host, mode, os.environ))
+    return _answer(services, await asyncio.to_thread(security_checks, host, mode))
 
 
 async def sign_evidence(services: Services, request: Request) -> Signed:

@@ -6,7 +6,7 @@ The command line may not import the composition root (imports point one way), so
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -25,11 +25,11 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class Root(Protocol):
     """What only the composition root can do."""
 
-    def serve(self, environ: Mapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
+    def serve(self, environ: MutableMapping[str, str], on_ready: Callable[[], None] | None = None) -> None:
         """Run the daemon in this process until it is told to stop.
 
         Args:
-            environ: the variables it reads its settings from.
+            environ: this process's variables, which it reads its settings from.
             on_ready: called once, when calls can be served.
 
         Raises:
@@ -46,7 +46,7 @@ class App:
         environ: the environment's variables.
     """
 
-    def __init__(self, root: Root, environ: Mapping[str, str]) -> None:
+    def __init__(self, root: Root, environ: MutableMapping[str, str]) -> None:
         self.root = root
         self.environ = environ
         self.debug = False

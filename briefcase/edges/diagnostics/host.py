@@ -21,18 +21,12 @@ import msgspec
 
 from briefcase.adapters.telemetry.memory import read_memory
 from briefcase.edges.diagnostics.canary import Canary
-from briefcase.edges.diagnostics.profile import Finding
+from briefcase.edges.diagnostics.profile import SECRET_VARIABLES, Finding
 
 PIPE_PREFIX: Final = r"\\.\pipe\briefcased-"
 MAX_PRIVATE_BYTES: Final = 1 << 30  # all bounds together come to less than half of it
 MIN_FREE_BYTES: Final = 256 << 20
 NATIVE_PACKAGE: Final = "briefcase._native"
-SECRET_VARIABLES: Final = (
-    "BRIEFCASE_MASTER_PASSPHRASE",
-    "BRIEFCASE_BACKUP_PASSPHRASE",
-    "BRIEFCASE_AUTH_TOKEN",
-    "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN",
-)
 DEPLOY_PAGE: Final = "docs/deploy/README.md"
 
 # What a child can do where all of these layers are missing (`children.launcher`).
@@ -51,7 +45,8 @@ _PIPE_NAME: Final = re.compile(r"\\\\\.\\pipe\\[^\\]{1,240}", re.IGNORECASE)
 class Host(msgspec.Struct, frozen=True):
     """Where a daemon runs, and what of it can be asked at any time.
 
-    `secret_backend` is the vault's own description, and `canary` looks for what the vault keeps; `engine_problem` and
+    `secret_backend` is the vault's own description, and `canary` looks for what the vault keeps; `environ` is the
+    environment that child processes get; `engine_problem` and
     `policy_problem` say what is wrong with the storage engine and the active policy, or None; `sign` is the daemon's
     identity key. `missing_layers` are those a child is started without, and why; `exposed_agents` the agents whose
     token came from a user who can read the operator's, and that user.
@@ -63,6 +58,7 @@ class Host(msgspec.Struct, frozen=True):
     args_form: str
     secret_backend: str
     canary: Canary
+    environ: Mapping[str, str]
     engine_problem: Callable[[], str | None]
     policy_problem: Callable[[], str | None]
     sign: Callable[[bytes], bytes]

@@ -34,9 +34,7 @@ class Moment(msgspec.Struct, frozen=True):
     incompatible: tuple[str, ...]
 
 
-def security_checks(
-    at: Host, mode: str, environ: Mapping[str, str], wants: Callable[[str], bool] = lambda _: True
-) -> tuple[Check, ...]:
+def security_checks(at: Host, mode: str, wants: Callable[[str], bool] = lambda _: True) -> tuple[Check, ...]:
     """Measure everything that keeps others out. Blocks on the file system for about a millisecond.
 
     The first time `children` is measured it blocks for the start of a process.
@@ -44,7 +42,6 @@ def security_checks(
     Args:
         at: where the daemon runs.
         mode: one of `profile.MODES`.
-        environ: the environment child processes would get.
         wants: whether a rule is to be measured.
     """
     findings: dict[str, Callable[[], Finding]] = {
@@ -58,7 +55,7 @@ def security_checks(
         "receipt_arguments": lambda: host.check_receipt_arguments(at.args_form),
         "core_dumps": host.check_core_dumps,
         "not_dumpable": host.check_not_dumpable,
-        "environment": lambda: host.check_environment(environ),
+        "environment": lambda: host.check_environment(at.environ),
         "children": lambda: host.check_children(at.missing_layers(), is_root=os.geteuid() == 0),
         "agent_users": lambda: host.check_agent_users(at.exposed_agents()),
     }
@@ -89,14 +86,14 @@ def compat_checks(at: Host, mode: str, moment: Moment) -> tuple[Check, ...]:
     return tuple(check_of(name, finding, mode) for name, finding in findings.items())
 
 
-def check_start(at: Host, mode: str, environ: Mapping[str, str]) -> None:
+def check_start(at: Host, mode: str) -> None:
     """Refuse to serve where the mode refuses what is found.
 
     Raises:
         ConfigError: naming the rule, what was found and what was expected (`insecure_host`).
     """
     at_start = (
-        *security_checks(at, mode, environ, lambda name: getattr(RULES[name], mode) == "refused"),
+        *security_checks(at, mode, lambda name: getattr(RULES[name], mode) == "refused"),
         check_of("native_modules", host.check_native_modules(), mode),
         check_of("storage_engine", Finding(at.engine_problem()), mode),
     )

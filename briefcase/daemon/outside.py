@@ -1,0 +1,117 @@
+"""Step 4 of a start: everything outside, the tools and what runs them. Nothing is sent yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from briefcase.adapters.children.confinement import Confinement
+from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.providers.composition import ProviderParts, compose_providers
+from briefcase.adapters.providers.service import ProviderService
+from briefcase.adapters.servers.catalog import Catalog
+from briefcase.adapters.servers.composition import LoginParts, compose_logins
+from briefcase.adapters.servers.logins import Logins
+from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.adapters.servers.transports import TransportFactory, claims_of
+from briefcase.adapters.store.notes import Notes
+from briefcase.adapters.telemetry.tracing import TracedOutbound
+from briefcase.adapters.tools.load import ToolBox
+from briefcase.adapters.vault.bindings import SecretDestinations
+from briefcase.core.controls import Controls
+from briefcase.daemon.start import CLOCK, ENTROPY, Start
+from briefcase.daemon.stores import Stores
+from briefcase.model.ports import Claim, Outbound
+
+MANIFEST_DIR: Final = "tools"
+PROVIDER_GROUP: Final = "providers"
+
+
+class Outside(NamedTuple):
+    """The tools, the servers and providers behind some of them, and what the operator said of each."""
+
+    tools: Catalog
+    registry: ServerRegistry
+    logins: Logins
+    providers: ProviderService
+    confinement: Confinement
+    secrets: SecretDestinations
+    controls: Controls
+
+
+def reach_outside(start: Start, stores: Stores) -> Outside:
+    """Load the tools, and put together what reaches providers and MCP servers.
+
+    Raises:
+        ConfigError: a manifest is not as expected.
+    """
+    settings, stack, vault = start.settings, start.stack, stores.vault
+    outbound = GuardedOutbound((*start.file.net.allow_private, *settings.local_provider))
+    stack.push_async_callback(outbound.close)
+    sent = outbound if start.exporting is None else TracedOutbound(outbound)
+    controls = Controls(stores.ledger, CLOCK)
+    secrets = SecretDestinations(vault, vault.compartment("hosts"), lambda: _claims(toolbox, registry))
+    toolbox = ToolBox(
+        manifest_dir=stores.data_dir / MANIFEST_DIR,
+        notes=Notes(stores.database),
+        file_prefixes=start.file.file_read.prefixes,
+        max_file_bytes=start.file.file_read.max_bytes,
+        own=OwnFiles(stores.data_dir),
+        outbound=sent,
+        secrets=secrets,
+        redactor=stores.redactor,
+        clock=CLOCK,
+    )
+    providers = _providers(start, stores, controls, sent)
+    stack.push_async_callback(providers.service.close)
+    toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
+    logins = _logins(stores, secrets, outbound)
+    stack.push_async_callback(logins.accounts.close)
+    needs_all = settings.is_ga or settings.strict_host
+    confinement = Confinement(stores.data_dir, settings.unix_sockets, needs_all=needs_all)
+    registry = ServerRegistry(
+        ledger=stores.ledger,
+        clock=CLOCK,
+        entropy=ENTROPY,
+        redactor=stores.redactor,
+        new_transport=TransportFactory(outbound, secrets, logins.accounts, confinement, start.environ).transport,
+        needs_profile=settings.is_ga,
+    )
+    stack.push_async_callback(registry.stop)
+    tools = Catalog(toolbox.registry, registry)
+    return Outside(tools, registry, logins.logins, providers.service, confinement, secrets, controls)
+
+
+def _providers(start: Start, stores: Stores, controls: Controls, outbound: Outbound) -> ProviderParts:
+    return compose_providers(
+        database=stores.database,
+        secrets=stores.vault.compartment("providers"),
+        remember=stores.vault.remember,
+        holder_did=stores.identity.did,
+        outbound=outbound,
+        ledger=stores.ledger,
+        is_disabled=controls.is_disabled,
+        clock=CLOCK,
+        entropy=ENTROPY,
+        is_ga=start.settings.is_ga,
+        denies_unknown_status=start.settings.vc_unknown_mode == "deny",
+    )
+
+
+def _logins(stores: Stores, secrets: SecretDestinations, outbound: Outbound) -> LoginParts:
+    return compose_logins(
+        secrets=stores.vault.compartment("mcp"),
+        operator_secrets=secrets,
+        remember=stores.vault.remember,
+        outbound=outbound,
+        clock=CLOCK,
+        entropy=ENTROPY,
+    )
+
+
+def _claims(toolbox: ToolBox, registry: ServerRegistry) -> Iterator[Claim]:
+    """What all that is loaded and registered says of the operator's secrets."""
+    yield from toolbox.claims
+    for config in registry.configs():
+        yield from claims_of(config)

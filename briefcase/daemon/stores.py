@@ -1,0 +1,89 @@
+"""Step 3 of a start: what the daemon keeps in the data directory."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import NamedTuple
+
+from briefcase.adapters.backup.create import discard_staging
+from briefcase.adapters.disk.data_dir import (
+    AUDITOR_TOKEN_FILE,
+    DAEMON_DID_FILE,
+    DATABASE_FILE,
+    LEDGER_DIR,
+    LOCK_FILE,
+    OPERATOR_TOKEN_FILE,
+)
+from briefcase.adapters.disk.files import write_private
+from briefcase.adapters.ledger import Ledger
+from briefcase.adapters.ledger.files import read_store_id
+from briefcase.adapters.store.agents import Agents
+from briefcase.adapters.store.database import Database
+from briefcase.adapters.store.tie import check_database_present, settle_tie, tie_database
+from briefcase.adapters.store.tokens import load_or_create_token
+from briefcase.adapters.telemetry.outlet import OUTLET
+from briefcase.adapters.vault.identity import Identity, load_identity
+from briefcase.adapters.vault.vault import Vault, answer_of
+from briefcase.core.redaction.redactor import SecretRedactor
+from briefcase.daemon.start import CLOCK, ENTROPY, Start
+
+
+class Stores(NamedTuple):
+    """What is kept, and what cuts the vault's secrets out of every text."""
+
+    data_dir: Path
+    operator_token: str
+    auditor_token: str
+    database: Database
+    agents: Agents
+    vault: Vault
+    identity: Identity
+    redactor: SecretRedactor
+    ledger: Ledger
+
+
+async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> Stores:
+    """Open the metadata, which must be the ledger's own, the vault, the identity in it, and the ledger.
+
+    The ledger verifies its tail and closes what a crash left open; from then on both stores are watched.
+
+    Args:
+        start: this start.
+        data_dir: checked and locked.
+        opening: the vault, which a thread opens (`vault.opening.begin_vault`).
+
+    Raises:
+        ConfigError, StoreError: one of them does not open, or is not who it was.
+    """
+    discard_staging(data_dir)
+    operator_token = load_or_create_token(data_dir / OPERATOR_TOKEN_FILE, ENTROPY)
+    auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, ENTROPY)
+
+    # the metadata
+    database_path = data_dir / DATABASE_FILE
+    ledger_id = read_store_id(data_dir)
+    check_database_present(database_path, ledger_id)
+    database = Database(database_path)
+    start.stack.callback(database.close)
+    store_id = tie_database(database, database_path, ledger_id, ENTROPY.uuid())
+
+    # the vault, and the identity in it
+    vault = await answer_of(opening)
+    identity = await load_identity(vault.compartment("identity"))
+    write_private(data_dir / DAEMON_DID_FILE, f"{identity.did}\n".encode())  # what clients expect over TCP
+    vault.keep_public(identity.did.encode())
+    vault.keep_in_sight(operator_token.encode(), OPERATOR_TOKEN_FILE)
+    vault.keep_in_sight(auditor_token.encode(), AUDITOR_TOKEN_FILE)
+    redactor = SecretRedactor(vault, vault.owner_of)
+    OUTLET.redactor = redactor
+
+    # the ledger
+    ledger = Ledger.open(data_dir / LEDGER_DIR, CLOCK, store_id=store_id, redactor=redactor)
+    start.stack.push_async_callback(ledger.close)
+    settle_tie(database, store_id)
+    ledger.watch(database_path, grows=True, first=True)
+    for beside in (*database.log_paths, data_dir / LOCK_FILE):
+        ledger.watch(beside)
+    agents = Agents(database)
+    return Stores(data_dir, operator_token, auditor_token, database, agents, vault, identity, redactor, ledger)
