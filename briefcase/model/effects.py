@@ -176,11 +176,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     `event` is the receipt's event without `id`, `ts` and `boot`, which the writer adds in chain order.
     It holds only strings, safe integers, booleans, nulls, lists and objects. Known secrets are cut out of it where it
     is committed, unless `is_filtered`: then each of its texts is the daemon's own, or was redacted one by one.
+    One that `is_large` (a setting of megabytes) is never written on the event loop.
     """
 
     event: JsonObject
     effects: tuple[Effect, ...] = ()
     is_filtered: bool = False
+    is_large: bool = False
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):

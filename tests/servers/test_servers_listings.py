@@ -3,14 +3,25 @@
 import asyncio
 import itertools
 
+import msgspec
 import pytest
 
 from briefcase.adapters.servers import connection as connections
+from briefcase.adapters.servers import registry as registries
 from briefcase.adapters.servers import turns as turns_of
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.connection import Connection
-from briefcase.adapters.servers.definitions import MAX_DEFINITION_BYTES, Problem, read_definition
+from briefcase.adapters.servers.definitions import (
+    MAX_DEFINITION_BYTES,
+    Definition,
+    Problem,
+    read_definition,
+    reading_definition,
+)
+from briefcase.adapters.servers.registry import Pins
+from briefcase.model.errors import CallerError
 from support.redaction import NoRedaction
+from support.servers import SECRET, Rig
 
 
 class ListingPeer:
@@ -86,7 +97,7 @@ def test_a_definition_past_its_size_is_refused_before_it_is_compiled(monkeypatch
     def compiled(_):
         raise AssertionError("it was compiled")
 
-    monkeypatch.setattr("briefcase.adapters.servers.definitions.args_check", compiled)
+    monkeypatch.setattr("briefcase.adapters.servers.definitions.compiling_check", compiled)
 
     read = read_definition({"name": "t", "inputSchema": {"default": "x" * MAX_DEFINITION_BYTES}})
 
@@ -110,3 +121,103 @@ async def test_a_server_that_always_has_a_new_listing_is_listened_to_ever_more_s
     assert pauses[0] == connections.RELIST_PAUSE_S
     assert all(later in {before * 2, connections.LONGEST_PAUSE_S} for before, later in itertools.pairwise(pauses))
     assert pauses[-1] == connections.LONGEST_PAUSE_S
+
+
+def pieces_of(work) -> int:
+    """How often work lets the others have the loop."""
+    return sum(1 for _ in work)
+
+
+def definitions(count: int) -> dict[str, Definition]:
+    return {f"t{number}": read_definition(tool(number)) for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("properties", "least"),
+    [
+        ({f"p{n}": {"pattern": f"^{n}[a-z]{{1,30}}$"} for n in range(100)}, 100),
+        ({f"p{n}": {} for n in range(3_000)}, 3_000 // 64),
+        ({f"p{n}": {"$ref": "#/$defs/a"} for n in range(1_000)}, 1_000 // 64),
+    ],
+    ids=["patterns", "subschemas", "references"],
+)
+def test_one_definition_is_compiled_in_pieces_however_much_is_in_it(properties, least):
+    schema = {"$defs": {"a": {}}, "properties": properties}
+
+    assert pieces_of(reading_definition({"name": "t", "inputSchema": schema})) >= least
+
+
+def test_an_entry_past_its_size_is_refused_before_anything_of_it_is_searched(monkeypatch):
+    monkeypatch.setattr(connections, "holds_secret", None)
+    one = connection()
+
+    asyncio.run(one._list(ListingPeer([{"name": "t", "more": "x" * connections.MAX_ITEM_BYTES}])))
+
+    assert not one.definitions
+    assert str(connections.MAX_ITEM_BYTES) in one.problems[0].problem
+
+
+def test_the_definitions_of_a_server_are_bounded_together(monkeypatch):
+    size = read_definition(tool(1)).size_bytes
+    monkeypatch.setattr(connections, "MAX_LISTING_BYTES", 3 * size)
+    monkeypatch.setattr(connections, "MAX_LISTED", 5)
+    one = connection()
+
+    asyncio.run(one._list(ListingPeer([tool(number) for number in range(5)])))
+
+    assert sorted(one.definitions) == ["t0", "t1", "t2"]
+    assert [problem.name for problem in one.problems] == ["t3", "t4"]
+
+
+def registry_with_a_server() -> tuple[Rig, object]:
+    rig = Rig(None)
+    server = rig.registry._servers["demo"] = registries._Server(ServerConfig(id="demo", command="true"), {})
+    return rig, server
+
+
+def test_a_listing_is_encoded_for_its_pins_a_definition_at_a_time_and_searched_so():
+    rig, _ = registry_with_a_server()
+    sizes, redact = [], rig.redactor.redact
+    rig.redactor.redact = lambda value: sizes.append(len(value)) or redact(value)
+    current = definitions(50)
+
+    work = rig.registry._encoding_pins("demo", current)
+    pieces = 0
+    try:
+        while True:
+            next(work)
+            pieces += 1
+    except StopIteration as end:
+        stored = msgspec.json.decode(end.value.value, type=Pins)
+
+    assert pieces == 50
+    assert max(sizes) < 2 * read_definition(tool(1)).size_bytes
+    assert stored == Pins({name: definition.body for name, definition in current.items()}, is_listed=True)
+
+
+def test_a_definition_that_holds_a_secret_by_now_is_not_pinned():
+    rig, server = registry_with_a_server()
+    current = {"t": read_definition({"name": "t", "description": SECRET})}
+
+    with pytest.raises(CallerError, match="secret"):
+        asyncio.run(rig.registry._pin(server, current, "operator"))
+
+    assert not rig.ledger.settings
+
+
+def test_a_server_that_is_removed_while_its_listing_is_encoded_gets_no_pins(monkeypatch):
+    monkeypatch.setattr(turns_of, "TURN_S", 0)
+    monkeypatch.setattr(turns_of, "MAX_PAUSE_S", 1e-6)
+
+    async def scenario():
+        rig, server = registry_with_a_server()
+        pinning = asyncio.ensure_future(rig.registry._pin(server, definitions(50), "first_use"))
+        await asyncio.sleep(0)
+        await rig.registry.delete_server("demo", "operator")
+        with pytest.raises(CallerError, match="no server"):
+            await pinning
+        return rig.ledger
+
+    ledger = asyncio.run(scenario())
+    assert [receipt.event["kind"] for receipt in ledger.chain] == ["mcp_server_deleted"]
+    assert msgspec.json.decode(ledger.settings["mcp.pins.demo"], type=Pins) == Pins({})

@@ -61,6 +61,8 @@ REFUSED = {
     "back-reference beside oneOf": {"properties": {"a": {"oneOf": [{"pattern": r"(a)\1"}]}}},
     "too many patterns": {"properties": {f"a{n}": {"pattern": f"a{n}"} for n in range(MAX_PATTERNS + 1)}},
     "too long a pattern": {"properties": {"a": {"pattern": "a" * (MAX_PATTERN_CHARS + 1)}}},
+    "too long patterns together": {"properties": {f"a{n}": {"pattern": f"{n:0900}"} for n in range(10)}},
+    "too large patterns together": {"properties": {f"a{n}": {"pattern": f"({n}){{900}}"} for n in range(100)}},
     "too many constants": {"oneOf": [{"const": n} for n in range(MAX_WRITTEN_OUT)]},
     "pattern of a million states": {"properties": {"a": {"pattern": "((a{1,999}){1,999}){1,999}"}}},
     "pattern in a name": {"patternProperties": {"(?<=a)b": True}},

@@ -1,6 +1,7 @@
 """Group commit: what waits together becomes durable together (docs/adr/0002).
 
-    alone        one entry waits when the loop comes round: it is committed there, on the loop, if the disk is fast
+    alone        one entry waits when the loop comes round: it is committed there, on the loop, if the disk is fast and
+                 the entry small
     in company   all that wait become one group, handed to the one writer thread; what comes meanwhile is the next group
 
 Before a group is written, the store is looked at (`Inodes`): where its files are not those that were opened, the gate
@@ -152,7 +153,7 @@ class GroupCommit:
             self._go_on()
             return
         self._under_way = True
-        if len(group) == 1 and self._probation == 0:
+        if len(group) == 1 and self._probation == 0 and not group[0][0].is_large:
             self.counters.inline_commits += 1
             self._finish(group, self._write(group))
         else:

@@ -14,13 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from enum import StrEnum
 from typing import Final, Protocol
 
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.credentials import UNAUTHORIZED
-from briefcase.adapters.servers.definitions import MAX_TOOLS, Definition, Problem, read_definition
+from briefcase.adapters.servers.definitions import (
+    MAX_DEFINITION_BYTES,
+    MAX_LISTING_BYTES,
+    MAX_TOOLS,
+    Definition,
+    Problem,
+    reading_definition,
+)
 from briefcase.adapters.servers.http_transport import HttpStatusError
 from briefcase.adapters.servers.session import Session
 from briefcase.adapters.servers.transport import Transport
@@ -28,8 +35,9 @@ from briefcase.adapters.servers.turns import Turn
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.protocol import announces_profile
+from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.redaction.redactor import excerpt_of, holds_secret
-from briefcase.model.errors import UpstreamError
+from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.lifecycle import Lifecycle
 from briefcase.model.ports import Redactor
 from briefcase.model.reasons import REMOTE_MCP_INCOMPATIBLE
@@ -41,6 +49,7 @@ SETTLED_S: Final = 10.0  # a connection that held this long starts the pauses ov
 RELIST_PAUSE_S: Final = 0.02
 MAX_PAGES: Final = 100
 MAX_LISTED: Final = 2 * MAX_TOOLS  # definitions of one listing that are looked at
+MAX_ITEM_BYTES: Final = 4 * MAX_DEFINITION_BYTES  # of one entry of a listing, with what is in no definition
 LIST_TIMEOUT_MS: Final = 30_000
 HELD_BACK: Final = "it holds a secret of the vault, so it is held back: the server must not repeat its credentials"
 MAX_HELD: Final = 100
@@ -266,6 +275,7 @@ class Connection:
         found: dict[str, Definition] = {}
         problems: list[Problem] = []
         cursor: object = None
+        size_bytes = 0
         turn = Turn()
         for _ in range(MAX_PAGES if "tools" in session.capabilities else 0):
             params: JsonObject = {"cursor": cursor} if isinstance(cursor, str) else {}
@@ -274,23 +284,32 @@ class Connection:
             for item in tools if isinstance(tools, list) else []:
                 if len(found) + len(problems) >= MAX_LISTED:
                     break  # what more it lists is not even looked at
-                await turn.pause()  # each definition is compiled, for milliseconds
-                read = self._read(item)
-                if isinstance(read, Problem) or len(found) >= MAX_TOOLS or read.name in found:
-                    problems.append(read if isinstance(read, Problem) else Problem(read.name, "twice, or too many"))
+                read = await turn.run(self._reading(item))  # each definition is compiled, for milliseconds
+                if isinstance(read, Problem):
+                    problems.append(read)
+                elif len(found) >= MAX_TOOLS or read.name in found:
+                    problems.append(Problem(read.name, "twice, or too many"))
+                elif size_bytes + read.size_bytes > MAX_LISTING_BYTES:
+                    expected = f"expected definitions of at most {MAX_LISTING_BYTES} bytes together, got more"
+                    problems.append(Problem(read.name, expected))
                 else:
                     found[read.name] = read
+                    size_bytes += read.size_bytes
             cursor = page.get("nextCursor")
             if not isinstance(cursor, str) or len(found) + len(problems) >= MAX_LISTED:
                 break
         self.definitions, self._unusable = found, tuple(problems[:MAX_TOOLS])
         await self._events.on_listed(self)
 
-    def _read(self, item: JsonValue) -> Definition | Problem:
-        """One entry of a listing. A definition is kept, pinned and shown to agents: one with a secret is none."""
+    def _reading(self, item: JsonValue) -> Generator[None, None, Definition | Problem]:
+        """Read one entry of a listing. A definition is kept, pinned and shown to agents: one with a secret is none."""
+        if _is_larger(item, MAX_ITEM_BYTES):  # nothing of it is quoted: that would be work by its size again
+            return Problem("", f"expected an entry of at most {MAX_ITEM_BYTES} bytes, got more")
+        yield
         if holds_secret(self._redactor, item):  # before a word of it is cut short, or quoted
             return Problem(excerpt_of(self._redactor, str(as_object(item).get("name")), MAX_NAME_CHARS), HELD_BACK)
-        return read_definition(as_object(item))
+        yield
+        return (yield from reading_definition(as_object(item)))
 
     def _on_change(self, kind: str, uri: str) -> None:
         if kind == "tools":
@@ -306,3 +325,10 @@ class Connection:
             LIFECYCLE.check_step(self.state, to)
             self.state = to
         self._changed.set()
+
+
+def _is_larger(item: JsonValue, max_bytes: int) -> bool:
+    try:
+        return len(canonical_bytes(item)) > max_bytes
+    except CallerError:
+        return True  # it is no JSON that can be pinned

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 import msgspec
@@ -18,12 +18,14 @@ from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.tools.schema import ArgsCheck
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import param_headers_of
+from briefcase.core.pieces import finished
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolSpec
 
 MAX_TOOLS: Final = 1_000
 MAX_DEFINITION_BYTES: Final = 64 << 10
+MAX_LISTING_BYTES: Final = 4 << 20  # of all definitions of a server: they are pinned in one transaction
 MAX_TEXT_CHARS: Final = 16_000
 MAX_RESULT_BYTES: Final = 8 << 20
 
@@ -39,12 +41,16 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """One tool as its server defines it. `digest_hex` covers the canonical `body`; `check` is its schema, compiled."""
+    """One tool as its server defines it.
+
+    `digest_hex` covers the canonical `body`, which is `size_bytes` long; `check` is its schema, compiled.
+    """
 
     name: str
     body: JsonObject
     digest_hex: str
     check: ArgsCheck
+    size_bytes: int
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -57,6 +63,11 @@ class Change(msgspec.Struct, frozen=True):
 
 def read_definition(item: JsonValue) -> Definition | Problem:
     """Read one entry of `tools/list`."""
+    return finished(reading_definition(item))
+
+
+def reading_definition(item: JsonValue) -> Generator[None, None, Definition | Problem]:
+    """Read one entry of `tools/list`, in pieces."""
     tool = as_object(item)
     name = tool.get("name")
     if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
@@ -72,20 +83,21 @@ def read_definition(item: JsonValue) -> Definition | Problem:
         canonical = canonical_bytes(body)
         if len(canonical) > MAX_DEFINITION_BYTES:  # before anything is compiled
             return Problem(name, f"expected a definition of at most {MAX_DEFINITION_BYTES} bytes")
-        check = args_check(body)  # what is dear to compile or to hold arguments against ends here
+        yield
+        check = yield from compiling_check(body)  # what is dear to compile or to hold arguments against ends here
         param_headers_of(body.get("inputSchema"))
     except (CallerError, ValueError) as error:
         return Problem(name, str(error))
-    return Definition(name, body, hashlib.sha256(canonical).hexdigest(), check)
+    return Definition(name, body, hashlib.sha256(canonical).hexdigest(), check, len(canonical))
 
 
-def args_check(body: JsonObject) -> ArgsCheck:
-    """The compiled check of a definition's arguments.
+def compiling_check(body: JsonObject) -> Generator[None, None, ArgsCheck]:
+    """Compile the check of a definition's arguments, in pieces.
 
     Raises:
         CallerError: its schema is refused (`tools.schema`).
     """
-    return ArgsCheck({"type": "object", **as_object(body.get("inputSchema"))})
+    return ArgsCheck.in_pieces({"type": "object", **as_object(body.get("inputSchema"))})
 
 
 def changes_between(pinned: Mapping[str, Definition], current: Mapping[str, Definition]) -> tuple[Change, ...]:

@@ -8,7 +8,7 @@ there for any agent until an operator has looked at the difference and accepted 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,10 +28,12 @@ from briefcase.adapters.servers.exchanges import Exchange, Exchanges
 from briefcase.adapters.servers.flows import STATE_TTL_US, Ask, Continuation, Flows
 from briefcase.adapters.servers.tools import CONTINUE, OPERATIONS, ServerOperation, ServerTool, ask_for
 from briefcase.adapters.servers.transport import Transport
+from briefcase.adapters.servers.turns import Turn
 from briefcase.adapters.tools.definition import check_unchanged
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import param_headers_of, write_param_headers
 from briefcase.core.mcp.sealing import Sealer, derive_key
+from briefcase.core.redaction.redactor import redact_value
 from briefcase.model.effects import ClaimNonce, Effect, Entry, PutSetting, Refused
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.ports import CallContext, Clock, Entropy, Ledger, Origin, Redactor, Tool
@@ -64,14 +66,16 @@ class _Server:
     """One server: what is stored of it, and what stands behind that now.
 
     `config` and `pins` are what the ledger holds. `connection` is None while it is closed to be opened anew; nothing
-    can be called then. `held_hex` is the listing of which a receipt says that it was held back.
+    can be called then. `is_listed`: a listing was accepted, which may have been empty. `held_hex` is the listing
+    of which a receipt says that it was held back.
     """
 
-    __slots__ = ("config", "connection", "held_hex", "operations", "pins", "tools")
+    __slots__ = ("config", "connection", "held_hex", "is_listed", "operations", "pins", "tools")
 
-    def __init__(self, config: ServerConfig, pins: dict[str, Definition]) -> None:
+    def __init__(self, config: ServerConfig, pins: dict[str, Definition], *, is_listed: bool = False) -> None:
         self.config = config
         self.pins = pins
+        self.is_listed = is_listed
         self.connection: Connection | None = None
         self.tools: dict[str, ServerTool] = {}
         self.operations: dict[str, ServerOperation] = {}
@@ -132,7 +136,9 @@ class ServerRegistry:
     def start(self) -> None:
         """Read what is stored, and begin to connect in the background: a server that is down delays nobody."""
         for config in self._stored():
-            server = self._servers[config.id] = _Server(config, self._stored_pins(config.id))
+            pins = self._read_pins(config.id)  # those before `is_listed` was noted held at least one tool
+            is_listed = pins.is_listed or bool(pins.tools)
+            server = self._servers[config.id] = _Server(config, _definitions_of(pins), is_listed=is_listed)
             self._open(server)
 
     async def stop(self) -> None:
@@ -312,7 +318,7 @@ class ServerRegistry:
         async with self._changing:
             server = self._server(server_id)
             kept = {known.id: known for known in self.configs() if known.id != server_id}
-            effects = (_servers_effect(kept), _pins_effect(server_id, Pins({})))
+            effects = (_servers_effect(kept), PutSetting(PINS_SETTING + server_id, msgspec.json.encode(Pins({}))))
             await self._commit(events.server_deleted_event(by, server_id), *effects)
             del self._servers[server_id]
         await _close(server)
@@ -359,8 +365,8 @@ class ServerRegistry:
         if server is None or server.connection is not connection:
             return  # it was replaced or removed while it listed
         changes = changes_between(server.pins, current)
-        if not self._is_listed(server_id) and not connection.config.review:
-            await self._pin(server, current, FIRST_USE)
+        if not server.is_listed and not connection.config.review:
+            await self._pin_first(server, current)
         elif any(change.after is not None for change in changes):
             await self._note_held(server, listing_digest(current), changes)
         self._refresh(server)
@@ -392,13 +398,39 @@ class ServerRegistry:
             server.held_hex = digest_hex
             await self._commit(events.definitions_held_event(server.config.id, digest_hex, changes))
 
+    async def _pin_first(self, server: _Server, current: dict[str, Definition]) -> None:
+        try:
+            await self._pin(server, current, FIRST_USE)
+        except CallerError as error:  # listed once more, what holds a secret by now is held back
+            raise UpstreamError(error.message) from None
+
     async def _pin(self, server: _Server, current: dict[str, Definition], by: str) -> None:
         server_id = server.config.id
+        pins = await Turn().run(self._encoding_pins(server_id, current))
+        if self._servers.get(server_id) is not server:
+            raise _no_server(server_id)  # it was removed meanwhile, and its pins with it
         event = events.definitions_pinned_event(by, server_id, listing_digest(current), len(current))
-        pins = Pins({name: definition.body for name, definition in current.items()}, is_listed=True)
-        await self._commit(event, _pins_effect(server_id, pins))
-        server.pins = dict(current)
+        await self._committed(Entry(redact_value(self._redactor, event), (pins,), is_filtered=True, is_large=True))
+        server.pins, server.is_listed = dict(current), True
         self._refresh(server)
+
+    def _encoding_pins(self, server_id: str, current: Mapping[str, Definition]) -> Generator[None, None, PutSetting]:
+        """Encode `Pins`, a definition at a time.
+
+        # INVARIANT (settings): each definition is asked here what the ledger asks of a setting that comes unfiltered.
+        """
+        pieces = list[bytes]()
+        for name, definition in sorted(current.items()):
+            piece = msgspec.json.encode({name: definition.body})[1:-1]
+            if self._redactor.redact(b"{%b}" % piece) != b"{%b}" % piece:
+                raise CallerError(
+                    "a definition holds a secret of the vault by now",
+                    code="conflict",
+                    hint=f"look again with `briefcase mcp servers diff {server_id}`",
+                )
+            pieces.append(piece)
+            yield
+        return PutSetting(PINS_SETTING + server_id, b'{"tools":{%b},"is_listed":true}' % b",".join(pieces))
 
     def _refresh(self, server: _Server) -> None:
         """Put in force what can be called of a server now; a tool that did not change stays the same object."""
@@ -415,7 +447,10 @@ class ServerRegistry:
         self.changes.add(server.config.id, "tools", "")
 
     async def _commit(self, event: JsonObject, *effects: Effect) -> None:
-        committed = await self._ledger.commit(Entry(event, effects))
+        await self._committed(Entry(event, effects))
+
+    async def _committed(self, entry: Entry) -> None:
+        committed = await self._ledger.commit(entry)
         if isinstance(committed, Refused):
             raise StoreError(f"the change was not stored: {committed.reason}")
 
@@ -439,11 +474,6 @@ class ServerRegistry:
         except msgspec.DecodeError as error:
             raise StoreError("the stored MCP servers cannot be read", detail=str(error)) from None
 
-    def _is_listed(self, server_id: str) -> bool:
-        """Whether any listing of the server was accepted yet; those before this was noted held at least one tool."""
-        pins = self._read_pins(server_id)
-        return pins.is_listed or bool(pins.tools)
-
     def _read_pins(self, server_id: str) -> Pins:
         data = self._ledger.setting(PINS_SETTING + server_id)
         try:
@@ -451,22 +481,19 @@ class ServerRegistry:
         except msgspec.DecodeError as error:
             raise StoreError(f"the pins of the MCP server `{server_id}` cannot be read", detail=str(error)) from None
 
-    def _stored_pins(self, server_id: str) -> dict[str, Definition]:
-        read = [read_definition(body) for body in self._read_pins(server_id).tools.values()]
-        return {definition.name: definition for definition in read if isinstance(definition, Definition)}
-
 
 def server_of(tool_id: str) -> str:
     """The server's part of a tool's id; whether there is such a server is another question."""
     return tool_id.partition(":")[0].partition(".")[0]
 
 
+def _definitions_of(pins: Pins) -> dict[str, Definition]:
+    read = [read_definition(body) for body in pins.tools.values()]
+    return {definition.name: definition for definition in read if isinstance(definition, Definition)}
+
+
 def _servers_effect(configs: Mapping[str, ServerConfig]) -> PutSetting:
     return PutSetting(SERVERS_SETTING, msgspec.json.encode([configs[server_id] for server_id in sorted(configs)]))
-
-
-def _pins_effect(server_id: str, pins: Pins) -> PutSetting:
-    return PutSetting(PINS_SETTING + server_id, msgspec.json.encode(pins))
 
 
 async def _close(server: _Server) -> None:

@@ -1,20 +1,23 @@
 """What one server's messages may take of the loop: after a long turn, everybody else has it for thrice as long.
 
 A server writes as fast as it likes, and each message is work before anybody asked for it. So its messages are taken for
-`TURN_S` at a time; where that is over, nothing more of it is read for `PAUSE` times what the turn took. The definitions
-of a listing are compiled in such turns too. A message cannot be taken in parts: what one may cost is `strict_json`'s
-bound.
+`TURN_S` at a time; where that is over, nothing more of it is read for `PAUSE` times what the turn took. What a listing
+asks for (compiling, pinning) is work in pieces (`core.pieces`), which is done in such turns too. A message cannot be
+taken in parts: what one may cost is `strict_json`'s bound.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Generator
+from typing import Final, TypeVar
 
 TURN_S: Final = 0.005
 PAUSE: Final = 3  # one server has a quarter of the loop
 MAX_PAUSE_S: Final = 1.0
+
+T = TypeVar("T")
 
 
 class Turn:
@@ -27,6 +30,16 @@ class Turn:
         """How long nothing more may be taken; 0 while the turn is not over. After a pause another turn begins."""
         took_s = time.thread_time() - self._began_s
         return 0.0 if took_s < TURN_S else min(PAUSE * took_s, MAX_PAUSE_S)
+
+    async def run(self, work: Generator[None, None, T]) -> T:
+        """Do work in pieces, and let the others have the loop between two of them where the turn is over."""
+        while True:
+            await self.pause()
+            try:
+                next(work)
+            except StopIteration as end:
+                made: T = end.value
+                return made
 
     async def pause(self) -> None:
         """Let the others have the loop where the turn is over, and begin another one."""

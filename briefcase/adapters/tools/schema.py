@@ -6,6 +6,7 @@ What is refused at registration (`invalid_manifest`), because a call must never 
 - a reference that comes back to itself: the cost of a recursive schema grows with the *power* of the nesting it meets
 - a schema that is more than `MAX_WRITTEN_OUT` subschemas with its references written out (forty can double forty times)
 - more than `MAX_PATTERNS` patterns, one of more than `MAX_PATTERN_CHARS`, or whose program is too large
+- patterns of more than `MAX_PATTERNS_CHARS` together, or whose programs are too large together
 - a schema of more than `MAX_SCHEMA_BYTES`, or nested deeper than `MAX_SCHEMA_DEPTH`
 
 What is refused at a call (`invalid_args`): arguments that would take more than `MAX_STEPS` against this schema, by the
@@ -16,6 +17,7 @@ Dialects: 2020-12 (without a `$schema`), 2019-09 and draft-07. `format` is check
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Final
 
 import jsonschema_rs
@@ -41,13 +43,17 @@ DIALECTS: Final = (
 class ArgsCheck:
     """A compiled schema. Its messages name the path and what was expected, and never repeat a value."""
 
-    def __init__(self, schema: JsonObject) -> None:
+    def __init__(self, schema: JsonObject, cost: SchemaCost | None = None) -> None:
         """Compile a schema.
+
+        Args:
+            schema: it.
+            cost: what `in_pieces` found already.
 
         Raises:
             CallerError: it is no schema, or past a bound of this module (`invalid_manifest`).
         """
-        cost = _checked(schema)
+        cost = cost or _checked(schema)
         self._steps = cost.steps()
         self._is_cheap = _MAX_NODES * self._steps.a_node + MAX_ARGS_BYTES * self._steps.a_char <= MAX_STEPS
         patterns = backtracking() if cost.backtracks else linear()
@@ -59,6 +65,14 @@ class ArgsCheck:
             raise refused(_located(error)) from None
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             raise refused(str(error)) from None
+
+    @classmethod
+    def in_pieces(cls, schema: JsonObject) -> Generator[None, None, ArgsCheck]:
+        """Compile a schema in pieces, of which the last one is the validator. Raises as the class."""
+        cost = _checked(schema)
+        yield from cost.walk()
+        yield
+        return cls(schema, cost)
 
     def problem_of(self, args: JsonObject) -> str | None:
         """None where the arguments are as the schema says, else the first problem with its path."""

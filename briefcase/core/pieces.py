@@ -1,0 +1,23 @@
+"""Work in pieces: what takes long lets others have the loop in between, and does not know who they are.
+
+Such work is a generator. It yields wherever it may be left for a while, a millisecond or two after the last time, and
+returns what it made. An adapter drives it in turns of the loop (`adapters.servers.turns`); where nobody waits, at a
+start or for a small value, `finished` runs it through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def finished(work: Generator[None, None, T]) -> T:
+    """Do the work in one stretch."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            made: T = end.value
+            return made
