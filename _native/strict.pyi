@@ -17,7 +17,7 @@ class NotStrictError(Exception):
 
     def __init__(self, problem: str, start: int, end: int, about: str) -> None: ...
 
-def read_strict(data: bytes, max_depth: int, max_values: int) -> Any:  # noqa: ANN401 - any JSON value
+def read_strict(data: bytes, max_depth: int, max_values: int) -> Any:
     """Read one JSON value.
 
     Args:

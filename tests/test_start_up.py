@@ -21,10 +21,10 @@ print(*sorted({{name.split(".")[0] for name in names}}))
 """
 SHARED = {"adapters/disk", "adapters/telemetry", "core/jose", "core/json", "edges/http"}
 GATEWAY = SHARED | {
-    "adapters/disk", "adapters/telemetry", "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
+    "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
     "edges/client", "edges/gateway",
 }  # fmt: skip
-PROVIDER_GATEWAY = SHARED | {"adapters/disk", "edges/provider_gateway"}
+PROVIDER_GATEWAY = SHARED | {"edges/provider_gateway"}
 OF_THE_DAEMON = {"aiohttp", "cedarpy", "jsonschema_rs", "keyring", "lmdb", "sqlite3", "sqlalchemy", "opentelemetry"}
 OF_NOBODY = {"uvicorn", "click", "rich"}
 

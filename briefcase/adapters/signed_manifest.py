@@ -2,15 +2,15 @@
 
 | part | what |
 |---|---|
-| the manifest | JSON: `format`, `version`, when and by what it was made, the `did` of who signs it, and each file's path, size and SHA-256 |
-| the signature | base64 of an Ed25519 signature (RFC 8032) by that `did` over a prefix of the format and the SHA-256 of the manifest in hex |
+| the manifest | JSON: `format`, `version`, when and by what it came, its signer's `did`, every path, size, SHA-256 |
+| the signature | base64: Ed25519 (RFC 8032) by that `did` over the format's prefix and the manifest's SHA-256 in hex |
 
 A format has a prefix of its own, so that no signature over one kind of files can be taken for one over another kind: an
 operator has the daemon sign digests of evidence, and must not be able to have a backup signed.
 
 A signature shows that the daemon of this `did` had these bytes. Whose `did` it should be, only who noted it elsewhere
 can say.
-"""  # noqa: E501 - a table's row
+"""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from briefcase.adapters.disk.data_dir import data_dir_of, socket_path_of
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.model.errors import ConfigError
+from briefcase.model.types import MAX_PORT
 
 MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its terminating zero
 
@@ -210,8 +211,8 @@ def parse_loopback_address(text: str) -> tuple[str, int]:
     literal = "127.0.0.1" if host == "localhost" else host
     if not ipaddress.ip_address(literal).is_loopback:
         raise ValueError("expected a loopback address: the daemon is never reachable from another host")
-    if port > 65_535:  # noqa: PLR2004 - the largest port there is
-        raise ValueError("expected a port up to 65535")
+    if port > MAX_PORT:
+        raise ValueError(f"expected a port up to {MAX_PORT}")
     return literal, port
 
 

@@ -24,6 +24,7 @@ US_PER_S: Final = 1_000_000
 NAME_PATTERN: Final = r"(?!\.{1,2}\Z)[a-z0-9._-]{1,64}"
 NAME_RULE: Final = "1 to 64 characters `a-z 0-9 . _ -`, not `.` or `..`"
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
+MAX_PORT: Final = 65_535
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)

@@ -99,7 +99,7 @@ def test_a_process_is_given_its_three_streams_and_no_other_descriptor(tmp_path, 
         faults: list = []
         way = opened(script, faults)
         read, write = os.pipe()
-        os.set_inheritable(write, True)  # noqa: FBT003 - positional only
+        os.set_inheritable(write, True)
         try:
             await way.open(lambda *_: None, faults.append)
             await until(lambda: faults)

@@ -44,7 +44,7 @@ class Plan:
 
     __slots__ = ("data_dir", "data_dir_id", "has_locale", "layers", "parent", "sockets")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a plain class, where a struct would be imported
+    def __init__(  # noqa: PLR0917 - a plain class, where a struct would be imported
         self,
         layers: tuple[str, ...],
         parent: int,
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
             # 2. to 6.
             missing = _confine(plan)
             if plan.layers == (PROBE,):
-                print("\n".join(f"{name} {problem}" for name, problem in missing.items()))  # noqa: T201 - its answer
+                sys.stdout.write("".join(f"{name} {problem}\n" for name, problem in missing.items()))
                 return
             # 7. PR_SET_PDEATHSIG goes with every change of credentials: it comes last
             kernel.prctl(kernel.PR_SET_PDEATHSIG, _SIGKILL)

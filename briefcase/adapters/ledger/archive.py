@@ -20,7 +20,6 @@ INVARIANT (archive): a receipt is removed only in the commit after a synced segm
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -119,7 +118,7 @@ class Archive:
     def segments(self) -> list[Segment]:
         """What is there, in the order of the chain; other files are passed over."""
         try:
-            names = os.listdir(self.directory)  # noqa: PTH208 - names only
+            names = [path.name for path in self.directory.iterdir()]
         except FileNotFoundError:
             return []
         found = ((name, _NAME.fullmatch(name)) for name in names)
@@ -177,9 +176,7 @@ def merged_slice(
 
 
 def load_segment(segment: Segment) -> Loaded:
-    """Read a segment as far as it can be read. Its records are as they were written, or were changed: who needs to
-    know verifies them.
-    """  # noqa: D205 - one sentence
+    """Read a segment as far as it can be read; nothing is verified: its records may have been changed."""
     lines, problem = _lines_of(segment.path)
     expected = segment.last_id - segment.first_id + 1
     if not problem and len(lines) != expected:

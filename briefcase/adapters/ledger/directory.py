@@ -93,11 +93,11 @@ def watch_directory(path: Path) -> Inodes:
 def close_on_exec(path: Path) -> None:
     """Keep the files of a directory from the programs this process starts: LMDB opens its data file for them too."""
     files = [found.stat(follow_symlinks=False) for found in os.scandir(path)]
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - descriptors are numbers, not paths
+    for name in [path.name for path in Path("/dev/fd").iterdir()]:
         with suppress(OSError):  # the descriptor of the listing itself
             opened = os.fstat(int(name))
             if any(os.path.samestat(opened, file) for file in files):
-                os.set_inheritable(int(name), False)  # noqa: FBT003 - positional only
+                os.set_inheritable(int(name), False)
 
 
 class Space:

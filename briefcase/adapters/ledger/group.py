@@ -72,7 +72,7 @@ class GroupCommit:
         first_sync_us: how long a commit took while opening.
     """
 
-    def __init__(  # noqa: PLR0913 - its collaborators, each once
+    def __init__(
         self,
         *,
         journal: Journal,

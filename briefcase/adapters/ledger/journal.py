@@ -138,7 +138,7 @@ class Journal:
 class _Group:
     """One group under way, inside its transaction."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - built in one place
+    def __init__(  # noqa: PLR0917 - built in one place
         self,
         transaction: lmdb.Transaction[bytes],
         tables: Tables,

@@ -112,7 +112,7 @@ def _live(tables: Tables, transaction: lmdb.Transaction[bytes], first_id: int, c
 # --- verification -----------------------------------------------------------------------------------------------------
 
 
-def verify_chain(  # noqa: PLR0913 - what a run may be asked for, each once
+def verify_chain(
     tables: Tables,
     head: Head,
     *,

@@ -17,7 +17,7 @@ from aiohttp.connector import Connection
 class LookingConnector(aiohttp.TCPConnector):
     """A `TCPConnector` that asks the socket itself before it gives a connection again."""
 
-    async def _get(self, *args: Any, **kwargs: Any) -> Connection | None:  # noqa: ANN401 - handed on as they are
+    async def _get(self, *args: Any, **kwargs: Any) -> Connection | None:
         while (connection := await super()._get(*args, **kwargs)) is not None:
             if not _has_news(connection):
                 return connection

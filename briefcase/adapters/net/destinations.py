@@ -137,7 +137,7 @@ class DestinationGuard(AbstractResolver):
                     "hostname": host,
                     "host": str(address),
                     "port": port,
-                    "family": socket.AF_INET if address.version == 4 else socket.AF_INET6,  # noqa: PLR2004 - IPv4
+                    "family": socket.AF_INET6 if isinstance(address, ipaddress.IPv6Address) else socket.AF_INET,
                     "proto": 0,
                     "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
                 }

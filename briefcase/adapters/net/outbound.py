@@ -30,7 +30,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from enum import Enum
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import aiohttp
 import msgspec
@@ -287,12 +287,12 @@ def _progress_of(request: HttpRequest) -> SimpleNamespace:
     return SimpleNamespace(sent=False, is_reused=False, is_safe=request.method in SAFE_METHODS)
 
 
-async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:  # noqa: ANN401
+async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
     """A kept connection will be used, unless news on it says otherwise."""
     context.trace_request_ctx.is_reused = True
 
 
-async def _note_sending(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:  # noqa: ANN401
+async def _note_sending(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
     """Just before the head is written: from here on the request may have arrived, and only a safe one is sent again."""
     progress = context.trace_request_ctx
     if progress.sent and not progress.is_safe:

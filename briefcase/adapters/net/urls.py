@@ -9,8 +9,10 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from briefcase.model.types import MAX_PORT
+
 MAX_URL_CHARS: Final = 8_192
-MAX_PORT: Final = 65_535
+MAX_HOST_CHARS: Final = 253  # RFC 1035 section 2.3.4
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -94,7 +96,7 @@ def parse_authority(text: str) -> tuple[str, int | None]:
             return str(ipaddress.IPv4Address(host)), port
         except ValueError:
             raise ValueError("expected an IPv4 address as four decimal numbers") from None
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004 - RFC 1035 section 2.3.4
+    if len(host) > MAX_HOST_CHARS or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("expected a host name of plain labels, without a trailing dot")
     return host, port
 

@@ -147,7 +147,7 @@ class OAuthClient:
             code_verifier=verifier,
         )
 
-    async def exchange(  # noqa: PLR0913 - the parameters of RFC 6749 section 4.1.3
+    async def exchange(
         self,
         metadata: ServerMetadata,
         *,

@@ -13,6 +13,7 @@ is resolved.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -103,7 +104,7 @@ class Discovery:
         response = await self._outbound.request(
             HttpRequest("GET", url, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
         )
-        if 400 <= response.status < 500:  # noqa: PLR2004 - HTTP: client errors
+        if HTTPStatus.BAD_REQUEST <= response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return None
         return read_answer(response, ResourceMetadata, _WHAT)
 

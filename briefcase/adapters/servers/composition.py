@@ -24,7 +24,7 @@ class LoginParts(msgspec.Struct, frozen=True):
     logins: Logins
 
 
-def compose_logins(  # noqa: PLR0913 - the ports of the log-ins, each named once, here
+def compose_logins(
     *,
     secrets: Secrets,
     operator_secrets: BoundSecrets,

@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -56,7 +57,7 @@ class HttpStatusError(UpstreamError):
     """The server answered with another status than expected; the body may hold the reason as a JSON-RPC error."""
 
     def __init__(self, status: int, error: Mapping[str, object] | None, problem: str = "") -> None:
-        code = "upstream_refused" if status < 500 else None  # noqa: PLR2004 - the server error range
+        code = "upstream_refused" if status < HTTPStatus.INTERNAL_SERVER_ERROR else None
         super().__init__(problem or f"the server answered HTTP status {status}", code=code)
         self.status = status
         self.error = error
@@ -140,7 +141,7 @@ class HttpTransport:
             return
         wanted = {"Accept": "text/event-stream", **headers}
         async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:
-            if answer.status == 200 and _is_events(answer):  # noqa: PLR2004 - OK
+            if answer.status == HTTPStatus.OK and _is_events(answer):
                 await self._take_events(answer, None)
 
     async def close(self) -> None:
@@ -156,7 +157,7 @@ class HttpTransport:
                 pass
 
     @asynccontextmanager
-    async def _answer(  # noqa: PLR0913, PLR0917 - the parts of a request
+    async def _answer(  # noqa: PLR0917 - the parts of a request
         self,
         method: str,
         url: str,
@@ -193,7 +194,7 @@ class HttpTransport:
             await asyncio.sleep(pause_ms / 1_000)
             headers = {**message.headers, "Accept": "text/event-stream", "Last-Event-ID": reader.last_id}
             async with self._answer("GET", self._url, headers, None, message.timeout_ms) as answer:
-                if answer.status != 200 or not _is_events(answer):  # noqa: PLR2004 - OK
+                if answer.status != HTTPStatus.OK or not _is_events(answer):
                     return
                 again = await self._take_events(answer, request_id)
                 if again is None:
@@ -243,7 +244,7 @@ class HttpTransport:
         try:
             wanted = {"Accept": "text/event-stream"}
             async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:
-                if answer.status != 200 or not _is_events(answer):  # noqa: PLR2004 - OK
+                if answer.status != HTTPStatus.OK or not _is_events(answer):
                     raise HttpStatusError(answer.status, None)
                 async for piece in answer.pieces:
                     turn = Turn()

@@ -108,7 +108,7 @@ class ServerRegistry:
         needs_profile: whether servers must announce our profile (`ga`).
     """
 
-    def __init__(  # noqa: PLR0913 - the ports of the registry, each named once, here
+    def __init__(
         self,
         *,
         ledger: Ledger,

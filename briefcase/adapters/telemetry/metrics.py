@@ -6,10 +6,10 @@ and seconds outside, as Prometheus wants its base units.
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -110,7 +110,7 @@ def process_families() -> list[Family]:
                 gauge("briefcase_mapped_memory_bytes", "Resident pages of mapped files: the ledger.", memory.mapped),
                 gauge("process_resident_memory_bytes", "Private and mapped memory.", memory.resident),
             ]
-            is_open = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
+            is_open = sum(1 for _ in Path("/proc/self/fd").iterdir())
         except OSError:
             is_open = most
         families += [

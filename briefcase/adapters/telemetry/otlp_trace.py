@@ -36,6 +36,7 @@ _STATUS_ERROR: Final = b"\x7a\x02\x18\x02"  # 15: a `Status` whose `code`, 3, is
 _FLAGS: Final = b"\x85\x01\x01\x01\x00\x00"  # 16, fixed32: sampled; whether the parent is remote is known
 _FLAGS_REMOTE: Final = b"\x85\x01\x01\x03\x00\x00"  # and it is
 _MAX_REMEMBERED: Final = 4_096  # attributes of text: routes, words and tools, of which there are few
+_MAX_SEVEN_BITS: Final = 0x7F
 
 
 def encode_trace(trace: Trace) -> bytes:
@@ -106,8 +107,8 @@ def _varint(value: int) -> bytes:
     if value < len(_SHORT):
         return _SHORT[value]
     groups = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - what fits seven bits
-        groups.append(value & 0x7F | 0x80)
+    while value > _MAX_SEVEN_BITS:
+        groups.append(value & _MAX_SEVEN_BITS | 0x80)
         value >>= 7
     groups.append(value)
     return bytes(groups)

@@ -41,6 +41,7 @@ SPAN_OF_PHASE: Final = {
 NO_PHASES: Final[Mapping[str, int]] = MappingProxyType({})
 _TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SAMPLED: Final = 0x01
+_VERSION_00_BYTES: Final = 55  # which has no field more
 
 
 class Parent(NamedTuple):
@@ -199,7 +200,7 @@ class TracedOutbound:
 def parse_traceparent(value: bytes) -> Parent | None:
     """Read a `traceparent` header; None where it is not as it must be (W3C Trace Context section 3.2)."""
     match = _TRACEPARENT.fullmatch(value)
-    if match is None or (value.startswith(b"00") and len(value) != 55):  # noqa: PLR2004 - version 00 has no more fields
+    if match is None or (value.startswith(b"00") and len(value) != _VERSION_00_BYTES):
         return None
     trace_id, span_id = bytes.fromhex(match[1].decode()), bytes.fromhex(match[2].decode())
     if not any(trace_id) or not any(span_id):

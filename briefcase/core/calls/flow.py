@@ -344,7 +344,7 @@ class Calls:
         fault.receipt_id = await self.refusals.record(RefusalKind(principal.name, fault.code), event)
         return fault
 
-    def _facts_of(  # noqa: PLR0913, PLR0917 - what steps 2 and 3 learnt, each once
+    def _facts_of(  # noqa: PLR0917 - what steps 2 and 3 learnt, each once
         self,
         principal: Principal,
         call: ToolCall,

@@ -69,7 +69,7 @@ class ProofSigner:
         self.algorithm = key.algorithm
         self._signer = Signer(key, TYP, jwk=dict(key.public.jwk))
 
-    def sign(  # noqa: PLR0913 - the claims of RFC 9449 section 4.2
+    def sign(
         self, method: str, url: str, jti: str, now_us: int, *, access_token: str | None = None, nonce: str | None = None
     ) -> str:
         """One proof for one request.
@@ -91,7 +91,7 @@ class ProofSigner:
         return self._signer.sign(claims)
 
 
-def check_proof(  # noqa: PLR0911, PLR0913 - an exit for each step, an argument for each thing it is compared with
+def check_proof(  # noqa: PLR0911 - an exit for each step, an argument for each thing it is compared with
     values: Sequence[str],
     method: str,
     url: str,

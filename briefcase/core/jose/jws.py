@@ -26,6 +26,7 @@ from briefcase.model.types import JsonObject, JsonValue
 MAX_TOKEN_CHARS: Final = 8_192
 MAX_DEPTH: Final = 8
 SIGNATURE_BYTES: Final = 64  # both algorithms
+COMPACT_PARTS: Final = 3  # RFC 7515 section 3.1
 COORDINATE_BYTES: Final = 32
 EDDSA: Final = "EdDSA"
 ES256: Final = "ES256"
@@ -172,7 +173,7 @@ def parse_compact(token: str, typ: str, *, max_chars: int = MAX_TOKEN_CHARS) -> 
     if len(token) > max_chars:
         raise JoseError(f"expected a token of at most {max_chars} characters, got {len(token)}")
     parts = token.split(".")
-    if len(parts) != 3:  # noqa: PLR2004 - RFC 7515 section 3.1
+    if len(parts) != COMPACT_PARTS:
         raise JoseError(f"expected a compact JWS of three parts, got {len(parts)}")
     header, claims = (_parse_object(part) for part in parts[:2])
     found = header.get("typ")

@@ -53,7 +53,7 @@ class ControlAdmin:
         entropy: names new ones.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the ports of the noun, each named once, here
+    def __init__(  # noqa: PLR0917 - the ports of the noun, each named once, here
         self,
         administration: Administration,
         controls: Controls,

@@ -27,6 +27,7 @@ ED25519_SIGNATURE_TYPE: Final = b"\x01"
 KEY_ID_BYTES: Final = 4
 ROOT_BYTES: Final = 32
 MAX_NOTE_BYTES: Final = 64 << 10
+MIN_TEXT_LINES: Final = 4  # origin, size, root, and what follows the last newline
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _DASH: Final = "— "  # an em dash and a space, as the format has it
 
@@ -78,7 +79,7 @@ def parse_note(note: str, public_key: bytes, verify: Callable[[bytes, bytes], bo
     text, blank, signatures = note.rpartition("\n\n")
     text += "\n"
     lines = text.split("\n")
-    if not blank or len(lines) < 4:  # noqa: PLR2004 - origin, size, root, and what follows the last newline
+    if not blank or len(lines) < MIN_TEXT_LINES:
         raise CallerError("expected a checkpoint of origin, size and root, an empty line and a signature")
     origin, size, root = lines[:3]
     wanted = key_id(origin, public_key)

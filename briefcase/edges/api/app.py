@@ -17,6 +17,7 @@ Answers are values that the connection writes (docs/adr/0007).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -249,7 +250,7 @@ class Api:
     def _fault(self, error: BriefcaseError, cause: Exception | None = None) -> Reply:
         request_id = request_id_of(self._services.entropy.uuid)
         self._services.meter.count_fault(error.code)
-        if error.http_status >= 500:  # noqa: PLR2004 - HTTP: the server's fault
+        if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error(
                 "request failed",
                 request_id=request_id,

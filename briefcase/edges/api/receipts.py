@@ -29,6 +29,8 @@ from briefcase.model.errors import CallerError
 from briefcase.model.ports import ReceiptFilter, Verification
 from briefcase.model.types import Receipt, parse_rfc3339
 
+MAX_ID_DIGITS: Final = 15  # a digit less than the largest safe integer has
+
 
 async def list_receipts(services: Services, request: Request) -> Reply:
     """`GET /v1/receipts`.
@@ -56,7 +58,8 @@ async def list_receipts(services: Services, request: Request) -> Reply:
 async def show_receipt(services: Services, request: Request) -> Reply:
     """`GET /v1/receipts/{id}`, as it was appended."""
     number = request.params["id"]
-    receipt = await services.ledger.receipt(int(number)) if number.isdecimal() and len(number) < 16 else None  # noqa: PLR2004 - digits of the largest safe integer
+    is_id = number.isdecimal() and len(number) <= MAX_ID_DIGITS
+    receipt = await services.ledger.receipt(int(number)) if is_id else None
     if receipt is None:
         raise CallerError(f"no receipt `{number}`", code="not_found")
     return Reply(_record(receipt), is_filtered=True)

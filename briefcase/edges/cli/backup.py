@@ -61,9 +61,7 @@ def backup() -> None:
 @click.option("--with-key", is_flag=True, help="Copy `vault.key` too: who can open the backup then has every secret.")
 @json_option
 @pass_app
-def create(  # noqa: PLR0913 - one argument for each option
-    app: App, *, out: Path, encrypt: bool, recipients: tuple[str, ...], with_key: bool, as_json: bool
-) -> None:
+def create(app: App, *, out: Path, encrypt: bool, recipients: tuple[str, ...], with_key: bool, as_json: bool) -> None:
     """Make a backup of the running daemon.
 
     Receipts, approvals, budgets, agents, tools, tokens and the sealed vault, as they are at one moment, verified and
@@ -159,7 +157,7 @@ def keygen(app: App, *, out: Path, as_json: bool) -> None:
 @_identity
 @json_option
 @pass_app
-def verify(  # noqa: PLR0913 - one argument for each option
+def verify(
     app: App, *, backup: Path, did: str | None, anchor: str | None, identity: Path | None, as_json: bool
 ) -> None:
     """Check a backup: signature, digests, and every receipt.
@@ -194,7 +192,7 @@ def verify(  # noqa: PLR0913 - one argument for each option
 @_identity
 @json_option
 @pass_app
-def restore(  # noqa: PLR0913 - one argument for each option
+def restore(
     app: App, *, backup: Path, data_dir: Path, did: str, vault_key: Path | None, identity: Path | None, as_json: bool
 ) -> None:
     """Make a new data directory out of a backup.

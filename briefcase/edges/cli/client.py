@@ -266,7 +266,7 @@ def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:
         connection.sock.settimeout(connection.timeout_s)
 
 
-def _exchange(  # noqa: PLR0913 - one request, and how much of its answer is taken
+def _exchange(
     connection: _Connection,
     method: str,
     path: str,

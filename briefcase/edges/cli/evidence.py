@@ -69,7 +69,7 @@ STORED_FILES: Final = ("ledger/data.mdb", "ledger/archive", "archive", "briefcas
 @click.option("--did", help="With --verify: the identity that must have signed.")
 @json_option
 @pass_app
-def bundle(  # noqa: PLR0913 - one argument for each option
+def bundle(
     app: App,
     *,
     out: Path | None,
@@ -84,17 +84,10 @@ def bundle(  # noqa: PLR0913 - one argument for each option
     Diagnostics, configuration without secrets, versions, receipts with what verifies them, and logs that are named,
     with a signed manifest. Everything is searched for the vault's secrets first: nothing is written where one is found.
     """
-    if (out is None) == (verify is None):
+    if verify is not None and out is None:
+        return show_verdict(app, _unpacked(verify), did, as_json=as_json)
+    if out is None or verify is not None:
         raise click.UsageError("expected --out or --verify")
-    if verify is not None:
-        try:
-            if not verify.is_file() or verify.stat().st_size > evidence_bundle.MAX_UNPACKED_BYTES:
-                raise ValueError(f"expected a plain file of at most {evidence_bundle.MAX_UNPACKED_BYTES >> 20} MiB")  # noqa: TRY301
-            files = evidence_bundle.unpack(verify.read_bytes())
-        except ValueError as error:
-            raise CallerError(f"`{verify}`: {error}") from None
-        return show_verdict(app, files, did, as_json=as_json)
-    assert out is not None  # noqa: S101 - one of the two is given
     app.check_outside(out)
     files, missing = _gather(app, logs, receipts)
     search = _search_files(app, files)
@@ -122,6 +115,16 @@ def bundle(  # noqa: PLR0913 - one argument for each option
     for name, problem in missing.items():
         note(f"without {name}: {problem}")
     return 0
+
+
+def _unpacked(bundle: Path) -> dict[str, bytes]:
+    if not bundle.is_file() or bundle.stat().st_size > evidence_bundle.MAX_UNPACKED_BYTES:
+        most_mib = evidence_bundle.MAX_UNPACKED_BYTES >> 20
+        raise CallerError(f"`{bundle}`: expected a plain file of at most {most_mib} MiB")
+    try:
+        return evidence_bundle.unpack(bundle.read_bytes())
+    except ValueError as error:
+        raise CallerError(f"`{bundle}`: {error}") from None
 
 
 @click.command(

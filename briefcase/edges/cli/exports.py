@@ -63,7 +63,7 @@ data_dir_option: Final = click.option(
 @data_dir_option
 @json_option
 @pass_app
-def export(  # noqa: PLR0913 - one argument for each option
+def export(
     app: App,
     /,
     *,

@@ -29,7 +29,7 @@ class Lazy(NamedTuple):
 class LazyGroup(click.Group):
     """A group of commands of its own and, after them, a table of `Lazy` ones, in the table's order."""
 
-    def __init__(self, *args: Any, table: Mapping[str, Lazy] | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - click's own signature
+    def __init__(self, *args: Any, table: Mapping[str, Lazy] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.table: Mapping[str, Lazy] = table or {}
 

@@ -14,6 +14,7 @@ import click
 from briefcase.edges.cli.late import asyncio, loopback, webbrowser
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import UpstreamError
+from briefcase.model.types import MAX_PORT
 
 PASTE_PORT: Final = 49_152  # nobody listens there: the browser shows the address that is to be pasted
 LOGIN_TIMEOUT_S: Final = 300.0
@@ -59,7 +60,7 @@ def login_options(command: _F) -> _F:
         click.option("--paste", is_flag=True, help="Without a browser here: paste the address you are sent back to."),
         click.option("--no-browser", is_flag=True, help="Show the address instead of opening a browser."),
         click.option("--timeout-secs", type=click.FloatRange(1), default=LOGIN_TIMEOUT_S, show_default=True),
-        click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Where to wait; 0 is any."),
+        click.option("--port", type=click.IntRange(0, MAX_PORT), default=0, help="Where to wait; 0 is any."),
     ):
         command = option(command)
     return command

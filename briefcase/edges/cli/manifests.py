@@ -45,7 +45,7 @@ def import_tools() -> None:
 @click.option("--force", is_flag=True, help="Replace manifests that are there already.")
 @json_option
 @pass_app
-def import_openapi(  # noqa: PLR0913 - one parameter for each option
+def import_openapi(
     app: App,
     *,
     file: Path,

@@ -78,7 +78,7 @@ def checkpoint(app: App, *, out: Path, as_json: bool) -> None:
 @_did_option
 @data_dir_option
 @pass_app
-def prove(  # noqa: PLR0913 - one argument for each option
+def prove(
     app: App,
     *,
     receipt_id: int | None,
@@ -125,7 +125,7 @@ def prove(  # noqa: PLR0913 - one argument for each option
 @_did_option
 @data_dir_option
 @pass_app
-def consistency(app: App, *, old: Path, new: Path, out: Path | None, did: str | None, data_dir: Path | None) -> None:  # noqa: PLR0913 - likewise
+def consistency(app: App, *, old: Path, new: Path, out: Path | None, did: str | None, data_dir: Path | None) -> None:
     """Check that a later checkpoint only added to an earlier one.
 
     Exits with 7 where the two are of different histories, or the chain is not the one that was signed.

@@ -13,6 +13,7 @@ from briefcase.edges.cli.late import asyncio, logs, provider_serving, provider_s
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
+from briefcase.model.types import MAX_PORT
 
 DEFAULT_PORT: Final = 8_787
 STATE_DIR: Final = "provider-gateway"
@@ -27,7 +28,7 @@ STATE_DIR: Final = "provider-gateway"
     ),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0 is any.")
+@click.option("--port", type=click.IntRange(0, MAX_PORT), default=DEFAULT_PORT, show_default=True, help="0 is any.")
 @click.option("--base-url", default="", metavar="URL", help="The address clients use, where a proxy stands in front.")
 @click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Where keys and facts are kept.")
 @click.option("--admin-secret-stdin", is_flag=True, help="Read the secret that opens POST /api/revoke.")

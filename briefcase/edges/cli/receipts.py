@@ -201,7 +201,7 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
 )
 @json_option
 @pass_app
-def verify_receipts(  # noqa: PLR0913 - one argument for each option
+def verify_receipts(
     app: App, *, anchor: str | None, after: str | None, state: bool, data_dir: Path | None, as_json: bool
 ) -> int:
     """Check each receipt and its place; with `--state` the tables as well.

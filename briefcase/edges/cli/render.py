@@ -24,6 +24,7 @@ from briefcase.core.characters.marks import has_unseen, visible_text
 from briefcase.model.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, format_rfc3339, parse_rfc3339
 
 UNBOUNDED_WIDTH: Final = 10_000  # what is not a terminal has no width: nothing is cut or wrapped there
+MAX_BASIC_PLANE: Final = 0xFFFF  # what lies beyond takes two of JSON's escapes
 GAP_CHARS: Final = 2
 MIN_CELL_CHARS: Final = 4
 SHORT_ID_CHARS: Final = 8
@@ -212,7 +213,7 @@ def _escape_json(match: re.Match[str]) -> str:
     if not has_unseen(char):
         return char
     code = ord(char)
-    if code <= 0xFFFF:  # noqa: PLR2004 - beyond the Basic Multilingual Plane JSON escapes a surrogate pair
+    if code <= MAX_BASIC_PLANE:
         return f"\\u{code:04x}"
-    high, low = divmod(code - 0x10000, 0x400)
+    high, low = divmod(code - 0x10000, 0x400)  # RFC 8259 section 7: a surrogate pair
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

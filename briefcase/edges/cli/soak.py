@@ -11,12 +11,14 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
+import msgspec
 import orjson
 
 from briefcase.adapters.disk.files import REPORT_MODE
@@ -43,6 +45,7 @@ from briefcase.model.types import JsonObject, JsonValue
 NOT_MET: Final = CODES["receipt_chain_broken"].exit_code
 SLO_CHECK_RATE: Final = 50.0
 SLO_CHECK_CONNECTIONS: Final = 8
+_F = TypeVar("_F", bound=Callable[..., Any])
 _OURS: Final = frozenset({"evidence.json", "MANIFEST.json"})
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
@@ -50,10 +53,25 @@ MAX_RATE: Final = 10_000.0  # more than one client can send
 MAX_DURATION_S: Final = 366 * 86_400.0  # as much as one report may cover
 
 
+class _Measured(msgspec.Struct, frozen=True):
+    """What a report measured, as far as it is shown."""
+
+    by_reason: dict[str, int]
+
+
+class _Finding(msgspec.Struct, frozen=True):
+    """One objective of a report; `value` is None where nothing was measured."""
+
+    objective: str
+    value: float | None
+    target: float
+    ok: bool
+
+
 class _Number(click.FloatRange):
     """A number of a range; what is none (`nan`, which lies in every range) is refused."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - as click has it
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value!r} is no number.", param, ctx)
@@ -68,7 +86,7 @@ _objectives = [
 ]
 
 
-def _with_objectives(command: Any) -> Any:  # noqa: ANN401 - a decorator of click's
+def _with_objectives(command: _F) -> _F:
     for option in _objectives:
         command = option(command)
     return command
@@ -91,7 +109,7 @@ def _with_objectives(command: Any) -> Any:  # noqa: ANN401 - a decorator of clic
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Where the report goes.")
 @_with_objectives
 @pass_app
-def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: float | None, **given: Any) -> int:  # noqa: ANN401
+def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: float | None, **given: Any) -> int:
     """Call one tool on a schedule and measure what was promised.
 
     The report has availability, append success, latency and what the daemon itself adds to it, and a verdict.
@@ -192,7 +210,7 @@ def slo() -> None:
 @_with_objectives
 @json_option
 @pass_app
-def check(app: App, /, *, as_json: bool, **given: Any) -> int:  # noqa: ANN401
+def check(app: App, /, *, as_json: bool, **given: Any) -> int:
     """Call a tool fifty times a second for a while and judge what the daemon adds."""
     plan = soaks.SoakPlan(
         given["duration_secs"],
@@ -280,27 +298,21 @@ def _arguments_of(text: str) -> JsonObject:
 
 def _show_verdict(report: JsonObject) -> None:
     """Name the verdict, and why calls were not allowed where that is what it says."""
-    measured = report["measured"]
-    assert isinstance(measured, dict)  # noqa: S101 - a report's own form
-    reasons = measured["by_reason"]
-    assert isinstance(reasons, dict)  # noqa: S101 - as above
-    why = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
+    by_reason = msgspec.convert(report["measured"], _Measured).by_reason
+    why = ", ".join(f"{reason}: {count:,}" for reason, count in by_reason.items())
     note(f"verdict: {report['verdict']}" + (f" ({why})" if why else ""))
 
 
 def _show_findings(app: App, findings: JsonValue) -> None:
-    assert isinstance(findings, list)  # noqa: S101 - a report's findings are a list
     rows = []
-    for finding in findings:
-        assert isinstance(finding, dict)  # noqa: S101 - as above
-        value = finding["value"]
-        shown = "not measured" if value is None else f"{value:.6g}"
+    for finding in msgspec.convert(findings, list[_Finding]):
+        shown = "not measured" if finding.value is None else f"{finding.value:.6g}"
         rows.append(
             (
-                str(finding["objective"]),
+                finding.objective,
                 shown,
-                f"{finding['target']:g}",
-                render.styled("ok" if finding["ok"] else "error"),
+                f"{finding.target:g}",
+                render.styled("ok" if finding.ok else "error"),
             )
         )
     app.screen.table(("OBJECTIVE", ">MEASURED", ">TARGET", ""), rows, empty="nothing was judged")

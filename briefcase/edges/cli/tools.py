@@ -120,9 +120,7 @@ def show_tool(app: App, *, tool: str, as_json: bool) -> None:
 @click.option("--wait", is_flag=True, help="Where a person must approve, wait for it and go on.")
 @json_option
 @pass_app
-def call_tool(  # noqa: PLR0913 - one parameter for each option
-    app: App, *, tool: str, args_json: str, approval_token: str | None, wait: bool, as_json: bool
-) -> int:
+def call_tool(app: App, *, tool: str, args_json: str, approval_token: str | None, wait: bool, as_json: bool) -> int:
     """Call one tool.
 
     A call that a person has approved since it was last made goes ahead; `--wait` waits for that.

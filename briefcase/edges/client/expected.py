@@ -100,11 +100,9 @@ def untrusted(problem: str, hint: str) -> BriefcaseError:
 
 def warn_unproven(address: str, problem: str) -> None:
     """Tell the user, in one line, that a token goes to a daemon that proved nothing."""
-    print(  # noqa: T201 - a line for the person: standard output is the command's own
+    sys.stderr.write(  # standard output is the command's own
         f"briefcase: warning: {problem}; the token of BRIEFCASE_AUTH_TOKEN goes to {address} all the same"
-        " (set BRIEFCASE_DAEMON_DID to what `briefcase identity show` prints beside the daemon)",
-        file=sys.stderr,
-        flush=True,
+        " (set BRIEFCASE_DAEMON_DID to what `briefcase identity show` prints beside the daemon)\n"
     )
 
 

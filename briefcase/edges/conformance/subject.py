@@ -135,7 +135,7 @@ class Subject:
         answer = body_of(response, 200, "`POST /token`")
         return Minted(text_of(answer, "token"), answer)
 
-    def proof(  # noqa: PLR0913 - what a check may want otherwise
+    def proof(
         self,
         method: str = "GET",
         path: str = RESOURCE_PATH,

@@ -227,7 +227,7 @@ def check_memory() -> Finding:
 
 
 def _listening() -> Iterator[tuple[str, int]]:
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - descriptors are numbers, not paths
+    for name in [path.name for path in Path("/dev/fd").iterdir()]:
         with suppress(OSError):  # closed since it was listed
             descriptor = int(name)
             if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):

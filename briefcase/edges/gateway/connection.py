@@ -162,7 +162,7 @@ def is_stateless_message(params: JsonObject) -> bool:
     return META_REVISION in as_object(params.get("_meta"))
 
 
-def stateless_context(  # noqa: PLR0913 - a request and where it came from
+def stateless_context(
     request: Request,
     token: str,
     view: View,

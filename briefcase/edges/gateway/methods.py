@@ -262,7 +262,8 @@ class Methods:
             try:
                 result = await self._operations.run(asked, params, context)
             except RpcError as error:
-                if error.http_status != 200 or error.code == INTERNAL_ERROR or context.view.server is not None:  # noqa: PLR2004 - OK
+                is_answer = error.http_status == HTTPStatus.OK and error.code != INTERNAL_ERROR
+                if not is_answer or context.view.server is not None:
                     raise
                 continue  # a server that is down or not for this agent hides its own things, not the others'
             follows = servers[position + 1] if position + 1 < len(servers) else None

@@ -136,7 +136,7 @@ class Operations:
 
     # --- from the daemon's answer to the client's result ----------------------------------------------------------
 
-    async def _answered(  # noqa: PLR0913, PLR0917 - a request, its answer so far, and where it stands
+    async def _answered(  # noqa: PLR0917 - a request, its answer so far, and where it stands
         self,
         operation: Operation,
         answer: JsonObject,

@@ -88,7 +88,9 @@ async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None =
         if settings.http_addr is not None:
             host, port = await stack.enter_async_context(running_http(core, settings))
             shown = f"[{host}]" if ":" in host else host
-            print(f"briefcase gateway: http://{shown}:{port}{settings.http_path}", file=sys.stderr, flush=True)  # noqa: T201 - standard output is the protocol's
+            sys.stderr.write(
+                f"briefcase gateway: http://{shown}:{port}{settings.http_path}\n"
+            )  # stdout is the protocol's
         waiting: list[asyncio.Task[object]] = [asyncio.create_task(stopping.wait())]
         if settings.stdio and settings.token is not None:
             waiting.append(asyncio.create_task(_serve_stdio(core, settings.token, View(settings.server))))

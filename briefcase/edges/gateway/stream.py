@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Final
 
 MAX_KEPT_EVENTS: Final = 256
+MAX_COUNT_DIGITS: Final = 15  # far past any count
 MAX_KEPT_BYTES: Final = 4 << 20
 MAX_SHELF_BYTES: Final = 64 << 20
 
@@ -149,4 +150,5 @@ class Stream:
 def parse_event_id(text: str) -> tuple[str, int] | None:
     """The stream and number of an event id of ours, or None."""
     stream, _, number = text.rpartition("-")
-    return (stream, int(number)) if stream and number.isascii() and number.isdigit() and len(number) < 16 else None  # noqa: PLR2004 - far past any count
+    is_count = number.isascii() and number.isdigit() and len(number) <= MAX_COUNT_DIGITS
+    return (stream, int(number)) if stream and is_count else None

@@ -94,7 +94,7 @@ def open_unix_listener(path: Path) -> Listener:
         path.chmod(SOCKET_MODE)
         inode = path.lstat().st_ino
         sock.listen(BACKLOG)
-        sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        sock.settimeout(0)  # non-blocking
     except OSError as error:
         sock.close()
         raise ConfigError(f"`{path}` cannot be listened on: {_reason(error)}") from error
@@ -158,7 +158,7 @@ def open_tcp_listener(host: str, port: int) -> Listener:
         ConfigError: the address is not loopback (`loopback_only`), or could not be bound (`configuration`).
     """
     address = _loopback_address(host)
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004 - IP version 6
+    family = socket.AF_INET6 if isinstance(address, ipaddress.IPv6Address) else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -168,7 +168,7 @@ def open_tcp_listener(host: str, port: int) -> Listener:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((str(address), port))
         sock.listen(BACKLOG)
-        sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        sock.settimeout(0)  # non-blocking
     except OSError as error:
         sock.close()
         raise ConfigError(f"`{host}:{port}` cannot be listened on: {_reason(error)}") from error
