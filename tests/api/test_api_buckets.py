@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import time
 
 import pytest
@@ -243,3 +244,64 @@ def test_a_request_of_who_had_much_waits_whatever_it_asks_for_and_is_charged_and
         assert waited == [(agent, False)] * 3
 
     serve(tmp_path, scenario, buckets=ONE)
+
+
+# --- who brings no token ----------------------------------------------------------------------------------------------
+
+
+def test_a_flood_without_a_token_waits_while_an_agent_is_there_and_the_agent_does_not(tmp_path, monkeypatch):
+    waited = []
+
+    async def passed(_, owner, *, is_large=False, account=None):
+        waited.append((owner, is_large))
+        account.forgive()
+        return True
+
+    monkeypatch.setattr(Turnstile, "passed", passed)
+
+    async def scenario(rig):
+        uid = os.geteuid()
+        strangers = rig.server.places.account_of_strangers(uid)
+        for path, token in (("/v1/tools", "bca_wrong"), ("/health", None), ("/nothing", None), ("/v1/identity", "")):
+            strangers.forgive()
+            await rig.ask("GET", path, token=token)
+            assert strangers.used_ns > 0, path  # each on a connection of its own
+            strangers.charge(MUCH_NS)
+            await rig.ask("GET", path, token=token)
+            strangers.charge(MUCH_NS)
+            assert (await rig.ask("POST", "/v1/tools/call", {"call": {}}, token=AGENT_TOKEN))[0] == 200
+            assert (await rig.ask("GET", "/v1/tools"))[0] == 200
+        assert waited == [(f"uid {uid}", False)] * 4
+
+    serve(tmp_path, scenario)
+
+
+async def test_strangers_wait_for_principals_and_no_principal_for_strangers():
+    turnstile, strangers = having_had(scout=MUCH_NS), Account()
+    strangers.charge(2 * MUCH_NS)
+    waiting = asyncio.create_task(turnstile.passed("uid 7", account=strangers))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert await turns_of(turnstile, "scout") == 1  # among principals it is alone
+    assert await waiting
+
+
+def test_pieces_of_a_request_that_is_never_whole_are_charged_and_read_more_seldom(tmp_path):
+    async def scenario(rig):
+        strangers = rig.server.places.account_of_strangers(os.geteuid())
+        client = await rig.connect()
+        async with asyncio.timeout(10):
+            await client.send(b"GET /health HT")
+            while not strangers.used_ns:  # noqa: ASYNC110 - an account announces nothing
+                await asyncio.sleep(0)
+            (connection,) = rig.server._state.connections
+            assert not connection._wire._is_read_paused
+            strangers.charge(MUCH_NS)
+            await client.send(b"TP/1.1\r\nhost: ")
+            while not connection._wire._is_read_paused:  # noqa: ASYNC110 - nor does a wire
+                await asyncio.sleep(0)
+        await client.send(b"a\r\n\r\n")
+        assert (await client.answer())[0] == 200
+        await client.close()
+
+    serve(tmp_path, scenario)

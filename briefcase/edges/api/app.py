@@ -81,6 +81,7 @@ LARGE_BODY_BYTES: Final = 64 << 10
 NS_OF_A_REFUSAL: Final = 50_000  # what it takes to read a request's head
 BYTES_READ_A_NS: Final = 2  # of a body that nobody looks at
 
+_NOT_ADMITTED: Final = frozenset({"unauthorized", "forbidden"})
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
 _NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
 
@@ -137,6 +138,7 @@ class Api:
             match = self._routes.find(head.path)
             route = match.by_method.get(head.method)
             if route is None:
+                await self._waited(exchange.place.principal or _NOBODY, exchange)
                 return self._no_route(match.by_method, peer)
 
             # 3. and 4. who, and in which role
@@ -173,7 +175,7 @@ class Api:
 
         # 8. faults
         except BriefcaseError as error:
-            return self._fault(self._repeatable(error, exchange))
+            return await self._refused(error, exchange)
         except GoneError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing of it may leave; all of it is logged
@@ -210,11 +212,12 @@ class Api:
 
     async def _waited(self, principal: Principal, exchange: DirectExchange, *, is_large: bool = False) -> bool:
         """Wait for a turn; False where too many wait. An operator does not, and has room all the same."""
-        is_large = is_large and principal.role is Role.AGENT
-        has_a_share = principal.role is not Role.OPERATOR and principal is not _NOBODY
-        if not is_large and not (has_a_share and exchange.place.meter.is_over):
+        is_large, place = is_large and principal.role is Role.AGENT, exchange.place
+        if not is_large and (principal.role is Role.OPERATOR or not place.meter.is_over):
             return True
         exchange.pause()  # what still comes of the body would be work too
+        if principal is _NOBODY:
+            return await self._turnstile.passed(place.stranger, is_large=is_large, account=place.meter.account)
         return await self._turnstile.passed(principal.owner, is_large=is_large)
 
     async def _turned_away(
@@ -230,6 +233,13 @@ class Api:
             return self._fault(fault)
         self._services.meter.count_fault(fault.code)
         return Reply({"status": "denied", "reason": fault.code, "receipt_id": fault.receipt_id})
+
+    async def _refused(self, error: BriefcaseError, exchange: DirectExchange) -> Reply:
+        """The answer of a fault; who is not admitted waits for it, or would ask again as fast as they are refused."""
+        known = exchange.place.principal
+        if known is None or error.code in _NOT_ADMITTED:
+            await self._waited(known or _NOBODY, exchange)
+        return self._fault(self._repeatable(error, exchange))
 
     def _repeatable(self, error: BriefcaseError, exchange: DirectExchange) -> BriefcaseError:
         """The fault found in a request, without a part of a secret in it: only a caller's fault quotes the request."""

@@ -6,6 +6,10 @@ waits before its next request goes on, whatever it asks for. So does an agent's 
 work is a stretch that nobody can interrupt. One goes on at a time, the principals in turn, and after it the others have
 the loop for `PAUSE` times as long as its turn took.
 
+What nobody's token pays for (requests that need none, or bring a wrong one, and what comes before a request is whole)
+is charged to the user at the other end, all who come over TCP being one (`places.Place.stranger`). They wait for those
+who said who they are, and nobody waits for them.
+
 While nobody else is there, there is nobody to wait for, and what a principal had is forgiven.
 """
 
@@ -43,17 +47,18 @@ class Turnstile:
             account = self._accounts[owner] = Account()
         return account
 
-    async def passed(self, owner: str, *, is_large: bool = False) -> bool:
+    async def passed(self, owner: str, *, is_large: bool = False, account: Account | None = None) -> bool:
         """Wait for a turn, where one has to; the caller goes on to its work without awaiting anything in between.
 
         Args:
             owner: whose request it is.
             is_large: whether it waits in any case.
+            account: what the owner had, where that is no principal: nobody waits for it.
 
         Returns:
             False, at once, where `MAX_WAITING` of the owner wait already and this one is large.
         """
-        account = self.account_of(owner)
+        account = self.account_of(owner) if account is None else account
         if not is_large and not self._has_to_wait(account):
             return True
         queue = self._waiting.setdefault(owner, deque())
@@ -76,7 +81,7 @@ class Turnstile:
             return False
         return not self._is_least(account)
 
-    def _is_alone(self, account: Account) -> bool:
+    def _is_alone(self, account: Account | None) -> bool:
         return not any(one is not account and one.was_here(PRESENT_NS) for one in self._accounts.values())
 
     def _is_least(self, account: Account) -> bool:
@@ -102,7 +107,7 @@ class Turnstile:
     def _turned(self, owner: str, began_s: float) -> None:
         """Have the next one wait for as long as this turn entitles the others to, if there are any."""
         took_s = time.monotonic() - began_s
-        pause_s = 0.0 if self._is_alone(self.account_of(owner)) else min(PAUSE * took_s, MAX_PAUSE_S)
+        pause_s = 0.0 if self._is_alone(self._accounts.get(owner)) else min(PAUSE * took_s, MAX_PAUSE_S)
         self._free_s = time.monotonic() + pause_s
         self._is_turning = bool(self._waiting)
         if self._is_turning:

@@ -44,6 +44,8 @@ from briefcase.edges.http.sockets import peer_of
 from briefcase.edges.http.wire import Wire
 
 MAX_PIECES: Final = 8_192  # of a chunked body: each one costs a callback, whatever its size
+NS_OF_A_PIECE: Final = 20_000  # to wake up for it, and to parse what is short
+PIECE_PAUSE_S: Final = 0.05
 LINGER_MS: Final = 1_000  # how long a refused client may go on sending before the connection is cut
 HTTP_VERSIONS: Final = frozenset({"1.0", "1.1"})
 
@@ -223,8 +225,22 @@ class Connection(asyncio.Protocol):
                 return
         if self._state is not _IDLE or not self._unanswered:
             self._arm_deadline()
+            if self._place.principal is None:
+                self._charge_piece(len(data))
         elif self._deadline is not None:
             self._cancel_deadline()
+
+    def _charge_piece(self, size_bytes: int) -> None:
+        """Charge a piece of a request that is not whole to who sends it; who sends many is read more seldom."""
+        meter = self._place.meter
+        meter.account.charge(NS_OF_A_PIECE + size_bytes)
+        if meter.is_over and not self._unanswered and self._serving.places.knows_principals:
+            self._wire.pause_reading()
+            self._loop.call_later(PIECE_PAUSE_S, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self._wire.resume_reading()
 
     def on_message_begin(self) -> None:
         """Begin counting for a new message."""

@@ -31,6 +31,7 @@ from briefcase.model.errors import CallerError
 from briefcase.model.types import Principal, Role
 
 CANDIDATES: Final = 32  # found by one look at all, so that a flood of connections does not pay for it each time
+MAX_STRANGERS: Final = 1_024  # accounts of users; past it those that had nothing lately are forgotten
 KEPT_FOR_EACH: Final = 2  # connections that an agent has though calls of others are under way on all there are
 DISPATCH_S: Final = 2.0  # how long a first request may take until it is known whose it is
 SHARES: Final = 4  # one principal may hold this part of the bytes, newcomers have this part of the places
@@ -75,7 +76,7 @@ class Place:
         self.uid = uid
         self.taken_s = now_s
         self.principal: Principal | None = None
-        self.meter = Meter(Account())  # of the work of nobody yet
+        self.meter = Meter(places.account_of_strangers(uid))  # of the work of nobody yet
         self.rank = _ANONYMOUS
         self.is_probation = False
         self.body_bytes = self.unsent_bytes = 0
@@ -91,6 +92,11 @@ class Place:
         """
         if principal is not self.principal and principal != self.principal:
             self._places.claim(self, principal)
+
+    @property
+    def stranger(self) -> str:
+        """Whose work is done here until it is known who asks: the user's at the other end; over TCP they are one."""
+        return "tcp" if self.uid is None else f"uid {self.uid}"
 
     def wait(self, answer_now: Callable[[], None]) -> None:
         """A long poll is under way here, which `answer_now` ends with what there is, and the connection after it."""
@@ -204,6 +210,7 @@ class Places:
         self._uids: dict[tuple[int, int], int] = {}
         self._of_principal: dict[tuple[Role, str], dict[Place, None]] = {}
         self._candidates: dict[tuple[int, int | None], deque[tuple[Place, float]]] = {}
+        self._strangers: dict[int | None, Account] = {}
 
     def take(self, guest: Guest, listener: int, uid: int | None, now_s: float) -> Place:
         """Give a new connection its place; where there is none, an idle one gives way or it is on probation.
@@ -231,6 +238,17 @@ class Places:
             if not is_served:
                 self._put_on_probation(place)
         return place
+
+    def account_of_strangers(self, uid: int | None) -> Account:
+        """What a user's connections on which nobody is known had of the loop."""
+        if not self.knows_principals:
+            return Account()
+        account = self._strangers.get(uid)
+        if account is None:
+            if len(self._strangers) >= MAX_STRANGERS:
+                self._strangers = {known: one for known, one in self._strangers.items() if one.used_ns}
+            account = self._strangers[uid] = Account()
+        return account
 
     def _is_crowd(self, place: Place) -> bool:
         """Whether the user at the other end has more connections than one user may have."""
