@@ -66,6 +66,8 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
     providers = _providers(start, stores, controls, sent)
     stack.push_async_callback(providers.service.close)
     toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
+    for spec in toolbox.registry.specs():
+        vault.keep_public(spec.digest_hex.encode())
     logins = _logins(stores, secrets, outbound)
     stack.push_async_callback(logins.accounts.close)
     needs_all = settings.is_ga or settings.strict_host

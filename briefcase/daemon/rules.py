@@ -68,6 +68,7 @@ async def compose_rules(start: Start, stores: Stores, outside: Outside) -> Rules
         layer=_shadow_layer(start),
     )
     await policy.open()
+    stores.vault.keep_public(policy.active().digest_hex.encode())
     operator = _operator(stores, outside, policy)
     await operator.settle()  # before anything is sent with what a crash left half changed
     calls = _calls(start, stores, outside, policy)

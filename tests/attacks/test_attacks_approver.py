@@ -1,6 +1,7 @@
 """The approver does not see what is sent: calls that hide their end, their characters or their danger, on a daemon."""
 
 import fcntl
+import hashlib
 import http.server
 import json
 import os
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -233,7 +235,9 @@ def test_a_provider_whose_token_is_ordinary_text_cannot_blank_the_words_of_anoth
     def identifier():
         return (tmp_path / "data" / DAEMON_DID_FILE).read_text().strip().removeprefix("did:key:")
 
-    with issuer(*words, identifier, proper) as address:
+    known = dict[str, str]()
+    digests = ("arguments", "tool", "policy")
+    with issuer(*words, identifier, *(partial(known.__getitem__, name) for name in digests), proper) as address:
         (tmp_path / "data" / "briefcase.toml").write_text(f'[net]\nallow_private = ["{address}"]\n')
         with RunningDaemon(tmp_path / "data", BRIEFCASE_PROVIDER_BASE_URL=f"http://{address}") as daemon:
             daemon.agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
@@ -249,6 +253,15 @@ def test_a_provider_whose_token_is_ordinary_text_cannot_blank_the_words_of_anoth
             refused = daemon.call("quote", {"symbol": "D"}, token=daemon.agent)
             assert "no part of the daemon's own identifier" in json.dumps(refused)
             assert identifier() in daemon.request("GET", "/v1/identity")[1]["did"]
+
+            # nor is what anybody can foretell of every daemon: the digests of no arguments, of a tool, of the policy
+            known["arguments"] = hashlib.sha256(b"{}").hexdigest()
+            known["tool"] = shown(daemon, ask(daemon, "note_add", {"text": "hi"}))["tool_digest_hex"]
+            known["policy"] = daemon.request("GET", "/v1/policy")[1]["policy_hash_hex"]
+            for index, name in enumerate(digests):
+                refused = daemon.call("quote", {"symbol": f"E{index}"}, token=daemon.agent)
+                assert "identifier or digests" in json.dumps(refused), name
+            assert daemon.request("GET", "/v1/policy")[1]["policy_hash_hex"] == known["policy"]
 
             # the control: a token of random characters is taken, looked for, named and counted
             assert daemon.call("quote", {"symbol": "Y"}, token=daemon.agent)["status"] == "ok"
