@@ -19,7 +19,8 @@ class Outcome(NamedTuple):
 
 
 # Exit codes: 0 success, 1 internal, 2 usage (click's own), 3 refused, 4 not found, 5 unavailable, 6 unauthorized,
-# 7 integrity, 8 upstream, 9 configuration. The command line adds 10 (waits for approval), 130 and 141 (signals).
+# 7 integrity, 8 upstream, 9 configuration, 11 a daemon of another version. The command line adds 10 (waits for
+# approval), 130 and 141 (signals).
 CODES: Final[dict[str, Outcome]] = {
     "bad_request": Outcome(HTTPStatus.BAD_REQUEST, 2),
     "invalid_args": Outcome(HTTPStatus.BAD_REQUEST, 2),
@@ -50,6 +51,7 @@ CODES: Final[dict[str, Outcome]] = {
     "daemon_unreachable": Outcome(HTTPStatus.SERVICE_UNAVAILABLE, 5),
     "secret_unavailable": Outcome(HTTPStatus.SERVICE_UNAVAILABLE, 5),
     "untrusted_daemon": Outcome(HTTPStatus.SERVICE_UNAVAILABLE, 6),
+    "unexpected_answer": Outcome(HTTPStatus.BAD_GATEWAY, 11),
     "receipt_chain_broken": Outcome(HTTPStatus.INTERNAL_SERVER_ERROR, 7),
     "store_mismatch": Outcome(HTTPStatus.INTERNAL_SERVER_ERROR, 7),
     "backup_damaged": Outcome(HTTPStatus.INTERNAL_SERVER_ERROR, 7),

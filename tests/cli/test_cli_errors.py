@@ -119,3 +119,39 @@ def test_standard_streams_that_know_only_ascii_do_not_fail(daemon, monkeypatch):
     ran = run(FakeRoot(daemon.data_dir), "tools", "list")
     assert ran.code == 0
     assert "\\u65e5\\u672c" in ran.out
+
+
+class AnyAnswer(dict):
+    """Whatever is asked for, the daemon answers this."""
+
+    def __init__(self, answer: dict) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def get(self, *_):
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "endpoint"),
+    [
+        (["tools", "list"], {}, "GET /v1/tools"),
+        (["approvals", "list"], {"approvals": [{"id": "x"}]}, "GET /v1/approvals"),
+        (["approvals", "show", "3" * 36], {"id": "x"}, f"GET /v1/approvals/{'3' * 36}"),
+        (["receipts", "list"], {"receipts": [{}]}, "GET /v1/receipts"),
+        (["budgets", "list"], {}, "GET /v1/budgets"),
+        (["agents", "list"], {"agents": [{}]}, "GET /v1/agents"),
+        (["secrets", "list"], {}, "GET /v1/secrets"),
+        (["policy", "show"], {}, "GET /v1/policy"),
+        (["providers", "list"], {"providers": [{}]}, "GET /v1/providers"),
+        (["mcp", "servers", "list"], {}, "GET /v1/mcp/servers"),
+    ],
+)
+def test_an_answer_without_a_field_that_is_promised_is_the_answers_fault_and_says_which(
+    run, daemon, arguments, answer, endpoint
+):
+    daemon.answers = AnyAnswer(answer)
+    ran = run(*arguments)
+    assert ran.code == CODES["unexpected_answer"].exit_code, ran.err
+    assert ran.err.startswith(f"error: answer of `{endpoint}`: expected the field `"), ran.err
+    assert "does the daemon run the version that this program is of?" in ran.err

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Never, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
@@ -30,6 +30,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 MAX_PROOF_BYTES: Final = 4_096
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HTTP_ERROR_FROM: Final = 400
+OTHER_VERSION_HINT: Final = "does the daemon run the version that this program is of? see `briefcase identity show`"
 START_HINT: Final = "start it with `briefcase up`"
 _PERHAPS_DONE: Final = "it may have been done all the same: see `briefcase receipts list`"
 
@@ -112,14 +113,16 @@ class Client:
             DaemonError: the daemon answered an error.
             CallerError: the body holds what JSON cannot.
             BriefcaseError: no daemon there (`daemon_unreachable`), another than the one expected
-                (`untrusted_daemon`), no answer in time (`request_timeout`), or no token (`unauthorized`).
+                (`untrusted_daemon`), no answer in time (`request_timeout`), or no token (`unauthorized`); reading a
+                field that the answer does not have is one too (`unexpected_answer`).
         """
         try:
             data = None if body is None else orjson.dumps(body)
         except TypeError:
             raise _not_sendable() from None
         answer = self._ask(method, path, data)
-        return Reply(self._payload_of(answer), parse_server_timing(answer.server_timing))
+        payload = _promised(self._payload_of(answer), f"{method} {path.partition('?')[0]}")
+        return Reply(payload, parse_server_timing(answer.server_timing))
 
     def text(self, path: str) -> str:
         """Read what is no JSON. Raises as `request`."""
@@ -150,6 +153,33 @@ class Client:
         if answer.status >= HTTP_ERROR_FROM:
             raise _error_of(answer.status, payload)
         return payload
+
+
+class _Promised(dict[str, Any]):
+    """A JSON object of an answer: where a field that is promised is not in it, the answer is at fault."""
+
+    __slots__ = ("endpoint",)
+    endpoint: str
+
+    def __missing__(self, name: str) -> Never:
+        raise BriefcaseError(
+            f"answer of `{self.endpoint}`: expected the field `{name}`, got none",
+            code="unexpected_answer",
+            hint=OTHER_VERSION_HINT,
+        )
+
+
+def _promised(payload: Payload, endpoint: str) -> Payload:
+    """An answer whose objects say which field they lack, those within it too."""
+
+    def within(value: object) -> object:
+        if isinstance(value, dict):
+            return _promised(value, endpoint)
+        return [within(item) for item in value] if isinstance(value, list) else value
+
+    members = _Promised({name: within(member) for name, member in payload.items()})
+    members.endpoint = endpoint
+    return members
 
 
 def path_of(*parts: str) -> str:
