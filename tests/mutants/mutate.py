@@ -83,9 +83,9 @@ def main() -> int:
         tree = _copy(Path(directory))
         tree.chmod(0o755)  # some tests run a part of it as another user
         if not options.no_control:
-            code, said, _ = _run(tree, *dict.fromkeys(node_of(one.test) for one in mutants))
+            code, failed, _ = _run(tree, *dict.fromkeys(node_of(one.test) for one in mutants), is_all=True)
             if code != 0:
-                print(f"the tests are not green without a mutant: {said}")
+                print("the tests are not green without a mutant:", *failed, sep="\n")
                 return 1
         if options.only_control:
             print(f"the tests of {len(mutants)} mutants are green without one")
@@ -127,7 +127,7 @@ def _is_seen(tree: Path, mutant: Mutant) -> bool:
             extension.unlink()  # a process that still runs has it mapped
             extension.write_bytes(content)
     verdict = "red" if code == _FAILED else "GREEN" if code == 0 else f"BROKEN {code}"
-    print(f"{mutant.id}\t{verdict}\t{took_s:.1f} s\t{said}", flush=True)
+    print(f"{mutant.id}\t{verdict}\t{took_s:.1f} s\t{' '.join(said[:1])[:160]}", flush=True)
     return code == _FAILED
 
 
@@ -143,9 +143,10 @@ def _compile(tree: Path, source: Path) -> None:
     subprocess.run(command, cwd=tree, capture_output=True, check=True)
 
 
-def _run(tree: Path, *tests: str) -> tuple[int, str, float]:
-    """Run tests in a tree; gives pytest's exit code, why the first one failed, and how long it took."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "120", *tests]
+def _run(tree: Path, *tests: str, is_all: bool = False) -> tuple[int, list[str], float]:
+    """Run tests in a tree, to the first that fails or all; gives the exit code, what failed, and how long it took."""
+    options = [] if is_all else ["-x"]
+    command = [sys.executable, "-m", "pytest", "-q", *options, "-p", "no:cacheprovider", "--timeout", "120", *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     started_s = time.monotonic()
     try:
@@ -154,13 +155,10 @@ def _run(tree: Path, *tests: str) -> tuple[int, str, float]:
             command, cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
-        return _FAILED, "it never ended", time.monotonic() - started_s
-    why = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
-    where = (
-        [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))] if len(tests) > 1 else []
-    )
-    said = [line.partition(" - ")[0][:120] for line in [*where[:1], *why[:1]]]
-    return done.returncode, " ".join(said).strip()[:240], time.monotonic() - started_s
+        return _FAILED, ["it never ended"], time.monotonic() - started_s
+    wanted = ("FAILED", "ERROR") if is_all else ("E  ",)
+    said = [line[:240] for line in done.stdout.splitlines() if line.startswith(wanted)]
+    return done.returncode, said, time.monotonic() - started_s
 
 
 if __name__ == "__main__":
