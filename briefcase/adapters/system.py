@@ -9,6 +9,7 @@ from typing import Final
 
 _NS_PER_US: Final = 1_000
 _BLOCK_BYTES: Final = 16 * 256
+_BLOCK_DIGITS: Final = 2 * _BLOCK_BYTES
 _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -31,11 +32,11 @@ class SystemEntropy:
 
     def __init__(self) -> None:
         self._digits = ""
-        self._used = 0
+        self._used = _BLOCK_DIGITS
 
     def uuid(self) -> str:
         """A version 4 UUID (RFC 9562 section 5.4), written straight from its digits: five times as fast as `uuid`."""
-        if self._used == len(self._digits):
+        if self._used == _BLOCK_DIGITS:
             self._digits = os.urandom(_BLOCK_BYTES).hex()
             self._used = 0
         digits = self._digits[self._used : self._used + 32]

@@ -3,8 +3,8 @@
 import sys
 
 from briefcase.__main__ import main
+from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.tools.builtin import BuiltinTool
-from briefcase.core.calls.flow import Calls
 from briefcase.model.errors import StoreError
 
 
@@ -12,13 +12,17 @@ async def fail(_self, args, _context):
     raise RuntimeError(f"broke on {args}")
 
 
-async def refuse(_self, *_):
+async def refuse():
     raise StoreError("the disk went away", detail="EIO")
+
+
+def commit_no_outcome(ledger, entry, commit=Ledger.commit):
+    return refuse() if entry.event["kind"] == "outcome" else commit(ledger, entry)
 
 
 if __name__ == "__main__":
     if "close" in sys.argv:
-        Calls._close = refuse
+        Ledger.commit = commit_no_outcome
     else:
         BuiltinTool.execute = fail
     sys.argv[1:] = ["daemon"]

@@ -17,6 +17,8 @@ from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
 
+import msgspec
+
 from briefcase.adapters.telemetry.logger import structlog
 from briefcase.core.redaction.redactor import excerpt_of
 from briefcase.model.ports import Redactor
@@ -27,15 +29,12 @@ MAX_FRAMES: Final = 12
 _log: Final = structlog.get_logger("briefcase.calls")
 
 
-class LogContext:
+class LogContext(msgspec.Struct, gc=False):
     """The ids of one request, as far as they are known."""
 
-    __slots__ = ("call_id", "call_request_id", "request_id")
-
-    def __init__(self) -> None:
-        self.request_id = ""
-        self.call_id = ""
-        self.call_request_id = ""
+    call_id: str = ""
+    call_request_id: str = ""
+    request_id: str = ""
 
 
 _CURRENT: Final[ContextVar[LogContext | None]] = ContextVar("briefcase_log_context", default=None)
@@ -63,7 +62,7 @@ def add_ids(_: object, _method: str, event: MutableMapping[str, Any]) -> Mutable
     """A structlog processor: the ids that are known, where the line does not have them already."""
     context = _CURRENT.get()
     if context is not None:
-        for name in LogContext.__slots__:
+        for name in LogContext.__struct_fields__:
             value = getattr(context, name)
             if value:
                 event.setdefault(name, value)
@@ -90,7 +89,7 @@ class CallLog:
 
     def began(self, call_id: str, request_id: str) -> None:
         """See `calls.CallLog`."""
-        context = _current()
+        context = _CURRENT.get() or _current()
         context.call_id, context.call_request_id = call_id, request_id
 
     def tool_failed(self, tool_id: str, error: Exception) -> None:

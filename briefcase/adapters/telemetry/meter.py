@@ -56,10 +56,14 @@ class Meter:
             self._count_other(status, reason)
         whole_us = sum(timing_us.values())
         whole, overhead = self.whole, self.overhead
-        whole.counts[bisect_left(BOUNDS_US, whole_us)] += 1
+        bucket = bisect_left(BOUNDS_US, whole_us)
+        whole.counts[bucket] += 1
         whole.sum_us += whole_us
-        overhead_us = whole_us - timing_us[OUTSIDE] if OUTSIDE in timing_us else whole_us
-        overhead.counts[bisect_left(BOUNDS_US, overhead_us)] += 1
+        overhead_us = whole_us
+        if OUTSIDE in timing_us:
+            overhead_us -= timing_us[OUTSIDE]
+            bucket = bisect_left(BOUNDS_US, overhead_us)
+        overhead.counts[bucket] += 1
         overhead.sum_us += overhead_us
 
     def _count_other(self, status: str, reason: str) -> None:

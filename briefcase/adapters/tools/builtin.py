@@ -60,12 +60,8 @@ class BuiltinTool:
 
     def __init__(self, spec: ToolSpec, run: Run) -> None:
         self.spec: Final = with_digest(spec)  # a field: each call asks for it six times
-        self._check = ArgsCheck(spec.input_schema)
+        self.check_args: Final = ArgsCheck(spec.input_schema).problem_of
         self._run = run
-
-    def check_args(self, args: JsonObject) -> str | None:
-        """Validate against the compiled schema."""
-        return self._check.problem_of(args)
 
     async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:  # noqa: ARG002 - of the port
         """Run with the value that was decided on."""

@@ -20,12 +20,9 @@ class Registry:
 
     def __init__(self) -> None:
         self._groups: Mapping[str, Sequence[Tool]] = MappingProxyType({})
-        self._by_id: Mapping[str, Tool] = MappingProxyType({})
+        by_id: dict[str, Tool] = {}
+        self.resolve = by_id.get  # the tool of an id, or None
         self._specs: Sequence[ToolSpec] = ()
-
-    def resolve(self, tool_id: str) -> Tool | None:
-        """The tool of that id, or None."""
-        return self._by_id.get(tool_id)
 
     def refusal(self, tool_id: str) -> str | None:  # noqa: ARG002 - as `ports.Tools` has it
         """None: each of these tools may be called as policy says."""
@@ -58,5 +55,5 @@ class Registry:
                 by_id[tool.spec.id] = tool
                 owners[tool.spec.id] = owner
         self._groups = groups
-        self._by_id = by_id
+        self.resolve = by_id.get
         self._specs = tuple(by_id[tool_id].spec for tool_id in sorted(by_id))

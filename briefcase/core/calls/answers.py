@@ -12,10 +12,8 @@ from typing import Final
 
 import msgspec
 
-from briefcase.core.receipts.events import CallFacts, Settled
-from briefcase.model.effects import Committed
-from briefcase.model.ports import Clock
-from briefcase.model.types import MICROUSD_PER_USD, JsonObject, format_rfc3339
+from briefcase.core.receipts.events import CallFacts
+from briefcase.model.types import JsonObject
 
 MAX_REMEMBERED_ANSWERS: Final = 1_024
 MAX_REMEMBERED_BYTES: Final = 16 << 20
@@ -62,36 +60,10 @@ def encode_answer(payload: Mapping[str, object], timing_us: Mapping[str, int], *
     return Answer(body, status, reason, timing_us, is_filtered)
 
 
-def with_provenance(payload: dict[str, object], settled: Settled, closed: Committed) -> dict[str, object]:
-    """Add the fields of a result that only the daemon writes."""
-    result = payload.get("result")
-    if isinstance(result, dict):
-        result["provenance"] = {
-            "source": settled.source,
-            "cost_usd": settled.cost_microusd / MICROUSD_PER_USD,
-            "timestamp": format_rfc3339(closed.ts_us),
-            "receipt_id": closed.receipt_id,
-        }
-    return payload
-
-
-class Laps:
-    """A stopwatch that names what each stretch was spent on, in whole microseconds."""
-
-    def __init__(self, clock: Clock, began_ns: int | None = None) -> None:
-        self._now_ns = clock.monotonic_ns
-        self._last_ns = self._now_ns() if began_ns is None else began_ns
-        self.timing_us: dict[str, int] = {}
-
-    def mark(self, phase: str) -> None:
-        """Charge the time since the last mark to a phase."""
-        now_ns = self._now_ns()
-        self.timing_us[phase] = (now_ns - self._last_ns) // 1_000
-        self._last_ns = now_ns
-
-
 class RememberedAnswers:
     """The answers of executed requests, so that a retry gets the same one; bounded, the oldest forgotten first.
+
+    A retry has the same flow, principal, request id, tool and arguments.
 
     What is forgotten is still never executed twice: the ledger keeps the claim of every request id.
     """
@@ -102,7 +74,8 @@ class RememberedAnswers:
 
     def remember(self, flow: str, facts: CallFacts, answer: Answer) -> None:
         """Keep one answer. A request is executed once, so its key is new."""
-        self._kept[self._key(flow, facts)] = answer
+        key = (flow, facts.principal.owner, facts.request_id, facts.tool_id, facts.args_digest_hex)
+        self._kept[key] = answer
         self._bytes += len(answer.body) + ENTRY_BYTES
         while len(self._kept) > MAX_REMEMBERED_ANSWERS or self._bytes > MAX_REMEMBERED_BYTES:
             _, forgotten = self._kept.popitem(last=False)
@@ -110,12 +83,7 @@ class RememberedAnswers:
 
     def recall(self, flow: str, facts: CallFacts) -> Answer | None:
         """The answer this very request got before, if it is still remembered."""
-        return self._kept.get(self._key(flow, facts))
-
-    @staticmethod
-    def _key(flow: str, facts: CallFacts) -> tuple[str, ...]:
-        """A repeated request is the same one: flow, principal, request id, tool and arguments."""
-        return flow, facts.principal.owner, facts.request_id, facts.tool_id, facts.args_digest_hex
+        return self._kept.get((flow, facts.principal.owner, facts.request_id, facts.tool_id, facts.args_digest_hex))
 
 
 def _reason_of(payload: Mapping[str, object]) -> str:

@@ -30,15 +30,16 @@ from typing import Final, Protocol
 
 import msgspec
 
+from briefcase._native.stopwatch import Stopwatch
 from briefcase.core import budgets, risk
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.admission import Admitted, Checked
-from briefcase.core.calls.answers import Answer, Laps, RememberedAnswers, encode_answer, with_provenance
+from briefcase.core.calls.answers import Answer, RememberedAnswers, encode_answer
 from briefcase.core.calls.decisions import OpenDecision, OpenDecisions
 from briefcase.core.calls.expiry import Expiry
-from briefcase.core.calls.firewall import Blocked, filter_output
 from briefcase.core.calls.ratelimits import RateLimiter
 from briefcase.core.calls.refusals import Refusals
+from briefcase.core.calls.results import encode_result, settle
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.calls.shown import shown_call
 from briefcase.core.calls.verdicts import stricter
@@ -123,13 +124,14 @@ class Calls:
         self._controls = controls
         self._redactor = redactor
         self._clock = clock
+        self._now_ns = clock.monotonic_ns
         self._entropy = entropy
         self._limiter = limiter
         self._new_event = new_event
         self._log = log
         self._settings = settings
         self._answers = RememberedAnswers()
-        self._running: dict[tuple[str, str], Event] = {}
+        self._running: dict[tuple[str, str], Event | None] = {}  # by principal and request id; what a retry waits for
         self.refusals = Refusals(ledger, clock, new_event)
         self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
         self.expiry = Expiry(ledger, clock, self._open_decisions)
@@ -146,7 +148,7 @@ class Calls:
             StoreError: that receipt could not be made durable.
         """
         try:
-            return parse_call(body, self._clock.monotonic_ns())
+            return parse_call(body, self._now_ns())
         except CallerError as error:
             raise await self.refuse(principal, error, body) from None
 
@@ -160,8 +162,8 @@ class Calls:
         Raises:
             StoreError: a receipt could not be made durable; nothing may be concluded about the call.
         """
-        laps = Laps(self._clock, call.began_ns)
-        admitted = await self._admit(CALL, principal, call, laps)  # steps 3 to 9
+        watch = Stopwatch(self._now_ns, call.began_ns)
+        admitted = await self._admit(CALL, principal, call, watch)  # steps 3 to 9
         if isinstance(admitted, Answer):
             return admitted
 
@@ -169,19 +171,23 @@ class Calls:
         try:
             # 10. execute, with the value that was decided on and never the caller's bytes
             outcome = await self._execute(call, admitted)
-            laps.mark("execute")
+            watch.mark("execute")
 
             # 11. output firewall
-            settled, payload = self._filter(admitted, outcome)
-            del outcome  # as objects it weighs up to thirty times its bytes, which the payload has
-            laps.mark("firewall")
+            settled, content = settle(admitted, outcome, self._redactor)
+            del outcome  # as objects it weighs up to thirty times its bytes, which are kept
+            watch.mark("firewall")
 
             # 12. outcome
-            closed = await self._close(facts, admitted.intent.receipt_id, admitted.settle, settled, laps)
-            laps.mark("outcome")
+            intent_id = admitted.intent.receipt_id
+            entry = _outcome_entry(facts, intent_id, admitted.settle, settled, watch.timing_us)
+            closed = await self._ledger.commit(entry)
+            if isinstance(closed, Refused):
+                raise _not_closed(intent_id, closed)
+            watch.mark("outcome")
 
             # 13. answer
-            answer = encode_answer(with_provenance(payload, settled, closed), laps.timing_us, is_filtered=True)
+            answer = encode_result(settled, content, closed, watch.timing_us)
             self._answers.remember(CALL, facts, answer)
             return answer
         finally:
@@ -193,12 +199,12 @@ class Calls:
         Raises:
             StoreError: as `call`.
         """
-        laps = Laps(self._clock, call.began_ns)
-        admitted = await self._admit(DECIDE, principal, call, laps)
+        watch = Stopwatch(self._now_ns, call.began_ns)
+        admitted = await self._admit(DECIDE, principal, call, watch)
         if isinstance(admitted, Answer):
             return admitted
         facts, spec = admitted.checked.facts, admitted.checked.tool.spec
-        deadline_ns = self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS
+        deadline_ns = self._now_ns() + self._settings.deadline_ms * NS_PER_MS
         self._open_decisions.add(
             admitted.intent.receipt_id,
             OpenDecision(
@@ -212,7 +218,7 @@ class Calls:
             "tool_digest_hex": spec.digest_hex,
             "args_digest_hex": facts.args_digest_hex,
         }
-        answer = encode_answer(payload, laps.timing_us, is_filtered=True)
+        answer = encode_answer(payload, watch.timing_us, is_filtered=True)
         self._answers.remember(DECIDE, facts, answer)
         self._end(facts)
         return answer
@@ -229,7 +235,7 @@ class Calls:
             CallerError: the body is no outcome, or names no open decision of this principal (`not_found`).
             StoreError: as `call`.
         """
-        laps = Laps(self._clock)
+        watch = Stopwatch(self._now_ns)
         wire = parse_outcome(body)
         decision = self._open_decisions.take(wire.receipt_id, principal)
         if decision is None:
@@ -244,9 +250,12 @@ class Calls:
             reported_cost_microusd=wire.cost_microusd,
             cost_over_reserved=budgets.is_over_reserved(decision.reserved_microusd, wire.cost_microusd),
         )
-        closed = await self._close(decision, wire.receipt_id, decision.settle, settled, laps)
-        laps.mark("outcome")
-        return encode_answer({"status": "recorded", "receipt_id": closed.receipt_id}, laps.timing_us, is_filtered=True)
+        entry = _outcome_entry(decision, wire.receipt_id, decision.settle, settled, watch.timing_us)
+        closed = await self._ledger.commit(entry)
+        if isinstance(closed, Refused):
+            raise _not_closed(wire.receipt_id, closed)
+        watch.mark("outcome")
+        return encode_answer({"status": "recorded", "receipt_id": closed.receipt_id}, watch.timing_us, is_filtered=True)
 
     @property
     def open_decisions(self) -> int:
@@ -255,9 +264,9 @@ class Calls:
 
     # --- steps 3 to 9 -------------------------------------------------------------------------------------------
 
-    async def _admit(self, flow: str, principal: Principal, call: ToolCall, laps: Laps) -> Admitted | Answer:
+    async def _admit(self, flow: str, principal: Principal, call: ToolCall, watch: Stopwatch) -> Admitted | Answer:
         canonical_args = call.canonical_args
-        laps.mark("parse")
+        watch.mark("parse")
 
         # 3. resolve the tool
         policy = self._policy()
@@ -265,28 +274,29 @@ class Calls:
         signals = risk.assess_risk(canonical_args, tool)
         facts = self._facts_of(principal, call, canonical_args, policy, tool, signals)
         self._log.began(facts.call_id, facts.request_id)
-        laps.mark("resolve")
-        repeated = await self._repeated(flow, facts, laps)
+        watch.mark("resolve")
+        repeated = await self._repeated(flow, facts, watch)
         if repeated is not None:
             return repeated
         refused_as = self._tools.refusal(call.tool_id)
         if tool is None or refused_as is not None:
-            return await self._deny(facts, Deny(refused_as or reasons.UNKNOWN_TOOL), laps)
+            return await self._deny(facts, Deny(refused_as or reasons.UNKNOWN_TOOL), watch)
 
         # 4. validate the arguments
         problem = tool.check_args(call.args)
         if problem is not None:
             told = repeatable(self._redactor, CallerError(problem, code=reasons.INVALID_ARGS), canonical_args)
-            return await self._deny(facts, Deny(reasons.with_detail(reasons.INVALID_ARGS, told.message)), laps)
-        laps.mark("validate")
+            return await self._deny(facts, Deny(reasons.with_detail(reasons.INVALID_ARGS, told.message)), watch)
+        watch.mark("validate")
 
         # 5. decide policy
         now_us = self._clock.now_us()
         verdict = policy.decide(principal, tool.spec, call.args, signals, now_us)
-        laps.mark("policy")
+        watch.mark("policy")
 
         # 6. risk signals and the operator's controls, which can only tighten
-        verdict = risk.tighten(verdict, signals)
+        if signals.words:
+            verdict = risk.tighten(verdict, signals)
         verdict = self._controls.apply(verdict, principal, tool.spec, now_us)
         checked = Checked(facts, tool, canonical_args, now_us)
         origin = self._tools.origin(call, principal)
@@ -295,22 +305,22 @@ class Calls:
 
         # 7. rate limit, budget
         verdict = self._limit(flow, principal, checked.tool.spec, verdict, now_us)
-        laps.mark("limits")
+        watch.mark("limits")
 
         # 8. approval: attach one, or create one and stop
         approval = None
         if call.approval_token is not None:
             approval, verdict = self._attach(call.approval_token, checked, verdict)
-        if isinstance(verdict, Deny):
-            return await self._deny(checked.facts, verdict, laps)
         if isinstance(verdict, Allow):
             approval = None  # one that is not needed is not used up
+        elif isinstance(verdict, Deny):
+            return await self._deny(checked.facts, verdict, watch)
         elif approval is None or not approvals.covers(approval, verdict, self._kind_for(verdict)):
-            return await self._ask(checked, verdict, laps)
-        laps.mark("approval")
+            return await self._ask(checked, verdict, watch)
+        watch.mark("approval")
 
         # 9. intent: durable before anything leaves
-        return await self._intend(checked, verdict, approval, laps)
+        return await self._intend(checked, verdict, approval, watch)
 
     async def turn_away(self, principal: Principal, declared_bytes: int) -> CallerError:
         """The fault of a request that stands before its principal's empty bucket; its body was not read.
@@ -373,28 +383,27 @@ class Calls:
         """What a caller wrote, as it may be recorded."""
         return self._redactor.redact_text(text)
 
-    async def _repeated(self, flow: str, facts: CallFacts, laps: Laps) -> Answer | None:
+    async def _repeated(self, flow: str, facts: CallFacts, watch: Stopwatch) -> Answer | None:
         """What a retry of an executed request gets: the same answer, and never a second execution.
 
-        # INVARIANT (one at a time): from a None of this to `_begin` nothing is awaited.
+        # INVARIANT (one at a time): from a None of this to the entry in `_running` nothing is awaited.
         """
         key = (facts.principal.name, facts.request_id)
-        while (running := self._running.get(key)) is not None:
+        while key in self._running:
+            running = self._running[key] = self._running[key] or self._new_event()
             await running.wait()
+        if self._ledger.claimed_request(*key) is None:
+            return None  # and so nothing is remembered either
         known = self._answers.recall(flow, facts)
         if known is not None:  # what became a secret since it was remembered is cut out where it is encoded
             return msgspec.structs.replace(known, is_filtered=False)
-        if self._ledger.claimed_request(*key) is None:
-            return None
-        return await self._deny(facts, Deny(reasons.REPLAY_DETECTED), laps)
-
-    def _begin(self, facts: CallFacts) -> None:
-        """From here on the same request waits for this one, whose claim others may see before it hears of it."""
-        self._running[facts.principal.name, facts.request_id] = self._new_event()
+        return await self._deny(facts, Deny(reasons.REPLAY_DETECTED), watch)
 
     def _end(self, facts: CallFacts) -> None:
-        """Its answer is remembered, or there is none."""
-        self._running.pop((facts.principal.name, facts.request_id)).set()
+        """Let retries of the request go on: its answer is remembered, or there is none."""
+        waited_for = self._running.pop((facts.principal.name, facts.request_id))
+        if waited_for is not None:
+            waited_for.set()
 
     def _going_on(
         self, verdict: Verdict, checked: Checked, policy: Policy, origin: Origin | Deny
@@ -422,7 +431,7 @@ class Calls:
             return verdict
         if flow is DECIDE and self._open_decisions.is_full(principal, len(self._running)):
             return Deny(reasons.TOO_MANY_OPEN_DECISIONS, verdict.policy_ids)
-        if not self._limiter.take(principal.name, spec.id, self._clock.monotonic_ns()):
+        if not self._limiter.take(principal.name, spec.id, self._now_ns()):
             return Deny(reasons.RATE_LIMITED, verdict.policy_ids)
         if not spec.cost_microusd:
             return verdict  # what costs nothing passes no limit
@@ -447,7 +456,7 @@ class Calls:
             return None, Deny(used.reason, verdict.policy_ids)
         return approval, verdict
 
-    async def _ask(self, checked: Checked, verdict: NeedsApproval, laps: Laps) -> Answer:
+    async def _ask(self, checked: Checked, verdict: NeedsApproval, watch: Stopwatch) -> Answer:
         """Stop with an approval to wait for: the one that already waits for this very call, or a new one."""
         facts, spec = checked.facts, checked.tool.spec
         effects: tuple[Effect, ...] = ()
@@ -461,7 +470,7 @@ class Calls:
             shown = shown_call(checked, verdict, self._redactor, last_approved)
             is_untold = checked.claim is not None and not checked.question
             if is_untold or shown.size_bytes > self._settings.max_shown_bytes:
-                return await self._deny(facts, Deny(reasons.TOO_LARGE_TO_SHOW, verdict.policy_ids), laps)
+                return await self._deny(facts, Deny(reasons.TOO_LARGE_TO_SHOW, verdict.policy_ids), watch)
             approval = Approval(
                 id=self._entropy.uuid(),
                 status=ApprovalStatus.PENDING,
@@ -480,16 +489,16 @@ class Calls:
             effects = (CreateApproval(approval, shown),)
         detail = verdict.detail and self._redacted(verdict.detail)
         decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, detail, verdict.policy_ids, approval.id)
-        laps.mark("approval")
-        event = events.call_event("approval_required", facts, decided, laps.timing_us)
+        watch.mark("approval")
+        event = events.call_event("approval_required", facts, decided, watch.timing_us)
         committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
         if isinstance(committed, Refused):
-            return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
-        laps.mark("receipt")
-        return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, laps.timing_us)
+            return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), watch)
+        watch.mark("receipt")
+        return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, watch.timing_us)
 
     async def _intend(
-        self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, laps: Laps
+        self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, watch: Stopwatch
     ) -> Admitted | Answer:
         facts, spec = checked.facts, checked.tool.spec
         effects: list[Effect] = [ClaimRequest(facts.principal.name, facts.request_id)]
@@ -507,20 +516,21 @@ class Calls:
         decided = Decided(
             events.ALLOW, policy_ids=verdict.policy_ids, approval_id=None if approval is None else approval.id
         )
-        event = events.call_event("intent", facts, decided, laps.timing_us)
-        self._begin(facts)
+        event = events.call_event("intent", facts, decided, watch.timing_us)
+        # later requests with this id wait until this one ends: its claim is seen before its answer is there
+        self._running[facts.principal.name, facts.request_id] = None
         try:
             committed = await self._ledger.commit(Entry(event, tuple(effects), is_filtered=True))
         except BaseException:
             self._end(facts)
             raise
-        laps.mark("intent")
+        watch.mark("intent")
         if isinstance(committed, Committed):
             return Admitted(checked, committed, settle, approval is not None)  # the flow ends it
         self._end(facts)
-        return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), laps)
+        return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), watch)
 
-    async def _deny(self, facts: CallFacts, verdict: Deny, laps: Laps) -> Answer:
+    async def _deny(self, facts: CallFacts, verdict: Deny, watch: Stopwatch) -> Answer:
         """Stop with a denial, its receipt on disk first."""
         reason, detail = self._redacted(verdict.reason), verdict.detail and self._redacted(verdict.detail)
         decided = Decided(events.DENY, reason, detail, verdict.policy_ids)
@@ -531,14 +541,14 @@ class Calls:
                 answer["advice"] = self._redacted(verdict.advice)
         kind = self.refusals.kind_of(facts.principal.name, verdict.reason, facts.tool_id)
         if kind is not None:
-            timing_us = laps.timing_us
+            timing_us = watch.timing_us
             answer["receipt_id"] = await self.refusals.record(
                 kind, lambda: events.denied_event(facts, decided, timing_us)
             )
         else:
-            await self._ledger.commit(Entry(events.denied_event(facts, decided, laps.timing_us), is_filtered=True))
-        laps.mark("receipt")
-        return encode_answer(answer, laps.timing_us, is_filtered=True)
+            await self._ledger.commit(Entry(events.denied_event(facts, decided, watch.timing_us), is_filtered=True))
+        watch.mark("receipt")
+        return encode_answer(answer, watch.timing_us, is_filtered=True)
 
     # --- steps 10 to 12 -----------------------------------------------------------------------------------------
 
@@ -549,7 +559,7 @@ class Calls:
             call_id=checked.facts.call_id,
             principal=checked.facts.principal.owner,
             request_id=checked.facts.request_id,
-            deadline_ns=self._clock.monotonic_ns() + self._settings.deadline_ms * NS_PER_MS,
+            deadline_ns=self._now_ns() + self._settings.deadline_ms * NS_PER_MS,
             is_approved=admitted.is_approved,
             first_intent_id=checked.facts.continues or admitted.intent.receipt_id,
             channel=call.channel,
@@ -563,43 +573,16 @@ class Calls:
             self._log.tool_failed(checked.facts.tool_id, error)
             return UpstreamError("the tool failed inside", code="internal", detail=repr(error))
 
-    def _filter(self, admitted: Admitted, outcome: ToolResult | UpstreamError) -> tuple[Settled, dict[str, object]]:
-        spec, reserved = admitted.checked.tool.spec, admitted.reserved_microusd
-        if isinstance(outcome, UpstreamError):
-            return self._failed(admitted, outcome)
-        passed = filter_output(outcome.content, spec.output_firewall, self._redactor)
-        cost = budgets.settled_cost(reserved, outcome.cost_microusd)
-        if isinstance(passed, Blocked):
-            settled = Settled("error", cost, outcome.source, error=passed.reason)
-            return settled, {"status": "error", "message": passed.reason}
-        settled = Settled(
-            status="ok",
-            cost_microusd=cost,
-            source=outcome.source,
-            output_digest_hex=hashlib.sha256(passed.canonical).hexdigest(),
-            output_bytes=len(passed.canonical),
-            reported_cost_microusd=outcome.cost_microusd,
-            cost_over_reserved=budgets.is_over_reserved(reserved, outcome.cost_microusd),
-            redactions=passed.redactions,
-        )
-        return settled, {"status": "ok", "result": {"content": msgspec.Raw(passed.canonical)}}
 
-    def _failed(self, admitted: Admitted, error: UpstreamError) -> tuple[Settled, dict[str, object]]:
-        spec = admitted.checked.tool.spec
-        doubtful = error.sent and spec.is_write and error.code in {"upstream_failed", "upstream_timeout", "internal"}
-        code = reasons.OUTCOME_UNKNOWN if doubtful else error.code
-        message = self._redacted(reasons.with_detail(code, error.message))  # the caller and the receipt get it
-        cost = admitted.reserved_microusd if error.sent else 0
-        return Settled("error", cost, spec.source, error=message), {"status": "error", "message": message}
+def _outcome_entry(
+    called: events.Called, intent_id: int, settle: SettleBudget | None, settled: Settled, timing_us: dict[str, int]
+) -> Entry:
+    """What closes an intent, and settles what was set aside for it."""
+    effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
+    if settle is not None:
+        effects += (msgspec.structs.replace(settle, spent_microusd=settled.cost_microusd),)
+    return Entry(events.outcome_event(called, intent_id, settled, timing_us), effects, is_filtered=True)
 
-    async def _close(
-        self, called: events.Called, intent_id: int, settle: SettleBudget | None, settled: Settled, laps: Laps
-    ) -> Committed:
-        effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
-        if settle is not None:
-            effects += (msgspec.structs.replace(settle, spent_microusd=settled.cost_microusd),)
-        event = events.outcome_event(called, intent_id, settled, laps.timing_us)
-        committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
-        if isinstance(committed, Refused):
-            raise InternalError(f"intent {intent_id} could not be closed: {committed.reason}")
-        return committed
+
+def _not_closed(intent_id: int, refused: Refused) -> InternalError:
+    return InternalError(f"intent {intent_id} could not be closed: {refused.reason}")

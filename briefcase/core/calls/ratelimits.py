@@ -45,8 +45,9 @@ class RateLimiter:
         wait_ns = self._cost_ns if wait_ns < 0 else wait_ns + self._cost_ns
         if wait_ns > self._full_ns:
             return False
+        is_new = key not in self._ready_ns
         self._ready_ns[key] = now_ns + wait_ns
-        if len(self._ready_ns) > MAX_BUCKETS:
+        if is_new and len(self._ready_ns) > MAX_BUCKETS:
             self._ready_ns = dict(sorted(self._ready_ns.items(), key=itemgetter(1))[MAX_BUCKETS // 2 :])
         return True
 
@@ -89,7 +90,7 @@ class PrincipalBuckets:
         wait_of_bytes_ns = size_ns if wait_of_bytes_ns < 0 else wait_of_bytes_ns + size_ns
         if wait_ns > self._full_ns or wait_of_bytes_ns > self._full_of_bytes_ns:
             return False
-        if len(self._ready_ns) >= MAX_BUCKETS and principal not in self._ready_ns:
+        if principal not in self._ready_ns and len(self._ready_ns) >= MAX_BUCKETS:
             self._ready_ns.clear()  # every bucket is full again: more than this many principals there are not
         self._ready_ns[principal] = (now_ns + wait_ns, now_ns + wait_of_bytes_ns)
         return True

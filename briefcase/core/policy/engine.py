@@ -82,17 +82,13 @@ class CompiledPolicy:
         except (ValueError, RecursionError) as error:
             raise CallerError(f"the policy cannot be compiled: {error}", code="invalid_policy") from error
         self.facts = parsed.facts()
+        self.digest_hex = self.facts.digest_hex  # of the policy's text
         # What no policy reads need not be made. (0 stands where a time would.)
         self._reads_context = parsed.reads.context
         self._reads_time = parsed.reads.time
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
         self._verdicts = Verdicts(parsed.reasons, parsed.advice)
-
-    @property
-    def digest_hex(self) -> str:
-        """SHA-256 of the policy text."""
-        return self.facts.digest_hex
 
     @property
     def reads_arguments(self) -> bool:

@@ -97,7 +97,8 @@ class SecretRedactor:
         an escape), each string and number is redacted by itself; where even that leaves a secret, the whole value
         becomes the string `[redacted]`.
         """
-        self._refresh()
+        if self._source.revision != self._revision:
+            self._refresh()
         found = self._find(value)
         return value if not found else self._marked(value, found, lambda _: MARK)
 
@@ -117,7 +118,8 @@ class SecretRedactor:
 
     def redact_text(self, text: str) -> str:
         """The text with every known secret replaced; where it cannot be told, the mark alone."""
-        self._refresh()
+        if self._source.revision != self._revision:
+            self._refresh()
         written = _written(text)
         found = self._find(written)
         return str(json.loads(self._marked(written, found, lambda _: MARK))) if found else text

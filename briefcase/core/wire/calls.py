@@ -148,7 +148,7 @@ def parse_call(body: bytes, began_ns: int) -> ToolCall:
         agent_id=wire.context.agent_id,
         session_id=wire.context.session_id,
         approval_token=wire.approval_token,
-        exchange=document.get("exchange") if isinstance(document, dict) else None,
+        exchange=document["exchange"] if isinstance(document, dict) and "exchange" in document else None,
     )
 
 

@@ -109,6 +109,7 @@ class Api:
         self._turnstile = Turnstile()
         self._routes = PathTable((route.method, route.path, route) for route in ROUTES)
         self._changing = changing_handlers(ROUTES)
+        self._waiting = frozenset(route.handler for route in ROUTES if route.waits)
 
     def route_of(self, head: Head) -> Route | None:
         """The operation that a request names; None where there is none."""
@@ -151,8 +152,9 @@ class Api:
 
             # 6. the body
             is_here = exchange.is_whole
-            body = await exchange.body() if head.method in _METHODS_WITH_BODY else b""
-            is_plain = is_here and len(body) <= LARGE_BODY_BYTES and (not body or head.content_length is not None)
+            has_none = head.method not in _METHODS_WITH_BODY
+            body = b"" if has_none else exchange.read if is_here else await exchange.body()
+            is_plain = is_here and size_bytes <= LARGE_BODY_BYTES and (not body or head.content_length is not None)
             if not is_plain or exchange.place.meter.is_over:
                 refused = await self._held_up(route, principal, body, exchange)
                 if refused is not None:
@@ -162,13 +164,8 @@ class Api:
             request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
                 self._services.operator.administration.check_open()
-            if route.waits:
-                exchange.place.wait(exchange.hurry)
-                try:
-                    answer = await route.handler(self._services, request)
-                finally:
-                    exchange.place.stop_waiting()
-                self._admit(route, exchange)  # likewise while something to tell was awaited
+            if route.handler in self._waiting:
+                answer = await self._polled(route, request, exchange)
             else:
                 answer = await route.handler(self._services, request)
             return answer if isinstance(answer, Reply) else Reply(answer)
@@ -190,14 +187,24 @@ class Api:
         principal = self._authenticator.authenticate(_authorization(exchange.head.headers))
         if peer.is_for_agents and principal.role is not Role.AGENT:
             raise _not_for_agents()
-        if peer.reads_tokens and principal.role is Role.AGENT:
+        is_new = exchange.place.principal is not principal  # once on a connection that one principal uses
+        if is_new and peer.reads_tokens and principal.role is Role.AGENT:
             self._authenticator.note_peer(principal.name, peer.uid or 0)
         if principal.role not in route.roles:
             raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
-        if exchange.place.principal is not principal:  # once on a connection that one principal uses
+        if is_new:
             exchange.claim(principal)
             exchange.place.meter.account = self._turnstile.account_of(principal.owner)
         return principal
+
+    async def _polled(self, route: Route, request: Request, exchange: DirectExchange) -> object:
+        exchange.place.wait(exchange.hurry)
+        try:
+            answer = await route.handler(self._services, request)
+        finally:
+            exchange.place.stop_waiting()
+        self._admit(route, exchange)  # the token may have ended while something to tell was awaited
+        return answer
 
     async def _held_up(self, route: Route, principal: Principal, body: bytes, exchange: DirectExchange) -> Reply | None:
         """What is answered instead, if anything, where the body or the principal is not as of most requests."""

@@ -17,6 +17,8 @@ from briefcase.model.types import Principal, Role
 
 MAX_TOKEN_BYTES: Final = 512
 _SCHEME: Final = b"bearer "
+_SCHEME_BYTES: Final = len(_SCHEME)
+_AS_WRITTEN: Final = b"Bearer "
 
 
 class Authenticator:
@@ -47,11 +49,11 @@ class Authenticator:
             raise CallerError(
                 "expected an `Authorization: Bearer` token", code="unauthorized", hint="set `BRIEFCASE_AUTH_TOKEN`"
             )
-        scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :].strip(b" ")
-        principal = None
-        if scheme.lower() == _SCHEME and len(token) <= MAX_TOKEN_BYTES:
-            digest = _digest(token)
-            principal = self._fixed.get(digest) or self._agents.by_token_digest(digest)
+        scheme, token = authorization[:_SCHEME_BYTES], authorization[_SCHEME_BYTES:].strip(b" ")
+        principal, fixed = None, self._fixed
+        if (scheme == _AS_WRITTEN or scheme.lower() == _SCHEME) and len(token) <= MAX_TOKEN_BYTES:
+            digest = hashlib.sha256(token).digest()
+            principal = fixed[digest] if digest in fixed else self._agents.by_token_digest(digest)
         if principal is None:
             self.failures += 1
             raise CallerError(

@@ -71,6 +71,17 @@ class Serving:
         self.tasks: set[asyncio.Task[None]] = set()
 
 
+class _Methods(dict[bytes, str]):
+    """A method's name as text; llhttp knows a few dozen, and takes no other."""
+
+    def __missing__(self, method: bytes) -> str:
+        name = self[method] = method.decode("ascii")
+        return name
+
+
+_METHODS: Final = _Methods()
+
+
 class RefusedError(Exception):
     """Carries a refusal out of a parser callback."""
 
@@ -114,7 +125,8 @@ class Connection(asyncio.Protocol):
         self._messages = 0
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._head_bytes = self._pending_bytes = 0
+        self._headers_left = 0
+        self._chunk_bytes = self._fed_bytes = self._pending_bytes = 0  # `_fed_bytes` is at least the head's size
         self._body_bytes = self._pieces = 0
         self._is_chunked = self._expects_continue = False
         self._content_length: int | None = None
@@ -212,6 +224,8 @@ class Connection(asyncio.Protocol):
             return
         self._idle_since_s = None
         begun = self._messages
+        self._chunk_bytes = size_bytes = len(data)
+        self._fed_bytes += size_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -219,8 +233,9 @@ class Connection(asyncio.Protocol):
             return
         if self._state is _HEAD:
             if self._messages == begun:
-                self._pending_bytes += len(data)  # counts a header that is not complete: the parser keeps all of it
-            if max(self._head_bytes, self._pending_bytes) > self._limits.max_head_bytes:
+                self._pending_bytes += size_bytes  # counts a header that is not complete: the parser keeps all of it
+            most = self._limits.max_head_bytes
+            if self._fed_bytes > most and max(self._head_bytes(), self._pending_bytes) > most:
                 self._refuse(_head_too_large(self._limits))
                 return
         if self._state is not _IDLE or not self._unanswered:
@@ -248,32 +263,32 @@ class Connection(asyncio.Protocol):
         self._messages += 1
         self._target = b""
         self._headers = []
-        self._head_bytes = self._pending_bytes = 0
+        self._headers_left = self._limits.max_headers
+        self._fed_bytes, self._pending_bytes = self._chunk_bytes, 0
         self._body_bytes = self._pieces = 0
         self._is_chunked = self._expects_continue = False
         self._content_length = None
 
     def on_url(self, url: bytes) -> None:
-        """Count the target as part of the head."""
+        """Take the target, or more of it."""
         self._target += url
-        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; those that say how the body is framed or coded are checked as they come."""
         if self._state is not _HEAD:
             raise RefusedError("bad_request", "expected no trailers after the body")
         name = name.lower()
-        self._head_bytes += len(name) + len(value)
-        headers = self._headers
-        headers.append((name, value))
-        if len(headers) > self._limits.max_headers:
+        self._headers.append((name, value))
+        self._headers_left -= 1
+        if self._headers_left < 0:
             raise RefusedError("headers_too_large", f"expected at most {self._limits.max_headers} headers")
         if name in _NAMES_THAT_FRAME:
-            self._check_framing(name, value.strip().lower())
+            self._check_framing(name, value)
 
     def on_headers_complete(self) -> None:
         """Check the head as a whole, then let the request be answered in its turn."""
-        if self._head_bytes > self._limits.max_head_bytes:
+        most = self._limits.max_head_bytes
+        if self._fed_bytes > most and self._head_bytes() > most:
             raise RefusedError(*_head_too_large(self._limits))
         parser, target = self._parser, self._target
         version = parser.get_http_version()
@@ -283,9 +298,11 @@ class Connection(asyncio.Protocol):
             raise RefusedError("bad_request", "expected plain HTTP/1.1, got an upgrade")
         if not _ABSOLUTE_PATH.fullmatch(target):
             raise RefusedError("not_found", "expected one absolute path as the request target")
-        path, _, query = target.partition(b"?")
+        path, query = target, b""
+        if b"?" in target:
+            path, _, query = target.partition(b"?")
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        method = parser.get_method().decode("ascii")
+        method = _METHODS[parser.get_method()]
         expects_continue, length = self._expects_continue, self._content_length
         self._begin(Head(method, path, query, self._headers, version, keep_alive, expects_continue, length))
         self._state = STEPS[self._state][_HEAD_ENDS]
@@ -308,12 +325,18 @@ class Connection(asyncio.Protocol):
             self._unanswered[-1].complete()
         self._state = STEPS[self._state][_MESSAGE_ENDS]
 
+    def _head_bytes(self) -> int:
+        """What of the head has come whole, without the bytes between its parts."""
+        return len(self._target) + sum(len(name) + len(value) for name, value in self._headers)
+
     def _check_framing(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
             self._content_length = int(value)  # digits only: llhttp has checked
             if self._content_length > self._limits.max_body_bytes:
                 raise _body_too_large(self._limits)
-        elif name == b"transfer-encoding":
+            return
+        value = value.strip().lower()
+        if name == b"transfer-encoding":
             if value != b"chunked" or self._parser.get_http_version() != "1.1" or self._is_chunked:
                 raise RefusedError("bad_request", "expected no transfer coding but one `chunked`")
             self._is_chunked = True

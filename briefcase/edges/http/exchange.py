@@ -143,22 +143,23 @@ class DirectExchange:
     """
 
     __slots__ = (
-        "_app", "_date", "_is_hurried", "_is_lost", "_is_whole", "_news", "_on_gone", "_pieces", "_streaming", "_wire",
-        "head", "keep_alive", "peer", "place", "read", "response_started",
+        "_app", "_date", "_is_hurried", "_is_lost", "_more", "_news", "_on_gone", "_streaming", "_wire",
+        "head", "is_whole", "keep_alive", "peer", "place", "read", "response_started",
     )  # fmt: skip
 
     def __init__(self, app: DirectApp, wire: Wire, date: Date, head: Head) -> None:
         self.head = head
         self.peer = wire.peer  # who is at the other end
         self.place = wire.place
-        self.read = b""  # what `body` gave
+        self.is_whole = False  # whether all of the request has come
+        self.read = b""  # the body, once it is whole
         self.keep_alive = head.keep_alive
         self.response_started = False
         self._app = app
         self._wire = wire
         self._date = date
-        self._pieces: list[bytes] = []
-        self._is_whole = self._is_lost = self._is_hurried = False
+        self._more: list[bytes] = []  # the pieces after the first
+        self._is_lost = self._is_hurried = False
         self._news: asyncio.Event | None = None  # only where somebody waits
         self._on_gone: Callable[[], object] | None = None
         self._streaming: asyncio.Task[None] | None = None  # only while a stream is written
@@ -181,12 +182,19 @@ class DirectExchange:
 
     def take(self, body: bytes) -> None:
         """Keep a piece of the body, unless it has been answered without."""
-        if not self.response_started:
-            self._pieces.append(body)
+        if self.response_started:
+            return
+        if self.read:
+            self._more.append(body)
+        else:
+            self.read = body
 
     def complete(self) -> None:
         """Let the body be read."""
-        self._is_whole = True
+        self.is_whole = True
+        if self._more:
+            self.read = b"".join((self.read, *self._more))
+            self._more.clear()
         if self._news is not None:
             self._news.set()
 
@@ -200,24 +208,18 @@ class DirectExchange:
         if self._streaming is not None:
             self._streaming.cancel()
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of the request has come."""
-        return self._is_whole
-
     async def body(self) -> bytes:
         """The whole body; a client that waits to be asked for it is asked.
 
         Raises:
             GoneError: it will not come.
         """
-        if self.head.expects_continue and not self._is_whole:
+        if self.head.expects_continue and not self.is_whole:
             self._wire.write(CONTINUE)
-        while not self._is_whole:
+        while not self.is_whole:
             if self._is_lost:
                 raise GoneError
             await self._hear()
-        self.read = b"".join(self._pieces)
         return self.read
 
     async def until_gone(self) -> None:
@@ -238,7 +240,7 @@ class DirectExchange:
 
     async def run(self) -> None:
         """Answer, unless there is nobody to hear it. A request that came whole is answered though its client left."""
-        if self._is_lost and not self._is_whole:
+        if self._is_lost and not self.is_whole:
             return
         wire = self._wire
         try:
@@ -308,33 +310,31 @@ class DirectExchange:
             wire.place.hold_unsent(len(data))
 
     def _encoded(self, reply: Reply) -> bytes:
-        payload, parts = reply.payload, [STATUS_LINE[reply.status], self._date.line]
+        payload, status, headers = reply.payload, reply.status, reply.headers
         if isinstance(payload, bytes):
-            body = payload
-            if body and not reply.headers:
-                parts.append(_JSON_LINE)
+            body, is_json = payload, not headers
         else:
-            body = orjson.dumps(payload, default=msgspec.to_builtins)
-            parts.append(_JSON_LINE)
+            body, is_json = orjson.dumps(payload, default=msgspec.to_builtins), True
         # INVARIANT (answers): these are the only bytes an agent or operator gets of a table's answer
         if not reply.is_filtered:
-            body = self._app.redact(body, is_json=not (isinstance(payload, bytes) and reply.headers))
-        if reply.headers:
-            _add_headers(parts, reply.headers)
-        if reply.timing_us:
-            parts += (b"server-timing: ", encode_server_timing(reply.timing_us), b"\r\n")
-        if body or reply.status != _NO_CONTENT:
-            parts.append(b"content-length: %d\r\n" % len(body))
-        parts.append(b"\r\n" if self.keep_alive else _CLOSE_AND_BODY)
-        if self.head.method != "HEAD":
-            parts.append(body)
-        return b"".join(parts)
+            body = self._app.redact(body, is_json=is_json)
+        return b"".join(
+            (
+                STATUS_LINE[status],
+                self._date.line,
+                _JSON_LINE if is_json and body else b"",
+                _header_lines(headers) if headers else b"",
+                b"server-timing: %b\r\n" % encode_server_timing(reply.timing_us) if reply.timing_us else b"",
+                b"content-length: %d\r\n" % len(body) if body or status != _NO_CONTENT else b"",
+                b"\r\n" if self.keep_alive else _CLOSE_AND_BODY,
+                b"" if self.head.method == "HEAD" else body,
+            )
+        )
 
     def _stream_head(self, reply: Reply) -> tuple[bytes, bool]:
         """The head of a stream, and whether its pieces are chunks: an HTTP/1.0 client reads until the end."""
         is_chunked = self.head.version == "1.1"
-        parts = [STATUS_LINE[reply.status], self._date.line]
-        _add_headers(parts, reply.headers)
+        parts = [STATUS_LINE[reply.status], self._date.line, _header_lines(reply.headers)]
         if is_chunked:
             parts.append(b"transfer-encoding: chunked\r\n")
         parts.append(b"\r\n" if self.keep_alive else _CLOSE_AND_BODY)
@@ -348,16 +348,21 @@ class DirectExchange:
         await self._news.wait()
 
 
-def _add_headers(parts: list[bytes], headers: tuple[tuple[bytes, bytes], ...]) -> None:
+def _header_lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    lines = b""
     for name, value in headers:
         if _CR in value or _LF in value:
             raise ValueError(f"expected `{name.decode()}` to be one line")
-        parts += (name, b": ", value, b"\r\n")
+        lines += b"%b: %b\r\n" % (name, value)
+    return lines
 
 
 def encode_server_timing(timing_us: Mapping[str, int]) -> bytes:
     """Phases and their microseconds as `Server-Timing`, whose durations are milliseconds (W3C Server Timing)."""
-    return ", ".join([phase + (_DUR[us] if us < US_PER_MS else _dur(us)) for phase, us in timing_us.items()]).encode()
+    text = ""
+    for phase, us in timing_us.items():
+        text += f", {phase}{_DUR[us] if us < US_PER_MS else _dur(us)}"
+    return text[2:].encode()
 
 
 def _dur(us: int) -> str:

@@ -73,7 +73,8 @@ class PathTable(Generic[_Operation]):
 
     def find(self, raw_path: bytes) -> Match[_Operation]:
         """What is at a path, as it was sent: undecoded, without its query; no operation where nothing is."""
-        return self._plain.get(raw_path) or self._find_template(raw_path)
+        plain = self._plain
+        return plain[raw_path] if raw_path in plain else self._find_template(raw_path)
 
     def _find_template(self, raw_path: bytes) -> Match[_Operation]:
         try:
