@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from briefcase.adapters.servers.registry import ServerRegistry
-from briefcase.model.ports import Tool, Tools
-from briefcase.model.types import ToolSpec
+from briefcase.model.ports import Origin, Tool, Tools
+from briefcase.model.types import Deny, Principal, ToolCall, ToolSpec
 
 
 class Catalog:
@@ -15,7 +15,6 @@ class Catalog:
     def __init__(self, own: Tools, registry: ServerRegistry) -> None:
         self._own = own
         self._registry = registry
-        self.origin = registry.origin  # only servers ask before they answer
 
     def resolve(self, tool_id: str) -> Tool | None:
         """The tool of that id, or None."""
@@ -24,6 +23,10 @@ class Catalog:
     def refusal(self, tool_id: str) -> str | None:
         """The reason word where that id may not be called; the daemon's own tools are never a server's to refuse."""
         return None if self._own.resolve(tool_id) else self._registry.refusal(tool_id)
+
+    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:
+        """The earlier call that a call goes on with: only servers ask before they answer."""
+        return self._registry.origin(call, principal)
 
     def specs(self) -> Sequence[ToolSpec]:
         """All definitions, sorted by id."""
