@@ -10,11 +10,12 @@ from cpython.list cimport PyList_Append
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport fabs, isinf
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from briefcase._native.canonical cimport MAX_SAFE, is_plain8
+from briefcase._native.doubles cimport nearest
 
 cdef extern from "Python.h":
     char* PyBytes_AS_STRING(object)
@@ -28,6 +29,8 @@ cdef extern from "Python.h":
 cdef enum:
     MAX_INTEGER_CHARS = 17   # -9007199254740991
     MAX_NUMBER_CHARS = 128
+    MOST_DIGITS = 19         # of a decimal that is read at once: 10^19 is less than 2^64
+    MOST_EXPONENT = 10000    # far beyond what a double has: what is larger is not told apart
     LARGE_BYTES = 65536
     NO_LONE = -1
 
@@ -396,7 +399,8 @@ cdef object _float(Reader* r, Py_ssize_t start):
         raise NotStrictError("long_number", start, r.at, "")
     memcpy(text, r.data + start, size)
     text[size] = 0
-    value = PyOS_string_to_double(text, NULL, NULL)
+    if not _read_nearest(text, &value):
+        value = PyOS_string_to_double(text, NULL, NULL)
     magnitude = fabs(value)
     if isinf(magnitude):
         raise NotStrictError("range", start, r.at, "")
@@ -409,6 +413,39 @@ cdef object _float(Reader* r, Py_ssize_t start):
     if magnitude == <double><long long>magnitude:
         return <long long>value
     return value
+
+
+cdef bint _read_nearest(const char* text, double* value) noexcept nogil:
+    """The double nearest to a number as JSON writes it, and whether that is certain."""
+    cdef uint64_t digits = 0
+    cdef int count = 0, power = 0, exponent = 0
+    cdef bint is_negative = text[0] == c'-', is_fraction = False, is_cut = False, is_small
+    if is_negative:
+        text += 1
+    while c'0' <= text[0] <= c'9' or text[0] == c'.':
+        if text[0] == c'.':
+            is_fraction = True
+        elif count < MOST_DIGITS:
+            digits = digits * 10 + <uint64_t>(text[0] - 48)
+            count += digits != 0
+            power -= is_fraction
+        else:
+            is_cut = is_cut or text[0] != c'0'
+            power += not is_fraction
+        text += 1
+    if text[0] | 32 == c'e':
+        is_small = text[1] == c'-'
+        text += 1 + (text[1] == c'-' or text[1] == c'+')
+        while c'0' <= text[0] <= c'9':
+            if exponent < MOST_EXPONENT:
+                exponent = exponent * 10 + (text[0] - 48)
+            text += 1
+        power += -exponent if is_small else exponent
+    if not nearest(digits, is_cut, power, value):
+        return False
+    if is_negative:
+        value[0] = -value[0]
+    return True
 
 
 cdef bint _is_zero(const char* text) noexcept nogil:

@@ -4,8 +4,11 @@ import contextlib
 import gc
 import json
 import os
+import random
+import struct
 import tarfile
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import json_oracle
@@ -281,3 +284,24 @@ def test_the_collector_does_not_look_at_a_large_text_while_it_is_read():
     assert len(value) == 100_000
     assert during <= 2  # one that was due before, at its beginning and its end
     assert is_on
+
+
+def decimals(chosen: random.Random):
+    """Decimals of every kind that a reader could round the wrong way; the interpreter's own reader is the oracle."""
+    bits = chosen.getrandbits(52)  # below the least normal double
+    yield repr(struct.unpack("<d", struct.pack("<Q", bits))[0])
+    yield repr(struct.unpack("<d", struct.pack("<Q", bits | chosen.randrange(1, 0x7FF) << 52))[0])
+    yield f"{chosen.randrange(1, 10 ** chosen.randrange(1, 20))}e{chosen.randrange(-345, 310)}"
+    yield f"{chosen.randrange(10**25)}.{chosen.randrange(10**25)}e{chosen.randrange(-345, 280)}"  # more digits than fit
+    yield f"0.{'0' * chosen.randrange(60)}{chosen.randrange(1, 10**40)}"
+    middle = Decimal(2 * (bits | 1 << 52) + 1) * Decimal(2) ** chosen.randrange(-60, 60)  # between two doubles
+    yield f"{middle:e}"
+    yield f"{middle * (1 + chosen.choice((-1, 1)) * Decimal(10) ** -chosen.randrange(15, 27)):e}"
+
+
+def test_each_decimal_is_read_as_the_double_that_is_nearest():
+    chosen = random.Random(25)
+    for _ in range(4_000):
+        for text in decimals(chosen):
+            with contextlib.suppress(CallerError):  # one of the numbers that the rules refuse
+                assert float(parse(text.encode())) == float(text), text
