@@ -30,6 +30,7 @@ check: $(STAMP) ## lint, formatting, types, layers
 	$(BIN)/ruff format --check .
 	rm -rf build/typing && mkdir -p build/typing && cp -R briefcase build/typing/ && cp -R _native build/typing/briefcase/_native
 	$(BIN)/mypy --strict build/typing/briefcase
+	MYPYPATH=build/typing:tests $(BIN)/mypy --strict -p support
 	$(BIN)/pyright --pythonpath $(BIN)/python _native/*.pyi
 	$(BIN)/python -m pytest -q tests/test_layers.py
 

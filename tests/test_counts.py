@@ -24,17 +24,11 @@ from briefcase.model.types import Deny
 from support.calls import call_with
 from support.clock import FakeClock
 from support.principals import AGENT
+from support.redaction import KnownSecrets
 from support.tools import FakeTool, spec
 
 ARGS = {"text": "counted-0123456789"}
 CANONICAL = json.dumps(ARGS, separators=(",", ":")).encode()
-
-
-class Known:
-    revision = 1
-
-    def redaction_set(self):
-        return frozenset({b"no-secret-of-this-call"})
 
 
 class NoNotes:
@@ -73,7 +67,7 @@ async def called(**of_desk):
     echo = next(
         tool for tool in builtin_tools(NoNotes(), FakeClock(), SimpleNamespace(max_bytes=1)) if tool.spec.id == "echo"
     )
-    desk = Desk(echo, redactor=SecretRedactor(Known()), **of_desk)
+    desk = Desk(echo, redactor=SecretRedactor(KnownSecrets(b"no-secret-of-this-call")), **of_desk)
     call = {"tool_id": "echo", "args": ARGS, "context": {"request_id": str(uuid.uuid4()), "agent_id": "scout"}}
     return (await call_with(desk.calls, AGENT, json.dumps({"call": call}).encode())).payload
 

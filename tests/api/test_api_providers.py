@@ -13,7 +13,8 @@ from briefcase.model.types import Role
 from support.api import AGENT_TOKEN, AUDITOR_TOKEN, Rig
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
-from support.providers import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
+from support.outbound import AsgiOutbound
+from support.providers import BASE_URL, REDIRECT, open_gateway
 
 DEMO = "/v1/providers/demo"
 

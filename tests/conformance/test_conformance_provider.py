@@ -22,7 +22,8 @@ from briefcase.edges.provider_gateway.oauth import OAuth
 from briefcase.model.errors import UpstreamError
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
-from support.providers import ADMIN_SECRET, BASE_URL, AsgiOutbound, open_gateway
+from support.outbound import AsgiOutbound
+from support.providers import ADMIN_SECRET, BASE_URL, open_gateway
 
 
 async def examine(tmp_path, *, wrap=lambda app: app, admin_secret=ADMIN_SECRET, cut=None, **settings):

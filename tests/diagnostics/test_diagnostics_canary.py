@@ -15,23 +15,14 @@ from diagnostics_rig import briefcase
 from briefcase.core.redaction.secret_forms import patterns_of
 from briefcase.edges.diagnostics.canary import OVERLAP_BYTES, PIECE_BYTES, Canary, Search
 from support.daemons import RunningDaemon
+from support.redaction import KnownSecrets
 
 SECRET = b"canary-7f3a/9+21 \xc3\xa9\"'"
 LONG = bytes(range(33, 127)) * 40
 
 
-class Known:
-    revision = 1
-
-    def __init__(self, *secrets: bytes) -> None:
-        self._secrets = frozenset(secrets)
-
-    def redaction_set(self):
-        return self._secrets
-
-
 def search_in(data: bytes, *secrets: bytes) -> Search:
-    search = Search(Canary(Known(*secrets)))
+    search = Search(Canary(KnownSecrets(*secrets)))
     search.look_in("here", io.BytesIO(data))
     return search
 
@@ -86,7 +77,7 @@ def packed_by(compress):
 def test_archives_and_compressed_files_are_looked_into(tmp_path, pack):
     (tmp_path / "deep").mkdir()
     pack(tmp_path / "deep" / "a", b"before " * 200 + base64.b64encode(SECRET) + b" after")
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     search.look(tmp_path)
     assert [place.where.startswith(f"{tmp_path}/deep/a:") for place in search.places] == [True]
 
@@ -94,7 +85,7 @@ def test_archives_and_compressed_files_are_looked_into(tmp_path, pack):
 def test_a_damaged_archive_is_told_and_not_taken_for_clean(tmp_path):
     whole = gzip.compress(SECRET * 100)
     (tmp_path / "a.gz").write_bytes(whole[: len(whole) // 2])
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     search.look(tmp_path)
     assert len(search.unread) == 1
 
@@ -112,7 +103,7 @@ def test_a_zip_with_noise_in_it_is_told_and_ends_no_search(tmp_path, compression
         archive.writestr("x", os.urandom(2_000))
     (tmp_path / "a.zip").write_bytes(damaged(packed.getvalue()))
     (tmp_path / "b").write_bytes(SECRET)
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     search.look(tmp_path)
     assert [len(search.unread), len(search.places)] == [1, 1]
 
@@ -121,7 +112,7 @@ def test_a_zip_with_noise_in_it_is_told_and_ends_no_search(tmp_path, compression
 def test_what_can_not_be_decompressed_is_told_and_ends_no_search(tmp_path, compress):
     (tmp_path / "a").write_bytes(damaged(compress(bytes(range(256)) * 9)))
     (tmp_path / "b").write_bytes(SECRET)
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     search.look(tmp_path)
     assert [len(search.unread), len(search.places)] == [1, 1]
 
@@ -139,7 +130,7 @@ def test_a_tar_hides_nothing_behind_a_link_that_leads_nowhere_or_a_damaged_heade
     (tmp_path / "a.tgz").write_bytes(gzip.compress(bytes(tar)))
     tar[512 + 148 : 512 + 156] = b"7777777\0"  # the second header's checksum
     (tmp_path / "b.tgz").write_bytes(gzip.compress(bytes(tar)))
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     search.look(tmp_path)
     assert (len(search.places), search.unread) == (2, [])
 
@@ -148,7 +139,7 @@ def test_a_link_that_is_named_is_followed_and_what_can_not_be_read_is_told(tmp_p
     (tmp_path / "secret").write_bytes(SECRET)
     (tmp_path / "link").symlink_to(tmp_path / "secret")
     os.mkfifo(tmp_path / "pipe")
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     for name in ("link", "pipe", "nothing"):
         search.look_at(tmp_path / name)
     assert (len(search.places), len(search.unread)) == (1, 2)
@@ -157,7 +148,7 @@ def test_a_link_that_is_named_is_followed_and_what_can_not_be_read_is_told(tmp_p
 def test_a_name_that_is_no_text_is_shown_as_json_can_hold_it(tmp_path):
     path = tmp_path / os.fsdecode(b"a\xff.log")
     path.write_bytes(SECRET)
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     search.look_at(path)
     assert search.places[0].where == f"{tmp_path}/a\\xff.log"
 
@@ -166,7 +157,7 @@ def test_links_are_not_followed(tmp_path):
     (tmp_path / "secret").write_bytes(SECRET)
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "link").symlink_to(tmp_path / "secret")
-    search = Search(Canary(Known(SECRET)))
+    search = Search(Canary(KnownSecrets(SECRET)))
     search.look(tmp_path / "d")
     assert (search.places, search.files) == ([], 0)
 

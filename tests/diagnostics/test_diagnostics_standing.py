@@ -19,15 +19,9 @@ from briefcase.edges.diagnostics.host import Host, check_children, default_pipe_
 from briefcase.edges.diagnostics.profile import MODES, RULES, Finding, check_of
 from briefcase.edges.diagnostics.standing import Moment, check_start, compat_checks, security_checks
 from briefcase.model.errors import ConfigError
+from support.redaction import KnownSecrets
 
 DAY_US = 86_400_000_000
-
-
-class NoSecrets:
-    revision = 0
-
-    def redaction_set(self):
-        return frozenset()
 
 
 @pytest.fixture
@@ -61,7 +55,7 @@ def at(data_dir, unix_socket):
         strict_host=True,
         args_form="redacted",
         secret_backend="encrypted file, passphrase",
-        canary=Canary(NoSecrets()),
+        canary=Canary(KnownSecrets()),
         environ={},
         engine_problem=lambda: None,
         policy_problem=lambda: None,

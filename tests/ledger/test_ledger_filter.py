@@ -11,20 +11,14 @@ from briefcase.model.errors import CallerError
 from briefcase.model.ports import ReceiptFilter
 from support.clock import FakeClock
 from support.ledger_cases import SMALL
+from support.redaction import KnownSecrets
 
 SECRET = "tk-live-4f9a1c77d0e84b6e"
 
 
-class Known:
-    revision = 1
-
-    def redaction_set(self):
-        return frozenset({SECRET.encode()})
-
-
 @contextlib.asynccontextmanager
 async def filtering(path):
-    ledger = Ledger.open(path, FakeClock(), SMALL, redactor=SecretRedactor(Known()))
+    ledger = Ledger.open(path, FakeClock(), SMALL, redactor=SecretRedactor(KnownSecrets(SECRET.encode())))
     try:
         yield ledger
     finally:

@@ -16,19 +16,12 @@ from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsA
 from support.clock import FakeClock
 from support.ledger import MemoryLedger
 from support.principals import AGENT
-from support.redaction import NoRedaction
+from support.redaction import KnownSecrets, NoRedaction
 from support.tools import FakeTool, spec
 
 YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
 SECRET = "kX93hd-0a7Qp21zzWm8tR4"
 LONG = {"a_memo": "Monthly rent, as agreed. " * 170, "amount": 999_999, "to": "mallory"}
-
-
-class Known:
-    revision = 1
-
-    def redaction_set(self):
-        return frozenset({SECRET.encode()})
 
 
 class Counter:
@@ -198,7 +191,7 @@ async def test_risk_is_shown_also_where_the_policy_asked_first():
 async def test_what_was_cut_out_of_a_call_is_named_and_counted_and_a_mark_of_the_agents_own_is_not():
     tool = FakeTool(spec("bank.pay", description=f"Pays with {SECRET}"))
     tool.destination = Destination(f"https://bank.example/?key={SECRET}")
-    desk = Desk(tool, verdict=NEEDS, redactor=SecretRedactor(Known(), lambda _: "demo"))
+    desk = Desk(tool, verdict=NEEDS, redactor=SecretRedactor(KnownSecrets(SECRET.encode()), lambda _: "demo"))
     shown = await asked(desk, {"a": SECRET, "b": f"{SECRET}, {SECRET}", "c": "[redacted: secret of demo]"})
     mark = "[redacted: secret of demo]"
     assert json.loads(shown.args_text) == {"a": mark, "b": f"{mark}, {mark}", "c": mark}

@@ -15,7 +15,8 @@ from support.controls import admin_of
 from support.crash import Crash, crashed
 from support.entropy import FakeEntropy
 from support.ledger import MemoryLedger
-from support.providers import BASE_URL, REDIRECT, AsgiOutbound
+from support.outbound import AsgiOutbound
+from support.providers import BASE_URL, REDIRECT
 
 OTHER_URL = "https://other.example"
 HELD = Login(

@@ -16,34 +16,16 @@ from briefcase.model.errors import CallerError, UpstreamError
 from support.clock import FakeClock
 from support.crash import Crash, crashed
 from support.ledger import MemoryLedger
+from support.secrets import FakeSecrets
 
 OLD, NEW = b"old-value-of-it", b"new-value-of-it"
 HERE, THERE = "here.example", "there.example"
 
 
-class Kept:
-    """A compartment of the vault that outlives the process."""
-
-    def __init__(self) -> None:
-        self.values = {}
-
-    async def get(self, name):
-        return self.values.get(name)
-
-    async def put(self, name, value):
-        self.values[name] = value
-
-    async def delete(self, name):
-        return self.values.pop(name, None) is not None
-
-    async def names(self):
-        return sorted(self.values)
-
-
 class Desk:
     def __init__(self) -> None:
         self.ledger = MemoryLedger(FakeClock())
-        self.values, self.bindings = Kept(), Kept()
+        self.values, self.bindings = FakeSecrets(), FakeSecrets()
         self.open()
 
     def open(self) -> None:
@@ -142,7 +124,7 @@ async def test_a_removal_that_a_crash_cut_off_is_finished(monkeypatch, store, na
         await desk.remove()
     closed = await desk.restart()
     assert (closed["kind"], closed["name"], closed["by"]) == ("secret_removed", "token", "ann")
-    assert (desk.values.values, desk.bindings.values) == ({}, {})
+    assert (desk.values.kept, desk.bindings.kept) == ({}, {})
 
 
 @pytest.mark.parametrize("value", [b"policy_set", b"approval_required", b"policy_s", b"unauthorized", b"args_digest"])
@@ -150,9 +132,9 @@ async def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_re
     desk = Desk()
     with pytest.raises(CallerError, match="no word of the daemon's own"):
         await desk.set(value)
-    assert (desk.values.values, desk.ledger.chain) == ({}, [])
+    assert (desk.values.kept, desk.ledger.chain) == ({}, [])
     await desk.set(value + b"-7fQ2")
-    assert desk.values.values["token"] == value + b"-7fQ2"
+    assert desk.values.kept["token"] == value + b"-7fQ2"
 
 
 @pytest.mark.parametrize(

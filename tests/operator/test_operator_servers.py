@@ -13,6 +13,7 @@ from briefcase.model.ports import Claim
 from support.clock import FakeClock
 from support.crash import Crash, crashed
 from support.ledger import MemoryLedger
+from support.secrets import FakeBindings
 
 HERE, THERE = {"endpoint_url": "https://here.example/mcp"}, {"endpoint_url": "https://there.example/mcp"}
 
@@ -70,24 +71,10 @@ class Logins:
         self.held.discard(server_id)
 
 
-class Secrets:
-    """Refuses what it is told to, and counts."""
-
-    def __init__(self) -> None:
-        self.problem, self.settled = None, 0
-
-    async def check_claims(self, claims):
-        if self.problem and claims:
-            raise CallerError(self.problem, code="conflict")
-
-    async def settle(self):
-        self.settled += 1
-
-
 class Desk:
     def __init__(self) -> None:
         self.ledger = MemoryLedger(FakeClock())
-        self.store, self.held, self.secrets = Servers(self.ledger), Logins(), Secrets()
+        self.store, self.held, self.secrets = Servers(self.ledger), Logins(), FakeBindings()
         self.open()
 
     def open(self) -> None:

@@ -15,7 +15,8 @@ from briefcase.model.ports import HttpRequest
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
 from support.ledger import MemoryLedger
-from support.providers import BASE_URL, REDIRECT, AsgiOutbound, open_gateway
+from support.outbound import AsgiOutbound
+from support.providers import BASE_URL, REDIRECT, open_gateway
 
 IDENTITY = Identity(b"\1" * 32)
 

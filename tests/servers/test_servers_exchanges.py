@@ -6,15 +6,11 @@ from briefcase.adapters.servers import exchanges as module
 from briefcase.adapters.servers.exchanges import KEPT_ENDED, MAX_EXCHANGES, Exchanges
 from briefcase.core.mcp.call_options import CallOptions
 from briefcase.model.ports import CallContext
-
-
-class Redactor:
-    def redact(self, value: bytes) -> bytes:
-        return value
+from support.redaction import NoRedaction
 
 
 def test_the_last_that_ended_are_kept_and_what_runs_stays():
-    exchanges = Exchanges(Redactor())
+    exchanges = Exchanges(NoRedaction())
     running = exchanges.open("scout", "running", CallOptions())
     for number in range(KEPT_ENDED + 10):
         ended = exchanges.open("scout", str(number), CallOptions())
@@ -26,7 +22,7 @@ def test_the_last_that_ended_are_kept_and_what_runs_stays():
 
 
 def test_an_id_used_again_is_not_forgotten_with_its_first_use():
-    exchanges = Exchanges(Redactor())
+    exchanges = Exchanges(NoRedaction())
     exchanges.open("scout", "again", CallOptions()).end()
     second = exchanges.open("scout", "again", CallOptions())
     for number in range(KEPT_ENDED):
@@ -35,7 +31,7 @@ def test_an_id_used_again_is_not_forgotten_with_its_first_use():
 
 
 def test_what_is_open_is_bounded_oldest_first():
-    exchanges = Exchanges(Redactor())
+    exchanges = Exchanges(NoRedaction())
     for number in range(MAX_EXCHANGES + 1):
         exchanges.open("scout", str(number), CallOptions())
     assert exchanges.find("scout", "0") is None
@@ -43,7 +39,7 @@ def test_what_is_open_is_bounded_oldest_first():
 
 
 def test_another_principals_exchange_does_not_exist():
-    exchanges = Exchanges(Redactor())
+    exchanges = Exchanges(NoRedaction())
     exchange = exchanges.open("scout", "one", CallOptions(progress=True))
     context = CallContext("call", "scout", "one", deadline_ns=0, channel=exchange)
     assert exchanges.find("ranger", "one") is None
@@ -63,14 +59,14 @@ def say(exchange, count: int, size: int = 1_000) -> None:
 
 async def test_one_calls_notifications_are_bounded_in_bytes_and_the_newest_stay(monkeypatch):
     monkeypatch.setattr(module, "MAX_KEPT_BYTES", 5_500)
-    exchange = Exchanges(Redactor()).open("scout", "r", CallOptions())
+    exchange = Exchanges(NoRedaction()).open("scout", "r", CallOptions())
     say(exchange, 20)
     assert await numbers(exchange) == [15, 16, 17, 18, 19]
 
 
 async def test_all_notifications_are_bounded_together_and_one_servers_flood_costs_another_call_nothing(monkeypatch):
     monkeypatch.setattr(module, "MAX_ALL_KEPT_BYTES", 22_000)
-    exchanges = Exchanges(Redactor())
+    exchanges = Exchanges(NoRedaction())
     ended, quiet, loud = (exchanges.open("scout", name, CallOptions()) for name in ("ended", "quiet", "loud"))
     say(ended, 5)
     say(quiet, 5)
@@ -83,7 +79,7 @@ async def test_all_notifications_are_bounded_together_and_one_servers_flood_cost
 
 
 def test_nothing_is_counted_of_exchanges_that_are_forgotten():
-    exchanges = Exchanges(Redactor())
+    exchanges = Exchanges(NoRedaction())
     for number in range(MAX_EXCHANGES + 50):
         exchange = exchanges.open("scout", str(number), CallOptions())
         say(exchange, 1)

@@ -16,7 +16,8 @@ from briefcase.adapters.servers.config import parse_server
 from briefcase.adapters.system import SystemEntropy
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from support.clock import FakeClock
-from support.servers import Rig, Secrets, until
+from support.secrets import FakeSecrets
+from support.servers import SECRET, Rig, until
 
 S = 1_000_000
 REDIRECT = "http://127.0.0.1:7777/callback"
@@ -31,7 +32,7 @@ class Desk:
         self.clock = FakeClock()
         self.world = World(self.clock.now_us)
         self.outbound = WorldOutbound(self.world)
-        self.vault, self.own = Secrets(), Secrets()
+        self.vault, self.own = FakeSecrets(known=SECRET), FakeSecrets(known=SECRET)
         self.remembered = set()
         self.config = parse_server("docs", {"endpoint_url": URL})
         self.open()

@@ -19,7 +19,7 @@ from briefcase.adapters.servers.composition import compose_logins
 from briefcase.adapters.servers.config import parse_server
 from briefcase.adapters.system import SystemClock, SystemEntropy
 from support.oidc import browse, needs_oidc_provider, oidc_server
-from support.servers import Secrets
+from support.secrets import FakeSecrets
 
 pytestmark = needs_oidc_provider
 
@@ -72,12 +72,12 @@ def issuer(request):
 
 
 async def test_log_in_call_renewal_revocation_and_the_failing_call_after_it(issuer):
-    clock, vault = SystemClock(), Secrets()
+    clock, vault = SystemClock(), FakeSecrets()
     world = RealWorld(clock.now_us, SERVER, issuer)
     world.dpop = True
     outbound = SplitOutbound(world)
     parts = compose_logins(
-        secrets=vault, operator_secrets=Secrets(), remember=lambda *_: None, outbound=outbound, clock=clock,
+        secrets=vault, operator_secrets=FakeSecrets(), remember=lambda *_: None, outbound=outbound, clock=clock,
         entropy=SystemEntropy(),
     )  # fmt: skip
     config, logins = parse_server("docs", {"endpoint_url": URL}), parts.logins

@@ -9,7 +9,6 @@ import json
 import tempfile
 from pathlib import Path
 
-import msgspec
 import uvloop
 
 from briefcase.adapters.backup.checkpoints import Checkpoints
@@ -39,11 +38,15 @@ from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.server import HttpServer
 from briefcase.edges.http.sockets import open_tcp_listener, open_unix_listener
 from briefcase.model.errors import CallerError, UpstreamError
-from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal, Role
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal
+from support.agents import FakeAgents
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
 from support.ledger import MemoryLedger
+from support.outbound import AsgiOutbound
 from support.principals import AGENT, OTHER_AGENT
+from support.redaction import KnownSecrets
+from support.secrets import FakeSecrets
 from support.tools import FakeTool, FakeTools, spec
 
 KNOWN_SECRET = "canary-of-a-credential-0123"
@@ -90,18 +93,6 @@ class FakeCalls:
         return fault
 
 
-class KnownSecrets:
-    """One secret, as the vault would tell the redactor."""
-
-    revision = 1
-
-    def __init__(self, secret: bytes) -> None:
-        self.secret = secret
-
-    def redaction_set(self) -> frozenset[bytes]:
-        return frozenset({self.secret})
-
-
 class FakePolicyStore:
     def __init__(self) -> None:
         self.text = "permit (principal, action, resource);"
@@ -119,62 +110,6 @@ class FakePolicyStore:
         self.text = text
 
 
-class FakeAgent(msgspec.Struct):
-    name: str
-    groups: tuple[str, ...]
-    created_us: int
-    revoked_us: int | None = None
-
-
-class FakeAgents:
-    def __init__(self) -> None:
-        self.known = {
-            hashlib.sha256(token.encode()).digest(): principal
-            for token, principal in ((AGENT_TOKEN, AGENT), (OTHER_TOKEN, OTHER_AGENT))
-        }
-
-    def by_token_digest(self, digest: bytes):
-        return self.known.get(digest)
-
-    async def active(self):
-        return []
-
-    async def add(self, name, groups, token_digest, now_us):
-        self.known[token_digest] = Principal(name, Role.AGENT, groups)
-
-    async def revoke(self, name, now_us):
-        kept = {digest: agent for digest, agent in self.known.items() if agent.name != name}
-        revoked, self.known = len(kept) < len(self.known), kept
-        return revoked
-
-    async def list(self):
-        return [FakeAgent(agent.name, agent.groups, 0) for agent in self.known.values()]
-
-
-class FakeSecrets:
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    async def get(self, name):
-        return self.kept.get(name)
-
-    async def put(self, name, value) -> None:
-        self.kept[name] = value
-
-    async def delete(self, name) -> bool:
-        return self.kept.pop(name, None) is not None
-
-    async def names(self):
-        return sorted(self.kept)
-
-
-class NothingOutside:
-    """A way out that leads nowhere."""
-
-    async def request(self, request):
-        raise UpstreamError(f"`{request.url}` is not reachable from a test")
-
-
 class Rig:
     """The server and the means to talk to it; use it with `async with`."""
 
@@ -189,7 +124,7 @@ class Rig:
         self.ledger = MemoryLedger(self.clock)
         self.calls = FakeCalls()
         self.changes = ApprovalChanges()
-        self.agents = FakeAgents()
+        self.agents = FakeAgents(**{AGENT_TOKEN: AGENT, OTHER_TOKEN: OTHER_AGENT})
         self.secrets = FakeSecrets()
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
         self.claims = []
@@ -198,7 +133,7 @@ class Rig:
         tools = FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000)))
         policy = FakePolicyStore()
         identity, vault = Identity(b"\1" * 32), Vault(MemoryBackend(), "memory")
-        self.outbound = outbound or NothingOutside()
+        self.outbound = outbound or AsgiOutbound()
         self.store = tempfile.TemporaryDirectory(prefix="bc-")
         self.database = Database(Path(self.store.name) / "briefcase.sqlite")
         self.providers = compose_providers(

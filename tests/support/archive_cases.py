@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from briefcase.adapters.ledger import Ledger, archive, changes, intents, ledger, recovery
@@ -14,7 +15,7 @@ LIVE = 6
 COUNT = 40
 
 
-def make_small(setattribute) -> None:
+def make_small(setattribute: Callable[[object, str, object], object]) -> None:
     """Make the numbers small, by `setattr` or a monkeypatch's."""
     setattribute(archive, "MAX_SEGMENT_RECEIPTS", SEGMENT)
     setattribute(intents, "CHECKPOINT_RECEIPTS", 2)
@@ -23,7 +24,7 @@ def make_small(setattribute) -> None:
         setattribute(module, "MIN_LIVE_RECEIPTS", LIVE)
 
 
-async def fill(path: Path, clock=None, count: int = COUNT) -> None:
+async def fill(path: Path, clock: FakeClock | None = None, count: int = COUNT) -> None:
     """A closed ledger of so many receipts and the one of its start, a second apart."""
     clock = clock or FakeClock()
     opened = Ledger.open(path, clock, SMALL)

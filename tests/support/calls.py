@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from briefcase.core.calls.answers import Answer
+from briefcase.core.calls.flow import Calls
+from briefcase.model.types import Principal
+
 
 class FakeCallLog:
     """Keeps what was logged."""
@@ -17,11 +21,11 @@ class FakeCallLog:
         self.failed.append((tool_id, error))
 
 
-async def call_with(calls, principal, body: bytes):
+async def call_with(calls: Calls, principal: Principal, body: bytes) -> Answer:
     """One call as an edge makes it: read once, then taken through the flow."""
     return await calls.call(principal, await calls.read(principal, body))
 
 
-async def decide_with(calls, principal, body: bytes):
+async def decide_with(calls: Calls, principal: Principal, body: bytes) -> Answer:
     """As `call_with`, for a decision."""
     return await calls.decide(principal, await calls.read(principal, body))

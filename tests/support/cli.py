@@ -11,7 +11,9 @@ import sys
 import tempfile
 import threading
 import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from briefcase.edges.cli.main import main
@@ -27,6 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.partition("?")[0]
+        assert isinstance(self.server, Server)
         daemon = self.server.daemon
         daemon.seen.append((self.command, self.path, json.loads(body) if body else None, dict(self.headers)))
         answer = daemon.answers.get((self.command, path), (404, {"code": "not_found", "message": f"nothing at {path}"}))
@@ -42,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the names http.server calls
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
     def address_string(self) -> str:
@@ -52,8 +55,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
+    daemon: CannedDaemon
 
-    def handle_error(self, request, client_address) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """A client that stopped waiting is a test's intention."""
 
 
@@ -61,10 +65,10 @@ class CannedDaemon:
     """`answers[method, path]` is a payload, a tuple of status, payload and headers, or a function that gives one."""
 
     def __init__(self) -> None:
-        self.answers = {}
-        self.seen = []
+        self.answers: dict[tuple[str, str], Any] = {}
+        self.seen: list[tuple[str, str, Any, dict[str, str]]] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.directory = tempfile.TemporaryDirectory(prefix="bc-")
         self.data_dir = Path(self.directory.name)
         self.socket_path = self.data_dir / "briefcased.sock"
@@ -77,17 +81,17 @@ class CannedDaemon:
         self.thread.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
         self.directory.cleanup()
 
-    def bodies(self, method: str, path: str) -> list:
+    def bodies(self, method: str, path: str) -> list[Any]:
         return [body for seen_method, seen_path, body, _ in self.seen if (seen_method, seen_path) == (method, path)]
 
 
-def begins_login(daemon: CannedDaemon, path: str, named: dict[str, str], page: str, **fields) -> None:
+def begins_login(daemon: CannedDaemon, path: str, named: dict[str, str], page: str, **fields: object) -> None:
     """Have the daemon begin log-ins at a page, and finish them.
 
     Args:
@@ -98,7 +102,7 @@ def begins_login(daemon: CannedDaemon, path: str, named: dict[str, str], page: s
         fields: what else the daemon answers at the start.
     """
 
-    def start():
+    def start() -> dict[str, object]:
         asked = daemon.bodies("POST", f"{path}/oauth/start")[-1]
         query = urlencode({"redirect_uri": asked["redirect_uri"], "state": STATE})
         return {"authorization_url": f"{page}?{query}", "state": STATE, **named, **fields}
@@ -138,9 +142,9 @@ class FakeRoot:
 
     def __init__(self, data_dir: Path) -> None:
         self.directory = data_dir
-        self.serve_error = None
+        self.serve_error: Exception | None = None
 
-    def serve(self, environ, on_ready=None) -> None:
+    def serve(self, environ: Mapping[str, str], on_ready: Callable[..., object] | None = None) -> None:
         if self.serve_error is not None:
             raise self.serve_error
 
@@ -154,31 +158,32 @@ class Ran:
         self.err = err
 
     @property
-    def json(self):
+    def json(self) -> Any:
         return json.loads(self.out)
 
     @property
-    def error(self):
+    def error(self) -> Any:
         return json.loads(self.err)
 
     def __repr__(self) -> str:
         return f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
 
 
-def run(root, *args: str, stdin: bytes = b"", **environment: str) -> Ran:
+def run(root: FakeRoot, *args: str, stdin: bytes = b"", **environment: str) -> Ran:
     """Run one command line in this process, with the environment's own BRIEFCASE variables taken away."""
     kept, streams = dict(os.environ), (sys.stdin, sys.stdout, sys.stderr)
     for name in [name for name in os.environ if name.startswith("BRIEFCASE_")]:
         del os.environ[name]
     os.environ.update({"BRIEFCASE_DATA_DIR": str(root.directory), **environment})
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
-    sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+    written = (io.BytesIO(), io.BytesIO())
+    sys.stdout, sys.stderr = (io.TextIOWrapper(buffer, write_through=True) for buffer in written)
     try:
         try:
             code = main(root, list(args))
         except SystemExit as left:  # click's completion leaves so
-            code = left.code
-        out, err = (stream.buffer.getvalue().decode() for stream in (sys.stdout, sys.stderr))
+            code = left.code if isinstance(left.code, int) else 0
+        out, err = (buffer.getvalue().decode() for buffer in written)
     finally:
         sys.stdin, sys.stdout, sys.stderr = streams
         os.environ.clear()

@@ -14,7 +14,7 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 START_TIMEOUT_S = 30
 
@@ -108,7 +108,7 @@ class RunningDaemon:
         """The token in the data directory."""
         return (self.data_dir / "auth_token").read_text().strip()
 
-    def request(self, method: str, path: str, body: object = None, *, token: str | None = None) -> tuple[int, dict]:
+    def request(self, method: str, path: str, body: object = None, *, token: str | None = None) -> tuple[int, Any]:
         """One request, by default as the operator; gives status and JSON."""
         connection = UnixConnection(self.socket_path)
         try:
@@ -121,7 +121,7 @@ class RunningDaemon:
         finally:
             connection.close()
 
-    def call(self, tool_id: str, args: dict, *, token: str | None = None, **fields: str) -> dict:
+    def call(self, tool_id: str, args: dict[str, Any], *, token: str | None = None, **fields: str) -> Any:
         """One tool call; gives the answer."""
         context = {"request_id": fields.pop("request_id", str(uuid.uuid4()))}
         call = {"tool_id": tool_id, "args": args, "context": context, **fields}

@@ -9,7 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self, TypeAlias
+
+from briefcase.adapters.net.outbound import GuardedOutbound
+
+Serve: TypeAlias = Callable[[socket.socket, bytes], bool]  # whether the connection goes on
 
 
 class RawServer:
@@ -18,7 +22,7 @@ class RawServer:
     `serve` returns True to be given the next request of the same connection.
     """
 
-    def __init__(self, serve: Callable, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, serve: Serve, *, tls: ssl.SSLContext | None = None) -> None:
         self._serve = serve
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -79,17 +83,18 @@ class RawServer:
         return head
 
 
-async def close_outbound(outbound) -> None:
+async def close_outbound(outbound: GuardedOutbound) -> None:
     """Close it, and see every connection end: over TLS that takes the other side's word (RFC 8446 section 6.1)."""
     await outbound.close()
-    watched = asyncio.get_running_loop()._selector.get_map()  # of sockets; one is the loop's own
+    loop: Any = asyncio.get_running_loop()
+    watched = loop._selector.get_map()  # of sockets; one is the loop's own
     deadline = time.monotonic() + 10
     while len(watched) > 1:
         assert time.monotonic() < deadline, f"still open: {list(watched.values())}"
         await asyncio.sleep(0.001)
 
 
-def answering(*answers: bytes) -> Callable:
+def answering(*answers: bytes) -> Serve:
     """A server that gives these bytes, one after the other, and the last one from then on; connections stay open."""
     left = list(answers)
 

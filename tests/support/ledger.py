@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import assert_never
 
 import msgspec
 
@@ -11,6 +13,7 @@ from briefcase.core import budgets
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.effects import (
+    ArchiveReceipts,
     ClaimNonce,
     ClaimRequest,
     CloseIntent,
@@ -18,34 +21,37 @@ from briefcase.model.effects import (
     ConsumeApproval,
     CreateApproval,
     DecideApproval,
+    Effect,
     Entry,
     ExpireApproval,
     Head,
+    NoteState,
     OpenIntent,
     PutSetting,
     Refused,
     ReserveBudget,
     SetBudgetLimit,
     SettleBudget,
+    StartFromCopy,
 )
 from briefcase.model.errors import StoreError
-from briefcase.model.ports import ReceiptFilter, Verification
+from briefcase.model.ports import ActiveAgent, Archived, Clock, ReceiptFilter, Verification
 from briefcase.model.types import (
     Approval,
     ApprovalStatus,
     BudgetLine,
+    JsonObject,
     LastApproval,
     Receipt,
     ShownCall,
     format_rfc3339,
 )
-from support.clock import FakeClock
 
 
 class MemoryLedger:
     """The model of a ledger: `ports.Ledger` in dictionaries, nothing durable."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.steady = SteadyClock(clock, 0)
         self.chain: list[Receipt] = []
@@ -91,16 +97,17 @@ class MemoryLedger:
                 ) = undo
                 return refused
         ts_us = self.clock.now_us()
-        event = {**entry.event, "id": receipt_id, "ts": format_rfc3339(ts_us), "boot": 1}
+        ts = format_rfc3339(ts_us)
+        event: JsonObject = {**entry.event, "id": receipt_id, "ts": ts, "boot": 1}
         prev = self.head().hash_hex
         hash_hex = hashlib.sha256(prev.encode() + canonical_bytes(event)).hexdigest()
-        self.chain.append(Receipt(receipt_id, event["ts"], prev, hash_hex, event))
+        self.chain.append(Receipt(receipt_id, ts, prev, hash_hex, event))
         return Committed(receipt_id, ts_us, hash_hex)
 
-    async def commit_all(self, entries) -> list[Committed | Refused]:
+    async def commit_all(self, entries: Sequence[Entry]) -> list[Committed | Refused]:
         return [await self.commit(entry) for entry in entries]
 
-    def _apply(self, effect, receipt_id: int) -> Refused | None:
+    def _apply(self, effect: Effect, receipt_id: int) -> Refused | None:
         match effect:
             case CreateApproval(approval, shown):
                 waiting = sum(
@@ -145,6 +152,10 @@ class MemoryLedger:
                 self.settings[name] = value
             case SetBudgetLimit(category, limit):
                 self.limits[category] = limit
+            case StartFromCopy() | NoteState() | ArchiveReceipts():
+                raise NotImplementedError(f"a ledger in memory has no files: {effect!r}")
+            case _:
+                assert_never(effect)
         return None
 
     def _store(self, changed: Approval | Refused) -> Refused | None:
@@ -168,7 +179,7 @@ class MemoryLedger:
     def files_problem(self) -> str | None:
         return None
 
-    def changes_left_open(self) -> list[dict]:
+    def changes_left_open(self) -> list[JsonObject]:
         intents = [self.chain[intent_id - 1].event for intent_id in sorted(self.open_intents)]
         return [intent for intent in intents if intent["kind"] == "change_intent"]
 
@@ -245,11 +256,16 @@ class MemoryLedger:
     async def hashes(self, after_id: int, limit: int) -> list[str]:
         return [receipt.hash_hex for receipt in self.chain[after_id : after_id + limit]]
 
-    async def verify(self, anchor=None, *, after=None, agents=None) -> Verification:
+    async def verify(
+        self, anchor: Head | None = None, *, after: Head | None = None, agents: Sequence[ActiveAgent] | None = None
+    ) -> Verification:
         not_checked = (*(() if anchor else ("tail_truncation",)), *(("receipts_before_checkpoint",) if after else ()))
         checked = len(self.chain) - (after.id if after else 0)
         return Verification(ok=True, checked=checked, head=self.head(), not_checked=not_checked)
 
+    async def archive(self, by: str, keep: int, before_us: int | None = None) -> Archived:
+        raise NotImplementedError("a ledger in memory has no segments")
+
     def kinds(self) -> list[str]:
         """The kinds recorded so far, oldest first."""
-        return [receipt.event["kind"] for receipt in self.chain]
+        return [str(receipt.event["kind"]) for receipt in self.chain]

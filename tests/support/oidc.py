@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -28,18 +29,20 @@ needs_oidc_provider = pytest.mark.skipif(
 
 
 @contextmanager
-def oidc_server(*options):
+def oidc_server(*options: str) -> Iterator[str]:
     """The server as a process; gives its issuer."""
     command = ["node", str(SERVER), str(INTEROP), *options]
     server = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    assert server.stdin is not None
+    assert server.stdout is not None
     with server:
         yield server.stdout.readline().strip()
         server.stdin.close()
 
 
-def browse(address):
+def browse(address: str) -> None:
     """What a person does: follow, type a name, agree. Ends at the loopback listener's page."""
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
     for fields in (None, {"prompt": "login", "login": "scout", "password": "x"}, {"prompt": "consent"}):

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-REQUESTS = {
+Request: TypeAlias = ExportTraceServiceRequest | ExportMetricsServiceRequest | ExportLogsServiceRequest
+REQUESTS: dict[str, type[Request]] = {
     "/v1/traces": ExportTraceServiceRequest,
     "/v1/metrics": ExportMetricsServiceRequest,
     "/v1/logs": ExportLogsServiceRequest,
@@ -25,7 +26,7 @@ class OtlpReceiver:
 
     def __init__(self) -> None:
         self.raw = b""
-        self.requests: list = []
+        self.requests: list[Request] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -69,7 +70,7 @@ class OtlpReceiver:
         }
 
     @property
-    def spans(self) -> list:
+    def spans(self) -> list[Any]:
         return [
             span
             for request in self.requests
@@ -80,7 +81,7 @@ class OtlpReceiver:
         ]
 
     @property
-    def metrics(self) -> dict:
+    def metrics(self) -> dict[str, Any]:
         """The newest of each name."""
         return {
             metric.name: metric
@@ -92,7 +93,7 @@ class OtlpReceiver:
         }
 
     @property
-    def logs(self) -> list:
+    def logs(self) -> list[Any]:
         return [
             record
             for request in self.requests
@@ -110,6 +111,6 @@ class OtlpReceiver:
             time.sleep(0.02)
 
 
-def attributes_of(record) -> dict[str, str | int]:
+def attributes_of(record: Any) -> dict[str, str | int]:
     """Attributes as Python values."""
     return {pair.key: pair.value.string_value or pair.value.int_value for pair in record.attributes}

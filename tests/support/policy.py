@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from briefcase.model.types import Allow
+from briefcase.model.types import Allow, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
 
 
 class FakePolicy:
@@ -11,8 +11,8 @@ class FakePolicy:
     digest_hex = "ab" * 32
     reads_arguments = False
 
-    def __init__(self, verdict=None) -> None:
+    def __init__(self, verdict: Verdict | None = None) -> None:
         self.verdict = verdict or Allow(("permit-all",))
 
-    def decide(self, principal, tool, args, risk, now_us):
+    def decide(self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int) -> Verdict:
         return self.verdict

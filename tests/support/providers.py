@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
@@ -11,7 +14,10 @@ from briefcase.core.jose.jws import generate_key
 from briefcase.core.jose.pkce import challenge_of
 from briefcase.edges.provider_gateway.app import ProviderGateway
 from briefcase.edges.provider_gateway.settings import GatewaySettings
-from briefcase.model.ports import HttpResponse
+from briefcase.model.ports import Clock, Entropy
+from support.outbound import App, Message
+
+Headers: TypeAlias = dict[str, str] | Iterable[tuple[str, str]]
 
 BASE_URL = "https://provider.example"
 VERIFIER = "v" * 43
@@ -21,19 +27,19 @@ ADMIN_SECRET = "admin-secret-of-the-tests"
 
 class Answer(msgspec.Struct):
     status: int
-    headers: dict
+    headers: dict[str, str]
     body: bytes
 
     @property
-    def json(self):
+    def json(self) -> Any:
         return json.loads(self.body)
 
     @property
-    def error(self):
+    def error(self) -> str | None:
         return self.headers.get("x-briefcase-error")
 
 
-def ask(app, method, target, headers=(), body=b""):
+def ask(app: App, method: str, target: str, headers: Headers = (), body: bytes | str | dict[str, str] = b"") -> Answer:
     """One request to an ASGI application; `headers` is a mapping or pairs, `body` bytes, a form (dict) or JSON text."""
     pairs = list(headers.items() if isinstance(headers, dict) else headers)
     path, _, query = target.partition("?")
@@ -47,15 +53,18 @@ def ask(app, method, target, headers=(), body=b""):
         "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
     }
-    sent = []
+    sent: list[Message] = []
 
-    async def receive():
+    async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message):
+    async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    async def ended() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(ended())
     start, *rest = sent
     fields = {name.decode(): value.decode() for name, value in start["headers"]}
     return Answer(start["status"], fields, b"".join(message.get("body", b"") for message in rest))
@@ -64,19 +73,26 @@ def ask(app, method, target, headers=(), body=b""):
 class Holder:
     """A client of a gateway: logs in, has a key, mints capabilities, calls."""
 
-    def __init__(self, gateway, clock, algorithm="ES256"):
+    def __init__(self, gateway: ProviderGateway, clock: Clock, algorithm: str = "ES256") -> None:
         self.gateway = gateway
         self.clock = clock
         self.key = generate_key(algorithm)
         self.signer = ProofSigner(self.key)
         self.count = 0
 
-    def proof(self, method="GET", path="/api/quote", token=None, jti=None, **kwargs):
+    def proof(
+        self,
+        method: str = "GET",
+        path: str = "/api/quote",
+        token: str | None = None,
+        jti: str | None = None,
+        **kwargs: Any,
+    ) -> str:
         self.count += 1
         jti = jti or f"{self.signer.jkt}-{self.count}"
         return self.signer.sign(method, BASE_URL + path, jti, self.clock.now_us(), access_token=token, **kwargs)
 
-    def log_in(self):
+    def log_in(self) -> Any:
         query = {
             "response_type": "code",
             "client_id": "briefcase",
@@ -96,7 +112,7 @@ class Holder:
         }
         return ask(self.gateway, "POST", "/oauth/token", body=form).json
 
-    def mint(self, *, bound=True, access=None):
+    def mint(self, *, bound: bool = True, access: str | None = None) -> Any:
         headers = {"authorization": f"Bearer {access or self.log_in()['access_token']}"}
         if bound:
             headers["dpop"] = self.proof("POST", "/token")
@@ -104,53 +120,13 @@ class Holder:
         assert answer.status == 200, answer
         return answer.json["token"]
 
-    def call(self, token, *, proof=None, scheme="DPoP", symbol="ACME"):
+    def call(self, token: str, *, proof: str | None = None, scheme: str = "DPoP", symbol: str = "ACME") -> Answer:
         headers = [("authorization", f"{scheme} {token}")]
         if proof != "":
             headers.append(("dpop", proof or self.proof(token=token)))
         return ask(self.gateway, "GET", f"/api/quote?symbol={symbol}", headers)
 
 
-def open_gateway(state_dir, clock, entropy, **settings):
-    chosen = {"base_url": BASE_URL, "state_dir": state_dir, "admin_secret": ADMIN_SECRET} | settings
+def open_gateway(state_dir: Path, clock: Clock, entropy: Entropy, **settings: Any) -> ProviderGateway:
+    chosen: dict[str, Any] = {"base_url": BASE_URL, "state_dir": state_dir, "admin_secret": ADMIN_SECRET} | settings
     return ProviderGateway(GatewaySettings(**chosen), clock, entropy)
-
-
-class AsgiOutbound:
-    """A `ports.Outbound` that reaches ASGI applications by their base URL, and can be cut off from them."""
-
-    def __init__(self, **apps):
-        self.apps = apps
-        self.sent = []
-        self.cut = None
-        self.answer = None  # replaces what an application would answer: request -> HttpResponse | None
-
-    async def request(self, request):
-        self.sent.append(request)
-        if self.cut is not None and (problem := self.cut(request)):
-            raise problem
-        if self.answer is not None and (response := self.answer(request)):
-            return response
-        parts = urlsplit(request.url)
-        app = self.apps[parts.hostname.partition(".")[0]]
-        scope = {
-            "type": "http",
-            "method": request.method,
-            "path": parts.path,
-            "raw_path": parts.path.encode(),
-            "query_string": parts.query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers.items()],
-        }
-        messages = []
-
-        async def receive():
-            return {"type": "http.request", "body": request.body or b"", "more_body": False}
-
-        async def send(message):
-            messages.append(message)
-
-        await asyncio.sleep(0)  # an answer takes at least one turn of the loop
-        await app(scope, receive, send)
-        start, *rest = messages
-        fields = {name.decode(): value.decode() for name, value in start["headers"]}
-        return HttpResponse(start["status"], fields, b"".join(message.get("body", b"") for message in rest))

@@ -3,13 +3,15 @@
 import asyncio
 import atexit
 import contextlib
-import json
 import os
 import sys
 import tempfile
 import uuid
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from briefcase.adapters.children.confinement import Confinement
 from briefcase.adapters.net.outbound import GuardedOutbound
@@ -22,6 +24,8 @@ from briefcase.core.mcp.call_options import CallOptions
 from briefcase.model.ports import CallContext
 from support.entropy import FakeEntropy
 from support.ledger import MemoryLedger
+from support.redaction import FakeRedactor
+from support.secrets import FakeSecrets
 
 FIXTURE = str(Path(__file__).parents[1] / "servers" / "fixture_server.py")
 SECRET = "s3cr3t-value-of-the-vault"
@@ -35,52 +39,21 @@ def confinement() -> Confinement:
     return Confinement(directory, (), needs_all=False)
 
 
-class Redactor:
-    def redact(self, value: bytes) -> bytes:
-        return value.replace(SECRET.encode(), b"[redacted]")
-
-    def redact_text(self, text: str) -> str:
-        return json.loads(self.redact(json.dumps(text).encode()))
-
-    def redact_named(self, value: bytes) -> tuple[bytes, int]:
-        return self.redact(value), value.count(SECRET.encode())
-
-
-class Secrets:
-    """One secret that is known, and whatever else is put."""
-
-    def __init__(self):
-        self.kept = {"known": SECRET.encode()}
-
-    async def get(self, name):
-        return self.kept.get(name)
-
-    async def get_for(self, name, destination):
-        self.destination = destination
-        return await self.get(name)
-
-    async def put(self, name, value):
-        self.kept[name] = value
-
-    async def delete(self, name):
-        return self.kept.pop(name, None) is not None
-
-
 class Rig:
     """A registry with a ledger in memory; `call` executes one of its tools as the daemon's flow does."""
 
-    def __init__(self, outbound, *, needs_profile: bool = False) -> None:
+    def __init__(self, outbound: GuardedOutbound, *, needs_profile: bool = False) -> None:
         self.clock = SystemClock()
         self.ledger = MemoryLedger(self.clock)
-        self.redactor = Redactor()
+        self.redactor = FakeRedactor(SECRET.encode())
         self.outbound = outbound
         self.needs_profile = needs_profile
         self.new_registry()
 
     def new_registry(self) -> None:
-        self.operator_secrets = Secrets()
+        self.operator_secrets = FakeSecrets(known=SECRET)
         self.parts = compose_logins(
-            secrets=Secrets(),
+            secrets=FakeSecrets(known=SECRET),
             operator_secrets=self.operator_secrets,
             remember=lambda *_: None,
             outbound=self.outbound,
@@ -102,7 +75,15 @@ class Rig:
         connection = self.registry.connection(server_id)
         await until(lambda: connection.state is state)
 
-    async def call(self, tool_id: str, args: dict | None = None, *, options=None, principal="scout", within_ms=8_000):
+    async def call(
+        self,
+        tool_id: str,
+        args: dict[str, Any] | None = None,
+        *,
+        options: CallOptions | None = None,
+        principal: str = "scout",
+        within_ms: int = 8_000,
+    ) -> Any:
         tool = self.registry.resolve(tool_id)
         assert tool is not None, f"no tool {tool_id}"
         assert tool.check_args(args or {}) is None
@@ -120,7 +101,9 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def served(transport: str = "stdio", era: str = "stateless", *options: str, needs_profile: bool = False, **body):
+async def served(
+    transport: str = "stdio", era: str = "stateless", *options: str, needs_profile: bool = False, **body: Any
+) -> AsyncIterator[Rig]:
     """A rig with the fixture server `fx` connected."""
     async with contextlib.AsyncExitStack() as stack:
         if transport == "http":
@@ -128,6 +111,7 @@ async def served(transport: str = "stdio", era: str = "stateless", *options: str
                 sys.executable, FIXTURE, "http", "--era", era, *options, stdout=asyncio.subprocess.PIPE
             )
             stack.push_async_callback(ended, process)
+            assert process.stdout is not None
             url = (await process.stdout.readline()).decode().strip()
             body["endpoint_url"] = url
             allowed = [url.removeprefix("http://").partition("/")[0]]
@@ -144,7 +128,7 @@ async def served(transport: str = "stdio", era: str = "stateless", *options: str
             await rig.registry.stop()
 
 
-async def until(holds) -> None:
+async def until(holds: Callable[[], object]) -> None:
     """Wait for what other tasks bring about; the test's own bound ends a wait for nothing."""
     while True:
         if holds():
@@ -152,19 +136,20 @@ async def until(holds) -> None:
         await asyncio.sleep(0.005)
 
 
-async def ended(process) -> None:
+async def ended(process: Process) -> None:
     """Kill a process and let go of its pipes, which asyncio closes only when they are collected."""
     process.kill()
     await process.wait()
-    process._transport.close()
+    transport: Any = vars(process)["_transport"]
+    transport.close()
 
 
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().split()[2]
 
 
-def run(test, *args):
-    async def bounded():
+def run(test: Callable[..., Awaitable[None]], *args: object) -> None:
+    async def bounded() -> None:
         async with asyncio.timeout(25):
             await test(*args)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 API_KEY = "tk-live-4f9a1c77d0e84b6e"
@@ -15,7 +15,9 @@ class TicketDesk:
     """`GET /api/tickets?status=`, `POST /api/tickets {title}`; wants the header `X-Api-Key`."""
 
     def __init__(self) -> None:
-        self.tickets: list[dict] = [{"id": 1, "title": "printer on fire", "status": "open", "internal_note": "hush"}]
+        self.tickets: list[dict[str, Any]] = [
+            {"id": 1, "title": "printer on fire", "status": "open", "internal_note": "hush"}
+        ]
         self.seen: list[tuple[str, str, bytes]] = []
         self._lock = threading.Lock()
         desk = self

@@ -9,20 +9,14 @@ from briefcase.adapters.telemetry.otlp_trace import encode_trace
 from briefcase.adapters.telemetry.outlet import OUTLET
 from briefcase.adapters.telemetry.tracing import Trace
 from briefcase.core.redaction.redactor import SecretRedactor
+from support.redaction import KnownSecrets
 
 SECRET = "tk-live-4f9a1c77d0e84b6e"
 
 
-class Known:
-    revision = 1
-
-    def redaction_set(self):
-        return frozenset({SECRET.encode()})
-
-
 @pytest.fixture
 def outlet(monkeypatch):
-    monkeypatch.setattr(OUTLET, "redactor", SecretRedactor(Known()))
+    monkeypatch.setattr(OUTLET, "redactor", SecretRedactor(KnownSecrets(SECRET.encode())))
     return OUTLET
 
 

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from test_tool_http import MemorySecrets, context
+from test_tool_http import context
 
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.tools.http import HttpTool
@@ -14,6 +14,7 @@ from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
 from support.clock import FakeClock
 from support.hostile_servers import RawServer, answering, close_outbound, http_answer
+from support.secrets import FakeSecrets
 
 TICKET = {
     "type": "object",
@@ -156,7 +157,7 @@ def test_every_operation_can_be_listed():
 
 async def test_an_imported_tool_calls_a_real_service():
     async def run(text: str):
-        secrets = MemorySecrets(api_key="tk-live-4f9a1c77")
+        secrets = FakeSecrets(api_key="tk-live-4f9a1c77")
         outbound = GuardedOutbound([server.address])
         declared = parse_manifests(text.encode(), "show.json")[0]
         tool = HttpTool(

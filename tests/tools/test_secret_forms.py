@@ -19,22 +19,13 @@ from briefcase._native import views
 from briefcase._native.needles import Needles
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.core.redaction.secret_forms import FORMS
+from support.redaction import KnownSecrets
 
 README = Path(__file__).parent.parent.parent / "README.md"
 SECRET = 'tk+live/4f9a"1c=77d0&e8<4b>6e\\x~'
 RAW = SECRET.encode()
 URI_SAFE = ";,/?:@&=+$-_.!~*'()#"
 COMPONENT_SAFE = "-_.!~*'()"
-
-
-class Known:
-    revision = 1
-
-    def __init__(self, *known: bytes) -> None:
-        self.known = frozenset(known)
-
-    def redaction_set(self) -> frozenset[bytes]:
-        return self.known
 
 
 def each(write, text: str = SECRET) -> str:
@@ -137,7 +128,7 @@ def test_the_table_and_the_writers_are_the_same_rows():
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_form_of_the_table_is_found_and_its_surroundings_stay(name):
-    redacted = json.loads(SecretRedactor(Known(RAW)).redact(body_of(WRITERS[name])))["body"]
+    redacted = json.loads(SecretRedactor(KnownSecrets(RAW)).redact(body_of(WRITERS[name])))["body"]
 
     assert "[redacted]" in redacted
     assert redacted.startswith("before ")
@@ -147,7 +138,7 @@ def test_every_form_of_the_table_is_found_and_its_surroundings_stay(name):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_without_the_secret_in_the_set_the_same_text_stays_as_it_is(name):
-    assert SecretRedactor(Known(b"another-secret")).redact(body_of(WRITERS[name])) == body_of(WRITERS[name])
+    assert SecretRedactor(KnownSecrets(b"another-secret")).redact(body_of(WRITERS[name])) == body_of(WRITERS[name])
 
 
 def test_readme_shows_the_table():
@@ -159,7 +150,7 @@ def test_readme_shows_the_table():
 def test_a_value_behind_an_equals_sign_is_not_taken_for_quoted_printable():
     body = body_of("https://x/?token=ab12\\/cdefgh34567")
 
-    assert b"cdefgh" not in SecretRedactor(Known(b"ab12/cdefgh34567")).redact(body)
+    assert b"cdefgh" not in SecretRedactor(KnownSecrets(b"ab12/cdefgh34567")).redact(body)
 
 
 WORST = {
@@ -202,7 +193,7 @@ def test_the_bytes_that_all_views_read_grow_with_the_text_and_no_faster(name, mo
             patch.setattr("briefcase.core.redaction.redactor.Needles", Counted)
             for view in ("decode", "unquote", "unfold"):
                 patch.setattr(views, view, counted(getattr(views, view)))
-            SecretRedactor(Known(RAW)).find(b"%" + WORST[name] * (size // len(WORST[name])))
+            SecretRedactor(KnownSecrets(RAW)).find(b"%" + WORST[name] * (size // len(WORST[name])))
         return read
 
     small, large = work(1 << 14), work(1 << 15)

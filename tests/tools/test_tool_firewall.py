@@ -10,7 +10,7 @@ from briefcase.core.calls.firewall import Blocked, Passed, check_pointer, filter
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
 from briefcase.model.types import FirewallMode, OutputFirewall
-from support.redaction import NoRedaction
+from support.redaction import KnownSecrets, NoRedaction
 
 ISSUE = {
     "items": [
@@ -23,13 +23,6 @@ ISSUE = {
     "null": None,
     "empty": {},
 }
-
-
-class OneSecret:
-    revision = 1
-
-    def redaction_set(self) -> frozenset[bytes]:
-        return frozenset({b"tk-live-4f9a1c77"})
 
 
 @pytest.mark.parametrize(
@@ -120,7 +113,7 @@ def test_what_can_not_be_recorded_exactly_is_blocked_and_never_raises(content):
 def test_a_secret_in_a_result_is_cut_out_and_counted():
     content = {"headers": {"Authorization": "Bearer tk-live-4f9a1c77"}, "again": ["tk-live-4f9a1c77", "[redacted]"]}
 
-    passed = filter_output(content, OutputFirewall(), SecretRedactor(OneSecret()))
+    passed = filter_output(content, OutputFirewall(), SecretRedactor(KnownSecrets(b"tk-live-4f9a1c77")))
 
     assert passed.content == {"headers": {"Authorization": "Bearer [redacted]"}, "again": ["[redacted]", "[redacted]"]}
     assert json.loads(passed.canonical) == passed.content

@@ -15,30 +15,10 @@ from briefcase.model.errors import StoreError, UpstreamError
 from briefcase.model.ports import CallContext
 from support.clock import FakeClock
 from support.hostile_servers import RawServer, answering, close_outbound, http_answer
+from support.secrets import FakeSecrets
 from support.upstream import API_KEY, TicketDesk
 
 CANARY = "tk-live/4f9a+1c77=d0e8"
-
-
-class MemorySecrets:
-    """A vault in a dictionary: custody for the tool, and what the redactor must know."""
-
-    def __init__(self, **values: str) -> None:
-        self.values = {name: value.encode() for name, value in values.items()}
-        self.revision = 1
-        self.asked: list[str] = []
-        self.destinations: list[str] = []
-
-    async def get(self, name: str) -> bytes | None:
-        self.asked.append(name)
-        return self.values.get(name)
-
-    async def get_for(self, name: str, destination: str) -> bytes | None:
-        self.destinations.append(destination)
-        return await self.get(name)
-
-    def redaction_set(self) -> frozenset[bytes]:
-        return frozenset(self.values.values())
 
 
 def context(left_ms: int = 10_000) -> CallContext:
@@ -55,7 +35,7 @@ async def call(server, args=None, *, secrets=None, left_ms=10_000, times=1, **fi
     """Execute a declared tool; gives the last result, or the fault."""
 
     async def run():
-        custody = secrets or MemorySecrets(desk=CANARY)
+        custody = secrets or FakeSecrets(desk=CANARY)
         outbound = GuardedOutbound([server.address])
         tool = HttpTool(
             declare(server, **fields),
@@ -83,7 +63,7 @@ def test_whoever_approves_reads_the_path_and_the_fixed_parameters_that_a_call_go
         url = f"{desk.url}/api/tickets/{{number}}?force=true"
         schema = {"properties": {"number": {"type": "integer"}}, "required": ["number"]}
         declared = declare(desk, method="DELETE", url=url, arguments={"number": "path"}, input_schema=schema)
-        secrets = MemorySecrets()
+        secrets = FakeSecrets()
         tool = HttpTool(declared, outbound=None, secrets=secrets, redactor=SecretRedactor(secrets), clock=FakeClock())
         assert tool.destination.address == f"DELETE {url}"
 
@@ -92,7 +72,7 @@ def test_whoever_approves_reads_the_path_and_the_fixed_parameters_that_a_call_go
 
 
 async def test_a_read_and_a_write_reach_a_real_service_with_its_credential():
-    secrets = MemorySecrets(desk=API_KEY)
+    secrets = FakeSecrets(desk=API_KEY)
     credential = {"name": "desk", "header": "X-Api-Key"}
     with TicketDesk() as desk:
         added = await call(
@@ -154,7 +134,7 @@ async def test_the_credential_goes_to_its_one_place(credential, sent):
 
 
 async def test_the_credential_is_asked_for_at_each_call():
-    secrets = MemorySecrets(desk=CANARY)
+    secrets = FakeSecrets(desk=CANARY)
     with RawServer(answering(http_answer())) as server:
         await call(server, secrets=secrets, times=3, credential={"name": "desk", "header": "X-Api-Key"})
 
@@ -164,15 +144,15 @@ async def test_the_credential_is_asked_for_at_each_call():
 @pytest.mark.parametrize(
     "secrets",
     [
-        MemorySecrets(),
-        MemorySecrets(desk="line\r\nX-Evil: break"),
-        MemorySecrets(desk="schlüssel"),
-        MemorySecrets(desk=""),
+        FakeSecrets(),
+        FakeSecrets(desk="line\r\nX-Evil: break"),
+        FakeSecrets(desk="schlüssel"),
+        FakeSecrets(desk=""),
     ],
 )
 async def test_without_a_usable_credential_nothing_is_sent(secrets):
-    if secrets.values.get("desk") == b"":
-        secrets.values.clear()
+    if secrets.kept.get("desk") == b"":
+        secrets.kept.clear()
     with RawServer(answering(http_answer())) as server:
         failed = await call(server, secrets=secrets, credential={"name": "desk", "header": "X-Api-Key"})
 
@@ -180,11 +160,11 @@ async def test_without_a_usable_credential_nothing_is_sent(secrets):
     assert "desk" in failed.message
     assert server.connections == 0
     assert failed.__context__ is None
-    assert not any(value.decode() in failed.message for value in secrets.values.values())
+    assert not any(value.decode() in failed.message for value in secrets.kept.values())
 
 
 async def test_a_vault_that_fails_is_a_fault_before_anything_is_sent():
-    class Locked(MemorySecrets):
+    class Locked(FakeSecrets):
         async def get(self, name):
             raise StoreError("the keyring is locked", code="secret_unavailable")
 
@@ -197,7 +177,7 @@ async def test_a_vault_that_fails_is_a_fault_before_anything_is_sent():
 
 async def test_two_credentials_never_share_a_connection():
     async def run():
-        secrets = MemorySecrets(one="secret-of-one", two="secret-of-two")
+        secrets = FakeSecrets(one="secret-of-one", two="secret-of-two")
         outbound = GuardedOutbound([server.address])
         tools = [
             HttpTool(

@@ -11,6 +11,7 @@ import pytest
 
 from briefcase.core.redaction import redactor as redaction
 from briefcase.core.redaction.redactor import MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor, excerpt_of
+from support.redaction import KnownSecrets
 
 SECRETS = {
     "token": b"tk-live-4f9a1c77d0e84b6e",
@@ -20,17 +21,6 @@ SECRETS = {
     "jwt": b"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzY291dCJ9.c2lnbmF0dXJl",
     "pem": b"-----BEGIN KEY-----\n" + base64.encodebytes(bytes(range(256)) * 8) + b"-----END KEY-----\n",
 }
-
-
-class Known:
-    """What a vault offers a redactor."""
-
-    def __init__(self, *secrets: bytes) -> None:
-        self.revision = 1
-        self.secrets = frozenset(secrets)
-
-    def redaction_set(self) -> frozenset[bytes]:
-        return self.secrets
 
 
 def percent_all(secret: bytes) -> str:
@@ -75,7 +65,7 @@ def in_json(text: str) -> bytes:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_secret_is_found_in_every_encoding_and_its_surroundings_stay(name, encoding):
     canary = ENCODINGS[encoding](SECRETS[name])
-    redactor = SecretRedactor(Known(*SECRETS.values()))
+    redactor = SecretRedactor(KnownSecrets(*SECRETS.values()))
 
     redacted = redactor.redact(in_json(canary))
 
@@ -90,12 +80,12 @@ def test_a_secret_is_found_in_every_encoding_and_its_surroundings_stay(name, enc
 def test_with_redaction_off_the_same_canaries_are_all_there(encoding):
     canary = ENCODINGS[encoding](SECRETS["token"])
 
-    assert SecretRedactor(Known()).redact(in_json(canary)) == in_json(canary)
+    assert SecretRedactor(KnownSecrets()).redact(in_json(canary)) == in_json(canary)
     assert canary in json.loads(in_json(canary))["body"]
 
 
 def test_what_holds_no_secret_is_given_back_unchanged():
-    redactor = SecretRedactor(Known(*SECRETS.values()))
+    redactor = SecretRedactor(KnownSecrets(*SECRETS.values()))
 
     for value in (b"{}", b"null", b'"tk-live-"', in_json("tk-live-4f9a1c77d0e84b6"), gzip.compress(SECRETS["token"])):
         assert redactor.redact(value) is value
@@ -104,7 +94,7 @@ def test_what_holds_no_secret_is_given_back_unchanged():
 @pytest.mark.parametrize("position", range(9))
 def test_a_secret_is_found_at_every_alignment_and_at_both_ends(position):
     secret = b"01234567"
-    redactor = SecretRedactor(Known(secret))
+    redactor = SecretRedactor(KnownSecrets(secret))
 
     for text in (b'"' + b"x" * position + secret + b'"', b'"' + secret + b"x" * position + b'"'):
         assert redactor.redact(text) == text.replace(secret, b"[redacted]")
@@ -114,7 +104,7 @@ def test_a_secret_is_found_at_every_alignment_and_at_both_ends(position):
 def test_a_secret_of_any_length_is_found_at_every_place_of_a_long_text(length):
     """Whatever stride its length allows, and across the ends of the pieces that are looked at in one go."""
     secret = bytes(33 + number * 7 % 90 for number in range(length)).replace(b'"', b"q").replace(b"\\", b"b")
-    redactor = SecretRedactor(Known(secret))
+    redactor = SecretRedactor(KnownSecrets(secret))
     redactor.redact(b"{}")
     for before in range(140):
         text = b'"' + b"." * max(0, before) + secret + b'.."'
@@ -122,7 +112,7 @@ def test_a_secret_of_any_length_is_found_at_every_place_of_a_long_text(length):
 
 
 def test_what_was_known_is_still_found_when_a_shorter_secret_or_very_many_are_learnt():
-    known = Known(b"L" * 20 + os.urandom(30).hex().encode())
+    known = KnownSecrets(b"L" * 20 + os.urandom(30).hex().encode())
     redactor = SecretRedactor(known)
     strides = []
     for more in ((), (b"middling-secret-0123",), (b"short-01",), [os.urandom(20).hex().encode() for _ in range(1_500)]):
@@ -136,7 +126,7 @@ def test_what_was_known_is_still_found_when_a_shorter_secret_or_very_many_are_le
 
 def test_when_the_short_and_the_many_are_forgotten_the_stride_is_wide_again(monkeypatch):
     monkeypatch.setattr(redaction, "MAX_FORGOTTEN", 2)
-    known = Known(*(b"short-%d" % number for number in range(10, 20)))
+    known = KnownSecrets(*(b"short-%d" % number for number in range(10, 20)))
     redactor = SecretRedactor(known)
     redactor.redact(b"{}")
     assert redactor._index.needles.stride == 4
@@ -147,7 +137,7 @@ def test_when_the_short_and_the_many_are_forgotten_the_stride_is_wide_again(monk
 
 
 def test_very_many_secrets_are_looked_for_within_bounded_memory():
-    redactor = SecretRedactor(Known(*(os.urandom(30).hex().encode() for _ in range(500))))
+    redactor = SecretRedactor(KnownSecrets(*(os.urandom(30).hex().encode() for _ in range(500))))
     redactor.redact(b"{}")
     assert redactor._index.needles.stride < 32
     assert redactor._index.needles.stride == 4 or 4 * len(redactor._index.patterns) <= MAX_GRAMS
@@ -156,14 +146,14 @@ def test_very_many_secrets_are_looked_for_within_bounded_memory():
 def test_a_secret_shorter_than_the_bound_is_not_looked_for():
     short = b"s" * (MIN_SECRET_BYTES - 1)
 
-    assert SecretRedactor(Known(short)).redact(in_json(short.decode())) == in_json(short.decode())
+    assert SecretRedactor(KnownSecrets(short)).redact(in_json(short.decode())) == in_json(short.decode())
 
 
 def test_half_of_a_long_secret_is_cut_out_as_well():
     secret = os.urandom(3 * MAX_PATTERN_BYTES).hex().encode()
     half = secret[MAX_PATTERN_BYTES : 3 * MAX_PATTERN_BYTES].decode()
 
-    assert half not in SecretRedactor(Known(secret)).redact(in_json(half)).decode()
+    assert half not in SecretRedactor(KnownSecrets(secret)).redact(in_json(half)).decode()
 
 
 @pytest.mark.parametrize(
@@ -175,19 +165,19 @@ def test_half_of_a_long_secret_is_cut_out_as_well():
     ],
 )
 def test_where_a_mark_would_leave_no_json_each_string_and_number_is_redacted_by_itself(secret, value, expected):
-    redacted = SecretRedactor(Known(secret)).redact(value)
+    redacted = SecretRedactor(KnownSecrets(secret)).redact(value)
 
     assert json.loads(redacted) == expected
 
 
 def test_secrets_that_overlap_or_touch_leave_one_mark():
-    redactor = SecretRedactor(Known(b"xxxxxABCDE", b"ABCDEyyyyy", b"zzzzzzzz"))
+    redactor = SecretRedactor(KnownSecrets(b"xxxxxABCDE", b"ABCDEyyyyy", b"zzzzzzzz"))
 
     assert redactor.redact(b'"xxxxxABCDEyyyyyzzzzzzzz"') == b'"[redacted]"'
 
 
 def test_a_secret_is_known_from_the_moment_the_vault_knows_it():
-    known = Known()
+    known = KnownSecrets()
     redactor = SecretRedactor(known)
     assert b"tk-live" in redactor.redact(in_json("tk-live-4f9a1c77d0e84b6e"))
 
@@ -199,7 +189,7 @@ def test_a_secret_is_known_from_the_moment_the_vault_knows_it():
 
 def test_tokens_of_one_issuer_do_not_slow_each_other_down():
     head = b"eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9."
-    redactor = SecretRedactor(Known(*(head + os.urandom(32).hex().encode() for _ in range(200))))
+    redactor = SecretRedactor(KnownSecrets(*(head + os.urandom(32).hex().encode() for _ in range(200))))
     redactor.redact(b"{}")
 
     compared_per_byte = redactor._index.needles.crowd() / redactor._index.needles.stride
@@ -207,7 +197,7 @@ def test_tokens_of_one_issuer_do_not_slow_each_other_down():
 
 
 def test_the_beginning_of_a_text_holds_no_beginning_of_a_secret():
-    redactor = SecretRedactor(Known(SECRETS["token"]))
+    redactor = SecretRedactor(KnownSecrets(SECRETS["token"]))
     token = SECRETS["token"].decode()
     for before in range(12):
         text = "-" * before + token + "-" * 20
@@ -218,7 +208,7 @@ def test_the_beginning_of_a_text_holds_no_beginning_of_a_secret():
 
 
 def test_a_mark_can_name_whose_secret_it_stands_for_and_they_are_counted():
-    redactor = SecretRedactor(Known(SECRETS["token"], SECRETS["jwt"]), {SECRETS["token"]: "demo"}.get)
+    redactor = SecretRedactor(KnownSecrets(SECRETS["token"], SECRETS["jwt"]), {SECRETS["token"]: "demo"}.get)
     value = b'{"a":"%s","b":"%s","c":1}' % (SECRETS["token"], SECRETS["token"].hex().encode())
 
     assert redactor.redact_named(value) == (
@@ -230,7 +220,7 @@ def test_a_mark_can_name_whose_secret_it_stands_for_and_they_are_counted():
 
 def test_whose_a_secret_is_is_asked_once_for_each_and_not_for_each_place():
     asked = []
-    redactor = SecretRedactor(Known(SECRETS["token"]), lambda secret: asked.append(secret) or "demo")
+    redactor = SecretRedactor(KnownSecrets(SECRETS["token"]), lambda secret: asked.append(secret) or "demo")
 
     assert redactor.redact_named(b'["%s"]' % b'","'.join([SECRETS["token"]] * 500))[1] == 500
     assert asked == [SECRETS["token"]]
