@@ -1,5 +1,5 @@
-"""The daemon's own files: the data directory, its token files, and `briefcase.sqlite` for what changes rarely.
+"""`briefcase.sqlite`, for what changes rarely, and the token files beside it.
 
-One file per noun: `files` (private files, atomic replacement), `data_dir` (the directory and its lock),
-`tokens` (the operator's and auditor's token files), `database` (SQLite, its migrations), `agents`, `notes`.
+One file per noun: `tokens` (the operator's and auditor's token files), `database` (SQLite, its migrations), `agents`,
+`notes`, `tie` (this database and that ledger belong together).
 """

@@ -1,1 +1,1 @@
-"""What a person is asked, sees and answers."""
+"""What a person is asked, sees and answers: the lifecycle of an approval. The flow and `core/operator` call it."""

@@ -1,1 +1,1 @@
-"""JSON read strictly."""
+"""JSON of untrusted callers, read strictly: no two readers understand one text differently. Every ring may call it."""

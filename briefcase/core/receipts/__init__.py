@@ -1,1 +1,1 @@
-"""Receipts: canonical bytes, the chain, and the events it records."""
+"""Receipts: canonical bytes, the chain, and the events it records. The flow, the operator and the ledger call it."""
