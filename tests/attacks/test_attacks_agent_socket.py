@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from other_user import AGENTS, ALICE, BOB, UserDaemon, acting_as, as_user, home_of
 
+from briefcase.edges.http.sockets import agent_directory_problem
 from support.daemons import RunningDaemon, UnixConnection
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="other users need root on Linux")
@@ -147,3 +148,31 @@ def test_an_agents_socket_whose_directory_another_user_can_replace_stops_the_dae
             (home / "way").chmod(mode)
             checks = daemon.request("GET", "/v1/diagnostics/security")[1]["checks"]
             assert not next(check for check in checks if check["name"] == "agent_socket")["ok"]
+
+
+@needs_root
+@pytest.mark.root
+def test_a_link_on_the_way_to_the_agents_socket_is_a_step_that_another_user_could_turn():
+    with home_of(os.geteuid()) as home:
+        run = home / "real" / "run"
+        run.mkdir(parents=True)
+        run.chmod(0o750)
+        theirs = home / "theirs"
+        theirs.mkdir()
+        (theirs / "hop").symlink_to(home / "real")
+        (home / "way").symlink_to(theirs / "hop")
+        shared = home / "shared"
+        shared.mkdir()
+        shared.chmod(0o1777)
+        (shared / "way").symlink_to(home / "real")
+        ways = (home / "way" / "run", shared / "way" / "run")
+        assert [agent_directory_problem(way) for way in ways] == [None, None]
+
+        os.chown(theirs, BOB, BOB)  # who renames `hop`
+        os.chown(shared / "way", BOB, BOB, follow_symlinks=False)  # who makes it anew
+        belongs = f"to belong to uid {os.geteuid()} or root, got uid {BOB}"
+        assert agent_directory_problem(ways[0]) == f"expected `{theirs}` {belongs}"
+        assert agent_directory_problem(ways[1]) == f"expected `{shared / 'way'}` {belongs}"
+
+        (home / "round").symlink_to("round")
+        assert "cannot be looked at" in str(agent_directory_problem(home / "round" / "run"))

@@ -6,9 +6,10 @@ Every problem names the path, what was expected and what was found.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ PRIVATE_FILE_MODE: Final = 0o600
 PRIVATE_DIR_MODE: Final = 0o700
 OTHERS: Final = 0o077
 OTHERS_WRITE: Final = 0o022
+MAX_LINKS: Final = 40  # as many as Linux follows
 
 _KINDS: Final[tuple[tuple[str, Callable[[int], bool]], ...]] = (
     ("a symbolic link", stat.S_ISLNK),
@@ -68,16 +70,43 @@ def owner_problem(path: Path, found: os.stat_result) -> Problem | None:
 def way_problem(directory: Path) -> Problem | None:
     """Who could put another directory in the place of this one: a user who may write to a directory on the way to it.
 
-    A sticky directory (`/tmp`) lets nobody rename what is another's, so whose the next one is decides there.
+    A sticky directory (`/tmp`) lets nobody rename what is another's, so whose the next one is decides there. A link is
+    a step of the way, and so is each directory that it leads through.
+
+    Raises:
+        OSError: a step cannot be looked at.
     """
-    for above in sorted({*directory.absolute().parents, *directory.resolve().parents}):
-        found = above.stat()
+    for step, found in _steps_to(directory):
         mode = stat.S_IMODE(found.st_mode)
         if found.st_uid not in {0, os.geteuid()}:
-            return Problem(f"expected `{above}` to belong to uid {os.geteuid()} or root, got uid {found.st_uid}")
-        if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
-            return Problem(f"expected `{above}` not to be writable by others, got mode {mode:04o}")
+            return Problem(f"expected `{step}` to belong to uid {os.geteuid()} or root, got uid {found.st_uid}")
+        if not stat.S_ISLNK(found.st_mode) and mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
+            return Problem(f"expected `{step}` not to be writable by others, got mode {mode:04o}")
     return None
+
+
+def _steps_to(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Each directory and each link that the system passes until it is at a directory, that one too."""
+    here, links = Path("/"), 0
+    yield here, here.lstat()
+    left = list(reversed(directory.absolute().parts[1:]))
+    while left:
+        name = left.pop()
+        if name == "..":
+            here = here.parent  # no link: each is followed where it stands
+            continue
+        step = here / name
+        found = step.lstat()
+        yield step, found
+        if not stat.S_ISLNK(found.st_mode):
+            here = step
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(directory))
+        target = step.readlink()
+        here = Path("/") if target.is_absolute() else here
+        left.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
 
 
 def check_rule(path: Path, found: os.stat_result, rule: Rule) -> None:
