@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from gateway_rig import OWN_DAEMON, run, until
 
-from briefcase.daemon.settings import ServerSettings
+from briefcase.daemon.config_file import ServerSettings
 from briefcase.edges.client import pool as pool_module
 from briefcase.edges.gateway import daemon as daemon_module
 from briefcase.edges.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError

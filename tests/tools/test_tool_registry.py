@@ -11,7 +11,7 @@ from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.tools.registry import Registry
 from briefcase.model.errors import CallerError, ConfigError
 from support.clock import FakeClock
-from support.redaction import NoRedaction, OneSecret
+from support.redaction import FakeRedactor, NoRedaction
 from support.tools import FakeTool, spec
 
 BUILTIN = ["echo", "file_read", "note_add", "notes_list"]
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_a_manifest_that_holds_a_secret_repeats_no_part_of_it
     secret = "k7Qm2Zx9" * 8
     write(tmp_path, "bad.json", f'{{"{secret}": 1, "{secret}": 2}}')
     with pytest.raises(CallerError) as refused:
-        box(tmp_path, OneSecret(secret))
+        box(tmp_path, FakeRedactor(secret.encode()))
     assert refused.value.message == "`bad.json`: invalid value (not shown: it contains a secret)"
     with pytest.raises(CallerError, match=secret[:8]):
         box(tmp_path)
