@@ -15,6 +15,7 @@ from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.controls import Controls
+from briefcase.core.wire.reading import read_answer
 from briefcase.edges.api import app
 from briefcase.edges.api.openapi import openapi_document
 from briefcase.model.types import ApprovalKind, Deny, NeedsApproval
@@ -99,7 +100,7 @@ def schema_of(method: str, path: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator({**schema, "components": document["components"]})
 
 
-def test_what_each_noun_answers_is_what_its_schema_says(tmp_path):
+def test_what_each_noun_answers_is_what_its_schema_says_and_its_struct_reads(tmp_path):
     an_id = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
     asked = [
         ("GET", "/health", None),
@@ -132,6 +133,9 @@ def test_what_each_noun_answers_is_what_its_schema_says(tmp_path):
             status, _, answer = await rig.ask(method, filled, body)
             assert status == 200, (method, path, answer)
             schema_of(method, path).validate(answer)
+            (kind,) = {route.answer for route in app.ROUTES if (route.method, route.path) == (method, path)}
+            document = read_answer(orjson.dumps(answer), kind, f"{method} {path}")
+            assert orjson.loads(msgspec.json.encode(document)) == answer  # no member lost, none made up
         assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 200  # it was not used yet
         assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 409
         rig.store_approval()

@@ -17,6 +17,8 @@ import orjson
 from briefcase.adapters.vault.identity import verify_signature
 from briefcase.core.jose.base64url import JoseError, decode_base64url
 from briefcase.core.jose.identity_proof import identity_proof_text
+from briefcase.core.wire.identity import ProofAnswer
+from briefcase.core.wire.reading import read_answer
 from briefcase.edges.client.expected import ExpectedDaemon, untrusted, warn_unproven
 from briefcase.model.errors import BriefcaseError
 
@@ -68,9 +70,9 @@ class Proof:
         if wanted is None:
             return f"nothing here tells which daemon to expect at `http://{self._authority}`"
         try:
-            found = orjson.loads(answer)
-            did, signature = found["did"], decode_base64url(found["sig_b64"])
-        except (ValueError, TypeError, KeyError, JoseError):
+            found = read_answer(answer, ProofAnswer, f"POST {PROOF_PATH}")
+            did, signature = found.did, decode_base64url(found.sig_b64)
+        except (BriefcaseError, JoseError):
             return f"expected the daemon `{wanted}` at `http://{self._authority}`, got no proof"
         if did != wanted:
             return f"expected the daemon `{wanted}` at `http://{self._authority}`, got another one"
