@@ -2,6 +2,9 @@
 
 import asyncio
 import itertools
+import json
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,9 +22,11 @@ from briefcase.adapters.servers.definitions import (
     reading_definition,
 )
 from briefcase.adapters.servers.registry import Pins
-from briefcase.model.errors import CallerError
+from briefcase.model.errors import CallerError, StoreError
 from support.redaction import NoRedaction
-from support.servers import SECRET, Rig
+from support.servers import SECRET, Rig, until
+
+LISTING = str(Path(__file__).parents[1] / "attacks" / "listing_server.py")
 
 
 class ListingPeer:
@@ -221,3 +226,60 @@ def test_a_server_that_is_removed_while_its_listing_is_encoded_gets_no_pins(monk
     ledger = asyncio.run(scenario())
     assert [receipt.event["kind"] for receipt in ledger.chain] == ["mcp_server_deleted"]
     assert msgspec.json.decode(ledger.settings["mcp.pins.demo"], type=Pins) == Pins({})
+
+
+def test_a_server_whose_removal_is_being_written_gets_no_pins_after_it():
+    async def scenario():
+        rig, server = registry_with_a_server()
+        commit, written = rig.ledger.commit, asyncio.Event()
+
+        async def slowly(entry):
+            done = await commit(entry)
+            if entry.event["kind"] == "mcp_server_deleted":
+                await written.wait()
+            return done
+
+        rig.ledger.commit = slowly
+        removing = asyncio.ensure_future(rig.registry.delete_server("demo", "operator"))
+        await asyncio.sleep(0)
+        pinning = asyncio.ensure_future(rig.registry._pin(server, definitions(2), "operator"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        written.set()
+        await removing
+        with pytest.raises(CallerError, match="no server"):
+            await pinning
+        return rig.ledger
+
+    ledger = asyncio.run(scenario())
+    assert msgspec.json.decode(ledger.settings["mcp.pins.demo"], type=Pins) == Pins({})
+
+
+def test_what_a_server_lists_otherwise_cannot_be_called_while_that_is_written_or_cannot_be(tmp_path):
+    listed = tmp_path / "tools.json"
+
+    async def scenario():
+        rig = Rig(None)
+        listed.write_text(json.dumps([tool(1)]))
+        await rig.registry.set_server("demo", {"command": sys.executable, "args": [LISTING, str(listed)]}, "operator")
+        await rig.ready("demo")
+        connection = rig.registry.connection("demo")
+        name = rig.registry.accepted_names("demo")[0]
+        commit, callable_then = rig.ledger.commit, []
+
+        async def fails_once(entry):
+            if entry.event["kind"] == "mcp_definitions_held":
+                callable_then.append(rig.registry.resolve(f"demo.{name}") is not None)
+                if len(callable_then) == 1:
+                    raise StoreError("the disk is full")
+            return await commit(entry)
+
+        rig.ledger.commit = fails_once
+        listed.write_text(json.dumps([{**tool(1), "description": "another"}]))
+        connection._relist.set()
+        await until(lambda: len(callable_then) == 2)
+        await rig.ready("demo")
+        await rig.registry.stop()
+        return callable_then
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 25)) == [False, False]

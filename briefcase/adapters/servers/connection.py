@@ -37,7 +37,7 @@ from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.protocol import announces_profile
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.redaction.redactor import excerpt_of, holds_secret
-from briefcase.model.errors import CallerError, UpstreamError
+from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.lifecycle import Lifecycle
 from briefcase.model.ports import Redactor
 from briefcase.model.reasons import REMOTE_MCP_INCOMPATIBLE
@@ -201,7 +201,7 @@ class Connection:
             started_s = asyncio.get_running_loop().time()
             try:
                 await self._once()
-            except UpstreamError as error:
+            except (UpstreamError, StoreError) as error:  # what it lists is told in receipts: they may fail for a while
                 self.problem = self._redactor.redact_text(error.message)
                 self.wants_credential = isinstance(error, HttpStatusError) and error.status == UNAUTHORIZED
                 _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem)

@@ -192,11 +192,7 @@ class ServerRegistry:
         """Send a request to a server. Raises `UpstreamError` as the session does.
 
         A resource is followed by each agent for itself: the server hears of the end when nobody follows any more.
-
-        # INVARIANT (who is reached): from the check to the connection that is used nothing is awaited.
         """
-        tool = self.resolve(ask.target.id)
-        check_unchanged(ask.target.id, None if tool is None else tool.spec, ask.target.digest_hex)
         uri = str(ask.params.get("uri"))
         if ask.method == "resources/unsubscribe" and self.followers.remove(context.principal, server_id, uri):
             return {}
@@ -236,17 +232,29 @@ class ServerRegistry:
         return self.exchanges.of(context)
 
     async def _request(self, server_id: str, ask: Ask, params: JsonObject, context: CallContext) -> JsonObject:
+        """Send a request over the server's session, which is waited for where there is none.
+
+        # INVARIANT (who is reached): from the last check to the session that is used nothing is awaited; a server that
+        # comes back while a call waits for it has listed its tools again.
+        """
         server = self._servers.get(server_id)
         connection = None if server is None else server.connection
         if connection is None:
             raise UpstreamError(f"no server `{server_id}`", code="upstream_refused", sent=False)
         left_ms = max(1, (context.deadline_ns - self._clock.monotonic_ns()) // _NS_PER_MS)
         timeout_ms = min(left_ms, connection.config.timeout_ms)
+        self._check_unchanged(ask)
         session = await connection.session(min(READY_WAIT_S, timeout_ms / 1_000))
+        self._check_unchanged(ask)
         exchange = self.exchange_of(context)
         headers = self._param_headers(connection, ask)
         running = await session.start(ask.method, params, exchange=exchange, timeout_ms=timeout_ms, headers=headers)
         return await self._flows.begin(session, ask, context, running)
+
+    def _check_unchanged(self, ask: Ask) -> None:
+        """Raises `UpstreamError` where what a call was decided for is there no more, or is another."""
+        tool = self.resolve(ask.target.id)
+        check_unchanged(ask.target.id, None if tool is None else tool.spec, ask.target.digest_hex)
 
     def _param_headers(self, connection: Connection, ask: Ask) -> dict[str, str]:
         """What Streamable HTTP mirrors of a tool's arguments; a pinned schema keeps the rules for it."""
@@ -359,7 +367,7 @@ class ServerRegistry:
     # --- what connections tell (`connection.ConnectionEvents`) --------------------------------------------------------
 
     async def on_listed(self, connection: Connection) -> None:
-        """Accept a first listing; hold back what differs from an accepted one."""
+        """Accept a first listing; hold back what differs from an accepted one, before its receipt is written."""
         server_id, current = connection.config.id, connection.definitions or {}
         server = self._servers.get(server_id)
         if server is None or server.connection is not connection:
@@ -367,9 +375,10 @@ class ServerRegistry:
         changes = changes_between(server.pins, current)
         if not server.is_listed and not connection.config.review:
             await self._pin_first(server, current)
-        elif any(change.after is not None for change in changes):
-            await self._note_held(server, listing_digest(current), changes)
+            return
         self._refresh(server)
+        if any(change.after is not None for change in changes):
+            await self._note_held(server, listing_digest(current), changes)
 
     async def on_refused(self, connection: Connection) -> None:
         """Leave a receipt: an operator will ask why its tools are not there."""
@@ -395,8 +404,8 @@ class ServerRegistry:
     async def _note_held(self, server: _Server, digest_hex: str, changes: tuple[Change, ...]) -> None:
         """One receipt for one listing, however often a server repeats it."""
         if server.held_hex != digest_hex:
-            server.held_hex = digest_hex
             await self._commit(events.definitions_held_event(server.config.id, digest_hex, changes))
+            server.held_hex = digest_hex
 
     async def _pin_first(self, server: _Server, current: dict[str, Definition]) -> None:
         try:
@@ -407,11 +416,12 @@ class ServerRegistry:
     async def _pin(self, server: _Server, current: dict[str, Definition], by: str) -> None:
         server_id = server.config.id
         pins = await Turn().run(self._encoding_pins(server_id, current))
-        if self._servers.get(server_id) is not server:
-            raise _no_server(server_id)  # it was removed meanwhile, and its pins with it
         event = events.definitions_pinned_event(by, server_id, listing_digest(current), len(current))
-        await self._committed(Entry(redact_value(self._redactor, event), (pins,), is_filtered=True, is_large=True))
-        server.pins, server.is_listed = dict(current), True
+        async with self._changing:  # or they could be stored after the removal that is being written
+            if self._servers.get(server_id) is not server:
+                raise _no_server(server_id)  # it was removed meanwhile, and its pins with it
+            await self._committed(Entry(redact_value(self._redactor, event), (pins,), is_filtered=True, is_large=True))
+            server.pins, server.is_listed = dict(current), True
         self._refresh(server)
 
     def _encoding_pins(self, server_id: str, current: Mapping[str, Definition]) -> Generator[None, None, PutSetting]:
