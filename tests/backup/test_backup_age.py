@@ -7,6 +7,7 @@ import subprocess
 import pyrage
 import pytest
 from backup_rig import cli, derive_seal_key, offline
+from pyrage import x25519
 
 from briefcase.adapters.backup.age import AGE_MAGIC, WRAPPED_MAGIC
 from support.cli import CannedDaemon, FakeRoot, run
@@ -126,6 +127,16 @@ def test_a_recipient_that_is_no_public_key_is_refused_by_the_command_and_by_the_
     body = {"out_file": str(tmp_path / "b"), "recipients": ["age1nothing"]}
     assert made[0].request("POST", "/v1/backups", body)[0] == 400
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_secret_half_that_is_given_as_a_recipient_is_shown_nowhere(made, tmp_path):
+    secret = str(x25519.Identity.generate())
+    ran = cli(made[0], "backup", "create", "--recipient", secret, "--out", str(tmp_path / "b"))
+    assert (ran.code, secret[20:40] in ran.out + ran.err) == (2, False), ran
+    body = {"out_file": str(tmp_path / "b"), "recipients": [secret]}
+    status, answer = made[0].request("POST", "/v1/backups", body)
+    assert (status, secret[20:40] in json.dumps(answer)) == (400, False), answer
+    assert secret[20:40] not in made[0].logged()
 
 
 def test_an_older_command_line_is_served_and_what_it_made_opens(made, tmp_path):

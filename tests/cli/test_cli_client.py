@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import threading
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from briefcase.edges.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
 from briefcase.edges.client.expected import ExpectedDaemon
-from briefcase.model.errors import CallerError, ConfigError
+from briefcase.model.errors import BriefcaseError, CallerError, ConfigError
 from support.cli import TOKEN, FakeRoot, run
+from support.full_queue import ConnectedError, full_queue, needs_a_queue
 
 DEFAULT = Path("/data/briefcased.sock")
 
@@ -214,3 +216,19 @@ def test_the_phases_of_server_timing_keep_their_order():
         ("intent", 1_500),
     )
     assert parse_server_timing("") == ()
+
+
+@needs_a_queue
+def test_a_command_comes_again_where_the_sockets_queue_is_full_and_says_so_in_the_end(monkeypatch):
+    def connected():
+        raise ConnectedError
+
+    with tempfile.TemporaryDirectory(prefix="bc-") as directory, full_queue(f"{directory}/d.sock") as listener:
+        client = Client(Address(socket_path=f"{directory}/d.sock"), connected, lambda: "t", timeout_s=1)
+        monkeypatch.setattr("briefcase.edges.cli.client.time.sleep", lambda _: listener.accept()[0].close())
+        with pytest.raises(ConnectedError):
+            client.get("/v1/tools")
+
+        monkeypatch.setattr("briefcase.edges.cli.client.CONNECT_TIMEOUT_S", 0.0)
+        with pytest.raises(BriefcaseError, match="more connections wait than the daemon takes"):
+            client.get("/v1/tools")

@@ -13,11 +13,13 @@ from gateway_rig import OWN_DAEMON, run, until
 
 from briefcase.daemon.config_file import ServerSettings
 from briefcase.edges.client import pool as pool_module
+from briefcase.edges.client.daemon_connection import DaemonConnection
 from briefcase.edges.gateway import daemon as daemon_module
 from briefcase.edges.gateway.daemon import MAX_ANSWER_BYTES, Daemon, DaemonError
 from briefcase.edges.gateway.settings import GatewaySettings
 from briefcase.edges.gateway.slots import Slots
 from briefcase.edges.http.limits import HttpLimits
+from support.full_queue import ConnectedError, full_queue, needs_a_queue
 
 TOKEN = "bca_" + "t" * 40
 
@@ -371,3 +373,29 @@ def test_a_refusal_says_what_the_daemon_said_and_no_more():
                 assert (raised.value.status, raised.value.code, raised.value.message) == (status, code, message)
 
     run(test)
+
+
+@needs_a_queue
+def test_a_gateway_comes_again_where_the_sockets_queue_is_full():
+    class Anybody:
+        def check_socket(self, *_) -> None:
+            raise ConnectedError
+
+    async def ask() -> None:
+        with tempfile.TemporaryDirectory(prefix="bc-") as directory, full_queue(f"{directory}/d.sock") as listener:
+            connections = pool_module.Connections(
+                pool_module.Place(f"{directory}/d.sock"),
+                Anybody(),
+                limit=1,
+                new_connection=lambda: DaemonConnection(MAX_ANSWER_BYTES),
+                proof_request=lambda *_: b"",
+            )
+            asking = asyncio.create_task(connections.ask(b"", 1))
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+                assert not asking.done()
+            listener.accept()[0].close()
+            with pytest.raises(ConnectedError):
+                await asking
+
+    run(ask)

@@ -233,7 +233,8 @@ def _recipient_of(text: str) -> x25519.Recipient:
     try:
         return x25519.Recipient.from_str(text)
     except pyrage.RecipientError:
+        got = f"`{text[:80]}`" if text.startswith("age1") else "another text (not shown: it may be the secret half)"
         raise CallerError(
-            f"expected a public key `age1...`, got `{text[:80]}`",
+            f"expected a public key `age1...`, got {got}",
             hint="`briefcase backup keygen --out FILE` makes a key and prints its public half",
         ) from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -27,6 +28,7 @@ from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
 
 CONNECT_TIMEOUT_S: Final = 5.0
+FULL_QUEUE_PAUSE_S: Final = 0.005
 MAX_PROOF_BYTES: Final = 4_096
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HTTP_ERROR_FROM: Final = 400
@@ -259,7 +261,13 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(CONNECT_TIMEOUT_S)
         try:
-            self.sock.connect(address.socket_path or (address.host, address.port))
+            self._reach(address.socket_path or (address.host, address.port))
+        except BlockingIOError:
+            raise BriefcaseError(
+                f"`{address}`: more connections wait than the daemon takes",
+                code="daemon_unreachable",
+                hint="try again; see which processes connect to it",
+            ) from None
         except PermissionError:
             raise CallerError(
                 f"this user may not open `{address}`", code="forbidden", hint="run as the daemon's own user"
@@ -272,6 +280,19 @@ class _Connection(http.client.HTTPConnection):
                 detail=str(error),
             ) from None
         self.sock.settimeout(self.timeout_s)
+
+    def _reach(self, place: str | tuple[str, int]) -> None:
+        """Connect; where the queue of a Unix socket is full, which is said at once, until there is a place in it."""
+        until_s = time.monotonic() + CONNECT_TIMEOUT_S
+        while True:
+            try:
+                self.sock.connect(place)
+            except BlockingIOError:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(FULL_QUEUE_PAUSE_S)
+            else:
+                return
 
 
 def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:

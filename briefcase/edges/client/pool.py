@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ from briefcase.edges.client.proof import PROOF_PATH, Proof
 from briefcase.edges.http.limits import HttpLimits
 
 CONNECT_TIMEOUT_S: Final = 5.0
+FULL_QUEUE_PAUSE_S: Final = 0.005
 IDLE_MARGIN_S: Final = 15.0  # a request that is under way when the daemon closes its connection is lost
 MAX_IDLE_S: Final = HttpLimits().keep_alive_ms / 1_000 - IDLE_MARGIN_S
 
@@ -98,7 +100,8 @@ class Connections:
         loop, place = asyncio.get_running_loop(), self._place
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             if place.socket_path:
-                _, connection = await loop.create_unix_connection(self._new_connection, place.socket_path)
+                sock = await _reach(place.socket_path)
+                _, connection = await loop.create_unix_connection(self._new_connection, sock=sock)
             else:
                 _, connection = await loop.create_connection(self._new_connection, place.host, place.port)
             try:
@@ -127,3 +130,20 @@ class Connections:
         if self._expected.did is not None:
             answer = await connection.ask(self._proof_request(PROOF_PATH, proof.body), CONNECT_TIMEOUT_S)
         proof.check(answer.body)
+
+
+async def _reach(socket_path: str) -> socket.socket:
+    """Connect to a Unix socket; where its queue is full, which is said at once, until there is a place in it."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(0)
+    try:
+        while True:
+            try:
+                sock.connect(socket_path)
+            except BlockingIOError:
+                await asyncio.sleep(FULL_QUEUE_PAUSE_S)
+            else:
+                return sock
+    except BaseException:
+        sock.close()
+        raise
