@@ -6,7 +6,7 @@ import pytest
 
 from briefcase import __version__
 from briefcase.core.approvals.lifecycle import parse_approval_token
-from briefcase.core.operator.approvals import shown_digest_of
+from briefcase.core.operator.approvals import SHOWN_DIGEST, shown_digest_of
 from briefcase.model.types import ApprovalKind, ApprovalStatus, ShownCall, ShownTool
 from support.api import AGENT_TOKEN, KNOWN_SECRET, OTHER_TOKEN, Rig, request, serve
 from support.principals import AGENT, OTHER_AGENT
@@ -93,6 +93,19 @@ def test_a_yes_that_was_not_used_yet_is_listed_where_it_is_asked_for_until_it_is
 
         assert (await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny"))[0] == 200
         assert await listed("approved") == []
+
+    serve(tmp_path, scenario)
+
+
+def test_an_approval_is_shown_under_the_digest_of_all_its_other_fields_once_it_is_approved_too(tmp_path):
+    async def scenario(rig):
+        rig.store_approval()
+        path = f"/v1/approvals/{AN_ID}"
+        for status in ("pending", "approved", "rejected"):
+            shown = (await rig.ask("GET", path))[2]
+            assert (shown["status"], "approval_token" in shown) == (status, status == "approved")
+            assert shown[SHOWN_DIGEST] == shown_digest_of(shown)
+            await rig.ask("POST", f"{path}/{'approve' if status == 'pending' else 'deny'}")
 
     serve(tmp_path, scenario)
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from briefcase.core.approvals.lifecycle import approval_token, status_at
-from briefcase.core.operator.approvals import DECIDING_ROLES, Ruling
+from briefcase.core.operator.approvals import DECIDING_ROLES, SHOWN_DIGEST, Ruling, shown_digest_of
 from briefcase.core.wire.approvals import (
     ApprovalList,
     ApprovalListQuery,
@@ -64,6 +64,8 @@ async def show_approval(services: Services, request: Request) -> JsonObject:
     record = services.operator.approvals.shown(approval) if may_decide else wire_approval(approval)
     if approval.status is ApprovalStatus.APPROVED:
         record["approval_token"] = approval_token(services.ledger.approval_secret(), approval.id)
+        if may_decide:
+            record[SHOWN_DIGEST] = shown_digest_of(record)  # of all the other fields, the token too
     return record
 
 
