@@ -1,6 +1,7 @@
 """Argument schemas are bounded when a tool is registered, and checked without repeating a value."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -239,3 +240,25 @@ def test_the_patterns_of_a_schema_are_still_looked_at_where_some_look_around():
     assert check.problem_of({"a": "a", "b": "aa"}) is None
     assert check.problem_of({"a": "b"}) is not None
     assert "does not match" in check.problem_of({"b": "a" * 2_000 + "!"})
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"anyOf": [{"items": {"type": "null"}}] * 3}, [1] * 200_000),  # an error for each item of each branch
+        ({"anyOf": [{"const": number} for number in range(2_000)]}, "a" * 400_000),  # a copy for each branch
+        ({"type": "string"}, [1] * 200_000),
+    ],
+)
+def test_what_is_wrong_with_large_arguments_is_not_told_by_copies_of_them(schema, value):
+    check = ArgsCheck({"type": "object", "properties": {"p": schema}})
+    validator, asked = check._validator, []
+    check._validator = SimpleNamespace(is_valid=validator.is_valid, validate=asked.append)
+
+    assert check.problem_of({"p": value}) == (
+        "expected arguments as this tool's schema says, got others, too large to say where"
+    )
+    assert not asked
+
+    check._validator = validator
+    assert "at `/p`" in check.problem_of({"p": value[:3] if isinstance(value, list) else value[:200]})
