@@ -43,6 +43,8 @@ class Scripted:
         self.keep_alive_s = 60.0
         self.release = asyncio.Event()
         self.release.set()
+        self.introduces = asyncio.Event()
+        self.introduces.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -52,6 +54,7 @@ class Scripted:
                 head = await reader.readuntil(b"\r\n\r\n")
                 has_crossed = time.monotonic() - idle_since_s >= self.keep_alive_s
                 if b"/v1/identity HTTP" in head:
+                    await self.introduces.wait()
                     writer.write(answer(self.identity))
                     continue
                 length = int((head.lower().partition(b"content-length: ")[2] or b"0").split(b"\r\n")[0])
@@ -314,6 +317,24 @@ def test_an_agent_that_has_all_connections_leaves_the_others_behind_a_gateway_th
             assert sum(other.encode() in request for request in daemon.requests) == 2
             daemon.release.set()
             assert len(await asyncio.gather(*polls, *others)) == 11
+
+    run(test)
+
+
+def test_tokens_that_may_be_made_up_take_no_agents_place_at_the_daemon(monkeypatch):
+    monkeypatch.setattr(daemon_module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(daemon_module, "NEWCOMER_RESERVE", 4)
+
+    async def test():
+        async with asked() as (client, daemon):
+            await client.get(TOKEN, "/v1/first")
+            daemon.introduces.clear()
+            made_up = [asyncio.create_task(client.get(f"bca_{number:040}", "/v1/x")) for number in range(12)]
+            await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                await client.get(TOKEN, "/v1/second")
+            daemon.introduces.set()
+            await asyncio.gather(*made_up)
 
     run(test)
 

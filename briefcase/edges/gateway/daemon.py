@@ -28,6 +28,7 @@ MAX_ANSWER_BYTES: Final = 16 << 20
 MAX_CONNECTIONS: Final = 256
 NEWCOMER_RESERVE: Final = 64  # beyond, for agents that have next to none
 MAX_KNOWN_AGENTS: Final = 4_096
+_NOBODY: Final = ""  # whose token may be anything yet: all of them together have what one agent has
 IDENTITY_PATH: Final = "/v1/identity"
 ANSWER_TIMEOUT_S: Final = 120.0  # past every deadline of the daemon's own: it, not we, ends a call
 _TARGET: Final = re.compile(r"/[!-~]{0,2047}")  # nothing in it can end a request line
@@ -83,10 +84,14 @@ class Daemon:
 
     async def _ask(self, method: str, token: str, path: str, body: bytes | None) -> JsonObject:
         request = self._request(method, token, path, body)
+        if token not in self._agents:
+            await self._slots.take(_NOBODY)
+            try:
+                await self._check_agent(token)
+            finally:
+                self._slots.give_back(_NOBODY)
         await self._slots.take(token)
         try:
-            if token not in self._agents:
-                await self._check_agent(token)
             return await self._answered(request)
         finally:
             self._slots.give_back(token)
