@@ -19,8 +19,9 @@ class Needles:
             ValueError: it is shorter than a window.
         """
 
-    def find(self, text: bytes) -> list[tuple[int, int, int]]:
-        """Where patterns are: start, end and the pattern's number, in no order.
+    def find(self, text: bytes, most: int) -> list[tuple[int, int, int]]:
+        """Where patterns are: start, end and the pattern's number, in no order; the search ends once it has found more
+        than `most`.
 
         The work is linear in the text: each place on the stride costs a look into the table, and where the table knows
         its gram, a comparison with each of the patterns of that gram.

@@ -2,6 +2,7 @@
 """Patterns found by their 4-grams, in strides (docs/adr/0010, amended by 0023)."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
 from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
@@ -67,7 +68,7 @@ cdef class Needles:
         for at in range(best, best + self.stride):
             self._put(gram_at(text + at), number, <int32_t>at)
 
-    def find(self, bytes text):
+    def find(self, bytes text, Py_ssize_t most):
         cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(text)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(text), at = 0, start
         cdef Py_ssize_t length
@@ -75,7 +76,7 @@ cdef class Needles:
         cdef uint32_t gram
         cdef list found = []
         cdef bytes pattern
-        while at + GRAM <= size:
+        while at + GRAM <= size and PyList_GET_SIZE(found) <= most:
             gram = gram_at(data + at)
             place = self._slots[self._slot_of(gram)].first
             while place >= 0:

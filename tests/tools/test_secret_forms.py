@@ -184,10 +184,10 @@ def test_the_bytes_that_all_views_read_grow_with_the_text_and_no_faster(name, mo
             return call
 
         class Counted(Needles):
-            def find(self, text):
+            def find(self, text, most):
                 nonlocal read
                 read += len(text)
-                return super().find(text)
+                return super().find(text, most)
 
         with monkeypatch.context() as patch:
             patch.setattr("briefcase.core.redaction.redactor.Needles", Counted)
@@ -286,4 +286,4 @@ def test_needles_are_found_at_every_place_that_a_naive_search_finds(seed, stride
         (at, at + len(pattern)) for pattern, at in itertools.product(patterns, range(len(text)))
         if text.startswith(pattern, at)
     }  # fmt: skip
-    assert {(start, end) for start, end, _ in needles.find(text)} == expected
+    assert {(start, end) for start, end, _ in needles.find(text, len(text))} == expected

@@ -9,8 +9,16 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from briefcase._native.needles import Needles
 from briefcase.core.redaction import redactor as redaction
-from briefcase.core.redaction.redactor import MAX_GRAMS, MAX_PATTERN_BYTES, MIN_SECRET_BYTES, SecretRedactor, excerpt_of
+from briefcase.core.redaction.redactor import (
+    MAX_GRAMS,
+    MAX_PATTERN_BYTES,
+    MAX_PLACES,
+    MIN_SECRET_BYTES,
+    SecretRedactor,
+    excerpt_of,
+)
 from support.redaction import KnownSecrets
 
 SECRETS = {
@@ -224,3 +232,25 @@ def test_whose_a_secret_is_is_asked_once_for_each_and_not_for_each_place():
 
     assert redactor.redact_named(b'["%s"]' % b'","'.join([SECRETS["token"]] * 500))[1] == 500
     assert asked == [SECRETS["token"]]
+
+
+@pytest.mark.parametrize(
+    "form", [SECRETS["token"], b"%" + SECRETS["token"].hex("%").encode()], ids=["plain", "percent"]
+)
+def test_a_text_that_repeats_secrets_without_end_is_cut_out_whole(form):
+    redactor = SecretRedactor(KnownSecrets(SECRETS["token"]))
+
+    def repeated(times):
+        return b'["%s"]' % b'","'.join([form] * times)
+
+    assert redactor.redact(repeated(MAX_PLACES)) == b'["%s"]' % b'","'.join([b"[redacted]"] * MAX_PLACES)
+    assert redactor.redact(repeated(MAX_PLACES + 1)) == b'"[redacted]"'
+    assert redactor.redact_text("-" + (form + b"-").decode() * (MAX_PLACES + 1)) == "[redacted]"
+
+
+def test_the_search_for_secrets_ends_where_there_are_too_many():
+    needles = Needles(4)
+    needles.add(SECRETS["token"])
+
+    assert len(needles.find(SECRETS["token"] * 50, 10)) == 11
+    assert len(needles.find(SECRETS["token"] * 50, 50)) == 50

@@ -35,6 +35,7 @@ MARK: Final = b"[redacted]"
 MIN_SECRET_BYTES: Final = 8
 MAX_PATTERN_BYTES: Final = 1 << 10
 MAX_FORGOTTEN: Final = 4_096
+MAX_PLACES: Final = 10_000  # found in one text and its views, 25 ms of work; a text with more is cut out whole
 MAX_GRAMS: Final = 65_536  # of about 32 bytes; past it the stride shrinks, down to the narrowest
 MAX_DEPTH: Final = 4
 
@@ -94,8 +95,8 @@ class SecretRedactor:
         """The same JSON bytes with every known secret replaced by `[redacted]`.
 
         Where a replacement would leave no JSON (a secret that was written as a bare number, or one that begins inside
-        an escape), each string and number is redacted by itself; where even that leaves a secret, the whole value
-        becomes the string `[redacted]`.
+        an escape), each string and number is redacted by itself; where even that leaves a secret, or where secrets are
+        found more than `MAX_PLACES` times, the whole value becomes the string `[redacted]`.
         """
         if self._source.revision != self._revision:
             self._refresh()
@@ -132,6 +133,8 @@ class SecretRedactor:
     # --- marks ------------------------------------------------------------------------------------------------------
 
     def _marked(self, value: bytes, found: Sequence[_Place], mark_of: Callable[[_Place], bytes]) -> bytes:
+        if found[0].start == 0 and found[0].end == len(value):
+            return b'"%b"' % mark_of(found[0])
         redacted = _replaced(value, found, mark_of)
         try:
             parse_json(redacted)
@@ -188,11 +191,17 @@ class SecretRedactor:
     # --- the search -------------------------------------------------------------------------------------------------
 
     def _find(self, text: bytes) -> list[_Place]:
-        """Every place of every pattern, in the text and in its views; what overlaps or touches is one place."""
+        """Every place of every pattern, in the text and in its views; what overlaps or touches is one place.
+
+        A text where more than `MAX_PLACES` are found is one place itself: nobody reads what is left of it, and looking
+        at each is work without a bound.
+        """
         needles = self._index.needles
-        found = needles.find(text)
+        found = needles.find(text, MAX_PLACES)
         if views.needs_views(text):
             found += _found_in_views(needles, text)
+        if len(found) > MAX_PLACES:
+            return [_Place(0, len(text), found[0][2])]
         return _merged(found) if found else []
 
 
@@ -217,13 +226,13 @@ def _found_in_views(needles: Needles, text: bytes) -> list[tuple[int, int, int]]
     level, path = text, ()  # type: bytes, tuple[_View, ...]
     for _ in range(MAX_DEPTH + 1):
         if path:
-            found += _placed(text, path, needles.find(level))
+            found += _placed(text, path, needles.find(level, MAX_PLACES))
         for beside in _BESIDE:
             said = level
             for view in beside:
                 said = view.read(said)
             if said is not level:
-                found += _placed(text, (*path, *beside), needles.find(said))
+                found += _placed(text, (*path, *beside), needles.find(said, MAX_PLACES))
         decoded = views.decode(level)
         if decoded is level:
             break
