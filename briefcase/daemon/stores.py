@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from briefcase.adapters.backup.create import discard_staging
 from briefcase.adapters.disk.data_dir import (
@@ -15,7 +15,7 @@ from briefcase.adapters.disk.data_dir import (
     LOCK_FILE,
     OPERATOR_TOKEN_FILE,
 )
-from briefcase.adapters.disk.files import write_private
+from briefcase.adapters.disk.files import read_private, write_private
 from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.ledger.files import read_store_id
 from briefcase.adapters.store.agents import Agents
@@ -27,6 +27,9 @@ from briefcase.adapters.vault.identity import Identity, load_identity
 from briefcase.adapters.vault.vault import Vault, answer_of
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
+from briefcase.model.errors import ConfigError
+
+KEPT_BACKENDS: Final = frozenset({"auto", "keyring", "file"})  # `memory` has another identity at each start
 
 
 class Stores(NamedTuple):
@@ -71,6 +74,8 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
     # the vault, and the identity in it
     vault = await answer_of(opening)
     identity = await load_identity(vault.compartment("identity"))
+    if start.settings.secret_backend in KEPT_BACKENDS:
+        _check_identity(data_dir / DAEMON_DID_FILE, identity.did)
     write_private(data_dir / DAEMON_DID_FILE, f"{identity.did}\n".encode())  # what clients expect over TCP
     vault.keep_public(identity.did.encode())
     vault.keep_in_sight(operator_token.encode(), OPERATOR_TOKEN_FILE)
@@ -87,3 +92,18 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
         ledger.watch(beside)
     agents = Agents(database)
     return Stores(data_dir, operator_token, auditor_token, database, agents, vault, identity, redactor, ledger)
+
+
+def _check_identity(path: Path, did: str) -> None:
+    """Check that the vault is the one of the last start, as the file for the clients names its identity.
+
+    Raises:
+        ConfigError: it is another (`insecure_host`): the vault was removed or replaced.
+    """
+    known = (read_private(path) or b"").decode("utf-8", "replace").strip()
+    if known.startswith("did:key:") and known != did:
+        raise ConfigError(
+            f"expected the vault of `{known}`, got that of `{did}`: the vault was removed or replaced",
+            code="insecure_host",
+            hint=f"restore the vault from a backup; or, to go on as somebody else without its secrets, remove `{path}`",
+        )

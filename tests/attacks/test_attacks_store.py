@@ -239,3 +239,19 @@ def test_no_administrative_change_is_made_on_a_503(tmp_path):
                 server.update(state="", problem="")  # it is being connected to all the while
             assert now == was
         assert not (tmp_path / "backup").exists()
+
+
+def test_a_vault_that_was_removed_is_not_made_anew_under_another_identity(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        did = daemon.request("GET", "/v1/identity")[1]["did"]
+        daemon.stop()
+        (tmp_path / "data" / "vault.json").rename(tmp_path / "vault.json")
+        (tmp_path / "data" / "vault.key").rename(tmp_path / "vault.key")
+        for _ in range(2):
+            with pytest.raises(AssertionError, match=f"expected the vault of `{did}`"):
+                daemon.start()
+            daemon.kill()
+        for name in ("vault.json", "vault.key"):
+            (tmp_path / name).replace(tmp_path / "data" / name)
+        daemon.start()
+        assert daemon.request("GET", "/v1/identity")[1]["did"] == did
