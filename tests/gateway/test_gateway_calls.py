@@ -68,6 +68,8 @@ def test_what_an_agent_sees_is_what_policy_would_let_it_call():
         ({"status": "denied", "reason": "invalid_args: wrong"}, "invalid_args: wrong"),
         ({"status": "error", "message": "upstream_timeout: slow"}, "upstream_timeout: slow"),
         ({"status": "strange"}, "error"),
+        ({"status": "ok"}, "error: the daemon says that the call ran, and not what it returned"),
+        ({"status": "ok", "result": {}}, "error: the daemon says that the call ran, and not what it returned"),
     ],
 )
 def test_a_call_that_did_not_run_says_why_as_a_tool_error(answer, text):

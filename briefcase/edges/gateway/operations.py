@@ -168,6 +168,8 @@ class Operations:
                 return self._failed(operation, results.denial_text(answer))
             case "ok":
                 result = as_object(answer.get("result"))
+                if "content" not in result:
+                    return self._failed(operation, "error: the daemon says that the call ran, and not what it returned")
                 is_tool = operation.method == "tools/call"
                 return results.tool_result(result, context.view) if is_tool else results.feature_result(result)
             case _:
