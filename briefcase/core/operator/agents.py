@@ -113,7 +113,7 @@ def check_agent_name(name: str) -> None:
     Raises:
         CallerError: it is not of `NAME_PATTERN`, or reserved.
     """
-    _check_form(name, "agent name")
+    _check_form(name, "an agent name")
     if name in RESERVED_NAMES:
         raise CallerError(f"the name `{name}` is reserved", hint="choose another name")
 
@@ -123,13 +123,13 @@ def _checked_groups(groups: Sequence[str]) -> tuple[str, ...]:
     if len(chosen) > MAX_GROUPS:
         raise CallerError(f"expected at most {MAX_GROUPS} groups, got {len(chosen)}")
     for group in chosen:
-        _check_form(group, "group")
+        _check_form(group, "a group")
     return chosen
 
 
 def _check_form(name: str, what: str) -> None:
     if not _NAME.fullmatch(name):
-        raise CallerError(f"expected a {what} of {NAME_RULE}, got `{name[:80]}`")
+        raise CallerError(f"expected {what} of {NAME_RULE}, got `{name[:80]}`")
 
 
 def _subject(name: str) -> str:
