@@ -77,7 +77,7 @@ SLOW: Final = Mutant(
 )
 CLOCK: Final = Mutant(
     "receipts take the wall clock's time",
-    (("adapters/ledger/journal.py", "ts_us=max(now_us, self.tip.ts_us)", "ts_us=now_us"),),
+    (("adapters/ledger/journal.py", "max(now_us, tip.ts_us), now_us", "now_us, now_us"),),
 )
 FLIP: Final = Mutant(
     "the tail is not verified at the start",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -215,7 +216,7 @@ def run_two(trials: Trials) -> None:
     """A second daemon, and a second process on the ledger alone: refused with the path, and the first one goes on."""
     for _ in range(1 if trials.is_short else 10):
         with trials.trial("a second process on one ledger") as path:
-            test_ledger_directory.test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(path)
+            asyncio.run(test_ledger_directory.test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(path))
         with trials.trial("a second daemon on one directory") as path, RunningDaemon(path / "data") as first:
             _refuse_second(first)
             assert first.call("echo", {"text": "still here"})["status"] == "ok"

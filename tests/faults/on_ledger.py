@@ -103,11 +103,11 @@ def run_archive(trials: Trials) -> None:
     with pytest.MonkeyPatch.context() as patch:
         archive_cases.make_small(patch.setattr)
         archive_cases.make(template)
-        hashes = [bytes.fromhex(hash_hex) for hash_hex in archive.with_ledger_hashes(template)]
+        hashes = [bytes.fromhex(hash_hex) for hash_hex in asyncio.run(archive.hashes_of(template))]
         with trials.trial("archiving, no fault") as path:
             shutil.copytree(template, path / "l")
             calls = archive.ArchiveRun(path / "l").calls
-            archive.check_nothing_lost(path / "l", hashes)
+            asyncio.run(archive.check_nothing_lost(path / "l", hashes))
         positions = [
             (name, fault, at)
             for name in archive.CALLS
@@ -119,7 +119,7 @@ def run_archive(trials: Trials) -> None:
                 shutil.copytree(template, path / "l")
                 found = archive.ArchiveRun(path / "l", f"{name}:{fault}:when={at}")
                 assert found.code == -9 if fault == KILL else found.injected, (found.lines, found.errors)
-                archive.check_nothing_lost(path / "l", hashes)
+                asyncio.run(archive.check_nothing_lost(path / "l", hashes))
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def run_full_disk(trials: Trials) -> None:
     """A disk filled by somebody else, at each level: refused before anything is written, and it recovers by itself."""
     for left_kib in trials.pick(list(LEVELS_KIB), short=3):
         with trials.trial(f"{left_kib} KiB left") as path, LoopDisk(path, mib=24) as disk:
-            crash.test_a_real_disk_filled_to_the_brim_refuses_and_recovers(disk.mounted, left_kib)
+            asyncio.run(crash.test_a_real_disk_filled_to_the_brim_refuses_and_recovers(disk.mounted, left_kib))
 
 
 # --- flipped bytes ----------------------------------------------------------------------------------------------------
