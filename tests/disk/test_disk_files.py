@@ -275,3 +275,15 @@ def test_a_token_file_that_is_a_link_is_refused_even_when_it_dangles(tmp_path):
     with pytest.raises(ConfigError, match="got a symbolic link"):
         load_or_create_token(tmp_path / "auth_token", FakeEntropy())
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("failing", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_does_not_open_a_file_is_a_fault_of_the_store_and_not_of_the_configuration(
+    tmp_path, monkeypatch, failing
+):
+    def fail(*_):
+        raise OSError(failing, os.strerror(failing))
+
+    monkeypatch.setattr(files.os, "open", fail)
+    with pytest.raises(StoreError, match=f"cannot open `{tmp_path}/lock`: "):
+        files.open_private(tmp_path / "lock")

@@ -49,8 +49,15 @@ class LoopDisk:
             os.close(descriptor)
 
     def restore(self) -> None:
-        """Power is back. Nobody may have a file of it open."""
+        """Power is back. Nobody may have a file of it open.
+
+        What the disk holds goes on in another file: a mount namespace that somebody made meanwhile still has the file
+        system that was shut down, and mounting the same file again would give that one.
+        """
         self._unmount()
+        after = self._image.with_suffix(".after")
+        subprocess.run(["cp", "--sparse=always", str(self._image), str(after)], check=True, capture_output=True)
+        after.replace(self._image)
         self._mount()
 
     def _mount(self) -> None:

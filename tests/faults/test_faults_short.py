@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mutants
 import pytest
+from disks import LoopDisk
 
 SUITE = Path(__file__).parent / "run_faults.py"
 TIMEOUT_S = 900  # a minute where nothing else runs; how long it takes is no claim, that it ends is
@@ -39,3 +40,19 @@ def mutants_of_the_suite() -> dict:
 def test_a_mutant_of_the_suite_edits_what_is_in_the_product_once(name):
     for file, there, _ in mutants_of_the_suite()[name].edits:
         assert (mutants.ROOT / "briefcase" / file).read_text().count(there) == 1
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting needs root on Linux")
+def test_power_is_back_though_a_mount_namespace_of_somebody_else_still_has_the_disk(tmp_path):
+    with LoopDisk(tmp_path, mib=24) as disk:
+        command = ["unshare", "-m", "sh", "-c", "echo made; exec sleep 60"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+            (disk.mounted / "kept").write_text("x")
+            os.sync()
+            disk.cut()
+            disk.restore()
+            assert (disk.mounted / "kept").read_text() == "x"
+            (disk.mounted / "new").write_text("y")
+            other.kill()

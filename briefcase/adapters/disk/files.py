@@ -54,6 +54,7 @@ READ_BYTES: Final = 1 << 20
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KEPT: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OF_THE_DISK: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # FAT, some network file systems
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -217,11 +218,15 @@ def open_private(path: Path, *, appends: bool = False, creates: bool = True) -> 
     Raises:
         ConfigError: it cannot be opened, is a link, no regular file, another user's or open to others; an empty one of
             ours is closed to others instead (`insecure_host`).
+        StoreError: the disk fails, is full or takes no writes.
     """
     try:
         flags = _KEPT | (os.O_APPEND if appends else 0) | (os.O_CREAT if creates else 0)
         descriptor = os.open(path, flags, PRIVATE_FILE_MODE)
     except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            hint = "check the disk and its free space"
+            raise StoreError(f"cannot open `{path}`: {reason_of(error)}", hint=hint) from error
         found = path.lstat().st_mode if os.path.lexists(path) else None
         what = reason_of(error) if found is None or stat.S_ISREG(found) else kind_of(found)
         raise ConfigError(f"expected a regular file at `{path}`, got {what}", code="insecure_host") from error
