@@ -1,8 +1,11 @@
 """The pipes of a server's process: lines as they come, and a process that stops listening."""
 
 import asyncio
+import contextlib
+import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,30 +23,71 @@ from support.servers import confinement, run, until
 OUTPUT, COMPLAINTS = 1, 2
 
 
-async def process_taking(taken: list) -> _Process:
-    async def made() -> _Process:
-        return _Process(lambda message, _: taken.append(message), taken.append)
+class Pipes:
+    """A process's transport that notes what is asked of its output."""
 
-    return await made()
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def get_pipe_transport(self, _: int):
+        return self
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.said.append("pause")
+
+    def resume_reading(self) -> None:
+        self.said.append("resume")
+
+    def get_returncode(self) -> int:
+        return 0
+
+
+def process_taking(taken: list) -> _Process:
+    process = _Process(lambda message, _: taken.append(message), taken.append)
+    process.connection_made(Pipes())
+    return process
+
+
+async def ended(process: _Process, taken: list) -> list:
+    """All that was taken of a process once it has ended, but for the word that it has."""
+    process.pipe_connection_lost(OUTPUT, None)
+    process.process_exited()
+    await until(lambda: taken and isinstance(taken[-1], UpstreamError))
+    return taken[:-1]
+
+
+@contextlib.contextmanager
+def turn_of(seconds: float) -> Iterator[None]:
+    """How long a turn is, however fast the machine: 0 is over after each message, infinity never."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns, "TURN_S", seconds)
+        patch.setattr(turns, "MAX_PAUSE_S", 1e-6)
+        yield
 
 
 @given(
     st.lists(st.sampled_from([b"", b"  ", b"no message", b"{}", encode_notification("a", {}), b"\xff\xfe"])),
+    st.sampled_from([0, math.inf]),
     st.data(),
 )
-async def test_how_the_output_is_cut_changes_nothing(lines, data):
+async def test_neither_how_the_output_is_cut_nor_where_a_turn_ends_changes_what_is_taken(lines, turn_s, data):
     stream = b"".join(line + b"\n" for line in lines)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
     taken: list = []
-    process = await process_taking(taken)
-    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        process.pipe_data_received(OUTPUT, stream[start:end])
-    assert taken == [Notification("a", {})] * lines.count(encode_notification("a", {}))
+    with turn_of(turn_s):
+        process = process_taking(taken)
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            process.pipe_data_received(OUTPUT, stream[start:end])
+        expected = [Notification("a", {})] * lines.count(encode_notification("a", {}))
+        assert await ended(process, taken) == expected
 
 
 async def test_half_a_line_is_no_message_until_its_end_comes():
     taken: list = []
-    process = await process_taking(taken)
+    process = process_taking(taken)
     process.pipe_data_received(OUTPUT, encode_notification("a", {}))
     assert taken == []
     process.pipe_data_received(OUTPUT, b"\n")
@@ -51,7 +95,7 @@ async def test_half_a_line_is_no_message_until_its_end_comes():
 
 
 async def test_only_the_end_of_its_complaints_is_kept():
-    process = await process_taking([])
+    process = process_taking([])
     for _ in range(5):
         process.pipe_data_received(COMPLAINTS, b"x" * KEPT_STDERR_BYTES)
     process.pipe_data_received(COMPLAINTS, b"the end")
@@ -129,42 +173,26 @@ def test_a_process_that_does_not_read_is_not_written_to_for_ever():
     run(test)
 
 
-async def test_after_a_long_turn_nothing_more_of_a_server_is_taken_until_the_others_had_the_loop(monkeypatch):
-    monkeypatch.setattr(turns, "TURN_S", 0)  # every message is a turn
-    monkeypatch.setattr(turns, "MAX_PAUSE_S", 0.001)
+async def test_after_a_long_turn_nothing_more_of_a_server_is_taken_until_the_others_had_the_loop():
     flood = b"".join(encode_notification(f"n{number}", {}) + b"\n" for number in range(5))
-
     taken: list = []
-    process = _Process(lambda message, _: taken.append(message.method), taken.append)
-    process.transport = Pipes()
-    process.pipe_data_received(OUTPUT, flood)
-    assert taken == ["n0"]
-    assert process.transport.said == ["pause"]
-    process.process_exited()
-    process.pipe_connection_lost(OUTPUT, None)
-    await until(lambda: len(taken) == 6)
-    assert taken[:5] == [f"n{number}" for number in range(5)], "in order, and none lost with the process's end"
-    assert isinstance(taken[5], UpstreamError)
+    with turn_of(0):
+        process = process_taking(taken)
+        process.pipe_data_received(OUTPUT, flood)
+        assert [message.method for message in taken] == ["n0"]
+        assert process.transport.said == ["pause"]
+        was_taken = await ended(process, taken)
+    expected = [f"n{number}" for number in range(5)]
+    assert [message.method for message in was_taken] == expected, "in order, and none lost with the process's end"
     assert process.transport.said[-1] == "resume"
 
 
-class Pipes:
-    """A process's transport that notes what is asked of its output."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def get_pipe_transport(self, _: int):
-        return self
-
-    def is_closing(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        self.said.append("pause")
-
-    def resume_reading(self) -> None:
-        self.said.append("resume")
-
-    def get_returncode(self) -> int:
-        return 0
+async def test_what_comes_during_a_pause_is_taken_after_what_came_before_it():
+    taken: list = []
+    with turn_of(0):
+        process = process_taking(taken)
+        for number in range(3):
+            process.pipe_data_received(OUTPUT, encode_notification(f"n{number}", {}) + b"\n")
+        assert [message.method for message in taken] == ["n0"]
+        was_taken = await ended(process, taken)
+    assert [message.method for message in was_taken] == ["n0", "n1", "n2"]

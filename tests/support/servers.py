@@ -148,9 +148,9 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().split()[2]
 
 
-def run(test: Callable[..., Awaitable[None]], *args: object) -> None:
+def run(test: Callable[..., Awaitable[None]], *args: object, within_s: int = 25) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(within_s):
             await test(*args)
 
     asyncio.run(bounded())
