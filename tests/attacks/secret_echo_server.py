@@ -83,7 +83,10 @@ class HttpServer(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         secret = self.headers.get("authorization", "").removeprefix("Bearer ")
-        said = answer(json.loads(body), secret)
+        message = json.loads(body)
+        if self.path.endswith("/refuse") and "method" in message:
+            message["method"] = "refused"
+        said = answer(message, secret)
         data = b"" if said is None else json.dumps(said).encode()
         self.send_response(202 if said is None else 200)
         self.send_header("content-type", "application/json")

@@ -2,13 +2,14 @@
 for in every place that text leaves the daemon by. (The two token files are in the data directory, and in its backup.)
 
 Two daemons live the same life: one as it is, in which nothing is found, and the control, in which redaction is switched
-off and the same search finds each adapter's secret (`CONTROL` says where). A cell that is empty in the control too
-could not hold the secret: its texts are a closed set.
+off and the same search finds each adapter's secret exactly where `CONTROL` says. A cell that is empty in the control
+too cannot hold the secret: its texts are a closed set. docs/attacks.md shows the table.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 import subprocess
@@ -17,12 +18,17 @@ import threading
 import time
 import uuid
 import zipfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from secret_echo_server import http_server
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "servers"))
+
+from oauth_world import World
 
 from support.canaries import files_below, found_in
 from support.daemons import RunningDaemon, UnixConnection
@@ -34,22 +40,27 @@ ECHO_SERVER = Path(__file__).parent / "secret_echo_server.py"
 LEAKY = (sys.executable, str(TESTS / "telemetry" / "leaky_daemon.py"))
 READY_S = 20
 
-ADAPTERS = ("built-in", "HTTP manifest", "MCP stdio", "MCP HTTP", "provider", "OAuth")
+ADAPTERS = (
+    "built-in", "HTTP manifest", "MCP stdio", "MCP HTTP", "MCP access token", "MCP refresh token", "provider", "OAuth",
+)  # fmt: skip
 TOKENS = ("operator token", "auditor token")
 SINKS = (
     "agent", "operator", "receipts", "metrics", "log", "otlp", "ledger file", "database file", "bundle", "backup",
     "temporary files",
 )  # fmt: skip
 
-# where the control run must find each secret: the cells that only redaction keeps empty
+# where the control run finds each secret: the cells that only redaction keeps empty
 EVERYWHERE = {"agent", "operator", "receipts", "ledger file", "backup"}
+LOGGED = {"log", "otlp"}
 CONTROL = {
     "built-in": EVERYWHERE | {"database file"},
     "operator token": EVERYWHERE | {"database file"},
     "auditor token": EVERYWHERE | {"database file"},
     "HTTP manifest": EVERYWHERE - {"operator"},
-    "MCP stdio": EVERYWHERE | {"log", "otlp"},
-    "MCP HTTP": EVERYWHERE,
+    "MCP stdio": EVERYWHERE | LOGGED,
+    "MCP HTTP": EVERYWHERE | LOGGED,
+    "MCP access token": EVERYWHERE - {"operator"},
+    "MCP refresh token": EVERYWHERE - {"operator"} | LOGGED,
     "provider": EVERYWHERE,
     "OAuth": EVERYWHERE,
 }
@@ -60,6 +71,7 @@ class Life(NamedTuple):
 
     secrets: dict[str, str]
     sinks: dict[str, bytes]
+    said_of_the_bundle: str
 
     def leaks(self) -> set[tuple[str, str]]:
         """(whose secret, in which sink)."""
@@ -139,6 +151,57 @@ class Issuer:
         return False
 
 
+class TellingWorld(World):
+    """An MCP server with a log-in: says the access token in calls, and the refresh token where it renews nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: time.time_ns() // 1_000, "", "")
+        self.override = self.refuse
+        self.access_token, self.refresh_token = token_like_a_word(), token_like_a_word()
+
+    def issue(self, grant):
+        self.access[self.access_token] = grant | {"until_us": self.now_us() + self.lifetime_s * 1_000_000}
+        tokens = {"access_token": self.access_token, "refresh_token": self.refresh_token}
+        return self.json({**tokens, "token_type": "Bearer", "expires_in": self.lifetime_s, "scope": grant["scope"]})
+
+    def refuse(self, _method, _url, _headers, body):
+        if b"grant_type=refresh_token" in body:
+            return self.json({"error": self.refresh_token, "error_description": self.refresh_token}, 400)
+        if b'"change"' in body:
+            error = {"code": -32000, "message": f"not with {self.access_token}"}
+            return self.json({"jsonrpc": "2.0", "id": json.loads(body)["id"], "error": error})
+        return None
+
+
+@contextmanager
+def served(world: World):
+    """Let a world answer at a port of the loopback; both of its servers are there."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            url = f"{world.server}{self.path}"
+            status, headers, data = world.respond(self.command, url, dict(self.headers), body)
+            self.send_response(status)
+            for name, value in {**headers, "content-length": str(len(data))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - as `http.server` calls them
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        world.server = world.authority = f"http://127.0.0.1:{server.server_address[1]}"
+        yield world
+        server.shutdown()
+
+
 class Client:
     """Asks, and keeps every byte that came back, heads too."""
 
@@ -170,10 +233,12 @@ def live(home: Path, wrapper: tuple[str, ...] = ()) -> Life:
     issuer, mcp_http = Issuer(), http_server()
     threading.Thread(target=mcp_http.serve_forever, daemon=True).start()
     mcp_address = f"127.0.0.1:{mcp_http.server_address[1]}"
-    with RawServer(echo_api_key) as manifest, issuer.server as provider, OtlpReceiver() as receiver:
-        (data_dir / "briefcase.toml").write_text(
-            f'[net]\nallow_private = ["{manifest.address}", "{mcp_address}", "{provider.address}"]\n'
-        )
+    with (
+        RawServer(echo_api_key) as manifest, issuer.server as provider, OtlpReceiver() as receiver,
+        served(TellingWorld()) as world,
+    ):  # fmt: skip
+        addresses = [manifest.address, mcp_address, provider.address, world.server.removeprefix("http://")]
+        (data_dir / "briefcase.toml").write_text(f"[net]\nallow_private = {json.dumps(addresses)}\n")
         (data_dir / "tools" / "ways.json").write_text(http_manifest(manifest))
         (data_dir / "tools" / "ways.json").chmod(0o600)
         environment = {
@@ -183,7 +248,7 @@ def live(home: Path, wrapper: tuple[str, ...] = ()) -> Life:
             "TMPDIR": str(temporary),
         }
         with RunningDaemon(data_dir, wrapper=wrapper, **environment) as daemon:
-            life = _collected(daemon, issuer, f"http://{mcp_address}/mcp", home)
+            life = _collected(daemon, issuer, world, f"http://{mcp_address}/mcp", home)
         life.sinks["otlp"] = receiver.raw
         life.sinks["temporary files"] = b"".join(files_below(temporary).values())
     mcp_http.shutdown()
@@ -191,9 +256,10 @@ def live(home: Path, wrapper: tuple[str, ...] = ()) -> Life:
     return life
 
 
-def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) -> Life:
+def _collected(daemon: RunningDaemon, issuer: Issuer, world: TellingWorld, mcp_url: str, home: Path) -> Life:
     kept = {name: secrets.token_urlsafe(24) for name in ("built-in", "HTTP manifest", "MCP stdio", "MCP HTTP")}
     kept |= {"provider": issuer.capability, "OAuth": issuer.access}
+    kept |= {"MCP access token": world.access_token, "MCP refresh token": world.refresh_token}
     kept |= {"operator token": daemon.operator_token, "auditor token": _auditor_token(daemon)}
     operator, auditor = Client(daemon, daemon.operator_token), Client(daemon, kept["auditor token"])
     agent = Client(daemon, daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"])
@@ -228,6 +294,8 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
     refusing = {**stdio, "args": [str(ECHO_SERVER), "refuse"], "secret_env": {"API_KEY": "refusing"}}
     operator.ask("POST", "/v1/mcp/servers/refusing", refusing)
     operator.ask("POST", "/v1/mcp/servers/web", {"endpoint_url": mcp_url, "bearer_secret": "http"})
+    shut = {"endpoint_url": f"{mcp_url}/refuse", "bearer_secret": "http"}
+    operator.ask("POST", "/v1/mcp/servers/shut", shut)
     _until(lambda: {"stdio.t", "web.t"} <= {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
     for server in ("stdio", "web"):
         for how in ("result", "iserror", "error", "long"):
@@ -237,6 +305,7 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
             agent.call(f"{server}:{operation}", {}, "/v1/mcp/call")
         agent.call(f"{server}:resources.read", {"uri": "x"}, "/v1/mcp/call")
         agent.call(f"{server}.annotated", {})
+    _log_in(operator, agent, world)
     exchange = {"code": "c", "redirect_uri": "http://127.0.0.1:1/cb", "client_id": "b", "code_verifier": "v" * 43}
     assert "code" not in operator.ask("POST", "/v1/providers/demo/oauth/exchange", exchange)
     agent.call("quote", {"symbol": "A"})
@@ -246,13 +315,14 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
     agent.call("quote", {"symbol": "ERR"})
 
     # people look at everything
-    _until(lambda: operator.ask("GET", "/v1/mcp/servers/refusing").get("summary", {}).get("problem"))
+    for server in ("refusing", "shut"):
+        _until(lambda server=server: operator.ask("GET", f"/v1/mcp/servers/{server}").get("summary", {}).get("problem"))
     for path in ("/v1/tools", "/v1/mcp/catalog"):
         agent.ask("GET", path)
     for path in (
         "/v1/approvals", "/v1/agents", "/v1/secrets", "/v1/policy", "/v1/budgets", "/v1/mcp/servers",
         "/v1/mcp/servers/stdio", "/v1/mcp/servers/refusing", "/v1/mcp/servers/web", "/v1/mcp/servers/stdio/diff",
-        "/v1/providers",
+        "/v1/mcp/servers/shut", "/v1/mcp/servers/world", "/v1/providers",
         "/v1/diagnostics/providers", "/v1/diagnostics/security", "/v1/tools", "/v1/mcp/catalog",
     ):  # fmt: skip
         operator.ask("GET", path)
@@ -262,7 +332,7 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
     }
     auditor.ask("GET", "/v1/diagnostics/security")
     bundle, backup = home / "bundle.zip", home / "backup"
-    _cli(daemon, "diagnostics", "bundle", "--out", str(bundle))
+    said_of_the_bundle = _cli(daemon, "diagnostics", "bundle", "--out", str(bundle))
     _cli(daemon, "backup", "create", "--out", str(backup))
     sinks["agent"], sinks["operator"] = agent.heard, operator.heard + auditor.heard
     running = files_below(daemon.data_dir)
@@ -277,7 +347,22 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, mcp_url: str, home: Path) 
     sinks["log"] = daemon.logged().encode()
     sinks["bundle"] = _unzipped(bundle)
     sinks["backup"] = b"".join(data for name, data in files_below(backup).items() if not name.endswith("_token"))
-    return Life(kept, sinks)
+    return Life(kept, sinks, said_of_the_bundle)
+
+
+def _log_in(operator: Client, agent: Client, world: TellingWorld) -> None:
+    """Log in to an MCP server, call it, and have the renewal of its log-in refused."""
+    name, endpoint = "/v1/mcp/servers/world", f"{world.server}/mcp"
+    operator.ask("POST", name, {"endpoint_url": endpoint, "rules": [{"tool": "*", "category": "read"}]})
+    _until(lambda: operator.ask("GET", name).get("summary", {}).get("needs_login"))
+    for lifetime_s in (600, 1):
+        world.lifetime_s = lifetime_s
+        begun = operator.ask("POST", f"{name}/oauth/start", {"redirect_uri": "http://127.0.0.1:1/cb"})
+        operator.ask("POST", f"{name}/oauth/exchange", world.agree(begun["authorization_url"]))
+        _until(lambda: "world.whoami" in {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
+        agent.call("world.whoami", {"echo": True})
+        agent.call("world.change", {})
+    _until(lambda: "could not be renewed" in str(agent.call("world.change", {})))
 
 
 def _auditor_token(daemon: RunningDaemon) -> str:
@@ -290,10 +375,10 @@ def _heard(daemon: RunningDaemon, token: str, path: str) -> bytes:
     return client.heard
 
 
-def _cli(daemon: RunningDaemon, *arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "briefcase", *arguments], env=daemon.env, capture_output=True, timeout=60, check=False
-    )
+def _cli(daemon: RunningDaemon, *arguments: str) -> str:
+    command = [sys.executable, "-m", "briefcase", *arguments]
+    ended = subprocess.run(command, env=daemon.env, capture_output=True, text=True, timeout=60, check=False)
+    return ended.stderr
 
 
 def _unzipped(path: Path) -> bytes:
@@ -341,7 +426,22 @@ def test_not_even_the_beginning_of_a_secret_is_left_where_a_text_was_cut_short(t
 
 @pytest.mark.parametrize("name", [*ADAPTERS, *TOKENS])
 def test_with_redaction_switched_off_the_same_search_finds_it(control, name):
-    assert {sink for who, sink in control.leaks() if who == name} >= CONTROL[name]
+    assert {sink for who, sink in control.leaks() if who == name} == CONTROL[name]
+
+
+def test_with_redaction_switched_off_a_bundle_refuses_itself(control):
+    assert control.sinks["bundle"] == b""
+    assert "secret" in control.said_of_the_bundle
+
+
+def test_the_page_shows_what_the_control_finds():
+    page = (TESTS.parent / "docs" / "attacks.md").read_text()
+    rows = [re.split(r" *\| *", line)[1:-1] for line in page.splitlines() if line.startswith("| ")]
+    [head] = [row for row in rows if row[0] == "secret of"]
+    assert tuple(head[1:]) == SINKS
+    shown = {row[0]: {sink for sink, cell in zip(SINKS, row[1:], strict=True) if cell} for row in rows
+             if row[0] in CONTROL}  # fmt: skip
+    assert shown == CONTROL
 
 
 def test_what_a_server_says_of_itself_with_a_secret_is_held_back_and_listed_with_its_reason(tight):
