@@ -74,6 +74,7 @@ def test_a_provider_is_added_moved_listed_and_removed(run):
             "is_enabled": True,
             "max_stale_s": 0,
             "needs_login": True,
+            "problem": "",
         }
         assert await desk.ask("POST", DEMO, {"base_url": BASE_URL + "/"}) == (200, summary)
         assert await desk.ask("POST", DEMO, {"base_url": BASE_URL, "max_stale_s": 60}) == (

@@ -243,7 +243,7 @@ def test_a_refused_code_leaves_the_old_log_in_as_it_was(run):
     async def scenario(desk):
         await desk.log_in()
         before = await desk.service._custody.login("demo")
-        with pytest.raises(UpstreamError, match=r"answered with 400 \(`invalid_grant`\)"):
+        with pytest.raises(UpstreamError, match=r"answered with 400 \(`invalid_grant`: "):
             await desk.service.exchange("demo", Exchange("wrong", REDIRECT, "briefcase", "v" * 43))
         assert await desk.service._custody.login("demo") == before
 
@@ -304,8 +304,11 @@ def test_a_renewal_that_fails_on_the_way_keeps_the_log_in(run):
         with pytest.raises(UpstreamError):
             await desk.quote()
         desk.outbound.cut = None
-        assert (await desk.service.list())[0].has_oauth_refresh is True
+        (listed,) = await desk.service.list()
+        assert listed.has_oauth_refresh is True
+        assert listed.problem == "the log-in could not be renewed: down"
         await desk.quote()
+        assert (await desk.service.list())[0].problem == ""
 
     run(scenario)
 
@@ -315,7 +318,7 @@ def test_a_renewal_that_fails_on_the_way_keeps_the_log_in(run):
     [b"", b"[]", b"{}", b'{"access_token":5,"token_type":"Bearer"}', b'{"access_token":"a","token_type":"mac"}',
      b'{"access_token":"","token_type":"Bearer"}', b'{"access_token":"a\\r\\nb","token_type":"Bearer"}',
      b'{"access_token":"\\u00e9","token_type":"Bearer"}',
-     b'{"access_token":"a","access_token":"b","token_type":"Bearer"}', b'{"access_token":"a"}', b"\xff"],
+     b'{"access_token":"a","access_token":"b","token_type":"Bearer"}', b'{"token_type":"Bearer"}', b"\xff"],
 )  # fmt: skip
 def test_an_answer_that_is_no_token_is_not_kept(run, body):
     async def scenario(desk):

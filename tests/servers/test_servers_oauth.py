@@ -212,7 +212,7 @@ async def test_a_servers_metadata_that_is_not_its_own_or_leads_astray_is_not_fol
     "changed",
     [
         {"issuer": "https://evil.example"},
-        {"issuer": f"{AUTHORITY}/"},
+        {"issuer": f"{AUTHORITY}//"},
         {"issuer": AUTHORITY.upper()},
         {"code_challenge_methods_supported": None},
         {"code_challenge_methods_supported": ["plain"]},
@@ -240,6 +240,70 @@ async def test_an_authorization_servers_metadata_that_is_not_to_be_trusted_is_no
         with pytest.raises(UpstreamError):
             await desk.start()
         assert [url for _, url, _, _ in desk.world.seen if "/.well-known/" not in url] == []
+
+    await run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("named", "issuer", "chosen"),
+    [
+        (f"{AUTHORITY}/", AUTHORITY, ""),
+        (AUTHORITY, f"{AUTHORITY}/", ""),
+        (AUTHORITY, AUTHORITY, f"{AUTHORITY}/"),
+        (f"{AUTHORITY}/", AUTHORITY, AUTHORITY),
+    ],
+)
+async def test_an_issuer_is_logged_in_at_with_and_without_the_slash_of_its_empty_path(named, issuer, chosen):
+    async def scenario(desk):
+        desk.world.resource, desk.world.metadata = {"authorization_servers": [named]}, {"issuer": issuer}
+        desk.describe(issuer=chosen)
+        await desk.log_in()  # the world's `iss` is without the slash
+        assert await desk.ask() == 200
+        desk.world.clients["other"] = {}
+        await desk.log_in()
+        assert len(desk.asked("/register")) == 1
+
+    await run(scenario)
+
+
+async def test_a_code_is_not_spent_on_what_is_not_used_of_the_answer():
+    async def scenario(desk):
+        back = await desk.agreed()
+        issued = desk.world.issue
+
+        def odd(grant):
+            status, headers, body = issued(grant)
+            answer = json.loads(body)
+            del answer["token_type"], answer["scope"]
+            odd = b'\xef\xbb\xbf{"id":9223372036854775807,"id":NaN,"scope":["read"],'
+            return status, headers, odd + json.dumps(answer | {"expires_in": "600.5"}).encode()[1:]
+
+        desk.world.issue = odd
+        await desk.finish(back)
+        held = await desk.account.held()
+        assert (held.scope, held.expires_us) == ("read", desk.clock.now_us() + 600 * S)
+        assert await desk.ask() == 200
+
+    await run(scenario)
+
+
+async def test_a_renewal_that_failed_is_told_until_one_succeeds():
+    async def scenario(desk):
+        await desk.log_in()
+        assert (await desk.logins.standing(desk.config)).problem == ""
+        desk.clock.advance(us=541 * S)
+        desk.answer("/token", 503, b'{"error":"temporarily_unavailable","error_description":"we are closed"}')
+        await desk.ask()
+        await desk.account.stop()
+        standing = await desk.logins.standing(desk.config)
+        assert "could not be renewed" in standing.problem
+        assert "we are closed" in standing.problem
+        assert standing.has_refresh
+        desk.world.override = None
+        desk.clock.advance(us=6 * S)
+        await desk.ask()
+        await desk.account.stop()
+        assert (await desk.logins.standing(desk.config)).problem == ""
 
     await run(scenario)
 
@@ -416,7 +480,7 @@ async def test_a_state_is_spent_by_an_answer_that_fails():
     await run(scenario)
 
 
-@pytest.mark.parametrize("iss", ["https://evil.example", f"{AUTHORITY}/", AUTHORITY.upper(), "", None])
+@pytest.mark.parametrize("iss", ["https://evil.example", f"{AUTHORITY}//", AUTHORITY.upper(), "", None])
 async def test_an_answer_of_another_issuer_or_of_none_reaches_no_token_endpoint(iss):
     async def scenario(desk):
         back = await desk.agreed() | {"iss": iss}

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import base64
 import hmac
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -28,10 +29,11 @@ from briefcase.adapters.oauth.metadata import (
     ServerMetadata,
     check_issuer_metadata,
     check_metadata,
+    is_same_issuer,
     metadata_url,
     metadata_urls,
 )
-from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_answer
+from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, post_form, read_server_answer
 from briefcase.core.jose import pkce
 from briefcase.core.jose.dpop import ProofSigner
 from briefcase.model.errors import CallerError, UpstreamError
@@ -40,6 +42,7 @@ from briefcase.model.types import US_PER_S
 
 MAX_LIFETIME_S: Final = 86_400  # a server that promises more is asked again after a day
 DEFAULT_LIFETIME_S: Final = 300
+BEARER: Final = "bearer"  # what a token is whose kind is not named
 _TOKEN: Final = re.compile(r"[!-~]{1,16384}")  # wider than RFC 6750 section 2.1, safe in a header
 
 
@@ -62,11 +65,24 @@ class Started(Begun, frozen=True, kw_only=True):
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True):
+    """What is used of a token endpoint's answer (RFC 6749 section 5.1), with the forms that servers give it."""
+
     access_token: str
-    token_type: str
-    expires_in: int = DEFAULT_LIFETIME_S
+    token_type: str = BEARER
+    expires_in: float = DEFAULT_LIFETIME_S
     refresh_token: str | None = None
-    scope: str | None = None
+    scope: str | list[str] | None = None
+
+    @property
+    def lifetime_s(self) -> int:
+        """How long the token lives, within bounds; a server that names no number is taken at the default."""
+        named = self.expires_in if math.isfinite(self.expires_in) else DEFAULT_LIFETIME_S
+        return int(min(max(named, 0), MAX_LIFETIME_S))
+
+    @property
+    def granted(self) -> str | None:
+        """The scope, or None where it is the one that was asked for."""
+        return " ".join(self.scope) if isinstance(self.scope, list) else self.scope
 
 
 class OAuthClient:
@@ -116,7 +132,7 @@ class OAuthClient:
                 HttpRequest("GET", url, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES)
             )
             if response.status != HTTPStatus.NOT_FOUND:
-                return read_answer(response, ServerMetadata, "the request for OAuth metadata")
+                return read_server_answer(response, ServerMetadata, "the request for OAuth metadata")
         return None
 
     def start(
@@ -218,19 +234,18 @@ class OAuthClient:
         nonce = response.headers.get("dpop-nonce")
         if login.with_proof and nonce and error_word(response) == "use_dpop_nonce":
             response = await self._post_token(login, form, signer, nonce)
-        answer = read_answer(response, _TokenAnswer, what)
-        if answer.token_type.lower() not in {"bearer", "dpop"}:
+        answer = read_server_answer(response, _TokenAnswer, what, _secrets_of(login, form))
+        if answer.token_type.lower() not in {BEARER, "dpop"}:
             raise UpstreamError(f"{what} gave a token of a kind that is not known")
         if not _TOKEN.fullmatch(answer.access_token):
             raise UpstreamError(f"{what} gave a token that no request can carry")
-        lifetime_s = min(max(answer.expires_in, 0), MAX_LIFETIME_S)
         return msgspec.structs.replace(
             login,
             access_token=answer.access_token,
-            expires_us=asked_us + lifetime_s * US_PER_S,
+            expires_us=asked_us + answer.lifetime_s * US_PER_S,
             refresh_token=answer.refresh_token or login.refresh_token,
             has_ended=False,
-            scope=login.scope if answer.scope is None else answer.scope,  # RFC 6749 section 5.1
+            scope=login.scope if answer.granted is None else answer.granted,  # RFC 6749 section 5.1
             is_bound=answer.token_type.lower() == "dpop",
             issued_us=asked_us,
         )
@@ -247,6 +262,12 @@ class OAuthClient:
         return await post_form(self._outbound, url, form, pool_key=login.issuer, headers=headers)
 
 
+def _secrets_of(login: Login, form: Mapping[str, str]) -> list[str]:
+    """What of a request no message may repeat."""
+    named = (form.get(name) for name in ("code", "code_verifier", "refresh_token"))
+    return [text for text in (*named, login.client_secret, login.access_token) if text]
+
+
 def authenticated(login: Login) -> tuple[dict[str, str], dict[str, str]]:
     """What says who we are to a token endpoint: form fields and headers (RFC 6749 section 2.3.1)."""
     if login.auth_method == BASIC:
@@ -258,7 +279,7 @@ def authenticated(login: Login) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def check_answer(begun: Begun, state: str | None, iss: str | None) -> None:
-    """Hold an authorization answer against the log-in it should belong to; both are compared letter by letter.
+    """Hold an authorization answer against the log-in it should belong to: its `state` letter by letter, its issuer.
 
     Raises:
         CallerError: the `state` is another's, or `iss` is missing or another server's (RFC 9207 section 2.4).
@@ -276,5 +297,5 @@ def check_iss(issuer: str, iss: str | None, *, requires_iss: bool) -> None:
     """
     if iss is None and requires_iss:
         raise CallerError("the answer names no issuer, though its server says that it does", hint="send its `iss` too")
-    if iss is not None and iss != issuer:
+    if iss is not None and not is_same_issuer(iss, issuer):
         raise CallerError("the answer comes from another authorization server: its `iss` differs")

@@ -22,8 +22,8 @@ import msgspec
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.oauth.challenges import is_scope
 from briefcase.adapters.oauth.client import OAuthClient
-from briefcase.adapters.oauth.metadata import ServerMetadata, origin_of
-from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
+from briefcase.adapters.oauth.metadata import ServerMetadata, is_same_issuer, origin_of
+from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_server_answer
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest, Outbound
 
@@ -106,7 +106,7 @@ class Discovery:
         )
         if HTTPStatus.BAD_REQUEST <= response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return None
-        return read_answer(response, ResourceMetadata, _WHAT)
+        return read_server_answer(response, ResourceMetadata, _WHAT)
 
 
 def resource_urls(endpoint_url: str) -> list[str]:
@@ -132,9 +132,11 @@ def covers(resource: str, endpoint_url: str) -> bool:
 def chosen_server(resource: ResourceMetadata, issuer: str) -> str:
     """The issuer to ask. Raises `UpstreamError` where none is named, or not the only one that will do."""
     named = list(resource.authorization_servers)[:MAX_SERVERS]
-    if issuer and issuer not in named:
+    if issuer:
+        named = [server for server in named if is_same_issuer(server, issuer)]
+    if issuer and not named:
         raise _distrusted("it does not name the authorization server that the client is registered with")
-    chosen = issuer or (named[0] if named else "")
+    chosen = named[0] if named else ""
     try:
         url = parse_url(chosen)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from briefcase.model.errors import UpstreamError
 METADATA_NAMES: Final = ("oauth-authorization-server", "openid-configuration")  # RFC 8414 sections 3 and 5
 BASIC: Final = "client_secret_basic"  # RFC 7591 section 2
 POST: Final = "client_secret_post"
+_BARE: Final = re.compile(r"[a-z]+://[^/?#]+")
 
 
 class ServerMetadata(msgspec.Struct, frozen=True):
@@ -47,6 +49,18 @@ def metadata_urls(issuer: str) -> list[str]:
     return urls
 
 
+def is_same_issuer(one: str, other: str) -> bool:
+    """Whether two texts name one issuer: an empty path and `/` are the same (RFC 3986 section 6.2.3).
+
+    Any other difference is one of issuers, a slash behind a path too: RFC 8414 section 3.3 compares them as strings.
+    """
+    return one == other or _with_path(one) == _with_path(other)
+
+
+def _with_path(issuer: str) -> str:
+    return f"{issuer}/" if _BARE.fullmatch(issuer) else issuer
+
+
 def check_metadata(metadata: ServerMetadata, base_url: str) -> None:
     """Check metadata before it is used.
 
@@ -54,7 +68,7 @@ def check_metadata(metadata: ServerMetadata, base_url: str) -> None:
         UpstreamError: it is another issuer's (RFC 8414 section 3.3), offers no S256, or an endpoint is no plain URL on
             the issuer's host and scheme (`upstream_refused`).
     """
-    if metadata.issuer.rstrip("/") != base_url:
+    if metadata.issuer.rstrip("/") != base_url:  # which is kept without the slash at its end
         raise _distrusted("it names another issuer")
     if pkce.METHOD not in metadata.code_challenge_methods_supported:
         raise _distrusted("it does not offer PKCE with S256")
@@ -72,10 +86,10 @@ def check_issuer_metadata(metadata: ServerMetadata, issuer: str) -> None:
     where the issuer itself is not so: the browser of the person who logs in goes there unguarded.
 
     Raises:
-        UpstreamError: it is not that very issuer's, compared letter by letter (RFC 8414 section 3.3), offers no S256,
-            or an endpoint is not to be asked (`upstream_refused`).
+        UpstreamError: it is not that very issuer's (`is_same_issuer`), offers no S256, or an endpoint is not to be
+            asked (`upstream_refused`).
     """
-    if metadata.issuer != issuer:
+    if not is_same_issuer(metadata.issuer, issuer):
         raise _distrusted("it names another issuer")
     if pkce.METHOD not in metadata.code_challenge_methods_supported:
         raise _distrusted("it does not offer PKCE with S256")

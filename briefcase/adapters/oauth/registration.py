@@ -18,8 +18,8 @@ from typing import Annotated, Final
 import msgspec
 
 from briefcase.adapters.oauth.custody import NO_SECRET, Client
-from briefcase.adapters.oauth.metadata import BASIC, POST, ServerMetadata
-from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
+from briefcase.adapters.oauth.metadata import BASIC, POST, ServerMetadata, is_same_issuer
+from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_server_answer
 from briefcase.adapters.vault.bindings import host_of
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import BoundSecrets, HttpRequest, Outbound
@@ -30,7 +30,6 @@ GRANTS: Final = ("authorization_code", "refresh_token")
 LOOPBACK_REDIRECT: Final = "http://127.0.0.1/callback"  # any port of it (RFC 8252 section 7.3)
 METHODS: Final = (BASIC, POST, NO_SECRET)  # the first of these that a server takes
 MAX_CLIENT_CHARS: Final = 2_048
-CREATED: Final = 201
 _VISIBLE: Final = re.compile(r"[ -~]+")
 
 
@@ -86,7 +85,7 @@ class Registrar:
             return await self._by_hand(chosen, metadata)
         if chosen.client_metadata_url and metadata.client_id_metadata_document_supported:
             return Client(chosen.client_metadata_url)
-        if known is not None and (known.issuer, known.redirect_uri) == (metadata.issuer, redirect_uri):
+        if known is not None and is_same_issuer(known.issuer, metadata.issuer) and known.redirect_uri == redirect_uri:
             return known
         if metadata.registration_endpoint is None:
             raise CallerError(
@@ -124,9 +123,7 @@ class Registrar:
                 pool_key=metadata.issuer,
             )
         )
-        if response.status == CREATED:
-            response = msgspec.structs.replace(response, status=200)  # what `read_answer` calls a good answer
-        answer = read_answer(response, _Registered, "the registration of a client")
+        answer = read_server_answer(response, _Registered, "the registration of a client")
         for text in (answer.client_id, answer.client_secret):
             if text is not None and not (len(text) <= MAX_CLIENT_CHARS and _VISIBLE.fullmatch(text)):
                 raise UpstreamError("the registration of a client gave one that cannot be used")

@@ -33,6 +33,11 @@ class Renewals:
         self._oauth = oauth
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
+        self._problems: dict[str, str] = {}
+
+    def problem(self, holder_id: str) -> str:
+        """Why the last renewal failed; empty where it did not, or none was tried since the start."""
+        return self._problems.get(holder_id, "")
 
     async def fresh(
         self, holder_id: str, signer: Callable[[], Awaitable[ProofSigner]], *, spoilt: str | None = None
@@ -59,8 +64,10 @@ class Renewals:
             except UpstreamError as error:
                 if error.detail == INVALID_GRANT:
                     await self._custody.put_login(holder_id, msgspec.structs.replace(login, has_ended=True))
+                self._problems[holder_id] = f"the log-in could not be renewed: {error.message}"
                 raise
             await self._custody.put_login(holder_id, renewed)
+            self._problems.pop(holder_id, None)
             return renewed
 
     async def replace(self, holder_id: str, login: Login) -> None:
@@ -71,18 +78,21 @@ class Renewals:
         """
         async with self._lock(holder_id):
             await self._custody.put_login(holder_id, login)
+            self._problems.pop(holder_id, None)
 
     async def remove(self, holder_id: str) -> Login | None:
         """Remove a log-in, and give it, to be revoked; no renewal under way brings it back."""
         async with self._lock(holder_id):
             login = await self._custody.login(holder_id)
             await self._custody.delete_login(holder_id)
+            self._problems.pop(holder_id, None)
         return login
 
     async def forget(self, holder_id: str) -> None:
         """Remove everything that is held of one that is gone; no renewal under way brings it back."""
         async with self._lock(holder_id):
             await self._custody.forget(holder_id)
+            self._problems.pop(holder_id, None)
         self._locks.pop(holder_id, None)
 
     def _lock(self, holder_id: str) -> asyncio.Lock:

@@ -22,7 +22,7 @@ import msgspec
 
 from briefcase.adapters.oauth.custody import Custody, Login
 from briefcase.adapters.oauth.renewal import Renewals
-from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_answer
+from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_server_answer
 from briefcase.adapters.providers.entitlement import EntitlementClient, EntitlementStatus
 from briefcase.adapters.providers.registry import Provider
 from briefcase.core.jose.dpop import ProofSigner
@@ -255,7 +255,7 @@ class Capabilities:
                 raise _not_entitled(provider)
             response = await self._ask(provider, slot, {"authorization": await self._payer.pay(provider, response)})
         minted_us = self._clock.now_us()
-        answer = read_answer(response, _TokenAnswer, "the request for a capability")
+        answer = read_server_answer(response, _TokenAnswer, "the request for a capability")
         capability = self._checked(answer, minted_us)
         self._remember(answer.token.encode(), provider.id)
         self.minted += 1

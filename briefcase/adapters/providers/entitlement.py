@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from briefcase.adapters.oauth.custody import Entitlement
-from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
+from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_server_answer
 from briefcase.adapters.providers.registry import Provider
 from briefcase.core.jose.base64url import JoseError
 from briefcase.core.jose.credentials import Credential, StatusList, read_credential, read_status_list
@@ -76,7 +76,7 @@ class EntitlementClient:
                 "POST", url, headers, timeout_ms=TIMEOUT_MS, max_body_bytes=MAX_ANSWER_BYTES, pool_key=provider.id
             )
         )
-        answer = read_answer(response, _IssueAnswer, "the request for a credential")
+        answer = read_server_answer(response, _IssueAnswer, "the request for a credential")
         try:
             credential = self._read(answer.vc_jwt)
             expires_us = min(credential.exp * US_PER_S, parse_rfc3339(answer.expires_at_rfc3339))

@@ -10,16 +10,16 @@ an operator gives it some: `briefcase budgets set --daily-limit-usd 1 payments`.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Final, Literal
 
 import msgspec
 
-from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_answer
+from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, read_server_answer
 from briefcase.adapters.providers.registry import Provider
 from briefcase.core.budgets import MAX_COST_MICROUSD, day_of
+from briefcase.core.json.strict import parse as parse_json
 from briefcase.model.effects import CloseIntent, Entry, OpenIntent, Refused, ReserveBudget, SettleBudget
-from briefcase.model.errors import UpstreamError
+from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, HttpRequest, HttpResponse, Ledger, Outbound
 from briefcase.model.types import JsonObject
 
@@ -65,8 +65,7 @@ class PaymentClient:
         Returns:
             The `Authorization` value that proves it.
         """
-        accepted = msgspec.structs.replace(response, status=HTTPStatus.OK)
-        challenge = read_answer(accepted, Challenge, "the request for a capability")
+        challenge = _read_challenge(response)
         if not 0 < challenge.amount_microusd <= MAX_COST_MICROUSD:
             raise UpstreamError("the provider asks for an amount that is no price", code="upstream_refused")
 
@@ -119,5 +118,13 @@ class PaymentClient:
                 pool_key=provider.id,
             )
         )
-        paid = read_answer(response, _Paid, "the payment")
+        paid = read_server_answer(response, _Paid, "the payment")
         return f"X402 {paid.proof}" if is_x402 else f"L402 {challenge.macaroon}:{paid.preimage}"
+
+
+def _read_challenge(response: HttpResponse) -> Challenge:
+    """What is to be paid, read strictly: money is moved by it."""
+    try:
+        return msgspec.convert(parse_json(response.body), Challenge)
+    except (CallerError, msgspec.ValidationError) as error:
+        raise UpstreamError("the provider's challenge to pay is not as expected", detail=str(error)) from None

@@ -251,6 +251,7 @@ class ProviderService:
             is_enabled=self._providers.is_enabled(provider.id),
             max_stale_s=provider.max_stale_s,
             needs_login=login is None or login.has_ended,
+            problem=self._renewals.problem(provider.id),
         )
 
     async def _forget(self, provider_id: str) -> None:

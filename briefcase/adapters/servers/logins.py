@@ -14,6 +14,7 @@ import msgspec
 from briefcase.adapters.oauth.challenges import Challenge, is_scope, union_of
 from briefcase.adapters.oauth.discovery import Authority, Discovery
 from briefcase.adapters.oauth.flow import MAX_TEXT_CHARS, AuthorizationCode, LoginFlow, LoginRequest, check_redirect_uri
+from briefcase.adapters.oauth.metadata import is_same_issuer
 from briefcase.adapters.oauth.registration import Registrar, ServerOAuth
 from briefcase.adapters.servers.accounts import Account, Accounts
 from briefcase.adapters.servers.config import ServerConfig
@@ -25,10 +26,11 @@ OFFLINE_ACCESS: Final = "offline_access"  # OpenID Connect Core section 11
 
 
 class LoginStanding(msgspec.Struct, frozen=True):
-    """Whether a log-in that can be renewed is held, and whether a person should log in."""
+    """Whether a log-in that can be renewed is held, whether a person should log in, and what ails the one held."""
 
     has_refresh: bool
     needs_login: bool
+    problem: str = ""
 
 
 class Logins:
@@ -127,6 +129,7 @@ class Logins:
         return LoginStanding(
             has_refresh=login is not None and login.refresh_token is not None and not has_ended,
             needs_login=account.challenge is not None or has_ended,
+            problem=self._accounts.renewals.problem(config.id),
         )
 
     # --- helpers ----------------------------------------------------------------------------------------------------
@@ -135,7 +138,7 @@ class Logins:
         """Step 2; with the scope that a log-in which can be renewed takes, where the server has it (OpenID Connect)."""
         held = await account.held()
         wanted = challenge.scope or authority.resource.scope
-        is_here = held is not None and held.issuer == authority.server.issuer and is_scope(held.scope)
+        is_here = held is not None and is_same_issuer(held.issuer, authority.server.issuer) and is_scope(held.scope)
         granted = held.scope if held is not None and is_here else ""
         offline = OFFLINE_ACCESS if OFFLINE_ACCESS in authority.server.scopes_supported else ""
         return union_of(granted, wanted, offline)

@@ -6,7 +6,7 @@ import msgspec
 
 
 class ProviderSummary(msgspec.Struct, frozen=True):
-    """One provider as listed."""
+    """One provider as listed; `problem` is why its log-in could not be renewed."""
 
     id: str
     base_url: str
@@ -16,6 +16,7 @@ class ProviderSummary(msgspec.Struct, frozen=True):
     is_enabled: bool = True
     max_stale_s: int = 0
     needs_login: bool = False
+    problem: str = ""
 
 
 class LoginRevoked(msgspec.Struct, frozen=True):

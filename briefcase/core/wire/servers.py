@@ -15,7 +15,7 @@ class ServerSummary(msgspec.Struct, frozen=True):
     """One server.
 
     `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed, and `needs_login`
-    says that it refused what we have.
+    says that it refused what we have. `problem` is why it cannot be used, or why its log-in could not be renewed.
     """
 
     id: str

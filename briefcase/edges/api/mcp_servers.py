@@ -227,7 +227,7 @@ async def _summary(services: Services, connection: Connection) -> ServerSummary:
         has_oauth_refresh=standing.has_refresh,
         transport=config.transport,
         state=connection.state.value,
-        problem=connection.problem,
+        problem=connection.problem or standing.problem,
         revision=connection.revision,
         tools=len(registry.accepted_names(config.id)),
         held=sum(change.after is not None for change in changes),

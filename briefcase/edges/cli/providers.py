@@ -52,10 +52,11 @@ def list_providers(app: App, *, as_json: bool) -> None:
             "needed" if provider["needs_login"] else "held",
             render.when(provider["vc_expires_at_rfc3339"]) if provider["has_vc"] else "",
             provider["base_url"],
+            str(provider.get("problem", "")),
         )
         for provider in answer["providers"]
     ]
-    columns = ("PROVIDER", "STATUS", "LOG-IN", "CREDENTIAL UNTIL", "ADDRESS")
+    columns = ("PROVIDER", "STATUS", "LOG-IN", "CREDENTIAL UNTIL", "ADDRESS", "PROBLEM")
     app.screen.table(columns, rows, empty="no providers: `briefcase providers upsert ID URL`")
 
 
