@@ -1,10 +1,8 @@
 """Providers over the API: the contract's rows, the operator's own, and what each refuses."""
 
-import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import uvloop
 
 from briefcase.edges.api.providers import ROUTES
 from briefcase.model.errors import UpstreamError
@@ -44,102 +42,80 @@ class Desk:
 
 
 @pytest.fixture
-def run(tmp_path):
-    def runner(scenario):
-        async def whole():
-            clock = FakeClock()
-            (tmp_path / "gateway").mkdir(mode=0o700)
-            gateway = open_gateway(tmp_path / "gateway", clock, FakeEntropy())
-            outbound = AsgiOutbound(provider=gateway)
-            try:
-                async with Rig(tmp_path, outbound=outbound) as rig:
-                    await asyncio.wait_for(scenario(Desk(rig, outbound)), 60)
-            finally:
-                gateway.facts.close()
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(whole())
-
-    return runner
+async def desk(tmp_path):
+    (tmp_path / "gateway").mkdir(mode=0o700)
+    gateway = open_gateway(tmp_path / "gateway", FakeClock(), FakeEntropy())
+    outbound = AsgiOutbound(provider=gateway)
+    async with Rig(tmp_path, outbound=outbound) as rig:
+        yield Desk(rig, outbound)
+    gateway.facts.close()
 
 
-def test_a_provider_is_added_moved_listed_and_removed(run):
-    async def scenario(desk):
-        summary = {
-            "id": "demo",
-            "base_url": BASE_URL,
-            "has_oauth_refresh": False,
-            "has_vc": False,
-            "vc_expires_at_rfc3339": None,
-            "is_enabled": True,
-            "max_stale_s": 0,
-            "needs_login": True,
-            "problem": "",
-        }
-        assert await desk.ask("POST", DEMO, {"base_url": BASE_URL + "/"}) == (200, summary)
-        assert await desk.ask("POST", DEMO, {"base_url": BASE_URL, "max_stale_s": 60}) == (
-            200,
-            summary | {"max_stale_s": 60},
-        )
-        await desk.ask("POST", "/v1/providers/another", {"base_url": BASE_URL})
-        _, listed = await desk.ask("GET", "/v1/providers")
-        assert [provider["id"] for provider in listed["providers"]] == ["another", "demo"]
-        assert await desk.ask("POST", f"{DEMO}/delete") == (200, {"provider_id": "demo"})
-        assert (await desk.ask("POST", f"{DEMO}/delete"))[0] == 404
-
-    run(scenario)
+async def test_a_provider_is_added_moved_listed_and_removed(desk):
+    summary = {
+        "id": "demo",
+        "base_url": BASE_URL,
+        "has_oauth_refresh": False,
+        "has_vc": False,
+        "vc_expires_at_rfc3339": None,
+        "is_enabled": True,
+        "max_stale_s": 0,
+        "needs_login": True,
+        "problem": "",
+    }
+    assert await desk.ask("POST", DEMO, {"base_url": BASE_URL + "/"}) == (200, summary)
+    assert await desk.ask("POST", DEMO, {"base_url": BASE_URL, "max_stale_s": 60}) == (
+        200,
+        summary | {"max_stale_s": 60},
+    )
+    await desk.ask("POST", "/v1/providers/another", {"base_url": BASE_URL})
+    _, listed = await desk.ask("GET", "/v1/providers")
+    assert [provider["id"] for provider in listed["providers"]] == ["another", "demo"]
+    assert await desk.ask("POST", f"{DEMO}/delete") == (200, {"provider_id": "demo"})
+    assert (await desk.ask("POST", f"{DEMO}/delete"))[0] == 404
 
 
-def test_a_log_in_a_credential_and_a_revocation_answer_as_the_contract_says(run):
-    async def scenario(desk):
-        assert await desk.log_in() == (200, {"provider_id": "demo"})
-        status, fetched = await desk.ask("POST", f"{DEMO}/vc/fetch")
-        assert (status, fetched.keys()) == (200, {"provider_id", "expires_at_rfc3339"})
-        _, listed = await desk.ask("GET", "/v1/providers")
-        (provider,) = listed["providers"]
-        assert (provider["has_oauth_refresh"], provider["has_vc"], provider["needs_login"]) == (True, True, False)
-        assert provider["vc_expires_at_rfc3339"] == fetched["expires_at_rfc3339"]
-        revoked = {
-            "provider_id": "demo",
-            "had_refresh_token": True,
-            "remote_revocation_attempted": True,
-            "remote_revocation_succeeded": True,
-            "has_vc": True,
-        }
-        assert await desk.ask("POST", f"{DEMO}/oauth/revoke") == (200, revoked)
-        nothing = dict.fromkeys(revoked, False) | {"provider_id": "demo", "has_vc": True}
-        assert await desk.ask("POST", f"{DEMO}/oauth/revoke") == (200, nothing)
-
-    run(scenario)
+async def test_a_log_in_a_credential_and_a_revocation_answer_as_the_contract_says(desk):
+    assert await desk.log_in() == (200, {"provider_id": "demo"})
+    status, fetched = await desk.ask("POST", f"{DEMO}/vc/fetch")
+    assert (status, fetched.keys()) == (200, {"provider_id", "expires_at_rfc3339"})
+    _, listed = await desk.ask("GET", "/v1/providers")
+    (provider,) = listed["providers"]
+    assert (provider["has_oauth_refresh"], provider["has_vc"], provider["needs_login"]) == (True, True, False)
+    assert provider["vc_expires_at_rfc3339"] == fetched["expires_at_rfc3339"]
+    revoked = {
+        "provider_id": "demo",
+        "had_refresh_token": True,
+        "remote_revocation_attempted": True,
+        "remote_revocation_succeeded": True,
+        "has_vc": True,
+    }
+    assert await desk.ask("POST", f"{DEMO}/oauth/revoke") == (200, revoked)
+    nothing = dict.fromkeys(revoked, False) | {"provider_id": "demo", "has_vc": True}
+    assert await desk.ask("POST", f"{DEMO}/oauth/revoke") == (200, nothing)
 
 
-def test_a_code_is_good_once_and_with_its_own_verifier(run):
-    async def scenario(desk):
-        exchange = await desk.begin()
-        wrong = {
-            "code": exchange["code"],
-            "redirect_uri": REDIRECT,
-            "client_id": "briefcase",
-            "code_verifier": "x" * 43,
-        }
-        status, answer = await desk.ask("POST", f"{DEMO}/oauth/exchange", wrong)
-        assert (status, answer["code"]) == (502, "upstream_refused")
-        exchange = await desk.begin()
-        assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", exchange))[0] == 200
-        assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", exchange))[0] == 400
-        assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", wrong | {"code": exchange["code"]}))[0] == 502
-
-    run(scenario)
+async def test_a_code_is_good_once_and_with_its_own_verifier(desk):
+    exchange = await desk.begin()
+    wrong = {
+        "code": exchange["code"],
+        "redirect_uri": REDIRECT,
+        "client_id": "briefcase",
+        "code_verifier": "x" * 43,
+    }
+    status, answer = await desk.ask("POST", f"{DEMO}/oauth/exchange", wrong)
+    assert (status, answer["code"]) == (502, "upstream_refused")
+    exchange = await desk.begin()
+    assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", exchange))[0] == 200
+    assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", exchange))[0] == 400
+    assert (await desk.ask("POST", f"{DEMO}/oauth/exchange", wrong | {"code": exchange["code"]}))[0] == 502
 
 
-def test_a_credential_without_a_log_in_says_what_to_do(run):
-    async def scenario(desk):
-        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
-        status, answer = await desk.ask("POST", f"{DEMO}/vc/fetch")
-        assert (status, answer["code"]) == (502, "upstream_refused")
-        assert "oauth-login --id demo" in answer["hint"]
-
-    run(scenario)
+async def test_a_credential_without_a_log_in_says_what_to_do(desk):
+    await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+    status, answer = await desk.ask("POST", f"{DEMO}/vc/fetch")
+    assert (status, answer["code"]) == (502, "upstream_refused")
+    assert "oauth-login --id demo" in answer["hint"]
 
 
 @pytest.mark.parametrize(
@@ -168,48 +144,39 @@ def test_a_credential_without_a_log_in_says_what_to_do(run):
         ),
     ],
 )
-def test_a_bad_request_is_refused_with_what_was_expected(run, path, body, says):
-    async def scenario(desk):
-        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
-        status, answer = await desk.ask("POST", path, body)
-        assert (status, answer["code"]) == (400, "bad_request")
-        assert says in answer["message"]
-        assert "secret" not in answer["message"]
-
-    run(scenario)
+async def test_a_bad_request_is_refused_with_what_was_expected(desk, path, body, says):
+    await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+    status, answer = await desk.ask("POST", path, body)
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert says in answer["message"]
+    assert "secret" not in answer["message"]
 
 
 @pytest.mark.parametrize("action", ["delete", "enable", "disable", "clear-capabilities", "oauth/revoke", "vc/fetch"])
-def test_what_is_asked_of_an_unknown_provider_is_not_found(run, action):
-    async def scenario(desk):
-        status, answer = await desk.ask("POST", f"/v1/providers/nobody/{action}")
-        assert (status, answer["code"]) == (404, "not_found")
-        assert "providers list" in answer["hint"]
-
-    run(scenario)
+async def test_what_is_asked_of_an_unknown_provider_is_not_found(desk, action):
+    status, answer = await desk.ask("POST", f"/v1/providers/nobody/{action}")
+    assert (status, answer["code"]) == (404, "not_found")
+    assert "providers list" in answer["hint"]
 
 
-def test_an_incident_is_contained_and_lifted_and_health_tells_of_it(run):
-    async def scenario(desk):
-        await desk.log_in()
-        client = desk.rig.services.providers._client
+async def test_an_incident_is_contained_and_lifted_and_health_tells_of_it(desk):
+    await desk.log_in()
+    client = desk.rig.services.providers._client
+    await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
+    assert (await desk.ask("POST", f"{DEMO}/clear-capabilities"))[1] == {"provider_id": "demo"}
+    _, disabled = await desk.ask("POST", f"{DEMO}/disable")
+    assert disabled["is_enabled"] is False
+    sent = len(desk.outbound.sent)
+    with pytest.raises(UpstreamError, match="disabled"):
         await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
-        assert (await desk.ask("POST", f"{DEMO}/clear-capabilities"))[1] == {"provider_id": "demo"}
-        _, disabled = await desk.ask("POST", f"{DEMO}/disable")
-        assert disabled["is_enabled"] is False
-        sent = len(desk.outbound.sent)
-        with pytest.raises(UpstreamError, match="disabled"):
-            await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
-        assert len(desk.outbound.sent) == sent
-        assert (await desk.ask("POST", f"{DEMO}/enable"))[1]["is_enabled"] is True
-        await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
-        status, health = await desk.ask("GET", "/v1/diagnostics/providers", token=AUDITOR_TOKEN)
-        (demo,) = health["providers"]
-        assert (status, demo["calls"], demo["failures"], demo["is_enabled"]) == (200, 2, 0, True)
-        assert demo["last_ok_at"] is not None
-        assert health["token_waits"] >= 1
-
-    run(scenario)
+    assert len(desk.outbound.sent) == sent
+    assert (await desk.ask("POST", f"{DEMO}/enable"))[1]["is_enabled"] is True
+    await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
+    status, health = await desk.ask("GET", "/v1/diagnostics/providers", token=AUDITOR_TOKEN)
+    (demo,) = health["providers"]
+    assert (status, demo["calls"], demo["failures"], demo["is_enabled"]) == (200, 2, 0, True)
+    assert demo["last_ok_at"] is not None
+    assert health["token_waits"] >= 1
 
 
 VERDICT = {
@@ -218,25 +185,22 @@ VERDICT = {
 }  # fmt: skip
 
 
-def test_the_harnesss_verdict_is_kept_for_its_address_and_for_no_other(run):
-    async def scenario(desk):
-        path, health = "/v1/diagnostics/providers/verdict", "/v1/diagnostics/providers"
-        assert await desk.ask("POST", path, VERDICT) == (200, {"providers": []})
-        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
-        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None
-        assert await desk.ask("POST", path, VERDICT | {"base_url": f"{BASE_URL}/"}) == (200, {"providers": ["demo"]})
-        kept = {name: value for name, value in VERDICT.items() if name != "base_url"}
-        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] == kept
-        await desk.ask("POST", f"{DEMO}/disable")
-        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] == kept
-        await desk.ask("POST", DEMO, {"base_url": "https://moved.example"})
-        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None
-        later = VERDICT | {"base_url": "https://moved.example", "ok": True, "failed": 0, "failing": []}
-        assert (await desk.ask("POST", path, later))[0] == 200
-        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
-        assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None, "let go of with the address"
-
-    run(scenario)
+async def test_the_harnesss_verdict_is_kept_for_its_address_and_for_no_other(desk):
+    path, health = "/v1/diagnostics/providers/verdict", "/v1/diagnostics/providers"
+    assert await desk.ask("POST", path, VERDICT) == (200, {"providers": []})
+    await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+    assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None
+    assert await desk.ask("POST", path, VERDICT | {"base_url": f"{BASE_URL}/"}) == (200, {"providers": ["demo"]})
+    kept = {name: value for name, value in VERDICT.items() if name != "base_url"}
+    assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] == kept
+    await desk.ask("POST", f"{DEMO}/disable")
+    assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] == kept
+    await desk.ask("POST", DEMO, {"base_url": "https://moved.example"})
+    assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None
+    later = VERDICT | {"base_url": "https://moved.example", "ok": True, "failed": 0, "failing": []}
+    assert (await desk.ask("POST", path, later))[0] == 200
+    await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+    assert (await desk.ask("GET", health))[1]["providers"][0]["verdict"] is None, "let go of with the address"
 
 
 @pytest.mark.parametrize(
@@ -252,41 +216,32 @@ def test_the_harnesss_verdict_is_kept_for_its_address_and_for_no_other(run):
     ],
     ids=str,
 )
-def test_a_verdict_that_is_none_is_refused(run, changed):
-    async def scenario(desk):
-        await desk.ask("POST", DEMO, {"base_url": BASE_URL})
-        status, answer = await desk.ask("POST", "/v1/diagnostics/providers/verdict", VERDICT | changed)
-        assert (status, answer["code"]) == (400, "bad_request")
-
-    run(scenario)
+async def test_a_verdict_that_is_none_is_refused(desk, changed):
+    await desk.ask("POST", DEMO, {"base_url": BASE_URL})
+    status, answer = await desk.ask("POST", "/v1/diagnostics/providers/verdict", VERDICT | changed)
+    assert (status, answer["code"]) == (400, "bad_request")
 
 
-def test_only_an_operator_may_touch_providers(run):
-    async def scenario(desk):
-        for route in ROUTES:
-            path = route.path.format(id="demo")
-            expected = {AGENT_TOKEN: 403, AUDITOR_TOKEN: 200 if Role.AUDITOR in route.roles else 403}
-            for token, status in expected.items():
-                assert (await desk.ask(route.method, path, token=token))[0] == status, (path, token)
-
-    run(scenario)
+async def test_only_an_operator_may_touch_providers(desk):
+    for route in ROUTES:
+        path = route.path.format(id="demo")
+        expected = {AGENT_TOKEN: 403, AUDITOR_TOKEN: 200 if Role.AUDITOR in route.roles else 403}
+        for token, status in expected.items():
+            assert (await desk.ask(route.method, path, token=token))[0] == status, (path, token)
 
 
-def test_no_answer_holds_a_token_or_a_key(run):
-    async def scenario(desk):
-        await desk.log_in()
-        await desk.ask("POST", f"{DEMO}/vc/fetch")
-        held = [
-            header.removeprefix(scheme)
-            for request in desk.outbound.sent
-            for name, header in request.headers.items()
-            for scheme in ("Bearer ", "DPoP ")
-            if name == "authorization"
-        ]
-        assert held
-        for path in ("/v1/providers", "/v1/diagnostics/providers"):
-            text = str(await desk.ask("GET", path))
-            assert not any(token in text for token in held)
-            assert "eyJ" not in text
-
-    run(scenario)
+async def test_no_answer_holds_a_token_or_a_key(desk):
+    await desk.log_in()
+    await desk.ask("POST", f"{DEMO}/vc/fetch")
+    held = [
+        header.removeprefix(scheme)
+        for request in desk.outbound.sent
+        for name, header in request.headers.items()
+        for scheme in ("Bearer ", "DPoP ")
+        if name == "authorization"
+    ]
+    assert held
+    for path in ("/v1/providers", "/v1/diagnostics/providers"):
+        text = str(await desk.ask("GET", path))
+        assert not any(token in text for token in held)
+        assert "eyJ" not in text

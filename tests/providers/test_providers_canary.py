@@ -37,33 +37,30 @@ def found_in(directory, credentials):
     return found
 
 
-def test_no_credential_is_in_any_file_log_receipt_or_answer(run, tmp_path, caplog):
+async def test_no_credential_is_in_any_file_log_receipt_or_answer(desk, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
 
-    async def scenario(desk):
-        await desk.service.close()
-        desk.backend = SealedFile(tmp_path, None)
-        desk.open()
-        await desk.log_in()
-        await desk.service.fetch_credential("demo")
-        result = await desk.quote()
-        custody = desk.service._custody
-        login, entitlement = await custody.login("demo"), await custody.entitlement("demo")
-        held = desk.capabilities._slots["demo"].held
-        credentials = credentials_of(desk, login, entitlement, held, await custody.key("demo"))
+    await desk.service.close()
+    desk.backend = SealedFile(tmp_path, None)
+    desk.open()
+    await desk.log_in()
+    await desk.service.fetch_credential("demo")
+    result = await desk.quote()
+    custody = desk.service._custody
+    login, entitlement = await custody.login("demo"), await custody.entitlement("demo")
+    held = desk.capabilities._slots["demo"].held
+    credentials = credentials_of(desk, login, entitlement, held, await custody.key("demo"))
 
-        assert found_in(tmp_path, credentials) == set()
-        said = repr((result, await desk.service.list(), desk.service.health(), desk.ledger.chain, caplog.text)).encode()
-        assert not [name for name, secret in credentials.items() if any(form in said for form in forms(secret))]
+    assert found_in(tmp_path, credentials) == set()
+    said = repr((result, await desk.service.list(), desk.service.health(), desk.ledger.chain, caplog.text)).encode()
+    assert not [name for name, secret in credentials.items() if any(form in said for form in forms(secret))]
 
-        # the same search finds them where they are kept in the clear
-        for name, secret in credentials.items():
-            (tmp_path / "planted").write_bytes(b"x" + base64.b64encode(b"y" + secret))
-            assert found_in(tmp_path, {name: secret}) == {(name, "planted")}
+    # the same search finds them where they are kept in the clear
+    for name, secret in credentials.items():
+        (tmp_path / "planted").write_bytes(b"x" + base64.b64encode(b"y" + secret))
+        assert found_in(tmp_path, {name: secret}) == {(name, "planted")}
 
-        await desk.service.delete("demo")
-        (tmp_path / "planted").unlink()
-        assert found_in(tmp_path, credentials) == set()
-        assert await desk.vault.compartment("providers").names() == []
-
-    run(scenario)
+    await desk.service.delete("demo")
+    (tmp_path / "planted").unlink()
+    assert found_in(tmp_path, credentials) == set()
+    assert await desk.vault.compartment("providers").names() == []

@@ -40,82 +40,69 @@ def lists_cut(request):
     return UpstreamError("down", sent=False) if request.url.endswith("/vc/status") else None
 
 
-def test_a_credential_alone_opens_capabilities(run):
-    async def scenario(desk):
-        await entitled(desk)
-        assert (await desk.service.list())[0].has_vc is True
-        assert (await desk.service.list())[0].vc_expires_at_rfc3339.startswith("2026-01-02")
+async def test_a_credential_alone_opens_capabilities(open_desk):
+    desk = open_desk(opens=GA)
+    await entitled(desk)
+    assert (await desk.service.list())[0].has_vc is True
+    assert (await desk.service.list())[0].vc_expires_at_rfc3339.startswith("2026-01-02")
+    await desk.quote()
+    assert all("authorization" not in r.headers for r in desk.outbound.sent[-2:] if r.url.endswith("/token"))
+
+
+async def test_a_revoked_credential_opens_nothing(open_desk):
+    desk = open_desk(opens=GA)
+    await entitled(desk)
+    entitlement = await desk.service._custody.entitlement("demo")
+    desk.gateway._credentials.revoke(desk.gateway._credentials.jti_of(entitlement.credential_jwt))
+    with pytest.raises(UpstreamError, match="nothing entitles"):
         await desk.quote()
-        assert all("authorization" not in r.headers for r in desk.outbound.sent[-2:] if r.url.endswith("/token"))
-
-    run(scenario, opens=GA)
 
 
-def test_a_revoked_credential_opens_nothing(run):
-    async def scenario(desk):
-        await entitled(desk)
-        entitlement = await desk.service._custody.entitlement("demo")
-        desk.gateway._credentials.revoke(desk.gateway._credentials.jti_of(entitlement.credential_jwt))
-        with pytest.raises(UpstreamError, match="nothing entitles"):
-            await desk.quote()
-
-    run(scenario, opens=GA)
-
-
-def test_a_status_list_is_asked_for_once_in_its_time(run):
-    async def scenario(desk):
-        await entitled(desk)
-        for _ in range(5):
-            desk.service.clear_capabilities("demo")
-            await desk.quote()
-        assert desk.asked("/vc/status") == 1
-        desk.clock.advance(us=301 * S)
+async def test_a_status_list_is_asked_for_once_in_its_time(open_desk):
+    desk = open_desk(opens=GA)
+    await entitled(desk)
+    for _ in range(5):
         desk.service.clear_capabilities("demo")
         await desk.quote()
-        assert desk.asked("/vc/status") == 2
+    assert desk.asked("/vc/status") == 1
+    desk.clock.advance(us=301 * S)
+    desk.service.clear_capabilities("demo")
+    await desk.quote()
+    assert desk.asked("/vc/status") == 2
 
-    run(scenario, opens=GA)
 
-
-def test_an_unknown_status_waits_for_a_person_and_a_yes_is_good_for_one_call(run):
-    async def scenario(desk):
-        await entitled(desk)
-        assert isinstance(desk.parts.quote, SignallingTool)
-        desk.outbound.cut = lists_cut
-        with pytest.raises(UpstreamError, match="vc_status_unknown") as caught:
-            await desk.quote()
-        assert caught.value.sent is False
-        assert desk.parts.quote.signals() == ("vc_status_unknown",)
-        await desk.quote(is_approved=True)
-        with pytest.raises(UpstreamError, match="vc_status_unknown"):
-            await desk.quote()
-        desk.outbound.cut = None
-        desk.clock.advance(us=11 * S)
+async def test_an_unknown_status_waits_for_a_person_and_a_yes_is_good_for_one_call(open_desk):
+    desk = open_desk(opens=GA)
+    await entitled(desk)
+    assert isinstance(desk.parts.quote, SignallingTool)
+    desk.outbound.cut = lists_cut
+    with pytest.raises(UpstreamError, match="vc_status_unknown") as caught:
         await desk.quote()
-        assert desk.parts.quote.signals() == ()
-
-    run(scenario, opens=GA)
-
-
-def test_an_unknown_status_is_denied_where_the_operator_says_so(run):
-    async def scenario(desk):
-        await entitled(desk)
-        desk.outbound.cut = lists_cut
-        for is_approved in (False, True):
-            with pytest.raises(UpstreamError, match="vc_status_unknown"):
-                await desk.quote(is_approved=is_approved)
-        assert desk.parts.quote.signals() == ()
-
-    run(scenario, opens=STRICT)
+    assert caught.value.sent is False
+    assert desk.parts.quote.signals() == ("vc_status_unknown",)
+    await desk.quote(is_approved=True)
+    with pytest.raises(UpstreamError, match="vc_status_unknown"):
+        await desk.quote()
+    desk.outbound.cut = None
+    desk.clock.advance(us=11 * S)
+    await desk.quote()
+    assert desk.parts.quote.signals() == ()
 
 
-def test_a_credential_needs_a_log_in(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        with pytest.raises(UpstreamError, match="there is no log-in"):
-            await desk.service.fetch_credential("demo")
+async def test_an_unknown_status_is_denied_where_the_operator_says_so(open_desk):
+    desk = open_desk(opens=STRICT)
+    await entitled(desk)
+    desk.outbound.cut = lists_cut
+    for is_approved in (False, True):
+        with pytest.raises(UpstreamError, match="vc_status_unknown"):
+            await desk.quote(is_approved=is_approved)
+    assert desk.parts.quote.signals() == ()
 
-    run(scenario)
+
+async def test_a_credential_needs_a_log_in(desk):
+    await desk.service.upsert("demo", BASE_URL)
+    with pytest.raises(UpstreamError, match="there is no log-in"):
+        await desk.service.fetch_credential("demo")
 
 
 # --- credentials and lists that must not be believed ------------------------------------------------------------
@@ -184,16 +171,13 @@ def test_a_list_that_does_not_verify_or_bursts_is_refused(jwt):
         read_status_list(jwt, read, NOW_S * S)
 
 
-def test_a_credential_that_does_not_verify_is_not_kept(run):
-    async def scenario(desk):
-        await desk.log_in()
-        body = json.dumps({"vc_jwt": credential(sub="did:key:other"), "expires_at_rfc3339": "2030-01-01T00:00:00Z"})
-        desk.outbound.answer = lambda r: HttpResponse(200, {}, body.encode()) if "/vc/issue" in r.url else None
-        with pytest.raises(UpstreamError, match="credential is not good"):
-            await desk.service.fetch_credential("demo")
-        assert await desk.service._custody.entitlement("demo") is None
-
-    run(scenario)
+async def test_a_credential_that_does_not_verify_is_not_kept(desk):
+    await desk.log_in()
+    body = json.dumps({"vc_jwt": credential(sub="did:key:other"), "expires_at_rfc3339": "2030-01-01T00:00:00Z"})
+    desk.outbound.answer = lambda r: HttpResponse(200, {}, body.encode()) if "/vc/issue" in r.url else None
+    with pytest.raises(UpstreamError, match="credential is not good"):
+        await desk.service.fetch_credential("demo")
+    assert await desk.service._custody.entitlement("demo") is None
 
 
 # --- payments ---------------------------------------------------------------------------------------------------
@@ -207,133 +191,114 @@ def kinds(desk):
     return [receipt.event["kind"] for receipt in desk.ledger.chain]
 
 
-def test_a_payment_is_made_within_its_budget_and_receipted_like_any_spend(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        allow(desk, 200_000)
-        for _ in range(100):
-            await desk.quote()
-        assert kinds(desk) == ["payment_intent", "payment_outcome"]
-        day = desk.ledger.budget("payments", "2026-01-01")
-        assert (day.spent_microusd, day.reserved_microusd) == (200_000, 0)
-        desk.service.clear_capabilities("demo")
-        with pytest.raises(UpstreamError, match="the budget `payments` does not allow it") as caught:
-            await desk.quote()
-        assert caught.value.sent is False
-        assert desk.asked("/pay") == 1
-
-    run(scenario, capability_ttl_s=86_400)
-
-
-def test_a_payment_cut_off_half_way_counts_as_spent_at_the_next_start(run, tmp_path):
-    async def scenario(desk):
-        desk.ledger = Ledger.open(tmp_path / "ledger", desk.clock)
-        await desk.ledger.commit(Entry({"kind": "budget_set"}, (SetBudgetLimit("payments", 600_000),)))
-        service = desk.open()
-        await service.upsert("demo", BASE_URL)
+async def test_a_payment_is_made_within_its_budget_and_receipted_like_any_spend(open_desk):
+    desk = open_desk(capability_ttl_s=86_400)
+    await desk.service.upsert("demo", BASE_URL)
+    allow(desk, 200_000)
+    for _ in range(100):
         await desk.quote()
+    assert kinds(desk) == ["payment_intent", "payment_outcome"]
+    day = desk.ledger.budget("payments", "2026-01-01")
+    assert (day.spent_microusd, day.reserved_microusd) == (200_000, 0)
+    desk.service.clear_capabilities("demo")
+    with pytest.raises(UpstreamError, match="the budget `payments` does not allow it") as caught:
+        await desk.quote()
+    assert caught.value.sent is False
+    assert desk.asked("/pay") == 1
 
-        desk.service.clear_capabilities("demo")
-        reached, send = asyncio.Event(), desk.outbound.request
 
-        async def hang(request):
-            response = await send(request)
-            if urlsplit(request.url).path == "/pay":
-                reached.set()
-                await asyncio.Event().wait()
-            return response
+async def test_a_payment_cut_off_half_way_counts_as_spent_at_the_next_start(desk, tmp_path):
+    desk.ledger = Ledger.open(tmp_path / "ledger", desk.clock)
+    await desk.ledger.commit(Entry({"kind": "budget_set"}, (SetBudgetLimit("payments", 600_000),)))
+    service = desk.open()
+    await service.upsert("demo", BASE_URL)
+    await desk.quote()
 
-        desk.outbound.request = hang
-        call = asyncio.create_task(desk.quote())
-        await asyncio.wait_for(reached.wait(), 10)
-        await service.close()
-        await asyncio.gather(call, return_exceptions=True)
+    desk.service.clear_capabilities("demo")
+    reached, send = asyncio.Event(), desk.outbound.request
+
+    async def hang(request):
+        response = await send(request)
+        if urlsplit(request.url).path == "/pay":
+            reached.set()
+            await asyncio.Event().wait()
+        return response
+
+    desk.outbound.request = hang
+    call = asyncio.create_task(desk.quote())
+    await asyncio.wait_for(reached.wait(), 10)
+    await service.close()
+    await asyncio.gather(call, return_exceptions=True)
+    await desk.ledger.close()
+
+    desk.ledger = Ledger.open(tmp_path / "ledger", desk.clock)
+    try:
+        receipts = await desk.ledger.receipts(ReceiptFilter(limit=10, oldest_first=True))
+        told = [receipt.event for receipt in receipts if receipt.event["kind"] not in {"boot", "budget_set"}]
+        assert [event["kind"] for event in told] == [
+            "payment_intent",
+            "payment_outcome",
+            "payment_intent",
+            "outcome_unknown",
+        ]
+        assert (told[1]["intent_id"], told[3]["intent_id"]) == (told[0]["id"], told[2]["id"])
+        (line,) = [line for line in desk.ledger.budgets("2026-01-01") if line.category == "payments"]
+        assert (line.spent_microusd, line.reserved_microusd) == (400_000, 0)
+        assert (await desk.ledger.verify()).ok
+    finally:
         await desk.ledger.close()
 
-        desk.ledger = Ledger.open(tmp_path / "ledger", desk.clock)
-        try:
-            receipts = await desk.ledger.receipts(ReceiptFilter(limit=10, oldest_first=True))
-            told = [receipt.event for receipt in receipts if receipt.event["kind"] not in {"boot", "budget_set"}]
-            assert [event["kind"] for event in told] == [
-                "payment_intent",
-                "payment_outcome",
-                "payment_intent",
-                "outcome_unknown",
-            ]
-            assert (told[1]["intent_id"], told[3]["intent_id"]) == (told[0]["id"], told[2]["id"])
-            (line,) = [line for line in desk.ledger.budgets("2026-01-01") if line.category == "payments"]
-            assert (line.spent_microusd, line.reserved_microusd) == (400_000, 0)
-            assert (await desk.ledger.verify()).ok
-        finally:
-            await desk.ledger.close()
 
-    run(scenario)
+async def test_without_a_budget_nothing_is_paid(desk):
+    await desk.service.upsert("demo", BASE_URL)
+    with pytest.raises(UpstreamError, match="does not allow it"):
+        await desk.quote()
+    assert desk.asked("/pay") == 0
+    assert kinds(desk) == []
 
 
-def test_without_a_budget_nothing_is_paid(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        with pytest.raises(UpstreamError, match="does not allow it"):
-            await desk.quote()
-        assert desk.asked("/pay") == 0
-        assert kinds(desk) == []
-
-    run(scenario)
-
-
-def test_in_ga_nothing_is_ever_paid(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        allow(desk, 10**9)
-        with pytest.raises(UpstreamError, match="nothing entitles"):
-            await desk.quote()
-        assert desk.outbound.sent == []
-
-    run(scenario, opens={"is_ga": True})
+async def test_in_ga_nothing_is_ever_paid(open_desk):
+    desk = open_desk(opens={"is_ga": True})
+    await desk.service.upsert("demo", BASE_URL)
+    allow(desk, 10**9)
+    with pytest.raises(UpstreamError, match="nothing entitles"):
+        await desk.quote()
+    assert desk.outbound.sent == []
 
 
 @pytest.mark.parametrize(("sent", "spent"), [(True, 200_000), (False, 0)])
-def test_a_payment_in_doubt_is_spent(run, sent, spent):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        allow(desk, 10**9)
-        desk.outbound.cut = lambda r: UpstreamError("lost", sent=sent) if r.url.endswith("/pay") else None
-        with pytest.raises(UpstreamError, match="lost"):
-            await desk.quote()
-        assert desk.ledger.budget("payments", "2026-01-01").spent_microusd == spent
-        assert desk.ledger.chain[-1].event["status"] == "error"
-        assert desk.ledger.open_intents == {}
-
-    run(scenario)
+async def test_a_payment_in_doubt_is_spent(desk, sent, spent):
+    await desk.service.upsert("demo", BASE_URL)
+    allow(desk, 10**9)
+    desk.outbound.cut = lambda r: UpstreamError("lost", sent=sent) if r.url.endswith("/pay") else None
+    with pytest.raises(UpstreamError, match="lost"):
+        await desk.quote()
+    assert desk.ledger.budget("payments", "2026-01-01").spent_microusd == spent
+    assert desk.ledger.chain[-1].event["status"] == "error"
+    assert desk.ledger.open_intents == {}
 
 
 @pytest.mark.parametrize("amount", [0, -1, 10**15, "5", None, True])
-def test_an_amount_that_is_no_price_is_not_paid(run, amount):
+async def test_an_amount_that_is_no_price_is_not_paid(desk, amount):
     body = json.dumps({"rail": "x402", "payment_id": "p", "amount_microusd": amount}).encode()
 
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        allow(desk, 10**15)
-        desk.outbound.answer = lambda r: HttpResponse(402, {}, body) if r.url.endswith("/token") else None
-        with pytest.raises(UpstreamError):
-            await desk.quote()
-        assert kinds(desk) == []
-
-    run(scenario)
-
-
-def test_l402_is_paid_too(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        allow(desk, 10**9)
-        challenge = ask_l402(desk)
-        desk.outbound.answer = lambda r: (
-            HttpResponse(402, {}, challenge) if r.url.endswith("/token") and "authorization" not in r.headers else None
-        )
+    await desk.service.upsert("demo", BASE_URL)
+    allow(desk, 10**15)
+    desk.outbound.answer = lambda r: HttpResponse(402, {}, body) if r.url.endswith("/token") else None
+    with pytest.raises(UpstreamError):
         await desk.quote()
-        assert desk.asked("/l402/pay") == 1
+    assert kinds(desk) == []
 
-    run(scenario)
+
+async def test_l402_is_paid_too(desk):
+    await desk.service.upsert("demo", BASE_URL)
+    allow(desk, 10**9)
+    challenge = ask_l402(desk)
+    desk.outbound.answer = lambda r: (
+        HttpResponse(402, {}, challenge) if r.url.endswith("/token") and "authorization" not in r.headers else None
+    )
+    await desk.quote()
+    assert desk.asked("/l402/pay") == 1
 
 
 def ask_l402(desk):

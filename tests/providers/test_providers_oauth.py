@@ -52,26 +52,20 @@ def test_metadata_that_is_not_the_issuers_own_is_not_used(changed, problem):
     assert caught.value.code == "upstream_refused"
 
 
-def test_a_server_without_metadata_is_taken_to_be_one_of_the_contract(run):
-    async def scenario(desk):
-        desk.outbound.answer = lambda r: HttpResponse(404, {}, b"") if "/.well-known/" in r.url else None
-        await desk.log_in()
-        assert desk.asked("/.well-known/oauth-authorization-server") == 1  # the answer is held to the same
-        assert desk.asked("/.well-known/openid-configuration") == 1
-        await desk.quote()
-
-    run(scenario)
+async def test_a_server_without_metadata_is_taken_to_be_one_of_the_contract(desk):
+    desk.outbound.answer = lambda r: HttpResponse(404, {}, b"") if "/.well-known/" in r.url else None
+    await desk.log_in()
+    assert desk.asked("/.well-known/oauth-authorization-server") == 1  # the answer is held to the same
+    assert desk.asked("/.well-known/openid-configuration") == 1
+    await desk.quote()
 
 
 @pytest.mark.parametrize("status", [301, 401, 500])
-def test_metadata_that_can_not_be_had_is_no_reason_to_guess(run, status):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        desk.outbound.answer = lambda _: HttpResponse(status, {}, b"")
-        with pytest.raises(UpstreamError, match=f"answered with {status}"):
-            await desk.service.start_login("demo", "c", REDIRECT, None)
-
-    run(scenario)
+async def test_metadata_that_can_not_be_had_is_no_reason_to_guess(desk, status):
+    await desk.service.upsert("demo", BASE_URL)
+    desk.outbound.answer = lambda _: HttpResponse(status, {}, b"")
+    with pytest.raises(UpstreamError, match=f"answered with {status}"):
+        await desk.service.start_login("demo", "c", REDIRECT, None)
 
 
 @pytest.mark.parametrize(
@@ -127,30 +121,24 @@ def test_a_log_in_comes_back_to_loopback_only(uri):
         check_redirect_uri(uri)
 
 
-def test_each_log_in_has_its_own_state_and_verifier(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        begun = [await desk.service.start_login("demo", "c", REDIRECT, "quote") for _ in range(20)]
-        queries = [parse_qs(urlsplit(one.authorization_url).query) for one in begun]
-        assert len({one.state for one in begun}) == len({query["code_challenge"][0] for query in queries}) == 20
-        assert queries[0]["code_challenge_method"] == ["S256"]
-
-    run(scenario)
+async def test_each_log_in_has_its_own_state_and_verifier(desk):
+    await desk.service.upsert("demo", BASE_URL)
+    begun = [await desk.service.start_login("demo", "c", REDIRECT, "quote") for _ in range(20)]
+    queries = [parse_qs(urlsplit(one.authorization_url).query) for one in begun]
+    assert len({one.state for one in begun}) == len({query["code_challenge"][0] for query in queries}) == 20
+    assert queries[0]["code_challenge_method"] == ["S256"]
 
 
-def test_the_verifier_of_a_log_in_stays_here(run):
-    async def scenario(desk):
-        verifiers = []
-        token = desk.service._oauth._entropy.token
-        desk.service._oauth._entropy.token = lambda: verifiers.append(token()) or verifiers[-1]
-        await desk.service.upsert("demo", BASE_URL)
-        begun = await desk.service.start_login("demo", "c", REDIRECT, "quote")
-        state, verifier = verifiers
-        assert begun.state == state
-        assert verifier not in repr(msgspec.structs.asdict(begun))
-        assert verifier not in repr(desk.service._flow._pending)
-
-    run(scenario)
+async def test_the_verifier_of_a_log_in_stays_here(desk):
+    verifiers = []
+    token = desk.service._oauth._entropy.token
+    desk.service._oauth._entropy.token = lambda: verifiers.append(token()) or verifiers[-1]
+    await desk.service.upsert("demo", BASE_URL)
+    begun = await desk.service.start_login("demo", "c", REDIRECT, "quote")
+    state, verifier = verifiers
+    assert begun.state == state
+    assert verifier not in repr(msgspec.structs.asdict(begun))
+    assert verifier not in repr(desk.service._flow._pending)
 
 
 @pytest.mark.parametrize(
@@ -158,159 +146,133 @@ def test_the_verifier_of_a_log_in_stays_here(run):
     [{"state": "x" * 43}, {"iss": None}, {"iss": "https://attacker.example"}, {"code_verifier": "v" * 43}, {"code": ""},
      {"code": "c" * 2_049}],
 )  # fmt: skip
-def test_an_answer_to_no_log_in_that_was_begun_here_is_sent_nowhere(run, changed):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        begun = await desk.service.start_login("demo", "c", REDIRECT, None)
-        with pytest.raises(CallerError):
-            await desk.service.exchange(
-                "demo", Exchange(**({"code": "c", "state": begun.state, "iss": BASE_URL} | changed))
-            )
-        assert desk.asked("/oauth/token") == 0
-
-    run(scenario)
+async def test_an_answer_to_no_log_in_that_was_begun_here_is_sent_nowhere(desk, changed):
+    await desk.service.upsert("demo", BASE_URL)
+    begun = await desk.service.start_login("demo", "c", REDIRECT, None)
+    with pytest.raises(CallerError):
+        await desk.service.exchange(
+            "demo", Exchange(**({"code": "c", "state": begun.state, "iss": BASE_URL} | changed))
+        )
+    assert desk.asked("/oauth/token") == 0
 
 
-def test_an_answer_is_of_use_once_for_its_provider_at_its_address_and_not_for_long(run):
-    async def scenario(desk):
-        await desk.log_in()
-        for spoil in ("used", "other provider", "moved", "revoked", "late"):
-            begun = await desk.service.start_login("demo", "briefcase", REDIRECT, None)
-            provider_id = "demo"
-            if spoil == "used":
-                with pytest.raises(UpstreamError):
-                    await desk.service.exchange("demo", Exchange("wrong", state=begun.state, iss=BASE_URL))
-            elif spoil == "other provider":
-                provider_id = "other"
-                await desk.service.upsert("other", BASE_URL)
-            elif spoil == "moved":
-                await desk.service.upsert("demo", f"{BASE_URL}/elsewhere")
-                await desk.service.upsert("demo", BASE_URL)
-            elif spoil == "revoked":
-                await desk.service.revoke("demo")
-            else:
-                desk.clock.advance(us=600 * S)
-            before = desk.asked("/oauth/token")
-            with pytest.raises(CallerError, match="no log-in that is waited for") as caught:
-                await desk.service.exchange(provider_id, Exchange("c", state=begun.state, iss=BASE_URL))
-            assert caught.value.hint == f"start again with `briefcase providers oauth-login --id {provider_id}`"
-            assert desk.asked("/oauth/token") == before, spoil
-
-    run(scenario)
+async def test_an_answer_is_of_use_once_for_its_provider_at_its_address_and_not_for_long(desk):
+    await desk.log_in()
+    for spoil in ("used", "other provider", "moved", "revoked", "late"):
+        begun = await desk.service.start_login("demo", "briefcase", REDIRECT, None)
+        provider_id = "demo"
+        if spoil == "used":
+            with pytest.raises(UpstreamError):
+                await desk.service.exchange("demo", Exchange("wrong", state=begun.state, iss=BASE_URL))
+        elif spoil == "other provider":
+            provider_id = "other"
+            await desk.service.upsert("other", BASE_URL)
+        elif spoil == "moved":
+            await desk.service.upsert("demo", f"{BASE_URL}/elsewhere")
+            await desk.service.upsert("demo", BASE_URL)
+        elif spoil == "revoked":
+            await desk.service.revoke("demo")
+        else:
+            desk.clock.advance(us=600 * S)
+        before = desk.asked("/oauth/token")
+        with pytest.raises(CallerError, match="no log-in that is waited for") as caught:
+            await desk.service.exchange(provider_id, Exchange("c", state=begun.state, iss=BASE_URL))
+        assert caught.value.hint == f"start again with `briefcase providers oauth-login --id {provider_id}`"
+        assert desk.asked("/oauth/token") == before, spoil
 
 
-def test_log_ins_that_are_begun_and_never_finished_are_bounded(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        begun = [await desk.service.start_login("demo", "c", REDIRECT, None) for _ in range(MAX_PENDING + 6)]
-        assert len(desk.service._flow._pending) == MAX_PENDING
-        assert set(desk.service._flow._pending) == {one.state for one in begun[6:]}
-
-    run(scenario)
+async def test_log_ins_that_are_begun_and_never_finished_are_bounded(desk):
+    await desk.service.upsert("demo", BASE_URL)
+    begun = [await desk.service.start_login("demo", "c", REDIRECT, None) for _ in range(MAX_PENDING + 6)]
+    assert len(desk.service._flow._pending) == MAX_PENDING
+    assert set(desk.service._flow._pending) == {one.state for one in begun[6:]}
 
 
-def test_a_log_in_that_its_owner_began_brings_a_verifier_of_its_own(run):
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        answer = await desk.outbound.request(
-            HttpRequest("GET", f"{BASE_URL}/oauth/authorize?" + urlencode({
-                "response_type": "code", "client_id": "own", "redirect_uri": REDIRECT, "state": "s",
-                "code_challenge": challenge_of("v" * 43), "code_challenge_method": "S256",
-            }))
-        )  # fmt: skip
-        code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
-        await desk.service.exchange("demo", Exchange(code, REDIRECT, "own", "v" * 43))
-        assert (await desk.service.list())[0].needs_login is False
-
-    run(scenario)
+async def test_a_log_in_that_its_owner_began_brings_a_verifier_of_its_own(desk):
+    await desk.service.upsert("demo", BASE_URL)
+    answer = await desk.outbound.request(
+        HttpRequest("GET", f"{BASE_URL}/oauth/authorize?" + urlencode({
+            "response_type": "code", "client_id": "own", "redirect_uri": REDIRECT, "state": "s",
+            "code_challenge": challenge_of("v" * 43), "code_challenge_method": "S256",
+        }))
+    )  # fmt: skip
+    code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
+    await desk.service.exchange("demo", Exchange(code, REDIRECT, "own", "v" * 43))
+    assert (await desk.service.list())[0].needs_login is False
 
 
 @pytest.mark.parametrize("name", ["code", "redirect_uri", "client_id", "code_verifier"])
 @pytest.mark.parametrize("value", ["", "x" * 2_049])
-def test_a_parameter_out_of_bounds_is_sent_nowhere(run, name, value):
+async def test_a_parameter_out_of_bounds_is_sent_nowhere(desk, name, value):
     fields = {"code": "c", "redirect_uri": REDIRECT, "client_id": "c", "code_verifier": "v" * 43} | {name: value}
 
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        with pytest.raises(CallerError):
-            await desk.service.exchange("demo", Exchange(**fields))
-        assert desk.outbound.sent == []
-
-    run(scenario)
+    await desk.service.upsert("demo", BASE_URL)
+    with pytest.raises(CallerError):
+        await desk.service.exchange("demo", Exchange(**fields))
+    assert desk.outbound.sent == []
 
 
-def test_a_refused_code_leaves_the_old_log_in_as_it_was(run):
-    async def scenario(desk):
-        await desk.log_in()
-        before = await desk.service._custody.login("demo")
-        with pytest.raises(UpstreamError, match=r"answered with 400 \(`invalid_grant`: "):
-            await desk.service.exchange("demo", Exchange("wrong", REDIRECT, "briefcase", "v" * 43))
-        assert await desk.service._custody.login("demo") == before
-
-    run(scenario)
+async def test_a_refused_code_leaves_the_old_log_in_as_it_was(desk):
+    await desk.log_in()
+    before = await desk.service._custody.login("demo")
+    with pytest.raises(UpstreamError, match=r"answered with 400 \(`invalid_grant`: "):
+        await desk.service.exchange("demo", Exchange("wrong", REDIRECT, "briefcase", "v" * 43))
+    assert await desk.service._custody.login("demo") == before
 
 
 # --- renewal ----------------------------------------------------------------------------------------------------
 
 
-def test_a_log_in_is_renewed_ahead_of_its_end_and_once_for_all_who_need_it(run):
-    async def scenario(desk):
-        await desk.log_in()
-        first = await desk.service._custody.login("demo")
-        desk.clock.advance(us=(3_600 - 60) * S)
-        provider = desk.service._providers.get("demo")
-        before = desk.asked("/oauth/token")
-        logins = await asyncio.gather(*(desk.capabilities.fresh_login(provider) for _ in range(50)))
-        assert desk.asked("/oauth/token") == before + 1
-        assert {login.refresh_token for login in logins} == {(await desk.service._custody.login("demo")).refresh_token}
-        assert logins[0].refresh_token != first.refresh_token
-        assert (await desk.quote()).content["symbol"] == "ACME"
-
-    run(scenario)
+async def test_a_log_in_is_renewed_ahead_of_its_end_and_once_for_all_who_need_it(desk):
+    await desk.log_in()
+    first = await desk.service._custody.login("demo")
+    desk.clock.advance(us=(3_600 - 60) * S)
+    provider = desk.service._providers.get("demo")
+    before = desk.asked("/oauth/token")
+    logins = await asyncio.gather(*(desk.capabilities.fresh_login(provider) for _ in range(50)))
+    assert desk.asked("/oauth/token") == before + 1
+    assert {login.refresh_token for login in logins} == {(await desk.service._custody.login("demo")).refresh_token}
+    assert logins[0].refresh_token != first.refresh_token
+    assert (await desk.quote()).content["symbol"] == "ACME"
 
 
-def test_a_kill_before_the_new_pair_is_kept_leaves_the_old_pair_whole(run):
-    async def scenario(desk):
-        await desk.log_in()
-        old = await desk.service._custody.login("demo")
-        desk.clock.advance(us=3_600 * S)
+async def test_a_kill_before_the_new_pair_is_kept_leaves_the_old_pair_whole(open_desk):
+    desk = open_desk(opens={"is_ga": True})
+    await desk.log_in()
+    old = await desk.service._custody.login("demo")
+    desk.clock.advance(us=3_600 * S)
 
-        async def killed(_name, _value):
-            raise StoreError("killed here")
+    async def killed(_name, _value):
+        raise StoreError("killed here")
 
-        desk.service._custody._secrets.put = killed
-        with pytest.raises(StoreError):
-            await desk.capabilities.fresh_login(desk.service._providers.get("demo"))
-        await desk.service.close()
-        desk.open()
-        assert await desk.service._custody.login("demo") == old
-        with pytest.raises(UpstreamError, match="invalid_grant"):
-            await desk.quote()
-        assert (await desk.service.list())[0].needs_login is True
-        with pytest.raises(UpstreamError, match="nothing entitles"):
-            await desk.quote()
-        await desk.log_in()
-        assert (await desk.service.list())[0].needs_login is False
+    desk.service._custody._secrets.put = killed
+    with pytest.raises(StoreError):
+        await desk.capabilities.fresh_login(desk.service._providers.get("demo"))
+    await desk.service.close()
+    desk.open()
+    assert await desk.service._custody.login("demo") == old
+    with pytest.raises(UpstreamError, match="invalid_grant"):
         await desk.quote()
-
-    run(scenario, opens={"is_ga": True})
-
-
-def test_a_renewal_that_fails_on_the_way_keeps_the_log_in(run):
-    async def scenario(desk):
-        await desk.log_in()
-        desk.clock.advance(us=3_600 * S)
-        desk.outbound.cut = lambda _: UpstreamError("down", sent=False)
-        with pytest.raises(UpstreamError):
-            await desk.quote()
-        desk.outbound.cut = None
-        (listed,) = await desk.service.list()
-        assert listed.has_oauth_refresh is True
-        assert listed.problem == "the log-in could not be renewed: down"
+    assert (await desk.service.list())[0].needs_login is True
+    with pytest.raises(UpstreamError, match="nothing entitles"):
         await desk.quote()
-        assert (await desk.service.list())[0].problem == ""
+    await desk.log_in()
+    assert (await desk.service.list())[0].needs_login is False
+    await desk.quote()
 
-    run(scenario)
+
+async def test_a_renewal_that_fails_on_the_way_keeps_the_log_in(desk):
+    await desk.log_in()
+    desk.clock.advance(us=3_600 * S)
+    desk.outbound.cut = lambda _: UpstreamError("down", sent=False)
+    with pytest.raises(UpstreamError):
+        await desk.quote()
+    desk.outbound.cut = None
+    (listed,) = await desk.service.list()
+    assert listed.has_oauth_refresh is True
+    assert listed.problem == "the log-in could not be renewed: down"
+    await desk.quote()
+    assert (await desk.service.list())[0].problem == ""
 
 
 @pytest.mark.parametrize(
@@ -320,117 +282,91 @@ def test_a_renewal_that_fails_on_the_way_keeps_the_log_in(run):
      b'{"access_token":"\\u00e9","token_type":"Bearer"}',
      b'{"access_token":"a","access_token":"b","token_type":"Bearer"}', b'{"token_type":"Bearer"}', b"\xff"],
 )  # fmt: skip
-def test_an_answer_that_is_no_token_is_not_kept(run, body):
-    async def scenario(desk):
-        await desk.log_in()
-        before = await desk.service._custody.login("demo")
-        desk.clock.advance(us=3_600 * S)
-        desk.outbound.answer = lambda request: (
-            HttpResponse(200, {}, body) if request.url.endswith("/oauth/token") else None
-        )
-        with pytest.raises(UpstreamError):
-            await desk.quote()
-        assert await desk.service._custody.login("demo") == before
-
-    run(scenario)
+async def test_an_answer_that_is_no_token_is_not_kept(desk, body):
+    await desk.log_in()
+    before = await desk.service._custody.login("demo")
+    desk.clock.advance(us=3_600 * S)
+    desk.outbound.answer = lambda request: HttpResponse(200, {}, body) if request.url.endswith("/oauth/token") else None
+    with pytest.raises(UpstreamError):
+        await desk.quote()
+    assert await desk.service._custody.login("demo") == before
 
 
 @pytest.mark.parametrize(("lifetime", "expected_s"), [(-5, 0), (0, 0), (10**12, 86_400), (60, 60)])
-def test_the_life_of_a_token_is_bounded(run, lifetime, expected_s):
+async def test_the_life_of_a_token_is_bounded(desk, lifetime, expected_s):
     body = json.dumps({"access_token": "tZ4mQ9bX1cV7nK2pR8sW", "token_type": "Bearer", "expires_in": lifetime}).encode()
 
-    async def scenario(desk):
-        await desk.service.upsert("demo", BASE_URL)
-        desk.outbound.answer = lambda request: HttpResponse(200, {}, body) if "token" in request.url else None
-        await desk.service.exchange("demo", Exchange("c", REDIRECT, "briefcase", "v" * 43))
-        login = await desk.service._custody.login("demo")
-        assert login.expires_us == desk.clock.now_us() + expected_s * S
-
-    run(scenario)
+    await desk.service.upsert("demo", BASE_URL)
+    desk.outbound.answer = lambda request: HttpResponse(200, {}, body) if "token" in request.url else None
+    await desk.service.exchange("demo", Exchange("c", REDIRECT, "briefcase", "v" * 43))
+    login = await desk.service._custody.login("demo")
+    assert login.expires_us == desk.clock.now_us() + expected_s * S
 
 
-def test_a_revocation_that_the_server_did_not_hear_of_ends_the_log_in_here(run):
-    async def scenario(desk):
-        await desk.log_in()
-        desk.outbound.cut = lambda _: UpstreamError("down", sent=False)
-        revoked = await desk.service.revoke("demo")
-        assert (
-            revoked.had_refresh_token,
-            revoked.remote_revocation_attempted,
-            revoked.remote_revocation_succeeded,
-        ) == (True, True, False)
-        assert await desk.service._custody.login("demo") is None
-
-    run(scenario)
+async def test_a_revocation_that_the_server_did_not_hear_of_ends_the_log_in_here(desk):
+    await desk.log_in()
+    desk.outbound.cut = lambda _: UpstreamError("down", sent=False)
+    revoked = await desk.service.revoke("demo")
+    assert (
+        revoked.had_refresh_token,
+        revoked.remote_revocation_attempted,
+        revoked.remote_revocation_succeeded,
+    ) == (True, True, False)
+    assert await desk.service._custody.login("demo") is None
 
 
 # --- the registry -----------------------------------------------------------------------------------------------
 
 
-def test_providers_are_there_after_a_restart_and_gone_after_deletion(run):
-    async def scenario(desk):
-        await desk.log_in()
-        await desk.service.close()
-        desk.open()
-        summary = (await desk.service.list())[0]
-        assert (summary.id, summary.base_url, summary.has_oauth_refresh, summary.has_vc) == (
-            "demo",
-            BASE_URL,
-            True,
-            False,
-        )
-        await desk.service.delete("demo")
-        assert await desk.service.list() == []
-        assert await desk.vault.compartment("providers").names() == []
-        with pytest.raises(CallerError) as caught:
-            desk.service.check_known("demo")
-        assert caught.value.code == "not_found"
-
-    run(scenario)
+async def test_providers_are_there_after_a_restart_and_gone_after_deletion(desk):
+    await desk.log_in()
+    await desk.service.close()
+    desk.open()
+    summary = (await desk.service.list())[0]
+    assert (summary.id, summary.base_url, summary.has_oauth_refresh, summary.has_vc) == (
+        "demo",
+        BASE_URL,
+        True,
+        False,
+    )
+    await desk.service.delete("demo")
+    assert await desk.service.list() == []
+    assert await desk.vault.compartment("providers").names() == []
+    with pytest.raises(CallerError) as caught:
+        desk.service.check_known("demo")
+    assert caught.value.code == "not_found"
 
 
-def test_moving_a_provider_ends_what_was_held_for_the_old_address(run):
-    async def scenario(desk):
-        await desk.log_in()
-        await desk.service.upsert("demo", BASE_URL + "/")
-        assert (await desk.service.list())[0].has_oauth_refresh is True
-        await desk.service.upsert("demo", "https://other.example")
-        assert (await desk.service.list())[0].has_oauth_refresh is False
-        assert await desk.vault.compartment("providers").names() == []
-
-    run(scenario)
+async def test_moving_a_provider_ends_what_was_held_for_the_old_address(desk):
+    await desk.log_in()
+    await desk.service.upsert("demo", BASE_URL + "/")
+    assert (await desk.service.list())[0].has_oauth_refresh is True
+    await desk.service.upsert("demo", "https://other.example")
+    assert (await desk.service.list())[0].has_oauth_refresh is False
+    assert await desk.vault.compartment("providers").names() == []
 
 
-def test_two_providers_see_two_keys(run):
-    async def scenario(desk):
-        for name in ("one", "two"):
-            await desk.service.upsert(name, BASE_URL)
-        keys = {(await desk.capabilities.signer(desk.service._providers.get(name))).jkt for name in ("one", "two")}
-        assert len(keys) == 2
-
-    run(scenario)
+async def test_two_providers_see_two_keys(desk):
+    for name in ("one", "two"):
+        await desk.service.upsert(name, BASE_URL)
+    keys = {(await desk.capabilities.signer(desk.service._providers.get(name))).jkt for name in ("one", "two")}
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize("provider_id", ["", "A", "-a", "a/b", "a.b", "x" * 49, "é"])
-def test_a_provider_id_that_is_not_plain_is_refused(run, provider_id):
-    async def scenario(desk):
-        with pytest.raises(CallerError):
-            await desk.service.upsert(provider_id, BASE_URL)
-        assert await desk.service.list() == []
-
-    run(scenario)
+async def test_a_provider_id_that_is_not_plain_is_refused(desk, provider_id):
+    with pytest.raises(CallerError):
+        await desk.service.upsert(provider_id, BASE_URL)
+    assert await desk.service.list() == []
 
 
 @pytest.mark.parametrize(
     "url", ["", "x", "ftp://a/", "https://a.example?x", "https://u@a.example", "https://a.example/#", "javascript:x"]
 )
-def test_a_base_url_that_is_not_plain_is_refused(run, url):
-    async def scenario(desk):
-        with pytest.raises(CallerError):
-            await desk.service.upsert("demo", url)
-        assert await desk.service.list() == []
-
-    run(scenario)
+async def test_a_base_url_that_is_not_plain_is_refused(desk, url):
+    with pytest.raises(CallerError):
+        await desk.service.upsert("demo", url)
+    assert await desk.service.list() == []
 
 
 # --- where the browser brings the code --------------------------------------------------------------------------

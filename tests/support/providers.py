@@ -18,6 +18,7 @@ from briefcase.model.ports import Clock, Entropy
 from support.outbound import App, Message
 
 Headers: TypeAlias = dict[str, str] | Iterable[tuple[str, str]]
+Body: TypeAlias = bytes | str | dict[str, str]
 
 BASE_URL = "https://provider.example"
 VERIFIER = "v" * 43
@@ -39,7 +40,12 @@ class Answer(msgspec.Struct):
         return self.headers.get("x-briefcase-error")
 
 
-def ask(app: App, method: str, target: str, headers: Headers = (), body: bytes | str | dict[str, str] = b"") -> Answer:
+def ask(app: App, method: str, target: str, headers: Headers = (), body: Body = b"") -> Answer:
+    """One request in a loop of its own, as `send` makes it."""
+    return asyncio.run(send(app, method, target, headers, body))
+
+
+async def send(app: App, method: str, target: str, headers: Headers = (), body: Body = b"") -> Answer:
     """One request to an ASGI application; `headers` is a mapping or pairs, `body` bytes, a form (dict) or JSON text."""
     pairs = list(headers.items() if isinstance(headers, dict) else headers)
     path, _, query = target.partition("?")
@@ -58,13 +64,10 @@ def ask(app: App, method: str, target: str, headers: Headers = (), body: bytes |
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message: Message) -> None:
+    async def told(message: Message) -> None:
         sent.append(message)
 
-    async def ended() -> None:
-        await app(scope, receive, send)
-
-    asyncio.run(ended())
+    await app(scope, receive, told)
     start, *rest = sent
     fields = {name.decode(): value.decode() for name, value in start["headers"]}
     return Answer(start["status"], fields, b"".join(message.get("body", b"") for message in rest))
