@@ -1,6 +1,5 @@
 """One request through the API: guard, route, authentication, role, and what faults become."""
 
-import asyncio
 import json
 
 import pytest
@@ -9,8 +8,9 @@ from structlog.testing import capture_logs
 from briefcase.edges.api.app import ROUTES
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 from briefcase.model.types import Role
-from support.api import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
+from support.api import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, Rig, request
 from support.principals import AGENT
+from support.waiting import until
 
 TOKENS = {Role.OPERATOR: OPERATOR_TOKEN, Role.AGENT: AGENT_TOKEN, Role.AUDITOR: AUDITOR_TOKEN}
 
@@ -35,47 +35,35 @@ TOKENS = {Role.OPERATOR: OPERATOR_TOKEN, Role.AGENT: AGENT_TOKEN, Role.AUDITOR: 
         f"Bearer {'x' * 9_000}",
     ],
 )
-def test_without_a_known_token_nothing_is_told_and_the_failure_is_counted_but_not_receipted(tmp_path, header):
-    async def scenario(rig):
-        for number, route in enumerate((route for route in ROUTES if route.roles), start=1):
-            path = route.path.replace("{", "").replace("}", "")
-            headers = [] if header is None else [("authorization", header)]
-            status, answered, body = await rig.ask(route.method, path, token=None, headers=headers)
-            assert (status, body["code"]) == (401, "unauthorized")
-            assert answered["www-authenticate"] == "Bearer"
-            assert rig.authenticator.failures == number
-        assert rig.ledger.chain == []
-        assert rig.calls.seen == []
-
-    serve(tmp_path, scenario)
+async def test_without_a_known_token_nothing_is_told_and_the_failure_is_counted_but_not_receipted(rig, header):
+    for number, route in enumerate((route for route in ROUTES if route.roles), start=1):
+        path = route.path.replace("{", "").replace("}", "")
+        headers = [] if header is None else [("authorization", header)]
+        status, answered, body = await rig.ask(route.method, path, token=None, headers=headers)
+        assert (status, body["code"]) == (401, "unauthorized")
+        assert answered["www-authenticate"] == "Bearer"
+        assert rig.authenticator.failures == number
+    assert rig.ledger.chain == []
+    assert rig.calls.seen == []
 
 
-def test_two_authorization_headers_are_a_bad_request(tmp_path):
-    async def scenario(rig):
-        status, _, body = await rig.ask("GET", "/v1/tools", headers=[("authorization", "Bearer x")])
-        assert (status, body["code"]) == (400, "bad_request")
-
-    serve(tmp_path, scenario)
+async def test_two_authorization_headers_are_a_bad_request(rig):
+    status, _, body = await rig.ask("GET", "/v1/tools", headers=[("authorization", "Bearer x")])
+    assert (status, body["code"]) == (400, "bad_request")
 
 
-def test_health_and_readiness_need_no_token(tmp_path):
-    async def scenario(rig):
-        assert (await rig.ask("GET", "/health", token=None))[2] == {"status": "ok", "ts": "2026-01-01T00:00:00.000000Z"}
-        assert (await rig.ask("GET", "/ready", token=None))[0] == 200
-
-    serve(tmp_path, scenario)
+async def test_health_and_readiness_need_no_token(rig):
+    assert (await rig.ask("GET", "/health", token=None))[2] == {"status": "ok", "ts": "2026-01-01T00:00:00.000000Z"}
+    assert (await rig.ask("GET", "/ready", token=None))[0] == 200
 
 
-def test_each_route_is_open_to_its_roles_and_closed_to_the_others(tmp_path):
-    async def scenario(rig):
-        for route in ROUTES:
-            path = route.path.replace("{", "").replace("}", "")
-            for role, token in TOKENS.items():
-                status, _, body = await rig.ask(route.method, path, b"" if route.body else None, token=token)
-                refused = (status, body.get("code")) == (403, "forbidden")
-                assert refused == bool(route.roles and role not in route.roles), (route.method, route.path, role)
-
-    serve(tmp_path, scenario)
+async def test_each_route_is_open_to_its_roles_and_closed_to_the_others(rig):
+    for route in ROUTES:
+        path = route.path.replace("{", "").replace("}", "")
+        for role, token in TOKENS.items():
+            status, _, body = await rig.ask(route.method, path, b"" if route.body else None, token=token)
+            refused = (status, body.get("code")) == (403, "forbidden")
+            assert refused == bool(route.roles and role not in route.roles), (route.method, route.path, role)
 
 
 def test_only_an_operator_may_change_anything_but_by_a_call():
@@ -86,15 +74,12 @@ def test_only_an_operator_may_change_anything_but_by_a_call():
             assert route.roles == {Role.OPERATOR}, route.path
 
 
-def test_a_revoked_agent_is_refused_at_once(tmp_path):
-    async def scenario(rig):
-        assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 200
-        assert (await rig.ask("POST", f"/v1/agents/{AGENT.name}/revoke"))[2] == {"name": AGENT.name}
-        assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 401
-        assert (await rig.ask("GET", "/v1/tools", token=OTHER_TOKEN))[0] == 200
-        assert (await rig.ask("POST", f"/v1/agents/{AGENT.name}/revoke"))[0] == 404
-
-    serve(tmp_path, scenario)
+async def test_a_revoked_agent_is_refused_at_once(rig):
+    assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 200
+    assert (await rig.ask("POST", f"/v1/agents/{AGENT.name}/revoke"))[2] == {"name": AGENT.name}
+    assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 401
+    assert (await rig.ask("GET", "/v1/tools", token=OTHER_TOKEN))[0] == 200
+    assert (await rig.ask("POST", f"/v1/agents/{AGENT.name}/revoke"))[0] == 404
 
 
 # --- browsers, over TCP -----------------------------------------------------------------------------------------------
@@ -114,8 +99,8 @@ HOSTS = {
 
 
 @pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS.keys())
-def test_over_tcp_a_host_that_is_not_ours_is_forbidden_before_anybody_is_authenticated(tmp_path, hosts):
-    async def scenario(rig):
+async def test_over_tcp_a_host_that_is_not_ours_is_forbidden_before_anybody_is_authenticated(tmp_path, hosts):
+    async with Rig(tmp_path, tcp=True) as rig:
         headers = [("host", host.format(port=rig.port)) for host in hosts]
         client = await rig.connect(tcp=True)
         await client.send(request("GET", "/v1/tools", token="wrong", headers=headers, host=None))
@@ -123,8 +108,6 @@ def test_over_tcp_a_host_that_is_not_ours_is_forbidden_before_anybody_is_authent
         assert (status, body["code"]) == (403, "forbidden")
         assert rig.authenticator.failures == 0
         await client.close()
-
-    serve(tmp_path, scenario, tcp=True)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +126,8 @@ def test_over_tcp_a_host_that_is_not_ours_is_forbidden_before_anybody_is_authent
         ("sec-fetch-site", "new-word"),
     ],
 )
-def test_over_tcp_a_page_of_another_site_is_forbidden_whatever_its_token(tmp_path, header):
-    async def scenario(rig):
+async def test_over_tcp_a_page_of_another_site_is_forbidden_whatever_its_token(tmp_path, header):
+    async with Rig(tmp_path, tcp=True) as rig:
         name, value = header
         client = await rig.connect(tcp=True)
         own = ("host", f"127.0.0.1:{rig.port}")
@@ -153,8 +136,6 @@ def test_over_tcp_a_page_of_another_site_is_forbidden_whatever_its_token(tmp_pat
         assert (await client.answer())[0] == 403
         assert rig.calls.seen == []
         await client.close()
-
-    serve(tmp_path, scenario, tcp=True)
 
 
 @pytest.mark.parametrize(
@@ -167,41 +148,33 @@ def test_over_tcp_a_page_of_another_site_is_forbidden_whatever_its_token(tmp_pat
     ],
     ids=["plain", "any case", "own page", "typed in"],
 )
-def test_over_tcp_clients_and_our_own_pages_are_served(tmp_path, headers):
-    async def scenario(rig):
+async def test_over_tcp_clients_and_our_own_pages_are_served(tmp_path, headers):
+    async with Rig(tmp_path, tcp=True) as rig:
         client = await rig.connect(tcp=True)
         own = [(name, value.format(port=rig.port)) for name, value in headers]
         await client.send(request("GET", "/v1/tools", headers=own, host=None))
         assert (await client.answer())[0] == 200
         await client.close()
 
-    serve(tmp_path, scenario, tcp=True)
-
 
 @pytest.mark.parametrize("host", ["2f746d702f642e736f636b", "evil.example", "", None])
-def test_on_the_unix_socket_any_host_will_do(tmp_path, host):
-    async def scenario(rig):
-        client = await rig.connect()
-        await client.send(request("GET", "/v1/tools", host=host, headers=[("origin", "https://evil.example")]))
-        assert (await client.answer())[0] == 200
-        await client.close()
-
-    serve(tmp_path, scenario)
+async def test_on_the_unix_socket_any_host_will_do(rig, host):
+    client = await rig.connect()
+    await client.send(request("GET", "/v1/tools", host=host, headers=[("origin", "https://evil.example")]))
+    assert (await client.answer())[0] == 200
+    await client.close()
 
 
 # --- bodies, answers, faults ------------------------------------------------------------------------------------------
 
 
-def test_a_call_reaches_the_flow_with_its_principal_and_its_very_bytes(tmp_path):
-    async def scenario(rig):
-        body = b'{"call": {"tool_id" :"echo"}}'
-        for path in ("/v1/tools/call", "/v1/decide", "/v1/outcomes"):
-            status, headers, answer = await rig.ask("POST", path, body, token=AGENT_TOKEN)
-            assert (status, answer) == (200, {"status": "denied", "reason": "policy_denied"})
-            assert headers["server-timing"] == "parse;dur=0.012, policy;dur=3.456"
-        assert rig.calls.seen == [(AGENT, body)] * 3
-
-    serve(tmp_path, scenario)
+async def test_a_call_reaches_the_flow_with_its_principal_and_its_very_bytes(rig):
+    body = b'{"call": {"tool_id" :"echo"}}'
+    for path in ("/v1/tools/call", "/v1/decide", "/v1/outcomes"):
+        status, headers, answer = await rig.ask("POST", path, body, token=AGENT_TOKEN)
+        assert (status, answer) == (200, {"status": "denied", "reason": "policy_denied"})
+        assert headers["server-timing"] == "parse;dur=0.012, policy;dur=3.456"
+    assert rig.calls.seen == [(AGENT, body)] * 3
 
 
 @pytest.mark.parametrize(
@@ -215,35 +188,26 @@ def test_a_call_reaches_the_flow_with_its_principal_and_its_very_bytes(tmp_path)
         (RecursionError("secret"), 500, {"code": "internal", "message": "something went wrong inside"}),
     ],
 )
-def test_a_fault_becomes_its_code_and_message_and_nothing_private(tmp_path, error, status, expected):
-    async def scenario(rig):
-        rig.calls.error = error
-        got, _, body = await rig.ask("POST", "/v1/tools/call", b"{}")
-        assert got == status
-        assert body == {**expected, "request_id": "00000000-0000-4000-8000-000000000001"}
-        assert "secret" not in json.dumps(body)
-
+async def test_a_fault_becomes_its_code_and_message_and_nothing_private(rig, error, status, expected):
+    rig.calls.error = error
     with capture_logs() as logs:
-        serve(tmp_path, scenario)
+        got, _, body = await rig.ask("POST", "/v1/tools/call", b"{}")
+    assert got == status
+    assert body == {**expected, "request_id": "00000000-0000-4000-8000-000000000001"}
+    assert "secret" not in json.dumps(body)
     assert [entry["request_id"] for entry in logs] == (
         ["00000000-0000-4000-8000-000000000001"] if status >= 500 else []
     )
 
 
-def test_a_wrong_method_is_told_which_are_right(tmp_path):
-    async def scenario(rig):
-        status, headers, body = await rig.ask("DELETE", "/v1/agents")
-        assert (status, headers["allow"], body["code"]) == (405, "GET, POST", "method_not_allowed")
-
-    serve(tmp_path, scenario)
+async def test_a_wrong_method_is_told_which_are_right(rig):
+    status, headers, body = await rig.ask("DELETE", "/v1/agents")
+    assert (status, headers["allow"], body["code"]) == (405, "GET, POST", "method_not_allowed")
 
 
-def test_head_is_no_way_around_a_method(tmp_path):
-    async def scenario(rig):
-        said = await rig.raw(b"HEAD /v1/tools HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-        assert said.startswith(b"HTTP/1.1 405 ")
-
-    serve(tmp_path, scenario)
+async def test_head_is_no_way_around_a_method(rig):
+    said = await rig.raw(b"HEAD /v1/tools HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 405 ")
 
 
 @pytest.mark.parametrize(
@@ -259,12 +223,9 @@ def test_head_is_no_way_around_a_method(tmp_path):
         "&".join(f"x{number}=1" for number in range(100)),
     ],
 )
-def test_a_query_that_is_not_as_expected_is_a_bad_request(tmp_path, query):
-    async def scenario(rig):
-        status, _, body = await rig.ask("GET", f"/v1/receipts?{query}")
-        assert (status, body["code"]) == (400, "bad_request")
-
-    serve(tmp_path, scenario)
+async def test_a_query_that_is_not_as_expected_is_a_bad_request(rig, query):
+    status, _, body = await rig.ask("GET", f"/v1/receipts?{query}")
+    assert (status, body["code"]) == (400, "bad_request")
 
 
 @pytest.mark.parametrize(
@@ -279,38 +240,27 @@ def test_a_query_that_is_not_as_expected_is_a_bad_request(tmp_path, query):
         b'{"daily_limit_microusd":9007199254740992}',
     ],
 )
-def test_a_body_that_is_not_as_expected_is_a_bad_request_and_changes_nothing(tmp_path, body):
-    async def scenario(rig):
-        status, _, answer = await rig.ask("POST", "/v1/budgets/read", body)
-        assert (status, answer["code"]) == (400, "bad_request")
-        assert rig.ledger.chain == []
-
-    serve(tmp_path, scenario)
+async def test_a_body_that_is_not_as_expected_is_a_bad_request_and_changes_nothing(rig, body):
+    status, _, answer = await rig.ask("POST", "/v1/budgets/read", body)
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert rig.ledger.chain == []
 
 
-def test_unknown_fields_are_ignored_in_queries_and_bodies(tmp_path):
-    async def scenario(rig):
-        assert (await rig.ask("GET", "/v1/receipts?limit=1&colour=red"))[0] == 200
-        body = {"daily_limit_microusd": 7, "colour": "red"}
-        assert (await rig.ask("POST", "/v1/budgets/read", body))[2]["daily_limit_microusd"] == 7
-
-    serve(tmp_path, scenario)
+async def test_unknown_fields_are_ignored_in_queries_and_bodies(rig):
+    assert (await rig.ask("GET", "/v1/receipts?limit=1&colour=red"))[0] == 200
+    body = {"daily_limit_microusd": 7, "colour": "red"}
+    assert (await rig.ask("POST", "/v1/budgets/read", body))[2]["daily_limit_microusd"] == 7
 
 
-def test_a_client_that_leaves_before_its_body_is_whole_is_not_handled(tmp_path):
-    async def scenario(rig):
-        client = await rig.connect()
-        await client.send(
-            b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer %s\r\n" % AGENT_TOKEN.encode()
-        )
-        await client.send(b"content-length: 10\r\n\r\n{")
-        while not rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
-            await asyncio.sleep(0)
-        client.writer.transport.abort()
-        while rig.server._state.tasks:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
-        assert rig.calls.seen == []
-
+async def test_a_client_that_leaves_before_its_body_is_whole_is_not_handled(tmp_path):
+    head = b"POST /v1/tools/call HTTP/1.1\r\nhost: a\r\nauthorization: Bearer %s\r\n" % AGENT_TOKEN.encode()
     with capture_logs() as logs:
-        serve(tmp_path, scenario)
+        async with Rig(tmp_path) as rig:
+            client = await rig.connect()
+            await client.send(head)
+            await client.send(b"content-length: 10\r\n\r\n{")
+            await until(lambda: rig.server._state.tasks)
+            client.writer.transport.abort()
+            await until(lambda: not rig.server._state.tasks)
+            assert rig.calls.seen == []
     assert logs == []

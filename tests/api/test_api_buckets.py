@@ -11,7 +11,8 @@ from briefcase._native.shares import LIMIT_NS, Account
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.edges.api.app import LARGE_BODY_BYTES
 from briefcase.edges.api.turnstile import MAX_WAITING, Turnstile
-from support.api import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, request, serve
+from support.api import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, Rig, request
+from support.waiting import until
 
 S_NS = 1_000_000_000
 ONE = PrincipalLimit(per_second=1, burst=1)
@@ -31,8 +32,8 @@ def test_requests_and_bytes_are_taken_together_or_not_at_all_and_come_back_with_
     assert buckets.take("scout", 100, S_NS)
 
 
-def test_a_principal_without_room_is_denied_before_its_body_is_read_and_nobody_else_is(tmp_path):
-    async def scenario(rig):
+async def test_a_principal_without_room_is_denied_before_its_body_is_read_and_nobody_else_is(tmp_path):
+    async with Rig(tmp_path, buckets=ONE) as rig:
         call = {"call": {}}
         assert (await rig.ask("POST", "/v1/tools/call", call, token=AGENT_TOKEN))[0] == 200
         client = await rig.connect()
@@ -51,11 +52,9 @@ def test_a_principal_without_room_is_denied_before_its_body_is_read_and_nobody_e
         assert (await rig.ask("POST", "/v1/tools/call", call, token=AGENT_TOKEN))[0] == 200
         assert len(rig.calls.seen) == 4
 
-    serve(tmp_path, scenario, buckets=ONE)
 
-
-def test_what_is_no_call_is_a_fault_and_what_needs_no_token_is_answered(tmp_path):
-    async def scenario(rig):
+async def test_what_is_no_call_is_a_fault_and_what_needs_no_token_is_answered(tmp_path):
+    async with Rig(tmp_path, buckets=ONE) as rig:
         assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 200
 
         status, _, fault = await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN)
@@ -65,12 +64,10 @@ def test_what_is_no_call_is_a_fault_and_what_needs_no_token_is_answered(tmp_path
             assert (await rig.ask("GET", "/health", token=None))[0] == 200
             assert (await rig.ask("GET", "/v1/tools", token=None))[0] == 401
 
-    serve(tmp_path, scenario, buckets=ONE)
-
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_bytes_count_whether_they_are_declared_or_come_in_chunks(tmp_path, is_chunked):
-    async def scenario(rig):
+async def test_bytes_count_whether_they_are_declared_or_come_in_chunks(tmp_path, is_chunked):
+    async with Rig(tmp_path, buckets=ALMOST_NO_BYTES) as rig:
         body = b"x" * (LARGE_BODY_BYTES + 1)
         answers = []
         for _ in range(2):
@@ -83,8 +80,6 @@ def test_bytes_count_whether_they_are_declared_or_come_in_chunks(tmp_path, is_ch
             answers.append((await client.answer())[2]["reason"])
             await client.close()
         assert answers == ["policy_denied", "rate_limited"]
-
-    serve(tmp_path, scenario, buckets=ALMOST_NO_BYTES)
 
 
 async def test_the_loop_turns_between_two_large_requests():
@@ -210,7 +205,7 @@ async def test_a_request_whose_client_left_takes_no_turn():
     assert await scenario() == [True, True]
 
 
-def test_a_request_of_who_had_much_waits_whatever_it_asks_for_and_is_charged_and_an_operators_does_not(
+async def test_a_request_of_who_had_much_waits_whatever_it_asks_for_and_is_charged_and_an_operators_does_not(
     tmp_path, monkeypatch
 ):
     accounts, waited = {}, []
@@ -229,7 +224,7 @@ def test_a_request_of_who_had_much_waits_whatever_it_asks_for_and_is_charged_and
     monkeypatch.setattr(Turnstile, "account_of", account_of)
     monkeypatch.setattr(Turnstile, "passed", passed)
 
-    async def scenario(rig):
+    async with Rig(tmp_path, buckets=ONE) as rig:
         call = {"call": {}}
         for token in (AGENT_TOKEN, OPERATOR_TOKEN):
             assert (await rig.ask("POST", "/v1/tools/call", call, token=token))[0] == 200
@@ -243,13 +238,11 @@ def test_a_request_of_who_had_much_waits_whatever_it_asks_for_and_is_charged_and
         assert (await rig.ask("GET", "/v1/tools", token=AGENT_TOKEN))[0] == 429
         assert waited == [(agent, False)] * 3
 
-    serve(tmp_path, scenario, buckets=ONE)
-
 
 # --- who brings no token ----------------------------------------------------------------------------------------------
 
 
-def test_a_flood_without_a_token_waits_while_an_agent_is_there_and_the_agent_does_not(tmp_path, monkeypatch):
+async def test_a_flood_without_a_token_waits_while_an_agent_is_there_and_the_agent_does_not(rig, monkeypatch):
     waited = []
 
     async def passed(_, owner, *, is_large=False, account=None):
@@ -259,21 +252,18 @@ def test_a_flood_without_a_token_waits_while_an_agent_is_there_and_the_agent_doe
 
     monkeypatch.setattr(Turnstile, "passed", passed)
 
-    async def scenario(rig):
-        uid = os.geteuid()
-        strangers = rig.server.places.account_of_strangers(uid)
-        for path, token in (("/v1/tools", "bca_wrong"), ("/health", None), ("/nothing", None), ("/v1/identity", "")):
-            strangers.forgive()
-            await rig.ask("GET", path, token=token)
-            assert strangers.used_ns > 0, path  # each on a connection of its own
-            strangers.charge(MUCH_NS)
-            await rig.ask("GET", path, token=token)
-            strangers.charge(MUCH_NS)
-            assert (await rig.ask("POST", "/v1/tools/call", {"call": {}}, token=AGENT_TOKEN))[0] == 200
-            assert (await rig.ask("GET", "/v1/tools"))[0] == 200
-        assert waited == [(f"uid {uid}", False)] * 4
-
-    serve(tmp_path, scenario)
+    uid = os.geteuid()
+    strangers = rig.server.places.account_of_strangers(uid)
+    for path, token in (("/v1/tools", "bca_wrong"), ("/health", None), ("/nothing", None), ("/v1/identity", "")):
+        strangers.forgive()
+        await rig.ask("GET", path, token=token)
+        assert strangers.used_ns > 0, path  # each on a connection of its own
+        strangers.charge(MUCH_NS)
+        await rig.ask("GET", path, token=token)
+        strangers.charge(MUCH_NS)
+        assert (await rig.ask("POST", "/v1/tools/call", {"call": {}}, token=AGENT_TOKEN))[0] == 200
+        assert (await rig.ask("GET", "/v1/tools"))[0] == 200
+    assert waited == [(f"uid {uid}", False)] * 4
 
 
 async def test_strangers_wait_for_principals_and_no_principal_for_strangers():
@@ -286,22 +276,17 @@ async def test_strangers_wait_for_principals_and_no_principal_for_strangers():
     assert await waiting
 
 
-def test_pieces_of_a_request_that_is_never_whole_are_charged_and_read_more_seldom(tmp_path):
-    async def scenario(rig):
-        strangers = rig.server.places.account_of_strangers(os.geteuid())
-        client = await rig.connect()
-        async with asyncio.timeout(10):
-            await client.send(b"GET /health HT")
-            while not strangers.used_ns:  # noqa: ASYNC110 - an account announces nothing
-                await asyncio.sleep(0)
-            (connection,) = rig.server._state.connections
-            assert not connection._wire._is_read_paused
-            strangers.charge(MUCH_NS)
-            await client.send(b"TP/1.1\r\nhost: ")
-            while not connection._wire._is_read_paused:  # noqa: ASYNC110 - nor does a wire
-                await asyncio.sleep(0)
-        await client.send(b"a\r\n\r\n")
-        assert (await client.answer())[0] == 200
-        await client.close()
-
-    serve(tmp_path, scenario)
+async def test_pieces_of_a_request_that_is_never_whole_are_charged_and_read_more_seldom(rig):
+    strangers = rig.server.places.account_of_strangers(os.geteuid())
+    client = await rig.connect()
+    async with asyncio.timeout(10):
+        await client.send(b"GET /health HT")
+        await until(lambda: strangers.used_ns)
+        (connection,) = rig.server._state.connections
+        assert not connection._wire._is_read_paused
+        strangers.charge(MUCH_NS)
+        await client.send(b"TP/1.1\r\nhost: ")
+        await until(lambda: connection._wire._is_read_paused)
+    await client.send(b"a\r\n\r\n")
+    assert (await client.answer())[0] == 200
+    await client.close()

@@ -19,7 +19,6 @@ from briefcase.core.wire.reading import read_answer
 from briefcase.edges.api import app
 from briefcase.edges.api.openapi import openapi_document
 from briefcase.model.types import ApprovalKind, Deny, NeedsApproval
-from support.api import serve
 from support.calls import FakeCallLog, call_with, decide_with
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
@@ -100,7 +99,7 @@ def schema_of(method: str, path: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator({**schema, "components": document["components"]})
 
 
-def test_what_each_noun_answers_is_what_its_schema_says_and_its_struct_reads(tmp_path):
+async def test_what_each_noun_answers_is_what_its_schema_says_and_its_struct_reads(rig):
     an_id = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
     asked = [
         ("GET", "/health", None),
@@ -126,24 +125,21 @@ def test_what_each_noun_answers_is_what_its_schema_says_and_its_struct_reads(tmp
         ("DELETE", "/v1/secrets/{name}", None),
     ]
 
-    async def scenario(rig):
-        rig.store_approval()
-        for method, path, body in asked:
-            filled = path.format(id=an_id, category="read", name=AGENT.name)
-            status, _, answer = await rig.ask(method, filled, body)
-            assert status == 200, (method, path, answer)
-            schema_of(method, path).validate(answer)
-            (kind,) = {route.answer for route in app.ROUTES if (route.method, route.path) == (method, path)}
-            document = read_answer(orjson.dumps(answer), kind, f"{method} {path}")
-            assert orjson.loads(msgspec.json.encode(document)) == answer  # no member lost, none made up
-        assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 200  # it was not used yet
-        assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 409
-        rig.store_approval()
-        denied = await rig.ask("POST", f"/v1/approvals/{an_id}/deny")
-        schema_of("POST", "/v1/approvals/{id}/deny").validate(denied[2])
-        schema_of("GET", "/v1/receipts/{id}").validate((await rig.ask("GET", "/v1/receipts/1"))[2])
-
-    serve(tmp_path, scenario)
+    rig.store_approval()
+    for method, path, body in asked:
+        filled = path.format(id=an_id, category="read", name=AGENT.name)
+        status, _, answer = await rig.ask(method, filled, body)
+        assert status == 200, (method, path, answer)
+        schema_of(method, path).validate(answer)
+        (kind,) = {route.answer for route in app.ROUTES if (route.method, route.path) == (method, path)}
+        document = read_answer(orjson.dumps(answer), kind, f"{method} {path}")
+        assert orjson.loads(msgspec.json.encode(document)) == answer  # no member lost, none made up
+    assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 200  # it was not used yet
+    assert (await rig.ask("POST", f"/v1/approvals/{an_id}/deny"))[0] == 409
+    rig.store_approval()
+    denied = await rig.ask("POST", f"/v1/approvals/{an_id}/deny")
+    schema_of("POST", "/v1/approvals/{id}/deny").validate(denied[2])
+    schema_of("GET", "/v1/receipts/{id}").validate((await rig.ask("GET", "/v1/receipts/1"))[2])
 
 
 @pytest.mark.parametrize(

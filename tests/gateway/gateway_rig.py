@@ -163,6 +163,7 @@ class FakeDaemon:
 
     async def get_changes(self, request):
         self.polls += 1
+        self.last_poll = request
         after = int(request.query["after"])
         after = len(self.changes) if after < 0 else after
         if int(request.query["after"]) >= 0 and not self.changes[after:]:
@@ -289,21 +290,3 @@ async def rig(daemon: FakeDaemon | None = None, **settings):
                 yield Rig(daemon, f"http://{host}:{port}", session)
         finally:
             await runner.cleanup()
-
-
-async def until(holds) -> None:
-    """Wait for what other tasks bring about; the test's own bound ends a wait for nothing."""
-    while True:  # the state is another task's, and tells nobody
-        if holds():
-            return
-        await asyncio.sleep(0.001)
-
-
-def run(test, *args, **kwargs):
-    """Run one async test in a loop of its own, bounded."""
-
-    async def bounded():
-        async with asyncio.timeout(8):
-            return await test(*args, **kwargs)
-
-    return asyncio.run(bounded())

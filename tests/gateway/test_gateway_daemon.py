@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import msgspec
 import pytest
-from gateway_rig import OWN_DAEMON, run, until
+from gateway_rig import OWN_DAEMON
 
 from briefcase.daemon.config_file import ServerSettings
 from briefcase.edges.client import pool as pool_module
@@ -20,6 +19,7 @@ from briefcase.edges.gateway.settings import GatewaySettings
 from briefcase.edges.gateway.slots import Slots
 from briefcase.edges.http.limits import HttpLimits
 from support.full_queue import ConnectedError, full_queue, needs_a_queue
+from support.waiting import until
 
 TOKEN = "bca_" + "t" * 40
 
@@ -48,11 +48,12 @@ class Scripted:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
-                idle_since_s = time.monotonic()
+                idle_since_s = loop.time()
                 head = await reader.readuntil(b"\r\n\r\n")
-                has_crossed = time.monotonic() - idle_since_s >= self.keep_alive_s
+                has_crossed = loop.time() - idle_since_s >= self.keep_alive_s
                 if b"/v1/identity HTTP" in head:
                     await self.introduces.wait()
                     writer.write(answer(self.identity))
@@ -87,30 +88,24 @@ async def asked(*answers: bytes | None, url: bool = False):
         await until(lambda: scripted.closed == scripted.connections)
 
 
-def test_a_request_is_written_whole_and_a_connection_is_kept():
-    async def test():
-        async with asked() as (client, daemon):
-            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
-            assert await client.post(TOKEN, "/v1/tools/call", b'{"a":1}') == {"ok": True}
-            assert daemon.connections == 1
-            assert daemon.requests == [
-                f"GET /v1/tools HTTP/1.1\r\nhost: briefcase\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode(),
-                f"POST /v1/tools/call HTTP/1.1\r\nhost: briefcase\r\nauthorization: Bearer {TOKEN}\r\n"
-                'content-type: application/json\r\ncontent-length: 7\r\n\r\n{"a":1}'.encode(),
-            ]
-
-    run(test)
+async def test_a_request_is_written_whole_and_a_connection_is_kept():
+    async with asked() as (client, daemon):
+        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+        assert await client.post(TOKEN, "/v1/tools/call", b'{"a":1}') == {"ok": True}
+        assert daemon.connections == 1
+        assert daemon.requests == [
+            f"GET /v1/tools HTTP/1.1\r\nhost: briefcase\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode(),
+            f"POST /v1/tools/call HTTP/1.1\r\nhost: briefcase\r\nauthorization: Bearer {TOKEN}\r\n"
+            'content-type: application/json\r\ncontent-length: 7\r\n\r\n{"a":1}'.encode(),
+        ]
 
 
-def test_a_daemon_behind_an_address_is_asked_under_its_path_and_name():
-    async def test():
-        async with asked(url=True) as (client, daemon):
-            await client.get(TOKEN, "/v1/tools")
-            line, host, *_ = daemon.requests[0].decode().split("\r\n")
-            assert line == "GET /under/v1/tools HTTP/1.1"
-            assert host.startswith("host: 127.0.0.1:")
-
-    run(test)
+async def test_a_daemon_behind_an_address_is_asked_under_its_path_and_name():
+    async with asked(url=True) as (client, daemon):
+        await client.get(TOKEN, "/v1/tools")
+        line, host, *_ = daemon.requests[0].decode().split("\r\n")
+        assert line == "GET /under/v1/tools HTTP/1.1"
+        assert host.startswith("host: 127.0.0.1:")
 
 
 @pytest.mark.parametrize(
@@ -125,14 +120,11 @@ def test_a_daemon_behind_an_address_is_asked_under_its_path_and_name():
         (TOKEN, "/v1/\u0131"),
     ],
 )
-def test_what_would_break_the_framing_is_not_sent(token, path):
-    async def test():
-        async with asked() as (client, daemon):
-            with pytest.raises(DaemonError, match="can be sent"):
-                await client.get(token, path)
-            assert daemon.connections == 0
-
-    run(test)
+async def test_what_would_break_the_framing_is_not_sent(token, path):
+    async with asked() as (client, daemon):
+        with pytest.raises(DaemonError, match="can be sent"):
+            await client.get(token, path)
+        assert daemon.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -152,136 +144,105 @@ def test_what_would_break_the_framing_is_not_sent(token, path):
         None,
     ],
 )
-def test_what_is_no_whole_answer_is_refused_and_its_connection_not_used_again(scripted, monkeypatch):
+async def test_what_is_no_whole_answer_is_refused_and_its_connection_not_used_again(scripted, monkeypatch):
     monkeypatch.setattr(daemon_module, "ANSWER_TIMEOUT_S", 2.0)
 
-    async def test():
-        async with asked(scripted) as (client, daemon):
-            with pytest.raises(DaemonError) as raised:
-                await client.get(TOKEN, "/v1/tools")
-            assert (raised.value.status, raised.value.code) == (0, "daemon_unreachable")
-            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
-            assert daemon.connections == 2
-
-    run(test)
+    async with asked(scripted) as (client, daemon):
+        with pytest.raises(DaemonError) as raised:
+            await client.get(TOKEN, "/v1/tools")
+        assert (raised.value.status, raised.value.code) == (0, "daemon_unreachable")
+        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+        assert daemon.connections == 2
 
 
-def test_an_answer_in_pieces_is_one_answer():
-    async def test():
-        chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b'6\r\n{"ok":\r\n5\r\ntrue}\r\n0\r\n\r\n'
-        async with asked(chunked, answer()) as (client, daemon):
-            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
-            assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
-            assert daemon.connections == 1
-
-    run(test)
+async def test_an_answer_in_pieces_is_one_answer():
+    chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b'6\r\n{"ok":\r\n5\r\ntrue}\r\n0\r\n\r\n'
+    async with asked(chunked, answer()) as (client, daemon):
+        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+        assert daemon.connections == 1
 
 
 @pytest.mark.parametrize("more", [b"HTTP", answer(b'{"id":"of nobody"}')])
-def test_bytes_after_an_answer_never_become_the_next_one(more):
-    async def test():
-        async with asked(answer(b'{"id":1}') + more, answer(b'{"id":2}')) as (client, daemon):
-            assert await client.get(TOKEN, "/v1/first") == {"id": 1}
-            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
-            assert daemon.connections == 2
-
-    run(test)
+async def test_bytes_after_an_answer_never_become_the_next_one(more):
+    async with asked(answer(b'{"id":1}') + more, answer(b'{"id":2}')) as (client, daemon):
+        assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+        assert daemon.connections == 2
 
 
 @pytest.mark.parametrize("stray", [answer(b'{"id":"of nobody"}'), b"\r\n"])
-def test_bytes_before_a_request_end_the_connection(stray):
-    async def test():
-        async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
-            assert await client.get(TOKEN, "/v1/first") == {"id": 1}
-            (kept,) = client._connections._free
-            kept.data_received(stray)
-            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
-            assert daemon.connections == 2
-
-    run(test)
+async def test_bytes_before_a_request_end_the_connection(stray):
+    async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
+        assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+        (kept,) = client._connections._free
+        kept.data_received(stray)
+        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+        assert daemon.connections == 2
 
 
-def test_the_answer_of_a_cancelled_request_meets_nobody():
-    async def test():
-        async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
-            daemon.release.clear()
-            first = asyncio.create_task(client.get(TOKEN, "/v1/first"))
-            await until(lambda: daemon.requests)
-            first.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await first
-            daemon.release.set()
-            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
-            assert daemon.connections == 2
-
-    run(test)
+async def test_the_answer_of_a_cancelled_request_meets_nobody():
+    async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
+        daemon.release.clear()
+        first = asyncio.create_task(client.get(TOKEN, "/v1/first"))
+        await until(lambda: daemon.requests)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        daemon.release.set()
+        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+        assert daemon.connections == 2
 
 
-def test_an_answer_that_comes_too_late_meets_nobody(monkeypatch):
+async def test_an_answer_that_comes_too_late_meets_nobody(monkeypatch):
     monkeypatch.setattr(daemon_module, "ANSWER_TIMEOUT_S", 0.05)
 
-    async def test():
-        async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
-            daemon.release.clear()
-            with pytest.raises(DaemonError, match="TimeoutError"):
-                await client.get(TOKEN, "/v1/first")
-            daemon.release.set()
-            assert await client.get(TOKEN, "/v1/second") == {"id": 2}
-
-    run(test)
+    async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
+        daemon.release.clear()
+        with pytest.raises(DaemonError, match="TimeoutError"):
+            await client.get(TOKEN, "/v1/first")
+        daemon.release.set()
+        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
 
 
-def test_an_answer_past_the_bound_is_cut_off():
-    async def test():
-        head = f"HTTP/1.1 200 OK\r\ncontent-length: {MAX_ANSWER_BYTES + 1}\r\n\r\n".encode()
-        async with asked(head + b" " * (MAX_ANSWER_BYTES + 1)) as (client, _):
-            with pytest.raises(DaemonError, match="BrokenAnswerError"):
-                await client.get(TOKEN, "/v1/tools")
-
-    run(test)
+async def test_an_answer_past_the_bound_is_cut_off():
+    head = f"HTTP/1.1 200 OK\r\ncontent-length: {MAX_ANSWER_BYTES + 1}\r\n\r\n".encode()
+    async with asked(head + b" " * (MAX_ANSWER_BYTES + 1)) as (client, _):
+        with pytest.raises(DaemonError, match="BrokenAnswerError"):
+            await client.get(TOKEN, "/v1/tools")
 
 
-def test_a_daemon_that_closes_after_its_answer_gets_a_new_connection():
-    async def test():
-        async with asked(answer(b'{"id":1}', "connection: close"), None, answer(b'{"id":3}')) as (client, daemon):
-            assert await client.get(TOKEN, "/v1/first") == {"id": 1}
-            with pytest.raises(DaemonError):
-                await client.get(TOKEN, "/v1/second")
-            assert await client.get(TOKEN, "/v1/third") == {"id": 3}
-            assert len(daemon.requests) == 3, "a request was sent twice"
-            assert daemon.connections == 3
-
-    run(test)
+async def test_a_daemon_that_closes_after_its_answer_gets_a_new_connection():
+    async with asked(answer(b'{"id":1}', "connection: close"), None, answer(b'{"id":3}')) as (client, daemon):
+        assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+        with pytest.raises(DaemonError):
+            await client.get(TOKEN, "/v1/second")
+        assert await client.get(TOKEN, "/v1/third") == {"id": 3}
+        assert len(daemon.requests) == 3, "a request was sent twice"
+        assert daemon.connections == 3
 
 
-def test_a_connection_that_was_idle_for_too_long_takes_no_request(monkeypatch):
-    async def test():
-        async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(8))) as (client, daemon):
-            await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(3)))
-            assert daemon.connections == 3
-            monkeypatch.setattr(pool_module, "MAX_IDLE_S", 0.1)
-            await asyncio.sleep(0.15)
-            await client.get(TOKEN, "/v1/later")
-            await until(lambda: daemon.closed == 3)  # each was idle for as long
-            for _ in range(4):
-                await asyncio.sleep(0.04)
-                await client.get(TOKEN, "/v1/soon")
-            assert daemon.connections == 4
-
-    run(test)
+async def test_a_connection_that_was_idle_for_too_long_takes_no_request(steered_loop):
+    async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(8))) as (client, daemon):
+        await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(3)))
+        assert daemon.connections == 3
+        await steered_loop.advance(pool_module.MAX_IDLE_S)
+        await client.get(TOKEN, "/v1/later")
+        await until(lambda: daemon.closed == 3)  # each was idle for as long
+        for _ in range(4):
+            await steered_loop.advance(pool_module.MAX_IDLE_S / 2)
+            await client.get(TOKEN, "/v1/soon")
+        assert daemon.connections == 4
 
 
-def test_a_request_that_crosses_the_daemons_closing_of_an_idle_connection_is_never_sent(monkeypatch):
-    async def test():
-        async with asked() as (client, daemon):
-            daemon.keep_alive_s = 0.1
-            monkeypatch.setattr(pool_module, "MAX_IDLE_S", 0.05)
-            for pause_s in (0, 0.02, 0.11, 0.2, 0.12, 0):
-                await asyncio.sleep(pause_s)
-                assert await client.post(TOKEN, "/v1/tools/call", b"{}") == {"ok": True}
-            assert len(daemon.requests) == 6
-
-    run(test)
+async def test_a_request_that_crosses_the_daemons_closing_of_an_idle_connection_is_never_sent(steered_loop):
+    async with asked() as (client, daemon):
+        daemon.keep_alive_s = HttpLimits().keep_alive_ms / 1_000
+        at_most_s = pool_module.MAX_IDLE_S
+        for pause_s in (0, at_most_s / 2, at_most_s, 2 * daemon.keep_alive_s, at_most_s + 1, 0):
+            await steered_loop.advance(pause_s)
+            assert await client.post(TOKEN, "/v1/tools/call", b"{}") == {"ok": True}
+        assert len(daemon.requests) == 6
 
 
 def test_the_gateway_closes_idle_connections_well_before_the_daemon_does():
@@ -290,133 +251,111 @@ def test_the_gateway_closes_idle_connections_well_before_the_daemon_does():
     assert HttpLimits().keep_alive_ms / 1_000 - pool_module.MAX_IDLE_S >= 10
 
 
-def test_many_at_once_never_share_a_connection_and_are_bounded(monkeypatch):
+async def test_many_at_once_never_share_a_connection_and_are_bounded(monkeypatch):
     monkeypatch.setattr(daemon_module, "MAX_CONNECTIONS", 8)
 
-    async def test():
-        async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(64))) as (client, daemon):
-            answers = await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(64)))
-            assert sorted(found["id"] for found in answers) == list(range(64))
-            assert daemon.connections == 8
-
-    run(test)
+    async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(64))) as (client, daemon):
+        answers = await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(64)))
+        assert sorted(found["id"] for found in answers) == list(range(64))
+        assert daemon.connections == 8
 
 
-def test_an_agent_that_has_all_connections_leaves_the_others_behind_a_gateway_theirs(monkeypatch):
+async def test_an_agent_that_has_all_connections_leaves_the_others_behind_a_gateway_theirs(monkeypatch):
     monkeypatch.setattr(daemon_module, "MAX_CONNECTIONS", 4)
 
-    async def test():
-        async with asked() as (client, daemon):
-            daemon.release.clear()
-            polls = [asyncio.create_task(client.get(TOKEN, f"/v1/{number}")) for number in range(8)]
-            await until(lambda: len(daemon.requests) == 4)
-            other = "bca_" + "o" * 40
-            others = [asyncio.create_task(client.get(other, f"/v1/{number}")) for number in range(3)]
-            await until(lambda: len(daemon.requests) == 6)
-            await asyncio.sleep(0)
-            assert sum(other.encode() in request for request in daemon.requests) == 2
-            daemon.release.set()
-            assert len(await asyncio.gather(*polls, *others)) == 11
-
-    run(test)
+    async with asked() as (client, daemon):
+        daemon.release.clear()
+        polls = [asyncio.create_task(client.get(TOKEN, f"/v1/{number}")) for number in range(8)]
+        await until(lambda: len(daemon.requests) == 4)
+        other = "bca_" + "o" * 40
+        others = [asyncio.create_task(client.get(other, f"/v1/{number}")) for number in range(3)]
+        await until(lambda: len(daemon.requests) == 6)
+        await asyncio.sleep(0)
+        assert sum(other.encode() in request for request in daemon.requests) == 2
+        daemon.release.set()
+        assert len(await asyncio.gather(*polls, *others)) == 11
 
 
-def test_tokens_that_may_be_made_up_take_no_agents_place_at_the_daemon(monkeypatch):
+async def test_tokens_that_may_be_made_up_take_no_agents_place_at_the_daemon(monkeypatch):
     monkeypatch.setattr(daemon_module, "MAX_CONNECTIONS", 2)
     monkeypatch.setattr(daemon_module, "NEWCOMER_RESERVE", 4)
 
-    async def test():
-        async with asked() as (client, daemon):
-            await client.get(TOKEN, "/v1/first")
-            daemon.introduces.clear()
-            made_up = [asyncio.create_task(client.get(f"bca_{number:040}", "/v1/x")) for number in range(12)]
-            await asyncio.sleep(0)
-            async with asyncio.timeout(10):
-                await client.get(TOKEN, "/v1/second")
-            daemon.introduces.set()
-            await asyncio.gather(*made_up)
-
-    run(test)
-
-
-def test_of_agents_that_wait_the_one_that_has_fewest_goes_on_first():
-    async def test():
-        slots, went = Slots(2, 0), []
-
-        async def use(agent):
-            await slots.take(agent)
-            went.append(agent)
-
-        await use("greedy")
-        await use("greedy")
-        waiting = [asyncio.create_task(use(agent)) for agent in ("greedy", "modest", "modest")]
+    async with asked() as (client, daemon):
+        await client.get(TOKEN, "/v1/first")
+        daemon.introduces.clear()
+        made_up = [asyncio.create_task(client.get(f"bca_{number:040}", "/v1/x")) for number in range(12)]
         await asyncio.sleep(0)
-        slots.give_back("greedy")
-        await asyncio.sleep(0)
-        assert went == ["greedy", "greedy", "modest"]
-        slots.give_back("modest")
-        await asyncio.sleep(0)
-        assert went[3:] == ["modest"]  # has none again, beside one of the other's
-        slots.give_back("greedy")
-        await asyncio.gather(*waiting)
-
-    run(test)
+        await client.get(TOKEN, "/v1/second")
+        daemon.introduces.set()
+        await asyncio.gather(*made_up)
 
 
-def test_who_stops_waiting_for_a_slot_takes_none_and_leaves_nothing_behind():
-    async def test():
-        slots = Slots(1, 0)
-        await slots.take("a")
-        left, given, last = (asyncio.create_task(slots.take(agent)) for agent in ("b", "c", "d"))
-        await asyncio.sleep(0)
-        left.cancel()
-        slots.give_back("a")  # past who has left, to the next
-        given.cancel()  # in the moment in which it is given
-        await asyncio.wait({left, given, last})
-        assert (left.cancelled(), given.cancelled(), last.cancelled()) == (True, True, False)
-        slots.give_back("d")
-        assert (slots._total, dict(slots._running), slots._waiting) == (0, {}, {})
+async def test_of_agents_that_wait_the_one_that_has_fewest_goes_on_first():
+    slots, went = Slots(2, 0), []
 
-    run(test)
+    async def use(agent):
+        await slots.take(agent)
+        went.append(agent)
+
+    await use("greedy")
+    await use("greedy")
+    waiting = [asyncio.create_task(use(agent)) for agent in ("greedy", "modest", "modest")]
+    await asyncio.sleep(0)
+    slots.give_back("greedy")
+    await asyncio.sleep(0)
+    assert went == ["greedy", "greedy", "modest"]
+    slots.give_back("modest")
+    await asyncio.sleep(0)
+    assert went[3:] == ["modest"]  # has none again, beside one of the other's
+    slots.give_back("greedy")
+    await asyncio.gather(*waiting)
 
 
-def test_a_refusal_says_what_the_daemon_said_and_no_more():
-    async def test():
-        told = answer(b'{"code":"forbidden","message":"not for you"}', status="403 Forbidden")
-        async with asked(told, answer(b"<html>", status="502 Bad Gateway"), answer(b"[1]")) as (client, _):
-            for status, code, message in (
-                (403, "forbidden", "not for you"),
-                (502, "internal", "the daemon said 502"),
-                (0, "internal", "the daemon's answer is not the expected JSON"),
-            ):
-                with pytest.raises(DaemonError) as raised:
-                    await client.get(TOKEN, "/v1/tools")
-                assert (raised.value.status, raised.value.code, raised.value.message) == (status, code, message)
+async def test_who_stops_waiting_for_a_slot_takes_none_and_leaves_nothing_behind():
+    slots = Slots(1, 0)
+    await slots.take("a")
+    left, given, last = (asyncio.create_task(slots.take(agent)) for agent in ("b", "c", "d"))
+    await asyncio.sleep(0)
+    left.cancel()
+    slots.give_back("a")  # past who has left, to the next
+    given.cancel()  # in the moment in which it is given
+    await asyncio.wait({left, given, last})
+    assert (left.cancelled(), given.cancelled(), last.cancelled()) == (True, True, False)
+    slots.give_back("d")
+    assert (slots._total, dict(slots._running), slots._waiting) == (0, {}, {})
 
-    run(test)
+
+async def test_a_refusal_says_what_the_daemon_said_and_no_more():
+    told = answer(b'{"code":"forbidden","message":"not for you"}', status="403 Forbidden")
+    async with asked(told, answer(b"<html>", status="502 Bad Gateway"), answer(b"[1]")) as (client, _):
+        for status, code, message in (
+            (403, "forbidden", "not for you"),
+            (502, "internal", "the daemon said 502"),
+            (0, "internal", "the daemon's answer is not the expected JSON"),
+        ):
+            with pytest.raises(DaemonError) as raised:
+                await client.get(TOKEN, "/v1/tools")
+            assert (raised.value.status, raised.value.code, raised.value.message) == (status, code, message)
 
 
 @needs_a_queue
-def test_a_gateway_comes_again_where_the_sockets_queue_is_full():
+async def test_a_gateway_comes_again_where_the_sockets_queue_is_full():
     class Anybody:
         def check_socket(self, *_) -> None:
             raise ConnectedError
 
-    async def ask() -> None:
-        with tempfile.TemporaryDirectory(prefix="bc-") as directory, full_queue(f"{directory}/d.sock") as listener:
-            connections = pool_module.Connections(
-                pool_module.Place(f"{directory}/d.sock"),
-                Anybody(),
-                limit=1,
-                new_connection=lambda: DaemonConnection(MAX_ANSWER_BYTES),
-                proof_request=lambda *_: b"",
-            )
-            asking = asyncio.create_task(connections.ask(b"", 1))
-            for _ in range(10):
-                await asyncio.sleep(0.01)
-                assert not asking.done()
-            listener.accept()[0].close()
-            with pytest.raises(ConnectedError):
-                await asking
-
-    run(ask)
+    with tempfile.TemporaryDirectory(prefix="bc-") as directory, full_queue(f"{directory}/d.sock") as listener:
+        connections = pool_module.Connections(
+            pool_module.Place(f"{directory}/d.sock"),
+            Anybody(),
+            limit=1,
+            new_connection=lambda: DaemonConnection(MAX_ANSWER_BYTES),
+            proof_request=lambda *_: b"",
+        )
+        asking = asyncio.create_task(connections.ask(b"", 1))
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+            assert not asking.done()
+        listener.accept()[0].close()
+        with pytest.raises(ConnectedError):
+            await asking

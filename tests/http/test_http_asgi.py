@@ -12,6 +12,7 @@ from wire_kit import Served
 
 from briefcase.edges.http.asgi import MAX_KEPT_BYTES
 from support.api import request
+from support.waiting import until
 
 WAITS_TO_CONTINUE = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
 
@@ -48,12 +49,7 @@ async def run(app, scenario, **limits) -> None:
             await served.leave()
         assert not served.serving.tasks
 
-    await asyncio.wait_for(running(), 20)
-
-
-async def until(condition) -> None:
-    while not condition():  # noqa: ASYNC110 - an application announces nothing
-        await asyncio.sleep(0)
+    await running()
 
 
 def statuses(said: bytes) -> list[int]:

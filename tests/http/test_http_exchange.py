@@ -23,8 +23,9 @@ from briefcase.edges.http.routing import Reply
 from briefcase.edges.http.sockets import Peer
 from briefcase.edges.http.wire import Wire
 from briefcase.model.errors import StoreError
-from support.api import AGENT_TOKEN, Rig, request, serve
+from support.api import AGENT_TOKEN, Rig, request
 from support.principals import AGENT
+from support.waiting import until
 
 HEALTH = request("GET", "/health", token=None)
 CALL = request("POST", "/v1/tools/call", b"{}", token=AGENT_TOKEN)
@@ -139,44 +140,35 @@ async def test_an_answer_that_can_not_be_written_is_an_internal_error_and_the_la
     assert len(logs) == 1
 
 
-def test_where_even_the_log_fails_the_connection_is_closed_and_nobody_waits_on_it(tmp_path, monkeypatch):
+async def test_where_even_the_log_fails_the_connection_is_closed_and_nobody_waits_on_it(rig, monkeypatch):
     def fail(*_, **__):
         raise OSError("no space left")
 
-    async def scenario(rig):
-        rig.calls.error = StoreError("no receipt")
-        loop = asyncio.get_running_loop()
-        faults = []
-        loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
-        with monkeypatch.context() as patch:
-            patch.setattr("briefcase.edges.api.app._log.error", fail)
-            patch.setattr("briefcase.edges.http.exchange._log.error", fail)
-            assert await rig.raw(CALL + HEALTH) == b""
-        gc.collect()
-        assert faults == ["Task exception was never retrieved"]
-        status, _, _ = await rig.ask("GET", "/health", token=None)
-        assert status == 200
-
-    serve(tmp_path, scenario)
+    rig.calls.error = StoreError("no receipt")
+    loop = asyncio.get_running_loop()
+    faults = []
+    loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
+    with monkeypatch.context() as patch:
+        patch.setattr("briefcase.edges.api.app._log.error", fail)
+        patch.setattr("briefcase.edges.http.exchange._log.error", fail)
+        assert await rig.raw(CALL + HEALTH) == b""
+    gc.collect()
+    assert faults == ["Task exception was never retrieved"]
+    status, _, _ = await rig.ask("GET", "/health", token=None)
+    assert status == 200
 
 
-def test_after_an_answer_that_can_not_be_written_the_connection_is_closed(tmp_path):
+async def test_after_an_answer_that_can_not_be_written_the_connection_is_closed(rig):
     async def call(_principal, _body):
         return Answer(object(), "ok", "", {})
 
-    async def scenario(rig):
-        rig.calls.call = call
-        assert statuses(await rig.raw(CALL + HEALTH)) == [500]
-
-    serve(tmp_path, scenario)
+    rig.calls.call = call
+    assert statuses(await rig.raw(CALL + HEALTH)) == [500]
 
 
-def test_the_answer_to_a_head_request_has_no_body_and_the_next_one_follows(tmp_path):
-    async def scenario(rig):
-        said = await rig.raw(b"HEAD /health HTTP/1.1\r\n\r\nGET /nope HTTP/1.1\r\nconnection: close\r\n\r\n")
-        assert re.fullmatch(rb"HTTP/1.1 405 .*?\r\n\r\nHTTP/1.1 404 .*?\r\n\r\n\{.*\}", said, re.DOTALL)
-
-    serve(tmp_path, scenario)
+async def test_the_answer_to_a_head_request_has_no_body_and_the_next_one_follows(rig):
+    said = await rig.raw(b"HEAD /health HTTP/1.1\r\n\r\nGET /nope HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert re.fullmatch(rb"HTTP/1.1 405 .*?\r\n\r\nHTTP/1.1 404 .*?\r\n\r\n\{.*\}", said, re.DOTALL)
 
 
 def test_durations_are_milliseconds_however_long():
@@ -202,266 +194,213 @@ async def test_a_body_that_comes_after_the_answer_is_not_kept():
 # --- before the body --------------------------------------------------------------------------------------------------
 
 
-def test_a_client_without_a_token_is_told_so_before_its_body_is_read_and_the_rest_is_dropped(tmp_path):
-    async def scenario(rig):
-        client = await rig.connect()
-        await client.send(LONG % (b"wrong", b"") + b"x")
-        assert (await client.answer())[0] == 401
-        await client.send(b"x" * 4_999 + CALL)
-        assert (await client.answer())[0] == 200
-        assert rig.calls.seen == [(AGENT, b"{}")]
-        await client.close()
-
-    serve(tmp_path, scenario)
+async def test_a_client_without_a_token_is_told_so_before_its_body_is_read_and_the_rest_is_dropped(rig):
+    client = await rig.connect()
+    await client.send(LONG % (b"wrong", b"") + b"x")
+    assert (await client.answer())[0] == 401
+    await client.send(b"x" * 4_999 + CALL)
+    assert (await client.answer())[0] == 200
+    assert rig.calls.seen == [(AGENT, b"{}")]
+    await client.close()
 
 
-def test_a_client_without_a_token_is_not_told_to_continue(tmp_path):
-    async def scenario(rig):
-        client = await rig.connect()
-        await client.send(LONG % (b"wrong", b"expect: 100-continue\r\n"))
-        assert (await client.answer())[0] == 401
-        await client.close()
-
-    serve(tmp_path, scenario)
+async def test_a_client_without_a_token_is_not_told_to_continue(rig):
+    client = await rig.connect()
+    await client.send(LONG % (b"wrong", b"expect: 100-continue\r\n"))
+    assert (await client.answer())[0] == 401
+    await client.close()
 
 
-def test_one_that_waits_to_continue_behind_another_request_is_told_to_in_its_turn(tmp_path):
-    async def scenario(rig):
-        rig.calls.go.clear()
-        client = await rig.connect()
-        await client.send(CALL + LONG % (AGENT_TOKEN.encode(), b"expect: 100-continue\r\n"))
-        await rig.calls.reached.wait()
-        rig.calls.go.set()
-        assert (await client.answer())[0] == 200
-        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-        await client.send(b"y" * 5_000)
-        assert (await client.answer())[0] == 200
-        assert [body for _, body in rig.calls.seen] == [b"{}", b"y" * 5_000]
-        await client.close()
-
-    serve(tmp_path, scenario)
+async def test_one_that_waits_to_continue_behind_another_request_is_told_to_in_its_turn(rig):
+    rig.calls.go.clear()
+    client = await rig.connect()
+    await client.send(CALL + LONG % (AGENT_TOKEN.encode(), b"expect: 100-continue\r\n"))
+    await rig.calls.reached.wait()
+    rig.calls.go.set()
+    assert (await client.answer())[0] == 200
+    assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await client.send(b"y" * 5_000)
+    assert (await client.answer())[0] == 200
+    assert [body for _, body in rig.calls.seen] == [b"{}", b"y" * 5_000]
+    await client.close()
 
 
-def test_nothing_follows_the_refusal_of_a_request_whose_answer_needs_no_body(tmp_path):
-    async def scenario(rig):
+async def test_nothing_follows_the_refusal_of_a_request_whose_answer_needs_no_body(tmp_path):
+    async with Rig(tmp_path, body_timeout_ms=100) as rig:
         approval = rig.store_approval(principal=AGENT.name)
         poll = (
             b"GET /v1/approvals/%s?wait_ms=60000 HTTP/1.1\r\nauthorization: Bearer %s\r\ncontent-length: 9\r\n\r\nabc"
         )
         client = await rig.connect()
         await client.send(poll % (approval.id.encode(), AGENT_TOKEN.encode()))
-        while not rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
-            await asyncio.sleep(0)
+        await until(lambda: rig.server._state.tasks)
         (task,) = rig.server._state.tasks
         assert statuses(await client.rest()) == [408]
         await client.close()
         await task  # it did not even try
 
-    serve(tmp_path, scenario, body_timeout_ms=100)
 
-
-def test_a_long_poll_ends_with_a_client_that_has_asked_for_more(tmp_path, monkeypatch):
+async def test_a_long_poll_ends_with_a_client_that_has_asked_for_more(rig, monkeypatch):
     monkeypatch.setattr("briefcase.edges.api.approvals.RECHECK_MS", 60_000)
 
-    async def scenario(rig):
-        approval = rig.store_approval(principal=AGENT.name)
-        client = await rig.connect()
-        await client.send(request("GET", f"/v1/approvals/{approval.id}?wait_ms=60000", token=AGENT_TOKEN) + HEALTH)
-        while not rig.changes._waiting:  # noqa: ASYNC110 - a test's look inside
-            await asyncio.sleep(0)
-        await client.close()
-        while rig.changes._waiting or rig.server._state.tasks:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
-
-    serve(tmp_path, scenario)
+    approval = rig.store_approval(principal=AGENT.name)
+    client = await rig.connect()
+    await client.send(request("GET", f"/v1/approvals/{approval.id}?wait_ms=60000", token=AGENT_TOKEN) + HEALTH)
+    await until(lambda: rig.changes._waiting)
+    await client.close()
+    await until(lambda: not rig.changes._waiting and not rig.server._state.tasks)
 
 
-def test_no_more_is_done_for_a_client_that_does_not_read_its_answers(tmp_path):
-    async def scenario(rig):
+async def test_no_more_is_done_for_a_client_that_does_not_read_its_answers(tmp_path, steered_loop):
+    async with Rig(tmp_path, write_timeout_ms=10_000) as rig:
         rig.calls.payload = {"status": "ok", "result": "x" * (8 << 20)}
         client = await rig.connect()
         await client.send(CALL * 5)
-        await asyncio.sleep(0.3)
-        assert len(rig.calls.seen) == 2  # one answer waits to be read, one to be written
-        while rig.server._state.connections:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.01)
-        while rig.server._state.tasks:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.01)
+        await until(lambda: len(rig.calls.seen) == 2)  # one answer waits to be read, one to be written
+        await steered_loop.advance(8)
+        assert rig.server._state.connections
+        assert len(rig.calls.seen) == 2
+        await steered_loop.advance(8)
+        await until(lambda: not rig.server._state.connections)
+        await until(lambda: not rig.server._state.tasks)
         assert len(rig.calls.seen) == 2
         await client.close()
-
-    serve(tmp_path, scenario, write_timeout_ms=600)
 
 
 # --- one connection ---------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_has_one_task_that_ends_with_it(tmp_path):
-    async def scenario(rig):
+async def test_a_connection_has_one_task_that_ends_with_it(rig):
+    client = await rig.connect()
+    assert not rig.server._state.tasks
+    tasks = set()
+    for _ in range(5):
+        await client.send(CALL)
+        await client.answer()
+        tasks |= rig.server._state.tasks
+    assert len(tasks) == 1
+    await client.close()
+    await until(lambda: not rig.server._state.tasks)
+
+
+async def test_what_waits_behind_a_call_is_not_begun_once_the_connection_is_cut(rig):
+    rig.calls.go.clear()
+    client = await rig.connect()
+    await client.send(CALL * 3)
+    await rig.calls.reached.wait()
+    (connection,) = rig.server._state.connections
+    connection.abort()
+    await until(lambda: not rig.server._state.connections)
+    rig.calls.go.set()
+    await until(lambda: not rig.server._state.tasks)
+    assert (len(rig.calls.seen), rig.calls.finished) == (1, 1)
+    await client.close()
+
+
+async def test_a_call_that_came_whole_is_made_though_its_client_left_with_the_last_byte(rig):
+    for number in range(1, 4):
         client = await rig.connect()
-        assert not rig.server._state.tasks
-        tasks = set()
-        for _ in range(5):
-            await client.send(CALL)
+        for _ in range(number % 2):  # on a connection that is new, and on one that waits
+            await client.send(HEALTH)
             await client.answer()
-            tasks |= rig.server._state.tasks
-        assert len(tasks) == 1
+        client.writer.write(CALL)
+        client.writer.write_eof()
         await client.close()
-        while rig.server._state.tasks:  # noqa: ASYNC110 - the set announces nothing
-            await asyncio.sleep(0)
-
-    serve(tmp_path, scenario)
+        await until(lambda: not rig.server._state.tasks and not rig.server._state.connections)
+        assert (len(rig.calls.seen), rig.calls.finished) == (number, number)
 
 
-def test_what_waits_behind_a_call_is_not_begun_once_the_connection_is_cut(tmp_path):
-    async def scenario(rig):
-        rig.calls.go.clear()
-        client = await rig.connect()
-        await client.send(CALL * 3)
-        await rig.calls.reached.wait()
-        (connection,) = rig.server._state.connections
-        connection.abort()
-        while rig.server._state.connections:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
-        rig.calls.go.set()
-        while rig.server._state.tasks:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
-        assert (len(rig.calls.seen), rig.calls.finished) == (1, 1)
-        await client.close()
-
-    serve(tmp_path, scenario)
-
-
-def test_a_call_that_came_whole_is_made_though_its_client_left_with_the_last_byte(tmp_path):
-    async def scenario(rig):
-        for number in range(1, 4):
-            client = await rig.connect()
-            for _ in range(number % 2):  # on a connection that is new, and on one that waits
-                await client.send(HEALTH)
-                await client.answer()
-            client.writer.write(CALL)
-            client.writer.write_eof()
-            await client.close()
-            while rig.server._state.tasks or rig.server._state.connections:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0)
-            assert (len(rig.calls.seen), rig.calls.finished) == (number, number)
-
-    serve(tmp_path, scenario)
-
-
-def test_a_client_is_held_up_while_its_requests_wait_and_read_again_afterwards(tmp_path):
-    async def scenario(rig):
-        rig.calls.go.clear()
-        client = await rig.connect()
-        large = request("POST", "/v1/tools/call", b"z" * 1_000_000, token=AGENT_TOKEN)
-        sending = asyncio.ensure_future(client.send(CALL + large))
-        await rig.calls.reached.wait()
-        await asyncio.wait({sending}, timeout=0.2)
-        assert not sending.done()
-        rig.calls.go.set()
-        for following in (b"", b"", HEALTH + HEALTH, b"", HEALTH):
-            await client.send(following)
-            assert (await client.answer())[0] == 200
-        assert len(rig.calls.seen[1][1]) == 1_000_000
-        await client.close()
-
-    serve(tmp_path, scenario)
+async def test_a_client_is_held_up_while_its_requests_wait_and_read_again_afterwards(rig):
+    rig.calls.go.clear()
+    client = await rig.connect()
+    large = request("POST", "/v1/tools/call", b"z" * 1_000_000, token=AGENT_TOKEN)
+    sending = asyncio.ensure_future(client.send(CALL + large))
+    await rig.calls.reached.wait()
+    await asyncio.wait({sending}, timeout=0.2)
+    assert not sending.done()
+    rig.calls.go.set()
+    for following in (b"", b"", HEALTH + HEALTH, b"", HEALTH):
+        await client.send(following)
+        assert (await client.answer())[0] == 200
+    assert len(rig.calls.seen[1][1]) == 1_000_000
+    await client.close()
 
 
 @pytest.mark.parametrize("data", [b"", HEALTH, HEALTH + b"GET /hea", LONG % (b"wrong", b"")])
-def test_nothing_holds_on_to_a_connection_that_is_over(tmp_path, data):
-    async def scenario(rig):
+async def test_nothing_holds_on_to_a_connection_that_is_over(rig, data):
+    client = await rig.connect()
+    await client.send(data)
+    await until(lambda: rig.server._state.connections)
+    if data:
+        await client.answer()
+    (connection,) = map(weakref.ref, rig.server._state.connections)
+    await client.close()
+    await until(lambda: not rig.server._state.connections and not rig.server._state.tasks)
+    await until(lambda: gc.collect() is not None and connection() is None)
+
+
+async def test_while_the_server_drains_what_waits_is_answered_and_only_the_last_closes(rig):
+    rig.calls.go.clear()
+    client = await rig.connect()
+    await client.send(CALL * 3)
+    await rig.calls.reached.wait()
+    draining = asyncio.ensure_future(rig.server.drain())
+    await asyncio.sleep(0)
+    rig.calls.go.set()
+    closes = [(await client.answer())[1].get("connection") for _ in range(3)]
+    assert closes == [None, None, "close"]
+    assert await client.rest() == b""
+    await draining
+    await client.close()
+
+
+async def test_the_time_between_requests_begins_anew_with_each_answer(tmp_path, steered_loop):
+    async with Rig(tmp_path, keep_alive_ms=60_000) as rig:
         client = await rig.connect()
-        await client.send(data)
-        while not rig.server._state.connections:  # noqa: ASYNC110 - the set announces nothing
-            await asyncio.sleep(0)
-        if data:
-            await client.answer()
-        (connection,) = map(weakref.ref, rig.server._state.connections)
-        await client.close()
-        while rig.server._state.connections or rig.server._state.tasks:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.05)
-        gc.collect()
-        assert connection() is None
-
-    serve(tmp_path, scenario)
-
-
-def test_while_the_server_drains_what_waits_is_answered_and_only_the_last_closes(tmp_path):
-    async def scenario(rig):
-        rig.calls.go.clear()
-        client = await rig.connect()
-        await client.send(CALL * 3)
-        await rig.calls.reached.wait()
-        draining = asyncio.ensure_future(rig.server.drain())
-        await asyncio.sleep(0)
-        rig.calls.go.set()
-        closes = [(await client.answer())[1].get("connection") for _ in range(3)]
-        assert closes == [None, None, "close"]
-        assert await client.rest() == b""
-        await draining
-        await client.close()
-
-    serve(tmp_path, scenario)
-
-
-def test_the_time_between_requests_begins_anew_with_each_answer(tmp_path):
-    async def scenario(rig):
-        client = await rig.connect()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while loop.time() < began + 0.6:
+        for _ in range(4):
             await client.send(HEALTH)
             assert (await client.answer())[0] == 200
-            await asyncio.sleep(0.05)
-        answered_at = loop.time()
+            await steered_loop.advance(30)
+        assert rig.server._state.connections
+        await steered_loop.advance(31)
         assert await client.rest() == b""
-        assert 0.1 < loop.time() - answered_at < 5
         await client.close()
 
-    serve(tmp_path, scenario, keep_alive_ms=250)
 
-
-def test_a_call_longer_than_the_time_between_requests_is_not_cut(tmp_path):
-    async def scenario(rig):
+async def test_a_call_longer_than_the_time_between_requests_is_not_cut(tmp_path, steered_loop):
+    async with Rig(tmp_path, keep_alive_ms=10_000) as rig:
         client = await rig.connect()
         await client.send(HEALTH)
         await client.answer()
         rig.calls.go.clear()
         await client.send(CALL)
-        await asyncio.sleep(0.3)
+        await rig.calls.reached.wait()
+        await steered_loop.advance(30)
         rig.calls.go.set()
         assert (await client.answer())[0] == 200
+        await steered_loop.advance(11)
         assert await client.rest() == b""
         await client.close()
 
-    serve(tmp_path, scenario, keep_alive_ms=100)
 
-
-def test_the_answers_before_a_refused_request_reach_a_client_that_is_still_sending(tmp_path):
-    async def scenario(rig):
-        client = await rig.connect()
-        sending = asyncio.ensure_future(client.send(CALL + b"GARBAGE\r\n\r\n" + b"x" * (8 << 20)))
-        assert statuses(await client.rest()) == [200]
-        await client.close()
-        with contextlib.suppress(ConnectionError):
-            await sending
-
-    serve(tmp_path, scenario)
+async def test_the_answers_before_a_refused_request_reach_a_client_that_is_still_sending(rig):
+    client = await rig.connect()
+    sending = asyncio.ensure_future(client.send(CALL + b"GARBAGE\r\n\r\n" + b"x" * (8 << 20)))
+    assert statuses(await client.rest()) == [200]
+    await client.close()
+    with contextlib.suppress(ConnectionError):
+        await sending
 
 
 @pytest.mark.parametrize("path", ["/v1/tools", "/nope"])
-def test_over_tcp_another_host_is_forbidden_whether_or_not_the_path_is_ours(tmp_path, path):
-    async def scenario(rig):
+async def test_over_tcp_another_host_is_forbidden_whether_or_not_the_path_is_ours(tmp_path, path):
+    async with Rig(tmp_path, tcp=True) as rig:
         client = await rig.connect(tcp=True)
         await client.send(request("GET", path, host="evil.example"))
         status, _, body = await client.answer()
         assert (status, body["code"]) == (403, "forbidden")
         assert set(body) == {"code", "message", "request_id", "hint"}
         await client.close()
-
-    serve(tmp_path, scenario, tcp=True)
 
 
 # --- traced -----------------------------------------------------------------------------------------------------------
@@ -538,7 +477,7 @@ async def test_a_trace_ends_with_its_request_and_says_what_it_was(tmp_path):
     ],
     ids=["answered", "answered over ASGI", "refused", "a call"],
 )
-def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(tmp_path, data):
+async def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(rig, data):
     def talk_and_leave(path):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
@@ -548,19 +487,15 @@ def test_a_connection_that_is_gone_leaves_nothing_to_the_collector(tmp_path, dat
     async def talk(rig):
         for _ in range(20):
             await asyncio.to_thread(talk_and_leave, rig.path)
-        while rig.server.open_connections:  # noqa: ASYNC110 - the server's set announces nothing
-            await asyncio.sleep(0.001)
+        await until(lambda: not rig.server.open_connections)
         await asyncio.sleep(0.01)
 
-    async def scenario(rig):
+    await talk(rig)
+    gc.collect()
+    gc.disable()
+    try:
         await talk(rig)
-        gc.collect()
-        gc.disable()
-        try:
-            await talk(rig)
-            found = gc.collect()
-        finally:
-            gc.enable()
-        assert found < 20, "what the collector has to find is kept for good by the next policy that is set"
-
-    serve(tmp_path, scenario)
+        found = gc.collect()
+    finally:
+        gc.enable()
+    assert found < 20, "what the collector has to find is kept for good by the next policy that is set"

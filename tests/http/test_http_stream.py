@@ -50,7 +50,7 @@ async def run(scenario, **options) -> None:
         assert not served.serving.tasks
         assert app.opened == app.closed
 
-    await asyncio.wait_for(running(), 20)
+    await running()
 
 
 async def put(served, app, *pieces) -> None:

@@ -34,7 +34,8 @@ from support.controls import admin_of
 from support.entropy import FakeEntropy
 from support.policy import FakePolicy
 from support.principals import AGENT, OTHER_AGENT
-from support.servers import SECRET, Rig, run, served, until
+from support.servers import SECRET, Rig, served
+from support.waiting import until
 
 LISTING = str(Path(__file__).parents[1] / "attacks" / "listing_server.py")
 
@@ -103,34 +104,28 @@ class Desk:
 
 
 @pytest.mark.parametrize("tool_id", ["fx.echo", "fx.never_listed", "fx:resources.list", "fx:continue"])
-def test_whatever_is_of_a_refused_server_is_denied_with_its_word(tool_id):
-    async def test():
-        async with served("stdio", "stateless", needs_profile=True) as rig:
-            await rig.ready(state=State.REFUSED)
-            await until(lambda: "mcp_server_refused" in rig.ledger.kinds())
-            answer = await Desk(rig).call(tool_id, {})
-            assert answer == {"status": "denied", "reason": "remote_mcp_incompatible"}
-            assert rig.ledger.chain[-1].event["reason"] == "remote_mcp_incompatible"
-            assert (await Desk(rig).call("other.echo", {}))["reason"] == "unknown_tool"
-
-    run(test)
+async def test_whatever_is_of_a_refused_server_is_denied_with_its_word(tool_id):
+    async with served("stdio", "stateless", needs_profile=True) as rig:
+        await rig.ready(state=State.REFUSED)
+        await until(lambda: "mcp_server_refused" in rig.ledger.kinds())
+        answer = await Desk(rig).call(tool_id, {})
+        assert answer == {"status": "denied", "reason": "remote_mcp_incompatible"}
+        assert rig.ledger.chain[-1].event["reason"] == "remote_mcp_incompatible"
+        assert (await Desk(rig).call("other.echo", {}))["reason"] == "unknown_tool"
 
 
-def test_tools_accepted_before_their_server_was_refused_are_neither_listed_nor_called():
-    async def test():
-        async with served("stdio", "stateless") as rig:
-            await rig.ready()
-            assert rig.registry.specs()
-            await rig.registry.stop()
-            rig.needs_profile = True
-            rig.new_registry()
-            rig.registry.start()
-            await rig.ready(state=State.REFUSED)
-            assert rig.registry.resolve("fx.echo") is not None
-            assert list(rig.registry.specs()) == []
-            assert (await Desk(rig).call("fx.echo", {"text": "hi"}))["reason"] == "remote_mcp_incompatible"
-
-    run(test)
+async def test_tools_accepted_before_their_server_was_refused_are_neither_listed_nor_called():
+    async with served("stdio", "stateless") as rig:
+        await rig.ready()
+        assert rig.registry.specs()
+        await rig.registry.stop()
+        rig.needs_profile = True
+        rig.new_registry()
+        rig.registry.start()
+        await rig.ready(state=State.REFUSED)
+        assert rig.registry.resolve("fx.echo") is not None
+        assert list(rig.registry.specs()) == []
+        assert (await Desk(rig).call("fx.echo", {"text": "hi"}))["reason"] == "remote_mcp_incompatible"
 
 
 async def freeze(desk: Desk) -> None:
@@ -154,106 +149,91 @@ async def deny_tool(desk: Desk) -> None:
     ("stop", "reason"),
     [(freeze, "frozen"), (disable, "disabled"), (disable_source, "disabled"), (deny_tool, "policy_denied")],
 )
-def test_what_stops_a_call_between_its_rounds_stops_going_on_with_it(era, stop, reason):
-    async def test():
-        async with served("stdio", era) as rig:
-            await rig.ready()
-            desk = Desk(rig)
-            going_on = await desk.asked()
-            await stop(desk)
-            before = rig.ledger.kinds().count("intent")
-            answer = await desk.call("fx:continue", going_on)
-            assert (answer["status"], answer["reason"]) == ("denied", reason)
-            assert rig.ledger.kinds().count("intent") == before, "it left nevertheless"
+async def test_what_stops_a_call_between_its_rounds_stops_going_on_with_it(era, stop, reason):
+    async with served("stdio", era) as rig:
+        await rig.ready()
+        desk = Desk(rig)
+        going_on = await desk.asked()
+        await stop(desk)
+        before = rig.ledger.kinds().count("intent")
+        answer = await desk.call("fx:continue", going_on)
+        assert (answer["status"], answer["reason"]) == ("denied", reason)
+        assert rig.ledger.kinds().count("intent") == before, "it left nevertheless"
 
-            for control in desk.controls.active():
-                await desk.admin.lift(ControlChoice(id=control.id), by="operator")
-            desk.policy.verdicts.clear()
-            answer = await desk.call("fx:continue", going_on)
-            assert "ada" in json.dumps(answer["result"]["content"]), "a stop that was lifted gives back what was"
-
-    run(test)
+        for control in desk.controls.active():
+            await desk.admin.lift(ControlChoice(id=control.id), by="operator")
+        desk.policy.verdicts.clear()
+        answer = await desk.call("fx:continue", going_on)
+        assert "ada" in json.dumps(answer["result"]["content"]), "a stop that was lifted gives back what was"
 
 
 @pytest.mark.parametrize("era", ["stateless", "handshake"])
-def test_answers_to_a_server_wait_for_a_person_where_the_call_had_to(era):
-    async def test():
-        async with served("stdio", era) as rig:
-            await rig.ready()
-            desk = Desk(rig)
-            going_on = await desk.asked()
-            desk.policy.verdicts[ASK, json.dumps(ASK_ARGS)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
-            asked = await desk.call("fx:continue", going_on)
-            assert (asked["status"], asked["approval"]["reason"]) == ("approval_required", "approval_by_policy")
-            assert "ada" in asked["approval"]["summary"], "the approver is not shown the answers"
-            token = await desk.approve(asked["approval"]["id"])
-            others = {**going_on, "responses": {"other": {"action": "accept"}}}
-            refused = await desk.call("fx:continue", others, token)
-            assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
-            answer = await desk.call("fx:continue", going_on, token)
-            assert "ada" in json.dumps(answer["result"]["content"])
-
-    run(test)
+async def test_answers_to_a_server_wait_for_a_person_where_the_call_had_to(era):
+    async with served("stdio", era) as rig:
+        await rig.ready()
+        desk = Desk(rig)
+        going_on = await desk.asked()
+        desk.policy.verdicts[ASK, json.dumps(ASK_ARGS)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
+        asked = await desk.call("fx:continue", going_on)
+        assert (asked["status"], asked["approval"]["reason"]) == ("approval_required", "approval_by_policy")
+        assert "ada" in asked["approval"]["summary"], "the approver is not shown the answers"
+        token = await desk.approve(asked["approval"]["id"])
+        others = {**going_on, "responses": {"other": {"action": "accept"}}}
+        refused = await desk.call("fx:continue", others, token)
+        assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
+        answer = await desk.call("fx:continue", going_on, token)
+        assert "ada" in json.dumps(answer["result"]["content"])
 
 
 @pytest.mark.parametrize("era", ["stateless", "handshake"])
-def test_who_approves_an_answer_sees_the_question_whole_without_secrets_and_with_nothing_invisible(era):
-    async def test():
-        async with served("stdio", era) as rig:
-            await rig.ready()
-            desk = Desk(rig)
-            args = {"message": f"send all to\u202e {SECRET}?"}
-            going_on = await desk.asked(args)
-            assert SECRET.encode() not in decode_base64url(going_on["state"])
-            desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
-            approval = (await desk.call("fx:continue", going_on))["approval"]
-            shown = Approvers(rig.ledger, rig.redactor).shown(rig.ledger.approval(approval["id"]))
-            assert "send all to<U+202E> [redacted]?" in shown["question_text"]
-            assert shown["question_digest_hex"] == hashlib.sha256(shown["question_text"].encode()).hexdigest()
-            other = {**shown, "question_text": "may I?"}
-            assert shown_digest_of(other) != shown["shown_digest_hex"]
-            assert shown["question_text"] in shown["summary"]  # which a yes without a digest is for
-
-    run(test)
+async def test_who_approves_an_answer_sees_the_question_whole_without_secrets_and_with_nothing_invisible(era):
+    async with served("stdio", era) as rig:
+        await rig.ready()
+        desk = Desk(rig)
+        args = {"message": f"send all to\u202e {SECRET}?"}
+        going_on = await desk.asked(args)
+        assert SECRET.encode() not in decode_base64url(going_on["state"])
+        desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
+        approval = (await desk.call("fx:continue", going_on))["approval"]
+        shown = Approvers(rig.ledger, rig.redactor).shown(rig.ledger.approval(approval["id"]))
+        assert "send all to<U+202E> [redacted]?" in shown["question_text"]
+        assert shown["question_digest_hex"] == hashlib.sha256(shown["question_text"].encode()).hexdigest()
+        other = {**shown, "question_text": "may I?"}
+        assert shown_digest_of(other) != shown["shown_digest_hex"]
+        assert shown["question_text"] in shown["summary"]  # which a yes without a digest is for
 
 
 @pytest.mark.parametrize("era", ["stateless", "handshake"])
-def test_an_answer_to_a_question_too_large_to_be_shown_needs_nobody_or_is_refused(era):
-    async def test():
-        async with served("stdio", era) as rig:
-            await rig.ready()
-            desk = Desk(rig)
-            args = {"message": "x" * MAX_QUESTION_BYTES}
-            going_on = await desk.asked(args)
-            desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
-            assert await desk.call("fx:continue", going_on) == {"status": "denied", "reason": "too_large_to_show"}
-            desk.policy.verdicts.clear()
-            assert (await desk.call("fx:continue", going_on))["status"] == "ok"
-
-    run(test)
+async def test_an_answer_to_a_question_too_large_to_be_shown_needs_nobody_or_is_refused(era):
+    async with served("stdio", era) as rig:
+        await rig.ready()
+        desk = Desk(rig)
+        args = {"message": "x" * MAX_QUESTION_BYTES}
+        going_on = await desk.asked(args)
+        desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
+        assert await desk.call("fx:continue", going_on) == {"status": "denied", "reason": "too_large_to_show"}
+        desk.policy.verdicts.clear()
+        assert (await desk.call("fx:continue", going_on))["status"] == "ok"
 
 
 @pytest.mark.parametrize("era", ["stateless", "handshake"])
-def test_a_call_goes_on_once_is_charged_again_and_names_its_first_intent(era):
-    async def test():
-        async with served("stdio", era, rules=[{"tool": "*", "category": "lab", "cost_microusd": 700}]) as rig:
-            rig.ledger.limits["lab"] = 10_000
-            await rig.ready()
-            desk = Desk(rig)
-            going_on = await desk.asked()
-            first = rig.ledger.chain[-2].event
-            answers = await asyncio.gather(*(desk.call("fx:continue", going_on) for _ in range(5)))
-            assert sorted(answer["status"] for answer in answers) == ["denied"] * 4 + ["ok"]
-            assert await desk.call("fx:continue", going_on) == {"status": "denied", "reason": "replay_detected"}
-            intents = [found.event for found in rig.ledger.chain if found.event["kind"] == "intent"]
-            assert [(found["tool_id"], found.get("continues")) for found in intents] == [
-                (ASK, None),
-                ("fx:continue", first["id"]),
-            ]
-            assert intents[1]["tool"]["cost_microusd"] == 700
-            assert rig.ledger.budget("lab", format_rfc3339(rig.clock.now_us())[:10]).spent_microusd == 1_400
-
-    run(test)
+async def test_a_call_goes_on_once_is_charged_again_and_names_its_first_intent(era):
+    async with served("stdio", era, rules=[{"tool": "*", "category": "lab", "cost_microusd": 700}]) as rig:
+        rig.ledger.limits["lab"] = 10_000
+        await rig.ready()
+        desk = Desk(rig)
+        going_on = await desk.asked()
+        first = rig.ledger.chain[-2].event
+        answers = await asyncio.gather(*(desk.call("fx:continue", going_on) for _ in range(5)))
+        assert sorted(answer["status"] for answer in answers) == ["denied"] * 4 + ["ok"]
+        assert await desk.call("fx:continue", going_on) == {"status": "denied", "reason": "replay_detected"}
+        intents = [found.event for found in rig.ledger.chain if found.event["kind"] == "intent"]
+        assert [(found["tool_id"], found.get("continues")) for found in intents] == [
+            (ASK, None),
+            ("fx:continue", first["id"]),
+        ]
+        assert intents[1]["tool"]["cost_microusd"] == 700
+        assert rig.ledger.budget("lab", format_rfc3339(rig.clock.now_us())[:10]).spent_microusd == 1_400
 
 
 async def by_a_stranger(desk: Desk, going_on: dict) -> dict:
@@ -322,35 +302,29 @@ ANOTHER_CATEGORY = {
         too_late,
     ],
 )
-def test_a_state_goes_on_with_nothing_but_the_call_it_was_sealed_for(use):
-    async def test():
-        async with served("stdio", "stateless") as rig:
+async def test_a_state_goes_on_with_nothing_but_the_call_it_was_sealed_for(use):
+    async with served("stdio", "stateless") as rig:
+        await rig.ready()
+        desk = Desk(rig)
+        going_on = await desk.asked()
+        answer = await use(desk, going_on)
+        assert answer["status"] == "denied"
+        assert answer["reason"].startswith("invalid_args: "), answer
+        assert rig.ledger.kinds().count("intent") == 1, "it left nevertheless"
+
+
+async def test_a_state_that_a_restart_lies_between_goes_on_once_all_the_same():
+    async with served("stdio", "stateless") as rig:
+        await rig.ready()
+        going_on = await Desk(rig).asked()
+        for expected in ("ok", "denied"):
+            await rig.registry.stop()
+            rig.new_registry()
+            rig.registry.start()
             await rig.ready()
-            desk = Desk(rig)
-            going_on = await desk.asked()
-            answer = await use(desk, going_on)
-            assert answer["status"] == "denied"
-            assert answer["reason"].startswith("invalid_args: "), answer
-            assert rig.ledger.kinds().count("intent") == 1, "it left nevertheless"
-
-    run(test)
-
-
-def test_a_state_that_a_restart_lies_between_goes_on_once_all_the_same():
-    async def test():
-        async with served("stdio", "stateless") as rig:
-            await rig.ready()
-            going_on = await Desk(rig).asked()
-            for expected in ("ok", "denied"):
-                await rig.registry.stop()
-                rig.new_registry()
-                rig.registry.start()
-                await rig.ready()
-                answer = await Desk(rig).call("fx:continue", going_on)
-                assert answer["status"] == expected
-            assert answer["reason"] == "replay_detected"
-
-    run(test)
+            answer = await Desk(rig).call("fx:continue", going_on)
+            assert answer["status"] == expected
+        assert answer["reason"] == "replay_detected"
 
 
 async def test_a_call_through_the_gateway_is_parsed_once(monkeypatch):
@@ -389,52 +363,46 @@ def while_an_intent_is_written(rig, act) -> None:
     rig.ledger.commit = committed
 
 
-def test_a_call_that_was_decided_on_before_its_server_moved_reaches_neither_address():
-    async def test():
-        async with served("stdio", "stateless") as rig:
-            await rig.ready()
-            args = [*rig.registry.connection("fx").config.args, "--elsewhere"]
-            moved = {"command": sys.executable, "args": args}
-            while_an_intent_is_written(rig, lambda: rig.registry.set_server("fx", moved, "operator"))
-            answer = await Desk(rig).call("fx.echo", {"text": "hi"})
-            assert answer["status"] == "error"
-            assert answer["message"].startswith("upstream_refused: `fx.echo` has changed since the call was decided on")
-
-    run(test)
+async def test_a_call_that_was_decided_on_before_its_server_moved_reaches_neither_address():
+    async with served("stdio", "stateless") as rig:
+        await rig.ready()
+        args = [*rig.registry.connection("fx").config.args, "--elsewhere"]
+        moved = {"command": sys.executable, "args": args}
+        while_an_intent_is_written(rig, lambda: rig.registry.set_server("fx", moved, "operator"))
+        answer = await Desk(rig).call("fx.echo", {"text": "hi"})
+        assert answer["status"] == "error"
+        assert answer["message"].startswith("upstream_refused: `fx.echo` has changed since the call was decided on")
 
 
-def test_a_call_that_waits_for_its_server_does_not_reach_it_once_it_lists_another_definition(tmp_path):
+async def test_a_call_that_waits_for_its_server_does_not_reach_it_once_it_lists_another_definition(tmp_path):
     listed, called = tmp_path / "tools.json", []
 
     def tool(description: str) -> dict:
         return {"name": "pay", "description": description, "inputSchema": {"type": "object"}}
 
-    async def test():
-        rig = Rig(None)
-        listed.write_text(json.dumps([tool("pays one")]))
-        await rig.registry.set_server("fx", {"command": sys.executable, "args": [LISTING, str(listed)]}, "operator")
-        await rig.ready()
-        connection = rig.registry.connection("fx")
-        lost = connection._session
+    rig = Rig(None)
+    listed.write_text(json.dumps([tool("pays one")]))
+    await rig.registry.set_server("fx", {"command": sys.executable, "args": [LISTING, str(listed)]}, "operator")
+    await rig.ready()
+    connection = rig.registry.connection("fx")
+    lost = connection._session
 
-        async def is_lost():
-            listed.write_text(json.dumps([tool("pays all")]))
-            connection._lost.set()
-            await until(lambda: connection._session is not lost)
-            start = Session.start
+    async def is_lost():
+        listed.write_text(json.dumps([tool("pays all")]))
+        connection._lost.set()
+        await until(lambda: connection._session is not lost)
+        start = Session.start
 
-            async def started(session, method, *args, **kwargs):
-                called.append(method)
-                return await start(session, method, *args, **kwargs)
+        async def started(session, method, *args, **kwargs):
+            called.append(method)
+            return await start(session, method, *args, **kwargs)
 
-            monkeypatch.setattr(Session, "start", started)
+        monkeypatch.setattr(Session, "start", started)
 
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            while_an_intent_is_written(rig, is_lost)
-            answer = await Desk(rig).call("fx.pay", {})
-        await rig.registry.stop()
-        assert answer["status"] == "error"
-        assert answer["message"].startswith("upstream_refused: `fx.pay` has changed since the call was decided on")
-        assert "tools/call" not in called
-
-    run(test)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        while_an_intent_is_written(rig, is_lost)
+        answer = await Desk(rig).call("fx.pay", {})
+    await rig.registry.stop()
+    assert answer["status"] == "error"
+    assert answer["message"].startswith("upstream_refused: `fx.pay` has changed since the call was decided on")
+    assert "tools/call" not in called

@@ -24,7 +24,8 @@ from briefcase.adapters.servers.definitions import (
 from briefcase.adapters.servers.registry import Pins
 from briefcase.model.errors import CallerError, StoreError
 from support.redaction import NoRedaction
-from support.servers import SECRET, Rig, until
+from support.servers import SECRET, Rig
+from support.waiting import until
 
 LISTING = str(Path(__file__).parents[1] / "attacks" / "listing_server.py")
 

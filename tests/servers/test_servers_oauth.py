@@ -17,7 +17,8 @@ from briefcase.adapters.system import SystemEntropy
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from support.clock import FakeClock
 from support.secrets import FakeSecrets
-from support.servers import SECRET, Rig, until
+from support.servers import SECRET, Rig
+from support.waiting import until
 
 S = 1_000_000
 REDIRECT = "http://127.0.0.1:7777/callback"

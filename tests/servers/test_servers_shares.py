@@ -13,7 +13,8 @@ from briefcase.core.mcp.call_options import CallOptions
 from briefcase.core.mcp.jsonrpc import RpcError, Unreadable, parse_message, unreadable_answer
 from briefcase.model.errors import UpstreamError
 from support.redaction import NoRedaction
-from support.servers import run, served, until
+from support.servers import served
+from support.waiting import until
 
 
 class SilentLine:
@@ -50,110 +51,89 @@ class Desk:
         return found
 
 
-def test_one_agent_has_half_of_a_server_is_told_to_wait_and_the_daemon_needs_no_share():
-    async def test():
-        desk = Desk()
-        assert len(await desk.begin_all("greedy")) == MAX_RUNNING // 2
-        with pytest.raises(UpstreamError, match=f"{MAX_RUNNING // 2} calls of this agent .* wait for one") as refused:
-            await desk.begin("greedy")
-        assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
-        await desk.session.start("tools/list", {}, timeout_ms=1_000)
-        await desk.begin("patient")
-
-    run(test)
+async def test_one_agent_has_half_of_a_server_is_told_to_wait_and_the_daemon_needs_no_share():
+    desk = Desk()
+    assert len(await desk.begin_all("greedy")) == MAX_RUNNING // 2
+    with pytest.raises(UpstreamError, match=f"{MAX_RUNNING // 2} calls of this agent .* wait for one") as refused:
+        await desk.begin("greedy")
+    assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
+    await desk.session.start("tools/list", {}, timeout_ms=1_000)
+    await desk.begin("patient")
 
 
-def test_however_many_agents_fill_a_server_the_next_place_is_for_who_has_none():
-    async def test():
-        desk = Desk()
-        taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
-        assert len(taken) == MAX_RUNNING
-        waiting = [asyncio.ensure_future(desk.begin(f"patient-{number}")) for number in range(3)]
-        await asyncio.sleep(0)
-        with pytest.raises(UpstreamError) as refused:
-            await desk.begin("patient-0")  # which waits already
-        assert refused.value.code == "rate_limited"
-        for one in taken[:2]:
-            await desk.session.abandon(one)
-            assert await desk.begin_all("greedy-0") == []
-        await asyncio.sleep(0)
-        assert [task.done() for task in waiting] == [True, True, False]  # in the order they came
-        waiting[2].cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        await desk.session.abandon(taken[2])
-        await desk.begin("patient-2")  # and who left takes up no place
-
-    run(test)
+async def test_however_many_agents_fill_a_server_the_next_place_is_for_who_has_none():
+    desk = Desk()
+    taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
+    assert len(taken) == MAX_RUNNING
+    waiting = [asyncio.ensure_future(desk.begin(f"patient-{number}")) for number in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(UpstreamError) as refused:
+        await desk.begin("patient-0")  # which waits already
+    assert refused.value.code == "rate_limited"
+    for one in taken[:2]:
+        await desk.session.abandon(one)
+        assert await desk.begin_all("greedy-0") == []
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, True, False]  # in the order they came
+    waiting[2].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await desk.session.abandon(taken[2])
+    await desk.begin("patient-2")  # and who left takes up no place
 
 
-def test_who_waits_in_vain_is_told_to_try_again_and_leaves_nothing_behind():
-    async def test():
-        desk = Desk()
-        taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
-        with pytest.raises(UpstreamError, match=r"other agents' calls take all .* try again") as refused:
-            await desk.begin("patient", 1)
-        assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
-        for one in taken:
-            await desk.session.abandon(one)
-            await desk.session.abandon(one)
-        assert len(await desk.begin_all("greedy")) == MAX_RUNNING // 2
-
-    run(test)
+async def test_who_waits_in_vain_is_told_to_try_again_and_leaves_nothing_behind():
+    desk = Desk()
+    taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
+    with pytest.raises(UpstreamError, match=r"other agents' calls take all .* try again") as refused:
+        await desk.begin("patient", 1)
+    assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
+    for one in taken:
+        await desk.session.abandon(one)
+        await desk.session.abandon(one)
+    assert len(await desk.begin_all("greedy")) == MAX_RUNNING // 2
 
 
-def test_a_place_given_to_a_call_that_is_cancelled_in_the_same_moment_goes_to_the_next():
-    async def test():
-        desk = Desk()
-        taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
-        first, second = (asyncio.ensure_future(desk.begin(name)) for name in ("first", "second"))
-        await asyncio.sleep(0)
-        await desk.session.abandon(taken[0])
-        first.cancel()
-        await second
-        assert first.cancelled()
-
-    run(test)
+async def test_a_place_given_to_a_call_that_is_cancelled_in_the_same_moment_goes_to_the_next():
+    desk = Desk()
+    taken = [one for number in range(20) for one in await desk.begin_all(f"greedy-{number}")]
+    first, second = (asyncio.ensure_future(desk.begin(name)) for name in ("first", "second"))
+    await asyncio.sleep(0)
+    await desk.session.abandon(taken[0])
+    first.cancel()
+    await second
+    assert first.cancelled()
 
 
-def test_an_agent_whose_calls_hang_shuts_no_other_out_of_the_server():
-    async def test():
-        async with served("stdio", "stateless") as rig:
-            await rig.ready()
-            hanging = [asyncio.ensure_future(rig.call("fx.hang")) for _ in range(2 * MAX_RUNNING)]
-            await until(lambda: sum(task.done() for task in hanging) >= MAX_RUNNING)
-            assert (await rig.call("fx.echo", {"text": "hi"}, principal="ranger"))["content"][0]["text"] == "hi"
-            for task in hanging:
-                task.cancel()
-            await asyncio.gather(*hanging, return_exceptions=True)
-
-    run(test)
+async def test_an_agent_whose_calls_hang_shuts_no_other_out_of_the_server():
+    async with served("stdio", "stateless") as rig:
+        await rig.ready()
+        hanging = [asyncio.ensure_future(rig.call("fx.hang")) for _ in range(2 * MAX_RUNNING)]
+        await until(lambda: sum(task.done() for task in hanging) >= MAX_RUNNING)
+        assert (await rig.call("fx.echo", {"text": "hi"}, principal="ranger"))["content"][0]["text"] == "hi"
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
     ("transport", "era"),
     [("stdio", "stateless"), ("stdio", "handshake"), ("http", "stateless"), ("http", "handshake"), ("http", "sse")],
 )
-def test_an_error_that_is_none_fails_its_call_at_once_with_the_reason_and_no_other_call(transport, era):
-    async def test():
-        async with served(transport, era, "--misbehave", "string_code") as rig:
-            await rig.ready()
-            for _ in range(2):  # whose connection is still there
-                with pytest.raises(UpstreamError, match="`tools/call` is no message: expected `error` with an integer"):
-                    await rig.call("fx.echo", {"text": "hi"}, within_ms=600_000)
-
-    run(test)
+async def test_an_error_that_is_none_fails_its_call_at_once_with_the_reason_and_no_other_call(transport, era):
+    async with served(transport, era, "--misbehave", "string_code") as rig:
+        await rig.ready()
+        for _ in range(2):  # whose connection is still there
+            with pytest.raises(UpstreamError, match="`tools/call` is no message: expected `error` with an integer"):
+                await rig.call("fx.echo", {"text": "hi"}, within_ms=600_000)
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-def test_a_server_whose_listing_is_nested_too_deeply_says_so_at_once(transport):
-    async def test():
-        async with served(transport, "stateless", "--misbehave", "deep") as rig:
-            connection = rig.registry.connection("fx")
-            await until(lambda: connection.problem)
-            assert connection.state in {State.OPENING, State.WAITING}
-            assert "`tools/list` is no message: expected at most 64 nested arrays and objects" in connection.problem
-
-    run(test)
+async def test_a_server_whose_listing_is_nested_too_deeply_says_so_at_once(transport):
+    async with served(transport, "stateless", "--misbehave", "deep") as rig:
+        connection = rig.registry.connection("fx")
+        await until(lambda: connection.problem)
+        assert connection.state in {State.OPENING, State.WAITING}
+        assert "`tools/list` is no message: expected at most 64 nested arrays and objects" in connection.problem
 
 
 DEEP = b"[" * 100_000 + b"]" * 100_000

@@ -18,7 +18,8 @@ from briefcase.adapters.servers.stdio_transport import KEPT_STDERR_BYTES, MAX_LI
 from briefcase.adapters.servers.transport import Outgoing
 from briefcase.core.mcp.jsonrpc import Notification, encode_notification
 from briefcase.model.errors import UpstreamError
-from support.servers import confinement, run, until
+from support.servers import confinement
+from support.waiting import until
 
 OUTPUT, COMPLAINTS = 1, 2
 
@@ -130,7 +131,7 @@ def test_a_process_that_is_of_no_use_any_more_is_lost_once(script, problem, new_
         assert not way.try_send(Outgoing(b"{}"))
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(asyncio.wait_for(test(), 20))
+        runner.run(test())
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to see its own descriptors")
@@ -153,24 +154,21 @@ def test_a_process_is_given_its_three_streams_and_no_other_descriptor(tmp_path, 
             os.close(write)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(asyncio.wait_for(test(), 20))
+        runner.run(test())
     assert {int(number) for number in told.read_text().split()} <= {0, 1, 2, 3, 4}  # the file, and the listing itself
 
 
-def test_a_process_that_does_not_read_is_not_written_to_for_ever():
-    async def test():
-        way = opened("import time; time.sleep(60)", [])
-        await way.open(lambda *_: None, lambda _: None)
-        sent = 0
-        while way.try_send(Outgoing(b"x" * 65_536)):
-            sent += 1
-            await asyncio.sleep(0)
-        assert 0 < sent < 16
-        with pytest.raises(Exception, match="does not read its input"):
-            await way.send(Outgoing(b"{}", timeout_ms=50))
-        await way.close()
-
-    run(test)
+async def test_a_process_that_does_not_read_is_not_written_to_for_ever():
+    way = opened("import time; time.sleep(60)", [])
+    await way.open(lambda *_: None, lambda _: None)
+    sent = 0
+    while way.try_send(Outgoing(b"x" * 65_536)):
+        sent += 1
+        await asyncio.sleep(0)
+    assert 0 < sent < 16
+    with pytest.raises(Exception, match="does not read its input"):
+        await way.send(Outgoing(b"{}", timeout_ms=50))
+    await way.close()
 
 
 async def test_after_a_long_turn_nothing_more_of_a_server_is_taken_until_the_others_had_the_loop():

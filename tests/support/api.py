@@ -7,9 +7,10 @@ import contextlib
 import hashlib
 import json
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import uvloop
+import pytest
 
 from briefcase.adapters.backup.checkpoints import Checkpoints
 from briefcase.adapters.backup.create import Backups
@@ -54,7 +55,6 @@ OPERATOR_TOKEN = "o" * 43
 AUDITOR_TOKEN = "a" * 43
 AGENT_TOKEN = "s" * 43
 OTHER_TOKEN = "r" * 43
-DEADLINE_S = 20.0
 
 
 class FakeCalls:
@@ -296,10 +296,10 @@ class Client:
 
     async def answer(self):
         """The next answer: status, headers, parsed body."""
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), DEADLINE_S)
+        head = await self.reader.readuntil(b"\r\n\r\n")
         status_line, *lines = head.decode().rstrip().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
-        body = await asyncio.wait_for(self.reader.readexactly(int(headers["content-length"])), DEADLINE_S)
+        body = await self.reader.readexactly(int(headers["content-length"]))
         is_json = headers["content-type"] == "application/json"
         return int(status_line.split()[1]), headers, json.loads(body) if is_json else {"text": body.decode()}
 
@@ -307,9 +307,8 @@ class Client:
         """What comes until the server closes, however our own writes fail then."""
         said = b""
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(DEADLINE_S):
-                while data := await self.reader.read(65_536):
-                    said += data
+            while data := await self.reader.read(65_536):
+                said += data
         return said
 
     async def close(self) -> None:
@@ -331,12 +330,8 @@ def request(method, path, body=None, *, token=OPERATOR_TOKEN, headers=(), host="
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 
 
-def serve(tmp_path, scenario, **options):
-    """Run a scenario, `async def scenario(rig)`, against a served API."""
-
-    async def run():
-        async with Rig(tmp_path, **options) as rig:
-            return await asyncio.wait_for(scenario(rig), 60)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run())
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """A served API with nothing set otherwise."""
+    async with Rig(tmp_path) as served:
+        yield served

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import uuid
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from support.entropy import FakeEntropy
 from support.ledger import MemoryLedger
 from support.redaction import FakeRedactor
 from support.secrets import FakeSecrets
+from support.waiting import until
 
 FIXTURE = str(Path(__file__).parents[1] / "servers" / "fixture_server.py")
 SECRET = "s3cr3t-value-of-the-vault"
@@ -128,14 +129,6 @@ async def served(
             await rig.registry.stop()
 
 
-async def until(holds: Callable[[], object]) -> None:
-    """Wait for what other tasks bring about; the test's own bound ends a wait for nothing."""
-    while True:
-        if holds():
-            return
-        await asyncio.sleep(0.005)
-
-
 async def ended(process: Process) -> None:
     """Kill a process and let go of its pipes, which asyncio closes only when they are collected."""
     process.kill()
@@ -146,11 +139,3 @@ async def ended(process: Process) -> None:
 
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().split()[2]
-
-
-def run(test: Callable[..., Awaitable[None]], *args: object, within_s: int = 25) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(within_s):
-            await test(*args)
-
-    asyncio.run(bounded())
