@@ -277,28 +277,47 @@ async def test_of_10000_pipelined_requests_a_bounded_number_waits_and_is_answere
         await still_serves(rig)
         assert len(rig.calls.seen) == 1
         rig.calls.go.set()
-        assert statuses(await client.rest()) == [200] * 5
+        assert statuses(await client.rest()) == [200] * 5 + [429]
         assert len(rig.calls.seen) == 5
         await client.close()
         await sending
 
 
-@pytest.mark.parametrize(
-    "second",
-    [b"GARBAGE", CALL + b"content-length: +1\r\n\r\n", CALL + b"transfer-encoding: chunked\r\n\r\nzz\r\n"],
-    ids=["no request", "a bad head", "a bad body"],
-)
-async def test_a_request_in_flight_gets_its_own_answer_when_the_next_one_is_refused(rig, second):
+REFUSED = {
+    "no request": (b"GARBAGE", 400),
+    "a bad head": (CALL + b"content-length: +1\r\n\r\n", 400),
+    "a bad body": (CALL + b"transfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+    "a bad target": (b"GET //x HTTP/1.1\r\n\r\n", 404),
+    "a coded body": (CALL + b"content-encoding: gzip\r\n\r\n", 415),
+    "a body that is too large": (CALL + b"content-length: 9999999\r\n\r\n", 413),
+    "a head that is too large": (b"GET /health HTTP/1.1\r\nx: %b\r\n\r\n" % (b"y" * 20_000), 431),
+    "too many headers": (b"GET /health HTTP/1.1\r\n" + b"x: y\r\n" * 65 + b"\r\n", 431),
+}
+
+
+@pytest.mark.parametrize(("second", "status"), REFUSED.values(), ids=REFUSED)
+async def test_a_refused_request_is_answered_after_the_one_in_flight_before_it(rig, second, status):
     rig.calls.go.clear()
     client = await rig.connect()
     await client.send(CALL + b"content-length: 2\r\n\r\n{}" + second)
     await rig.calls.reached.wait()
     rig.calls.go.set()
     said = await client.rest()
-    assert statuses(said) == [200]
+    assert statuses(said) == [200, status]
     assert b"policy_denied" in said
+    assert said.lower().count(b"connection: close") == 1
     assert len(rig.calls.seen) == 1
     await client.close()
+
+
+@pytest.mark.parametrize("before", [1, 2, 5])
+async def test_a_refused_request_is_answered_once_however_many_are_before_it(rig, before):
+    assert statuses(await rig.raw(NEXT * before + b"GARBAGE" + NEXT)) == [200] * before + [400]
+
+
+async def test_nothing_after_connection_close_is_answered_though_it_is_refused(rig):
+    said = await rig.raw(b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\nGARBAGE")
+    assert statuses(said) == [200]
 
 
 async def test_nothing_after_connection_close_is_parsed(rig):

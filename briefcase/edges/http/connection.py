@@ -11,7 +11,7 @@ Transfer-Encoding, two lengths, signs, overflow, bare LF, folded headers, wrong 
 | transfer coding other than `chunked`, trailers, HTTP/0.9, upgrade, CONNECT | none is taken | 400 |
 | content coding (a gzip bomb is one) | none is taken | 415 |
 | target that is not one absolute path (absolute form, `//`, `#`) | none is taken | 404 |
-| requests waiting behind another on one connection | `max_pipelined` | answered so far, then closed |
+| requests waiting behind another on one connection | `max_pipelined` | 429, after those before it |
 | time between requests, time the client takes to read an answer | `keep_alive_ms` `write_timeout_ms` | closed |
 | connections, bytes that wait for a slow client | `places.py` | an idle one or a slow reader is closed, 429, 503 |
 | user at the other end of the operator's socket | `allowed_uids` | 403, nothing read |
@@ -21,7 +21,7 @@ each an `Exchange` (`exchange.py`). It begins a request as soon as the head is t
 so before its body is read.
 
 # INVARIANT (no rest): after a refusal nothing more of that connection is parsed, and it is closed; a request that was
-complete before the refused one is still answered first.
+complete before the refused one is still answered first, and then the refused one is.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ class Connection(asyncio.Protocol):
         self._content_length: int | None = None
         # the requests that are not answered: the first is being answered, and in `BODY` the last is being read
         self._unanswered: deque[Exchange] = deque()
+        self._refusal: Refusal | None = None  # to be written after them
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
         # timers
@@ -385,14 +386,16 @@ class Connection(asyncio.Protocol):
                 self._place.release_body()
             if self.transport.is_closing():
                 return
-            if not exchange.keep_alive:
-                self._finish()
+            if not exchange.keep_alive or (self._refusal is not None and not unanswered):
+                self._finish(exchange)
                 return
             self._wire.resume_reading()
             if not unanswered:
                 self._become_idle()
 
-    def _finish(self) -> None:
+    def _finish(self, last: Exchange) -> None:
+        if self._refusal is not None and last.keep_alive:  # else its answer said that it is the last one
+            self.transport.write(encode_refusal(self._refusal))
         if self._state in PARSED:
             self.transport.close()
         else:
@@ -425,7 +428,7 @@ class Connection(asyncio.Protocol):
             self._linger()
             return
         if unanswered:
-            unanswered[-1].keep_alive = False
+            self._refusal = refusal
             self._wire.pause_reading()
             return
         if was is not _UNWANTED:
