@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, MutableMapping
-from importlib.metadata import PackageNotFoundError, distribution
 
 
 class Root:
@@ -19,6 +19,10 @@ class Root:
 
 def check_only_briefcase() -> None:
     """Stop where BeeWare's Briefcase is installed too: both are imported as `briefcase` and overwrite each other."""
+    if not any(map(_may_describe_briefcase, sys.path)):
+        return
+    from importlib.metadata import PackageNotFoundError, distribution  # 15 ms, which most starts can do without
+
     try:
         other = distribution("briefcase")
     except PackageNotFoundError:
@@ -28,6 +32,17 @@ def check_only_briefcase() -> None:
         " name; install agentic-briefcase in an environment of its own, for example with `pipx install"
         " agentic-briefcase`"
     )
+
+
+def _may_describe_briefcase(place: str) -> bool:
+    """Whether the metadata of a distribution called `briefcase` may be in an entry of `sys.path`."""
+    try:
+        with os.scandir(place or ".") as entries:
+            return any(entry.name.lower().startswith(("briefcase-", "briefcase.")) for entry in entries)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # an archive, or a directory that only `importlib.metadata` knows how to read
 
 
 def main() -> int:

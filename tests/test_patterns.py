@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from briefcase.core import risk
+from briefcase.core.characters.marks import LatePattern
 from briefcase.core.patterns import LinearPattern
 from briefcase.core.risk import assess_risk
 
@@ -57,8 +58,8 @@ def patterns() -> Iterator[Used]:
     runs = set(re.findall(rf"\b(\w+)\.({'|'.join(USES)})\(", whole))
     for path, tree in sources():
         where = str(path.relative_to(PACKAGE))
-        if "re.compile" in path.read_text() or "LinearPattern(" in path.read_text():
-            for name, value in vars(module_of(path)).items():
+        if re.search(r"re\.compile|LinearPattern\(|LatePattern\(", path.read_text()):
+            for name, value in values_of(module_of(path)):
                 if isinstance(value, LinearPattern):
                     yield Used(f"{where}:{name}", value.pattern, 0, is_bytes=False, run=value.is_in)
                 if isinstance(value, re.Pattern):
@@ -68,6 +69,13 @@ def patterns() -> Iterator[Used]:
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg == "pattern" and isinstance(node.value, ast.Constant):
                 yield used(f"{where}:{node.value.lineno}", re.compile(node.value.value), "search")  # as msgspec runs it
+
+
+def values_of(module) -> Iterator[tuple[str, object]]:
+    """What a module names, what its tuples hold, and the patterns behind those that are compiled late."""
+    for name, value in vars(module).items():
+        for each in value if isinstance(value, tuple) else [value]:
+            yield name, each.compiled if isinstance(each, LatePattern) else each
 
 
 def used(where: str, pattern: re.Pattern, use: str) -> Used:
@@ -224,8 +232,13 @@ def test_patterns_are_compiled_once_at_the_top_of_a_module_where_this_test_finds
             if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef))
             for node in ast.walk(statement)
         }
+        late = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LatePattern"]
+        inside = {id(node) for each in late for node in ast.walk(each)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in {"LinearPattern", "LatePattern"}:
+                    assert id(node) in top, f"{path.relative_to(PACKAGE)}:{node.lineno}"
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and id(node) not in inside:
                 owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
                 if owner == "re" and node.func.attr in {"compile", *USES}:
                     assert id(node) in top, f"{path.relative_to(PACKAGE)}:{node.lineno}"

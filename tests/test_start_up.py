@@ -1,6 +1,7 @@
 """Each program loads only its own rooms, and no library that another one needs."""
 
 import ast
+import itertools
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ GATEWAY = SHARED | {
 }  # fmt: skip
 PROVIDER_GATEWAY = SHARED | {"edges/provider_gateway"}
 OF_THE_DAEMON = {"aiohttp", "cedarpy", "jsonschema_rs", "keyring", "lmdb", "sqlite3", "sqlalchemy", "opentelemetry"}
+OF_A_FIRST_CALL = {"aiohttp", "joserfc", "opentelemetry", "prometheus_client"}  # the daemon loads them once it answers
 OF_NOBODY = {"uvicorn", "click", "rich"}
 
 
@@ -35,7 +37,7 @@ OF_NOBODY = {"uvicorn", "click", "rich"}
         ("briefcase.edges.http.server", SHARED, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
         ("briefcase.edges.gateway.serve", GATEWAY, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
         ("briefcase.edges.provider_gateway.serving", PROVIDER_GATEWAY, OF_THE_DAEMON | OF_NOBODY),
-        ("briefcase.daemon.composition", None, {"blacksheep"} | OF_NOBODY),
+        ("briefcase.daemon.composition", None, {"blacksheep"} | OF_A_FIRST_CALL | OF_NOBODY),
     ],
 )
 def test_a_program_loads_only_its_own_rooms(module, rooms, not_loaded):
@@ -64,26 +66,81 @@ def test_structlog_is_imported_where_rich_is_hidden_and_nowhere_else():
     assert importers == {"logger.py"}
 
 
-def test_the_gateway_that_is_started_loads_no_daemon(tmp_path):
+def imports_of(stderr: str) -> list[str]:
+    """The names that `-X importtime` wrote, in order."""
+    return [line.split("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:")]
+
+
+def imports_of_a_run(*args: str, **environ: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "briefcase", "gateway"],
+        [sys.executable, "-X", "importtime", "-m", "briefcase", *args],
         check=False,
-        env={
-            "BRIEFCASE_DATA_DIR": str(tmp_path),
-            "BRIEFCASE_AUTH_TOKEN": "bca_" + "t" * 40,
-            "PATH": os.environ["PATH"],
-        },
+        env={"PATH": os.environ["PATH"], **environ},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    imported = [line.split("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
-    assert "briefcase.edges.gateway.serve" in imported, done.stderr[-2_000:]
+    return imports_of(done.stderr)
+
+
+def packages_of(imported: list[str]) -> set[str]:
+    return {name.split(".")[0] for name in imported}
+
+
+def test_the_gateway_that_is_started_loads_no_daemon(tmp_path):
+    imported = imports_of_a_run("gateway", BRIEFCASE_DATA_DIR=str(tmp_path), BRIEFCASE_AUTH_TOKEN="bca_" + "t" * 40)
+    assert "briefcase.edges.gateway.serve" in imported
     imported = [name for name in imported if name != "rich"]  # an attempt that finds nothing is a line too
     not_its_own = OF_THE_DAEMON | OF_NOBODY - {"click"} | {"joserfc"}
     assert [name for name in imported if name.startswith("briefcase.daemon")] == []
-    assert sorted({name.split(".")[0] for name in imported} & not_its_own) == []
+    assert sorted(packages_of(imported) & not_its_own) == []
+
+
+def test_the_daemon_that_is_started_answers_before_it_loads_what_only_a_first_call_needs(tmp_path):
+    environ = {
+        "PATH": os.environ["PATH"],
+        "BRIEFCASE_DATA_DIR": str(tmp_path / "data"),
+        "BRIEFCASE_UNIX_SOCKET": str(tmp_path / "daemon.sock"),
+        "BRIEFCASE_SECRET_BACKEND": "file",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "briefcase", "daemon"],
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as daemon:
+        before = "".join(itertools.takewhile(lambda line: " ready in " not in line, daemon.stderr))
+        daemon.terminate()
+        after = daemon.stderr.read()
+    assert daemon.returncode == 0, before[-2_000:]
+    imported = imports_of(before)
+    assert "briefcase.daemon.serving" in imported
+    imported = [name for name in imported if name != "rich"]
+    not_yet = OF_A_FIRST_CALL | OF_NOBODY - {"click"} | {"blacksheep", "keyring", "sqlalchemy"}
+    assert sorted(packages_of(imported) & not_yet) == []
+    assert {"aiohttp", "joserfc", "prometheus_client"} <= packages_of(imports_of(after))
+
+
+@pytest.mark.parametrize(
+    ("args", "rooms"),
+    [
+        (["--help"], {"edges/cli"}),
+        (["--version"], {"edges/cli"}),
+        (
+            ["tools", "list", "--json"],  # as far as a daemon that does not answer
+            {
+                "adapters/disk", "adapters/store", "core/jose", "core/json", "edges/cli", "edges/client", "edges/http",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_command_loads_only_its_own_rooms_and_no_table_writer_where_it_writes_none(tmp_path, args, rooms):
+    imported = imports_of_a_run(*args, BRIEFCASE_DATA_DIR=str(tmp_path), HOME=str(tmp_path))
+    assert "briefcase.edges.cli.main" in imported
+    own = {"/".join(name.split(".")[1:3]) for name in imported if name.count(".") > 1 and name.startswith("briefcase.")}
+    assert {room for room in own if not room.startswith(("_native", "model"))} == rooms
+    assert sorted(packages_of(imported) & (OF_THE_DAEMON | OF_NOBODY - {"click"} | {"asyncio", "cryptography"})) == []
 
 
 def test_what_a_command_loads_late_is_what_the_types_say_and_nothing_of_it_is_loaded_before():

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,6 +33,7 @@ import uvloop
 from briefcase import __version__
 from briefcase.adapters.telemetry.logs import configure_logs
 from briefcase.adapters.vault.vault import Vault
+from briefcase.core.characters.marks import load_patterns
 from briefcase.daemon.config_file import CONFIG_FILE, load_file
 from briefcase.daemon.outside import reach_outside
 from briefcase.daemon.rules import compose_rules
@@ -45,6 +47,12 @@ if TYPE_CHECKING:
     from briefcase.adapters.telemetry.otel import Exporting
 
 GC_THRESHOLDS: Final = (20_000, 20, 100)  # a call makes about a hundred containers and no cycle
+LOADED_LATER: Final = (  # 150 ms; what of it a start does need is loaded by then
+    "briefcase.adapters.net.exchanges",
+    "briefcase.adapters.telemetry.exposition",
+    "joserfc.jwk",
+    "joserfc.jws",
+)
 SWITCH_INTERVAL_S: Final = 0.000_5  # how long the loop waits for the interpreter's lock while a policy is compiled
 
 
@@ -101,6 +109,8 @@ async def _serve(foundation: Foundation, on_ready: Callable[[], None] | None, ex
         _announce(foundation.settings, services, time.monotonic() - foundation.began_s)
         if on_ready is not None:
             on_ready()
+        loading = asyncio.create_task(asyncio.to_thread(load_the_rest))
+        stack.push_async_callback(asyncio.wait, [loading])
         await stop.wait()
 
 
@@ -118,6 +128,15 @@ def tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
+
+
+def load_the_rest() -> None:
+    """Load what no start needs and a first call of its kind would wait for; and keep it out of every collection."""
+    for name in LOADED_LATER:
+        import_module(name)
+    load_patterns()
+    gc.freeze()
 
 
 def _announce(settings: Settings, services: Services, took_s: float) -> None:

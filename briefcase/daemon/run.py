@@ -6,6 +6,7 @@ What the later steps need is loaded while a thread opens the vault: deriving its
 from __future__ import annotations
 
 import ctypes
+import gc
 import resource
 import sys
 import time
@@ -40,6 +41,7 @@ def serve(environ: MutableMapping[str, str], on_ready: Callable[[], None] | None
     data_dir = prepare_data_dir(settings.data_dir)
     lock = DataDirLock(data_dir)
     try:
+        gc.disable()  # a start leaves no garbage; `tune_interpreter` collects after it
         opening = begin_vault(settings.secret_backend, data_dir, passphrase)
 
         # 3. to 6.
@@ -47,6 +49,7 @@ def serve(environ: MutableMapping[str, str], on_ready: Callable[[], None] | None
 
         run(Foundation(settings, environ, data_dir, opening, began_s), on_ready)
     finally:
+        gc.enable()
         lock.release()
 
 

@@ -101,7 +101,11 @@ def test_an_interrupt_is_130(tmp_path):
 
 def test_a_reader_that_leaves_is_no_error(run, daemon, monkeypatch):
     daemon.answers["GET", "/v1/tools"] = {"tools": []}
-    monkeypatch.setattr("briefcase.edges.cli.render.Screen.json", lambda *_: (_ for _ in ()).throw(BrokenPipeError()))
+
+    def leaves(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("briefcase.edges.cli.json_output.write_json", leaves)
     monkeypatch.setattr("briefcase.edges.cli.main._discard_output", lambda: None)
     ran = run("tools", "list", "--json")
     assert (ran.code, ran.err) == (141, "")

@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from briefcase.core.characters.marks import visible_text
-from briefcase.edges.cli.render import json_text, money, parse_dollars, table_of, time_left, when
+from briefcase.edges.cli.json_output import json_text
+from briefcase.edges.cli.render import money, parse_dollars, table_of, time_left, when
 from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339
 
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z

@@ -20,9 +20,8 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from briefcase.adapters.net.outbound import HttpStream
 from briefcase.core.jose.dpop import Proof, check_proof
-from briefcase.model.ports import HttpResponse
+from briefcase.model.ports import HttpResponse, HttpStream
 
 SERVER = "https://mcp.example"
 AUTHORITY = "https://as.example"

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from briefcase.adapters.net.outbound import HttpStream
 from briefcase.adapters.servers.credentials import SecretBearer
 from briefcase.adapters.servers.http_transport import MAX_RESUMPTIONS, HttpTransport
 from briefcase.adapters.servers.session import Session
 from briefcase.adapters.servers.transport import Outgoing
 from briefcase.model.errors import UpstreamError
+from briefcase.model.ports import HttpStream
 from support.redaction import NoRedaction
 
 URL = "https://h.example/mcp"

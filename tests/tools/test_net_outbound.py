@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from briefcase.adapters.net.outbound import MAX_POOLS, GuardedOutbound
+from briefcase.adapters.net.exchanges import MAX_POOLS
+from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import HttpRequest
 from support.hostile_servers import RawServer, answering, close_outbound, http_answer
@@ -253,7 +254,7 @@ async def test_the_number_of_pools_is_bounded():
         outbound = GuardedOutbound([server.address])
         for number in range(MAX_POOLS + 10):
             await outbound.request(get(server.url, pool_key=str(number)))
-        kept = len(outbound._pools)
+        kept = len(outbound._exchanges._pools)
         await close_outbound(outbound)
         return kept
 
@@ -467,11 +468,11 @@ async def test_a_head_past_its_bounds_is_refused(head):
 
 
 async def test_the_answers_that_are_being_read_are_bounded_together_and_what_was_read_makes_room(monkeypatch):
-    monkeypatch.setattr("briefcase.adapters.net.outbound.MAX_READING_BYTES", 3 * MAX_BODY)
+    monkeypatch.setattr("briefcase.adapters.net.exchanges.MAX_READING_BYTES", 3 * MAX_BODY)
     with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
         one_by_one = await exchange([get(f"{server.url}/x")] * 8, allow=[server.address])
     assert [len(answer.body) for answer in one_by_one] == [MAX_BODY] * 8
-    monkeypatch.setattr("briefcase.adapters.net.outbound.MAX_READING_BYTES", MAX_BODY - 1)
+    monkeypatch.setattr("briefcase.adapters.net.exchanges.MAX_READING_BYTES", MAX_BODY - 1)
     with RawServer(answering(http_answer(b"x" * MAX_BODY))) as server:
         failed = await ask(server)
     assert (failed.code, failed.sent) == ("upstream_failed", True)
@@ -506,7 +507,7 @@ async def test_a_gzip_bomb_is_never_inflated_past_the_bound(monkeypatch):
             largest = max(largest, len(out))
             return out
 
-    monkeypatch.setattr("briefcase.adapters.net.outbound.zlib.decompressobj", Watched)
+    monkeypatch.setattr("briefcase.adapters.net.exchanges.zlib.decompressobj", Watched)
     with RawServer(answering(gzipped(b"\0" * 5_000_000))) as server:
         failed = await ask(server)
 

@@ -1,4 +1,4 @@
-"""Kept connections, looked at once more before they are used again.
+"""The client library's connector: names resolve through the guard, and a kept connection is looked at once more.
 
 The client library gives a connection again when it was idle for less than its bound and is not known to be closed. That
 is not enough for what may be sent only once, nor for an answer that must not be another's: so one on which anything has
@@ -8,10 +8,44 @@ come while it was idle, be it its end or bytes that nobody asked for, is closed 
 from __future__ import annotations
 
 import select
+import socket
+from ipaddress import IPv6Address
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
+
+from briefcase.adapters.net.destinations import DestinationGuard
+
+
+class GuardedResolver(AbstractResolver):
+    """The addresses that a `DestinationGuard` lets through, as the connector takes them."""
+
+    def __init__(self, guard: DestinationGuard) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - the port asks for it; every family is checked
+    ) -> list[ResolveResult]:
+        """The addresses of a name, each of them checked."""
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in await self._guard.resolve(host, port)
+        ]
+
+    async def close(self) -> None:
+        """It holds nothing."""
 
 
 class LookingConnector(aiohttp.TCPConnector):

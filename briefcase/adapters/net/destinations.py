@@ -1,4 +1,4 @@
-"""Where a connection may lead: the special-purpose ranges, the operator's list, and the resolver that keeps to them.
+"""Where a connection may lead: the special-purpose ranges, the operator's list, and the resolution that keeps to them.
 
 An address is judged as *resolved*, and the connector connects to the very addresses that were checked here.
 """
@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from briefcase.adapters.net.urls import Address, Url, parse_authority
-from briefcase.model.errors import ConfigError
+from briefcase.model.errors import ConfigError, UpstreamError
 
 Lookup: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -94,8 +93,8 @@ class NotAllowedError(OSError):
     """A destination that may not be reached. An `OSError`, because that is what a resolver may raise."""
 
 
-class DestinationGuard(AbstractResolver):
-    """Resolves names for the connector, and lets through only what may be connected to."""
+class DestinationGuard:
+    """Resolves names, and lets through only what may be connected to."""
 
     def __init__(self, listed: frozenset[Listed], lookup: Lookup) -> None:
         self._listed = listed
@@ -121,33 +120,18 @@ class DestinationGuard(AbstractResolver):
         if not self.is_listed(host, port) or not (is_itself or special.may_be_listed):
             raise NotAllowedError(f"the address is not public: {special.name} ({special.reference})")
 
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - the port asks for it; every family is checked
-    ) -> list[ResolveResult]:
-        """The addresses of a name, each of them checked."""
-        results: list[ResolveResult] = []
-        for text in await self._lookup(host, port):
-            address = ipaddress.ip_address(text)
-            self.check_address(host, port, address)
-            results.append(
-                {
-                    "hostname": host,
-                    "host": str(address),
-                    "port": port,
-                    "family": socket.AF_INET6 if isinstance(address, ipaddress.IPv6Address) else socket.AF_INET,
-                    "proto": 0,
-                    "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-                }
-            )
-        if not results:
-            raise OSError("the name has no address")
-        return results
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """The addresses of a name, each of them checked.
 
-    async def close(self) -> None:
-        """It holds nothing."""
+        Raises:
+            OSError: the name has no address, or one that may not be reached (`NotAllowedError`).
+        """
+        addresses = [ipaddress.ip_address(text) for text in await self._lookup(host, port)]
+        for address in addresses:
+            self.check_address(host, port, address)
+        if not addresses:
+            raise OSError("the name has no address")
+        return addresses
 
 
 def parse_listed(entry: str) -> Listed:
@@ -165,6 +149,11 @@ def parse_listed(entry: str) -> Listed:
 def special_range(address: Address) -> SpecialRange | None:
     """The special-purpose range an address is in, or None where it is a public unicast address."""
     return next((known for known in SPECIAL_RANGES if address in known.network), None)
+
+
+def refused(message: str) -> UpstreamError:
+    """The fault of a request that is not sent."""
+    return UpstreamError(message, code="upstream_refused", sent=False)
 
 
 async def system_lookup(host: str, port: int) -> Sequence[str]:

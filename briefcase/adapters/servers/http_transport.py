@@ -15,7 +15,6 @@ from http import HTTPStatus
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from briefcase.adapters.net.outbound import HttpStream
 from briefcase.adapters.servers.credentials import Credential
 from briefcase.adapters.servers.transport import Outgoing, Take
 from briefcase.adapters.servers.turns import Turn
@@ -30,7 +29,7 @@ from briefcase.core.mcp.jsonrpc import (
 )
 from briefcase.core.mcp.sse import EventReader, EventTooLargeError
 from briefcase.model.errors import UpstreamError
-from briefcase.model.ports import HttpRequest
+from briefcase.model.ports import HttpRequest, HttpStream
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
 MAX_ANSWER_BYTES: Final = 32 << 20

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 from briefcase.core.characters.table import ALIKE_BEYOND, ALIKE_LETTERS, ALIKE_SIGNS, LATIN, UNSEEN
@@ -33,20 +35,56 @@ OVERLAY: Final = 1  # the combining class of what strikes a character out: it ma
 KEYCAP: Final = "\u20e3"
 MAX_MARKS: Final = 3  # on one character; more of them are drawn over the lines above and below
 
+
+class LatePattern:
+    """A pattern of `re` that is compiled with its first use.
+
+    To compile those with the whole tables in them takes 30 ms, a tenth of a daemon's start, and text that is ASCII is
+    not looked at with any. `load_patterns` compiles them when nobody waits.
+    """
+
+    def __init__(self, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> None:
+        self._pattern = pattern
+        self._flags = flags
+        _LATE.append(self)
+
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """The pattern itself."""
+        return re.compile(self._pattern, self._flags)
+
+    @cached_property
+    def search(self) -> Callable[[str], re.Match[str] | None]:
+        """`re.Pattern.search`."""
+        return self.compiled.search
+
+    @cached_property
+    def match(self) -> Callable[[str], re.Match[str] | None]:
+        """`re.Pattern.match`."""
+        return self.compiled.match
+
+    @cached_property
+    def sub(self) -> Callable[[str | Callable[[re.Match[str]], str], str], str]:
+        """`re.Pattern.sub`."""
+        return self.compiled.sub
+
+
+_LATE: Final[list[LatePattern]] = []
+
 _LETTER: Final = r"[^\W\d_]"
 _PLAIN: Final = rf"[^\W\d_{LATIN}{ALIKE_LETTERS}]"  # a letter of another script that looks like no ASCII letter
 _NO_LATIN: Final = rf"[^\W\d_{LATIN}]"
 _NOT_ALIKE: Final = rf"[^\W\d_{ALIKE_LETTERS}]"
 _NOT_PLAIN: Final = rf"[{LATIN}{ALIKE_LETTERS}]"
 
-_UNSEEN: Final = re.compile(f"[{UNSEEN}]")
-_ALIKE_LETTER: Final = re.compile(f"[{ALIKE_LETTERS}]")
-_ALIKE_BEYOND: Final = re.compile(f"(?=[\U00010000-\U0010ffff])[{ALIKE_BEYOND}]")
+_UNSEEN: Final = LatePattern(f"[{UNSEEN}]")
+_ALIKE_LETTER: Final = LatePattern(f"[{ALIKE_LETTERS}]")
+_ALIKE_BEYOND: Final = LatePattern(f"(?=[\U00010000-\U0010ffff])[{ALIKE_BEYOND}]")
 
 _JOINT: Final = r"[.@/\\:_-]"
 
 # To mark: whole words, runs of digits and runs of signs.
-_WORD: Final = re.compile(
+_WORD: Final = LatePattern(
     rf"(?<!{_LETTER})(?:"
     rf"(?={_NO_LATIN}*+[{LATIN}])(?={_NOT_ALIKE}*+[{ALIKE_LETTERS}]){_LETTER}++"
     rf"|(?<=[0-9A-Za-z]{_JOINT})[{ALIKE_LETTERS}]++(?!{_LETTER})"
@@ -54,12 +92,12 @@ _WORD: Final = re.compile(
     rf"|(?<!{_PLAIN} )[{ALIKE_LETTERS}]++(?!{_LETTER})(?! {_NOT_PLAIN}*+{_PLAIN}))"
 )
 _DIGITS: Final = re.compile(r"(?:(?<=[0-9A-Za-z])|(?<![^\D0-9])(?=[^\D0-9]++[0-9A-Za-z]))[^\D0-9]++")
-_SIGNS: Final = re.compile(rf"(?<=[!#-=?-~])[{ALIKE_SIGNS}]++(?=[!#-;=-~])")
+_SIGNS: Final = LatePattern(rf"(?<=[!#-=?-~])[{ALIKE_SIGNS}]++(?=[!#-;=-~])")
 
 # To find: the same, but each begins with a class of characters, which `re` looks for faster than for a place.
 _TO_ALIKE: Final = rf"(?:(?<=[{ALIKE_LETTERS}])|{_PLAIN}*+[{ALIKE_LETTERS}])"
 _FOUND: Final = tuple(
-    re.compile(pattern, re.DOTALL)
+    LatePattern(pattern, re.DOTALL)
     for pattern in (
         rf"{_NO_LATIN}(?<!{_NO_LATIN}.)(?:(?<=[{LATIN}].){_TO_ALIKE}|{_TO_ALIKE}{_NO_LATIN}*+[{LATIN}])",
         rf"[{ALIKE_LETTERS}](?<!{_LETTER}.)(?<!{_PLAIN} .)[{ALIKE_LETTERS}]*+(?!{_LETTER})(?! {_NOT_PLAIN}*+{_PLAIN})",
@@ -69,6 +107,12 @@ _FOUND: Final = tuple(
         rf"[{ALIKE_SIGNS}](?<=[!#-=?-~].)[{ALIKE_SIGNS}]*+(?=[!#-;=-~])",
     )
 )
+
+
+def load_patterns() -> None:
+    """Compile every pattern that is not compiled yet; another thread may meanwhile use them."""
+    for pattern in _LATE:
+        _ = pattern.compiled
 
 
 def has_unseen(text: str) -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from briefcase.core.characters.marks import has_alike, has_unseen
+from briefcase.core.characters.marks import LatePattern, has_alike, has_unseen
 
 MAX_CHARS: Final = 32_768  # what is longer is not read twice: any of these characters raises its signal there
 
@@ -34,7 +34,7 @@ _INDIC: Final = (
     r"\u0904-\u0939\u0985-\u09b9\u0a05-\u0a39\u0a85-\u0ab9\u0b05-\u0b39\u0b85-\u0bb9\u0c05-\u0c39\u0c85-\u0d39"
 )
 
-_ORDINARY_UNSEEN: Final = re.compile(
+_ORDINARY_UNSEEN: Final = LatePattern(
     rf"(?<=[{_EMOJI}])\ufe0f(?!\ufe0f)|(?<=[0-9#*])\ufe0f(?=\u20e3)"
     rf"|(?:(?<=[{_EMOJI}])|(?<=[{_EMOJI}]\ufe0f))\u200d(?=[{_EMOJI}])"
     r"|(?<=[\w\u2019)\u00bb\u201d])[\u00a0\u202f](?=[!?:;\u00bb])|(?<=\u00ab)[\u00a0\u202f](?=\w)"

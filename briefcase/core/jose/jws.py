@@ -4,24 +4,27 @@ Reading is strict, because two readers of one token must not differ: canonical b
 objects without duplicate members, a `typ` per kind of token, no `crit`, and never a key from anywhere but the
 verifier's own hands. `none` and the HMAC algorithms do not exist here, so no token can choose them.
 
-Key arithmetic and signatures are `joserfc`'s; this module decides what is handed to it.
+Key arithmetic and signatures are `joserfc`'s; this module decides what is handed to it. The library is
+loaded with the first key: no start needs one, and it takes 30 ms with the X.509 that comes with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from joserfc.jwk import ECKey, OKPKey
-from joserfc.jws import JWSRegistry
 
 from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
 from briefcase.core.jose.did import decode_did_key, encode_did_key
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from joserfc.jwa import JWSAlgModel
+    from joserfc.jwk import ECKey, OKPKey
 
 MAX_TOKEN_CHARS: Final = 8_192
 MAX_DEPTH: Final = 8
@@ -56,7 +59,7 @@ class PublicKey:
         self.jwk: dict[str, str] = {"crv": crv, "kty": kty} | {name: str(members[name]) for name in coordinates}
         self.thumbprint = key.thumbprint()
         self._key = key
-        self._model = JWSRegistry.algorithms[algorithm]
+        self._model = _model_of(algorithm)
 
     def is_signature(self, signing_input: bytes, signature: bytes) -> bool:
         """Whether a signature is this key's over exactly these bytes."""
@@ -72,7 +75,7 @@ class PrivateKey:
 
     def __init__(self, algorithm: str, key: OKPKey | ECKey) -> None:
         self._key = key
-        self._model = JWSRegistry.algorithms[algorithm]
+        self._model = _model_of(algorithm)
         self.public = PublicKey(algorithm, key)
 
     @property
@@ -119,6 +122,8 @@ class Signer:
 
 def generate_key(algorithm: str = ES256) -> PrivateKey:
     """Make a new signing key for `EdDSA` or `ES256`."""
+    from joserfc.jwk import ECKey, OKPKey
+
     return PrivateKey(algorithm, OKPKey.generate_key("Ed25519") if algorithm == EDDSA else ECKey.generate_key("P-256"))
 
 
@@ -131,7 +136,7 @@ def load_private_key(exported: bytes) -> PrivateKey:
     try:
         members: dict[str, str | list[str]] = msgspec.json.decode(exported, type=dict[str, str])
         algorithm = _algorithm_of(members)
-        key = OKPKey.import_key(members) if algorithm == EDDSA else ECKey.import_key(members)
+        key = _import_key(algorithm, members)
     except (ValueError, KeyError, TypeError, msgspec.DecodeError):
         raise JoseError("expected a private JWK of Ed25519 or P-256") from None
     if not key.is_private:
@@ -244,7 +249,20 @@ def _import_public(algorithm: str, *coordinates: str) -> PublicKey:
     kty, crv, names = _CURVES[algorithm]
     members: dict[str, str | list[str]] = {"kty": kty, "crv": crv, **dict(zip(names, coordinates, strict=True))}
     try:
-        key = OKPKey.import_key(members) if algorithm == EDDSA else ECKey.import_key(members)
-        return PublicKey(algorithm, key)  # reads the point: one that is not on the curve fails here
+        return PublicKey(
+            algorithm, _import_key(algorithm, members)
+        )  # reads the point: one that is not on the curve fails here
     except (ValueError, KeyError, TypeError):
         raise JoseError("expected `jwk` to be a point on its curve") from None
+
+
+def _import_key(algorithm: str, members: dict[str, str | list[str]]) -> OKPKey | ECKey:
+    from joserfc.jwk import ECKey, OKPKey
+
+    return OKPKey.import_key(members) if algorithm == EDDSA else ECKey.import_key(members)
+
+
+def _model_of(algorithm: str) -> JWSAlgModel:
+    from joserfc.jws import JWSRegistry
+
+    return JWSRegistry.algorithms[algorithm]

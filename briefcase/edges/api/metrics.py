@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from briefcase.adapters.telemetry.exposition import CONTENT_TYPE, encode_text
 from briefcase.adapters.telemetry.metrics import Family, by_label, gauge
 from briefcase.core.approvals.lifecycle import status_at
 from briefcase.core.budgets import day_of
@@ -17,6 +16,8 @@ from briefcase.model.types import US_PER_S, ApprovalStatus
 
 async def show_metrics(services: Services, _: Request) -> Reply:
     """`GET /metrics`: text exposition format 0.0.4."""
+    from briefcase.adapters.telemetry.exposition import CONTENT_TYPE, encode_text
+
     return Reply(encode_text(services.metrics.collect()), headers=((b"content-type", CONTENT_TYPE),))
 
 

@@ -29,7 +29,7 @@ def add_agent(app: App, *, name: str, groups: tuple[str, ...], as_json: bool) ->
     """
     answer = app.client().post("/v1/agents", {"name": name, "groups": list(groups)})
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     click.echo(answer["token"])
     note(f"the token of `{name}`, shown this once: set it as BRIEFCASE_AUTH_TOKEN where the agent runs")
@@ -42,7 +42,7 @@ def list_agents(app: App, *, as_json: bool) -> None:
     """List the agents, revoked ones too."""
     answer = app.client().get("/v1/agents")
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     rows = [
         (
@@ -64,6 +64,6 @@ def revoke_agent(app: App, *, name: str, as_json: bool) -> None:
     """End an agent's access: its token is refused from now on."""
     answer = app.client().post(path_of("v1", "agents", name, "revoke"))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"revoked `{name}`")

@@ -9,12 +9,15 @@ import re
 from collections.abc import Callable, MutableMapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
-from briefcase.edges.cli.late import daemon_client, data_dirs, expected_daemons, own_files, render
+from briefcase.edges.cli.late import daemon_client, data_dirs, expected_daemons, json_output, own_files, render
 from briefcase.model.errors import CallerError
+
+if TYPE_CHECKING:
+    from briefcase.model.types import JsonValue
 
 ANSWER_TIMEOUT_S: Final = 30.0
 
@@ -65,6 +68,11 @@ class App:
     def screen(self) -> render.Screen:
         """Where results are written; loads the table writer, so a command asks for it late."""
         return render.Screen()
+
+    @staticmethod
+    def json(value: JsonValue) -> None:
+        """Write one JSON value: indented on a terminal, on one line for programs."""
+        json_output.write_json(value)
 
     def client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> daemon_client.Client:
         """A client of the daemon this environment names; one answer may take so many seconds."""

@@ -64,7 +64,7 @@ def list_approvals(app: App, *, status: str, as_json: bool) -> None:
     """
     answer = app.client().get("/v1/approvals", status=status)
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     now_us = time.time_ns() // 1_000
     rows = [
@@ -92,7 +92,7 @@ def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
     """
     one = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id)))
     if as_json:
-        app.screen.json(one)
+        app.json(one)
         return
     left = render.time_left(one["expires_at"], time.time_ns() // 1_000)
     app.screen.fields([("id", one["id"]), ("status", render.styled(one["status"])), ("expires in", left)])
@@ -126,7 +126,7 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_j
     said = {"shown_digest_hex": seen, **({"reason": reason} if reason else {})}
     answer = app.client().post(f"{path}/approve", said)
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     click.echo(answer["approval_token"])
     note(f"approved {answer['approval_id']}: repeat the call with `--approval-token` and this token")
@@ -169,7 +169,7 @@ def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
     path = path_of("v1", "approvals", _whole_id(app, approval_id), "deny")
     answer = app.client().post(path, {"reason": reason} if reason else None)
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"denied {answer['approval_id']}")
 

@@ -44,7 +44,7 @@ def archive(app: App, *, keep: int, before: str | None, as_json: bool) -> None:
     with working("archiving"):
         done = app.client(ARCHIVE_TIMEOUT_S).post("/v1/receipts/archive", body)
     if as_json:
-        app.screen.json(done)
+        app.json(done)
         return
     if not done["receipts"]:
         app.screen.line("nothing to archive")

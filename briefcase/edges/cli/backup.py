@@ -79,7 +79,7 @@ def create(app: App, *, out: Path, encrypt: bool, recipients: tuple[str, ...], w
     with working("copying and verifying"):
         made = app.client(CREATE_TIMEOUT_S).post("/v1/backups", body)
     if as_json:
-        app.screen.json(made)
+        app.json(made)
         return
     app.screen.line(f"{made['files']} files, {made['bytes']:,} bytes in `{place}`{' (encrypted)' if is_sealed else ''}")
     app.screen.fields([("head", f"{made['head_id']}:{made['head_hash_hex']}"), ("identity", made["did"])])
@@ -140,7 +140,7 @@ def keygen(app: App, *, out: Path, as_json: bool) -> None:
     with new_file(out) as file:
         file.write(f"# public key: {public}\n{identity}\n".encode())
     if as_json:
-        app.screen.json({"file": str(out), "recipient": public})
+        app.json({"file": str(out), "recipient": public})
     else:
         app.screen.line(public)
 
@@ -169,7 +169,7 @@ def verify(
     with working("verifying"):
         manifest = backup_restore.verify_backup(backup, did, known, keys)
     if as_json:
-        app.screen.json(msgspec.to_builtins(manifest))
+        app.json(msgspec.to_builtins(manifest))
         return
     app.screen.line(f"a whole backup of {manifest.head_id:,} receipts, made at {manifest.created_at}")
     app.screen.fields([("head", f"{manifest.head_id}:{manifest.head_hash_hex}"), ("identity", manifest.did)])
@@ -204,7 +204,7 @@ def restore(
     with working("verifying and copying"):
         manifest = backup_restore.restore_backup(backup, data_dir, did, vault_key, keys)
     if as_json:
-        app.screen.json({**msgspec.to_builtins(manifest), "data_dir": str(data_dir.absolute())})
+        app.json({**msgspec.to_builtins(manifest), "data_dir": str(data_dir.absolute())})
         return
     app.screen.line(f"restored {manifest.head_id:,} receipts into `{data_dir}`")
     if vault_key is None and "vault.key" in manifest.left_out:

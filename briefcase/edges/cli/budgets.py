@@ -23,7 +23,7 @@ def list_budgets(app: App, *, as_json: bool) -> None:
     """List the daily limits and what was spent today (UTC)."""
     answer = app.client().get("/v1/budgets")
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     rows = []
     for line in answer["budgets"]:
@@ -45,6 +45,6 @@ def set_budget(app: App, *, limit: str, category: str, as_json: bool) -> None:
         raise CallerError(f"`--daily-limit-usd`: {error}") from None
     answer = app.client().post(path_of("v1", "budgets", category), {"daily_limit_microusd": limit_microusd})
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"`{answer['category']}` may spend {render.money(answer['daily_limit_microusd'])} a day")

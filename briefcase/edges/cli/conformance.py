@@ -58,7 +58,7 @@ def check_provider_command(app: App, *, base_url: str, out: Path, admin_secret_s
     out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     kept_for = _tell_daemon(app, report)
     if as_json:
-        app.screen.json(msgspec.to_builtins(report))
+        app.json(msgspec.to_builtins(report))
     else:
         _show(app, report)
         note(f"wrote {out}")

@@ -56,9 +56,7 @@ def check(app: App, *, as_json: bool) -> int:
         parts = (*parts, *triage.unknown_parts(parts))
     colour = triage.worst_of(parts)
     if as_json:
-        app.screen.json(
-            {"status": colour, "parts": [{name: getattr(part, name) for name in _FIELDS} for part in parts]}
-        )
+        app.json({"status": colour, "parts": [{name: getattr(part, name) for name in _FIELDS} for part in parts]})
     else:
         _show(app, parts)
     if not answers:

@@ -109,7 +109,7 @@ def bundle(
     with new_file(out) as file:
         file.write(evidence_bundle.pack(files))
     if as_json:
-        app.screen.json({"out": str(out), "files": [*sorted(files)], "missing": {**missing}, "secrets": search.secrets})
+        app.json({"out": str(out), "files": [*sorted(files)], "missing": {**missing}, "secrets": search.secrets})
         return 0
     note(f"wrote {out}: {len(files)} files, none with one of {search.secrets} secrets")
     for name, problem in missing.items():
@@ -177,7 +177,7 @@ def show_verdict(app: App, files: Mapping[str, bytes], did: str | None, *, as_js
     """Check files against the signed manifest among them, say what was found, and give the exit code."""
     verdict = evidence_manifest.verify_manifest(files, did)
     if as_json:
-        app.screen.json({"ok": not verdict.problems, **msgspec.to_builtins(verdict)})
+        app.json({"ok": not verdict.problems, **msgspec.to_builtins(verdict)})
     else:
         for problem in verdict.problems:
             complain({"message": problem})
@@ -263,7 +263,7 @@ def _search_files(app: App, files: Mapping[str, bytes]) -> canaries.Search:
 
 def _show_search(app: App, search: canaries.Search, *, as_json: bool) -> None:
     if as_json:
-        app.screen.json(
+        app.json(
             {
                 "ok": not search.places and not search.unread,
                 "files": search.files,

@@ -98,9 +98,7 @@ def export(
     with new_file(verifier, replaces=True) as file:
         file.write(Path(verify_export.__file__).read_bytes())
     if as_json:
-        app.screen.json(
-            {"file": str(out), "receipts": count, "from_id": from_id, "to_id": last_id, "head": _head_text(head)}
-        )
+        app.json({"file": str(out), "receipts": count, "from_id": from_id, "to_id": last_id, "head": _head_text(head)})
         return
     app.screen.line(f"{count:,} receipts in `{out}`")
     app.screen.fields([("head", _head_text(head))])
@@ -136,7 +134,7 @@ def import_(app: App, *, file: Path, data_dir: Path | None, as_json: bool) -> in
     if found.missing and not found.differ:
         archived = _archive(data_dir or app.data_dir, file, found)
     if as_json:
-        app.screen.json({**msgspec.to_builtins(found), "archived": None if archived is None else str(archived)})
+        app.json({**msgspec.to_builtins(found), "archived": None if archived is None else str(archived)})
     else:
         _show(app, file, found, archived)
     return CODES["receipt_chain_broken"].exit_code if found.differ else 0

@@ -21,7 +21,7 @@ def show_identity(app: App, *, as_json: bool) -> None:
     client = app.client()
     who, profile = client.get("/v1/identity"), client.get("/v1/profile")
     if as_json:
-        app.screen.json({**who, "strict_enforcement": profile["strict_enforcement"]})
+        app.json({**who, "strict_enforcement": profile["strict_enforcement"]})
         return
     app.screen.fields(
         [

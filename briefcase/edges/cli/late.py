@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from briefcase.core.policy import engine as policy_engine
     from briefcase.core.policy import testfiles as policy_tests
     from briefcase.edges.cli import client as daemon_client
-    from briefcase.edges.cli import render
+    from briefcase.edges.cli import json_output, render
     from briefcase.edges.cli import shown as shown_calls
     from briefcase.edges.cli import watch as approval_watch
     from briefcase.edges.client import expected as expected_daemons
@@ -102,6 +102,7 @@ else:
     policy_engine = _Late("briefcase.core.policy.engine")
     policy_tests = _Late("briefcase.core.policy.testfiles")
     daemon_client = _Late("briefcase.edges.cli.client")
+    json_output = _Late("briefcase.edges.cli.json_output")
     render = _Late("briefcase.edges.cli.render")
     shown_calls = _Late("briefcase.edges.cli.shown")
     approval_watch = _Late("briefcase.edges.cli.watch")
@@ -147,6 +148,7 @@ __all__ = [
     "evidence_manifest",
     "expected_daemons",
     "gateway_settings",
+    "json_output",
     "ledger_files",
     "logs",
     "loopback",

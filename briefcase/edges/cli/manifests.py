@@ -70,7 +70,7 @@ def import_openapi(
     _check_credentials(directory, manifests)
     paths = _write(directory, manifests, force=force)
     if as_json:
-        app.screen.json({"written": [str(path) for path in paths]})
+        app.json({"written": [str(path) for path in paths]})
         return
     for path in paths:
         app.screen.line(f"wrote {path}")
@@ -89,7 +89,7 @@ def check_manifest(app: App, *, files: tuple[Path, ...], as_json: bool) -> None:
         for declared in tool_manifests.parse_manifests(tool_files.read_own_file(file), file.name)
     ]
     if as_json:
-        app.screen.json({"ok": True, "tools": [spec.id for spec in specs]})
+        app.json({"ok": True, "tools": [spec.id for spec in specs]})
         return
     rows = [(spec.id, spec.category, render.money(spec.cost_microusd), spec.description) for spec in specs]
     app.screen.table(("TOOL", "CATEGORY", ">COST", "DESCRIPTION"), rows, empty="the file declares no tool")
@@ -98,7 +98,7 @@ def check_manifest(app: App, *, files: tuple[Path, ...], as_json: bool) -> None:
 def _list_operations(app: App, operations: Sequence[openapi_import.Operation], *, as_json: bool) -> None:
     if as_json:
         listed: list[JsonValue] = [{"id": one.id, "method": one.method, "path": one.path} for one in operations]
-        app.screen.json({"operations": listed})
+        app.json({"operations": listed})
         return
     rows = [(one.id, one.method, one.path, str(one.definition.get("summary", ""))) for one in operations]
     app.screen.table(("OPERATION", "METHOD", "PATH", "SUMMARY"), rows, empty="the document has no operations")

@@ -46,7 +46,7 @@ def list_servers(app: App, *, as_json: bool) -> None:
     """List the servers, how they are, and how many tools they offer."""
     answer = app.client().get(path_of(*SERVERS))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     rows = [
         (
@@ -71,7 +71,7 @@ def show_server(app: App, *, server_id: str, as_json: bool) -> None:
     """Show one server's description, with its secrets by name."""
     answer = app.client().get(path_of(*SERVERS, server_id))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     summary = answer["summary"]
     app.screen.line(visible_text(" ".join((summary["endpoint_url"], *answer["args"]))))
@@ -159,7 +159,7 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
         body["command"], body["args"] = target[0], list[JsonValue](target[1:])
     answer = app.client().post(path_of(*SERVERS, server_id), body)
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"`{server_id}` is {answer['endpoint_url']}")
         note("it is connected to in the background: see `briefcase mcp servers list`")
@@ -173,7 +173,7 @@ def delete_server(app: App, *, server_id: str, as_json: bool) -> None:
     """Remove a server, end its process, forget what was accepted of it."""
     answer = app.client().post(path_of(*SERVERS, server_id, "delete"))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"removed `{server_id}`")
 
@@ -186,7 +186,7 @@ def show_diff(app: App, *, server_id: str, as_json: bool) -> None:
     """Show how a server's tools differ from what was accepted."""
     answer = app.client().get(path_of(*SERVERS, server_id, "diff"))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     for change in answer["changes"]:
         before, after = _lines(change["before"]), _lines(change["after"])
@@ -211,7 +211,7 @@ def accept_server(app: App, *, server_id: str, digest: str, as_json: bool) -> No
     """
     answer = app.client().post(path_of(*SERVERS, server_id, "accept"), {"digest": digest})
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"accepted {answer['tools']} tools of `{server_id}`")
 

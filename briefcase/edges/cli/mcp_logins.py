@@ -61,7 +61,7 @@ def log_in(app: App, /, *, server_id: str, scope: str | None, client_id: str, as
     body = {"code": code_of(answer, "authorization server"), "state": answer.state, "iss": answer.iss}
     done = app.client().post(path_of(*_SERVERS, server_id, "oauth", "exchange"), body)
     if as_json:
-        app.screen.json(done)
+        app.json(done)
         return
     app.screen.line(f"logged in to `{server_id}`")
     note("it is connected to in the background: see `briefcase mcp servers list`")
@@ -75,7 +75,7 @@ def revoke_login(app: App, *, server_id: str, as_json: bool) -> None:
     """End a log-in: here always, and at its server where that can be done."""
     answer = app.client().post(path_of(*_SERVERS, server_id, "oauth", "revoke"))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"the log-in at `{server_id}` is ended here, {revocation_words(answer)}")
 
@@ -89,7 +89,7 @@ def show_client_metadata(app: App, /, *, url: str) -> None:
     Authorization servers that read such documents then know this program without being told of it before. Name it with
     `briefcase mcp servers upsert ID ADDRESS --oauth-client-metadata URL`.
     """
-    app.screen.json({"client_id": url, **oauth_registration.client_document()})
+    app.json({"client_id": url, **oauth_registration.client_document()})
 
 
 def _start(app: App, wanted: _Wanted, redirect_uri: str) -> _Begun:

@@ -47,7 +47,7 @@ def show_policy(app: App, *, as_json: bool) -> None:
     """Show the policy that decides now."""
     answer = app.client().get("/v1/policy")
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     _write_text(app, answer["policy_text"])
     note(f"policy {answer['policy_hash_hex']}, since {render.when(answer['updated_at_rfc3339'])}")
@@ -67,7 +67,7 @@ def set_policy(app: App, *, file: Path, as_json: bool) -> None:
     before = client.get("/v1/policy")["policy_hash_hex"]
     answer = client.request("PUT", "/v1/policy", {"policy_text": text}).payload
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     elif answer["policy_hash_hex"] == before:
         app.screen.line(f"the policy is {before} already")
     else:
@@ -91,7 +91,7 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
     tools = known_tools(app)
     parsed = policy_check.check_policy(text, tools or ())
     if as_json:
-        app.screen.json({"ok": True, "policy_hash_hex": parsed.digest_hex, "policies": [*parsed.names]})
+        app.json({"ok": True, "policy_hash_hex": parsed.digest_hex, "policies": [*parsed.names]})
         return
     app.screen.line(f"ok: {len(parsed.names)} policies, {parsed.digest_hex}")
     if tools is None:
@@ -114,7 +114,7 @@ def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
     changes = policy_diff.diff_policies(policy_check.parse_policy(active), policy_check.parse_policy(text))
     lines = _line_diff(active, text, "the active policy", str(file))
     if as_json:
-        app.screen.json({"changed": bool(lines), "diff": [*lines], "policies": msgspec.to_builtins(changes)})
+        app.json({"changed": bool(lines), "diff": [*lines], "policies": msgspec.to_builtins(changes)})
         return
     for change in changes:
         app.screen.line(rich_text.Text(f"{change.op} `{marks.visible_text(change.policy_id)}`", OP_STYLES[change.op]))

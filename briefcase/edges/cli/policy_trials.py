@@ -43,7 +43,7 @@ def run_tests(app: App, *, files: tuple[Path, ...], as_json: bool) -> int:
     results = {str(file): policy_tests.run_test_file(_read_test(file), partial(_read_beside, file)) for file in files}
     passed = all(result.is_passed for result in results.values())
     if as_json:
-        app.screen.json({"ok": passed, "files": msgspec.to_builtins(results)})
+        app.json({"ok": passed, "files": msgspec.to_builtins(results)})
         return 0 if passed else EXIT_FAILED
     for name, result in results.items():
         app.screen.line(
@@ -82,7 +82,7 @@ def backtest(app: App, *, file: Path, since: str | None, as_json: bool) -> None:
             progress(done, total)
     report = replay.report()
     if as_json:
-        app.screen.json({**msgspec.to_builtins(report), "approvals_per_hour": report.approvals_per_hour})
+        app.json({**msgspec.to_builtins(report), "approvals_per_hour": report.approvals_per_hour})
     else:
         _show_report(app, report)
 

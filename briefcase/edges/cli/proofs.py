@@ -57,7 +57,7 @@ def checkpoint(app: App, *, out: Path, as_json: bool) -> None:
     with new_file(out) as file:
         file.write(made["note"].encode())
     if as_json:
-        app.screen.json(made)
+        app.json(made)
         return
     app.screen.line(f"{made['size']:,} receipts signed in `{out}`")
     app.screen.fields([("head", f"{made['head']['id']}:{made['head']['hash_hex']}"), ("root", made["root_hex"])])
@@ -180,7 +180,7 @@ def _hashes(source: Source, signed: Checkpoint) -> list[bytes]:
 
 def _write(app: App, proof: JsonObject, out: Path | None) -> None:
     if out is None:
-        app.screen.json(proof)
+        app.json(proof)
         return
     app.check_outside(out)
     with new_file(out) as file:

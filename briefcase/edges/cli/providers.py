@@ -43,7 +43,7 @@ def list_providers(app: App, *, as_json: bool) -> None:
     """List the providers, and what the daemon holds for each."""
     answer = app.client().get(path_of(*NOUN))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     rows = [
         (
@@ -84,7 +84,7 @@ def upsert_provider(app: App, *, provider_id: str, base_url: str, max_stale_secs
     body = {"base_url": base_url, "max_stale_s": max_stale_secs}
     answer = app.client().post(path_of(*NOUN, provider_id), body)
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     app.screen.line(f"`{provider_id}` is {answer['base_url']}")
     if answer["needs_login"]:
@@ -138,7 +138,7 @@ def fetch_credential(app: App, *, provider_id: str, as_json: bool) -> None:
     """Have the provider issue a credential, and keep it."""
     answer = app.client().post(path_of(*NOUN, provider_id, "vc", "fetch"))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"`{provider_id}` issued a credential that is good until {answer['expires_at_rfc3339']}")
 
@@ -151,7 +151,7 @@ def revoke_login(app: App, *, provider_id: str, as_json: bool) -> None:
     """End a log-in: here always, and at its server where that can be done."""
     answer = app.client().post(path_of(*NOUN, provider_id, "oauth", "revoke"))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     app.screen.line(f"the log-in at `{provider_id}` is ended here, {revocation_words(answer)}")
     if answer["has_vc"]:
@@ -201,7 +201,7 @@ def log_in(
     exchange = {"code": code_of(answer, "provider"), "state": answer.state, "iss": answer.iss}
     done = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), exchange)
     if as_json:
-        app.screen.json(done)
+        app.json(done)
     else:
         app.screen.line(f"logged in to `{provider_id}`")
 
@@ -218,6 +218,6 @@ def _start(app: App, wanted: _Wanted, redirect_uri: str) -> oauth_client.Begun:
 def _act(app: App, provider_id: str, action: str, done: str, *, as_json: bool) -> None:
     answer = app.client().post(path_of(*NOUN, provider_id, action))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(done)

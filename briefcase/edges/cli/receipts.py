@@ -112,7 +112,7 @@ def list_receipts(
     times = {name: parse_moment(text, now_us) for name, text in (("since", since), ("until", until)) if text}
     answer = app.client().get("/v1/receipts", **filters, **times)
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     rows = []
     for receipt in answer["receipts"]:
@@ -170,7 +170,7 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     """Show one receipt: its event, its hash and the hash before it."""
     receipt = app.client().get(f"/v1/receipts/{receipt_id}")
     if as_json:
-        app.screen.json(receipt)
+        app.json(receipt)
         return
     event = dict(receipt["event"])
     pairs: list[tuple[str, Any]] = [("receipt", str(event.pop("id"))), ("time", render.when(str(event.pop("ts"))))]
@@ -224,7 +224,7 @@ def verify_receipts(
         else:
             answer = msgspec.to_builtins(ledger_files.verify_files(data_dir, known, progress))
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         _show_verification(app, answer)
     return 0 if answer["ok"] else CODES["receipt_chain_broken"].exit_code

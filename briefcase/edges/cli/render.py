@@ -1,8 +1,8 @@
-"""What people and programs read: tables, JSON, money and times.
+"""What people read: tables, money and times; `json_output` writes what programs read.
 
 Text that someone else wrote (a tool's name, an agent's arguments, an upstream's answer) never reaches the terminal as
-it is: control, bidirectional and zero-width characters are shown as `<U+XXXX>` in tables and as their escapes in JSON,
-and nothing in it is read as markup. Colours appear on a terminal only, and not where `NO_COLOR` is set.
+it is: control, bidirectional and zero-width characters are shown as `<U+XXXX>`, and nothing in it is read as markup.
+Colours appear on a terminal only, and not where `NO_COLOR` is set.
 """
 
 from __future__ import annotations
@@ -13,18 +13,15 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import click
-import orjson
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from briefcase.core.characters.marks import has_unseen, visible_text
-from briefcase.model.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, JsonValue, format_rfc3339, parse_rfc3339
+from briefcase.core.characters.marks import visible_text
+from briefcase.model.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, format_rfc3339, parse_rfc3339
 
 UNBOUNDED_WIDTH: Final = 10_000  # what is not a terminal has no width: nothing is cut or wrapped there
-MAX_BASIC_PLANE: Final = 0xFFFF  # what lies beyond takes two of JSON's escapes
 GAP_CHARS: Final = 2
 MIN_CELL_CHARS: Final = 4
 SHORT_ID_CHARS: Final = 8
@@ -50,7 +47,6 @@ STYLES: Final = {
 }
 
 _DOLLARS: Final = re.compile(r"(\d{1,10})(?:\.(\d+))?")
-_NOT_PLAIN: Final = re.compile(r"[^\x20-\x7e\n]")
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -69,10 +65,6 @@ class Screen:
         width = None if self.is_terminal else UNBOUNDED_WIDTH
         # no text is markup, not even where a caller forgets to make it a `Text`
         self.console = _Console(width=width, markup=False, highlight=False, emoji=False)
-
-    def json(self, value: JsonValue) -> None:
-        """Write one JSON value: indented on a terminal, on one line for programs."""
-        click.echo(json_text(value, indent=self.is_terminal))
 
     def line(self, *parts: str | Text) -> None:
         """Write one line; plain strings are made visible, `Text` is written as styled."""
@@ -139,12 +131,6 @@ def _fit(widths: list[int], available: int) -> list[int]:
     return widths
 
 
-def json_text(value: JsonValue, *, indent: bool = False) -> str:
-    """JSON whose text holds nothing a terminal would act on; its value is unchanged."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0).decode()
-    return _NOT_PLAIN.sub(_escape_json, text)
-
-
 def styled(word: str) -> Text:
     """A status word in its colour."""
     return Text(visible_text(word), STYLES.get(word, ""))
@@ -205,15 +191,3 @@ def time_left(rfc3339: str, now_us: int) -> str:
 
 def _cell(value: str | Text) -> Text:
     return value if isinstance(value, Text) else Text(visible_text(value))
-
-
-def _escape_json(match: re.Match[str]) -> str:
-    """Write a character that nobody sees as its JSON escape; only strings can hold one."""
-    char = match[0]
-    if not has_unseen(char):
-        return char
-    code = ord(char)
-    if code <= MAX_BASIC_PLANE:
-        return f"\\u{code:04x}"
-    high, low = divmod(code - 0x10000, 0x400)  # RFC 8259 section 7: a surrogate pair
-    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

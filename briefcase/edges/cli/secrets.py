@@ -53,7 +53,7 @@ def set_secret(app: App, *, name: str, more: tuple[str, ...], hosts: tuple[str, 
         body["hosts"] = [*hosts]
     answer = app.client().request("PUT", path_of("v1", "secrets", name), body).payload
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"stored `{name}`")
 
@@ -67,7 +67,7 @@ def bind_secret(app: App, *, name: str, hosts: tuple[str, ...], as_json: bool) -
     """Say where a secret may go, in place of what was said before."""
     answer = app.client().request("PUT", path_of("v1", "secrets", name, "hosts"), {"hosts": [*hosts]}).payload
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"`{name}` may go to {', '.join(answer['hosts'])}")
 
@@ -79,7 +79,7 @@ def list_secrets(app: App, *, as_json: bool) -> None:
     """List the names of the secrets and where each may go, never the values."""
     answer = app.client().get("/v1/secrets")
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     bound = answer.get("hosts", {})
     rows = [(name, ", ".join(bound.get(name, ()))) for name in answer["secrets"]]
@@ -94,7 +94,7 @@ def delete_secret(app: App, *, name: str, as_json: bool) -> None:
     """Remove a secret; tools that need it fail until it is set again."""
     answer = app.client().request("DELETE", path_of("v1", "secrets", name)).payload
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         app.screen.line(f"deleted `{name}`")
 

@@ -167,7 +167,7 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
         with new_file(directory / name, replaces=True, mode=REPORT_MODE) as file:
             file.write(data)
     if as_json:
-        app.screen.json(summary)
+        app.json(summary)
     else:
         app.screen.line(f"{summary['reports']} reports, {summary['days_covered']} days, {len(statement.gaps)} gaps")
         _show_findings(app, summary["findings"])
@@ -222,7 +222,7 @@ def check(app: App, /, *, as_json: bool, **given: Any) -> int:
     )
     report = _measure(app, plan, quiet=as_json)
     if as_json:
-        app.screen.json(report)
+        app.json(report)
     return 0 if report["ok"] else NOT_MET
 
 

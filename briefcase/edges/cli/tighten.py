@@ -152,7 +152,7 @@ def _end(span: str | None, until: str | None) -> str | None:
 
 def _show(app: App, answer: Payload, done: str = "", *, as_json: bool, empty: str = "") -> None:
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
         return
     rows = [
         (

@@ -71,7 +71,7 @@ def _complete_tool(ctx: click.Context, _param: click.Parameter, incomplete: str)
 def list_tools(app: App, *, as_json: bool) -> None:
     """List the tools that can be called."""
     if as_json:
-        app.screen.json(app.client().get("/v1/tools"))
+        app.json(app.client().get("/v1/tools"))
         return
     rows = [(spec["id"], _category(spec), _cost(spec), render.dim(spec["description"])) for spec in _specs(app)]
     app.screen.table(("TOOL", "CATEGORY", ">COST", "DESCRIPTION"), rows, empty="no tools")
@@ -88,7 +88,7 @@ def show_tool(app: App, *, tool: str, as_json: bool) -> None:
         raise CallerError(f"no tool `{tool}`", code=UNKNOWN_TOOL, hint=_suggest(tool, list(specs)))
     spec = specs[tool]
     if as_json:
-        app.screen.json(spec)
+        app.json(spec)
         return
     firewall = spec["output_firewall"]
     paths = f" {', '.join(firewall['allowed_paths'])}" if firewall["allowed_paths"] else ""
@@ -103,7 +103,7 @@ def show_tool(app: App, *, tool: str, as_json: bool) -> None:
         ]
     )
     app.screen.line("arguments")
-    app.screen.json(spec["input_schema"])
+    app.json(spec["input_schema"])
 
 
 @click.command(
@@ -133,7 +133,7 @@ def call_tool(app: App, *, tool: str, args_json: str, approval_token: str | None
     if answer["status"] == "approval_required" and (wait or answer["approval"]["status"] == "approved"):
         answer = _wait_and_retry(app, tool, args, answer["approval"])
     if as_json:
-        app.screen.json(answer)
+        app.json(answer)
     else:
         _show(app, tool, answer)
     return exit_code_of(answer)
@@ -224,7 +224,7 @@ def _show(app: App, tool: str, answer: Payload) -> None:
 
 
 def _show_result(app: App, result: Payload) -> None:
-    app.screen.json(result["content"])
+    app.json(result["content"])
     came = result["provenance"]
     cost = render.money(round(came["cost_usd"] * MICROUSD_PER_USD))
     note(f"receipt {came['receipt_id']} · {cost} · from {came['source']}")

@@ -21,7 +21,7 @@ import click
 
 from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, pass_app
 from briefcase.edges.cli.client import Address, Client, Payload, Reply, token_of
-from briefcase.edges.cli.late import render, rich_text
+from briefcase.edges.cli.late import json_output, render, rich_text
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import complain, note, wire_of
 from briefcase.edges.cli.tools import exit_code_of
@@ -118,12 +118,12 @@ def show_call(app: App, reply: Reply, recorded: list[Payload]) -> None:
     app.screen.line()
     app.screen.fields(
         [
-            ("  call", f"{DEMO_TOOL} {render.json_text({**DEMO_ARGS})}"),
+            ("  call", f"{DEMO_TOOL} {json_output.json_text({**DEMO_ARGS})}"),
             (
                 "  decision",
                 render.styled(oldest["decision"]).append(f", by policy {policies}" if policies else "", "default"),
             ),
-            ("  answer", render.json_text(shown)),
+            ("  answer", json_output.json_text(shown)),
             ("  receipts", f"{kinds}: on disk before the answer left"),
             ("  chain head", render.dim(recorded[0]["hash_hex"])),
         ]

@@ -35,7 +35,8 @@ from briefcase.core.operator.approvals import SHOWN_DIGEST
 from briefcase.edges.cli import shown
 from briefcase.edges.cli.app import App
 from briefcase.edges.cli.client import Payload, path_of
-from briefcase.edges.cli.render import SHORT_ID_CHARS, json_text, table_of, time_left
+from briefcase.edges.cli.json_output import json_text
+from briefcase.edges.cli.render import SHORT_ID_CHARS, table_of, time_left
 from briefcase.model.errors import BriefcaseError
 
 POLL_MS: Final = 500
