@@ -37,7 +37,7 @@ MAX_NUMBER_CHARS: Final = 128
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)  # one that does not end takes the rest: read once
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
