@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from structlog.testing import capture_logs
 
-from briefcase.adapters.disk.data_dir import DataDirLock, prepare_data_dir
+from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE, DataDirLock, prepare_data_dir
+from briefcase.adapters.vault import os_keyring
 from briefcase.adapters.vault.opening import begin_vault
 from briefcase.daemon import composition, run
 from briefcase.daemon.composition import Foundation, compose
@@ -158,6 +160,60 @@ def test_a_step_that_fails_in_the_middle_leaves_nothing_open(attempt, monkeypatc
     stack = attempt(Stack(), BrokenError)
 
     assert stack.undone == list(range(stack.done, 0, -1))
+
+
+def start(data_dir, passphrase):
+    """Take steps 2 to 6 and undo them; gives who the daemon was."""
+
+    async def whole():
+        environ = environment(data_dir)
+        opening = begin_vault("auto", data_dir, passphrase)
+        async with AsyncExitStack() as stack:
+            foundation = Foundation(parse_settings(environ), environ, data_dir, opening, 0.0)
+            await compose(foundation, stack)
+            return (data_dir / DAEMON_DID_FILE).read_text()
+
+    lock = DataDirLock(data_dir)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(whole())
+    finally:
+        lock.release()
+
+
+@pytest.mark.parametrize("place", ["stores.Ledger.open", "outside.ToolBox", "serving.check_start"])
+def test_a_start_that_is_refused_leaves_no_vault_that_it_made(monkeypatch, place):
+    def refuse(*_args, **_kwargs):
+        raise ConfigError("no")
+
+    def refused(data_dir, passphrase):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"briefcase.daemon.{place}", refuse)
+            with pytest.raises(ConfigError, match="no"):
+                start(data_dir, passphrase)
+
+    with tempfile.TemporaryDirectory(prefix="bc-") as directory:
+        data_dir = prepare_data_dir(Path(directory) / "data")
+        refused(data_dir, None)
+        made = {path.name for path in data_dir.iterdir()}
+        assert made.isdisjoint({"vault.json", "vault.key", "identity_did"})
+        did = start(data_dir, b"another key than the first start's")  # nothing of it stands in the way
+
+        refused(data_dir, b"another key than the first start's")
+        assert start(data_dir, b"another key than the first start's") == did  # what was there before stays
+
+
+def test_a_keyring_that_cannot_be_asked_is_warned_of_at_the_start(monkeypatch):
+    def fail():
+        raise os_keyring.UnansweringError("it raised KeyringLocked")
+
+    monkeypatch.setattr(os_keyring, "find_keyring", fail)
+    with tempfile.TemporaryDirectory(prefix="bc-") as directory, capture_logs() as logs:
+        start(prepare_data_dir(Path(directory) / "data"), None)
+    warned = [entry for entry in logs if entry["log_level"] == "warning" and "keyring" in entry["event"]]
+    assert [(entry["event"], entry["used"]) for entry in warned] == [
+        ("the OS keyring cannot be asked: it raised KeyringLocked", "encrypted file, key file beside it")
+    ]
 
 
 @pytest.mark.parametrize("fault", [BrokenError, KeyboardInterrupt])

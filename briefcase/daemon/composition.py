@@ -11,7 +11,7 @@
                are taken                                                                              `serving`
 
 A step that fails undoes the ones before it, the last one first, and leaves as a `BriefcaseError` that names what to
-mend. A stop undoes them in the same order.
+mend; a vault that this start made is removed again. A stop undoes them in the same order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from briefcase.daemon.rules import compose_rules
 from briefcase.daemon.serving import serve_api
 from briefcase.daemon.settings import Settings
 from briefcase.daemon.start import Start
-from briefcase.daemon.stores import open_stores
+from briefcase.daemon.stores import discard_new_vault, open_stores
 from briefcase.edges.api.services import Services
 
 if TYPE_CHECKING:
@@ -91,10 +91,14 @@ async def compose(foundation: Foundation, stack: AsyncExitStack, exporting: Expo
     """
     file = load_file(foundation.data_dir / CONFIG_FILE)
     start = Start(foundation.settings, file, foundation.environ, stack, exporting)
-    stores = await open_stores(start, foundation.data_dir, foundation.opening)  # 3
-    outside = reach_outside(start, stores)  # 4
-    rules = await compose_rules(start, stores, outside)  # 5
-    return await serve_api(start, stores, outside, rules)  # 6
+    try:
+        stores = await open_stores(start, foundation.data_dir, foundation.opening)  # 3
+        outside = reach_outside(start, stores)  # 4
+        rules = await compose_rules(start, stores, outside)  # 5
+        return await serve_api(start, stores, outside, rules)  # 6
+    except BaseException:
+        discard_new_vault(foundation.opening)
+        raise
 
 
 async def _serve(foundation: Foundation, on_ready: Callable[[], None] | None, exporting: Exporting | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,14 +23,18 @@ from briefcase.adapters.store.agents import Agents
 from briefcase.adapters.store.database import Database
 from briefcase.adapters.store.tie import check_database_present, settle_tie, tie_database
 from briefcase.adapters.store.tokens import load_or_create_token
+from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.outlet import OUTLET
-from briefcase.adapters.vault.identity import Identity, load_identity
+from briefcase.adapters.vault.identity import Identity, load_identity, read_identity
+from briefcase.adapters.vault.opening import discard_new
 from briefcase.adapters.vault.vault import Vault, answer_of
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.model.errors import ConfigError
 
 KEPT_BACKENDS: Final = frozenset({"auto", "keyring", "file"})  # `memory` has another identity at each start
+
+_log: Final = get_logger("briefcase.daemon")
 
 
 class Stores(NamedTuple):
@@ -60,8 +65,6 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
         ConfigError, StoreError: one of them does not open, or is not who it was.
     """
     discard_staging(data_dir)
-    operator_token = load_or_create_token(data_dir / OPERATOR_TOKEN_FILE, ENTROPY)
-    auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, ENTROPY)
 
     # the metadata
     database_path = data_dir / DATABASE_FILE
@@ -73,11 +76,18 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
 
     # the vault, and the identity in it
     vault = await answer_of(opening)
-    identity = await load_identity(vault.compartment("identity"))
+    if vault.warning:
+        _log.warning(vault.warning, used=vault.description)
+    secrets = vault.compartment("identity")
     if start.settings.secret_backend in KEPT_BACKENDS:
-        _check_identity(data_dir / DAEMON_DID_FILE, identity.did)
+        _check_identity(data_dir / DAEMON_DID_FILE, await read_identity(secrets))
+    identity = await load_identity(secrets)
+    if vault.new_files:
+        vault.new_files = (data_dir / DAEMON_DID_FILE, *vault.new_files)
     write_private(data_dir / DAEMON_DID_FILE, f"{identity.did}\n".encode())  # what clients expect over TCP
     vault.keep_public(identity.did.encode())
+    operator_token = load_or_create_token(data_dir / OPERATOR_TOKEN_FILE, ENTROPY)
+    auditor_token = load_or_create_token(data_dir / AUDITOR_TOKEN_FILE, ENTROPY)
     vault.keep_in_sight(operator_token.encode(), OPERATOR_TOKEN_FILE)
     vault.keep_in_sight(auditor_token.encode(), AUDITOR_TOKEN_FILE)
     redactor = SecretRedactor(vault, vault.owner_of)
@@ -94,16 +104,28 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
     return Stores(data_dir, operator_token, auditor_token, database, agents, vault, identity, redactor, ledger)
 
 
-def _check_identity(path: Path, did: str) -> None:
+def discard_new_vault(opening: Future[Vault]) -> None:
+    """Remove the vault that a start made which is refused, and before it the name of its identity.
+
+    The other stores stay, whole: with whatever settings the next start comes, it goes on with them. A vault is in one
+    backend, under one key, and would refuse that start.
+    """
+    if opening.done() and opening.exception() is None:
+        with suppress(OSError):  # the start says why it is refused
+            discard_new(opening.result())
+
+
+def _check_identity(path: Path, identity: Identity | None) -> None:
     """Check that the vault is the one of the last start, as the file for the clients names its identity.
 
     Raises:
-        ConfigError: it is another (`insecure_host`): the vault was removed or replaced.
+        ConfigError: it is another, or new (`insecure_host`): the vault was removed or replaced.
     """
     known = (read_private(path) or b"").decode("utf-8", "replace").strip()
-    if known.startswith("did:key:") and known != did:
+    if known.startswith("did:key:") and (identity is None or identity.did != known):
+        found = "an empty one" if identity is None else f"that of `{identity.did}`"
         raise ConfigError(
-            f"expected the vault of `{known}`, got that of `{did}`: the vault was removed or replaced",
+            f"expected the vault of `{known}`, got {found}: the vault was removed or replaced",
             code="insecure_host",
             hint=f"restore the vault from a backup; or, to go on as somebody else without its secrets, remove `{path}`",
         )

@@ -251,6 +251,7 @@ def test_a_vault_that_was_removed_is_not_made_anew_under_another_identity(tmp_pa
             with pytest.raises(AssertionError, match=f"expected the vault of `{did}`"):
                 daemon.start()
             daemon.kill()
+            assert not list((tmp_path / "data").glob("vault.[jk]*"))
         for name in ("vault.json", "vault.key"):
             (tmp_path / name).replace(tmp_path / "data" / name)
         daemon.start()

@@ -68,13 +68,23 @@ def test_another_identity_none_and_one_that_is_no_key_are_refused_and_said(made,
     for name in ("other", "none"):
         (tmp_path / name).chmod(0o600)
     for options, code, said in (
-        (("--identity", str(tmp_path / "other")), 7, "sealed to another key"),
+        (("--identity", str(tmp_path / "other")), 7, "sealed to other keys than the identities"),
         (("--identity", str(tmp_path / "none")), 2, "AGE-SECRET-KEY-1"),
         (("--identity", str(tmp_path / "missing")), 4, "no file"),
         ((), 2, "expected an identity"),
     ):
         ran = offline(tmp_path, "backup", "verify", str(path), *options)
         assert (ran.code != 0, said in ran.err) == (True, True), (code, ran)
+
+
+def test_a_beginning_that_is_damaged_is_told_from_another_identity(made, key, tmp_path):
+    whole = made[1].read_bytes()
+    mac = whole.index(b"\n---")
+    changed = bytes([whole[mac - 5] ^ 1])
+    for data in (whole[: mac - 5] + changed + whole[mac - 4 :], whole[:mac], whole[:40]):
+        (tmp_path / "b").write_bytes(data)
+        ran = offline(tmp_path, "backup", "verify", str(tmp_path / "b"), "--identity", str(key[0]))
+        assert (ran.code, "beginning is damaged" in ran.err) == (7, True), ran
 
 
 def test_damage_of_a_backup_to_a_key_is_found_before_anything_is_opened(made, key, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Each command: what it asks of the daemon, what a person and a program get to read, and bad input."""
 
+import json
+
 import pytest
 
 from briefcase.core.operator.approvals import shown_digest_of
@@ -292,7 +294,14 @@ def test_an_id_can_not_leave_its_place_in_the_path(run, daemon):
     assert path.startswith("/v1/approvals/..%2F..%2Fpolicy%3Fx%3D")
 
 
-def test_watching_without_a_terminal_writes_each_approval_once(run, daemon, monkeypatch):
+def test_watching_without_a_terminal_says_so_and_asks_nobody(run, daemon):
+    ran = run("approvals", "watch")
+    assert (ran.code, ran.out, daemon.seen) == (2, "", [])
+    assert "expected a terminal" in ran.err
+    assert "approvals watch --json" in ran.err
+
+
+def test_watching_as_json_writes_each_approval_once(run, daemon, monkeypatch):
     waiting = [approval()]
     daemon.answers["GET", "/v1/approvals"] = lambda: {"approvals": list(waiting)}
     naps = iter([lambda: waiting.append(approval(id="other")), lambda: None])
@@ -304,9 +313,9 @@ def test_watching_without_a_terminal_writes_each_approval_once(run, daemon, monk
         step()
 
     monkeypatch.setattr("briefcase.edges.cli.watch.time.sleep", nap)
-    ran = run("approvals", "watch")
+    ran = run("approvals", "watch", "--json")
     assert ran.code == 130
-    assert [line.split()[0] for line in ran.out.splitlines()] == [APPROVAL_ID, "other"]
+    assert [json.loads(line)["id"] for line in ran.out.splitlines()] == [APPROVAL_ID, "other"]
 
 
 def test_a_yes_carries_the_digest_of_what_was_written_before_it(run, daemon, yes):

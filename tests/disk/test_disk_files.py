@@ -11,6 +11,7 @@ import pytest
 
 from briefcase.adapters.disk import files, locks
 from briefcase.adapters.disk.data_dir import DataDirLock, prepare_data_dir
+from briefcase.adapters.disk.locks import locked
 from briefcase.adapters.store.tokens import load_or_create_token, load_token
 from briefcase.model.errors import ConfigError, StoreError
 from support.entropy import FakeEntropy
@@ -142,7 +143,7 @@ def test_a_lock_held_by_another_process_is_reported_and_dies_with_it(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match="another process holds it"), locks.locked(path, timeout_ms=30):
+        with pytest.raises(StoreError, match=f"process {holder.pid} holds it"), locks.locked(path, timeout_ms=30):
             pass
         holder.kill()
     with locks.locked(path, timeout_ms=30):
@@ -231,6 +232,50 @@ def test_a_second_daemon_on_one_directory_is_told_which_process_has_it(tmp_path)
     assert str(os.getpid()) in caught.value.message
     first.release()
     DataDirLock(tmp_path).release()
+
+
+def test_who_waits_for_a_lock_in_vain_is_told_which_process_has_it(tmp_path):
+    with locked(tmp_path / "lock"), pytest.raises(StoreError) as caught, locked(tmp_path / "lock", timeout_ms=0):
+        pass
+    assert caught.value.code == "secret_unavailable"
+    assert f"process {os.getpid()} holds it" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "written", "expected"),
+    [
+        ("1: FLOCK  ADVISORY  WRITE 4711 {file} 0 EOF", b"", "process 4711"),
+        ("1: POSIX  ADVISORY  WRITE 4711 {file} 0 EOF", b"", "another process"),
+        ("1: FLOCK  ADVISORY  WRITE 4711 00:00:1 0 EOF", b"23\n", "process 23"),
+        ("1: FLOCK  ADVISORY  WRITE 0 {file} 0 EOF", b"", "another process"),
+        ("1: FLOCK", b"", "another process"),
+        ("", b"nobody\n", "another process"),
+        (None, b"23\n", "another process"),
+    ],
+    ids=["flock", "a lock of another kind", "not there", "of another namespace", "cut", "no number", "no such file"],
+)
+def test_the_holder_of_a_lock_is_named_where_it_can_be_known(tmp_path, monkeypatch, said, written, expected):
+    (tmp_path / "lock").write_bytes(written)
+    monkeypatch.setattr(locks, "_LOCKS", tmp_path / "locks")
+    with (tmp_path / "lock").open("rb") as lock:
+        found = os.fstat(lock.fileno())
+        file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        if said is not None:
+            (tmp_path / "locks").write_text(said.format(file=file))
+        assert locks.holder_of(lock.fileno()) == expected
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOLCK])
+def test_a_disk_that_takes_no_lock_is_a_fault_of_the_store(tmp_path, monkeypatch, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(locks.fcntl, "flock", fail)
+    with pytest.raises(StoreError) as caught, locked(tmp_path / "lock"):
+        pass
+    assert caught.value.code == "secret_unavailable"
+    with pytest.raises(StoreError, match="cannot lock"):
+        DataDirLock(tmp_path)
 
 
 def test_the_lock_of_a_killed_daemon_is_free(tmp_path):

@@ -113,6 +113,6 @@ async def test_the_data_file_is_locked_whatever_its_name_is(tmp_path):
     os.link(tmp_path / "l" / "data.mdb", tmp_path / "m" / "data.mdb")
     with pytest.raises(ConfigError, match="hard links"):
         Ledger.open(tmp_path / "m", FakeClock(), SMALL)
-    with pytest.raises(ConfigError, match="in use by another process"):
+    with pytest.raises(ConfigError, match="in use by process"):
         lock_data(tmp_path / "m")
     await ledger.close()

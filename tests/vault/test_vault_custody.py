@@ -566,11 +566,26 @@ def test_only_a_keyring_that_encrypts_is_taken(monkeypatch, priority, member, ex
     assert (find_keyring() is ring) is expected
 
 
-def test_a_keyring_that_cannot_be_asked_is_none(monkeypatch):
+async def test_a_keyring_that_cannot_be_asked_is_warned_of_without_a_word_of_what_it_said(tmp_path, monkeypatch):
     ring = DictKeyring()
-    ring.get_password = lambda *_: 1 / 0
+
+    def fail(*_):
+        raise keyring.errors.KeyringLocked(f"no {CANARY.decode()}")
+
+    ring.get_password = fail
     monkeypatch.setattr(os_keyring.keyring.core, "get_keyring", lambda: ring)
-    assert find_keyring() is None
+    vault = await opened("auto", tmp_path)
+    assert vault.description.startswith("encrypted file")
+    assert vault.warning == "the OS keyring cannot be asked: `test_vault_custody` raised KeyringLocked"
+    with pytest.raises(ConfigError, match="cannot be asked") as caught:
+        await opened("keyring", tmp_path)
+    assert CANARY.decode() not in str(caught.value)
+
+
+def test_no_library_of_keyrings_that_answers_is_a_keyring_that_cannot_be_asked(monkeypatch):
+    monkeypatch.setattr(os_keyring.keyring.core, "get_keyring", lambda: 1 / 0)
+    with pytest.raises(os_keyring.UnansweringError, match="ZeroDivisionError"):
+        find_keyring()
 
 
 # --- choosing the backend ---------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import msgspec
 import pyrage
 from pyrage import x25519
 
-from briefcase.adapters.backup.manifest import damaged
+from briefcase.adapters.backup.manifest import another_key, damaged
 from briefcase.model.errors import CallerError, StoreError
 
 AGE_MAGIC: Final = b"age-encryption.org/v1\n"
@@ -36,6 +36,8 @@ MAX_RECIPIENTS: Final = 16
 MAX_WRAPPED_BYTES: Final = 2_048
 MAX_SCRYPT_LOG_N: Final = 20  # 1 GiB: a file must not choose how much memory opening it takes
 COPY_BYTES: Final = 64 << 10
+_NO_IDENTITY: Final = "No matching keys found"  # what the library says of the one fault that is no damage,
+_NOT_OPENED: Final = "Decryption failed"  # of keys and of a passphrase
 _SCRYPT: Final = re.compile(rb"-> scrypt [A-Za-z0-9+/]+ (\d{1,2})\n")
 
 
@@ -196,12 +198,12 @@ class AgeReader:
     def _damage(self) -> StoreError | None:
         if self._problem is None:
             return None
+        said = str(self._problem)
+        if said == _NO_IDENTITY:
+            return another_key("the sealed backup is sealed to other keys than the identities that were given", said)
         if isinstance(self._problem, pyrage.DecryptError):
-            return damaged(
-                "the sealed backup does not open: it is sealed to another key, or its beginning is damaged",
-                str(self._problem),
-            )
-        return damaged("the sealed backup is damaged or cut off", str(self._problem))
+            return damaged("the sealed backup's beginning is damaged", said)
+        return damaged("the sealed backup is damaged or cut off", said)
 
 
 def read_wrapped_identity(file: IO[bytes], passphrase: bytes) -> x25519.Identity:
@@ -222,11 +224,9 @@ def read_wrapped_identity(file: IO[bytes], passphrase: bytes) -> x25519.Identity
         opened = pyrage.passphrase.decrypt(wrapped, passphrase.decode("utf-8", "replace"))
         return x25519.Identity.from_str(opened.decode("ascii", "replace"))
     except (pyrage.DecryptError, pyrage.IdentityError) as error:
-        raise damaged(
-            "the sealed backup does not open: the passphrase is not the one it was sealed under,"
-            " or its beginning is damaged",
-            str(error),
-        ) from None
+        if str(error) == _NOT_OPENED:
+            raise another_key("the passphrase is not the one that the backup was sealed under", str(error)) from None
+        raise damaged("the sealed backup's beginning is damaged", str(error)) from None
 
 
 def _recipient_of(text: str) -> x25519.Recipient:

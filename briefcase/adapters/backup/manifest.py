@@ -91,6 +91,16 @@ def parse_manifest(data: bytes, signature: bytes, expected_did: str | None) -> M
     return manifest
 
 
+def another_key(message: str, detail: str = "") -> StoreError:
+    """The error of a sealed backup that was given another key; where its beginning is damaged, it looks the same."""
+    return StoreError(
+        message,
+        code="backup_damaged",
+        hint="give the right one; where this one is, the beginning of the file is damaged: take another copy",
+        detail=detail,
+    )
+
+
 def damaged(message: str, detail: str = "") -> StoreError:
     """The error of a backup that must not be used."""
     return StoreError(

@@ -50,7 +50,7 @@ from briefcase.adapters.disk.checks import reason_of
 from briefcase.adapters.disk.data_dir import LEDGER_DIR, LOCK_FILE
 from briefcase.adapters.disk.directories import fsync_dir, fsync_tree, make_parents, make_private_dir
 from briefcase.adapters.disk.files import digest_of, read_private, write_new, write_private
-from briefcase.adapters.disk.locks import try_lock
+from briefcase.adapters.disk.locks import holder_of, try_lock
 from briefcase.core.receipts.chain import GENESIS, decode_key, hash_hex_of
 from briefcase.model.effects import Head
 from briefcase.model.errors import CallerError, ConfigError, StoreError
@@ -232,7 +232,8 @@ def _check_target(target: Path) -> None:
     if lock.is_file() and not lock.is_symlink():
         with lock.open("rb") as held:
             if not try_lock(held.fileno()):
-                raise ConfigError(f"a daemon is running on `{target}`", code="already_running", hint="stop it first")
+                problem = f"a daemon is running on `{target}`: {holder_of(held.fileno())}"
+                raise ConfigError(problem, code="already_running", hint="stop it first")
     if any(target.iterdir()):
         raise CallerError(
             f"`{target}` is not empty",

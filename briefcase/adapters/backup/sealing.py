@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from briefcase.adapters.backup.manifest import damaged
+from briefcase.adapters.backup.manifest import another_key, damaged
 from briefcase.adapters.vault.sealed_file import KEY_BYTES, SALT_BYTES, check_scrypt_n, scrypt_key
 from briefcase.model.errors import StoreError
 
@@ -175,8 +175,7 @@ class SealReader:
         if self._ended and self._try(piece, is_last=False) is not None:
             return damaged("the sealed backup is cut off: its last piece is missing")
         if self._number == 0:
-            return damaged("the sealed backup does not open: the passphrase is not the one it was sealed under,"
-                           " or its beginning is damaged")  # fmt: skip
+            return another_key("the passphrase is not the one that the backup was sealed under")
         if self._try(piece, is_last=True) is not None:
             return damaged("the sealed backup goes on after its last piece")
         return damaged(f"the sealed backup is damaged or cut off in piece {self._number + 1}")

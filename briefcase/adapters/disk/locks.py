@@ -8,7 +8,8 @@
                       ftruncate(LOCK, 0)
                       pwrite64(LOCK)                        the process id, for the message of the next one
 
-A lock's file stays: to remove it would let two processes hold two files of one name.
+A lock's file stays: to remove it would let two processes hold two files of one name. Who holds a lock is read from
+/proc/locks; of a file system that numbers its files otherwise there, from the lock's file, where its holder writes it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from briefcase.model.errors import ConfigError, StoreError
 LOCK_TIMEOUT_MS: Final = 5_000
 _LOCK_POLL_S: Final = 0.01
 _PID_BYTES: Final = 32
+_LOCKS: Final = Path("/proc/locks")
+_DISK_HINT: Final = "check the disk and its free space"
 
 
 @contextmanager
@@ -36,17 +39,18 @@ def locked(path: Path, *, timeout_ms: int = LOCK_TIMEOUT_MS) -> Iterator[None]:
 
     Raises:
         ConfigError: the lock file is not a private file (`insecure_host`).
-        StoreError: another writer held it for longer than `timeout_ms` (`secret_unavailable`).
+        StoreError: another writer held it for longer than `timeout_ms`, or the disk does not take the lock
+            (`secret_unavailable`).
     """
     descriptor = open_private(path)
     try:
         deadline = time.monotonic() + timeout_ms / 1000
-        while not try_lock(descriptor):
+        while not _try_lock(path, descriptor):
             if time.monotonic() >= deadline:
                 raise StoreError(
-                    f"expected to lock `{path}` within {timeout_ms} ms, but another process holds it",
+                    f"expected to lock `{path}` within {timeout_ms} ms, but {holder_of(descriptor)} holds it",
                     code="secret_unavailable",
-                    hint="wait for the other `briefcase` command to end",
+                    hint="wait for that `briefcase` command to end, or end it",
                 )
             time.sleep(_LOCK_POLL_S)
         yield
@@ -68,8 +72,7 @@ def take_lock(path: Path) -> int:
         os.close(descriptor)
         if not isinstance(error, OSError):
             raise
-        hint = "check the disk and its free space"
-        raise StoreError(f"cannot lock `{path}`: {reason_of(error)}", hint=hint) from error
+        raise StoreError(f"cannot lock `{path}`: {reason_of(error)}", hint=_DISK_HINT) from error
     return descriptor
 
 
@@ -90,11 +93,31 @@ def try_lock(descriptor: int, *, is_shared: bool = False) -> bool:
     return True
 
 
+def holder_of(descriptor: int) -> str:
+    """Who holds the lock of an open file, in words: `process 4711`, or `another process` where that cannot be known."""
+    found = os.fstat(descriptor)
+    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    try:
+        rows = [line.split() for line in _LOCKS.read_text().splitlines()]
+        held = [row[4] for row in rows if row[1] == "FLOCK" and row[5] == file]
+        pid = held[0] if held else os.pread(descriptor, _PID_BYTES, 0).decode("ascii", "replace").strip()
+    except (OSError, IndexError):
+        return "another process"
+    return f"process {pid}" if pid.isdecimal() and int(pid) else "another process"
+
+
+def _try_lock(path: Path, descriptor: int) -> bool:
+    try:
+        return try_lock(descriptor)
+    except OSError as error:
+        problem = f"cannot lock `{path}`: {reason_of(error)}"
+        raise StoreError(problem, code="secret_unavailable", hint=_DISK_HINT) from error
+
+
 def _take(path: Path, descriptor: int) -> None:
     if not try_lock(descriptor):
-        holder = os.pread(descriptor, _PID_BYTES, 0).decode("ascii", "replace").strip() or "unknown"
         raise ConfigError(
-            f"`{path.parent}` is in use by process {holder}",
+            f"`{path.parent}` is in use by {holder_of(descriptor)}",
             code="already_running",
             hint="stop that daemon first, or choose another data directory with `BRIEFCASE_DATA_DIR`",
         )

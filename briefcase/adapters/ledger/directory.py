@@ -23,7 +23,7 @@ from briefcase._native.inodes import Inodes
 from briefcase.adapters.disk.checks import PRIVATE_DIR, PRIVATE_FILE, check_one_name, check_rule, reason_of
 from briefcase.adapters.disk.directories import make_private_dir
 from briefcase.adapters.disk.files import open_private
-from briefcase.adapters.disk.locks import try_lock
+from briefcase.adapters.disk.locks import holder_of, try_lock
 from briefcase.model.errors import ConfigError, StoreError
 
 LOCK_NAME: Final = "ledger.lock"
@@ -70,9 +70,10 @@ def lock_data(path: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise StoreError(f"cannot lock `{data}`: {reason_of(error)}") from None
+    holder = holder_of(descriptor)
     os.close(descriptor)
     raise ConfigError(
-        f"`{data}` is in use by another process, under this name or another one",
+        f"`{data}` is in use by {holder}, under this name or another one",
         code="already_running",
         hint=f"look for its other names with `find / -xdev -samefile '{data}'`, and stop the daemon there",
     )

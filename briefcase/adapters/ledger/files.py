@@ -16,7 +16,7 @@ import lmdb
 
 from briefcase.adapters.disk.data_dir import LEDGER_DIR
 from briefcase.adapters.disk.files import open_plain
-from briefcase.adapters.disk.locks import try_lock
+from briefcase.adapters.disk.locks import holder_of, try_lock
 from briefcase.adapters.ledger.archive import Archive, Boundary, Loaded, broken, merged_slice, read_boundary
 from briefcase.adapters.ledger.directory import DATA_NAME, LOCK_NAME
 from briefcase.adapters.ledger.tables import ENGINE, META_BOOT, META_STORE
@@ -167,7 +167,7 @@ def _no_daemon(path: Path) -> Iterator[None]:
     with lock:
         if not try_lock(lock.fileno(), is_shared=True):
             raise ConfigError(
-                f"a daemon is running on `{path.parent}`",
+                f"a daemon is running on `{path.parent}`: {holder_of(lock.fileno())} has its ledger",
                 code="already_running",
                 hint="ask it: run the same command without `--data-dir`",
             )

@@ -36,8 +36,8 @@ class Identity:
         return self._key.sign(message)
 
 
-async def load_identity(secrets: Secrets) -> Identity:
-    """Read the identity key, or make it at the first start.
+async def read_identity(secrets: Secrets) -> Identity | None:
+    """Read the identity key; None where the vault has none.
 
     Args:
         secrets: the vault's `identity` compartment.
@@ -47,10 +47,17 @@ async def load_identity(secrets: Secrets) -> Identity:
         StoreError: the vault failed.
     """
     seed = await secrets.get(KEY_NAME)
-    if seed is None:
+    return None if seed is None else Identity(seed)
+
+
+async def load_identity(secrets: Secrets) -> Identity:
+    """Read the identity key, or make it at the first start. Takes and raises as `read_identity`."""
+    identity = await read_identity(secrets)
+    if identity is None:
         seed = Ed25519PrivateKey.generate().private_bytes_raw()
         await secrets.put(KEY_NAME, seed)
-    return Identity(seed)
+        identity = Identity(seed)
+    return identity
 
 
 def verify_signature(did: str, message: bytes, signature: bytes) -> bool:

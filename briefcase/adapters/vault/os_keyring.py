@@ -24,16 +24,26 @@ INDEX: Final = "#names"  # no secret can have this key: keys are `<compartment>/
 MIN_PRIORITY: Final = 1.0  # `keyring` gives backends without encryption, and the failing ones, less than that
 
 
+class UnansweringError(Exception):
+    """There is a keyring, and it cannot be asked; says which, and the kind of what its library raised."""
+
+
 def find_keyring() -> KeyringBackend | None:
-    """The keyring of this session, or None where there is none that encrypts."""
+    """The keyring of this session, or None where there is none that encrypts.
+
+    Raises:
+        UnansweringError: it cannot be asked.
+    """
+    asked = "the keyring's library"
     try:
         found = keyring.core.get_keyring()
+        asked = f"`{type(found).__module__}`"
         every = (found, *getattr(found, "backends", ()))  # a chain is as strong as its weakest member
         if any(float(member.priority) < MIN_PRIORITY for member in every):
             return None
         found.get_password("briefcase", "#probe")
-    except Exception:  # noqa: BLE001 - a keyring that cannot be asked is none, whatever its library raises
-        return None
+    except Exception as error:
+        raise UnansweringError(f"{asked} raised {type(error).__name__}") from error
     return found
 
 

@@ -18,6 +18,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from briefcase.adapters.vault.secret import Secret
@@ -127,10 +128,16 @@ class Vault(Compartment):
     Args:
         backend: where secrets are kept.
         description: the backend in words an operator understands, for diagnostics.
+        warning: what to tell an operator of how the backend was chosen; empty where there is nothing.
+        new_files: the files that this vault makes, or that name it, none of which was there before it.
     """
 
-    def __init__(self, backend: Backend, description: str) -> None:
+    def __init__(
+        self, backend: Backend, description: str, *, warning: str = "", new_files: Sequence[Path] = ()
+    ) -> None:
         self.description = description
+        self.warning = warning
+        self.new_files = new_files
         super().__init__(_Custody(backend), OPERATOR_COMPARTMENT)
         self._public: list[bytes] = []
 

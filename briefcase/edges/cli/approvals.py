@@ -182,11 +182,11 @@ def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
 def watch(app: App, *, as_json: bool) -> None:
     """Watch what waits, and decide with a key.
 
-    On a terminal: up and down choose, space reads on, b goes back, a approves what was read to its end, d denies, q
-    quits. Elsewhere each approval is written on one line when it arrives.
+    Up and down choose, space reads on, b goes back, a approves what was read to its end, d denies, q quits. Needs a
+    terminal; with --json, each approval is written on one line when it arrives.
     """
-    if as_json or not approval_watch.can_drive_terminal():
-        approval_watch.follow(app, as_json=as_json)
+    if as_json:
+        approval_watch.follow(app)
     else:
         approval_watch.run(app)
 

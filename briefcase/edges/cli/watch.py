@@ -1,4 +1,4 @@
-"""The live screen of `briefcase approvals watch`, and its plain form where there is no terminal.
+"""The live screen of `briefcase approvals watch`, and its form for programs.
 
 What keeps a person from approving what they did not mean to:
 
@@ -37,7 +37,7 @@ from briefcase.edges.cli.app import App
 from briefcase.edges.cli.client import Payload, path_of
 from briefcase.edges.cli.json_output import json_text
 from briefcase.edges.cli.render import SHORT_ID_CHARS, table_of, time_left
-from briefcase.model.errors import BriefcaseError
+from briefcase.model.errors import BriefcaseError, CallerError
 
 POLL_MS: Final = 500
 TIMEOUT_S: Final = 5.0
@@ -186,27 +186,31 @@ class Watch:
             self.forget()
 
 
-def can_drive_terminal() -> bool:
-    """Whether a person sits at both ends."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def follow(app: App, *, as_json: bool) -> None:
-    """Write each approval on one line when it arrives, until interrupted."""
+def follow(app: App) -> None:
+    """Write each approval as JSON on one line when it arrives, until interrupted."""
     client, seen = app.client(TIMEOUT_S), set[str]()
     while True:
         waiting = client.get("/v1/approvals")["approvals"]
         for one in waiting:
             if one["id"] not in seen:
-                line = f"{one['id']}  {one['principal']}  {one['reason']}  {one['summary']}"
-                click.echo(json_text(one) if as_json else visible_text(line))
+                click.echo(json_text(one))
         sys.stdout.flush()
         seen = {one["id"] for one in waiting}
         time.sleep(POLL_MS / 1_000)
 
 
 def run(app: App) -> None:
-    """Drive the terminal until `q`; what was decided is written below when the screen is given back."""
+    """Drive the terminal until `q`; what was decided is written below when the screen is given back.
+
+    Raises:
+        CallerError: standard input or output is no terminal.
+    """
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if not stream.isatty():
+            raise CallerError(
+                f"expected a terminal to draw on and to take keys from, but standard {name} is none",
+                hint="`briefcase approvals watch --json` writes each approval on one line",
+            )
     watch, console, decided = Watch(), app.screen.console, list[Text]()
     with _Interrupt() as interrupt, _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         is_running = True
