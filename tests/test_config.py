@@ -42,6 +42,9 @@ def test_an_empty_environment_gives_the_defaults(base, tmp_path):
         ("BRIEFCASE_PROVIDER_BASE_URL", "provider.example", "expected `https://host"),
         ("BRIEFCASE_PROVIDER_BASE_URL", "https://scout:hunter2@provider.example", "without userinfo"),
         ("BRIEFCASE_PROVIDER_BASE_URL", "https://provider.example/?x=1", "without a query"),
+        ("BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", "0.5", "expected whole seconds from 1 to 604800, got `0.5`"),
+        ("BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", "0", "expected whole seconds"),
+        ("BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", "604801", "expected whole seconds"),
         ("BRIEFCASE_STRICT_HOSTS", "1", "did you mean `BRIEFCASE_STRICT_HOST`"),
     ],
 )

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from briefcase.adapters.children.confinement import Confinement
 from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.fleet.client import ControlPlaneClient
+from briefcase.adapters.fleet.custody import DeviceTokens, FloorFile
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.providers.composition import ProviderParts, compose_providers
 from briefcase.adapters.providers.service import ProviderService
@@ -20,6 +22,7 @@ from briefcase.adapters.telemetry.tracing import TracedOutbound
 from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.core.controls import Controls
+from briefcase.core.jose.base64url import encode_base64url
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.daemon.stores import Stores
 from briefcase.model.ports import Claim, Outbound
@@ -38,6 +41,15 @@ class Outside(NamedTuple):
     confinement: Confinement
     secrets: SecretDestinations
     controls: Controls
+    fleet: FleetParts
+
+
+class FleetParts(NamedTuple):
+    """The way to a control plane, and what is kept of an enrolment beside the ledger."""
+
+    client: ControlPlaneClient
+    tokens: DeviceTokens
+    floors: FloorFile
 
 
 def reach_outside(start: Start, stores: Stores) -> Outside:
@@ -82,7 +94,8 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
     )
     stack.push_async_callback(registry.stop)
     tools = Catalog(toolbox.registry, registry)
-    return Outside(tools, registry, logins.logins, providers.service, confinement, secrets, controls)
+    fleet = _fleet(stores, sent)
+    return Outside(tools, registry, logins.logins, providers.service, confinement, secrets, controls, fleet)
 
 
 def _providers(start: Start, stores: Stores, controls: Controls, outbound: Outbound) -> ProviderParts:
@@ -110,6 +123,19 @@ def _logins(stores: Stores, secrets: SecretDestinations, outbound: Outbound) -> 
         clock=CLOCK,
         entropy=ENTROPY,
     )
+
+
+def _fleet(stores: Stores, outbound: Outbound) -> FleetParts:
+    identity, vault = stores.identity, stores.vault
+    client = ControlPlaneClient(
+        outbound,
+        identity.proof_signer(),
+        device_pubkey_b64=encode_base64url(identity.public_key),
+        clock=CLOCK,
+        entropy=ENTROPY,
+    )
+    tokens = DeviceTokens(vault.compartment("fleet"), vault.remember)
+    return FleetParts(client, tokens, FloorFile(stores.data_dir))
 
 
 def _claims(toolbox: ToolBox, registry: ServerRegistry) -> Iterator[Claim]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,10 @@ from briefcase.adapters.backup.age import AgeSeal
 from briefcase.adapters.backup.create import Backups
 from briefcase.adapters.backup.manifest import Manifest
 from briefcase.adapters.backup.sealing import SealKey
+from briefcase.adapters.fleet.syncing import FleetSync, SyncParts
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.transports import described
+from briefcase.adapters.store.sync_progress import SyncProgressStore
 from briefcase.adapters.telemetry.log_context import CallLog
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.calls.expiry import EXPIRY_GROUP, Expiry
@@ -27,6 +30,8 @@ from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
 from briefcase.core.calls.refusals import Refusals
 from briefcase.core.calls.settings import CallSettings
+from briefcase.core.fleet.device import MS_PER_S
+from briefcase.core.operator.fleet import FleetPorts
 from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.policy.engine import CompiledPolicy
@@ -52,6 +57,7 @@ class Rules(NamedTuple):
     policy: PolicyService
     operator: DaemonOperator
     calls: Calls
+    fleet: FleetSync
 
 
 async def compose_rules(start: Start, stores: Stores, outside: Outside) -> Rules:
@@ -69,17 +75,17 @@ async def compose_rules(start: Start, stores: Stores, outside: Outside) -> Rules
     )
     await policy.open()
     stores.vault.keep_public(policy.active().digest_hex.encode())
-    operator = _operator(stores, outside, policy)
+    operator = _operator(start, stores, outside, policy)
     await operator.settle()  # before anything is sent with what a crash left half changed
     calls = _calls(start, stores, outside, policy)
     start.keep_running(_expire(calls.expiry))
     await calls.refusals.recover()
     start.stack.push_async_callback(_count_refusals, calls.refusals)
     start.keep_running(_close_minutes(calls.refusals))
-    return Rules(policy, operator, calls)
+    return Rules(policy, operator, calls, _fleet_sync(start, stores, outside, operator))
 
 
-def _operator(stores: Stores, outside: Outside, policy: PolicyService) -> DaemonOperator:
+def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyService) -> DaemonOperator:
     ports: OperatorPorts[ServerConfig, SealKey | AgeSeal, Manifest] = OperatorPorts(
         ledger=stores.ledger,
         redactor=stores.redactor,
@@ -90,11 +96,27 @@ def _operator(stores: Stores, outside: Outside, policy: PolicyService) -> Daemon
         providers=outside.providers,
         backups=Backups(stores.data_dir, CLOCK, stores.identity.did, stores.identity.sign),
         servers=ServerPorts(outside.registry, outside.registry, outside.logins, described),
+        fleet=FleetPorts(
+            outside.fleet.client, outside.fleet.tokens, outside.fleet.floors, needs_profile=start.settings.is_ga
+        ),
         tools=outside.tools,
         clock=CLOCK,
         entropy=ENTROPY,
     )
     return compose_operator(ports)
+
+
+def _fleet_sync(start: Start, stores: Stores, outside: Outside, operator: DaemonOperator) -> FleetSync:
+    parts = SyncParts(
+        client=outside.fleet.client,
+        tokens=outside.fleet.tokens,
+        store=SyncProgressStore(stores.database),
+        ledger=stores.ledger,
+        clock=CLOCK,
+        seed=random.SystemRandom().random,
+        interval_ms=start.settings.sync_interval_s * MS_PER_S,
+    )
+    return FleetSync(operator.fleet, parts)
 
 
 def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService) -> Calls:

@@ -61,6 +61,7 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
     watch(services, stores.ledger.counters, server, authenticator)
     if start.exporting is not None:
         start.keep_running(start.exporting.send_metrics(services.metrics))
+    start.keep_running(rules.fleet.run())
     await server.start()
     return services
 
@@ -149,6 +150,7 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
         mcp=outside.registry,
         mcp_logins=outside.logins,
         providers=outside.providers,
+        fleet=rules.fleet,
         host=host,
         checkpoints=_checkpoints(start, stores),
         meter=Meter(),

@@ -28,6 +28,8 @@ MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its terminating 
 PROFILE_MODES: Final = ("reference", "staging", "ga")
 SECRET_BACKENDS: Final = ("auto", "keyring", "file", "memory")
 VC_UNKNOWN_MODES: Final = ("require_approval", "deny")
+SYNC_INTERVAL_S: Final = 60
+MAX_SYNC_INTERVAL_S: Final = 7 * 86_400
 
 KNOWN_VARIABLES: Final = frozenset({
     "BRIEFCASE_DATA_DIR",
@@ -60,13 +62,12 @@ KNOWN_VARIABLES: Final = frozenset({
 # The daemon knows these and serves none of them yet: what they ask for would silently not be done.
 UNSERVED: Final[dict[str, str]] = {
     "BRIEFCASE_NAMED_PIPE": "no build serves Windows: use `BRIEFCASE_UNIX_SOCKET`",
-    "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS": "this build has no control plane",
-    "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN": "this build has no control plane",
     "BRIEFCASE_RISK_CLASSIFIER_URL": "this build asks no classifier; policies read `context.risk`",
     "BRIEFCASE_PAYMENT_HELPER": "this build pays over no helper",
 }
 
 _T = TypeVar("_T")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _TCP_ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})")
 
 
@@ -83,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True):
     vc_unknown_mode: str = VC_UNKNOWN_MODES[0]
     otel: OtelSettings | None = None
     agent_socket: Path | None = None
+    sync_interval_s: int = SYNC_INTERVAL_S
 
     @property
     def is_ga(self) -> bool:
@@ -125,6 +127,8 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         provider_base_url=_base_url(environ, "BRIEFCASE_PROVIDER_BASE_URL"),
         vc_unknown_mode=_chosen(environ, "BRIEFCASE_VC_STATUS_UNKNOWN_MODE", VC_UNKNOWN_MODES),
         otel=load_otel_settings(environ),
+        sync_interval_s=_parsed(environ, "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", _sync_interval)
+        or SYNC_INTERVAL_S,
     )
 
 
@@ -214,6 +218,12 @@ def parse_loopback_address(text: str) -> tuple[str, int]:
     if port > MAX_PORT:
         raise ValueError(f"expected a port up to {MAX_PORT}")
     return literal, port
+
+
+def _sync_interval(text: str) -> int:
+    if not _SECONDS.fullmatch(text) or not 1 <= int(text) <= MAX_SYNC_INTERVAL_S:
+        raise ValueError(f"expected whole seconds from 1 to {MAX_SYNC_INTERVAL_S}")
+    return int(text)
 
 
 def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _T | None:

@@ -36,6 +36,7 @@ CODES: Final[dict[str, Outcome]] = {
     "method_not_allowed": Outcome(HTTPStatus.METHOD_NOT_ALLOWED, 2),
     "request_timeout": Outcome(HTTPStatus.REQUEST_TIMEOUT, 5),
     "conflict": Outcome(HTTPStatus.CONFLICT, 3),
+    "managed_by_control_plane": Outcome(HTTPStatus.CONFLICT, 3),
     "replay_detected": Outcome(HTTPStatus.CONFLICT, 3),
     "payload_too_large": Outcome(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 2),
     "unsupported_media_type": Outcome(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, 2),

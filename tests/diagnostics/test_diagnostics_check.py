@@ -172,6 +172,18 @@ def test_a_good_daemon_is_green_in_every_part():
             "yellow",
             "signature",
         ),
+        (
+            {"/v1/control-plane": {"status": "enrolled", "last_error": "not_fresh: old", "state": "stale"}},
+            "control_plane",
+            "yellow",
+            "not known to be the present one",
+        ),
+        (
+            {"/v1/control-plane": {"status": "enrolled", "last_error": "unknown_device", "state": "revoked"}},
+            "control_plane",
+            "red",
+            "knows this device no more",
+        ),
     ],
 )
 def test_a_part_that_is_not_as_it_should_be_is_told_and_takes_no_other_with_it(changes, name, colour, says):

@@ -139,7 +139,14 @@ async def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_re
 
 @pytest.mark.parametrize(
     "name",
-    ["core/receipts/events.py", "adapters/servers/events.py", "core/wire/approvals.py", "core/wire/calls.py"],
+    [
+        "core/receipts/events.py",
+        "core/fleet/events.py",
+        "core/fleet/words.py",
+        "adapters/servers/events.py",
+        "core/wire/approvals.py",
+        "core/wire/calls.py",
+    ],
 )
 def test_the_words_are_those_that_receipts_and_answers_are_made_of(name):
     said = re.findall(r'"([a-z][a-z0-9_]*)"', (Path(briefcase.__file__).parent / name).read_text())

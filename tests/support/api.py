@@ -14,11 +14,15 @@ import pytest
 
 from briefcase.adapters.backup.checkpoints import Checkpoints
 from briefcase.adapters.backup.create import Backups
+from briefcase.adapters.fleet.client import ControlPlaneClient
+from briefcase.adapters.fleet.custody import DeviceTokens, FloorFile
+from briefcase.adapters.fleet.syncing import FleetSync, SyncParts
 from briefcase.adapters.providers.composition import compose_providers
 from briefcase.adapters.servers.composition import compose_logins
 from briefcase.adapters.servers.registry import ServerRegistry
 from briefcase.adapters.servers.transports import described
 from briefcase.adapters.store.database import Database
+from briefcase.adapters.store.sync_progress import SyncProgressStore
 from briefcase.adapters.system import SystemEntropy
 from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
@@ -28,7 +32,10 @@ from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.core.calls.answers import Answer, encode_answer
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.controls import Controls
+from briefcase.core.jose.base64url import encode_base64url
+from briefcase.core.operator.fleet import FleetPorts
 from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
+from briefcase.core.operator.policy import NO_MANDATORY
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.edges.api.app import Api
 from briefcase.edges.api.auth import Authenticator
@@ -103,6 +110,9 @@ class FakePolicyStore:
 
     def current(self):
         return self.text, hashlib.sha256(self.text.encode()).hexdigest(), 1_767_225_600_000_000
+
+    def mandatory(self):
+        return NO_MANDATORY
 
     async def set(self, text: str, by: str) -> None:
         if "permit" not in text:
@@ -181,6 +191,14 @@ class Rig:
             missing_layers=dict,
             exposed_agents=self.authenticator.exposed_agents,
         )
+        client = ControlPlaneClient(
+            self.outbound,
+            identity.proof_signer(),
+            device_pubkey_b64=encode_base64url(identity.public_key),
+            clock=self.clock,
+            entropy=SystemEntropy(),
+        )
+        tokens = DeviceTokens(vault.compartment("fleet"), vault.remember)
         ports = OperatorPorts(
             ledger=self.ledger,
             redactor=redactor,
@@ -191,9 +209,20 @@ class Rig:
             providers=self.providers,
             servers=ServerPorts(registry, registry, logins.logins, described),
             backups=Backups(Path(self.store.name), self.clock, identity.did, identity.sign),
+            fleet=FleetPorts(client, tokens, FloorFile(Path(self.store.name))),
             tools=tools,
             clock=self.clock,
             entropy=FakeEntropy(),
+        )
+        operator = compose_operator(ports)
+        parts = SyncParts(
+            client=client,
+            tokens=tokens,
+            store=SyncProgressStore(self.database),
+            ledger=self.ledger,
+            clock=self.clock,
+            seed=lambda: 0.5,
+            interval_ms=60_000,
         )
         self.services = Services(
             calls=self.calls,
@@ -208,10 +237,11 @@ class Rig:
             entropy=FakeEntropy(),
             profile=Profile("did:key:z6Mk", "reference", strict_enforcement=False),
             changes=self.changes,
-            operator=compose_operator(ports),
+            operator=operator,
             mcp=registry,
             mcp_logins=logins.logins,
             providers=self.providers,
+            fleet=FleetSync(operator.fleet, parts),
             host=self.host,
             checkpoints=Checkpoints(self.ledger, identity.did, identity.public_key, identity.sign),
             meter=Meter(),

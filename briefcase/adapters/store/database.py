@@ -65,6 +65,14 @@ MIGRATIONS: Final = (
         is_settled INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE sync_progress (
+        base_url TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        progress TEXT NOT NULL,
+        PRIMARY KEY (base_url, device_id)
+    ) STRICT;
+    """,
 )
 
 _T = TypeVar("_T")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.jose.did import KEY_BYTES, decode_did_key, encode_did_key
+from briefcase.core.jose.dpop import ProofSigner
+from briefcase.core.jose.jws import load_private_key
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Secrets
 
@@ -34,6 +38,12 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of a message."""
         return self._key.sign(message)
+
+    def proof_signer(self) -> ProofSigner:
+        """What makes proofs of possession (RFC 9449) with this key, for the control plane that enrolled it."""
+        seed, public_key = self._key.private_bytes_raw(), self.public_key
+        jwk = {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(public_key), "d": encode_base64url(seed)}
+        return ProofSigner(load_private_key(msgspec.json.encode(jwk)))
 
 
 async def read_identity(secrets: Secrets) -> Identity | None:

@@ -70,7 +70,15 @@ class ProofSigner:
         self._signer = Signer(key, TYP, jwk=dict(key.public.jwk))
 
     def sign(
-        self, method: str, url: str, jti: str, now_us: int, *, access_token: str | None = None, nonce: str | None = None
+        self,
+        method: str,
+        url: str,
+        jti: str,
+        now_us: int,
+        *,
+        access_token: str | None = None,
+        nonce: str | None = None,
+        keeps_query: bool = False,
     ) -> str:
         """One proof for one request.
 
@@ -81,8 +89,11 @@ class ProofSigner:
             now_us: the time, microseconds.
             access_token: the token sent with the request; its hash becomes `ath`.
             nonce: what the server asked for with `DPoP-Nonce`.
+            keeps_query: leave the query in, for a server that compares `htu` with it (RFC 9449 leaves it out).
         """
-        htu = url.partition("#")[0].partition("?")[0]
+        htu = url.partition("#")[0]
+        if not keeps_query:
+            htu = htu.partition("?")[0]
         claims: JsonObject = {"jti": jti, "htm": method, "htu": htu, "iat": now_us // US_PER_S}
         if access_token is not None:
             claims["ath"] = token_hash(access_token)

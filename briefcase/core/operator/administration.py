@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, TypeVar
 
 from briefcase.core.receipts import events
-from briefcase.model.effects import CloseIntent, Committed, Entry, OpenIntent, Refused
+from briefcase.model.effects import CloseIntent, Committed, Effect, Entry, OpenIntent, Refused
 from briefcase.model.errors import BriefcaseError, CallerError, InternalError, StoreError, UpstreamError
 from briefcase.model.ports import Ledger
 from briefcase.model.types import JsonObject
@@ -39,6 +39,10 @@ None where nobody can know. A settler that runs again changes nothing more.
 
 def _nothing_more(_: object) -> JsonObject:
     return {}
+
+
+def _no_effects(_: object) -> tuple[Effect, ...]:
+    return ()
 
 
 class Administration:
@@ -86,6 +90,7 @@ class Administration:
         event: JsonObject,
         effect: Callable[[], Awaitable[_T]],
         found: Callable[[_T], JsonObject] = _nothing_more,
+        effects: Callable[[_T], tuple[Effect, ...]] = _no_effects,
     ) -> _T:
         """Make a change outside of the ledger.
 
@@ -94,6 +99,7 @@ class Administration:
             event: the receipt of the change, of a kind in `events.CHANGES`, with who (`by`) and what; no secret.
             effect: makes it. What can be checked before is checked before this is called.
             found: what the outcome says beside `event`.
+            effects: what changes in the ledger with the outcome.
 
         Raises:
             CallerError: another change of the subject is under way (`conflict`); nothing happened.
@@ -134,7 +140,7 @@ class Administration:
             raise
 
         # 5. outcome
-        await self._close(subject, intent.receipt_id, {**event, **found(result)})
+        await self._close(subject, intent.receipt_id, {**event, **found(result)}, effects(result))
         return result
 
     async def settle(self, settlers: Mapping[str, Settler]) -> None:
@@ -174,8 +180,8 @@ class Administration:
                 raise
         self._unclosed[subject] = None
 
-    async def _close(self, subject: str, intent_id: int, event: JsonObject) -> None:
-        closing = _closing(intent_id, event)
+    async def _close(self, subject: str, intent_id: int, event: JsonObject, effects: tuple[Effect, ...] = ()) -> None:
+        closing = _closing(intent_id, event, effects)
         try:
             closed = await self._ledger.commit(closing)
         except BaseException as error:
@@ -193,5 +199,5 @@ class Administration:
             raise InternalError(f"intent {intent_id} could not be closed: {closed.reason}")
 
 
-def _closing(intent_id: int, event: JsonObject) -> Entry:
-    return Entry({**event, "intent_id": intent_id}, (CloseIntent(intent_id),))
+def _closing(intent_id: int, event: JsonObject, effects: tuple[Effect, ...] = ()) -> Entry:
+    return Entry({**event, "intent_id": intent_id}, (CloseIntent(intent_id), *effects))

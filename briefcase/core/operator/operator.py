@@ -14,6 +14,7 @@ from briefcase.core.operator.approvals import Approvers
 from briefcase.core.operator.backups import BackupAdmin, BackupStore
 from briefcase.core.operator.budgets import BudgetAdmin
 from briefcase.core.operator.controls import ControlAdmin
+from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
 from briefcase.core.operator.logins import Connected, LoginAdmin, ServerLogins
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.operator.providers import ProviderAdmin, ProviderStore
@@ -41,7 +42,8 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
 
     `ledger` takes the receipts, and what is in the transaction of its receipt. `redactor` cuts secrets out of what an
     approval shows. `policy` is the active policy, and `controls` are those in force. `agents`, `secrets`, `providers`
-    and `servers` keep what their noun keeps; `backups` copies the data directory. `tools` are the registered tools.
+    and `servers` keep what their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control
+    plane. `tools` are the registered tools.
     """
 
     ledger: Ledger
@@ -53,6 +55,7 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     providers: ProviderStore
     servers: ServerPorts[_Config]
     backups: BackupStore[_Seal, _Made]
+    fleet: FleetPorts
     tools: Tools
     clock: Clock
     entropy: Entropy
@@ -72,6 +75,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     logins: LoginAdmin[_Config]
     servers: ServerAdmin
     backups: BackupAdmin[_Seal, _Made]
+    fleet: FleetAdmin
 
     async def settle(self) -> None:
         """Close each change that a crash left open, and make controls of what an older release disabled otherwise.
@@ -79,9 +83,10 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
         Raises:
             StoreError: one could not be closed; the next start goes on.
         """
-        nouns = (self.agents, self.secrets, self.providers, self.logins)
+        nouns = (self.agents, self.secrets, self.providers, self.logins, self.fleet)
         await self.administration.settle({kind: settler for noun in nouns for kind, settler in noun.settlers().items()})
         await self.providers.take_over_rows()
+        await self.fleet.tidy()
 
 
 def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_Config, _Seal, _Made]:
@@ -101,4 +106,7 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
         logins=logins,
         servers=ServerAdmin(ports.servers.store, ports.servers.describe, ports.secrets, logins),
         backups=BackupAdmin(administration, ports.backups),
+        fleet=FleetAdmin(
+            administration, ports.policy, ports.ledger, ports=ports.fleet, clock=ports.clock, entropy=ports.entropy
+        ),
     )

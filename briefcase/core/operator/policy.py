@@ -1,9 +1,13 @@
 """The active policy: loaded from the ledger at start, replaced whole, and never by one that is not sound.
 
-Setting a policy takes four steps; until the last one the old policy decides:
+What decides is a text, and after it the mandatory part of an organisation, where there is one (`operator.fleet`). An
+operator sets the text, unless a control plane manages this daemon; nothing but the organisation's own word, or an
+operator who removes it by name, takes the mandatory part away.
 
-1. validate and compile it, off the event loop
-2. commit it with its receipt: one transaction
+Replacing either takes four steps; until the last one the old policy decides:
+
+1. validate and compile both together, off the event loop     `prepare`
+2. commit them with their receipt: one transaction            `commit`
 3. (a crash right here leaves the new policy stored; the next start loads it)
 4. swap, unless a policy committed later already did
 
@@ -19,10 +23,12 @@ from typing import Final
 
 import msgspec
 
+from briefcase.core.fleet.bundles import MandatoryPart
+from briefcase.core.fleet.enrolment import read_fleet_state
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.core.policy.engine import CompiledPolicy, compile_policy
 from briefcase.core.receipts.events import policy_set_event
-from briefcase.model.effects import Committed, Entry, PutSetting
+from briefcase.model.effects import Committed, Effect, Entry, PutSetting
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.ports import Clock, Ledger, Policy, Tools
 from briefcase.model.reasons import POLICY_ERROR
@@ -32,11 +38,30 @@ SETTING: Final = "policy"
 INSTALLER: Final = "first start"
 
 
-class StoredPolicy(msgspec.Struct, frozen=True):
-    """The setting: the policy's text and when it was set."""
+NO_MANDATORY: Final = MandatoryPart(0, "")
+
+
+class StoredPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The setting: the policy's text, when it was set, and the organisation's mandatory part after it."""
 
     text: str
     updated_us: int
+    mandatory: MandatoryPart = NO_MANDATORY
+
+    @property
+    def deciding_text(self) -> str:
+        """The text that decides."""
+        part = self.mandatory.policy_text
+        return f"{self.text}\n{part}" if part else self.text
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A policy that is sound and not yet set. `over` is the one it was prepared to replace."""
+
+    stored: StoredPolicy
+    compiled: Policy
+    policies: int
+    over: StoredPolicy
 
 
 class BrokenPolicy(msgspec.Struct, frozen=True):
@@ -101,9 +126,9 @@ class PolicyService:
             raise StoreError("the stored policy is unreadable", detail=str(error)) from error
         self._stored = stored
         try:
-            self._policy = await self._run_blocking(lambda: self._layer(compile_policy(stored.text)))
+            self._policy = await self._run_blocking(lambda: self._layer(compile_policy(stored.deciding_text)))
         except CallerError as error:
-            digest_hex = hashlib.sha256(stored.text.encode(errors="surrogatepass")).hexdigest()
+            digest_hex = hashlib.sha256(stored.deciding_text.encode(errors="surrogatepass")).hexdigest()
             self._policy = BrokenPolicy(digest_hex, f"the stored policy does not compile: {error.message}")
 
     def active(self) -> Policy:
@@ -115,41 +140,87 @@ class PolicyService:
         return self._policy.problem if isinstance(self._policy, BrokenPolicy) else None
 
     def current(self) -> tuple[str, str, int]:
-        """The text, its SHA-256 in hex, and when it was set (microseconds)."""
-        return self._stored.text, self._policy.digest_hex, self._stored.updated_us
+        """The text that decides, its SHA-256 in hex, and when it was set (microseconds)."""
+        return self._stored.deciding_text, self._policy.digest_hex, self._stored.updated_us
+
+    def mandatory(self) -> MandatoryPart:
+        """The organisation's mandatory part; its text is empty where there is none."""
+        return self._stored.mandatory
 
     async def set(self, text: str, by: str) -> Committed:
-        """Replace the active policy, whole.
+        """Replace the text, as an operator. A text that ends with the mandatory part is taken without it.
 
         Args:
             text: the policy set.
             by: who sets it, for the receipt.
 
         Raises:
-            CallerError: it does not parse, validate or compile (`invalid_policy`); the old one stays.
+            CallerError: a control plane manages the policy (`managed_by_control_plane`), or it does not parse, validate
+                or compile (`invalid_policy`), or another change came first (`conflict`); the old one stays.
             StoreError: it could not be made durable; the old one stays.
         """
-        # 1. validate and compile
+        self._check_own()
+        part = self._stored.mandatory.policy_text
+        candidate = await self.prepare(text=text.removesuffix(f"\n{part}") if part else text)
+        self._check_own()  # it may have been enrolled while the policy was compiled
+        event = policy_set_event(by, self._policy.digest_hex, candidate.compiled.digest_hex, candidate.policies)
+        return await self.commit(candidate, event)
+
+    async def prepare(self, *, text: str | None = None, mandatory: MandatoryPart | None = None) -> Candidate:
+        """Validate and compile what may decide next; what is not given stays as it is.
+
+        Raises:
+            CallerError: it does not parse, validate or compile (`invalid_policy`).
+        """
+        over = self._stored
+        stored = StoredPolicy(
+            over.text if text is None else text,
+            self._clock.now_us(),
+            over.mandatory if mandatory is None else mandatory,
+        )
         specs = tuple(self._tools.specs())
         policies = 0
 
-        def prepare() -> Policy:
+        def compiled() -> Policy:
             nonlocal policies
-            parsed = check_policy(text, specs)
+            parsed = check_policy(stored.deciding_text, specs)
             policies = len(parsed.names)
             return self._layer(CompiledPolicy(parsed))
 
-        prepared = await self._run_blocking(prepare)
+        return Candidate(stored, await self._run_blocking(compiled), policies, over)
 
+    async def commit(self, candidate: Candidate, event: JsonObject, effects: tuple[Effect, ...] = ()) -> Committed:
+        """Let a candidate decide from now on, in the transaction of its receipt.
+
+        Args:
+            candidate: what `prepare` gave.
+            event: the receipt's.
+            effects: what changes with it.
+
+        Raises:
+            CallerError: the mandatory part is another than the candidate was prepared with (`conflict`).
+            StoreError: it could not be made durable; the old one stays.
+        """
         # 2. commit
-        stored = StoredPolicy(text, self._clock.now_us())
-        event = policy_set_event(by, self._policy.digest_hex, prepared.digest_hex, policies)
-        committed = await self._ledger.commit(Entry(event, (PutSetting(SETTING, msgspec.json.encode(stored)),)))
+        if self._stored.mandatory != candidate.over.mandatory:
+            raise CallerError("the mandatory part of the policy changed meanwhile", code="conflict", hint="try again")
+        put = PutSetting(SETTING, msgspec.json.encode(candidate.stored))
+        committed = await self._ledger.commit(Entry(event, (put, *effects)))
         if not isinstance(committed, Committed):
             raise StoreError("the policy could not be stored", detail=committed.reason)
 
         # 4. swap, in the order of the chain
         if committed.receipt_id > self._receipt_id:
             self._receipt_id = committed.receipt_id
-            self._stored, self._policy = stored, prepared
+            self._stored, self._policy = candidate.stored, candidate.compiled
         return committed
+
+    def _check_own(self) -> None:
+        """Check that the policy is the operator's to set."""
+        enrolment = read_fleet_state(self._ledger).enrolment
+        if enrolment is not None:
+            raise CallerError(
+                f"the control plane `{enrolment.base_url}` manages the policy",
+                code="managed_by_control_plane",
+                hint="publish it there; `briefcase control-plane leave` gives the policy back to you",
+            )

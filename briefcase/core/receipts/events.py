@@ -62,6 +62,7 @@ _OF_THE_RECEIPT: Final = frozenset({"id", "ts", "boot", "state", "change"})  # w
 CHANGES: Final = frozenset({  # the outcomes of a `change_intent`; receipts of before there were intents name none
     "agent_added", "agent_revoked",
     "backup_created",
+    "control_plane_enroll",
     "control_set", "control_lifted",
     "mcp_login_made", "mcp_login_revoked", "mcp_login_ended",
     "provider_set", "provider_deleted", "provider_login", "provider_revoked", "provider_cleared",

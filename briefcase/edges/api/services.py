@@ -11,6 +11,7 @@ from briefcase.adapters.backup.age import AgeSeal
 from briefcase.adapters.backup.checkpoints import Checkpoints
 from briefcase.adapters.backup.manifest import Manifest
 from briefcase.adapters.backup.sealing import SealKey
+from briefcase.adapters.fleet.syncing import FleetSync
 from briefcase.adapters.providers.service import ProviderService
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.logins import Logins
@@ -99,6 +100,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     mcp: ServerRegistry
     mcp_logins: Logins
     providers: ProviderService
+    fleet: FleetSync
     host: Host
     checkpoints: Checkpoints
     meter: Meter

@@ -54,6 +54,9 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "mcp": Lazy("briefcase.edges.cli.mcp:mcp", "Put MCP servers behind the daemon."),
     "secrets": Lazy("briefcase.edges.cli.secrets:secrets", "Keep the credentials that tools are called with."),
     "agents": Lazy("briefcase.edges.cli.agents:agents", "Name agents and give each its own token."),
+    "control-plane": Lazy(
+        "briefcase.edges.cli.control_plane:control_plane", "Enrol with a control plane, sync with it, leave it."
+    ),
     "tighten": Lazy(
         "briefcase.edges.cli.tighten:tighten", "Require approval, or disable, until a time or until lifted."
     ),

@@ -278,9 +278,13 @@ def _judge_servers(answer: Mapping[str, Any]) -> _Judged:
 def _judge_control_plane(answer: Mapping[str, Any]) -> _Judged:
     if answer["status"] == "not_enrolled":
         return _Judged("green", "not enrolled")
+    if answer.get("state") == "revoked":
+        hint = "the last good policy stays; `briefcase control-plane enroll` makes it a device again, or `leave`"
+        return _Judged("red", f"the control plane knows this device no more: {answer.get('last_error')}", hint)
     if answer.get("last_error"):
         hint = "the last good policy stays; `briefcase control-plane sync` tries again"
-        return _Judged("yellow", f"the last sync failed: {answer['last_error']}", hint)
+        age = ", and the policy is not known to be the present one" if answer.get("state") == "stale" else ""
+        return _Judged("yellow", f"the last sync failed: {answer['last_error']}{age}", hint)
     return _Judged("green", f"{answer['base_url']}, last sync {answer['last_sync_at_rfc3339'] or 'never'}")
 
 

@@ -1,0 +1,1 @@
+"""The way to a control plane: HTTP, the upload of receipts, the loop, and what is kept beside the ledger."""

@@ -1,0 +1,317 @@
+"""Syncing with a control plane: on demand, and in a loop for as long as the daemon runs.
+
+One round of a sync:
+
+ 1. ask for the policy, with the `etag` of what is known
+ 2. apply what holds of the answer                                  `operator.fleet`
+ 3. upload receipts, whatever 1 and 2 came to, unless nobody answers or the device is known no more
+ 4. note how it went: `last_sync`, or `last_error`, on every path
+
+Between two rounds the loop waits as `core.fleet.device` says, and where the control plane holds a request until there
+is something new, it lets it: such an answer is taken as one round more. One round at a time; enrolling and leaving wait
+for it. No failure in here stops a call, and none ends the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from briefcase.adapters.fleet.client import ControlPlaneClient, Device, PolicyReply, Refusal, refusal_words
+from briefcase.adapters.fleet.custody import DeviceTokens
+from briefcase.adapters.fleet.standing import Standing
+from briefcase.adapters.fleet.uploads import ReceiptUploader, UploadResult
+from briefcase.adapters.store.sync_progress import SyncProgress, SyncProgressStore
+from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.core.fleet.answers import PolicyAnswer
+from briefcase.core.fleet.device import next_sync_ms
+from briefcase.core.fleet.enrolment import Enrolment
+from briefcase.core.fleet.words import NOT_OURS_ANY_MORE, UNREACHABLE
+from briefcase.core.operator.fleet import Applied, FleetAdmin
+from briefcase.model.errors import BriefcaseError, CallerError, StoreError, UpstreamError
+from briefcase.model.ports import Clock, Ledger
+
+MAX_WAIT_MS: Final = 55_000  # of a request that is held: proxies end what is silent for a minute
+MIN_WAIT_MS: Final = 1_000
+IDLE_MS: Final = 3_600_000
+_log: Final = get_logger("briefcase.fleet")
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """What a round came to. `problem` is what was wrong, a word and a sentence; empty where nothing was."""
+
+    policy_applied: bool = False
+    receipts_uploaded: int = 0
+    problem: str = ""
+    is_disowned: bool = False
+    has_more: bool = False
+    advised_ms: int | None = None
+    fresh_until_us: int | None = None
+
+
+class SyncStatus(msgspec.Struct, frozen=True):
+    """An enrolment and how far its sync has come."""
+
+    enrolment: Enrolment
+    progress: SyncProgress
+
+
+class SyncParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sync works with. `seed` gives a random number from 0 up to 1, for jitter."""
+
+    client: ControlPlaneClient
+    tokens: DeviceTokens
+    store: SyncProgressStore
+    ledger: Ledger
+    clock: Clock
+    seed: Callable[[], float]
+    interval_ms: int
+
+
+class FleetSync:
+    """Enrols, syncs and leaves, one at a time. One event loop.
+
+    Args:
+        admin: changes what an operator, or the control plane's signed word, changes.
+        parts: the rest.
+    """
+
+    def __init__(self, admin: FleetAdmin, parts: SyncParts) -> None:
+        self._admin = admin
+        self._parts = parts
+        self._uploader = ReceiptUploader(parts.client, parts.ledger)
+        self._one_at_a_time = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._etag = ""
+        self._standing: Standing | None = None
+
+    # --- what an operator asks for ------------------------------------------------------------------------------------
+
+    async def status(self) -> SyncStatus | None:
+        """The enrolment and its progress, or None where there is none.
+
+        Raises:
+            StoreError: what is kept cannot be read.
+        """
+        enrolment = self._admin.state().enrolment
+        if enrolment is None:
+            return None
+        return SyncStatus(enrolment, (await self._standing_of(enrolment)).progress)
+
+    async def enrol(self, base_url: str, admin_token: str, device_name: str, by: str) -> None:
+        """Enrol, and apply the first policy; a policy that cannot be applied is in `last_error`.
+
+        Raises:
+            CallerError, UpstreamError, StoreError: as `FleetAdmin.enrol`; nothing is enrolled.
+        """
+        async with self._one_at_a_time:
+            answer = await self._admin.enrol(base_url, admin_token, device_name, by)
+            self._forget()
+            standing = await self._standing_of(self._enrolment())
+            await standing.note_enrolled()
+            applied = await self._admin.apply(answer)
+            if applied.refused is not None:
+                await standing.note_failed(f"{applied.refused.reason}: {applied.refused.problem}", is_disowned=False)
+        self._changed.set()
+
+    async def leave(self, by: str) -> None:
+        """Leave the control plane. Raises as `FleetAdmin.leave`."""
+        async with self._one_at_a_time:
+            standing = await self._standing_of(self._enrolment())
+            await self._admin.leave(by)
+            await standing.note_left()
+            self._forget()
+        self._changed.set()
+
+    async def sync(self) -> Synced | None:
+        """Sync now; None where this daemon is not enrolled.
+
+        Raises:
+            UpstreamError: something was wrong, which `last_error` says, too.
+            StoreError: something could not be made durable.
+        """
+        async with self._one_at_a_time:
+            if self._admin.state().enrolment is None:
+                return None
+            self._etag = ""  # who asks wants to know, not to hear that nothing changed
+            synced = await self._round(None)
+        if synced.problem:
+            code = "upstream_refused" if synced.is_disowned else "upstream_failed"
+            raise UpstreamError(
+                f"the sync failed: {synced.problem}",
+                code=code,
+                hint="the last good policy stays in force: docs/runbooks/policy-sync.md",
+            )
+        return synced
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Sync until cancelled."""
+        while True:
+            self._changed.clear()
+            wait_ms = IDLE_MS
+            try:
+                if self._admin.state().enrolment is not None:
+                    wait_ms = await self._sync_once()
+            except BriefcaseError as error:  # the ledger or the metadata store: each has said why
+                _log.error("a sync could not be recorded", problem=error.message, detail=error.detail)
+                wait_ms = self._parts.interval_ms
+            await self._idle(wait_ms)
+
+    async def _sync_once(self) -> int:
+        """One round; gives for how long to wait after it."""
+        async with self._one_at_a_time:
+            synced = await self._round(None)
+            standing = await self._standing_of(self._enrolment())
+        if synced.problem:
+            _log.warning("the sync with the control plane failed", problem=synced.problem)
+        if synced.has_more:
+            return MIN_WAIT_MS
+        progress = standing.progress
+        return next_sync_ms(
+            progress.state, self._parts.interval_ms, synced.advised_ms, progress.failures, self._parts.seed()
+        )
+
+    async def _idle(self, wait_ms: int) -> None:
+        """Wait; a control plane that holds requests may end it sooner, and so does enrolling or leaving."""
+        until_ns = self._parts.clock.monotonic_ns() + wait_ms * 1_000_000
+        while self._etag and not self._changed.is_set():
+            left_ms = (until_ns - self._parts.clock.monotonic_ns()) // 1_000_000
+            if left_ms <= MIN_WAIT_MS or not await self._poll(min(left_ms, MAX_WAIT_MS)):
+                break
+        left_s = (until_ns - self._parts.clock.monotonic_ns()) / 1_000_000_000
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), max(0.0, left_s))
+
+    async def _poll(self, wait_ms: int) -> bool:
+        """Let the control plane hold a request; False where it does not, or did not answer."""
+        enrolment = self._admin.state().enrolment
+        if enrolment is None:
+            return False
+        began_ns = self._parts.clock.monotonic_ns()
+        polling = asyncio.ensure_future(self._ask(await self._device(enrolment), wait_ms))
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({polling, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if not polling.done():
+                return False
+            reply = polling.result()
+        except UpstreamError:
+            return False  # the next round says what is wrong
+        finally:
+            polling.cancel()
+            changed.cancel()
+        if isinstance(reply, PolicyReply) and reply.answer is not None:
+            async with self._one_at_a_time:
+                if self._admin.state().enrolment is None:
+                    return False
+                return (await self._round(reply)).policy_applied  # or one that answers at once would be asked at once
+        took_ms = (self._parts.clock.monotonic_ns() - began_ns) // 1_000_000
+        return isinstance(reply, PolicyReply) and took_ms >= wait_ms // 2
+
+    # --- one round ----------------------------------------------------------------------------------------------------
+
+    async def _round(self, reply: PolicyReply | Refusal | None) -> Synced:
+        """One round; steps 1 to 4 of the module. `reply` where 1 is done."""
+        enrolment = self._enrolment()
+        standing = await self._standing_of(enrolment)
+        device = await self._device(enrolment)
+        synced = Synced()
+        try:
+            # 1. the policy
+            reply = reply or await self._ask(device, 0)
+
+            # 2. apply
+            synced = await self._applied(reply)
+
+            # 3. upload
+            if not synced.is_disowned:
+                synced = _with_upload(synced, await self._uploader.upload(device, standing))
+        except UpstreamError as error:
+            synced = msgspec.structs.replace(synced, problem=synced.problem or f"{UNREACHABLE}: {error.message}")
+        except StoreError as error:
+            await standing.note_failed(f"{error.code}: {error.message}", is_disowned=False)
+            raise
+
+        # 4. how it went
+        if synced.problem:
+            self._etag = ""  # what was refused is judged again
+            await standing.note_failed(synced.problem, is_disowned=synced.is_disowned)
+        else:
+            await standing.note_synced(synced.fresh_until_us)
+        return synced
+
+    async def _applied(self, reply: PolicyReply | Refusal) -> Synced:
+        if isinstance(reply, Refusal):
+            is_disowned = reply.word in NOT_OURS_ANY_MORE
+            problem = f"{reply.word or UNREACHABLE}: the control plane answered {refusal_words(reply)}"
+            return Synced(problem=problem, is_disowned=is_disowned, advised_ms=reply.retry_after_ms)
+        if reply.answer is None:
+            return Synced()
+        applied = await self._take(reply.answer)
+        if applied.refused is None:
+            self._etag = reply.etag
+        problem = "" if applied.refused is None else f"{applied.refused.reason}: {applied.refused.problem}"
+        return Synced(
+            policy_applied=applied.policy_applied,
+            problem=problem,
+            advised_ms=reply.answer.next_sync_ms,
+            fresh_until_us=applied.fresh_until_us,
+        )
+
+    async def _take(self, answer: PolicyAnswer) -> Applied:
+        applied = await self._admin.apply(answer)
+        if applied.policy_applied:
+            bundle_id = self._enrolment().bundle_id
+            _log.info("a policy of the control plane was applied", bundle_id=bundle_id)
+        return applied
+
+    async def _ask(self, device: Device, wait_ms: int) -> PolicyReply | Refusal:
+        return await self._parts.client.policy(device, self._etag, wait_ms)
+
+    # --- who this device is -------------------------------------------------------------------------------------------
+
+    def _enrolment(self) -> Enrolment:
+        enrolment = self._admin.state().enrolment
+        if enrolment is None:
+            hint = "`briefcase control-plane enroll URL NAME`"
+            raise CallerError("this daemon is not enrolled", code="conflict", hint=hint)
+        return enrolment
+
+    async def _device(self, enrolment: Enrolment) -> Device:
+        token = await self._parts.tokens.current()
+        return Device(enrolment.base_url, enrolment.device_id, token or "")
+
+    async def _standing_of(self, enrolment: Enrolment) -> Standing:
+        if self._standing is None:
+            store = self._parts.store
+            progress = await store.load(enrolment.base_url, enrolment.device_id)
+            self._standing = Standing(store, enrolment, progress, self._parts.clock)
+        return self._standing
+
+    def _forget(self) -> None:
+        self._etag, self._standing = "", None
+
+
+def _with_upload(synced: Synced, uploaded: UploadResult) -> Synced:
+    """A round with what came of its upload; what was wrong before is what is said."""
+    problem, is_disowned = synced.problem, synced.is_disowned
+    if uploaded.refusal is not None:
+        is_disowned = uploaded.refusal.word in NOT_OURS_ANY_MORE
+        word = uploaded.refusal.word or UNREACHABLE
+        problem = problem or f"{word}: the control plane answered the upload with {refusal_words(uploaded.refusal)}"
+    elif uploaded.stopped is not None:
+        what = "takes no more receipts of this device" if uploaded.stopped.is_alarm else "did not take the receipts"
+        problem = problem or f"{uploaded.stopped.word}: the control plane {what}"
+    return msgspec.structs.replace(
+        synced,
+        receipts_uploaded=uploaded.sent,
+        problem=problem,
+        is_disowned=is_disowned,
+        has_more=uploaded.has_more,
+    )

@@ -1,0 +1,117 @@
+"""The daemon's half of a fleet in memory: an enrolment, its sync, and a control plane to sync with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from briefcase.adapters.fleet.client import ControlPlaneClient
+from briefcase.adapters.fleet.custody import DeviceTokens, FloorFile
+from briefcase.adapters.fleet.syncing import FleetSync, SyncParts, SyncStatus
+from briefcase.adapters.store.database import Database
+from briefcase.adapters.store.sync_progress import SyncProgressStore
+from briefcase.adapters.vault.identity import Identity
+from briefcase.core.fleet.enrolment import Enrolment
+from briefcase.core.jose.base64url import encode_base64url
+from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
+from briefcase.core.operator.policy import PolicyService
+from briefcase.model.effects import Entry
+from briefcase.model.ports import Policy
+from support.clock import FakeClock
+from support.control_plane import ADMIN_TOKEN, ControlPlaneOutbound, FakeControlPlane
+from support.entropy import FakeEntropy
+from support.ledger import MemoryLedger
+from support.secrets import FakeSecrets
+from support.tools import FakeTools
+
+BASE_URL = "https://fleet.example"
+INTERVAL_MS = 60_000
+
+
+async def run_here(function: Callable[[], Policy]) -> Policy:
+    """Run at once what a daemon runs on a thread."""
+    return function()
+
+
+class FleetDesk:
+    """A device and its control plane; `restart` loads everything again from what is durable.
+
+    Args:
+        directory: where the metadata and the floors are.
+        needs_profile: as in `ga`.
+    """
+
+    def __init__(self, directory: Path, *, needs_profile: bool = False) -> None:
+        self.directory = directory
+        self.needs_profile = needs_profile
+        self.plane = FakeControlPlane()
+        self.outbound = ControlPlaneOutbound(self.plane)
+        self.clock = FakeClock()
+        self.entropy = FakeEntropy()
+        self.ledger = MemoryLedger(self.clock)
+        self.secrets = FakeSecrets()
+        self.remembered: list[bytes] = []
+        self.identity = Identity(b"\5" * 32)
+        self.database = Database(directory / "briefcase.sqlite")
+
+    async def start(self) -> None:
+        """Put together what a daemon does at a start."""
+        self.policy = PolicyService(ledger=self.ledger, clock=self.clock, tools=FakeTools(), run_blocking=run_here)
+        await self.policy.open()
+        client = ControlPlaneClient(
+            self.outbound,
+            self.identity.proof_signer(),
+            device_pubkey_b64=encode_base64url(self.identity.public_key),
+            clock=self.clock,
+            entropy=self.entropy,
+        )
+        tokens = DeviceTokens(self.secrets, lambda value, _owner: self.remembered.append(value))
+        self.floors = FloorFile(self.directory)
+        ports = FleetPorts(client, tokens, self.floors, needs_profile=self.needs_profile)
+        self.administration = Administration(self.ledger)
+        self.admin = FleetAdmin(
+            self.administration, self.policy, self.ledger, ports=ports, clock=self.clock, entropy=self.entropy
+        )
+        self.sync = FleetSync(
+            self.admin,
+            SyncParts(
+                client=client,
+                tokens=tokens,
+                store=SyncProgressStore(self.database),
+                ledger=self.ledger,
+                clock=self.clock,
+                seed=lambda: 0.5,
+                interval_ms=INTERVAL_MS,
+            ),
+        )
+        await self.administration.settle(self.admin.settlers())
+        await self.admin.tidy()
+
+    restart = start
+
+    async def enrol(self) -> None:
+        """Enrol as an operator does."""
+        await self.sync.enrol(BASE_URL, ADMIN_TOKEN, "laptop", "ann")
+
+    async def receipt(self) -> None:
+        """Append a receipt of something."""
+        await self.ledger.commit(Entry({"kind": "boot"}))
+
+    async def status(self) -> SyncStatus:
+        """The status of one that is enrolled."""
+        found = await self.sync.status()
+        assert found is not None
+        return found
+
+    @property
+    def enrolment(self) -> Enrolment:
+        """The enrolment that the ledger has."""
+        enrolment = self.admin.state().enrolment
+        assert enrolment is not None
+        return enrolment
+
+    @property
+    def uploaded(self) -> list[int]:
+        """The ids of the receipts that the control plane has of this device."""
+        return [receipt["id"] for receipt in self.plane.receipts.get(self.enrolment.device_id, [])]
