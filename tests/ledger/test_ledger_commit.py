@@ -7,7 +7,7 @@ import hashlib
 import pytest
 import rfc8785
 
-from briefcase.adapters.ledger import Ledger, intents
+from briefcase.adapters.ledger import Ledger, intents, recovery
 from briefcase.core.approvals.lifecycle import MAX_PENDING_PER_PRINCIPAL
 from briefcase.model.effects import (
     CloseIntent,
@@ -234,6 +234,40 @@ async def test_intents_left_open_are_closed_at_the_next_start_and_count_as_spent
         assert await ledger.commit(intent("r2")) == Refused("replay_detected")
     async with audited(tmp_path / "l") as ledger:
         assert (await all_receipts(ledger))[-1].event["closed_intents"] == 0
+
+
+async def test_intents_left_open_are_closed_a_group_at_a_time_however_many_there_are(tmp_path, monkeypatch):
+    ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    made = [await committed(ledger, intent(f"r{number}", cost=number)) for number in range(1, 25)]
+    closed = {5, 6, 11, 17}
+    for number in closed:
+        await committed(ledger, outcome(made[number - 1].receipt_id, reserved=number))
+    await ledger.close()
+    in_memory, write, unknown = 0, recovery.Journal.write, recovery._unknown
+    most, groups = 0, []
+
+    def count(*args):
+        nonlocal in_memory, most
+        in_memory += 1
+        most = max(most, in_memory)
+        return unknown(*args)
+
+    def note(journal, entries):
+        nonlocal in_memory
+        groups.append(len(entries))
+        in_memory = 0
+        return write(journal, entries)
+
+    monkeypatch.setattr(recovery, "CLOSED_AT_ONCE", 8)
+    monkeypatch.setattr(recovery, "_unknown", count)
+    monkeypatch.setattr(recovery.Journal, "write", note)
+    async with audited(tmp_path / "l") as ledger:
+        assert (most, groups) == (8, [8, 8, 4, 1])
+        receipts = await all_receipts(ledger)
+        assert receipts[-1].event["closed_intents"] == 20
+        ended = [found.event["intent_id"] for found in receipts if found.event["kind"] == "outcome_unknown"]
+        assert ended == [one.receipt_id for number, one in enumerate(made, 1) if number not in closed]
+        assert ledger.budget("read", DAY).reserved_microusd == 0
 
 
 async def test_a_change_left_open_stays_so_for_its_noun_to_settle(tmp_path):

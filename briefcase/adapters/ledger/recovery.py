@@ -3,11 +3,11 @@
  1. read the head; the receipts are as many as its id says
  2. load the checkpoints of intents and claims
  3. verify the tail: the receipts after the checkpoint, and at least `TAIL_RECEIPTS`; replay those after the checkpoint
- 4. append `outcome_unknown` for each call's intent still open, settled as spent; `restored`, where this is a copy; and
-    `boot`: by the way all commits go. An operator's change that was left open stays so, for its noun to settle
-    (`operator.administration`)
+ 4. append `outcome_unknown` for each call's intent still open, settled as spent, `CLOSED_AT_ONCE` to a commit; then
+    `restored`, where this is a copy, and `boot`: by the way all commits go. An operator's change that was left open
+    stays so, for its noun to settle (`operator.administration`)
 
-A crash in any step leaves what the next start does again.
+A crash in any step leaves what the next start does again. No more than one group is in memory, however many are open.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ from briefcase.model.types import JsonObject, parse_rfc3339
 
 TAIL_RECEIPTS: Final = MIN_LIVE_RECEIPTS
 SECRET_BYTES: Final = 32
+CLOSED_AT_ONCE: Final = 4_096  # nobody waits for the loop yet: the sync is what each group costs
 _SLICE: Final = 1_024
-_CLOSED_AT_ONCE: Final = 256
 
 
 class Recovered:
@@ -105,22 +105,21 @@ def recover(tables: Tables, clock: Clock, store_id: str | None = None) -> Recove
 
     # 4. what was left open, and the boot receipt
     journal = Journal(tables, intents, clock, tip, boot)
-    left_open = [(_event_of(tables, intent_id), settle) for intent_id, settle in sorted(intents.open.items())]
-    changes = [intent for intent, _ in left_open if intent["kind"] == events.CHANGE_INTENT]
-    entries = [_unknown(intent, settle) for intent, settle in left_open if intent["kind"] != events.CHANGE_INTENT]
-    if copied is not None:
-        entries.append(_restored(copied, clock.now_us()))
-    boot_event = events.boot_event(__version__, clean=clean, closed_intents=len(left_open) - len(changes))
-    entries.append(Entry(boot_event, () if is_noted else (NoteState(),)))
+    left_open, changes, closed = sorted(intents.open), list[JsonObject](), 0
     journal.write_boot()
-    sync_us = 0
-    for at in range(0, len(entries), _CLOSED_AT_ONCE):
-        written = journal.write(entries[at : at + _CLOSED_AT_ONCE])
-        refused = [result for result in written.results if not isinstance(result, Committed)]
-        if refused:
-            raise StoreError("an open intent cannot be closed", detail=repr(refused[0]))
-        journal.publish(written)
-        sync_us = written.sync_us
+    for at in range(0, len(left_open), CLOSED_AT_ONCE):
+        entries = []
+        for intent_id, intent in _events_of(tables, left_open[at : at + CLOSED_AT_ONCE]):
+            if intent["kind"] == events.CHANGE_INTENT:
+                changes.append(intent)
+            else:
+                entries.append(_unknown(intent, intents.open[intent_id]))
+        closed += len(entries)
+        if entries:
+            _write(journal, entries)
+    last = [] if copied is None else [_restored(copied, clock.now_us())]
+    boot_event = events.boot_event(__version__, clean=clean, closed_intents=closed)
+    sync_us = _write(journal, [*last, Entry(boot_event, () if is_noted else (NoteState(),))])
     return Recovered(journal, intents, secret, sync_us, changes)
 
 
@@ -190,10 +189,26 @@ def _slices(tables: Tables, first_id: int) -> Iterator[list[tuple[bytes, bytes]]
         first_id += len(records)
 
 
-def _event_of(tables: Tables, receipt_id: int) -> JsonObject:
-    _, record = slice_from(tables, receipt_id, 1)[0]
-    event: JsonObject = orjson.loads(event_of(record))
-    return event
+def _events_of(tables: Tables, receipt_ids: Sequence[int]) -> Iterator[tuple[int, JsonObject]]:
+    """The events of receipts, whose ids ascend; those of ids that follow one another are read together."""
+    at = 0
+    while at < len(receipt_ids):
+        first_id, count = receipt_ids[at], 1
+        while at + count < len(receipt_ids) and receipt_ids[at + count] == first_id + count:
+            count += 1
+        for receipt_id, (_, record) in enumerate(slice_from(tables, first_id, count), first_id):
+            yield receipt_id, orjson.loads(event_of(record))
+        at += count
+
+
+def _write(journal: Journal, entries: Sequence[Entry]) -> int:
+    """Commit one group; gives how long its sync took."""
+    written = journal.write(entries)
+    refused = [result for result in written.results if not isinstance(result, Committed)]
+    if refused:
+        raise StoreError("an open intent cannot be closed", detail=repr(refused[0]))
+    journal.publish(written)
+    return written.sync_us
 
 
 def _unknown(intent: JsonObject, settle: Effect | None) -> Entry:
