@@ -273,8 +273,8 @@ async def test_a_changed_definition_is_held_back_until_an_operator_accepts_exact
         assert rig.registry.resolve("fx.write_note") is not None
         digest, changes = rig.registry.differences("fx")
         assert [change.name for change in changes] == ["echo"]
-        assert "version 1" in changes[0].before["description"]
-        assert "version 2" in changes[0].after["description"]
+        assert "version 1" in changes[0].before.body["description"]
+        assert "version 2" in changes[0].after.body["description"]
         with pytest.raises(CallerError, match="something else"):
             await rig.registry.accept("fx", "0" * 64, "operator")
         await rig.registry.accept("fx", digest, "operator")

@@ -18,10 +18,10 @@ from briefcase.adapters.servers.definitions import (
     MAX_DEFINITION_BYTES,
     Definition,
     Problem,
-    read_definition,
     reading_definition,
 )
 from briefcase.adapters.servers.registry import Pins
+from briefcase.core.pieces import finished
 from briefcase.model.errors import CallerError, StoreError
 from support.redaction import NoRedaction
 from support.servers import SECRET, Rig
@@ -59,6 +59,10 @@ class Told:
 
 def tool(number: int) -> dict:
     return {"name": f"t{number}", "inputSchema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+
+
+def read_definition(item: dict) -> Definition | Problem:
+    return finished(reading_definition(item))
 
 
 def connection() -> Connection:
@@ -103,7 +107,7 @@ def test_a_definition_past_its_size_is_refused_before_it_is_compiled(monkeypatch
     def compiled(_):
         raise AssertionError("it was compiled")
 
-    monkeypatch.setattr("briefcase.adapters.servers.definitions.compiling_check", compiled)
+    monkeypatch.setattr("briefcase.adapters.servers.definitions.checking_schema", compiled)
 
     read = read_definition({"name": "t", "inputSchema": {"default": "x" * MAX_DEFINITION_BYTES}})
 
@@ -198,7 +202,10 @@ def test_a_listing_is_encoded_for_its_pins_a_definition_at_a_time_and_searched_s
 
     assert pieces == 50
     assert max(sizes) < 2 * read_definition(tool(1)).size_bytes
-    assert stored == Pins({name: definition.body for name, definition in current.items()}, is_listed=True)
+    assert stored.is_listed
+    assert {name: bytes(body) for name, body in stored.tools.items()} == {
+        name: definition.data for name, definition in current.items()
+    }
 
 
 def test_a_definition_that_holds_a_secret_by_now_is_not_pinned():

@@ -3,6 +3,9 @@
 A definition is everything a person or a model reads of a tool, so a change of any of it makes another tool. It is held
 against what was pinned when the operator first accepted the server; what differs is held back until they look again.
 Nothing here does I/O.
+
+A definition is kept as its bytes. A server may list 4 MiB of them again and again, and what they are when they are read
+and compiled is fifty times as much to keep, and a stretch of the loop to let go.
 """
 
 from __future__ import annotations
@@ -10,15 +13,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Generator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from briefcase.adapters.servers.config import ServerConfig
-from briefcase.adapters.tools.schema import ArgsCheck
+from briefcase.adapters.tools.schema import checking_schema
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import param_headers_of
-from briefcase.core.pieces import finished
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolSpec
@@ -43,31 +45,67 @@ class Problem(msgspec.Struct, frozen=True):
 class Definition(msgspec.Struct, frozen=True):
     """One tool as its server defines it.
 
-    `digest_hex` covers the canonical `body`, which is `size_bytes` long; `check` is its schema, compiled.
+    `data` is its body in JSON, in the server's order; `digest_hex` covers the canonical body of `size_bytes`.
     """
 
     name: str
-    body: JsonObject
+    data: bytes
     digest_hex: str
-    check: ArgsCheck
     size_bytes: int
+
+    @property
+    def body(self) -> JsonObject:
+        """What it says, read anew each time."""
+        return as_object(msgspec.json.decode(self.data))
 
 
 class Change(msgspec.Struct, frozen=True):
     """How one tool differs from what is pinned: `before` None is new, `after` None is gone."""
 
     name: str
-    before: JsonObject | None
-    after: JsonObject | None
-
-
-def read_definition(item: JsonValue) -> Definition | Problem:
-    """Read one entry of `tools/list`."""
-    return finished(reading_definition(item))
+    before: Definition | None
+    after: Definition | None
 
 
 def reading_definition(item: JsonValue) -> Generator[None, None, Definition | Problem]:
-    """Read one entry of `tools/list`, in pieces."""
+    """Read one entry of `tools/list`, and find out whether its schema can be used, in pieces."""
+    read = _read(item)
+    if isinstance(read, Problem):
+        return read
+    definition, schema = read
+    try:
+        yield
+        yield from checking_schema(args_schema(schema))
+        param_headers_of(schema)
+    except (CallerError, ValueError) as error:
+        return Problem(definition.name, str(error))
+    return definition
+
+
+def stored_definition(data: bytes) -> Definition | Problem:
+    """Read one that was accepted. Its schema was found to be usable then, and is compiled at its first call.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON object.
+    """
+    read = _read(msgspec.json.decode(data, type=dict[str, Any]))
+    if isinstance(read, Problem):
+        return read
+    definition, schema = read
+    try:
+        param_headers_of(schema)
+    except ValueError as error:
+        return Problem(definition.name, str(error))
+    return definition
+
+
+def args_schema(schema: JsonValue) -> JsonObject:
+    """What arguments are held against: a tool's `inputSchema`, which is of an object whether it says so or not."""
+    return {"type": "object", **as_object(schema)}
+
+
+def _read(item: JsonValue) -> tuple[Definition, JsonValue] | Problem:
+    """A definition and its `inputSchema`, which nothing was asked about yet."""
     tool = as_object(item)
     name = tool.get("name")
     if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
@@ -81,23 +119,12 @@ def reading_definition(item: JsonValue) -> Generator[None, None, Definition | Pr
             return Problem(name, f"expected `{field}` as an object")
     try:
         canonical = canonical_bytes(body)
-        if len(canonical) > MAX_DEFINITION_BYTES:  # before anything is compiled
-            return Problem(name, f"expected a definition of at most {MAX_DEFINITION_BYTES} bytes")
-        yield
-        check = yield from compiling_check(body)  # what is dear to compile or to hold arguments against ends here
-        param_headers_of(body.get("inputSchema"))
-    except (CallerError, ValueError) as error:
+    except CallerError as error:
         return Problem(name, str(error))
-    return Definition(name, body, hashlib.sha256(canonical).hexdigest(), check, len(canonical))
-
-
-def compiling_check(body: JsonObject) -> Generator[None, None, ArgsCheck]:
-    """Compile the check of a definition's arguments, in pieces.
-
-    Raises:
-        CallerError: its schema is refused (`tools.schema`).
-    """
-    return ArgsCheck.in_pieces({"type": "object", **as_object(body.get("inputSchema"))})
+    if len(canonical) > MAX_DEFINITION_BYTES:
+        return Problem(name, f"expected a definition of at most {MAX_DEFINITION_BYTES} bytes")
+    digest_hex = hashlib.sha256(canonical).hexdigest()
+    return Definition(name, msgspec.json.encode(body), digest_hex, len(canonical)), body.get("inputSchema")
 
 
 def changes_between(pinned: Mapping[str, Definition], current: Mapping[str, Definition]) -> tuple[Change, ...]:
@@ -106,7 +133,7 @@ def changes_between(pinned: Mapping[str, Definition], current: Mapping[str, Defi
     for name in sorted(pinned.keys() | current.keys()):
         before, after = pinned.get(name), current.get(name)
         if before is None or after is None or before.digest_hex != after.digest_hex:
-            found.append(Change(name, before.body if before else None, after.body if after else None))
+            found.append(Change(name, before, after))
     return tuple(found)
 
 
@@ -118,8 +145,8 @@ def listing_digest(current: Mapping[str, Definition]) -> str:
 
 def tool_spec(definition: Definition, config: ServerConfig) -> ToolSpec:
     """A definition as the daemon's own: an approval is bound to it, the operator's rules and who is reached."""
-    rule = config.rule_for(definition.name)
-    hints = as_object(definition.body.get("annotations"))
+    rule, body = config.rule_for(definition.name), definition.body
+    hints = as_object(body.get("annotations"))
     category = rule.category or ("read" if hints.get("readOnlyHint") is True else "write")
     cost_microusd = rule.cost_microusd or 0
     bound = canonical_bytes(
@@ -133,9 +160,9 @@ def tool_spec(definition: Definition, config: ServerConfig) -> ToolSpec:
     return ToolSpec(
         id=f"{config.id}.{definition.name}",
         name=f"{config.id}.{definition.name}",  # what an approver reads: never a title of the server's choosing
-        description=str(definition.body.get("description", "")),
-        input_schema=as_object(definition.body.get("inputSchema")),
-        output_schema=as_object(definition.body.get("outputSchema")),
+        description=str(body.get("description", "")),
+        input_schema=as_object(body.get("inputSchema")),
+        output_schema=as_object(body.get("outputSchema")),
         category=category,
         cost_microusd=cost_microusd,
         output_firewall=OutputFirewall(max_bytes=MAX_RESULT_BYTES),

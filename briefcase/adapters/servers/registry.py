@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -22,13 +22,13 @@ from briefcase.adapters.servers.definitions import (
     Definition,
     changes_between,
     listing_digest,
-    read_definition,
+    stored_definition,
 )
 from briefcase.adapters.servers.exchanges import Exchange, Exchanges
 from briefcase.adapters.servers.flows import STATE_TTL_US, Ask, Continuation, Flows
 from briefcase.adapters.servers.tools import CONTINUE, OPERATIONS, ServerOperation, ServerTool, ask_for
 from briefcase.adapters.servers.transport import Transport
-from briefcase.adapters.servers.turns import Turn
+from briefcase.adapters.servers.turns import LettingGo, Turn
 from briefcase.adapters.tools.definition import check_unchanged
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import param_headers_of, write_param_headers
@@ -53,12 +53,12 @@ _NS_PER_MS: Final = 1_000_000
 
 
 class Pins(msgspec.Struct, frozen=True):
-    """What was accepted of one server: its definitions by name.
+    """What was accepted of one server: its definitions by name, as they are stored.
 
     `is_listed` says that a listing was accepted, which may have been empty: what comes later is no first one.
     """
 
-    tools: dict[str, dict[str, Any]]
+    tools: dict[str, msgspec.Raw]
     is_listed: bool = False
 
 
@@ -130,20 +130,21 @@ class ServerRegistry:
         self.exchanges = Exchanges(redactor)
         self.changes = Changes()
         self.followers = Followers()
+        self._letting_go = LettingGo()
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Read what is stored, and begin to connect in the background: a server that is down delays nobody."""
         for config in self._stored():
-            pins = self._read_pins(config.id)  # those before `is_listed` was noted held at least one tool
-            is_listed = pins.is_listed or bool(pins.tools)
-            server = self._servers[config.id] = _Server(config, _definitions_of(pins), is_listed=is_listed)
+            pins, is_listed = self._read_pins(config.id)
+            server = self._servers[config.id] = _Server(config, pins, is_listed=is_listed)
             self._open(server)
 
     async def stop(self) -> None:
         """End every connection and process."""
         self.changes.stop()
+        self._letting_go.stop()
         for server in list(self._servers.values()):
             if server.connection is not None:
                 await server.connection.stop()
@@ -329,7 +330,7 @@ class ServerRegistry:
             effects = (_servers_effect(kept), PutSetting(PINS_SETTING + server_id, msgspec.json.encode(Pins({}))))
             await self._commit(events.server_deleted_event(by, server_id), *effects)
             del self._servers[server_id]
-        await _close(server)
+        await self._close(server)
         self.followers.forget(server_id)
         self.changes.add(server_id, "tools", "")
 
@@ -431,7 +432,7 @@ class ServerRegistry:
         """
         pieces = list[bytes]()
         for name, definition in sorted(current.items()):
-            piece = msgspec.json.encode({name: definition.body})[1:-1]
+            piece = b"%b:%b" % (msgspec.json.encode(name), definition.data)
             if self._redactor.redact(b"{%b}" % piece) != b"{%b}" % piece:
                 raise CallerError(
                     "a definition holds a secret of the vault by now",
@@ -454,6 +455,7 @@ class ServerRegistry:
             is_same = known is not None and known.is_of(connection.config, definition)
             after[name] = known if known is not None and is_same else ServerTool(self, connection.config, definition)
         server.tools = after
+        self._letting_go.add(tool for name, tool in before.items() if after.get(name) is not tool)
         self.changes.add(server.config.id, "tools", "")
 
     async def _commit(self, event: JsonObject, *effects: Effect) -> None:
@@ -473,9 +475,16 @@ class ServerRegistry:
         connection.start()
 
     async def _reopen(self, server: _Server) -> None:
-        await _close(server)
+        await self._close(server)
         if self._servers.get(server.config.id) is server and server.connection is None:  # nobody was faster
             self._open(server)
+
+    async def _close(self, server: _Server) -> None:
+        connection, tools = server.connection, server.tools
+        server.connection, server.tools, server.operations = None, {}, {}
+        self._letting_go.add(tools.values())
+        if connection is not None:
+            await connection.stop()
 
     def _stored(self) -> Sequence[ServerConfig]:
         data = self._ledger.setting(SERVERS_SETTING)
@@ -484,10 +493,14 @@ class ServerRegistry:
         except msgspec.DecodeError as error:
             raise StoreError("the stored MCP servers cannot be read", detail=str(error)) from None
 
-    def _read_pins(self, server_id: str) -> Pins:
+    def _read_pins(self, server_id: str) -> tuple[dict[str, Definition], bool]:
+        """What was accepted of a server, and whether a listing was."""
         data = self._ledger.setting(PINS_SETTING + server_id)
         try:
-            return msgspec.json.decode(data, type=Pins) if data else Pins({})
+            pins = msgspec.json.decode(data, type=Pins) if data else Pins({})
+            read = [stored_definition(bytes(body)) for body in pins.tools.values()]
+            is_listed = pins.is_listed or bool(pins.tools)  # those before `is_listed` was noted held at least one tool
+            return {definition.name: definition for definition in read if isinstance(definition, Definition)}, is_listed
         except msgspec.DecodeError as error:
             raise StoreError(f"the pins of the MCP server `{server_id}` cannot be read", detail=str(error)) from None
 
@@ -497,19 +510,8 @@ def server_of(tool_id: str) -> str:
     return tool_id.partition(":")[0].partition(".")[0]
 
 
-def _definitions_of(pins: Pins) -> dict[str, Definition]:
-    read = [read_definition(body) for body in pins.tools.values()]
-    return {definition.name: definition for definition in read if isinstance(definition, Definition)}
-
-
 def _servers_effect(configs: Mapping[str, ServerConfig]) -> PutSetting:
     return PutSetting(SERVERS_SETTING, msgspec.json.encode([configs[server_id] for server_id in sorted(configs)]))
-
-
-async def _close(server: _Server) -> None:
-    connection, server.connection, server.tools, server.operations = server.connection, None, {}, {}
-    if connection is not None:
-        await connection.stop()
 
 
 def _no_server(server_id: str) -> CallerError:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable
 from copy import copy
+from functools import cache, cached_property
 from typing import Final, Protocol
 
 import msgspec
 
 from briefcase.adapters.servers.config import ServerConfig
-from briefcase.adapters.servers.definitions import MAX_RESULT_BYTES, Definition, tool_spec
+from briefcase.adapters.servers.definitions import MAX_RESULT_BYTES, Definition, args_schema, tool_spec
 from briefcase.adapters.servers.exchanges import Exchange
 from briefcase.adapters.servers.flows import Ask
 from briefcase.adapters.servers.session import ServerRpcError
@@ -27,7 +28,7 @@ from briefcase.adapters.telemetry.tracing import upstream_span
 from briefcase.adapters.tools.schema import ArgsCheck
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.receipts.canonical import canonical_bytes
-from briefcase.model.errors import UpstreamError
+from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import CallContext, Destination
 from briefcase.model.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
 
@@ -98,35 +99,41 @@ class ServerTool:
         self._server_id = config.id
         self._config = config
         self._definition = definition
-        self._check = definition.check
-        self._spec = tool_spec(definition, config)
 
-    @property
+    @cached_property
     def spec(self) -> ToolSpec:
-        """The definition, with its digest."""
-        return self._spec
+        """The definition, with its digest; read when it is first listed or called."""
+        return tool_spec(self._definition, self._config)
 
     @property
     def destination(self) -> Destination:
         """The server, and the URL or the command it is reached by."""
         return Destination(self._config.shown_address, server=self._server_id)
 
-    @property
+    @cached_property
     def extra(self) -> JsonObject:
         """What only MCP knows of it, for who lists tools."""
-        return {name: self._definition.body[name] for name in EXTRA_FIELDS if name in self._definition.body}
+        body = self._definition.body
+        return {name: body[name] for name in EXTRA_FIELDS if name in body}
 
     def is_of(self, config: ServerConfig, definition: Definition) -> bool:
         """Whether it still is the tool of a description and a definition."""
         return self._config is config and self._definition.digest_hex == definition.digest_hex
 
     def check_args(self, args: JsonObject) -> str | None:
-        """Validate against the tool's own schema."""
-        return self._check.problem_of(args)
+        """Validate against the tool's own schema, which the first call compiles."""
+        try:
+            return self._check.problem_of(args)
+        except CallerError as error:  # it was accepted under wider bounds than today's
+            return error.message
+
+    @cached_property
+    def _check(self) -> ArgsCheck:
+        return ArgsCheck(args_schema(self.spec.input_schema))
 
     async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
         """Call it. The result is the server's `CallToolResult`, whole. Raises as `ports.Tool`."""
-        ask = ask_for(self._spec, args)
+        ask = ask_for(self.spec, args)
         return await _executed(self._runner, self._server_id, self._runner.run(self._server_id, ask, context), context)
 
 
@@ -140,7 +147,6 @@ class ServerOperation:
         self._server_id = server_id
         self._config = config
         self._name = name
-        self._check = ArgsCheck(form.schema)
         self._spec = ToolSpec(
             id=f"{server_id}:{name}",
             name=form.method or name,
@@ -180,7 +186,7 @@ class ServerOperation:
 
     def check_args(self, args: JsonObject) -> str | None:
         """Validate against the method's parameters."""
-        return self._check.problem_of(args)
+        return _operation_check(self._name).problem_of(args)
 
     async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
         """Ask the server. Raises as `ports.Tool`."""
@@ -189,6 +195,12 @@ class ServerOperation:
         else:
             work = self._runner.run(self._server_id, ask_for(self._spec, args), context)
         return await _executed(self._runner, self._server_id, work, context)
+
+
+@cache
+def _operation_check(name: str) -> ArgsCheck:
+    """The check of an operation's arguments, which is every server's."""
+    return ArgsCheck(OPERATIONS[name].schema)
 
 
 def ask_for(target: ToolSpec, args: JsonObject) -> Ask:

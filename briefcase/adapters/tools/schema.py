@@ -1,4 +1,4 @@
-"""The check of a tool's arguments: its JSON Schema, bounded and compiled once when the tool is registered.
+"""The check of a tool's arguments: its JSON Schema, bounded and compiled once.
 
 What is refused at registration (`invalid_manifest`), because a call must never pay for it or reach out for it:
 
@@ -50,36 +50,19 @@ DIALECTS: Final = (
 class ArgsCheck:
     """A compiled schema. Its messages name the path and what was expected, and never repeat a value."""
 
-    def __init__(self, schema: JsonObject, cost: SchemaCost | None = None) -> None:
+    def __init__(self, schema: JsonObject) -> None:
         """Compile a schema.
 
         Args:
             schema: it.
-            cost: what `in_pieces` found already.
 
         Raises:
             CallerError: it is no schema, or past a bound of this module (`invalid_manifest`).
         """
-        cost = cost or _checked(schema)
+        cost = _bounded(schema)
         self._steps = cost.steps()
         self._is_cheap = _MAX_NODES * self._steps.a_node + MAX_ARGS_BYTES * self._steps.a_char <= MAX_STEPS
-        patterns = backtracking() if cost.backtracks else linear()
-        try:
-            self._validator = jsonschema_rs.validator_for(
-                schema, offline=True, validate_formats=True, pattern_options=patterns, mask="the value"
-            )
-        except jsonschema_rs.ValidationError as error:
-            raise refused(_located(error)) from None
-        except (ValueError, jsonschema_rs.ReferencingError) as error:
-            raise refused(str(error)) from None
-
-    @classmethod
-    def in_pieces(cls, schema: JsonObject) -> Generator[None, None, ArgsCheck]:
-        """Compile a schema in pieces, of which the last one is the validator. Raises as the class."""
-        cost = _checked(schema)
-        yield from cost.walk()
-        yield
-        return cls(schema, cost)
+        self._validator = _compiled(schema, cost)
 
     def problem_of(self, args: JsonObject) -> str | None:
         """None where the arguments are as the schema says, else the first problem with its path."""
@@ -105,10 +88,22 @@ def check_schema(schema: JsonObject) -> None:
     Raises:
         CallerError: it is past one; the message names the place (`invalid_manifest`).
     """
-    _checked(schema).steps()
+    _bounded(schema).steps()
 
 
-def _checked(schema: JsonObject) -> SchemaCost:
+def checking_schema(schema: JsonObject) -> Generator[None, None, None]:
+    """Find out whether `ArgsCheck` takes a schema, in pieces of which the last one is the validator; nothing is kept.
+
+    Raises:
+        CallerError: it is no schema, or past a bound of this module (`invalid_manifest`).
+    """
+    cost = _bounded(schema)
+    yield from cost.walk()
+    yield
+    _compiled(schema, cost)
+
+
+def _bounded(schema: JsonObject) -> SchemaCost:
     size = len(canonical_bytes(schema))
     if size > MAX_SCHEMA_BYTES:
         raise refused(f"expected a schema of at most {MAX_SCHEMA_BYTES} bytes, got {size}")
@@ -116,6 +111,18 @@ def _checked(schema: JsonObject) -> SchemaCost:
     if not isinstance(dialect, str) or dialect.removesuffix("#") not in DIALECTS:
         raise refused(f"expected `$schema` as one of {', '.join(DIALECTS)}, got `{dialect}`")
     return SchemaCost(schema)
+
+
+def _compiled(schema: JsonObject, cost: SchemaCost) -> jsonschema_rs.Validator:
+    patterns = backtracking() if cost.backtracks else linear()
+    try:
+        return jsonschema_rs.validator_for(
+            schema, offline=True, validate_formats=True, pattern_options=patterns, mask="the value"
+        )
+    except jsonschema_rs.ValidationError as error:
+        raise refused(_located(error)) from None
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        raise refused(str(error)) from None
 
 
 def _is_too_much(args: JsonObject, left: int, a_node: int, a_char: int) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from briefcase.adapters.oauth.registration import ServerOAuth
 from briefcase.adapters.servers.connection import Connection
+from briefcase.adapters.servers.definitions import Definition
 from briefcase.adapters.servers.preview import preview_tools
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.mcp.call_options import CallOptions
@@ -115,7 +116,7 @@ async def show_differences(services: Services, request: Request) -> Differences:
     """`GET /v1/mcp/servers/{id}/diff`."""
     server_id = request.params["id"]
     digest, changes = services.mcp.differences(server_id)
-    shown = [DefinitionChange(change.name, change.before, change.after) for change in changes]
+    shown = [DefinitionChange(change.name, _body(change.before), _body(change.after)) for change in changes]
     return Differences(server_id=server_id, digest=digest, changes=shown)
 
 
@@ -215,6 +216,10 @@ def _options_in(said: JsonValue) -> CallOptions:
             f"expected in `exchange` only what a server may be told beside the arguments: {found}",
             hint="what else a server is to be told goes into the arguments, where a person sees it",
         ) from None
+
+
+def _body(definition: Definition | None) -> JsonObject | None:
+    return None if definition is None else definition.body
 
 
 async def _summary(services: Services, connection: Connection) -> ServerSummary:
