@@ -97,24 +97,24 @@ def test_a_token_goes_only_to_the_host_it_was_set_for(tmp_path, apis):
         (tmp_path / operation / "tools" / f"{operation}.json").rename(data / "tools" / f"{operation}.json")
     with RunningDaemon(data) as daemon:
         assert daemon.request("PUT", "/v1/policy", {"policy_text": ALLOW_ALL})[0] == 200
-        assert daemon.request("PUT", "/v1/secrets/bearerauth", {"value": TOKEN})[0] == 200
+        assert daemon.request("PUT", "/v1/secrets/x", {"value": TOKEN})[0] == 200
         for operation in ("showA", "showB"):  # two hosts name it, and nobody said which
             answer = daemon.call(operation, {})
-            assert answer["message"].startswith("sandbox_violation:the secret `bearerauth` is named for"), answer
+            assert answer["message"].startswith("sandbox_violation:the secret `x` is named for"), answer
         assert (a.seen, b.seen) == ([], [])
 
-        bound = daemon.request("PUT", "/v1/secrets/bearerauth/hosts", {"hosts": [a.address]})
+        bound = daemon.request("PUT", "/v1/secrets/x/hosts", {"hosts": [a.address]})
         assert bound == (200, {"hosts": [a.address]})
         assert daemon.call("showA", {})["status"] == "ok"
         assert "not to" in daemon.call("showB", {})["message"]
         assert (a.seen, b.seen) == ([f"Bearer {TOKEN}"], [])
         listed = daemon.request("GET", "/v1/secrets")[1]
-        assert listed == {"secrets": ["bearerauth"], "hosts": {"bearerauth": [a.address]}}
+        assert listed == {"secrets": ["x"], "hosts": {"x": [a.address]}}
 
-        server = {"endpoint_url": f"http://{b.address}/mcp", "bearer_secret": "bearerauth"}
+        server = {"endpoint_url": f"http://{b.address}/mcp", "bearer_secret": "x"}
         status, refused = daemon.request("POST", "/v1/mcp/servers/s", server)
         assert (status, refused["code"]) == (409, "conflict")
-        started = {"command": sys.executable, "args": [str(LISTING)], "secret_env": {"TOKEN": "bearerauth"}}
+        started = {"command": sys.executable, "args": [str(LISTING)], "secret_env": {"TOKEN": "x"}}
         assert daemon.request("POST", "/v1/mcp/servers/s", started)[0] == 409
         daemon.stop()
         daemon.start()
@@ -129,8 +129,8 @@ def test_an_unbound_token_of_one_host_is_bound_to_it_at_the_first_load(tmp_path,
     assert imported(tmp_path, data, a, "showA").returncode == 0
     with RunningDaemon(data) as daemon:
         assert daemon.request("PUT", "/v1/policy", {"policy_text": ALLOW_ALL})[0] == 200
-        assert daemon.request("PUT", "/v1/secrets/bearerauth", {"value": TOKEN})[0] == 200
-        assert daemon.request("GET", "/v1/secrets")[1]["hosts"] == {"bearerauth": [a.address]}
+        assert daemon.request("PUT", "/v1/secrets/x", {"value": TOKEN})[0] == 200
+        assert daemon.request("GET", "/v1/secrets")[1]["hosts"] == {"x": [a.address]}
         daemon.stop()
         text = (data / "tools" / "showA.json").read_text()
         (data / "tools" / "showA.json").write_text(text.replace(a.address, b.address))  # the file is edited

@@ -195,8 +195,10 @@ def test_an_import_writes_manifests_that_check_and_replaces_none_unasked(tmp_pat
     [
         ("{", "showTicket", "syntax error"),
         ('{"openapi": "2.0"}', "showTicket", "3.0"),
-        (json.dumps(OPENAPI), "nothing", "expected one of"),
-        ("openapi: 3.1.0", "showTicket", "YAML"),
+        (json.dumps(OPENAPI), "nothing", "no operation `nothing` among 2"),
+        (json.dumps(OPENAPI), "showTickets", "did you mean `showTicket` or `listTickets`?"),
+        ("openapi: [3.1.0", "showTicket", "YAML"),
+        ("openapi: 3.1.0", "showTicket", "no operation"),
     ],
 )
 def test_what_can_not_be_imported_is_refused_and_writes_nothing(tmp_path, text, operation, said):
@@ -205,6 +207,54 @@ def test_what_can_not_be_imported_is_refused_and_writes_nothing(tmp_path, text, 
     assert ran.code == 2
     assert said in ran.err
     assert not (tmp_path / "tools").exists()
+
+
+def test_an_import_of_all_names_what_it_leaves_out_and_writes_nothing_when_it_is_dry(tmp_path, document):
+    root = FakeRoot(tmp_path)
+    changed = json.loads(document.read_text())
+    changed["paths"]["/tickets"]["get"]["parameters"] = [{"name": "x", "in": "nowhere", "required": True}]
+    changed["components"] = {"securitySchemes": {"k": {"type": "apiKey", "in": "query", "name": "key"}}}
+    changed["security"] = [{"k": []}]
+    document.write_text(json.dumps(changed))
+
+    dry = run(root, "tools", "import", "openapi", str(document), "--all", "--dry-run")
+    assert (dry.code, dry.out) == (0, f"would write {tmp_path / 'tools' / 'showTicket.json'}\n")
+    assert "left out: `GET /tickets`" in dry.err
+    assert "briefcase secrets set tickets --host desk.example.com" in dry.err
+    assert not (tmp_path / "tools").exists()
+
+    shown = run(root, "tools", "import", "openapi", str(document), "--all", "--dry-run", "--json").json
+    assert [tool["manifest"]["id"] for tool in shown["tools"]] == ["showTicket"]
+    assert [each["operation"] for each in shown["refused"]] == ["GET /tickets"]
+    assert shown["secrets"] == [{"name": "tickets", "host": "desk.example.com"}]
+    assert run(root, "tools", "import", "openapi", str(document), "--all", "--json").json["written"] == [
+        str(tmp_path / "tools" / "showTicket.json")
+    ]
+
+
+def test_two_apis_have_their_ids_apart(tmp_path, document):
+    root = FakeRoot(tmp_path)
+    command = ["tools", "import", "openapi", str(document), "--operation", "showTicket"]
+    assert run(root, *command).code == 0
+
+    document.write_text(json.dumps({**OPENAPI, "info": {"title": "Other Desk", "version": "1"}}))
+    other = run(root, *command)
+    assert other.out == f"wrote {tmp_path / 'tools' / 'other-desk_showTicket.json'}\n"
+    assert "the id `showTicket` is another tool's: ids begin with `other-desk_`" in other.err
+    named = run(root, *command, "--name", "desk 2")
+    assert named.out == f"wrote {tmp_path / 'tools' / 'desk-2_showTicket.json'}\n"
+    assert run(root, *command, "--name", "…").code == 2
+
+
+def test_a_document_of_swagger_2_is_named_as_one(tmp_path):
+    paths = {"/a": {"get": {"operationId": "echo", "responses": {}}}}
+    file = tmp_path / "api.json"
+    file.write_text(
+        json.dumps({"swagger": "2.0", "info": {"title": "A", "version": "1"}, "host": "a.example", "paths": paths})
+    )
+    ran = run(FakeRoot(tmp_path), "tools", "import", "openapi", str(file), "--operation", "echo")
+    assert ran.out == f"wrote {tmp_path / 'tools' / 'a_echo.json'}\n"  # `echo` is the daemon's own
+    assert "the document is Swagger 2.0" in ran.err
 
 
 def test_a_wrong_manifest_is_named_with_its_file_tool_and_key(tmp_path):

@@ -415,3 +415,49 @@ def test_whatever_changes_what_a_call_does_makes_another_tool_of_it():
     for one, other in itertools.combinations(CHANGES, 2):
         assert digests[one] != digests[other], (one, other)
     assert digests["nothing"] == digest({})
+
+
+# --- two credentials, and cookies -------------------------------------------------------------------------------
+
+
+async def test_two_credentials_and_an_argument_share_the_request_and_its_cookies():
+    secrets = FakeSecrets(desk="key", session="a=b/c")
+    with RawServer(answering(http_answer(b"{}"))) as server:
+        await call(
+            server,
+            {"theme": "dark"},
+            secrets=secrets,
+            arguments={"theme": "cookie:theme"},
+            input_schema={"properties": {"theme": {}}},
+            credentials=[{"name": "desk", "header": "X-Api-Key"}, {"name": "session", "cookie": "SID"}],
+        )
+
+    lines = server.heads[0].split(b"\r\n")
+    assert b"X-Api-Key: key" in lines
+    assert b"Cookie: theme=dark; SID=a=b/c" in lines
+
+
+@pytest.mark.parametrize("secret", ["a;b", "a b", 'a"b', "ü", "a,b"])
+async def test_a_secret_that_would_end_its_cookie_is_not_sent(secret):
+    with RawServer(answering(http_answer(b"{}"))) as server:
+        refused = await call(server, secrets=FakeSecrets(desk=secret), credential={"name": "desk", "cookie": "SID"})
+
+    assert (refused.code, refused.sent, server.heads) == ("secret_unavailable", False, [])
+    assert secret not in refused.message
+
+
+def test_a_definition_that_older_manifests_had_keeps_its_digest():
+    """What waits for approval, and what is pinned, is bound to it."""
+    tool = {
+        "id": "t",
+        "method": "GET",
+        "url": "https://desk.example/api",
+        "category": "read",
+        "arguments": {"q": "query"},
+        "credential": {"name": "desk", "header": "X"},
+        "input_schema": {"properties": {"q": {}}},
+    }
+    (declared,) = parse_manifests(json.dumps({"tools": [tool]}).encode(), "desk.json")
+    secrets = FakeSecrets()
+    http = HttpTool(declared, outbound=None, secrets=secrets, redactor=SecretRedactor(secrets), clock=FakeClock())
+    assert http.spec.digest_hex == "63381b35ce85fd7987de117d295896a10c85519d41007b780e642f1051f1b4c0"

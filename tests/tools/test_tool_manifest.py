@@ -96,7 +96,7 @@ REFUSED = {
     "path not allowed": ({**PLAIN, "allowed_path_prefixes": ["/admin", "/api/tick"]}, "url"),
     "placeholder without an argument": ({**PLAIN, "url": "https://desk.example/{a}"}, "arguments"),
     "argument without a placeholder": (with_argument("path"), "arguments"),
-    "no place": (with_argument("cookie:a"), "arguments"),
+    "no place": (with_argument("trailer:a"), "arguments"),
     "header without a name": (with_argument("header"), "arguments"),
     "query without a name": (with_argument("query:"), "arguments"),
     "argument without a schema": ({**PLAIN, "arguments": {"a": "query"}}, "arguments"),

@@ -1,7 +1,7 @@
 """A declared HTTP API tool at work: arguments into a request, the credential into its place, the answer into a result.
 
  1. encode the *canonical* arguments, the ones that were decided on (`briefcase.adapters.tools.request`)
- 2. get the credential from the vault, now, for this host; what a client sent us never goes upstream
+ 2. get the credentials from the vault, now, for this host; what a client sent us never goes upstream
  3. send, within what is left of the call's time
  4. read the answer: 2xx with JSON or text is a result, everything else is an error with its status
 
@@ -11,11 +11,13 @@ The credential's connections are its own: no other tool's request, and no other 
 from __future__ import annotations
 
 import base64
+import re
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET
 
 from briefcase.adapters.net.urls import check_headers
 from briefcase.adapters.tools.definition import with_digest
@@ -41,6 +43,7 @@ from briefcase.model.types import FirewallMode, JsonObject, JsonValue, ToolResul
 MAX_EXCERPT_CHARS: Final = 300
 MAX_COST_DIGITS: Final = 15
 NS_PER_MS: Final = 1_000_000
+_COOKIE_VALUE: Final = re.compile(rb"[!#-+\--:<-\[\]-~]+")  # RFC 6265 section 4.1.1
 _JSON_TYPES: Final = ("application/json", "text/json")
 
 
@@ -61,10 +64,10 @@ class HttpTool:
     @property
     def claims(self) -> tuple[Claim, ...]:
         """What it says of the operator's secrets."""
-        credential = self._declared.manifest.credential
-        if credential is None:
-            return ()
-        return (Claim(credential.name, self._secret_host, f"the tool `{self._spec.id}`"),)
+        by = f"the tool `{self._spec.id}`"
+        return tuple(
+            Claim(credential.name, self._secret_host, by) for credential in self._declared.manifest.all_credentials
+        )
 
     @property
     def spec(self) -> ToolSpec:
@@ -91,9 +94,8 @@ class HttpTool:
         except ValueError as error:
             raise UpstreamError(str(error), code="invalid_args", sent=False) from None
 
-        # 2. credential
-        credential = manifest.credential
-        if credential is not None:
+        # 2. credentials
+        for credential in manifest.all_credentials:
             encoded = with_credential(encoded, credential, await self._secret(credential.name))
 
         # 3. send
@@ -105,7 +107,7 @@ class HttpTool:
                 body=encoded.body,
                 timeout_ms=self._time_left_ms(context),
                 max_body_bytes=manifest.max_response_bytes,
-                pool_key=f"tool:{manifest.id}:{credential.name if credential else ''}",
+                pool_key=f"tool:{manifest.id}:{','.join(each.name for each in manifest.all_credentials)}",
             )
         )
 
@@ -175,9 +177,13 @@ def with_credential(encoded: Encoded, credential: Credential, secret: bytes) -> 
         return msgspec.structs.replace(encoded, url=url)
     added: dict[str, str] | None
     try:
-        if credential.basic_user is not None:
-            pair = credential.basic_user.encode() + b":" + secret
-            added = {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        if credential.cookie is not UNSET:
+            before = encoded.headers.get("Cookie")
+            pair = f"{credential.cookie}={_cookie_value(secret)}"
+            added = {"Cookie": pair if before is None else f"{before}; {pair}"}
+        elif credential.basic_user is not None:
+            login = credential.basic_user.encode() + b":" + secret
+            added = {"Authorization": f"Basic {base64.b64encode(login).decode()}"}
         else:
             added = {credential.header or "Authorization": credential.prefix + secret.decode("ascii")}
         check_headers(added)
@@ -190,6 +196,12 @@ def with_credential(encoded: Encoded, credential: Credential, secret: bytes) -> 
             sent=False,
         )
     return msgspec.structs.replace(encoded, headers={**encoded.headers, **added})
+
+
+def _cookie_value(secret: bytes) -> str:
+    if not _COOKIE_VALUE.fullmatch(secret):
+        raise ValueError("expected characters that do not end a cookie")
+    return secret.decode()
 
 
 def read_content(response: HttpResponse, *, as_text: bool) -> JsonValue:

@@ -27,21 +27,22 @@ import re
 import tomllib
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal, NoReturn
-from urllib.parse import unquote_plus
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from briefcase.adapters.net.urls import Url, check_headers, parse_authority, parse_url
+from briefcase.adapters.tools.bodies import JSON, check_media_type
+from briefcase.adapters.tools.placed import Placed, check_places, place_of
 from briefcase.adapters.tools.request import (
-    BODY,
+    COOKIE,
     HEADER,
     PATH,
     QUERY,
-    WHOLE_BODY,
     Place,
     RequestTemplate,
     check_prefix,
-    parse_place,
+    parameter_key,
     placeholders_of,
     with_placeholders,
 )
@@ -57,7 +58,7 @@ SOURCE: Final = "http"
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_TIMEOUT_MS: Final = 120_000
 MAX_ANSWER_BYTES: Final = 16 << 20
-WITHOUT_BODY: Final = frozenset({"GET", "HEAD"})
+WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 NOT_FOR_ARGUMENTS: Final = frozenset({"authorization", "cookie", "content-type", "user-agent"})
 
 _PAIRS: Final = re.compile(r"[&;]")  # some upstreams part at either
@@ -67,7 +68,7 @@ _HeaderName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
 class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A secret by name, and the one place it is put: a header behind `prefix`, a query parameter, or basic auth.
+    """A secret by name, and the one place it is put: a header behind `prefix`, a query parameter, a cookie, basic auth.
 
     With `basic_user` the secret is the password (RFC 7617).
     """
@@ -77,6 +78,14 @@ class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: Annotated[str, msgspec.Meta(max_length=64)] = ""
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     basic_user: Annotated[str, msgspec.Meta(pattern="^[!-9;-~]{0,256}$")] | None = None
+    cookie: Annotated[str, msgspec.Meta(pattern="^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")] | UnsetType = UNSET
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body's media type, and whether it is left out where no argument of it is given."""
+
+    type: _Text = JSON
+    optional: bool = False
 
 
 class ManifestFirewall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,19 +101,26 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     `response`: `auto` reads JSON where the upstream says so; `text` takes JSON as text too, for upstreams whose
     numbers are not exact everywhere. `cost_header` names an answer's header with the real cost in micro-USD.
+    `api` and `operation` say where an imported one is from.
+    `credentials` stands in place of `credential` where there is more than one. A field that is unset is no part of the
+    definition's digest, so that manifests that were written before it keep theirs.
     """
 
     id: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    api: Annotated[str, msgspec.Meta(max_length=64)] | UnsetType = UNSET
+    operation: _Text | UnsetType = UNSET
     description: _Text = ""
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
     url: _Text
     category: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
     cost_usd: str | int | float = 0
     cost_header: _HeaderName | None = None
-    arguments: dict[str, _Text] = {}
+    arguments: dict[str, _Text | Placed] = {}
     headers: dict[str, _Text] = {}
+    body: Body | UnsetType = UNSET
     credential: Credential | None = None
+    credentials: Annotated[tuple[Credential, ...], msgspec.Meta(min_length=1, max_length=4)] | UnsetType = UNSET
     allowed_hosts: tuple[_Text, ...] = ()
     allowed_path_prefixes: tuple[_Text, ...] = ()
     timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=MAX_TIMEOUT_MS)] = 10_000
@@ -113,6 +129,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     input_schema: dict[str, Any] = {}
     output_schema: dict[str, Any] = {}
     output_firewall: ManifestFirewall = ManifestFirewall()
+
+    @property
+    def all_credentials(self) -> tuple[Credential, ...]:
+        """The credentials, however they were written."""
+        if self.credentials is not UNSET:
+            return self.credentials
+        return () if self.credential is None else (self.credential,)
 
 
 class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,7 +202,8 @@ class _Checker:
         url = self._url()
         places = self._places()
         self._check_headers(places)
-        self._check_credential(places)
+        self._check_credentials(places)
+        body = Body() if manifest.body is UNSET else manifest.body
         path, _, query = url.target.partition("?")
         spec = ToolSpec(
             id=manifest.id,
@@ -201,6 +225,9 @@ class _Checker:
             headers=manifest.headers,
             places=places,
             path_prefixes=manifest.allowed_path_prefixes,
+            media_type=body.type,
+            is_body_optional=body.optional,
+            query_names=self._query_names(query, places),
         )
         return Declared(manifest, spec, self._compiled(spec.input_schema), template, url.host)
 
@@ -222,39 +249,39 @@ class _Checker:
 
     def _places(self) -> dict[str, Place]:
         manifest = self._manifest
+        body = Body() if manifest.body is UNSET else manifest.body
         try:
-            places = {name: parse_place(name, text) for name, text in manifest.arguments.items()}
+            places = {name: place_of(name, declared) for name, declared in manifest.arguments.items()}
+            check_places(places, body.type, has_body=manifest.method not in WITHOUT_BODY)
         except ValueError as error:
             self._bad("arguments", str(error))
+        try:
+            check_media_type(body.type)
+        except ValueError as error:
+            self._bad("body", str(error))
         in_path = {name for name, place in places.items() if place.kind == PATH}
         named = placeholders_of(manifest.url)
         if set(named) != in_path:
             self._bad("arguments", f"expected {sorted(named)} in the path, as in the URL, got {sorted(in_path)}")
-        elsewhere = [
-            (place.kind, place.name.lower() if place.kind == HEADER else place.name)
-            for place in places.values()
-            if place.kind != PATH
-        ]
-        if len(set(elsewhere)) != len(elsewhere):
-            self._bad("arguments", "expected each place once")
         self._check_query([place.name for place in places.values() if place.kind == QUERY])
-        kinds = {place.kind for place in places.values()}
-        if manifest.method in WITHOUT_BODY and kinds & {BODY, WHOLE_BODY}:
-            self._bad("arguments", f"expected no body with {manifest.method}")
-        if kinds >= {BODY, WHOLE_BODY}:
-            self._bad("arguments", "expected body or whole_body, got both")
         return places
 
     def _check_query(self, by_argument: list[str]) -> None:
         """A parameter that the URL sets is set by nothing else: upstreams differ in which of two they take."""
-        pairs = filter(None, _PAIRS.split(self._manifest.url.partition("?")[2]))
-        fixed = {_parameter(pair.partition("=")[0]) for pair in pairs}
+        fixed = _names_of(self._manifest.url.partition("?")[2])
         for name in by_argument:
-            if _parameter(name) in fixed:
+            if parameter_key(name) in fixed:
                 self._bad("arguments", f"expected a query parameter that the URL does not set, got `{name}`")
-        credential = self._manifest.credential
-        if credential is not None and credential.query is not None and _parameter(credential.query) in fixed:
-            self._bad("credential", f"expected a query parameter that the URL does not set, got `{credential.query}`")
+        for credential in self._manifest.all_credentials:
+            if credential.query is not None and parameter_key(credential.query) in fixed:
+                self._bad(
+                    "credential", f"expected a query parameter that the URL does not set, got `{credential.query}`"
+                )
+
+    def _query_names(self, query: str, places: dict[str, Place]) -> frozenset[str]:
+        by_argument = {parameter_key(place.name) for place in places.values() if place.kind == QUERY}
+        own = {parameter_key(each.query) for each in self._manifest.all_credentials if each.query is not None}
+        return frozenset(_names_of(query) | by_argument | own)
 
     def _input_schema(self) -> JsonObject:
         """The schema with everything closed that `arguments` has no place for."""
@@ -287,31 +314,47 @@ class _Checker:
             check_headers(manifest.headers | dict.fromkeys(by_argument, "x"))
         except ValueError as error:
             self._bad("headers", str(error))
-        credential = manifest.credential.header if manifest.credential else None
-        taken = NOT_FOR_ARGUMENTS | {name.lower() for name in [*manifest.headers, credential] if name}
+        secret = {_header_of(credential) for credential in manifest.all_credentials} - {""}
+        taken = NOT_FOR_ARGUMENTS | {name.lower() for name in manifest.headers} | secret
         for name in by_argument:
             if name.lower() in taken:
                 self._bad("arguments", f"expected a header that nothing else sets, got `{name}`")
-        fixed = {"authorization", "cookie", (credential or "").lower()} & {name.lower() for name in manifest.headers}
+        fixed = ({"authorization", "cookie"} | secret) & {name.lower() for name in manifest.headers}
         if fixed:
             self._bad("headers", f"expected no credential here, got `{min(fixed)}`: use `credential`")
 
-    def _check_credential(self, places: dict[str, Place]) -> None:
-        credential = self._manifest.credential
-        if credential is None:
-            return
-        chosen = [place for place in (credential.header, credential.query, credential.basic_user) if place is not None]
+    def _check_credentials(self, places: dict[str, Place]) -> None:
+        """Each credential has one place, and nothing else is put there."""
+        manifest = self._manifest
+        if manifest.credentials is not UNSET and manifest.credential is not None:
+            self._bad("credentials", "expected credential or credentials, got both")
+        for credential in manifest.all_credentials:
+            self._check_credential(credential)
+        where = [_place_of(credential) for credential in manifest.all_credentials]
+        if len(set(where)) != len(where):
+            self._bad("credentials", "expected each in a place of its own")
+        for credential in manifest.all_credentials:
+            own = credential.query and parameter_key(credential.query)
+            if any(place.kind == QUERY and parameter_key(place.name) == own for place in places.values()):
+                self._bad(
+                    "arguments", f"expected a query parameter that is not the credential's, got `{credential.query}`"
+                )
+            if any(place.kind == COOKIE and place.name == credential.cookie for place in places.values()):
+                self._bad("arguments", f"expected a cookie that is not the credential's, got `{credential.cookie}`")
+
+    def _check_credential(self, credential: Credential) -> None:
+        cookie = None if credential.cookie is UNSET else credential.cookie
+        chosen = [
+            each for each in (credential.header, credential.query, credential.basic_user, cookie) if each is not None
+        ]
         if len(chosen) != 1:
-            self._bad("credential", "expected exactly one of header, query and basic_user")
+            self._bad("credential", "expected exactly one of header, query, cookie and basic_user")
         try:
             check_headers({credential.header or "Authorization": f"{credential.prefix}x"})
         except ValueError as error:
             self._bad("credential", str(error))
         if credential.prefix and credential.header is None:
             self._bad("credential.prefix", "expected it only with header")
-        own = credential.query and _parameter(credential.query)
-        if any(place.kind == QUERY and _parameter(place.name) == own for place in places.values()):
-            self._bad("arguments", f"expected a query parameter that is not the credential's, got `{credential.query}`")
 
     def _cost_microusd(self) -> int:
         given = self._manifest.cost_usd
@@ -339,9 +382,21 @@ class _Checker:
         _refuse(self._file, f"tool `{self._manifest.id}`: `{key}`: {problem}")
 
 
-def _parameter(name: str) -> str:
-    """What upstreams may take a query parameter's name for: decoded, in either case, `a[]` and `a[b]` as `a`."""
-    return unquote_plus(name).casefold().partition("[")[0]
+def _names_of(query: str) -> set[str]:
+    return {parameter_key(pair.partition("=")[0]) for pair in _PAIRS.split(query) if pair}
+
+
+def _header_of(credential: Credential) -> str:
+    """The header that a credential is put into, in lower case; empty where there is none."""
+    if credential.basic_user is not None:
+        return "authorization"
+    return "" if credential.cookie is not UNSET else (credential.header or "").lower()
+
+
+def _place_of(credential: Credential) -> tuple[str, str]:
+    if credential.query is not None:
+        return QUERY, parameter_key(credential.query)
+    return (COOKIE, credential.cookie) if credential.cookie is not UNSET else (HEADER, _header_of(credential))
 
 
 def _refuse(file: str, problem: str) -> NoReturn:

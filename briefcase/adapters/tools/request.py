@@ -5,11 +5,14 @@
 | `path` | text, number, boolean | percent-encoded whole, `/` included; a dot segment or an empty segment is refused |
 | `query`, `query:NAME` | the same, or a list of them | percent-encoded whole; a list repeats the name |
 | `header:NAME` | text, number, boolean | visible ASCII as it is; anything else is refused |
-| `body`, `body:NAME` | any | a member of one JSON object |
-| `whole_body` | any | the JSON body |
+| `cookie:NAME` | text, number, boolean | percent-encoded whole, in the one `Cookie` header |
+| `body`, `body:NAME` | any | a member of the body |
+| `whole_body` | any | the body |
 
-An optional argument that is absent or null is left out. JSON is written canonically (RFC 8785), so what is sent is
-what was approved.
+A place that is declared with a style writes lists and objects too (`briefcase.adapters.tools.styles`); what a body
+becomes by its media type is in `briefcase.adapters.tools.bodies`. An optional argument that is absent or null is left
+out, and so is an optional body of which no argument is given. JSON is written canonically (RFC 8785), so what is sent
+is what was approved.
 """
 
 from __future__ import annotations
@@ -17,33 +20,57 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import unquote_plus
 
 import msgspec
 
 from briefcase.adapters.net.urls import check_headers
+from briefcase.adapters.tools.bodies import JSON, Member, encode_members, encode_whole
+from briefcase.adapters.tools.styles import (
+    header_text,
+    is_spread,
+    path_text,
+    query_pairs,
+    quoted,
+    quoted_scalar,
+    scalar,
+)
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.types import JsonObject, JsonValue
 
 PATH: Final = "path"
 QUERY: Final = "query"
 HEADER: Final = "header"
+COOKIE: Final = "cookie"
 BODY: Final = "body"
 WHOLE_BODY: Final = "whole_body"
 
+_BESIDE_THE_BODY: Final = frozenset({QUERY, HEADER, COOKIE})
 _PLACEHOLDER: Final = re.compile(r"\{([^{}/]+)\}")
 _SEPARATOR: Final = re.compile(r"[/\\]")
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where an argument goes. `name` is what it is called there; empty where nothing is."""
+    """Where an argument goes. `name` is what it is called there; empty where nothing is.
+
+    `style` and `explode` are those of OpenAPI, an empty style the plain one of the kind. `content` is the media type
+    that the value is written as, and `is_base64` says that the argument has bytes in base64.
+    """
 
     kind: str
     name: str = ""
+    style: str = ""
+    explode: bool = True
+    content: str = ""
+    is_base64: bool = False
 
 
 class RequestTemplate(msgspec.Struct, frozen=True):
-    """A request without its arguments. `path` may hold `{argument}`; `path_prefixes` bound what it becomes."""
+    """A request without its arguments. `path` may hold `{argument}`; `path_prefixes` bound what it becomes.
+
+    `media_type` is that of a body, which is sent without an argument of its own too unless `is_body_optional`.
+    `query_names` are those, as `parameter_key` has them, that no key of an argument may be taken for.
+    """
 
     method: str
     origin: str
@@ -52,6 +79,14 @@ class RequestTemplate(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     places: Mapping[str, Place] = {}
     path_prefixes: tuple[str, ...] = ()
+    media_type: str = JSON
+    is_body_optional: bool = False
+    query_names: frozenset[str] = frozenset()
+
+    @property
+    def has_members(self) -> bool:
+        """Whether arguments become members of the body."""
+        return any(place.kind == BODY for place in self.places.values())
 
 
 class Encoded(msgspec.Struct, frozen=True):
@@ -83,9 +118,16 @@ def parse_place(argument: str, text: str) -> Place:
         return Place(kind)
     if kind in {QUERY, BODY} and (name or not colon):
         return Place(kind, name or argument)
-    if kind == HEADER and name:
+    if kind in {HEADER, COOKIE} and name:
         return Place(kind, name)
-    raise ValueError(f"expected path, query, query:NAME, header:NAME, body, body:NAME or whole_body, got `{text}`")
+    raise ValueError(
+        f"expected path, query, query:NAME, header:NAME, cookie:NAME, body, body:NAME or whole_body, got `{text}`"
+    )
+
+
+def parameter_key(name: str) -> str:
+    """What upstreams may take a query parameter's name for: decoded, in either case, `a[]` and `a[b]` as `a`."""
+    return unquote_plus(name).casefold().partition("[")[0]
 
 
 def encode_request(template: RequestTemplate, args: JsonObject) -> Encoded:
@@ -97,32 +139,28 @@ def encode_request(template: RequestTemplate, args: JsonObject) -> Encoded:
     """
     query = [template.query] if template.query else []
     headers = dict(template.headers)
-    members: JsonObject = {}
-    body: bytes | None = None
+    free: set[str] = set()
     for argument, value in args.items():
         place = template.places.get(argument)
         if place is None:
             raise ValueError(f"argument `{argument}` has no place in the request")
-        if value is None and place.kind in {QUERY, HEADER}:
+        if value is None or place.kind not in _BESIDE_THE_BODY:
             continue
         if place.kind == QUERY:
-            values = value if isinstance(value, list) else [value]
-            query += [f"{_quoted(place.name)}={_quoted(_scalar(argument, each))}" for each in values]
+            query += _query(template, argument, place, value, free)
         elif place.kind == HEADER:
-            headers[place.name] = _scalar(argument, value)
-        elif place.kind == BODY:
-            members[place.name] = value
-        elif place.kind == WHOLE_BODY:
-            body = canonical_bytes(value)
-    if any(place.kind == BODY for place in template.places.values()):
-        body = canonical_bytes(members)
+            headers[place.name] = _header(argument, place, value)
+        else:
+            pair = f"{quoted(place.name)}={_cookie(argument, place, value)}"
+            headers["Cookie"] = f"{headers['Cookie']}; {pair}" if "Cookie" in headers else pair
+    body = _body(template, args)
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        headers["Content-Type"] = body[0]
     check_headers(headers)
-    path = _PLACEHOLDER.sub(lambda found: _path_value(found[1], args), template.path)
+    path = _PLACEHOLDER.sub(lambda found: _path_value(template, found[1], args), template.path)
     check_prefix(path, template.path_prefixes)
     target = f"{path}?{'&'.join(query)}" if query else path
-    return Encoded(template.origin + target, headers, body)
+    return Encoded(template.origin + target, headers, None if body is None else body[1])
 
 
 def check_prefix(path: str, prefixes: tuple[str, ...]) -> None:
@@ -135,21 +173,71 @@ def check_prefix(path: str, prefixes: tuple[str, ...]) -> None:
         raise ValueError(f"expected a path at or below {', '.join(prefixes)}")
 
 
-def _path_value(argument: str, args: JsonObject) -> str:
-    text = _scalar(argument, args.get(argument))
+def _query(template: RequestTemplate, argument: str, place: Place, value: JsonValue, free: set[str]) -> list[str]:
+    """The pairs of one argument. `free` collects the names that arguments bring themselves, each of them once."""
+    name = quoted(place.name)
+    if place.content:
+        return [f"{name}={quoted(canonical_bytes(value).decode())}"]
+    if not place.style:
+        values = value if isinstance(value, list) else [value]
+        return [f"{name}={quoted_scalar(argument, each)}" for each in values]
+    if is_spread(value, place.style, explode=place.explode):
+        brought = {parameter_key(key) for key in value}
+        if brought & (template.query_names | free):
+            raise ValueError(f"argument `{argument}`: expected no name in it that another query parameter has")
+        free |= brought
+    pairs = query_pairs(argument, place.name, value, place.style, explode=place.explode)
+    return [f"{key}={text}" for key, text in pairs]
+
+
+def _header(argument: str, place: Place, value: JsonValue) -> str:
+    if place.content:
+        return canonical_bytes(value).decode()
+    return header_text(argument, value, explode=place.explode) if place.style else scalar(argument, value)
+
+
+def _cookie(argument: str, place: Place, value: JsonValue) -> str:
+    """A cookie's value (RFC 6265 section 4.2.1): what is percent-encoded holds nothing that ends it."""
+    if place.content:
+        return quoted(canonical_bytes(value).decode())
+    if not place.style:
+        return quoted_scalar(argument, value)
+    return "".join(text for _, text in query_pairs(argument, place.name, value, place.style, explode=False))
+
+
+def _body(template: RequestTemplate, args: JsonObject) -> tuple[str, bytes] | None:
+    """The content type and the bytes; None where there is no body."""
+    members: JsonObject = {}
+    for argument, value in args.items():
+        place = template.places[argument]
+        if place.kind == BODY:
+            members[place.name] = value
+        elif place.kind == WHOLE_BODY:
+            return encode_whole(template.media_type, argument, value, is_base64=place.is_base64)
+    if not members and (template.is_body_optional or not template.has_members):
+        return None
+    if template.media_type == JSON:
+        return JSON, canonical_bytes(members)
+    places = {place.name: (argument, place) for argument, place in template.places.items() if place.kind == BODY}
+    ways = {
+        name: Member(place.style, place.explode, place.content, place.is_base64)
+        for name, (_, place) in places.items()
+        if name in members
+    }
+    return encode_members(template.media_type, members, {name: own for name, (own, _) in places.items()}, ways)
+
+
+def _path_value(template: RequestTemplate, argument: str, args: JsonObject) -> str:
+    place, value = template.places.get(argument), args.get(argument)
+    if place is not None and place.content:
+        return _path_scalar(argument, canonical_bytes(value).decode())
+    if place is None or not place.style:
+        return _path_scalar(argument, value)
+    return path_text(argument, value, place.style, explode=place.explode, written=_path_scalar)
+
+
+def _path_scalar(argument: str, value: JsonValue) -> str:
+    text = scalar(argument, value)
     if any(segment in {"", ".", ".."} for segment in _SEPARATOR.split(text)):
         raise ValueError(f"argument `{argument}`: expected no empty and no dot segment")
-    return _quoted(text)
-
-
-def _scalar(argument: str, value: JsonValue) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, list | dict):
-        raise ValueError(f"argument `{argument}`: expected text, a number or a boolean")
-    return canonical_bytes(value).decode()
-
-
-def _quoted(text: str) -> str:
-    """Percent-encoded but for the unreserved characters (RFC 3986 section 2.3)."""
-    return quote(text, safe="")
+    return quoted(text)

@@ -37,8 +37,8 @@ MAX_BACKTRACKING: Final = 4_000
 
 _PROGRAMS: Final = ((4 << 10, 1), (16 << 10, 5), (64 << 10, 17), (256 << 10, 65))  # bytes at most, steps a character
 MAX_PATTERN_PROGRAM_BYTES: Final = _PROGRAMS[-1][0]
-_BACKTRACKED: Final = MAX_BACKTRACKING // 5  # measured: 2 ns for each step of the limit and each character
-_PROGRAM_BYTES: Final = {**{steps: size for size, steps in _PROGRAMS}, _BACKTRACKED: 16 << 10}
+BACKTRACKED: Final = MAX_BACKTRACKING // 5  # measured: 2 ns for each step of the limit and each character
+_PROGRAM_BYTES: Final = {**{steps: size for size, steps in _PROGRAMS}, BACKTRACKED: 16 << 10}
 _READ_FORMATS: Final = frozenset({"uri", "uri-reference", "uri-template", "iri", "iri-reference"})
 _FORMAT_STEPS: Final = 2
 _UNIQUE_STEPS: Final = 50
@@ -208,7 +208,7 @@ class SchemaCost:
             raise refused(f"expected a pattern whose program is at most {MAX_PATTERN_PROGRAM_BYTES} bytes at `{at}`")
         if is_new:
             self._count_pattern(at, pattern, steps)
-        self.backtracks = self.backtracks or steps == _BACKTRACKED
+        self.backtracks = self.backtracks or steps == BACKTRACKED
         return steps
 
     def _count_pattern(self, at: str, pattern: str, steps: int) -> None:
@@ -253,7 +253,7 @@ def pattern_steps(pattern: str) -> int | None:
     for program_bytes, steps in _PROGRAMS:
         if _compiles(pattern, jsonschema_rs.RegexOptions(program_bytes, MAX_PATTERN_PROGRAM_BYTES)):
             return steps
-    return _BACKTRACKED if _compiles(pattern, backtracking()) else None
+    return BACKTRACKED if _compiles(pattern, backtracking()) else None
 
 
 def linear() -> jsonschema_rs.RegexOptions:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from briefcase.adapters.oauth import client as oauth_client
     from briefcase.adapters.oauth import loopback
     from briefcase.adapters.oauth import registration as oauth_registration
+    from briefcase.adapters.openapi import importing as openapi
     from briefcase.adapters.store import tokens as stored_tokens
     from briefcase.adapters.telemetry import logs, otel
     from briefcase.adapters.tools import load as tool_files
     from briefcase.adapters.tools import manifest as tool_manifests
-    from briefcase.adapters.tools import openapi_import
     from briefcase.adapters.vault import opening as vault_opening
     from briefcase.core.characters import marks
     from briefcase.core.policy import backtest as policy_backtest
@@ -87,13 +87,13 @@ else:
     oauth_client = _Late("briefcase.adapters.oauth.client")
     loopback = _Late("briefcase.adapters.oauth.loopback")
     oauth_registration = _Late("briefcase.adapters.oauth.registration")
+    openapi = _Late("briefcase.adapters.openapi.importing")
     stored_tokens = _Late("briefcase.adapters.store.tokens")
     system = _Late("briefcase.adapters.system")
     logs = _Late("briefcase.adapters.telemetry.logs")
     otel = _Late("briefcase.adapters.telemetry.otel")
     tool_files = _Late("briefcase.adapters.tools.load")
     tool_manifests = _Late("briefcase.adapters.tools.manifest")
-    openapi_import = _Late("briefcase.adapters.tools.openapi_import")
     vault_opening = _Late("briefcase.adapters.vault.opening")
     marks = _Late("briefcase.core.characters.marks")
     policy_backtest = _Late("briefcase.core.policy.backtest")
@@ -159,7 +159,7 @@ __all__ = [
     "oauth_client",
     "oauth_registration",
     "objectives",
-    "openapi_import",
+    "openapi",
     "otel",
     "own_files",
     "policy_backtest",

@@ -40,7 +40,7 @@ COMMANDS: Final = {
     "list": Lazy("briefcase.edges.cli.tools:list_tools", "List the tools that can be called."),
     "show": Lazy("briefcase.edges.cli.tools:show_tool", "Show one tool and the schema of its arguments."),
     "call": Lazy("briefcase.edges.cli.tools:call_tool", "Call one tool."),
-    "import": Lazy("briefcase.edges.cli.manifests:import_tools", "Write tool manifests from an API description."),
+    "import": Lazy("briefcase.edges.cli.openapi:import_tools", "Write tool manifests from an API description."),
     "check": Lazy("briefcase.edges.cli.manifests:check_manifest", "Check tool manifests without loading them."),
 }
 

@@ -1,0 +1,1 @@
+"""OpenAPI documents as files: JSON or YAML read into values, and operations written as checked manifests."""
