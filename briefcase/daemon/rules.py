@@ -116,7 +116,7 @@ def _fleet_sync(start: Start, stores: Stores, outside: Outside, operator: Daemon
         seed=random.SystemRandom().random,
         interval_ms=start.settings.sync_interval_s * MS_PER_S,
     )
-    return FleetSync(operator.fleet, parts)
+    return FleetSync(operator.fleet, operator.bundles, parts)
 
 
 def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService) -> Calls:

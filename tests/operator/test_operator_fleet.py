@@ -31,7 +31,7 @@ def answer_of(plane: FakeControlPlane, **siblings):
 
 
 async def apply(desk, **siblings):
-    return await desk.admin.apply(answer_of(desk.plane, **siblings))
+    return await desk.bundles.apply(answer_of(desk.plane, **siblings))
 
 
 # --- enrolling --------------------------------------------------------------------------------------------------------

@@ -241,7 +241,7 @@ class Rig:
             mcp=registry,
             mcp_logins=logins.logins,
             providers=self.providers,
-            fleet=FleetSync(operator.fleet, parts),
+            fleet=FleetSync(operator.fleet, operator.bundles, parts),
             host=self.host,
             checkpoints=Checkpoints(self.ledger, identity.did, identity.public_key, identity.sign),
             meter=Meter(),

@@ -31,6 +31,7 @@ POLICY = 'permit(principal, action == Action::"Call", resource);'
 GENESIS = "0" * 64
 START_US = 1_795_900_000_000_000
 HOUR_US = 3_600_000_000
+MAX_SKEW_US = 120_000_000
 
 
 class SigningKey:
@@ -89,6 +90,7 @@ class FakeControlPlane:
         self.holds = False
         self.says_last = True
         self.tokens = 0
+        self.now_us: Callable[[], int] | None = None
         self.published = threading.Condition()
 
     def publish(self, bundle_id: int, text: str = POLICY, budgets: dict[str, int] | None = None, **more: Any) -> None:
@@ -150,6 +152,7 @@ class FakeControlPlane:
             key.jwk["x"] == device["device_pubkey_b64"]
             and (claims["htm"], claims["htu"]) == (method, url)
             and claims["ath"] == token_hash(device["token"])
+            and (self.now_us is None or abs(int(str(claims["iat"])) * 1_000_000 - self.now_us()) <= MAX_SKEW_US)
         )
         if not is_good:
             return refusal(401, "invalid_dpop")

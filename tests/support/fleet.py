@@ -14,6 +14,7 @@ from briefcase.adapters.vault.identity import Identity
 from briefcase.core.fleet.enrolment import Enrolment
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.operator.administration import Administration
+from briefcase.core.operator.bundles import BundleAdmin
 from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
 from briefcase.core.operator.policy import PolicyService
 from briefcase.model.effects import Entry
@@ -73,8 +74,17 @@ class FleetDesk:
         self.admin = FleetAdmin(
             self.administration, self.policy, self.ledger, ports=ports, clock=self.clock, entropy=self.entropy
         )
+        self.bundles = BundleAdmin(
+            self.administration,
+            self.policy,
+            self.ledger,
+            floors=self.floors,
+            clock=self.clock,
+            needs_profile=self.needs_profile,
+        )
         self.sync = FleetSync(
             self.admin,
+            self.bundles,
             SyncParts(
                 client=client,
                 tokens=tokens,
@@ -87,6 +97,7 @@ class FleetDesk:
         )
         await self.administration.settle(self.admin.settlers())
         await self.admin.tidy()
+        await self.bundles.tidy()
 
     restart = start
 

@@ -3,7 +3,7 @@
 One round of a sync:
 
  1. ask for the policy, with the `etag` of what is known
- 2. apply what holds of the answer                                  `operator.fleet`
+ 2. apply what holds of the answer                                  `operator.bundles`
  3. upload receipts, whatever 1 and 2 came to, unless nobody answers or the device is known no more
  4. note how it went: `last_sync`, or `last_error`, on every path
 
@@ -27,12 +27,13 @@ from briefcase.adapters.fleet.standing import Standing
 from briefcase.adapters.fleet.uploads import ReceiptUploader, UploadResult
 from briefcase.adapters.store.sync_progress import SyncProgress, SyncProgressStore
 from briefcase.adapters.telemetry.logger import get_logger
-from briefcase.core.fleet.answers import PolicyAnswer
+from briefcase.core.fleet.answers import PolicyAnswer, UnexpectedAnswerError
 from briefcase.core.fleet.device import next_sync_ms
-from briefcase.core.fleet.enrolment import Enrolment
+from briefcase.core.fleet.enrolment import Enrolment, enrolled
 from briefcase.core.fleet.words import NOT_OURS_ANY_MORE, UNREACHABLE
-from briefcase.core.operator.fleet import Applied, FleetAdmin
-from briefcase.model.errors import BriefcaseError, CallerError, StoreError, UpstreamError
+from briefcase.core.operator.bundles import Applied, BundleAdmin
+from briefcase.core.operator.fleet import FleetAdmin
+from briefcase.model.errors import BriefcaseError, StoreError, UpstreamError
 from briefcase.model.ports import Clock, Ledger
 
 MAX_WAIT_MS: Final = 55_000  # of a request that is held: proxies end what is silent for a minute
@@ -76,12 +77,14 @@ class FleetSync:
     """Enrols, syncs and leaves, one at a time. One event loop.
 
     Args:
-        admin: changes what an operator, or the control plane's signed word, changes.
+        admin: enrols and leaves.
+        bundles: applies what the control plane answers.
         parts: the rest.
     """
 
-    def __init__(self, admin: FleetAdmin, parts: SyncParts) -> None:
+    def __init__(self, admin: FleetAdmin, bundles: BundleAdmin, parts: SyncParts) -> None:
         self._admin = admin
+        self._bundles = bundles
         self._parts = parts
         self._uploader = ReceiptUploader(parts.client, parts.ledger)
         self._one_at_a_time = asyncio.Lock()
@@ -113,7 +116,7 @@ class FleetSync:
             self._forget()
             standing = await self._standing_of(self._enrolment())
             await standing.note_enrolled()
-            applied = await self._admin.apply(answer)
+            applied = await self._bundles.apply(answer)
             if applied.refused is not None:
                 await standing.note_failed(f"{applied.refused.reason}: {applied.refused.problem}", is_disowned=False)
         self._changed.set()
@@ -233,7 +236,9 @@ class FleetSync:
             if not synced.is_disowned:
                 synced = _with_upload(synced, await self._uploader.upload(device, standing))
         except UpstreamError as error:
-            synced = msgspec.structs.replace(synced, problem=synced.problem or f"{UNREACHABLE}: {error.message}")
+            is_word = isinstance(error, UnexpectedAnswerError)
+            problem = error.message if is_word else f"{UNREACHABLE}: {error.message}"
+            synced = msgspec.structs.replace(synced, problem=synced.problem or problem)
         except StoreError as error:
             await standing.note_failed(f"{error.code}: {error.message}", is_disowned=False)
             raise
@@ -265,7 +270,7 @@ class FleetSync:
         )
 
     async def _take(self, answer: PolicyAnswer) -> Applied:
-        applied = await self._admin.apply(answer)
+        applied = await self._bundles.apply(answer)
         if applied.policy_applied:
             bundle_id = self._enrolment().bundle_id
             _log.info("a policy of the control plane was applied", bundle_id=bundle_id)
@@ -277,11 +282,7 @@ class FleetSync:
     # --- who this device is -------------------------------------------------------------------------------------------
 
     def _enrolment(self) -> Enrolment:
-        enrolment = self._admin.state().enrolment
-        if enrolment is None:
-            hint = "`briefcase control-plane enroll URL NAME`"
-            raise CallerError("this daemon is not enrolled", code="conflict", hint=hint)
-        return enrolment
+        return enrolled(self._admin.state())
 
     async def _device(self, enrolment: Enrolment) -> Device:
         token = await self._parts.tokens.current()

@@ -24,6 +24,13 @@ _T = TypeVar("_T")
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
 
+class UnexpectedAnswerError(UpstreamError):
+    """What answered is no control plane, or answered something else than it was asked for; its message has the word."""
+
+    def __init__(self, problem: str, detail: str = "") -> None:
+        super().__init__(f"{UNEXPECTED}: {problem}", code="upstream_refused", detail=detail)
+
+
 class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The bundle of a device, and the siblings that came with it; `next_sync_ms` advises when to ask again."""
 
@@ -66,7 +73,7 @@ def read_enrolment_answer(body: bytes) -> EnrolmentAnswer:
     """Read the answer of an enrolment.
 
     Raises:
-        UpstreamError: it is not as expected; nothing of it is in the error.
+        UnexpectedAnswerError: it is not as expected; nothing of it is in the error.
     """
     return _read(body, EnrolmentAnswer)
 
@@ -90,4 +97,4 @@ def _read(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.convert(parse_json(body), kind)
     except (CallerError, msgspec.ValidationError) as error:
-        raise UpstreamError(f"{UNEXPECTED}: the control plane's answer is not as expected", detail=str(error)) from None
+        raise UnexpectedAnswerError("the control plane's answer is not as expected", str(error)) from None

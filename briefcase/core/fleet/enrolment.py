@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from briefcase.core.fleet.bundles import PolicyKey, Standing
-from briefcase.model.errors import StoreError
+from briefcase.model.effects import PutSetting
+from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.ports import Ledger
 
 SETTING: Final = "control_plane"
@@ -63,9 +64,31 @@ def read_fleet_state(ledger: Ledger) -> FleetState:
         raise StoreError("the stored enrolment is unreadable", detail=str(error)) from error
 
 
-def encode_fleet_state(state: FleetState) -> bytes:
-    """The setting's bytes."""
-    return msgspec.json.encode(state)
+def put_state(state: FleetState) -> PutSetting:
+    """The effect that keeps the setting."""
+    return PutSetting(SETTING, msgspec.json.encode(state))
+
+
+def put_enrolment(state: FleetState, enrolment: Enrolment) -> PutSetting:
+    """The effect that keeps the setting with another enrolment."""
+    return put_state(msgspec.structs.replace(state, enrolment=enrolment))
+
+
+def enrolled(state: FleetState) -> Enrolment:
+    """The enrolment.
+
+    Raises:
+        CallerError: there is none (`conflict`).
+    """
+    if state.enrolment is None:
+        hint = "`briefcase control-plane enroll URL NAME`"
+        raise CallerError("this daemon is not enrolled", code="conflict", hint=hint)
+    return state.enrolment
+
+
+def keys_of(enrolment: Enrolment) -> list[PolicyKey]:
+    """The keys that may sign, the pinned one first."""
+    return [key_b64 for key_b64 in (enrolment.policy_key_b64, enrolment.next_key_b64) if key_b64]
 
 
 def standing_of(state: FleetState, enrolment: Enrolment, floor: int, *, needs_profile: bool) -> Standing:

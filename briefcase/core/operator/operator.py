@@ -13,6 +13,7 @@ from briefcase.core.operator.agents import AgentAdmin
 from briefcase.core.operator.approvals import Approvers
 from briefcase.core.operator.backups import BackupAdmin, BackupStore
 from briefcase.core.operator.budgets import BudgetAdmin
+from briefcase.core.operator.bundles import BundleAdmin
 from briefcase.core.operator.controls import ControlAdmin
 from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
 from briefcase.core.operator.logins import Connected, LoginAdmin, ServerLogins
@@ -76,6 +77,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     servers: ServerAdmin
     backups: BackupAdmin[_Seal, _Made]
     fleet: FleetAdmin
+    bundles: BundleAdmin
 
     async def settle(self) -> None:
         """Close each change that a crash left open, and make controls of what an older release disabled otherwise.
@@ -87,6 +89,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
         await self.administration.settle({kind: settler for noun in nouns for kind, settler in noun.settlers().items()})
         await self.providers.take_over_rows()
         await self.fleet.tidy()
+        await self.bundles.tidy()
 
 
 def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_Config, _Seal, _Made]:
@@ -108,5 +111,13 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
         backups=BackupAdmin(administration, ports.backups),
         fleet=FleetAdmin(
             administration, ports.policy, ports.ledger, ports=ports.fleet, clock=ports.clock, entropy=ports.entropy
+        ),
+        bundles=BundleAdmin(
+            administration,
+            ports.policy,
+            ports.ledger,
+            floors=ports.fleet.floors,
+            clock=ports.clock,
+            needs_profile=ports.fleet.needs_profile,
         ),
     )
