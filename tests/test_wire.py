@@ -2,9 +2,10 @@
 
 import pytest
 
+from briefcase.core.wire.approvals import Denied
 from briefcase.core.wire.budgets import BudgetList, BudgetRecord
 from briefcase.core.wire.calls import CALL_ANSWER, CallDenied
-from briefcase.core.wire.reading import read_answer
+from briefcase.core.wire.reading import read_answer, read_document
 from briefcase.model.errors import BriefcaseError
 
 PROMISED = b'{"budgets":[{"category":"read","daily_limit_microusd":3000000}]}'
@@ -46,3 +47,36 @@ def test_an_answer_that_does_not_fit_names_its_endpoint_and_its_field(body, says
         11,
     )
     assert "version" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"approval_id":"1","status":"canary"}', "field `status`: expected a value that is known here, got another one"),
+        (
+            b'{"approval_id":"1","status":"canary - at `$.canary`"}',
+            "field `status`: expected a value that is known here, got another one",
+        ),
+        (b'{"approval_id":"1","more":%s' % (b"[" * 100_000), "expected JSON, got something else"),
+    ],
+)  # fmt: skip
+def test_an_answers_own_values_are_not_repeated_and_no_depth_is_too_much(body, says):
+    with pytest.raises(BriefcaseError) as caught:
+        read_answer(body, Denied, "POST /v1/approvals/1/deny")
+    assert (caught.value.message, caught.value.code) == (
+        f"answer of `POST /v1/approvals/1/deny`: {says}",
+        "unexpected_answer",
+    )
+
+
+def test_an_answer_of_another_status_does_not_say_which():
+    with pytest.raises(BriefcaseError) as caught:
+        read_answer(b'{"status":"canary"}', CALL_ANSWER, "POST /v1/tools/call")
+    assert caught.value.message.endswith("field `status`: expected a value that is known here, got another one")
+
+
+def test_a_document_is_read_as_it_came():
+    assert read_document(b'{"more":[1,2.5],"a":null}', "GET /v1/x") == {"more": [1, 2.5], "a": None}
+    for body in (b"[]", b"nothing", b"", b'{"a":"\xff"}', b"[" * 100_000):
+        with pytest.raises(BriefcaseError, match="answer of `GET /v1/x`: expected"):
+            read_document(body, "GET /v1/x")

@@ -1,4 +1,7 @@
-"""Reading an answer of the daemon: its bytes become the noun's struct here, or one error that names the field."""
+"""Reading an answer of the daemon: its bytes become the noun's struct here, or one error that names the field.
+
+The error names the endpoint and the place in the answer, never what stood there: it may be a secret.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import re
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
+import orjson
 
 from briefcase.model.errors import BriefcaseError
+from briefcase.model.types import JsonObject
 
 MAX_TOLD_CHARS: Final = 200
 HINT: Final = "does the daemon run the version that this program is of? see `briefcase identity show`"
@@ -17,7 +22,8 @@ Kind: TypeAlias = type[_T] | msgspec.json.Decoder[_T]  # a decoder where a docum
 
 _decoders: Final[dict[object, msgspec.json.Decoder[Any]]] = {}
 _MISSING: Final = re.compile(r"Object missing required field `([^`]++)`(?: - at `\$\.?([^`]*+)`)?")
-_PLACED: Final = re.compile(r"(.+?) - at `(?:key in )?\$\.?([^`]*+)`", re.DOTALL)
+_PLACED: Final = re.compile(r"(.+) - at `(?:key in )?\$\.?([^`]*+)`", re.DOTALL)  # the last place: a value may hold one
+_QUOTING: Final = re.compile(r"Invalid (?:enum )?value '.*", re.DOTALL)
 
 
 def read_answer(body: bytes, kind: Kind[_T], endpoint: str) -> _T:
@@ -36,9 +42,26 @@ def read_answer(body: bytes, kind: Kind[_T], endpoint: str) -> _T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _unexpected(endpoint, _problem(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):  # no JSON, or text that is no UTF-8
-        raise _unexpected(endpoint, "expected JSON, got something else") from None
+        raise unexpected_answer(endpoint, _problem(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # no JSON, no UTF-8, or nested without end
+        raise unexpected_answer(endpoint, "expected JSON, got something else") from None
+
+
+def read_document(body: bytes, endpoint: str) -> JsonObject:
+    """Read one answer as it came, to be handed on whole. Raises as `read_answer`."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise unexpected_answer(endpoint, "expected JSON, got something else") from None
+    if not isinstance(document, dict):
+        raise unexpected_answer(endpoint, "expected `object`, got another kind of JSON")
+    return document
+
+
+def unexpected_answer(endpoint: str, problem: str) -> BriefcaseError:
+    """The error of an answer that is not what its endpoint answers."""
+    shown = problem if len(problem) <= MAX_TOLD_CHARS else f"{problem[:MAX_TOLD_CHARS]}…"
+    return BriefcaseError(f"answer of `{endpoint}`: {shown}", code="unexpected_answer", hint=HINT)
 
 
 def _decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
@@ -55,10 +78,10 @@ def _problem(told: str) -> str:
     if missing is not None:
         return f"expected the field `{'.'.join(filter(None, (missing[2], missing[1])))}`, got none"
     if placed is not None and placed[2]:
-        return f"field `{placed[2]}`: {placed[1].lower()}"
-    return told.lower()
+        return f"field `{placed[2]}`: {_without_value(placed[1])}"
+    return _without_value(told)
 
 
-def _unexpected(endpoint: str, problem: str) -> BriefcaseError:
-    shown = problem if len(problem) <= MAX_TOLD_CHARS else f"{problem[:MAX_TOLD_CHARS]}…"
-    return BriefcaseError(f"answer of `{endpoint}`: {shown}", code="unexpected_answer", hint=HINT)
+def _without_value(told: str) -> str:
+    """What msgspec says of a value; a value that it quotes is the answer's own, and is not said."""
+    return "expected a value that is known here, got another one" if _QUOTING.fullmatch(told) else told.lower()
