@@ -8,6 +8,7 @@ from briefcase.core.wire.calls import CALL_ANSWER, CallDenied
 from briefcase.core.wire.reading import read_answer, read_document
 from briefcase.model.errors import BriefcaseError
 
+UNKNOWN_STATUS = "field `status`: expected a value that is known here, got another one"
 PROMISED = b'{"budgets":[{"category":"read","daily_limit_microusd":3000000}]}'
 
 
@@ -52,11 +53,8 @@ def test_an_answer_that_does_not_fit_names_its_endpoint_and_its_field(body, says
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b'{"approval_id":"1","status":"canary"}', "field `status`: expected a value that is known here, got another one"),
-        (
-            b'{"approval_id":"1","status":"canary - at `$.canary`"}',
-            "field `status`: expected a value that is known here, got another one",
-        ),
+        (b'{"approval_id":"1","status":"canary"}', UNKNOWN_STATUS),
+        (b'{"approval_id":"1","status":"canary - at `$.canary`"}', UNKNOWN_STATUS),
         (b'{"approval_id":"1","more":%s' % (b"[" * 100_000), "expected JSON, got something else"),
     ],
 )  # fmt: skip
@@ -72,7 +70,7 @@ def test_an_answers_own_values_are_not_repeated_and_no_depth_is_too_much(body, s
 def test_an_answer_of_another_status_does_not_say_which():
     with pytest.raises(BriefcaseError) as caught:
         read_answer(b'{"status":"canary"}', CALL_ANSWER, "POST /v1/tools/call")
-    assert caught.value.message.endswith("field `status`: expected a value that is known here, got another one")
+    assert caught.value.message == f"answer of `POST /v1/tools/call`: {UNKNOWN_STATUS}"
 
 
 def test_a_document_is_read_as_it_came():

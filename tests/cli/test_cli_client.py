@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from briefcase.core.wire.secrets import SecretName
+from briefcase.core.wire.tools import ToolList
 from briefcase.edges.cli.client import Address, Client, address_of, parse_server_timing, path_of, token_of
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.model.errors import BriefcaseError, CallerError, ConfigError
@@ -201,7 +203,7 @@ def test_what_json_can_not_hold_is_not_shown_either(daemon):
     expected = ExpectedDaemon(frozenset({os.geteuid()}))
     client = Client(Address(str(daemon.socket_path)), lambda: expected, lambda: TOKEN, timeout_s=1)
     with pytest.raises(CallerError) as caught:
-        client.request("PUT", "/v1/secrets/crm", {"value": "canary-\udcff"})
+        client.put("/v1/secrets/crm", SecretName, {"value": "canary-\udcff"})
     assert "canary" not in f"{caught.value.message}{caught.value.hint}{caught.value.detail}"
 
 
@@ -227,8 +229,8 @@ def test_a_command_comes_again_where_the_sockets_queue_is_full_and_says_so_in_th
         client = Client(Address(socket_path=f"{directory}/d.sock"), connected, lambda: "t", timeout_s=1)
         monkeypatch.setattr("briefcase.edges.cli.client.time.sleep", lambda _: listener.accept()[0].close())
         with pytest.raises(ConnectedError):
-            client.get("/v1/tools")
+            client.get("/v1/tools", ToolList)
 
         monkeypatch.setattr("briefcase.edges.cli.client.CONNECT_TIMEOUT_S", 0.0)
         with pytest.raises(BriefcaseError, match="more connections wait than the daemon takes"):
-            client.get("/v1/tools")
+            client.get("/v1/tools", ToolList)

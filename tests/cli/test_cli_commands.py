@@ -5,8 +5,11 @@ import json
 import pytest
 
 from briefcase.core.operator.approvals import shown_digest_of
+from briefcase.core.wire.identity import ProfileAnswer
+from briefcase.core.wire.receipts import VerificationRecord
 from support.cli import TOKEN, FakeRoot
 from support.cli import run as run_with
+from support.wire import example
 
 APPROVAL_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HASH, OTHER_HASH = "ab" * 32, "cd" * 32
@@ -448,7 +451,7 @@ def test_a_broken_chain_exits_with_7_and_names_the_first_bad_receipt(run, daemon
 
 
 def test_an_anchor_is_read_whole(run, daemon):
-    daemon.answers["POST", "/v1/receipts/verify"] = {"ok": True, "checked": 1, "head": {"id": 1, "hash_hex": HASH}}
+    daemon.answers["POST", "/v1/receipts/verify"] = example(VerificationRecord, is_least=True)
     assert run("receipts", "verify", "--anchor", f"12:{HASH.upper()}").code == 0
     assert daemon.bodies("POST", "/v1/receipts/verify") == [{"anchor": {"id": 12, "hash_hex": HASH}}]
     assert run("receipts", "verify", "--after", f"7:{HASH}").code == 0
@@ -672,7 +675,7 @@ def test_the_identity_is_shown(run, daemon):
         "profile_mode": "ga",
         "compatibility_profile": "aacp_v1",
     }
-    daemon.answers["GET", "/v1/profile"] = {"mode": "ga", "strict_enforcement": True}
+    daemon.answers["GET", "/v1/profile"] = example(ProfileAnswer, mode="ga")
     out = run("identity", "show").out
     assert "did:key:z6Mk" in out
     assert "ga (aacp_v1)" in out

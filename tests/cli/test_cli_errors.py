@@ -5,8 +5,10 @@ from functools import partial
 
 import pytest
 
+from briefcase.core.wire.tools import ToolRecord
 from briefcase.model.errors import CODES, ConfigError
 from support.cli import FakeRoot, run
+from support.wire import example
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -117,7 +119,7 @@ def test_colours_stay_out_of_pipes_and_files(run, daemon):
 
 
 def test_standard_streams_that_know_only_ascii_do_not_fail(daemon, monkeypatch):
-    tool = {"id": "echo", "name": "é", "description": "日本", "category": "read", "cost": {"estimated_usd": 0}}
+    tool = example(ToolRecord, name="é", description="日本")
     daemon.answers["GET", "/v1/tools"] = {"tools": [tool]}
     monkeypatch.setattr("support.cli.io.TextIOWrapper", partial(io.TextIOWrapper, encoding="ascii"))
     ran = run(FakeRoot(daemon.data_dir), "tools", "list")

@@ -7,9 +7,12 @@ import os
 import lmdb
 import pytest
 
+from briefcase.core.wire.receipts import ReceiptRecord
 from briefcase.edges.cli import policy_trials
+from briefcase.edges.client.reply import Reply
 from support.cli import FakeRoot, run
 from support.daemons import RunningDaemon
+from support.wire import example, reply_of
 
 RECEIPTS = 6
 
@@ -299,16 +302,16 @@ class Pages:
     """A daemon that holds receipts with these times, and gets one more before every page."""
 
     def __init__(self, times: list[str]) -> None:
-        self.receipts = [{"id": number, "ts": ts} for number, ts in enumerate(times, 1)]
+        self.receipts = [example(ReceiptRecord, id=number, ts=ts) for number, ts in enumerate(times, 1)]
 
-    def get(self, path, *, limit, offset, since, until) -> dict:
+    def get(self, path, kind, *, limit, offset, since, until) -> Reply:
         found = [one for one in reversed(self.receipts) if until is None or one["ts"] <= until]
-        self.receipts.append({"id": len(self.receipts) + 1, "ts": "9"})
-        return {"receipts": found[offset : offset + limit]}
+        self.receipts.append(example(ReceiptRecord, id=len(self.receipts) + 1, ts="9"))
+        return reply_of(kind, {"receipts": found[offset : offset + limit]}, path)
 
 
 @pytest.mark.parametrize("times", ["", "1", "111", "123", "1223334444", "1" * 20, "1" + "2" * 20 + "3"])
 def test_every_receipt_is_replayed_once_whatever_arrives_meanwhile(monkeypatch, times):
     monkeypatch.setattr(policy_trials, "PAGE_RECEIPTS", 3)
     pages = policy_trials._pages(Pages(list(times)), None)
-    assert [one["id"] for page in pages for one in page] == list(range(len(times), 0, -1))
+    assert [one.id for page in pages for one in page] == list(range(len(times), 0, -1))

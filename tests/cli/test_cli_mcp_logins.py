@@ -2,7 +2,9 @@
 
 import pytest
 
+from briefcase.core.wire.servers import ServerSummary
 from support.cli import BACK, STATE, AgreeingBrowser, begins_login
+from support.wire import example
 
 ISSUER = "https://as.example"
 DOCS = "/v1/mcp/servers/docs"
@@ -74,7 +76,7 @@ def test_a_browser_is_given_nothing_but_a_page(run, daemon, monkeypatch, url):
 def test_a_daemon_that_begins_no_log_in_is_not_waited_for(run, daemon, answer):
     daemon.answers["POST", f"{DOCS}/oauth/start"] = answer
     ran = run("mcp", "servers", "oauth-login", "docs", "--timeout-secs", "1")
-    assert (ran.code, "no log-in" in ran.err) == (1, True), ran
+    assert (ran.code, "`authorization_url`" in ran.err) == (11, True), ran
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_the_document_to_publish_names_its_own_place_and_a_native_client(run):
 
 
 def test_the_client_that_is_registered_by_hand_is_part_of_the_description(run, daemon):
-    daemon.answers["POST", DOCS] = {"endpoint_url": "https://docs.example/mcp"}
+    daemon.answers["POST", DOCS] = example(ServerSummary)
     words = ["--oauth-client-id", "app", "--oauth-client-secret", "app-secret", "--oauth-issuer", ISSUER]
     ran = run("mcp", "servers", "upsert", "docs", "https://docs.example/mcp", *words)
     assert ran.code == 0, ran

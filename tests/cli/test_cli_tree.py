@@ -6,9 +6,11 @@ import sys
 import click
 import pytest
 
+from briefcase.core.wire.tools import ToolRecord
 from briefcase.edges.cli.lazy import LazyGroup
 from briefcase.edges.cli.main import cli
 from support.cli import FakeRoot, run
+from support.wire import example
 
 # CONTRACT "CLI", as far as it is due, and the groups this project adds to it
 DUE = {
@@ -120,7 +122,7 @@ def test_completion_prints_a_script_for_the_shell(shell, tmp_path):
 
 
 def test_completion_offers_commands_and_the_daemons_tools(run, daemon):
-    daemon.answers["GET", "/v1/tools"] = {"tools": [{"id": "note_add", "name": "n"}, {"id": "echo", "name": "e"}]}
+    daemon.answers["GET", "/v1/tools"] = {"tools": [example(ToolRecord, id="note_add"), example(ToolRecord, id="echo")]}
     top = run(_BRIEFCASE_COMPLETE="bash_complete", COMP_WORDS="briefcase rec", COMP_CWORD="1")
     assert top.out.split() == ["plain,receipts"]
     tool = run(_BRIEFCASE_COMPLETE="bash_complete", COMP_WORDS="briefcase tools call no", COMP_CWORD="3")

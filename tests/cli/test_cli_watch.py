@@ -4,6 +4,7 @@ import io
 import json
 import signal
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,30 +15,35 @@ from rich.text import Text
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.core.wire.approvals import ApprovalRecord, ShownApproval
 from briefcase.edges.cli.shown import lines_of, members_of, wrap
 from briefcase.edges.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError
+from support.wire import reply_of
 
 WIDTH, PAGE = 80, 40
 SMALL_PAGE = 5
 
 
-def approval(name: str, summary: str = "") -> dict:
-    return {
-        "id": name,
-        "summary": summary or f"note_add {name}",
-        "principal": "scout",
-        "tool_id": "note_add",
-        "reason": "policy",
-        "expires_at": "2026-01-01T00:15:00Z",
-    }
+def approval(name: str, summary: str = "") -> ApprovalRecord:
+    return ApprovalRecord(
+        id=name,
+        summary=summary or f"note_add {name}",
+        created_at="2026-01-01T00:00:00Z",
+        principal="scout",
+        tool_id="note_add",
+        reason="policy",
+        kind="local",
+        expires_at="2026-01-01T00:15:00Z",
+    )
 
 
-def document(name: str, args_text: str = '{"text":"hi"}', **changes) -> dict:
+def document(name: str, args_text: str = '{"text":"hi"}', **changes) -> Reply[ShownApproval]:
     """What the daemon shows of an approval."""
     tool = {"name": "note_add", "description": "", "category": "write", "cost": {"estimated_usd": 0.0}}
     shown = {
-        **approval(name),
+        **msgspec.to_builtins(approval(name)),
         "args_text": args_text,
         "tool": tool,
         "destination": "builtin",
@@ -47,11 +53,11 @@ def document(name: str, args_text: str = '{"text":"hi"}', **changes) -> dict:
         "last_approved": None,
         **changes,
     }
-    return {**shown, "shown_digest_hex": shown_digest_of(shown)}
+    return reply_of(ShownApproval, {**shown, "shown_digest_hex": shown_digest_of(shown)})
 
 
 def yes(name: str, **changes) -> Decision:
-    return Decision("approve", name, document(name, **changes)["shown_digest_hex"])
+    return Decision("approve", name, document(name, **changes).answer.shown_digest_hex)
 
 
 def reading(args_text: str, page: int = SMALL_PAGE, **changes) -> Watch:
@@ -217,7 +223,7 @@ def test_two_names_that_look_the_same_are_both_shown():
 def test_a_document_that_is_not_what_its_digest_says_is_not_taken():
     watch = watching("one")
     with pytest.raises(CallerError):
-        watch.take({**document("one"), "args_text": '{"text":"ho"}'})
+        watch.take(reply_of(ShownApproval, {**document("one").document, "args_text": '{"text":"ho"}'}))
     watch.lay_out(WIDTH, PAGE)
     assert watch.press("approve", 0) is None
 
@@ -226,7 +232,7 @@ def test_a_daemon_that_shows_no_whole_call_gets_no_yes():
     watch = Watch()
     watch.update([approval("one")], -ARMED_AFTER_MS)
     with pytest.raises(CallerError, match="no whole call"):
-        watch.take(approval("one"))
+        watch.take(reply_of(ShownApproval, approval("one")))
     watch.lay_out(WIDTH, PAGE)
     assert watch.press("approve", 0) is None
     assert watch.press("deny", 0) == Decision("deny", "one")
@@ -288,7 +294,9 @@ def test_a_terminal_too_small_to_show_a_call_approves_none():
 
 @pytest.mark.parametrize("width", [6, 9, 12, 13, 16, 20, 21, 30])
 def test_on_a_narrow_terminal_no_line_of_a_call_is_cut_at_its_edge(width):
-    told = document("one", '{"to":"mallory"}', destination="https://good.example.evil.test/pay", risk=["secret_like"])
+    told = document(
+        "one", '{"to":"mallory"}', destination="https://good.example.evil.test/pay", risk=["secret_like"]
+    ).answer
     lines = lines_of(told, width)
     assert max(line.cell_len for line in lines) <= width
     assert "https://good.example.evil.test/pay" in "".join(line.plain.strip() for line in lines)
@@ -367,7 +375,7 @@ def test_every_member_of_every_call_is_shown_whole(args):
         visible_text(f"{canonical_bytes(name).decode()}:{canonical_bytes(value).decode()}")
         for name, value in args.items()
     )
-    shown = "".join(line.plain.strip() for line in lines_of(document("one", args_text), 100)).replace(" ", "")
+    shown = "".join(line.plain.strip() for line in lines_of(document("one", args_text).answer, 100)).replace(" ", "")
     for _, value in members:
         assert value.replace(" ", "") in shown
 

@@ -8,23 +8,31 @@ import time
 import pytest
 from diagnostics_rig import briefcase
 
+from briefcase.core.wire.approvals import ApprovalRecord
+from briefcase.core.wire.controls import ControlRecord
+from briefcase.core.wire.providers import ProviderSummary
+from briefcase.core.wire.receipts import BadReceiptRecord
+from briefcase.core.wire.servers import ServerSummary
 from briefcase.edges.diagnostics.triage import READ, triage, worst_of
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 from support.daemons import RunningDaemon
+from support.wire import example, reply_of
 
 NOW_US = 1_800_000_000_000_000
 GOOD_CHECK = {"ok": True, "detail": "fine", "effect": "refused", "hint": ""}
-VERIFIED = {"ok": True, "checked": 3, "head": {"id": 3, "hash_hex": "ab" * 32}}
+VERIFIED = {"ok": True, "checked": 3, "head": {"id": 3, "hash_hex": "ab" * 32}, "not_checked": []}
+MODE = {"mode": "ga", "compatibility_profile": "aacp_v1"}
 GOOD = {
-    "/health": {"status": "ok"},
+    "/health": {"status": "ok", "ts": "2026-11-26T20:00:00Z"},
     "/ready": {"status": "ready"},
-    "/v1/profile": {"mode": "ga", "compatibility_profile": "aacp_v1", "strict_host": True},
+    "/v1/profile": {**MODE, "strict_enforcement": True, "strict_host": True},
     "/v1/diagnostics/compat": {
+        **MODE,
         "checks": [
             {**GOOD_CHECK, "name": name} for name in ("receipts", "policy", "clock", "disk", "memory", "native_modules")
-        ]
+        ],
     },
-    "/v1/diagnostics/security": {"checks": [{**GOOD_CHECK, "name": "files"}]},
+    "/v1/diagnostics/security": {**MODE, "checks": [{**GOOD_CHECK, "name": "files"}]},
     "/v1/receipts/verify": VERIFIED,
     "/v1/controls": {"controls": []},
     "/v1/approvals": {"approvals": []},
@@ -33,14 +41,13 @@ GOOD = {
     "/v1/mcp/servers": {"servers": []},
     "/v1/control-plane": {"status": "not_enrolled"},
 }
-SERVER = {"id": "files", "state": "ready", "held": 0, "needs_login": False}
-
-
-HELD = {"id": "demo", "vc_expires_at_rfc3339": None, "has_vc": False, "needs_login": False, "is_enabled": True}
+SERVER = example(ServerSummary, id="files", state="ready", held=0, needs_login=False)
+HELD = example(ProviderSummary, id="demo", vc_expires_at_rfc3339=None, has_vc=False, needs_login=False)
 BEHAVED = {
     "id": "demo", "is_enabled": True, "calls": 12, "failures": 0, "refusals": 0, "replays": 0, "served_stale": 0,
     "last_ok_at": "2026-11-26T20:00:00Z", "last_problem": "", "last_problem_at": None, "verdict": None,
 }  # fmt: skip
+ENROLLED = {"status": "enrolled", "base_url": "https://fleet.example"}
 VERDICT = {
     "ok": True, "passed": 27, "failed": 0, "skipped": 0, "finished_at": "2026-11-26T20:00:00Z", "failing": [],
 }  # fmt: skip
@@ -60,14 +67,14 @@ class Answers:
     def __init__(self, **changes) -> None:
         self.answers = GOOD | changes
 
-    def get(self, path, **_):
+    def get(self, path, kind, **_):
         answer = self.answers[path]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return reply_of(kind, answer, path)
 
-    def post(self, path, body=None):
-        return self.get(path)
+    def post(self, path, kind, body=None):
+        return self.get(path, kind)
 
 
 def judged(**changes):
@@ -79,7 +86,7 @@ def bad_check(path, name, **fields):
         {**check, "ok": False, "detail": "broken", **fields} if check["name"] == name else check
         for check in GOOD[path]["checks"]
     ]
-    return {path: {"checks": checks}}
+    return {path: {**MODE, "checks": checks}}
 
 
 def test_a_good_daemon_is_green_in_every_part():
@@ -100,19 +107,19 @@ def test_a_good_daemon_is_green_in_every_part():
         (bad_check("/v1/diagnostics/compat", "clock"), "clock", "red", "broken"),
         (bad_check("/v1/diagnostics/security", "files"), "security", "red", "broken"),
         (
-            {"/v1/receipts/verify": {**VERIFIED, "ok": False, "first_bad": {"id": 2, "problem": "x"}}},
+            {"/v1/receipts/verify": {**VERIFIED, "ok": False, "first_bad": example(BadReceiptRecord, id=2)}},
             "receipts",
             "red",
             "receipt 2",
         ),
         (
-            {"/v1/controls": {"controls": [{"action": "freeze", "subject": "all", "name": ""}]}},
+            {"/v1/controls": {"controls": [example(ControlRecord, action="freeze")]}},
             "controls",
             "yellow",
             "freeze",
         ),
         (
-            {"/v1/approvals": {"approvals": [{"created_at": "2027-01-15T07:58:20Z"}]}},
+            {"/v1/approvals": {"approvals": [example(ApprovalRecord, created_at="2027-01-15T07:58:20Z")]}},
             "approvals",
             "yellow",
             "for 100 s",
@@ -167,19 +174,19 @@ def test_a_good_daemon_is_green_in_every_part():
             "files wants a log-in",
         ),
         (
-            {"/v1/control-plane": {"status": "enrolled", "last_error": "signature", "base_url": "https://c"}},
+            {"/v1/control-plane": ENROLLED | {"last_error": "signature"}},
             "control_plane",
             "yellow",
             "signature",
         ),
         (
-            {"/v1/control-plane": {"status": "enrolled", "last_error": "not_fresh: old", "state": "stale"}},
+            {"/v1/control-plane": ENROLLED | {"last_error": "not_fresh: old", "state": "stale"}},
             "control_plane",
             "yellow",
             "not known to be the present one",
         ),
         (
-            {"/v1/control-plane": {"status": "enrolled", "last_error": "unknown_device", "state": "revoked"}},
+            {"/v1/control-plane": ENROLLED | {"last_error": "unknown_device", "state": "revoked"}},
             "control_plane",
             "red",
             "knows this device no more",

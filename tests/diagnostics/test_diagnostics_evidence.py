@@ -231,7 +231,7 @@ def test_what_is_no_plain_log_or_can_not_be_cut_is_left_out_and_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "big.gz").write_bytes(gzip.compress(b"")[:10] + bytes(bundle.LOG_TAIL_BYTES))
     (tmp_path / os.fsdecode(b"\xff.log")).write_bytes(b"line\n")
-    gathering = bundle.Gathering(bundle.Silent(), OwnFiles(tmp_path / "absent"))
+    gathering = bundle.Gathering(None, OwnFiles(tmp_path / "absent"))
     for name in ("pipe", "big.gz", os.fsdecode(b"\xff.log")):
         gathering.add_log(tmp_path / name)
     gathering.add_log(Path("/dev/zero"))

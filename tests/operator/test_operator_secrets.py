@@ -145,6 +145,7 @@ async def test_a_secret_that_is_a_word_of_the_daemons_own_or_a_part_of_one_is_re
         "core/fleet/words.py",
         "adapters/servers/events.py",
         "core/wire/approvals.py",
+        "core/wire/call_requests.py",
         "core/wire/calls.py",
     ],
 )

@@ -50,7 +50,7 @@ from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import CallFacts, Decided, RefusalKind, Settled
 from briefcase.core.redaction.redactor import repeatable
 from briefcase.core.wire.approvals import wire_approval
-from briefcase.core.wire.calls import parse_call, parse_outcome
+from briefcase.core.wire.call_requests import parse_call, parse_outcome
 from briefcase.model import reasons
 from briefcase.model.effects import (
     ClaimRequest,

@@ -69,6 +69,7 @@ class ShownApproval(ApprovalRecord, frozen=True, kw_only=True):
     server asked, written as `args_text` is, where the call is the answer, and `question_digest_hex` its SHA-256.
     """
 
+    status: Literal["pending", "approved", "rejected", "expired", "consumed"]
     args_text: Maybe[str] = msgspec.UNSET
     args_digest_hex: Maybe[str] = msgspec.UNSET
     tool_digest_hex: Maybe[str] = msgspec.UNSET

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from briefcase.core.fleet.device import DeviceState
-from briefcase.core.wire.fields import HashHex, Maybe, Natural
+from briefcase.core.wire.fields import HashHex, Maybe, Natural, given
+from briefcase.core.wire.reading import unexpected_answer
 
 DeviceStateWord = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [state.value for state in DeviceState]})]
 
@@ -73,3 +74,16 @@ class MandatoryDeleted(msgspec.Struct, frozen=True):
     """The mandatory part of this id decides no more."""
 
     mandatory_id: Natural
+
+
+def managed_by(status: ControlPlaneStatus, endpoint: str) -> str | None:
+    """The address of the control plane that manages a daemon; None where none does.
+
+    Raises:
+        BriefcaseError: the daemon is enrolled, and the answer does not say where (`unexpected_answer`).
+    """
+    if status.status == "not_enrolled":
+        return None
+    if not given(status.base_url, ""):
+        raise unexpected_answer(endpoint, "expected the field `base_url` where `status` is `enrolled`, got none")
+    return given(status.base_url, "")

@@ -12,3 +12,12 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     request_id: str
     hint: str | None = None
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """The same, as a client reads it: whoever stands between may leave out anything, and the status says enough."""
+
+    code: str = ""
+    message: str = ""
+    request_id: str = ""
+    hint: str | None = None

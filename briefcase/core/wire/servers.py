@@ -37,6 +37,13 @@ class ServerList(msgspec.Struct, frozen=True):
     servers: list[ServerSummary]
 
 
+class ServerProblem(msgspec.Struct, frozen=True):
+    """Something that a server lists and nobody can use, and why."""
+
+    name: str
+    problem: str
+
+
 class ServerDetail(msgspec.Struct, frozen=True):
     """One server's description; secrets appear by name."""
 
@@ -46,7 +53,7 @@ class ServerDetail(msgspec.Struct, frozen=True):
     variables: list[str] = []
     secrets: dict[str, str] = {}
     rules: list[dict[str, Any]] = []
-    problems: list[dict[str, str]] = []
+    problems: list[ServerProblem] = []
 
 
 class ServerDeleted(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@ from briefcase.adapters.servers.definitions import Definition
 from briefcase.adapters.servers.preview import preview_tools
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.mcp.call_options import CallOptions
-from briefcase.core.wire.calls import CallDenied, CallFailed, CallNeedsApproval, CallOk, CallRecord
+from briefcase.core.wire.call_requests import CallRecord
+from briefcase.core.wire.calls import CallDenied, CallFailed, CallNeedsApproval, CallOk
 from briefcase.core.wire.servers import (
     AcceptBody,
     Accepted,
@@ -32,6 +33,7 @@ from briefcase.core.wire.servers import (
     ServerDeleted,
     ServerDetail,
     ServerList,
+    ServerProblem,
     ServerSummary,
 )
 from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
@@ -92,7 +94,7 @@ async def show_server(services: Services, request: Request) -> ServerDetail:
         variables=sorted(config.env),
         secrets={**config.secret_env, **own},
         rules=[msgspec.to_builtins(rule) for rule in config.rules],
-        problems=[{"name": problem.name, "problem": problem.problem} for problem in connection.problems],
+        problems=[ServerProblem(problem.name, problem.problem) for problem in connection.problems],
     )
 
 

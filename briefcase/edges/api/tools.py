@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from briefcase.core.calls.answers import Answer
+from briefcase.core.wire.call_requests import CallRequest, OutcomeReport
 from briefcase.core.wire.calls import (
     CallDenied,
     CallFailed,
     CallNeedsApproval,
     CallOk,
-    CallRequest,
     DecisionAllowed,
     OutcomeRecorded,
-    OutcomeReport,
 )
 from briefcase.core.wire.tools import Cost, Firewall, ToolList, ToolRecord, wire_category
 from briefcase.edges.api.routing import CALLERS, Request, Route

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from briefcase.core.wire.agents import AgentCreated, AgentList, AgentRevoked
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
@@ -27,11 +28,11 @@ def add_agent(app: App, *, name: str, groups: tuple[str, ...], as_json: bool) ->
     The token is printed once: it is not stored, so it cannot be shown again. The agent, or the gateway that speaks
     for it, sends it as its bearer token.
     """
-    answer = app.client().post("/v1/agents", {"name": name, "groups": list(groups)})
+    reply = app.client().post("/v1/agents", AgentCreated, {"name": name, "groups": list(groups)})
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    click.echo(answer["token"])
+    click.echo(reply.answer.token)
     note(f"the token of `{name}`, shown this once: set it as BRIEFCASE_AUTH_TOKEN where the agent runs")
 
 
@@ -40,18 +41,18 @@ def add_agent(app: App, *, name: str, groups: tuple[str, ...], as_json: bool) ->
 @pass_app
 def list_agents(app: App, *, as_json: bool) -> None:
     """List the agents, revoked ones too."""
-    answer = app.client().get("/v1/agents")
+    reply = app.client().get("/v1/agents", AgentList)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = [
         (
-            agent["name"],
-            render.styled("revoked" if agent["revoked_at"] else "active"),
-            render.when(agent["revoked_at"] or agent["created_at"]),
-            ", ".join(agent["groups"]),
+            agent.name,
+            render.styled("revoked" if agent.revoked_at else "active"),
+            render.when(agent.revoked_at or agent.created_at),
+            ", ".join(agent.groups),
         )
-        for agent in answer["agents"]
+        for agent in reply.answer.agents
     ]
     app.screen.table(("AGENT", "STATUS", "SINCE", "GROUPS"), rows, empty="no agents: `briefcase agents add NAME`")
 
@@ -62,8 +63,8 @@ def list_agents(app: App, *, as_json: bool) -> None:
 @pass_app
 def revoke_agent(app: App, *, name: str, as_json: bool) -> None:
     """End an agent's access: its token is refused from now on."""
-    answer = app.client().post(path_of("v1", "agents", name, "revoke"))
+    reply = app.client().post(path_of("v1", "agents", name, "revoke"), AgentRevoked)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
         app.screen.line(f"revoked `{name}`")

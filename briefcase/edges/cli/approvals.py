@@ -14,11 +14,14 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
+from briefcase.core.wire.approvals import ApprovalList, Approved, Denied, ShownApproval
+from briefcase.core.wire.fields import given
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import approval_watch, render, shown_calls
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import BriefcaseError, CallerError
 
 UUID_CHARS: Final = 36
@@ -45,10 +48,10 @@ def _complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -
     if app is None:
         return []
     try:
-        waiting = app.client(COMPLETION_TIMEOUT_S).get("/v1/approvals", status=OPEN)["approvals"]
+        waiting = app.client(COMPLETION_TIMEOUT_S).get("/v1/approvals", ApprovalList, status=OPEN).answer.approvals
     except BriefcaseError:
         return []
-    return [CompletionItem(one["id"], help=one["tool_id"]) for one in waiting if one["id"].startswith(incomplete)]
+    return [CompletionItem(one.id, help=one.tool_id) for one in waiting if one.id.startswith(incomplete)]
 
 
 @approvals.command("list", epilog=example("briefcase approvals list", "briefcase approvals list --json"))
@@ -62,21 +65,21 @@ def list_approvals(app: App, *, status: str, as_json: bool) -> None:
 
     `approvals deny` takes such a yes back.
     """
-    answer = app.client().get("/v1/approvals", status=status)
+    reply = app.client().get("/v1/approvals", ApprovalList, status=status)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     now_us = time.time_ns() // 1_000
     rows = [
         (
-            app.screen.short_id(one["id"]),
-            render.styled(one["status"]),
-            one["principal"],
-            render.time_left(one["expires_at"], now_us),
-            one["reason"],
-            one["summary"],
+            app.screen.short_id(one.id),
+            render.styled(one.status),
+            one.principal,
+            render.time_left(one.expires_at, now_us),
+            one.reason,
+            one.summary,
         )
-        for one in answer["approvals"]
+        for one in reply.answer.approvals
     ]
     app.screen.table(("ID", "STATUS", "WHO", "EXPIRES IN", "WHY", "CALL"), rows, empty=EMPTY[status])
 
@@ -90,19 +93,20 @@ def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
 
     Its last line is the digest of all that is shown, for `approvals approve --digest`.
     """
-    one = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id)))
+    reply = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id)), ShownApproval)
     if as_json:
-        app.json(one)
+        app.json(reply.document)
         return
-    left = render.time_left(one["expires_at"], time.time_ns() // 1_000)
-    app.screen.fields([("id", one["id"]), ("status", render.styled(one["status"])), ("expires in", left)])
-    if one["status"] not in WAITING:  # the whole call went when it ended; receipts keep what they keep
-        app.screen.fields([("who", one["principal"]), ("call", one["summary"]), ("because", one["reason"])])
+    one = reply.answer
+    left = render.time_left(one.expires_at, time.time_ns() // 1_000)
+    app.screen.fields([("id", one.id), ("status", render.styled(one.status)), ("expires in", left)])
+    if one.status not in WAITING:  # the whole call went when it ended; receipts keep what they keep
+        app.screen.fields([("who", one.principal), ("call", one.summary), ("because", one.reason)])
         return
-    digest = shown_calls.digest_of(one)
+    digest = shown_calls.digest_of(reply)
     for line in shown_calls.lines_of(one, app.screen.console.width):
         app.screen.line(line)
-    token = [("token", one["approval_token"])] if "approval_token" in one else []
+    token = [("token", given_token)] if (given_token := given(one.approval_token, "")) else []
     app.screen.fields([*token, ("digest", digest)])
 
 
@@ -121,34 +125,33 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_j
     Prints the token that attaches the approval to the repeated call; the agent that asked can read it as well.
     """
     path = path_of("v1", "approvals", _whole_id(app, approval_id))
-    document = app.client().get(path)
-    seen = _seen(document, digest, as_json=as_json)
+    seen = _seen(app.client().get(path, ShownApproval), digest, as_json=as_json)
     said = {"shown_digest_hex": seen, **({"reason": reason} if reason else {})}
-    answer = app.client().post(f"{path}/approve", said)
+    reply = app.client().post(f"{path}/approve", Approved, said)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    click.echo(answer["approval_token"])
-    note(f"approved {answer['approval_id']}: repeat the call with `--approval-token` and this token")
+    click.echo(reply.answer.approval_token)
+    note(f"approved {reply.answer.approval_id}: repeat the call with `--approval-token` and this token")
 
 
-def _seen(document: Payload, digest: str | None, *, as_json: bool) -> str:
+def _seen(reply: Reply[ShownApproval], digest: str | None, *, as_json: bool) -> str:
     """The digest of what the person has seen of a call, by then.
 
     Raises:
         CallerError: it is another call than the one they saw, or they did not see all of it (`conflict`).
         Abort: they said no.
     """
-    shown = shown_calls.digest_of(document)
+    shown, approval = shown_calls.digest_of(reply), reply.answer
     if digest is not None:
         if digest.lower() != shown:
             raise CallerError("the call is not as it was shown with this digest", code="conflict", hint=LOOK_HINT)
         return shown
     if not as_json:
         width = shutil.get_terminal_size().columns
-        for line in shown_calls.lines_of(document, width):
+        for line in shown_calls.lines_of(approval, width):
             click.echo(line.plain, err=True)
-    if document["status"] == "pending" and not shown_calls.is_whole_in_summary(document):
+    if approval.status == "pending" and not shown_calls.is_whole_in_summary(approval):
         if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise CallerError(
                 "this call is longer than a line of the list: expected `--digest` of all of it",
@@ -167,11 +170,11 @@ def _seen(document: Payload, digest: str | None, *, as_json: bool) -> str:
 def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
     """Say no, or take back an unused yes. The receipt records who and why."""
     path = path_of("v1", "approvals", _whole_id(app, approval_id), "deny")
-    answer = app.client().post(path, {"reason": reason} if reason else None)
+    reply = app.client().post(path, Denied, {"reason": reason} if reason else None)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"denied {answer['approval_id']}")
+        app.screen.line(f"denied {reply.answer.approval_id}")
 
 
 @approvals.command(
@@ -191,21 +194,21 @@ def watch(app: App, *, as_json: bool) -> None:
         approval_watch.run(app)
 
 
-def _whole_id(app: App, given: str) -> str:
+def _whole_id(app: App, written: str) -> str:
     """The id that was meant.
 
     Raises:
         CallerError: no or several open approvals begin so (`not_found`), or it is too short to be safe.
     """
-    if len(given) >= UUID_CHARS:
-        return given
-    if len(given) < MIN_PREFIX_CHARS:
+    if len(written) >= UUID_CHARS:
+        return written
+    if len(written) < MIN_PREFIX_CHARS:
         raise CallerError(
-            f"expected an approval id, or at least its first {MIN_PREFIX_CHARS} characters, got `{given}`"
+            f"expected an approval id, or at least its first {MIN_PREFIX_CHARS} characters, got `{written}`"
         )
-    waiting: list[Payload] = app.client().get("/v1/approvals", status=OPEN)["approvals"]
-    matching = [one["id"] for one in waiting if one["id"].startswith(given.lower())]
+    waiting = app.client().get("/v1/approvals", ApprovalList, status=OPEN).answer.approvals
+    matching = [one.id for one in waiting if one.id.startswith(written.lower())]
     if len(matching) != 1:
         how_many = f"{len(matching)} open approvals begin" if matching else "no open approval begins"
-        raise CallerError(f"{how_many} with `{given}`", code="not_found", hint="see `briefcase approvals list`")
-    return str(matching[0])
+        raise CallerError(f"{how_many} with `{written}`", code="not_found", hint="see `briefcase approvals list`")
+    return matching[0]

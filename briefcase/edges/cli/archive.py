@@ -7,12 +7,13 @@ from typing import Final
 
 import click
 
+from briefcase.core.wire.receipts import ArchiveRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import Payload
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.receipts import parse_moment
+from briefcase.model.types import JsonObject
 
 ARCHIVE_TIMEOUT_S: Final = 3_600.0
 MIN_KEEP: Final = 1_000
@@ -38,20 +39,21 @@ def archive(app: App, *, keep: int, before: str | None, as_json: bool) -> None:
     `receipts list`, `show`, `verify`, `export` and `prove` go on to find them, and backups hold them. Each move is a
     receipt of its own. A few thousand more than asked for stay where the next start of the daemon needs them.
     """
-    body: Payload = {"keep": keep}
+    body: JsonObject = {"keep": keep}
     if before is not None:
         body["before"] = parse_moment(before, time.time_ns() // 1_000)
     with working("archiving"):
-        done = app.client(ARCHIVE_TIMEOUT_S).post("/v1/receipts/archive", body)
+        reply = app.client(ARCHIVE_TIMEOUT_S).post("/v1/receipts/archive", ArchiveRecord, body)
     if as_json:
-        app.json(done)
+        app.json(reply.document)
         return
-    if not done["receipts"]:
+    done = reply.answer
+    if not done.receipts:
         app.screen.line("nothing to archive")
         return
-    app.screen.line(f"{done['receipts']:,} receipts in {done['segments']:,} segments of {done['bytes']:,} bytes")
+    app.screen.line(f"{done.receipts:,} receipts in {done.segments:,} segments of {done.bytes:,} bytes")
     app.screen.fields([
-        ("archived up to", f"{done['through']['id']}:{done['through']['hash_hex']}"),
-        ("segments in", done["directory"]),
+        ("archived up to", f"{done.through.id}:{done.through.hash_hex}"),
+        ("segments in", done.directory),
     ])  # fmt: skip
     note("keep the segments with the ledger: `receipts verify` names the first receipt that is missing")

@@ -16,8 +16,8 @@ import click
 import msgspec
 
 from briefcase.adapters.disk.files import read_private
+from briefcase.core.wire.backups import BackupRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import Payload
 from briefcase.edges.cli.exports import new_file
 from briefcase.edges.cli.late import backup_age, backup_restore, backup_sealed, pyrage
 from briefcase.edges.cli.lazy import example
@@ -26,6 +26,7 @@ from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.receipts import parse_anchor
 from briefcase.edges.cli.secrets import read_secret
 from briefcase.model.errors import CallerError
+from briefcase.model.types import JsonObject
 
 CREATE_TIMEOUT_S: Final = 3_600.0
 
@@ -73,18 +74,19 @@ def create(app: App, *, out: Path, encrypt: bool, recipients: tuple[str, ...], w
     if encrypt and recipients:
         raise click.UsageError("expected --encrypt or --recipient")
     place, is_sealed = str(out.absolute()), encrypt or bool(recipients)
-    body: Payload = {"out_dir": place, "with_key": with_key}
+    body: JsonObject = {"out_dir": place, "with_key": with_key}
     if is_sealed:
         body = {"out_file": place, **(_under_passphrase() if encrypt else _to(recipients)), "with_key": with_key}
     with working("copying and verifying"):
-        made = app.client(CREATE_TIMEOUT_S).post("/v1/backups", body)
+        reply = app.client(CREATE_TIMEOUT_S).post("/v1/backups", BackupRecord, body)
     if as_json:
-        app.json(made)
+        app.json(reply.document)
         return
-    app.screen.line(f"{made['files']} files, {made['bytes']:,} bytes in `{place}`{' (encrypted)' if is_sealed else ''}")
-    app.screen.fields([("head", f"{made['head_id']}:{made['head_hash_hex']}"), ("identity", made["did"])])
-    if made["left_out"]:
-        note(f"left out: {', '.join(made['left_out'])}")
+    made = reply.answer
+    app.screen.line(f"{made.files} files, {made.bytes:,} bytes in `{place}`{' (encrypted)' if is_sealed else ''}")
+    app.screen.fields([("head", f"{made.head_id}:{made.head_hash_hex}"), ("identity", made.did)])
+    if made.left_out:
+        note(f"left out: {', '.join(made.left_out)}")
     note("note the identity and the head somewhere else: `backup restore` asks for the one, `--anchor` takes the other")
     if encrypt:
         note("keep the passphrase apart from the file: nobody can open it without")
@@ -102,7 +104,7 @@ def _passphrase(*, is_new: bool) -> bytes:
     return given.encode("utf-8", "surrogateescape")
 
 
-def _under_passphrase() -> Payload:
+def _under_passphrase() -> JsonObject:
     try:
         passphrase = _passphrase(is_new=True).decode()
     except UnicodeDecodeError:
@@ -111,7 +113,7 @@ def _under_passphrase() -> Payload:
     return {"recipients": [*seal.recipients], "wrapped_identity_b64": b64encode(seal.wrapped_identity).decode()}
 
 
-def _to(recipients: tuple[str, ...]) -> Payload:
+def _to(recipients: tuple[str, ...]) -> JsonObject:
     return {"recipients": [*backup_age.check_recipients(recipients)]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from briefcase.core.wire.budgets import BudgetList, BudgetRecord
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
@@ -21,14 +22,14 @@ def budgets() -> None:
 @pass_app
 def list_budgets(app: App, *, as_json: bool) -> None:
     """List the daily limits and what was spent today (UTC)."""
-    answer = app.client().get("/v1/budgets")
+    reply = app.client().get("/v1/budgets", BudgetList)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = []
-    for line in answer["budgets"]:
-        limit, spent, reserved = (line[f"{name}_microusd"] for name in ("daily_limit", "spent", "reserved"))
-        rows.append((line["category"], *map(render.money, (limit, spent, reserved, max(0, limit - spent - reserved)))))
+    for line in reply.answer.budgets:
+        limit, spent, reserved = line.daily_limit_microusd, line.spent_microusd, line.reserved_microusd
+        rows.append((line.category, *map(render.money, (limit, spent, reserved, max(0, limit - spent - reserved)))))
     app.screen.table(("CATEGORY", ">LIMIT A DAY", ">SPENT", ">RESERVED", ">LEFT"), rows, empty="no budgets")
 
 
@@ -43,8 +44,10 @@ def set_budget(app: App, *, limit: str, category: str, as_json: bool) -> None:
         limit_microusd = render.parse_dollars(limit)
     except ValueError as error:
         raise CallerError(f"`--daily-limit-usd`: {error}") from None
-    answer = app.client().post(path_of("v1", "budgets", category), {"daily_limit_microusd": limit_microusd})
+    body = {"daily_limit_microusd": limit_microusd}
+    reply = app.client().post(path_of("v1", "budgets", category), BudgetRecord, body)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"`{answer['category']}` may spend {render.money(answer['daily_limit_microusd'])} a day")
+        budget = reply.answer
+        app.screen.line(f"`{budget.category}` may spend {render.money(budget.daily_limit_microusd)} a day")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Never, TypeAlias
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
@@ -23,16 +23,19 @@ import orjson
 from briefcase.adapters.disk.data_dir import OPERATOR_TOKEN_FILE
 from briefcase.adapters.store.tokens import load_token
 from briefcase.core.jose.identity_proof import authority_of
+from briefcase.core.wire.errors import ErrorAnswer
+from briefcase.core.wire.reading import Kind, read_answer, read_document
 from briefcase.edges.cli.late import daemon_proof
 from briefcase.edges.client.expected import ExpectedDaemon
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
+from briefcase.model.types import JsonObject
 
 CONNECT_TIMEOUT_S: Final = 5.0
 FULL_QUEUE_PAUSE_S: Final = 0.005
 MAX_PROOF_BYTES: Final = 4_096
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HTTP_ERROR_FROM: Final = 400
-OTHER_VERSION_HINT: Final = "does the daemon run the version that this program is of? see `briefcase identity show`"
 START_HINT: Final = "start it with `briefcase up`"
 _PERHAPS_DONE: Final = "it may have been done all the same: see `briefcase receipts list`"
 
@@ -40,7 +43,7 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _TIMING: Final = re.compile(r"(?<![\w-])([\w-]++)\s*+;\s*+dur=([0-9.]+)")  # W3C Server Timing, as the daemon writes it
 _CODE_OF_STATUS: Final = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 503: "not_ready"}
 
-Payload: TypeAlias = dict[str, Any]  # a JSON object of the shape the contract gives its endpoint
+_T = TypeVar("_T")
 
 
 class Address(NamedTuple):
@@ -52,13 +55,6 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return self.socket_path or f"http://{self.host}:{self.port}"
-
-
-class Reply(NamedTuple):
-    """A daemon's answer: its JSON, and what its `Server-Timing` said, in order, in microseconds."""
-
-    payload: Payload
-    timing_us: tuple[tuple[str, int], ...]
 
 
 class _Answer(NamedTuple):
@@ -95,43 +91,70 @@ class Client:
         self._token = token
         self._timeout_s = timeout_s
 
-    def get(self, path: str, **query: str | int | None) -> Payload:
+    def get(self, path: str, kind: Kind[_T], /, **query: str | int | None) -> Reply[_T]:
         """Read; parameters that are None are left out. Raises as `request`."""
         given = {name: value for name, value in query.items() if value is not None}
         try:
             asked = f"{path}?{urlencode(given)}" if given else path
         except UnicodeEncodeError:
             raise _not_sendable() from None
-        return self.request("GET", asked).payload
+        return self.request("GET", asked, kind)
 
-    def post(self, path: str, body: object = None) -> Payload:
+    def post(self, path: str, kind: Kind[_T], body: object = None) -> Reply[_T]:
         """Act; without a body where the endpoint has no fields. Raises as `request`."""
-        return self.request("POST", path, body).payload
+        return self.request("POST", path, kind, body)
 
-    def request(self, method: str, path: str, body: object = None) -> Reply:
-        """Send one request and read its JSON answer.
+    def put(self, path: str, kind: Kind[_T], body: object) -> Reply[_T]:
+        """Put something in a place. Raises as `request`."""
+        return self.request("PUT", path, kind, body)
+
+    def delete(self, path: str, kind: Kind[_T]) -> Reply[_T]:
+        """Take something out of its place. Raises as `request`."""
+        return self.request("DELETE", path, kind)
+
+    def request(self, method: str, path: str, kind: Kind[_T], body: object = None) -> Reply[_T]:
+        """Send one request and read its answer.
+
+        Args:
+            method: of the request.
+            path: with its query.
+            kind: what the endpoint answers.
+            body: becomes JSON; None where the request has none.
 
         Raises:
             DaemonError: the daemon answered an error.
             CallerError: the body holds what JSON cannot.
             BriefcaseError: no daemon there (`daemon_unreachable`), another than the one expected
-                (`untrusted_daemon`), no answer in time (`request_timeout`), or no token (`unauthorized`); reading a
-                field that the answer does not have is one too (`unexpected_answer`).
+                (`untrusted_daemon`), no answer in time (`request_timeout`), no token (`unauthorized`), or an answer
+                that is not of this kind (`unexpected_answer`).
         """
+        answer, endpoint = self._asked(method, path, body), f"{method} {path.partition('?')[0]}"
+        try:
+            read = read_answer(answer.body, kind, endpoint)
+        except BriefcaseError:
+            self._object_of(answer, endpoint)  # what answers no JSON object is no daemon of another version
+            raise
+        return Reply(read, answer.body, endpoint, parse_server_timing(answer.server_timing))
+
+    def document(self, method: str, path: str) -> JsonObject:
+        """Read an answer to be kept as it came, whatever it is. Raises as `request`."""
+        return self._object_of(self._asked(method, path, None), f"{method} {path}")
+
+    def text(self, path: str) -> str:
+        """Read what is no JSON. Raises as `request`."""
+        return self._asked("GET", path, None).body.decode("utf-8", "replace")
+
+    def _asked(self, method: str, path: str, body: object) -> _Answer:
+        """The answer of a success."""
         try:
             data = None if body is None else orjson.dumps(body)
         except TypeError:
             raise _not_sendable() from None
         answer = self._ask(method, path, data)
-        payload = _promised(self._payload_of(answer), f"{method} {path.partition('?')[0]}")
-        return Reply(payload, parse_server_timing(answer.server_timing))
-
-    def text(self, path: str) -> str:
-        """Read what is no JSON. Raises as `request`."""
-        answer = self._ask("GET", path, None)
         if answer.status >= HTTP_ERROR_FROM:
-            self._payload_of(answer)
-        return answer.body.decode("utf-8", "replace")
+            self._object_of(answer, path)
+            raise _error_of(answer)
+        return answer
 
     def _ask(self, method: str, path: str, data: bytes | None) -> _Answer:
         connection = _Connection(self.address, self._timeout_s)
@@ -145,43 +168,12 @@ class Client:
         finally:
             connection.close()
 
-    def _payload_of(self, answer: _Answer) -> Payload:
+    def _object_of(self, answer: _Answer, endpoint: str) -> JsonObject:
+        """The JSON object that every answer is, an error's too. Raises `BriefcaseError` where it is none."""
         try:
-            payload = orjson.loads(answer.body or b"{}")
-        except orjson.JSONDecodeError:
-            raise _no_daemon(self.address, "what is not JSON") from None
-        if not isinstance(payload, dict):
-            raise _no_daemon(self.address, "JSON that is no object")
-        if answer.status >= HTTP_ERROR_FROM:
-            raise _error_of(answer.status, payload)
-        return payload
-
-
-class _Promised(dict[str, Any]):
-    """A JSON object of an answer: where a field that is promised is not in it, the answer is at fault."""
-
-    __slots__ = ("endpoint",)
-    endpoint: str
-
-    def __missing__(self, name: str) -> Never:
-        raise BriefcaseError(
-            f"answer of `{self.endpoint}`: expected the field `{name}`, got none",
-            code="unexpected_answer",
-            hint=OTHER_VERSION_HINT,
-        )
-
-
-def _promised(payload: Payload, endpoint: str) -> Payload:
-    """An answer whose objects say which field they lack, those within it too."""
-
-    def within(value: object) -> object:
-        if isinstance(value, dict):
-            return _promised(value, endpoint)
-        return [within(item) for item in value] if isinstance(value, list) else value
-
-    members = _Promised({name: within(member) for name, member in payload.items()})
-    members.endpoint = endpoint
-    return members
+            return read_document(answer.body, endpoint)
+        except BriefcaseError:
+            raise _no_daemon(self.address, "what is no JSON object") from None
 
 
 def path_of(*parts: str) -> str:
@@ -353,17 +345,19 @@ def _no_daemon(address: Address, got: str) -> BriefcaseError:
     )
 
 
-def _error_of(status: int, payload: Payload) -> DaemonError:
-    """The daemon's error; a code this version does not know counts as what its status says."""
-    code = str(payload.get("code", ""))
-    message = str(payload.get("message") or f"the daemon answered status {status}")
+def _error_of(answer: _Answer) -> DaemonError:
+    """The daemon's error; what it does not say, and a code not known here, is what its status says."""
+    status = answer.status
+    try:
+        told = read_answer(answer.body, ErrorAnswer, "")
+    except BriefcaseError:
+        told = ErrorAnswer()
+    code, message = told.code, told.message or f"the daemon answered status {status}"
     if code not in CODES:
         fallback = "internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
         message = f"{message} (`{code}`)" if code else message
         code = _CODE_OF_STATUS.get(status, fallback)
-    return DaemonError(
-        message, code=code, hint=str(payload.get("hint") or ""), request_id=str(payload.get("request_id") or "")
-    )
+    return DaemonError(message, code=code, hint=told.hint or "", request_id=told.request_id)
 
 
 def _parse_base_url(text: str) -> Address:

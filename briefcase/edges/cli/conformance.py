@@ -8,6 +8,7 @@ from typing import Final
 import click
 import msgspec
 
+from briefcase.core.wire.providers import VerdictKept
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import (
@@ -79,10 +80,10 @@ def _tell_daemon(app: App, report: conformance_report.Report) -> list[str]:
         "failing": [check.name for check in report.checks if check.status is conformance_report.Status.FAILED],
     }
     try:
-        kept = app.client().post(path_of("v1", "diagnostics", "providers", "verdict"), body)["providers"]
-    except (BriefcaseError, LookupError):
+        kept = app.client().post(path_of("v1", "diagnostics", "providers", "verdict"), VerdictKept, body).answer
+    except BriefcaseError:
         return []  # the harness needs no daemon: the report is what was asked for
-    return [str(provider_id) for provider_id in kept]
+    return kept.providers
 
 
 def _examine(base_url: str, admin_secret: str | None) -> conformance_report.Report:

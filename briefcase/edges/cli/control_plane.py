@@ -11,11 +11,20 @@ from typing import Final
 import click
 
 from briefcase.core.characters.marks import visible_text
+from briefcase.core.wire.control_plane import (
+    ControlPlaneLeft,
+    ControlPlaneStatus,
+    MandatoryDeleted,
+    MandatoryRecord,
+    SyncResult,
+    managed_by,
+)
+from briefcase.core.wire.fields import given
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import Payload
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
+from briefcase.edges.client.reply import Reply
 
 AT: Final = "/v1/control-plane"
 ADMIN_TOKEN_VARIABLE: Final = "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN"  # noqa: S105 - a variable's name
@@ -35,7 +44,7 @@ def control_plane() -> None:
 @pass_app
 def show_status(app: App, *, as_json: bool) -> None:
     """Show which control plane manages this daemon, and how the last sync went."""
-    _show(app, app.client().get(AT), as_json=as_json)
+    _show(app, app.client().get(AT, ControlPlaneStatus), as_json=as_json)
 
 
 @control_plane.command(
@@ -58,7 +67,7 @@ def enroll(app: App, *, url: str, name: str, as_json: bool) -> None:
     """
     admin_token = app.environ.get(ADMIN_TOKEN_VARIABLE) or read_secret("admin token", is_new=False)
     body = {"base_url": url, "admin_token": admin_token, "device_name": name}
-    _show(app, app.client(SYNC_TIMEOUT_S).post(f"{AT}/enroll", body), as_json=as_json)
+    _show(app, app.client(SYNC_TIMEOUT_S).post(f"{AT}/enroll", ControlPlaneStatus, body), as_json=as_json)
 
 
 @control_plane.command("sync", epilog=example("briefcase control-plane sync"))
@@ -66,14 +75,14 @@ def enroll(app: App, *, url: str, name: str, as_json: bool) -> None:
 @pass_app
 def sync(app: App, *, as_json: bool) -> None:
     """Ask for the policy and upload receipts now."""
-    answer = app.client(SYNC_TIMEOUT_S).post(f"{AT}/sync")
+    reply = app.client(SYNC_TIMEOUT_S).post(f"{AT}/sync", SyncResult)
     if as_json:
-        app.json(answer)
-    elif answer["status"] == "not_enrolled":
+        app.json(reply.document)
+    elif reply.answer.status == "not_enrolled":
         app.screen.line("not enrolled: `briefcase control-plane enroll URL NAME`")
     else:
-        what = "a new policy was applied" if answer["policy_applied"] else "the policy is the present one"
-        count = answer["receipts_uploaded"]
+        count = given(reply.answer.receipts_uploaded, 0)
+        what = "a new policy was applied" if reply.answer.policy_applied is True else "the policy is the present one"
         app.screen.line(f"synced: {what}, {count:,} receipt{'' if count == 1 else 's'} uploaded")
 
 
@@ -86,12 +95,12 @@ def leave(app: App, *, as_json: bool) -> None:
     The policy stays as it is, and is yours to change. What the organisation forbids on each of its devices stays too,
     until `briefcase control-plane remove-mandatory`.
     """
-    answer = app.client().post(f"{AT}/leave")
+    reply = app.client().post(f"{AT}/leave", ControlPlaneLeft)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     app.screen.line("left the control plane; the policy stays, and `briefcase policy set` changes it")
-    if answer["mandatory_stays"]:
+    if reply.answer.mandatory_stays:
         note("the organisation's mandatory part stays: `briefcase control-plane remove-mandatory`")
 
 
@@ -100,30 +109,31 @@ def leave(app: App, *, as_json: bool) -> None:
 @pass_app
 def remove_mandatory(app: App, *, as_json: bool) -> None:
     """Remove the mandatory part that a control plane left, with a receipt."""
-    answer = app.client().post(f"{AT}/mandatory/delete")
+    reply = app.client().post(f"{AT}/mandatory/delete", MandatoryDeleted)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"removed mandatory part {answer['mandatory_id']}")
+        app.screen.line(f"removed mandatory part {reply.answer.mandatory_id}")
 
 
-def _show(app: App, answer: Payload, *, as_json: bool) -> None:
+def _show(app: App, reply: Reply[ControlPlaneStatus], *, as_json: bool) -> None:
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    mandatory = answer.get("mandatory")
-    if answer["status"] == "not_enrolled":
+    found = reply.answer
+    base_url = managed_by(found, reply.endpoint)
+    if base_url is None:
         app.screen.line("not enrolled: `briefcase control-plane enroll URL NAME`")
     else:
         rows = [
-            ("control plane", answer["base_url"]),
-            ("device", f"{answer.get('device_name') or ''} ({answer['device_id']})".strip()),
-            ("state", answer.get("state") or "enrolled"),
-            ("policy bundle", str(answer["last_policy_bundle_id"] or "none yet")),
-            ("uploaded up to receipt", str(answer["last_receipt_upload_id"] or "none yet")),
-            ("last sync", answer["last_sync_at_rfc3339"] or "never"),
-            ("last error", visible_text(answer["last_error"] or "none")),
+            ("control plane", base_url),
+            ("device", f"{given(found.device_name, '')} ({given(found.device_id, '')})".strip()),
+            ("state", given(found.state, "") or "enrolled"),
+            ("policy bundle", str(given(found.last_policy_bundle_id, 0) or "none yet")),
+            ("uploaded up to receipt", str(given(found.last_receipt_upload_id, 0) or "none yet")),
+            ("last sync", given(found.last_sync_at_rfc3339, "") or "never"),
+            ("last error", visible_text(given(found.last_error, "") or "none")),
         ]
         app.screen.fields(rows)
-    if mandatory:
-        app.screen.line(f"mandatory part {mandatory['id']} is in force beside the policy")
+    if isinstance(found.mandatory, MandatoryRecord):
+        app.screen.line(f"mandatory part {found.mandatory.id} is in force beside the policy")

@@ -21,6 +21,8 @@ import click
 import msgspec
 
 from briefcase.adapters.disk.data_dir import AUDITOR_TOKEN_FILE, OPERATOR_TOKEN_FILE, DataDirLock
+from briefcase.core.wire.diagnostics import Searched, Signed
+from briefcase.core.wire.identity import Health, IdentityAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Client
 from briefcase.edges.cli.diagnostics import PROBE_TIMEOUT_S
@@ -161,13 +163,16 @@ def signer(app: App) -> evidence_manifest.Signer | None:
 
     def sign(sha256_hex: str) -> bytes | None:
         try:
-            return base64.b64decode(client.post("/v1/diagnostics/sign", {"sha256_hex": sha256_hex})["signature_b64"])
+            signed = client.post("/v1/diagnostics/sign", Signed, {"sha256_hex": sha256_hex}).answer
+            return base64.b64decode(signed.signature_b64, validate=True)
         except BriefcaseError as error:
             note(f"not signed: {error.message}")
-            return None
+        except ValueError:
+            note("not signed: the daemon answered a signature that is no base64")
+        return None
 
     try:
-        return evidence_manifest.Signer(client.get("/v1/identity")["did"], sign)
+        return evidence_manifest.Signer(client.get("/v1/identity", IdentityAnswer).answer.did, sign)
     except BriefcaseError as error:
         note(f"not signed: {error.message}")
         return None
@@ -198,14 +203,15 @@ class _InDaemon:
 
     def search(self, piece: bytes) -> canaries.Found:
         body = {"data_b64": base64.b64encode(piece).decode()}
-        return msgspec.convert(self._client.post("/v1/diagnostics/canary", body), canaries.Found)
+        found = self._client.post("/v1/diagnostics/canary", Searched, body).answer
+        return canaries.Found(found.places, found.secrets, found.too_short)
 
 
 @contextmanager
 def _searcher(app: App) -> Iterator[canaries.Searcher]:
     """The daemon, or where none answers this process with the vault open and the directory locked."""
     try:
-        app.client(PROBE_TIMEOUT_S).get("/health")
+        app.client(PROBE_TIMEOUT_S).get("/health", Health)
     except BriefcaseError as error:
         if error.code == HANGS:
             hint = "kill it and run this again: the vault is then opened here; no answered call is lost"
@@ -242,9 +248,7 @@ def _gather(app: App, logs: tuple[Path, ...], receipts: int) -> tuple[dict[str, 
         parts += triage.triage_files(
             data_dir, lambda: ledger_files.verify_files(data_dir, None, lambda _done, _all: None)
         )
-    gathering = evidence_bundle.Gathering(
-        client if answers else evidence_bundle.Silent(), own_files.OwnFiles(app.data_dir)
-    )
+    gathering = evidence_bundle.Gathering(client if answers else None, own_files.OwnFiles(app.data_dir))
     gathering.gather(parts, app.environ, receipts)
     for path in logs:
         gathering.add_log(path)

@@ -8,7 +8,7 @@ chain has not (its end was cut off, or the directory was rolled back) is kept be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -21,6 +21,7 @@ from briefcase.adapters.disk.directories import make_private_dir
 from briefcase.adapters.disk.files import write_whole
 from briefcase.core.receipts import verify_export
 from briefcase.core.receipts.exports import ExportReader, export_line, lines_of
+from briefcase.core.wire.reading import unexpected_answer
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import complain, note
@@ -90,10 +91,10 @@ def export(
         count = 0
         with new_file(out) as file:
             for receipt in source.receipts(from_id, last_id, wanted):
-                file.write(export_line(receipt))
+                file.write(_line_of(receipt))
                 count += 1
                 if count % _TELL_EVERY == 0:
-                    progress(receipt["id"] - from_id + 1, last_id - from_id + 1)
+                    progress(receipt.id - from_id + 1, last_id - from_id + 1)
     verifier = out.absolute().parent / VERIFIER_NAME
     with new_file(verifier, replaces=True) as file:
         file.write(Path(verify_export.__file__).read_bytes())
@@ -161,7 +162,7 @@ def _compare(file: Path, source: Source, progress: Callable[[int, int], None]) -
     found.head = _head_text(head)
     first = None
     with file.open("rb") as lines:
-        live: Iterator[Mapping[str, object]] = iter(())
+        live: Iterator[Receipt] = iter(())
         for receipt in reader.read(lines_of(lines)):
             if first is None:
                 first = receipt.id
@@ -176,12 +177,12 @@ def _compare(file: Path, source: Source, progress: Callable[[int, int], None]) -
     return reader.verifier.first_bad, found
 
 
-def _note(found: Compared, receipt: Receipt, head: Head, here: Mapping[str, object] | None) -> None:
+def _note(found: Compared, receipt: Receipt, head: Head, here: Receipt | None) -> None:
     if here is None:
         if receipt.id == head.id + 1:
             found.links = receipt.prev_hash_hex == head.hash_hex
         found.missing.append(receipt.id)
-    elif here["hash_hex"] == receipt.hash_hex:
+    elif here.hash_hex == receipt.hash_hex:
         found.same += 1
     else:
         found.differ.append(receipt.id)
@@ -196,7 +197,7 @@ def _archive(data_dir: Path, file: Path, found: Compared) -> Path:
     with new_file(archive) as out, file.open("rb") as lines:
         for receipt in ExportReader().read(lines_of(lines)):
             if receipt.id >= first:
-                out.write(export_line(msgspec.to_builtins(receipt)))
+                out.write(_line_of(receipt))
     return archive
 
 
@@ -226,6 +227,18 @@ def _show(app: App, file: Path, found: Compared, archived: Path | None) -> None:
 
 def _ids(ids: list[int]) -> str:
     return f"{ids[0]} to {ids[-1]} ({len(ids):,})" if ids else "none"
+
+
+def _line_of(receipt: Receipt) -> bytes:
+    """A receipt's line of an export.
+
+    Raises:
+        BriefcaseError: its event has no canonical form, so that it is no receipt's (`unexpected_answer`).
+    """
+    try:
+        return export_line(msgspec.structs.asdict(receipt))
+    except (TypeError, ValueError):
+        raise unexpected_answer("GET /v1/receipts", f"receipt {receipt.id}: expected a canonical event") from None
 
 
 def _head_text(head: Head) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from briefcase.core.wire.identity import IdentityAnswer, ProfileAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.lazy import example
 
@@ -19,15 +20,16 @@ def identity() -> None:
 def show_identity(app: App, *, as_json: bool) -> None:
     """Show the daemon's did:key and the profile it enforces."""
     client = app.client()
-    who, profile = client.get("/v1/identity"), client.get("/v1/profile")
+    reply, profile = client.get("/v1/identity", IdentityAnswer), client.get("/v1/profile", ProfileAnswer).answer
     if as_json:
-        app.json({**who, "strict_enforcement": profile["strict_enforcement"]})
+        app.json({**reply.document, "strict_enforcement": profile.strict_enforcement})
         return
+    who = reply.answer
     app.screen.fields(
         [
-            ("identity", who["did"]),
-            ("profile", f"{who['profile_mode']} ({who['compatibility_profile']})"),
-            ("strict", "yes" if profile["strict_enforcement"] else "no"),
+            ("identity", who.did),
+            ("profile", f"{who.profile_mode} ({who.compatibility_profile})"),
+            ("strict", "yes" if profile.strict_enforcement else "no"),
             ("daemon", str(client.address)),
         ]
     )

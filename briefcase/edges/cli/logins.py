@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 import click
 
+from briefcase.core.wire.providers import LoginRevoked
+from briefcase.core.wire.servers import ServerLoginRevoked
 from briefcase.edges.cli.late import asyncio, loopback, webbrowser
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import UpstreamError
@@ -90,11 +92,11 @@ def code_of(answer: loopback.AuthorizationAnswer, who: str) -> str:
     return answer.code
 
 
-def revocation_words(answer: Mapping[str, Any]) -> str:
+def revocation_words(ended: LoginRevoked | ServerLoginRevoked) -> str:
     """What came of a revocation at the server."""
-    if answer["remote_revocation_succeeded"]:
+    if ended.remote_revocation_succeeded:
         return "and at its server"
-    if answer["remote_revocation_attempted"]:
+    if ended.remote_revocation_attempted:
         return "its server did not confirm: end it there as well"
     return "its server was not asked"
 

@@ -9,6 +9,14 @@ import click
 import orjson
 
 from briefcase.core.characters.marks import visible_text
+from briefcase.core.wire.servers import (
+    Accepted,
+    Differences,
+    ServerDeleted,
+    ServerDetail,
+    ServerList,
+    ServerSummary,
+)
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
@@ -44,20 +52,20 @@ servers.add_command(revoke_login)
 @pass_app
 def list_servers(app: App, *, as_json: bool) -> None:
     """List the servers, how they are, and how many tools they offer."""
-    answer = app.client().get(path_of(*SERVERS))
+    reply = app.client().get(path_of(*SERVERS), ServerList)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = [
         (
-            server["id"],
-            render.styled(server["state"]),
-            server["endpoint_url"],
-            str(server["tools"]),
-            str(server["held"]),
-            server["problem"],
+            server.id,
+            render.styled(server.state),
+            server.endpoint_url,
+            str(server.tools),
+            str(server.held),
+            server.problem,
         )
-        for server in answer["servers"]
+        for server in reply.answer.servers
     ]
     columns = ("SERVER", "STATE", "ADDRESS", "TOOLS", "HELD BACK", "PROBLEM")
     app.screen.table(columns, rows, empty="no servers: `briefcase mcp servers upsert ID URL`")
@@ -69,17 +77,17 @@ def list_servers(app: App, *, as_json: bool) -> None:
 @pass_app
 def show_server(app: App, *, server_id: str, as_json: bool) -> None:
     """Show one server's description, with its secrets by name."""
-    answer = app.client().get(path_of(*SERVERS, server_id))
+    reply = app.client().get(path_of(*SERVERS, server_id), ServerDetail)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    summary = answer["summary"]
-    app.screen.line(visible_text(" ".join((summary["endpoint_url"], *answer["args"]))))
-    app.screen.line(f"{summary['state']} {summary['revision']} {summary['problem']}".strip())
-    for name, secret in sorted(answer["secrets"].items()):
+    server, summary = reply.answer, reply.answer.summary
+    app.screen.line(visible_text(" ".join((summary.endpoint_url, *server.args))))
+    app.screen.line(f"{summary.state} {summary.revision} {summary.problem}".strip())
+    for name, secret in sorted(server.secrets.items()):
         app.screen.line(f"{name} is filled from the secret `{secret}`")
-    for problem in answer["problems"]:
-        app.screen.line(visible_text(f"{problem['name']} cannot be used: {problem['problem']}"))
+    for problem in server.problems:
+        app.screen.line(visible_text(f"{problem.name} cannot be used: {problem.problem}"))
 
 
 @servers.command(
@@ -157,11 +165,11 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
         body["endpoint_url"] = target[0]
     else:
         body["command"], body["args"] = target[0], list[JsonValue](target[1:])
-    answer = app.client().post(path_of(*SERVERS, server_id), body)
+    reply = app.client().post(path_of(*SERVERS, server_id), ServerSummary, body)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"`{server_id}` is {answer['endpoint_url']}")
+        app.screen.line(f"`{server_id}` is {reply.answer.endpoint_url}")
         note("it is connected to in the background: see `briefcase mcp servers list`")
 
 
@@ -171,9 +179,9 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
 @pass_app
 def delete_server(app: App, *, server_id: str, as_json: bool) -> None:
     """Remove a server, end its process, forget what was accepted of it."""
-    answer = app.client().post(path_of(*SERVERS, server_id, "delete"))
+    reply = app.client().post(path_of(*SERVERS, server_id, "delete"), ServerDeleted)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
         app.screen.line(f"removed `{server_id}`")
 
@@ -184,17 +192,18 @@ def delete_server(app: App, *, server_id: str, as_json: bool) -> None:
 @pass_app
 def show_diff(app: App, *, server_id: str, as_json: bool) -> None:
     """Show how a server's tools differ from what was accepted."""
-    answer = app.client().get(path_of(*SERVERS, server_id, "diff"))
+    reply = app.client().get(path_of(*SERVERS, server_id, "diff"), Differences)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    for change in answer["changes"]:
-        before, after = _lines(change["before"]), _lines(change["after"])
-        names = (f"accepted/{change['name']}", f"now/{change['name']}")
+    listed = reply.answer
+    for change in listed.changes:
+        before, after = _lines(change.before), _lines(change.after)
+        names = (f"accepted/{change.name}", f"now/{change.name}")
         for line in difflib.unified_diff(before, after, *names, lineterm=""):
             app.screen.line(visible_text(line))
-    if answer["changes"]:
-        note(f"accept exactly this with `briefcase mcp servers accept {server_id} {answer['digest']}`")
+    if listed.changes:
+        note(f"accept exactly this with `briefcase mcp servers accept {server_id} {listed.digest}`")
     else:
         app.screen.line("nothing differs")
 
@@ -209,11 +218,11 @@ def accept_server(app: App, *, server_id: str, digest: str, as_json: bool) -> No
 
     It must still be what DIGEST stands for, which `briefcase mcp servers diff ID` printed.
     """
-    answer = app.client().post(path_of(*SERVERS, server_id, "accept"), {"digest": digest})
+    reply = app.client().post(path_of(*SERVERS, server_id, "accept"), Accepted, {"digest": digest})
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"accepted {answer['tools']} tools of `{server_id}`")
+        app.screen.line(f"accepted {reply.answer.tools} tools of `{server_id}`")
 
 
 def _pair(text: str) -> tuple[str, str]:

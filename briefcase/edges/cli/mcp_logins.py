@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import click
 
+from briefcase.core.wire.servers import ServerLoginRevoked, ServerLoginStarted, ServerNamed
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import oauth_registration
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.edges.cli.messages import note
-from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.errors import CallerError
 
 _SERVERS = ("v1", "mcp", "servers")
 
@@ -24,13 +25,6 @@ class _Wanted(NamedTuple):
     server_id: str
     client_id: str
     scope: str | None
-
-
-class _Begun(NamedTuple):
-    """What the daemon answers when a log-in begins."""
-
-    authorization_url: str
-    state: str
 
 
 @click.command(
@@ -59,9 +53,9 @@ def log_in(app: App, /, *, server_id: str, scope: str | None, client_id: str, as
     if answer.state != started.state:
         raise CallerError("the answer belongs to another log-in: its `state` differs", hint="start the log-in again")
     body = {"code": code_of(answer, "authorization server"), "state": answer.state, "iss": answer.iss}
-    done = app.client().post(path_of(*_SERVERS, server_id, "oauth", "exchange"), body)
+    reply = app.client().post(path_of(*_SERVERS, server_id, "oauth", "exchange"), ServerNamed, body)
     if as_json:
-        app.json(done)
+        app.json(reply.document)
         return
     app.screen.line(f"logged in to `{server_id}`")
     note("it is connected to in the background: see `briefcase mcp servers list`")
@@ -73,11 +67,11 @@ def log_in(app: App, /, *, server_id: str, scope: str | None, client_id: str, as
 @pass_app
 def revoke_login(app: App, *, server_id: str, as_json: bool) -> None:
     """End a log-in: here always, and at its server where that can be done."""
-    answer = app.client().post(path_of(*_SERVERS, server_id, "oauth", "revoke"))
+    reply = app.client().post(path_of(*_SERVERS, server_id, "oauth", "revoke"), ServerLoginRevoked)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"the log-in at `{server_id}` is ended here, {revocation_words(answer)}")
+        app.screen.line(f"the log-in at `{server_id}` is ended here, {revocation_words(reply.answer)}")
 
 
 @click.command("client-metadata", epilog=example("briefcase mcp client-metadata https://example.org/briefcase.json"))
@@ -92,10 +86,6 @@ def show_client_metadata(app: App, /, *, url: str) -> None:
     app.json({"client_id": url, **oauth_registration.client_document()})
 
 
-def _start(app: App, wanted: _Wanted, redirect_uri: str) -> _Begun:
+def _start(app: App, wanted: _Wanted, redirect_uri: str) -> ServerLoginStarted:
     body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
-    answer = app.client().post(path_of(*_SERVERS, wanted.server_id, "oauth", "start"), body)
-    url, state = answer.get("authorization_url"), answer.get("state")
-    if not isinstance(url, str) or not isinstance(state, str):
-        raise BriefcaseError("the daemon answered with no log-in")
-    return _Begun(url, state)
+    return app.client().post(path_of(*_SERVERS, wanted.server_id, "oauth", "start"), ServerLoginStarted, body).answer

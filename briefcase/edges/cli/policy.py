@@ -13,6 +13,8 @@ from typing import Final
 import click
 import msgspec
 
+from briefcase.core.wire.policy import PolicyRecord
+from briefcase.core.wire.tools import ToolList
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.late import marks, policy_check, policy_diff, render, rich_text
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
@@ -45,12 +47,13 @@ def policy() -> None:
 @pass_app
 def show_policy(app: App, *, as_json: bool) -> None:
     """Show the policy that decides now."""
-    answer = app.client().get("/v1/policy")
+    reply = app.client().get("/v1/policy", PolicyRecord)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    _write_text(app, answer["policy_text"])
-    note(f"policy {answer['policy_hash_hex']}, since {render.when(answer['updated_at_rfc3339'])}")
+    active = reply.answer
+    _write_text(app, active.policy_text)
+    note(f"policy {active.policy_hash_hex}, since {render.when(active.updated_at_rfc3339)}")
 
 
 @policy.command("set", epilog=example("briefcase policy set policy.cedar"))
@@ -64,14 +67,14 @@ def set_policy(app: App, *, file: Path, as_json: bool) -> None:
     """
     text = read_policy(file)
     client = app.client()
-    before = client.get("/v1/policy")["policy_hash_hex"]
-    answer = client.request("PUT", "/v1/policy", {"policy_text": text}).payload
+    before = client.get("/v1/policy", PolicyRecord).answer.policy_hash_hex
+    reply = client.put("/v1/policy", PolicyRecord, {"policy_text": text})
     if as_json:
-        app.json(answer)
-    elif answer["policy_hash_hex"] == before:
+        app.json(reply.document)
+    elif reply.answer.policy_hash_hex == before:
         app.screen.line(f"the policy is {before} already")
     else:
-        app.screen.line(f"the policy is now {answer['policy_hash_hex']}")
+        app.screen.line(f"the policy is now {reply.answer.policy_hash_hex}")
         note(f"it was {before}")
 
 
@@ -110,7 +113,7 @@ def diff_policy(app: App, *, file: Path, as_json: bool) -> None:
     FILE is a path, or `-` for standard input.
     """
     text = read_policy(file)
-    active = app.client().get("/v1/policy")["policy_text"]
+    active = app.client().get("/v1/policy", PolicyRecord).answer.policy_text
     changes = policy_diff.diff_policies(policy_check.parse_policy(active), policy_check.parse_policy(text))
     lines = _line_diff(active, text, "the active policy", str(file))
     if as_json:
@@ -154,13 +157,15 @@ def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:
 def known_tools(app: App) -> list[ToolSpec] | None:
     """The running daemon's tools; None where no daemon runs."""
     try:
-        records = app.client().get("/v1/tools")["tools"]
+        tools = app.client().get("/v1/tools", ToolList).answer.tools
     except BriefcaseError as error:
         if error.code != "daemon_unreachable":
             raise
         return None
-    names = ("id", "name", "description", "input_schema", "output_schema")
-    return [ToolSpec(**{name: record[name] for name in names}, category="") for record in records]
+    return [
+        ToolSpec(tool.id, tool.name, tool.description, tool.input_schema, tool.output_schema, category="")
+        for tool in tools
+    ]
 
 
 def _write_text(app: App, text: str) -> None:

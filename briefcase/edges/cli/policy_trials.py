@@ -14,10 +14,10 @@ from typing import Final
 
 import click
 import msgspec
-import orjson
 
+from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import Client, Payload
+from briefcase.edges.cli.client import Client
 from briefcase.edges.cli.late import policy_backtest, policy_check, policy_engine, policy_tests, render, system
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
@@ -76,8 +76,8 @@ def backtest(app: App, *, file: Path, since: str | None, as_json: bool) -> None:
     with working("replaying") as progress:
         done, total = 0, 0
         for page in _pages(client, after):
-            total = total or page[0]["id"]
-            replay.add(policy_backtest.read_page(orjson.dumps({"receipts": page})))
+            total = total or page[0].id
+            replay.add(policy_backtest.read_page(msgspec.json.encode(ReceiptList(page))))
             done += len(page)
             progress(done, total)
     report = replay.report()
@@ -87,7 +87,7 @@ def backtest(app: App, *, file: Path, since: str | None, as_json: bool) -> None:
         _show_report(app, report)
 
 
-def _pages(client: Client, since: str | None) -> Iterator[list[Payload]]:
+def _pages(client: Client, since: str | None) -> Iterator[list[ReceiptRecord]]:
     """The receipts, newest first, page by page: each begins at the time the one before ended at, less what it held.
 
     What is appended meanwhile is newer than the first page, so it moves nothing. Where the clock stood still for more
@@ -95,11 +95,12 @@ def _pages(client: Client, since: str | None) -> Iterator[list[Payload]]:
     """
     until, below, offset = None, None, 0
     while True:
-        page = client.get("/v1/receipts", limit=PAGE_RECEIPTS, offset=offset, since=since, until=until)["receipts"]
-        fresh = [receipt for receipt in page if below is None or receipt["id"] < below]
+        reply = client.get("/v1/receipts", ReceiptList, limit=PAGE_RECEIPTS, offset=offset, since=since, until=until)
+        page = reply.answer.receipts
+        fresh = [receipt for receipt in page if below is None or receipt.id < below]
         if fresh:
             yield fresh
-            until, below, offset = fresh[-1]["ts"], fresh[-1]["id"], 0
+            until, below, offset = fresh[-1].ts, fresh[-1].id, 0
         elif len(page) < PAGE_RECEIPTS:
             return
         else:

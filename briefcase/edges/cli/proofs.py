@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 import orjson
 
 from briefcase.adapters.vault.identity import verify_signature
@@ -21,6 +22,7 @@ from briefcase.core.receipts.proofs import (
     make_inclusion_proof,
     open_note,
 )
+from briefcase.core.wire.receipts import CheckpointRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.exports import data_dir_option, new_file
 from briefcase.edges.cli.lazy import example
@@ -30,6 +32,7 @@ from briefcase.edges.cli.sources import Source, open_source
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject
 
+CHECKPOINT_PATH: Final = "/v1/receipts/checkpoint"
 SIGN_TIMEOUT_S: Final = 3_600.0
 MAX_PROOF_BYTES: Final = 4 << 20
 
@@ -53,14 +56,15 @@ def checkpoint(app: App, *, out: Path, as_json: bool) -> None:
     """
     app.check_outside(out)
     with working("verifying and signing"):
-        made = app.client(SIGN_TIMEOUT_S).post("/v1/receipts/checkpoint")
+        reply = app.client(SIGN_TIMEOUT_S).post(CHECKPOINT_PATH, CheckpointRecord)
+    made = reply.answer
     with new_file(out) as file:
-        file.write(made["note"].encode())
+        file.write(made.note.encode())
     if as_json:
-        app.json(made)
+        app.json(reply.document)
         return
-    app.screen.line(f"{made['size']:,} receipts signed in `{out}`")
-    app.screen.fields([("head", f"{made['head']['id']}:{made['head']['hash_hex']}"), ("root", made["root_hex"])])
+    app.screen.line(f"{made.size:,} receipts signed in `{out}`")
+    app.screen.fields([("head", f"{made.head.id}:{made.head.hash_hex}"), ("root", made.root_hex)])
 
 
 @click.command(
@@ -101,7 +105,7 @@ def prove(
     if checkpoint_file is not None:
         text = _read(checkpoint_file, MAX_NOTE_BYTES).decode("utf-8", "replace")
     elif data_dir is None:
-        text = app.client(SIGN_TIMEOUT_S).post("/v1/receipts/checkpoint")["note"]
+        text = app.client(SIGN_TIMEOUT_S).post(CHECKPOINT_PATH, CheckpointRecord).answer.note
     else:
         raise CallerError("files alone cannot sign: expected `--checkpoint FILE` with `--data-dir`")
     signed = open_note(text, did, verify_signature)
@@ -109,7 +113,7 @@ def prove(
         receipt = next(source.receipts(receipt_id, receipt_id, {}), None)
         if receipt is None:
             raise CallerError(f"no receipt `{receipt_id}`", code="not_found")
-        proof = make_inclusion_proof(receipt, text, signed, _hashes(source, signed))
+        proof = make_inclusion_proof(msgspec.structs.asdict(receipt), text, signed, _hashes(source, signed))
     check_inclusion_proof(orjson.dumps(proof), did, verify_signature)
     _write(app, proof, out)
 

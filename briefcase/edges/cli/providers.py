@@ -10,18 +10,25 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import click
-import msgspec
 
+from briefcase.core.wire.providers import (
+    CredentialFetched,
+    LoginRevoked,
+    LoginStarted,
+    ProviderList,
+    ProviderNamed,
+    ProviderSummary,
+)
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import oauth_client, render
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.edges.cli.messages import note
-from briefcase.model.errors import BriefcaseError
 
 NOUN: Final = ("v1", "providers")
 CLIENT_ID: Final = "briefcase"
+_NAMING: Final = frozenset({"delete", "clear-capabilities"})  # these answer the name alone
 
 _id_argument = click.argument("provider_id", metavar="ID", callback=check_name)
 _id_option = click.option("--id", "provider_id", metavar="ID", required=True, callback=check_name, help="Which one.")
@@ -41,20 +48,20 @@ def providers() -> None:
 @pass_app
 def list_providers(app: App, *, as_json: bool) -> None:
     """List the providers, and what the daemon holds for each."""
-    answer = app.client().get(path_of(*NOUN))
+    reply = app.client().get(path_of(*NOUN), ProviderList)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = [
         (
-            provider["id"],
-            render.styled("active" if provider["is_enabled"] else "disabled"),
-            "needed" if provider["needs_login"] else "held",
-            render.when(provider["vc_expires_at_rfc3339"]) if provider["has_vc"] else "",
-            provider["base_url"],
-            str(provider.get("problem", "")),
+            provider.id,
+            render.styled("active" if provider.is_enabled else "disabled"),
+            "needed" if provider.needs_login else "held",
+            render.when(provider.vc_expires_at_rfc3339 or "") if provider.has_vc else "",
+            provider.base_url,
+            provider.problem,
         )
-        for provider in answer["providers"]
+        for provider in reply.answer.providers
     ]
     columns = ("PROVIDER", "STATUS", "LOG-IN", "CREDENTIAL UNTIL", "ADDRESS", "PROBLEM")
     app.screen.table(columns, rows, empty="no providers: `briefcase providers upsert ID URL`")
@@ -82,12 +89,12 @@ def upsert_provider(app: App, *, provider_id: str, base_url: str, max_stale_secs
     A log-in is for one address: moving a provider ends it.
     """
     body = {"base_url": base_url, "max_stale_s": max_stale_secs}
-    answer = app.client().post(path_of(*NOUN, provider_id), body)
+    reply = app.client().post(path_of(*NOUN, provider_id), ProviderSummary, body)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    app.screen.line(f"`{provider_id}` is {answer['base_url']}")
-    if answer["needs_login"]:
+    app.screen.line(f"`{provider_id}` is {reply.answer.base_url}")
+    if reply.answer.needs_login:
         note(f"log in with `briefcase providers oauth-login --id {provider_id}`")
 
 
@@ -136,11 +143,11 @@ def clear_capabilities(app: App, *, provider_id: str, as_json: bool) -> None:
 @pass_app
 def fetch_credential(app: App, *, provider_id: str, as_json: bool) -> None:
     """Have the provider issue a credential, and keep it."""
-    answer = app.client().post(path_of(*NOUN, provider_id, "vc", "fetch"))
+    reply = app.client().post(path_of(*NOUN, provider_id, "vc", "fetch"), CredentialFetched)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"`{provider_id}` issued a credential that is good until {answer['expires_at_rfc3339']}")
+        app.screen.line(f"`{provider_id}` issued a credential that is good until {reply.answer.expires_at_rfc3339}")
 
 
 @providers.command("oauth-revoke", epilog=example("briefcase providers oauth-revoke --id demo"))
@@ -149,12 +156,12 @@ def fetch_credential(app: App, *, provider_id: str, as_json: bool) -> None:
 @pass_app
 def revoke_login(app: App, *, provider_id: str, as_json: bool) -> None:
     """End a log-in: here always, and at its server where that can be done."""
-    answer = app.client().post(path_of(*NOUN, provider_id, "oauth", "revoke"))
+    reply = app.client().post(path_of(*NOUN, provider_id, "oauth", "revoke"), LoginRevoked)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    app.screen.line(f"the log-in at `{provider_id}` is ended here, {revocation_words(answer)}")
-    if answer["has_vc"]:
+    app.screen.line(f"the log-in at `{provider_id}` is ended here, {revocation_words(reply.answer)}")
+    if reply.answer.has_vc:
         note(f"its credential still entitles to calls: `briefcase providers disable {provider_id}` ends those too")
 
 
@@ -199,25 +206,23 @@ def log_in(
     begun, answer, _ = obtain(partial(_start, app, wanted), Waiting.of(how))
     oauth_client.check_answer(begun, answer.state, answer.iss)
     exchange = {"code": code_of(answer, "provider"), "state": answer.state, "iss": answer.iss}
-    done = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), exchange)
+    reply = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), ProviderNamed, exchange)
     if as_json:
-        app.json(done)
+        app.json(reply.document)
     else:
         app.screen.line(f"logged in to `{provider_id}`")
 
 
 def _start(app: App, wanted: _Wanted, redirect_uri: str) -> oauth_client.Begun:
     body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
-    answer = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), body)
-    try:
-        return msgspec.convert(answer, oauth_client.Begun)
-    except msgspec.ValidationError:
-        raise BriefcaseError("the daemon answered with no log-in") from None
+    begun = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), LoginStarted, body).answer
+    return oauth_client.Begun(begun.authorization_url, begun.state, begun.issuer, begun.requires_iss)
 
 
 def _act(app: App, provider_id: str, action: str, done: str, *, as_json: bool) -> None:
-    answer = app.client().post(path_of(*NOUN, provider_id, action))
+    kind = ProviderNamed if action in _NAMING else ProviderSummary
+    reply = app.client().post(path_of(*NOUN, provider_id, action), kind)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
         app.screen.line(done)

@@ -10,21 +10,23 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import msgspec
 
+from briefcase.core.wire.reading import unexpected_answer
+from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord, VerificationRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import Payload
 from briefcase.edges.cli.late import ledger_files, marks, render, rich_text
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.edges.cli.progress import working
 from briefcase.model.effects import Head
 from briefcase.model.errors import CODES, CallerError
-from briefcase.model.types import US_PER_S, JsonValue, format_rfc3339, parse_rfc3339
+from briefcase.model.types import US_PER_S, JsonObject, JsonValue, format_rfc3339, parse_rfc3339
 
+VERIFY_PATH: Final = "/v1/receipts/verify"
 VERIFY_TIMEOUT_S: Final = 3_600.0
 DEFAULT_LIMIT: Final = 20
 ARCHIVE_PLACE: Final = "<data directory>/ledger/archive"
@@ -55,6 +57,7 @@ PROBLEMS: Final = {  # receipts/chain.py names them
     "anchor_missing": "the chain ends before the anchor",
     "anchor_mismatch": "it is not the receipt the anchor names",
 }
+_REPEATED: Final = frozenset({"id", "ts"})  # of the receipt, in its event
 _ANCHOR: Final = re.compile(r"(\d{1,16}):([0-9a-fA-F]{64})")
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -110,22 +113,21 @@ def list_receipts(
     """List receipts, the newest first."""
     now_us = time.time_ns() // 1_000
     times = {name: parse_moment(text, now_us) for name, text in (("since", since), ("until", until)) if text}
-    answer = app.client().get("/v1/receipts", **filters, **times)
+    reply = app.client().get("/v1/receipts", ReceiptList, **filters, **times)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = []
-    for receipt in answer["receipts"]:
-        event = receipt["event"]
+    for receipt in reply.answer.receipts:
+        event = receipt.event
+        kind, style = marks.visible_text(_said(event, "kind")), render.STYLES.get(_said(event, "decision"), "")
         rows.append(
             (
-                str(receipt["id"]),
-                app.screen.short_time(receipt["ts"], now_us),
-                rich_text.Text(
-                    marks.visible_text(event["kind"]), render.STYLES.get(str(event.get("decision", "")), "")
-                ),
-                str(event.get("principal", event.get("by", ""))),
-                str(event.get("tool_id", "")),
+                str(receipt.id),
+                app.screen.short_time(receipt.ts, now_us),
+                rich_text.Text(kind, style),
+                _said(event, "principal", "by"),
+                _said(event, "tool_id"),
                 _why(event),
             )
         )
@@ -150,16 +152,19 @@ def parse_moment(text: str, now_us: int) -> str:
         ) from None
 
 
-def _why(event: Payload) -> str:
+def _said(event: JsonObject, *names: str) -> str:
+    """The first of these members that an event has, on one line; an event's members are those of its kind."""
+    return next((_flat(event[name]) for name in names if event.get(name) not in (None, "", [], {})), "")
+
+
+def _why(event: JsonObject) -> str:
     """What explains an event in a few words."""
     if "control_id" in event:
-        return f"{event['action']} {str(event['about']).removesuffix(':')}"
+        return f"{_said(event, 'action')} {_said(event, 'about').removesuffix(':')}"
     if event.get("kind") == "approval_decided":  # the daemon's word first; a person's own never stands without it
-        return f"{event['status']}: `{event['reason']}`" if event.get("reason") else str(event["status"])
-    for name in ("reason", "error", "status", "cause"):
-        if event.get(name):
-            return str(event[name])
-    return ", ".join(event.get("policy_ids", ()))
+        status, reason = _said(event, "status"), _said(event, "reason")
+        return f"{status}: `{reason}`" if reason else status
+    return _said(event, "reason", "error", "status", "cause", "policy_ids")
 
 
 @receipts.command("show", epilog=example("briefcase receipts show 12", "briefcase receipts show 12 --json"))
@@ -168,17 +173,18 @@ def _why(event: Payload) -> str:
 @pass_app
 def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     """Show one receipt: its event, its hash and the hash before it."""
-    receipt = app.client().get(f"/v1/receipts/{receipt_id}")
+    reply = app.client().get(f"/v1/receipts/{receipt_id}", ReceiptRecord)
     if as_json:
-        app.json(receipt)
+        app.json(reply.document)
         return
-    event = dict(receipt["event"])
-    pairs: list[tuple[str, Any]] = [("receipt", str(event.pop("id"))), ("time", render.when(str(event.pop("ts"))))]
-    for name, value in event.items():
-        if value in (None, "", [], {}):
+    receipt = reply.answer
+    pairs: list[tuple[str, str | rich_text.Text]] = [("receipt", str(receipt.id)), ("time", render.when(receipt.ts))]
+    for name, value in receipt.event.items():
+        if name in _REPEATED or value in (None, "", [], {}):
             continue
-        pairs.append((name, render.styled(value) if name in {"decision", "status"} else _flat(value)))
-    pairs += [("hash", render.dim(receipt["hash_hex"])), ("hash before", render.dim(receipt["prev_hash_hex"]))]
+        shown = _flat(value)
+        pairs.append((name, render.styled(shown) if name in {"decision", "status"} else shown))
+    pairs += [("hash", render.dim(receipt.hash_hex)), ("hash before", render.dim(receipt.prev_hash_hex))]
     app.screen.fields(pairs)
 
 
@@ -220,14 +226,18 @@ def verify_receipts(
             heads = {"anchor": known, "after": start}
             body = {name: msgspec.to_builtins(head) for name, head in heads.items() if head is not None}
             body |= {"state": True} if state else {}
-            answer = app.client(VERIFY_TIMEOUT_S).post("/v1/receipts/verify", body or None)
+            reply = app.client(VERIFY_TIMEOUT_S).post(VERIFY_PATH, VerificationRecord, body or None)
+            found, document = reply.answer, reply.document
         else:
-            answer = msgspec.to_builtins(ledger_files.verify_files(data_dir, known, progress))
+            document = msgspec.to_builtins(ledger_files.verify_files(data_dir, known, progress))
+            found = msgspec.convert(document, VerificationRecord)
+    if not (found.ok or found.difference or found.first_bad):
+        raise unexpected_answer(f"POST {VERIFY_PATH}", "expected the field `first_bad` where `ok` is false, got none")
     if as_json:
-        app.json(answer)
+        app.json(document)
     else:
-        _show_verification(app, answer)
-    return 0 if answer["ok"] else CODES["receipt_chain_broken"].exit_code
+        _show_verification(app, found)
+    return 0 if found.ok else CODES["receipt_chain_broken"].exit_code
 
 
 def parse_anchor(text: str, option: str = "--anchor") -> Head:
@@ -242,41 +252,39 @@ def parse_anchor(text: str, option: str = "--anchor") -> Head:
     return Head(int(match[1]), match[2].lower())
 
 
-def _show_verification(app: App, answer: Payload) -> None:
-    screen, head = app.screen, answer["head"]
-    if answer["ok"]:
-        archived = f" ({answer['archived']:,} of them archived)" if answer.get("archived") else ""
-        screen.line(render.styled("ok"), f" {answer['checked']:,} receipts, each in its place{archived}")
-        screen.fields([("head", f"{head['id']}:{head['hash_hex']}")])
-    elif difference := answer.get("difference"):
+def _show_verification(app: App, found: VerificationRecord) -> None:
+    screen, head = app.screen, found.head
+    if found.ok:
+        archived = f" ({found.archived:,} of them archived)" if found.archived else ""
+        screen.line(render.styled("ok"), f" {found.checked:,} receipts, each in its place{archived}")
+        screen.fields([("head", f"{head.id}:{head.hash_hex}")])
+    elif difference := found.difference:
         complain(
             {
-                "message": f"the chain verifies, but `{difference['row']}` was changed beside it",
+                "message": f"the chain verifies, but `{difference.row}` was changed beside it",
                 "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
             }
         )
-        screen.fields([("the receipts say", difference["expected"]), ("found", difference["found"])])
-    else:
-        bad = answer["first_bad"]
-        problem = bad["problem"]
+        screen.fields([("the receipts say", difference.expected), ("found", difference.found)])
+    elif bad := found.first_bad:
         complain(
             {
-                "message": f"receipt {bad['id']} is wrong: {PROBLEMS.get(problem, problem)}",
+                "message": f"receipt {bad.id} is wrong: {PROBLEMS.get(bad.problem, bad.problem)}",
                 "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
             }
         )
-        if bad["id"] <= answer.get("archived", 0):
+        if bad.id <= found.archived:
             note(f"it is an archived one: its segment is missing or damaged in `{ARCHIVE_PLACE}`; a backup has it")
         screen.fields(
             [
-                ("receipts before it", f"{answer['checked']:,}"),
-                ("expected hash before", bad["expected_prev_hash_hex"]),
-                ("found hash before", bad["found_prev_hash_hex"]),
-                ("expected hash", bad["expected_hash_hex"]),
-                ("found hash", bad["found_hash_hex"]),
+                ("receipts before it", f"{found.checked:,}"),
+                ("expected hash before", bad.expected_prev_hash_hex),
+                ("found hash before", bad.found_prev_hash_hex),
+                ("expected hash", bad.expected_hash_hex),
+                ("found hash", bad.found_hash_hex),
             ]
         )
-    for word in answer.get("not_checked", ()):
+    for word in found.not_checked:
         note(f"not excluded: {NOT_CHECKED.get(word, word)}")
 
 

@@ -149,6 +149,19 @@ def money(microusd: int) -> str:
     return f"{sign}${dollars:,}.{fraction}"
 
 
+def dollars(usd: float) -> str:
+    """Dollars as the wire has them: `$0.002`."""
+    if abs(usd) > MAX_SAFE_INTEGER / MICROUSD_PER_USD:
+        return f"${usd:.6g}"  # more than is exact
+    return money(round(usd * MICROUSD_PER_USD))
+
+
+def price(usd: float) -> str:
+    """What a call is expected to cost: `$0.002`, `free`."""
+    shown = dollars(usd)
+    return "free" if shown == money(0) else shown
+
+
 def parse_dollars(text: str) -> int:
     """Read decimal dollars as micro-USD, exactly.
 
@@ -177,8 +190,11 @@ def when(rfc3339: str) -> str:
 
 
 def time_left(rfc3339: str, now_us: int) -> str:
-    """How long until a wire time, in its largest two units: `14m 59s`, `expired`."""
-    left_s = (parse_rfc3339(rfc3339) - now_us) // US_PER_S
+    """How long until a wire time, in its largest two units: `14m 59s`, `expired`; what is no time as it is."""
+    try:
+        left_s = (parse_rfc3339(rfc3339) - now_us) // US_PER_S
+    except (ValueError, OverflowError):
+        return visible_text(rfc3339)
     if left_s <= 0:
         return "expired"
     parts: list[str] = []

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from briefcase.core.wire.secrets import SecretHosts, SecretName, SecretNames
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.lazy import example
@@ -51,9 +52,9 @@ def set_secret(app: App, *, name: str, more: tuple[str, ...], hosts: tuple[str, 
     body: dict[str, JsonValue] = {"value": value}
     if hosts:
         body["hosts"] = [*hosts]
-    answer = app.client().request("PUT", path_of("v1", "secrets", name), body).payload
+    reply = app.client().put(path_of("v1", "secrets", name), SecretName, body)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
         app.screen.line(f"stored `{name}`")
 
@@ -65,11 +66,11 @@ def set_secret(app: App, *, name: str, more: tuple[str, ...], hosts: tuple[str, 
 @pass_app
 def bind_secret(app: App, *, name: str, hosts: tuple[str, ...], as_json: bool) -> None:
     """Say where a secret may go, in place of what was said before."""
-    answer = app.client().request("PUT", path_of("v1", "secrets", name, "hosts"), {"hosts": [*hosts]}).payload
+    reply = app.client().put(path_of("v1", "secrets", name, "hosts"), SecretHosts, {"hosts": [*hosts]})
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"`{name}` may go to {', '.join(answer['hosts'])}")
+        app.screen.line(f"`{name}` may go to {', '.join(reply.answer.hosts)}")
 
 
 @secrets.command("list", epilog=example("briefcase secrets list"))
@@ -77,12 +78,12 @@ def bind_secret(app: App, *, name: str, hosts: tuple[str, ...], as_json: bool) -
 @pass_app
 def list_secrets(app: App, *, as_json: bool) -> None:
     """List the names of the secrets and where each may go, never the values."""
-    answer = app.client().get("/v1/secrets")
+    reply = app.client().get("/v1/secrets", SecretNames)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    bound = answer.get("hosts", {})
-    rows = [(name, ", ".join(bound.get(name, ()))) for name in answer["secrets"]]
+    kept = reply.answer
+    rows = [(name, ", ".join(kept.hosts.get(name, ()))) for name in kept.secrets]
     app.screen.table(("SECRET", "HOSTS"), rows, empty="no secrets: `briefcase secrets set NAME`")
 
 
@@ -92,9 +93,9 @@ def list_secrets(app: App, *, as_json: bool) -> None:
 @pass_app
 def delete_secret(app: App, *, name: str, as_json: bool) -> None:
     """Remove a secret; tools that need it fail until it is set again."""
-    answer = app.client().request("DELETE", path_of("v1", "secrets", name)).payload
+    reply = app.client().delete(path_of("v1", "secrets", name), SecretName)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
         app.screen.line(f"deleted `{name}`")
 

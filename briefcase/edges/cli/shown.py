@@ -17,12 +17,14 @@ from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
 from briefcase.core.characters.marks import visible_text
-from briefcase.core.operator.approvals import SHOWN_DIGEST, shown_digest_of
-from briefcase.edges.cli.client import Payload
-from briefcase.edges.cli.render import money, when
+from briefcase.core.operator.approvals import shown_digest_of
+from briefcase.core.wire.approvals import LastApproved, ShownApproval, ShownCost, ShownToolRecord
+from briefcase.core.wire.fields import given
+from briefcase.core.wire.tools import category_name
+from briefcase.edges.cli.render import price, when
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError
 from briefcase.model.reasons import RISK, with_detail
-from briefcase.model.types import MICROUSD_PER_USD
 
 LONG_CHARS: Final = 160
 LABEL_CHARS: Final = 13
@@ -30,6 +32,8 @@ MIN_TEXT_CHARS: Final = 8
 MIN_COLUMNS: Final = 6  # the deepest indent, and the widest character
 INDENT: Final = "  "
 DEEPER: Final = "    "
+
+_NO_TOOL: Final = ShownToolRecord("", "", "read", ShownCost(0))  # `digest_of` refuses a call without one
 
 _decode: Final = json.JSONDecoder(object_pairs_hook=list, parse_int=str, parse_float=str).raw_decode
 _PARAGRAPH: Final = re.compile(r"(?:[^\\]|\\[^n])*+(?:(?:\\n)++|\Z)|.+", re.DOTALL)
@@ -42,27 +46,31 @@ class Member(NamedTuple):
     value: str
 
 
-def digest_of(document: Payload) -> str:
-    """The digest of a document as it is shown here.
+def digest_of(reply: Reply[ShownApproval]) -> str:
+    """The digest of a document as it is shown here, of members that this version does not know too.
 
     Raises:
         CallerError: it shows no whole call (`forbidden`), or names a digest of something else (`conflict`).
     """
-    if not isinstance(document.get("args_text"), str) or not isinstance(document.get("tool"), dict):
+    approval = reply.answer
+    if not isinstance(approval.args_text, str) or not isinstance(approval.tool, ShownToolRecord):
         raise CallerError(
             "the daemon shows no whole call of this approval",
             code="forbidden",
             hint="decide with an operator's token, and a daemon of this version",
         )
-    digest = shown_digest_of(document)
-    if digest != document.get(SHOWN_DIGEST):
+    try:
+        digest = shown_digest_of(reply.document)
+    except (TypeError, ValueError):  # a number or a text without a canonical form: nobody computed a digest of it
+        digest = ""
+    if not digest or digest != approval.shown_digest_hex:
         raise CallerError("the daemon's digest of this call is not that of what it shows", code="conflict")
     return digest
 
 
-def is_whole_in_summary(document: Payload) -> bool:
+def is_whole_in_summary(approval: ShownApproval) -> bool:
     """Whether the line in a list says all of the call."""
-    return bool(document["summary"] == f"{document['tool']['name']} {document['args_text']}")
+    return approval.summary == f"{given(approval.tool, _NO_TOOL).name} {given(approval.args_text, '')}"
 
 
 def members_of(args_text: str) -> list[Member]:
@@ -85,14 +93,15 @@ def members_of(args_text: str) -> list[Member]:
     return sorted(members, key=lambda member: len(member.name) + len(member.value))
 
 
-def lines_of(document: Payload, width: int) -> list[Text]:
-    """All of a document in lines of at most so many columns (from `MIN_COLUMNS`), with nothing invisible in them."""
+def lines_of(approval: ShownApproval, width: int) -> list[Text]:
+    """All of a call in lines of at most so many columns (from `MIN_COLUMNS`), with nothing invisible in them."""
+    tool = given(approval.tool, _NO_TOOL)
     return [
-        *_facts(document, width),
-        *_redacted(document.get("redacted_places", 0), width),  # an older daemon counts none
-        *_question(document, width),
-        *_arguments(document["args_text"], width),
-        *_description(document, width),
+        *_facts(approval, tool, width),
+        *_redacted(given(approval.redacted_places, 0), width),  # an older daemon counts none
+        *_question(given(approval.question_text, ""), width),
+        *_arguments(given(approval.args_text, ""), width),
+        *_description(tool.description, width),
     ]
 
 
@@ -103,37 +112,36 @@ def wrap(text: str, width: int) -> list[str]:
     return [piece for line in lines for piece in (chop_cells(line, cells) if cell_len(line) > cells else (line,))]
 
 
-def _facts(document: Payload, width: int) -> Iterator[Text]:
-    tool = document["tool"]
-    category = tool["category"] if isinstance(tool["category"], str) else tool["category"]["other"]
-    microusd = round(tool["cost"]["estimated_usd"] * MICROUSD_PER_USD)
-    cost = money(microusd) if microusd else "free"
-    place = [
-        str(document["destination"]),
-        *(f"{name} {tool[name]}" for name in ("server", "method", "host") if name in tool),
-    ]
-    yield from _fact("asked by", document["principal"], width)
-    yield from _fact("tool", f"{document['tool_id']}  {category}, {cost}", width, "bold")
-    if tool["name"] not in {"", document["tool_id"]}:
-        yield from _fact("named", tool["name"], width)
+def _facts(approval: ShownApproval, tool: ShownToolRecord, width: int) -> Iterator[Text]:
+    places = (("server", tool.server), ("method", tool.method), ("host", tool.host))
+    place = [given(approval.destination, ""), *(f"{name} {value}" for name, value in places if given(value, ""))]
+    yield from _fact("asked by", approval.principal, width)
+    yield from _fact(
+        "tool",
+        f"{approval.tool_id}  {category_name(tool.category)}, {price(tool.cost.estimated_usd)}",
+        width,
+        "bold",
+    )
+    if tool.name not in {"", approval.tool_id}:
+        yield from _fact("named", tool.name, width)
     yield from _fact("goes to", " · ".join(filter(None, dict.fromkeys(place))) or "nothing is known", width)
-    first, *more = document["reasons"]
-    risk = ", ".join(document["risk"])
-    by_risk = with_detail(RISK, ",".join(document["risk"]))
+    signals = given(approval.risk, [])
+    by_risk = with_detail(RISK, ",".join(signals))
+    first, *more = given(approval.reasons, []) or [approval.reason]
     for index, reason in enumerate((first, *(one for one in more if one != by_risk))):
         yield from _fact("because" if index == 0 else "", reason, width)
-    if document["policy_ids"]:
-        yield from _fact("policies", ", ".join(document["policy_ids"]), width)
-    yield from _fact("risk", risk or "no signal", width, "bold red" if risk else "")
-    yield from _fact("last yes", _last_yes(document), width)
+    if policy_ids := given(approval.policy_ids, []):
+        yield from _fact("policies", ", ".join(policy_ids), width)
+    yield from _fact("risk", ", ".join(signals) or "no signal", width, "bold red" if signals else "")
+    yield from _fact("last yes", _last_yes(approval), width)
 
 
-def _last_yes(document: Payload) -> str:
-    last = document["last_approved"]
-    if last is None:
+def _last_yes(approval: ShownApproval) -> str:
+    last = approval.last_approved
+    if not isinstance(last, LastApproved):
         return "none for this agent and tool"
-    which = "the same call" if last["is_same_call"] else "another call of this tool"
-    return f"{which}, {when(last['at'])}, by {last['by']}"
+    which = "the same call" if last.is_same_call else "another call of this tool"
+    return f"{which}, {when(last.at)}, by {last.by}"
 
 
 def _fact(label: str, value: str, width: int, style: str = "") -> Iterator[Text]:
@@ -156,9 +164,8 @@ def _redacted(places: int, width: int) -> Iterator[Text]:
         yield from _heading("1 place is redacted" if places == 1 else f"{places:,} places are redacted", width)
 
 
-def _question(document: Payload, width: int) -> Iterator[Text]:
+def _question(text: str, width: int) -> Iterator[Text]:
     """What a server asked, where the call is the answer."""
-    text = document.get("question_text")
     if text:
         yield from _heading(f"the server asks, {len(text):,} characters", width)
         yield from _members(text, width)
@@ -187,8 +194,7 @@ def _indented(pieces: Iterable[str], style: str = "") -> Iterator[Text]:
         yield Text((INDENT if index == 0 else DEEPER) + piece, style)
 
 
-def _description(document: Payload, width: int) -> Iterator[Text]:
-    described = document["tool"]["description"]
+def _description(described: str, width: int) -> Iterator[Text]:
     yield from _heading("the tool describes itself" if described else "the tool has no description", width)
     for piece in wrap(described, width - len(DEEPER)):
         yield Text(DEEPER + piece, "dim")

@@ -23,6 +23,7 @@ import orjson
 
 from briefcase.adapters.disk.files import REPORT_MODE
 from briefcase.core.json.strict import parse as parse_json
+from briefcase.core.wire.identity import IdentityAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Address, address_of, token_of
 from briefcase.edges.cli.evidence import show_verdict, signer
@@ -229,7 +230,7 @@ def check(app: App, /, *, as_json: bool, **given: Any) -> int:
 def _measure(app: App, plan: soaks.SoakPlan, *, quiet: bool = False) -> JsonObject:
     """Run a plan against this environment's daemon, showing how it goes, and give its report."""
     address = address_of(app.environ, lambda: app.socket_path)
-    app.client().get("/v1/identity")  # a clear error where nothing answers, before an hour is spent
+    app.client().get("/v1/identity", IdentityAnswer)  # a clear error where nothing answers, before an hour is spent
     expected = expected_daemons.expected_daemon(app.environ, lambda: app.data_dir)
     token = token_of(app.environ, lambda: app.data_dir)
 

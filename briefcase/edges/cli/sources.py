@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,9 +16,12 @@ import msgspec
 
 from briefcase.adapters.ledger.files import LedgerFiles, open_files
 from briefcase.core.receipts.chain import GENESIS, decode_key, decode_record, hash_hex_of
+from briefcase.core.wire.reading import unexpected_answer
+from briefcase.core.wire.receipts import HashList, ReceiptList
 from briefcase.edges.cli.app import App
-from briefcase.edges.cli.client import Client, Payload
+from briefcase.edges.cli.client import Client
 from briefcase.model.effects import Head
+from briefcase.model.types import Receipt
 
 PAGE: Final = 500  # receipts an answer: about half a megabyte
 HASHES_PAGE: Final = 10_000
@@ -26,13 +30,13 @@ FILTERS: Final = ("kind", "tool_id", "decision", "approval_id")
 
 
 class Source(Protocol):
-    """Receipts to read, as the wire has them."""
+    """Receipts to read."""
 
     def head(self) -> Head:
         """The last receipt."""
         ...
 
-    def receipts(self, first_id: int, last_id: int, wanted: Mapping[str, str]) -> Iterator[Payload]:
+    def receipts(self, first_id: int, last_id: int, wanted: Mapping[str, str]) -> Iterator[Receipt]:
         """Those of a range, oldest first, whose events hold what is wanted (`FILTERS`, `since`, `until`)."""
         ...
 
@@ -49,27 +53,32 @@ class DaemonSource:
 
     def head(self) -> Head:
         """The last receipt."""
-        newest = self._client.get("/v1/receipts", limit=1)["receipts"]
-        return Head(newest[0]["id"], newest[0]["hash_hex"]) if newest else GENESIS
+        newest = self._client.get("/v1/receipts", ReceiptList, limit=1).answer.receipts
+        return Head(newest[0].id, newest[0].hash_hex) if newest else GENESIS
 
-    def receipts(self, first_id: int, last_id: int, wanted: Mapping[str, str]) -> Iterator[Payload]:
+    def receipts(self, first_id: int, last_id: int, wanted: Mapping[str, str]) -> Iterator[Receipt]:
         """As the port says."""
         after_id = first_id - 1
         while after_id < last_id:
-            page = self._client.get(
-                "/v1/receipts", order="oldest", limit=PAGE, after_id=after_id, to_id=last_id, **wanted
-            )["receipts"]
-            yield from page
+            reply = self._client.get(
+                "/v1/receipts", ReceiptList, order="oldest", limit=PAGE, after_id=after_id, to_id=last_id, **wanted
+            )
+            page = reply.answer.receipts
+            if any(before.id >= after.id for before, after in pairwise(page)) or (page and page[0].id <= after_id):
+                raise unexpected_answer(
+                    reply.endpoint, f"expected receipts after {after_id}, each after the one before"
+                )
+            yield from (Receipt(*msgspec.structs.astuple(record)) for record in page)
             if len(page) < PAGE:
                 return
-            after_id = page[-1]["id"]
+            after_id = page[-1].id
 
     def hashes(self, last_id: int) -> Iterator[bytes]:
         """As the port says."""
         after_id = 0
         while after_id < last_id:
             limit = min(HASHES_PAGE, last_id - after_id)
-            page = self._client.get("/v1/receipts/hashes", after_id=after_id, limit=limit)["hashes"]
+            page = self._client.get("/v1/receipts/hashes", HashList, after_id=after_id, limit=limit).answer.hashes
             if not page:
                 return
             yield from map(bytes.fromhex, page)
@@ -86,14 +95,14 @@ class FileSource:
         """The last receipt."""
         return self._files.head()
 
-    def receipts(self, first_id: int, last_id: int, wanted: Mapping[str, str]) -> Iterator[Payload]:
+    def receipts(self, first_id: int, last_id: int, wanted: Mapping[str, str]) -> Iterator[Receipt]:
         """As the port says."""
         fields = {name: wanted[name] for name in FILTERS if name in wanted}
         since, until = wanted.get("since", ""), wanted.get("until", "~")  # times as the wire writes them sort as text
         for key, record in self._records(first_id, last_id):
-            receipt: Payload = msgspec.to_builtins(decode_record(decode_key(key), record))
-            event = receipt["event"]
-            if since <= receipt["ts"] <= until and all(event.get(name) == value for name, value in fields.items()):
+            receipt = decode_record(decode_key(key), record)
+            event = receipt.event
+            if since <= receipt.ts <= until and all(event.get(name) == value for name, value in fields.items()):
                 yield receipt
 
     def hashes(self, last_id: int) -> Iterator[bytes]:

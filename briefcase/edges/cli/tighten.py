@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import click
+import msgspec
 
+from briefcase.core.wire.controls import AddedControl, ControlList, ControlRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import Payload
 from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CallerError
-from briefcase.model.types import US_PER_S, format_rfc3339, parse_rfc3339
+from briefcase.model.types import US_PER_S, JsonObject, format_rfc3339, parse_rfc3339
 
+CONTROLS: Final = "/v1/controls"
+LIFT: Final = "/v1/controls/lift"
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -65,7 +69,8 @@ def disable(app: App, /, *, span: str | None, until: str | None, as_json: bool, 
 @pass_app
 def list_controls(app: App, *, as_json: bool) -> None:
     """List what is in force, and until when."""
-    _show(app, app.client().get("/v1/controls"), as_json=as_json, empty="nothing is tightened")
+    reply = app.client().get(CONTROLS, ControlList)
+    _show(app, reply.answer.controls, reply.document, as_json=as_json, empty="nothing is tightened")
 
 
 @tighten.command("lift", epilog=example("briefcase tighten lift 8a1f", "briefcase tighten lift --all"))
@@ -78,11 +83,13 @@ def lift(app: App, *, control_id: str | None, everything: bool, as_json: bool) -
     if bool(control_id) == everything:  # an empty ID begins every other: a script's unset variable must lift nothing
         raise click.UsageError("expected an ID or --all")
     client = app.client()
-    held = client.get("/v1/controls")["controls"]
-    chosen = _named(held, control_id) if control_id else [c for c in held if c["action"] != "freeze"]
-    lifted = [record for c in chosen for record in client.post("/v1/controls/lift", {"id": c["id"]})["controls"]]
+    held = client.get(CONTROLS, ControlList).answer.controls
+    chosen = _named(held, control_id) if control_id else [control for control in held if control.action != "freeze"]
+    replies = [client.post(LIFT, ControlList, {"id": control.id}) for control in chosen]
+    lifted = [control for reply in replies for control in reply.answer.controls]
     done = "lifted: policy alone decides of them again" if lifted else ""
-    _show(app, {"controls": lifted}, done, as_json=as_json, empty="nothing to lift")
+    document: JsonObject = {"controls": msgspec.to_builtins(lifted)}
+    _show(app, lifted, document, done, as_json=as_json, empty="nothing to lift")
 
 
 @click.command(epilog=example("briefcase freeze", "briefcase freeze --for 15m"))
@@ -95,8 +102,9 @@ def freeze(app: App, *, span: str | None, as_json: bool) -> None:
     Operators are still served; `briefcase thaw` ends it.
     """
     body = {"action": "freeze", "subject": "all", "until": _end(span, None)}
-    held = {"controls": [app.client().post("/v1/controls", body)]}
-    _show(app, held, "every call is denied as `frozen`; `briefcase thaw` ends that", as_json=as_json)
+    reply = app.client().post(CONTROLS, AddedControl, body)
+    done = "every call is denied as `frozen`; `briefcase thaw` ends that"
+    _show(app, [reply.answer], {"controls": [reply.document]}, done, as_json=as_json)
 
 
 @click.command(epilog=example("briefcase thaw"))
@@ -107,8 +115,8 @@ def thaw(app: App, *, as_json: bool) -> None:
 
     Everything else that was tightened stays so.
     """
-    lifted = app.client().post("/v1/controls/lift", {"action": "freeze"})
-    _show(app, lifted, "thawed: calls are decided again", as_json=as_json)
+    reply = app.client().post(LIFT, ControlList, {"action": "freeze"})
+    _show(app, reply.answer.controls, reply.document, "thawed: calls are decided again", as_json=as_json)
 
 
 def _add(app: App, action: str, about: dict[str, str | None], until: str | None, *, as_json: bool) -> None:
@@ -117,13 +125,14 @@ def _add(app: App, action: str, about: dict[str, str | None], until: str | None,
         raise click.UsageError(f"expected exactly one of {', '.join(f'--{subject}' for subject in about)}")
     ((subject, name),) = chosen
     body = {"action": action, "subject": subject, "name": name, "until": until}
-    added = app.client().post("/v1/controls", body)
+    reply = app.client().post(CONTROLS, AddedControl, body)
     unknown = f"no {subject} `{name}` is known now: it is held for when there is one; check the name"
-    _show(app, {"controls": [added]}, "" if added["is_known"] else unknown, as_json=as_json)
+    done = "" if reply.answer.is_known else unknown
+    _show(app, [reply.answer], {"controls": [reply.document]}, done, as_json=as_json)
 
 
-def _named(held: list[Payload], control_id: str) -> list[Payload]:
-    chosen = [control for control in held if control["id"].startswith(control_id)]
+def _named(held: list[ControlRecord], control_id: str) -> list[ControlRecord]:
+    chosen = [control for control in held if control.id.startswith(control_id)]
     if len(chosen) != 1:
         found = "none" if not chosen else f"{len(chosen)}"
         raise CallerError(
@@ -150,19 +159,27 @@ def _end(span: str | None, until: str | None) -> str | None:
     return until
 
 
-def _show(app: App, answer: Payload, done: str = "", *, as_json: bool, empty: str = "") -> None:
+def _show(
+    app: App,
+    controls: Sequence[ControlRecord],
+    document: JsonObject,
+    done: str = "",
+    *,
+    as_json: bool,
+    empty: str = "",
+) -> None:
     if as_json:
-        app.json(answer)
+        app.json(document)
         return
     rows = [
         (
-            app.screen.short_id(control["id"]),
-            control["action"].replace("_", " "),
-            f"{control['subject']} {control['name']}".strip(),
-            render.when(control["until"]) if control["until"] else "until lifted",
-            control["by"],
+            app.screen.short_id(control.id),
+            control.action.replace("_", " "),
+            f"{control.subject} {control.name}".strip(),
+            render.when(control.until) if control.until else "until lifted",
+            control.by,
         )
-        for control in answer["controls"]
+        for control in controls
     ]
     app.screen.table(("ID", "WHAT", "OF", "UNTIL", "BY"), rows, empty=empty)
     if done:

@@ -18,14 +18,27 @@ import click
 from click.shell_completion import CompletionItem
 
 from briefcase.core.json.strict import parse as parse_json
+from briefcase.core.wire.approvals import ApprovalRecord, ShownApproval
+from briefcase.core.wire.calls import (
+    CALL_ANSWER,
+    CallAnswer,
+    CallDenied,
+    CallFailed,
+    CallNeedsApproval,
+    CallOk,
+    CallResult,
+)
+from briefcase.core.wire.fields import given
+from briefcase.core.wire.tools import ToolList, ToolRecord, category_name
 from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, json_option, pass_app
-from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.reasons import INVALID_OR_EXPIRED_APPROVAL, REASONS, UNKNOWN_TOOL, meaning_of, with_detail, word_of
-from briefcase.model.types import MICROUSD_PER_USD, JsonObject
+from briefcase.model.types import JsonObject
 
 CALL_TIMEOUT_S: Final = 120.0  # above any deadline the daemon itself puts on an execution
 WAIT_MS: Final = 20_000  # of one long poll
@@ -62,7 +75,7 @@ def _complete_tool(ctx: click.Context, _param: click.Parameter, incomplete: str)
         specs = _specs(app, COMPLETION_TIMEOUT_S)
     except BriefcaseError:
         return []
-    return [CompletionItem(spec["id"], help=spec["name"]) for spec in specs if spec["id"].startswith(incomplete)]
+    return [CompletionItem(spec.id, help=spec.name) for spec in specs if spec.id.startswith(incomplete)]
 
 
 @click.command("list", epilog=example("briefcase tools list", "briefcase tools list --json"))
@@ -70,10 +83,14 @@ def _complete_tool(ctx: click.Context, _param: click.Parameter, incomplete: str)
 @pass_app
 def list_tools(app: App, *, as_json: bool) -> None:
     """List the tools that can be called."""
+    reply = app.client().get("/v1/tools", ToolList)
     if as_json:
-        app.json(app.client().get("/v1/tools"))
+        app.json(reply.document)
         return
-    rows = [(spec["id"], _category(spec), _cost(spec), render.dim(spec["description"])) for spec in _specs(app)]
+    rows = [
+        (spec.id, category_name(spec.category), render.price(spec.cost.estimated_usd), render.dim(spec.description))
+        for spec in reply.answer.tools
+    ]
     app.screen.table(("TOOL", "CATEGORY", ">COST", "DESCRIPTION"), rows, empty="no tools")
 
 
@@ -83,27 +100,28 @@ def list_tools(app: App, *, as_json: bool) -> None:
 @pass_app
 def show_tool(app: App, *, tool: str, as_json: bool) -> None:
     """Show one tool and the schema of its arguments."""
-    specs = {spec["id"]: spec for spec in _specs(app)}
-    if tool not in specs:
-        raise CallerError(f"no tool `{tool}`", code=UNKNOWN_TOOL, hint=_suggest(tool, list(specs)))
-    spec = specs[tool]
+    reply = app.client().get("/v1/tools", ToolList)
+    places = {spec.id: place for place, spec in enumerate(reply.answer.tools)}
+    if tool not in places:
+        raise CallerError(f"no tool `{tool}`", code=UNKNOWN_TOOL, hint=_suggest(tool, list(places)))
     if as_json:
-        app.json(spec)
+        app.json(reply.listed("tools")[places[tool]])
         return
-    firewall = spec["output_firewall"]
-    paths = f" {', '.join(firewall['allowed_paths'])}" if firewall["allowed_paths"] else ""
+    spec = reply.answer.tools[places[tool]]
+    firewall = spec.output_firewall
+    paths = f" {', '.join(firewall.allowed_paths)}" if firewall.allowed_paths else ""
     app.screen.fields(
         [
-            ("tool", spec["id"]),
-            ("name", spec["name"]),
-            ("description", spec["description"]),
-            ("category", _category(spec)),
-            ("cost", _cost(spec)),
-            ("output", f"{firewall['mode']}{paths}"),
+            ("tool", spec.id),
+            ("name", spec.name),
+            ("description", spec.description),
+            ("category", category_name(spec.category)),
+            ("cost", render.price(spec.cost.estimated_usd)),
+            ("output", f"{firewall.mode}{paths}"),
         ]
     )
     app.screen.line("arguments")
-    app.json(spec["input_schema"])
+    app.json(spec.input_schema)
 
 
 @click.command(
@@ -129,11 +147,12 @@ def call_tool(app: App, *, tool: str, args_json: str, approval_token: str | None
     unknown tool), 8 when the tool itself failed.
     """
     args = parse_args(args_json)
-    answer = _call(app, tool, args, approval_token)
-    if answer["status"] == "approval_required" and (wait or answer["approval"]["status"] == "approved"):
-        answer = _wait_and_retry(app, tool, args, answer["approval"])
+    reply = _call(app, tool, args, approval_token)
+    answer, document = reply.answer, reply.document
+    if isinstance(answer, CallNeedsApproval) and (wait or answer.approval.status == "approved"):
+        answer, document = _wait_and_retry(app, tool, args, answer.approval)
     if as_json:
-        app.json(answer)
+        app.json(document)
     else:
         _show(app, tool, answer)
     return exit_code_of(answer)
@@ -175,77 +194,82 @@ def _pointer(data: bytes, message: str) -> str:
     return f"\n{shown}\n{' ' * (column - start)}^"
 
 
-def exit_code_of(answer: Payload) -> int:
+def exit_code_of(answer: CallAnswer) -> int:
     """The exit code for what became of a call."""
-    match answer["status"]:
-        case "ok":
+    match answer:
+        case CallOk():
             return 0
-        case "approval_required":
+        case CallNeedsApproval():
             return EXIT_APPROVAL_REQUIRED
-        case "denied":
-            return meaning_of(str(answer["reason"])).exit_code
-        case _:
+        case CallDenied(reason):
+            return meaning_of(reason).exit_code
+        case CallFailed():
             return EXIT_UPSTREAM
 
 
-def _call(app: App, tool: str, args: JsonObject, approval_token: str | None) -> Payload:
+def _call(app: App, tool: str, args: JsonObject, approval_token: str | None) -> Reply[CallAnswer]:
     call: JsonObject = {"tool_id": tool, "args": args, "context": {"request_id": str(uuid.uuid4())}}
     if approval_token is not None:
         call["approval_token"] = approval_token
-    return app.client(CALL_TIMEOUT_S).post("/v1/tools/call", {"call": call})
+    return app.client(CALL_TIMEOUT_S).post("/v1/tools/call", CALL_ANSWER, {"call": call})
 
 
-def _wait_and_retry(app: App, tool: str, args: JsonObject, approval: Payload) -> Payload:
-    """Long-poll an approval until it is decided, then make the call with it. One that is approved is used at once."""
-    path = path_of("v1", "approvals", approval["id"])
-    now = app.client().get(path)
-    if now["status"] == "pending":
-        note(f"waiting for approval {approval['id']}: decide it with `briefcase approvals watch`")
-    while now["status"] == "pending":
-        now = app.client(CALL_TIMEOUT_S).get(path, wait_ms=WAIT_MS)
-    if now["status"] != "approved":
-        return {"status": "denied", "reason": with_detail(INVALID_OR_EXPIRED_APPROVAL, now["status"]), "approval": now}
-    return _call(app, tool, args, now["approval_token"])
+def _wait_and_retry(app: App, tool: str, args: JsonObject, approval: ApprovalRecord) -> tuple[CallAnswer, JsonObject]:
+    """Long-poll an approval until it is decided, then make the call with it. One that is approved is used at once.
+
+    Returns:
+        What became of the call, and the document that says so.
+    """
+    path = path_of("v1", "approvals", approval.id)
+    reply = app.client().get(path, ShownApproval)
+    if reply.answer.status == "pending":
+        note(f"waiting for approval {approval.id}: decide it with `briefcase approvals watch`")
+    while reply.answer.status == "pending":
+        reply = app.client(CALL_TIMEOUT_S).get(path, ShownApproval, wait_ms=WAIT_MS)
+    now = reply.answer
+    if now.status != "approved":
+        reason = with_detail(INVALID_OR_EXPIRED_APPROVAL, now.status)
+        return CallDenied(reason), {"status": "denied", "reason": reason, "approval": reply.document}
+    called = _call(app, tool, args, given(now.approval_token, now.id))
+    return called.answer, called.document
 
 
-def _show(app: App, tool: str, answer: Payload) -> None:
-    match answer["status"]:
-        case "ok":
-            _show_result(app, answer["result"])
-        case "approval_required":
-            _show_approval(app, answer["approval"])
-        case "denied":
-            reason = str(answer["reason"])
-            by = ", ".join(f"`{name}`" for name in answer.get("policy_ids") or ())
-            said = ": ".join(filter(None, (f"{reason} by {by}" if by else reason, answer.get("advice"))))
+def _show(app: App, tool: str, answer: CallAnswer) -> None:
+    match answer:
+        case CallOk(result):
+            _show_result(app, result)
+        case CallNeedsApproval(approval):
+            _show_approval(app, approval)
+        case CallDenied(reason):
+            by = ", ".join(f"`{name}`" for name in given(answer.policy_ids, []))
+            said = ": ".join(filter(None, (f"{reason} by {by}" if by else reason, given(answer.advice, ""))))
             complain({"message": said, "hint": _hint_of(app, tool, reason)}, label="denied")
-        case _:
-            complain({"message": str(answer.get("message", "the tool failed"))})
+        case CallFailed(message):
+            complain({"message": message})
 
 
-def _show_result(app: App, result: Payload) -> None:
-    app.json(result["content"])
-    came = result["provenance"]
-    cost = render.money(round(came["cost_usd"] * MICROUSD_PER_USD))
-    note(f"receipt {came['receipt_id']} · {cost} · from {came['source']}")
+def _show_result(app: App, result: CallResult) -> None:
+    app.json(result.content)
+    came = result.provenance
+    note(f"receipt {came.receipt_id} · {render.dollars(came.cost_usd)} · from {came.source}")
 
 
-def _show_approval(app: App, approval: Payload) -> None:
+def _show_approval(app: App, approval: ApprovalRecord) -> None:
     app.screen.fields(
         [
             ("status", render.styled("approval_required")),
-            ("id", approval["id"]),
-            ("call", approval["summary"]),
-            ("because", approval["reason"]),
-            ("expires in", render.time_left(approval["expires_at"], time.time_ns() // 1_000)),
+            ("id", approval.id),
+            ("call", approval.summary),
+            ("because", approval.reason),
+            ("expires in", render.time_left(approval.expires_at, time.time_ns() // 1_000)),
         ]
     )
-    note(f"approve it with `briefcase approvals approve {approval['id']}`, then repeat this command")
+    note(f"approve it with `briefcase approvals approve {approval.id}`, then repeat this command")
 
 
 def _hint_of(app: App, tool: str, reason: str) -> str:
     if word_of(reason) == UNKNOWN_TOOL:
-        return _suggest(tool, [spec["id"] for spec in _specs(app)])
+        return _suggest(tool, [spec.id for spec in _specs(app)])
     return meaning_of(reason).hint.format(tool=tool)
 
 
@@ -254,16 +278,5 @@ def _suggest(tool: str, known: list[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else REASONS[UNKNOWN_TOOL].hint
 
 
-def _specs(app: App, timeout_s: float = ANSWER_TIMEOUT_S) -> list[Payload]:
-    specs: list[Payload] = app.client(timeout_s).get("/v1/tools")["tools"]
-    return specs
-
-
-def _category(spec: Payload) -> str:
-    category = spec["category"]
-    return str(category["other"] if isinstance(category, dict) else category)
-
-
-def _cost(spec: Payload) -> str:
-    microusd = round(spec["cost"]["estimated_usd"] * MICROUSD_PER_USD)
-    return render.money(microusd) if microusd else "free"
+def _specs(app: App, timeout_s: float = ANSWER_TIMEOUT_S) -> list[ToolRecord]:
+    return app.client(timeout_s).get("/v1/tools", ToolList).answer.tools

@@ -19,13 +19,17 @@ from typing import Final
 
 import click
 
+from briefcase.core.wire.calls import CALL_ANSWER, CallAnswer, CallOk
+from briefcase.core.wire.identity import ProfileAnswer
+from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord
 from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, pass_app
-from briefcase.edges.cli.client import Address, Client, Payload, Reply, token_of
+from briefcase.edges.cli.client import Address, Client, token_of
 from briefcase.edges.cli.late import json_output, render, rich_text
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import complain, note, wire_of
 from briefcase.edges.cli.tools import exit_code_of
 from briefcase.edges.client.expected import expected_daemon
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CODES, BriefcaseError
 
 DEMO_TOOL: Final = "echo"
@@ -93,28 +97,30 @@ class Demonstration:
             lambda: token_of(own_variables, lambda: app.data_dir),
             timeout_s=ANSWER_TIMEOUT_S,
         )
-        client.get("/v1/profile")  # what the first request of a process costs is none of the call's own time
+        client.get(
+            "/v1/profile", ProfileAnswer
+        )  # what the first request of a process costs is none of the call's own time
 
         began_ns = time.monotonic_ns()
         context = {"request_id": str(uuid.uuid4())}
         call = {"tool_id": DEMO_TOOL, "args": DEMO_ARGS, "context": context}
-        reply = client.request("POST", "/v1/tools/call", {"call": call})
+        reply = client.post("/v1/tools/call", CALL_ANSWER, {"call": call})
         whole_us = (time.monotonic_ns() - began_ns) // 1_000
-        recorded = client.get("/v1/receipts", limit=2, tool_id=DEMO_TOOL)["receipts"]
+        recorded = client.get("/v1/receipts", ReceiptList, limit=2, tool_id=DEMO_TOOL).answer.receipts
         show_call(app, reply, recorded)
         show_timing(app, reply, whole_us)
         if not self._once:
             show_next_steps(app, socket_path)
-        return exit_code_of(reply.payload)
+        return exit_code_of(reply.answer)
 
 
-def show_call(app: App, reply: Reply, recorded: list[Payload]) -> None:
+def show_call(app: App, reply: Reply[CallAnswer], recorded: list[ReceiptRecord]) -> None:
     """Write what was asked, decided, answered and recorded; the receipts come newest first."""
-    answer = reply.payload
-    oldest = recorded[-1]["event"]
+    answer = reply.answer
+    oldest = recorded[-1].event
     policies = ", ".join(f"`{name}`" for name in oldest.get("policy_ids", ()))
-    kinds = ", ".join(f"{receipt['id']} {receipt['event']['kind']}" for receipt in reversed(recorded))
-    shown = answer["result"]["content"] if answer["status"] == "ok" else answer
+    kinds = ", ".join(f"{receipt.id} {receipt.event['kind']}" for receipt in reversed(recorded))
+    shown = answer.result.content if isinstance(answer, CallOk) else reply.document
     app.screen.line()
     app.screen.fields(
         [
@@ -125,12 +131,12 @@ def show_call(app: App, reply: Reply, recorded: list[Payload]) -> None:
             ),
             ("  answer", json_output.json_text(shown)),
             ("  receipts", f"{kinds}: on disk before the answer left"),
-            ("  chain head", render.dim(recorded[0]["hash_hex"])),
+            ("  chain head", render.dim(recorded[0].hash_hex)),
         ]
     )
 
 
-def show_timing(app: App, reply: Reply, whole_us: int) -> None:
+def show_timing(app: App, reply: Reply[CallAnswer], whole_us: int) -> None:
     """Write where the time went, phase by phase."""
     phases = [*reply.timing_us, (REST, max(0, whole_us - sum(us for _, us in reply.timing_us)))]
     longest = max(us for _, us in phases) or 1

@@ -32,11 +32,13 @@ from rich.text import Text
 
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import SHOWN_DIGEST
+from briefcase.core.wire.approvals import ApprovalList, ApprovalRecord, Approved, Denied, ShownApproval
 from briefcase.edges.cli import shown
 from briefcase.edges.cli.app import App
-from briefcase.edges.cli.client import Payload, path_of
+from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.json_output import json_text
 from briefcase.edges.cli.render import SHORT_ID_CHARS, table_of, time_left
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import BriefcaseError, CallerError
 
 POLL_MS: Final = 500
@@ -78,37 +80,37 @@ class Watch:
     """What is on the screen and what a key does to it. Holds no terminal and no clock."""
 
     def __init__(self) -> None:
-        self.waiting: list[Payload] = []
+        self.waiting: list[ApprovalRecord] = []
         self.selected: str | None = None
         self.message = Text()
         self.first_line = 0
-        self.document: Payload | None = None
+        self.document: ShownApproval | None = None
         self._digest_hex: str | None = None
         self._armed_ms = 0
         self._lines: list[Text] = []
         self._page = self._width = 0
         self._read_to = UNREAD
 
-    def update(self, waiting: Sequence[Payload], now_ms: int) -> None:
+    def update(self, waiting: Sequence[ApprovalRecord], now_ms: int) -> None:
         """Take what waits now; a selection that is gone moves to its neighbour, disarmed."""
-        ids = [one["id"] for one in waiting]
+        ids = [one.id for one in waiting]
         if self.selected not in ids:
-            before = [one["id"] for one in self.waiting]
+            before = [one.id for one in self.waiting]
             place = before.index(self.selected) if self.selected in before else 0
             self._select(ids[min(place, len(ids) - 1)] if ids else None)
             self._armed_ms = now_ms + ARMED_AFTER_MS
         self.waiting = list(waiting)
 
-    def take(self, document: Payload) -> None:
+    def take(self, reply: Reply[ShownApproval]) -> None:
         """Take the whole call of the selected approval, to be read from its top.
 
         Raises:
             CallerError: as `shown.digest_of`.
         """
         self.forget()
-        if document["id"] == self.selected:
-            self._digest_hex = shown.digest_of(document)
-            self.document = document
+        if reply.answer.id == self.selected:
+            self._digest_hex = shown.digest_of(reply)
+            self.document = reply.answer
 
     def forget(self) -> None:
         """Let go of what was shown: it is fetched and read again."""
@@ -141,9 +143,9 @@ class Watch:
         """How many lines of the selected call are below the screen."""
         return max(0, len(self._lines) - self.first_line - self._page)
 
-    def current(self) -> Payload | None:
+    def current(self) -> ApprovalRecord | None:
         """The selected approval."""
-        return next((one for one in self.waiting if one["id"] == self.selected), None)
+        return next((one for one in self.waiting if one.id == self.selected), None)
 
     def press(self, key: str, now_ms: int) -> Decision | None:
         """Act on a key; gives what is to be decided, if anything."""
@@ -154,9 +156,9 @@ class Watch:
             self.message = Text()
         match key:
             case "up" | "down":
-                ids = [each["id"] for each in self.waiting]
+                ids = [each.id for each in self.waiting]
                 step = -1 if key == "up" else 1
-                chosen = ids[max(0, min(len(ids) - 1, ids.index(one["id"]) + step))]
+                chosen = ids[max(0, min(len(ids) - 1, ids.index(one.id) + step))]
                 if chosen != self.selected:
                     self._select(chosen)
                     self._armed_ms = now_ms
@@ -169,7 +171,7 @@ class Watch:
                 return self._decide(key, one, now_ms)
         return None
 
-    def _decide(self, verb: str, one: Payload, now_ms: int) -> Decision | None:
+    def _decide(self, verb: str, one: ApprovalRecord, now_ms: int) -> Decision | None:
         if now_ms < self._armed_ms:
             self._armed_ms = now_ms + ARMED_AFTER_MS
             self.message = Text("this call was just selected: look at it, then press again", "yellow")
@@ -178,7 +180,7 @@ class Watch:
             left = f"{self.lines_left:,} more lines" if self._lines else "it is not on the screen yet"
             self.message = Text(f"read all of it first: {left}; space reads on", "yellow")
             return None
-        return Decision(verb, one["id"], self._digest_hex if verb == "approve" else None)
+        return Decision(verb, one.id, self._digest_hex if verb == "approve" else None)
 
     def _select(self, approval_id: str | None) -> None:
         if approval_id != self.selected:
@@ -190,12 +192,13 @@ def follow(app: App) -> None:
     """Write each approval as JSON on one line when it arrives, until interrupted."""
     client, seen = app.client(TIMEOUT_S), set[str]()
     while True:
-        waiting = client.get("/v1/approvals")["approvals"]
-        for one in waiting:
-            if one["id"] not in seen:
-                click.echo(json_text(one))
+        reply = client.get("/v1/approvals", ApprovalList)
+        waiting = reply.answer.approvals
+        for one, came in zip(waiting, reply.listed("approvals"), strict=True):
+            if one.id not in seen:
+                click.echo(json_text(came))
         sys.stdout.flush()
-        seen = {one["id"] for one in waiting}
+        seen = {one.id for one in waiting}
         time.sleep(POLL_MS / 1_000)
 
 
@@ -267,20 +270,20 @@ def _line(text: str | Text, style: str = "") -> Text:
 
 
 def _table(watch: Watch, rows_shown: int, width: int) -> Table:
-    ids = [one["id"] for one in watch.waiting]
+    ids = [one.id for one in watch.waiting]
     place = ids.index(watch.selected) if watch.selected in ids else 0
     start = max(0, min(place - rows_shown // 2, len(ids) - rows_shown))
     now_us = time.time_ns() // 1_000
     rows = []
     for one in watch.waiting[start : start + rows_shown]:
-        is_selected = one["id"] == watch.selected
+        is_selected = one.id == watch.selected
         style = "reverse" if is_selected else ""
         cells = (
-            f"{'▸' if is_selected else ' '} {one['id'][:SHORT_ID_CHARS]}",
-            one["principal"],
-            one["tool_id"],
-            time_left(one["expires_at"], now_us),
-            one["reason"],
+            f"{'▸' if is_selected else ' '} {one.id[:SHORT_ID_CHARS]}",
+            one.principal,
+            one.tool_id,
+            time_left(one.expires_at, now_us),
+            one.reason,
         )
         rows.append([Text(visible_text(cell), style) for cell in cells])
     return table_of(("  ID", "WHO", "TOOL", "EXPIRES IN", "WHY"), rows, width)
@@ -288,9 +291,9 @@ def _table(watch: Watch, rows_shown: int, width: int) -> Table:
 
 def _refresh(app: App, watch: Watch) -> None:
     try:
-        watch.update(app.client(TIMEOUT_S).get("/v1/approvals")["approvals"], _now_ms())
+        watch.update(app.client(TIMEOUT_S).get("/v1/approvals", ApprovalList).answer.approvals, _now_ms())
         if watch.selected is not None and watch.document is None:
-            watch.take(app.client(TIMEOUT_S).get(path_of("v1", "approvals", watch.selected)))
+            watch.take(app.client(TIMEOUT_S).get(path_of("v1", "approvals", watch.selected), ShownApproval))
     except BriefcaseError as error:
         watch.forget()
         watch.message = Text(visible_text(f"{error.message}; trying again"), "red")
@@ -300,10 +303,11 @@ def _refresh(app: App, watch: Watch) -> None:
 
 def _carry_out(app: App, watch: Watch, decision: Decision) -> Text:
     one = watch.current()
-    what = visible_text(f"{one['principal']}: {one['tool_id']}")[:MAX_SHOWN_CHARS] if one else ""
+    what = visible_text(f"{one.principal}: {one.tool_id}")[:MAX_SHOWN_CHARS] if one else ""
     said = {SHOWN_DIGEST: decision.shown_digest_hex} if decision.shown_digest_hex is not None else None
     try:
-        app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb), said)
+        kind = Approved if decision.verb == "approve" else Denied
+        app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb), kind, said)
     except BriefcaseError as error:
         watch.forget()
         return Text(visible_text(f"{decision.approval_id[:SHORT_ID_CHARS]}: {error.message}"), "red")

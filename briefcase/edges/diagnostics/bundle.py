@@ -25,8 +25,7 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -37,13 +36,16 @@ import orjson
 from briefcase import __version__
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.core.receipts import verify_export
+from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord
 from briefcase.edges.diagnostics.canary import MAGIC_BYTES, is_compressed, utf8
 from briefcase.edges.diagnostics.triage import Daemon, Part
 from briefcase.model.errors import BriefcaseError
+from briefcase.model.types import JsonObject
 
 LOG_TAIL_BYTES: Final = 4 << 20
 MAX_UNPACKED_BYTES: Final = 1 << 30
 PAGE: Final = 1_000
+RECEIPTS: Final = "/v1/receipts"
 DISTRIBUTION: Final = "agentic-briefcase"
 _JSON: Final = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 _REQUIREMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -71,38 +73,26 @@ _CONFIGURATION: Final = (
 
 
 class Source(Daemon, Protocol):
-    """A daemon that also answers text."""
+    """A daemon whose answers can also be kept as they came; both raise `BriefcaseError`."""
 
-    def text(self, path: str) -> str:
-        """Read what is no JSON. Raises `BriefcaseError`."""
+    def document(self, method: str, path: str) -> JsonObject:
+        """Read JSON, whatever it is."""
         ...
 
-
-class Silent:
-    """A daemon that was asked a moment ago and did not answer: asking it again would only take time."""
-
-    def get(self, path: str, **_query: str | int | None) -> dict[str, Any]:
-        """Raises `BriefcaseError`."""
-        raise BriefcaseError(f"`{path}` was not asked: no daemon answers", code="daemon_unreachable")
-
-    def post(self, path: str, _body: object = None) -> dict[str, Any]:
-        """Raises `BriefcaseError`."""
-        return self.get(path)
-
     def text(self, path: str) -> str:
-        """Raises `BriefcaseError`."""
-        return str(self.get(path))
+        """Read what is no JSON."""
+        ...
 
 
 class Gathering:
     """Files by name, and what could not be had.
 
     Args:
-        daemon: its client; where it does not answer, what can be had without it is gathered.
+        daemon: its client; None where it did not answer a moment ago, and what can be had without it is gathered.
         own: the daemon's own files, which are never added by name.
     """
 
-    def __init__(self, daemon: Source, own: OwnFiles) -> None:
+    def __init__(self, daemon: Source | None, own: OwnFiles) -> None:
         self._daemon = daemon
         self._own = own
         self.files: dict[str, bytes] = {}
@@ -124,17 +114,17 @@ class Gathering:
             ("compat", "/v1/diagnostics/compat"),
             ("security", "/v1/diagnostics/security"),
         ):
-            self._ask(f"{name}.json", partial(self._daemon.get, path))
-        self._ask("verification.json", partial(self._daemon.post, "/v1/receipts/verify"))
+            self._ask(f"{name}.json", "GET", path)
+        self._ask("verification.json", "POST", "/v1/receipts/verify")
         configuration: dict[str, Any] = {"environment": settings_of(environ)}
         for path in _CONFIGURATION:
             try:
-                configuration[path] = self._daemon.get(path)
+                configuration[path] = self._source(path).document("GET", path)
             except BriefcaseError as error:
                 self.missing[f"configuration.json {path}"] = error.message
         self._put("configuration.json", configuration)
         try:
-            self.files["metrics.txt"] = self._daemon.text("/metrics").encode()
+            self.files["metrics.txt"] = self._source("/metrics").text("/metrics").encode()
         except BriefcaseError as error:
             self.missing["metrics.txt"] = error.message
         try:
@@ -172,24 +162,36 @@ class Gathering:
 
     def _newest(self, count: int) -> bytes:
         """The newest receipts, oldest of them first, one a line."""
-        head = self._daemon.get("/v1/receipts", limit=1)["receipts"]
+        head = self._page(limit=1)
         lines: list[bytes] = []
-        after_id = max(0, (head[0]["id"] if head else 0) - count)
+        after_id = max(0, (head[0].id if head else 0) - count)
         offset = 0
         while len(lines) < count:
-            page = self._daemon.get("/v1/receipts", limit=PAGE, offset=offset, after_id=after_id)["receipts"]
-            wanted = [orjson.dumps(receipt) for receipt in page if not head or receipt["id"] <= head[0]["id"]]
-            lines += wanted
+            page = self._page(limit=PAGE, offset=offset, after_id=after_id)
+            lines += [msgspec.json.encode(receipt) for receipt in page if not head or receipt.id <= head[0].id]
             offset += len(page)
             if not page:
                 break
         return b"\n".join(reversed(lines)) + b"\n" if lines else b""
 
-    def _ask(self, name: str, ask: Callable[[], dict[str, Any]]) -> None:
+    def _page(self, **query: int) -> list[ReceiptRecord]:
+        return self._source(RECEIPTS).get(RECEIPTS, ReceiptList, **query).answer.receipts
+
+    def _ask(self, name: str, method: str, path: str) -> None:
         try:
-            self._put(name, ask())
+            self._put(name, self._source(path).document(method, path))
         except BriefcaseError as error:
             self.missing[name] = error.message
+
+    def _source(self, path: str) -> Source:
+        """The daemon, to ask it one thing.
+
+        Raises:
+            BriefcaseError: none answers; asking again would only take time (`daemon_unreachable`).
+        """
+        if self._daemon is None:
+            raise BriefcaseError(f"`{path}` was not asked: no daemon answers", code="daemon_unreachable")
+        return self._daemon
 
     def _put(self, name: str, value: object) -> None:
         self.files[name] = orjson.dumps(value, option=_JSON)

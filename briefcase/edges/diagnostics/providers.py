@@ -5,9 +5,10 @@ The stable words a provider refuses with are explained here, where somebody read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
 
+from briefcase.core.wire.providers import ProviderHealth, ProviderSummary
 from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED, VC_STATUS_UNKNOWN
 from briefcase.model.types import parse_rfc3339
 
@@ -33,30 +34,36 @@ class Judgement(NamedTuple):
     hint: str = ""
 
 
-def judge_providers(listed: Mapping[str, Any], behaved: Mapping[str, Any], now_us: int) -> Judgement:
+def judge_providers(held: list[ProviderSummary], health: list[ProviderHealth], now_us: int) -> Judgement:
     """Judge them by what is held of each, how it behaved, and its verdict.
 
     Args:
-        listed: the answer of `GET /v1/providers`.
-        behaved: the answer of `GET /v1/diagnostics/providers`.
+        held: all of them, of `GET /v1/providers`.
+        health: how they behave, of `GET /v1/diagnostics/providers`; none where the daemon does not tell.
         now_us: this host's clock, in microseconds.
     """
-    held, health = listed["providers"], behaved["providers"]
-    rules: tuple[tuple[Callable[[Mapping[str, Any]], str], list[Mapping[str, Any]], str], ...] = (
-        (_failed_verdict, health, "`briefcase conformance provider --base-url URL --out report.json` has the details"),
-        (_failing_calls, health, "`GET /v1/diagnostics/providers`; `briefcase providers disable ID` contains it"),
-        (lambda provider: _expired(provider, now_us), held, "`briefcase providers vc-fetch`"),
-        (_needs_login, held, "`briefcase providers oauth-login --id ID`"),
+    rules: tuple[tuple[Iterable[str], str], ...] = (
+        (
+            map(_failed_verdict, health),
+            "`briefcase conformance provider --base-url URL --out report.json` has the details",
+        ),
+        (
+            map(_failing_calls, health),
+            "`GET /v1/diagnostics/providers`; `briefcase providers disable ID` contains it",
+        ),
+        ((_expired(provider, now_us) for provider in held), "`briefcase providers vc-fetch`"),
+        (map(_needs_login, held), "`briefcase providers oauth-login --id ID`"),
     )
     problems, hints = list[str](), list[str]()
-    for rule, subjects, hint in rules:
-        found = [problem for problem in map(rule, subjects) if problem]
+    for told, hint in rules:
+        found = [problem for problem in told if problem]
         if found:
             problems.append(some(found))
             hints.append(hint)
     if problems:
         return Judgement("yellow", "; ".join(problems), "; ".join(hints))
-    return Judgement("green", some([_standing(provider) for provider in health]) or "none")
+    standing = [_standing(provider) for provider in health] or [provider.id for provider in held]
+    return Judgement("green", some(standing) or "none")
 
 
 def some(names: list[str]) -> str:
@@ -65,23 +72,24 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN_IDS]) + more
 
 
-def _failed_verdict(provider: Mapping[str, Any]) -> str:
-    verdict = provider["verdict"]
-    if verdict is None or verdict["ok"]:
+def _failed_verdict(provider: ProviderHealth) -> str:
+    verdict = provider.verdict
+    if verdict is None or verdict.ok:
         return ""
-    failing = some([str(name) for name in verdict["failing"]])
-    return f"{provider['id']} fails the contract harness ({failing or 'nothing passed'}, {verdict['finished_at']})"
+    return (
+        f"{provider.id} fails the contract harness ({some(verdict.failing) or 'nothing passed'}, {verdict.finished_at})"
+    )
 
 
-def _failing_calls(provider: Mapping[str, Any]) -> str:
+def _failing_calls(provider: ProviderHealth) -> str:
     """The last call failed, or some were taken for replays: counted since the daemon started."""
-    name, problem_at, ok_at = provider["id"], provider["last_problem_at"], provider["last_ok_at"]
+    problem_at, ok_at = provider.last_problem_at, provider.last_ok_at
     if problem_at is not None and (ok_at is None or parse_rfc3339(ok_at) < parse_rfc3339(problem_at)):
-        problem = str(provider["last_problem"])
-        return f"the last call of {name} failed: {problem}{_explained(problem)}"
-    if provider["replays"]:
+        problem = provider.last_problem
+        return f"the last call of {provider.id} failed: {problem}{_explained(problem)}"
+    if provider.replays:
         word = REPLAY_DETECTED
-        return f"{provider['replays']:,} calls of {name} ended in `{word}`{_explained(word)}"
+        return f"{provider.replays:,} calls of {provider.id} ended in `{word}`{_explained(word)}"
     return ""
 
 
@@ -89,20 +97,20 @@ def _explained(problem: str) -> str:
     return next((f" ({cause})" for word, cause in EXPLAINED.items() if word in problem), "")
 
 
-def _expired(provider: Mapping[str, Any], now_us: int) -> str:
-    expires_at = provider["vc_expires_at_rfc3339"]
+def _expired(provider: ProviderSummary, now_us: int) -> str:
+    expires_at = provider.vc_expires_at_rfc3339
     is_over = expires_at is not None and parse_rfc3339(expires_at) <= now_us
-    return f"the credential has expired of {provider['id']}" if is_over else ""
+    return f"the credential has expired of {provider.id}" if is_over else ""
 
 
-def _needs_login(provider: Mapping[str, Any]) -> str:
+def _needs_login(provider: ProviderSummary) -> str:
     """Enabled, and nothing entitles to its calls. Never logged in to is as good as ended."""
-    is_wanting = provider["needs_login"] and not provider["has_vc"] and provider["is_enabled"]
-    return f"nobody is logged in to {provider['id']}" if is_wanting else ""
+    is_wanting = provider.needs_login and not provider.has_vc and provider.is_enabled
+    return f"nobody is logged in to {provider.id}" if is_wanting else ""
 
 
-def _standing(provider: Mapping[str, Any]) -> str:
-    verdict = provider["verdict"]
-    tried = "never held to the contract" if verdict is None else f"harness passed {verdict['finished_at']}"
-    disabled = "" if provider["is_enabled"] else ", disabled"
-    return f"{provider['id']}: {provider['calls']:,} calls, {provider['failures']:,} failed, {tried}{disabled}"
+def _standing(provider: ProviderHealth) -> str:
+    verdict = provider.verdict
+    tried = "never held to the contract" if verdict is None else f"harness passed {verdict.finished_at}"
+    disabled = "" if provider.is_enabled else ", disabled"
+    return f"{provider.id}: {provider.calls:,} calls, {provider.failures:,} failed, {tried}{disabled}"

@@ -15,10 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from briefcase.core.wire.approvals import ApprovalList, ApprovalRecord
+from briefcase.core.wire.control_plane import ControlPlaneStatus, managed_by
+from briefcase.core.wire.controls import ControlList, ControlRecord
+from briefcase.core.wire.diagnostics import CheckRecord, Checks
+from briefcase.core.wire.fields import given
+from briefcase.core.wire.identity import Health, ProfileAnswer, Ready
+from briefcase.core.wire.providers import ProviderHealth, ProviderHealthList, ProviderList
+from briefcase.core.wire.reading import Kind
+from briefcase.core.wire.receipts import VerificationRecord
+from briefcase.core.wire.servers import ServerList, ServerSummary
+from briefcase.edges.client.reply import Reply
 from briefcase.edges.diagnostics.files import check_files
 from briefcase.edges.diagnostics.host import check_disk
 from briefcase.edges.diagnostics.profile import Finding
@@ -27,7 +38,9 @@ from briefcase.model.errors import BriefcaseError, ConfigError
 from briefcase.model.ports import Verification
 from briefcase.model.types import parse_rfc3339
 
+_T = TypeVar("_T")
 GUIDE: Final = "docs/operations.md"
+CONTROL_PLANE: Final = "/v1/control-plane"
 RUNBOOKS: Final = "docs/runbooks"
 UNREACHABLE: Final = "daemon_unreachable"
 HANGS: Final = "request_timeout"
@@ -72,11 +85,11 @@ class Part(msgspec.Struct, frozen=True):
 class Daemon(Protocol):
     """The daemon as a client sees it; both raise `BriefcaseError`."""
 
-    def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
+    def get(self, path: str, kind: Kind[_T], /, **query: str | int | None) -> Reply[_T]:
         """Read."""
         ...
 
-    def post(self, path: str, body: object = None) -> dict[str, Any]:
+    def post(self, path: str, kind: Kind[_T], body: object = None) -> Reply[_T]:
         """Act."""
         ...
 
@@ -96,31 +109,34 @@ def triage(daemon: Daemon, patient: Daemon, now_us: int) -> tuple[Part, ...]:
         now_us: this host's clock, in microseconds.
     """
     try:
-        health = daemon.get("/health")
+        daemon.get("/health", Health)
+        is_healthy = True
     except BriefcaseError as error:
         if error.code == UNREACHABLE:
             return (Part("daemon", "red", error.message, error.hint, READ["daemon"]),)
         if error.code == HANGS:
             return (Part("daemon", "red", _HANGS_DETAIL, _HANGS_HINT, READ["daemon"]),)
-        health = {}
-    compat = _Asked(lambda: _checks(daemon.get("/v1/diagnostics/compat")))
+        is_healthy = False
+    compat = _Asked(lambda: _checks(daemon, "compat"))
     judges: dict[str, Callable[[], _Judged]] = {
-        "daemon": lambda: _judge_daemon(health, daemon),
-        "profile": lambda: _judge_profile(daemon.get("/v1/profile")),
+        "daemon": lambda: _judge_daemon(daemon, is_healthy=is_healthy),
+        "profile": lambda: _judge_profile(daemon.get("/v1/profile", ProfileAnswer).answer),
         "compat": lambda: _worst([check for name, check in compat.value().items() if name not in _OWN_PARTS]),
-        "security": lambda: _worst([*_checks(daemon.get("/v1/diagnostics/security")).values()]),
-        "receipts": lambda: _judge_receipts(compat.value()["receipts"], patient.post("/v1/receipts/verify")),
-        "policy": lambda: _worst([compat.value()["policy"]]),
-        "controls": lambda: _judge_controls(daemon.get("/v1/controls")),
-        "approvals": lambda: _judge_approvals(daemon.get("/v1/approvals"), now_us),
-        "providers": lambda: _Judged(
-            *judge_providers(daemon.get("/v1/providers"), daemon.get("/v1/diagnostics/providers"), now_us)
+        "security": lambda: _worst([*_checks(daemon, "security").values()]),
+        "receipts": lambda: _judge_receipts(
+            compat.value().get("receipts"), patient.post("/v1/receipts/verify", VerificationRecord).answer
         ),
-        "mcp_servers": lambda: _judge_servers(daemon.get("/v1/mcp/servers")),
-        "control_plane": lambda: _judge_control_plane(daemon.get("/v1/control-plane")),
-        "disk": lambda: _worst([compat.value()["disk"]]),
-        "clock": lambda: _worst([compat.value()["clock"]]),
-        "memory": lambda: _worst([compat.value()["memory"]]),
+        "policy": lambda: _judge_check(compat.value().get("policy")),
+        "controls": lambda: _judge_controls(daemon.get("/v1/controls", ControlList).answer.controls),
+        "approvals": lambda: _judge_approvals(daemon.get("/v1/approvals", ApprovalList).answer.approvals, now_us),
+        "providers": lambda: _Judged(
+            *judge_providers(daemon.get("/v1/providers", ProviderList).answer.providers, _behaved(daemon), now_us)
+        ),
+        "mcp_servers": lambda: _judge_servers(daemon.get("/v1/mcp/servers", ServerList).answer.servers),
+        "control_plane": lambda: _judge_control_plane(daemon.get(CONTROL_PLANE, ControlPlaneStatus).answer),
+        "disk": lambda: _judge_check(compat.value().get("disk")),
+        "clock": lambda: _judge_check(compat.value().get("clock")),
+        "memory": lambda: _judge_check(compat.value().get("memory")),
     }
     return _parts(judges)
 
@@ -140,8 +156,7 @@ def triage_files(data_dir: Path, verify: Callable[[], Verification]) -> tuple[Pa
             if error.code != "already_running":
                 raise
             return _Judged("yellow", "not known: a daemon has them open, and does not answer")
-        body = {"ok": found.ok, "checked": found.checked, "head": msgspec.to_builtins(found.head)}
-        return _judge_verification(body | {"first_bad": msgspec.to_builtins(found.first_bad)})
+        return _judge_verification(msgspec.convert(msgspec.to_builtins(found), VerificationRecord))
 
     return _parts(
         {
@@ -171,19 +186,19 @@ def unknown_parts(told: tuple[Part, ...]) -> tuple[Part, ...]:
 class _Asked:
     """One answer that several parts are judged by: asked for once, and its failure told to each."""
 
-    def __init__(self, ask: Callable[[], dict[str, Mapping[str, Any]]]) -> None:
+    def __init__(self, ask: Callable[[], dict[str, CheckRecord]]) -> None:
         self._ask = ask
-        self._value: dict[str, Mapping[str, Any]] | None = None
-        self._error: Exception | None = None
+        self._value: dict[str, CheckRecord] | None = None
+        self._error: BriefcaseError | None = None
 
-    def value(self) -> dict[str, Mapping[str, Any]]:
+    def value(self) -> dict[str, CheckRecord]:
         """The answer. Raises what asking raised."""
         if self._error is not None:
             raise self._error
         if self._value is None:
             try:
                 self._value = self._ask()
-            except Exception as error:
+            except BriefcaseError as error:
                 self._error = error
                 raise
         return self._value
@@ -203,89 +218,106 @@ def _part(name: str, judge: Callable[[], _Judged]) -> Part | None:
         if is_absent and name in _SILENT:
             return None
         judged = _Judged("green", "none: not served") if is_absent else _Judged("red", error.message, error.hint)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:  # a time, say, that is none
         judged = _Judged("red", f"answered something unexpected ({type(error).__name__})", "is it the same version?")
     return Part(name, judged.colour, judged.detail, judged.hint, READ[name])
 
 
-def _judge_daemon(health: Mapping[str, Any], daemon: Daemon) -> _Judged:
-    daemon.get("/ready")
-    if health.get("status") != "ok":
+def _judge_daemon(daemon: Daemon, *, is_healthy: bool) -> _Judged:
+    daemon.get("/ready", Ready)
+    if not is_healthy:
         return _Judged("red", "what answers is no healthy daemon")
     return _Judged("green", "answers, and serves calls")
 
 
-def _judge_profile(answer: Mapping[str, Any]) -> _Judged:
-    strict = ", strict host" if answer["strict_host"] else ""
-    return _Judged("green", f"{answer['mode']} ({answer['compatibility_profile']}){strict}")
+def _judge_profile(profile: ProfileAnswer) -> _Judged:
+    strict = ", strict host" if profile.strict_host else ""
+    return _Judged("green", f"{profile.mode} ({profile.compatibility_profile}){strict}")
 
 
-def _checks(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {check["name"]: check for check in answer["checks"]}
+def _checks(daemon: Daemon, which: str) -> dict[str, CheckRecord]:
+    return {check.name: check for check in daemon.get(f"/v1/diagnostics/{which}", Checks).answer.checks}
 
 
-def _worst(checks: list[Mapping[str, Any]]) -> _Judged:
+def _judge_check(check: CheckRecord | None) -> _Judged:
+    """One check that is a part of its own."""
+    return _Judged("yellow", "not known: this daemon does not check it") if check is None else _worst([check])
+
+
+def _worst(checks: list[CheckRecord]) -> _Judged:
     """The checks that do not hold, in one part: yellow where each is only noted."""
-    bad = [check for check in checks if not check["ok"]]
+    bad = [check for check in checks if not check.ok]
     if not bad:
-        return _Judged("green", checks[0]["detail"] if len(checks) == 1 else f"{len(checks)} checks hold")
-    colour: Colour = "yellow" if all(check["effect"] == "noted" for check in bad) else "red"
-    detail = "; ".join(check["detail"] if len(checks) == 1 else f"{check['name']}: {check['detail']}" for check in bad)
-    return _Judged(colour, detail, "; ".join(check["hint"] for check in bad if check["hint"]))
+        return _Judged("green", checks[0].detail if len(checks) == 1 else f"{len(checks)} checks hold")
+    colour: Colour = "yellow" if all(check.effect == "noted" for check in bad) else "red"
+    detail = "; ".join(check.detail if len(checks) == 1 else f"{check.name}: {check.detail}" for check in bad)
+    return _Judged(colour, detail, "; ".join(check.hint for check in bad if check.hint))
 
 
-def _judge_receipts(gate: Mapping[str, Any], verification: Mapping[str, Any]) -> _Judged:
-    return _judge_verification(verification) if gate["ok"] else _worst([gate])
+def _judge_receipts(gate: CheckRecord | None, verification: VerificationRecord) -> _Judged:
+    return _judge_verification(verification) if gate is None or gate.ok else _worst([gate])
 
 
-def _judge_verification(answer: Mapping[str, Any]) -> _Judged:
-    head = answer["head"]
-    if answer["ok"]:
-        return _Judged("green", f"{answer['checked']:,} verified now, head {head['id']}:{head['hash_hex']}")
-    bad = answer["first_bad"]
-    hint = "keep a copy of the data directory before anything else: `briefcase freeze`, then the runbook"
-    return _Judged("red", f"receipt {bad['id']} is wrong ({bad['problem']})", hint)
+def _judge_verification(found: VerificationRecord) -> _Judged:
+    if found.ok:
+        return _Judged("green", f"{found.checked:,} verified now, head {found.head.id}:{found.head.hash_hex}")
+    bad = found.first_bad
+    what = "the chain does not verify" if bad is None else f"receipt {bad.id} is wrong ({bad.problem})"
+    return _Judged(
+        "red", what, "keep a copy of the data directory before anything else: `briefcase freeze`, then the runbook"
+    )
 
 
-def _judge_controls(answer: Mapping[str, Any]) -> _Judged:
-    actions = [f"{control['action']} {control['subject']} {control['name']}".strip() for control in answer["controls"]]
+def _judge_controls(controls: list[ControlRecord]) -> _Judged:
+    actions = [f"{control.action} {control.subject} {control.name}".strip() for control in controls]
     if not actions:
         return _Judged("green", "nothing is tightened")
     return _Judged("yellow", some(actions), "`briefcase tighten list`, `briefcase thaw`")
 
 
-def _judge_approvals(answer: Mapping[str, Any], now_us: int) -> _Judged:
-    waiting = answer["approvals"]
+def _judge_approvals(waiting: list[ApprovalRecord], now_us: int) -> _Judged:
     if not waiting:
         return _Judged("green", "none waits")
-    oldest_s = max(0, now_us - min(parse_rfc3339(approval["created_at"]) for approval in waiting)) // 1_000_000
+    oldest_s = max(0, now_us - min(parse_rfc3339(approval.created_at) for approval in waiting)) // 1_000_000
     return _Judged("yellow", f"{len(waiting)} wait, the oldest for {oldest_s:,} s", "`briefcase approvals watch`")
 
 
-def _judge_servers(answer: Mapping[str, Any]) -> _Judged:
-    servers = answer["servers"]
-    wanting = [f"{server['id']} wants a log-in" for server in servers if server["needs_login"]]
-    down = [server for server in servers if server["state"] != "ready" and not server["needs_login"]]
-    bad = [*wanting, *(f"{server['id']} is {server['state']}" for server in down)]
-    held = [f"{server['id']} lists {server['held']} changed tools" for server in servers if server["held"]]
+def _behaved(daemon: Daemon) -> list[ProviderHealth]:
+    """How providers behave; none where the daemon does not tell."""
+    try:
+        return daemon.get("/v1/diagnostics/providers", ProviderHealthList).answer.providers
+    except BriefcaseError as error:
+        if error.code != "not_found":
+            raise
+        return []
+
+
+def _judge_servers(servers: list[ServerSummary]) -> _Judged:
+    wanting = [f"{server.id} wants a log-in" for server in servers if server.needs_login]
+    down = [server for server in servers if server.state not in {"", "ready"} and not server.needs_login]
+    bad = [*wanting, *(f"{server.id} is {server.state}" for server in down)]
+    held = [f"{server.id} lists {server.held} changed tools" for server in servers if server.held]
     if bad or held:
         log_in = "`briefcase mcp servers oauth-login ID`, " if wanting else ""
         hint = f"{log_in}`briefcase mcp servers list`, `briefcase mcp servers diff ID`"
         return _Judged("yellow", some([*bad, *held]), hint)
-    return _Judged("green", some([str(server["id"]) for server in servers]) or "none")
+    return _Judged("green", some([server.id for server in servers]) or "none")
 
 
-def _judge_control_plane(answer: Mapping[str, Any]) -> _Judged:
-    if answer["status"] == "not_enrolled":
+def _judge_control_plane(status: ControlPlaneStatus) -> _Judged:
+    base_url = managed_by(status, f"GET {CONTROL_PLANE}")
+    if base_url is None:
         return _Judged("green", "not enrolled")
-    if answer.get("state") == "revoked":
+    last_error = given(status.last_error, "")
+    if status.state == "revoked":
         hint = "the last good policy stays; `briefcase control-plane enroll` makes it a device again, or `leave`"
-        return _Judged("red", f"the control plane knows this device no more: {answer.get('last_error')}", hint)
-    if answer.get("last_error"):
+        return _Judged("red", f"the control plane knows this device no more: {last_error}", hint)
+    if last_error:
         hint = "the last good policy stays; `briefcase control-plane sync` tries again"
-        age = ", and the policy is not known to be the present one" if answer.get("state") == "stale" else ""
-        return _Judged("yellow", f"the last sync failed: {answer['last_error']}{age}", hint)
-    return _Judged("green", f"{answer['base_url']}, last sync {answer['last_sync_at_rfc3339'] or 'never'}")
+        age = ", and the policy is not known to be the present one" if status.state == "stale" else ""
+        return _Judged("yellow", f"the last sync failed: {last_error}{age}", hint)
+    synced_at = given(status.last_sync_at_rfc3339, "") or "never"
+    return _Judged("green", f"{base_url}, last sync {synced_at}")
 
 
 def _judge_finding(finding: Finding) -> _Judged:
