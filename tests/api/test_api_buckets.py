@@ -11,6 +11,7 @@ from briefcase._native.shares import LIMIT_NS, Account
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.edges.api.app import LARGE_BODY_BYTES
 from briefcase.edges.api.turnstile import MAX_WAITING, Turnstile
+from briefcase.edges.http.connection import NS_OF_A_PIECE, SMALL_PIECE_BYTES
 from support.api import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, Rig, request
 from support.waiting import until
 
@@ -274,6 +275,46 @@ async def test_strangers_wait_for_principals_and_no_principal_for_strangers():
     assert not waiting.done()
     assert await turns_of(turnstile, "scout") == 1  # among principals it is alone
     assert await waiting
+
+
+async def test_a_connection_is_charged_to_its_user_though_nothing_is_asked_on_it(rig):
+    strangers = rig.server.places.account_of_strangers(os.geteuid())
+    client = await rig.connect()
+    await until(lambda: rig.server._state.connections)
+    assert strangers.used_ns > 0
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    ("token", "piece", "is_read_more_seldom"),
+    [
+        (AGENT_TOKEN, b"x", True),
+        (AGENT_TOKEN, b"x" * SMALL_PIECE_BYTES, False),
+        (OPERATOR_TOKEN, b"x", False),
+    ],
+    ids=["an agent's", "an agent's large ones", "an operator's"],
+)
+async def test_pieces_of_a_body_are_charged_to_whose_it_is(rig, token, piece, is_read_more_seldom):
+    client = await rig.connect()
+    await client.send(request("GET", "/v1/tools", token=token))
+    assert (await client.answer())[0] == 200
+    (connection,) = rig.server._state.connections
+    account = connection._place.meter.account
+    account.forgive()
+    async with asyncio.timeout(10):
+        head = request("POST", "/v1/tools/call", b"x" * 10_000, token=token)[:-10_000]
+        await client.send(head)
+        await until(lambda: account.used_ns >= NS_OF_A_PIECE)
+        account.charge(MUCH_NS)
+        taken = connection._body_bytes
+        await client.send(piece)
+        await until(lambda: connection._body_bytes > taken)
+        assert connection._wire._is_read_paused is is_read_more_seldom
+        for _ in range(2):  # and it is read on
+            taken = connection._body_bytes
+            await client.send(piece)
+            await until(lambda: connection._body_bytes > taken)  # noqa: B023 - it is over before it changes
+    await client.close()
 
 
 async def test_pieces_of_a_request_that_is_never_whole_are_charged_and_read_more_seldom(rig):

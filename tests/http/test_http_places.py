@@ -36,9 +36,10 @@ class Hall:
     def __init__(self, **limits) -> None:
         self.places = Places(PlaceLimits(**{"own_uid": OWN_UID, **limits}), knows_principals=True)
         self.now_s = 100.0
+        self.tick_s = 1.0
 
     def come(self, principal=None, *, busy=False, listener=0, uid=None, places=None):
-        self.now_s += 1
+        self.now_s += self.tick_s
         guest = Guest(self.now_s)
         place = (places or self.places).take(guest, listener, uid, self.now_s)
         if principal is not None:
@@ -182,6 +183,30 @@ def test_the_operators_reserve_is_for_the_newest_and_is_never_full():
     [hall.come(busy=True) for _ in range(50)]
     assert not guest.gave_way or guest.since_s is not None
     assert len(hall.places._of_listener[0]) <= 1 + 1 + 3
+
+
+@pytest.mark.parametrize("is_busy", [True, False], ids=["half a request", "silent"])
+def test_a_flood_of_one_users_connections_pushes_out_its_own_and_not_one_that_another_user_just_made(is_busy):
+    hall = Hall(max_connections=1, operator_reserve=4)
+    hall.tick_s = 0.001
+    hall.come(AGENT, busy=True, uid=OWN_UID)
+    place, guest = hall.come(uid=OWN_UID)
+    flood = [hall.come(busy=is_busy, uid=OTHER_UID) for _ in range(50)]
+    third, third_guest = hall.come(uid=THIRD_UID)
+    flood += [hall.come(busy=is_busy, uid=OTHER_UID) for _ in range(50)]
+    assert (guest.gave_way, third_guest.gave_way) == (False, False)
+    place.claim(OPERATOR)
+    third.claim(OTHER_AGENT)
+    assert sum(not gave_way for gave_way in gone(*flood)) <= 2  # what is left of the reserve
+
+
+def test_a_connection_that_said_nothing_for_long_gives_way_to_another_users_too():
+    hall = Hall(max_connections=2)
+    silent = hall.come(uid=OTHER_UID)
+    hall.come(AGENT, busy=True)
+    hall.now_s += DISPATCH_S
+    hall.come(uid=THIRD_UID)
+    assert silent[1].gave_way
 
 
 def test_once_there_is_room_again_a_connection_on_probation_is_like_any_other():

@@ -6,9 +6,9 @@ waits before its next request goes on, whatever it asks for. So does an agent's 
 work is a stretch that nobody can interrupt. One goes on at a time, the principals in turn, and after it the others have
 the loop for `PAUSE` times as long as its turn took.
 
-What nobody's token pays for (requests that need none, or bring a wrong one, and what comes before a request is whole)
-is charged to the user at the other end, all who come over TCP being one (`places.Place.stranger`). They wait for those
-who said who they are, and nobody waits for them.
+What nobody's token pays for (connections, requests that need no token or bring a wrong one, and what comes before a
+request is whole) is charged to the user at the other end, those of whom it is unknown being one
+(`places.Place.stranger`). They wait for those who said who they are, and nobody waits for them.
 
 While nobody else is there, there is nobody to wait for, and what a principal had is forgiven.
 """

@@ -41,10 +41,13 @@ from briefcase.edges.http.framing import PARSED, STEPS, Event, State
 from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.places import SMALL_BYTES, Place, Places
 from briefcase.edges.http.sockets import peer_of
+from briefcase.edges.http.tcp_peers import TcpPeers
 from briefcase.edges.http.wire import Wire
 
 MAX_PIECES: Final = 8_192  # of a chunked body: each one costs a callback, whatever its size
+NS_OF_A_CONNECTION: Final = 50_000  # to take it, to ask whose it is, and to close it
 NS_OF_A_PIECE: Final = 20_000  # to wake up for it, and to parse what is short
+SMALL_PIECE_BYTES: Final = 1_024
 PIECE_PAUSE_S: Final = 0.05
 LINGER_MS: Final = 1_000  # how long a refused client may go on sending before the connection is cut
 HTTP_VERSIONS: Final = frozenset({"1.0", "1.1"})
@@ -67,6 +70,7 @@ class Serving:
         self.date = Date()
         self.places = Places(limits, knows_principals=isinstance(app, DirectApp) and app.knows_principals)
         self.connections: set[Connection] = set()
+        self.tcp_peers = TcpPeers() if self.places.knows_principals else None
         self.agent_listeners: frozenset[int] = frozenset()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -147,11 +151,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as it is called
         """Take the connection, or refuse it before anything is read."""
         serving = self._serving
-        peer = peer_of(transport.get_extra_info("socket"), is_for_agents=self._listener in serving.agent_listeners)
+        is_for_agents = self._listener in serving.agent_listeners
+        sock = transport.get_extra_info("socket")
+        peer = peer_of(sock, is_for_agents=is_for_agents, tcp_peers=serving.tcp_peers)
         place = serving.places.take(self, self._listener, peer.uid, self._loop.time())
         self.transport, self._place = transport, place
         self._wire = Wire(transport, self._loop, peer, place)
         serving.connections.add(self)
+        place.meter.account.charge(NS_OF_A_CONNECTION)
         transport.set_write_buffer_limits(high=SMALL_BYTES)
         if peer.is_unix and not peer.is_for_agents and peer.uid not in self._limits.allowed_uids:
             self._turn_away(Refusal("forbidden", "this socket is for another user"))
@@ -241,16 +248,22 @@ class Connection(asyncio.Protocol):
                 return
         if self._state is not _IDLE or not self._unanswered:
             self._arm_deadline()
-            if self._place.principal is None:
-                self._charge_piece(len(data))
+            self._charge_piece(size_bytes)
         elif self._deadline is not None:
             self._cancel_deadline()
 
     def _charge_piece(self, size_bytes: int) -> None:
-        """Charge a piece of a request that is not whole to who sends it; who sends many is read more seldom."""
-        meter = self._place.meter
-        meter.account.charge(NS_OF_A_PIECE + size_bytes)
-        if meter.is_over and not self._unanswered and self._serving.places.knows_principals:
+        """Charge a piece of a request that is not whole to who sends it; who sends many is read more seldom.
+
+        Of somebody known only what is cut small: what is large is bounded by the principal's bucket.
+        """
+        place = self._place
+        place.meter.account.charge(NS_OF_A_PIECE + size_bytes)
+        if not place.meter.is_over or not self._serving.places.knows_principals:
+            return
+        if place.is_known if size_bytes >= SMALL_PIECE_BYTES else place.is_operators:
+            return
+        if len(self._unanswered) <= (self._state is _BODY):  # else it is read when those before it are answered
             self._wire.pause_reading()
             self._loop.call_later(PIECE_PAUSE_S, self._read_on)
 

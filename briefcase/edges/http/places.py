@@ -5,14 +5,15 @@
 | `max_connections` | the connections of one listener | the longest idle gives way |
 | `max_connections_per_uid` | those of one user on it, but not of the daemon's own | that user's longest idle one does |
 | `max_connections_per_principal` | those that last spoke for one agent or auditor | its longest idle one does, or 429 |
-| `operator_reserve` | those taken where none is idle | the operator and newcomers are served; the oldest gives way |
+| `operator_reserve` | those taken where none is idle | operators, newcomers; the oldest of who has most gives way |
 | `newcomer_reserve` | those served beyond, of agents and auditors that have next to none (`KEPT_FOR_EACH`) | 503 |
 | `max_unsent_bytes`, a quarter of it for one principal | bodies that come and answers that are not read | `Held` |
 
 Who gives way first: connections on which nobody is known yet, the longest silent first, where they are more than a
 quarter of the listener's, so that newcomers have the time to say who they are; then an agent's idle ones; then an
-operator's. Where none is idle, a long poll is answered early and its connection closed then: the oldest of whichever
-agent has most of them. Any other connection on which a request of somebody known is being answered never gives way.
+operator's. A connection that is new gives way to no other user's. Where none is idle, a long poll is answered early and
+its connection closed then: the oldest of whichever agent has most of them. Any other connection on which a request of
+somebody known is being answered never gives way.
 
 # INVARIANT (reserve): whatever is open, one more connection is taken, and the operator's token on it is served.
 # INVARIANT (newcomers): whatever others have open, an agent's first `KEPT_FOR_EACH` connections are served, as long as
@@ -95,8 +96,18 @@ class Place:
 
     @property
     def stranger(self) -> str:
-        """Whose work is done here until it is known who asks: the user's at the other end; over TCP they are one."""
-        return "tcp" if self.uid is None else f"uid {self.uid}"
+        """Whose work is done here until it is known who asks: the user's at the other end; the unknown ones are one."""
+        return "unknown" if self.uid is None else f"uid {self.uid}"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody said who they are."""
+        return self.rank != _ANONYMOUS
+
+    @property
+    def is_operators(self) -> bool:
+        """Whether an operator spoke last."""
+        return self.rank == _OPERATOR
 
     def wait(self, answer_now: Callable[[], None]) -> None:
         """A long poll is under way here, which `answer_now` ends with what there is, and the connection after it."""
@@ -336,8 +347,9 @@ class Places:
         waiting = self._on_probation.setdefault(place.listener, {})
         place.is_probation = True
         waiting[place] = None
-        if len(waiting) > self.limits.operator_reserve:
-            self._give_way(next(iter(waiting)))
+        if len(waiting) > self.limits.operator_reserve:  # who floods pushes out no other user's, the operator's least
+            [(most, _)] = Counter(one.uid for one in waiting).most_common(1)
+            self._give_way(next(one for one in waiting if one.uid == most))
 
     def _give_way(self, place: Place) -> None:
         self.gave_way += 1
@@ -361,7 +373,7 @@ class Places:
         for attempt in range(2):
             while known:
                 place, since_s = known.popleft()
-                if place in taken and self._free_since_s(place, newest.taken_s) == since_s:
+                if place in taken and self._free_since_s(place, newest) == since_s:
                     return place
             if attempt == 0:
                 known.extend(self._find_idle(taken, scope[1], newest))
@@ -373,7 +385,7 @@ class Places:
             for place in taken
             if place is not newest
             and (uid is None or place.uid == uid)
-            and (since_s := self._free_since_s(place, newest.taken_s)) is not None
+            and (since_s := self._free_since_s(place, newest)) is not None
         ]
         found.sort(key=lambda one: one[:2])
         unknown = sum(rank == _ANONYMOUS for rank, _, _ in found)
@@ -383,12 +395,15 @@ class Places:
             found = found[: min(CANDIDATES, max(1, unknown - self.limits.max_connections // SHARES))]
         return [(place, since_s) for _, since_s, place in found]
 
-    def _free_since_s(self, place: Place, now_s: float) -> float | None:
-        """Since when a place could be given up. One where nobody is known yet is not at work for long."""
+    def _free_since_s(self, place: Place, newest: Place) -> float | None:
+        """Since when a place could be given up. One where nobody is known yet is not at work, and not new, for long."""
         since_s = place.guest.idle_since_s()
-        if since_s is None and place.rank == _ANONYMOUS and self.knows_principals:
-            return place.taken_s if now_s - place.taken_s > DISPATCH_S else None
-        return since_s
+        if place.rank != _ANONYMOUS or not self.knows_principals:
+            return since_s
+        is_new = newest.taken_s - place.taken_s <= DISPATCH_S
+        if is_new and (since_s is None or place.uid != newest.uid):
+            return None
+        return place.taken_s if since_s is None else since_s
 
 
 def _name_of(place: Place) -> str:

@@ -87,6 +87,8 @@ class HttpServer:
         while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - the sets announce nothing
             await asyncio.sleep(_DRAIN_POLL_S)
         await self._cut()  # 4
+        if self._state.tcp_peers is not None:
+            self._state.tcp_peers.close()
         if self._date_timer is not None:
             self._date_timer.cancel()
 

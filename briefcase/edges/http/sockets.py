@@ -21,6 +21,7 @@ import msgspec
 
 from briefcase.adapters.disk.checks import way_problem
 from briefcase.core.jose.identity_proof import authority_of
+from briefcase.edges.http.tcp_peers import TcpPeers
 from briefcase.model.errors import ConfigError
 
 SOCKET_MODE: Final = 0o600
@@ -40,9 +41,9 @@ _LOCAL_PEERCRED: Final = 1
 class Peer(NamedTuple):
     """Who is at the other end, and where they came in.
 
-    Over a Unix socket `uid` is their user. Over TCP `hosts` are the `Host` values that name the listener, and
-    `authority` is its `host:port`. `reads_tokens` says that this user can read the token files in the data directory:
-    it is the daemon's own, or root. `is_for_agents` says that they came by the agents' socket.
+    `uid` is their user, where the kernel says. Over TCP `hosts` are the `Host` values that name the listener, and
+    `authority` is its `host:port`. Over a Unix socket `reads_tokens` says that this user can read the token files in
+    the data directory: it is the daemon's own, or root. `is_for_agents` says that they came by the agents' socket.
     """
 
     is_unix: bool
@@ -180,13 +181,14 @@ def hosts_of(address: str, port: int) -> frozenset[bytes]:
     return frozenset({authority_of(address, port).encode(), f"localhost:{port}".encode()})
 
 
-def peer_of(sock: socket.socket, *, is_for_agents: bool = False) -> Peer:
-    """The other end of an accepted connection; `is_for_agents` as its listener is."""
+def peer_of(sock: socket.socket, *, is_for_agents: bool = False, tcp_peers: TcpPeers | None = None) -> Peer:
+    """The other end of an accepted connection; `is_for_agents` as its listener is, `tcp_peers` tells users over TCP."""
     if sock.family == socket.AF_UNIX:
         uid = peer_uid(sock)
         return Peer(is_unix=True, uid=uid, reads_tokens=uid in {0, os.geteuid()}, is_for_agents=is_for_agents)
     host, port, *_ = sock.getsockname()
-    return Peer(is_unix=False, hosts=hosts_of(host, port), authority=authority_of(host, port))
+    uid = None if tcp_peers is None else tcp_peers.uid_of(sock)
+    return Peer(is_unix=False, uid=uid, hosts=hosts_of(host, port), authority=authority_of(host, port))
 
 
 def peer_uid(sock: socket.socket) -> int | None:
