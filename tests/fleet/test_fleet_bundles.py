@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from briefcase.core.fleet import words
+from briefcase.core.fleet.answers import read_enrolment_answer
 from briefcase.core.fleet.bundles import (
     Apply,
     BundleError,
@@ -73,6 +74,13 @@ def test_a_recorded_bundle_for_another_profile_is_refused_where_the_profile_is_n
     answer = judge_bundle(value, Standing(THEIR_KEY, needs_profile=True), None, NOW_US)
     assert (answer.reason, answer.bundle_id, answer.profile) == (words.INCOMPATIBLE_PROFILE, 9, "aacp_v2")
     assert isinstance(judge_bundle(value, Standing(THEIR_KEY), None, NOW_US), Apply)
+
+
+def test_a_recorded_enrolment_is_read_with_what_ours_does_not_know_of_passed_over():
+    answer = read_enrolment_answer(json.dumps(RECORDED["enrolment"]).encode())
+    assert (answer.device_id, answer.policy_signing_pubkey_b64) == (RECORDED["enrolment"]["device_id"], THEIR_KEY)
+    assert isinstance(judge_bundle(answer.policy_bundle, Standing(THEIR_KEY), None, NOW_US), Apply)
+    assert (answer.freshness, answer.mandatory, answer.last_receipt_id) == (None, None, None)
 
 
 # --- the checks, each alone -------------------------------------------------------------------------------------------

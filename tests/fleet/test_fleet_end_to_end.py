@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from support.control_plane import ADMIN_TOKEN, POLICY, ControlPlaneServer, FakeControlPlane
-from support.daemons import RunningDaemon
+from support.daemons import RunningDaemon, UnixConnection
 
 NEXT = f"{POLICY} // the next"
 
@@ -36,6 +36,13 @@ class Fleet:
             check=False,
         )
         return ran.returncode, ran.stdout + ran.stderr
+
+    def figures(self) -> dict[str, float]:
+        connection = UnixConnection(self.daemon.socket_path)
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {self.daemon.operator_token}"})
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        return {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("briefcase_control_plane")}
 
     def status(self) -> dict:
         return self.daemon.request("GET", "/v1/control-plane")[1]
@@ -67,6 +74,12 @@ def test_a_daemon_enrols_syncs_survives_a_restart_and_leaves(fleet):
     assert fleet.daemon.request("GET", "/v1/policy")[1]["policy_text"] == NEXT
     budgets = fleet.daemon.request("GET", "/v1/budgets")[1]["budgets"]
     assert {line["category"]: line["daily_limit_microusd"] for line in budgets}["read"] == 5
+
+    # the figures say so
+    figures = fleet.figures()
+    assert figures["briefcase_control_plane_sync_failures"] == 0
+    assert figures["briefcase_control_plane_uploaded_receipt"] == fleet.status()["last_receipt_upload_id"]
+    assert figures["briefcase_control_plane_last_sync_timestamp_seconds"] > 0
 
     # the policy is not the operator's
     code, refused = fleet.daemon.request("PUT", "/v1/policy", {"policy_text": POLICY})

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +15,15 @@ from briefcase.adapters.vault.identity import Identity
 from briefcase.core.fleet.bundles import MAX_POLICY_BYTES
 from briefcase.core.fleet.uploads import Batch
 from briefcase.core.jose.base64url import encode_base64url
+from briefcase.core.jose.dpop import TYP
+from briefcase.core.jose.jws import parse_compact
 from briefcase.core.operator.fleet import EnrolmentRequest
 from briefcase.model.errors import UpstreamError
 from support.clock import FakeClock
 from support.control_plane import SigningKey
 from support.entropy import FakeEntropy
 
+RECORDED = json.loads((Path(__file__).parent.parent / "fixtures" / "control_plane" / "recorded.json").read_text())
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 SHORT_MS = 300  # nothing in here ends sooner by being fast
 DEVICE_ID = "6f1f4c4e-8d1c-4a55-9c0b-2f2f4f1a7a10"
@@ -185,6 +190,11 @@ async def test_a_held_request_says_for_how_long_and_its_proof_keeps_the_query():
         (head,) = hostile.heads
         assert head.startswith(f"GET /v1/devices/{DEVICE_ID}/policy?wait_ms=5000 HTTP/1.1".encode())
         assert b'if-none-match: "7"' in head.lower()
+        (proof,) = re.findall(r"(?i)\ndpop: (\S+)", head.decode())
+        claims = parse_compact(proof, TYP).claims
+        assert claims["htu"] == f"http://{hostile.address}/v1/devices/{DEVICE_ID}/policy?wait_ms=5000"
+    # as the recorded server wants it: the same request with a proof that leaves the query out is refused
+    assert [("?" in case["htu"], case["status"]) for case in RECORDED["proofs"]] == [(True, 200), (False, 401)]
 
 
 def test_no_token_is_in_a_text_of_a_device():

@@ -8,10 +8,11 @@ import pytest
 from briefcase.adapters.fleet import uploads
 from briefcase.core.fleet import words
 from briefcase.core.fleet.device import DeviceState
+from briefcase.core.operator.fleet import Wanted
 from briefcase.model.errors import StoreError, UpstreamError
-from support.control_plane import HOUR_US, POLICY, SigningKey, refusal
+from support.control_plane import ADMIN_TOKEN, HOUR_US, POLICY, SigningKey, refusal
 from support.crash import Crash
-from support.fleet import FleetDesk
+from support.fleet import BASE_URL, FleetDesk
 from support.waiting import until
 
 NEXT = f"{POLICY} // the next"
@@ -68,7 +69,7 @@ async def test_a_proof_is_new_for_each_request_and_keeps_the_query(desk):
     await desk.enrol()
     await desk.sync.sync()
     await desk.sync.sync()
-    assert len(desk.plane.jtis) == sum("dpop" in headers for _, _, headers, _ in desk.plane.seen) == 3
+    assert len(desk.plane.jtis) == sum("dpop" in headers for _, _, headers, _ in desk.plane.seen) == 4
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
@@ -148,6 +149,72 @@ async def test_a_sync_that_cannot_be_recorded_is_a_fault_of_the_store(desk):
     with pytest.raises(StoreError):
         await desk.sync.sync()
     assert (await desk.status()).progress.last_error.startswith("receipts_unavailable")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b" " * (5 << 20), b'{"policy_bundle":'])
+async def test_a_policy_that_cannot_even_be_read_never_stops_the_upload(desk, body):
+    await desk.enrol()
+    desk.plane.answer = lambda method, _: (200, {}, body) if method == "GET" else None
+    await failed(desk)
+    assert desk.uploaded == list(range(1, desk.ledger.head().id + 1))
+
+
+async def test_nothing_is_uploaded_where_nobody_answers(desk):
+    await desk.enrol()
+    asked = []
+    desk.outbound.cut = lambda request: asked.append(request) or UpstreamError("down", sent=False)
+    await failed(desk)
+    assert len(asked) == 1
+
+
+# --- what the control plane is told -----------------------------------------------------------------------------------
+
+
+async def test_a_control_plane_is_told_which_bundle_runs_and_which_was_tried_once(desk):
+    await desk.enrol()
+    await desk.sync.sync()
+    await desk.sync.sync()
+    desk.plane.publish(2, "this is not cedar")
+    problem = await failed(desk)
+    told = [
+        {name: said[name] for name in ("running_bundle_id", "tried_bundle_id", "last_error")}
+        for said in desk.plane.said
+    ]
+    assert told == [
+        {"running_bundle_id": 1, "tried_bundle_id": 1, "last_error": None},
+        {"running_bundle_id": 1, "tried_bundle_id": 2, "last_error": problem},
+    ]
+
+
+async def test_a_control_plane_that_takes_no_status_is_not_told_again(desk):
+    desk.plane.takes_status = False
+    await desk.enrol()
+    await desk.sync.sync()
+    desk.plane.publish(2, NEXT)
+    assert (await desk.sync.sync()).policy_applied
+    assert sum(target.endswith("/status") for _, target, _, _ in desk.plane.seen) == 1
+
+
+async def test_a_word_of_freshness_is_renewed_before_it_ends_though_the_bundle_is_the_same(desk):
+    def asked(*, is_held: bool) -> list[bool]:
+        """Whether each request for the policy named what is known."""
+        seen = [(target, headers) for method, target, headers, _ in desk.plane.seen if method == "GET"]
+        return ["if-none-match" in headers for target, headers in seen if ("wait_ms" in target) == is_held]
+
+    async def one_round() -> None:
+        held = len(asked(is_held=True))
+        loop = asyncio.create_task(desk.sync.run())
+        await until(lambda: len(asked(is_held=True)) > held)
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+    desk.plane.siblings = {"freshness": desk.plane.key.freshness(1, desk.clock.now_us() + HOUR_US)}
+    await desk.enrol()
+    await one_round()
+    await one_round()
+    desk.clock.advance(us=HOUR_US - 60_000_000)
+    await one_round()
+    assert asked(is_held=False) == [False, True, False]
 
 
 # --- the watermark ----------------------------------------------------------------------------------------------------
@@ -237,6 +304,13 @@ async def test_a_restored_device_whose_chain_went_on_elsewhere_is_a_fork(desk):
     await desk.receipt()
     assert (await failed(desk)).startswith(words.FORK)
     assert ((await desk.status()).progress.uploaded_id, desk.uploaded) == (4, [1, 2, 3, 4, 5, 6, 7])
+
+    before = desk.enrolment  # as another device, it goes on with the chain that it has
+    await desk.sync.enrol(Wanted(BASE_URL, ADMIN_TOKEN, "restored", is_new_device=True), "ann")
+    await desk.sync.sync()
+    assert desk.enrolment.device_id != before.device_id
+    assert desk.uploaded == list(range(1, desk.ledger.head().id + 1))
+    assert [receipt["id"] for receipt in desk.plane.receipts[before.device_id]] == [1, 2, 3, 4, 5, 6, 7]
 
 
 async def test_a_server_that_answers_with_other_words_each_time_is_not_followed_for_ever(desk):

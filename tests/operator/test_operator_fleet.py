@@ -7,7 +7,7 @@ import pytest
 from briefcase.core.fleet import words
 from briefcase.core.fleet.answers import read_policy_answer
 from briefcase.core.fleet.enrolment import SETTING
-from briefcase.core.operator.fleet import EnrolmentRequest
+from briefcase.core.operator.fleet import EnrolmentRequest, Wanted
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from support.control_plane import ADMIN_TOKEN, HOUR_US, POLICY, FakeControlPlane, SigningKey
 from support.crash import Crash, crashed
@@ -58,12 +58,13 @@ async def test_neither_token_is_in_a_receipt_a_setting_or_a_text_of_the_request(
     assert ADMIN_TOKEN not in kept
     assert token not in kept
     assert ADMIN_TOKEN not in repr(EnrolmentRequest(BASE_URL, ADMIN_TOKEN, "d", "n"))
+    assert ADMIN_TOKEN not in repr(Wanted(BASE_URL, ADMIN_TOKEN, "n"))
 
 
 @pytest.mark.parametrize("name", ["", " ", "n" * 129, "a\nb"])
 async def test_a_name_out_of_bounds_is_refused_before_anything_is_sent(desk, name):
     with pytest.raises(CallerError, match=words.INVALID_DEVICE_NAME):
-        await desk.sync.enrol(BASE_URL, ADMIN_TOKEN, name, "ann")
+        await desk.sync.enrol(Wanted(BASE_URL, ADMIN_TOKEN, name), "ann")
     assert (desk.plane.seen, desk.ledger.kinds()) == ([], ["policy_set"])
 
 
@@ -72,14 +73,14 @@ async def test_a_name_out_of_bounds_is_refused_before_anything_is_sent(desk, nam
 )
 async def test_an_address_that_is_none_is_refused_and_not_repeated(desk, url):
     with pytest.raises(CallerError) as refused:
-        await desk.sync.enrol(url, ADMIN_TOKEN, "laptop", "ann")
+        await desk.sync.enrol(Wanted(url, ADMIN_TOKEN, "laptop"), "ann")
     assert "secret" not in refused.value.message
     assert desk.plane.seen == []
 
 
 async def test_a_refused_enrolment_changes_nothing_and_its_receipt_says_so(desk):
     with pytest.raises(UpstreamError, match="invalid_token"):
-        await desk.sync.enrol(BASE_URL, "wrong-token", "laptop", "ann")
+        await desk.sync.enrol(Wanted(BASE_URL, "wrong-token", "laptop"), "ann")
     assert desk.ledger.kinds()[1:] == ["change_intent", "change_failed"]
     assert (desk.admin.state().enrolment, desk.secrets.kept) == (None, {})
 
@@ -122,7 +123,7 @@ async def test_enrolling_again_rotates_the_token_and_keeps_device_bundle_and_cha
 async def test_another_control_plane_and_another_key_are_refused_until_this_one_is_left(desk):
     await desk.enrol()
     with pytest.raises(CallerError, match=BASE_URL) as refused:
-        await desk.sync.enrol("https://other.example", ADMIN_TOKEN, "laptop", "ann")
+        await desk.sync.enrol(Wanted("https://other.example", ADMIN_TOKEN, "laptop"), "ann")
     assert refused.value.code == "conflict"
     desk.plane.key = SigningKey(9)
     desk.plane.publish(2)

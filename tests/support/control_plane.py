@@ -89,6 +89,8 @@ class FakeControlPlane:
         self.answer: Callable[[str, str], tuple[int, dict[str, str], bytes] | None] = lambda _method, _target: None
         self.holds = False
         self.says_last = True
+        self.takes_status = True
+        self.said: list[dict[str, Any]] = []
         self.tokens = 0
         self.now_us: Callable[[], int] | None = None
         self.published = threading.Condition()
@@ -116,6 +118,11 @@ class FakeControlPlane:
             return refused
         if (method, what) == ("GET", "policy"):
             return self._policy(headers, parts.query)
+        if what == "status":
+            if not self.takes_status:
+                return 404, {}, b""
+            self.said.append(json.loads(body))
+            return 200, {}, b'{"status":"ok"}'
         return self._receive(device_id, body)
 
     def _enrol(self, headers: dict[str, str], asked: dict[str, str]) -> tuple[int, dict[str, str], bytes]:

@@ -15,7 +15,7 @@ from briefcase.core.fleet.enrolment import Enrolment
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.bundles import BundleAdmin
-from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
+from briefcase.core.operator.fleet import FleetAdmin, FleetPorts, Wanted
 from briefcase.core.operator.policy import PolicyService
 from briefcase.model.effects import Entry
 from briefcase.model.ports import Policy
@@ -103,7 +103,7 @@ class FleetDesk:
 
     async def enrol(self) -> None:
         """Enrol as an operator does."""
-        await self.sync.enrol(BASE_URL, ADMIN_TOKEN, "laptop", "ann")
+        await self.sync.enrol(Wanted(BASE_URL, ADMIN_TOKEN, "laptop"), "ann")
 
     async def receipt(self) -> None:
         """Append a receipt of something."""

@@ -66,6 +66,15 @@ class Refusal(msgspec.Struct, frozen=True):
     retry_after_ms: int | None = None
 
 
+class DeviceReport(msgspec.Struct, frozen=True):
+    """How a device stands: the bundle that runs, the one it tried last, and what was wrong with the last sync."""
+
+    running_bundle_id: int | None
+    tried_bundle_id: int | None
+    last_error: str | None
+    version: str
+
+
 class ControlPlaneClient:
     """Talks to control planes (`operator.fleet.ControlPlane`).
 
@@ -169,6 +178,23 @@ class ControlPlaneClient:
         if response.status in _ABOUT_RECEIPTS:
             return UploadAnswer(response.status, said.code, said.last_receipt_id)
         return _refusal_of(response)
+
+    async def report(self, device: Device, report: DeviceReport) -> Refusal | None:
+        """Say how a device stands; None where that was taken.
+
+        Raises:
+            UpstreamError: no answer came.
+        """
+        response = await self._send(
+            device,
+            "POST",
+            f"/v1/devices/{quote(device.device_id, safe='')}/status",
+            _JSON,
+            body=msgspec.json.encode(report),
+            timeout_ms=TIMEOUT_MS,
+            max_body_bytes=MAX_ANSWER_BYTES,
+        )
+        return None if response.status == HTTPStatus.OK else _refusal_of(response)
 
     async def _send(
         self,

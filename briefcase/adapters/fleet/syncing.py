@@ -6,6 +6,7 @@ One round of a sync:
  2. apply what holds of the answer                                  `operator.bundles`
  3. upload receipts, whatever 1 and 2 came to, unless nobody answers or the device is known no more
  4. note how it went: `last_sync`, or `last_error`, on every path
+ 5. tell the control plane how the device stands, where that is news `reporting`
 
 Between two rounds the loop waits as `core.fleet.device` says, and where the control plane holds a request until there
 is something new, it lets it: such an answer is taken as one round more. One round at a time; enrolling and leaving wait
@@ -23,6 +24,7 @@ import msgspec
 
 from briefcase.adapters.fleet.client import ControlPlaneClient, Device, PolicyReply, Refusal, refusal_words
 from briefcase.adapters.fleet.custody import DeviceTokens
+from briefcase.adapters.fleet.reporting import StatusReporter
 from briefcase.adapters.fleet.standing import Standing
 from briefcase.adapters.fleet.uploads import ReceiptUploader, UploadResult
 from briefcase.adapters.store.sync_progress import SyncProgress, SyncProgressStore
@@ -32,23 +34,28 @@ from briefcase.core.fleet.device import next_sync_ms
 from briefcase.core.fleet.enrolment import Enrolment, enrolled
 from briefcase.core.fleet.words import NOT_OURS_ANY_MORE, UNREACHABLE
 from briefcase.core.operator.bundles import Applied, BundleAdmin
-from briefcase.core.operator.fleet import FleetAdmin
+from briefcase.core.operator.fleet import FleetAdmin, Wanted
 from briefcase.model.errors import BriefcaseError, StoreError, UpstreamError
 from briefcase.model.ports import Clock, Ledger
 
 MAX_WAIT_MS: Final = 55_000  # of a request that is held: proxies end what is silent for a minute
 MIN_WAIT_MS: Final = 1_000
 IDLE_MS: Final = 3_600_000
+FADING_INTERVALS: Final = 3
 _log: Final = get_logger("briefcase.fleet")
 
 
 class Synced(msgspec.Struct, frozen=True):
-    """What a round came to. `problem` is what was wrong, a word and a sentence; empty where nothing was."""
+    """What a round came to. `problem` is what was wrong, a word and a sentence; empty where nothing was.
+
+    `is_disowned` says that the control plane knows this device no more, `is_away` that nobody answered.
+    """
 
     policy_applied: bool = False
     receipts_uploaded: int = 0
     problem: str = ""
     is_disowned: bool = False
+    is_away: bool = False
     has_more: bool = False
     advised_ms: int | None = None
     fresh_until_us: int | None = None
@@ -87,12 +94,18 @@ class FleetSync:
         self._bundles = bundles
         self._parts = parts
         self._uploader = ReceiptUploader(parts.client, parts.ledger)
+        self._reporter = StatusReporter(parts.client)
         self._one_at_a_time = asyncio.Lock()
         self._changed = asyncio.Event()
         self._etag = ""
         self._standing: Standing | None = None
 
     # --- what an operator asks for ------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> SyncProgress | None:
+        """How far the sync has come, from memory; None where there was none since the start."""
+        return None if self._standing is None else self._standing.progress
 
     async def status(self) -> SyncStatus | None:
         """The enrolment and its progress, or None where there is none.
@@ -105,14 +118,14 @@ class FleetSync:
             return None
         return SyncStatus(enrolment, (await self._standing_of(enrolment)).progress)
 
-    async def enrol(self, base_url: str, admin_token: str, device_name: str, by: str) -> None:
+    async def enrol(self, wanted: Wanted, by: str) -> None:
         """Enrol, and apply the first policy; a policy that cannot be applied is in `last_error`.
 
         Raises:
             CallerError, UpstreamError, StoreError: as `FleetAdmin.enrol`; nothing is enrolled.
         """
         async with self._one_at_a_time:
-            answer = await self._admin.enrol(base_url, admin_token, device_name, by)
+            answer = await self._admin.enrol(wanted, by)
             self._forget()
             standing = await self._standing_of(self._enrolment())
             await standing.note_enrolled()
@@ -220,25 +233,15 @@ class FleetSync:
     # --- one round ----------------------------------------------------------------------------------------------------
 
     async def _round(self, reply: PolicyReply | Refusal | None) -> Synced:
-        """One round; steps 1 to 4 of the module. `reply` where 1 is done."""
-        enrolment = self._enrolment()
-        standing = await self._standing_of(enrolment)
-        device = await self._device(enrolment)
-        synced = Synced()
+        """One round; the steps of the module. `reply` where 1 is done."""
+        standing = await self._standing_of(self._enrolment())
+        device = await self._device(self._enrolment())
         try:
-            # 1. the policy
-            reply = reply or await self._ask(device, 0)
+            # 1. and 2. the policy
+            synced = await self._take_policy(device, reply)
 
-            # 2. apply
-            synced = await self._applied(reply)
-
-            # 3. upload
-            if not synced.is_disowned:
-                synced = _with_upload(synced, await self._uploader.upload(device, standing))
-        except UpstreamError as error:
-            is_word = isinstance(error, UnexpectedAnswerError)
-            problem = error.message if is_word else f"{UNREACHABLE}: {error.message}"
-            synced = msgspec.structs.replace(synced, problem=synced.problem or problem)
+            # 3. receipts
+            synced = await self._send_receipts(device, standing, synced)
         except StoreError as error:
             await standing.note_failed(f"{error.code}: {error.message}", is_disowned=False)
             raise
@@ -249,7 +252,25 @@ class FleetSync:
             await standing.note_failed(synced.problem, is_disowned=synced.is_disowned)
         else:
             await standing.note_synced(synced.fresh_until_us)
+
+        # 5. tell
+        if not (synced.is_away or synced.is_disowned):
+            await self._reporter.report(device, self._enrolment(), standing.progress)
         return synced
+
+    async def _take_policy(self, device: Device, reply: PolicyReply | Refusal | None) -> Synced:
+        try:
+            return await self._applied(reply or await self._ask(device, 0))
+        except UpstreamError as error:
+            return Synced(problem=_problem_of(error), is_away=not error.sent or error.code == "upstream_timeout")
+
+    async def _send_receipts(self, device: Device, standing: Standing, synced: Synced) -> Synced:
+        if synced.is_away or synced.is_disowned:
+            return synced
+        try:
+            return _with_upload(synced, await self._uploader.upload(device, standing))
+        except UpstreamError as error:
+            return msgspec.structs.replace(synced, problem=synced.problem or _problem_of(error), is_away=True)
 
     async def _applied(self, reply: PolicyReply | Refusal) -> Synced:
         if isinstance(reply, Refusal):
@@ -277,7 +298,14 @@ class FleetSync:
         return applied
 
     async def _ask(self, device: Device, wait_ms: int) -> PolicyReply | Refusal:
-        return await self._parts.client.policy(device, self._etag, wait_ms)
+        etag = "" if not wait_ms and await self._is_fading() else self._etag
+        return await self._parts.client.policy(device, etag, wait_ms)
+
+    async def _is_fading(self) -> bool:
+        """Whether the word that the running bundle is the present one ends soon: only a whole answer renews it."""
+        fresh_until_us = (await self._standing_of(self._enrolment())).progress.fresh_until_us
+        margin_us = FADING_INTERVALS * self._parts.interval_ms * 1_000
+        return 0 < fresh_until_us < self._parts.clock.now_us() + margin_us
 
     # --- who this device is -------------------------------------------------------------------------------------------
 
@@ -297,6 +325,12 @@ class FleetSync:
 
     def _forget(self) -> None:
         self._etag, self._standing = "", None
+        self._reporter = StatusReporter(self._parts.client)
+
+
+def _problem_of(error: UpstreamError) -> str:
+    """What was wrong where no answer came that could be read, as `last_error` has it."""
+    return error.message if isinstance(error, UnexpectedAnswerError) else f"{UNREACHABLE}: {error.message}"
 
 
 def _with_upload(synced: Synced, uploaded: UploadResult) -> Synced:

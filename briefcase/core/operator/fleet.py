@@ -41,6 +41,22 @@ from briefcase.model.types import JsonObject
 SUBJECT: Final = "control_plane"
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """What an operator asks for: where to enrol, by which admin token, under which name.
+
+    `is_new_device` makes it another device than it was, whose receipts begin anew at the control plane: for a data
+    directory that is a copy, or that was restored.
+    """
+
+    base_url: str
+    admin_token: str
+    device_name: str
+    is_new_device: bool = False
+
+    def __repr__(self) -> str:
+        return f"Wanted(base_url={self.base_url!r}, ...)"
+
+
 class EnrolmentRequest(msgspec.Struct, frozen=True):
     """What a control plane is asked for; the admin token is used once and kept nowhere."""
 
@@ -129,13 +145,11 @@ class FleetAdmin:
 
     # --- enrolling and leaving ----------------------------------------------------------------------------------------
 
-    async def enrol(self, base_url: str, admin_token: str, device_name: str, by: str) -> EnrolmentAnswer:
+    async def enrol(self, wanted: Wanted, by: str) -> EnrolmentAnswer:
         """Enrol this daemon; enrolling again gives its device a new token.
 
         Args:
-            base_url: where the control plane is.
-            admin_token: its administrator's; used for one request.
-            device_name: what people call this daemon, 1 to 128 characters.
+            wanted: where, by whose word, and as what.
             by: who does it, for the receipt.
 
         Raises:
@@ -148,8 +162,8 @@ class FleetAdmin:
             Its answer, whose policy is yet to be applied.
         """
         # 1. check
-        base_url = self._ports.plane.check_base_url(base_url)
-        name = _checked_name(device_name)
+        base_url = self._ports.plane.check_base_url(wanted.base_url)
+        name = _checked_name(wanted.device_name)
         state = self.state()
         present = state.enrolment
         if present is not None and present.base_url != base_url:
@@ -158,8 +172,9 @@ class FleetAdmin:
                 code="conflict",
                 hint="leave it first: `briefcase control-plane leave`",
             )
-        device_id = state.device_id or self._entropy.uuid()
-        request = EnrolmentRequest(base_url, admin_token, device_id, name)
+        known_id = "" if wanted.is_new_device else state.device_id
+        device_id = known_id or self._entropy.uuid()
+        request = EnrolmentRequest(base_url, wanted.admin_token, device_id, name)
 
         async def effect() -> EnrolmentAnswer:
             # 3. ask

@@ -45,11 +45,15 @@ class ControlPlaneStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrolBody(msgspec.Struct, frozen=True):
-    """Where to enrol, by whose word, under which name. The admin token is used for one request and kept nowhere."""
+    """Where to enrol, by whose word, under which name. The admin token is used for one request and kept nowhere.
+
+    `as_new_device` makes this daemon another device than it was: its receipts begin anew at the control plane.
+    """
 
     base_url: str
     admin_token: str
     device_name: str
+    as_new_device: bool = False
 
     def __repr__(self) -> str:
         return f"EnrolBody(base_url={self.base_url!r}, ...)"

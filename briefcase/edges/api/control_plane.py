@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from briefcase.adapters.fleet.syncing import SyncStatus
+from briefcase.core.operator.fleet import Wanted
 from briefcase.core.wire.control_plane import (
     ControlPlaneLeft,
     ControlPlaneStatus,
@@ -32,7 +33,8 @@ async def enrol(services: Services, request: Request) -> ControlPlaneStatus:
     body = request.body_as(EnrolBody)
     if not _TOKEN.fullmatch(body.admin_token):
         raise CallerError("expected an admin token of 1 to 4,096 visible ASCII characters")
-    await services.fleet.enrol(body.base_url, body.admin_token, body.device_name, request.principal.name)
+    wanted = Wanted(body.base_url, body.admin_token, body.device_name, body.as_new_device)
+    await services.fleet.enrol(wanted, request.principal.name)
     return await _status(services)
 
 

@@ -11,6 +11,7 @@ from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.metrics import service_families
 from briefcase.edges.api.services import Services
 from briefcase.edges.http.server import HttpServer
+from briefcase.model.types import US_PER_S
 
 
 def watch(services: Services, ledger: LedgerCounters, server: HttpServer, authenticator: Authenticator) -> None:
@@ -21,6 +22,7 @@ def watch(services: Services, ledger: LedgerCounters, server: HttpServer, authen
         partial(service_families, services),
         partial(_edge_families, server, authenticator),
         partial(_provider_families, services),
+        partial(_fleet_families, services),
         process_families,
         _log_families,
     ):
@@ -42,6 +44,25 @@ def _edge_families(server: HttpServer, authenticator: Authenticator) -> list[Fam
 def _provider_families(services: Services) -> list[Family]:
     return [
         counter("briefcase_token_waits_total", "Calls that waited for a capability.", services.providers.token_waits)
+    ]
+
+
+def _fleet_families(services: Services) -> list[Family]:
+    progress = services.fleet.progress
+    if progress is None:
+        return []
+    return [
+        gauge(
+            "briefcase_control_plane_last_sync_timestamp_seconds",
+            "When a sync with the control plane last went well, in Unix time.",
+            progress.last_sync_us / US_PER_S,
+        ),
+        gauge("briefcase_control_plane_sync_failures", "Syncs that failed since then.", progress.failures),
+        gauge(
+            "briefcase_control_plane_uploaded_receipt",
+            "The last receipt that the control plane acknowledged.",
+            progress.uploaded_id,
+        ),
     ]
 
 

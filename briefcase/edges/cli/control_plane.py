@@ -25,6 +25,7 @@ from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
 from briefcase.edges.client.reply import Reply
+from briefcase.model.types import JsonValue
 
 AT: Final = "/v1/control-plane"
 ADMIN_TOKEN_VARIABLE: Final = "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN"  # noqa: S105 - a variable's name
@@ -56,9 +57,10 @@ def show_status(app: App, *, as_json: bool) -> None:
 )
 @click.argument("url")
 @click.argument("name")
+@click.option("--as-new-device", is_flag=True, help="Be another device: after a restore, or in a copy.")
 @json_option
 @pass_app
-def enroll(app: App, *, url: str, name: str, as_json: bool) -> None:
+def enroll(app: App, *, url: str, name: str, as_new_device: bool, as_json: bool) -> None:
     """Enrol this daemon with the control plane at URL, as the device NAME.
 
     Asks for the control plane's admin token; takes it from BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN where that is set, else
@@ -66,7 +68,9 @@ def enroll(app: App, *, url: str, name: str, as_json: bool) -> None:
     policy replaces the daemon's own. Enrolling again gives the device a new token.
     """
     admin_token = app.environ.get(ADMIN_TOKEN_VARIABLE) or read_secret("admin token", is_new=False)
-    body = {"base_url": url, "admin_token": admin_token, "device_name": name}
+    body: dict[str, JsonValue] = {"base_url": url, "admin_token": admin_token, "device_name": name}
+    if as_new_device:
+        body["as_new_device"] = True
     _show(app, app.client(SYNC_TIMEOUT_S).post(f"{AT}/enroll", ControlPlaneStatus, body), as_json=as_json)
 
 
