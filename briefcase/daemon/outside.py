@@ -129,7 +129,7 @@ def _fleet(stores: Stores, outbound: Outbound) -> FleetParts:
     identity, vault = stores.identity, stores.vault
     client = ControlPlaneClient(
         outbound,
-        identity.proof_signer(),
+        identity.proof_signer,
         device_pubkey_b64=encode_base64url(identity.public_key),
         clock=CLOCK,
         entropy=ENTROPY,

@@ -68,7 +68,7 @@ def client_of(outbound: GuardedOutbound) -> ControlPlaneClient:
     identity = Identity(b"\6" * 32)
     return ControlPlaneClient(
         outbound,
-        identity.proof_signer(),
+        identity.proof_signer,
         device_pubkey_b64=encode_base64url(identity.public_key),
         clock=FakeClock(),
         entropy=FakeEntropy(),

@@ -193,7 +193,7 @@ class Rig:
         )
         client = ControlPlaneClient(
             self.outbound,
-            identity.proof_signer(),
+            identity.proof_signer,
             device_pubkey_b64=encode_base64url(identity.public_key),
             clock=self.clock,
             entropy=SystemEntropy(),

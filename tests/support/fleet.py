@@ -62,7 +62,7 @@ class FleetDesk:
         await self.policy.open()
         client = ControlPlaneClient(
             self.outbound,
-            self.identity.proof_signer(),
+            self.identity.proof_signer,
             device_pubkey_b64=encode_base64url(self.identity.public_key),
             clock=self.clock,
             entropy=self.entropy,

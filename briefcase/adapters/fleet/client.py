@@ -7,6 +7,8 @@ redirects are answers that are no success, and nothing of an answer's text goes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -80,20 +82,31 @@ class ControlPlaneClient:
 
     Args:
         outbound: the guarded way out.
-        signer: makes proofs with the daemon's identity key.
+        new_signer: gives what makes proofs with the daemon's identity key; asked for it once, by the first request of a
+            device, since loading it takes 30 ms that no start has to wait for.
         device_pubkey_b64: that key's public half, 32 bytes in base64url.
         clock: the time.
         entropy: makes the ids of proofs.
     """
 
     def __init__(
-        self, outbound: Outbound, signer: ProofSigner, *, device_pubkey_b64: str, clock: Clock, entropy: Entropy
+        self,
+        outbound: Outbound,
+        new_signer: Callable[[], ProofSigner],
+        *,
+        device_pubkey_b64: str,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
         self._outbound = outbound
-        self._signer = signer
+        self._new_signer = new_signer
         self._device_pubkey_b64 = device_pubkey_b64
         self._clock = clock
         self._entropy = entropy
+
+    @cached_property
+    def _signer(self) -> ProofSigner:
+        return self._new_signer()
 
     def check_base_url(self, base_url: str) -> str:
         """The address as it is kept, without a slash at its end; paths are appended to it.
