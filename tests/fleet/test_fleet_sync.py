@@ -376,6 +376,24 @@ async def test_a_control_plane_that_answers_a_held_request_at_once_is_not_asked_
     await asyncio.gather(loop, return_exceptions=True)
 
 
+async def test_what_nobody_foresaw_does_not_end_the_loop(desk, monkeypatch):
+    monkeypatch.setattr(desk.sync, "_idle", lambda _: asyncio.sleep(0))
+    await desk.enrol()
+    real, asked = desk.outbound.request, []
+
+    async def broken(request):
+        asked.append(request)
+        if len(asked) < 3:
+            raise RuntimeError("a bug")
+        return await real(request)
+
+    desk.outbound.request = broken
+    loop = asyncio.create_task(desk.sync.run())
+    await until(lambda: desk.uploaded == [1, 2, 3, 4])
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
 async def test_a_failure_of_any_kind_does_not_end_the_loop(desk):
     loop = asyncio.create_task(desk.sync.run())
     desk.plane.key = SigningKey(3)

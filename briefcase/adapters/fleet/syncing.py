@@ -177,6 +177,9 @@ class FleetSync:
             except BriefcaseError as error:  # the ledger or the metadata store: each has said why
                 _log.error("a sync could not be recorded", problem=error.message, detail=error.detail)
                 wait_ms = self._parts.interval_ms
+            except Exception as error:  # noqa: BLE001 - a device that stops asking keeps an old policy, and nobody sees it
+                _log.error("a sync failed inside", detail=repr(error), exc_info=error)
+                wait_ms = self._parts.interval_ms
             await self._idle(wait_ms)
 
     async def _sync_once(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from briefcase.adapters.store.sync_progress import SyncProgress
 from briefcase.adapters.telemetry.logs import lost_lines
 from briefcase.adapters.telemetry.metrics import Family, counter, gauge, meter_families, process_families
 from briefcase.adapters.telemetry.sources import LedgerCounters, ledger_families
@@ -48,13 +49,11 @@ def _provider_families(services: Services) -> list[Family]:
 
 
 def _fleet_families(services: Services) -> list[Family]:
-    progress = services.fleet.progress
-    if progress is None:
-        return []
+    progress = services.fleet.progress or SyncProgress()
     return [
         gauge(
             "briefcase_control_plane_last_sync_timestamp_seconds",
-            "When a sync with the control plane last went well, in Unix time.",
+            "When a sync with the control plane last went well, in Unix time; 0 where none has.",
             progress.last_sync_us / US_PER_S,
         ),
         gauge("briefcase_control_plane_sync_failures", "Syncs that failed since then.", progress.failures),
