@@ -35,6 +35,7 @@ class Outside(NamedTuple):
     """The tools, the servers and providers behind some of them, and what the operator said of each."""
 
     tools: Catalog
+    toolbox: ToolBox
     registry: ServerRegistry
     logins: Logins
     providers: ProviderService
@@ -74,6 +75,7 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
         secrets=secrets,
         redactor=stores.redactor,
         clock=CLOCK,
+        keep_public=lambda digest_hex: vault.keep_public(digest_hex.encode()),
     )
     providers = _providers(start, stores, controls, sent)
     stack.push_async_callback(providers.service.close)
@@ -95,7 +97,7 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
     stack.push_async_callback(registry.stop)
     tools = Catalog(toolbox.registry, registry)
     fleet = _fleet(stores, sent)
-    return Outside(tools, registry, logins.logins, providers.service, confinement, secrets, controls, fleet)
+    return Outside(tools, toolbox, registry, logins.logins, providers.service, confinement, secrets, controls, fleet)
 
 
 def _providers(start: Start, stores: Stores, controls: Controls, outbound: Outbound) -> ProviderParts:

@@ -100,6 +100,7 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
             outside.fleet.client, outside.fleet.tokens, outside.fleet.floors, needs_profile=start.settings.is_ga
         ),
         tools=outside.tools,
+        manifests=outside.toolbox,
         clock=CLOCK,
         entropy=ENTROPY,
     )

@@ -43,6 +43,14 @@ async def test_tools_are_listed_as_the_contract_writes_them(rig):
     assert (pay["category"], pay["cost"]) == ({"other": "payments"}, {"estimated_usd": 0.002})
 
 
+async def test_manifests_are_loaded_again_by_the_operator_alone(rig):
+    rig.manifests.written = {"pay": "2", "refund": "1"}
+    assert (await rig.ask("POST", "/v1/tools/reload", {}, token=AGENT_TOKEN))[0] == 403
+    status, _, loaded = await rig.ask("POST", "/v1/tools/reload", {})
+    assert (status, loaded) == (200, {"tools": 2, "added": ["refund"], "changed": ["pay"], "removed": []})
+    assert rig.ledger.kinds()[-2:] == ["change_intent", "tools_loaded"]
+
+
 # --- approvals --------------------------------------------------------------------------------------------------------
 
 

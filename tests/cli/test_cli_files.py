@@ -10,7 +10,7 @@ import pytest
 from briefcase.core.wire.receipts import ReceiptRecord
 from briefcase.edges.cli import policy_trials
 from briefcase.edges.client.reply import Reply
-from support.cli import FakeRoot, run
+from support.cli import CannedDaemon, FakeRoot, run
 from support.daemons import RunningDaemon
 from support.wire import example, reply_of
 
@@ -233,6 +233,48 @@ def test_an_import_of_all_names_what_it_leaves_out_and_writes_nothing_when_it_is
     assert run(root, "tools", "import", "openapi", str(document), "--all", "--json").json["written"] == [
         str(tmp_path / "tools" / "showTicket.json")
     ]
+
+
+LOADED = {"tools": 1, "added": ["showTicket"], "changed": [], "removed": []}
+
+
+def test_an_import_is_loaded_by_a_daemon_that_runs_and_a_removal_too(document):
+    with CannedDaemon() as daemon:
+        daemon.answers["POST", "/v1/tools/reload"] = LOADED
+        root = FakeRoot(daemon.data_dir)
+        imported = run(root, "tools", "import", "openapi", str(document), "--operation", "showTicket")
+        assert imported.code == 0
+        assert "loaded: 1 added" in imported.err
+        assert (daemon.data_dir / "tools" / "showTicket.json").exists()
+
+        daemon.answers["POST", "/v1/tools/reload"] = (400, {"code": "invalid_manifest", "message": "`bad.json`: no"})
+        refused = run(root, "tools", "remove", "showTicket")
+        assert refused.code == 2
+        assert "not loaded: `bad.json`: no" in refused.err
+        assert "briefcase tools reload" in refused.err
+        assert not (daemon.data_dir / "tools" / "showTicket.json").exists()
+
+        daemon.answers["POST", "/v1/tools/reload"] = {**LOADED, "tools": 0, "added": [], "removed": ["showTicket"]}
+        assert run(root, "tools", "reload").out == "removed showTicket\n"
+        assert run(root, "tools", "reload", "--json").json["removed"] == ["showTicket"]
+
+
+def test_a_tool_is_removed_whose_file_declares_no_other(tmp_path, document):
+    root = FakeRoot(tmp_path)
+    run(root, "tools", "import", "openapi", str(document), "--all")
+    removed = run(root, "tools", "remove", "listTickets", "--json")
+    assert removed.json == {"removed": [str(tmp_path / "tools" / "listTickets.json")], "loaded": None}
+    unknown = run(root, "tools", "remove", "showTickets")
+    assert (unknown.code, "did you mean `showTicket`?" in unknown.err) == (4, True)
+
+    two = json.loads((tmp_path / "tools" / "showTicket.json").read_text())
+    two["tools"].append({**two["tools"][0], "id": "other"})
+    (tmp_path / "tools" / "showTicket.json").write_text(json.dumps(two))
+    kept = run(root, "tools", "remove", "showTicket")
+    assert (kept.code, "declares `other` too" in kept.err) == (3, True)
+    assert run(root, "tools", "remove", "showTicket", "other").code == 0
+    assert list((tmp_path / "tools").iterdir()) == []
+    assert run(root, "tools", "remove", "echo").code == 4
 
 
 def test_two_apis_have_their_ids_apart(tmp_path, document):

@@ -55,7 +55,7 @@ from support.outbound import AsgiOutbound
 from support.principals import AGENT, OTHER_AGENT
 from support.redaction import KnownSecrets
 from support.secrets import FakeSecrets
-from support.tools import FakeTool, FakeTools, spec
+from support.tools import FakeTool, FakeToolFiles, FakeTools, spec
 
 KNOWN_SECRET = "canary-of-a-credential-0123"
 OPERATOR_TOKEN = "o" * 43
@@ -141,6 +141,7 @@ class Rig:
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
         self.controls = controls = Controls(self.ledger, self.clock)
         tools = FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000)))
+        self.manifests = FakeToolFiles(pay="1")
         policy = FakePolicyStore()
         identity, vault = Identity(b"\1" * 32), Vault(MemoryBackend(), "memory")
         self.outbound = outbound or AsgiOutbound()
@@ -211,6 +212,7 @@ class Rig:
             backups=Backups(Path(self.store.name), self.clock, identity.did, identity.sign),
             fleet=FleetPorts(client, tokens, FloorFile(Path(self.store.name))),
             tools=tools,
+            manifests=self.manifests,
             clock=self.clock,
             entropy=FakeEntropy(),
         )

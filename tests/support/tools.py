@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from briefcase.core.operator.tools import ReadTools
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.ports import CallContext, Origin
 from briefcase.model.types import Deny, JsonObject, JsonValue, Principal, ToolCall, ToolResult, ToolSpec
@@ -72,3 +73,28 @@ def spec(tool_id: str = "echo", **changes: object) -> ToolSpec:
     digest_hex = hashlib.sha256(tool_id.encode()).hexdigest()
     plain = ToolSpec(tool_id, tool_id, "", {"type": "object"}, {}, category="read", digest_hex=digest_hex)
     return msgspec.structs.replace(plain, **changes)
+
+
+class FakeToolFiles:
+    """`core.operator.tools.ToolFiles`: `written` is what a reading finds, `fault` and `crash` what it ends in."""
+
+    def __init__(self, **digests: str) -> None:
+        self.in_force: dict[str, str] = digests
+        self.written: dict[str, str] = {}
+        self.fault: Exception | None = None
+        self.crash: BaseException | None = None
+
+    def digests(self) -> dict[str, str]:
+        return self.in_force
+
+    async def read(self) -> ReadTools:
+        if self.fault is not None:
+            raise self.fault
+        found = dict(self.written)
+
+        def put() -> None:
+            if self.crash is not None:
+                raise self.crash
+            self.in_force = found
+
+        return ReadTools(found, put)

@@ -14,6 +14,7 @@ from support.clock import FakeClock
 from support.redaction import FakeRedactor, NoRedaction
 from support.tools import FakeTool, spec
 
+PUBLIC: list[str] = []
 BUILTIN = ["echo", "file_read", "note_add", "notes_list"]
 
 
@@ -44,7 +45,14 @@ def box(directory, redactor=None) -> ToolBox:
         secrets=None,
         redactor=redactor or NoRedaction(),
         clock=FakeClock(),
+        keep_public=PUBLIC.append,
     )
+
+
+async def reload(running: ToolBox) -> list[str]:
+    read = await running.read()
+    read.put()
+    return sorted(read.digests)
 
 
 def test_definitions_are_listed_by_id_and_resolved_by_it():
@@ -147,7 +155,7 @@ MISTAKES = [bad_syntax, bad_content, taken_id, twice, writable_by_others, writab
 
 
 @pytest.mark.parametrize("make", MISTAKES)
-def test_a_bad_manifest_stops_the_start_and_leaves_a_reload_without_effect(tmp_path, make):
+async def test_a_bad_manifest_stops_the_start_and_leaves_a_reload_without_effect(tmp_path, make):
     directory = tmp_path / "tools"
     directory.mkdir()
     write(directory, "a.json", manifest("a"))
@@ -158,7 +166,7 @@ def test_a_bad_manifest_stops_the_start_and_leaves_a_reload_without_effect(tmp_p
     make(directory)
 
     with pytest.raises((CallerError, ConfigError)) as refused:
-        running.reload()
+        await reload(running)
     assert running.registry.resolve("a") is kept
     assert ids(running.registry) == sorted([*BUILTIN, "a"])
     with pytest.raises((CallerError, ConfigError)):
@@ -177,7 +185,7 @@ def test_what_is_wrong_with_a_manifest_that_holds_a_secret_repeats_no_part_of_it
         box(tmp_path)
 
 
-def test_a_reload_takes_what_was_added_changed_and_removed(tmp_path):
+async def test_a_reload_takes_what_was_added_changed_and_removed(tmp_path):
     write(tmp_path, "a.json", manifest("a"))
     write(tmp_path, "b.json", manifest("b"))
     running = box(tmp_path)
@@ -187,6 +195,26 @@ def test_a_reload_takes_what_was_added_changed_and_removed(tmp_path):
     write(tmp_path, "b.json", manifest("b").replace("desk.example", "other.example"))
     write(tmp_path, "c.json", manifest("c"))
 
-    assert running.reload() == 2
+    read = await running.read()
+    assert "c" not in ids(running.registry)  # nothing is in force until it is put there
+    read.put()
     assert ids(running.registry) == sorted([*BUILTIN, "b", "c"])
     assert running.registry.resolve("b").spec.digest_hex != before
+    assert (
+        running.digests()
+        == read.digests
+        == {tool_id: running.registry.resolve(tool_id).spec.digest_hex for tool_id in ("b", "c")}
+    )
+    assert set(read.digests.values()) <= set(PUBLIC)
+
+
+async def test_of_two_reloads_at_once_the_later_reading_is_in_force(tmp_path):
+    running = box(tmp_path)
+    write(tmp_path, "a.json", manifest("a"))
+    first = await running.read()
+    write(tmp_path, "b.json", manifest("b"))
+    assert await reload(running) == ["a", "b"]
+    with pytest.raises(CallerError) as refused:
+        first.put()
+    assert refused.value.code == "conflict"
+    assert ids(running.registry) == sorted([*BUILTIN, "a", "b"])

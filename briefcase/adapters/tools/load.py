@@ -1,7 +1,7 @@
 """From the data directory to a registry: the built-in tools and the operator's manifests.
 
-At start a manifest that is not as expected stops the daemon, with the file named. At a reload (`ToolBox.reload`) it is
-refused the same way and what was loaded before stays in force, all of it.
+At start a manifest that is not as expected stops the daemon, with the file named. When they are loaded again
+(`core.operator.tools`) it is refused the same way, and what was loaded before stays in force, all of it.
 
 A manifest says where credentials go, so its file must be the operator's alone: not a symbolic link, and not writable
 by others.
@@ -9,9 +9,10 @@ by others.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from briefcase.adapters.tools.files import FileSandbox
 from briefcase.adapters.tools.http import HttpTool
 from briefcase.adapters.tools.manifest import MAX_MANIFEST_BYTES, Declared, parse_manifests
 from briefcase.adapters.tools.registry import Registry
+from briefcase.core.operator.tools import ReadTools
 from briefcase.core.redaction.redactor import repeatable
 from briefcase.model.errors import CallerError, ConfigError
 from briefcase.model.ports import BoundSecrets, Claim, Clock, Outbound, Redactor
@@ -44,6 +46,7 @@ class ToolBox:
         secrets: the operator's credentials.
         redactor: knows them.
         clock: for notes and deadlines.
+        keep_public: takes the digest of each tool, which is no secret whatever it looks like.
 
     Raises:
         ConfigError: a prefix or a manifest file is not as it must be on this host.
@@ -62,6 +65,7 @@ class ToolBox:
         secrets: BoundSecrets,
         redactor: Redactor,
         clock: Clock,
+        keep_public: Callable[[str], None],
     ) -> None:
         self.registry = Registry()
         self.claims: tuple[Claim, ...] = ()  # what the manifests in force say of secrets
@@ -70,19 +74,34 @@ class ToolBox:
         self._secrets = secrets
         self._redactor = redactor
         self._clock = clock
+        self._keep_public = keep_public
+        self._version = 0
+        self._digests: Mapping[str, str] = {}
         self.registry.replace(
             BUILTIN_GROUP,
             builtin_tools(RedactedNotes(notes, redactor), clock, FileSandbox(file_prefixes, max_file_bytes, own)),
         )
-        self.reload()
+        self._put(self._read())
 
-    def reload(self) -> int:
-        """Read the manifests again and put them in force together; gives how many tools they declare.
+    def digests(self) -> Mapping[str, str]:
+        """See `core.operator.tools.ToolFiles`."""
+        return self._digests
 
-        Raises:
-            ConfigError, CallerError: as the class; what was in force stays.
-        """
-        tools = [
+    async def read(self) -> ReadTools:
+        """See `core.operator.tools.ToolFiles`; on a thread, since a schema takes milliseconds to compile."""
+        tools = await asyncio.to_thread(self._read)
+        known = self._version
+
+        def put() -> None:
+            if self._version != known:
+                raise CallerError("the manifests were loaded again meanwhile", code="conflict", hint="try again")
+            self._put(tools)
+
+        self.registry.check(MANIFEST_GROUP, tools)
+        return ReadTools(_digests_of(tools), put)
+
+    def _read(self) -> list[HttpTool]:
+        return [
             HttpTool(
                 declared,
                 outbound=self._outbound,
@@ -92,9 +111,18 @@ class ToolBox:
             )
             for declared in load_manifests(self._manifest_dir, redactor=self._redactor)
         ]
+
+    def _put(self, tools: Sequence[HttpTool]) -> None:
         self.registry.replace(MANIFEST_GROUP, tools)
+        self._version += 1
+        self._digests = _digests_of(tools)
         self.claims = tuple(claim for tool in tools for claim in tool.claims)
-        return len(tools)
+        for digest_hex in self._digests.values():
+            self._keep_public(digest_hex)
+
+
+def _digests_of(tools: Iterable[HttpTool]) -> dict[str, str]:
+    return {tool.spec.id: tool.spec.digest_hex for tool in tools}
 
 
 def load_manifests(
@@ -111,18 +139,24 @@ def load_manifests(
         ConfigError: a file cannot be read, is a symbolic link, or can be written by others.
         CallerError: its content is not as expected (`invalid_manifest`).
     """
+    chosen = [name for name in _names(directory) if name not in leave_out]
+    return [declared for name in chosen for declared in _parsed(directory / name, redactor)]
+
+
+def _names(directory: Path) -> list[str]:
     try:
         names = sorted(entry.name for entry in directory.iterdir())
     except FileNotFoundError:
         return []
     except OSError as error:
         raise ConfigError(f"`{directory}` cannot be read: {error.strerror}") from None
-    chosen = [
-        name
-        for name in names
-        if name.endswith(MANIFEST_SUFFIXES) and not name.startswith(".") and name not in leave_out
-    ]
-    return [declared for name in chosen for declared in _parsed(directory / name, redactor)]
+    return [name for name in names if name.endswith(MANIFEST_SUFFIXES) and not name.startswith(".")]
+
+
+def declared_ids(directory: Path) -> Iterator[tuple[Path, set[str]]]:
+    """The ids that each manifest of a directory declares. Raises as `load_manifests`."""
+    for name in _names(directory):
+        yield directory / name, {declared.manifest.id for declared in _parsed(directory / name, None)}
 
 
 def _parsed(path: Path, redactor: Redactor | None) -> Sequence[Declared]:

@@ -42,6 +42,16 @@ class Registry:
         Raises:
             CallerError: an id is taken, in the group or in another (`invalid_manifest`); the registry stays as it was.
         """
+        groups, by_id = self._with(group, tools)
+        self._groups = groups
+        self.resolve = by_id.get
+        self._specs = tuple(by_id[tool_id].spec for tool_id in sorted(by_id))
+
+    def check(self, group: str, tools: Iterable[Tool]) -> None:
+        """Check that a group could be replaced. Raises as `replace`."""
+        self._with(group, tools)
+
+    def _with(self, group: str, tools: Iterable[Tool]) -> tuple[dict[str, Sequence[Tool]], dict[str, Tool]]:
         groups = {**self._groups, group: tuple(tools)}
         owners: dict[str, str] = {}
         by_id: dict[str, Tool] = {}
@@ -54,6 +64,4 @@ class Registry:
                     )
                 by_id[tool.spec.id] = tool
                 owners[tool.spec.id] = owner
-        self._groups = groups
-        self.resolve = by_id.get
-        self._specs = tuple(by_id[tool_id].spec for tool_id in sorted(by_id))
+        return groups, by_id

@@ -21,6 +21,7 @@ from briefcase.core.operator.policy import PolicyService
 from briefcase.core.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.core.operator.secrets import SecretAdmin
 from briefcase.core.operator.servers import Described, ServerAdmin, ServerStore
+from briefcase.core.operator.tools import ToolAdmin, ToolFiles
 from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import JsonObject
 
@@ -44,7 +45,8 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     `ledger` takes the receipts, and what is in the transaction of its receipt. `redactor` cuts secrets out of what an
     approval shows. `policy` is the active policy, and `controls` are those in force. `agents`, `secrets`, `providers`
     and `servers` keep what their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control
-    plane. `tools` are the registered tools.
+    plane. `tools` are the registered tools,
+    and `manifests` are the files that declare some of them.
     """
 
     ledger: Ledger
@@ -58,6 +60,7 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     backups: BackupStore[_Seal, _Made]
     fleet: FleetPorts
     tools: Tools
+    manifests: ToolFiles
     clock: Clock
     entropy: Entropy
 
@@ -75,6 +78,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     providers: ProviderAdmin
     logins: LoginAdmin[_Config]
     servers: ServerAdmin
+    tools: ToolAdmin
     backups: BackupAdmin[_Seal, _Made]
     fleet: FleetAdmin
     bundles: BundleAdmin
@@ -85,7 +89,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
         Raises:
             StoreError: one could not be closed; the next start goes on.
         """
-        nouns = (self.agents, self.secrets, self.providers, self.logins, self.fleet)
+        nouns = (self.agents, self.secrets, self.providers, self.logins, self.tools, self.fleet)
         await self.administration.settle({kind: settler for noun in nouns for kind, settler in noun.settlers().items()})
         await self.providers.take_over_rows()
         await self.fleet.tidy()
@@ -108,6 +112,7 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
         providers=ProviderAdmin(administration, ports.providers, controls, ports.controls),
         logins=logins,
         servers=ServerAdmin(ports.servers.store, ports.servers.describe, ports.secrets, logins),
+        tools=ToolAdmin(administration, ports.manifests, ports.secrets),
         backups=BackupAdmin(administration, ports.backups),
         fleet=FleetAdmin(
             administration, ports.policy, ports.ledger, ports=ports.fleet, clock=ports.clock, entropy=ports.entropy

@@ -22,6 +22,7 @@ every event of a call, so that one filter finds them.
 | provider_login, provider_revoked | an operator logged in to one, or out of it |
 | provider_credential, provider_verdict | an operator had a credential issued, or had a provider examined |
 | provider_cleared | an operator dropped a provider's capabilities |
+| tools_loaded | an operator had the manifests loaded again: how many tools, and which are new, other or gone |
 | secret_set, secret_bound, secret_removed | an operator changed a named secret or its hosts; no receipt has the value |
 | mcp_login_made, mcp_login_revoked, mcp_login_ended | an operator logged in to an MCP server, or out; or it moved |
 | change_intent | an operator is about to change something outside of the ledger: `change` is its outcome's kind |
@@ -48,6 +49,7 @@ from briefcase.model.types import Approval, JsonObject, JsonValue, Principal, Ro
 
 MAX_REFUSED_ARGS_CHARS: Final = 2_048
 EXCERPT_CHARS: Final = 512
+MAX_LISTED_IDS: Final = 100
 
 ALLOW: Final = "allow"
 DENY: Final = "deny"
@@ -68,6 +70,7 @@ CHANGES: Final = frozenset({  # the outcomes of a `change_intent`; receipts of b
     "provider_set", "provider_deleted", "provider_login", "provider_revoked", "provider_cleared",
     "provider_credential", "provider_verdict",
     "secret_set", "secret_bound", "secret_removed",
+    "tools_loaded",
 })  # fmt: skip
 
 
@@ -446,6 +449,20 @@ def secret_event(what: str, name: str, by: str, hosts: Sequence[str] | None = No
     """The event of a named secret being `set`, `bound` or `removed`; `hosts` where these were said."""
     event: JsonObject = {"kind": f"secret_{what}", "name": name, "by": by}
     return event if hosts is None else event | {"hosts": list[JsonValue](hosts)}
+
+
+def tools_loaded_event(
+    by: str, tools: int, added: Sequence[str], changed: Sequence[str], removed: Sequence[str]
+) -> JsonObject:
+    """The event of the manifests being loaded again; of many ids, each list has the first, and counts say how many."""
+    lists = {"added": added, "changed": changed, "removed": removed}
+    return {
+        "kind": "tools_loaded",
+        "by": by,
+        "tools": tools,
+        "counts": {name: len(ids) for name, ids in lists.items()},
+        **{name: list[JsonValue](ids[:MAX_LISTED_IDS]) for name, ids in lists.items()},
+    }
 
 
 def boot_event(version: str, *, clean: bool, closed_intents: int) -> JsonObject:

@@ -50,6 +50,15 @@ class ToolList(msgspec.Struct, frozen=True):
     tools: list[ToolRecord]
 
 
+class ToolsLoaded(msgspec.Struct, frozen=True):
+    """How many tools the manifests declare now, and the ids that are new, other or gone."""
+
+    tools: int
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+
 def wire_category(category: str) -> Category:
     """A tool's category as the contract writes it: a known word, or `{"other": word}`."""
     return _KNOWN.get(category) or OtherCategory(category)

@@ -53,6 +53,7 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
     ("PUT", "/v1/secrets/{name}"),
     ("PUT", "/v1/secrets/{name}/hosts"),
     ("DELETE", "/v1/secrets/{name}"),
+    ("POST", "/v1/tools/reload"),
 })  # fmt: skip
 
 NEITHER: Final[dict[Operation, str]] = {

@@ -18,8 +18,8 @@ from briefcase.core.wire.calls import (
     DecisionAllowed,
     OutcomeRecorded,
 )
-from briefcase.core.wire.tools import Cost, Firewall, ToolList, ToolRecord, wire_category
-from briefcase.edges.api.routing import CALLERS, Request, Route
+from briefcase.core.wire.tools import Cost, Firewall, ToolList, ToolRecord, ToolsLoaded, wire_category
+from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.http.routing import Reply
 from briefcase.model.types import MICROUSD_PER_USD, ToolSpec
@@ -28,6 +28,12 @@ from briefcase.model.types import MICROUSD_PER_USD, ToolSpec
 async def list_tools(services: Services, _: Request) -> ToolList:
     """`GET /v1/tools`."""
     return ToolList([_record(spec) for spec in services.tools.specs()])
+
+
+async def reload_tools(services: Services, request: Request) -> ToolsLoaded:
+    """`POST /v1/tools/reload`: what the manifests say now is in force, with its receipt, when this answers."""
+    loaded = await services.operator.tools.reload(request.principal.name)
+    return ToolsLoaded(loaded.tools, loaded.added, loaded.changed, loaded.removed)
 
 
 async def call_tool(services: Services, request: Request) -> Reply:
@@ -70,6 +76,7 @@ def _record(spec: ToolSpec) -> ToolRecord:
 
 ROUTES: Final = (
     Route("GET", "/v1/tools", CALLERS, list_tools, "All tools", ToolList),
+    Route("POST", "/v1/tools/reload", OPERATOR, reload_tools, "Load the manifests again", ToolsLoaded),
     Route(
         "POST",
         "/v1/tools/call",

@@ -39,7 +39,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
         "briefcase.edges.cli.provider_gateway:provider_gateway", "Run the reference provider until SIGTERM or Ctrl-C."
     ),
     "gateway": Lazy("briefcase.edges.cli.gateway:gateway", "Serve MCP to agents, in front of the daemon."),
-    "tools": Lazy("briefcase.edges.cli.tools:tools", "List, call, import and check tools."),
+    "tools": Lazy("briefcase.edges.cli.tools:tools", "List, call, import, remove and check tools."),
     "approvals": Lazy(
         "briefcase.edges.cli.approvals:approvals",
         "See what waits for a person; approve it, deny it, or take a yes back.",

@@ -18,11 +18,11 @@ from briefcase.adapters.disk.files import write_private
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.late import openapi, tool_files, tool_manifests
 from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.manifests import MANIFEST_DIR, load_into_daemon, say_loaded
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import JsonObject, JsonValue
 
-MANIFEST_DIR: Final = "tools"
 MANIFEST_DIR_MODE: Final = 0o700
 MAX_SHOWN: Final = 20  # remarks of one import on standard error; `--json` has them all
 _TAKEN: Final = frozenset({"echo", "file_read", "note_add", "notes_list", "quote"})  # the daemon's own tools
@@ -89,14 +89,19 @@ def import_openapi(  # noqa: PLR0913 - a command's options
         _check_free(paths, force=force)
     else:
         _write(directory, {each.name: each.text for each in written}, force=force)
+    is_loaded = out is None and not dry_run
+    loaded = load_into_daemon(app) if is_loaded else None
     if as_json:
-        app.json(_as_json(paths, written, refused, is_dry=dry_run))
+        said = _as_json(paths, written, refused, is_dry=dry_run)
+        app.json({**said, "loaded": None if loaded is None else loaded.document} if is_loaded else said)
         return
     for path in paths:
         app.screen.line(f"{'would write' if dry_run else 'wrote'} {path}")
     _say(written, refused)
     if not dry_run:
-        note("set category, cost and credential in the file, then restart the daemon")
+        note("category, cost and credential are yours to set in the file; then `briefcase tools reload`")
+    if is_loaded:
+        say_loaded(loaded)
 
 
 def _import(

@@ -54,6 +54,8 @@ COMMANDS: Final = {
     "show": Lazy("briefcase.edges.cli.tools:show_tool", "Show one tool and the schema of its arguments."),
     "call": Lazy("briefcase.edges.cli.tools:call_tool", "Call one tool."),
     "import": Lazy("briefcase.edges.cli.openapi:import_tools", "Write tool manifests from an API description."),
+    "remove": Lazy("briefcase.edges.cli.manifests:remove_tools", "Remove the manifests of tools."),
+    "reload": Lazy("briefcase.edges.cli.manifests:reload_manifests", "Put in force what the manifests say now."),
     "check": Lazy("briefcase.edges.cli.manifests:check_manifest", "Check tool manifests without loading them."),
 }
 
@@ -64,7 +66,7 @@ COMMANDS: Final = {
     epilog=example("briefcase tools list", 'briefcase tools call echo --args-json \'{"text":"hello"}\''),
 )
 def tools() -> None:
-    """List, call, import and check tools."""
+    """List, call, import, remove and check tools."""
 
 
 def _complete_tool(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
