@@ -18,6 +18,7 @@ from briefcase.core.redaction.redactor import (
     MIN_SECRET_BYTES,
     SecretRedactor,
     excerpt_of,
+    redact_value,
 )
 from support.redaction import KnownSecrets
 
@@ -254,3 +255,67 @@ def test_the_search_for_secrets_ends_where_there_are_too_many():
 
     assert len(needles.find(SECRETS["token"] * 50, 10)) == 11
     assert len(needles.find(SECRETS["token"] * 50, 50)) == 50
+
+
+def in_every_view(secret: bytes) -> str:
+    """A text that each view reads otherwise, with the secret as it is."""
+    return f"{secret.decode()} {'%25' * 3}41 =41 =\n fold\n  fold"
+
+
+def test_no_view_is_looked_at_once_there_are_too_many_places(monkeypatch):
+    looked, views_of = [], redaction._views_of
+    monkeypatch.setattr(redaction, "MAX_PLACES", 10)
+    monkeypatch.setattr(
+        redaction, "_views_of", lambda text: (looked.append(path) or (path, said) for path, said in views_of(text))
+    )
+    redactor = SecretRedactor(KnownSecrets(SECRETS["token"]))
+
+    assert redactor.redact_text(in_every_view(SECRETS["token"]) * 2).count("[redacted]") == 1
+    several = len(looked)
+    looked.clear()
+    assert redactor.redact_text(in_every_view(SECRETS["token"]) * 9) == "[redacted]"
+    assert len(looked) == 1 < several
+
+
+def test_a_text_whose_places_are_in_more_views_than_may_be_mapped_is_cut_out_whole(monkeypatch):
+    redactor = SecretRedactor(KnownSecrets(SECRETS["specials"]))
+    escaped = json.dumps(SECRETS["specials"].decode())
+    folded = f"{escaped}\n =41"
+
+    assert redactor.redact_text(folded).startswith('"[redacted]')
+    monkeypatch.setattr(redaction, "MAX_MAPPED_BYTES", 0)
+    assert redactor.redact(b"[1,%b]" % escaped.encode()) == b'[1,"[redacted]"]'  # one is, in any case
+    assert redactor.redact_text(folded) == "[redacted]"
+
+
+def test_the_maps_of_a_view_are_made_once_for_all_that_is_read_from_it(monkeypatch):
+    made = []
+
+    def counting(view):
+        return view._replace(read_mapped=lambda text: made.append(text) or view.read_mapped(text))
+
+    monkeypatch.setattr(redaction, "_DECODED", counting(redaction._DECODED))
+    monkeypatch.setattr(redaction, "_BESIDE", tuple(tuple(map(counting, views)) for views in redaction._BESIDE))
+    redactor = SecretRedactor(KnownSecrets(SECRETS["token"]))
+
+    redactor.redact_text(in_every_view(SECRETS["token"]))
+    decoded = [text for text in made if b"%25%25" in text]
+    assert len(made) >= 8
+    assert len(decoded) <= 4  # once into the decoded view, and once into each beside it
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_of_a_value_with_many_strings_none_is_redacted_by_itself(monkeypatch, count):
+    monkeypatch.setattr(redaction, "MAX_APART", 10)
+    redactor = SecretRedactor(KnownSecrets(b"12345678901"))
+    numbers = {"a": [str(number) for number in range(count - 2)], "n": 12345678901}
+    written = json.dumps(numbers, separators=(",", ":")).encode()
+    apart = written.replace(b"12345678901", b'"[redacted]"')
+    assert redactor.redact(written) == (apart if count == 9 else b'"[redacted]"')
+    assert redact_value(redactor, numbers) == ({"redacted": "[redacted]"} if count == 10 else json.loads(apart))
+    said = {"s": "12345678901", "a": ["x"] * count}
+    asked = []
+    monkeypatch.setattr(redactor, "redact_text", lambda text: asked.append(text) or "never")
+    if count == 10:
+        assert redact_value(redactor, said) == {"s": "[redacted]", "a": ["x"] * count}
+        assert asked == []

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -36,6 +36,8 @@ MIN_SECRET_BYTES: Final = 8
 MAX_PATTERN_BYTES: Final = 1 << 10
 MAX_FORGOTTEN: Final = 4_096
 MAX_PLACES: Final = 10_000  # found in one text and its views, 25 ms of work; a text with more is cut out whole
+MAX_MAPPED_BYTES: Final = 4 << 20  # of views that are made again with their maps, 10 ms each MiB; one is, in any case
+MAX_APART: Final = 10_000  # strings and numbers of one value that are redacted by themselves, 3 us of work each
 MAX_GRAMS: Final = 65_536  # of about 32 bytes; past it the stride shrinks, down to the narrowest
 MAX_DEPTH: Final = 4
 
@@ -95,8 +97,9 @@ class SecretRedactor:
         """The same JSON bytes with every known secret replaced by `[redacted]`.
 
         Where a replacement would leave no JSON (a secret that was written as a bare number, or one that begins inside
-        an escape), each string and number is redacted by itself; where even that leaves a secret, or where secrets are
-        found more than `MAX_PLACES` times, the whole value becomes the string `[redacted]`.
+        an escape), each string and number is redacted by itself; where even that leaves a secret, where there are more
+        than `MAX_APART` of them, or where secrets are found more than `MAX_PLACES` times, the whole value becomes the
+        string `[redacted]`.
         """
         if self._source.revision != self._revision:
             self._refresh()
@@ -147,6 +150,8 @@ class SecretRedactor:
             data = text.encode("utf-8", "surrogatepass")
             return _replaced(data, self._find(data), mark_of).decode("utf-8", "replace")
 
+        if _are_too_many(value):
+            return _WHOLE
         try:
             cleaned = canonical_bytes(_each(parse_json(value), redact))
         except CallerError:
@@ -194,13 +199,14 @@ class SecretRedactor:
         """Every place of every pattern, in the text and in its views; what overlaps or touches is one place.
 
         A text where more than `MAX_PLACES` are found is one place itself: nobody reads what is left of it, and looking
-        at each is work without a bound.
+        at each is work without a bound. So is one whose places are in more views than `MAX_MAPPED_BYTES` allow.
         """
         needles = self._index.needles
         found = needles.find(text, MAX_PLACES)
-        if views.needs_views(text):
-            found += _found_in_views(needles, text)
-        if len(found) > MAX_PLACES:
+        is_bounded = len(found) <= MAX_PLACES
+        if is_bounded and views.needs_views(text):
+            is_bounded = _add_places_in_views(needles, text, found)
+        if not is_bounded:
             return [_Place(0, len(text), found[0][2])]
         return _merged(found) if found else []
 
@@ -220,37 +226,65 @@ _BESIDE: Final = (
 )
 
 
-def _found_in_views(needles: Needles, text: bytes) -> list[tuple[int, int, int]]:
-    """What is in the views of a text, at the places of the text that each view was read from."""
-    found: list[tuple[int, int, int]] = []
+class _Maps:
+    """The maps of a text's views, made where something is found in one, and once for all views read from another."""
+
+    def __init__(self, text: bytes) -> None:
+        self._texts: dict[tuple[_View, ...], bytes] = {(): text}
+        self._made: dict[tuple[_View, ...], tuple[_Map, _Map]] = {}
+        self._left_bytes = max(MAX_MAPPED_BYTES, len(text))
+
+    def places(self, path: tuple[_View, ...], found: list[tuple[int, int, int]]) -> list[tuple[int, int, int]] | None:
+        """Places of a view as those of the text; None where that takes more maps than may be made."""
+        steps = [path[:length] for length in range(1, len(path) + 1)]
+        for step in steps:
+            if step in self._made:
+                continue
+            text = self._texts[step[:-1]]
+            self._left_bytes -= len(text)
+            if self._left_bytes < 0:
+                return None
+            self._texts[step], *maps = step[-1].read_mapped(text)
+            self._made[step] = (maps[0], maps[1])
+        for step in reversed(steps):
+            starts, ends = self._made[step]
+            found = [(starts[start], ends[end - 1], pattern) for start, end, pattern in found]
+        return found
+
+
+def _add_places_in_views(needles: Needles, text: bytes, found: list[tuple[int, int, int]]) -> bool:
+    """Add what is in the views of a text, at the places of the text that each was read from.
+
+    Returns:
+        False where that is too much: no view is looked at any more, and each could hold as many again.
+    """
+    maps = _Maps(text)
+    for path, said in _views_of(text):
+        here = needles.find(said, MAX_PLACES - len(found))
+        if here:
+            placed = maps.places(path, here)
+            found += here if placed is None else placed
+            if placed is None or len(found) > MAX_PLACES:
+                return False
+    return True
+
+
+def _views_of(text: bytes) -> Iterator[tuple[tuple[_View, ...], bytes]]:
+    """Each view of a text that differs from what it was read from: the passes it took, and what it says."""
     level, path = text, ()  # type: bytes, tuple[_View, ...]
     for _ in range(MAX_DEPTH + 1):
         if path:
-            found += _placed(text, path, needles.find(level, MAX_PLACES))
+            yield path, level
         for beside in _BESIDE:
             said = level
             for view in beside:
                 said = view.read(said)
             if said is not level:
-                found += _placed(text, (*path, *beside), needles.find(said, MAX_PLACES))
+                yield (*path, *beside), said
         decoded = views.decode(level)
         if decoded is level:
             break
         level, path = decoded, (*path, _DECODED)
-    return found
-
-
-def _placed(text: bytes, path: Sequence[_View], found: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Places of a view as those of the text: each view is made again with its maps, which only a hit costs."""
-    if not found:
-        return found
-    maps = []
-    for view in path:
-        text, starts, ends = view.read_mapped(text)
-        maps.append((starts, ends))
-    for starts, ends in reversed(maps):
-        found = [(starts[start], ends[end - 1], pattern) for start, end, pattern in found]
-    return found
 
 
 def _pieces_of(form: bytes) -> list[bytes]:
@@ -328,13 +362,27 @@ def redact_value(redactor: Redactor, value: JsonObject) -> JsonObject:
     Where it holds none, it is the very same object. Whatever is no JSON in it is read as its `repr`.
     """
     written = json.dumps(value, default=repr).encode()
-    if redactor.redact(written) == written:
+    redacted = redactor.redact(written)
+    if redacted == written:
         return value
-    cleaned = _each(value, redactor.redact_text)
+    cleaned = _read(redacted) if _are_too_many(written) else _each(value, redactor.redact_text)
     written = json.dumps(cleaned).encode()
     if isinstance(cleaned, dict) and redactor.redact(written) == written:
         return cleaned
     return {"redacted": MARK.decode()}  # a secret that reaches over several of its strings
+
+
+def _are_too_many(value: bytes) -> bool:
+    """Whether a JSON text may hold more strings and numbers than are redacted by themselves."""
+    return value.count(b",") + value.count(b":") >= MAX_APART
+
+
+def _read(value: bytes) -> JsonValue:
+    """What a redacted JSON text says; nothing where it says it otherwise than we read (a number that is not exact)."""
+    try:
+        return parse_json(value)
+    except CallerError:
+        return None
 
 
 def holds_secret(redactor: Redactor, value: JsonValue) -> bool:
