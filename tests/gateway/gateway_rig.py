@@ -14,9 +14,11 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from briefcase.core.wire.identity import IdentityAnswer, ProfileAnswer
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.edges.gateway.serve import running_core, running_http
 from briefcase.edges.gateway.settings import GatewaySettings
+from support.wire import example
 
 SCOUT = "scout-token-" + "s" * 32
 RANGER = "ranger-token-" + "r" * 32
@@ -120,10 +122,10 @@ class FakeDaemon:
         return web.json_response({"tools": self.tools})
 
     async def identity(self, request: web.Request) -> web.Response:
-        return web.json_response({"principal": request[AGENT], "role": "agent"})
+        return web.json_response(example(IdentityAnswer, principal=request[AGENT], role="agent"))
 
     async def profile(self, request):
-        return web.json_response({"mode": "reference", "compatibility_profile": "aacp_v1"})
+        return web.json_response(example(ProfileAnswer, mode="reference", compatibility_profile="aacp_v1"))
 
     async def get_catalog(self, request):
         return web.json_response({"mode": "reference", "compatibility_profile": "aacp_v1", **self.catalog})

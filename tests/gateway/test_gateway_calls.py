@@ -5,12 +5,22 @@ from gateway_rig import GOING_ON, RANGER, SCOUT, FakeDaemon, asking_daemon, ok, 
 
 from briefcase.core.jose.base64url import decode_base64url, encode_base64url
 from briefcase.core.mcp.jsonrpc import RpcError
+from briefcase.core.wire.calls import CALL_ANSWER, CallDenied, CallFailed, CallNeedsApproval
+from briefcase.core.wire.servers import Catalog
+from briefcase.core.wire.tools import ToolList
 from briefcase.edges.gateway import request_state
 from briefcase.edges.gateway.operations import MAX_WAITING_ROUNDS
 from briefcase.edges.gateway.request_state import TTL_S, GoingOn, StateSealer
 from briefcase.edges.gateway.settings import load_gateway_settings
 from briefcase.edges.gateway.view import UnknownResourceError, View
 from briefcase.model.errors import ConfigError
+from support.wire import NEVER_SAID, example, wrong_answers
+
+
+def unread(problem: str) -> str:
+    """What an agent is told of a call whose answer is none."""
+    return f"error: answer of `POST /v1/tools/call`: {problem}; the call may have run"
+
 
 CATALOG = {
     "servers": {
@@ -61,9 +71,16 @@ async def test_what_an_agent_sees_is_what_policy_would_let_it_call():
         ),
         ({"status": "denied", "reason": "invalid_args: wrong"}, "invalid_args: wrong"),
         ({"status": "error", "message": "upstream_timeout: slow"}, "upstream_timeout: slow"),
-        ({"status": "strange"}, "error"),
-        ({"status": "ok"}, "error: the daemon says that the call ran, and not what it returned"),
-        ({"status": "ok", "result": {}}, "error: the daemon says that the call ran, and not what it returned"),
+        ({"status": "strange"}, unread("field `status`: expected a value that is known here, got another one")),
+        ({"status": "ok"}, unread("expected the field `result`, got none")),
+        (
+            {"status": "ok", "result": {}},
+            unread("expected the field `result.content`, got none"),
+        ),
+        (
+            {"status": "error", "message": 5},
+            unread("field `message`: expected `str`, got `int`"),
+        ),
     ],
 )
 async def test_a_call_that_did_not_run_says_why_as_a_tool_error(answer, text):
@@ -325,6 +342,37 @@ async def test_of_what_a_client_says_of_itself_the_daemon_is_told_only_what_it_k
         }
         await gateway.call("fx.look", {}, params={"_meta": {"traceparent": traceparent + "-mallory"}})
         assert daemon.calls[-1][1]["exchange"]["trace"] == {}
+
+
+async def test_an_answer_to_a_call_that_is_wrong_in_one_place_is_told_as_one_that_may_have_run():
+    daemon = FakeDaemon()
+    taken = []
+    async with rig(daemon) as gateway:
+        for answer in (ok({"echo": "a"}), example(CallDenied), example(CallNeedsApproval), example(CallFailed)):
+            for what, wrong in wrong_answers(CALL_ANSWER, answer):
+                daemon.answers["echo"] = wrong
+                result = await gateway.call("echo", {})
+                text = result["content"][0]["text"]
+                if not (result["isError"] and text.startswith(unread("")[:40]) and NEVER_SAID not in text):
+                    taken.append((what, result))
+    assert taken == []
+
+
+async def test_a_listing_that_is_wrong_in_one_place_is_one_error_that_names_it():
+    daemon = FakeDaemon(catalog=example(Catalog))
+    listed = example(ToolList)
+    wrongs = [
+        (what, wrong["tools"], daemon.catalog) for what, wrong in wrong_answers(ToolList, listed) if "tools" in wrong
+    ]
+    wrongs += [(what, listed["tools"], wrong) for what, wrong in wrong_answers(Catalog, daemon.catalog)]
+    taken = []
+    async with rig(daemon) as gateway:
+        for what, daemon.tools, daemon.catalog in wrongs:
+            _, answer = await gateway.stateless("tools/list")
+            told = answer.get("error", {}).get("message", "")
+            if not told.startswith("answer of `GET /v1/") or NEVER_SAID in told:
+                taken.append((what, answer))
+    assert (taken, len(wrongs) > 1) == ([], True)
 
 
 # --- what a server says ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from gateway_rig import OWN_DAEMON
 
+from briefcase.core.wire.identity import IdentityAnswer
 from briefcase.daemon.config_file import ServerSettings
 from briefcase.edges.client import pool as pool_module
 from briefcase.edges.client.daemon_connection import DaemonConnection
@@ -20,8 +21,15 @@ from briefcase.edges.gateway.slots import Slots
 from briefcase.edges.http.limits import HttpLimits
 from support.full_queue import ConnectedError, full_queue, needs_a_queue
 from support.waiting import until
+from support.wire import example
 
 TOKEN = "bca_" + "t" * 40
+DOCUMENT = dict[str, object]
+
+
+async def get(client: Daemon, token: str, path: str) -> dict:
+    """What the daemon answers, whatever it is."""
+    return (await client.get(token, path, DOCUMENT)).answer
 
 
 def answer(body: bytes = b'{"ok":true}', *headers: str, status: str = "200 OK", version: str = "HTTP/1.1") -> bytes:
@@ -38,7 +46,7 @@ class Scripted:
     def __init__(self, *answers: bytes | None) -> None:
         self.answers = list(answers)
         self.requests: list[bytes] = []
-        self.identity = b'{"role":"agent"}'
+        self.identity = msgspec.json.encode(example(IdentityAnswer, role="agent"))
         self.connections = self.closed = 0
         self.keep_alive_s = 60.0
         self.release = asyncio.Event()
@@ -90,8 +98,8 @@ async def asked(*answers: bytes | None, url: bool = False):
 
 async def test_a_request_is_written_whole_and_a_connection_is_kept():
     async with asked() as (client, daemon):
-        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
-        assert await client.post(TOKEN, "/v1/tools/call", b'{"a":1}') == {"ok": True}
+        assert await get(client, TOKEN, "/v1/tools") == {"ok": True}
+        assert (await client.post(TOKEN, "/v1/tools/call", DOCUMENT, b'{"a":1}')).answer == {"ok": True}
         assert daemon.connections == 1
         assert daemon.requests == [
             f"GET /v1/tools HTTP/1.1\r\nhost: briefcase\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode(),
@@ -102,7 +110,7 @@ async def test_a_request_is_written_whole_and_a_connection_is_kept():
 
 async def test_a_daemon_behind_an_address_is_asked_under_its_path_and_name():
     async with asked(url=True) as (client, daemon):
-        await client.get(TOKEN, "/v1/tools")
+        await get(client, TOKEN, "/v1/tools")
         line, host, *_ = daemon.requests[0].decode().split("\r\n")
         assert line == "GET /under/v1/tools HTTP/1.1"
         assert host.startswith("host: 127.0.0.1:")
@@ -123,7 +131,7 @@ async def test_a_daemon_behind_an_address_is_asked_under_its_path_and_name():
 async def test_what_would_break_the_framing_is_not_sent(token, path):
     async with asked() as (client, daemon):
         with pytest.raises(DaemonError, match="can be sent"):
-            await client.get(token, path)
+            await get(client, token, path)
         assert daemon.connections == 0
 
 
@@ -149,48 +157,48 @@ async def test_what_is_no_whole_answer_is_refused_and_its_connection_not_used_ag
 
     async with asked(scripted) as (client, daemon):
         with pytest.raises(DaemonError) as raised:
-            await client.get(TOKEN, "/v1/tools")
+            await get(client, TOKEN, "/v1/tools")
         assert (raised.value.status, raised.value.code) == (0, "daemon_unreachable")
-        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+        assert await get(client, TOKEN, "/v1/tools") == {"ok": True}
         assert daemon.connections == 2
 
 
 async def test_an_answer_in_pieces_is_one_answer():
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b'6\r\n{"ok":\r\n5\r\ntrue}\r\n0\r\n\r\n'
     async with asked(chunked, answer()) as (client, daemon):
-        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
-        assert await client.get(TOKEN, "/v1/tools") == {"ok": True}
+        assert await get(client, TOKEN, "/v1/tools") == {"ok": True}
+        assert await get(client, TOKEN, "/v1/tools") == {"ok": True}
         assert daemon.connections == 1
 
 
 @pytest.mark.parametrize("more", [b"HTTP", answer(b'{"id":"of nobody"}')])
 async def test_bytes_after_an_answer_never_become_the_next_one(more):
     async with asked(answer(b'{"id":1}') + more, answer(b'{"id":2}')) as (client, daemon):
-        assert await client.get(TOKEN, "/v1/first") == {"id": 1}
-        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+        assert await get(client, TOKEN, "/v1/first") == {"id": 1}
+        assert await get(client, TOKEN, "/v1/second") == {"id": 2}
         assert daemon.connections == 2
 
 
 @pytest.mark.parametrize("stray", [answer(b'{"id":"of nobody"}'), b"\r\n"])
 async def test_bytes_before_a_request_end_the_connection(stray):
     async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
-        assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+        assert await get(client, TOKEN, "/v1/first") == {"id": 1}
         (kept,) = client._connections._free
         kept.data_received(stray)
-        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+        assert await get(client, TOKEN, "/v1/second") == {"id": 2}
         assert daemon.connections == 2
 
 
 async def test_the_answer_of_a_cancelled_request_meets_nobody():
     async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
         daemon.release.clear()
-        first = asyncio.create_task(client.get(TOKEN, "/v1/first"))
+        first = asyncio.create_task(get(client, TOKEN, "/v1/first"))
         await until(lambda: daemon.requests)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
         daemon.release.set()
-        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+        assert await get(client, TOKEN, "/v1/second") == {"id": 2}
         assert daemon.connections == 2
 
 
@@ -200,38 +208,38 @@ async def test_an_answer_that_comes_too_late_meets_nobody(monkeypatch):
     async with asked(answer(b'{"id":1}'), answer(b'{"id":2}')) as (client, daemon):
         daemon.release.clear()
         with pytest.raises(DaemonError, match="TimeoutError"):
-            await client.get(TOKEN, "/v1/first")
+            await get(client, TOKEN, "/v1/first")
         daemon.release.set()
-        assert await client.get(TOKEN, "/v1/second") == {"id": 2}
+        assert await get(client, TOKEN, "/v1/second") == {"id": 2}
 
 
 async def test_an_answer_past_the_bound_is_cut_off():
     head = f"HTTP/1.1 200 OK\r\ncontent-length: {MAX_ANSWER_BYTES + 1}\r\n\r\n".encode()
     async with asked(head + b" " * (MAX_ANSWER_BYTES + 1)) as (client, _):
         with pytest.raises(DaemonError, match="BrokenAnswerError"):
-            await client.get(TOKEN, "/v1/tools")
+            await get(client, TOKEN, "/v1/tools")
 
 
 async def test_a_daemon_that_closes_after_its_answer_gets_a_new_connection():
     async with asked(answer(b'{"id":1}', "connection: close"), None, answer(b'{"id":3}')) as (client, daemon):
-        assert await client.get(TOKEN, "/v1/first") == {"id": 1}
+        assert await get(client, TOKEN, "/v1/first") == {"id": 1}
         with pytest.raises(DaemonError):
-            await client.get(TOKEN, "/v1/second")
-        assert await client.get(TOKEN, "/v1/third") == {"id": 3}
+            await get(client, TOKEN, "/v1/second")
+        assert await get(client, TOKEN, "/v1/third") == {"id": 3}
         assert len(daemon.requests) == 3, "a request was sent twice"
         assert daemon.connections == 3
 
 
 async def test_a_connection_that_was_idle_for_too_long_takes_no_request(steered_loop):
     async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(8))) as (client, daemon):
-        await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(3)))
+        await asyncio.gather(*(get(client, TOKEN, f"/v1/{number}") for number in range(3)))
         assert daemon.connections == 3
         await steered_loop.advance(pool_module.MAX_IDLE_S)
-        await client.get(TOKEN, "/v1/later")
+        await get(client, TOKEN, "/v1/later")
         await until(lambda: daemon.closed == 3)  # each was idle for as long
         for _ in range(4):
             await steered_loop.advance(pool_module.MAX_IDLE_S / 2)
-            await client.get(TOKEN, "/v1/soon")
+            await get(client, TOKEN, "/v1/soon")
         assert daemon.connections == 4
 
 
@@ -241,7 +249,7 @@ async def test_a_request_that_crosses_the_daemons_closing_of_an_idle_connection_
         at_most_s = pool_module.MAX_IDLE_S
         for pause_s in (0, at_most_s / 2, at_most_s, 2 * daemon.keep_alive_s, at_most_s + 1, 0):
             await steered_loop.advance(pause_s)
-            assert await client.post(TOKEN, "/v1/tools/call", b"{}") == {"ok": True}
+            assert (await client.post(TOKEN, "/v1/tools/call", DOCUMENT, b"{}")).answer == {"ok": True}
         assert len(daemon.requests) == 6
 
 
@@ -255,7 +263,7 @@ async def test_many_at_once_never_share_a_connection_and_are_bounded(monkeypatch
     monkeypatch.setattr(daemon_module, "MAX_CONNECTIONS", 8)
 
     async with asked(*(answer(json.dumps({"id": number}).encode()) for number in range(64))) as (client, daemon):
-        answers = await asyncio.gather(*(client.get(TOKEN, f"/v1/{number}") for number in range(64)))
+        answers = await asyncio.gather(*(get(client, TOKEN, f"/v1/{number}") for number in range(64)))
         assert sorted(found["id"] for found in answers) == list(range(64))
         assert daemon.connections == 8
 
@@ -265,10 +273,10 @@ async def test_an_agent_that_has_all_connections_leaves_the_others_behind_a_gate
 
     async with asked() as (client, daemon):
         daemon.release.clear()
-        polls = [asyncio.create_task(client.get(TOKEN, f"/v1/{number}")) for number in range(8)]
+        polls = [asyncio.create_task(get(client, TOKEN, f"/v1/{number}")) for number in range(8)]
         await until(lambda: len(daemon.requests) == 4)
         other = "bca_" + "o" * 40
-        others = [asyncio.create_task(client.get(other, f"/v1/{number}")) for number in range(3)]
+        others = [asyncio.create_task(get(client, other, f"/v1/{number}")) for number in range(3)]
         await until(lambda: len(daemon.requests) == 6)
         await asyncio.sleep(0)
         assert sum(other.encode() in request for request in daemon.requests) == 2
@@ -281,11 +289,11 @@ async def test_tokens_that_may_be_made_up_take_no_agents_place_at_the_daemon(mon
     monkeypatch.setattr(daemon_module, "NEWCOMER_RESERVE", 4)
 
     async with asked() as (client, daemon):
-        await client.get(TOKEN, "/v1/first")
+        await get(client, TOKEN, "/v1/first")
         daemon.introduces.clear()
-        made_up = [asyncio.create_task(client.get(f"bca_{number:040}", "/v1/x")) for number in range(12)]
+        made_up = [asyncio.create_task(get(client, f"bca_{number:040}", "/v1/x")) for number in range(12)]
         await asyncio.sleep(0)
-        await client.get(TOKEN, "/v1/second")
+        await get(client, TOKEN, "/v1/second")
         daemon.introduces.set()
         await asyncio.gather(*made_up)
 
@@ -331,10 +339,10 @@ async def test_a_refusal_says_what_the_daemon_said_and_no_more():
         for status, code, message in (
             (403, "forbidden", "not for you"),
             (502, "internal", "the daemon said 502"),
-            (0, "internal", "the daemon's answer is not the expected JSON"),
+            (0, "unexpected_answer", "answer of `GET /v1/tools`: expected `object`, got `array`"),
         ):
             with pytest.raises(DaemonError) as raised:
-                await client.get(TOKEN, "/v1/tools")
+                await get(client, TOKEN, "/v1/tools")
             assert (raised.value.status, raised.value.code, raised.value.message) == (status, code, message)
 
 

@@ -50,11 +50,19 @@ class CallDenied(msgspec.Struct, frozen=True, tag_field="status", tag="denied"):
     advice: Maybe[str] = msgspec.UNSET
 
 
+class ServerError(msgspec.Struct, frozen=True):
+    """The JSON-RPC error that an MCP server answered."""
+
+    code: int
+    message: str = ""
+    data: Maybe[dict[str, Any]] = msgspec.UNSET
+
+
 class CallFailed(msgspec.Struct, frozen=True, tag_field="status", tag="error"):
     """It ran, or may have, and there is no result; `rpc_error` is an MCP server's own error, where it answered one."""
 
     message: str
-    rpc_error: Maybe[dict[str, Any]] = msgspec.UNSET
+    rpc_error: Maybe[ServerError] = msgspec.UNSET
 
 
 CallAnswer: TypeAlias = CallOk | CallNeedsApproval | CallDenied | CallFailed

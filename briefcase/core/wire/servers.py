@@ -91,13 +91,24 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     tools: int
 
 
+class ServerOffer(msgspec.Struct, frozen=True):
+    """What one server announced when it was connected to."""
+
+    state: Annotated[str, msgspec.Meta(extra_json_schema={"enum": [*SERVER_STATES]})] = ""
+    capabilities: dict[str, Any] = {}
+    revision: str = ""
+
+
 class Catalog(msgspec.Struct, frozen=True):
-    """What an agent may see: servers with their capabilities, what policy hides, what waits for a person."""
+    """What an agent may see: servers with their capabilities, what policy hides, what waits for a person.
+
+    `tools` has the parts of a definition that only MCP knows, by the tool's id.
+    """
 
     mode: str = ""
     compatibility_profile: str = COMPATIBILITY_PROFILE
-    servers: dict[str, Any] = {}
-    tools: dict[str, Any] = {}
+    servers: dict[str, ServerOffer] = {}
+    tools: dict[str, dict[str, Any]] = {}
     hidden: list[str] = []
     needs_approval: list[str] = []
 

@@ -33,6 +33,7 @@ from briefcase.core.wire.servers import (
     ServerDeleted,
     ServerDetail,
     ServerList,
+    ServerOffer,
     ServerProblem,
     ServerSummary,
 )
@@ -138,12 +139,8 @@ async def show_catalog(services: Services, request: Request) -> Catalog:
     registry = services.mcp
     specs = services.tools.specs()
     preview = preview_tools(services.policy.active(), request.principal, specs, services.clock.now_us())
-    servers: JsonObject = {
-        connection.config.id: {
-            "state": connection.state.value,
-            "capabilities": connection.capabilities,
-            "revision": connection.revision,
-        }
+    servers = {
+        connection.config.id: ServerOffer(connection.state.value, connection.capabilities, connection.revision)
         for connection in registry.connections()
     }
     return Catalog(

@@ -14,10 +14,14 @@ import msgspec
 
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import ParamHeaders, param_headers_of
+from briefcase.core.wire import servers as wire
+from briefcase.core.wire.identity import ProfileAnswer
+from briefcase.core.wire.servers import ServerOffer
+from briefcase.core.wire.tools import ToolList, ToolRecord
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
 from briefcase.edges.gateway.results import clean_meta
 from briefcase.edges.gateway.view import View
-from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, JsonValue
+from briefcase.model.types import JsonObject, JsonValue
 
 _MCP_FIELDS: Final = ("title", "annotations", "icons")
 _READ_ONLY: Final[JsonObject] = {"readOnlyHint": True}
@@ -27,8 +31,8 @@ _WRITING: Final[JsonObject] = {"readOnlyHint": False}
 class Catalog(msgspec.Struct, frozen=True):
     """The daemon's profile and an agent's tools and servers, as of one moment."""
 
-    tools: tuple[JsonObject, ...]
-    servers: dict[str, JsonObject]
+    tools: tuple[ToolRecord, ...]
+    servers: dict[str, ServerOffer]
     extras: dict[str, JsonObject]
     mode: str
     compatibility_profile: str
@@ -44,7 +48,7 @@ class Catalog(msgspec.Struct, frozen=True):
         return sorted(
             server
             for server, entry in self.servers.items()
-            if view.shows(server) and isinstance(as_object(entry.get("capabilities")).get(capability), dict)
+            if view.shows(server) and isinstance(entry.capabilities.get(capability), dict)
         )
 
     def param_headers(self) -> dict[str, ParamHeaders]:
@@ -52,18 +56,17 @@ class Catalog(msgspec.Struct, frozen=True):
         found = {}
         for spec in self.tools:
             with contextlib.suppress(ValueError):
-                found[str(spec.get("id"))] = param_headers_of(spec.get("input_schema"))
+                found[spec.id] = param_headers_of(spec.input_schema)
         return found
 
     def listed_tools(self, view: View) -> list[JsonValue]:
         """The tools of a view in MCP's form, in the daemon's order."""
         listed: list[JsonValue] = []
         for spec in self.tools:
-            tool_id = str(spec.get("id", ""))
-            name = view.name_of(tool_id)
+            name = view.name_of(spec.id)
             if name is not None:
-                tool = _tool(spec, name, self.extras.get(tool_id, {}))
-                if tool_id in self.asking:
+                tool = _tool(spec, name, self.extras.get(spec.id, {}))
+                if spec.id in self.asking:
                     as_object(as_object(tool["_meta"])["briefcase"])["needs_approval"] = True
                 listed.append(tool)
         return listed
@@ -71,48 +74,39 @@ class Catalog(msgspec.Struct, frozen=True):
 
 async def fetch_catalog(daemon: Daemon, token: str) -> Catalog:
     """Ask the daemon what this agent may see. Raises `DaemonError` as the daemon's client does."""
-    listed = (await daemon.get(token, "/v1/tools")).get("tools")
+    listed = (await daemon.get(token, "/v1/tools", ToolList)).answer.tools
     try:
-        catalog = await daemon.get(token, "/v1/mcp/catalog")
+        seen = (await daemon.get(token, "/v1/mcp/catalog", wire.Catalog)).answer
     except DaemonError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-        catalog = await daemon.get(token, "/v1/profile")
-    hidden_ids = _names(catalog.get("hidden"))
-    tools = tuple(spec for spec in (listed if isinstance(listed, list) else []) if isinstance(spec, dict))
+        profile = (await daemon.get(token, "/v1/profile", ProfileAnswer)).answer
+        seen = wire.Catalog(profile.mode, profile.compatibility_profile)
+    hidden_ids = frozenset(seen.hidden)
     return Catalog(
-        tools=tuple(spec for spec in tools if spec.get("id") not in hidden_ids),
-        servers=_objects(catalog.get("servers")),
-        extras=_objects(catalog.get("tools")),
-        mode=str(catalog.get("mode", "")),
-        compatibility_profile=str(catalog.get("compatibility_profile", COMPATIBILITY_PROFILE)),
-        asking=_names(catalog.get("needs_approval")),
+        tools=tuple(spec for spec in listed if spec.id not in hidden_ids),
+        servers=seen.servers,
+        extras=seen.tools,
+        mode=seen.mode,
+        compatibility_profile=seen.compatibility_profile,
+        asking=frozenset(seen.needs_approval),
     )
 
 
-def _tool(spec: JsonObject, name: str, extra: JsonObject) -> JsonObject:
-    category, cost = spec.get("category", "other"), as_object(spec.get("cost"))
+def _tool(spec: ToolRecord, name: str, extra: JsonObject) -> JsonObject:
+    category: JsonValue = spec.category if isinstance(spec.category, str) else {"other": spec.category.other}
     tool: JsonObject = {
         "name": name,
-        "description": spec.get("description", ""),
-        "inputSchema": {"type": "object", **as_object(spec.get("input_schema"))},
+        "description": spec.description,
+        "inputSchema": {"type": "object", **spec.input_schema},
         # a server's own hints pass; without any, what the operator called the tool is the hint
         "annotations": dict(_READ_ONLY if category == "read" else _WRITING),
         "_meta": {
             **clean_meta(extra.get("_meta")),
-            "briefcase": {"category": category, "estimated_usd": cost.get("estimated_usd", 0), "tool_id": spec["id"]},
+            "briefcase": {"category": category, "estimated_usd": spec.cost.estimated_usd, "tool_id": spec.id},
         },
     }
     tool.update({field: extra[field] for field in _MCP_FIELDS if field in extra})
-    output_schema = as_object(spec.get("output_schema"))
-    if output_schema.get("type") == "object":
-        tool["outputSchema"] = output_schema
+    if spec.output_schema.get("type") == "object":
+        tool["outputSchema"] = spec.output_schema
     return tool
-
-
-def _objects(value: JsonValue) -> dict[str, JsonObject]:
-    return {key: item for key, item in as_object(value).items() if isinstance(item, dict)}
-
-
-def _names(value: JsonValue) -> frozenset[str]:
-    return frozenset(map(str, value)) if isinstance(value, list) else frozenset()

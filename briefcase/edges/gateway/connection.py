@@ -31,8 +31,9 @@ from briefcase.core.mcp.protocol import (
     STATELESS_REVISIONS,
     is_stateless,
 )
+from briefcase.core.wire.servers import ChangeRecord
 from briefcase.edges.gateway.context import Channel, Context
-from briefcase.edges.gateway.feed import Change, Feed
+from briefcase.edges.gateway.feed import Feed, notification_of
 from briefcase.edges.gateway.headers import mismatch
 from briefcase.edges.gateway.methods import Methods, agreed_revision
 from briefcase.edges.gateway.session import MAX_SUBSCRIPTIONS, Session
@@ -88,10 +89,10 @@ class Core:
 
     async def tell_changes(self, session: Session, channel: Channel) -> None:
         """Send a session's client what changes, until cancelled."""
-        changes: asyncio.Queue[Change] = asyncio.Queue(maxsize=1_024)
+        changes: asyncio.Queue[ChangeRecord] = asyncio.Queue(maxsize=1_024)
         with self.feed.listening(session.token, lambda change: _offer(changes, change)):
             while True:
-                told = (await changes.get()).notification(session.view)
+                told = notification_of(await changes.get(), session.view)
                 if told is None:
                     continue
                 method, params = told
@@ -111,14 +112,14 @@ class Core:
         uris = await self._subscribed(wanted.get("resourceSubscriptions"), context)
         if uris:
             agreed["resourceSubscriptions"] = list[JsonValue](uris)
-        changes: asyncio.Queue[Change] = asyncio.Queue(maxsize=1_024)
+        changes: asyncio.Queue[ChangeRecord] = asyncio.Queue(maxsize=1_024)
         try:
             with self.feed.listening(context.token, lambda change: _offer(changes, change)):
                 await context.channel.notify(
                     "notifications/subscriptions/acknowledged", {"_meta": meta, "notifications": agreed}
                 )
                 while True:
-                    told = (await changes.get()).notification(context.view)
+                    told = notification_of(await changes.get(), context.view)
                     if told is not None and (told[0] in methods or told[1].get("uri") in uris):
                         await context.channel.notify(told[0], {**told[1], "_meta": meta})
         finally:
@@ -242,7 +243,7 @@ def _missing(name: str, request: Request) -> RpcError:
     return RpcError(INVALID_PARAMS, f"expected `_meta` with a valid `{name}`", request_id=request.id, http_status=400)
 
 
-def _offer(changes: asyncio.Queue[Change], change: Change) -> None:
+def _offer(changes: asyncio.Queue[ChangeRecord], change: ChangeRecord) -> None:
     if not changes.full():  # a client that reads nothing learns of changes when it next lists
         changes.put_nowait(change)
 

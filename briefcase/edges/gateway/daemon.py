@@ -2,8 +2,8 @@
 
 Before a connection carries a token, the daemon on the other end is the one expected (`client/expected.py`); before a
 token is used, it is an agent's: the operator's token could approve what an agent asks for, so the gateway refuses it.
-What the daemon answers is trusted as to its form only as far as the contract goes; a daemon that cannot be reached, or
-that refuses the token, is a `DaemonError`, and the agent is told no more than its message.
+What the daemon answers is read once, as the wire's struct of its endpoint. A daemon that cannot be reached, that
+refuses the token or answers something else is a `DaemonError`, and the agent is told no more than its message.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from http import HTTPStatus
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-import orjson
-
 from briefcase.adapters.telemetry.tracing import CURRENT
+from briefcase.core.wire.errors import ErrorAnswer
+from briefcase.core.wire.identity import IdentityAnswer
+from briefcase.core.wire.reading import Kind, read_answer
 from briefcase.edges.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.edges.client.pool import Connections, Place
+from briefcase.edges.client.reply import Reply
 from briefcase.edges.gateway.settings import GatewaySettings, is_token
 from briefcase.edges.gateway.slots import Slots
 from briefcase.model.errors import BriefcaseError
-from briefcase.model.types import JsonObject, Role
+from briefcase.model.types import Role
 
+_T = TypeVar("_T")
 MAX_ANSWER_BYTES: Final = 16 << 20
 MAX_CONNECTIONS: Final = 256
 NEWCOMER_RESERVE: Final = 64  # beyond, for agents that have next to none
@@ -70,19 +73,24 @@ class Daemon:
     async def __aexit__(self, *_: object) -> None:
         await self._connections.close()
 
-    async def get(self, token: str, path: str) -> JsonObject:
+    async def get(self, token: str, path: str, kind: Kind[_T]) -> Reply[_T]:
         """Ask for one document.
 
+        Args:
+            token: the agent's.
+            path: with its query.
+            kind: what the endpoint answers.
+
         Raises:
-            DaemonError: refused, unreachable, or not a JSON object within the bound.
+            DaemonError: refused, unreachable, larger than the bound, or not of this kind (`unexpected_answer`).
         """
-        return await self._ask("GET", token, path, None)
+        return await self._ask("GET", token, path, kind, None)
 
-    async def post(self, token: str, path: str, body: bytes) -> JsonObject:
+    async def post(self, token: str, path: str, kind: Kind[_T], body: bytes) -> Reply[_T]:
         """Send one JSON document and read the answer. Raises as `get`."""
-        return await self._ask("POST", token, path, body)
+        return await self._ask("POST", token, path, kind, body)
 
-    async def _ask(self, method: str, token: str, path: str, body: bytes | None) -> JsonObject:
+    async def _ask(self, method: str, token: str, path: str, kind: Kind[_T], body: bytes | None) -> Reply[_T]:
         request = self._request(method, token, path, body)
         if token not in self._agents:
             await self._slots.take(_NOBODY)
@@ -92,7 +100,7 @@ class Daemon:
                 self._slots.give_back(_NOBODY)
         await self._slots.take(token)
         try:
-            return await self._answered(request)
+            return await self._answered(request, kind, f"{method} {path.partition('?')[0]}")
         finally:
             self._slots.give_back(token)
 
@@ -102,8 +110,9 @@ class Daemon:
         Raises:
             DaemonError: it is somebody else's (`forbidden`), or as `get`.
         """
-        asker = await self._answered(self._request("GET", token, IDENTITY_PATH, None))
-        if asker.get("role") != Role.AGENT:
+        request = self._request("GET", token, IDENTITY_PATH, None)
+        asker = await self._answered(request, IdentityAnswer, f"GET {IDENTITY_PATH}")
+        if asker.answer.role != Role.AGENT:
             raise DaemonError(
                 403, "forbidden", "expected an agent's token, as `briefcase agents add NAME` prints it, got another one"
             )
@@ -111,7 +120,7 @@ class Daemon:
         if len(self._agents) > MAX_KNOWN_AGENTS:
             self._agents.popitem(last=False)
 
-    async def _answered(self, request: bytes) -> JsonObject:
+    async def _answered(self, request: bytes, kind: Kind[_T], endpoint: str) -> Reply[_T]:
         try:
             answer = await self._connections.ask(request, ANSWER_TIMEOUT_S)
         except (BrokenAnswerError, OSError) as error:  # `TimeoutError` is an `OSError`
@@ -120,7 +129,10 @@ class Daemon:
             raise DaemonError(0, error.code, error.message) from None
         if answer.status != HTTPStatus.OK:
             raise _refused(answer)
-        return _object(answer.body)
+        try:
+            return Reply(read_answer(answer.body, kind, endpoint), answer.body, endpoint)
+        except BriefcaseError as error:
+            raise DaemonError(0, error.code, error.message) from None
 
     def _request(self, method: str, token: str | None, path: str, body: bytes | None) -> bytes:
         if (token is not None and not is_token(token)) or not _TARGET.fullmatch(path):
@@ -140,23 +152,13 @@ def _new_connection() -> DaemonConnection:
     return DaemonConnection(MAX_ANSWER_BYTES)
 
 
-def _object(data: bytes) -> JsonObject:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise DaemonError(0, "internal", "the daemon's answer is not the expected JSON")
-    return value
-
-
 def _refused(answer: Answer) -> DaemonError:
     try:
-        body = _object(answer.body)
-    except DaemonError:
-        body = {}
-    told = str(body.get("message", f"the daemon said {answer.status}"))
-    return DaemonError(answer.status, str(body.get("code", "internal")), told)
+        told = read_answer(answer.body, ErrorAnswer, "")
+    except BriefcaseError:
+        told = ErrorAnswer()
+    message = told.message or f"the daemon said {answer.status}"
+    return DaemonError(answer.status, told.code or "internal", message)
 
 
 def _unreachable(error: BaseException) -> DaemonError:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import msgspec
-
+from briefcase.core.wire.servers import ChangeList, ChangeRecord
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
 from briefcase.edges.gateway.view import View
 from briefcase.model.types import JsonObject
@@ -26,24 +25,17 @@ LIST_METHODS: Final = {
 }
 
 
-class Change(msgspec.Struct, frozen=True):
-    """Something changed on a server: a whole list (`tools`, `prompts`, `resources`), or one `resource`."""
-
-    server: str
-    kind: str
-    uri: str = ""
-
-    def notification(self, view: View) -> tuple[str, JsonObject] | None:
-        """The change as this view's client is told of it, or None where it does not show there."""
-        if not view.shows(self.server):
-            return None
-        if self.kind == "resource":
-            return "notifications/resources/updated", {"uri": view.uri_of(self.server, self.uri)}
-        method = LIST_METHODS.get(self.kind)
-        return None if method is None else (method, {})
+Listener = Callable[[ChangeRecord], None]
 
 
-Listener = Callable[[Change], None]
+def notification_of(change: ChangeRecord, view: View) -> tuple[str, JsonObject] | None:
+    """A change as this view's client is told of it, or None where it does not show there."""
+    if not view.shows(change.server):
+        return None
+    if change.kind == "resource":
+        return "notifications/resources/updated", {"uri": view.uri_of(change.server, change.uri)}
+    method = LIST_METHODS.get(change.kind)
+    return None if method is None else (method, {})
 
 
 class Feed:
@@ -73,17 +65,16 @@ class Feed:
         after = -1  # from now on
         while True:
             try:
-                batch = await self._daemon.get(token, f"/v1/mcp/events?after={after}&wait_ms={WAIT_MS}")
-                for change in msgspec.convert(batch.get("changes"), list[Change]):
+                path = f"/v1/mcp/events?after={after}&wait_ms={WAIT_MS}"
+                batch = (await self._daemon.get(token, path, ChangeList)).answer
+                for change in batch.changes:
                     self._tell(token, change)
-                after = msgspec.convert(batch.get("next"), int)
-            except msgspec.ValidationError:
-                return  # not the daemon this was written for: its other answers will say so
+                after = batch.next
             except DaemonError as error:
-                if error.status:
-                    return  # it has no such feed, or not for this agent
+                if error.status or error.code == "unexpected_answer":
+                    return  # it has no such feed, not for this agent, or it is not the daemon this was written for
                 await asyncio.sleep(RETRY_S)
 
-    def _tell(self, token: str, change: Change) -> None:
+    def _tell(self, token: str, change: ChangeRecord) -> None:
         for listener in list(self._listeners.get(token, ())):
             listener(change)

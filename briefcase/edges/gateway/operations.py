@@ -24,7 +24,7 @@ import re
 import uuid
 from collections import OrderedDict
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import orjson
@@ -40,6 +40,19 @@ from briefcase.core.mcp.jsonrpc import (
     as_object,
 )
 from briefcase.core.mcp.protocol import LOG_LEVELS, wants_input_of
+from briefcase.core.wire.approvals import ShownApproval
+from briefcase.core.wire.calls import (
+    CALL_ANSWER,
+    CallAnswer,
+    CallDenied,
+    CallFailed,
+    CallNeedsApproval,
+    CallOk,
+    ServerError,
+)
+from briefcase.core.wire.fields import given
+from briefcase.core.wire.servers import CallCancelled, CallNotifications
+from briefcase.edges.client.reply import Reply
 from briefcase.edges.gateway import results
 from briefcase.edges.gateway.context import Context
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
@@ -73,6 +86,13 @@ class Operation(msgspec.Struct, frozen=True):
         """What a retry must repeat: the method, the tool and the arguments."""
         body = orjson.dumps([self.method, self.tool_id, self.args], option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(body).digest()
+
+
+class Waiting(NamedTuple):
+    """An approval that a request waits for, and its document as the client is given it."""
+
+    approval_id: str
+    document: JsonObject
 
 
 class Awaited(msgspec.Struct, frozen=True):
@@ -114,75 +134,74 @@ class Operations:
         if not isinstance(approval_token, str | None):
             raise RpcError(INVALID_PARAMS, "expected `approvalToken` as a string")
         round_ = 0 if state is None else state.round
-        awaited, approval = self._awaited(operation, state, context), JsonObject()
+        awaited, approval = self._awaited(operation, state, context), None
         if approval_token is None and awaited is not None:
             if _is_declined(params):
                 return self._failed(operation, "approval_declined: the user does not want this call to wait")
             approval = await self._approval(awaited.approval_id, context)
-            if approval.get("status") == "pending":
-                return self._waiting(operation, approval, context, round_, awaited.going_on)
-            token = approval.get("approval_token")
-            approval_token = token if isinstance(token, str) else None
+            if approval is not None and approval.answer.status == "pending":
+                return self._waiting(
+                    operation, Waiting(approval.answer.id, approval.document), context, round_, awaited.going_on
+                )
+            approval_token = None if approval is None else given(approval.answer.approval_token, "") or None
         self._forget(operation, context)
-        if approval.get("status") == "rejected":
+        if approval is not None and approval.answer.status == "rejected":
             return self._failed(operation, "approval_rejected: a person said no to this call")
 
         going_on = _going_on(state, awaited, approval_token, params)
         if going_on is None:
-            answer = await self._call(operation.tool_id, operation.args, approval_token, params, context)
+            reply = await self._call(operation.tool_id, operation.args, approval_token, params, context)
         else:
-            answer = await self._continue(operation, going_on, approval_token, params, context)
-        return await self._answered(operation, answer, params, context, round_, going_on)
+            reply = await self._continue(operation, going_on, approval_token, params, context)
+        return await self._answered(operation, reply, params, context, round_, going_on)
 
     # --- from the daemon's answer to the client's result ----------------------------------------------------------
 
     async def _answered(  # noqa: PLR0917 - a request, its answer so far, and where it stands
         self,
         operation: Operation,
-        answer: JsonObject,
+        reply: Reply[CallAnswer],
         params: JsonObject,
         context: Context,
         round_: int,
         going_on: GoingOn | None,
     ) -> JsonObject:
         for asked in range(round_, MAX_INPUT_ROUNDS):
-            wanted = _wanted_input(operation, answer)
+            wanted = _wanted_input(operation, reply.answer)
             if wanted is None:
-                return self._settled(operation, answer, context, asked, going_on)
+                return self._settled(operation, reply, context, asked, going_on)
             if context.is_stateless:
                 return self._input_required(operation, wanted, context, asked)
             responses = await _gather(wanted, context)
             if not responses and wanted.get("inputRequests"):
                 return self._failed(operation, "error: the server asks for input this client cannot give")
             going_on = GoingOn(str(wanted.get("requestState", "")), orjson.dumps(responses))
-            answer = await self._continue(operation, going_on, None, params, context)
+            reply = await self._continue(operation, going_on, None, params, context)
         return self._failed(operation, "error: the server keeps asking for input")
 
     def _settled(
-        self, operation: Operation, answer: JsonObject, context: Context, round_: int, going_on: GoingOn | None
+        self, operation: Operation, reply: Reply[CallAnswer], context: Context, round_: int, going_on: GoingOn | None
     ) -> JsonObject:
-        match answer.get("status"):
-            case "approval_required":
-                return self._waiting(operation, as_object(answer.get("approval")), context, round_, going_on)
-            case "denied":
-                return self._failed(operation, results.denial_text(answer))
-            case "ok":
-                result = as_object(answer.get("result"))
-                if "content" not in result:
-                    return self._failed(operation, "error: the daemon says that the call ran, and not what it returned")
+        match reply.answer:
+            case CallNeedsApproval(record):
+                waiting = Waiting(record.id, as_object(reply.document.get("approval")))
+                return self._waiting(operation, waiting, context, round_, going_on)
+            case CallDenied() as denied:
+                return self._failed(operation, results.denial_text(denied))
+            case CallOk(result):
                 is_tool = operation.method == "tools/call"
                 return results.tool_result(result, context.view) if is_tool else results.feature_result(result)
-            case _:
-                _raise_server_error(answer.get("rpc_error"), context)
-                return self._failed(operation, str(answer.get("message", "error")))
+            case CallFailed(message, error):
+                if isinstance(error, ServerError):
+                    raise _server_error(error, context)
+                return self._failed(operation, message)
 
     def _waiting(
-        self, operation: Operation, approval: JsonObject, context: Context, round_: int, going_on: GoingOn | None
+        self, operation: Operation, waiting: Waiting, context: Context, round_: int, going_on: GoingOn | None
     ) -> JsonObject:
-        approval_id = approval.get("id")
-        if isinstance(approval_id, str):
-            self._remember(operation, context, Awaited(approval_id, going_on))
-        if not context.is_stateless or round_ >= MAX_WAITING_ROUNDS or not isinstance(approval_id, str):
+        approval_id, approval = waiting
+        self._remember(operation, context, Awaited(approval_id, going_on))
+        if not context.is_stateless or round_ >= MAX_WAITING_ROUNDS:
             if operation.method == "tools/call":
                 return results.blocked_tool(approval)
             raise RpcError(APPLICATION_ERROR, "approval_required", data={"approval": approval})
@@ -253,13 +272,13 @@ class Operations:
             return None
         return self._sealer.open(text, operation.digest, context.principal_digest)
 
-    async def _approval(self, approval_id: str, context: Context) -> JsonObject:
+    async def _approval(self, approval_id: str, context: Context) -> Reply[ShownApproval] | None:
         path = f"/v1/approvals/{approval_id}?wait_ms={WAIT_MS}"
         try:
-            return await self._daemon.get(context.token, path)
+            return await self._daemon.get(context.token, path, ShownApproval)
         except DaemonError as error:
             if error.status == HTTPStatus.NOT_FOUND:
-                return {}  # forgotten, or never this agent's: the call stands on its own
+                return None  # forgotten, or never this agent's: the call stands on its own
             raise rpc_error(error) from None
 
     async def _continue(
@@ -269,7 +288,7 @@ class Operations:
         approval_token: str | None,
         params: JsonObject,
         context: Context,
-    ) -> JsonObject:
+    ) -> Reply[CallAnswer]:
         args: JsonObject = {
             "target": operation.tool_id,
             "arguments": operation.args,
@@ -280,22 +299,21 @@ class Operations:
 
     async def _call(
         self, tool_id: str, args: JsonObject, approval_token: str | None, params: JsonObject, context: Context
-    ) -> JsonObject:
+    ) -> Reply[CallAnswer]:
         """Call a daemon's tool.
 
         The daemon names the approval that waits for this very call. Where a person approved it already (we restarted
         since, or the client came with a wrong token before), the call is made with it instead of waiting again.
         """
-        answer = await self._call_once(tool_id, args, approval_token, params, context)
-        approval = as_object(answer.get("approval")) if answer.get("status") == "approval_required" else {}
-        approval_id = approval.get("id")
-        if approval_token is None and approval.get("status") == "approved" and isinstance(approval_id, str):
-            return await self._call_once(tool_id, args, approval_id, params, context)
-        return answer
+        reply = await self._call_once(tool_id, args, approval_token, params, context)
+        approval = reply.answer.approval if isinstance(reply.answer, CallNeedsApproval) else None
+        if approval_token is None and approval is not None and approval.status == "approved":
+            return await self._call_once(tool_id, args, approval.id, params, context)
+        return reply
 
     async def _call_once(
         self, tool_id: str, args: JsonObject, approval_token: str | None, params: JsonObject, context: Context
-    ) -> JsonObject:
+    ) -> Reply[CallAnswer]:
         request_id = str(uuid.uuid4())
         note_call_request(request_id)
         call: JsonObject = {"tool_id": tool_id, "args": args, "context": _call_context(request_id, context)}
@@ -303,12 +321,16 @@ class Operations:
             call["approval_token"] = approval_token
         try:
             if "." not in tool_id and ":" not in tool_id:
-                return await self._daemon.post(context.token, PLAIN_PATH, orjson.dumps({"call": call}))
+                return await self._daemon.post(context.token, PLAIN_PATH, CALL_ANSWER, orjson.dumps({"call": call}))
             return await self._call_server(request_id, call, params, context)
         except DaemonError as error:
+            if error.code == "unexpected_answer":
+                return Reply(CallFailed(f"error: {error.message}; the call may have run"), b"{}", "")
             raise rpc_error(error) from None
 
-    async def _call_server(self, request_id: str, call: JsonObject, params: JsonObject, context: Context) -> JsonObject:
+    async def _call_server(
+        self, request_id: str, call: JsonObject, params: JsonObject, context: Context
+    ) -> Reply[CallAnswer]:
         """Call something of an MCP server: with what it may ask the client, and its notifications as they come."""
         meta = as_object(params.get("_meta"))
         progress_token = meta.get("progressToken")
@@ -322,8 +344,8 @@ class Operations:
         body = orjson.dumps({"call": call, "exchange": exchange})
         try:
             if not wants_progress and context.log_level is None:
-                return await self._daemon.post(context.token, SERVER_PATH, body)
-            running = asyncio.create_task(self._daemon.post(context.token, SERVER_PATH, body))
+                return await self._daemon.post(context.token, SERVER_PATH, CALL_ANSWER, body)
+            running = asyncio.create_task(self._daemon.post(context.token, SERVER_PATH, CALL_ANSWER, body))
             try:
                 await self._relay(request_id, running, progress_token if wants_progress else None, context)
                 return await running
@@ -334,7 +356,7 @@ class Operations:
             raise
 
     async def _relay(
-        self, request_id: str, running: asyncio.Task[JsonObject], progress_token: JsonValue, context: Context
+        self, request_id: str, running: asyncio.Task[Reply[CallAnswer]], progress_token: JsonValue, context: Context
     ) -> None:
         """Pass a call's notifications on until it is answered; the answer never overtakes one."""
         seen, has_ended = 0, False
@@ -343,24 +365,23 @@ class Operations:
             wait_ms = 0 if has_ended else EVENTS_WAIT_MS
             path = f"/v1/mcp/calls/{request_id}?after={seen}&wait_ms={wait_ms}"
             try:
-                batch = await self._daemon.get(context.token, path)
+                batch = (await self._daemon.get(context.token, path, CallNotifications)).answer
             except DaemonError as error:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 if not has_ended:
                     await asyncio.wait({running}, timeout=RETRY_S)  # it has not begun, or never will
                 continue
-            notifications, after = batch.get("notifications"), batch.get("next")
-            seen = after if isinstance(after, int) else seen
-            for message in notifications if isinstance(notifications, list) else []:
-                await self._notify(as_object(message), progress_token, context)
+            seen = batch.next
+            for message in batch.notifications:
+                await self._notify(message, progress_token, context)
 
     def _cancel(self, request_id: str, context: Context) -> None:
         """Tell the daemon that nobody waits any more. The call is over for us whatever it says."""
 
         async def tell() -> None:
             with contextlib.suppress(DaemonError):
-                await self._daemon.post(context.token, f"/v1/mcp/calls/{request_id}/cancel", b"{}")
+                await self._daemon.post(context.token, f"/v1/mcp/calls/{request_id}/cancel", CallCancelled, b"{}")
 
         task = asyncio.create_task(tell())
         self._cancelling.add(task)
@@ -390,17 +411,16 @@ def rpc_error(error: DaemonError) -> RpcError:
     return RpcError(code, error.message, data={"code": error.code})
 
 
-def _raise_server_error(error: JsonValue, context: Context) -> None:
-    """Pass on a JSON-RPC error of the server's own, in the code of the client's revision."""
-    if not isinstance(error, dict) or not isinstance(error.get("code"), int):
-        return
-    code = int(str(error["code"]))
+def _server_error(error: ServerError, context: Context) -> RpcError:
+    """A JSON-RPC error of the server's own, in the code of the client's revision."""
+    code = error.code
     if code == RESOURCE_NOT_FOUND and context.is_stateless:
         code = INVALID_PARAMS  # 2026-07-28, resources: -32002 is no longer emitted
     if not context.is_stateless and code == MISSING_CAPABILITY:
         code = APPLICATION_ERROR
     status = HTTPStatus.BAD_REQUEST if code == MISSING_CAPABILITY else HTTPStatus.OK
-    raise RpcError(code, str(error.get("message", "")), data=error.get("data"), http_status=status)
+    data = None if isinstance(error.data, msgspec.UnsetType) else error.data
+    return RpcError(code, error.message, data=data, http_status=status)
 
 
 def _missing_capability(asked: JsonObject) -> RpcError:
@@ -414,11 +434,11 @@ def _missing_capability(asked: JsonObject) -> RpcError:
     )
 
 
-def _wanted_input(operation: Operation, answer: JsonObject) -> JsonObject | None:
+def _wanted_input(operation: Operation, answer: CallAnswer) -> JsonObject | None:
     """What a server wants of the client before it goes on, or None; the daemon's own tools want nothing."""
-    if operation.server is None or answer.get("status") != "ok":
+    if operation.server is None or not isinstance(answer, CallOk):
         return None
-    content = as_object(as_object(answer.get("result")).get("content"))
+    content = as_object(answer.result.content)
     return content if content.get("resultType") == "input_required" else None
 
 

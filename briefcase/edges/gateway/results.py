@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import orjson
 
 from briefcase import __version__
 from briefcase.core.mcp.jsonrpc import INVALID_PARAMS, RpcError, as_object
 from briefcase.core.mcp.protocol import CACHEABLE_METHODS, META_SERVER, OWN_META_KEYS, is_stateless
+from briefcase.core.wire.calls import CallDenied, CallResult
+from briefcase.core.wire.fields import given
 from briefcase.edges.gateway.view import View
 from briefcase.model.reasons import INVALID_ARGS, with_detail, word_of
 from briefcase.model.types import JsonObject, JsonValue
@@ -34,11 +37,11 @@ def clean_meta(meta: JsonValue) -> JsonObject:
     return {key: value for key, value in as_object(meta).items() if key not in OWN_META_KEYS and key != META_SERVER}
 
 
-def tool_result(answer: JsonObject, view: View) -> JsonObject:
-    """The result of a tool that ran, from `CallToolResponse.result`."""
-    content, provenance = answer.get("content"), answer.get("provenance")
-    source = as_object(provenance).get("source")
-    if isinstance(source, str) and source.startswith(MCP_SOURCE) and isinstance(content, dict):
+def tool_result(answer: CallResult, view: View) -> JsonObject:
+    """The result of a tool that ran."""
+    content, source = answer.content, answer.provenance.source
+    provenance: JsonObject = msgspec.structs.asdict(answer.provenance)
+    if source.startswith(MCP_SOURCE) and isinstance(content, dict):
         result: JsonObject = {"isError": False, **{name: content[name] for name in _TOOL_FIELDS if name in content}}
         result["content"] = _clean_blocks(view.rename_blocks(source.removeprefix(MCP_SOURCE), content.get("content")))
         result["_meta"] = {**clean_meta(content.get("_meta")), "provenance": provenance}
@@ -50,12 +53,13 @@ def tool_result(answer: JsonObject, view: View) -> JsonObject:
     return result
 
 
-def feature_result(answer: JsonObject) -> JsonObject:
+def feature_result(answer: CallResult) -> JsonObject:
     """The result of a resource, prompt or completion request: the server's own, with provenance."""
-    content = answer.get("content")
+    content = answer.content
     if not isinstance(content, dict):
         raise RpcError(APPLICATION_ERROR, "the server answered something else than was asked")
-    return {**content, "_meta": {**clean_meta(content.get("_meta")), "provenance": answer.get("provenance")}}
+    provenance: JsonObject = msgspec.structs.asdict(answer.provenance)
+    return {**content, "_meta": {**clean_meta(content.get("_meta")), "provenance": provenance}}
 
 
 def failed_tool(reason: str) -> JsonObject:
@@ -91,10 +95,10 @@ def waiting_input(approval: JsonObject, capabilities: JsonObject) -> JsonObject:
     return {}
 
 
-def denial_text(answer: JsonObject) -> str:
+def denial_text(denied: CallDenied) -> str:
     """Why the daemon denied a call, in a line: the word, the policies that said no, and what they advise."""
-    reason, ids, advice = str(answer.get("reason", "denied")), answer.get("policy_ids"), answer.get("advice")
-    if isinstance(ids, list) and ids:
+    reason, ids, advice = denied.reason, given(denied.policy_ids, []), given(denied.advice, "")
+    if ids:
         reason = with_detail(reason, f"by {', '.join(f'`{name}`' for name in ids)}")
     return f"{reason}: {advice}" if advice else reason
 
