@@ -197,5 +197,19 @@ async def test_a_held_request_says_for_how_long_and_its_proof_keeps_the_query():
     assert [("?" in case["htu"], case["status"]) for case in RECORDED["proofs"]] == [(True, 200), (False, 401)]
 
 
+@pytest.mark.parametrize("echoed", ["tokenofthedevice", "xx_tokenofthedevice", "okenofthe"])
+async def test_a_word_that_repeats_the_token_it_was_sent_is_no_word(echoed):
+    body = json.dumps({"code": echoed}).encode()
+    for status in ("400 Bad Request", "401 Unauthorized"):
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        async with Hostile(written(head + body)) as hostile:
+            device = Device(hostile.device.base_url, DEVICE_ID, "tokenofthedevice")
+            assert (await hostile.client.policy(device)).word == ""
+            assert (await hostile.client.upload(device, Batch(1, 1, 1, b"{}"))).word == ""
+            with pytest.raises(UpstreamError) as refused:
+                await hostile.client.enrol(EnrolmentRequest(device.base_url, "tokenofthedevice", DEVICE_ID, "n"))
+            assert echoed not in refused.value.message + refused.value.detail
+
+
 def test_no_token_is_in_a_text_of_a_device():
     assert "token-of" not in repr(Device("https://fleet.example", DEVICE_ID, "token-of-the-device"))

@@ -141,7 +141,7 @@ class ControlPlaneClient:
             )
         )
         if response.status != HTTPStatus.OK:
-            raise error_of(_refusal_of(response), "the enrolment")
+            raise error_of(_refusal_of(response, request.admin_token), "the enrolment")
         return read_enrolment_answer(response.body)
 
     async def policy(self, device: Device, etag: str = "", wait_ms: int = 0) -> PolicyReply | Refusal:
@@ -169,7 +169,7 @@ class ControlPlaneClient:
         if response.status == HTTPStatus.NOT_MODIFIED and etag:
             return PolicyReply(None, etag)
         if response.status != HTTPStatus.OK:
-            return _refusal_of(response)
+            return _refusal_of(response, device.token)
         found = response.headers.get("etag", "")
         is_plain = len(found) <= MAX_ETAG_CHARS and found.isascii() and found.isprintable()
         return PolicyReply(read_policy_answer(response.body), found if is_plain else "")
@@ -189,8 +189,8 @@ class ControlPlaneClient:
             return UploadAnswer(response.status, last_receipt_id=taken.last_receipt_id)
         said = read_refusal(response.body)
         if response.status in _ABOUT_RECEIPTS:
-            return UploadAnswer(response.status, said.code, said.last_receipt_id)
-        return _refusal_of(response)
+            return UploadAnswer(response.status, _word_of(said.code, device.token), said.last_receipt_id)
+        return _refusal_of(response, device.token)
 
     async def report(self, device: Device, report: DeviceReport) -> Refusal | None:
         """Say how a device stands; None where that was taken.
@@ -207,7 +207,7 @@ class ControlPlaneClient:
             timeout_ms=TIMEOUT_MS,
             max_body_bytes=MAX_ANSWER_BYTES,
         )
-        return None if response.status == HTTPStatus.OK else _refusal_of(response)
+        return None if response.status == HTTPStatus.OK else _refusal_of(response, device.token)
 
     async def _send(
         self,
@@ -256,11 +256,16 @@ def refusal_words(refusal: Refusal) -> str:
     return f"{refusal.status} (`{refusal.word}`)" if refusal.word else str(refusal.status)
 
 
-def _refusal_of(response: HttpResponse) -> Refusal:
+def _refusal_of(response: HttpResponse, sent_secret: str) -> Refusal:
+    """A refusal; what repeats the secret that was sent, or a part of it, is no word."""
     after = response.headers.get("retry-after", "")
     seconds = int(after) if after.isascii() and after.isdigit() and len(after) <= len(str(MAX_RETRY_AFTER_S)) else None
     retry_after_ms = None if seconds is None else min(seconds, MAX_RETRY_AFTER_S) * _MS_PER_S
-    return Refusal(response.status, read_refusal(response.body).code, retry_after_ms)
+    return Refusal(response.status, _word_of(read_refusal(response.body).code, sent_secret), retry_after_ms)
+
+
+def _word_of(code: str, sent_secret: str) -> str:
+    return "" if code in sent_secret or sent_secret in code else code
 
 
 def _pool_of(base_url: str) -> str:
