@@ -14,13 +14,17 @@ from aiohttp import web
 from hdrh.histogram import HdrHistogram
 
 from briefcase.adapters.telemetry.memory import read_memory
+from briefcase.core.wire.calls import CALL_ANSWER, CallOk
+from briefcase.core.wire.identity import IdentityAnswer
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.edges.client.pool import Place
 from briefcase.edges.diagnostics import soak as soaking
 from briefcase.edges.diagnostics.evidence import page, summarize
 from briefcase.edges.diagnostics.slo import Measured, Objectives, judge, verdict_of
 from briefcase.edges.diagnostics.soak import SoakClient, SoakPlan, Trend, phase_us, soak
+from support.wire import example, wrong_answers
 
+IDENTITY = example(IdentityAnswer, is_least=True)
 OWN = ExpectedDaemon(frozenset({os.geteuid()}))
 PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
 
@@ -50,16 +54,27 @@ async def run_soak(path, handler, plan=PLAN, stop_after=None):
 
 async def good(request):
     assert (await request.json())["call"]["tool_id"] == "echo"
-    return web.json_response({"status": "ok"}, headers={"Server-Timing": "policy;dur=0.1, execute;dur=0.2"})
+    return web.json_response(example(CallOk), headers={"Server-Timing": "policy;dur=0.1, execute;dur=0.2"})
 
 
 async def identity(_):
-    return web.json_response({"did": "did:key:z6Mk"})
+    return web.json_response(IDENTITY)
 
 
 @pytest.fixture
 def path(tmp_path_factory):
     return str(tmp_path_factory.mktemp("s") / "s.sock")
+
+
+async def test_an_answer_that_is_wrong_in_one_place_is_no_answer_to_a_call(path):
+    wrong = [one for _, one in wrong_answers(CALL_ANSWER, example(CallOk))]
+
+    async def answers(_):
+        return web.json_response(wrong.pop() if len(wrong) > 1 else wrong[0])
+
+    plan = msgspec.structs.replace(PLAN, interval_ms=PLAN.duration_s * 1_000 / (len(wrong) + 1))
+    measured = (await run_soak(path, answers, plan))["measured"]
+    assert (measured["by_error"], measured["answered"]) == ({"unexpected_answer": measured["attempted"]}, 0)
 
 
 async def test_a_good_run_meets_the_objectives_and_says_which_daemon_it_was(path):
@@ -69,7 +84,7 @@ async def test_a_good_run_meets_the_objectives_and_says_which_daemon_it_was(path
     assert measured["attempted"] == measured["answered"] == 60
     assert measured["by_status"] == {"ok": 60}
     assert measured["overhead_ms"]["p95"] <= measured["latency_ms"]["p95"]
-    assert report["after"]["identity"] == {"did": "did:key:z6Mk"}
+    assert report["after"]["identity"] == IDENTITY
     assert not report["interrupted"]
 
 

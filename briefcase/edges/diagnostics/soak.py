@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 import orjson
@@ -27,13 +27,21 @@ from hdrh.histogram import HdrHistogram
 from briefcase import __version__
 from briefcase.adapters.telemetry.memory import read_memory
 from briefcase.core.jose.identity_proof import authority_of
+from briefcase.core.wire.calls import CALL_ANSWER, CallAnswer, CallDenied, CallFailed, CallNeedsApproval, CallOk
+from briefcase.core.wire.errors import ErrorAnswer
+from briefcase.core.wire.identity import IdentityAnswer, ProfileAnswer
+from briefcase.core.wire.policy import PolicyRecord
+from briefcase.core.wire.reading import Kind, read_answer
+from briefcase.core.wire.receipts import ReceiptList
 from briefcase.edges.client.daemon_connection import Answer, BrokenAnswerError, DaemonConnection
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.edges.client.pool import Connections, Place
+from briefcase.edges.client.reply import Reply
 from briefcase.edges.diagnostics.slo import Measured, Objectives, judge, verdict_of
 from briefcase.model.errors import BriefcaseError
 from briefcase.model.types import JsonObject, JsonValue
 
+_T = TypeVar("_T")
 HIGHEST_US: Final = 10 * 60 * 1_000_000
 SIGNIFICANT_DIGITS: Final = 3
 PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
@@ -126,6 +134,14 @@ class Tally:
         }
 
 
+class RefusedError(Exception):
+    """The daemon answered an error; `code` is its word."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class _TimedConnection(DaemonConnection):
     """A connection that keeps the `Server-Timing` header of its last answer."""
 
@@ -171,13 +187,13 @@ class SoakClient:
     async def __aexit__(self, *_: object) -> None:
         await self._connections.close()
 
-    async def get(self, path: str) -> JsonObject:
-        """One answer as JSON; an empty object where there is none."""
+    async def get(self, path: str, kind: Kind[_T]) -> Reply[_T] | None:
+        """One answer; None where there is none of this kind."""
+        body, endpoint = await self._read(path), f"GET {path.partition('?')[0]}"
         try:
-            value = orjson.loads(await self._read(path))
-        except orjson.JSONDecodeError:
-            return {}
-        return value if isinstance(value, dict) else {}
+            return Reply(read_answer(body, kind, endpoint), body, endpoint)
+        except BriefcaseError:
+            return None
 
     async def figure(self, name: str) -> float | None:
         """One figure of `GET /metrics` that has no labels; None where there is none."""
@@ -196,23 +212,23 @@ class SoakClient:
         except (BriefcaseError, BrokenAnswerError, OSError):
             return b""
 
-    async def call(self, plan: SoakPlan) -> tuple[int, JsonObject, str]:
-        """One tool call: HTTP status, body, and the `Server-Timing` header.
+    async def call(self, plan: SoakPlan) -> tuple[CallAnswer, str]:
+        """One tool call: what it came to, and the `Server-Timing` header.
 
         Raises:
-            BriefcaseError: another daemon than the expected one answers; it was not sent the token.
+            RefusedError: the daemon answered an error.
+            BriefcaseError: another daemon than the expected one answers, which was not sent the token, or the answer is
+                that of no call (`unexpected_answer`).
             BrokenAnswerError: the daemon did not answer whole.
             OSError: it could not be reached, or did not answer in time.
-            ValueError: it answered what is not a JSON object.
         """
         call = {"tool_id": plan.tool_id, "args": plan.args, "context": {"request_id": str(uuid.uuid4())}}
         data = orjson.dumps({"call": call})
         request = self._request("POST", "/v1/tools/call", data, authorization=self._authorization)
         answer = await self._asked(request, CALL_TIMEOUT_S)
-        body = orjson.loads(answer.body)
-        if not isinstance(body, dict):
-            raise BrokenAnswerError("expected a JSON object")
-        return answer.status, body, answer.server_timing
+        if answer.status != HTTPStatus.OK:
+            raise _refused(answer)
+        return read_answer(answer.body, CALL_ANSWER, "POST /v1/tools/call"), answer.server_timing
 
     async def _asked(self, request: bytes, timeout_s: float) -> Answer:
         """An answer, the wait for a connection within the time."""
@@ -224,6 +240,14 @@ class SoakClient:
         if body is None:
             return head + b"\r\n"
         return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+def _refused(answer: Answer) -> RefusedError:
+    try:
+        code = read_answer(answer.body, ErrorAnswer, "").code
+    except BriefcaseError:
+        code = ""
+    return RefusedError(code or f"http_{answer.status}")
 
 
 async def soak(
@@ -283,20 +307,18 @@ async def soak(
 async def about(client: SoakClient) -> JsonObject:
     """Which daemon this is: identity and build, mode, policy digest, receipt head, and its disk's slowest commit."""
     identity, profile, policy, newest, max_sync_s = await asyncio.gather(
-        client.get("/v1/identity"),
-        client.get("/v1/profile"),
-        client.get("/v1/policy"),
-        client.get("/v1/receipts?limit=1"),
+        client.get("/v1/identity", IdentityAnswer),
+        client.get("/v1/profile", ProfileAnswer),
+        client.get("/v1/policy", PolicyRecord),
+        client.get("/v1/receipts?limit=1", ReceiptList),
         client.figure("briefcase_ledger_max_sync_seconds"),
     )
-    receipts = newest.get("receipts")
-    head: JsonValue = None
-    if isinstance(receipts, list) and receipts and isinstance(receipts[0], dict):
-        head = {"id": receipts[0].get("id"), "hash_hex": receipts[0].get("hash_hex")}
+    receipts = [] if newest is None else newest.answer.receipts
+    head: JsonValue = {"id": receipts[0].id, "hash_hex": receipts[0].hash_hex} if receipts else None
     return {
-        "identity": identity,
-        "profile": profile,
-        "policy_hash_hex": policy.get("policy_hash_hex"),
+        "identity": {} if identity is None else identity.document,
+        "profile": {} if profile is None else profile.document,
+        "policy_hash_hex": None if policy is None else policy.answer.policy_hash_hex,
         "receipt_head": head,
         "max_sync_ms": None if max_sync_s is None else round(max_sync_s * 1_000, 3),
     }
@@ -324,27 +346,39 @@ def phase_us(server_timing: str, phase: str) -> float:
 async def _one_call(plan: SoakPlan, client: SoakClient, tally: Tally, due: float) -> None:
     tally.attempted += 1
     try:
-        status, body, timing = await client.call(plan)
+        answer, timing = await client.call(plan)
         execute_us = phase_us(timing, "execute")
-    except (BriefcaseError, BrokenAnswerError, OSError, ValueError) as error:
+    except RefusedError as error:
+        tally.errors[error.code] += 1
+        tally.append_failures += error.code == "receipts_unavailable"
+        return
+    except (BriefcaseError, BrokenAnswerError, OSError, ValueError) as error:  # `ValueError`: a timing that is none
         tally.errors[error.code if isinstance(error, BriefcaseError) else type(error).__name__] += 1
         return
     except asyncio.CancelledError:
         tally.errors["interrupted"] += 1
         raise
     whole_us = (time.monotonic() - due) * 1_000_000
-    word = str(body.get("status") if status == HTTPStatus.OK else body.get("code"))
-    if status != HTTPStatus.OK:
-        tally.errors[word] += 1
-        tally.append_failures += word == "receipts_unavailable"
-        return
+    status, reason = _standing(answer)
     tally.answered += 1
-    tally.statuses[word] += 1
-    if word != "ok":
-        reason = str(body.get("reason") or body.get("message") or word).partition(":")[0]
+    tally.statuses[status] += 1
+    if reason:
         tally.reasons[reason if reason in tally.reasons or len(tally.reasons) < MAX_REASONS else "other"] += 1
     tally.whole_us.record_value(min(max(int(whole_us), 1), HIGHEST_US))
     tally.overhead_us.record_value(min(max(int(whole_us - execute_us), 1), HIGHEST_US))
+
+
+def _standing(answer: CallAnswer) -> tuple[str, str]:
+    """The status word of what a call came to, and the first word of why; empty where it gave a result."""
+    match answer:
+        case CallOk():
+            return "ok", ""
+        case CallNeedsApproval():
+            return "approval_required", "approval_required"
+        case CallDenied(reason):
+            return "denied", reason.partition(":")[0]
+        case CallFailed(message):
+            return "error", message.partition(":")[0]
 
 
 async def _until(due: float, stop: asyncio.Event) -> None:
