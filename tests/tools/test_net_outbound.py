@@ -1,24 +1,19 @@
 """The guarded way out over real sockets: where it goes, what it sends once, and what it bounds."""
 
 import asyncio
-import datetime as dt
 import gzip
-import ipaddress
 import socket
 import ssl
 import time
 import zlib
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from briefcase.adapters.net.exchanges import MAX_POOLS
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import HttpRequest
+from support.certificates import new_certificate
 from support.hostile_servers import RawServer, answering, close_outbound, http_answer
 
 MAX_BODY = 10_000
@@ -720,32 +715,10 @@ async def test_a_stream_goes_only_where_a_request_may():
 
 def self_signed(tmp_path, host: str):
     """A certificate that is its own authority; gives the server's context and one that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
-    try:
-        alternative = x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        alternative = x509.DNSName(host)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path / "certificate.pem"
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(certificate.public_bytes(pem) + private)
+    certificate, key = new_certificate(tmp_path, host)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(file)
-    return server, ssl.create_default_context(cafile=str(file))
+    server.load_cert_chain(certificate, key)
+    return server, ssl.create_default_context(cafile=certificate)
 
 
 @pytest.mark.parametrize(

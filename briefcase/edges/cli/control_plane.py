@@ -21,6 +21,7 @@ from briefcase.core.wire.control_plane import (
 )
 from briefcase.core.wire.fields import given
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.control_plane_serve import serve
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
@@ -38,6 +39,9 @@ SYNC_TIMEOUT_S: Final = 300.0
 )
 def control_plane() -> None:
     """Enrol with a control plane, sync with it, leave it."""
+
+
+control_plane.add_command(serve)
 
 
 @control_plane.command("status", epilog=example("briefcase control-plane status"))

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from briefcase.edges.conformance import provider as conformance_provider
     from briefcase.edges.conformance import report as conformance_report
     from briefcase.edges.conformance import subject as conformance_subject
+    from briefcase.edges.control_plane import serving as control_plane_serving
+    from briefcase.edges.control_plane import settings as control_plane_settings
     from briefcase.edges.diagnostics import bundle as evidence_bundle
     from briefcase.edges.diagnostics import canary as canaries
     from briefcase.edges.diagnostics import evidence as soak_evidence
@@ -109,6 +111,8 @@ else:
     expected_daemons = _Late("briefcase.edges.client.expected")
     daemon_pool = _Late("briefcase.edges.client.pool")
     daemon_proof = _Late("briefcase.edges.client.proof")
+    control_plane_serving = _Late("briefcase.edges.control_plane.serving")
+    control_plane_settings = _Late("briefcase.edges.control_plane.settings")
     conformance_provider = _Late("briefcase.edges.conformance.provider")
     conformance_report = _Late("briefcase.edges.conformance.report")
     conformance_subject = _Late("briefcase.edges.conformance.subject")
@@ -140,6 +144,8 @@ __all__ = [
     "conformance_provider",
     "conformance_report",
     "conformance_subject",
+    "control_plane_serving",
+    "control_plane_settings",
     "daemon_client",
     "daemon_pool",
     "daemon_proof",

@@ -68,6 +68,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "conformance": Lazy(
         "briefcase.edges.cli.conformance:conformance", "Hold a server to the contract and write a report."
     ),
+    "fleet": Lazy("briefcase.edges.cli.fleet:fleet", "Steer a fleet through its control plane."),
     "identity": Lazy("briefcase.edges.cli.identity:identity", "Show who this daemon is."),
     "completion": Lazy("briefcase.edges.cli.completion:completion", "Print a completion script for your shell."),
 }

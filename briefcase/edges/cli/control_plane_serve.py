@@ -1,0 +1,76 @@
+"""`briefcase control-plane serve`: the server a fleet enrols with."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import click
+
+from briefcase.edges.cli.app import App, pass_app
+from briefcase.edges.cli.late import (
+    asyncio,
+    control_plane_serving,
+    control_plane_settings,
+    logs,
+    system,
+    uvloop,
+)
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+
+
+@click.command(
+    "serve",
+    epilog=example(
+        "briefcase control-plane serve --embedded",
+        "briefcase control-plane serve --listen 0.0.0.0:8790 --tls-cert fleet.pem --tls-key fleet.key",
+        "briefcase control-plane serve --listen 10.0.0.7:8790 --behind-proxy 10.0.0.0/24 --retention-days 400",
+    ),
+)
+@click.option("--embedded", "is_embedded", is_flag=True, help="Run a PostgreSQL of its own in the data directory.")
+@click.option("--listen", default="", metavar="ADDRESS:PORT", help="Where to listen.  [default: 127.0.0.1:8790]")
+@click.option("--tls-cert", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its key, PEM.")
+@click.option("--behind-proxy", "proxies", multiple=True, metavar="CIDR", help="Who may speak to it in clear text.")
+@click.option("--retention-days", type=click.IntRange(1), help="Drop older receipts.  [default: keep all]")
+@pass_app
+def serve(
+    app: App,
+    *,
+    is_embedded: bool,
+    listen: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    proxies: tuple[str, ...],
+    retention_days: int | None,
+) -> None:
+    """Serve policy to a fleet and keep its receipts, until SIGTERM or Ctrl-C.
+
+    Everything is in the PostgreSQL of BRIEFCASE_CONTROL_PLANE_DATABASE_URL, so any number of processes may serve; they
+    share the file of BRIEFCASE_CONTROL_PLANE_SIGNING_KEY_FILE. Administrators use BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN.
+    """
+    options = control_plane_settings.ServeOptions(
+        is_embedded=is_embedded,
+        listen=listen,
+        certificate=tls_cert,
+        certificate_key=tls_key,
+        proxies=proxies,
+        retention_days=retention_days,
+    )
+    settings = control_plane_settings.parse_settings(app.environ, options)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        plane = control_plane_serving.ControlPlane(settings, system.SystemClock(), system.SystemEntropy())
+        try:
+            await plane.start()
+            note(f"the control plane is {plane.base_url}; next: briefcase control-plane enroll {plane.base_url} NAME")
+            await stop.wait()
+        finally:
+            await plane.stop()
+
+    logs.configure_logs()
+    uvloop.run(run())

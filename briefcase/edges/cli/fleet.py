@@ -1,0 +1,392 @@
+"""`briefcase fleet`: the devices of a control plane, their policy, its rollouts, their receipts and who administers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import click
+import msgspec
+
+from briefcase.adapters.disk.checks import reason_of
+from briefcase.adapters.disk.files import write_whole
+from briefcase.core.characters.marks import visible_text
+from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.fleet_client import PAGE, Answer, FleetClient
+from briefcase.edges.cli.late import render
+from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.policy import read_policy
+from briefcase.edges.cli.progress import working
+from briefcase.model.errors import CallerError, ConfigError
+
+PERMILLE_PER_PERCENT: Final = 10
+MAX_CANARY_PERCENT: Final = 99.9
+GATES: Final = {"max-flips": "max_flips", "max-apply-failures": "max_apply_failures"}
+
+
+@click.group(
+    epilog=example(
+        "briefcase fleet devices",
+        "briefcase fleet policy publish policy.cedar --canary 5 --gate max-flips=0",
+        "briefcase fleet rollout advance 7",
+    )
+)
+def fleet() -> None:
+    """Steer a fleet through its control plane.
+
+    BRIEFCASE_FLEET_URL is the control plane's address, BRIEFCASE_FLEET_TOKEN an administrator's or auditor's token.
+    """
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+
+
+@fleet.group(invoke_without_command=True, epilog=example("briefcase fleet devices", "briefcase fleet devices show ID"))
+@json_option
+@pass_app
+@click.pass_context
+def devices(context: click.Context, app: App, *, as_json: bool) -> None:
+    """List the devices; show one, revoke it, give it another token."""
+    if context.invoked_subcommand is not None:
+        return
+    found = list(_all_devices(FleetClient(app.environ)))
+    if as_json:
+        app.json({"devices": [*found]})
+        return
+    rows = [
+        (
+            device["device_id"],
+            visible_text(device["device_name"]),
+            render.styled(device["status"]),
+            str(device["running_bundle_id"] or "-"),
+            str(device["last_receipt_id"]),
+            "never" if device["seen_at_rfc3339"] is None else render.when(device["seen_at_rfc3339"]),
+            visible_text(device["last_error"] or ""),
+        )
+        for device in found
+    ]
+    app.screen.table(
+        ("DEVICE", "NAME", "STATUS", "BUNDLE", "RECEIPTS", "SEEN", "LAST ERROR"),
+        rows,
+        empty="no devices: `briefcase control-plane enroll URL NAME` where a daemon runs",
+    )
+
+
+@devices.command("show", epilog=example("briefcase fleet devices show 11111111-1111-4111-9111-111111111111"))
+@click.argument("device", type=click.UUID)
+@json_option
+@pass_app
+def show_device(app: App, *, device: object, as_json: bool) -> None:
+    """Show what one device last said of itself."""
+    _show(app, FleetClient(app.environ).get(f"/v1/admin/devices/{device}"), as_json=as_json)
+
+
+@devices.command("revoke", epilog=example("briefcase fleet devices revoke 11111111-1111-4111-9111-111111111111"))
+@click.argument("device", type=click.UUID)
+@json_option
+@pass_app
+def revoke_device(app: App, *, device: object, as_json: bool) -> None:
+    """End a device's token.
+
+    From now on it gets nothing, and its receipts are not taken.
+    """
+    _show(app, FleetClient(app.environ).post(f"/v1/admin/devices/{device}/revoke"), as_json=as_json)
+
+
+@devices.command("rotate", epilog=example("briefcase fleet devices rotate 11111111-1111-4111-9111-111111111111"))
+@click.argument("device", type=click.UUID)
+@json_option
+@pass_app
+def rotate_device(app: App, *, device: object, as_json: bool) -> None:
+    """Give a device another token, shown this once; the old one ends."""
+    answer = FleetClient(app.environ).post(f"/v1/admin/devices/{device}/rotate")
+    if as_json:
+        app.json(answer)
+        return
+    click.echo(answer["device_token"])
+    note("the device's token, shown this once; enrolling the device again gives it one as well")
+
+
+# --- policy and rollouts ----------------------------------------------------------------------------------------------
+
+
+@fleet.group(epilog=example("briefcase fleet policy show", "briefcase fleet policy publish policy.cedar"))
+def policy() -> None:
+    """Show and publish the policy of all devices."""
+
+
+@policy.command("show", epilog=example("briefcase fleet policy show"))
+@json_option
+@pass_app
+def show_policy(app: App, *, as_json: bool) -> None:
+    """Show the policy that devices get which are in no rollout."""
+    answer = FleetClient(app.environ).get("/v1/admin/policy")
+    if as_json:
+        app.json(answer)
+        return
+    bundle = answer["policy_bundle"]["bundle"]
+    note(f"bundle {bundle['bundle_id']} of {bundle['updated_at_rfc3339']}")
+    click.echo(visible_text(bundle["policy_text"]))
+
+
+@policy.command(
+    "publish",
+    epilog=example(
+        "briefcase fleet policy publish policy.cedar",
+        "briefcase fleet policy publish policy.cedar --budget read=3.00 --budget write=0",
+        "briefcase fleet policy publish policy.cedar --canary 5 --gate max-flips=0",
+    ),
+)
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.option("--budget", "budgets", multiple=True, metavar="CATEGORY=USD", help="A daily limit; by default as before.")
+@click.option(
+    "--canary",
+    type=click.FloatRange(0.1, MAX_CANARY_PERCENT),
+    metavar="PERCENT",
+    help="Give it to so many of the devices first, as a rollout.",
+)
+@click.option("--gate", "gates", multiple=True, metavar="NAME=N", help=f"What must hold: {', '.join(GATES)}.")
+@json_option
+@pass_app
+def publish(
+    app: App,
+    *,
+    file: Path,
+    budgets: tuple[str, ...],
+    canary: float | None,
+    gates: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Give a policy to all devices, or with --canary to some of them first.
+
+    FILE is Cedar; `-` is standard input. A rollout goes on by `briefcase fleet rollout advance`, if its gates are open:
+    the devices that have it run it, none could not apply it, and no more of their recorded calls would be decided
+    otherwise than max-flips says.
+    """
+    if gates and canary is None:
+        raise click.UsageError("`--gate` is of a rollout: give `--canary PERCENT` too")
+    client = FleetClient(app.environ)
+    limits = _limits(budgets) if budgets else client.get("/v1/admin/policy")["policy_bundle"]["bundle"]["budgets"]
+    body: dict[str, object] = {"policy_text": read_policy(file), "budgets": limits}
+    if canary is None:
+        bundle = client.post("/v1/admin/policy", body)["policy_bundle"]["bundle"]
+        if as_json:
+            app.json(bundle)
+        else:
+            app.screen.line(f"published bundle {bundle['bundle_id']} to all devices")
+        return
+    body["canary_permille"] = round(canary * PERMILLE_PER_PERCENT)
+    body["gates"] = dict(map(_gate, gates))
+    _show_rollout(app, client.post("/v1/admin/rollouts", body), as_json=as_json)
+
+
+@fleet.group(
+    invoke_without_command=True, epilog=example("briefcase fleet rollout", "briefcase fleet rollout rollback 7")
+)
+@json_option
+@pass_app
+@click.pass_context
+def rollout(context: click.Context, app: App, *, as_json: bool) -> None:
+    """List rollouts; show one with its gates, advance it, roll it back."""
+    if context.invoked_subcommand is not None:
+        return
+    answer = FleetClient(app.environ).get("/v1/admin/rollouts")
+    if as_json:
+        app.json(answer)
+        return
+    rows = [
+        (
+            str(found["rollout_id"]),
+            render.styled(found["state"]),
+            f"{found['canary_permille'] / PERMILLE_PER_PERCENT:g}%",
+            render.when(found["begun_at_rfc3339"]),
+            render.when(found["changed_at_rfc3339"]),
+        )
+        for found in answer["rollouts"]
+    ]
+    app.screen.table(
+        ("ROLLOUT", "STATE", "CANARY", "BEGUN", "CHANGED"),
+        rows,
+        empty="no rollouts: `briefcase fleet policy publish FILE --canary PERCENT`",
+    )
+
+
+@rollout.command("show", epilog=example("briefcase fleet rollout show 7"))
+@click.argument("rollout_id", type=click.IntRange(1))
+@json_option
+@pass_app
+def show_rollout(app: App, *, rollout_id: int, as_json: bool) -> None:
+    """Show a rollout, what the devices show that have it, and which gates are shut."""
+    _show_rollout(app, FleetClient(app.environ).get(f"/v1/admin/rollouts/{rollout_id}"), as_json=as_json)
+
+
+@rollout.command("advance", epilog=example("briefcase fleet rollout advance 7"))
+@click.argument("rollout_id", type=click.IntRange(1))
+@json_option
+@pass_app
+def advance(app: App, *, rollout_id: int, as_json: bool) -> None:
+    """Give the bundle to all devices if every gate is open; one that all run is done.
+
+    A gate that is shut holds it: exit code 3, and why.
+    """
+    _show_rollout(app, FleetClient(app.environ).post(f"/v1/admin/rollouts/{rollout_id}/advance"), as_json=as_json)
+
+
+@rollout.command("rollback", epilog=example("briefcase fleet rollout rollback 7"))
+@click.argument("rollout_id", type=click.IntRange(1))
+@json_option
+@pass_app
+def roll_back(app: App, *, rollout_id: int, as_json: bool) -> None:
+    """Give all devices the text from before, under a new id."""
+    _show_rollout(app, FleetClient(app.environ).post(f"/v1/admin/rollouts/{rollout_id}/rollback"), as_json=as_json)
+
+
+# --- receipts, acts, tokens -------------------------------------------------------------------------------------------
+
+
+@fleet.group(epilog=example("briefcase fleet receipts export DEVICE --out receipts.jsonl"))
+def receipts() -> None:
+    """Copy the receipts of a device."""
+
+
+@receipts.command("export", epilog=example("briefcase fleet receipts export DEVICE --out receipts.jsonl"))
+@click.argument("device", type=click.UUID)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file.")
+@json_option
+@pass_app
+def export(app: App, *, device: object, out: Path, as_json: bool) -> None:
+    """Copy a device's receipts into a file.
+
+    Its form is that of `briefcase receipts export`; `briefcase receipts import FILE` holds them against the chain where
+    the device's daemon runs.
+    """
+    client = FleetClient(app.environ)
+    total = client.get(f"/v1/admin/devices/{device}")["last_receipt_id"]
+    count = 0
+    with _new_file(out) as file, working("receipts") as progress:
+        for page in client.receipts(str(device)):
+            file.writelines(msgspec.json.encode(receipt) + b"\n" for receipt in page)
+            count += len(page)
+            progress(count, total)
+    if as_json:
+        app.json({"receipts": count, "file": str(out)})
+    else:
+        note(f"wrote {count:,} receipts to {out}")
+
+
+@fleet.command(epilog=example("briefcase fleet acts"))
+@json_option
+@pass_app
+def acts(app: App, *, as_json: bool) -> None:
+    """List what administrators did, the newest first."""
+    answer = FleetClient(app.environ).get(f"/v1/audit/acts?limit={PAGE}")
+    if as_json:
+        app.json(answer)
+        return
+    rows = []
+    for act in answer["acts"]:
+        event = dict(act["event"])
+        head = (str(event.pop("id")), event.pop("ts"), event.pop("by"), event.pop("act"))
+        rows.append((*head, " ".join(f"{name}={value}" for name, value in event.items())))
+    app.screen.table(("ACT", "TIME", "BY", "WHAT", "ABOUT"), rows, empty="no acts")
+
+
+@fleet.group(epilog=example("briefcase fleet tokens add audit --role auditor"))
+def tokens() -> None:
+    """Give administrators and auditors tokens of their own."""
+
+
+@tokens.command("add", epilog=example("briefcase fleet tokens add ops --role admin --tenant acme"))
+@click.argument("name")
+@click.option("--role", type=click.Choice(["admin", "auditor"]), required=True, help="What it may do.")
+@click.option("--tenant", default="", help="Whose devices it sees; by default those of the token that is used.")
+@json_option
+@pass_app
+def add_token(app: App, *, name: str, role: str, tenant: str, as_json: bool) -> None:
+    """Make a named token and print it, this once.
+
+    A tenant that is new is made with the default policy.
+    """
+    answer = FleetClient(app.environ).post("/v1/admin/tokens", {"name": name, "role": role, "tenant": tenant})
+    if as_json:
+        app.json(answer)
+        return
+    click.echo(answer["token"])
+    note(f"the token of `{name}`, shown this once: set it as BRIEFCASE_FLEET_TOKEN")
+
+
+@tokens.command("revoke", epilog=example("briefcase fleet tokens revoke audit"))
+@click.argument("name")
+@json_option
+@pass_app
+def revoke_token(app: App, *, name: str, as_json: bool) -> None:
+    """End a named token."""
+    _show(app, FleetClient(app.environ).post(f"/v1/admin/tokens/{name}/revoke"), as_json=as_json)
+
+
+def _all_devices(client: FleetClient) -> Iterator[Answer]:
+    after = ""
+    while True:
+        page = client.get("/v1/admin/devices" + (f"?after_id={after}" if after else ""))["devices"]
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1]["device_id"]
+
+
+@contextmanager
+def _new_file(out: Path) -> Iterator[IO[bytes]]:
+    try:
+        with write_whole(out, replaces=False) as file:
+            yield file
+    except OSError as error:
+        raise ConfigError(f"cannot write `{out}`: {reason_of(error)}") from None
+
+
+def _limits(budgets: tuple[str, ...]) -> dict[str, int]:
+    limits = {}
+    for budget in budgets:
+        category, equals, dollars = budget.partition("=")
+        if not equals or not category:
+            raise CallerError(f"expected `--budget CATEGORY=USD`, got `{budget}`")
+        try:
+            limits[category] = render.parse_dollars(dollars)
+        except ValueError as error:
+            raise CallerError(f"`--budget {category}`: {error}") from None
+    return limits
+
+
+def _gate(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in GATES or not number.isascii() or not number.isdigit():
+        raise CallerError(f"expected `--gate NAME=N` with a name of {', '.join(GATES)}, got `{text}`")
+    return GATES[name], int(number)
+
+
+def _show_rollout(app: App, answer: Answer, *, as_json: bool) -> None:
+    if as_json:
+        app.json(answer)
+        return
+    evidence = answer["evidence"]
+    app.screen.fields(
+        [
+            ("rollout", str(answer["rollout_id"])),
+            ("state", render.styled(answer["state"])),
+            ("canary", f"{answer['canary_permille'] / PERMILLE_PER_PERCENT:g}% of the devices"),
+            ("devices that have it", str(evidence["devices"])),
+            ("devices that run it", str(evidence["applied"])),
+            ("could not apply it", str(evidence["apply_failures"])),
+            ("decided otherwise", f"{evidence['flips']} of {evidence['replayed']} recorded calls"),
+            *(("shut gate", f"{gate['gate']}: {gate['problem']}") for gate in answer["shut_gates"]),
+        ]
+    )
+
+
+def _show(app: App, answer: Answer, *, as_json: bool) -> None:
+    if as_json:
+        app.json(answer)
+    else:
+        app.screen.fields([(name, visible_text(str(value))) for name, value in answer.items() if value is not None])

@@ -1,0 +1,1 @@
+"""The control plane: a fleet enrols with it; it holds the policy bundles and the receipts of every device."""

@@ -1,0 +1,435 @@
+"""The control plane's paths (`aacp_v1`, "Control plane"), one table that BlackSheep serves.
+
+An error is `{code, message}`; 503 carries `retry-after`, and what it refers to may be asked again as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Final, TypeAlias, TypeVar, cast
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import blacksheep
+import msgspec
+
+from briefcase.adapters.telemetry.logger import structlog
+from briefcase.core.fleet.batches import BatchError, read_batch
+from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.core.json.strict import parse as parse_json
+from briefcase.edges.control_plane.admin_tokens import NewToken
+from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
+from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page
+from briefcase.edges.control_plane.device_calls import Credentials
+from briefcase.edges.control_plane.devices import Enrolment, Status
+from briefcase.edges.control_plane.refusals import (
+    INVALID_KEY_ID,
+    INVALID_MESSAGE,
+    INVALID_MESSAGE_SIZE,
+    INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    PAYLOAD_TOO_LARGE,
+    RefusedError,
+)
+from briefcase.edges.control_plane.rollouts import NewRollout
+from briefcase.edges.control_plane.services import Services
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339
+
+MAX_BODY_BYTES: Final = 8 << 20  # 500 receipts of 16 KiB
+MAX_WAIT_MS: Final = 55_000
+MAX_MESSAGE_BYTES: Final = 32_000
+MAX_QUERY_FIELDS: Final = 16
+MAX_DIGITS: Final = 15  # below 2^53
+RETRY_AFTER_S: Final = b"1"
+
+_LOG: Final = structlog.get_logger("briefcase.control_plane")
+_T = TypeVar("_T")
+Body: TypeAlias = Mapping[str, object]
+_Handler: TypeAlias = Callable[["Asked"], Awaitable[object]]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer that is more than a body: `body` is JSON already."""
+
+    body: bytes
+    status: int = HTTPStatus.OK
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Asked:
+    """One request, its body read on demand and bounded."""
+
+    def __init__(self, request: blacksheep.Request) -> None:
+        self._request = request
+        self.method: str = request.method
+        path = bytes(request.url.path).decode("ascii")
+        query = bytes(request.url.query or b"").decode("ascii")
+        self.path = path
+        self.target = f"{path}?{query}" if query else path
+        self._query = query
+
+    def part(self, name: str) -> str:
+        """A part of the path."""
+        return str((self._request.route_values or {})[name])
+
+    def fields(self, name: bytes) -> list[str]:
+        """Every value of a header field."""
+        return [value.decode("latin-1") for value in self._request.headers.get(name)]
+
+    def query(self) -> Mapping[str, str]:
+        """The query's fields, each once.
+
+        Raises:
+            RefusedError: a field comes twice, or there are too many (`invalid_request`).
+        """
+        try:
+            pairs = parse_qsl(self._query, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
+        except ValueError:
+            raise RefusedError(INVALID_REQUEST, "expected a query of `name=value` pairs") from None
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise RefusedError(INVALID_REQUEST, "expected each field of the query once")
+        return fields
+
+    async def body(self) -> bytes:
+        """The body.
+
+        Raises:
+            RefusedError: it is larger than `MAX_BODY_BYTES` (`payload_too_large`).
+        """
+        parts = bytearray()
+        async for part in cast("AsyncIterator[bytes]", self._request.stream()):
+            parts += part
+            if len(parts) > MAX_BODY_BYTES:
+                raise RefusedError(PAYLOAD_TOO_LARGE, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+        return bytes(parts)
+
+    async def read(self, kind: type[_T]) -> _T:
+        """The body as a struct, read strictly.
+
+        Raises:
+            RefusedError: it is not one (`invalid_request`).
+        """
+        try:
+            return msgspec.convert(parse_json(await self.body()), kind)
+        except (CallerError, msgspec.ValidationError) as error:
+            raise RefusedError(INVALID_REQUEST, str(error)) from None
+
+
+class ControlPlaneApp:
+    """The paths over the services.
+
+    Args:
+        services: what they ask.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._table: Mapping[tuple[str, str], _Handler] = {
+            ("GET", "/health"): self._health,
+            ("GET", "/ready"): self._ready,
+            ("GET", "/v1/admin/policy"): self._policy,
+            ("POST", "/v1/admin/policy"): self._publish,
+            ("POST", "/v1/admin/devices/enroll"): self._enrol,
+            ("GET", "/v1/admin/devices"): self._list_devices,
+            ("GET", "/v1/admin/devices/{device}"): self._show_device,
+            ("POST", "/v1/admin/devices/{device}/revoke"): self._revoke_device,
+            ("POST", "/v1/admin/devices/{device}/rotate"): self._rotate_device,
+            ("GET", "/v1/admin/rollouts"): self._list_rollouts,
+            ("POST", "/v1/admin/rollouts"): self._begin_rollout,
+            ("GET", "/v1/admin/rollouts/{rollout}"): self._show_rollout,
+            ("POST", "/v1/admin/rollouts/{rollout}/advance"): self._advance_rollout,
+            ("POST", "/v1/admin/rollouts/{rollout}/rollback"): self._roll_back,
+            ("POST", "/v1/admin/tokens"): self._make_token,
+            ("POST", "/v1/admin/tokens/{name}/revoke"): self._revoke_token,
+            ("GET", "/v1/audit/receipts"): self._receipts,
+            ("GET", "/v1/audit/acts"): self._acts,
+            ("GET", "/v1/devices/{device}/policy"): self._device_policy,
+            ("POST", "/v1/devices/{device}/receipts"): self._upload,
+            ("POST", "/v1/devices/{device}/status"): self._status,
+            ("GET", "/v1/devices/{device}/remote-signer"): self._remote_signer,
+            ("POST", "/v1/devices/{device}/remote-signer/sign"): self._remote_sign,
+        }
+
+    def site(self) -> blacksheep.Application:
+        """The table as an application of BlackSheep's."""
+        site = blacksheep.Application(router=blacksheep.Router())
+        site.show_error_details = False
+        site.exceptions_handlers[Exception] = _failed_inside
+        for (method, path), handler in self._table.items():
+            site.router.add(method, path, _served(handler))
+        for path in {path for _, path in self._table}:
+            allowed = ",".join(sorted(method for method, other in self._table if other == path))
+            for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(allowed.split(",")):
+                site.router.add(method, path, _served(_refuse_method))
+        site.router.fallback = _served(_refuse_path)
+        return site
+
+    # --- anybody --------------------------------------------------------------------------------------------------
+
+    async def _health(self, _: Asked) -> Body:
+        return {"status": "ok", "ts": format_rfc3339(self._services.clock.now_us())}
+
+    async def _ready(self, _: Asked) -> Body:
+        if not await self._services.database.is_ready():
+            raise BriefcaseError("the database does not take writes", code="not_ready")
+        return {"status": "ready"}
+
+    # --- administrators -------------------------------------------------------------------------------------------
+
+    async def _policy(self, asked: Asked) -> Answer:
+        admin = await self._admin(asked)
+        return _policy_answer((await self._services.bundles.current(admin.tenant))[1])
+
+    async def _publish(self, asked: Asked) -> Answer:
+        admin = await self._admin(asked)
+        new = await asked.read(NewPolicy)
+        return _policy_answer(await self._services.bundles.publish(admin, new.policy_text, new.budgets))
+
+    async def _enrol(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        enrolment = await asked.read(Enrolment)
+        enrolled = await self._services.devices.enrol(admin, enrolment)
+        _, bundle = await self._services.bundles.current(admin.tenant)
+        return {
+            "device_id": str(enrolment.device_id),
+            "device_token": enrolled.device_token,
+            "policy_signing_pubkey_b64": self._services.key.public_b64,
+            "policy_bundle": msgspec.Raw(bundle),
+            "last_receipt_id": enrolled.last_receipt_id,
+            "remote_signer": self._services.key.remote_key(enrolment.device_id).description,
+        }
+
+    async def _list_devices(self, asked: Asked) -> Body:
+        admin = await self._admin(asked, AUDITOR)
+        after = asked.query().get("after_id")
+        listed = await self._services.devices.list(admin.tenant, after=None if after is None else _parse_uuid(after))
+        return {"devices": listed}
+
+    async def _show_device(self, asked: Asked) -> Body:
+        admin = await self._admin(asked, AUDITOR)
+        return await self._services.devices.show(admin.tenant, _parse_uuid(asked.part("device")))
+
+    async def _revoke_device(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        device = _parse_uuid(asked.part("device"))
+        await self._services.devices.revoke(admin, device)
+        return {"device_id": str(device), "status": "revoked"}
+
+    async def _rotate_device(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        device = _parse_uuid(asked.part("device"))
+        return {"device_id": str(device), "device_token": await self._services.devices.rotate(admin, device)}
+
+    async def _list_rollouts(self, asked: Asked) -> Body:
+        admin = await self._admin(asked, AUDITOR)
+        return {"rollouts": await self._services.rollouts.list(admin.tenant)}
+
+    async def _begin_rollout(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        return await self._services.rollouts.begin(admin, await asked.read(NewRollout))
+
+    async def _show_rollout(self, asked: Asked) -> Body:
+        admin = await self._admin(asked, AUDITOR)
+        return await self._services.rollouts.show(admin.tenant, _rollout_id(asked))
+
+    async def _advance_rollout(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        return await self._services.rollouts.advance(admin, _rollout_id(asked))
+
+    async def _roll_back(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        return await self._services.rollouts.roll_back(admin, _rollout_id(asked))
+
+    async def _make_token(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        return await self._services.admin_tokens.make(admin, await asked.read(NewToken))
+
+    async def _revoke_token(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        return await self._services.admin_tokens.revoke(admin, asked.part("name"))
+
+    # --- auditors -------------------------------------------------------------------------------------------------
+
+    async def _receipts(self, asked: Asked) -> Body:
+        admin = await self._admin(asked, AUDITOR)
+        query = asked.query()
+        device = query.get("device_id")
+        found = await self._services.archive.receipts(
+            admin.tenant, None if device is None else _parse_uuid(device), _page(query)
+        )
+        return {"receipts": found}
+
+    async def _acts(self, asked: Asked) -> Body:
+        admin = await self._admin(asked, AUDITOR)
+        return {"acts": await self._services.archive.acts(admin.tenant, _page(asked.query()))}
+
+    # --- devices --------------------------------------------------------------------------------------------------
+
+    async def _device_policy(self, asked: Asked) -> Answer:
+        """The present bundle; `wait_ms` waits for another than the one of `if-none-match`."""
+        credentials = await self._credentials(asked)
+        device = await self._services.calls.let_in(credentials)
+        known = _known_bundle(asked.fields(b"if-none-match"))
+        wait_ms = _number(asked.query(), "wait_ms", 0, MAX_WAIT_MS)
+        if known == device.bundle_id and wait_ms:
+            look_up = partial(self._services.calls.look_up, credentials)
+            device = await self._services.publications.wait_for_another(device, look_up, wait_ms / 1_000)
+        headers = ((b"etag", b'"%d"' % device.bundle_id),)
+        if known == device.bundle_id:
+            return Answer(b"", HTTPStatus.NOT_MODIFIED, headers)
+        bundle = await self._services.bundles.get(device.tenant, device.bundle_id)
+        return Answer(b'{"policy_bundle":%b}' % bundle, HTTPStatus.OK, headers)
+
+    async def _upload(self, asked: Asked) -> object:
+        credentials = await self._credentials(asked)
+        try:
+            batch = read_batch(await asked.body())
+        except BatchError as error:
+            await self._services.calls.let_in(credentials)  # a batch that is refused has used its proof
+            raise RefusedError(error.word, error.problem) from None
+        if not batch:
+            await self._services.calls.let_in(credentials)
+            return {"stored": 0}
+        return await self._services.uploads.store(credentials, batch)
+
+    async def _status(self, asked: Asked) -> Body:
+        device = await self._services.calls.let_in(await self._credentials(asked))
+        await self._services.devices.say(device, await asked.read(Status))
+        return {"status": "ok"}
+
+    async def _remote_signer(self, asked: Asked) -> Body:
+        device = await self._bearer(asked)
+        return {"signer": self._services.key.remote_key(device).description}
+
+    async def _remote_sign(self, asked: Asked) -> Body:
+        device = await self._bearer(asked)
+        wanted = await asked.read(RemoteSigning)
+        key = self._services.key.remote_key(device)
+        if wanted.key_id != key.key_id:
+            raise RefusedError(INVALID_KEY_ID, "expected `key_id` to be the device's own")
+        try:
+            message = decode_base64url(wanted.msg_b64)
+        except JoseError:
+            raise RefusedError(INVALID_MESSAGE, "expected `msg_b64` in base64url without padding") from None
+        if not 0 < len(message) <= MAX_MESSAGE_BYTES:
+            raise RefusedError(INVALID_MESSAGE_SIZE, f"expected a message of 1 to {MAX_MESSAGE_BYTES} bytes")
+        return {"signature_b64": encode_base64url(key.sign(message))}
+
+    async def _admin(self, asked: Asked, *others: str) -> Administrator:
+        return await self._services.admin_tokens.check(asked.fields(b"authorization"), ADMIN, *others)
+
+    async def _credentials(self, asked: Asked) -> Credentials:
+        return await self._services.calls.credentials(
+            asked.part("device"), asked.method, asked.target, asked.fields(b"authorization"), asked.fields(b"dpop")
+        )
+
+    async def _bearer(self, asked: Asked) -> UUID:
+        return await self._services.calls.bearer(asked.part("device"), asked.fields(b"authorization"))
+
+
+class NewPolicy(msgspec.Struct, frozen=True):
+    """What is published: Cedar, and daily limits by category in micro-USD."""
+
+    policy_text: str
+    budgets: dict[str, int]
+
+
+class RemoteSigning(msgspec.Struct, frozen=True):
+    """What a device has signed by its key in custody."""
+
+    key_id: str
+    msg_b64: str
+
+
+def _served(handler: _Handler) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
+    async def serve(request: blacksheep.Request) -> blacksheep.Response:
+        try:
+            answer = await handler(Asked(request))
+        except RefusedError as refused:
+            answer = _refusal(refused)
+        except BriefcaseError as error:
+            headers = ((b"retry-after", RETRY_AFTER_S),) if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+            answer = _error(error.code, error.message, error.http_status, headers)
+            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _LOG.warning("request failed", path=_path_of(request), code=error.code, detail=error.detail)
+        return _response(answer if isinstance(answer, Answer) else Answer(msgspec.json.encode(answer)))
+
+    return serve
+
+
+async def _failed_inside(_: object, request: blacksheep.Request, error: Exception) -> blacksheep.Response:
+    """What BlackSheep asks for when a handler raised what nobody expected: the log has the traceback."""
+    _LOG.error("request failed", path=_path_of(request), exc_info=error)
+    return _response(_error("internal", "the control plane failed inside", HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def _response(answer: Answer) -> blacksheep.Response:
+    content = blacksheep.Content(b"application/json", answer.body) if answer.body else None
+    return blacksheep.Response(answer.status, [(b"cache-control", b"no-store"), *answer.headers], content)
+
+
+def _path_of(request: blacksheep.Request) -> str:
+    return bytes(request.url.path).decode("ascii", "replace")
+
+
+def _refusal(refused: RefusedError) -> Answer:
+    body: dict[str, object] = {"code": refused.word, "message": refused.message}
+    if refused.last_receipt_id is not None:
+        body["last_receipt_id"] = refused.last_receipt_id
+    return Answer(msgspec.json.encode(body), refused.status)
+
+
+def _error(word: str, message: str, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
+    return Answer(msgspec.json.encode({"code": word, "message": message}), status, headers)
+
+
+async def _refuse_method(_: Asked) -> None:
+    raise RefusedError(METHOD_NOT_ALLOWED, "nothing is done at this path by this method")
+
+
+async def _refuse_path(_: Asked) -> None:
+    raise RefusedError(NOT_FOUND, "nothing is at this path")
+
+
+def _policy_answer(bundle: bytes) -> Answer:
+    return Answer(b'{"policy_bundle":%b}' % bundle)
+
+
+def _known_bundle(values: list[str]) -> int | None:
+    """The bundle id of an `if-none-match`; None for anything else (RFC 9110 section 13.1.2)."""
+    text = values[0].strip().removeprefix("W/").strip('"') if len(values) == 1 else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
+def _page(query: Mapping[str, str]) -> Page:
+    limit = max(1, _number(query, "limit", DEFAULT_ROWS, MAX_ROWS))
+    after_id = _number(query, "after_id", 0, MAX_SAFE_INTEGER) if "after_id" in query else None
+    return Page(limit, _number(query, "offset", 0, MAX_SAFE_INTEGER), after_id)
+
+
+def _number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+        raise RefusedError(INVALID_REQUEST, f"expected `{name}` to be a whole number")
+    return min(int(text), most)
+
+
+def _rollout_id(asked: Asked) -> int:
+    text = asked.part("rollout")
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+        raise RefusedError(INVALID_REQUEST, "expected a rollout's id, a whole number")
+    return int(text)
+
+
+def _parse_uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RefusedError(INVALID_REQUEST, "expected a device's id, a UUID") from None

@@ -1,0 +1,86 @@
+"""What an auditor reads: the receipts of devices as they came, and the acts of administrators."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, desc, select
+
+from briefcase.edges.control_plane import schema
+from briefcase.edges.control_plane.database import Database
+
+DEFAULT_ROWS: Final = 100
+MAX_ROWS: Final = 1_000
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Which rows of a listing, the newest first; with `after_id` those above it, the oldest first."""
+
+    limit: int = DEFAULT_ROWS
+    offset: int = 0
+    after_id: int | None = None
+
+
+class StoredReceipt(msgspec.Struct, frozen=True):
+    """A receipt as it came; `event` is the bytes that its hash is over."""
+
+    device_id: str
+    id: int
+    ts: str
+    prev_hash_hex: str
+    hash_hex: str
+    event: msgspec.Raw
+
+
+class StoredAct(msgspec.Struct, frozen=True):
+    """An administrator's act, linked to the one before."""
+
+    id: int
+    prev_hash_hex: str
+    hash_hex: str
+    event: msgspec.Raw
+
+
+class Archive:
+    """Reads for auditors.
+
+    Args:
+        database: where everything is.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def receipts(self, tenant: str, device: UUID | None, page: Page) -> list[StoredReceipt]:
+        """Receipts of a tenant, the newest first: of one device by id, of all devices by arrival.
+
+        Raises:
+            UnavailableError: they could not be read.
+        """
+        table = schema.receipts
+        query = select(table).where(table.c.tenant == tenant)
+        order = [desc(table.c.received_at), table.c.device, desc(table.c.id)]
+        if device is not None:
+            query, order = query.where(table.c.device == device), [desc(table.c.id)]
+        if page.after_id is not None:
+            query, order = query.where(table.c.id > page.after_id), [table.c.device, table.c.id]
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(query.order_by(*order).limit(page.limit).offset(page.offset))
+            return [_receipt(row) for row in rows]
+
+    async def acts(self, tenant: str, page: Page) -> list[StoredAct]:
+        """The acts of a tenant's administrators. Raises `UnavailableError`."""
+        table = schema.audit_events
+        query = select(table).where(table.c.tenant == tenant).order_by(desc(table.c.id))
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(query.limit(page.limit).offset(page.offset))
+            return [
+                StoredAct(row.id, row.prev_hash.hex(), row.hash.hex(), msgspec.Raw(row.event.encode())) for row in rows
+            ]
+
+
+def _receipt(row: Row[*tuple[Any, ...]]) -> StoredReceipt:
+    event = msgspec.Raw(row.event.encode())
+    return StoredReceipt(str(row.device), row.id, row.ts, row.prev_hash.hex(), row.hash.hex(), event)

@@ -1,0 +1,1 @@
+"""One module a version; `down_revision` names the one before."""

@@ -1,0 +1,86 @@
+"""Waiting for a bundle: notifications say when to look, and looking each few seconds is what is relied on.
+
+A notification is lost while a connection is away, so it is a hint only. What a waiting device is answered is read from
+the primary after it woke, and a device that was revoked meanwhile gets nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from briefcase.edges.control_plane.bundles import CHANNEL
+from briefcase.edges.control_plane.database import Database, UnavailableError
+from briefcase.edges.control_plane.device_calls import Device, Version
+
+POLL_S: Final = 2.0
+
+HEADS: Final = "select tenant, last_id, bundle_id from bundle_heads"
+
+
+class Publications:
+    """Knows each tenant's version of who gets which bundle, a moment late, and wakes who waits for another.
+
+    Args:
+        database: where bundles are published.
+        poll_s: how often it is looked at without a notification.
+    """
+
+    def __init__(self, database: Database, *, poll_s: float = POLL_S) -> None:
+        self._database = database
+        self._poll_s = poll_s
+        self._versions: dict[str, Version] = {}
+        self._changed = asyncio.Event()
+        self.waiting = 0
+        """Devices that wait now."""
+
+    async def run(self) -> None:
+        """Follow publications until cancelled; a database that is away is asked again."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                heard = asyncio.Event()
+                async with self._database.listening(CHANNEL, heard):
+                    await self._follow(heard)
+            await asyncio.sleep(self._poll_s)
+
+    async def wait_for_another(
+        self, device: Device, look_up: Callable[[], Awaitable[Device]], timeout_s: float
+    ) -> Device:
+        """Wait until a device gets another bundle than it got.
+
+        Args:
+            device: as it was let in.
+            look_up: reads it again; what that raises ends the wait.
+            timeout_s: the longest wait.
+
+        Returns:
+            The device as it was read last, with another bundle or, after the longest wait, with the same.
+        """
+        present = device
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while present.bundle_id == device.bundle_id:
+                    while self._versions.get(present.tenant, present.version) <= present.version:
+                        await self._changed.wait()
+                    present = await look_up()
+        except TimeoutError:
+            return present
+        finally:
+            self.waiting -= 1
+        return present
+
+    async def _follow(self, heard: asyncio.Event) -> None:
+        while True:
+            rows = await self._database.fetch(HEADS)
+            versions = {row["tenant"]: (row["last_id"], row["bundle_id"]) for row in rows}
+            if versions != self._versions:
+                self._versions = versions
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await heard.wait()
+            heard.clear()

@@ -1,0 +1,196 @@
+"""One process of a control plane: started in order, stopped in the other.
+
+ 1. PostgreSQL, where it is embedded; it is started again whenever it ends by itself
+ 2. the signing key
+ 3. the tables, brought to this version; the first tenant and its default policy; today's partitions
+ 4. the background tasks: groups of device calls, publications, upkeep
+ 5. the listener
+
+A database that is away at the start is waited for; one that goes away later is answered with 503 until it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import msgspec
+import uvicorn
+
+from briefcase.adapters.disk.data_dir import prepare_data_dir
+from briefcase.edges.control_plane.administrators import ADMIN, INSTALLER, Administrator
+from briefcase.edges.control_plane.app import ControlPlaneApp
+from briefcase.edges.control_plane.database import Database, UnavailableError
+from briefcase.edges.control_plane.embedded import EmbeddedPostgres
+from briefcase.edges.control_plane.keys import load_or_make_key
+from briefcase.edges.control_plane.schema import DEFAULT_TENANT
+from briefcase.edges.control_plane.services import Services, compose_services
+from briefcase.edges.control_plane.settings import ControlPlaneSettings, Network
+from briefcase.edges.control_plane.upkeep import Upkeep
+from briefcase.model.errors import ConfigError
+from briefcase.model.ports import Clock, Entropy
+
+KEEP_ALIVE_S: Final = 75
+BACKLOG: Final = 2_048
+DRAIN_S: Final = 5
+DATABASE_RETRY_S: Final = 1.0
+
+Scope: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class ControlPlane:
+    """One running process.
+
+    Args:
+        settings: how it runs.
+        clock: the time.
+        entropy: makes tokens and ids.
+
+    Raises:
+        ConfigError: the address, the directory, a certificate or the database's URL cannot be used.
+    """
+
+    def __init__(self, settings: ControlPlaneSettings, clock: Clock, entropy: Entropy) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._entropy = entropy
+        self._directory = prepare_data_dir(settings.directory)
+        self._socket = _listen(settings.host, settings.port)
+        self.base_url = settings.base_url or self._own_url()
+        self._stack = contextlib.AsyncExitStack()
+        self._stack.callback(self._socket.close)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    async def start(self) -> Services:
+        """Start in the module's order; serving from when this returns.
+
+        Raises:
+            ConfigError: something it needs is not as it must be.
+        """
+        settings, stack = self._settings, self._stack
+        url = settings.database_url
+        if settings.is_embedded:  # 1
+            postgres = EmbeddedPostgres(self._directory / "postgresql")
+            stack.push_async_callback(postgres.stop)
+            await postgres.start()
+            stack.push_async_callback(_end, asyncio.create_task(postgres.keep_running()))
+            url = postgres.url
+        key = load_or_make_key(settings.signing_key_file)  # 2
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        services = compose_services(
+            msgspec.structs.replace(settings, base_url=self.base_url), database, key, self._clock, self._entropy
+        )
+        upkeep = Upkeep(database, self._clock, UUID(self._entropy.uuid()), settings.retention_days)
+        await _prepare(services, upkeep)  # 3
+        for task in (services.calls.run(), services.publications.run(), upkeep.run()):  # 4
+            stack.push_async_callback(_end, asyncio.create_task(task))
+        await self._serve(services)  # 5
+        return services
+
+    async def stop(self) -> None:
+        """Stop: no new connections, requests that began are finished, then everything in the other order."""
+        await self._stack.aclose()
+
+    async def _serve(self, services: Services) -> None:
+        site = ControlPlaneApp(services).site()
+        await site.start()  # type: ignore[no-untyped-call]
+        settings = self._settings
+        app: App = for_proxies(site, settings.proxies) if settings.proxies else site
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+            backlog=BACKLOG,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.certificate_key,
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[self._socket]))
+
+        async def end() -> None:
+            server.should_exit = True
+            await task
+
+        self._stack.push_async_callback(end)
+        while not server.started:
+            if task.done():
+                await task
+            await asyncio.sleep(0.01)
+
+    def _own_url(self) -> str:
+        host, port = self.address
+        scheme = "https" if self._settings.certificate is not None else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which leaves signals to the command that runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:  # noqa: ANN401 - as the method it stands for
+        yield
+
+
+async def _prepare(services: Services, upkeep: Upkeep) -> None:
+    while True:
+        try:
+            await services.database.open()
+            await upkeep.make_partitions()
+            async with services.database.transaction() as connection:
+                await services.bundles.make_tenant(connection, Administrator(DEFAULT_TENANT, INSTALLER, ADMIN))
+        except UnavailableError:
+            await asyncio.sleep(DATABASE_RETRY_S)
+        else:
+            return
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"`{host}:{port}` cannot be listened on: {error.strerror}") from error
+    return listening
+
+
+def for_proxies(app: App, proxies: tuple[Network, ...]) -> App:
+    """The application for those proxies, and for this host: nobody else may speak to it in clear text."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        address = ipaddress.ip_address((scope.get("client") or ("0.0.0.0",))[0])  # noqa: S104 - nobody's
+        if address.is_loopback or any(address in network for network in proxies):
+            await app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": int(HTTPStatus.FORBIDDEN), "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return serve

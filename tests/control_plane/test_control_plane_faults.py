@@ -1,0 +1,123 @@
+"""A database that is killed, away or read-only: 503 and come again, and nothing acknowledged is lost."""
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from briefcase.edges.control_plane.database import Database, UnavailableError
+from briefcase.edges.control_plane.embedded import EmbeddedPostgres
+from briefcase.model.errors import ConfigError
+from support.fleet_server import AUDITOR_TOKEN, RunningControlPlane, chain
+
+
+@asynccontextmanager
+async def plane_of_its_own(tmp_path):
+    postgres = EmbeddedPostgres(tmp_path / "pg")
+    await postgres.start()
+    try:
+        async with RunningControlPlane(postgres.url, tmp_path / "cp") as plane:
+            yield postgres, plane
+    finally:
+        await postgres.stop()
+
+
+async def until(asked, expected: int):
+    """Ask again until this status comes; what takes longer than the test's own limit has failed."""
+    while True:
+        got = await asked()
+        if got.status == expected:
+            return got
+        await asyncio.sleep(0.05)
+
+
+async def test_a_killed_database_costs_answers_and_no_receipt(tmp_path):
+    async with plane_of_its_own(tmp_path) as (postgres, plane):
+        device = await plane.new_device()
+        receipts = chain(40)
+        acknowledged = 0
+        keeping = asyncio.create_task(postgres.keep_running())
+        for kill in range(3):
+            await until(lambda: plane.send("GET", "/ready"), 200)
+            os.kill(postgres.pid, signal.SIGKILL)
+            while acknowledged < (kill + 1) * 10:
+                got = await device.upload(receipts[acknowledged : acknowledged + 5])
+                if got.status == 200:
+                    acknowledged = got.body["last_receipt_id"]
+                else:
+                    assert (got.status, got.word, got.headers["retry-after"]) == (503, "not_ready", "1"), got
+                    await asyncio.sleep(0.05)
+        keeping.cancel()
+        listed = await plane.admin("GET", f"/v1/audit/receipts?device_id={device.id}&limit=100", token=AUDITOR_TOKEN)
+        assert [receipt["id"] for receipt in listed.body["receipts"]][::-1] == list(range(1, acknowledged + 1))
+
+
+async def test_a_database_that_is_away_is_said_so_and_every_path_tells_to_come_again(tmp_path):
+    async with plane_of_its_own(tmp_path) as (postgres, plane):
+        device = await plane.new_device()
+        os.kill(postgres.pid, signal.SIGKILL)
+        await postgres._process.wait()
+        for asked in (
+            lambda: plane.send("GET", "/ready"),
+            lambda: plane.admin(
+                "POST", "/v1/admin/policy", {"policy_text": "permit(principal, action, resource);", "budgets": {}}
+            ),
+            lambda: plane.admin("GET", "/v1/admin/devices"),
+            lambda: device.call("GET", "policy"),
+            lambda: device.upload(chain(1)),
+            lambda: device.call("GET", "remote-signer"),
+        ):
+            got = await asked()
+            assert (got.status, got.word, got.headers["retry-after"]) == (503, "not_ready", "1"), got
+        assert (await plane.send("GET", "/health")).status == 200
+
+
+async def test_a_database_that_only_reads_decides_nothing(plane, database_url):
+    device = await plane.new_device()
+    connection = await asyncpg.connect(database_url)
+    name = await connection.fetchval("select current_database()")
+    await connection.execute(f"alter database {name} set default_transaction_read_only = on")
+    await connection.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()", name
+    )
+    await connection.close()
+    assert (await device.upload(chain(1))).status == 503
+    assert (await device.call("GET", "policy")).status == 503
+
+
+async def test_tables_of_a_newer_program_are_refused(database_url, tmp_path):
+    database = Database(database_url)
+    await database.open()
+    await database.fetch("update alembic_version set version_num = '9999'")
+    await database.close()
+    newer = Database(database_url)
+    with pytest.raises(ConfigError, match="newer version"):
+        await newer.open()
+    await newer.close()
+
+
+async def test_processes_that_start_at_once_make_the_tables_once(database_url):
+    databases = [Database(database_url) for _ in range(4)]
+    await asyncio.gather(*(database.open() for database in databases))
+    assert await databases[0].fetchval("select count(*) from alembic_version") == 1
+    for database in databases:
+        await database.close()
+
+
+async def test_a_commit_that_no_standby_heard_of_is_not_believed(database_url):
+    database = Database(database_url)
+    await database.open()
+    warning = "do $$ begin raise warning 'canceling wait for synchronous replication due to user request'; end $$"
+    with pytest.raises(UnavailableError):
+        await database.fetch(warning)
+    await database.close()
+
+
+@pytest.mark.parametrize("url", ["", "mysql://host/database", "postgresql://host", "nonsense"])
+def test_a_url_that_names_no_postgresql_is_refused_without_being_shown(url):
+    with pytest.raises(ConfigError, match="BRIEFCASE_CONTROL_PLANE_DATABASE_URL") as refused:
+        Database(url)
+    assert not url or url not in refused.value.message

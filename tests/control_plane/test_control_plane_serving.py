@@ -1,0 +1,99 @@
+"""A control plane as it is served: over TLS, behind a named proxy, by several processes over one database."""
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from copy import copy
+
+import aiohttp
+import msgspec
+import pytest
+
+from briefcase.edges.control_plane.app import ControlPlaneApp
+from briefcase.edges.control_plane.serving import for_proxies
+from briefcase.edges.control_plane.settings import ServeOptions, parse_settings
+from support.certificates import new_certificate
+from support.fleet_server import POLICY, RunningControlPlane, chain
+
+
+async def test_it_speaks_tls_with_the_certificate_it_is_given(database_url, tmp_path):
+    certificate, key = new_certificate(tmp_path)
+    running = RunningControlPlane(database_url, tmp_path / "cp", certificate=certificate, certificate_key=key)
+    async with running as plane:
+        assert plane.plane.base_url.startswith("https://127.0.0.1:")
+        trust = ssl.create_default_context(cafile=certificate)
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{plane.plane.base_url}/health", ssl=trust) as answer:
+                assert answer.status == 200
+            with pytest.raises(aiohttp.ClientError):
+                await session.get(f"{plane.plane.base_url}/health")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_let_in"),
+    [("10.1.2.3", True), ("127.0.0.1", True), ("::1", True), ("10.2.0.1", False), (None, False)],
+)
+async def test_clear_text_is_taken_from_the_named_proxy_and_from_this_host_alone(address, is_let_in):
+    reached, sent = [], []
+
+    async def app(*_):
+        reached.append(True)
+
+    async def send(message):
+        sent.append(message)
+
+    options = ServeOptions(is_embedded=True, listen="0.0.0.0:1", proxies=("10.1.0.0/16",))
+    proxies = parse_settings({"BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN": "x" * 16}, options).proxies
+    scope = {"type": "http", "client": None if address is None else (address, 1)}
+    await for_proxies(app, proxies)(scope, None, send)
+    assert bool(reached) is is_let_in
+    assert is_let_in or sent[0]["status"] == 403
+
+
+async def test_two_processes_over_one_database_are_one_control_plane(database_url, tmp_path):
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(RunningControlPlane(database_url, tmp_path / "cp"))
+        shared = RunningControlPlane(database_url, tmp_path / "cp", base_url=one.plane.base_url)
+        other = await stack.enter_async_context(shared)
+        device = await one.new_device()
+        beside = copy(device)
+        beside.plane = other
+        proof = device.proof("GET", f"/v1/devices/{device.id}/policy")
+        answers = await asyncio.gather(*(at.call("GET", "policy", proof=proof) for at in (device, beside)))
+        assert sorted(answer.status for answer in answers) == [200, 409]
+
+        receipts = chain(4)
+        assert (await device.upload(receipts[:2])).body["stored"] == 2
+        assert (await beside.upload(receipts)).body == {"stored": 2, "last_receipt_id": 4}
+
+        await other.admin("POST", "/v1/admin/policy", {"policy_text": POLICY, "budgets": {}})
+        got = await device.call("GET", "policy")
+        assert got.body["policy_bundle"]["bundle"]["policy_text"] == POLICY
+        assert got.body == (await beside.call("GET", "policy")).body
+        await one.admin("POST", f"/v1/admin/devices/{device.id}/revoke")
+        assert (await beside.call("GET", "policy")).word == "invalid_token"
+
+
+async def test_what_fails_inside_is_one_word_and_the_log_has_the_rest(plane, capsys):
+    class Broken:
+        def __getattr__(self, _):
+            raise RuntimeError("hunter2")
+
+    site = ControlPlaneApp(Broken()).site()
+    await site.start()
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/health", "raw_path": b"/health", "query_string": b"",
+        "headers": [], "scheme": "http", "http_version": "1.1", "root_path": "",
+        "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2),
+    }  # fmt: skip
+    await site(scope, receive, send)
+    assert sent[0]["status"] == 500
+    assert msgspec.json.decode(sent[1]["body"]) == {"code": "internal", "message": "the control plane failed inside"}
