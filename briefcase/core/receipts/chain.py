@@ -34,7 +34,7 @@ import orjson
 from briefcase._native.canonical import canonical_event
 from briefcase._native.chain import verify_records
 from briefcase.model.effects import Head
-from briefcase.model.ports import BadReceipt
+from briefcase.model.ports import BadReceipt, Verification
 from briefcase.model.types import Receipt
 
 HASH_CHARS: Final = 64
@@ -146,12 +146,25 @@ class Verifier:
             self._check(records[:at]) and self._check_anchored(records[at], anchor) and self._check(records[at + 1 :])
         )
 
-    def finish(self, expected: Head) -> tuple[str, ...]:
-        """Say that the chain ended here. Returns what could not be excluded; may find its end or the anchor missing.
+    def finish(self, expected: Head, archived: int = 0) -> Verification:
+        """Say that the chain ended here, and what was found; its end or the anchor may be found missing only now.
 
         Args:
             expected: the head that the ledger itself knows.
+            archived: up to which receipt the chain lies in archive segments.
         """
+        not_checked = self._not_checked(expected)
+        return Verification(
+            ok=self.first_bad is None,
+            checked=self.checked,
+            head=self._head,
+            first_bad=self.first_bad,
+            not_checked=not_checked,
+            archived=archived,
+        )
+
+    def _not_checked(self, expected: Head) -> tuple[str, ...]:
+        """What could not be excluded, at the end of the chain."""
         if self.first_bad is None and self._head != expected:
             self._find("receipt_missing", expected.hash_hex, b"")
         if self.first_bad is not None:
