@@ -80,6 +80,12 @@ def apply_controls(
     return verdict
 
 
+def stricter(one: Verdict, other: Verdict) -> Verdict:
+    """The verdict that lets less through, with the policies of both."""
+    ids = tuple(dict.fromkeys((*one.policy_ids, *other.policy_ids)))
+    return msgspec.structs.replace(max(one, other, key=_strictness), policy_ids=ids)
+
+
 class Controls:
     """The controls in force, kept in the ledger. All methods are called from one event loop.
 
@@ -146,3 +152,9 @@ class Controls:
 
 def _without(controls: tuple[Control, ...], control: Control) -> tuple[Control, ...]:
     return tuple(c for c in controls if c.id != control.id)
+
+
+def _strictness(verdict: Verdict) -> int:
+    if isinstance(verdict, NeedsApproval):
+        return 2 if verdict.kind is ApprovalKind.MOBILE_SIGNER else 1
+    return 3 if isinstance(verdict, Deny) else 0

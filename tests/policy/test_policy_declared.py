@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from policies import NO_RISK, PERMIT_ALL
 
 from briefcase._native.values import Fault, Record, SetValue
-from briefcase.adapters.servers.preview import Preview, preview_tools
 from briefcase.adapters.tools.schema import ArgsCheck
 from briefcase.core.policy import declared as module
 from briefcase.core.policy.arguments import ArgumentReader
@@ -17,6 +16,7 @@ from briefcase.core.policy.cedartypes import RecordOf, SetOf, quoted, type_of_fi
 from briefcase.core.policy.check import check_policy
 from briefcase.core.policy.declared import declared_arguments
 from briefcase.core.policy.engine import compile_policy
+from briefcase.core.policy.preview import Preview, preview_tools
 from briefcase.core.policy.reference import ReferencePolicy
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Allow, Deny

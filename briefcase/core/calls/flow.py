@@ -42,9 +42,8 @@ from briefcase.core.calls.refusals import Refusals
 from briefcase.core.calls.results import encode_result, settle
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.calls.shown import shown_call
-from briefcase.core.calls.verdicts import stricter
 from briefcase.core.characters.marks import visible_text
-from briefcase.core.controls import Controls
+from briefcase.core.controls import Controls, stricter
 from briefcase.core.receipts import events
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import CallFacts, Decided, RefusalKind, Settled

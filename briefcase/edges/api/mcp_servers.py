@@ -14,9 +14,9 @@ import msgspec
 from briefcase.adapters.oauth.registration import ServerOAuth
 from briefcase.adapters.servers.connection import Connection
 from briefcase.adapters.servers.definitions import Definition
-from briefcase.adapters.servers.preview import preview_tools
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.mcp.call_options import CallOptions
+from briefcase.core.policy.preview import preview_tools
 from briefcase.core.wire.call_requests import CallRecord
 from briefcase.core.wire.calls import CallDenied, CallFailed, CallNeedsApproval, CallOk
 from briefcase.core.wire.servers import (
