@@ -67,8 +67,9 @@ def patterns() -> Iterator[Used]:
                         if (name, use) in runs:
                             yield used(f"{where}:{name}.{use}", value, use)
         for node in ast.walk(tree):
-            if isinstance(node, ast.keyword) and node.arg == "pattern" and isinstance(node.value, ast.Constant):
-                yield used(f"{where}:{node.value.lineno}", re.compile(node.value.value), "search")  # as msgspec runs it
+            if isinstance(node, ast.keyword) and node.arg == "pattern":  # as msgspec runs it
+                text = eval(compile(ast.Expression(node.value), where, "eval"), vars(module_of(path)))
+                yield used(f"{where}:{node.value.lineno}", re.compile(text), "search")
 
 
 def values_of(module) -> Iterator[tuple[str, object]]:

@@ -20,9 +20,6 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 COMPATIBILITY_PROFILE: Final = "aacp_v1"
 MICROUSD_PER_USD: Final = 1_000_000
 US_PER_S: Final = 1_000_000
-# What the operator names (agents, groups, secrets): a path segment, and neither `.` nor `..`, which no path can name.
-NAME_PATTERN: Final = r"(?!\.{1,2}\Z)[a-z0-9._-]{1,64}"
-NAME_RULE: Final = "1 to 64 characters `a-z 0-9 . _ -`, not `.` or `..`"
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
 MAX_PORT: Final = 65_535
 

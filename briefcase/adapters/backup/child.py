@@ -28,6 +28,7 @@ from briefcase.adapters.backup.manifest import (
     VAULT_KEY_FILE,
     is_known,
 )
+from briefcase.adapters.disk.checks import OTHERS
 from briefcase.adapters.disk.data_dir import LEDGER_DIR
 from briefcase.adapters.disk.directories import fsync_tree, make_private_dir
 from briefcase.adapters.disk.files import read_private, settle, write_new
@@ -36,7 +37,6 @@ from briefcase.adapters.ledger.files import open_files
 from briefcase.model.errors import BriefcaseError, StoreError
 from briefcase.model.types import format_rfc3339
 
-PRIVATE_UMASK: Final = 0o077
 WITH_KEY: Final = "with-key"
 
 
@@ -52,7 +52,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def main(arguments: list[str]) -> int:
     """Do one of the two; gives the exit code."""
-    os.umask(PRIVATE_UMASK)
+    os.umask(OTHERS)
     try:
         match arguments:
             case ["copy", data_dir, out, *options]:

@@ -15,8 +15,15 @@ from typing import Final, NamedTuple
 
 from briefcase.model.errors import ConfigError
 
+# Every mode of a file, and every mask, has its one home here.
 PRIVATE_FILE_MODE: Final = 0o600
 PRIVATE_DIR_MODE: Final = 0o700
+AGENT_SOCKET_MODE: Final = 0o660
+AGENT_DIRECTORY_MODE: Final = 0o750
+PUBLIC_FILE_MODE: Final = 0o644
+PUBLIC_DIR_MODE: Final = 0o755
+REPORT_MODE: Final = 0o666  # less the umask: a report is for whoever its directory is for
+ALL_MODE_BITS: Final = 0o777
 OTHERS: Final = 0o077
 OTHERS_WRITE: Final = 0o022
 MAX_LINKS: Final = 40  # as many as Linux follows

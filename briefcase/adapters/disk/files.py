@@ -49,7 +49,6 @@ from briefcase.adapters.disk.directories import fsync_dir
 from briefcase.model.errors import ConfigError, StoreError
 
 MAX_PRIVATE_FILE_BYTES: Final = 16 << 20
-REPORT_MODE: Final = 0o666  # less the umask: a report is for whoever its directory is for
 READ_BYTES: Final = 1 << 20
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

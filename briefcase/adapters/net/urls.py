@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from briefcase.model.identifiers import FIELD_NAME_CHAR
 from briefcase.model.types import MAX_PORT
 
 MAX_URL_CHARS: Final = 8_192
@@ -24,7 +25,7 @@ _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")  # WHATWG URL section 3.5: it would be read as an IPv4 address
 _DOT_SEGMENT: Final = re.compile(r"(?:^|/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:$|/|\\|%2f|%5c)", re.IGNORECASE)
 
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
+_HEADER_NAME: Final = re.compile(rf"{FIELD_NAME_CHAR}{{1,128}}")
 _HEADER_VALUE: Final = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")  # RFC 9110 section 5.5, without tab and obs-text
 RESERVED_HEADERS: Final = frozenset({
     "accept-encoding", "connection", "content-length", "expect", "host", "http2-settings", "keep-alive",

@@ -12,15 +12,17 @@ from typing import Final
 
 import msgspec
 
+from briefcase.model.identifiers import FIELD_NAME_CHAR
+
 MAX_HEADER_CHARS: Final = 8_192
 MAX_SCOPE_CHARS: Final = 2_048
 SCHEMES: Final = ("dpop", "bearer")  # the first of these that is there counts
 INSUFFICIENT_SCOPE: Final = "insufficient_scope"
 USE_NONCE: Final = "use_dpop_nonce"
 
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 section 5.6.2
-_SCHEME: Final = re.compile(rf"({_TOKEN})(?: +|$|(?= *,))")
-_PARAM: Final = re.compile(rf'({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")[ \t]*(?=,|$)')
+_WORD: Final = rf"{FIELD_NAME_CHAR}+"  # a token of RFC 9110 section 5.6.2
+_SCHEME: Final = re.compile(rf"({_WORD})(?: +|$|(?= *,))")
+_PARAM: Final = re.compile(rf'({_WORD})[ \t]*=[ \t]*(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*(?=,|$)')
 _ESCAPED: Final = re.compile(r"\\(.)")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
 

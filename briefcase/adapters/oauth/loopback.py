@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+from http import HTTPStatus
 from typing import Final, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -101,16 +102,16 @@ class LoopbackListener:
         method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         target = rest.partition(" ")[0]
         if method != "GET" or urlsplit(target).path != PATH:
-            return 404, "Nothing is here."
+            return HTTPStatus.NOT_FOUND, "Nothing is here."
         try:
             answer = parse_answer(target)
         except CallerError:
-            return 400, "This is not an answer to a log-in."
+            return HTTPStatus.BAD_REQUEST, "This is not an answer to a log-in."
         if not self.state or not hmac.compare_digest((answer.state or "").encode(), self.state.encode()):
-            return 400, "This answer belongs to another log-in."
+            return HTTPStatus.BAD_REQUEST, "This answer belongs to another log-in."
         if not self._answer.done():
             self._answer.set_result(answer)
-        return 200, "The log-in is with briefcase now." if answer.code else "The log-in was refused."
+        return HTTPStatus.OK, "The log-in is with briefcase now." if answer.code else "The log-in was refused."
 
 
 def parse_answer(address: str) -> AuthorizationAnswer:

@@ -14,9 +14,10 @@ from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.store.database import Database
 from briefcase.core.operator.providers import source_of
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import PROVIDER_ID
 
 MAX_STALE_S: Final = 86_400
-_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+_ID: Final = re.compile(PROVIDER_ID)
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -117,7 +118,7 @@ def check_provider(provider: Provider) -> None:
     """Check what an operator gave.
 
     Raises:
-        CallerError: the id is not `[a-z0-9][a-z0-9_-]{0,47}`, the URL not a plain one, or the age out of range.
+        CallerError: the id is not of `identifiers.PROVIDER_ID`, the URL not a plain one, or the age out of range.
     """
     if not _ID.fullmatch(provider.id):
         raise CallerError(f"expected a provider id of 1 to 48 characters `a-z 0-9 _ -`, got `{provider.id[:64]}`")

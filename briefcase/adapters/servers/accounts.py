@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 from briefcase.adapters.oauth.challenges import INSUFFICIENT_SCOPE, USE_NONCE, Challenge, challenge_in
 from briefcase.adapters.oauth.custody import Custody, Login
 from briefcase.adapters.oauth.discovery import covers
 from briefcase.adapters.oauth.renewal import MARGIN_US, Renewals, renew_at_us
-from briefcase.adapters.servers.credentials import FORBIDDEN, UNAUTHORIZED, refusal_words
+from briefcase.adapters.servers.credentials import refusal_words
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.jose.dpop import ProofSigner
 from briefcase.model.errors import BriefcaseError, UpstreamError
@@ -107,14 +108,19 @@ class Account:
         """Take note of a nonce and of a refusal; True where the one was asked for, or the token could be renewed."""
         nonce = headers.get("dpop-nonce")
         self._nonce = nonce or self._nonce
-        if status not in {UNAUTHORIZED, FORBIDDEN}:
+        if status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             if self.challenge is not None and self.challenge.error != INSUFFICIENT_SCOPE and sent:
                 self.challenge = None  # an older request's: we are let in by now
             return False
         challenge = challenge_in(headers)
-        if status == UNAUTHORIZED and challenge is not None and challenge.error == USE_NONCE and nonce is not None:
+        if (
+            status == HTTPStatus.UNAUTHORIZED
+            and challenge is not None
+            and challenge.error == USE_NONCE
+            and nonce is not None
+        ):
             return "DPoP" in sent
-        if status == UNAUTHORIZED:
+        if status == HTTPStatus.UNAUTHORIZED:
             token = sent.get("Authorization", "").partition(" ")[2]
             if token and await self._is_replaced(token):
                 return True

@@ -18,7 +18,8 @@ import msgspec
 from briefcase.adapters.oauth.registration import ServerOAuth
 from briefcase.core.budgets import MAX_COST_MICROUSD
 from briefcase.model.errors import CallerError
-from briefcase.model.types import NAME_PATTERN, JsonObject
+from briefcase.model.identifiers import CATEGORY, VARIABLE, is_name, is_server_id, whole
+from briefcase.model.types import JsonObject
 
 MAX_SERVERS: Final = 64
 MAX_ARGS: Final = 64
@@ -28,9 +29,7 @@ MAX_VARIABLES: Final = 64
 MAX_SHOWN_ARGS_CHARS: Final = 1_000
 MIN_URL_SLASHES: Final = 3  # two of the scheme, one of the path
 
-SERVER_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_SECRET_NAME: Final = re.compile(NAME_PATTERN)
+_VARIABLE: Final = re.compile(VARIABLE)
 _OWN_VARIABLES: Final = ("BRIEFCASE_", "LD_", "DYLD_")
 _REACH: Final = ("endpoint_url", "command", "args", "cwd", "env", "secret_env", "bearer_secret", "oauth")
 _URL: Final = re.compile(r"https?://[^\s\\@#]{1,2000}")
@@ -42,7 +41,7 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the operator says of the tools whose name matches; the first rule that matches counts, field by field."""
 
     tool: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-    category: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")] | None = None
+    category: Annotated[str, msgspec.Meta(pattern=whole(CATEGORY))] | None = None
     cost_microusd: Annotated[int, msgspec.Meta(ge=0, le=MAX_COST_MICROUSD)] | None = None
     hidden: bool | None = None
 
@@ -115,7 +114,7 @@ def parse_server(server_id: str, body: JsonObject) -> ServerConfig:
         CallerError: a field of another type or out of its range, neither or both ways to reach it, or a variable that
             would reach into the process (`LD_…`) or into us (`BRIEFCASE_…`).
     """
-    if not SERVER_ID.fullmatch(server_id):
+    if not is_server_id(server_id):
         raise CallerError(
             f"expected a server id of lower case letters, digits and `-`, at most 32, got `{server_id[:64]}`"
         )
@@ -158,5 +157,5 @@ def _check_variables(config: ServerConfig) -> None:
             raise CallerError(f"a server may not be given the variable `{name[:64]}`")
     named = [*config.secret_env.values(), config.bearer_secret, config.oauth.client_secret]
     for secret in [name for name in named if name is not None]:
-        if not _SECRET_NAME.fullmatch(secret):
+        if not is_name(secret):
             raise CallerError(f"expected a secret's name, got `{secret[:16]}…`", hint="`briefcase secrets set NAME`")

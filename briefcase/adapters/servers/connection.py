@@ -16,10 +16,10 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Generator
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from briefcase.adapters.servers.config import ServerConfig
-from briefcase.adapters.servers.credentials import UNAUTHORIZED
 from briefcase.adapters.servers.definitions import (
     MAX_DEFINITION_BYTES,
     MAX_LISTING_BYTES,
@@ -203,7 +203,7 @@ class Connection:
                 await self._once()
             except (UpstreamError, StoreError) as error:  # what it lists is told in receipts: they may fail for a while
                 self.problem = self._redactor.redact_text(error.message)
-                self.wants_credential = isinstance(error, HttpStatusError) and error.status == UNAUTHORIZED
+                self.wants_credential = isinstance(error, HttpStatusError) and error.status == HTTPStatus.UNAUTHORIZED
                 _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem)
             if self.state is State.REFUSED:
                 return

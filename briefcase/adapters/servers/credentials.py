@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol
+from http import HTTPStatus
+from typing import Protocol
 
 from briefcase.adapters.oauth.challenges import INSUFFICIENT_SCOPE, challenge_in
-
-UNAUTHORIZED: Final = 401
-FORBIDDEN: Final = 403
 
 
 class Credential(Protocol):
@@ -63,9 +61,9 @@ class SecretBearer:
 def refusal_words(status: int, headers: Mapping[str, str], remedy: str) -> str:
     """A refusal for want of a credential in words, with the remedy; empty for any other answer."""
     challenge = challenge_in(headers)
-    if status == FORBIDDEN and challenge is not None and challenge.error == INSUFFICIENT_SCOPE:
+    if status == HTTPStatus.FORBIDDEN and challenge is not None and challenge.error == INSUFFICIENT_SCOPE:
         wanted = f" `{challenge.scope}`" if challenge.scope else ""
         return f"the server wants a wider scope{wanted}: {remedy}"
-    if status == UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         return f"the server wants to know who asks: {remedy}"
     return ""

@@ -23,6 +23,7 @@ from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import param_headers_of
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import SERVER_TOOL_NAME
 from briefcase.model.types import JsonObject, JsonValue, OutputFirewall, ToolSpec
 
 MAX_TOOLS: Final = 1_000
@@ -31,7 +32,7 @@ MAX_LISTING_BYTES: Final = 4 << 20  # of all definitions of a server: they are p
 MAX_TEXT_CHARS: Final = 16_000
 MAX_RESULT_BYTES: Final = 8 << 20
 
-_TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.\-/]{1,128}")  # 2025-11-25, tool names
+_TOOL_NAME: Final = re.compile(SERVER_TOOL_NAME)
 _FIELDS: Final = ("title", "description", "inputSchema", "outputSchema", "annotations", "icons", "execution", "_meta")
 
 

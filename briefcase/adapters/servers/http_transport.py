@@ -40,7 +40,6 @@ MAX_RESUMPTIONS: Final = 16
 RESUME_PAUSE_MS: Final = 1_000
 MAX_RESUME_PAUSE_MS: Final = 30_000
 MAX_ATTEMPTS: Final = 3  # a nonce may be wanted, and a token have ended
-ACCEPTED: Final = 202
 _EVENT_ID: Final = re.compile(r"[!-~]{1,512}")
 
 
@@ -122,7 +121,7 @@ class HttpTransport:
         }
         url = self._legacy_url or self._url
         async with self._answer("POST", url, headers, message.data, message.timeout_ms) as answer:
-            if answer.status not in {200, ACCEPTED, 204}:
+            if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT}:
                 problem = self._credential.problem(answer.status, answer.headers)
                 raise HttpStatusError(answer.status, await _error_in(answer), problem)
             session_id = answer.headers.get("mcp-session-id")

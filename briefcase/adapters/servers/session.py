@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 
 from orjson import Fragment
@@ -67,6 +68,8 @@ MAX_QUESTION_BYTES: Final = 256 << 10  # of one call's together: they wait as lo
 MAX_MESSAGE_CHARS: Final = 500
 MAX_REVISION_CHARS: Final = 32
 CLIENT_INFO: Final[JsonObject] = {"name": "briefcase", "version": __version__}
+# How a server of the older HTTP transport answers a POST where it serves none.
+_NOT_SERVED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _CHANGES: Final = {
     "notifications/tools/list_changed": "tools",
     "notifications/prompts/list_changed": "prompts",
@@ -159,7 +162,7 @@ class Session:
         try:
             await self._initialize()
         except HttpStatusError as error:
-            if not isinstance(self._transport, HttpTransport) or error.status not in {400, 404, 405}:
+            if not isinstance(self._transport, HttpTransport) or error.status not in _NOT_SERVED:
                 raise
             await self._transport.open_legacy()
             await self._initialize()

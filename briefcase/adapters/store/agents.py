@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
 from briefcase.adapters.store.database import Database
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import is_name
 from briefcase.model.ports import ActiveAgent
-from briefcase.model.types import NAME_PATTERN, Principal, Role
-
-_NAME: Final = re.compile(NAME_PATTERN)
+from briefcase.model.types import Principal, Role
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -132,7 +129,7 @@ def _load_active(connection: sqlite3.Connection) -> dict[bytes, Principal]:
     return {
         row[0]: _principal(row[1], row[2], tuple(json.loads(row[3])), row[4])
         for row in rows
-        if _NAME.fullmatch(row[2])  # older versions took `.` and `..`, which nobody could revoke
+        if is_name(row[2])  # older versions took `.` and `..`, which nobody could revoke
     }
 
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from briefcase.adapters.disk.files import read_private, write_private
 from briefcase.model.errors import ConfigError
+from briefcase.model.identifiers import BEARER_CHAR
 from briefcase.model.ports import Entropy
 
 MIN_TOKEN_CHARS: Final = 32
 MAX_TOKEN_CHARS: Final = 512
-_TOKEN: Final = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_TOKEN_CHARS},{MAX_TOKEN_CHARS}}}")  # RFC 6750 section 2.1
+_TOKEN: Final = re.compile(rf"{BEARER_CHAR}{{{MIN_TOKEN_CHARS},{MAX_TOKEN_CHARS}}}")
 
 
 def load_or_create_token(path: Path, entropy: Entropy) -> str:

@@ -52,6 +52,7 @@ from briefcase.core.calls.firewall import check_pointer
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import CATEGORY, NAME, TOOL_ID, whole
 from briefcase.model.types import MICROUSD_PER_USD, FirewallMode, JsonObject, OutputFirewall, ToolSpec
 
 SOURCE: Final = "http"
@@ -73,7 +74,7 @@ class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     With `basic_user` the secret is the password (RFC 7617).
     """
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]{1,64}$")]
+    name: Annotated[str, msgspec.Meta(pattern=whole(NAME))]
     header: _HeaderName | None = None
     prefix: Annotated[str, msgspec.Meta(max_length=64)] = ""
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
@@ -106,14 +107,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     definition's digest, so that manifests that were written before it keep theirs.
     """
 
-    id: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    id: Annotated[str, msgspec.Meta(pattern=whole(TOOL_ID))]
     name: Annotated[str, msgspec.Meta(max_length=128)] = ""
     api: Annotated[str, msgspec.Meta(max_length=64)] | UnsetType = UNSET
     operation: _Text | UnsetType = UNSET
     description: _Text = ""
     method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
     url: _Text
-    category: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+    category: Annotated[str, msgspec.Meta(pattern=whole(CATEGORY))]
     cost_usd: str | int | float = 0
     cost_header: _HeaderName | None = None
     arguments: dict[str, _Text | Placed] = {}

@@ -23,6 +23,7 @@ from typing import Final, TypeAlias
 import jsonschema_rs
 import msgspec
 
+from briefcase.core.json.pointer import NowhereError, token_of, value_at
 from briefcase.core.pieces import finished
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
@@ -235,16 +236,10 @@ class SchemaCost:
         return self._known[reference]
 
     def _target(self, at: str, reference: str) -> JsonValue:
-        value: JsonValue = self._root
-        for token in reference.split("/")[1:]:
-            key = token.replace("~1", "/").replace("~0", "~")
-            if isinstance(value, dict) and key in value:
-                value = value[key]
-            elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-                value = value[int(key)]
-            else:
-                raise refused(f"`{reference}` at `{at}` leads nowhere")
-        return value
+        try:
+            return value_at(self._root, reference)
+        except NowhereError:
+            raise refused(f"`{reference}` at `{at}` leads nowhere") from None
 
 
 @lru_cache(maxsize=1_024)
@@ -321,7 +316,7 @@ def _list(at: str, schema: JsonObject, keyword: str) -> Iterator[tuple[str, Json
 
 
 def _map(at: str, schema: JsonObject, keyword: str) -> Iterator[tuple[str, JsonValue]]:
-    yield from ((f"{at}/{keyword}/{_escaped(name)}", item) for name, item in _items(schema, keyword))
+    yield from ((f"{at}/{keyword}/{token_of(name)}", item) for name, item in _items(schema, keyword))
 
 
 def _items(schema: JsonObject, keyword: str) -> Iterator[tuple[str, JsonValue]]:
@@ -338,8 +333,3 @@ def _compared(value: JsonValue) -> int:
 def _nodes(value: JsonValue) -> int:
     below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(_nodes, below))
-
-
-def _escaped(token: str) -> str:
-    """A name as a token of a JSON pointer (RFC 6901 section 3)."""
-    return token.replace("~", "~0").replace("/", "~1")

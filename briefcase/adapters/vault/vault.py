@@ -14,7 +14,6 @@ blocks that a file system, a solid-state disk, a snapshot or a backup kept: rota
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,13 +23,12 @@ from typing import Final, Protocol, TypeVar
 from briefcase.adapters.vault.secret import Secret
 from briefcase.core.redaction.issued_tokens import check_issued_token
 from briefcase.model.errors import CallerError, StoreError
-from briefcase.model.types import NAME_PATTERN, NAME_RULE
+from briefcase.model.identifiers import NAME_RULE, is_name
 
 OPERATOR_COMPARTMENT: Final = "user"
 BACKEND_TIMEOUT_S: Final = 30.0
 MAX_VALUE_BYTES: Final = 64 << 10
 MAX_RECENT_VALUES: Final = 4_096
-_NAME: Final = re.compile(NAME_PATTERN)
 
 _T = TypeVar("_T")
 
@@ -283,9 +281,9 @@ def check_secret_name(name: str) -> None:
     """Check a name.
 
     Raises:
-        CallerError: it is not of `NAME_PATTERN`.
+        CallerError: it is not of `identifiers.NAME`.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CallerError(f"expected a secret name of {NAME_RULE}, got `{name[:80]}`")
 
 

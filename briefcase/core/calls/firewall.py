@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from briefcase.core.json.pointer import tokens_of
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.redaction.redactor import MARK
@@ -99,8 +100,8 @@ def _compile(pointers: tuple[str, ...]) -> _Node:
     root: _Node = {}
     for pointer in pointers:
         node = root
-        for token in pointer.split("/")[1:]:
-            node = node.setdefault(token.replace("~1", "/").replace("~0", "~"), {})
+        for token in tokens_of(pointer):
+            node = node.setdefault(token, {})
         node[_END] = {}
     return root
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import msgspec
@@ -90,7 +91,7 @@ class RpcError(Exception):
         *,
         data: JsonValue = None,
         request_id: RequestId | None = None,
-        http_status: int = 200,
+        http_status: int = HTTPStatus.OK,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -119,7 +120,7 @@ def parse_message(data: bytes) -> Message:
     """
     value = _strict(data)
     if isinstance(value, list):
-        raise RpcError(INVALID_REQUEST, "expected one message, got a batch", http_status=400)
+        raise RpcError(INVALID_REQUEST, "expected one message, got a batch", http_status=HTTPStatus.BAD_REQUEST)
     return _message(value, msgspec.json.decode(data, type=_IdOnly).id if isinstance(value, dict) else b"")
 
 
@@ -150,7 +151,9 @@ def parse_messages(data: bytes) -> Sequence[Message] | Message:
     if not 0 < len(value) <= MAX_BATCH:
         raise RpcError(INVALID_REQUEST, f"expected a batch of 1 to {MAX_BATCH} messages, got {len(value)}")
     if not all(isinstance(item, dict) for item in value):
-        raise RpcError(INVALID_REQUEST, "expected every message of a batch to be an object", http_status=400)
+        raise RpcError(
+            INVALID_REQUEST, "expected every message of a batch to be an object", http_status=HTTPStatus.BAD_REQUEST
+        )
     ids = msgspec.json.decode(data, type=list[_IdOnly])
     return [_message(item, raw.id) for item, raw in zip(value, ids, strict=True)]
 
@@ -190,12 +193,12 @@ def _strict(data: bytes) -> JsonValue:
     try:
         return parse_json(data)
     except CallerError as error:
-        raise RpcError(PARSE_ERROR, error.message, http_status=400) from None
+        raise RpcError(PARSE_ERROR, error.message, http_status=HTTPStatus.BAD_REQUEST) from None
 
 
 def _message(value: JsonValue, raw_id: bytes | msgspec.Raw) -> Message:
     if not isinstance(value, dict):
-        raise RpcError(INVALID_REQUEST, "expected a JSON object", http_status=400)
+        raise RpcError(INVALID_REQUEST, "expected a JSON object", http_status=HTTPStatus.BAD_REQUEST)
     request_id = _checked_id(value, bytes(raw_id))
     if value.get("jsonrpc") != "2.0":
         raise _malformed('expected `"jsonrpc": "2.0"`', request_id)
@@ -207,9 +210,13 @@ def _message(value: JsonValue, raw_id: bytes | msgspec.Raw) -> Message:
     if "result" in value or "error" in value:
         raise _malformed("expected a request or a response, got both", request_id)
     if not isinstance(params, dict):
-        raise RpcError(INVALID_PARAMS, "expected `params` as an object", request_id=request_id, http_status=400)
+        raise RpcError(
+            INVALID_PARAMS, "expected `params` as an object", request_id=request_id, http_status=HTTPStatus.BAD_REQUEST
+        )
     if not isinstance(params.get("_meta", {}), dict):
-        raise RpcError(INVALID_PARAMS, "expected `_meta` as an object", request_id=request_id, http_status=400)
+        raise RpcError(
+            INVALID_PARAMS, "expected `_meta` as an object", request_id=request_id, http_status=HTTPStatus.BAD_REQUEST
+        )
     return Notification(method, params) if request_id is None else Request(request_id, method, params)
 
 
@@ -226,7 +233,7 @@ def _checked_id(value: JsonObject, raw_id: bytes) -> RequestId | None:
     raise RpcError(
         INVALID_REQUEST,
         f"expected `id` as an integer or a string of at most {MAX_ID_CHARS} characters",
-        http_status=400,
+        http_status=HTTPStatus.BAD_REQUEST,
     )
 
 
@@ -245,4 +252,4 @@ def _response(value: JsonObject, request_id: RequestId | None) -> Response:
 
 
 def _malformed(message: str, request_id: RequestId | None) -> RpcError:
-    return RpcError(INVALID_REQUEST, message, request_id=request_id, http_status=400)
+    return RpcError(INVALID_REQUEST, message, request_id=request_id, http_status=HTTPStatus.BAD_REQUEST)

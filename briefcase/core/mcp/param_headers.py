@@ -11,11 +11,12 @@ from typing import Final
 
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.protocol import decode_header_value, encode_header_value
+from briefcase.model.identifiers import FIELD_NAME_CHAR
 from briefcase.model.types import JsonObject, JsonValue
 
 KEYWORD: Final = "x-mcp-header"
 PREFIX: Final = "mcp-param-"
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")  # RFC 9110 section 5.6.2
+_TOKEN: Final = re.compile(rf"{FIELD_NAME_CHAR}{{1,64}}")
 _TYPES: Final = frozenset({"string", "integer", "boolean"})
 _INTEGER: Final = re.compile(r"-?\d{1,16}(?:\.0+)?")
 

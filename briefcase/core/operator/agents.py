@@ -11,20 +11,19 @@ The intent of `add` holds the SHA-256 of the token, so that no other agent of th
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from briefcase.core.operator.administration import Administration, Settler
 from briefcase.core.receipts.events import agent_event, change_finished_event, change_undone_event
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import NAME_RULE, is_name
 from briefcase.model.ports import AgentStore, Clock, Entropy
-from briefcase.model.types import NAME_PATTERN, NAME_RULE, JsonObject, Role
+from briefcase.model.types import JsonObject, Role
 
 TOKEN_PREFIX: Final = "bca_"  # noqa: S105 - no token: it lets secret scanners recognise a leaked token
 RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
 MAX_GROUPS: Final = 64
-_NAME: Final = re.compile(NAME_PATTERN)
 
 
 class AgentAdmin:
@@ -47,7 +46,7 @@ class AgentAdmin:
         """Create an agent. A revoked agent's name may be taken again, with a new token.
 
         Args:
-            name: of `NAME_PATTERN`, not `operator` or `auditor`.
+            name: of `identifiers.NAME`, not `operator` or `auditor`.
             groups: group names of the same form.
             by: who adds it, for the receipt.
 
@@ -111,7 +110,7 @@ def check_agent_name(name: str) -> None:
     """Check that a new agent may have this name.
 
     Raises:
-        CallerError: it is not of `NAME_PATTERN`, or reserved.
+        CallerError: it is not of `identifiers.NAME`, or reserved.
     """
     _check_form(name, "an agent name")
     if name in RESERVED_NAMES:
@@ -128,7 +127,7 @@ def _checked_groups(groups: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_form(name: str, what: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CallerError(f"expected {what} of {NAME_RULE}, got `{name[:80]}`")
 
 

@@ -25,6 +25,7 @@ from briefcase.core.operator.administration import Administration, Settler
 from briefcase.core.operator.controls import ControlAdmin, ControlChoice
 from briefcase.core.receipts.events import change_finished_event, provider_event, provider_verdict_event
 from briefcase.core.wire.providers import LoginRevoked, ProviderSummary
+from briefcase.model.identifiers import CHECK_NAME, whole
 from briefcase.model.types import MAX_SAFE_INTEGER, JsonObject
 
 OLDER_RELEASE: Final = "an older release"
@@ -51,7 +52,7 @@ class Exchange(msgspec.Struct, frozen=True):
 MAX_FAILING: Final = 64
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
-CheckName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_.-]{1,64}$")]
+CheckName = Annotated[str, msgspec.Meta(pattern=whole(CHECK_NAME))]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -156,7 +157,7 @@ class ProviderAdmin:
         """Add a provider, or move it: moving ends its log-in.
 
         Args:
-            provider_id: of `[a-z0-9][a-z0-9_-]{0,47}`.
+            provider_id: of `identifiers.PROVIDER_ID`.
             base_url: without a query.
             max_stale_s: how old a remembered answer to a read may be, seconds; None keeps what it is.
             by: who does it, for the receipt.

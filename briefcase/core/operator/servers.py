@@ -98,7 +98,7 @@ class ServerAdmin:
         """Add a server, or replace its description: moving a server ends its log-in.
 
         Args:
-            server_id: of `[a-z][a-z0-9-]{0,31}`.
+            server_id: of `identifiers.SERVER_ID`.
             body: the description.
             by: who does it, for the receipts.
 

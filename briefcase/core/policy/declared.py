@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from briefcase.core.json.pointer import NowhereError, value_at
 from briefcase.core.policy.cedartypes import BOOL, DECIMAL, LONG, STRING, Field, RecordOf, SetOf, Type
 from briefcase.model.types import JsonObject
 
@@ -233,17 +234,11 @@ def _values(schema: JsonObject) -> list[Any] | None:
 
 
 def _at(root: JsonObject, reference: str) -> object:
-    """What a JSON pointer of the document leads to (RFC 6901); `True`, which says nothing, where it leads nowhere."""
-    value: object = root
-    for token in reference.split("/")[1:]:
-        key = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return True
-    return value if reference.startswith("#") else True
+    """What a reference within the document leads to; `True`, which says nothing, where it leads nowhere."""
+    try:
+        return value_at(root, reference) if reference.startswith("#") else True
+    except NowhereError:
+        return True
 
 
 def _settled(kind: Type | None) -> Type | None:

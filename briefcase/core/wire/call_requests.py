@@ -14,10 +14,11 @@ from briefcase.core.budgets import MAX_COST_MICROUSD
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import REQUEST_ID
 from briefcase.model.types import MAX_SAFE_INTEGER, JsonValue, ToolCall
 
 MAX_ID_CHARS: Final = 256
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_REQUEST_ID: Final = re.compile(REQUEST_ID)
 _T = TypeVar("_T")
 
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
@@ -69,7 +70,7 @@ def parse_call(body: bytes, began_ns: int) -> ToolCall:
     """
     document = parse_json(body)
     wire = _convert(document, CallRequest).call
-    if not _UUID.fullmatch(wire.context.request_id):
+    if not _REQUEST_ID.fullmatch(wire.context.request_id):
         raise CallerError(f"expected `call.context.request_id` as a UUID, got `{wire.context.request_id[:64]}`")
     return ToolCall(
         tool_id=wire.tool_id,

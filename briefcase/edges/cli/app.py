@@ -15,13 +15,14 @@ import click
 
 from briefcase.edges.cli.late import daemon_client, data_dirs, expected_daemons, json_output, own_files, render
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import ARGUMENT
 
 if TYPE_CHECKING:
     from briefcase.model.types import JsonValue
 
 ANSWER_TIMEOUT_S: Final = 30.0
 
-_NAME: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._][A-Za-z0-9._:@-]{0,127}")
+_NAME: Final = re.compile(ARGUMENT)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

@@ -35,13 +35,19 @@ CONNECT_TIMEOUT_S: Final = 5.0
 FULL_QUEUE_PAUSE_S: Final = 0.005
 MAX_PROOF_BYTES: Final = 4_096
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-HTTP_ERROR_FROM: Final = 400
+HTTP_ERROR_FROM: Final = HTTPStatus.BAD_REQUEST
 START_HINT: Final = "start it with `briefcase up`"
 _PERHAPS_DONE: Final = "it may have been done all the same: see `briefcase receipts list`"
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _TIMING: Final = re.compile(r"(?<![\w-])([\w-]++)\s*+;\s*+dur=([0-9.]+)")  # W3C Server Timing, as the daemon writes it
-_CODE_OF_STATUS: Final = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 503: "not_ready"}
+_CODE_OF_STATUS: Final[Mapping[int, str]] = {
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "forbidden",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.CONFLICT: "conflict",
+    HTTPStatus.SERVICE_UNAVAILABLE: "not_ready",
+}
 
 _T = TypeVar("_T")
 

@@ -21,7 +21,7 @@ import click
 import msgspec
 import orjson
 
-from briefcase.adapters.disk.files import REPORT_MODE
+from briefcase.adapters.disk.checks import REPORT_MODE
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.wire.identity import IdentityAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from http import HTTPStatus
 from typing import Final, NamedTuple, cast
 
 import httptools
 
 MAX_HEAD_BYTES: Final = 16 << 10
-_FIRST_FINAL_STATUS: Final = 200
+_FIRST_FINAL_STATUS: Final = HTTPStatus.OK
 
 
 class Answer(NamedTuple):

@@ -7,7 +7,7 @@ its question (no log-in, no capability) fails: what was not shown does not hold.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
@@ -26,6 +26,7 @@ PROFILE_HEADER: Final = "x-briefcase-compatibility-profile"
 STALE_S: Final = 3_600  # older than any window that keeps a replay cache small
 VERIFIER: Final = "conformance-verifier-0123456789-0123456789-abc"
 MAX_CALLS_TRIED: Final = 1_000
+REFUSED_GRANT: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
 
 _Run: TypeAlias = Callable[[Subject], Awaitable[None]]
 
@@ -112,7 +113,7 @@ async def _oauth_login(subject: Subject) -> None:
 
 async def _oauth_wrong_verifier(subject: Subject) -> None:
     code = (await subject.authorize(VERIFIER)).get("code", "")
-    _expect_refused(await subject.exchange(code, VERIFIER[::-1]), {400, 401}, "a code with another verifier")
+    _expect_refused(await subject.exchange(code, VERIFIER[::-1]), REFUSED_GRANT, "a code with another verifier")
 
 
 async def _oauth_no_pkce(subject: Subject) -> None:
@@ -123,22 +124,22 @@ async def _oauth_no_pkce(subject: Subject) -> None:
 
 async def _oauth_code_once(subject: Subject) -> None:
     code = (await subject.authorize(VERIFIER)).get("code", "")
-    body_of(await subject.exchange(code, VERIFIER), 200, "the first exchange of a code")
-    _expect_refused(await subject.exchange(code, VERIFIER), {400, 401}, "the second exchange of a code")
+    body_of(await subject.exchange(code, VERIFIER), HTTPStatus.OK, "the first exchange of a code")
+    _expect_refused(await subject.exchange(code, VERIFIER), REFUSED_GRANT, "the second exchange of a code")
 
 
 async def _oauth_redirect(subject: Subject) -> None:
     code = (await subject.authorize(VERIFIER)).get("code", "")
     response = await subject.exchange(code, VERIFIER, redirect_uri="http://127.0.0.1:49153/other")
-    _expect_refused(response, {400, 401}, "a code for another `redirect_uri`")
+    _expect_refused(response, REFUSED_GRANT, "a code for another `redirect_uri`")
 
 
 async def _oauth_rotation(subject: Subject) -> None:
     first = text_of(await subject.log_in(), "refresh_token")
-    second = text_of(body_of(await _refresh(subject, first), 200, "the refresh"), "refresh_token")
+    second = text_of(body_of(await _refresh(subject, first), HTTPStatus.OK, "the refresh"), "refresh_token")
     if second == first:
         raise BrokenError("expected the refresh token to be rotated")
-    _expect_refused(await _refresh(subject, first), {400, 401}, "a refresh token that was rotated")
+    _expect_refused(await _refresh(subject, first), REFUSED_GRANT, "a refresh token that was rotated")
 
 
 async def _oauth_revocation(subject: Subject) -> None:
@@ -146,7 +147,7 @@ async def _oauth_revocation(subject: Subject) -> None:
     response = await subject.post_form("/oauth/revoke", {"token": token, "client_id": "briefcase-conformance"})
     if response.status != HTTPStatus.OK:  # RFC 7009 section 2.2
         raise BrokenError(f"expected `POST /oauth/revoke` to answer 200, got {response.status}")
-    _expect_refused(await _refresh(subject, token), {400, 401}, "a refresh token that was revoked")
+    _expect_refused(await _refresh(subject, token), REFUSED_GRANT, "a refresh token that was revoked")
 
 
 async def _refresh(subject: Subject, token: str) -> HttpResponse:
@@ -187,7 +188,7 @@ def _check_lifetime(minted: Minted) -> None:
 
 async def _with_proof(subject: Subject) -> None:
     response = await subject.call((await subject.mint()).token)
-    body = body_of(response, 200, "a call with a fresh proof")
+    body = body_of(response, HTTPStatus.OK, "a call with a fresh proof")
     if body.keys() != {"symbol", "price", "ts"}:
         raise BrokenError("expected a quote to have `symbol`, `price` and `ts`")
     if not response.headers.get("x-cost-microusd", "").isdigit():
@@ -196,21 +197,27 @@ async def _with_proof(subject: Subject) -> None:
 
 async def _without_proof(subject: Subject) -> None:
     token = (await subject.mint()).token
-    _expect_refused(await subject.call(token, ""), {401}, "a bound capability without a proof")
-    _expect_refused(await subject.call(token, "", scheme="Bearer"), {401}, "a bound capability as a bearer token")
+    _expect_refused(await subject.call(token, ""), {HTTPStatus.UNAUTHORIZED}, "a bound capability without a proof")
+    _expect_refused(
+        await subject.call(token, "", scheme="Bearer"),
+        {HTTPStatus.UNAUTHORIZED},
+        "a bound capability as a bearer token",
+    )
 
 
 async def _other_key(subject: Subject) -> None:
     token = (await subject.mint()).token
     proof = subject.proof(token=token, key=generate_key())
-    _expect_refused(await subject.call(token, proof), {401}, "a proof by another key")
+    _expect_refused(await subject.call(token, proof), {HTTPStatus.UNAUTHORIZED}, "a proof by another key")
 
 
 async def _eddsa_and_es256(subject: Subject) -> None:
     for algorithm in ("EdDSA", "ES256"):
         key = generate_key(algorithm)
         token = (await subject.mint(key)).token
-        body_of(await subject.call(token, subject.proof(token=token, key=key)), 200, f"a proof with {algorithm}")
+        body_of(
+            await subject.call(token, subject.proof(token=token, key=key)), HTTPStatus.OK, f"a proof with {algorithm}"
+        )
 
 
 # --- proofs that must be refused --------------------------------------------------------------------------------
@@ -221,8 +228,10 @@ def _refused_with(what: str, claims: JsonObject) -> _Run:
 
     async def run(subject: Subject) -> None:
         token = (await subject.mint()).token
-        _expect_refused(await subject.call(token, subject.proof(token=token, claims=claims)), {401}, what)
-        body_of(await subject.call(token), 200, "the good proof after it")
+        _expect_refused(
+            await subject.call(token, subject.proof(token=token, claims=claims)), {HTTPStatus.UNAUTHORIZED}, what
+        )
+        body_of(await subject.call(token), HTTPStatus.OK, "the good proof after it")
 
     return run
 
@@ -235,9 +244,9 @@ async def _url(subject: Subject) -> None:
     token = (await subject.mint()).token
     for path in ("/api/quotes", "/token", "/"):
         response = await subject.call(token, subject.proof(path=path, token=token))
-        _expect_refused(response, {401}, f"a proof for `{path}`")
+        _expect_refused(response, {HTTPStatus.UNAUTHORIZED}, f"a proof for `{path}`")
     other = subject.proof(token=token, claims={"htu": "https://other.example/api/quote"})
-    _expect_refused(await subject.call(token, other), {401}, "a proof for another host")
+    _expect_refused(await subject.call(token, other), {HTTPStatus.UNAUTHORIZED}, "a proof for another host")
 
 
 async def _stale(subject: Subject) -> None:
@@ -277,7 +286,7 @@ async def _forged(subject: Subject) -> None:
         ),
     }
     for what, proof in table.items():
-        _expect_refused(await subject.call(token, proof), {401}, what)
+        _expect_refused(await subject.call(token, proof), {HTTPStatus.UNAUTHORIZED}, what)
 
 
 def _hmac(proof: str, key: bytes) -> str:
@@ -291,30 +300,30 @@ def _hmac(proof: str, key: bytes) -> str:
 async def _replay_resource(subject: Subject) -> None:
     token = (await subject.mint()).token
     proof = subject.proof(token=token)
-    body_of(await subject.call(token, proof), 200, "the first use of a proof")
+    body_of(await subject.call(token, proof), HTTPStatus.OK, "the first use of a proof")
     for _ in range(3):
-        _expect_word(await subject.call(token, proof), 409, REPLAY_DETECTED, "a proof used before")
+        _expect_word(await subject.call(token, proof), HTTPStatus.CONFLICT, REPLAY_DETECTED, "a proof used before")
 
 
 async def _replay_token(subject: Subject) -> None:
     access = text_of(await subject.log_in(), "access_token")
     await subject.mint()  # learns the nonce, where the provider asks for one
     headers = {"authorization": f"Bearer {access}", "dpop": subject.proof("POST", "/token")}
-    body_of(await subject.ask("POST", "/token", headers), 200, "the first use of a proof")
+    body_of(await subject.ask("POST", "/token", headers), HTTPStatus.OK, "the first use of a proof")
     for _ in range(3):
         response = await subject.ask("POST", "/token", headers)
-        _expect_word(response, 409, REPLAY_DETECTED, "a proof used before at `/token`")
+        _expect_word(response, HTTPStatus.CONFLICT, REPLAY_DETECTED, "a proof used before at `/token`")
 
 
 async def _revocation(subject: Subject) -> None:
     if subject.admin_secret is None:
         raise SkipError("no administrator's secret was given (`--admin-secret-stdin`)")
     token = (await subject.mint()).token
-    body_of(await subject.call(token), 200, "a call before the revocation")
-    answer = body_of(await subject.revoke(token), 200, "`POST /api/revoke`")
+    body_of(await subject.call(token), HTTPStatus.OK, "a call before the revocation")
+    answer = body_of(await subject.revoke(token), HTTPStatus.OK, "`POST /api/revoke`")
     if answer.get("revoked") is not True or answer.get("jti") != claims_of(token).get("jti"):
         raise BrokenError("expected `POST /api/revoke` to answer `revoked` and the `jti`")
-    _expect_word(await subject.call(token), 403, CAPABILITY_REVOKED, "a capability that was revoked")
+    _expect_word(await subject.call(token), HTTPStatus.FORBIDDEN, CAPABILITY_REVOKED, "a capability that was revoked")
 
 
 async def _max_calls(subject: Subject) -> None:
@@ -323,12 +332,12 @@ async def _max_calls(subject: Subject) -> None:
     if type(allowed) is not int or allowed > MAX_CALLS_TRIED:
         raise SkipError(f"`max_calls` is not at most {MAX_CALLS_TRIED}")
     for number in range(allowed):
-        body_of(await subject.call(minted.token), 200, f"call {number + 1} of {allowed}")
+        body_of(await subject.call(minted.token), HTTPStatus.OK, f"call {number + 1} of {allowed}")
     for _ in range(2):
-        _expect_refused(await subject.call(minted.token), {429}, "a call beyond `max_calls`")
+        _expect_refused(await subject.call(minted.token), {HTTPStatus.TOO_MANY_REQUESTS}, "a call beyond `max_calls`")
 
 
-def _expect_refused(response: HttpResponse, statuses: set[int], what: str) -> None:
+def _expect_refused(response: HttpResponse, statuses: Collection[int], what: str) -> None:
     if response.status not in statuses:
         expected = " or ".join(map(str, sorted(statuses)))
         raise BrokenError(f"expected {what} to be answered with {expected}, got {response.status}")

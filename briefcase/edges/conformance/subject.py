@@ -122,7 +122,7 @@ class Subject:
         answer = await self.authorize(verifier)
         if "code" not in answer:
             raise BrokenError("`GET /oauth/authorize` gave no code")
-        return body_of(await self.exchange(answer["code"], verifier), 200, "`POST /oauth/token`")
+        return body_of(await self.exchange(answer["code"], verifier), HTTPStatus.OK, "`POST /oauth/token`")
 
     # --- capabilities -------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Subject:
         response = await self.ask("POST", "/token", {**headers, "dpop": self.proof("POST", "/token", key=key)})
         if response.status == HTTPStatus.UNAUTHORIZED and "dpop-nonce" in response.headers:  # RFC 9449 section 8
             response = await self.ask("POST", "/token", {**headers, "dpop": self.proof("POST", "/token", key=key)})
-        answer = body_of(response, 200, "`POST /token`")
+        answer = body_of(response, HTTPStatus.OK, "`POST /token`")
         return Minted(text_of(answer, "token"), answer)
 
     def proof(

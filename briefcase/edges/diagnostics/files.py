@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from briefcase.adapters.disk.checks import (
+    AGENT_SOCKET_MODE,
     OTHERS_WRITE,
     PRIVATE_DIR,
     PRIVATE_FILE,
     PRIVATE_FILE_MODE,
+    PUBLIC_DIR_MODE,
+    PUBLIC_FILE_MODE,
     Rule,
     problem_of,
     reason_of,
 )
 from briefcase.edges.diagnostics.profile import Finding
-from briefcase.edges.http.sockets import AGENT_SOCKET_MODE, agent_directory_problem
+from briefcase.edges.http.sockets import agent_directory_problem
 
-_KEPT_FILE: Final = Rule("a regular file", 0o644, OTHERS_WRITE)
-_KEPT_DIR: Final = Rule("a directory", 0o755, OTHERS_WRITE)
+_KEPT_FILE: Final = Rule("a regular file", PUBLIC_FILE_MODE, OTHERS_WRITE)
+_KEPT_DIR: Final = Rule("a directory", PUBLIC_DIR_MODE, OTHERS_WRITE)
 _PRIVATE_SOCKET: Final = Rule("a socket", PRIVATE_FILE_MODE)
 
 

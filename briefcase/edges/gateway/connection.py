@@ -7,6 +7,7 @@ to the session an `initialize` opened. A notification never runs anything.
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Final
 
 from briefcase.adapters.telemetry.log_context import open_request
@@ -220,7 +221,7 @@ def unsupported_revision(revision: str, request: Request | None) -> RpcError:
         "unsupported protocol version",
         data={"supported": list[JsonValue](STATELESS_REVISIONS), "requested": revision[:64]},
         request_id=None if request is None else request.id,
-        http_status=400,
+        http_status=HTTPStatus.BAD_REQUEST,
     )
 
 
@@ -230,17 +231,22 @@ def not_initialized(request_id: RequestId | None) -> RpcError:
         INVALID_REQUEST,
         "expected `initialize` first, or the request metadata of 2026-07-28",
         request_id=request_id,
-        http_status=400,
+        http_status=HTTPStatus.BAD_REQUEST,
     )
 
 
 def internal_error() -> RpcError:
     """A fault of ours: the client learns nothing else of it."""
-    return RpcError(INTERNAL_ERROR, "internal error", http_status=500)
+    return RpcError(INTERNAL_ERROR, "internal error", http_status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _missing(name: str, request: Request) -> RpcError:
-    return RpcError(INVALID_PARAMS, f"expected `_meta` with a valid `{name}`", request_id=request.id, http_status=400)
+    return RpcError(
+        INVALID_PARAMS,
+        f"expected `_meta` with a valid `{name}`",
+        request_id=request.id,
+        http_status=HTTPStatus.BAD_REQUEST,
+    )
 
 
 def _offer(changes: asyncio.Queue[ChangeRecord], change: ChangeRecord) -> None:

@@ -114,7 +114,9 @@ class Daemon:
         asker = await self._answered(request, IdentityAnswer, f"GET {IDENTITY_PATH}")
         if asker.answer.role != Role.AGENT:
             raise DaemonError(
-                403, "forbidden", "expected an agent's token, as `briefcase agents add NAME` prints it, got another one"
+                HTTPStatus.FORBIDDEN,
+                "forbidden",
+                "expected an agent's token, as `briefcase agents add NAME` prints it, got another one",
             )
         self._agents[token] = None
         if len(self._agents) > MAX_KNOWN_AGENTS:

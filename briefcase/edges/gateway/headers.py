@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Final
 
 from briefcase.core.mcp.jsonrpc import HEADER_MISMATCH, INVALID_REQUEST, Request, RpcError, as_object
@@ -38,7 +39,7 @@ class Headers:
                 self._values[key] += f", {value}"  # a list may come in lines (RFC 9110 section 5.3)
             elif key in _SINGLE or key.startswith(PREFIX):
                 if key in self._values:
-                    raise RpcError(INVALID_REQUEST, f"expected one `{key}` header", http_status=400)
+                    raise RpcError(INVALID_REQUEST, f"expected one `{key}` header", http_status=HTTPStatus.BAD_REQUEST)
                 self._values[key] = value
 
     @property
@@ -78,7 +79,7 @@ def mismatch(name: str, request: Request) -> RpcError:
         HEADER_MISMATCH,
         f"header mismatch: expected `{name}` to repeat what the body says",
         request_id=request.id,
-        http_status=400,
+        http_status=HTTPStatus.BAD_REQUEST,
     )
 
 

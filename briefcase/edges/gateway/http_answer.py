@@ -103,12 +103,12 @@ class Answers:
     async def answer(self, request: Request, context: Context, session: Session | None) -> tuple[int, bytes]:
         """The HTTP status and the message that answer a request, whatever happens inside."""
         try:
-            return 200, encode_result(request.id, await self._core.answer(request, context, session))
+            return HTTPStatus.OK, encode_result(request.id, await self._core.answer(request, context, session))
         except RpcError as error:
             return error.http_status, encode_error(error, request.id)
         except Exception:  # noqa: BLE001 - whatever fails inside, the client gets an answer, and no detail
             _log.exception("request_failed", method=request.method)
-            return 500, encode_error(internal_error(), request.id)
+            return HTTPStatus.INTERNAL_SERVER_ERROR, encode_error(internal_error(), request.id)
 
 
 class _Serving:

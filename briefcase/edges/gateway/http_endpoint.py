@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -53,12 +54,13 @@ from briefcase.edges.gateway.http_answer import ACCEPTED, Answers, event_stream,
 from briefcase.edges.gateway.session import Session, Sessions
 from briefcase.edges.gateway.settings import GatewaySettings, is_token
 from briefcase.edges.gateway.stream import Shelf, Stream, parse_event_id
-from briefcase.edges.gateway.view import SERVER_ID, View
+from briefcase.edges.gateway.view import View
 from briefcase.edges.http.exchange import DirectExchange
 from briefcase.edges.http.guard import check_browser_headers
 from briefcase.edges.http.routing import Reply
 from briefcase.edges.http.sockets import Peer
 from briefcase.model.errors import CallerError
+from briefcase.model.identifiers import is_server_id
 
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"referer", b"sec-fetch-site"})
 
@@ -127,12 +129,12 @@ class HttpEndpoint:
         # 1. browsers
         cors += self._check_origin(head.headers, exchange.peer)
         if self._is_stopping:
-            raise HttpError(503, "the gateway is stopping")
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway is stopping")
 
         # 2. path
         view = self._view(head.path)
         if head.method == "OPTIONS" and cors:
-            return Reply(b"", 204, _PREFLIGHT)
+            return Reply(b"", HTTPStatus.NO_CONTENT, _PREFLIGHT)
 
         # 3. token
         headers = Headers(head.headers)
@@ -145,9 +147,11 @@ class HttpEndpoint:
                 return self._get(headers, token, view)
             case "DELETE":
                 self._sessions.remove(self._session(headers, token, view))
-                return Reply(b"", 204)
+                return Reply(b"", HTTPStatus.NO_CONTENT)
             case _:
-                raise HttpError(405, "expected POST, GET or DELETE", (b"allow", b"POST, GET, DELETE"))
+                raise HttpError(
+                    HTTPStatus.METHOD_NOT_ALLOWED, "expected POST, GET or DELETE", (b"allow", b"POST, GET, DELETE")
+                )
 
     # --- who, and where -------------------------------------------------------------------------------------------
 
@@ -159,7 +163,7 @@ class HttpEndpoint:
         try:
             check_browser_headers(checked, peer.hosts)
         except CallerError as error:
-            raise HttpError(403, error.message) from None
+            raise HttpError(HTTPStatus.FORBIDDEN, error.message) from None
         if not is_known:
             return []
         return [(b"access-control-allow-origin", origins[0]), (b"access-control-expose-headers", b"mcp-session-id")]
@@ -173,28 +177,32 @@ class HttpEndpoint:
         if raw_path == path:
             return View(self._settings.server)
         server = raw_path.removeprefix(path.rstrip(b"/") + b"/").decode("latin-1")
-        if raw_path.startswith(path) and self._settings.server is None and SERVER_ID.fullmatch(server):
+        if raw_path.startswith(path) and self._settings.server is None and is_server_id(server):
             return View(server)
-        raise HttpError(404, "nothing is served here")
+        raise HttpError(HTTPStatus.NOT_FOUND, "nothing is served here")
 
     def _token(self, headers: Headers) -> str:
         authorization = headers.one("authorization")
         if authorization is None:
             if self._settings.token is None:
-                raise HttpError(401, "expected `Authorization: Bearer` with an agent's token")
+                raise HttpError(HTTPStatus.UNAUTHORIZED, "expected `Authorization: Bearer` with an agent's token")
             return self._settings.token
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not is_token(token.strip()):
-            raise HttpError(401, "expected `Authorization: Bearer` with an agent's token")
+            raise HttpError(HTTPStatus.UNAUTHORIZED, "expected `Authorization: Bearer` with an agent's token")
         return token.strip()
 
     def _session(self, headers: Headers, token: str, view: View) -> Session:
         session_id = headers.one("mcp-session-id")
         if session_id is None:
-            raise HttpError(405, "expected `Mcp-Session-Id`: without a session there is only POST", (b"allow", b"POST"))
+            raise HttpError(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                "expected `Mcp-Session-Id`: without a session there is only POST",
+                (b"allow", b"POST"),
+            )
         session = self._sessions.find(session_id, token, view)
         if session is None:
-            raise HttpError(404, "unknown session: open a new one with `initialize`")
+            raise HttpError(HTTPStatus.NOT_FOUND, "unknown session: open a new one with `initialize`")
         self._check_revision_header(headers)
         return session
 
@@ -230,7 +238,11 @@ class HttpEndpoint:
         self, message: Message, headers: Headers, token: str, view: View, exchange: DirectExchange
     ) -> Reply:
         if not isinstance(message, Request):
-            raise RpcError(INVALID_REQUEST, "expected a request: this revision has no other messages", http_status=400)
+            raise RpcError(
+                INVALID_REQUEST,
+                "expected a request: this revision has no other messages",
+                http_status=HTTPStatus.BAD_REQUEST,
+            )
         channel = StreamChannel(Stream(self._shelf), None)
         revision = headers.one("mcp-protocol-version")
         context = stateless_context(message, token, view, channel, revision, is_http=True)
@@ -250,7 +262,7 @@ class HttpEndpoint:
         except RpcError as error:
             error.request_id = request.id
             raise
-        return json_reply(200, encode_result(request.id, result), (b"mcp-session-id", session.id.encode()))
+        return json_reply(HTTPStatus.OK, encode_result(request.id, result), (b"mcp-session-id", session.id.encode()))
 
     async def _post_in_session(self, message: Message, session: Session, exchange: DirectExchange) -> Reply:
         match message:
@@ -269,7 +281,11 @@ class HttpEndpoint:
     async def _post_batch(self, messages: Sequence[Message], session: Session) -> Reply:
         """A batch of the revisions that had them: each message by itself, the answers together, in order."""
         if session.revision not in BATCH_REVISIONS:
-            raise RpcError(INVALID_REQUEST, f"expected one message: {session.revision} has no batches", http_status=400)
+            raise RpcError(
+                INVALID_REQUEST,
+                f"expected one message: {session.revision} has no batches",
+                http_status=HTTPStatus.BAD_REQUEST,
+            )
         answers = []
         for message in messages:
             match message:
@@ -280,14 +296,14 @@ class HttpEndpoint:
                 case Request():
                     context = session_context(session, StreamChannel(Stream(self._shelf), None))
                     answers.append((await self._answers.answer(message, context, session))[1])
-        return json_reply(200, b"[" + b",".join(answers) + b"]") if answers else ACCEPTED
+        return json_reply(HTTPStatus.OK, b"[" + b",".join(answers) + b"]") if answers else ACCEPTED
 
     # --- 5. GET -----------------------------------------------------------------------------------------------------
 
     def _get(self, headers: Headers, token: str, view: View) -> Reply:
         session = self._session(headers, token, view)
         if "text/event-stream" not in (headers.one("accept") or ""):
-            raise HttpError(406, "expected `Accept: text/event-stream`")
+            raise HttpError(HTTPStatus.NOT_ACCEPTABLE, "expected `Accept: text/event-stream`")
         last = headers.one("last-event-id")
         if last is not None:
             return event_stream(*self._resumed(session, last))
@@ -310,7 +326,7 @@ class HttpEndpoint:
         found = parse_event_id(last_event_id)
         stream = session.streams.get(found[0]) if found is not None else None
         if found is None or stream is None or not stream.can_resume(found[1]):
-            raise HttpError(404, "unknown `Last-Event-ID`: nothing can be resumed from there")
+            raise HttpError(HTTPStatus.NOT_FOUND, "unknown `Last-Event-ID`: nothing can be resumed from there")
         return stream, found[1]
 
 
@@ -338,7 +354,7 @@ _PREFLIGHT: Final = (
 def _check_media_types(headers: Headers) -> None:
     kind = (headers.one("content-type") or "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise HttpError(415, "expected `Content-Type: application/json`")
+        raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected `Content-Type: application/json`")
     accepted = headers.one("accept") or "*/*"
     if not any(kind in accepted for kind in ("application/json", "text/event-stream", "*/*", "application/*")):
-        raise HttpError(406, "expected `Accept: application/json, text/event-stream`")
+        raise HttpError(HTTPStatus.NOT_ACCEPTABLE, "expected `Accept: application/json, text/event-stream`")

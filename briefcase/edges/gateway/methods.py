@@ -101,7 +101,7 @@ class Methods:
             raise rpc_error(error) from None
         self._note(catalog)
         if context.view.server is not None and context.view.server not in catalog.servers:
-            raise RpcError(INVALID_PARAMS, f"unknown server `{context.view.server}`", http_status=404)
+            raise RpcError(INVALID_PARAMS, f"unknown server `{context.view.server}`", http_status=HTTPStatus.NOT_FOUND)
         return catalog
 
     async def param_headers(self, name: JsonValue, context: Context) -> ParamHeaders:

@@ -430,7 +430,7 @@ def _missing_capability(asked: JsonObject) -> RpcError:
         MISSING_CAPABILITY,
         f"the server needs a capability this client did not declare: {', '.join(wanted)}",
         data={"requiredCapabilities": wanted},
-        http_status=400,
+        http_status=HTTPStatus.BAD_REQUEST,
     )
 
 
@@ -465,7 +465,7 @@ def _may_ask(request: JsonObject, context: Context) -> bool:
 def _responses(params: JsonObject) -> JsonObject:
     responses = params.get("inputResponses", {})
     if not isinstance(responses, dict):
-        raise RpcError(INVALID_PARAMS, "expected `inputResponses` as an object", http_status=400)
+        raise RpcError(INVALID_PARAMS, "expected `inputResponses` as an object", http_status=HTTPStatus.BAD_REQUEST)
     return responses
 
 

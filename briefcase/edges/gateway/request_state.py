@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -84,7 +85,7 @@ class StateSealer:
             return self._sealer.seal(state)
         except ValueError as error:
             message = f"the answers to the server cannot wait for a person: {error}"
-            raise RpcError(INVALID_PARAMS, message, http_status=400) from None
+            raise RpcError(INVALID_PARAMS, message, http_status=HTTPStatus.BAD_REQUEST) from None
 
     def open(self, text: object, request_digest: bytes, principal_digest: bytes) -> RequestState:
         """Read a state back, once.
@@ -111,4 +112,4 @@ class StateSealer:
 
 
 def _refused(why: str) -> RpcError:
-    return RpcError(INVALID_PARAMS, f"`requestState` {why}", http_status=400)
+    return RpcError(INVALID_PARAMS, f"`requestState` {why}", http_status=HTTPStatus.BAD_REQUEST)

@@ -13,6 +13,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from briefcase.core.mcp.jsonrpc import (
@@ -187,7 +188,7 @@ class Sessions:
         if len(own) >= MAX_SESSIONS_PER_TOKEN:
             self.remove(own[0])
         elif len(self._kept) >= MAX_SESSIONS:
-            raise RpcError(INVALID_REQUEST, "too many sessions are open", http_status=503)
+            raise RpcError(INVALID_REQUEST, "too many sessions are open", http_status=HTTPStatus.SERVICE_UNAVAILABLE)
         session.last_used_s = self._monotonic_s()
         self._kept[session.id] = session
 

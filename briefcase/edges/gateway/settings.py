@@ -17,12 +17,13 @@ import msgspec
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.edges.client.expected import ExpectedDaemon, expected_daemon
 from briefcase.model.errors import ConfigError
+from briefcase.model.identifiers import BEARER_CHAR
 from briefcase.model.types import MAX_PORT
 
 DEFAULT_PATH: Final = "/mcp"
 _ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]{0,127}")
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")  # RFC 6750 section 2.1
+_TOKEN: Final = re.compile(rf"{BEARER_CHAR}{{1,512}}")
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
 

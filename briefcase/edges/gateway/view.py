@@ -7,15 +7,14 @@ server (`/mcp/<server>`, `--server`) takes the prefix away: a drop-in for a clie
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import msgspec
 
 from briefcase.core.mcp.jsonrpc import INVALID_PARAMS, RpcError, as_object
+from briefcase.model.identifiers import is_server_id
 from briefcase.model.types import JsonValue
 
-SERVER_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _MAX_BLOCKS: Final = 10_000
 
 
@@ -46,7 +45,7 @@ class View(msgspec.Struct, frozen=True):
             RpcError: no such name can exist (`-32602`).
         """
         server, _, own = self.id_of(name).partition(".") if isinstance(name, str) else ("", "", "")
-        if not SERVER_ID.fullmatch(server) or not own:
+        if not is_server_id(server) or not own:
             raise RpcError(INVALID_PARAMS, f"unknown prompt `{str(name)[:128]}`")
         return server, own
 
@@ -59,7 +58,7 @@ class View(msgspec.Struct, frozen=True):
         if isinstance(uri, str) and self.server is not None:
             return self.server, uri
         server, _, own = uri.partition("+") if isinstance(uri, str) else ("", "", "")
-        if not SERVER_ID.fullmatch(server) or not own:
+        if not is_server_id(server) or not own:
             raise UnknownResourceError(uri)
         return server, own
 

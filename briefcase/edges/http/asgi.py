@@ -20,6 +20,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from enum import Enum, auto
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -35,6 +36,7 @@ from briefcase.edges.http.exchange import (
     encode_refusal,
 )
 from briefcase.edges.http.wire import Wire
+from briefcase.model.identifiers import FIELD_NAME_CHAR
 
 MAX_KEPT_BYTES: Final = 64 << 10  # of a body that the application has not asked for
 
@@ -44,9 +46,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_NAME: Final = re.compile(rf"{FIELD_NAME_CHAR}+".encode())
 _NO_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5
-_WITHOUT_BODY: Final = frozenset({204, 304})
+_WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 _log: Final = get_logger("briefcase.http")
 

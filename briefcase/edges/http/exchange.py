@@ -40,7 +40,7 @@ _CLOSE_AND_BODY: Final = CLOSE_LINE + b"\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _CR, _LF = b"\r\n"  # their numbers: much faster to look for
 
-_NO_CONTENT: Final = 204  # RFC 9110 section 8.6: it has no `content-length`
+_NO_CONTENT: Final = HTTPStatus.NO_CONTENT  # RFC 9110 section 8.6: it has no `content-length`
 
 _log: Final = get_logger("briefcase.http")
 

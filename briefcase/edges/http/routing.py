@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 
-_PARAMETER: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}")
+from briefcase.model.identifiers import PATH_SEGMENT
+
+_PARAMETER: Final = re.compile(PATH_SEGMENT)
 _Operation = TypeVar("_Operation")
 
 
@@ -37,7 +40,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     """
 
     payload: object
-    status: int = 200
+    status: int = HTTPStatus.OK
     headers: tuple[tuple[bytes, bytes], ...] = ()
     timing_us: Mapping[str, int] = MappingProxyType({})
     is_filtered: bool = False

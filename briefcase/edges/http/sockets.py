@@ -19,14 +19,17 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from briefcase.adapters.disk.checks import way_problem
+from briefcase.adapters.disk.checks import (
+    AGENT_DIRECTORY_MODE,
+    AGENT_SOCKET_MODE,
+    ALL_MODE_BITS,
+    PRIVATE_FILE_MODE,
+    way_problem,
+)
 from briefcase.core.jose.identity_proof import authority_of
 from briefcase.edges.http.tcp_peers import TcpPeers
 from briefcase.model.errors import ConfigError
 
-SOCKET_MODE: Final = 0o600
-AGENT_SOCKET_MODE: Final = 0o660
-AGENT_DIRECTORY_MODE: Final = 0o750
 BACKLOG: Final = 1_024
 PROBE_TIMEOUT_S: Final = 1.0
 
@@ -90,9 +93,9 @@ def open_unix_listener(path: Path) -> Listener:
         # Linux gives the file the mode of the socket's own inode, less the umask: there is no moment at which it is
         # open to others. Where that is refused (macOS), the private directory is what covers the moment until chmod.
         with contextlib.suppress(OSError):
-            os.fchmod(sock.fileno(), SOCKET_MODE)
+            os.fchmod(sock.fileno(), PRIVATE_FILE_MODE)
         sock.bind(os.fspath(path))
-        path.chmod(SOCKET_MODE)
+        path.chmod(PRIVATE_FILE_MODE)
         inode = path.lstat().st_ino
         sock.listen(BACKLOG)
         sock.settimeout(0)  # non-blocking
@@ -134,7 +137,7 @@ def agent_directory_problem(directory: Path) -> str | None:
         found = directory.lstat()
     except OSError as error:
         return f"`{directory}` cannot be looked at: {_reason(error)}"
-    mode = stat.S_IMODE(found.st_mode) & 0o777
+    mode = stat.S_IMODE(found.st_mode) & ALL_MODE_BITS
     if not stat.S_ISDIR(found.st_mode):
         return f"expected a directory at `{directory}`, got mode {stat.filemode(found.st_mode)}"
     if found.st_uid not in {0, os.geteuid()}:

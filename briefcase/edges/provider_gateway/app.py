@@ -163,7 +163,7 @@ class ProviderGateway:
             payment = self._payments.find_paid(scheme, credentials)
             return Entitled(payment) if payment else refuse_token("the payment is not good")
         challenge = self._payments.challenge(request.header(RAIL_HEADER) or X402)
-        return Reply(challenge, 402, ((ERROR_HEADER, "payment_required"),))
+        return Reply(challenge, HTTPStatus.PAYMENT_REQUIRED, ((ERROR_HEADER, "payment_required"),))
 
     def _revoke(self, request: Request) -> Reply | Refused:
         found, expected = request.header(ADMIN_HEADER) or "", self._settings.admin_secret
@@ -190,7 +190,9 @@ class ProviderGateway:
 
     def _authorize(self, request: Request) -> Reply | Refused:
         answer = self._oauth.authorize(request.query)
-        return answer if isinstance(answer, Refused) else Reply({}, 307, (("location", answer),))
+        return (
+            answer if isinstance(answer, Refused) else Reply({}, HTTPStatus.TEMPORARY_REDIRECT, (("location", answer),))
+        )
 
     def _oauth_token(self, request: Request) -> Reply | Refused:
         answer = self._oauth.exchange(request.form())

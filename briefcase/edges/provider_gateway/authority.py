@@ -188,7 +188,10 @@ class Authority:
             return Refused(HTTPStatus.CONFLICT, REPLAY_DETECTED, "this proof was used before")
         if claim is Claim.TOO_OLD:
             return Refused(
-                401, INVALID_PROOF, "the proof is too old to be told from a replay", (challenge(INVALID_PROOF),)
+                HTTPStatus.UNAUTHORIZED,
+                INVALID_PROOF,
+                "the proof is too old to be told from a replay",
+                (challenge(INVALID_PROOF),),
             )
         return Refused(
             HTTPStatus.SERVICE_UNAVAILABLE,

@@ -6,6 +6,7 @@ Every answer carries the profile; every refusal its stable word in `x-briefcase-
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -64,7 +65,7 @@ class Reply(msgspec.Struct, frozen=True):
     """One answer."""
 
     payload: JsonObject | str
-    status: int = 200
+    status: int = HTTPStatus.OK
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
 
