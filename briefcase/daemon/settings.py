@@ -20,12 +20,12 @@ import msgspec
 from briefcase.adapters.disk.data_dir import data_dir_of, socket_path_of
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
+from briefcase.edges.diagnostics.profile import MODES
 from briefcase.model.errors import ConfigError
 from briefcase.model.types import MAX_PORT
 
 MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its terminating zero
 
-PROFILE_MODES: Final = ("reference", "staging", "ga")
 SECRET_BACKENDS: Final = ("auto", "keyring", "file", "memory")
 VC_UNKNOWN_MODES: Final = ("require_approval", "deny")
 SYNC_INTERVAL_S: Final = 60
@@ -121,7 +121,7 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         unix_socket=_unix_socket(environ, data_dir, strict_host=strict_host),
         agent_socket=_agent_socket(environ, data_dir),
         tcp_addr=_parsed(environ, "BRIEFCASE_TCP_ADDR", parse_loopback_address),
-        profile_mode=_chosen(environ, "BRIEFCASE_PROFILE_MODE", PROFILE_MODES),
+        profile_mode=_chosen(environ, "BRIEFCASE_PROFILE_MODE", MODES),
         strict_host=strict_host,
         secret_backend=_chosen(environ, "BRIEFCASE_SECRET_BACKEND", SECRET_BACKENDS),
         provider_base_url=_base_url(environ, "BRIEFCASE_PROVIDER_BASE_URL"),

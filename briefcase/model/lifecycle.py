@@ -31,10 +31,6 @@ class Lifecycle(Generic[StateT]):
         """Whether a state may follow another."""
         return to in self.steps[now]
 
-    def is_end(self, state: StateT) -> bool:
-        """Whether nothing follows a state."""
-        return not self.steps[state]
-
     def check_step(self, now: StateT, to: StateT) -> None:
         """Check one step before it is taken.
 

@@ -162,7 +162,7 @@ class MemoryLedger:
         if isinstance(changed, Refused):
             return changed
         self.stored_approvals[changed.id] = changed
-        if approvals.LIFECYCLE.is_end(changed.status):
+        if not approvals.LIFECYCLE.steps[changed.status]:
             self.shown.pop(changed.id, None)
         return None
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from briefcase.adapters.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, ArgsCheck, check_schema
+from briefcase.adapters.tools.schema import MAX_PROBLEM_CHARS, MAX_SCHEMA_BYTES, ArgsCheck
 from briefcase.adapters.tools.schema_cost import MAX_PATTERN_CHARS, MAX_PATTERNS, MAX_SCHEMA_DEPTH, MAX_WRITTEN_OUT
 from briefcase.model.errors import CallerError
 
@@ -92,13 +92,13 @@ def test_a_schema_that_could_cost_or_reach_out_is_refused_at_registration(name, 
 @pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith(("its", "each other"))])
 def test_recursion_is_called_by_its_name(name):
     with pytest.raises(CallerError, match="comes back to itself"):
-        check_schema(REFUSED[name])
+        ArgsCheck(REFUSED[name])
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith(("http", "https", "file", "relative"))])
 def test_a_reference_out_of_the_document_is_refused_before_the_validator_sees_it(name):
     with pytest.raises(CallerError, match="within the document"):
-        check_schema(REFUSED[name])
+        ArgsCheck(REFUSED[name])
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ async def opened(backend, data_dir, passphrase=None):
     return await open_vault(backend, data_dir, passphrase, scrypt_n=CHEAP_N)
 
 
+def unread(data_dir, passphrase=None):
+    return Vault(SealedFile(data_dir, passphrase, scrypt_n=CHEAP_N), "encrypted file")
+
+
 @pytest.fixture
 def ring(monkeypatch):
     ring = DictKeyring()
@@ -338,7 +342,7 @@ async def test_a_write_to_a_file_that_does_not_open_is_refused_and_keeps_it(seal
     path, passphrase = sealed
     damaged = path.read_bytes()[:-10]
     path.write_bytes(damaged)
-    vault = await opened("file", path.parent, passphrase)
+    vault = unread(path.parent, passphrase)
     with pytest.raises(ConfigError):
         await vault.put("api", b"new")
     assert path.read_bytes() == damaged
@@ -363,8 +367,8 @@ async def test_a_file_sealed_the_other_way_says_what_to_do(tmp_path, made, used,
 async def test_a_lost_key_file_is_an_error_and_never_made_anew(tmp_path):
     await (await opened("file", tmp_path)).put("api", CANARY)
     (tmp_path / "vault.key").unlink()
-    vault = await opened("file", tmp_path)
-    for attempt in (lambda: vault.get("api"), lambda: vault.put("api", b"new")):
+    vault = unread(tmp_path)
+    for attempt in (lambda: opened("file", tmp_path), lambda: vault.get("api"), lambda: vault.put("api", b"new")):
         with pytest.raises(ConfigError, match=r"vault\.key` is missing"):
             await attempt()
     assert not (tmp_path / "vault.key").exists()

@@ -82,15 +82,6 @@ class ArgsCheck:
         return _TOO_LARGE_TO_SAY  # it was not valid, whatever is said of it the second time
 
 
-def check_schema(schema: JsonObject) -> None:
-    """Hold a schema against the bounds of this module.
-
-    Raises:
-        CallerError: it is past one; the message names the place (`invalid_manifest`).
-    """
-    _bounded(schema).steps()
-
-
 def checking_schema(schema: JsonObject) -> Generator[None, None, None]:
     """Find out whether `ArgsCheck` takes a schema, in pieces of which the last one is the validator; nothing is kept.
 

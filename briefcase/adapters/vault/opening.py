@@ -20,7 +20,7 @@ from typing import Final
 
 from briefcase.adapters.disk.files import read_private, write_private
 from briefcase.adapters.vault.sealed_file import KEY_FILE, SCRYPT_N, VAULT_FILE, SealedFile, discard_leftover
-from briefcase.adapters.vault.vault import MemoryBackend, Vault, answer_of, begin_in_thread, in_thread
+from briefcase.adapters.vault.vault import MemoryBackend, Vault, answer_of, begin_in_thread
 from briefcase.model.errors import ConfigError
 
 KEYRING_MARK: Final = "vault.keyring"
@@ -29,7 +29,7 @@ KEYRING_MARK: Final = "vault.keyring"
 async def open_vault(
     backend: str, data_dir: Path, passphrase: bytes | None = None, *, scrypt_n: int = SCRYPT_N
 ) -> Vault:
-    """Open the secrets of a data directory; nothing is decrypted before the first use.
+    """Open the secrets of a data directory and read them all.
 
     Args:
         backend: `auto`, `keyring`, `file` or `memory`.
@@ -38,18 +38,13 @@ async def open_vault(
         scrypt_n: scrypt's cost, at least 2**17 but in tests.
 
     Raises:
-        ConfigError: the backend is not there, or is not the one this directory's secrets are in.
+        ConfigError: the backend is not there, is not the one this directory's secrets are in, or does not open.
         StoreError: the directory cannot be read or written.
     """
-    return await in_thread(lambda: _open_vault(backend, data_dir, passphrase, scrypt_n))
+    return await answer_of(begin_vault(backend, data_dir, passphrase, scrypt_n=scrypt_n))
 
 
-async def open_and_read(backend: str, data_dir: Path, passphrase: bytes | None) -> Vault:
-    """Open the secrets of a data directory and read them all. Arguments and faults as `open_vault`."""
-    return await answer_of(begin_vault(backend, data_dir, passphrase))
-
-
-def begin_vault(backend: str, data_dir: Path, passphrase: bytes | None) -> Future[Vault]:
+def begin_vault(backend: str, data_dir: Path, passphrase: bytes | None, *, scrypt_n: int = SCRYPT_N) -> Future[Vault]:
     """Begin to open the secrets of a data directory and to read them all, on a thread; `vault.answer_of` awaits it.
 
     What the thread changes is under the lock of the vault's own file, so that it may outlive a start that failed.
@@ -57,7 +52,7 @@ def begin_vault(backend: str, data_dir: Path, passphrase: bytes | None) -> Futur
     """
 
     def opened() -> Vault:
-        vault = _open_vault(backend, data_dir, passphrase, SCRYPT_N)
+        vault = _open_vault(backend, data_dir, passphrase, scrypt_n)
         vault.read()
         return vault
 

@@ -1,7 +1,7 @@
 """The vault: named secrets over one backend, read from memory, changed durably.
 
-Everything is read once (`open_vault` leaves that to the first use, or to `warm` at start) and served from memory, so
-a call never waits for a keyring or for a key derivation. A change is durable in the backend before it is visible.
+Everything is read once (`read`, when the vault is opened) and served from memory, so a call never waits for a keyring
+or for a key derivation. A change is durable in the backend before it is visible.
 When another process has changed the backend, the next read sees it.
 
 Names live in compartments, so that what the operator names (`Vault` itself is that one) can never be the daemon's

@@ -138,14 +138,9 @@ class BacktestReport(msgspec.Struct, frozen=True):
         """How often people would be asked; over less than an hour, as if it had been one."""
         return self.approvals_after / max(self.hours, 1.0)
 
-    @property
-    def mean_evaluation_us(self) -> float:
-        """The mean time of one decision that was not remembered."""
-        return self.evaluation_ns / max(self.evaluations, 1) / 1_000
-
 
 _NO_TOOL: Final = RecordedTool("", 0, net_access=False, fs_access=False, source="")
-_LINES: Final = msgspec.json.Decoder(_Record)
+_ONE: Final = msgspec.json.Decoder(_Record)
 _PAGES: Final = msgspec.json.Decoder(_Page)
 _OTHERS: Final = msgspec.json.Decoder(_OtherRecord)
 _OTHER_PAGES: Final = msgspec.json.Decoder(_OtherPage)
@@ -153,28 +148,6 @@ _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, Any])
 _CALLS: Final = frozenset({"intent", "denied", APPROVAL_REQUIRED})
 _DAMAGED: Final = "receipts of calls with fields that make no sense"
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def read_lines(data: bytes, first_line: int = 1) -> list[RecordedCall]:
-    """Read receipts, one JSON object a line, as `briefcase receipts export` writes them.
-
-    Args:
-        data: whole lines.
-        first_line: the number of the first one, for the message.
-
-    Raises:
-        CallerError: a line is no receipt.
-    """
-    try:
-        return [record.event for record in _LINES.decode_lines(data)]
-    except _UNREADABLE:
-        calls = []
-        for number, line in enumerate(data.splitlines(), first_line):
-            try:
-                calls.append(_read_one(line))
-            except _UNREADABLE as error:
-                raise CallerError(f"line {number} is no receipt: {error}") from None
-        return calls
 
 
 def read_page(body: bytes) -> list[RecordedCall]:
@@ -196,7 +169,7 @@ def read_page(body: bytes) -> list[RecordedCall]:
 def _read_one(receipt: bytes | msgspec.Raw) -> RecordedCall:
     """One receipt, whatever its fields hold; those of a call count only where all of them make sense."""
     try:
-        return _LINES.decode(receipt).event
+        return _ONE.decode(receipt).event
     except _UNREADABLE:
         event = _OTHERS.decode(receipt).event
         return RecordedCall(_DAMAGED if event.kind in _CALLS else event.kind, event.id, event.ts)

@@ -18,7 +18,7 @@ from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.mcp.call_options import CallOptions
 from briefcase.core.policy.preview import preview_tools
 from briefcase.core.wire.call_requests import CallRecord
-from briefcase.core.wire.calls import CallDenied, CallFailed, CallNeedsApproval, CallOk
+from briefcase.core.wire.calls import CallAnswer
 from briefcase.core.wire.servers import (
     AcceptBody,
     Accepted,
@@ -240,7 +240,6 @@ async def _summary(services: Services, connection: Connection) -> ServerSummary:
     )
 
 
-_CALL_ANSWER: Final[Any] = CallOk | CallNeedsApproval | CallDenied | CallFailed
 _ID: Final = "/v1/mcp/servers/{id}"
 ROUTES: Final = (
     Route("GET", "/v1/mcp/servers", OPERATOR, list_servers, "All MCP servers", ServerList),
@@ -250,9 +249,7 @@ ROUTES: Final = (
     Route("GET", f"{_ID}/diff", OPERATOR, show_differences, "What changed since it was accepted", Differences),
     Route("POST", f"{_ID}/accept", OPERATOR, accept_definitions, "Accept what it lists", Accepted, body=AcceptBody),
     Route("GET", "/v1/mcp/catalog", CALLERS, show_catalog, "What the asker may see", Catalog),
-    Route(
-        "POST", "/v1/mcp/call", CALLERS, call_server, "Call something of a server", _CALL_ANSWER, body=ServerCallBody
-    ),
+    Route("POST", "/v1/mcp/call", CALLERS, call_server, "Call something of a server", CallAnswer, body=ServerCallBody),
     Route(
         "GET",
         "/v1/mcp/calls/{id}",

@@ -230,7 +230,7 @@ def _searcher(app: App) -> Iterator[canaries.Searcher]:
     lock = DataDirLock(app.data_dir)
     try:
         given = passphrase.encode(errors="surrogateescape") if passphrase else None
-        vault = asyncio.run(vault_opening.open_and_read(backend, app.data_dir, given))
+        vault = asyncio.run(vault_opening.open_vault(backend, app.data_dir, given))
         for name in (OPERATOR_TOKEN_FILE, AUDITOR_TOKEN_FILE):
             if token := stored_tokens.load_token(app.data_dir / name):
                 vault.keep_in_sight(token.encode(), name)
