@@ -1,7 +1,9 @@
 """Imports point inwards: model <- core <- adapters <- edges <- daemon, and inside a ring by `docs/house.toml`."""
 
 import ast
+import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ def room_of(parts: tuple[str, ...] | list[str]) -> tuple[str, str]:
     return ring, parts[1].removesuffix(".py") if len(HOUSE[ring]) > 1 and len(parts) > 1 else ring
 
 
+@cache
 def imported(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -43,6 +46,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+@cache
 def rooms_used(path: Path) -> set[tuple[str, str]]:
     used = set()
     for name in imported(path):
@@ -99,3 +103,39 @@ def test_every_allowed_import_is_used_and_none_goes_round_in_a_circle():
 
 def test_the_package_itself_imports_nothing():
     assert imported(PACKAGE / "__init__.py") == set()
+
+
+def callers_of(ring: str, room: str) -> str:
+    """The line that says who calls a package: rooms of its own ring, as `docs/house.toml` has it, and other rings."""
+    own = [f"`{other}`" for other, uses in HOUSE[ring].items() if room in uses]
+    others = {place[0] for path in modules() if (ring, room) in rooms_used(path) and (place := room_of_path(path))}
+    rings = [other for other in reversed(OUTERMOST_FIRST) if other in others - {ring}]
+    if (ring, room) in rooms_used(PACKAGE / "__main__.py"):
+        rings.append("`__main__`")
+    return f"Callers: {'; '.join(filter(None, [', '.join(own), ', '.join(rings)]))}."
+
+
+def room_of_path(path: Path) -> tuple[str, str]:
+    return room_of(path.relative_to(PACKAGE).parts)
+
+
+PACKAGES = [
+    (path, *room_of_path(path))
+    for path in sorted(PACKAGE.rglob("__init__.py"))
+    if PACKAGE not in {path.parent, path.parent.parent}
+]
+
+
+@pytest.mark.parametrize(("path", "ring", "room"), PACKAGES, ids=[f"{ring}/{room}" for _, ring, room in PACKAGES])
+def test_a_package_says_what_it_is_and_who_calls_it(path, ring, room):
+    lines = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()
+    assert len(lines[0]) > len(room), f"`{ring}/{room}` does not say what it is"
+    assert [line for line in lines if line.startswith("Callers: ")] == [callers_of(ring, room)]
+
+
+@pytest.mark.parametrize(("path", "ring", "room"), PACKAGES, ids=[f"{ring}/{room}" for _, ring, room in PACKAGES])
+def test_what_a_package_names_in_its_docstring_is_there(path, ring, room):
+    del ring, room
+    named = set(re.findall(r"`([a-z_0-9]+)`", ast.get_docstring(ast.parse(path.read_text())) or ""))
+    rooms = {room for others in HOUSE.values() for room in others}
+    assert named <= {module.stem for module in path.parent.glob("*.py")} | rooms | {"aacp_v1", "__main__"}

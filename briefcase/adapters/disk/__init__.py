@@ -10,4 +10,6 @@
 | `own_files` | the data directory by device and inode |
 
 Nothing else in the package opens a file to write it, syncs one, renames one or locks one: `tests/disk` holds it.
+
+Callers: `backup`, `ledger`, `store`, `tools`, `vault`; edges, daemon.
 """

@@ -1,1 +1,4 @@
-"""The one guarded way out: URLs and headers, destinations, and the requests themselves."""
+"""The one guarded way out: URLs and headers, destinations, and the requests themselves.
+
+Callers: `oauth`, `providers`, `tools`, `vault`; edges, daemon.
+"""

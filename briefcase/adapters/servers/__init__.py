@@ -1,1 +1,4 @@
-"""MCP servers behind the daemon: who they are, how they are reached, what of theirs can be called."""
+"""MCP servers behind the daemon: who they are, how they are reached, what of theirs can be called.
+
+Callers: edges, daemon.
+"""

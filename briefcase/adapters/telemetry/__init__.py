@@ -1,1 +1,4 @@
-"""What the daemon tells about itself: logs, figures for Prometheus, and OpenTelemetry for whoever switched it on."""
+"""What the daemon tells about itself: logs, figures for Prometheus, and OpenTelemetry for whoever switched it on.
+
+Callers: `backup`, `children`, `servers`; edges, daemon.
+"""

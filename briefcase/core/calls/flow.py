@@ -16,8 +16,8 @@ The steps, numbered as in docs/design.md:
 12. outcome: one durable transaction
 13. answer
 
-Every exit from 2 to 8 leaves one receipt. A fault of the ledger leaves as `StoreError` from wherever it happened,
-and the caller is told nothing else: no answer without its receipt.
+Every exit from 2 to 8 leaves one receipt, or is counted in one (`refusals`). A fault of the ledger leaves as
+`StoreError` from wherever it happened, and the caller is told nothing else: no answer without its receipt.
 
 `decide` is steps 3 to 9 for a gateway that executes by itself; `close` is its step 12.
 """

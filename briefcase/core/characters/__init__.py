@@ -1,1 +1,4 @@
-"""How a person sees each character of a text."""
+"""How a person sees each character of a text.
+
+Callers: `calls`, `operator`, `policy`, `risk`; adapters, edges, daemon.
+"""

@@ -4,4 +4,6 @@
 same), `dpop` (proofs of possession, made and checked), `replay` (each proof once), `pkce` (proofs of who asked for a
 code), `tokens` (capability tokens), `did` (names of keys), `credentials` (entitlements and their status),
 `identity_proof` (what the daemon signs to say who it is).
+
+Callers: `approvals`, `mcp`, `receipts`; adapters, edges.
 """

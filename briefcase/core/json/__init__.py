@@ -1,1 +1,4 @@
-"""JSON of untrusted callers, read strictly: no two readers understand one text differently. Every ring may call it."""
+"""JSON of untrusted callers, read strictly: no two readers understand one text differently. Every ring may call it.
+
+Callers: `calls`, `jose`, `mcp`, `operator`, `policy`, `redaction`, `wire`; adapters, edges.
+"""

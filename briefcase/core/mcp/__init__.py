@@ -1,1 +1,4 @@
-"""The Model Context Protocol's wire, without I/O: shared by the gateway and by what stands behind the daemon."""
+"""The Model Context Protocol's wire, without I/O: shared by the gateway and by what stands behind the daemon.
+
+Callers: adapters, edges.
+"""

@@ -1,1 +1,4 @@
-"""Known secrets found in a text and cut out. What lets text leave the process calls it, by `ports.Redactor`."""
+"""Known secrets found in a text and cut out. What lets text leave the process calls it, by `ports.Redactor`.
+
+Callers: `calls`; adapters, edges, daemon.
+"""

@@ -6,4 +6,6 @@ so that an older daemon's answer is read; what a newer one adds is passed over. 
 out at times is a `Maybe`; it writes each of the others, and `docs/openapi.json` says so.
 
 A body whose bounds are those of an adapter stays beside its handler.
+
+Callers: `calls`, `operator`; adapters, edges.
 """

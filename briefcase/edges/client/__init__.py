@@ -1,1 +1,4 @@
-"""What every client of the daemon checks before it sends anything: that the daemon is who answers."""
+"""What every client of the daemon checks before it sends anything: that the daemon is who answers.
+
+Callers: `cli`, `diagnostics`, `gateway`.
+"""

@@ -2,5 +2,7 @@
 
 `settings`, `facts` (what must survive a restart), `authority` (capabilities: issued, bound, metered, revoked),
 `oauth`, `credentials` (verifiable credentials and their status list), `payments` (demonstration rails),
-`guard` (the middleware for protected calls), `app` (the paths), `serving`.
+`guard` (the middleware for protected calls), `app` (the paths), `http` (its requests and answers), `keys`, `serving`.
+
+Callers: `cli`.
 """
