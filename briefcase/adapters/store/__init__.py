@@ -3,5 +3,5 @@
 One file per noun: `tokens` (the operator's and auditor's token files), `database` (SQLite, its migrations), `agents`,
 `notes`, `tie` (this database and that ledger belong together).
 
-Callers: `providers`; edges, daemon.
+Callers: `fleet`, `providers`; edges, daemon.
 """

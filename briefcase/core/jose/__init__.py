@@ -5,5 +5,5 @@ same), `dpop` (proofs of possession, made and checked), `replay` (each proof onc
 code), `tokens` (capability tokens), `did` (names of keys), `credentials` (entitlements and their status),
 `identity_proof` (what the daemon signs to say who it is).
 
-Callers: `approvals`, `mcp`, `receipts`; adapters, edges.
+Callers: `approvals`, `fleet`, `mcp`, `receipts`; adapters, edges, daemon.
 """
