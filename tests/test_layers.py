@@ -119,11 +119,7 @@ def room_of_path(path: Path) -> tuple[str, str]:
     return room_of(path.relative_to(PACKAGE).parts)
 
 
-PACKAGES = [
-    (path, *room_of_path(path))
-    for path in sorted(PACKAGE.rglob("__init__.py"))
-    if PACKAGE not in {path.parent, path.parent.parent}
-]
+PACKAGES = [(path, *room_of_path(path)) for path in sorted(PACKAGE.glob("*/*/__init__.py"))]
 
 
 @pytest.mark.parametrize(("path", "ring", "room"), PACKAGES, ids=[f"{ring}/{room}" for _, ring, room in PACKAGES])

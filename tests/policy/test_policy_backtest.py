@@ -6,7 +6,7 @@ import pytest
 from policies import PAY, PERMIT_ALL
 
 from briefcase.core.policy import backtest as module
-from briefcase.core.policy.backtest import Backtest, Flip, read_page
+from briefcase.core.policy.backtest import Backtest, Flip, read_lines, read_page
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
 from briefcase.core.policy.engine import compile_policy
 from briefcase.core.receipts import events
@@ -40,10 +40,10 @@ class Recorder:
         event = events.call_event(kind, facts, Decided(words.get(kind, kind), **decided), {"policy": 1})
         return self.add(event, ts or "2026-01-01T00:00:00.000000Z")
 
-    def page(self):
+    def lines(self):
         hashes = {"prev_hash_hex": "0" * 64, "hash_hex": "1" * 64}
-        records = [{"id": event["id"], "ts": event["ts"], **hashes, "event": event} for event in self.events]
-        return json.dumps({"receipts": records}).encode()
+        records = ({"id": event["id"], "ts": event["ts"], **hashes, "event": event} for event in self.events)
+        return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
 PATHS = {"type": "object", "properties": {"path": {"type": "string"}}}
@@ -52,7 +52,7 @@ ECHO = spec(input_schema=PATHS)
 
 def replay(candidate, recorder, tools=(ECHO,)):
     run = Backtest(compile_policy(candidate), FakeClock(), tools)
-    run.add(read_page(recorder.page()))
+    run.add(read_lines(recorder.lines()))
     return run.report()
 
 
@@ -207,12 +207,18 @@ def test_memory_is_bounded_and_the_counts_stay_right(monkeypatch):
     assert sum(report.left_out.values()) == 20 + 15
 
 
+def test_a_page_of_the_api_reads_like_lines():
+    recorder = Recorder().call().call("denied", reason="policy_denied")
+    page = {"receipts": [{"id": event["id"], "event": event} for event in reversed(recorder.events)]}
+    assert read_page(json.dumps(page).encode()) == read_lines(recorder.lines())[::-1]
+
+
 def test_no_receipts_make_an_empty_report():
     report = replay(DENY_ALL, Recorder())
     assert (report.receipts, report.hours, report.approvals_per_hour) == (0, 0.0, 0.0)
 
 
-GOOD = Recorder().call().page()
+GOOD = Recorder().call().lines()
 BAD_LINES = [
     ("no JSON", b"{\n"),
     ("no event", b"{}\n"),
@@ -226,7 +232,9 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize("line", [row[1] for row in BAD_LINES], ids=[row[0] for row in BAD_LINES])
-def test_what_is_no_page_of_receipts_is_refused(line):
+def test_a_line_that_is_no_receipt_is_named(line):
+    with pytest.raises(CallerError, match="line 12 is no receipt"):
+        read_lines(GOOD + GOOD + line + GOOD, first_line=10)
     with pytest.raises(CallerError, match="expected a page of receipts"):
         read_page(line)
 
@@ -267,6 +275,8 @@ def test_an_event_of_another_kind_may_hold_anything_in_the_fields_of_a_call(fiel
     recorder.add({"kind": "mcp_server_set", **fields}).call(args='{"path":"/etc/a"}')
     report = replay(PERMIT_ALL + NO_ETC, recorder)
     assert (report.replayed, report.left_out) == (2, {"mcp_server_set": 1})
+    page = {"receipts": [{"id": event["id"], "event": event} for event in recorder.events]}
+    assert read_page(json.dumps(page).encode()) == read_lines(recorder.lines())
 
 
 def test_a_call_whose_fields_are_of_another_type_is_counted():

@@ -11,7 +11,8 @@ import json
 from typing import Final, NoReturn
 
 from briefcase.adapters.openapi.yaml_reader import read_yaml
-from briefcase.core.openapi.document import Document, escaped
+from briefcase.core.json.pointer import token_of
+from briefcase.core.openapi.document import Document
 from briefcase.core.openapi.swagger2 import converted
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
@@ -78,7 +79,7 @@ def _pointer_of(value: JsonValue, wanted: JsonObject) -> str:
         if found is wanted:
             return pointer
         if isinstance(found, dict):
-            waiting += [(below, f"{pointer}/{escaped(key)}") for key, below in found.items()]
+            waiting += [(below, f"{pointer}/{token_of(key)}") for key, below in found.items()]
         elif isinstance(found, list):
             waiting += [(below, f"{pointer}/{index}") for index, below in enumerate(found)]
     return ""

@@ -52,7 +52,7 @@ from briefcase.core.calls.firewall import check_pointer
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.errors import CallerError
-from briefcase.model.identifiers import CATEGORY, NAME, TOOL_ID, whole
+from briefcase.model.identifiers import CATEGORY, FIELD_NAME_CHAR, NAME, TOOL_ID, whole
 from briefcase.model.types import MICROUSD_PER_USD, FirewallMode, JsonObject, OutputFirewall, ToolSpec
 
 SOURCE: Final = "http"
@@ -79,7 +79,7 @@ class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: Annotated[str, msgspec.Meta(max_length=64)] = ""
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     basic_user: Annotated[str, msgspec.Meta(pattern="^[!-9;-~]{0,256}$")] | None = None
-    cookie: Annotated[str, msgspec.Meta(pattern="^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")] | UnsetType = UNSET
+    cookie: Annotated[str, msgspec.Meta(pattern=whole(f"{FIELD_NAME_CHAR}{{1,128}}"))] | UnsetType = UNSET
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,5 +3,5 @@
 The operator (`core/operator/fleet.py`) applies what holds, the adapters carry it, and a control plane signs with the
 same functions.
 
-Callers: `operator`, `wire`; adapters, daemon.
+Callers: `operator`, `wire`; adapters, edges, daemon.
 """

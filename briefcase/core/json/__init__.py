@@ -1,4 +1,4 @@
 """JSON of untrusted callers, read strictly: no two readers understand one text differently. Every ring may call it.
 
-Callers: `calls`, `jose`, `fleet`, `mcp`, `operator`, `policy`, `redaction`, `wire`; adapters, edges.
+Callers: `calls`, `jose`, `fleet`, `mcp`, `openapi`, `operator`, `policy`, `redaction`, `wire`; adapters, edges.
 """

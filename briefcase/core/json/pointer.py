@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from briefcase.model.types import JsonValue
+
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,15}")  # section 4
 
 
 class NowhereError(LookupError):
@@ -29,7 +34,7 @@ def value_at(root: JsonValue, pointer: str) -> JsonValue:
     for token in tokens_of(pointer):
         if isinstance(value, dict) and token in value:
             value = value[token]
-        elif isinstance(value, list) and token.isdecimal() and int(token) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(token) and int(token) < len(value):
             value = value[int(token)]
         else:
             raise NowhereError(pointer)

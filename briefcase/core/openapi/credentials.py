@@ -14,11 +14,12 @@ from typing import Final
 from briefcase.core.openapi.document import Node
 from briefcase.core.openapi.operations import slug_of
 from briefcase.core.openapi.reading import Reading
+from briefcase.model.identifiers import FIELD_NAME_CHAR
 from briefcase.model.types import JsonObject
 
 MAX_CREDENTIALS: Final = 4  # as a manifest has it
 MAX_NAME_CHARS: Final = 64
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_TOKEN: Final = re.compile(rf"{FIELD_NAME_CHAR}{{1,128}}")
 _SIGNED: Final = "x-amazon-apigateway-authtype"
 
 

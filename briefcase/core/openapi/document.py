@@ -9,13 +9,13 @@ import re
 from typing import Final, NamedTuple, NoReturn
 from urllib.parse import unquote
 
+from briefcase.core.json.pointer import NowhereError, token_of, value_at
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
 
 MAX_REFERENCES: Final = 40  # in a row
 MAX_SHOWN_CHARS: Final = 200
 _VERSION: Final = re.compile(r"3\.([012])(?:\.\d+)?(?:-\w+)?")
-_ELEMENT: Final = re.compile(r"0|[1-9][0-9]{0,9}")  # RFC 6901 section 4
 
 
 class Node(NamedTuple):
@@ -29,14 +29,14 @@ class Node(NamedTuple):
         value, pointer = self.value, self.pointer
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
-            pointer += "/" + escaped(key)
+            pointer += "/" + token_of(key)
         return Node(value, pointer)
 
     def items(self) -> list[tuple[str, Node]]:
         """What stands below an object, by name; nothing below anything else."""
         if not isinstance(self.value, dict):
             return []
-        return [(key, Node(below, f"{self.pointer}/{escaped(key)}")) for key, below in self.value.items()]
+        return [(key, Node(below, f"{self.pointer}/{token_of(key)}")) for key, below in self.value.items()]
 
     def elements(self) -> list[Node]:
         """What a list holds; nothing of anything else."""
@@ -106,21 +106,10 @@ class Document:
         return found
 
     def _found(self, pointer: str) -> Node | None:
-        value = self.root.value
-        for token in pointer.split("/")[1:]:
-            key = token.replace("~1", "/").replace("~0", "~")
-            if isinstance(value, dict) and key in value:
-                value = value[key]
-            elif isinstance(value, list) and _ELEMENT.fullmatch(key) and int(key) < len(value):
-                value = value[int(key)]
-            else:
-                return None
-        return Node(value, pointer)
-
-
-def escaped(token: str) -> str:
-    """A name as a token of a JSON pointer (RFC 6901 section 3)."""
-    return token.replace("~", "~0").replace("/", "~1")
+        try:
+            return Node(value_at(self.root.value, pointer), pointer)
+        except NowhereError:
+            return None
 
 
 def refuse(pointer: str, problem: str, *, hint: str = "") -> NoReturn:

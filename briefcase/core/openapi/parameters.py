@@ -18,10 +18,11 @@ from typing import Final
 
 from briefcase.core.openapi.document import Node
 from briefcase.core.openapi.reading import ARRAY, NESTED, OBJECT, Reading, described, shapes_of
+from briefcase.model.identifiers import FIELD_NAME_CHAR
 from briefcase.model.types import JsonObject, JsonValue
 
 PLACEHOLDER: Final = re.compile(r"\{([^{}/]+)\}")
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
+_HEADER_NAME: Final = re.compile(rf"{FIELD_NAME_CHAR}{{1,128}}")
 _IGNORED_HEADERS: Final = frozenset({"accept", "authorization", "content-type"})
 _ALWAYS_SENT: Final = frozenset({"accept-encoding", "connection", "content-length", "host", "user-agent"})
 _OF_THE_CONNECTION: Final = _ALWAYS_SENT | {

@@ -140,7 +140,7 @@ class BacktestReport(msgspec.Struct, frozen=True):
 
 
 _NO_TOOL: Final = RecordedTool("", 0, net_access=False, fs_access=False, source="")
-_ONE: Final = msgspec.json.Decoder(_Record)
+_LINES: Final = msgspec.json.Decoder(_Record)
 _PAGES: Final = msgspec.json.Decoder(_Page)
 _OTHERS: Final = msgspec.json.Decoder(_OtherRecord)
 _OTHER_PAGES: Final = msgspec.json.Decoder(_OtherPage)
@@ -148,6 +148,28 @@ _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, Any])
 _CALLS: Final = frozenset({"intent", "denied", APPROVAL_REQUIRED})
 _DAMAGED: Final = "receipts of calls with fields that make no sense"
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def read_lines(data: bytes, first_line: int = 1) -> list[RecordedCall]:
+    """Read receipts, one JSON object a line, as `briefcase receipts export` writes them.
+
+    Args:
+        data: whole lines.
+        first_line: the number of the first one, for the message.
+
+    Raises:
+        CallerError: a line is no receipt.
+    """
+    try:
+        return [record.event for record in _LINES.decode_lines(data)]
+    except _UNREADABLE:
+        calls = []
+        for number, line in enumerate(data.splitlines(), first_line):
+            try:
+                calls.append(_read_one(line))
+            except _UNREADABLE as error:
+                raise CallerError(f"line {number} is no receipt: {error}") from None
+        return calls
 
 
 def read_page(body: bytes) -> list[RecordedCall]:
@@ -169,7 +191,7 @@ def read_page(body: bytes) -> list[RecordedCall]:
 def _read_one(receipt: bytes | msgspec.Raw) -> RecordedCall:
     """One receipt, whatever its fields hold; those of a call count only where all of them make sense."""
     try:
-        return _ONE.decode(receipt).event
+        return _LINES.decode(receipt).event
     except _UNREADABLE:
         event = _OTHERS.decode(receipt).event
         return RecordedCall(_DAMAGED if event.kind in _CALLS else event.kind, event.id, event.ts)

@@ -62,3 +62,8 @@ class ToolsLoaded(msgspec.Struct, frozen=True):
 def wire_category(category: str) -> Category:
     """A tool's category as the contract writes it: a known word, or `{"other": word}`."""
     return _KNOWN.get(category) or OtherCategory(category)
+
+
+def category_name(category: Category) -> str:
+    """The word of a category that was read."""
+    return category if isinstance(category, str) else category.other

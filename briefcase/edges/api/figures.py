@@ -7,7 +7,7 @@ from typing import Protocol
 
 from briefcase.adapters.store.sync_progress import SyncProgress
 from briefcase.adapters.telemetry.logs import lost_lines
-from briefcase.adapters.telemetry.metrics import US_PER_S, Family, counter, gauge, meter_families, process_families
+from briefcase.adapters.telemetry.metrics import Family, counter, gauge, meter_families, process_families
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.metrics import service_families
 from briefcase.edges.api.services import Services

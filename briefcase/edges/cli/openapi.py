@@ -14,6 +14,7 @@ from typing import Final
 import click
 from msgspec import UNSET
 
+from briefcase.adapters.disk.checks import PRIVATE_DIR_MODE
 from briefcase.adapters.disk.files import write_private
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.late import openapi, tool_files, tool_manifests
@@ -23,7 +24,6 @@ from briefcase.edges.cli.messages import note
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import JsonObject, JsonValue
 
-MANIFEST_DIR_MODE: Final = 0o700
 MAX_SHOWN: Final = 20  # remarks of one import on standard error; `--json` has them all
 _TAKEN: Final = frozenset({"echo", "file_read", "note_add", "notes_list", "quote"})  # the daemon's own tools
 
@@ -246,7 +246,7 @@ def _write(directory: Path, manifests: Mapping[str, str], *, force: bool) -> Non
     """Write every manifest, or none where one is there already."""
     _check_free((directory / name for name in manifests), force=force)
     try:
-        directory.mkdir(mode=MANIFEST_DIR_MODE, parents=True, exist_ok=True)
+        directory.mkdir(mode=PRIVATE_DIR_MODE, parents=True, exist_ok=True)
         for name, text in manifests.items():
             write_private(directory / name, text.encode())
     except OSError as error:

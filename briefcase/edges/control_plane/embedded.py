@@ -28,6 +28,7 @@ from urllib.parse import quote
 
 import asyncpg
 
+from briefcase.adapters.disk.checks import PRIVATE_DIR_MODE
 from briefcase.adapters.disk.data_dir import prepare_data_dir
 from briefcase.adapters.disk.locks import take_lock
 from briefcase.model.errors import ConfigError
@@ -98,7 +99,7 @@ class EmbeddedPostgres:
         await _end_leftover(cluster)  # 2
         if not cluster.exists():
             await self._make_cluster(cluster)  # 3
-        self._sockets.mkdir(mode=0o700, exist_ok=True)
+        self._sockets.mkdir(mode=PRIVATE_DIR_MODE, exist_ok=True)
         await self._start(cluster)  # 4
         await self._make_database()  # 5
 
