@@ -183,6 +183,46 @@ def publish(
     _show_rollout(app, client.post("/v1/admin/rollouts", body), as_json=as_json)
 
 
+@fleet.group(epilog=example("briefcase fleet mandatory publish forbidden.cedar", "briefcase fleet mandatory end"))
+def mandatory() -> None:
+    """What each device forbids, whatever else its policy says."""
+
+
+@mandatory.command("show", epilog=example("briefcase fleet mandatory show"))
+@json_option
+@pass_app
+def show_mandatory(app: App, *, as_json: bool) -> None:
+    """Show the mandatory part that is in force."""
+    answer = FleetClient(app.environ).get("/v1/admin/mandatory")
+    if as_json:
+        app.json(answer)
+    elif not answer["policy_text"]:
+        app.screen.line("no mandatory part: `briefcase fleet mandatory publish FILE`")
+    else:
+        note(f"mandatory part {answer['id']}")
+        click.echo(visible_text(answer["policy_text"]))
+
+
+@mandatory.command("publish", epilog=example("briefcase fleet mandatory publish forbidden.cedar"))
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@json_option
+@pass_app
+def publish_mandatory(app: App, *, file: Path, as_json: bool) -> None:
+    """Give every device another mandatory part.
+
+    FILE is Cedar that only forbids. A device keeps it in force beside whatever policy it has, after it left too.
+    """
+    _tell_mandatory(app, read_policy(file), as_json=as_json)
+
+
+@mandatory.command("end", epilog=example("briefcase fleet mandatory end"))
+@json_option
+@pass_app
+def end_mandatory(app: App, *, as_json: bool) -> None:
+    """End the mandatory part: devices forbid nothing more."""
+    _tell_mandatory(app, "", as_json=as_json)
+
+
 @fleet.group(
     invoke_without_command=True, epilog=example("briefcase fleet rollout", "briefcase fleet rollout rollback 7")
 )
@@ -383,6 +423,14 @@ def _show_rollout(app: App, answer: Answer, *, as_json: bool) -> None:
             *(("shut gate", f"{gate['gate']}: {gate['problem']}") for gate in answer["shut_gates"]),
         ]
     )
+
+
+def _tell_mandatory(app: App, policy_text: str, *, as_json: bool) -> None:
+    answer = FleetClient(app.environ).post("/v1/admin/mandatory", {"policy_text": policy_text})
+    if as_json:
+        app.json(answer)
+    else:
+        app.screen.line(f"mandatory part {answer['id']} goes to all devices")
 
 
 def _show(app: App, answer: Answer, *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from briefcase.core.json.strict import parse as parse_json
 from briefcase.edges.control_plane.admin_tokens import NewToken
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
 from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page
-from briefcase.edges.control_plane.device_calls import Credentials
+from briefcase.edges.control_plane.device_calls import Credentials, Device
 from briefcase.edges.control_plane.devices import Enrolment, Status
 from briefcase.edges.control_plane.refusals import (
     INVALID_KEY_ID,
@@ -41,6 +41,7 @@ from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339
 
 MAX_BODY_BYTES: Final = 8 << 20  # 500 receipts of 16 KiB
 MAX_WAIT_MS: Final = 55_000
+ADVISED_SYNC_MS: Final = 60_000  # each device spreads it by a fifth
 MAX_MESSAGE_BYTES: Final = 32_000
 MAX_QUERY_FIELDS: Final = 16
 MAX_DIGITS: Final = 15  # below 2^53
@@ -139,6 +140,8 @@ class ControlPlaneApp:
             ("GET", "/v1/admin/devices/{device}"): self._show_device,
             ("POST", "/v1/admin/devices/{device}/revoke"): self._revoke_device,
             ("POST", "/v1/admin/devices/{device}/rotate"): self._rotate_device,
+            ("GET", "/v1/admin/mandatory"): self._mandatory,
+            ("POST", "/v1/admin/mandatory"): self._publish_mandatory,
             ("GET", "/v1/admin/rollouts"): self._list_rollouts,
             ("POST", "/v1/admin/rollouts"): self._begin_rollout,
             ("GET", "/v1/admin/rollouts/{rollout}"): self._show_rollout,
@@ -194,12 +197,11 @@ class ControlPlaneApp:
         admin = await self._admin(asked)
         enrolment = await asked.read(Enrolment)
         enrolled = await self._services.devices.enrol(admin, enrolment)
-        _, bundle = await self._services.bundles.current(admin.tenant)
         return {
             "device_id": str(enrolment.device_id),
             "device_token": enrolled.device_token,
             "policy_signing_pubkey_b64": self._services.key.public_b64,
-            "policy_bundle": msgspec.Raw(bundle),
+            **await self._given(await self._services.calls.find(enrolment.device_id)),
             "last_receipt_id": enrolled.last_receipt_id,
             "remote_signer": self._services.key.remote_key(enrolment.device_id).description,
         }
@@ -224,6 +226,15 @@ class ControlPlaneApp:
         admin = await self._admin(asked)
         device = _parse_uuid(asked.part("device"))
         return {"device_id": str(device), "device_token": await self._services.devices.rotate(admin, device)}
+
+    async def _mandatory(self, asked: Asked) -> Body:
+        admin = await self._admin(asked, AUDITOR)
+        return msgspec.structs.asdict(await self._services.siblings.current(admin.tenant))
+
+    async def _publish_mandatory(self, asked: Asked) -> Body:
+        admin = await self._admin(asked)
+        new = await asked.read(NewMandatory)
+        return msgspec.structs.asdict(await self._services.siblings.publish(admin, new.policy_text))
 
     async def _list_rollouts(self, asked: Asked) -> Body:
         admin = await self._admin(asked, AUDITOR)
@@ -274,16 +285,24 @@ class ControlPlaneApp:
         """The present bundle; `wait_ms` waits for another than the one of `if-none-match`."""
         credentials = await self._credentials(asked)
         device = await self._services.calls.let_in(credentials)
-        known = _known_bundle(asked.fields(b"if-none-match"))
+        known = asked.fields(b"if-none-match")
         wait_ms = _number(asked.query(), "wait_ms", 0, MAX_WAIT_MS)
-        if known == device.bundle_id and wait_ms:
+        if device.etag in known and wait_ms:
             look_up = partial(self._services.calls.look_up, credentials)
             device = await self._services.publications.wait_for_another(device, look_up, wait_ms / 1_000)
-        headers = ((b"etag", b'"%d"' % device.bundle_id),)
-        if known == device.bundle_id:
+        headers = ((b"etag", device.etag.encode()),)
+        if device.etag in known:
             return Answer(b"", HTTPStatus.NOT_MODIFIED, headers)
+        return Answer(msgspec.json.encode(await self._given(device)), HTTPStatus.OK, headers)
+
+    async def _given(self, device: Device) -> dict[str, object]:
+        """What a device gets: its bundle, and the siblings beside it."""
         bundle = await self._services.bundles.get(device.tenant, device.bundle_id)
-        return Answer(b'{"policy_bundle":%b}' % bundle, HTTPStatus.OK, headers)
+        return {
+            "policy_bundle": msgspec.Raw(bundle),
+            **await self._services.siblings.of(device),
+            "next_sync_ms": ADVISED_SYNC_MS,
+        }
 
     async def _upload(self, asked: Asked) -> object:
         credentials = await self._credentials(asked)
@@ -337,6 +356,12 @@ class NewPolicy(msgspec.Struct, frozen=True):
 
     policy_text: str
     budgets: dict[str, int]
+
+
+class NewMandatory(msgspec.Struct, frozen=True):
+    """What every device is to forbid: Cedar; empty for nothing more."""
+
+    policy_text: str
 
 
 class RemoteSigning(msgspec.Struct, frozen=True):
@@ -398,12 +423,6 @@ async def _refuse_path(_: Asked) -> None:
 
 def _policy_answer(bundle: bytes) -> Answer:
     return Answer(b'{"policy_bundle":%b}' % bundle)
-
-
-def _known_bundle(values: list[str]) -> int | None:
-    """The bundle id of an `if-none-match`; None for anything else (RFC 9110 section 13.1.2)."""
-    text = values[0].strip().removeprefix("W/").strip('"') if len(values) == 1 else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def _page(query: Mapping[str, str]) -> Page:

@@ -126,11 +126,15 @@ class Bundles:
         if rollout_id is not None:
             raise RefusedError(CONFLICT, f"rollout {rollout_id} is under way: let it be done, or roll it back, first")
 
+    async def tell(self, connection: AsyncConnection, tenant: str) -> None:
+        """Tell every process, with the commit, that devices of a tenant get something new."""
+        await connection.execute(text("select pg_notify(:channel, :tenant)"), {"channel": CHANNEL, "tenant": tenant})
+
     async def give_to_all(self, connection: AsyncConnection, tenant: str, bundle_id: int) -> None:
         """Make a stored bundle the one for all devices."""
         heads = schema.bundle_heads
         await connection.execute(update(heads).where(heads.c.tenant == tenant).values(bundle_id=bundle_id))
-        await _tell(connection, tenant)
+        await self.tell(connection, tenant)
 
     async def store(
         self,
@@ -179,7 +183,7 @@ class Bundles:
         if is_for_all:
             await self.give_to_all(connection, admin.tenant, bundle_id)
         else:
-            await _tell(connection, admin.tenant)
+            await self.tell(connection, admin.tenant)
         return bundle_id
 
     def _keep(self, tenant: str, bundle_id: int, message: bytes, signature: bytes) -> bytes:
@@ -196,24 +200,28 @@ async def _row(connection: AsyncConnection, tenant: str, bundle_id: int) -> Row[
     return (await connection.execute(query)).one()
 
 
-async def _tell(connection: AsyncConnection, tenant: str) -> None:
-    """Tell every process, with the commit, that devices of a tenant get another bundle."""
-    await connection.execute(text("select pg_notify(:channel, :tenant)"), {"channel": CHANNEL, "tenant": tenant})
-
-
 def check_text(policy_text: str) -> None:
     """Check that a policy's text can be published.
 
     Raises:
         RefusedError: it is empty, too long, or not Cedar that fits the schema (`invalid_policy_text`).
     """
-    size = len(policy_text.encode(errors="replace"))
-    if not 0 < size <= MAX_POLICY_BYTES:
-        raise RefusedError(INVALID_POLICY_TEXT, f"expected a policy of 1 to {MAX_POLICY_BYTES} bytes, got {size}")
+    check_size(policy_text, INVALID_POLICY_TEXT)
     try:
         check_policy(policy_text)
     except CallerError as error:
         raise RefusedError(INVALID_POLICY_TEXT, error.message) from None
+
+
+def check_size(policy_text: str, word: str) -> None:
+    """Check how long a text is.
+
+    Raises:
+        RefusedError: it is empty or too long, with this word.
+    """
+    size = len(policy_text.encode(errors="replace"))
+    if not 0 < size <= MAX_POLICY_BYTES:
+        raise RefusedError(word, f"expected a policy of 1 to {MAX_POLICY_BYTES} bytes, got {size}")
 
 
 def check_budgets(budgets: dict[str, int]) -> None:

@@ -57,7 +57,7 @@ with asked as (
         as asked (n, device, token_hash, jkt, jti, slot)
 ), found as (
     select asked.n, asked.device, asked.jti, asked.slot,
-           known.tenant, known.last_id, known.bundle_id, known.rollout_id, known.canary_permille,
+           known.tenant, known.last_id, known.bundle_id, known.mandatory_id, known.rollout_id, known.canary_permille,
            known.token_hash = asked.token_hash and known.revoked_at is null as is_token,
            known.jkt = asked.jkt as is_key
     from asked left join device_bundles as known on known.device = asked.device
@@ -80,8 +80,8 @@ LOOK_UP: Final = """
 select *, token_hash = $2 and revoked_at is null as is_token from device_bundles where device = $1
 """
 
-Version: TypeAlias = tuple[int, int]
-"""What decides who of a tenant gets which bundle: the highest bundle id, and that for all; both only grow."""
+Version: TypeAlias = tuple[int, int, int]
+"""What decides who of a tenant gets what: the highest bundle id, that for all, the mandatory part; all only grow."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -98,12 +98,18 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """A device that was let in, with the bundle it gets, read in the same statement, and the version that says so."""
+    """A device that was let in, with what it gets, read in the same statement, and the version that says so."""
 
     tenant: str
     device: UUID
     bundle_id: int
+    mandatory_id: int
     version: Version
+
+    @property
+    def etag(self) -> str:
+        """What it gets, as an entity tag (RFC 9110 section 8.8.3)."""
+        return f'"{self.bundle_id}.{self.mandatory_id}"'
 
 
 _Call: TypeAlias = tuple[Credentials, "asyncio.Future[Device]"]
@@ -199,6 +205,17 @@ class DeviceCalls:
         """
         return await self._look_up(credentials.device, credentials.token_hash)
 
+    async def find(self, device: UUID) -> Device:
+        """A device that is enrolled, without its token.
+
+        Raises:
+            RefusedError: no such device is enrolled any more.
+            UnavailableError: it could not be read.
+        """
+        rows = await self._database.fetch(LOOK_UP, device, b"")
+        _check_found(bool(rows), is_token=True)
+        return _device(device, rows[0])
+
     async def _look_up(self, device: UUID, token_hash: bytes) -> Device:
         rows = await self._database.fetch(LOOK_UP, device, token_hash)
         _check_found(bool(rows), is_token=bool(rows and rows[0]["is_token"]))
@@ -250,7 +267,8 @@ def _device(device: UUID, row: asyncpg.Record) -> Device:
     rollout_id, bundle_id = row["rollout_id"], row["bundle_id"]
     if rollout_id is not None and is_canary(rollout_id, device, row["canary_permille"]):
         bundle_id = rollout_id
-    return Device(row["tenant"], device, bundle_id, (row["last_id"], row["bundle_id"]))
+    version = (row["last_id"], row["bundle_id"], row["mandatory_id"])
+    return Device(row["tenant"], device, bundle_id, row["mandatory_id"], version)
 
 
 def check_let_in(tenant: str | None, *, is_token: bool | None, is_key: bool | None, is_new: bool) -> None:

@@ -7,6 +7,7 @@ plane share the file. A device's key in custody is P-256, by HKDF-SHA256 (RFC 58
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from briefcase.adapters.disk.files import read_private, write_private
 from briefcase.adapters.disk.locks import locked
 from briefcase.core.fleet.bundles import PolicyBundle, signed_bytes
+from briefcase.core.fleet.envelopes import Envelope, EnvelopeSignature, pae
 from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
 from briefcase.core.jose.jws import EDDSA, PrivateKey, generate_key, load_private_key
 from briefcase.model.errors import ConfigError
@@ -50,6 +52,14 @@ class SigningKey:
         """The bytes of a bundle that are signed, and the signature."""
         message = signed_bytes(bundle)
         return message, self._key.sign(message)
+
+    def seal(self, payload_type: str, payload: msgspec.Struct) -> bytes:
+        """A sibling of a bundle, signed by itself (DSSE, `core/fleet/envelopes.py`), as JSON."""
+        message = msgspec.json.encode(payload)
+        signature = EnvelopeSignature(base64.b64encode(self._key.sign(pae(payload_type, message))).decode())
+        return msgspec.json.encode(
+            Envelope(payload=base64.b64encode(message).decode(), payload_type=payload_type, signatures=[signature])
+        )
 
     def remote_key(self, device: UUID) -> RemoteKey:
         """The key that is kept for a device."""

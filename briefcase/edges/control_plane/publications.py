@@ -17,7 +17,7 @@ from briefcase.edges.control_plane.device_calls import Device, Version
 
 POLL_S: Final = 2.0
 
-HEADS: Final = "select tenant, last_id, bundle_id from bundle_heads"
+HEADS: Final = "select tenant, last_id, bundle_id, mandatory_id from bundle_heads"
 
 
 class Publications:
@@ -48,7 +48,7 @@ class Publications:
     async def wait_for_another(
         self, device: Device, look_up: Callable[[], Awaitable[Device]], timeout_s: float
     ) -> Device:
-        """Wait until a device gets another bundle than it got.
+        """Wait until a device gets another bundle or another mandatory part than it got.
 
         Args:
             device: as it was let in.
@@ -56,13 +56,13 @@ class Publications:
             timeout_s: the longest wait.
 
         Returns:
-            The device as it was read last, with another bundle or, after the longest wait, with the same.
+            The device as it was read last, with what is new or, after the longest wait, the same.
         """
         present = device
         self.waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                while present.bundle_id == device.bundle_id:
+                while present.etag == device.etag:
                     while self._versions.get(present.tenant, present.version) <= present.version:
                         await self._changed.wait()
                     present = await look_up()
@@ -75,7 +75,7 @@ class Publications:
     async def _follow(self, heard: asyncio.Event) -> None:
         while True:
             rows = await self._database.fetch(HEADS)
-            versions = {row["tenant"]: (row["last_id"], row["bundle_id"]) for row in rows}
+            versions = {row["tenant"]: (row["last_id"], row["bundle_id"], row["mandatory_id"]) for row in rows}
             if versions != self._versions:
                 self._versions = versions
                 changed, self._changed = self._changed, asyncio.Event()

@@ -69,6 +69,17 @@ bundle_heads: Final = Table(
     Column("tenant", Text, primary_key=True),
     Column("bundle_id", BigInteger, nullable=False),
     Column("last_id", BigInteger, nullable=False),
+    Column("mandatory_id", BigInteger, nullable=False),
+)
+
+mandatory_parts: Final = Table(
+    "mandatory_parts",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", BigInteger, primary_key=True),
+    Column("policy_text", Text, nullable=False),
+    Column("published_by", Text, nullable=False),
+    _time("published_at", is_now=True),
 )
 
 rollouts: Final = Table(

@@ -15,6 +15,7 @@ from briefcase.edges.control_plane.keys import SigningKey
 from briefcase.edges.control_plane.publications import Publications
 from briefcase.edges.control_plane.rollouts import Rollouts
 from briefcase.edges.control_plane.settings import ControlPlaneSettings
+from briefcase.edges.control_plane.siblings import Siblings
 from briefcase.edges.control_plane.uploads import Uploads
 from briefcase.model.ports import Clock, Entropy
 
@@ -27,6 +28,7 @@ class Services(msgspec.Struct, frozen=True):
     key: SigningKey
     bundles: Bundles
     admin_tokens: AdminTokens
+    siblings: Siblings
     rollouts: Rollouts
     devices: Devices
     calls: DeviceCalls
@@ -54,6 +56,7 @@ def compose_services(
         key=key,
         bundles=bundles,
         rollouts=Rollouts(database, bundles, clock),
+        siblings=Siblings(database, bundles, key, clock),
         admin_tokens=AdminTokens(
             database, bundles, clock, entropy, {ADMIN: settings.admin_token, AUDITOR: settings.auditor_token}
         ),

@@ -50,7 +50,19 @@ STATEMENTS: Final = (
     create table bundle_heads (
         tenant text primary key references tenants,
         bundle_id bigint not null,
-        last_id bigint not null
+        last_id bigint not null,
+        mandatory_id bigint not null default 0
+    )
+    """,
+    # What every device of a tenant forbids beside its policy; an empty text forbids nothing more.
+    """
+    create table mandatory_parts (
+        tenant text not null references tenants,
+        id bigint not null,
+        policy_text text not null,
+        published_by text not null,
+        published_at timestamptz not null default now(),
+        primary key (tenant, id)
     )
     """,
     """
@@ -86,7 +98,8 @@ STATEMENTS: Final = (
     """
     create view device_bundles as
     select devices.tenant, devices.device, devices.token_hash, devices.jkt, devices.revoked_at,
-           bundle_heads.last_id, bundle_heads.bundle_id, rollouts.rollout_id, rollouts.canary_permille
+           bundle_heads.last_id, bundle_heads.bundle_id, bundle_heads.mandatory_id,
+           rollouts.rollout_id, rollouts.canary_permille
     from devices
     join bundle_heads on bundle_heads.tenant = devices.tenant
     left join rollouts on rollouts.tenant = devices.tenant and rollouts.state = 'canary'
