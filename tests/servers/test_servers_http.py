@@ -6,13 +6,20 @@ import json
 
 import pytest
 
+from briefcase.adapters.servers import turns
 from briefcase.adapters.servers.credentials import SecretBearer
-from briefcase.adapters.servers.http_transport import MAX_RESUMPTIONS, HttpTransport
+from briefcase.adapters.servers.http_transport import (
+    MAX_ERROR_BYTES,
+    MAX_RESUMPTIONS,
+    HttpStatusError,
+    HttpTransport,
+)
 from briefcase.adapters.servers.session import Session
 from briefcase.adapters.servers.transport import Outgoing
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpStream
 from support.redaction import NoRedaction
+from support.waiting import until
 
 URL = "https://h.example/mcp"
 EVENTS = {"content-type": "text/event-stream"}
@@ -122,3 +129,72 @@ async def test_a_server_that_refused_our_revision_and_speaks_it_is_asked_once_mo
     await session.close()
     asked = [json.loads(one.body)["method"] for one in outbound.sent if one.body]
     assert asked[:2] == methods
+
+
+class AtOnce:
+    """A way out whose answers all come in the same turn of the loop."""
+
+    def __init__(self, body):
+        self.body = body
+        self.asked = 0
+        self.come = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def stream(self, request):
+        self.asked += 1
+
+        async def pieces():
+            await self.come.wait()
+            yield self.body
+
+        yield HttpStream(200, EVENTS if self.body.startswith(b"data") else JSON, pieces())
+
+
+async def turns_of_taking(*bodies):
+    """In which turn of the loop each answer is taken of servers that answer one request at once on two connections."""
+    count, taken, outs = 0, [], [AtOnce(body) for body in bodies]
+
+    async def count_turns():
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    counting, sending = asyncio.create_task(count_turns()), []
+    for number, outbound in enumerate(outs):
+        transport = HttpTransport(outbound, URL, SecretBearer(token), "k")
+        await transport.open(lambda _message, _id, number=number: taken.append((number, count)), lambda _: None)
+        sending += [asyncio.create_task(transport.send(Outgoing(b"{}", 1))) for _ in range(2)]
+    await until(lambda: sum(outbound.asked for outbound in outs) == len(sending))
+    for outbound in outs:
+        outbound.come.set()
+    await asyncio.gather(*sending)
+    counting.cancel()
+    return [[turn for number, turn in taken if number == server] for server in range(len(outs))]
+
+
+WHOLE = b'{"jsonrpc":"2.0","id":1,"result":{}}'
+
+
+@pytest.mark.parametrize("body", [WHOLE, ANSWER], ids=["plain", "events"])
+async def test_after_a_long_answer_the_servers_next_one_waits_for_the_others_and_another_servers_does_not(
+    body, monkeypatch
+):
+    monkeypatch.setattr(turns, "TURN_S", 0)  # every message is a turn
+    monkeypatch.setattr(turns, "MAX_PAUSE_S", 1e-6)
+    (first, second), (other, _) = await turns_of_taking(body, body)
+    assert second > first
+    assert other - first <= 1
+
+
+async def test_answers_that_take_no_turn_are_taken_as_they_come(monkeypatch):
+    monkeypatch.setattr(turns, "TURN_S", 60.0)
+    (first, second), (other, _) = await turns_of_taking(WHOLE, WHOLE)
+    assert first == second == other
+
+
+async def test_a_long_refusal_is_not_read_for_its_reason():
+    error = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32022, "message": "x" * MAX_ERROR_BYTES}})
+    with pytest.raises(HttpStatusError) as refused:
+        await send(Scripted((400, JSON, error.encode())))
+    assert refused.value.error is None

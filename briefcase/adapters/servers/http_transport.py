@@ -2,7 +2,8 @@
 
 Every byte goes through the guarded way out; connections are shared only between requests of one server's credential.
 A request that is refused for its credential is sent once more where that could be renewed: the server did nothing. A
-redirect is an answer like any other, and refused. What the server sends is bounded by message and in all.
+redirect is an answer like any other, and refused. What the server sends is bounded by message and in all, and its
+messages are taken in turns with everybody else, whichever connections they come on (`turns.Gate`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 from briefcase.adapters.servers.credentials import Credential
 from briefcase.adapters.servers.transport import Outgoing, Take
-from briefcase.adapters.servers.turns import Turn
+from briefcase.adapters.servers.turns import Gate
 from briefcase.core.mcp.jsonrpc import (
     Message,
     RequestId,
@@ -33,6 +34,7 @@ from briefcase.model.ports import HttpRequest, HttpStream
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
 MAX_ANSWER_BYTES: Final = 32 << 20
+MAX_ERROR_BYTES: Final = 64 << 10  # of a refusal's body, where it is looked for a reason
 MAX_LISTENED_BYTES: Final = 1 << 40  # a stream of notifications lives long; each of its events is bounded
 MAX_SESSION_CHARS: Final = 512
 ENDPOINT_TIMEOUT_S: Final = 10.0
@@ -80,6 +82,7 @@ class HttpTransport:
         self._take: Take = lambda _message, _request_id: None
         self._legacy_url: str | None = None
         self._legacy: asyncio.Task[None] | None = None
+        self._gate = Gate()
 
     @property
     def is_shared_line(self) -> bool:
@@ -208,7 +211,8 @@ class HttpTransport:
             body += piece
             if len(body) > MAX_MESSAGE_BYTES:
                 raise UpstreamError(f"the server's answer is larger than {MAX_MESSAGE_BYTES} bytes")
-        self._take_message(bytes(body), request_id)
+        async with self._gate:
+            self._take_message(bytes(body), request_id)
         return None
 
     async def _take_events(self, answer: HttpStream, request_id: RequestId | None) -> EventReader | None:
@@ -216,12 +220,12 @@ class HttpTransport:
         reader, is_answered = EventReader(MAX_MESSAGE_BYTES), False
         try:
             async for piece in answer.pieces:
-                turn = Turn()
-                for event in reader.feed(piece):
-                    if event.name == "message" and event.data:  # without data it only says where to go on
-                        message = self._take_message(event.data, request_id)
-                        is_answered |= isinstance(message, Response | Unreadable) and message.id == request_id
-                        await turn.pause()
+                async with self._gate as turn:
+                    for event in reader.feed(piece):
+                        if event.name == "message" and event.data:  # without data it only says where to go on
+                            message = self._take_message(event.data, request_id)
+                            is_answered |= isinstance(message, Response | Unreadable) and message.id == request_id
+                            await turn.pause()
         except EventTooLargeError:
             raise UpstreamError(f"the server sent an event of more than {MAX_MESSAGE_BYTES} bytes") from None
         return None if is_answered else reader
@@ -245,13 +249,13 @@ class HttpTransport:
                 if answer.status != HTTPStatus.OK or not _is_events(answer):
                     raise HttpStatusError(answer.status, None)
                 async for piece in answer.pieces:
-                    turn = Turn()
-                    for event in reader.feed(piece):
-                        if event.name == "endpoint" and not found.done():
-                            found.set_result(event.data.decode(errors="replace"))
-                        elif event.name == "message":
-                            self._take_message(event.data, None)
-                            await turn.pause()
+                    async with self._gate as turn:
+                        for event in reader.feed(piece):
+                            if event.name == "endpoint" and not found.done():
+                                found.set_result(event.data.decode(errors="replace"))
+                            elif event.name == "message":
+                                self._take_message(event.data, None)
+                                await turn.pause()
             raise UpstreamError("the server ended its event stream")  # noqa: TRY301 - as any other end
         except (UpstreamError, EventTooLargeError) as error:
             fault = error if isinstance(error, UpstreamError) else UpstreamError("the server sent too large an event")
@@ -270,7 +274,7 @@ async def _error_in(answer: HttpStream) -> Mapping[str, object] | None:
     body = bytearray()
     async for piece in answer.pieces:
         body += piece
-        if len(body) > MAX_MESSAGE_BYTES:
+        if len(body) > MAX_ERROR_BYTES:
             return None
     try:
         message = parse_message(bytes(body))

@@ -50,6 +50,30 @@ class Turn:
             self._began_s = time.thread_time()
 
 
+class Gate:
+    """Where one server's messages are taken one at a time that come on several connections at once.
+
+    `async with gate` around a message, or around several with `turn.pause` between them. Who is next waits until that
+    is done, and where the turn was over, until the others had the loop.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._turn = Turn()
+
+    async def __aenter__(self) -> Turn:
+        await self._lock.acquire()
+        self._turn = Turn()
+        return self._turn
+
+    async def __aexit__(self, *_: object) -> None:
+        pause_s = self._turn.pause_s()
+        if pause_s:
+            asyncio.get_running_loop().call_later(pause_s, self._lock.release)  # whose message it was need not wait
+        else:
+            self._lock.release()
+
+
 class LettingGo:
     """Lets go of what takes long to free, one thing at a time: a compiled schema is half a millisecond, 1,000 are 500.
 
