@@ -14,6 +14,7 @@ import pytest
 
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.expiry import EXPIRY_GROUP
+from briefcase.core.calls.firewall import LARGE_OUTPUT_BYTES
 from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
 from briefcase.core.calls.settings import CallSettings
@@ -39,6 +40,8 @@ from support.policy import FakePolicy
 from support.principals import AGENT, OTHER_AGENT
 from support.redaction import NoRedaction
 from support.tools import FakeTool, FakeTools, spec
+from support.turns import FakeTurns
+from support.waiting import until
 
 NEEDS = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy", ("ask",))
 
@@ -54,6 +57,7 @@ class Desk:
         self.settings = settings or CallSettings()
         self.limiter = RateLimiter(limit or RateLimit(per_second=1_000, burst=1_000))
         self.log = FakeCallLog()
+        self.turns = FakeTurns()
         self.redactor = redactor or NoRedaction()
         self.restart()
 
@@ -69,6 +73,7 @@ class Desk:
             entropy=FakeEntropy(),
             limiter=self.limiter,
             new_event=asyncio.Event,
+            turns=self.turns,
             log=self.log,
             settings=self.settings,
         )
@@ -712,3 +717,21 @@ async def test_an_operators_approval_does_not_stand_for_a_signers():
 
     assert answer["status"] == "approval_required"
     assert answer["approval"]["kind"] == "mobile_signer"
+
+
+async def test_a_large_result_waits_for_its_callers_turn_and_is_recorded_after_it():
+    desk = Desk(FakeTool(spec(), answer=lambda _: "x" * LARGE_OUTPUT_BYTES))
+    desk.turns.is_free.clear()
+    calling = asyncio.create_task(desk.call())
+    await until(lambda: desk.turns.asked)
+    assert desk.ledger.kinds() == ["intent"]
+    desk.turns.is_free.set()
+    assert (await calling)["result"]["content"] == "x" * LARGE_OUTPUT_BYTES
+    assert desk.ledger.kinds() == ["intent", "outcome"]
+    assert set(desk.turns.asked) == {AGENT.name}
+
+
+async def test_a_result_that_is_not_large_waits_for_no_turn():
+    desk = Desk()
+    await desk.call()
+    assert not desk.turns.asked

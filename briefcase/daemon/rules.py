@@ -40,8 +40,9 @@ from briefcase.daemon.outside import Outside
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.daemon.stores import Stores
 from briefcase.edges.api.services import DaemonOperator
+from briefcase.edges.api.turnstile import Turnstile
 from briefcase.model.errors import InternalError, StoreError
-from briefcase.model.ports import Policy
+from briefcase.model.ports import Policy, Turns
 from briefcase.model.types import US_PER_S
 
 EXPIRY_INTERVAL_S: Final = 1.0
@@ -57,6 +58,7 @@ class Rules(NamedTuple):
     policy: PolicyService
     operator: DaemonOperator
     calls: Calls
+    turnstile: Turnstile
     fleet: FleetSync
 
 
@@ -77,12 +79,13 @@ async def compose_rules(start: Start, stores: Stores, outside: Outside) -> Rules
     stores.vault.keep_public(policy.active().digest_hex.encode())
     operator = _operator(start, stores, outside, policy)
     await operator.settle()  # before anything is sent with what a crash left half changed
-    calls = _calls(start, stores, outside, policy)
+    turnstile = Turnstile()
+    calls = _calls(start, stores, outside, policy, turnstile)
     start.keep_running(_expire(calls.expiry))
     await calls.refusals.recover()
     start.stack.push_async_callback(_count_refusals, calls.refusals)
     start.keep_running(_close_minutes(calls.refusals))
-    return Rules(policy, operator, calls, _fleet_sync(start, stores, outside, operator))
+    return Rules(policy, operator, calls, turnstile, _fleet_sync(start, stores, outside, operator))
 
 
 def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyService) -> DaemonOperator:
@@ -120,7 +123,7 @@ def _fleet_sync(start: Start, stores: Stores, outside: Outside, operator: Daemon
     return FleetSync(operator.fleet, operator.bundles, parts)
 
 
-def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService) -> Calls:
+def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService, turns: Turns) -> Calls:
     limits = start.file.calls
     return Calls(
         ledger=stores.ledger,
@@ -132,6 +135,7 @@ def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService
         entropy=ENTROPY,
         limiter=RateLimiter(RateLimit(limits.per_second, limits.burst)),
         new_event=asyncio.Event,
+        turns=turns,
         log=CallLog(stores.redactor),
         settings=CallSettings(
             approval_ttl_us=limits.approval_ttl_s * US_PER_S,

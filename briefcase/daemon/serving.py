@@ -55,7 +55,7 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
         outside.registry.start()  # a server that is started is kept from the sockets, which are there now
         await outside.secrets.settle()
         services = _services(start, stores, outside, rules, host)
-        server = _server(start, services, authenticator, listeners)
+        server = _server(start, services, rules, authenticator, listeners)
         start.stack.push_async_callback(server.drain)
         bound.pop_all()  # the server closes them from now on
     watch(services, stores.ledger.counters, server, authenticator)
@@ -169,9 +169,11 @@ def _checkpoints(start: Start, stores: Stores) -> Checkpoints:
     return checkpoints
 
 
-def _server(start: Start, services: Services, authenticator: Authenticator, listeners: list[Listener]) -> HttpServer:
+def _server(
+    start: Start, services: Services, rules: Rules, authenticator: Authenticator, listeners: list[Listener]
+) -> HttpServer:
     limit = PrincipalLimit(**msgspec.structs.asdict(start.file.principal))
-    api = Api(services, authenticator, PrincipalBuckets(limit))
+    api = Api(services, authenticator, PrincipalBuckets(limit), rules.turnstile)
     app: DirectApp = api
     if start.settings.otel is not None and start.exporting is not None:
         app = TracedApi(api, start.settings.otel.sampling, services.tools, start.exporting.send_trace)

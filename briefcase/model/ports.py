@@ -432,6 +432,14 @@ class Tools(Protocol):
         ...
 
 
+class Turns(Protocol):
+    """Whose turn the loop is, where what a principal's call needs is a stretch of work that nobody can interrupt."""
+
+    async def turn(self, principal: Principal) -> None:
+        """Wait until the principal may have the loop for one such stretch, which it does before it awaits anything."""
+        ...
+
+
 class Redactor(Protocol):
     """Removes the vault's own secrets from what goes out."""
 

@@ -13,6 +13,7 @@ from briefcase.edges.api.app import LARGE_BODY_BYTES
 from briefcase.edges.api.turnstile import MAX_WAITING, Turnstile
 from briefcase.edges.http.connection import NS_OF_A_PIECE, SMALL_PIECE_BYTES
 from support.api import AGENT_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, Rig, request
+from support.principals import AGENT, OPERATOR
 from support.waiting import until
 
 S_NS = 1_000_000_000
@@ -193,6 +194,17 @@ async def test_principals_take_turns_however_many_requests_of_one_wait():
         return order
 
     assert await scenario() == ["scout", "ranger", "scout", "ranger", "scout", "scout"]
+
+
+async def test_a_stretch_of_a_call_waits_for_its_turn_however_many_wait_and_an_operators_for_nobody():
+    turnstile = Turnstile()
+    waiting = [asyncio.create_task(turnstile.passed(AGENT.owner, is_large=True)) for _ in range(MAX_WAITING)]
+    stretch = asyncio.create_task(turnstile.turn(AGENT))
+    await asyncio.sleep(0)
+    await turnstile.turn(OPERATOR)
+    assert not any(task.done() for task in (*waiting, stretch))
+    await stretch
+    assert all(task.done() for task in waiting)
 
 
 async def test_a_request_whose_client_left_takes_no_turn():

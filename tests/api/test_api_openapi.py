@@ -27,6 +27,7 @@ from support.policy import FakePolicy
 from support.principals import AGENT
 from support.redaction import NoRedaction
 from support.tools import FakeTool, FakeTools, spec
+from support.turns import FakeTurns
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT = {
@@ -163,6 +164,7 @@ async def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, 
         controls=Controls(ledger, clock),
         limiter=RateLimiter(RateLimit(per_second=1_000, burst=1_000)),
         new_event=asyncio.Event,
+        turns=FakeTurns(),
         log=FakeCallLog(),
         settings=CallSettings(),
     )

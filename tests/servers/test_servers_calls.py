@@ -35,6 +35,7 @@ from support.entropy import FakeEntropy
 from support.policy import FakePolicy
 from support.principals import AGENT, OTHER_AGENT
 from support.servers import SECRET, Rig, served
+from support.turns import FakeTurns
 from support.waiting import until
 
 LISTING = str(Path(__file__).parents[1] / "attacks" / "listing_server.py")
@@ -72,6 +73,7 @@ class Desk:
             entropy=FakeEntropy(),
             limiter=RateLimiter(RateLimit(per_second=1_000, burst=1_000)),
             new_event=asyncio.Event,
+            turns=FakeTurns(),
             log=FakeCallLog(),
             settings=CallSettings(),
         )

@@ -15,6 +15,7 @@ from support.policy import FakePolicy
 from support.redaction import FakeRedactor
 from support.secrets import FakeBindings, FakeSecrets
 from support.tools import FakeSignallingTool, FakeTool, FakeTools
+from support.turns import FakeTurns
 
 
 class Fakes(NamedTuple):
@@ -30,6 +31,7 @@ class Fakes(NamedTuple):
     Tool: type[ports.Tool] = FakeTool
     SignallingTool: type[ports.SignallingTool] = FakeSignallingTool
     Tools: type[ports.Tools] = FakeTools
+    Turns: type[ports.Turns] = FakeTurns
     Redactor: type[ports.Redactor] = FakeRedactor
     Secrets: type[ports.Secrets] = FakeSecrets
     BoundSecrets: type[ports.BoundSecrets] = FakeSecrets

@@ -1,16 +1,30 @@
 """The output firewall: paths, size, secrets, in this order."""
 
 import json
+import weakref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.core.calls.firewall import Blocked, Passed, check_pointer, filter_output, select_paths
+from briefcase.core.calls.firewall import (
+    LARGE_OUTPUT_BYTES,
+    Blocked,
+    Passed,
+    check_pointer,
+    filtering_output,
+    select_paths,
+)
+from briefcase.core.pieces import finished
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
 from briefcase.model.types import FirewallMode, OutputFirewall
 from support.redaction import KnownSecrets, NoRedaction
+
+
+def filter_output(content, firewall, redactor):
+    return finished(filtering_output(content, firewall, redactor))
+
 
 ISSUE = {
     "items": [
@@ -95,7 +109,7 @@ def test_nothing_passes_that_was_not_below_an_allowed_path(value, pointers):
 def test_what_is_not_allowed_does_not_count_towards_the_size():
     firewall = OutputFirewall(FirewallMode.ALLOW_PATHS, ("/id",), max_bytes=10)
 
-    assert filter_output({"id": 1, "text": "x" * 1_000}, firewall, NoRedaction()) == Passed({"id": 1}, b'{"id":1}')
+    assert filter_output({"id": 1, "text": "x" * 1_000}, firewall, NoRedaction()) == Passed(b'{"id":1}')
 
 
 @pytest.mark.parametrize(("size", "passes"), [(8, True), (9, False)])
@@ -115,8 +129,8 @@ def test_a_secret_in_a_result_is_cut_out_and_counted():
 
     passed = filter_output(content, OutputFirewall(), SecretRedactor(KnownSecrets(b"tk-live-4f9a1c77")))
 
-    assert passed.content == {"headers": {"Authorization": "Bearer [redacted]"}, "again": ["[redacted]", "[redacted]"]}
-    assert json.loads(passed.canonical) == passed.content
+    expected = {"headers": {"Authorization": "Bearer [redacted]"}, "again": ["[redacted]", "[redacted]"]}
+    assert json.loads(passed.canonical) == expected
     assert passed.redactions == 2
 
 
@@ -129,7 +143,7 @@ def test_in_a_result_that_can_not_be_redacted_in_place_the_value_goes_whole():
 
     passed = filter_output({"pin": 1234567890, "name": "x"}, OutputFirewall(), SecretRedactor(Digits()))
 
-    assert passed.content == {"name": "x", "pin": "[redacted]"}
+    assert json.loads(passed.canonical) == {"name": "x", "pin": "[redacted]"}
     assert passed.redactions == 1
 
 
@@ -139,3 +153,32 @@ def test_a_deep_result_is_selected_in_linear_time():
         deep = {"a": deep, "b": 0}
 
     assert select_paths(deep, ["/a" * 60]) is not None
+
+
+def test_a_large_result_is_left_before_it_is_searched_and_before_its_digest_and_holds_its_objects_no_longer():
+    class Content(dict):
+        """A result that can be told to be gone."""
+
+    searched = []
+
+    class Noting(NoRedaction):
+        def redact(self, value):
+            searched.append(len(value))
+            return value
+
+    content = Content(text="x" * LARGE_OUTPUT_BYTES)
+    gone, work = weakref.ref(content), filtering_output(content, OutputFirewall(max_bytes=1 << 20), Noting())
+    del content
+    next(work)
+    assert not searched
+    assert gone() is None
+    next(work)
+    assert len(searched) == 1
+    with pytest.raises(StopIteration) as end:
+        next(work)
+    assert isinstance(end.value.value, Passed)
+
+
+def test_a_result_that_is_not_large_is_one_piece():
+    content = "x" * (LARGE_OUTPUT_BYTES - 2)
+    assert list(filtering_output(content, OutputFirewall(max_bytes=1 << 20), NoRedaction())) == []

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from typing import Final, TypeVar
 
+from briefcase.core.pieces import in_turns
+
 TURN_S: Final = 0.005
 PAUSE: Final = 3  # one server has a quarter of the loop
 MAX_PAUSE_S: Final = 1.0
@@ -34,13 +36,8 @@ class Turn:
 
     async def run(self, work: Generator[None, None, T]) -> T:
         """Do work in pieces, and let the others have the loop between two of them where the turn is over."""
-        while True:
-            await self.pause()
-            try:
-                next(work)
-            except StopIteration as end:
-                made: T = end.value
-                return made
+        await self.pause()
+        return await in_turns(work, self.pause)
 
     async def pause(self) -> None:
         """Let the others have the loop where the turn is over, and begin another one."""

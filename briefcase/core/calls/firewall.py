@@ -7,7 +7,9 @@ In this order: paths, size, secrets.
    `*` is that very key. Objects keep the members and arrays the elements on an allowed path, in order; a container in
    which nothing was allowed goes too, and where nothing at all was, the result is `null`.
 2. `max_bytes` bounds the canonical bytes of what passed. More is an error, never a truncated answer.
-3. Known secrets are redacted from the canonical bytes; what the caller gets is what those bytes say.
+3. Known secrets are redacted from the canonical bytes; what the caller gets is those bytes.
+
+It is work in pieces (`core.pieces`): 8 MiB take 20 ms to write and 60 ms to search, each in one stretch.
 
 A result is data: it becomes `result.content` and nothing else, so it can set no field that only the daemon writes.
 """
@@ -15,14 +17,13 @@ A result is data: it becomes `result.content` and nothing else, so it can set no
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
 
 from briefcase.core.json.pointer import tokens_of
-from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.redaction.redactor import MARK
 from briefcase.model.errors import CallerError
@@ -30,6 +31,7 @@ from briefcase.model.ports import Redactor
 from briefcase.model.types import FirewallMode, JsonValue, OutputFirewall
 
 EVERY_ELEMENT: Final = "*"
+LARGE_OUTPUT_BYTES: Final = 64 << 10
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")  # RFC 6901 section 3
 
 _END: Final = None  # in place of a token: here a pointer ends, and everything below is allowed
@@ -38,9 +40,8 @@ _Node: TypeAlias = "dict[str | None, _Node]"
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """What may be answered: the content, its canonical bytes, and how many secrets were cut out of them."""
+    """What may be answered: canonical bytes, and how many secrets were cut out of them."""
 
-    content: JsonValue
     canonical: bytes
     redactions: int = 0
 
@@ -51,8 +52,10 @@ class Blocked(msgspec.Struct, frozen=True):
     reason: str
 
 
-def filter_output(content: JsonValue, firewall: OutputFirewall, redactor: Redactor) -> Passed | Blocked:
-    """Apply a tool's firewall to its result.
+def filtering_output(
+    content: JsonValue, firewall: OutputFirewall, redactor: Redactor
+) -> Generator[None, None, Passed | Blocked]:
+    """Apply a tool's firewall to its result, in one piece where that has at most `LARGE_OUTPUT_BYTES`.
 
     Args:
         content: what the tool answered.
@@ -71,12 +74,17 @@ def filter_output(content: JsonValue, firewall: OutputFirewall, redactor: Redact
     if len(canonical) > firewall.max_bytes:
         return Blocked(f"the output is too large: expected at most {firewall.max_bytes} bytes, got {len(canonical)}")
 
+    del content  # which weighs up to thirty times its bytes
+
     # 3. secrets
+    is_large = len(canonical) > LARGE_OUTPUT_BYTES
+    if is_large:
+        yield
     redacted = redactor.redact(canonical)
-    if redacted == canonical:
-        return Passed(content, canonical)
-    marks = max(1, redacted.count(MARK) - canonical.count(MARK))
-    return Passed(parse_json(redacted), redacted, marks)
+    marks = 0 if redacted == canonical else max(1, redacted.count(MARK) - canonical.count(MARK))
+    if is_large:
+        yield  # before its digest
+    return Passed(redacted, marks)
 
 
 def check_pointer(pointer: str) -> None:

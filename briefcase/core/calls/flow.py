@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -39,11 +40,12 @@ from briefcase.core.calls.decisions import OpenDecision, OpenDecisions
 from briefcase.core.calls.expiry import Expiry
 from briefcase.core.calls.ratelimits import RateLimiter
 from briefcase.core.calls.refusals import Refusals
-from briefcase.core.calls.results import encode_result, settle
+from briefcase.core.calls.results import encode_result, outcome_entry, settling
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.calls.shown import shown_call
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.controls import Controls, stricter
+from briefcase.core.pieces import in_turns
 from briefcase.core.receipts import events
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import CallFacts, Decided, RefusalKind, Settled
@@ -53,7 +55,6 @@ from briefcase.core.wire.call_requests import parse_call, parse_outcome
 from briefcase.model import reasons
 from briefcase.model.effects import (
     ClaimRequest,
-    CloseIntent,
     Committed,
     ConsumeApproval,
     CreateApproval,
@@ -65,7 +66,19 @@ from briefcase.model.effects import (
     SettleBudget,
 )
 from briefcase.model.errors import CallerError, InternalError, UpstreamError
-from briefcase.model.ports import CallContext, Clock, Entropy, Event, Ledger, Origin, Policy, Redactor, Tool, Tools
+from briefcase.model.ports import (
+    CallContext,
+    Clock,
+    Entropy,
+    Event,
+    Ledger,
+    Origin,
+    Policy,
+    Redactor,
+    Tool,
+    Tools,
+    Turns,
+)
 from briefcase.model.types import (
     Allow,
     Approval,
@@ -114,6 +127,7 @@ class Calls:
         entropy: Entropy,
         limiter: RateLimiter,
         new_event: Callable[[], Event],
+        turns: Turns,
         log: CallLog,
         settings: CallSettings,
     ) -> None:
@@ -127,6 +141,7 @@ class Calls:
         self._entropy = entropy
         self._limiter = limiter
         self._new_event = new_event
+        self._turns = turns
         self._log = log
         self._settings = settings
         self._answers = RememberedAnswers()
@@ -172,14 +187,15 @@ class Calls:
             outcome = await self._execute(call, admitted)
             watch.mark("execute")
 
-            # 11. output firewall
-            settled, content = settle(admitted, outcome, self._redactor)
+            # 11. output firewall; what is large waits for a turn of its principal
+            work = settling(admitted, outcome, self._redactor)
             del outcome  # as objects it weighs up to thirty times its bytes, which are kept
+            settled, content = await in_turns(work, partial(self._turns.turn, facts.principal))
             watch.mark("firewall")
 
             # 12. outcome
             intent_id = admitted.intent.receipt_id
-            entry = _outcome_entry(facts, intent_id, admitted.settle, settled, watch.timing_us)
+            entry = outcome_entry(facts, intent_id, admitted.settle, settled, watch.timing_us)
             closed = await self._ledger.commit(entry)
             if isinstance(closed, Refused):
                 raise _not_closed(intent_id, closed)
@@ -249,7 +265,7 @@ class Calls:
             reported_cost_microusd=wire.cost_microusd,
             cost_over_reserved=budgets.is_over_reserved(decision.reserved_microusd, wire.cost_microusd),
         )
-        entry = _outcome_entry(decision, wire.receipt_id, decision.settle, settled, watch.timing_us)
+        entry = outcome_entry(decision, wire.receipt_id, decision.settle, settled, watch.timing_us)
         closed = await self._ledger.commit(entry)
         if isinstance(closed, Refused):
             raise _not_closed(wire.receipt_id, closed)
@@ -571,16 +587,6 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - whatever a tool does, its intent is closed and the caller is told
             self._log.tool_failed(checked.facts.tool_id, error)
             return UpstreamError("the tool failed inside", code="internal", detail=repr(error))
-
-
-def _outcome_entry(
-    called: events.Called, intent_id: int, settle: SettleBudget | None, settled: Settled, timing_us: dict[str, int]
-) -> Entry:
-    """What closes an intent, and settles what was set aside for it."""
-    effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
-    if settle is not None:
-        effects += (msgspec.structs.replace(settle, spent_microusd=settled.cost_microusd),)
-    return Entry(events.outcome_event(called, intent_id, settled, timing_us), effects, is_filtered=True)
 
 
 def _not_closed(intent_id: int, refused: Refused) -> InternalError:

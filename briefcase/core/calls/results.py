@@ -1,8 +1,9 @@
-"""Results, step 11 of a call: what an execution came to, as its receipt keeps it and as its caller gets it."""
+"""Results, steps 11 to 13 of a call: what an execution came to, as its receipt keeps it and as its caller gets it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
 from typing import Final
 
 import msgspec
@@ -10,10 +11,10 @@ import msgspec
 from briefcase.core import budgets
 from briefcase.core.calls.admission import Admitted
 from briefcase.core.calls.answers import Answer, encode_answer
-from briefcase.core.calls.firewall import Blocked, filter_output
-from briefcase.core.receipts.events import Settled
+from briefcase.core.calls.firewall import Blocked, filtering_output
+from briefcase.core.receipts.events import Called, Settled, outcome_event
 from briefcase.model import reasons
-from briefcase.model.effects import Committed
+from briefcase.model.effects import CloseIntent, Committed, Effect, Entry, SettleBudget
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import Redactor
 from briefcase.model.types import MICROUSD_PER_USD, ToolResult, format_rfc3339
@@ -21,8 +22,10 @@ from briefcase.model.types import MICROUSD_PER_USD, ToolResult, format_rfc3339
 _DOUBTFUL: Final = frozenset({"upstream_failed", "upstream_timeout", "internal"})  # of a write that was sent: who knows
 
 
-def settle(admitted: Admitted, outcome: ToolResult | UpstreamError, redactor: Redactor) -> tuple[Settled, bytes | None]:
-    """Pass what a tool answered through the output firewall.
+def settling(
+    admitted: Admitted, outcome: ToolResult | UpstreamError, redactor: Redactor
+) -> Generator[None, None, tuple[Settled, bytes | None]]:
+    """Pass what a tool answered through the output firewall: work in pieces, of one where that is no large result.
 
     Args:
         admitted: the call.
@@ -39,16 +42,18 @@ def settle(admitted: Admitted, outcome: ToolResult | UpstreamError, redactor: Re
         code = reasons.OUTCOME_UNKNOWN if is_doubtful else outcome.code
         message = redactor.redact_text(reasons.with_detail(code, outcome.message))  # the caller and the receipt get it
         return Settled("error", reserved if outcome.sent else 0, spec.source, error=message), None
-    passed = filter_output(outcome.content, spec.output_firewall, redactor)
-    reported = outcome.cost_microusd
+    source, reported = outcome.source, outcome.cost_microusd
+    filtering = filtering_output(outcome.content, spec.output_firewall, redactor)
+    del outcome  # what it holds is let go of as soon as its bytes are there
+    passed = yield from filtering
     cost = reserved if reported is None else budgets.settled_cost(reserved, reported)
     if isinstance(passed, Blocked):
-        return Settled("error", cost, outcome.source, error=passed.reason), None
+        return Settled("error", cost, source, error=passed.reason), None
     canonical = passed.canonical
     settled = Settled(
         status="ok",
         cost_microusd=cost,
-        source=outcome.source,
+        source=source,
         output_digest_hex=hashlib.sha256(canonical).hexdigest(),
         output_bytes=len(canonical),
         reported_cost_microusd=reported,
@@ -56,6 +61,24 @@ def settle(admitted: Admitted, outcome: ToolResult | UpstreamError, redactor: Re
         redactions=passed.redactions,
     )
     return settled, canonical
+
+
+def outcome_entry(
+    called: Called, intent_id: int, settle: SettleBudget | None, settled: Settled, timing_us: dict[str, int]
+) -> Entry:
+    """What closes an intent, and settles what was set aside for it.
+
+    Args:
+        called: the call, as its receipt names it.
+        intent_id: the intent's receipt.
+        settle: what was set aside for it, or None.
+        settled: how it ended.
+        timing_us: microseconds by phase, in order.
+    """
+    effects: tuple[Effect, ...] = (CloseIntent(intent_id),)
+    if settle is not None:
+        effects += (msgspec.structs.replace(settle, spent_microusd=settled.cost_microusd),)
+    return Entry(outcome_event(called, intent_id, settled, timing_us), effects, is_filtered=True)
 
 
 def encode_result(settled: Settled, content: bytes | None, closed: Committed, timing_us: dict[str, int]) -> Answer:

@@ -97,18 +97,23 @@ class Api:
         services: what the nouns answer from.
         authenticator: tells who is asking.
         buckets: how much each principal may ask.
+        turnstile: whose turn it is; the flow of calls has the same one.
     """
 
     knows_principals = True
 
     def __init__(
-        self, services: Services, authenticator: Authenticator, buckets: PrincipalBuckets | None = None
+        self,
+        services: Services,
+        authenticator: Authenticator,
+        buckets: PrincipalBuckets | None = None,
+        turnstile: Turnstile | None = None,
     ) -> None:
         self._services = services
         self._authenticator = authenticator
         self._has_room = (buckets or PrincipalBuckets(PrincipalLimit())).take
         self._now_ns = services.clock.monotonic_ns
-        self._turnstile = Turnstile()
+        self._turnstile = turnstile or Turnstile()
         self._routes = PathTable((route.method, route.path, route) for route in ROUTES)
         self._changing = changing_handlers(ROUTES)
         self._waiting = frozenset(route.handler for route in ROUTES if route.waits)

@@ -4,7 +4,8 @@ The loop is one, and whoever asks fastest has most of it. Each step of a connect
 (`_native.shares`). One that had more than `LIMIT_NS` of the processor lately, and more than somebody else who is there,
 waits before its next request goes on, whatever it asks for. So does an agent's request above `LARGE_BODY_BYTES`, whose
 work is a stretch that nobody can interrupt. One goes on at a time, the principals in turn, and after it the others have
-the loop for `PAUSE` times as long as its turn took.
+the loop for `PAUSE` times as long as its turn took. What a large result still needs once a tool gave it passes here too
+(`ports.Turns`).
 
 What nobody's token pays for (connections, requests that need no token or bring a wrong one, and what comes before a
 request is whole) is charged to the user at the other end, those of whom it is unknown being one
@@ -21,6 +22,7 @@ from collections import deque
 from typing import Final
 
 from briefcase._native.shares import LIMIT_NS, Account
+from briefcase.model.types import Principal, Role
 
 PAUSE: Final = 3  # who waits here has a quarter of the loop
 MAX_PAUSE_S: Final = 1.0
@@ -61,17 +63,24 @@ class Turnstile:
         account = self.account_of(owner) if account is None else account
         if not is_large and not self._has_to_wait(account):
             return True
-        queue = self._waiting.setdefault(owner, deque())
-        if is_large and len(queue) >= MAX_WAITING:
+        if is_large and len(self._waiting.get(owner, ())) >= MAX_WAITING:
             return False
+        await self._queued(owner)
+        return True
+
+    async def turn(self, principal: Principal) -> None:
+        """Wait for a turn, however many wait: the call was let in before. An operator waits for nobody."""
+        if principal.role is Role.AGENT:
+            await self._queued(principal.owner)
+
+    async def _queued(self, owner: str) -> None:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
-        queue.append(turn)
+        self._waiting.setdefault(owner, deque()).append(turn)
         if not self._is_turning:
             self._is_turning = True
             loop.call_later(max(0.0, self._free_s - time.monotonic()), self._next)
         await turn
-        return True
 
     def _has_to_wait(self, account: Account) -> bool:
         if account.used_ns <= LIMIT_NS:
