@@ -11,10 +11,25 @@ from rich.console import Console
 
 from briefcase.core.characters.marks import visible_text
 from briefcase.edges.cli.json_output import json_text
-from briefcase.edges.cli.render import money, parse_dollars, table_of, time_left, when
+from briefcase.edges.cli.render import Screen, money, parse_dollars, table_of, time_left, when
 from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339
 
+LONG = "x" * 3_000
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+
+
+def test_in_a_pipe_a_line_is_as_long_as_its_own_text(capsys):
+    screen = Screen()
+    rows = [("echo", "free", "says it again"), ("think", "$0.002", LONG), (LONG, "free", "x"), ("last", "free", "")]
+    screen.table(("TOOL", ">COST", "DESCRIPTION"), rows, empty="")
+    screen.fields([("name", "echo"), ("description", LONG)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{'TOOL':48}    COST  DESCRIPTION"
+    assert lines[1] == f"{'echo':48}    free  says it again"
+    assert lines[2] == f"{'think':48}  $0.002  {LONG}"
+    assert lines[3] == f"{LONG}    free  x"
+    assert lines[4] == f"{'last':48}    free"
+    assert lines[5:] == ["name         echo", f"description  {LONG}"]
 
 
 @pytest.mark.parametrize(

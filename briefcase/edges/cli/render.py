@@ -24,6 +24,7 @@ from briefcase.model.types import MAX_SAFE_INTEGER, MICROUSD_PER_USD, format_rfc
 UNBOUNDED_WIDTH: Final = 10_000  # what is not a terminal has no width: nothing is cut or wrapped there
 GAP_CHARS: Final = 2
 MIN_CELL_CHARS: Final = 4
+MAX_PADDED_CELLS: Final = 48  # in a pipe, where one long text would make every line as long
 SHORT_ID_CHARS: Final = 8
 WIDE_TERMINAL_CHARS: Final = 140
 MAX_FRACTION_DIGITS: Final = 6
@@ -74,21 +75,37 @@ class Screen:
         self.console.print(text, soft_wrap=True)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str | Text]], *, empty: str) -> None:
-        """Write rows under their headers, or the sentence for none."""
+        """Write rows under their headers, or the sentence for none. A pipe gets lines as long as their own text."""
         rows = list(rows)
         if not rows:
             self.line(Text(empty, "dim"))
-            return
-        self.console.print(table_of(headers, rows, self.console.width))
+        elif self.is_terminal:
+            self.console.print(table_of(headers, rows, self.console.width))
+        else:
+            is_right = [header.startswith(">") for header in headers]
+            self._lines([[header.removeprefix(">") for header in headers], *rows], is_right)
 
     def fields(self, pairs: Iterable[tuple[str, str | Text]]) -> None:
         """Write names and values, one a line."""
+        if not self.is_terminal:
+            self._lines(pairs, (False, False))
+            return
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, value in pairs:
             grid.add_row(name, _cell(value))
         self.console.print(grid)
+
+    def _lines(self, rows: Iterable[Sequence[str | Text]], is_right: Sequence[bool]) -> None:
+        """Write rows as lines. Short columns stand below each other, and no line ends in spaces."""
+        cells = [[_cell(value).plain for value in row] for row in rows]
+        widths = [min(MAX_PADDED_CELLS, max(map(cell_len, column))) for column in zip(*cells, strict=True)]
+        for row in cells:
+            gaps = [" " * (width - cell_len(text)) for text, width in zip(row, widths, strict=True)]
+            parts = zip(row, gaps, is_right, strict=True)
+            line = (" " * GAP_CHARS).join(gap + text if right else text + gap for text, gap, right in parts)
+            self.console.print(Text(line.rstrip()), soft_wrap=True)
 
     def short_id(self, identifier: str) -> str:
         """A UUID as a table shows it: its first characters on a narrow terminal, whole elsewhere."""
