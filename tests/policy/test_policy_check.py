@@ -408,3 +408,28 @@ def test_the_reference_parser_gets_small_pieces_because_nothing_else_runs_meanwh
     text = "".join(f'@id("p{number}") permit(principal, action, resource);\n// and\n' for number in range(1_000))
     assert parse_policy(text).names == tuple(f"p{number}" for number in range(1_000))
     assert max(sizes) < 2 * CHUNK_CHARS
+
+
+@pytest.mark.parametrize(
+    ("scope", "says", "hint"),
+    [
+        (
+            'principal, action == Action::"call_tool", resource',
+            'unrecognized action `Action::"call_tool"`',
+            "CallWithoutA",
+        ),
+        (
+            'principal, action in [Action::"Call", Action::"all"], resource',
+            'unrecognized action `Action::"all"`',
+            "Call",
+        ),
+        ('principal, action, resource in Servers::"github"', "unrecognized entity type `Servers`", "`Server`"),
+        ("principal is Agnet, action, resource", "unrecognized entity type `Agnet`", "`Agent`"),
+        ("principal is Tool, action, resource", "unable to find an applicable action", "a principal is an `Agent`"),
+    ],
+)
+def test_a_scope_with_an_unknown_name_is_refused_by_the_name_and_told_the_known_ones(scope, says, hint):
+    with pytest.raises(CallerError) as refused:
+        check_policy(f"permit ({scope});")
+    assert says in refused.value.message
+    assert hint in refused.value.hint

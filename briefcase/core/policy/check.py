@@ -33,6 +33,9 @@ RESERVED_REASONS: Final = frozenset({BUDGET_EXCEEDED})
 SCHEMA_TEXT: Final = files("briefcase.core.policy").joinpath("schema.cedarschema").read_text("utf-8")
 DEFAULT_POLICY_TEXT: Final = files("briefcase.core.policy").joinpath("default.cedar").read_text("utf-8")
 
+_FOLLOWS: Final = "unable to find an applicable action given the policy scope constraints"  # of an unknown name, say
+_KNOWN_ACTIONS: Final = re.findall(r"^action (\w+)", SCHEMA_TEXT, re.MULTILINE)
+_KNOWN_TYPES: Final = re.findall(r"^entity (\w+)", SCHEMA_TEXT, re.MULTILINE)
 _PLACE: Final = re.compile(r"policy(0|[1-9][0-9]{0,5})", re.ASCII)
 _NO_ARGUMENTS: Final = "type Arguments = {};"
 
@@ -120,7 +123,7 @@ def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] | None = Non
         for index, problem in _problems(parsed.source, members, arguments_type)
     ]
     if found:
-        index, problem = min(found)
+        index, problem = min(found, key=lambda one: (one[0], one[1] == _FOLLOWS, one[1]))
         start = parsed.source.ranges[index][0]
         parsed.source.refuse(problem, start + offset_of_names(parsed.source.policy(index), problem), _hint_for(problem))
 
@@ -222,4 +225,10 @@ def _problems(source: PolicySource, members: Sequence[int], arguments_type: Reco
 def _hint_for(problem: str) -> str:
     if "optional attribute `args." in problem:
         return "not every call has this argument: write `context.args has … &&` before it is used"
+    if problem.startswith("unrecognized action "):
+        return "expected one of " + ", ".join(f'`Action::"{name}"`' for name in _KNOWN_ACTIONS)
+    if problem.startswith("unrecognized entity type "):
+        return "expected one of " + ", ".join(f"`{name}`" for name in _KNOWN_TYPES)
+    if problem == _FOLLOWS:
+        return "a principal is an `Agent` or in a `Group`, a resource is a `Tool` or in a `Server` or `Provider`"
     return ""
