@@ -2,12 +2,15 @@
 
 import builtins
 import os
+from pathlib import Path
 
 import pytest
 
-from briefcase.adapters.disk.data_dir import data_dir_of
+from briefcase.adapters.disk.data_dir import data_dir_of, named_path, socket_path_of
 from briefcase.daemon.config_file import CONFIG_FILE, FileConfig, load_file
 from briefcase.daemon.settings import UNSERVED, master_passphrase, parse_loopback_address, parse_settings
+from briefcase.edges.cli.client import address_of
+from briefcase.edges.gateway.settings import load_gateway_settings
 from briefcase.model.errors import ConfigError
 
 
@@ -109,6 +112,37 @@ def test_a_passphrase_that_is_no_text_is_the_bytes_that_were_given(monkeypatch):
 def test_the_data_directory_follows_the_xdg_convention():
     assert str(data_dir_of({"XDG_DATA_HOME": "/x"})) == "/x/briefcase"
     assert str(data_dir_of({"HOME": "/h"})) == "/h/.local/share/briefcase"
+
+
+@pytest.mark.parametrize(
+    ("named", "path"),
+    [
+        ("~", "/h"),
+        ("~/bc", "/h/bc"),
+        ("~//bc", "/h/bc"),
+        ("/a/~/bc", "/a/~/bc"),
+        ("a~", "a~"),
+        (".", "."),
+        ("./~", "~"),
+    ],
+)
+def test_a_variable_may_name_the_home_directory_as_a_shell_does(named, path):
+    variables = (
+        "BRIEFCASE_DATA_DIR", "BRIEFCASE_UNIX_SOCKET", "BRIEFCASE_DAEMON_UNIX_SOCKET", "BRIEFCASE_AGENT_SOCKET",
+    )  # fmt: skip
+    environ = {"HOME": "/h", **dict.fromkeys(variables, named)}
+    absolute = Path(path).absolute()
+    assert {named_path(environ, name) for name in variables} == {Path(path)}
+    assert (data_dir_of(environ), socket_path_of(environ)) == (absolute, absolute)
+    assert address_of(environ, lambda: Path("/x")).socket_path == path
+    gateway = load_gateway_settings(environ | {"BRIEFCASE_AUTH_TOKEN": "t"}, Path("/x"), Path("/y"))
+    assert gateway.daemon_socket == absolute
+
+
+def test_another_users_home_directory_is_not_guessed():
+    expected = "`BRIEFCASE_DATA_DIR`: expected a path, or one that begins with `~/`, got `~eve/bc`"
+    with pytest.raises(ConfigError, match=expected):
+        data_dir_of({"BRIEFCASE_DATA_DIR": "~eve/bc"})
 
 
 @pytest.mark.parametrize(("text", "address"), [("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:2", ("::1", 2))])

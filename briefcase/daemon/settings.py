@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from briefcase.adapters.disk.data_dir import data_dir_of, socket_path_of
+from briefcase.adapters.disk.data_dir import data_dir_of, named_path, socket_path_of
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.edges.diagnostics.profile import MODES
@@ -146,10 +146,10 @@ def _unix_socket(environ: Mapping[str, str], data_dir: Path, *, strict_host: boo
 
 def _agent_socket(environ: Mapping[str, str], data_dir: Path) -> Path | None:
     """Where agents of other users connect; None where the daemon has no such socket."""
-    named = environ.get("BRIEFCASE_AGENT_SOCKET")
-    if not named:
+    named = named_path(environ, "BRIEFCASE_AGENT_SOCKET")
+    if named is None:
         return None
-    path = Path(named).absolute()
+    path = named.absolute()
     if data_dir in path.parents:
         raise agent_socket_inside(path, data_dir)
     _check_length("BRIEFCASE_AGENT_SOCKET", path)

@@ -37,16 +37,39 @@ DAEMON_DID_FILE: Final = "identity_did"
 
 def data_dir_of(environ: Mapping[str, str]) -> Path:
     """The data directory: `BRIEFCASE_DATA_DIR`, else `briefcase` below the XDG data home (XDG Base Directory 0.8)."""
-    named = environ.get("BRIEFCASE_DATA_DIR")
-    if named:
-        return Path(named).absolute()
-    home = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "share"
-    return Path(home).absolute() / "briefcase"
+    named = named_path(environ, "BRIEFCASE_DATA_DIR")
+    if named is not None:
+        return named.absolute()
+    shared = named_path(environ, "XDG_DATA_HOME") or _home(environ) / ".local" / "share"
+    return shared.absolute() / "briefcase"
 
 
 def socket_path_of(environ: Mapping[str, str]) -> Path:
     """Where the daemon listens: `BRIEFCASE_UNIX_SOCKET`, else in the data directory."""
-    return Path(environ.get("BRIEFCASE_UNIX_SOCKET") or data_dir_of(environ) / SOCKET_FILE).absolute()
+    return (named_path(environ, "BRIEFCASE_UNIX_SOCKET") or data_dir_of(environ) / SOCKET_FILE).absolute()
+
+
+def named_path(environ: Mapping[str, str], name: str) -> Path | None:
+    """The path that a variable names; None where it names none.
+
+    `~` is the home directory here: no shell expands it in a unit file or in the `env` of a client's configuration.
+
+    Raises:
+        ConfigError: it begins with the `~` of a user by name, which only a shell knows.
+    """
+    named = environ.get(name)
+    if not named:
+        return None
+    first, _, rest = named.partition("/")
+    if not first.startswith("~"):
+        return Path(named)
+    if first != "~":
+        raise ConfigError(f"`{name}`: expected a path, or one that begins with `~/`, got `{named}`")
+    return _home(environ) / rest.lstrip("/")
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or Path.home())
 
 
 def prepare_data_dir(path: Path) -> Path:

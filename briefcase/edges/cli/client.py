@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
-from briefcase.adapters.disk.data_dir import OPERATOR_TOKEN_FILE
+from briefcase.adapters.disk.data_dir import OPERATOR_TOKEN_FILE, named_path
 from briefcase.adapters.store.tokens import load_token
 from briefcase.core.jose.identity_proof import authority_of
 from briefcase.core.wire.errors import ErrorAnswer
@@ -198,9 +198,9 @@ def address_of(environ: Mapping[str, str], default_socket: Callable[[], Path]) -
             "`BRIEFCASE_DAEMON_NAMED_PIPE` names a pipe, but this system has Unix sockets",
             hint="set BRIEFCASE_DAEMON_UNIX_SOCKET instead",
         )
-    named = environ.get("BRIEFCASE_DAEMON_UNIX_SOCKET")
-    if named:
-        return Address(socket_path=named)
+    named = named_path(environ, "BRIEFCASE_DAEMON_UNIX_SOCKET")
+    if named is not None:
+        return Address(socket_path=str(named))
     base_url = environ.get("BRIEFCASE_DAEMON_BASE_URL")
     if base_url:
         return _parse_base_url(base_url)

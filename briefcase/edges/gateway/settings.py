@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from briefcase.adapters.disk.data_dir import named_path
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.edges.client.expected import ExpectedDaemon, expected_daemon
 from briefcase.model.errors import ConfigError
@@ -63,7 +64,7 @@ def load_gateway_settings(
         ConfigError: a value is not as expected; the message names the variable.
     """
     url = environ.get("BRIEFCASE_DAEMON_BASE_URL")
-    socket = environ.get("BRIEFCASE_AGENT_SOCKET") or environ.get("BRIEFCASE_DAEMON_UNIX_SOCKET")
+    socket = named_path(environ, "BRIEFCASE_AGENT_SOCKET") or named_path(environ, "BRIEFCASE_DAEMON_UNIX_SOCKET")
     if url and not socket:
         _check_daemon_url(url)
     token = environ.get("BRIEFCASE_AUTH_TOKEN") or None
@@ -88,7 +89,7 @@ def load_gateway_settings(
         if not _ORIGIN.fullmatch(origin):
             raise ConfigError(f"expected a web origin such as `http://localhost:6274`, got `{origin}`")
     return GatewaySettings(
-        daemon_socket=Path(socket).absolute() if socket else None if url else default_socket,
+        daemon_socket=socket.absolute() if socket else None if url else default_socket,
         expected=expected_daemon(environ, lambda: data_dir),
         daemon_url=url if url and not socket else None,
         token=token,
