@@ -167,7 +167,7 @@ def _is_of_ledger(name: str) -> bool:
 
 def _check_chain(directory: Path, manifest: Manifest, anchor: Head | None) -> None:
     # 3. the chain
-    done = subprocess.run(  # noqa: S603 - our own module
+    done = subprocess.run(
         [sys.executable, "-I", "-m", "briefcase.adapters.backup.child", "check", str(directory)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -211,7 +211,7 @@ def _check_anchor(directory: Path, anchor: Head) -> None:
         if anchor != GENESIS:
             raise damaged(f"the anchor 0 names {anchor.hash_hex}, expected {GENESIS.hash_hex}")
         return
-    from briefcase.adapters.ledger.files import open_files  # noqa: PLC0415 - opened only once it is verified
+    from briefcase.adapters.ledger.files import open_files  # opened only once it is verified
 
     with open_files(directory) as files:
         found = files.slice_from(anchor.id, 1)

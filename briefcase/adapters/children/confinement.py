@@ -115,7 +115,7 @@ class Confinement:
         if sys.platform != "linux":
             return dict.fromkeys(LAYERS, f"not known on {sys.platform}")
         try:
-            done = subprocess.run(  # noqa: S603 - our own module
+            done = subprocess.run(
                 self._launch((PROBE,), ()),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

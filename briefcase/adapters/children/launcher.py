@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     """Become the child; returns only from a probe, and otherwise ends with `NOT_CONFINED` or `NOT_FOUND`."""
     plan, command = parse(arguments)
     try:
-        from briefcase.adapters.children import kernel  # noqa: PLC0415 - no C library of this shape outside Linux
+        from briefcase.adapters.children import kernel  # no C library of this shape outside Linux
 
         # 1. descriptors
         kernel.close_from(_STDERR + 1)
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _confine(plan: Plan) -> dict[str, str]:
     """Steps 2 to 6; gives the layers that a probe found missing, and why."""
-    from briefcase.adapters.children import kernel, landlock, namespace, syscall_filter  # noqa: PLC0415 - only on Linux
+    from briefcase.adapters.children import kernel, landlock, namespace, syscall_filter  # only on Linux
 
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     is_hidden = False

@@ -30,8 +30,8 @@ LOCK_FILE: Final = "briefcased.lock"
 SOCKET_FILE: Final = "briefcased.sock"
 DATABASE_FILE: Final = "briefcase.sqlite"
 LEDGER_DIR: Final = "ledger"
-OPERATOR_TOKEN_FILE: Final = "auth_token"  # noqa: S105 - a file's name
-AUDITOR_TOKEN_FILE: Final = "auditor_token"  # noqa: S105 - a file's name
+OPERATOR_TOKEN_FILE: Final = "auth_token"
+AUDITOR_TOKEN_FILE: Final = "auditor_token"
 DAEMON_DID_FILE: Final = "identity_did"
 
 

@@ -91,7 +91,7 @@ def write_whole(
         check(temporary)
         # 5. the name
         if replaces:
-            os.rename(temporary, path)  # noqa: PTH104 - as the table above has it
+            os.rename(temporary, path)
         else:
             _name_once(temporary, path)
     except BaseException:
@@ -160,7 +160,7 @@ def _name_once(temporary: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS or os.path.lexists(path):
             raise
-        os.rename(temporary, path)  # noqa: PTH104 - as above; nothing was there a moment ago
+        os.rename(temporary, path)
     else:
         temporary.unlink()
 

@@ -29,7 +29,7 @@ class GuardedResolver(AbstractResolver):
         self,
         host: str,
         port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - the port asks for it; every family is checked
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # the port asks for it; every family is checked
     ) -> list[ResolveResult]:
         """The addresses of a name, each of them checked."""
         return [

@@ -20,7 +20,7 @@ _LOGIN: Final = "login"
 _ENTITLEMENT: Final = "entitlement"
 _KEY: Final = "key"
 _CLIENT: Final = "client"
-NO_SECRET: Final = "none"  # noqa: S105 - RFC 7591 section 2, a `token_endpoint_auth_method`
+NO_SECRET: Final = "none"  # RFC 7591 section 2, a `token_endpoint_auth_method`
 _T = TypeVar("_T")
 
 

@@ -31,7 +31,7 @@ from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Out
 from briefcase.model.reasons import VC_STATUS_UNKNOWN
 from briefcase.model.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
 
-TOKEN_PATH: Final = "/token"  # noqa: S105 - a path
+TOKEN_PATH: Final = "/token"
 CREDENTIAL_HEADER: Final = "x-vc-jwt"
 MARGIN_US: Final = 5 * US_PER_S  # a capability this close to its end is not started with
 LEAST_USE_US: Final = US_PER_S  # one that is of use for less would be minted again and again for the same call

@@ -35,7 +35,7 @@ class Notes:
 
         def insert(connection: sqlite3.Connection) -> int:
             cursor = connection.execute("INSERT INTO notes (text, created_us) VALUES (?, ?)", (text, now_us))
-            assert cursor.lastrowid is not None  # noqa: S101 - an INSERT into a table with an INTEGER key has one
+            assert cursor.lastrowid is not None  # an INSERT into a table with an INTEGER key has one
             return cursor.lastrowid
 
         return await self._database.run(insert)

@@ -63,7 +63,7 @@ class BuiltinTool:
         self.check_args: Final = ArgsCheck(spec.input_schema).problem_of
         self._run = run
 
-    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:  # noqa: ARG002 - of the port
+    async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:  # of the port
         """Run with the value that was decided on."""
         return ToolResult(await self._run(args), SOURCE)
 

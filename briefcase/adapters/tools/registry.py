@@ -24,11 +24,11 @@ class Registry:
         self.resolve = by_id.get  # the tool of an id, or None
         self._specs: Sequence[ToolSpec] = ()
 
-    def refusal(self, tool_id: str) -> str | None:  # noqa: ARG002 - as `ports.Tools` has it
+    def refusal(self, tool_id: str) -> str | None:  # as `ports.Tools` has it
         """None: each of these tools may be called as policy says."""
         return None
 
-    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:  # noqa: ARG002 - as above
+    def origin(self, call: ToolCall, principal: Principal) -> Origin | Deny | None:  # as above
         """None: each of these calls is one of its own."""
         return None
 

@@ -24,7 +24,7 @@ REPLAY_KEY_BYTES: Final = 16
 
 INVALID_PROOF: Final = "invalid_dpop_proof"  # RFC 9449 section 12.2
 USE_NONCE: Final = "use_dpop_nonce"
-INVALID_TOKEN: Final = "invalid_token"  # noqa: S105 - RFC 6750 section 3.1, an error's name
+INVALID_TOKEN: Final = "invalid_token"  # RFC 6750 section 3.1, an error's name
 
 
 class ProofWindow(msgspec.Struct, frozen=True):

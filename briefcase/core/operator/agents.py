@@ -21,7 +21,7 @@ from briefcase.model.identifiers import NAME_RULE, is_name
 from briefcase.model.ports import AgentStore, Clock, Entropy
 from briefcase.model.types import JsonObject, Role
 
-TOKEN_PREFIX: Final = "bca_"  # noqa: S105 - no token: it lets secret scanners recognise a leaked token
+TOKEN_PREFIX: Final = "bca_"
 RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
 MAX_GROUPS: Final = 64
 

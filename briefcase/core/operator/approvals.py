@@ -38,7 +38,7 @@ SHOWN_DIGEST: Final = "shown_digest_hex"
 class Means(StrEnum):
     """By what the person proved who they are."""
 
-    TOKEN = "token"  # noqa: S105 - a word, not a secret
+    TOKEN = "token"
     SIGNER = "signer"
 
 

@@ -30,7 +30,7 @@ from briefcase.model.types import JsonObject
 
 CREATE_TIMEOUT_S: Final = 3_600.0
 
-PASSPHRASE_VARIABLE: Final = "BRIEFCASE_BACKUP_PASSPHRASE"  # noqa: S105 - a variable's name
+PASSPHRASE_VARIABLE: Final = "BRIEFCASE_BACKUP_PASSPHRASE"
 MIN_PASSPHRASE_CHARS: Final = 12
 
 _identity = click.option(

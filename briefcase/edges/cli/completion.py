@@ -24,5 +24,5 @@ COMPLETE_VARIABLE: Final = "_BRIEFCASE_COMPLETE"
 def completion(ctx: click.Context, *, shell: str) -> None:
     """Print a completion script for your shell."""
     kind = get_completion_class(shell)
-    assert kind is not None  # noqa: S101 - click ships all of SHELLS
+    assert kind is not None  # click ships all of SHELLS
     click.echo(kind(ctx.find_root().command, {}, "briefcase", COMPLETE_VARIABLE).source())

@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         self.table: Mapping[str, Lazy] = table or {}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # click's own signature
         """The names, its own commands first."""
         return [*self.commands, *self.table]
 
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"unknown command `{name}`: {meant}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # likewise
         """Write the commands without importing those of the table."""
         own = [(name, command.get_short_help_str(formatter.width)) for name, command in self.commands.items()]
         with formatter.section("Commands"):

@@ -105,7 +105,7 @@ class HttpEndpoint:
         """Wait for what was cancelled."""
         await self._answers.wait()
 
-    def redact(self, body: bytes, *, is_json: bool) -> bytes:  # noqa: ARG002 - as `DirectApp` has it
+    def redact(self, body: bytes, *, is_json: bool) -> bytes:  # as `DirectApp` has it
         """The body as it is: the gateway holds no secret, and the daemon has redacted what it gave."""
         return body
 
