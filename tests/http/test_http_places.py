@@ -282,14 +282,16 @@ def test_a_connection_that_speaks_for_another_counts_for_the_other():
     assert sum(map(len, hall.places._of_principal.values())) == 2
 
 
-def test_a_flood_looks_at_all_connections_only_now_and_then(monkeypatch):
+@pytest.mark.parametrize("is_busy", [True, False], ids=["half a request", "silent"])
+def test_a_flood_looks_at_all_connections_only_now_and_then(monkeypatch, is_busy):
     hall = Hall(max_connections=200)
+    hall.tick_s = 0.0005
     looks = []
     find = Places._find_idle
     monkeypatch.setattr(Places, "_find_idle", lambda *args: looks.append(1) or find(*args))
     for _ in range(200 + 10 * CANDIDATES):
-        hall.come()
-    assert len(looks) <= 11
+        hall.come(busy=is_busy)
+    assert len(looks) <= 17  # of 320: one in `LOOK_AGAIN_S`, or one for `CANDIDATES`
 
 
 def test_nothing_is_kept_of_connections_that_left():

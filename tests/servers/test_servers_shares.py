@@ -8,7 +8,7 @@ import pytest
 from briefcase.adapters.servers.connection import State
 from briefcase.adapters.servers.exchanges import Exchanges
 from briefcase.adapters.servers.session import Session
-from briefcase.adapters.servers.shares import MAX_RUNNING
+from briefcase.adapters.servers.shares import MAX_RUNNING, Shares
 from briefcase.core.mcp.call_options import CallOptions
 from briefcase.core.mcp.jsonrpc import RpcError, Unreadable, parse_message, unreadable_answer
 from briefcase.model.errors import UpstreamError
@@ -102,6 +102,25 @@ async def test_a_place_given_to_a_call_that_is_cancelled_in_the_same_moment_goes
     first.cancel()
     await second
     assert first.cancelled()
+
+
+async def test_a_call_that_ends_in_the_moment_in_which_a_waiting_one_leaves_ends_as_it_did():
+    shares, agents = Shares(), [f"agent {number}" for number in range(MAX_RUNNING)]
+    for agent in agents:
+        await shares.take(agent, None)
+    first, second = (asyncio.create_task(shares.take(agent, None)) for agent in ("leaving", "staying"))
+    await asyncio.sleep(0)
+    first.cancel()
+    shares.give_back(agents[0])  # before the task that was cancelled had its turn
+    again = asyncio.create_task(shares.take("leaving", None))
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await second
+    shares.give_back("staying")
+    await again
+    for agent in (*agents[1:], "leaving"):
+        shares.give_back(agent)
+    assert (shares._running, shares._waiting) == ({}, {})
 
 
 async def test_an_agent_whose_calls_hang_shuts_no_other_out_of_the_server():

@@ -43,7 +43,9 @@ class Shares:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1_000):
                 await place
         except BaseException as error:
-            if self._waiting.pop(principal, None) is None:
+            if self._waiting.get(principal) is place:
+                del self._waiting[principal]
+            if not place.cancelled():
                 self.give_back(principal)  # it was given in the same moment
             if isinstance(error, TimeoutError):
                 message = "other agents' calls take all of the server's places: try again"
@@ -53,7 +55,10 @@ class Shares:
     def give_back(self, principal: str) -> None:
         """The call has ended; whoever waits longest is next."""
         self._running -= Counter((principal,))  # which keeps no zeros
-        if self._waiting:
+        while self._waiting:
             following = next(iter(self._waiting))
-            self._running[following] += 1
-            self._waiting.pop(following).set_result(None)
+            place = self._waiting.pop(following)
+            if not place.cancelled():  # else its call left in this very turn of the loop, and has yet to notice
+                self._running[following] += 1
+                place.set_result(None)
+                return

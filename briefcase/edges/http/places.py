@@ -32,6 +32,7 @@ from briefcase.model.errors import CallerError
 from briefcase.model.types import Principal, Role
 
 CANDIDATES: Final = 32  # found by one look at all, so that a flood of connections does not pay for it each time
+LOOK_AGAIN_S: Final = 0.01  # after a look that found none, which is as dear
 MAX_STRANGERS: Final = 1_024  # accounts of users; past it those that had nothing lately are forgotten
 KEPT_FOR_EACH: Final = 2  # connections that an agent has though calls of others are under way on all there are
 DISPATCH_S: Final = 2.0  # how long a first request may take until it is known whose it is
@@ -221,6 +222,7 @@ class Places:
         self._uids: dict[tuple[int, int], int] = {}
         self._of_principal: dict[tuple[Role, str], dict[Place, None]] = {}
         self._candidates: dict[tuple[int, int | None], deque[tuple[Place, float]]] = {}
+        self._found_none_s: dict[tuple[int, int | None], float] = {}
         self._strangers: dict[int | None, Account] = {}
 
     def take(self, guest: Guest, listener: int, uid: int | None, now_s: float) -> Place:
@@ -280,6 +282,7 @@ class Places:
             else:
                 del self._uids[place.listener, place.uid]
                 self._candidates.pop(key, None)
+                self._found_none_s.pop(key, None)
         place.release_body()
         place.release_unsent()
         place.stop_waiting()
@@ -370,13 +373,17 @@ class Places:
     def _longest_idle(self, taken: dict[Place, None], scope: tuple[int, int | None], newest: Place) -> Place | None:
         """Of a listener's places, or of one user's on it, the first to give way; None where each is at work."""
         known = self._candidates.setdefault(scope, deque())
+        looked_s = self._found_none_s.get(scope)
+        is_soon = looked_s is not None and newest.taken_s - looked_s < LOOK_AGAIN_S
         for attempt in range(2):
             while known:
                 place, since_s = known.popleft()
                 if place in taken and self._free_since_s(place, newest) == since_s:
                     return place
-            if attempt == 0:
+            if attempt == 0 and not is_soon:
                 known.extend(self._find_idle(taken, scope[1], newest))
+        if not is_soon:
+            self._found_none_s[scope] = newest.taken_s
         return None
 
     def _find_idle(self, taken: dict[Place, None], uid: int | None, newest: Place) -> list[tuple[Place, float]]:
