@@ -94,6 +94,10 @@ def test_a_fleet_from_an_empty_directory(tmp_path, tmp_path_factory):
         assert [device["status"] for device in devices] == ["enrolled", "enrolled"]
         assert all(device["last_receipt_id"] > 0 for device in devices)
 
+        searched = operator.json("receipts", "list", "--tool", "echo", "--since", "1h")["receipts"]
+        assert {receipt["device_id"] for receipt in searched} == {device["device_id"] for device in devices}
+        assert "echo" in operator.run("receipts", "list").stdout
+
         # a policy that forbids what was called goes to a canary, and is held there
         policy = tmp_path / "policy.cedar"
         policy.write_text(NO_ECHO)

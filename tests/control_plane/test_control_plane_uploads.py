@@ -41,6 +41,25 @@ async def test_receipts_are_paged_by_growing_id(plane):
     assert found == [1, 2, 3, 4, 5]
 
 
+async def test_receipts_are_searched_by_what_their_events_say(plane):
+    device, other = await plane.new_device(), await plane.new_device()
+    told = {"tool_id": "mail", "principal": "scout", "decision": "deny", "approval_id": None}
+    await device.upload(chain(1, event=told))
+    await other.upload(chain(1, event=told | {"tool_id": "echo", "hostile": "\0"}))
+
+    async def found(search: str) -> int:
+        return len((await plane.admin("GET", f"/v1/audit/receipts?{search}")).body["receipts"])
+
+    for search, count in {
+        "tool_id=mail": 1, "tool_id=echo": 0, "tool_id=ma": 0, "agent=scout": 1, "agent=scout&decision=deny": 1,
+        "decision=allow": 0, "approval_id=None": 0, f"device_id={other.id}": 1, f"tool_id=mail&device_id={other.id}": 0,
+        "since=2026-01-01T00:00:00Z": 2, "since=2026-01-01T00:00:00.000001Z": 0, "until=2026-01-01T00:00:00Z": 0,
+        "until=2026-01-01T01:00:01%2B01:00": 2,
+    }.items():  # fmt: skip
+        assert await found(search) == count, search
+    assert (await plane.admin("GET", "/v1/audit/receipts?since=yesterday")).word == "invalid_request"
+
+
 async def test_an_upload_whose_answer_was_lost_is_sent_again(plane):
     device = await plane.new_device()
     receipts = chain(6)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import urlencode
 
 import click
 import msgspec
@@ -15,15 +16,17 @@ from briefcase.adapters.disk.files import write_whole
 from briefcase.core.characters.marks import visible_text
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.fleet_client import PAGE, Answer, FleetClient
-from briefcase.edges.cli.late import render
+from briefcase.edges.cli.late import render, system
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.policy import read_policy
 from briefcase.edges.cli.progress import working
+from briefcase.edges.cli.receipts import parse_moment
 from briefcase.model.errors import CallerError, ConfigError
 
 PERMILLE_PER_PERCENT: Final = 10
 MAX_CANARY_PERCENT: Final = 99.9
+SHOWN_MEMBERS: Final = ("kind", "principal", "tool_id", "decision", "reason")
 GATES: Final = {"max-flips": "max_flips", "max-apply-failures": "max_apply_failures"}
 
 
@@ -289,7 +292,48 @@ def roll_back(app: App, *, rollout_id: int, as_json: bool) -> None:
 
 @fleet.group(epilog=example("briefcase fleet receipts export DEVICE --out receipts.jsonl"))
 def receipts() -> None:
-    """Copy the receipts of a device."""
+    """Search the receipts of a fleet, and copy those of a device."""
+
+
+@receipts.command(
+    "list",
+    epilog=example(
+        "briefcase fleet receipts list --decision deny --since 7d", "briefcase fleet receipts list --tool mail"
+    ),
+)
+@click.option("--device", "device_id", metavar="ID", help="Only of this device.")
+@click.option("--tool", "tool_id", help="Only of this tool.")
+@click.option("--agent", help="Only of this agent.")
+@click.option("--decision", help="Only with this decision.")
+@click.option("--approval", "approval_id", metavar="ID", help="Only of this approval.")
+@click.option("--since", metavar="TIME", help="A time as 2026-01-31T12:00:00Z, or how long ago: 30s, 15m, 2h, 7d.")
+@click.option("--until", metavar="TIME", help="As --since.")
+@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="How many.")
+@json_option
+@pass_app
+def list_receipts(
+    app: App, /, *, since: str | None, until: str | None, limit: int, as_json: bool, **by: str | None
+) -> None:
+    """List receipts of the whole fleet, the newest first."""
+    now_us = system.SystemClock().now_us()
+    wanted: dict[str, str] = {name: value for name, value in by.items() if value is not None} | {"limit": str(limit)}
+    for name, moment in (("since", since), ("until", until)):
+        if moment is not None:
+            wanted[name] = parse_moment(moment, now_us)
+    answer = FleetClient(app.environ).get(f"/v1/audit/receipts?{urlencode(wanted)}")
+    if as_json:
+        app.json(answer)
+        return
+    rows = [
+        (
+            app.screen.short_id(receipt["device_id"]),
+            str(receipt["id"]),
+            app.screen.short_time(receipt["ts"], now_us),
+            *(visible_text(str(receipt["event"].get(name) or "")) for name in SHOWN_MEMBERS),
+        )
+        for receipt in answer["receipts"]
+    ]
+    app.screen.table(("DEVICE", "RECEIPT", "TIME", "KIND", "AGENT", "TOOL", "DECISION", "REASON"), rows, empty="none")
 
 
 @receipts.command("export", epilog=example("briefcase fleet receipts export DEVICE --out receipts.jsonl"))

@@ -21,7 +21,7 @@ from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_ba
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.edges.control_plane.admin_tokens import NewToken
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
-from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page
+from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page, Wanted
 from briefcase.edges.control_plane.device_calls import Credentials, Device
 from briefcase.edges.control_plane.devices import Enrolment, Status
 from briefcase.edges.control_plane.refusals import (
@@ -37,7 +37,7 @@ from briefcase.edges.control_plane.refusals import (
 from briefcase.edges.control_plane.rollouts import NewRollout
 from briefcase.edges.control_plane.services import Services
 from briefcase.model.errors import BriefcaseError, CallerError
-from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339
+from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339, parse_rfc3339
 
 MAX_BODY_BYTES: Final = 8 << 20  # 500 receipts of 16 KiB
 MAX_WAIT_MS: Final = 55_000
@@ -45,6 +45,9 @@ ADVISED_SYNC_MS: Final = 60_000  # each device spreads it by a fifth
 MAX_MESSAGE_BYTES: Final = 32_000
 MAX_QUERY_FIELDS: Final = 16
 MAX_DIGITS: Final = 15  # below 2^53
+SEARCHED: Final = {"tool_id": "tool_id", "agent": "principal", "decision": "decision", "approval_id": "approval_id"}
+"""Fields of the query by which receipts are searched, and the members of their events that these are."""
+
 RETRY_AFTER_S: Final = b"1"
 
 _LOG: Final = structlog.get_logger("briefcase.control_plane")
@@ -269,11 +272,7 @@ class ControlPlaneApp:
     async def _receipts(self, asked: Asked) -> Body:
         admin = await self._admin(asked, AUDITOR)
         query = asked.query()
-        device = query.get("device_id")
-        found = await self._services.archive.receipts(
-            admin.tenant, None if device is None else _parse_uuid(device), _page(query)
-        )
-        return {"receipts": found}
+        return {"receipts": await self._services.archive.receipts(admin.tenant, _wanted(query), _page(query))}
 
     async def _acts(self, asked: Asked) -> Body:
         admin = await self._admin(asked, AUDITOR)
@@ -423,6 +422,26 @@ async def _refuse_path(_: Asked) -> None:
 
 def _policy_answer(bundle: bytes) -> Answer:
     return Answer(b'{"policy_bundle":%b}' % bundle)
+
+
+def _wanted(query: Mapping[str, str]) -> Wanted:
+    device = query.get("device_id")
+    return Wanted(
+        None if device is None else _parse_uuid(device),
+        _moment(query, "since"),
+        _moment(query, "until"),
+        {member: query[name] for name, member in SEARCHED.items() if name in query},
+    )
+
+
+def _moment(query: Mapping[str, str], name: str) -> str | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return format_rfc3339(parse_rfc3339(text))
+    except ValueError as error:
+        raise RefusedError(INVALID_REQUEST, f"`{name}`: {error}") from None
 
 
 def _page(query: Mapping[str, str]) -> Page:
