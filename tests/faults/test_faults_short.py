@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mutants
 import pytest
+import run_faults
 from disks import LoopDisk
 
 SUITE = Path(__file__).parent / "run_faults.py"
@@ -56,3 +57,14 @@ def test_power_is_back_though_a_mount_namespace_of_somebody_else_still_has_the_d
             assert (disk.mounted / "kept").read_text() == "x"
             (disk.mounted / "new").write_text("y")
             other.kill()
+
+
+def test_the_page_tells_each_class_how_it_is_caused_and_what_its_last_run_found():
+    page = (SUITE.parent.parent.parent / "docs" / "faults.md").read_text()
+    caused, found = page.split("## The last whole run")
+    for fault in run_faults.FAULTS:
+        what = fault.what.partition(",")[0] if fault.what.startswith("disk full") else fault.what
+        assert f"\n| {what} |" in caused, fault.what
+        assert f"\n| {fault.what} " in found, fault.what
+    numbers = {12: "twelve", 13: "thirteen", 14: "fourteen"}
+    assert f"in {numbers[len(run_faults.FAULTS)]} ways" in page
