@@ -184,6 +184,31 @@ def test_an_answer_that_does_not_come_is_a_timeout(daemon, monkeypatch):
     assert "may have been done" in ran.error["hint"]
 
 
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_daemon_that_hangs_is_named_while_it_is_waited_for_and_one_that_is_only_slow_is_not(
+    run, daemon, monkeypatch, hangs
+):
+    release, notes = threading.Event(), []
+
+    def noted(text):
+        notes.append(text)
+        release.set()
+
+    def health():
+        release.wait(10) if hangs else release.set()
+        return {"status": "ok"}
+
+    daemon.answers["GET", "/health"] = health
+    daemon.answers["GET", "/v1/tools"] = lambda: (release.wait(10), {"tools": []})[1]
+    monkeypatch.setattr("briefcase.edges.cli.client.SILENT_AFTER_S", 0.0)
+    monkeypatch.setattr("briefcase.edges.cli.client.PROBE_S", 0.05 if hangs else 10.0)
+    monkeypatch.setattr("briefcase.edges.cli.client.note", noted)
+    assert run("tools", "list").code == 0
+    socket_path = daemon.socket_path
+    named = [f"the daemon at `{socket_path}` takes connections, and does not answer; waiting for it, up to 30 s"]
+    assert notes == (named if hangs else [])
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import select
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from briefcase.core.jose.identity_proof import authority_of
 from briefcase.core.wire.errors import ErrorAnswer
 from briefcase.core.wire.reading import Kind, read_answer, read_document
 from briefcase.edges.cli.late import daemon_proof
+from briefcase.edges.cli.messages import note
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CODES, BriefcaseError, CallerError, ConfigError
@@ -33,6 +35,9 @@ from briefcase.model.types import JsonObject
 
 CONNECT_TIMEOUT_S: Final = 5.0
 FULL_QUEUE_PAUSE_S: Final = 0.005
+SILENT_AFTER_S: Final = 1.0  # with the probe, a daemon that hangs is named within two seconds
+PROBE_S: Final = 0.4
+SOON_S: Final = 5.0
 MAX_PROOF_BYTES: Final = 4_096
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HTTP_ERROR_FROM: Final = HTTPStatus.BAD_REQUEST
@@ -170,7 +175,7 @@ class Client:
             headers = {"Authorization": f"Bearer {self._token()}"}
             if data is not None:
                 headers["Content-Type"] = "application/json"
-            return _exchange(connection, method, path, data, headers)
+            return _exchange(connection, method, path, data, headers, on_sent=_name_silence)
         finally:
             connection.close()
 
@@ -323,9 +328,11 @@ def _exchange(
     headers: dict[str, str],
     *,
     max_bytes: int | None = None,
+    on_sent: Callable[[_Connection], None] = lambda _: None,
 ) -> _Answer:
     try:
         connection.request(method, path, body=data, headers=headers)
+        on_sent(connection)
         response = connection.getresponse()
         return _Answer(response.status, response.headers.get("Server-Timing", ""), response.read(max_bytes))
     except TimeoutError:
@@ -341,6 +348,32 @@ def _exchange(
             hint=START_HINT if method == "GET" else _PERHAPS_DONE,
             detail=repr(error),
         ) from None
+
+
+def _name_silence(connection: _Connection) -> None:
+    """Say that the daemon hangs, where it neither answers soon nor tells meanwhile that it is well."""
+    if connection.timeout_s <= SOON_S:  # whoever gives up soon says it then
+        return
+    is_answered, _, _ = select.select([connection.sock], [], [], SILENT_AFTER_S)
+    if not is_answered and not _is_well(connection.address):
+        note(
+            f"the daemon at `{connection.address}` takes connections, and does not answer;"
+            f" waiting for it, up to {connection.timeout_s:g} s"
+        )
+
+
+def _is_well(address: Address) -> bool:
+    """Whether a daemon answers the one question that costs it nothing."""
+    probe = _Connection(address, PROBE_S)
+    try:
+        probe.connect()
+        probe.request("GET", "/health")
+        probe.getresponse()
+    except (BriefcaseError, OSError, http.client.HTTPException):
+        return False
+    finally:
+        probe.close()
+    return True
 
 
 def _no_daemon(address: Address, got: str) -> BriefcaseError:
