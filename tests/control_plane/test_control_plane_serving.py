@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from briefcase.edges.control_plane.app import ControlPlaneApp
+from briefcase.edges.control_plane.figures import Figures
 from briefcase.edges.control_plane.serving import for_proxies
 from briefcase.edges.control_plane.settings import ServeOptions, parse_settings
 from support.certificates import new_certificate
-from support.fleet_server import POLICY, RunningControlPlane, chain
+from support.fleet_server import AUDITOR_TOKEN, POLICY, RunningControlPlane, chain
 
 
 async def test_it_speaks_tls_with_the_certificate_it_is_given(database_url, tmp_path):
@@ -74,8 +75,24 @@ async def test_two_processes_over_one_database_are_one_control_plane(database_ur
         assert (await beside.call("GET", "policy")).word == "invalid_token"
 
 
+async def test_its_figures_are_for_who_may_read_them(plane):
+    device = await plane.new_device()
+    await device.upload(chain(3))
+    await device.upload(chain(3))
+    assert (await plane.send("GET", "/metrics")).word == "missing_token"
+    got = await plane.admin("GET", "/metrics", token=AUDITOR_TOKEN)
+    assert got.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = got.body.splitlines()
+    assert "briefcase_fleet_receipts_stored_total 3.0" in lines
+    path = 'method="POST",path="/v1/devices/{device}/receipts",status="200"'
+    assert f"briefcase_fleet_requests_total{{{path}}} 2.0" in lines
+    assert "briefcase_fleet_devices_waiting 0.0" in lines
+
+
 async def test_what_fails_inside_is_one_word_and_the_log_has_the_rest(plane, capsys):
     class Broken:
+        figures = Figures()
+
         def __getattr__(self, _):
             raise RuntimeError("hunter2")
 

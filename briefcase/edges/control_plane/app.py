@@ -1,127 +1,45 @@
-"""The control plane's paths (`aacp_v1`, "Control plane"), one table that BlackSheep serves.
-
-An error is `{code, message}`; 503 carries `retry-after`, and what it refers to may be asked again as it is.
-"""
+"""The control plane's paths (`aacp_v1`, "Control plane"), one table that BlackSheep serves."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Final, TypeAlias, TypeVar, cast
-from urllib.parse import parse_qsl
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import blacksheep
 import msgspec
 
-from briefcase.adapters.telemetry.logger import structlog
+from briefcase.adapters.telemetry.exposition import CONTENT_TYPE, encode_text
 from briefcase.core.fleet.batches import BatchError, read_batch
 from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
-from briefcase.core.json.strict import parse as parse_json
 from briefcase.edges.control_plane.admin_tokens import NewToken
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
 from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page, Wanted
 from briefcase.edges.control_plane.device_calls import Credentials, Device
 from briefcase.edges.control_plane.devices import Enrolment, Status
+from briefcase.edges.control_plane.http import Answer, Asked, Handler, new_site
 from briefcase.edges.control_plane.refusals import (
     INVALID_KEY_ID,
     INVALID_MESSAGE,
     INVALID_MESSAGE_SIZE,
     INVALID_REQUEST,
-    METHOD_NOT_ALLOWED,
-    NOT_FOUND,
-    PAYLOAD_TOO_LARGE,
     RefusedError,
 )
 from briefcase.edges.control_plane.rollouts import NewRollout
 from briefcase.edges.control_plane.services import Services
-from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.errors import BriefcaseError
 from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339, parse_rfc3339
 
-MAX_BODY_BYTES: Final = 8 << 20  # 500 receipts of 16 KiB
 MAX_WAIT_MS: Final = 55_000
 ADVISED_SYNC_MS: Final = 60_000  # each device spreads it by a fifth
 MAX_MESSAGE_BYTES: Final = 32_000
-MAX_QUERY_FIELDS: Final = 16
 MAX_DIGITS: Final = 15  # below 2^53
 SEARCHED: Final = {"tool_id": "tool_id", "agent": "principal", "decision": "decision", "approval_id": "approval_id"}
 """Fields of the query by which receipts are searched, and the members of their events that these are."""
 
-RETRY_AFTER_S: Final = b"1"
-
-_LOG: Final = structlog.get_logger("briefcase.control_plane")
-_T = TypeVar("_T")
 Body: TypeAlias = Mapping[str, object]
-_Handler: TypeAlias = Callable[["Asked"], Awaitable[object]]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An answer that is more than a body: `body` is JSON already."""
-
-    body: bytes
-    status: int = HTTPStatus.OK
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class Asked:
-    """One request, its body read on demand and bounded."""
-
-    def __init__(self, request: blacksheep.Request) -> None:
-        self._request = request
-        self.method: str = request.method
-        path = bytes(request.url.path).decode("ascii")
-        query = bytes(request.url.query or b"").decode("ascii")
-        self.path = path
-        self.target = f"{path}?{query}" if query else path
-        self._query = query
-
-    def part(self, name: str) -> str:
-        """A part of the path."""
-        return str((self._request.route_values or {})[name])
-
-    def fields(self, name: bytes) -> list[str]:
-        """Every value of a header field."""
-        return [value.decode("latin-1") for value in self._request.headers.get(name)]
-
-    def query(self) -> Mapping[str, str]:
-        """The query's fields, each once.
-
-        Raises:
-            RefusedError: a field comes twice, or there are too many (`invalid_request`).
-        """
-        try:
-            pairs = parse_qsl(self._query, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
-        except ValueError:
-            raise RefusedError(INVALID_REQUEST, "expected a query of `name=value` pairs") from None
-        fields = dict(pairs)
-        if len(fields) != len(pairs):
-            raise RefusedError(INVALID_REQUEST, "expected each field of the query once")
-        return fields
-
-    async def body(self) -> bytes:
-        """The body.
-
-        Raises:
-            RefusedError: it is larger than `MAX_BODY_BYTES` (`payload_too_large`).
-        """
-        parts = bytearray()
-        async for part in cast("AsyncIterator[bytes]", self._request.stream()):
-            parts += part
-            if len(parts) > MAX_BODY_BYTES:
-                raise RefusedError(PAYLOAD_TOO_LARGE, f"expected a body of at most {MAX_BODY_BYTES} bytes")
-        return bytes(parts)
-
-    async def read(self, kind: type[_T]) -> _T:
-        """The body as a struct, read strictly.
-
-        Raises:
-            RefusedError: it is not one (`invalid_request`).
-        """
-        try:
-            return msgspec.convert(parse_json(await self.body()), kind)
-        except (CallerError, msgspec.ValidationError) as error:
-            raise RefusedError(INVALID_REQUEST, str(error)) from None
 
 
 class ControlPlaneApp:
@@ -133,9 +51,10 @@ class ControlPlaneApp:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._table: Mapping[tuple[str, str], _Handler] = {
+        self._table: Mapping[tuple[str, str], Handler] = {
             ("GET", "/health"): self._health,
             ("GET", "/ready"): self._ready,
+            ("GET", "/metrics"): self._metrics,
             ("GET", "/v1/admin/policy"): self._policy,
             ("POST", "/v1/admin/policy"): self._publish,
             ("POST", "/v1/admin/devices/enroll"): self._enrol,
@@ -162,18 +81,8 @@ class ControlPlaneApp:
         }
 
     def site(self) -> blacksheep.Application:
-        """The table as an application of BlackSheep's."""
-        site = blacksheep.Application(router=blacksheep.Router())
-        site.show_error_details = False
-        site.exceptions_handlers[Exception] = _failed_inside
-        for (method, path), handler in self._table.items():
-            site.router.add(method, path, _served(handler))
-        for path in {path for _, path in self._table}:
-            allowed = ",".join(sorted(method for method, other in self._table if other == path))
-            for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(allowed.split(",")):
-                site.router.add(method, path, _served(_refuse_method))
-        site.router.fallback = _served(_refuse_path)
-        return site
+        """The paths as an application of BlackSheep's."""
+        return new_site(self._table, self._services.figures)
 
     # --- anybody --------------------------------------------------------------------------------------------------
 
@@ -184,6 +93,11 @@ class ControlPlaneApp:
         if not await self._services.database.is_ready():
             raise BriefcaseError("the database does not take writes", code="not_ready")
         return {"status": "ready"}
+
+    async def _metrics(self, asked: Asked) -> Answer:
+        await self._admin(asked, AUDITOR)
+        families = self._services.figures.families(lambda: self._services.publications.waiting)
+        return Answer(encode_text(families), content_type=CONTENT_TYPE)
 
     # --- administrators -------------------------------------------------------------------------------------------
 
@@ -313,7 +227,9 @@ class ControlPlaneApp:
         if not batch:
             await self._services.calls.let_in(credentials)
             return {"stored": 0}
-        return await self._services.uploads.store(credentials, batch)
+        stored = await self._services.uploads.store(credentials, batch)
+        self._services.figures.receipts_stored += stored.stored
+        return stored
 
     async def _status(self, asked: Asked) -> Body:
         device = await self._services.calls.let_in(await self._credentials(asked))
@@ -368,56 +284,6 @@ class RemoteSigning(msgspec.Struct, frozen=True):
 
     key_id: str
     msg_b64: str
-
-
-def _served(handler: _Handler) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
-    async def serve(request: blacksheep.Request) -> blacksheep.Response:
-        try:
-            answer = await handler(Asked(request))
-        except RefusedError as refused:
-            answer = _refusal(refused)
-        except BriefcaseError as error:
-            headers = ((b"retry-after", RETRY_AFTER_S),) if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else ()
-            answer = _error(error.code, error.message, error.http_status, headers)
-            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                _LOG.warning("request failed", path=_path_of(request), code=error.code, detail=error.detail)
-        return _response(answer if isinstance(answer, Answer) else Answer(msgspec.json.encode(answer)))
-
-    return serve
-
-
-async def _failed_inside(_: object, request: blacksheep.Request, error: Exception) -> blacksheep.Response:
-    """What BlackSheep asks for when a handler raised what nobody expected: the log has the traceback."""
-    _LOG.error("request failed", path=_path_of(request), exc_info=error)
-    return _response(_error("internal", "the control plane failed inside", HTTPStatus.INTERNAL_SERVER_ERROR))
-
-
-def _response(answer: Answer) -> blacksheep.Response:
-    content = blacksheep.Content(b"application/json", answer.body) if answer.body else None
-    return blacksheep.Response(answer.status, [(b"cache-control", b"no-store"), *answer.headers], content)
-
-
-def _path_of(request: blacksheep.Request) -> str:
-    return bytes(request.url.path).decode("ascii", "replace")
-
-
-def _refusal(refused: RefusedError) -> Answer:
-    body: dict[str, object] = {"code": refused.word, "message": refused.message}
-    if refused.last_receipt_id is not None:
-        body["last_receipt_id"] = refused.last_receipt_id
-    return Answer(msgspec.json.encode(body), refused.status)
-
-
-def _error(word: str, message: str, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
-    return Answer(msgspec.json.encode({"code": word, "message": message}), status, headers)
-
-
-async def _refuse_method(_: Asked) -> None:
-    raise RefusedError(METHOD_NOT_ALLOWED, "nothing is done at this path by this method")
-
-
-async def _refuse_path(_: Asked) -> None:
-    raise RefusedError(NOT_FOUND, "nothing is at this path")
 
 
 def _policy_answer(bundle: bytes) -> Answer:

@@ -11,6 +11,7 @@ from briefcase.edges.control_plane.bundles import Bundles
 from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.device_calls import DeviceCalls
 from briefcase.edges.control_plane.devices import Devices
+from briefcase.edges.control_plane.figures import Figures
 from briefcase.edges.control_plane.keys import SigningKey
 from briefcase.edges.control_plane.publications import Publications
 from briefcase.edges.control_plane.rollouts import Rollouts
@@ -29,6 +30,7 @@ class Services(msgspec.Struct, frozen=True):
     bundles: Bundles
     admin_tokens: AdminTokens
     siblings: Siblings
+    figures: Figures
     rollouts: Rollouts
     devices: Devices
     calls: DeviceCalls
@@ -57,6 +59,7 @@ def compose_services(
         bundles=bundles,
         rollouts=Rollouts(database, bundles, clock),
         siblings=Siblings(database, bundles, key, clock),
+        figures=Figures(),
         admin_tokens=AdminTokens(
             database, bundles, clock, entropy, {ADMIN: settings.admin_token, AUDITOR: settings.auditor_token}
         ),

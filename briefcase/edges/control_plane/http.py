@@ -1,0 +1,175 @@
+"""Requests and answers of the control plane: bodies read strictly and bounded, refusals with their words, figures.
+
+An error is `{code, message}`; 503 carries `retry-after`, and what it refers to may be asked again as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final, TypeAlias, TypeVar, cast
+from urllib.parse import parse_qsl
+
+import blacksheep
+import msgspec
+
+from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.core.json.strict import parse as parse_json
+from briefcase.edges.control_plane.figures import Figures
+from briefcase.edges.control_plane.refusals import (
+    INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    PAYLOAD_TOO_LARGE,
+    RefusedError,
+)
+from briefcase.model.errors import BriefcaseError, CallerError
+
+MAX_BODY_BYTES: Final = 8 << 20  # 500 receipts of 16 KiB
+MAX_QUERY_FIELDS: Final = 16
+RETRY_AFTER_S: Final = b"1"
+JSON: Final = b"application/json"
+METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+_LOG: Final = get_logger("briefcase.control_plane")
+_T = TypeVar("_T")
+Handler: TypeAlias = Callable[["Asked"], Awaitable[object]]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer that is more than a body: `body` is JSON already."""
+
+    body: bytes
+    status: int = HTTPStatus.OK
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes = JSON
+
+
+class Asked:
+    """One request, its body read on demand and bounded."""
+
+    def __init__(self, request: blacksheep.Request) -> None:
+        self._request = request
+        self.method: str = request.method
+        path = bytes(request.url.path).decode("ascii")
+        query = bytes(request.url.query or b"").decode("ascii")
+        self.path = path
+        self.target = f"{path}?{query}" if query else path
+        self._query = query
+
+    def part(self, name: str) -> str:
+        """A part of the path."""
+        return str((self._request.route_values or {})[name])
+
+    def fields(self, name: bytes) -> list[str]:
+        """Every value of a header field."""
+        return [value.decode("latin-1") for value in self._request.headers.get(name)]
+
+    def query(self) -> Mapping[str, str]:
+        """The query's fields, each once.
+
+        Raises:
+            RefusedError: a field comes twice, or there are too many (`invalid_request`).
+        """
+        try:
+            pairs = parse_qsl(self._query, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
+        except ValueError:
+            raise RefusedError(INVALID_REQUEST, "expected a query of `name=value` pairs") from None
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise RefusedError(INVALID_REQUEST, "expected each field of the query once")
+        return fields
+
+    async def body(self) -> bytes:
+        """The body.
+
+        Raises:
+            RefusedError: it is larger than `MAX_BODY_BYTES` (`payload_too_large`).
+        """
+        parts = bytearray()
+        async for part in cast("AsyncIterator[bytes]", self._request.stream()):
+            parts += part
+            if len(parts) > MAX_BODY_BYTES:
+                raise RefusedError(PAYLOAD_TOO_LARGE, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+        return bytes(parts)
+
+    async def read(self, kind: type[_T]) -> _T:
+        """The body as a struct, read strictly.
+
+        Raises:
+            RefusedError: it is not one (`invalid_request`).
+        """
+        try:
+            return msgspec.convert(parse_json(await self.body()), kind)
+        except (CallerError, msgspec.ValidationError) as error:
+            raise RefusedError(INVALID_REQUEST, str(error)) from None
+
+
+def new_site(table: Mapping[tuple[str, str], Handler], figures: Figures) -> blacksheep.Application:
+    """A table of paths as an application of BlackSheep's; every answer is counted."""
+    site = blacksheep.Application(router=blacksheep.Router())
+    site.show_error_details = False
+    site.exceptions_handlers[Exception] = _failed_inside
+    for (method, path), handler in table.items():
+        site.router.add(method, path, _served(path, handler, figures))
+    for path in {path for _, path in table}:
+        allowed = {method for method, other in table if other == path}
+        for method in METHODS - allowed:
+            site.router.add(method, path, _served(path, _refuse_method, figures))
+    site.router.fallback = _served("", _refuse_path, figures)
+    return site
+
+
+def _served(
+    path: str, handler: Handler, figures: Figures
+) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
+    async def serve(request: blacksheep.Request) -> blacksheep.Response:
+        try:
+            answer = await handler(Asked(request))
+        except RefusedError as refused:
+            answer = _refusal(refused)
+        except BriefcaseError as error:
+            headers = ((b"retry-after", RETRY_AFTER_S),) if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+            answer = _error(error.code, error.message, error.http_status, headers)
+            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _LOG.warning("request failed", path=_path_of(request), code=error.code, detail=error.detail)
+        if not isinstance(answer, Answer):
+            answer = Answer(msgspec.json.encode(answer))
+        figures.count(request.method, path, answer.status)
+        return _response(answer)
+
+    return serve
+
+
+async def _failed_inside(_: object, request: blacksheep.Request, error: Exception) -> blacksheep.Response:
+    """What BlackSheep asks for when a handler raised what nobody expected: the log has the traceback."""
+    _LOG.error("request failed", path=_path_of(request), exc_info=error)
+    return _response(_error("internal", "the control plane failed inside", HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def _response(answer: Answer) -> blacksheep.Response:
+    content = blacksheep.Content(answer.content_type, answer.body) if answer.body else None
+    return blacksheep.Response(answer.status, [(b"cache-control", b"no-store"), *answer.headers], content)
+
+
+def _path_of(request: blacksheep.Request) -> str:
+    return bytes(request.url.path).decode("ascii", "replace")
+
+
+def _refusal(refused: RefusedError) -> Answer:
+    body: dict[str, object] = {"code": refused.word, "message": refused.message}
+    if refused.last_receipt_id is not None:
+        body["last_receipt_id"] = refused.last_receipt_id
+    return Answer(msgspec.json.encode(body), refused.status)
+
+
+def _error(word: str, message: str, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
+    return Answer(msgspec.json.encode({"code": word, "message": message}), status, headers)
+
+
+async def _refuse_method(_: Asked) -> None:
+    raise RefusedError(METHOD_NOT_ALLOWED, "nothing is done at this path by this method")
+
+
+async def _refuse_path(_: Asked) -> None:
+    raise RefusedError(NOT_FOUND, "nothing is at this path")
