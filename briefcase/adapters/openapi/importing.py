@@ -74,7 +74,7 @@ def import_operation(document: Document, operation: Operation, choices: Choices)
             imported = manifest_of(document, operation, choices, limits)
             manifest = _at_its_address(imported.manifest, operation)
             name = f"{operation.id}.json"
-            text = orjson.dumps({"tools": [manifest]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            text = _written_out(manifest, operation)
             parse_manifests(text, name)
         except TooLargeError:
             continue
@@ -111,6 +111,13 @@ def _takes(pattern: str) -> bool:
 def _takes_linear(pattern: str) -> bool:
     """Beside `oneOf` and its kind a pattern that may give up would let a value through."""
     return _takes(pattern) and pattern_steps(pattern) != BACKTRACKED
+
+
+def _written_out(manifest: JsonObject, operation: Operation) -> bytes:
+    try:
+        return orjson.dumps({"tools": [manifest]}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # as `json.loads` reads it, which takes more than JSON everywhere has
+        return refuse(operation.node.pointer, "expected Unicode texts and numbers of 64 bits, got others")
 
 
 def _at_its_address(manifest: JsonObject, operation: Operation) -> JsonObject:

@@ -1,7 +1,7 @@
 """Where an operation is: its own `servers`, or else its path's, or else the document's (OpenAPI 3.1 section 4.8.10).
 
 Variables are replaced by their defaults. A URL that is relative to where the document came from, which nobody knows,
-takes the base URL that the operator gives.
+takes the base URL that the operator gives, and stands below it where that has no path.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ def base_url(document: Document, operation: Operation, given: str | None, remark
     """
     node = first_server(document, operation)
     if given is not None:
-        if node is not None and not node.pointer.startswith("/servers/"):
-            remarks.append(f"its own server `{node.text('url')}` is replaced by the base URL")
-        return given.rstrip("/")
+        return given.rstrip("/") + _relative_path(node, given, remarks)
     if node is None:
         refuse(operation.node.pointer, "it has no server", hint=HINT)
     url = _substituted(node)
@@ -44,6 +42,19 @@ def base_url(document: Document, operation: Operation, given: str | None, remark
         refuse(node.pointer, f"the server `{url}` cannot be used: it is relative to the document's address", hint=HINT)
     scheme, _, rest = url.partition("://")
     return f"{scheme.lower()}://{rest}".rstrip("/")
+
+
+def _relative_path(node: Node | None, given: str, remarks: list[str]) -> str:
+    """What a relative server adds to a base URL that has no path of its own; empty for nothing."""
+    url = "" if node is None else node.text("url").strip()
+    if node is not None and not node.pointer.startswith("/servers/"):
+        remarks.append(f"its own server `{url}` is replaced by the base URL")
+    elif url.startswith("/") and not url.startswith("//") and url.strip("/"):
+        if not given.partition("://")[2].partition("/")[2].strip("/"):
+            remarks.append(f"the server `{url}` is taken below the base URL")
+            return url.rstrip("/")
+        remarks.append(f"the server `{url}` is replaced by the base URL, path and all")
+    return ""
 
 
 def first_server(document: Document, operation: Operation) -> Node | None:

@@ -1,0 +1,127 @@
+// Builds requests with swagger-client, for `run.py`: one task a line in, one answer a line out.
+//
+// A task is {file, operations: [{path, method, base, parameters, body, kind, files}]}; an answer is a list: for each
+// operation the requests that the client builds, one for each alternative of its security, or {error}.
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import SwaggerClient from 'swagger-client';
+
+const SECRET = 's3cret';
+
+function authorized(schemes) {
+  return Object.fromEntries(Object.entries(schemes ?? {}).map(([name, scheme]) => {
+    if (scheme?.type === 'oauth2' || scheme?.type === 'openIdConnect') return [name, { token: { access_token: SECRET } }];
+    if (scheme?.type === 'basic' || String(scheme?.scheme).toLowerCase() === 'basic') {
+      return [name, { username: '', password: SECRET }];
+    }
+    if (scheme?.type === 'apiKey') return [name, { value: SECRET }];
+    return [name, SECRET];
+  }));
+}
+
+async function partsOf(form) {
+  const parts = [];
+  for (const [name, value] of form.entries()) {
+    const isText = typeof value === 'string';
+    const bytes = isText ? Buffer.from(value) : Buffer.from(await value.arrayBuffer());
+    parts.push([name, bytes.toString('base64')]);
+  }
+  return parts;
+}
+
+function bodyOf(asked) {
+  if (asked.body === undefined) return undefined;
+  if (!asked.files?.length) return asked.body;
+  const blob = (text) => new File([Buffer.from(text, 'base64')], 'file', { type: 'application/octet-stream' });
+  return Object.fromEntries(Object.entries(asked.body).map(([name, value]) => [
+    name, asked.files.includes(name) ? (Array.isArray(value) ? value.map(blob) : blob(value)) : value,
+  ]));
+}
+
+// What a path's own reference leads to, which the client leaves alone where one operation is resolved.
+function withItem(spec, path) {
+  const reference = spec.paths[path].$ref;
+  if (!reference?.startsWith('#/')) return spec;
+  const tokens = decodeURIComponent(reference.slice(2)).split('/').map((token) => token.replaceAll('~1', '/').replaceAll('~0', '~'));
+  return { ...spec, paths: { ...spec.paths, [path]: tokens.reduce((found, token) => found?.[token], spec) } };
+}
+
+async function built(document, base, asked) {
+  const spec = withItem(document, asked.path);
+  const { spec: operation, errors } = await SwaggerClient.resolveSubtree(spec, ['paths', asked.path, asked.method]);
+  if (errors.length) return { error: `resolve: ${errors[0].message}` };
+  const schemes = {};
+  for (const name of Object.keys(spec.components?.securitySchemes ?? spec.securityDefinitions ?? {})) {
+    const below = spec.components ? ['components', 'securitySchemes', name] : ['securityDefinitions', name];
+    schemes[name] = (await SwaggerClient.resolveSubtree(spec, below)).spec;
+  }
+  const security = operation.security ?? spec.security ?? [];
+  // What the import says in a remark: a fragment is never sent, and a server without a scheme is taken over https.
+  const path = asked.path.split('#')[0];
+  const server = ({ url, ...more }) => ({ ...more, url: url?.startsWith('//') ? `https:${url}` : url });
+  const servers = spec.swagger ? undefined : operation.servers ?? spec.paths[asked.path].servers ?? spec.servers;
+  // What the specification says and the client does not do: some headers are no parameters (section 4.8.12.2 of 3.1),
+  // and a list in a form repeats its name (section 4.8.15.1.1).
+  const ignored = /^(accept|authorization|content-type|user-agent|host|content-length|accept-encoding|connection)$/i;
+  operation.parameters = operation.parameters?.filter(({ in: place, name }) => place !== 'header' || !ignored.test(name));
+  const content = operation.requestBody?.content ?? {};
+  if (asked.kind && !content[asked.kind]) {
+    content[asked.kind] = Object.entries(content).find(([kind]) => kind.includes('*') || kind.trim() === asked.kind)?.[1];
+  }
+  for (const media of asked.kind?.startsWith('application/x-www-form-urlencoded') ? Object.values(content) : []) {
+    for (const [name, schema] of Object.entries(media?.schema?.properties ?? {})) {
+      const said = media.encoding?.[name] ?? {};
+      const isPlain = said.style === undefined && said.explode === undefined && said.contentType === undefined;
+      if (schema?.type === 'array' && isPlain) media.encoding = { ...media.encoding, [name]: { style: 'form', explode: true } };
+    }
+  }
+  const found = [];
+  for (const alternative of security.length ? security : [{}]) {
+    const one = { ...operation, security: [alternative], operationId: 'asked', __originalOperationId: 'asked' };
+    const whole = { ...spec, security: undefined, paths: { [path]: { [asked.method]: one } } };
+    if (whole.components) whole.components = { ...whole.components, securitySchemes: schemes };
+    if (spec.swagger) whole.securityDefinitions = schemes;
+    const parameters = { ...asked.parameters };
+    if (spec.swagger) {
+      for (const { in: place, name } of one.parameters ?? []) {
+        if (place === 'body') parameters[`body.${name}`] = asked.body;
+        if (place === 'formData') parameters[`formData.${name}`] = bodyOf(asked)?.[name];
+      }
+    }
+    delete one.servers;
+    if (base) whole.servers = [{ url: base }];
+    else if (servers) whole.servers = servers.map(server);
+    const request = SwaggerClient.buildRequest({
+      spec: whole,
+      operationId: 'asked',
+      parameters,
+      requestBody: bodyOf(asked),
+      requestContentType: asked.kind,
+      securities: { authorized: authorized(schemes) },
+    });
+    const { url, method, headers, body } = request;
+    const isForm = body instanceof FormData;
+    found.push({ url, method, headers, ...(isForm ? { parts: await partsOf(body) } : { body }) });
+  }
+  return found;
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const task = JSON.parse(line);
+  const answers = [];
+  let spec;
+  try {
+    spec = JSON.parse(readFileSync(task.file, 'utf8'));
+  } catch (error) {
+    console.log(JSON.stringify(task.operations.map(() => ({ error: String(error) }))));
+    continue;
+  }
+  for (const asked of task.operations) {
+    try {
+      answers.push(await built(spec, asked.base, asked));
+    } catch (error) {
+      answers.push({ error: String(error?.message ?? error) });
+    }
+  }
+  console.log(JSON.stringify(answers));
+}
