@@ -469,6 +469,14 @@ def test_what_the_connection_sets_and_what_the_credential_is_are_no_arguments():
     )
 
 
+def test_a_header_of_the_operation_stands_in_place_of_the_paths_in_either_case():
+    document = changed("paths>/tickets/{number}>get>parameters", [{"name": "X-A", "in": "header", "schema": {}}])
+    document["paths"]["/tickets/{number}"]["parameters"].append({"name": "x-a", "in": "header", "schema": {}})
+    assert list(imported("showTicket", document=document)[0]["arguments"].values()) == [
+        "path", "query:verbose", "header:X-A",
+    ]  # fmt: skip
+
+
 def test_two_parameters_of_one_name_are_two_arguments():
     document = parameter(**{"in": "query", "name": "number", "schema": {}})
     assert imported("showTicket", document=document)[0]["arguments"] == {

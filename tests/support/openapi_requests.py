@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from briefcase.adapters.openapi.importing import Operation, Written
 from briefcase.adapters.tools.bodies import FORM_URLENCODED, JSON, MULTIPART, kind_of
 from briefcase.adapters.tools.http import with_credential
-from briefcase.adapters.tools.manifest import Declared, parse_manifests
+from briefcase.adapters.tools.manifest import Declared
 from briefcase.adapters.tools.request import BODY, COOKIE, HEADER, PATH, QUERY, WHOLE_BODY, Encoded, encode_request
 from briefcase.adapters.tools.styles import DEEP_OBJECT
 
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
 
 def case_of(operation: Operation, written: Written, base: str) -> Case:
-    (declared,) = parse_manifests(written.text.encode(), written.name)
+    declared = written.declared
     args = sample_of(declared)
     encoded = encode_request(declared.template, args)
     for credential in declared.manifest.all_credentials:

@@ -15,7 +15,7 @@ import orjson
 
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.openapi.documents import MAX_DOCUMENT_BYTES, read_document
-from briefcase.adapters.tools.manifest import parse_manifests
+from briefcase.adapters.tools.manifest import Declared, parse_manifests
 from briefcase.adapters.tools.request import with_placeholders
 from briefcase.adapters.tools.schema_cost import BACKTRACKED, pattern_steps
 from briefcase.core.openapi.document import Document, refuse
@@ -48,10 +48,11 @@ __all__ = [
 
 
 class Written(msgspec.Struct, frozen=True):
-    """One operation as a manifest file: its name, its text, and what there is to say of it."""
+    """One operation as a manifest file: its name, its text, what was read of it, and what there is to say of it."""
 
     name: str
     text: str
+    declared: Declared
     imported: Imported
 
 
@@ -75,7 +76,7 @@ def import_operation(document: Document, operation: Operation, choices: Choices)
             manifest = _at_its_address(imported.manifest, operation)
             name = f"{operation.id}.json"
             text = _written_out(manifest, operation)
-            parse_manifests(text, name)
+            (declared,) = parse_manifests(text, name)
         except TooLargeError:
             continue
         except CallerError as error:
@@ -83,7 +84,7 @@ def import_operation(document: Document, operation: Operation, choices: Choices)
                 raise
             fault = error
             continue
-        return Written(name, text.decode(), msgspec.structs.replace(imported, manifest=manifest))
+        return Written(name, text.decode(), declared, msgspec.structs.replace(imported, manifest=manifest))
     raise fault or CallerError(
         f"the OpenAPI document at `#{operation.node.pointer}`: its schemas are too large", code="invalid_manifest"
     )

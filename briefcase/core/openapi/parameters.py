@@ -49,12 +49,12 @@ def add_parameters(reading: Reading, fixed_query: str, secret_places: Iterable[t
         CallerError: a required one cannot be carried.
     """
     fixed = {pair.partition("=")[0].casefold() for pair in fixed_query.split("&") if pair}
-    secret = {(where, name.lower() if where == "header" else name) for where, name in secret_places}
+    secret = {(name.lower() if where == "header" else name, where) for where, name in secret_places}
     parameters = _parameters(reading)
     named = PLACEHOLDER.findall(reading.operation.path)
     for node in sorted(parameters, key=lambda each: each.text("in") != "path"):  # a path's arguments keep their names
         name, where = node.text("name"), node.text("in")
-        if (where, name.lower() if where == "header" else name) in secret:
+        if _key_of(node) in secret:
             continue
         if where == "path" and name not in named:
             reading.remarks.append(f"the path has no `{{{name}}}`: the parameter is left out")
@@ -76,8 +76,14 @@ def _parameters(reading: Reading) -> list[Node]:
             if not node.text("name"):
                 reading.lack(node.pointer, "a parameter has no name", required=node.object.get("required") is True)
             else:
-                by_key[node.text("name"), node.text("in")] = node
+                by_key[_key_of(node)] = node
     return list(by_key.values())
+
+
+def _key_of(node: Node) -> tuple[str, str]:
+    """What a parameter stands in place of: the same name in the same place, in a header in either case."""
+    name, where = node.text("name"), node.text("in")
+    return (name.lower() if where == "header" else name), where
 
 
 def _is_for_a_caller(reading: Reading, node: Node, name: str) -> bool:

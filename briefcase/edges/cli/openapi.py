@@ -171,10 +171,9 @@ def _say(written: Iterable[openapi.Written], refused: Iterable[openapi.Refused])
 
 def _secrets_of(written: Iterable[openapi.Written]) -> set[tuple[str, str]]:
     return {
-        (credential.name, declared.template.origin.partition("://")[2].removesuffix(":443"))
+        (credential.name, each.declared.template.origin.partition("://")[2].removesuffix(":443"))
         for each in written
-        for declared in tool_manifests.parse_manifests(each.text.encode(), each.name)
-        for credential in declared.manifest.all_credentials
+        for credential in each.declared.manifest.all_credentials
     }
 
 
@@ -220,14 +219,16 @@ def _read(file: Path) -> bytes:
 
 def _check_credentials(directory: Path, written: Sequence[openapi.Written]) -> None:
     """Refuse manifests that name a secret which another one there, that stays, names for another host."""
-    new = [declared for each in written for declared in tool_manifests.parse_manifests(each.text.encode(), each.name)]
-    ids = {declared.manifest.id for declared in new}
+    ids = {each.imported.operation.id for each in written}
     there = tool_files.load_manifests(directory, leave_out={each.name for each in written})
     first: dict[str, tool_manifests.Declared] = {}
-    for declared in (*(each for each in there if each.manifest.id not in ids), *new):
+    for declared in there:
+        for named in declared.manifest.all_credentials if declared.manifest.id not in ids else ():
+            first.setdefault(named.name, declared)
+    for declared in (each.declared for each in written):
         for named in declared.manifest.all_credentials:
             known = first.setdefault(named.name, declared)
-            if declared in new and known.template.origin != declared.template.origin:
+            if known.template.origin != declared.template.origin:
                 raise CallerError(
                     f"the tool `{known.manifest.id}` sends the secret `{named.name}` to {known.template.origin},"
                     f" and `{declared.manifest.id}` would send it to {declared.template.origin}",
