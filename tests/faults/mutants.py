@@ -30,7 +30,7 @@ POWER: Final = Mutant(
 )
 KILL: Final = Mutant(
     "recovery leaves open what a crash left open",
-    (("adapters/ledger/recovery.py", "in sorted(intents.open.items())]", "in sorted(intents.open.items())[:0]]"),),
+    (("adapters/ledger/recovery.py", "= sorted(intents.open), ", "= sorted(intents.open)[:0], "),),
 )
 WHOLE_CALL: Final = Mutant(
     "an approval is consumed with the outcome, not with the intent",
@@ -38,12 +38,15 @@ WHOLE_CALL: Final = Mutant(
         (
             "core/calls/flow.py",
             "            effects.append(ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us()))\n",
-            "            self._late = ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us())\n",
+            (
+                "            late = ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us())\n"
+                "            vars(__import__('sys').modules['briefcase.core.calls.results'])['LATE'] = (late,)\n"
+            ),
         ),
         (
-            "core/calls/flow.py",
+            "core/calls/results.py",
             "(CloseIntent(intent_id),)\n",
-            "(CloseIntent(intent_id), *((self._late,) if admitted.is_approved else ()))\n",
+            "(CloseIntent(intent_id), *globals().pop('LATE', ()))\n",
         ),
     ),
 )
