@@ -386,6 +386,41 @@ async def test_a_request_that_comes_again_at_any_moment_of_the_first_gets_its_an
     assert desk.ledger.kinds().count("intent") == 1
 
 
+class SlowToKeep(MemoryLedger):
+    """One whose commits are under way for a few turns of the loop; the first so many fail."""
+
+    failing = 0
+
+    async def commit(self, entry):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if self.failing:
+            self.failing -= 1
+            raise StoreError("receipts cannot be made durable")
+        return await super().commit(entry)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+async def test_the_same_call_made_several_times_at_once_asks_one_person_once(failing):
+    desk = Desk(verdict=NEEDS)
+    desk.ledger = SlowToKeep(desk.clock)
+    desk.ledger.failing = failing
+    desk.restart()
+    made = [call_with(desk.calls, AGENT, body()) for _ in range(5)]
+    others = [call_with(desk.calls, AGENT, body(args={"text": "other"})), call_with(desk.calls, OTHER_AGENT, body())]
+
+    async with asyncio.timeout(10):
+        told = await asyncio.gather(*made, return_exceptions=True)
+        apart = await asyncio.gather(*others)
+
+    ids = {answer.payload["approval"]["id"] for answer in told if not isinstance(answer, StoreError)}
+    assert (len(ids), sum(isinstance(answer, StoreError) for answer in told)) == (1, failing)
+    assert len(ids | {answer.payload["approval"]["id"] for answer in apart}) == 3
+    assert len(desk.ledger.stored_approvals) == 3
+    await desk.approve(ids.pop())
+    assert (await desk.call())["approval"]["status"] == "approved"
+
+
 @pytest.mark.parametrize("flow", ["call", "decide"])
 async def test_a_request_whose_receipt_failed_keeps_nobody_waiting(flow):
     desk = Desk()

@@ -36,6 +36,7 @@ from briefcase.core import budgets, risk
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.admission import Admitted, Checked
 from briefcase.core.calls.answers import Answer, RememberedAnswers, encode_answer
+from briefcase.core.calls.asking import Asking
 from briefcase.core.calls.decisions import OpenDecision, OpenDecisions
 from briefcase.core.calls.expiry import Expiry
 from briefcase.core.calls.ratelimits import RateLimiter
@@ -144,6 +145,7 @@ class Calls:
         self._turns = turns
         self._log = log
         self._settings = settings
+        self._asking = Asking(new_event)
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event | None] = {}  # by principal and request id; what a retry waits for
         self.refusals = Refusals(ledger, clock, new_event)
@@ -476,6 +478,7 @@ class Calls:
         facts, spec = checked.facts, checked.tool.spec
         effects: tuple[Effect, ...] = ()
         binding = checked.binding_hex
+        await self._asking.settled(binding)
         approval = self._ledger.pending_approval(binding)
         kind = self._kind_for(verdict)
         now_us = self._ledger.now_us()
@@ -506,7 +509,8 @@ class Calls:
         decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, detail, verdict.policy_ids, approval.id)
         watch.mark("approval")
         event = events.call_event("approval_required", facts, decided, watch.timing_us)
-        committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
+        with self._asking.writing(binding, is_new=bool(effects)):
+            committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
         if isinstance(committed, Refused):
             return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), watch)
         watch.mark("receipt")
