@@ -429,7 +429,7 @@ async def test_a_request_whose_receipt_failed_keeps_nobody_waiting(flow):
 
     async def both():
         flows = (FLOWS[flow](desk.calls, AGENT, request) for _ in range(2))
-        return await asyncio.wait_for(asyncio.gather(*flows, return_exceptions=True), 10)
+        return await asyncio.wait_for(asyncio.gather(*flows, return_exceptions=True), 60)
 
     faults = await both()
     assert all(isinstance(fault, StoreError) for fault in faults)
@@ -445,7 +445,7 @@ async def test_of_two_equal_requests_at_once_of_which_neither_may_run_both_are_t
 
     async def all_three():
         flows = (FLOWS[flow](desk.calls, AGENT, sent) for sent in (other, request, request))
-        return await asyncio.wait_for(asyncio.gather(*flows), 10)
+        return await asyncio.wait_for(asyncio.gather(*flows), 60)
 
     statuses = [answer.payload["status"] for answer in await all_three()]
 

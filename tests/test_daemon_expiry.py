@@ -27,7 +27,7 @@ async def test_a_decision_that_can_not_be_closed_keeps_no_other_open(monkeypatch
 
     async def run():
         task = asyncio.create_task(daemon._expire(Expiry()))
-        await asyncio.wait_for(again.wait(), 5)
+        await asyncio.wait_for(again.wait(), 60)
         task.cancel()
 
     again = asyncio.Event()

@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -15,13 +14,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from test_providers_end_to_end import await_address, briefcase, command_of
 
 from support.canaries import files_below, found_in, written_forms_of
+from support.commands import await_address, briefcase, command_of
 from support.daemons import RunningDaemon
+from support.waiting import BOUND_S, wait_until
 
 WORLD = Path(__file__).parent / "servers" / "oauth_world.py"
-TIMEOUT_S = 30
 SERVERS = "/v1/mcp/servers"
 
 
@@ -34,7 +33,7 @@ def serving(*options):
     with process:
         yield process.stdout.readline().strip()
         process.stdin.close()
-        process.wait(TIMEOUT_S)
+        process.wait(BOUND_S)
 
 
 @pytest.fixture(params=[(), ("--dpop",)], ids=["bearer", "bound"])
@@ -54,23 +53,23 @@ def server_of(daemon):
     return server
 
 
-def wait_until(daemon, **fields):
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
+def server_that_is(daemon, **fields):
+    """Its server, once that is what the fields say."""
+
+    def found():
         server = server_of(daemon)
-        if {name: server[name] for name in fields} == fields:
-            return server
-        assert time.monotonic() < deadline, server
-        time.sleep(0.02)
+        return server if all(server[name] == field for name, field in fields.items()) else None
+
+    return wait_until(found, lambda: server_of(daemon))
 
 
 def log_in(daemon, *options):
     """`oauth-login`, with a browser that only follows where it is sent."""
     words = command_of("mcp", "servers", "oauth-login", "docs", "--no-browser", *options)
     with subprocess.Popen(words, env=daemon.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
-        with urllib.request.urlopen(await_address(command), timeout=TIMEOUT_S) as page:
+        with urllib.request.urlopen(await_address(command), timeout=BOUND_S) as page:
             assert b"is with briefcase now" in page.read()
-        out, err = command.communicate(timeout=TIMEOUT_S)
+        out, err = command.communicate(timeout=BOUND_S)
     assert (command.returncode, out.decode()) == (0, "logged in to `docs`\n"), err.decode()
     assert "of-the-World" not in out.decode() + err.decode()
 
@@ -79,12 +78,12 @@ def let_tools_be_called(daemon):
     """Nobody is asked; the description changes and the address does not, so the log-in stays."""
     body = {"endpoint_url": f"{daemon.origin}/mcp", "rules": [{"tool": "*", "category": "read"}]}
     assert daemon.request("POST", f"{SERVERS}/docs", body)[0] == 200
-    wait_until(daemon, state="ready", has_oauth_refresh=True)
+    server_that_is(daemon, state="ready", has_oauth_refresh=True)
 
 
 def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
     assert briefcase(daemon, "mcp", "servers", "upsert", "docs", f"{daemon.origin}/mcp").returncode == 0
-    wanting = wait_until(daemon, needs_login=True)
+    wanting = server_that_is(daemon, needs_login=True)
     assert "oauth-login docs" in wanting["problem"]
     assert wanting["has_oauth_refresh"] is False
     agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
@@ -97,7 +96,7 @@ def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
     assert daemon.request("POST", f"{SERVERS}/other/oauth/exchange", asked)[1]["code"] == "not_found"
 
     log_in(daemon)
-    wait_until(daemon, state="ready", has_oauth_refresh=True, needs_login=False)
+    server_that_is(daemon, state="ready", has_oauth_refresh=True, needs_login=False)
     let_tools_be_called(daemon)
     answer = daemon.call("docs.whoami", {"echo": True}, token=agent)
     assert answer["status"] == "ok", answer
@@ -110,12 +109,12 @@ def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
     assert refused["status"] == "error"
     assert "wider scope `write`" in refused["message"]
     log_in(daemon)
-    wait_until(daemon, state="ready", needs_login=False)
+    server_that_is(daemon, state="ready", needs_login=False)
     assert daemon.call("docs.change", {}, token=agent)["status"] == "ok"
 
     daemon.kill()
     daemon.start()
-    wait_until(daemon, state="ready", has_oauth_refresh=True)
+    server_that_is(daemon, state="ready", has_oauth_refresh=True)
     assert daemon.call("docs.change", {}, token=agent)["status"] == "ok"
 
     revoked = json.loads(briefcase(daemon, "mcp", "servers", "oauth-revoke", "docs", "--json").stdout)
@@ -125,7 +124,7 @@ def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
         "remote_revocation_attempted": True,
         "remote_revocation_succeeded": True,
     }
-    wait_until(daemon, needs_login=True, has_oauth_refresh=False)
+    server_that_is(daemon, needs_login=True, has_oauth_refresh=False)
     failed = daemon.call("docs.change", {}, token=agent)
     assert (failed["status"], "oauth-login docs" in failed["message"]) == ("error", True), failed
     assert briefcase(daemon, "receipts", "verify").returncode == 0
@@ -133,7 +132,7 @@ def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
 
 def test_a_pasted_address_logs_in_and_what_is_not_this_log_ins_does_not(daemon):
     briefcase(daemon, "mcp", "servers", "upsert", "docs", f"{daemon.origin}/mcp")
-    wait_until(daemon, needs_login=True)
+    server_that_is(daemon, needs_login=True)
 
     class Stay(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_):
@@ -150,10 +149,10 @@ def test_a_pasted_address_logs_in_and_what_is_not_this_log_ins_does_not(daemon):
             address = re.search(r"^http\S+/authorize\S+", written.decode(), re.MULTILINE)[0]
             assert "scope=read&" in address
             with pytest.raises(urllib.error.HTTPError) as stopped:
-                urllib.request.build_opener(Stay).open(address, timeout=TIMEOUT_S)
+                urllib.request.build_opener(Stay).open(address, timeout=BOUND_S)
             with stopped.value as answer:
                 back = answer.headers["location"]
-            out, err = command.communicate(change(back).encode() + b"\n", timeout=TIMEOUT_S)
+            out, err = command.communicate(change(back).encode() + b"\n", timeout=BOUND_S)
         return command.returncode, out.decode(), err.decode()
 
     code, out, err = paste(lambda back: re.sub("state=[^&]+", "state=another", back))
@@ -164,7 +163,7 @@ def test_a_pasted_address_logs_in_and_what_is_not_this_log_ins_does_not(daemon):
     assert "`iss` differs" in err
     code, out, err = paste(lambda back: back)
     assert (code, out) == (0, "logged in to `docs`\n"), err
-    wait_until(daemon, state="ready")
+    server_that_is(daemon, state="ready")
 
 
 def test_a_log_in_ends_with_its_server_and_with_its_address(daemon):
@@ -172,16 +171,16 @@ def test_a_log_in_ends_with_its_server_and_with_its_address(daemon):
         assert daemon.request("POST", f"{SERVERS}/docs", {"endpoint_url": f"{daemon.origin}{path}"})[0] == 200
 
     describe()
-    wait_until(daemon, needs_login=True)
+    server_that_is(daemon, needs_login=True)
     log_in(daemon)
-    wait_until(daemon, has_oauth_refresh=True)
+    server_that_is(daemon, has_oauth_refresh=True)
     describe("/elsewhere")
     assert server_of(daemon)["has_oauth_refresh"] is False
     describe()
     assert server_of(daemon)["has_oauth_refresh"] is False, "moving there and back is not staying"
-    wait_until(daemon, needs_login=True)
+    server_that_is(daemon, needs_login=True)
     log_in(daemon)
-    wait_until(daemon, has_oauth_refresh=True)
+    server_that_is(daemon, has_oauth_refresh=True)
     assert daemon.request("POST", f"{SERVERS}/docs/delete")[0] == 200
     describe()
     assert server_of(daemon)["has_oauth_refresh"] is False, "the next server of that name is another one"
@@ -191,13 +190,13 @@ def test_no_credential_of_a_log_in_is_left_anywhere(daemon, tmp_path):
     """The same search finds each of them where it is planted."""
     body = {"endpoint_url": f"{daemon.origin}/mcp", "rules": [{"tool": "*", "category": "read"}]}
     daemon.request("POST", f"{SERVERS}/docs", body)
-    wait_until(daemon, needs_login=True)
+    server_that_is(daemon, needs_login=True)
     log_in(daemon)
-    wait_until(daemon, state="ready")
+    server_that_is(daemon, state="ready")
     said = [json.dumps(daemon.call("docs.whoami", {"echo": True})).encode() for _ in range(3)]
     asked = (SERVERS, f"{SERVERS}/docs", "/v1/receipts?limit=100", "/v1/tools", "/v1/diagnostics/security")
     said += [json.dumps(daemon.request("GET", path)[1]).encode() for path in asked]
-    with urllib.request.urlopen(f"{daemon.origin}/the-credentials", timeout=TIMEOUT_S) as answer:
+    with urllib.request.urlopen(f"{daemon.origin}/the-credentials", timeout=BOUND_S) as answer:
         credentials = json.loads(answer.read())
     assert {"access", "refresh", "client secret", "code", "code_verifier"} <= set(credentials)
     daemon.stop()

@@ -1,59 +1,17 @@
 """The whole way of a paid call, process by process: log in, call, revoke, and the failing call after it."""
 
 import json
-import os
-import re
-import select
 import subprocess
-import sys
-import time
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 
+from support.commands import await_address, briefcase, command_of, provider_gateway
 from support.daemons import RunningDaemon
+from support.providers import ADMIN_SECRET
+from support.waiting import BOUND_S
 
-ADMIN_SECRET = "admin-secret-of-the-tests"
-ADDRESS = re.compile(r"^(?:the provider is )?(http://127\.0\.0\.1:\d+[^;\s]*)", re.MULTILINE)
-TIMEOUT_S = 60
 QUOTE = ("tools", "call", "quote", "--args-json", '{"symbol":"ACME"}')
-
-
-def command_of(*words):
-    return [sys.executable, "-m", "briefcase", *words]
-
-
-def await_address(process):
-    """The first address a process writes to its standard error."""
-    deadline, written = time.monotonic() + TIMEOUT_S, b""
-    while time.monotonic() < deadline and select.select([process.stderr], [], [], TIMEOUT_S)[0]:
-        piece = os.read(process.stderr.fileno(), 4_096)
-        written += piece
-        found = ADDRESS.search(written.decode())
-        if found and written.endswith(b"\n"):
-            return found[1]
-        if not piece:
-            break
-    raise AssertionError(f"no address came: {written.decode()}")
-
-
-@contextmanager
-def provider_gateway(state_dir, port=0):
-    """The reference provider as a process; gives its address."""
-    words = ("provider-gateway", "--port", str(port), "--state-dir", str(state_dir), "--admin-secret-stdin")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BRIEFCASE_")}
-    process = subprocess.Popen(
-        command_of(*words), env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    with process:
-        try:
-            process.stdin.write(ADMIN_SECRET.encode())
-            process.stdin.close()
-            yield await_address(process)
-        finally:
-            process.terminate()
-            process.wait(TIMEOUT_S)
 
 
 @pytest.fixture
@@ -71,20 +29,13 @@ def daemon(tmp_path, provider):
         yield running
 
 
-def briefcase(daemon, *words, stdin=""):
-    """One command, as an operator types it."""
-    return subprocess.run(
-        command_of(*words), env=daemon.env, input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-
-
 def log_in(daemon):
     """`oauth-login`, with a browser that only follows where it is sent."""
     words = command_of("providers", "oauth-login", "--id", "demo", "--no-browser")
     with subprocess.Popen(words, env=daemon.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
-        with urllib.request.urlopen(await_address(command), timeout=TIMEOUT_S) as page:
+        with urllib.request.urlopen(await_address(command), timeout=BOUND_S) as page:
             assert b"is with briefcase now" in page.read()
-        out, err = command.communicate(timeout=TIMEOUT_S)
+        out, err = command.communicate(timeout=BOUND_S)
     assert (command.returncode, out.decode()) == (0, "logged in to `demo`\n"), err.decode()
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.commands import provider_gateway
 from support.daemons import RunningDaemon
 
 ROOT = Path(__file__).parent.parent
@@ -25,38 +23,6 @@ SHORT = (("--duration-secs 60", "--duration-secs 2"), ("slo check ", "slo check 
 
 def lines_of(page: Path) -> list[str]:
     return [line for block in FENCE.findall(page.read_text()) for line in block.splitlines() if line.strip()]
-
-
-@contextmanager
-def provider(directory: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "briefcase",
-        "provider-gateway",
-        "--port",
-        str(port),
-        "--state-dir",
-        str(directory),
-    ]
-    with (directory.parent / "provider.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 20
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except ConnectionRefusedError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
 
 
 class Incident:
@@ -131,7 +97,7 @@ def test_every_command_of_a_runbook_works_in_its_order(page, tmp_path):
     assert len(lines) > 5
     (tmp_path / "provider").mkdir(mode=0o700)
     with (
-        provider(tmp_path / "provider") as url,
+        provider_gateway(tmp_path / "provider") as url,
         RunningDaemon(tmp_path / "data", BRIEFCASE_PROVIDER_BASE_URL=url) as daemon,
     ):
         incident = Incident(tmp_path, daemon, url)

@@ -96,7 +96,7 @@ def attempt():
                     with pytest.raises(fault):
                         runner.run(whole(stack))
             for thread in set(threading.enumerate()) - threads:
-                thread.join(10)
+                thread.join(120)
             assert open_here(data_dir) == before
             assert set(threading.enumerate()) == threads
             assert not (data_dir / "briefcased.sock").exists()

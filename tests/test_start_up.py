@@ -79,7 +79,7 @@ def imports_of_a_run(*args: str, **environ: str) -> list[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     return imports_of(done.stderr)
 

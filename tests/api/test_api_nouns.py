@@ -222,7 +222,9 @@ async def test_a_long_poll_that_sees_no_change_answers_when_its_time_is_over(rig
     await client.close()
 
 
-async def test_a_long_poll_sees_a_change_that_nobody_announced(rig):
+async def test_a_long_poll_sees_a_change_that_nobody_announced(rig, monkeypatch):
+    monkeypatch.setattr("briefcase.edges.api.approvals.RECHECK_MS", 20)
+
     rig.store_approval()
     client = await waiting(rig)
     rig.clock.wall_us += 900_000_000

@@ -25,6 +25,7 @@ import pytest
 from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
 from briefcase.core.operator.approvals import shown_digest_of
 from support.daemons import RunningDaemon
+from support.waiting import BOUND_S
 
 PAY_SERVER = str(Path(__file__).with_name("pay_server.py"))
 BRIEFCASE = [sys.executable, "-m", "briefcase"]
@@ -50,10 +51,7 @@ def daemon(tmp_path_factory):
         assert running.request("POST", "/v1/mcp/servers/bank", server)[0] == 200
         assert running.request("PUT", "/v1/policy", {"policy_text": ASK_ALL})[0] == 200
         running.agent = running.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
-        deadline = time.monotonic() + 20
-        while not any(tool["id"] == "bank.pay" for tool in running.request("GET", "/v1/tools")[1]["tools"]):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        running.await_tools("bank.pay")
         yield running
         assert running.request("POST", "/v1/receipts/verify")[1]["ok"] is True
 
@@ -294,7 +292,7 @@ class Terminal:
     def frame(self, pattern: str) -> str:
         """Wait for a whole frame drawn from here on that a pattern is found in, and give its text."""
         self.written = ""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + BOUND_S
         while time.monotonic() < deadline:
             if select.select([self.master], [], [], 0.2)[0]:
                 self.written += os.read(self.master, 65_536).decode(errors="replace")
@@ -306,7 +304,7 @@ class Terminal:
 
     def close(self) -> None:
         self.press("q")
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=BOUND_S)
         os.close(self.master)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import uuid
 from base64 import b64decode
 from collections.abc import Iterator
@@ -70,10 +69,7 @@ class Recorded:
         assert daemon.request("POST", "/v1/mcp/servers/bank", server)[0] == 200
         assert daemon.request("PUT", "/v1/policy", {"policy_text": ALLOW_ALL})[0] == 200
         self.agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
-        deadline = time.monotonic() + 30
-        while not any(tool["id"] == "bank.pay" for tool in daemon.request("GET", "/v1/tools")[1]["tools"]):
-            assert time.monotonic() < deadline, "the server did not come"
-            time.sleep(0.02)
+        daemon.await_tools("bank.pay")
 
     def call(self, tool_id: str, args: bytes, exchange: dict) -> tuple[int, dict]:
         call = {"tool_id": tool_id, "args": "ARGS", "context": {"request_id": str(uuid.uuid4()), "agent_id": "a-id"}}

@@ -19,7 +19,9 @@ from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.edges.client.pool import Place
 from briefcase.edges.diagnostics.soak import SoakClient, SoakPlan
 from briefcase.model.errors import BriefcaseError
+from support.addresses import free_port
 from support.daemons import RunningDaemon
+from support.waiting import BOUND_S
 
 NOBODY_UID = 65_534
 FLOOD_BYTES = 64 << 20
@@ -54,7 +56,7 @@ class Stranger:
                 connection, _ = self.listener.accept()
                 with connection:
                     self.connection = connection
-                    connection.settimeout(2)
+                    connection.settimeout(20)
                     with contextlib.suppress(TimeoutError, ConnectionError):
                         begun = b""
                         while data := connection.recv(65_536):
@@ -66,11 +68,6 @@ class Stranger:
 
     def close(self) -> None:
         self.listener.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def reset_one(listener: socket.socket) -> None:
@@ -87,7 +84,7 @@ def http(body: bytes) -> bytes:
 def cli(daemon: RunningDaemon, *args: str, **variables: str) -> subprocess.CompletedProcess:
     environment = {**daemon.env, **variables}
     command = [sys.executable, "-m", "briefcase", *args]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def agent(daemon: RunningDaemon, name: str = "scout") -> str:
@@ -278,7 +275,7 @@ def test_a_stranger_who_passes_the_nonce_on_gets_no_token(daemon, url, stranger_
 
     def relay(data: bytes) -> bytes:
         onward.sendall(re.sub(rb"(?i)host: [^\r]+", f"Host: {host}:{port}".encode(), data))
-        onward.settimeout(5 if data.endswith(b"}") else 0.01)  # the body comes after the head
+        onward.settimeout(60 if data.endswith(b"}") else 0.01)  # the body comes after the head
         try:
             return onward.recv(65_536)
         except TimeoutError:
@@ -413,7 +410,7 @@ def test_a_call_whose_end_comes_after_its_agents_token_ended_is_not_made(daemon)
         while daemon.request("GET", "/v1/tools", token=token)[0] == 200:  # the head was read before this was
             assert daemon.request("POST", "/v1/agents/late/revoke")[0] == 200
         connection.sendall(body[10:])
-        connection.settimeout(30)
+        connection.settimeout(BOUND_S)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
 
@@ -426,5 +423,5 @@ def test_what_an_agent_waited_for_is_not_told_once_its_token_ended(daemon):
     waiting.start()
     assert daemon.request("POST", "/v1/agents/poll/revoke")[0] == 200
     assert daemon.request("POST", "/v1/mcp/servers/late", {"command": "/bin/true"})[0] == 200
-    waiting.join(30)
+    waiting.join(BOUND_S)
     assert answers[0][0] == 401

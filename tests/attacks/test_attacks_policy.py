@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -86,10 +85,7 @@ def daemon(tmp_path_factory):
     with RunningDaemon(data_dir) as running:
         body = {"command": sys.executable, "args": [str(SERVER), str(tools)]}
         assert running.request("POST", "/v1/mcp/servers/s", body)[0] == 200
-        deadline = time.monotonic() + TIMEOUT_S
-        while not any(tool["id"] == "s.t0" for tool in running.request("GET", "/v1/tools")[1]["tools"]):
-            assert time.monotonic() < deadline, running.logged()
-            time.sleep(0.02)
+        running.await_tools("s.t0")
         running.agent = running.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
         yield running
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import uuid
 from base64 import b64decode
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.daemons import RunningDaemon
+from support.waiting import wait_until
 
 SERVER = str(Path(__file__).parent / "recording_server.py")
 ARGS = {"amount": 10, "to": "alice"}
@@ -101,18 +101,10 @@ def daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
         yield running
 
 
-def wait_for(holds) -> None:
-    """Wait for what other processes bring about; a test that waits for nothing ends here."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-
-
 def test_one_approval_of_a_stateless_servers_call_is_one_execution_by_however_many_continuations(daemon, tmp_path):
     bank = Bank(daemon, tmp_path, "--asks")
     daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 2 * DOLLAR})
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     going_on = bank.asked()
 
     # the first approval was for the call; the answers were in none
@@ -144,7 +136,7 @@ def test_one_approval_of_a_stateless_servers_call_is_one_execution_by_however_ma
 def test_a_state_is_used_once_whatever_restarts_lie_between_and_by_nobody_else(daemon, tmp_path):
     bank = Bank(daemon, tmp_path, "--asks")
     daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 10 * DOLLAR})
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     going_on = bank.asked()
     stranger = bank.call("bank:continue", going_on, token=bank.new_agent("ranger"))
     assert stranger["status"] == "denied"
@@ -153,11 +145,11 @@ def test_a_state_is_used_once_whatever_restarts_lie_between_and_by_nobody_else(d
     token = bank.approve(bank.call("bank:continue", going_on))
     daemon.kill()
     daemon.start()
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     assert bank.call("bank:continue", going_on, approval=token)["status"] == "ok"
     daemon.kill()
     daemon.start()
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     for approval in (None, token):
         again = bank.call("bank:continue", going_on, approval=approval)
         assert again == {"status": "denied", "reason": "replay_detected"}
@@ -167,7 +159,7 @@ def test_a_state_is_used_once_whatever_restarts_lie_between_and_by_nobody_else(d
 def test_what_was_approved_or_asked_for_one_server_reaches_no_other_of_its_name_and_definitions(daemon, tmp_path):
     bank = Bank(daemon, tmp_path, "--asks")
     daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 10 * DOLLAR})
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     going_on = bank.asked()
     other = {**ARGS, "to": "bob"}
     waiting = bank.call("bank.pay", other)
@@ -176,7 +168,7 @@ def test_what_was_approved_or_asked_for_one_server_reaches_no_other_of_its_name_
     token = bank.approve(waiting)
 
     bank.move_to(tmp_path / "elsewhere", "--asks")
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     assert bank.call("bank.pay", other, approval=token) == {"status": "denied", "reason": "invalid_or_expired_approval"}
     assert bank.call("bank:continue", going_on)["reason"].startswith("invalid_args: the `state` belongs to no call")
 
@@ -189,7 +181,7 @@ def test_what_was_approved_or_asked_for_one_server_reaches_no_other_of_its_name_
 def test_a_continuation_past_the_budget_waits_for_a_person_as_its_call_would(daemon, tmp_path):
     bank = Bank(daemon, tmp_path, "--asks")
     daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": DOLLAR})  # room for one round only
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     asked = bank.call("bank:continue", bank.asked())
     assert (asked["status"], asked["approval"]["reason"]) == ("approval_required", "budget_exceeded")
     assert bank.spent() == DOLLAR
@@ -198,7 +190,7 @@ def test_a_continuation_past_the_budget_waits_for_a_person_as_its_call_would(dae
 def test_a_client_of_the_gateway_has_its_call_and_its_answers_approved_and_uses_each_state_once(daemon, tmp_path):
     bank = Bank(daemon, tmp_path, "--asks")
     daemon.request("POST", "/v1/budgets/write", {"daily_limit_microusd": 2 * DOLLAR})
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     meta = {
         f"{META}protocolVersion": "2026-07-28",
         f"{META}clientInfo": {"name": "client", "version": "1"},
@@ -240,15 +232,15 @@ def test_the_first_tools_of_a_server_that_listed_nothing_wait_for_an_operator(da
     def server() -> dict:
         return daemon.request("GET", "/v1/mcp/servers/bank")[1]["summary"]
 
-    wait_for(lambda: server()["state"] == "ready")
+    wait_until(lambda: server()["state"] == "ready")
     go.touch()
-    wait_for(lambda: server()["held"] == 1)
+    wait_until(lambda: server()["held"] == 1)
     assert bank.tools() == []
     assert bank.call("bank.pay", ARGS)["reason"] == "unknown_tool"
 
     daemon.stop()  # an empty listing stays the first one after a restart, too
     daemon.start()
-    wait_for(lambda: server()["state"] == "ready")
+    wait_until(lambda: server()["state"] == "ready")
     assert (server()["held"], bank.tools()) == (1, [])
 
     digest = daemon.request("GET", "/v1/mcp/servers/bank/diff")[1]["digest"]
@@ -258,7 +250,7 @@ def test_the_first_tools_of_a_server_that_listed_nothing_wait_for_an_operator(da
 
 def test_an_agent_hears_of_no_resource_but_those_it_follows_itself(daemon, tmp_path):
     bank = Bank(daemon, tmp_path, "--era", "handshake")
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     ranger = bank.new_agent("ranger")
     for token, uri in ((bank.agent, "file:///secret"), (ranger, "file:///plain")):
         assert bank.call("bank:resources.subscribe", {"uri": uri}, token=token)["status"] == "ok"
@@ -268,7 +260,7 @@ def test_an_agent_hears_of_no_resource_but_those_it_follows_itself(daemon, tmp_p
         changes = daemon.request("GET", "/v1/mcp/events?after=0", token=token)[1]["changes"]
         return [change["uri"] for change in changes if change["kind"] == "resource"]
 
-    wait_for(lambda: len(heard(ranger)) == 2)
+    wait_until(lambda: len(heard(ranger)) == 2)
     assert heard(ranger) == ["file:///plain", "file:///plain/below"]
     assert heard(bank.agent) == ["file:///secret"]
     assert heard(bank.new_agent("third")) == []
@@ -278,7 +270,7 @@ def test_an_agent_hears_of_no_resource_but_those_it_follows_itself(daemon, tmp_p
 
 def test_an_agent_that_stops_following_ends_nobody_elses(daemon, tmp_path):
     bank = Bank(daemon, tmp_path, "--era", "handshake")
-    wait_for(bank.tools)
+    wait_until(bank.tools)
     ranger = bank.new_agent("ranger")
     uri = {"uri": "file:///shared"}
     for token in (bank.agent, ranger):

@@ -34,11 +34,11 @@ from support.canaries import files_below, found_in
 from support.daemons import RunningDaemon, UnixConnection
 from support.hostile_servers import RawServer
 from support.otlp_receiver import OtlpReceiver
+from support.waiting import wait_until
 
 TESTS = Path(__file__).parent.parent
 ECHO_SERVER = Path(__file__).parent / "secret_echo_server.py"
 LEAKY = (sys.executable, str(TESTS / "telemetry" / "leaky_daemon.py"))
-READY_S = 20
 
 ADAPTERS = (
     "built-in", "HTTP manifest", "MCP stdio", "MCP HTTP", "MCP access token", "MCP refresh token", "provider", "OAuth",
@@ -296,7 +296,7 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, world: TellingWorld, mcp_u
     operator.ask("POST", "/v1/mcp/servers/web", {"endpoint_url": mcp_url, "bearer_secret": "http"})
     shut = {"endpoint_url": f"{mcp_url}/refuse", "bearer_secret": "http"}
     operator.ask("POST", "/v1/mcp/servers/shut", shut)
-    _until(lambda: {"stdio.t", "web.t"} <= {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
+    wait_until(lambda: {"stdio.t", "web.t"} <= {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
     for server in ("stdio", "web"):
         for how in ("result", "iserror", "error", "long"):
             agent.call(f"{server}.t", {"k": how})
@@ -316,7 +316,8 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, world: TellingWorld, mcp_u
 
     # people look at everything
     for server in ("refusing", "shut"):
-        _until(lambda server=server: operator.ask("GET", f"/v1/mcp/servers/{server}").get("summary", {}).get("problem"))
+        path = f"/v1/mcp/servers/{server}"
+        wait_until(lambda path=path: operator.ask("GET", path).get("summary", {}).get("problem"))
     for path in ("/v1/tools", "/v1/mcp/catalog"):
         agent.ask("GET", path)
     for path in (
@@ -354,15 +355,15 @@ def _log_in(operator: Client, agent: Client, world: TellingWorld) -> None:
     """Log in to an MCP server, call it, and have the renewal of its log-in refused."""
     name, endpoint = "/v1/mcp/servers/world", f"{world.server}/mcp"
     operator.ask("POST", name, {"endpoint_url": endpoint, "rules": [{"tool": "*", "category": "read"}]})
-    _until(lambda: operator.ask("GET", name).get("summary", {}).get("needs_login"))
+    wait_until(lambda: operator.ask("GET", name).get("summary", {}).get("needs_login"))
     for lifetime_s in (600, 1):
         world.lifetime_s = lifetime_s
         begun = operator.ask("POST", f"{name}/oauth/start", {"redirect_uri": "http://127.0.0.1:1/cb"})
         operator.ask("POST", f"{name}/oauth/exchange", world.agree(begun["authorization_url"]))
-        _until(lambda: "world.whoami" in {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
+        wait_until(lambda: "world.whoami" in {tool["id"] for tool in agent.ask("GET", "/v1/tools")["tools"]})
         agent.call("world.whoami", {"echo": True})
         agent.call("world.change", {})
-    _until(lambda: "could not be renewed" in str(agent.call("world.change", {})))
+    wait_until(lambda: "could not be renewed" in str(agent.call("world.change", {})))
 
 
 def _auditor_token(daemon: RunningDaemon) -> str:
@@ -377,7 +378,7 @@ def _heard(daemon: RunningDaemon, token: str, path: str) -> bytes:
 
 def _cli(daemon: RunningDaemon, *arguments: str) -> str:
     command = [sys.executable, "-m", "briefcase", *arguments]
-    ended = subprocess.run(command, env=daemon.env, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, env=daemon.env, capture_output=True, text=True, timeout=120, check=False)
     return ended.stderr
 
 
@@ -386,13 +387,6 @@ def _unzipped(path: Path) -> bytes:
         return b""
     with zipfile.ZipFile(path) as archive:
         return b"".join(archive.read(name) for name in archive.namelist())
-
-
-def _until(is_so) -> None:
-    deadline = time.monotonic() + READY_S
-    while not is_so():
-        assert time.monotonic() < deadline, "the servers were not ready in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def empty(path: Path) -> None:
 
 def refused_start(daemon: RunningDaemon) -> str:
     """Start what must not start; gives what it said."""
-    done = subprocess.run(daemon.command, env=daemon.env, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(daemon.command, env=daemon.env, capture_output=True, timeout=120, check=False)
     assert done.returncode not in {0, -11, -7}, done
     return done.stderr.decode()
 

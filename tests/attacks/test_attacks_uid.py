@@ -16,6 +16,7 @@ from other_user import ALICE, UserDaemon, as_user, home_of
 from briefcase.adapters.children.launcher import LAYERS, Plan
 from briefcase.adapters.servers.stdio_transport import INHERITED
 from support.daemons import RunningDaemon
+from support.waiting import wait_until
 
 HOSTILE = Path(__file__).parent / "hostile_child.py"
 REPOSITORY = Path(__file__).parents[2]
@@ -23,7 +24,6 @@ BOOT = (
     "import sys; sys.path.append(sys.argv[1]);"
     " from briefcase.adapters.children.launcher import main; main(sys.argv[2:])"
 )
-RESULT_TIMEOUT_S = 30
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="other users need root on Linux")
 
 # What succeeds for a program that is not confined: the control, without which a refusal proves nothing.
@@ -57,10 +57,7 @@ def another_process(uid):
 
 
 def results_at(out: Path) -> dict:
-    deadline = time.monotonic() + RESULT_TIMEOUT_S
-    while not out.exists():
-        assert time.monotonic() < deadline, "the program wrote nothing"
-        time.sleep(0.02)
+    wait_until(out.exists, "the program wrote nothing")
     return json.loads(out.read_text())
 
 

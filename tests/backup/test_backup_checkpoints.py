@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from briefcase.model.ports import BadReceipt, Verification
 from support.clock import FakeClock
 from support.daemons import RunningDaemon
 from support.ledger import MemoryLedger
+from support.waiting import wait_until
 
 CONFIG = '[receipts]\ncheckpoint_dir = "{}"\ncheckpoint_interval_s = 1\n'
 
@@ -170,10 +170,7 @@ def test_a_schedule_keeps_checkpoints_elsewhere_and_they_find_a_rolled_back_chai
         daemon.start()
         daemon.call("echo", {"text": "x"})
         head_id = daemon.request("POST", "/v1/receipts/verify")[1]["head"]["id"]
-        deadline = time.monotonic() + 30
-        while not (kept / f"checkpoint-{head_id:016d}.txt").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until((kept / f"checkpoint-{head_id:016d}.txt").exists)
         daemon.stop()
     first, *_, last = sorted(kept.iterdir())
     options = ("--data-dir", str(data_dir))

@@ -172,7 +172,7 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(served, tmp
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)),
         )
         assert ran.returncode == 2, ran

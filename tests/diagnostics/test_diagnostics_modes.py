@@ -16,7 +16,7 @@ def start(tmp_path, **environment):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BRIEFCASE_")}
     env = {**inherited, "BRIEFCASE_DATA_DIR": str(tmp_path / "data"), "BRIEFCASE_SECRET_BACKEND": "file", **environment}
     done = subprocess.run(
-        [sys.executable, "-m", "briefcase", "daemon"], env=env, capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-m", "briefcase", "daemon"], env=env, capture_output=True, text=True, check=False, timeout=120
     )
     return done.returncode, done.stderr
 

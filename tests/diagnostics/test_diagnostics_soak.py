@@ -2,9 +2,9 @@
 
 import asyncio
 import html
+import itertools
 import mmap
 import os
-import time
 from pathlib import Path
 
 import msgspec
@@ -26,22 +26,28 @@ from support.wire import example, wrong_answers
 
 IDENTITY = example(IdentityAnswer, is_least=True)
 OWN = ExpectedDaemon(frozenset({os.geteuid()}))
-PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4)
+PATIENT = Objectives(overhead_p95_ms=60_000)  # how fast this machine is, is no part of these tests
+PLAN = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={"text": "x"}, connections=4, objectives=PATIENT)
+LONG_PLAN = msgspec.structs.replace(PLAN, duration_s=3_600)
 
 
-async def run_soak(path, handler, plan=PLAN, stop_after=None):
-    """Soak a stand-in daemon whose `POST /v1/tools/call` is `handler`."""
+async def run_soak(path, handler, plan=PLAN, stop_after_calls=None):
+    """Soak a stand-in daemon whose `POST /v1/tools/call` is `handler`, up to its end or to the start of a call."""
 
     async def run():
+        stop, calls = asyncio.Event(), itertools.count(1)
+
+        async def handle(request):
+            if next(calls) == stop_after_calls:
+                stop.set()
+            return await handler(request)
+
         app = web.Application()
-        app.router.add_post("/v1/tools/call", handler)
+        app.router.add_post("/v1/tools/call", handle)
         app.router.add_get("/v1/identity", identity)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.UnixSite(runner, path).start()
-        stop = asyncio.Event()
-        if stop_after is not None:
-            asyncio.get_running_loop().call_later(stop_after, stop.set)
         client = SoakClient(Place(path), OWN, token="t" * 32, connections=plan.connections)
         try:
             async with client:
@@ -111,38 +117,36 @@ async def test_a_stall_is_charged_to_every_call_it_held_up(path):
             await asyncio.sleep(0.1)
         return await good(request)
 
-    plan = SoakPlan(duration_s=0.3, interval_ms=5, tool_id="echo", args={}, connections=1)
+    plan = msgspec.structs.replace(PLAN, connections=1)
     measured = (await run_soak(path, stalls_once, plan))["measured"]
 
     assert measured["latency_ms"]["p90"] > 50
 
 
 async def test_an_interrupted_run_still_reports(path):
-    report = await run_soak(path, good, stop_after=0.1)
+    report = await run_soak(path, good, LONG_PLAN, stop_after_calls=10)
 
     assert report["interrupted"]
-    assert 0 < report["measured"]["answered"] < 60
+    assert 0 < report["measured"]["answered"] < 720_000
 
 
 async def test_a_run_beside_a_daemon_that_hangs_reports_seconds_after_it_is_interrupted(path, monkeypatch):
     monkeypatch.setattr("briefcase.edges.diagnostics.soak.GRACE_S", 0.2)
 
     async def hangs(_):
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
-    began = time.monotonic()
-    report = await run_soak(path, hangs, stop_after=0.1)
+    report = await run_soak(path, hangs, LONG_PLAN, stop_after_calls=4)
 
-    assert time.monotonic() - began < 10
     assert report["interrupted"]
     assert report["measured"]["by_error"] == {"interrupted": report["measured"]["attempted"]}
 
 
 async def test_a_run_that_nobody_could_keep_up_with_is_bounded_and_can_be_interrupted(path, monkeypatch):
     monkeypatch.setattr("briefcase.edges.diagnostics.soak.MAX_WAITING", 50)
-    plan = SoakPlan(duration_s=60, interval_ms=0.001, tool_id="echo", args={}, connections=1)
+    plan = msgspec.structs.replace(LONG_PLAN, interval_ms=0.001, connections=1)
 
-    measured = (await run_soak(path, good, plan, stop_after=0.3))["measured"]
+    measured = (await run_soak(path, good, plan, stop_after_calls=100))["measured"]
 
     assert measured["by_error"]["not_sent"] > 0
     assert measured["backlog"]["last"] <= 50
@@ -200,7 +204,8 @@ async def test_a_run_whose_calls_are_denied_is_not_green_and_says_why(path):
     assert report["verdict"] == "calls_not_allowed"
     assert report["measured"]["by_status"] == {"denied": 60}
     assert report["measured"]["by_reason"] == {"invalid_args": 60}
-    assert (await run_soak(path, denied, msgspec.structs.replace(PLAN, objectives=Objectives(call_success=0))))["ok"]
+    any_answer = msgspec.structs.replace(PATIENT, call_success=0)
+    assert (await run_soak(path, denied, msgspec.structs.replace(PLAN, objectives=any_answer)))["ok"]
 
 
 def test_evidence_of_denied_calls_does_not_meet_its_objectives(reports):
@@ -208,7 +213,7 @@ def test_evidence_of_denied_calls_does_not_meet_its_objectives(reports):
         report = orjson.loads(path.read_bytes())
         report["measured"]["by_status"] = {"denied": 60}
         path.write_bytes(orjson.dumps(report))
-    statement = summarize(reports, Objectives())
+    statement = summarize(reports, PATIENT)
     assert not statement.ok
     assert statement.as_json()["verdict"] == "calls_not_allowed"
 
@@ -237,7 +242,7 @@ async def reports(path, tmp_path):
 
 
 def test_reports_join_into_one_statement_with_its_gaps(reports):
-    statement = summarize(reports, Objectives())
+    statement = summarize(reports, PATIENT)
 
     summary = statement.as_json()
     assert statement.ok
@@ -250,19 +255,19 @@ def test_reports_join_into_one_statement_with_its_gaps(reports):
 def test_the_page_counts_one_and_many(reports):
     alone = orjson.loads(reports[0].read_bytes())
     alone["measured"] |= {"attempted": 1, "answered": 1}
-    assert "<p>2 reports over 1 day, " in page(summarize(reports, Objectives()))
+    assert "<p>2 reports over 1 day, " in page(summarize(reports, PATIENT))
     reports[0].write_bytes(orjson.dumps(alone))
-    shown = page(summarize(reports[:1], Objectives()))
+    shown = page(summarize(reports[:1], PATIENT))
     assert "<p>1 report over 1 day, " in shown
     assert "; 1 call.</p>" in shown
-    assert "<p>0 reports over 0 days, " in page(summarize([], Objectives()))
+    assert "<p>0 reports over 0 days, " in page(summarize([], PATIENT))
 
 
 def test_what_can_not_be_read_is_named_and_fails_the_statement(reports, tmp_path):
     (tmp_path / "c.json").write_text('{"format": "something else"}')
     (tmp_path / "d.json").write_text("{")
 
-    statement = summarize(sorted(tmp_path.glob("?.json")), Objectives())
+    statement = summarize(sorted(tmp_path.glob("?.json")), PATIENT)
 
     assert not statement.ok
     assert len(statement.unreadable) == 2
@@ -283,8 +288,7 @@ async def test_a_daemon_that_hangs_on_any_question_about_itself_does_not_hold_th
         await web.UnixSite(runner, path).start()
         try:
             async with SoakClient(Place(path), OWN, token="t" * 32, connections=8) as client:
-                async with asyncio.timeout(5):
-                    return await soaking.about(client)
+                return await soaking.about(client)
         finally:
             await runner.cleanup()
 
@@ -325,7 +329,7 @@ def test_a_report_with_any_value_out_of_its_range_is_named_and_nothing_fails_ins
     changed = {**report, **change, "measured": {**report["measured"], **change.get("measured", {})}}
     reports[1].write_bytes(orjson.dumps(changed))
 
-    statement = summarize(reports, Objectives())
+    statement = summarize(reports, PATIENT)
 
     [problem] = statement.unreadable
     assert problem.startswith(f"`{reports[1]}` is no soak report: ")
@@ -335,14 +339,14 @@ def test_a_report_with_any_value_out_of_its_range_is_named_and_nothing_fails_ins
 
 def test_a_report_that_is_too_long_is_not_read(reports):
     reports[1].write_bytes(b" " * (4 << 20) + reports[1].read_bytes())
-    [problem] = summarize(reports, Objectives()).unreadable
+    [problem] = summarize(reports, PATIENT).unreadable
     assert "at most 4194304 bytes" in problem
 
 
 def test_a_run_is_counted_once_however_often_its_report_is_there(reports, tmp_path):
     (tmp_path / "e.json").write_bytes(reports[0].read_bytes())
 
-    statement = summarize(sorted(tmp_path.glob("?.json")), Objectives())
+    statement = summarize(sorted(tmp_path.glob("?.json")), PATIENT)
 
     assert statement.as_json()["attempted"] == 120
     assert statement.unreadable == (f"`{tmp_path / 'e.json'}` is of the same run as `a.json`: it is counted once",)
@@ -355,14 +359,14 @@ def test_the_page_says_which_policy_and_daemon_ran_what_was_interrupted_and_wher
     after = {"identity": identity, "policy_hash_hex": "b28c", "receipt_head": head, "max_sync_ms": 2_480.1}
     reports[0].write_bytes(orjson.dumps({**report, "interrupted": True, "after": after}))
 
-    shown = page(summarize(reports[:1], Objectives()))
+    shown = page(summarize(reports[:1], PATIENT))
 
     for told in ("b28c", "did:key:z6Mk", "ga", "9.8.7", "ok", "a.json", f"7:{'ab' * 32}", "2,480.1 ms"):
         assert f"<td>{told}<" in shown
 
 
 def test_no_reports_are_no_evidence():
-    statement = summarize([], Objectives())
+    statement = summarize([], PATIENT)
 
     assert not statement.ok
     assert "does not meet" in page(statement)
@@ -373,7 +377,7 @@ def test_a_page_shows_what_a_report_says_as_text(reports):
     report["measured"]["by_error"] = {"<script>alert(1)</script>": 1}
     reports[0].write_bytes(orjson.dumps(report))
 
-    assert "<script>" not in page(summarize(reports, Objectives()))
+    assert "<script>" not in page(summarize(reports, PATIENT))
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")  # noqa: PTH110 - a constant

@@ -67,7 +67,7 @@ def test_an_interrupted_soak_still_writes_its_report(daemon, tmp_path, number):
         while daemon.request("GET", f"/v1/receipts?after_id={before}")[1]["receipts"] == []:
             assert soak.poll() is None
         soak.send_signal(number)
-        code = soak.wait(timeout=30)
+        code = soak.wait(timeout=120)
 
     report = json.loads(out.read_text())
     assert code == 0

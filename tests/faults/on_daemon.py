@@ -227,7 +227,7 @@ def _refuse_second(first: RunningDaemon) -> None:
     with tempfile.TemporaryDirectory(prefix="bc-") as short:
         environment = {**first.env, "BRIEFCASE_UNIX_SOCKET": str(Path(short) / "d.sock")}
         command = [sys.executable, "-m", "briefcase", "daemon"]
-        second = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60)
+        second = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
         said = (second.stdout + second.stderr).decode()
         assert second.returncode != 0
         assert f"`{first.data_dir}`" in said, said

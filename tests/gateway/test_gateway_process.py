@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from support.daemons import RunningDaemon
+from support.waiting import BOUND_S, wait_until
 
 FIXTURE = str(Path(__file__).parent.parent / "servers" / "fixture_server.py")
 BRIEFCASE = [sys.executable, "-m", "briefcase"]
@@ -33,7 +33,7 @@ class Agent:
 
     def __exit__(self, *_: object) -> None:
         self.process.stdin.close()
-        assert self.process.wait(timeout=10) == 0
+        assert self.process.wait(timeout=BOUND_S) == 0
         self.process.stdout.close()
 
     def write(self, message: dict) -> None:
@@ -70,10 +70,7 @@ def daemon(tmp_path_factory):
         }
         running.notes = root / "notes"
         assert running.request("POST", "/v1/mcp/servers/fx", body)[0] == 200
-        deadline = time.monotonic() + 20
-        while running.request("GET", "/v1/mcp/servers")[1]["servers"][0]["state"] != "ready":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        running.await_servers()
         running.agent = running.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
         yield running
         assert running.request("POST", "/v1/receipts/verify")[1]["ok"] is True
@@ -186,10 +183,7 @@ def test_lines_that_are_no_messages_are_answered_and_nothing_runs(daemon):
 
 
 def wait_for_receipt(daemon, filters, text):
-    deadline = time.monotonic() + 30
-    while text not in json.dumps(daemon.request("GET", f"/v1/receipts?limit=1&{filters}")[1]):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: text in json.dumps(daemon.request("GET", f"/v1/receipts?limit=1&{filters}")[1]))
 
 
 def test_a_call_is_cancelled_by_its_id_and_never_answered(daemon):
@@ -214,7 +208,7 @@ def test_the_gateway_leaves_when_told_to(daemon):
     agent = Agent(daemon, daemon.agent)
     agent.initialize()
     agent.process.send_signal(signal.SIGTERM)
-    assert agent.process.wait(timeout=10) == 0
+    assert agent.process.wait(timeout=BOUND_S) == 0
     agent.process.stdin.close()
     agent.process.stdout.close()
     assert os.path.exists(daemon.socket_path)  # noqa: PTH110 - a socket, by name
@@ -230,10 +224,7 @@ def test_a_servers_secret_never_reaches_an_agent(tmp_path):
         assert stored.returncode == 0, stored.stderr
         body = {"command": sys.executable, "args": [FIXTURE, "stdio"], "secret_env": {"FIXTURE_SECRET": "canary"}}
         assert daemon.request("POST", "/v1/mcp/servers/fx", body)[0] == 200
-        deadline = time.monotonic() + 20
-        while daemon.request("GET", "/v1/mcp/servers")[1]["servers"][0]["state"] != "ready":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        daemon.await_servers()
         answer = daemon.call("fx.show_environment", {})
         text = json.dumps(answer)
         assert "FIXTURE_SECRET" in text

@@ -448,7 +448,7 @@ class ArchiveRun:
         for rule in inject:
             command += ["-e", f"inject={rule}"]
         done = subprocess.run(
-            [*command, sys.executable, str(CHILD), str(directory)], capture_output=True, check=False, timeout=60
+            [*command, sys.executable, str(CHILD), str(directory)], capture_output=True, check=False, timeout=120
         )
         self.code, self.errors = done.returncode, done.stderr.decode()
         self.lines = [json.loads(line) for line in done.stdout.splitlines()]

@@ -7,11 +7,12 @@ import os
 import resource
 import threading
 import time
+from types import SimpleNamespace
 
 import lmdb
 import pytest
 
-from briefcase.adapters.ledger import Ledger, LedgerSettings, group, tables
+from briefcase.adapters.ledger import Ledger, LedgerSettings, group, journal, tables
 from briefcase.adapters.ledger.directory import RESERVE_NAME
 from briefcase.adapters.ledger.gate import LIFECYCLE, Gate, GateState
 from briefcase.model.effects import Committed, CreateApproval, Entry, PutSetting
@@ -203,7 +204,7 @@ def on_a_full_disk(path, monkeypatch):
 
 async def test_everybody_who_waits_on_a_full_disk_is_refused_however_many_they_are(tmp_path, monkeypatch):
     ledger, _ = on_a_full_disk(tmp_path / "l", monkeypatch)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await all_fail(ledger, 2 * group.MAX_GROUP + 1)
         await ledger.close()
 
@@ -217,7 +218,7 @@ async def test_a_disk_that_does_not_tell_its_space_is_written_to_no_more(tmp_pat
     answered = await committed(ledger, note())
     with monkeypatch.context() as patch:
         patch.setattr("briefcase.adapters.ledger.directory.Space.free_bytes", fail)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await all_fail(ledger, count)
     assert ledger.gate_problem() == "a receipt could not be made durable"
     assert ledger.head().id == answered.receipt_id
@@ -230,7 +231,7 @@ async def test_a_reserve_that_can_not_be_given_back_keeps_nobody_waiting(tmp_pat
         raise OSError(errno.EROFS, "read-only")
 
     ledger, disk = on_a_full_disk(tmp_path / "l", monkeypatch)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with monkeypatch.context() as patch:
             patch.setattr("pathlib.Path.unlink", fail)
             await all_fail(ledger, 2)
@@ -304,11 +305,16 @@ async def test_while_a_sync_takes_its_time_the_event_loop_is_live(tmp_path):
 
 
 async def test_a_disk_that_is_fast_again_is_trusted_again_after_its_probation(tmp_path, monkeypatch):
-    monkeypatch.setattr(group, "INLINE_MAX_US", 200_000)
+    now_ns, takes_us = 0, iter([group.INLINE_MAX_US + 1] + [0] * (group.PROBATION + 1))
 
+    def take_its_time() -> None:
+        nonlocal now_ns
+        now_ns += 1_000 * next(takes_us)
+
+    monkeypatch.setattr(journal, "time", SimpleNamespace(perf_counter_ns=lambda: now_ns))
     async with audited(tmp_path / "l") as ledger:
-        threads, sleeps = [], iter([0.25] + [0] * (group.PROBATION + 1))
-        repair = wrap_writes(ledger, lambda real: SlowTransaction(real, lambda: time.sleep(next(sleeps)), threads))
+        threads = []
+        repair = wrap_writes(ledger, lambda real: SlowTransaction(real, take_its_time, threads))
         for _ in range(group.PROBATION + 2):
             await committed(ledger, note())
         repair()

@@ -93,12 +93,12 @@ async def test_a_group_under_way_when_the_files_were_found_to_be_others_is_refus
     def held(entries):
         written = write(entries)
         is_written.set()
-        goes_on.wait(30)
+        goes_on.wait(120)
         return written
 
     ledger._journal.write = held
     waiting = [asyncio.ensure_future(ledger.commit(note())) for _ in range(2)]
-    await asyncio.to_thread(is_written.wait, 30)
+    await asyncio.to_thread(is_written.wait, 120)
     hard_link(tmp_path / "l" / "data.mdb")
     assert ledger.files_problem() is not None
     goes_on.set()

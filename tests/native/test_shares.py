@@ -67,12 +67,12 @@ def test_what_was_used_is_halved_with_time_and_the_meter_says_when_it_is_much():
     assert not meter.is_over
     account.charge(1_000 * LIMIT_NS)
     assert meter.is_over
-    before, began = account.used_ns, time.monotonic()
+    earliest, before, latest = time.monotonic(), account.used_ns, time.monotonic()
 
     time.sleep(2 * HALF_LIFE_S)
 
-    most = 0.5 ** int((time.monotonic() - began) / HALF_LIFE_S)
-    assert most * before / 4 <= account.used_ns <= most * before
+    at_least, used, at_most = time.monotonic() - latest, account.used_ns, time.monotonic() - earliest
+    assert before * 0.5 ** (at_most / HALF_LIFE_S + 2) <= used <= before * 0.5 ** int(at_least / HALF_LIFE_S)
     account.forgive()
     assert account.used_ns == 0
     assert not meter.is_over

@@ -127,7 +127,7 @@ async def test_a_server_that_always_has_a_new_listing_is_listened_to_ever_more_s
     monkeypatch.setattr(connections.asyncio, "sleep", pause)
     one._relist.set()
     with pytest.raises(connections.UpstreamError):
-        await asyncio.wait_for(one._stay(ListingPeer([])), 10)
+        await one._stay(ListingPeer([]))
     assert pauses[0] == connections.RELIST_PAUSE_S
     assert all(later in {before * 2, connections.LONGEST_PAUSE_S} for before, later in itertools.pairwise(pauses))
     assert pauses[-1] == connections.LONGEST_PAUSE_S
@@ -157,23 +157,23 @@ def test_one_definition_is_compiled_in_pieces_however_much_is_in_it(properties, 
     assert pieces_of(reading_definition({"name": "t", "inputSchema": schema})) >= least
 
 
-def test_an_entry_past_its_size_is_refused_before_anything_of_it_is_searched(monkeypatch):
+async def test_an_entry_past_its_size_is_refused_before_anything_of_it_is_searched(monkeypatch):
     monkeypatch.setattr(connections, "holds_secret", None)
     one = connection()
 
-    asyncio.run(one._list(ListingPeer([{"name": "t", "more": "x" * connections.MAX_ITEM_BYTES}])))
+    await one._list(ListingPeer([{"name": "t", "more": "x" * connections.MAX_ITEM_BYTES}]))
 
     assert not one.definitions
     assert str(connections.MAX_ITEM_BYTES) in one.problems[0].problem
 
 
-def test_the_definitions_of_a_server_are_bounded_together(monkeypatch):
+async def test_the_definitions_of_a_server_are_bounded_together(monkeypatch):
     size = read_definition(tool(1)).size_bytes
     monkeypatch.setattr(connections, "MAX_LISTING_BYTES", 3 * size)
     monkeypatch.setattr(connections, "MAX_LISTED", 5)
     one = connection()
 
-    asyncio.run(one._list(ListingPeer([tool(number) for number in range(5)])))
+    await one._list(ListingPeer([tool(number) for number in range(5)]))
 
     assert sorted(one.definitions) == ["t0", "t1", "t2"]
     assert [problem.name for problem in one.problems] == ["t3", "t4"]
@@ -208,17 +208,17 @@ def test_a_listing_is_encoded_for_its_pins_a_definition_at_a_time_and_searched_s
     }
 
 
-def test_a_definition_that_holds_a_secret_by_now_is_not_pinned():
+async def test_a_definition_that_holds_a_secret_by_now_is_not_pinned():
     rig, server = registry_with_a_server()
     current = {"t": read_definition({"name": "t", "description": SECRET})}
 
     with pytest.raises(CallerError, match="secret"):
-        asyncio.run(rig.registry._pin(server, current, "operator"))
+        await rig.registry._pin(server, current, "operator")
 
     assert not rig.ledger.settings
 
 
-def test_a_server_that_is_removed_while_its_listing_is_encoded_gets_no_pins(monkeypatch):
+async def test_a_server_that_is_removed_while_its_listing_is_encoded_gets_no_pins(monkeypatch):
     monkeypatch.setattr(turns_of, "TURN_S", 0)
     monkeypatch.setattr(turns_of, "MAX_PAUSE_S", 1e-6)
 
@@ -231,12 +231,12 @@ def test_a_server_that_is_removed_while_its_listing_is_encoded_gets_no_pins(monk
             await pinning
         return rig.ledger
 
-    ledger = asyncio.run(scenario())
+    ledger = await scenario()
     assert [receipt.event["kind"] for receipt in ledger.chain] == ["mcp_server_deleted"]
     assert msgspec.json.decode(ledger.settings["mcp.pins.demo"], type=Pins) == Pins({})
 
 
-def test_a_server_whose_removal_is_being_written_gets_no_pins_after_it():
+async def test_a_server_whose_removal_is_being_written_gets_no_pins_after_it():
     async def scenario():
         rig, server = registry_with_a_server()
         commit, written = rig.ledger.commit, asyncio.Event()
@@ -259,11 +259,11 @@ def test_a_server_whose_removal_is_being_written_gets_no_pins_after_it():
             await pinning
         return rig.ledger
 
-    ledger = asyncio.run(scenario())
+    ledger = await scenario()
     assert msgspec.json.decode(ledger.settings["mcp.pins.demo"], type=Pins) == Pins({})
 
 
-def test_what_a_server_lists_otherwise_cannot_be_called_while_that_is_written_or_cannot_be(tmp_path):
+async def test_what_a_server_lists_otherwise_cannot_be_called_while_that_is_written_or_cannot_be(tmp_path):
     listed = tmp_path / "tools.json"
 
     async def scenario():
@@ -290,4 +290,4 @@ def test_what_a_server_lists_otherwise_cannot_be_called_while_that_is_written_or
         await rig.registry.stop()
         return callable_then
 
-    assert asyncio.run(asyncio.wait_for(scenario(), 25)) == [False, False]
+    assert await scenario() == [False, False]

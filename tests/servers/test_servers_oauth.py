@@ -111,7 +111,7 @@ class Desk:
 async def run(scenario, *args):
     async def whole():
         desk = Desk()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             try:
                 return await scenario(desk, *args)
             finally:
@@ -1019,7 +1019,7 @@ async def test_a_call_of_a_server_that_wants_a_log_in_is_told_so_at_once():
         await rig.registry.set_server("docs", {"endpoint_url": URL}, "operator")
         connection = rig.registry.connection("docs")
         await until(lambda: connection.wants_credential)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(UpstreamError, match="oauth-login docs") as caught:
                 await connection.session(60)
         assert caught.value.sent is False

@@ -48,7 +48,7 @@ class RealWorld(World):
             urlencode({"token": token}).encode(),
             {"authorization": f"Basic {OWN}"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read())
 
 

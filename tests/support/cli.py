@@ -133,7 +133,7 @@ class AgreeingBrowser:
 
     @staticmethod
     def _follow(address: str) -> None:
-        with urllib.request.urlopen(address, timeout=10) as page:
+        with urllib.request.urlopen(address, timeout=120) as page:
             assert b"a-code" not in page.read()
 
 

@@ -10,19 +10,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-START_TIMEOUT_S = 30
+from support.waiting import BOUND_S, wait_until
 
 
 class UnixConnection(http.client.HTTPConnection):
     """`http.client` over a Unix socket."""
 
-    def __init__(self, path: str, timeout: float = 30) -> None:
+    def __init__(self, path: str, timeout: float = BOUND_S) -> None:
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -71,15 +70,29 @@ class RunningDaemon:
         command = [*self.wrapper, *self.command]
         self.log = (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab")
         self.process = subprocess.Popen(command, env=self.env, stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            with suppress(OSError):
-                if self.request("GET", "/ready", token="")[0] == 200:
-                    return
-            time.sleep(0.01)
-        raise AssertionError(f"the daemon did not become ready:\n{self.logged()}")
+        wait_until(self._is_ready_or_gone, lambda: f"the daemon did not become ready:\n{self.logged()}")
+        if self.process.poll() is not None:
+            raise AssertionError(f"the daemon has ended:\n{self.logged()}")
+
+    def _is_ready_or_gone(self) -> bool:
+        assert self.process is not None
+        with suppress(OSError):
+            return self.process.poll() is not None or self.request("GET", "/ready", token="")[0] == 200
+        return False
+
+    def await_servers(self) -> None:
+        """Wait until each MCP server that it was told of is ready."""
+        wait_until(
+            lambda: all(server["state"] == "ready" for server in self.request("GET", "/v1/mcp/servers")[1]["servers"]),
+            lambda: f"the servers were not ready in time:\n{self.logged()}",
+        )
+
+    def await_tools(self, *tool_ids: str) -> None:
+        """Wait until these tools are listed, as those of a server are once it has listed them."""
+        wait_until(
+            lambda: set(tool_ids) <= {tool["id"] for tool in self.request("GET", "/v1/tools")[1]["tools"]},
+            lambda: f"{tool_ids} were not listed in time:\n{self.logged()}",
+        )
 
     def logged(self) -> str:
         """What it has written to its standard streams so far."""
@@ -98,7 +111,7 @@ class RunningDaemon:
             return 0
         with suppress(ProcessLookupError):
             self.process.send_signal(with_signal)
-        code = self.process.wait(timeout=START_TIMEOUT_S)
+        code = self.process.wait(timeout=BOUND_S)
         self.process = None
         self.log.close()
         return code

@@ -6,12 +6,12 @@ import asyncio
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self, TypeAlias
 
 from briefcase.adapters.net.outbound import GuardedOutbound
+from support.waiting import until
 
 Serve: TypeAlias = Callable[[socket.socket, bytes], bool]  # whether the connection goes on
 
@@ -31,6 +31,7 @@ class RawServer:
         self.url = f"{'https' if tls else 'http'}://{self.address}"
         self.connections = 0
         self.heads: list[bytes] = []
+        self.finished = 0  # requests whose `serve` has returned, and their connection closed where it said so
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -68,7 +69,11 @@ class RawServer:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             while head := self._read_head(connection):
                 self.heads.append(head)
-                if not self._serve(connection, head):
+                goes_on = self._serve(connection, head)
+                if not goes_on:
+                    connection.close()
+                self.finished += 1
+                if not goes_on:
                     break
         connection.close()
 
@@ -88,10 +93,7 @@ async def close_outbound(outbound: GuardedOutbound) -> None:
     await outbound.close()
     loop: Any = asyncio.get_running_loop()
     watched = loop._selector.get_map()  # of sockets; one is the loop's own
-    deadline = time.monotonic() + 10
-    while len(watched) > 1:
-        assert time.monotonic() < deadline, f"still open: {list(watched.values())}"
-        await asyncio.sleep(0.001)
+    await until(lambda: len(watched) <= 1)
 
 
 def answering(*answers: bytes) -> Serve:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, TypeAlias
@@ -12,13 +11,14 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from support.waiting import wait_until
+
 Request: TypeAlias = ExportTraceServiceRequest | ExportMetricsServiceRequest | ExportLogsServiceRequest
 REQUESTS: dict[str, type[Request]] = {
     "/v1/traces": ExportTraceServiceRequest,
     "/v1/metrics": ExportMetricsServiceRequest,
     "/v1/logs": ExportLogsServiceRequest,
 }
-WAIT_S = 20
 
 
 class OtlpReceiver:
@@ -105,10 +105,7 @@ class OtlpReceiver:
 
     def wait_for(self, is_there: Callable[[], object]) -> None:
         """Until something has come."""
-        deadline = time.monotonic() + WAIT_S
-        while not is_there():
-            assert time.monotonic() < deadline, "it was not sent in time"
-            time.sleep(0.02)
+        wait_until(is_there, "it was not sent in time")
 
 
 def attributes_of(record: Any) -> dict[str, str | int]:

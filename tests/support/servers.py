@@ -83,7 +83,7 @@ class Rig:
         *,
         options: CallOptions | None = None,
         principal: str = "scout",
-        within_ms: int = 8_000,
+        within_ms: int = 50_000,
     ) -> Any:
         tool = self.registry.resolve(tool_id)
         assert tool is not None, f"no tool {tool_id}"

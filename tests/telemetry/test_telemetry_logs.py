@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import structlog
 from support.clock import FakeClock
 from support.daemons import RunningDaemon, UnixConnection
 from support.otlp_receiver import OtlpReceiver, attributes_of
+from support.waiting import wait_until
 
 PROGRAM = """
 import asyncio, sys, structlog
@@ -150,10 +150,13 @@ def test_a_daemon_whose_full_log_nobody_reads_answers_every_call_and_says_later_
             lost = lost_of(daemon)
             assert lost >= 1
             text = emptied(end)
-            deadline = time.monotonic() + 30
-            while b'"log lines were lost"' not in text and time.monotonic() < deadline:
-                time.sleep(0.01)
+
+            def said_what_was_lost() -> bool:
+                nonlocal text
                 text += emptied(end)
+                return b'"log lines were lost"' in text
+
+            wait_until(said_what_was_lost)
             *before, said = [json.loads(line) for line in text.lstrip(b".").splitlines()[1:]]
             assert {line["event"] for line in before} == {"the tool failed inside"}
             assert (said["event"], said["level"], said["lost_since_start"]) == ("log lines were lost", "warning", lost)
@@ -181,6 +184,8 @@ for number in range(200):
 print("by a print", file=sys.stderr)
 __import__("logging").getLogger("asyncio").error("by the event loop")
 sys.stderr.write("begun")
+print("the end", flush=True)
+__import__("os").close(1)
 raise RuntimeError("the end")
 """
 )
@@ -190,10 +195,11 @@ def test_the_last_lines_of_a_process_reach_a_slow_reader_in_their_order():
     read, write = os.pipe()
     fill_copy = os.open(f"/proc/self/fd/{write}", os.O_WRONLY | os.O_NONBLOCK)
     fill(fill_copy)
-    with subprocess.Popen([sys.executable, "-c", LAST_LINES], stderr=write) as process:
+    patient = f"import briefcase.adapters.telemetry.logs as logs\nlogs.LAST_LINES_S = 120\n{LAST_LINES}"
+    with subprocess.Popen([sys.executable, "-c", patient], stdout=subprocess.PIPE, stderr=write) as process:
         os.close(write)
         os.close(fill_copy)
-        time.sleep(0.5)  # it waits for us, and may do so for a second from its end on
+        assert process.stdout.read() == b"the end\n"  # from here on it waits for us
         with os.fdopen(read, "rb") as reader:
             text = reader.read().lstrip(b".").decode()
     assert process.returncode == 1
@@ -217,7 +223,9 @@ def test_a_process_whose_full_log_nobody_reads_ends():
     read, write = os.pipe()
     fill_copy = os.open(f"/proc/self/fd/{write}", os.O_WRONLY | os.O_NONBLOCK)
     fill(fill_copy)
-    done = subprocess.run([sys.executable, "-c", LAST_LINES], stderr=write, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LAST_LINES], stdout=subprocess.PIPE, stderr=write, timeout=120, check=False
+    )
     for descriptor in (read, write, fill_copy):
         os.close(descriptor)
     assert done.returncode == 1

@@ -6,22 +6,21 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from support.addresses import free_port
 from support.daemons import RunningDaemon
+from support.waiting import BOUND_S, wait_until
 
 OPS = Path(__file__).parents[2] / "docs" / "ops"
 UNIT_TESTS = Path(__file__).parent / "alerts_test.yml"
-WAIT_S = 30
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None,
@@ -87,11 +86,11 @@ class Prometheus:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=BOUND_S)
         self.log.close()
 
     def get(self, path: str, **query: str):
-        with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=BOUND_S) as response:
             return json.loads(response.read())["data"]
 
     def value(self, query: str) -> float | None:
@@ -103,22 +102,13 @@ class Prometheus:
         return next(iter(self.get("/api/v1/targets")["activeTargets"]), {"health": "unknown"})
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def wait_for(is_so) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            if is_so():
-                return
-        except (urllib.error.URLError, ConnectionError):
-            pass  # it is still starting
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
+    def asked() -> bool:
+        with suppress(urllib.error.URLError, ConnectionError):  # it is still starting
+            return is_so()
+        return False
+
+    wait_until(asked)
 
 
 @contextmanager

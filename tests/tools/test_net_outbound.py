@@ -15,6 +15,7 @@ from briefcase.model.errors import ConfigError, UpstreamError
 from briefcase.model.ports import HttpRequest
 from support.certificates import new_certificate
 from support.hostile_servers import RawServer, answering, close_outbound, http_answer
+from support.waiting import until, wait_until
 
 MAX_BODY = 10_000
 
@@ -42,7 +43,7 @@ async def exchange(requests, *, allow=(), lookup=None, tls=None, at_once=False):
 
 
 def get(url, **fields):
-    return HttpRequest(**{"method": "GET", "url": url, "max_body_bytes": MAX_BODY, "timeout_ms": 5_000, **fields})
+    return HttpRequest(**{"method": "GET", "url": url, "max_body_bytes": MAX_BODY, "timeout_ms": 60_000, **fields})
 
 
 async def ask(server, **fields):
@@ -281,8 +282,10 @@ async def test_what_may_act_has_a_connection_of_its_own_and_is_never_sent_twice(
 async def talk(server, steps, *, allow=None, lookup=None, tls=None):
     """Do each step with one outbound, whose POSTs keep their connections; gives what the posts gave.
 
-    A step is a number of seconds to pause, a function to call on the loop's own thread, or the fields of a POST.
+    A step is a number of seconds in which the connections are idle, a function to call on the loop's own thread or to
+    await, or the fields of a POST.
     """
+    idle_s = 0.0
 
     async def post(outbound, fields):
         request = {"url": server.url, "method": "POST", "body": b"{}", "pool_key": "k", "keeps_connection": True}
@@ -299,14 +302,19 @@ async def talk(server, steps, *, allow=None, lookup=None, tls=None):
         for step in steps:
             if isinstance(step, dict):
                 given.append(await post(outbound, step))
+            elif asyncio.iscoroutinefunction(step):
+                await step()
             elif callable(step):
                 step()
             else:
-                await asyncio.sleep(step)
+                nonlocal idle_s
+                idle_s += step
         await close_outbound(outbound)
         return given
 
-    return await run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aiohttp.connector.monotonic", lambda: idle_s)
+        return await run()
 
 
 async def test_a_post_that_keeps_its_connection_shares_it_with_its_like_and_with_nothing_else():
@@ -335,9 +343,19 @@ def stray(connection, _head):
 
 
 @pytest.mark.parametrize(("serve", "body"), [(closing_soon, b"{}"), (stray, b'"mine"')])
-@pytest.mark.parametrize("pause", [0.2, lambda: time.sleep(0.2)], ids=["seen by the loop", "not seen yet"])
-async def test_a_connection_that_was_closed_or_written_to_while_idle_takes_no_post(serve, body, pause):
+@pytest.mark.parametrize("is_seen", [True, False], ids=["seen by the loop", "not seen yet"])
+async def test_a_connection_that_was_closed_or_written_to_while_idle_takes_no_post(serve, body, is_seen):
     with RawServer(serve) as server:
+
+        def has_come():
+            wait_until(lambda: server.finished == len(server.heads))
+
+        async def is_read():
+            has_come()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        pause = is_read if is_seen else has_come
         assert await talk(server, [{}, pause, {}, pause, {}]) == [body] * 3
         assert (server.connections, len(server.heads)) == (3, 3)
 
@@ -441,10 +459,7 @@ async def test_an_endless_body_is_left_unread_and_its_connection_closed(head, pi
     with RawServer(serve) as server:
         failed = await ask(server)
         assert "too large" in failed.message
-        deadline = time.monotonic() + 5
-        while not serve.hung_up and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert serve.hung_up
+        wait_until(lambda: serve.hung_up)
 
 
 @pytest.mark.parametrize(
@@ -585,7 +600,7 @@ async def test_many_at_once_each_get_their_own_answer():
         ("interim answers for ever", True),
     ],
 )
-async def test_the_deadline_is_over_the_whole_exchange(script, sent):
+async def test_the_deadline_is_over_the_whole_exchange(steered_loop, script, sent):
     def serve(connection, _head):
         if script == "half a head":
             connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
@@ -604,7 +619,12 @@ async def test_the_deadline_is_over_the_whole_exchange(script, sent):
         return False
 
     with RawServer(serve) as server:
-        failed = await ask(server, timeout_ms=200)
+        asking = asyncio.create_task(ask(server, timeout_ms=60_000))
+        await until(lambda: server.heads)
+        await steered_loop.advance(30)
+        assert not asking.done()
+        await steered_loop.advance(31)
+        failed = await asking
 
     assert (failed.code, failed.sent) == ("upstream_timeout", sent)
 

@@ -47,7 +47,7 @@ def test_secrets_are_kept_by_the_secret_service(tmp_path):
     for name in ("home", "run", "data"):
         (tmp_path / name).mkdir(mode=0o700)
     command = ["dbus-run-session", "--", "sh", "-c", SESSION, "sh", sys.executable, SCENARIO, str(tmp_path / "data")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     first, second, third = done.stdout.splitlines()[-3:]
     assert first.startswith("OS keyring: SecretService Keyring")
