@@ -7,18 +7,23 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any, NoReturn, Self, TypeAlias, cast
 
 import pytest
 
+from briefcase.adapters.backup.age import AgeSeal
 from briefcase.adapters.backup.checkpoints import Checkpoints
 from briefcase.adapters.backup.create import Backups
+from briefcase.adapters.backup.manifest import Manifest
+from briefcase.adapters.backup.sealing import SealKey
 from briefcase.adapters.fleet.client import ControlPlaneClient
 from briefcase.adapters.fleet.custody import DeviceTokens, FloorFile
 from briefcase.adapters.fleet.syncing import FleetSync, SyncParts
 from briefcase.adapters.providers.composition import compose_providers
 from briefcase.adapters.servers.composition import compose_logins
+from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.registry import ServerRegistry
 from briefcase.adapters.servers.transports import described
 from briefcase.adapters.store.database import Database
@@ -30,12 +35,14 @@ from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.adapters.vault.identity import Identity
 from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.core.calls.answers import Answer, encode_answer
+from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.controls import Controls
+from briefcase.core.fleet.bundles import MandatoryPart
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.operator.fleet import FleetPorts
 from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
-from briefcase.core.operator.policy import NO_MANDATORY
+from briefcase.core.operator.policy import NO_MANDATORY, PolicyService
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.edges.api.app import Api
 from briefcase.edges.api.auth import Authenticator
@@ -46,7 +53,8 @@ from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.server import HttpServer
 from briefcase.edges.http.sockets import open_tcp_listener, open_unix_listener
 from briefcase.model.errors import CallerError, UpstreamError
-from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, Principal
+from briefcase.model.ports import Claim
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Principal
 from support.agents import FakeAgents
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
@@ -56,6 +64,8 @@ from support.principals import AGENT, OTHER_AGENT
 from support.redaction import KnownSecrets
 from support.secrets import FakeSecrets
 from support.tools import FakeTool, FakeToolFiles, FakeTools, spec
+
+Headers: TypeAlias = Iterable[tuple[str, str]]
 
 KNOWN_SECRET = "canary-of-a-credential-0123"
 OPERATOR_TOKEN = "o" * 43
@@ -76,12 +86,12 @@ class FakeCalls:
         self.turned_away: list[tuple[str, int]] = []
         self.open_decisions = 0
         self.error: Exception | None = None
-        self.payload = {"status": "denied", "reason": "policy_denied"}
+        self.payload: JsonObject = {"status": "denied", "reason": "policy_denied"}
 
-    async def read(self, principal, body) -> bytes:
+    async def read(self, principal: Principal, body: bytes) -> bytes:
         return body  # the flow's own tests read bodies
 
-    async def call(self, principal, body) -> Answer:
+    async def call(self, principal: Principal, body: bytes) -> Answer:
         self.seen.append((principal, body))
         self.reached.set()
         await self.go.wait()
@@ -93,7 +103,7 @@ class FakeCalls:
     decide = call
     close = call
 
-    async def turn_away(self, principal, declared_bytes) -> CallerError:
+    async def turn_away(self, principal: Principal, declared_bytes: int) -> CallerError:
         fault = CallerError("more than one principal may send", code="rate_limited")
         fault.receipt_id = 7
         self.turned_away.append((principal.name, declared_bytes))
@@ -101,17 +111,19 @@ class FakeCalls:
 
 
 class FakePolicyStore:
+    """A policy's text, which is valid where it permits anything."""
+
     def __init__(self) -> None:
         self.text = "permit (principal, action, resource);"
-        self.broken = None
+        self.broken: str | None = None
 
-    def problem(self):
+    def problem(self) -> str | None:
         return self.broken
 
-    def current(self):
+    def current(self) -> tuple[str, str, int]:
         return self.text, hashlib.sha256(self.text.encode()).hexdigest(), 1_767_225_600_000_000
 
-    def mandatory(self):
+    def mandatory(self) -> MandatoryPart:
         return NO_MANDATORY
 
     async def set(self, text: str, by: str) -> None:
@@ -124,7 +136,13 @@ class Rig:
     """The server and the means to talk to it; use it with `async with`."""
 
     def __init__(
-        self, tmp_path: Path, *, tcp: bool = False, buckets: PrincipalLimit | None = None, outbound=None, **limits
+        self,
+        tmp_path: Path,
+        *,
+        tcp: bool = False,
+        buckets: PrincipalLimit | None = None,
+        outbound: AsgiOutbound | None = None,
+        **limits: Any,
     ) -> None:
         self.path = tmp_path / "d.sock"
         self.buckets = PrincipalBuckets(buckets or PrincipalLimit())
@@ -137,7 +155,7 @@ class Rig:
         self.agents = FakeAgents(**{AGENT_TOKEN: AGENT, OTHER_TOKEN: OTHER_AGENT})
         self.secrets = FakeSecrets()
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
-        self.claims = []
+        self.claims: list[Claim] = []
         redactor = SecretRedactor(KnownSecrets(KNOWN_SECRET.encode()))
         self.controls = controls = Controls(self.ledger, self.clock)
         tools = FakeTools(FakeTool(spec()), FakeTool(spec("pay", category="payments", cost_microusd=2_000)))
@@ -200,10 +218,10 @@ class Rig:
             entropy=SystemEntropy(),
         )
         tokens = DeviceTokens(vault.compartment("fleet"), vault.remember)
-        ports = OperatorPorts(
+        ports: OperatorPorts[ServerConfig, SealKey | AgeSeal, Manifest] = OperatorPorts(
             ledger=self.ledger,
             redactor=redactor,
-            policy=policy,
+            policy=cast("PolicyService", policy),
             controls=controls,
             agents=self.agents,
             secrets=self.destinations,
@@ -227,10 +245,10 @@ class Rig:
             interval_ms=60_000,
         )
         self.services = Services(
-            calls=self.calls,
+            calls=cast("Calls", self.calls),  # classes, not ports: the fakes do what the API asks of them
             ledger=self.ledger,
             tools=tools,
-            policy=policy,
+            policy=cast("PolicyService", policy),
             controls=controls,
             agents=self.agents,
             secrets=self.destinations,
@@ -251,7 +269,7 @@ class Rig:
         )
         self.port = 0
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Self:
         listeners = [open_unix_listener(self.path)]
         if self.tcp:
             listeners.append(open_tcp_listener("127.0.0.1", 0))
@@ -261,7 +279,7 @@ class Rig:
         await self.server.start()
         return self
 
-    async def __aexit__(self, *_):
+    async def __aexit__(self, *_: object) -> None:
         self.calls.go.set()
         await self.server.drain()
         await self.accounts.close()
@@ -269,14 +287,24 @@ class Rig:
         self.database.close()
         self.store.cleanup()
 
-    async def no_transport(self, config):
+    async def no_transport(self, config: ServerConfig) -> NoReturn:
         raise UpstreamError(f"`{config.id}` is not reachable from a test")
 
     async def connect(self, *, tcp: bool = False) -> Client:
-        streams = asyncio.open_connection("127.0.0.1", self.port) if tcp else asyncio.open_unix_connection(self.path)
-        return Client(*await streams)
+        if tcp:
+            return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        return Client(*await asyncio.open_unix_connection(self.path))
 
-    async def ask(self, method, path, body=None, *, token=OPERATOR_TOKEN, headers=(), tcp=False):
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = OPERATOR_TOKEN,
+        headers: Headers = (),
+        tcp: bool = False,
+    ) -> tuple[int, dict[str, str], Any]:
         """One request on a connection of its own: status, headers, parsed body."""
         client = await self.connect(tcp=tcp)
         try:
@@ -294,8 +322,8 @@ class Rig:
         finally:
             await client.close()
 
-    def store_approval(self, **changes) -> Approval:
-        fields = {
+    def store_approval(self, **changes: Any) -> Approval:
+        fields: dict[str, Any] = {
             "id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
             "status": ApprovalStatus.PENDING,
             "kind": ApprovalKind.LOCAL,
@@ -326,7 +354,7 @@ class Client:
             self.writer.write(data)
             await self.writer.drain()
 
-    async def answer(self):
+    async def answer(self) -> tuple[int, dict[str, str], Any]:
         """The next answer: status, headers, parsed body."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         status_line, *lines = head.decode().rstrip().split("\r\n")
@@ -349,7 +377,15 @@ class Client:
             await self.writer.wait_closed()
 
 
-def request(method, path, body=None, *, token=OPERATOR_TOKEN, headers=(), host="localhost") -> bytes:
+def request(
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    token: str | None = OPERATOR_TOKEN,
+    headers: Headers = (),
+    host: str | None = "localhost",
+) -> bytes:
     lines = [f"{method} {path} HTTP/1.1"]
     if host is not None:
         lines.append(f"host: {host}")
