@@ -162,16 +162,16 @@ async def test_what_is_asked_of_an_unknown_provider_is_not_found(desk, action):
 async def test_an_incident_is_contained_and_lifted_and_health_tells_of_it(desk):
     await desk.log_in()
     client = desk.rig.services.providers._client
-    await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
+    await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=60_000)
     assert (await desk.ask("POST", f"{DEMO}/clear-capabilities"))[1] == {"provider_id": "demo"}
     _, disabled = await desk.ask("POST", f"{DEMO}/disable")
     assert disabled["is_enabled"] is False
     sent = len(desk.outbound.sent)
     with pytest.raises(UpstreamError, match="disabled"):
-        await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
+        await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=60_000)
     assert len(desk.outbound.sent) == sent
     assert (await desk.ask("POST", f"{DEMO}/enable"))[1]["is_enabled"] is True
-    await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=1_000)
+    await client.read("demo", "/api/quote", {"symbol": "ACME"}, timeout_ms=60_000)
     status, health = await desk.ask("GET", "/v1/diagnostics/providers", token=AUDITOR_TOKEN)
     (demo,) = health["providers"]
     assert (status, demo["calls"], demo["failures"], demo["is_enabled"]) == (200, 2, 0, True)

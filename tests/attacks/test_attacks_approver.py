@@ -1,18 +1,11 @@
 """The approver does not see what is sent: calls that hide their end, their characters or their danger, on a daemon."""
 
-import fcntl
 import hashlib
 import http.server
 import json
-import os
-import pty
 import re
 import secrets
-import select
-import struct
-import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable
@@ -24,11 +17,11 @@ import pytest
 
 from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
 from briefcase.core.operator.approvals import shown_digest_of
+from support.commands import briefcase as cli
 from support.daemons import RunningDaemon
-from support.waiting import BOUND_S
+from support.terminal import Terminal
 
 PAY_SERVER = str(Path(__file__).with_name("pay_server.py"))
-BRIEFCASE = [sys.executable, "-m", "briefcase"]
 ASK_ALL = """
 @id("may") permit (principal, action == Action::"Call", resource);
 @id("unsigned") permit (principal, action == Action::"CallWithoutSigner", resource);
@@ -68,10 +61,6 @@ def shown(daemon: RunningDaemon, approval: dict) -> dict:
 
 def approve(daemon: RunningDaemon, approval: dict, body: object = None) -> tuple[int, dict]:
     return daemon.request("POST", f"/v1/approvals/{approval['id']}/approve", body)
-
-
-def cli(daemon: RunningDaemon, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*BRIEFCASE, *words], env=daemon.env, capture_output=True, text=True, check=False)
 
 
 def last_risk(daemon: RunningDaemon) -> list[str]:
@@ -274,46 +263,12 @@ def test_a_provider_whose_token_is_ordinary_text_cannot_blank_the_words_of_anoth
 # --- the live screen, on a terminal -----------------------------------------------------------------------------------
 
 
-class Terminal:
-    """`briefcase approvals watch` on a pseudo-terminal of a size; a frame is what it draws at once."""
-
-    def __init__(self, daemon: RunningDaemon, columns: int, rows: int) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        env = {**daemon.env, "TERM": "xterm", "COLUMNS": "400", "LINES": "400"}  # of another terminal: they are lies
-        command = [*BRIEFCASE, "approvals", "watch"]
-        self.process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave)
-        os.close(slave)
-        self.written = ""
-
-    def press(self, key: str) -> None:
-        os.write(self.master, key.encode())
-
-    def frame(self, pattern: str) -> str:
-        """Wait for a whole frame drawn from here on that a pattern is found in, and give its text."""
-        self.written = ""
-        deadline = time.monotonic() + BOUND_S
-        while time.monotonic() < deadline:
-            if select.select([self.master], [], [], 0.2)[0]:
-                self.written += os.read(self.master, 65_536).decode(errors="replace")
-            for drawn in self.written.split("\x1b[H")[1:]:
-                text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
-                if "b back   q quit" in text and re.search(pattern, text):
-                    return text
-        raise AssertionError(self.written[-3_000:])
-
-    def close(self) -> None:
-        self.press("q")
-        self.process.wait(timeout=BOUND_S)
-        os.close(self.master)
-
-
 def test_the_live_screen_takes_no_yes_before_the_end_of_a_call_was_on_it(daemon):
     for waiting in daemon.request("GET", "/v1/approvals")[1]["approvals"]:
         daemon.request("POST", f"/v1/approvals/{waiting['id']}/deny")
     approval = ask(daemon, "bank.pay", {**LONG, "b_memo": "z" * 400})
-    terminal = Terminal(daemon, 80, 24)
-    try:
+    lies = {"COLUMNS": "400", "LINES": "400"}  # of another terminal
+    with Terminal(daemon.env, "approvals", "watch", **lies) as terminal:
         screen = terminal.frame("more lines: space")
         assert '"to": "mallory"' in screen
         while "read all of it first" not in screen:  # at first it says that the call was just selected
@@ -330,6 +285,6 @@ def test_the_live_screen_takes_no_yes_before_the_end_of_a_call_was_on_it(daemon)
         assert "Pays out at once." in screen
         terminal.press("a")
         terminal.frame(f"approved {approval['id'][:8]}")
-    finally:
-        terminal.close()
+        terminal.press("q")
+        assert terminal.leave() == 0
     assert shown(daemon, approval)["status"] == "approved"

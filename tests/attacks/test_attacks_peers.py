@@ -20,6 +20,7 @@ from briefcase.edges.client.pool import Place
 from briefcase.edges.diagnostics.soak import SoakClient, SoakPlan
 from briefcase.model.errors import BriefcaseError
 from support.addresses import free_port
+from support.commands import briefcase as cli
 from support.daemons import RunningDaemon
 from support.waiting import BOUND_S
 
@@ -79,12 +80,6 @@ def reset_one(listener: socket.socket) -> None:
 
 def http(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def cli(daemon: RunningDaemon, *args: str, **variables: str) -> subprocess.CompletedProcess:
-    environment = {**daemon.env, **variables}
-    command = [sys.executable, "-m", "briefcase", *args]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def agent(daemon: RunningDaemon, name: str = "scout") -> str:

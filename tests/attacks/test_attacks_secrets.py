@@ -12,7 +12,6 @@ import json
 import re
 import secrets
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -31,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "servers"))
 from oauth_world import World
 
 from support.canaries import files_below, found_in
+from support.commands import briefcase
 from support.daemons import RunningDaemon, UnixConnection
 from support.hostile_servers import RawServer
 from support.otlp_receiver import OtlpReceiver
@@ -333,8 +333,8 @@ def _collected(daemon: RunningDaemon, issuer: Issuer, world: TellingWorld, mcp_u
     }
     auditor.ask("GET", "/v1/diagnostics/security")
     bundle, backup = home / "bundle.zip", home / "backup"
-    said_of_the_bundle = _cli(daemon, "diagnostics", "bundle", "--out", str(bundle))
-    _cli(daemon, "backup", "create", "--out", str(backup))
+    said_of_the_bundle = briefcase(daemon, "diagnostics", "bundle", "--out", str(bundle)).stderr
+    briefcase(daemon, "backup", "create", "--out", str(backup))
     sinks["agent"], sinks["operator"] = agent.heard, operator.heard + auditor.heard
     running = files_below(daemon.data_dir)
     daemon.stop()
@@ -374,12 +374,6 @@ def _heard(daemon: RunningDaemon, token: str, path: str) -> bytes:
     client = Client(daemon, token)
     client.ask("GET", path)
     return client.heard
-
-
-def _cli(daemon: RunningDaemon, *arguments: str) -> str:
-    command = [sys.executable, "-m", "briefcase", *arguments]
-    ended = subprocess.run(command, env=daemon.env, capture_output=True, text=True, timeout=120, check=False)
-    return ended.stderr
 
 
 def _unzipped(path: Path) -> bytes:

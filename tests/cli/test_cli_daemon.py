@@ -4,80 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from support.commands import briefcase as run_beside
+from support.commands import run_command
 from support.daemons import RunningDaemon
+from support.terminal import Terminal
+from support.waiting import BOUND_S
 
-WAIT_S = 120  # only a hang takes as long
 NOTE = '{"text":"rotate the keys"}'
-
-
-class Program:
-    """`briefcase` as a process, in the environment of one daemon."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self.env = env
-
-    def __call__(self, *args: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "briefcase", *args],
-            env={**self.env, **environment},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
-
-
-class Terminal:
-    """`briefcase` on a terminal of 80 columns: what it draws, and keys for it."""
-
-    def __init__(self, env: dict[str, str], *args: str) -> None:
-        self.shown = ""
-        self.ours, theirs = pty.openpty()
-        variables = {**env, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-        command = [sys.executable, "-m", "briefcase", *args]
-        self.process = subprocess.Popen(command, env=variables, stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-
-    def press(self, keys: bytes) -> None:
-        os.write(self.ours, keys)
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Read on until something has appeared; forgets what was before it."""
-        deadline = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline:
-            found = re.search(pattern, self.shown)
-            if found:
-                self.shown = self.shown[found.end() :]
-                return found
-            if select.select([self.ours], [], [], 0.1)[0]:
-                try:
-                    self.shown += os.read(self.ours, 65_536).decode(errors="replace")
-                except OSError:  # the other end is closed
-                    break
-        raise AssertionError(f"`{pattern}` did not appear at the end of:\n{self.shown[-2_000:]}")
-
-    def leave(self) -> int:
-        return self.process.wait(timeout=WAIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +31,7 @@ def daemon(tmp_path_factory):
 
 @pytest.fixture
 def briefcase(daemon):
-    return Program(daemon.env)
+    return partial(run_beside, daemon)
 
 
 def test_the_whole_approval_story(briefcase):
@@ -134,10 +77,10 @@ def test_an_approval_given_on_the_live_screen_lets_the_repeated_call_run(daemon,
         assert briefcase("tools", "call", "note_add", "--args-json", args).returncode == 10
         terminal.wait_for("from the live screen")
         time.sleep(1)  # what arrives by itself takes no key at once: a person looks first
-        terminal.press(b"a")
+        terminal.press("a")
         terminal.wait_for("approved")
         terminal.wait_for("nothing waits")
-        terminal.press(b"q")
+        terminal.press("q")
         assert terminal.leave() == 0
     repeated = briefcase("tools", "call", "note_add", "--args-json", args)
     assert repeated.returncode == 0, repeated.stderr
@@ -157,7 +100,7 @@ def test_a_waiting_call_goes_on_when_it_is_approved(daemon, briefcase):
     call = subprocess.Popen(command, env=daemon.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     approval_id = re.search(r"approval ([0-9a-f-]{36})", call.stderr.readline())[1]
     assert briefcase("approvals", "approve", approval_id).returncode == 0
-    out, _ = call.communicate(timeout=WAIT_S)
+    out, _ = call.communicate(timeout=BOUND_S)
     assert call.returncode == 0
     assert json.loads(out)
 
@@ -242,9 +185,9 @@ def test_a_secret_is_kept_and_never_comes_back(briefcase, daemon):
 def test_a_secret_is_asked_for_on_a_terminal_without_an_echo(daemon, briefcase):
     with Terminal(daemon.env, "secrets", "set", "asked") as terminal:
         terminal.wait_for("value")
-        terminal.press(b"canary-1\n")
+        terminal.press("canary-1\n")
         terminal.wait_for("again")
-        terminal.press(b"canary-1\n")
+        terminal.press("canary-1\n")
         terminal.wait_for("stored")
         assert terminal.leave() == 0
         assert "canary" not in terminal.shown
@@ -289,7 +232,7 @@ def own_environment(data_dir: Path) -> dict[str, str]:
 
 
 def test_up_once_shows_one_call_and_leaves(tmp_path):
-    ran = Program(own_environment(tmp_path / "data"))("up", "--once")
+    ran = run_command(own_environment(tmp_path / "data"), "up", "--once")
     assert ran.returncode == 0, ran.stderr
     for shown in ("decision", "allow", "receipts", "intent", "outcome", "where the time went", "policy", "µs"):
         assert shown in ran.stdout
@@ -310,10 +253,10 @@ def test_up_stays_until_interrupted_and_its_next_step_works_when_pasted(tmp_path
         stranger = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
         pasted = subprocess.run(["bash", "-c", step], env=stranger, capture_output=True, text=True, check=False)
         assert pasted.returncode == 10, pasted.stderr
-        second = Program(env)("up", "--once")
+        second = run_command(env, "up", "--once")
         assert (second.returncode, second.stdout) == (9, "")
         up.send_signal(signal.SIGINT)
-        assert up.wait(timeout=WAIT_S) == 0
+        assert up.wait(timeout=BOUND_S) == 0
     finally:
         up.kill()
         up.communicate()

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
-from typing import NamedTuple
 
-
-class Ran(NamedTuple):
-    """One run of the command line."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict:
-        return json.loads(self.out)
+from support.cli import Ran
+from support.commands import run_command
 
 
 def briefcase(env: Mapping[str, str], *words: str, cwd=None) -> Ran:
-    command = [sys.executable, "-m", "briefcase", *words]
-    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    done = run_command(env, *words, cwd=cwd)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

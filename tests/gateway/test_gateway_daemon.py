@@ -152,12 +152,13 @@ async def test_what_would_break_the_framing_is_not_sent(token, path):
         None,
     ],
 )
-async def test_what_is_no_whole_answer_is_refused_and_its_connection_not_used_again(scripted, monkeypatch):
-    monkeypatch.setattr(daemon_module, "ANSWER_TIMEOUT_S", 2.0)
-
+async def test_what_is_no_whole_answer_is_refused_and_its_connection_not_used_again(scripted, steered_loop):
     async with asked(scripted) as (client, daemon):
+        asking = asyncio.create_task(get(client, TOKEN, "/v1/tools"))
+        await until(lambda: daemon.requests)
+        await steered_loop.advance(daemon_module.ANSWER_TIMEOUT_S)  # the rest never comes
         with pytest.raises(DaemonError) as raised:
-            await get(client, TOKEN, "/v1/tools")
+            await asking
         assert (raised.value.status, raised.value.code) == (0, "daemon_unreachable")
         assert await get(client, TOKEN, "/v1/tools") == {"ok": True}
         assert daemon.connections == 2

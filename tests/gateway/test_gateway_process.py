@@ -10,11 +10,11 @@ from typing import Self
 
 import pytest
 
+from support.commands import briefcase, command_of
 from support.daemons import RunningDaemon
 from support.waiting import BOUND_S, wait_until
 
 FIXTURE = str(Path(__file__).parent.parent / "servers" / "fixture_server.py")
-BRIEFCASE = [sys.executable, "-m", "briefcase"]
 
 
 class Agent:
@@ -23,7 +23,7 @@ class Agent:
     def __init__(self, daemon: RunningDaemon, token: str, *options: str) -> None:
         env = {**daemon.env, "BRIEFCASE_AUTH_TOKEN": token}
         self.process = subprocess.Popen(
-            [*BRIEFCASE, "gateway", *options], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command_of("gateway", *options), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.count = 0
         self.heard: list[dict] = []
@@ -77,7 +77,7 @@ def daemon(tmp_path_factory):
 
 
 def cli(daemon: RunningDaemon, *words: str) -> str:
-    done = subprocess.run([*BRIEFCASE, *words], env=daemon.env, capture_output=True, text=True, check=False)
+    done = briefcase(daemon, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -217,10 +217,7 @@ def test_the_gateway_leaves_when_told_to(daemon):
 def test_a_servers_secret_never_reaches_an_agent(tmp_path):
     secret = "canary-of-the-vault-0123456789"
     with RunningDaemon(tmp_path / "data") as daemon:
-        env = daemon.env
-        stored = subprocess.run(
-            [*BRIEFCASE, "secrets", "set", "canary"], input=secret, env=env, capture_output=True, text=True, check=False
-        )
+        stored = briefcase(daemon, "secrets", "set", "canary", stdin=secret)
         assert stored.returncode == 0, stored.stderr
         body = {"command": sys.executable, "args": [FIXTURE, "stdio"], "secret_env": {"FIXTURE_SECRET": "canary"}}
         assert daemon.request("POST", "/v1/mcp/servers/fx", body)[0] == 200

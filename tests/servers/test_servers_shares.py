@@ -57,7 +57,7 @@ async def test_one_agent_has_half_of_a_server_is_told_to_wait_and_the_daemon_nee
     with pytest.raises(UpstreamError, match=f"{MAX_RUNNING // 2} calls of this agent .* wait for one") as refused:
         await desk.begin("greedy")
     assert (refused.value.code, refused.value.sent) == ("rate_limited", False)
-    await desk.session.start("tools/list", {}, timeout_ms=1_000)
+    await desk.session.start("tools/list", {}, timeout_ms=50_000)
     await desk.begin("patient")
 
 

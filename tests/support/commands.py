@@ -6,7 +6,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,11 +21,27 @@ def command_of(*words: str) -> list[str]:
     return [sys.executable, "-m", "briefcase", *words]
 
 
-def briefcase(daemon: RunningDaemon, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """One command, as an operator types it."""
+def run_command(
+    env: Mapping[str, str], *words: str, stdin: str = "", cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One command in an environment."""
     return subprocess.run(
-        command_of(*words), env=daemon.env, input=stdin, capture_output=True, text=True, timeout=BOUND_S, check=False
+        command_of(*words),
+        env=env,
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=False,
     )
+
+
+def briefcase(
+    daemon: RunningDaemon, *words: str, stdin: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """One command beside a daemon, as an operator types it."""
+    return run_command({**daemon.env, **variables}, *words, stdin=stdin)
 
 
 def await_address(process: subprocess.Popen[bytes]) -> str:

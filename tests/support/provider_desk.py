@@ -94,7 +94,7 @@ class ProviderDesk:
         await self.service.exchange("demo", Exchange(fields["code"][0], state=started.state, iss=fields["iss"][0]))
 
     async def quote(self, symbol: str = "ACME", **kwargs: Any) -> ToolResult:
-        return await self.client.read("demo", "/api/quote", {"symbol": symbol}, timeout_ms=1_000, **kwargs)
+        return await self.client.read("demo", "/api/quote", {"symbol": symbol}, timeout_ms=60_000, **kwargs)
 
     def asked(self, path: str) -> int:
         """How many requests went to a path."""

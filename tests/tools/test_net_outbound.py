@@ -710,9 +710,14 @@ async def test_a_million_events_are_left_unread_past_the_bound():
         (b"", "upstream_timeout"),
     ],
 )
-async def test_a_stream_that_can_not_be_read_is_a_fault_without_the_request(answer, code):
+async def test_a_stream_that_can_not_be_read_is_a_fault_without_the_request(steered_loop, answer, code):
     with RawServer(answering(answer)) as server:
-        failed = await stream(server, timeout_ms=200, headers={"Authorization": "Bearer tk-live-4f9a1c77"})
+        headers = {"Authorization": "Bearer tk-live-4f9a1c77"}
+        asking = asyncio.create_task(stream(server, timeout_ms=60_000, headers=headers))
+        if code == "upstream_timeout":
+            await until(lambda: server.heads)
+            await steered_loop.advance(61)
+        failed = await asking
 
     assert (failed.code, failed.sent) == (code, True)
     assert "tk-live" not in repr((failed.args, failed.detail, failed.__context__, failed.__cause__))
