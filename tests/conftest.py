@@ -17,6 +17,8 @@ settings.load_profile("any_machine")
 
 
 def pytest_asyncio_loop_factories(config, item):
+    if item.get_closest_marker("both_loops"):
+        return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     if "steered_loop" in item.fixturenames:
         return {"loop": SteeredLoop}
     return {"loop": uvloop.new_event_loop if item.path.parent.name in SERVED else asyncio.new_event_loop}

@@ -322,21 +322,18 @@ async def test_a_disk_that_is_fast_again_is_trusted_again_after_its_probation(tm
         assert threads == [main, *["ledger-writer"] * group.PROBATION, main]
 
 
-def test_an_entry_that_is_large_is_written_beside_the_loop_and_the_next_one_on_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(group, "INLINE_MAX_US", 10_000_000)
+async def test_an_entry_that_is_large_is_written_beside_the_loop_and_the_next_one_on_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(group, "INLINE_MAX_US", 3_600_000_000)
 
-    async def run():
-        async with audited(tmp_path / "l") as ledger:
-            threads = []
-            repair = wrap_writes(ledger, lambda real: SlowTransaction(real, lambda: None, threads))
-            large = Entry(note().event, (PutSetting("s", b"x" * 4096),), is_large=True)
-            for entry in (note(), large, note()):
-                await committed(ledger, entry)
-            repair()
-            main = threading.main_thread().name
-            assert threads == [main, "ledger-writer", main]
-
-    asyncio.run(run())
+    async with audited(tmp_path / "l") as ledger:
+        threads = []
+        repair = wrap_writes(ledger, lambda real: SlowTransaction(real, lambda: None, threads))
+        large = Entry(note().event, (PutSetting("s", b"x" * 4096),), is_large=True)
+        for entry in (note(), large, note()):
+            await committed(ledger, entry)
+        repair()
+        main = threading.main_thread().name
+        assert threads == [main, "ledger-writer", main]
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +103,9 @@ async def test_only_the_end_of_its_complaints_is_kept():
     assert process.stderr.endswith(b"xthe end")
 
 
+CLOSES_ITS_INPUT = "import os, time; os.close(0); time.sleep(60)"
+
+
 def opened(script: str, taken: list) -> StdioTransport:
     return StdioTransport((sys.executable, "-c", script), {}, "", os.environ, confinement())
 
@@ -112,53 +114,47 @@ def opened(script: str, taken: list) -> StdioTransport:
     ("script", "problem"),
     [
         ("import sys; sys.exit(7)", "the server's process has ended with code 7"),
-        ("import os, time; os.close(0); time.sleep(60)", "the server closed its input"),
+        (CLOSES_ITS_INPUT, "the server closed its input"),
         (
             f"import sys, time; sys.stdout.write('x' * {MAX_LINE_BYTES + 1}); sys.stdout.flush(); time.sleep(60)",
             f"the server sent a line of more than {MAX_LINE_BYTES} bytes",
         ),
     ],
 )
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_a_process_that_is_of_no_use_any_more_is_lost_once(script, problem, new_loop):
-    async def test():
-        faults: list = []
-        way = opened(script, faults)
-        await way.open(lambda *_: None, faults.append)
-        await until(lambda: faults)
-        await way.close()
-        assert [fault.message for fault in faults] == [problem]
-        assert not way.try_send(Outgoing(b"{}"))
-
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(test())
+@pytest.mark.both_loops
+async def test_a_process_that_is_of_no_use_any_more_is_lost_once(script, problem, monkeypatch):
+    if script == CLOSES_ITS_INPUT:  # and does not end, however long it is waited for
+        monkeypatch.setattr("briefcase.adapters.servers.stdio_transport.CLOSE_GRACE_S", 0.05)
+    faults: list = []
+    way = opened(script, faults)
+    await way.open(lambda *_: None, faults.append)
+    await until(lambda: faults)
+    await way.close()
+    assert [fault.message for fault in faults] == [problem]
+    assert not way.try_send(Outgoing(b"{}"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to see its own descriptors")
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_a_process_is_given_its_three_streams_and_no_other_descriptor(tmp_path, new_loop):
+@pytest.mark.both_loops
+async def test_a_process_is_given_its_three_streams_and_no_other_descriptor(tmp_path):
     told = tmp_path / "told"
     script = f"import os; open({str(told)!r}, 'w').write(' '.join(os.listdir('/proc/self/fd')))"
-
-    async def test():
-        faults: list = []
-        way = opened(script, faults)
-        read, write = os.pipe()
-        os.set_inheritable(write, True)
-        try:
-            await way.open(lambda *_: None, faults.append)
-            await until(lambda: faults)
-        finally:
-            await way.close()
-            os.close(read)
-            os.close(write)
-
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(test())
+    faults: list = []
+    way = opened(script, faults)
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    try:
+        await way.open(lambda *_: None, faults.append)
+        await until(lambda: faults)
+    finally:
+        await way.close()
+        os.close(read)
+        os.close(write)
     assert {int(number) for number in told.read_text().split()} <= {0, 1, 2, 3, 4}  # the file, and the listing itself
 
 
-async def test_a_process_that_does_not_read_is_not_written_to_for_ever():
+async def test_a_process_that_does_not_read_is_not_written_to_for_ever(monkeypatch):
+    monkeypatch.setattr("briefcase.adapters.servers.stdio_transport.CLOSE_GRACE_S", 0.05)
     way = opened("import time; time.sleep(60)", [])
     await way.open(lambda *_: None, lambda _: None)
     sent = 0
