@@ -25,6 +25,14 @@ run: $(STAMP) ## build, start the daemon with a first user's settings, make one 
 test: $(STAMP) ## every test
 	$(BIN)/python -m pytest
 
+# tests that run the core and the ledger in their own process
+COVERED := $(addprefix tests/,api fleet jose json ledger mcp model oauth openapi operator policy provider_gateway providers \
+	receipts servers tools $(addprefix test_,$(addsuffix .py,answers calls characters controls ordinary ratelimits refusals wire)))
+
+coverage: $(STAMP) ## what tests reach of the core and the ledger, lines and branches; fails under the floors in pyproject.toml
+	$(BIN)/coverage run -m pytest -q -m 'not slow' $(COVERED)
+	$(BIN)/python tests/coverage_floors.py
+
 check: $(STAMP) ## lint, formatting, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
