@@ -31,7 +31,7 @@ from briefcase.model.types import ApprovalStatus
 OLD_ROWS: Final = "approvals_ended_before_state"
 OLD_TOKENS: Final = "agent_tokens_before_state"
 RESTORED_DAYS: Final = "budgets_of_restored_days"
-NEVER_COMPARED: Final = ("request_claims", "used_states", "providers", "provider_verdicts", "notes")
+NEVER_COMPARED: Final = ("request_claims", "used_states", "providers", "provider_verdicts", "sync_progress", "notes")
 _SPELLINGS: Final = (  # canonical JSON has one spelling for each: a receipt without any says nothing of a table
     b'"state":{', b'"reserved":{', b'"intent_id":', b'"kind":"agent_', b'"kind":"restored"',
 )  # fmt: skip

@@ -41,6 +41,7 @@ NOT_CHECKED: Final = {
     "used_states": "the table of sealed states that were used once",
     "providers": "the list of providers in `briefcase.sqlite`",
     "provider_verdicts": "what was found of each provider's capabilities",
+    "sync_progress": "how far receipts were uploaded to a control plane",
     "notes": "what the tool `note_add` keeps",
     "receipts_before_checkpoint": "what is wrong before the receipt that an earlier run ended at",
 }
