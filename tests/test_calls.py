@@ -544,6 +544,47 @@ async def test_a_result_can_not_write_the_daemons_own_fields():
     assert answer["result"]["provenance"]["receipt_id"] == 2
 
 
+async def test_a_tool_that_says_it_failed_is_an_answer_whose_receipt_and_count_tell_it_from_a_success():
+    failed = ToolResult({"isError": True}, "fake", is_error=True, inexact=("number",))
+    desk = Desk(FakeTool(spec(), lambda _: failed))
+    answer = await call_with(desk.calls, AGENT, body())
+    assert answer.payload["status"] == "ok"
+    assert answer.payload["result"]["is_error"] is True
+    assert answer.payload["result"]["content"] == {"isError": True}
+    assert (answer.status, answer.reason) == ("error", "tool_error")
+    event = desk.ledger.chain[-1].event
+    assert (event["status"], event["tool_error"], event["inexact"]) == ("ok", True, ["number"])
+
+
+async def test_a_success_says_nothing_of_a_tools_failure():
+    desk = Desk()
+    answer = await desk.call()
+    assert "is_error" not in answer["result"]
+    assert not {"tool_error", "inexact"} & desk.ledger.chain[-1].event.keys()
+
+
+@pytest.mark.parametrize(("status", "is_told"), [("ok", True), ("error", False)])
+async def test_who_executed_a_call_itself_may_report_that_the_tool_failed(status, is_told):
+    desk = Desk()
+    intent_id = (await decide_with(desk.calls, AGENT, body())).payload["receipt_id"]
+    outcome = json.dumps({"receipt_id": intent_id, "status": status, "tool_error": True}).encode()
+    await desk.calls.close(AGENT, outcome)
+    assert desk.ledger.chain[-1].event.get("tool_error", False) is is_told
+
+
+@pytest.mark.parametrize(("own_ms", "deadline_ms"), [(0, 30_000), (300_000, 300_000)])
+async def test_a_tool_may_have_a_deadline_of_its_own(own_ms, deadline_ms):
+    class Timed(FakeTool):
+        async def execute(self, args, context):
+            self.left_ms = (context.deadline_ns - desk.clock.monotonic_ns()) // 1_000_000
+            return await super().execute(args, context)
+
+    tool = Timed(spec(timeout_ms=own_ms))
+    desk = Desk(tool)
+    await desk.call()
+    assert tool.left_ms == deadline_ms
+
+
 async def test_an_output_past_its_bound_is_an_error_and_not_a_truncated_answer():
     small = spec(output_firewall=OutputFirewall(max_bytes=10))
     desk = Desk(FakeTool(small, answer=lambda _: "x" * 11))

@@ -99,6 +99,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
     `category` is `read`, `write`, `admin` or an operator's own word.
     `source` names what executes it: `builtin`, `http`, `provider:<id>` or `mcp:<server>`.
+    `timeout_ms` is its own deadline, 0 for the one of all calls.
     `digest_hex` is the SHA-256 of the canonical definition; a changed definition is another tool to an approval.
     """
 
@@ -113,6 +114,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
     net_access: bool = False
     fs_access: bool = False
     source: str = "builtin"
+    timeout_ms: int = 0
     digest_hex: str = ""
 
     @property
@@ -293,9 +295,13 @@ class ToolResult(msgspec.Struct, frozen=True):
     """What an upstream answered, before the output firewall.
 
     `cost_microusd` is the upstream's own figure where it gave one; it is checked before it is settled.
-    `source` is the provenance shown to the caller (`builtin`, a provider id, a host, a server id).
+    `source` is the provenance shown to the caller (`builtin`, a provider id, a host, a server id). `is_error`: the tool
+    itself says that it failed, and its content says how. `inexact` names what of the answer was no strict JSON and was
+    read by the table of `core.json.lenient`.
     """
 
     content: JsonValue
     source: str
     cost_microusd: int | None = None
+    is_error: bool = False
+    inexact: tuple[str, ...] = ()

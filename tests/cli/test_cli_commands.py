@@ -154,6 +154,16 @@ def test_a_call_that_did_not_run_says_why_and_exits_by_it(run, daemon, answer, c
     assert (as_json.code, as_json.json) == (code, answer)
 
 
+def test_a_call_whose_tool_says_it_failed_shows_the_answer_and_exits_with_8(run, daemon):
+    answer = ok({"isError": True})
+    answer["result"]["is_error"] = True
+    daemon.answers["POST", "/v1/tools/call"] = answer
+    ran = run("tools", "call", "echo")
+    assert (ran.code, "isError" in ran.out) == (8, True)
+    assert "the tool says that it failed" in ran.err
+    assert run("tools", "call", "echo", "--json").code == 8
+
+
 def test_an_unknown_tool_suggests_the_one_that_was_meant(run, daemon):
     daemon.answers["POST", "/v1/tools/call"] = {"status": "denied", "reason": "unknown_tool"}
     daemon.answers["GET", "/v1/tools"] = {"tools": [tool("note_add"), tool("echo")]}

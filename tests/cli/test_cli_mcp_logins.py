@@ -110,3 +110,26 @@ def test_the_client_that_is_registered_by_hand_is_part_of_the_description(run, d
     assert body["oauth"] == {
         "client_id": "app", "client_secret": "app-secret", "issuer": ISSUER, "client_metadata_url": "",
     }  # fmt: skip
+
+
+def test_a_servers_own_headers_deadlines_and_sizes_are_sent_as_they_are_named(run, daemon):
+    summary = {"id": "docs", "endpoint_url": "https://docs.example/mcp", "has_oauth_refresh": False}
+    daemon.answers["POST", "/v1/mcp/servers/docs"] = summary
+    words = [
+        "--header-secret",
+        "X-Api-Key=key",
+        "--header-secret",
+        "Authorization=token docs",
+        "--header",
+        "X-Org=acme",
+    ]
+    words += ["--timeout-secs", "120.5", "--start-timeout-secs", "60", "--max-message-bytes", "1000000"]
+    ran = run("mcp", "servers", "upsert", "docs", "https://docs.example/mcp", *words)
+    assert ran.code == 0, ran.err
+    (body,) = daemon.bodies("POST", "/v1/mcp/servers/docs")
+    assert body["header_secrets"] == {
+        "X-Api-Key": {"secret": "key", "prefix": ""},
+        "Authorization": {"secret": "docs", "prefix": "token "},
+    }
+    assert body["headers"] == {"X-Org": "acme"}
+    assert (body["timeout_ms"], body["start_timeout_ms"], body["max_message_bytes"]) == (120_500, 60_000, 1_000_000)

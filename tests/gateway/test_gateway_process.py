@@ -86,11 +86,11 @@ def test_an_agent_is_blocked_approved_at_the_command_line_and_goes_on(daemon):
     with Agent(daemon, daemon.agent) as agent:
         assert agent.initialize()["capabilities"]["briefcase"]["compatibility_profile"] == "aacp_v1"
         names = {tool["name"] for tool in agent.ask("tools/list")["result"]["tools"]}
-        assert {"echo", "note_add", "fx.echo", "fx.write_note"} <= names
-        echoed = agent.ask("tools/call", {"name": "fx.echo", "arguments": {"text": "hi"}})["result"]
+        assert {"echo", "note_add", "fx__echo", "fx__write_note"} <= names
+        echoed = agent.ask("tools/call", {"name": "fx__echo", "arguments": {"text": "hi"}})["result"]
         assert echoed["content"][0]["text"] == "hi"
 
-        call = {"name": "fx.write_note", "arguments": {"text": "rotate the keys"}}
+        call = {"name": "fx__write_note", "arguments": {"text": "rotate the keys"}}
         blocked = agent.ask("tools/call", call)["result"]
         assert blocked["isError"] is True
         approval = blocked["_meta"]["approval"]

@@ -13,10 +13,12 @@ from briefcase.core.mcp.jsonrpc import (
     Request,
     Response,
     RpcError,
+    Unreadable,
     encode_error,
     encode_request,
     parse_message,
     parse_messages,
+    read_server_message,
 )
 
 
@@ -105,3 +107,79 @@ def test_no_bytes_make_the_reader_fail_otherwise(data):
         parse_messages(data)
     except RpcError as error:
         assert error.code in {PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS}  # noqa: PT017 - passing is allowed too
+
+
+@pytest.mark.parametrize(
+    ("rest", "params"),
+    [
+        (b'"method":"tools/list","params":null', {}),
+        (b'"method":"tools/call","params":{"name":"t","arguments":null,"_meta":null}', {"name": "t"}),
+        (b'"method":"tools/call","params":{"arguments":{"x":null}}', {"arguments": {"x": None}}),
+    ],
+)
+def test_null_is_a_parameter_that_is_not_there(rest, params):
+    assert parse_message(b'{"jsonrpc":"2.0","id":1,%b}' % rest).params == params
+
+
+def test_a_notification_keeps_the_null_it_tells():
+    found = parse_message(b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":null}}')
+    assert found == Notification("notifications/message", {"data": None})
+
+
+@pytest.mark.parametrize("read", [parse_message, read_server_message])
+def test_a_null_error_is_none_and_so_is_a_null_result_beside_an_error(read):
+    assert read(b'{"jsonrpc":"2.0","id":1,"result":{"a":1},"error":null}') == Response(1, {"a": 1})
+    failed = Response(1, {}, {"code": 1, "message": "x"})
+    assert read(b'{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1,"message":"x"}}') == failed
+    for neither in (
+        b'"result":null',
+        b'"error":null',
+        b'"result":null,"error":null',
+        b'"result":{},"error":{"code":1}',
+    ):
+        with pytest.raises(RpcError):
+            parse_message(b'{"jsonrpc":"2.0","id":1,%b}' % neither)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b'{"jsonrpc":"2.0","id":1,"result":{"n":9223372036854775807}}',
+         Response(1, {"n": "9223372036854775807"}, None, ("number",))),
+        (b'{"jsonrpc":"2.0","id":1,"result":{"n":NaN,"t":"\\ud800"}}',
+         Response(1, {"n": "NaN", "t": "\ufffd"}, None, ("lone_surrogate", "number"))),
+        (b'{"jsonrpc":"2.0","id":1,"result":{"t":"\xff"}}', Response(1, {"t": "\ufffd"}, None, ("encoding",))),
+        (b'{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}', Response(1, {"a": 2}, None, ("duplicate_key",))),
+        (b'\xef\xbb\xbf{"jsonrpc":"2.0","id":1,"result":{}}', Response(1, {}, None, ("byte_order_mark",))),
+        (b'{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","data":1e999}}',
+         Response(1, {}, {"code": 1, "message": "m", "data": "1e999"}, ("number",))),
+        (b'{"jsonrpc":"2.0","method":"m","params":{"n":NaN}}', Notification("m", {"n": "NaN"})),
+    ],
+)  # fmt: skip
+def test_what_a_server_says_is_delivered_where_it_is_not_exact_and_that_is_named(data, found):
+    assert read_server_message(data) == found
+    with pytest.raises(RpcError):
+        parse_message(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"jsonrpc":"2.0","id":1,"result":{},"result":{}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{},"id":1}',
+        b'{"jsonrpc":"2.0","id":1,"result":[NaN]}',
+        b'{"result":{"x":"\xff,},"id":1,"jsonrpc":"2.0"}',
+        b'{"result":{"x":,},"id":1}',
+    ],
+)
+def test_an_answer_that_is_none_even_so_is_told_to_whom_it_answers(data):
+    found = read_server_message(data)
+    assert isinstance(found, Unreadable)
+    assert (found.id, found.is_request) == (1, False)
+
+
+def test_a_servers_question_is_exact_or_it_is_told_that_it_gets_no_answer():
+    question = b'{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"n":NaN}}'
+    found = read_server_message(question)
+    assert isinstance(found, Unreadable)
+    assert (found.id, found.is_request) == ("q", True)

@@ -180,11 +180,11 @@ async def test_answers_for_nobody_on_a_shared_line_cross_to_nobody():
         assert [answer["structuredContent"]["echo"] for answer in answers] == [str(n) for n in range(20)]
 
 
-async def test_a_number_that_is_not_exact_everywhere_is_no_answer():
+async def test_a_number_that_is_not_exact_everywhere_is_delivered_as_its_text():
     async with served("http", "stateless") as rig:
         await rig.ready()
-        with pytest.raises(UpstreamError):
-            await rig.call("fx.big_number")
+        answer = await rig.call("fx.big_number")
+        assert answer["structuredContent"] == {"n": str(2**60)}
 
 
 async def test_a_server_that_dies_of_the_probe_gets_its_handshake():
@@ -373,7 +373,26 @@ async def test_in_ga_a_server_announces_the_profile_or_is_let_in_by_an_operator(
         ("fx", {"command": "x", "env": {"A": "1"}, "secret_env": {"A": "known"}}),
         ("fx", {"command": "x", "rules": [{"tool": "*", "category": "Read"}]}),
         ("fx", {"command": "x", "rules": [{"tool": "*", "cost_microusd": -1}]}),
-        ("fx", {"command": "x", "timeout_ms": 0}),
+        ("fx", {"command": "x", "timeout_ms": 50}),
+        ("fx", {"command": "x", "timeout_ms": 600_001}),
+        ("fx", {"command": "x", "start_timeout_ms": 0}),
+        ("fx", {"command": "x", "max_message_bytes": 1}),
+        ("fx", {"command": "x", "headers": {"X-Org": "acme"}}),
+        ("fx", {"endpoint_url": "https://x.example/mcp", "headers": {"Authorization": "Bearer x"}}),
+        ("fx", {"endpoint_url": "https://x.example/mcp", "headers": {"Host": "y.example"}}),
+        ("fx", {"endpoint_url": "https://x.example/mcp", "headers": {"X-A": "a\r\nX-B: b"}}),
+        ("fx", {"endpoint_url": "https://x.example/mcp", "headers": {"X A": "a"}}),
+        ("fx", {"endpoint_url": "https://x.example/mcp", "header_secrets": {"mcp-session-id": {"secret": "known"}}}),
+        ("fx", {"endpoint_url": "https://x.example/mcp", "header_secrets": {"X-A": {"secret": "Not A Name"}}}),
+        ("fx", {"endpoint_url": "https://x.example/mcp", "header_secrets": {"X-A": {"secret": "k", "prefix": "\n"}}}),
+        (
+            "fx",
+            {
+                "endpoint_url": "https://x.example/mcp",
+                "bearer_secret": "known",
+                "header_secrets": {"authorization": {"secret": "known"}},
+            },
+        ),
     ],
 )
 async def test_a_description_that_is_not_as_expected_is_refused(server_id, body):

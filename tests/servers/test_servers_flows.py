@@ -42,7 +42,7 @@ class Desk:
     async def wait(self, session, principal, name=""):
         running = SimpleNamespace(questions={}, name=name or principal)
         context = SimpleNamespace(principal=principal, first_intent_id=1, deadline_ns=1 << 62)
-        return (await self.flows.begin(session, ASK, context, running))["resultType"]
+        return (await self.flows.begin(session, ASK, context, running)).result["resultType"]
 
 
 async def test_agents_that_fill_a_server_with_waiting_calls_keep_half_of_it_free_and_shut_nobody_out():

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from briefcase.adapters.servers import turns
-from briefcase.adapters.servers.credentials import SecretBearer
+from briefcase.adapters.servers.config import parse_server
+from briefcase.adapters.servers.credentials import SecretHeaders
 from briefcase.adapters.servers.http_transport import (
     MAX_ERROR_BYTES,
     MAX_RESUMPTIONS,
@@ -16,9 +17,12 @@ from briefcase.adapters.servers.http_transport import (
 )
 from briefcase.adapters.servers.session import Session
 from briefcase.adapters.servers.transport import Outgoing
+from briefcase.adapters.servers.transports import TransportFactory
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpStream
 from support.redaction import NoRedaction
+from support.secrets import FakeSecrets
+from support.servers import confinement
 from support.waiting import until
 
 URL = "https://h.example/mcp"
@@ -46,12 +50,15 @@ class Scripted:
 
 
 async def token():
-    return "t"
+    return "Bearer t"
+
+
+CREDENTIAL = SecretHeaders({"Authorization": token})
 
 
 async def send(outbound, **headers):
     taken = []
-    transport = HttpTransport(outbound, URL, SecretBearer(token), "k")
+    transport = HttpTransport(outbound, URL, CREDENTIAL, "k")
     await transport.open(lambda message, request_id: taken.append((message.id, request_id)), lambda _: None)
     await transport.send(Outgoing(b"{}", 1, headers))
     return taken
@@ -121,9 +128,7 @@ def refusal(**data):
 )
 async def test_a_server_that_refused_our_revision_and_speaks_it_is_asked_once_more(data, methods):
     outbound = Scripted(refusal(**data), refusal(**data))
-    session = Session(
-        HttpTransport(outbound, URL, SecretBearer(token), "k"), lambda *_: None, lambda _: None, NoRedaction()
-    )
+    session = Session(HttpTransport(outbound, URL, CREDENTIAL, "k"), lambda *_: None, lambda _: None, NoRedaction())
     with pytest.raises(UpstreamError):
         await session.open()
     await session.close()
@@ -162,7 +167,7 @@ async def turns_of_taking(*bodies):
 
     counting, sending = asyncio.create_task(count_turns()), []
     for number, outbound in enumerate(outs):
-        transport = HttpTransport(outbound, URL, SecretBearer(token), "k")
+        transport = HttpTransport(outbound, URL, CREDENTIAL, "k")
         await transport.open(lambda _message, _id, number=number: taken.append((number, count)), lambda _: None)
         sending += [asyncio.create_task(transport.send(Outgoing(b"{}", 1))) for _ in range(2)]
     await until(lambda: sum(outbound.asked for outbound in outs) == len(sending))
@@ -198,3 +203,35 @@ async def test_a_long_refusal_is_not_read_for_its_reason():
     with pytest.raises(HttpStatusError) as refused:
         await send(Scripted((400, JSON, error.encode())))
     assert refused.value.error is None
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ({"bearer_secret": "k"}, {"Authorization": "Bearer key-0123456789"}),
+        ({"header_secrets": {"X-Api-Key": {"secret": "k"}}}, {"X-Api-Key": "key-0123456789"}),
+        (
+            {"header_secrets": {"Authorization": {"secret": "k", "prefix": "token "}}, "headers": {"X-Org": "acme"}},
+            {"Authorization": "token key-0123456789", "X-Org": "acme"},
+        ),
+    ],
+)
+async def test_a_servers_own_headers_are_sent_with_every_request(body, sent):
+    outbound = Scripted((200, JSON, b'{"jsonrpc":"2.0","id":1,"result":{}}'))
+    factory = TransportFactory(outbound, FakeSecrets(k="key-0123456789"), None, confinement(), {})
+    transport = await factory.transport(parse_server("fx", {"endpoint_url": URL, **body}))
+    await transport.open(lambda *_: None, lambda _: None)
+    await transport.send(Outgoing(b"{}", 1))
+    (request,) = outbound.sent
+    assert {name: request.headers.get(name) for name in sent} == sent
+
+
+async def test_a_secret_that_cannot_stand_in_a_header_is_not_sent():
+    outbound = Scripted()
+    factory = TransportFactory(outbound, FakeSecrets(k="a\r\nb"), None, confinement(), {})
+    body = {"endpoint_url": URL, "header_secrets": {"X-Key": {"secret": "k"}}}
+    transport = await factory.transport(parse_server("fx", body))
+    with pytest.raises(UpstreamError, match="cannot stand in a header") as caught:
+        await transport.send(Outgoing(b"{}", 1))
+    assert caught.value.sent is False
+    assert outbound.sent == []

@@ -103,6 +103,59 @@ async def test_a_server_that_lists_for_ever_is_looked_at_up_to_a_bound(monkeypat
     assert len(one.definitions) + len(one.problems) <= 20
 
 
+class PagingPeer(ListingPeer):
+    """A session that lists pages, each with the cursor it is told to give."""
+
+    async def request(self, method, params, *, timeout_ms):
+        self.asked += 1
+        page, cursor = self.pages[min(self.asked, len(self.pages)) - 1]
+        return {"tools": page, **({} if cursor is None else {"nextCursor": cursor})}
+
+
+@pytest.mark.parametrize(
+    ("cursors", "asked"),
+    [
+        ((None,), 1),
+        (("",), 1),
+        (("a", None), 2),
+        (("a", "a"), 2),
+        (("a", "b", "a"), 3),
+        (("a", "b", "b"), 3),
+        ((7,), 1),
+    ],
+)
+async def test_a_cursor_that_does_not_move_ends_the_listing(cursors, asked):
+    session, one = PagingPeer(*[([tool(number)], cursor) for number, cursor in enumerate(cursors)]), connection()
+    await one._list(session)
+    assert session.asked == asked
+    assert sorted(one.definitions) == [f"t{number}" for number in range(asked)]
+    assert one.problems == ()
+
+
+async def test_a_tool_that_is_listed_twice_the_same_is_one_and_otherwise_a_problem():
+    other = {**tool(1), "description": "another"}
+    session, one = PagingPeer(([tool(1), tool(2)], "a"), ([tool(2), other], None)), connection()
+    await one._list(session)
+    assert sorted(one.definitions) == ["t1", "t2"]
+    assert [problem.name for problem in one.problems] == ["t1"]
+
+
+async def test_a_server_that_pages_for_ever_is_looked_at_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(connections, "MAX_LISTED", 20)
+    numbers = itertools.count()
+    pages = [([tool(next(numbers)) for _ in range(8)], f"c{at}") for at in range(50)]
+    session, one = PagingPeer(*pages), connection()
+    await one._list(session)
+    assert (session.asked, len(one.definitions)) == (3, 20)
+
+
+async def test_a_server_that_repeats_itself_for_ever_is_looked_at_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(connections, "MAX_LISTED", 20)
+    session, one = PagingPeer(*[([tool(number) for number in range(8)], f"c{at}") for at in range(50)]), connection()
+    await one._list(session)
+    assert (session.asked, len(one.definitions)) == (3, 8)
+
+
 def test_a_definition_past_its_size_is_refused_before_it_is_compiled(monkeypatch):
     def compiled(_):
         raise AssertionError("it was compiled")

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from briefcase.adapters.servers import turns
-from briefcase.adapters.servers.stdio_transport import KEPT_STDERR_BYTES, MAX_LINE_BYTES, StdioTransport, _Process
+from briefcase.adapters.servers.stdio_transport import KEPT_STDERR_BYTES, StdioTransport, _Process
 from briefcase.adapters.servers.transport import Outgoing
-from briefcase.core.mcp.jsonrpc import Notification, encode_notification
+from briefcase.core.mcp.jsonrpc import Notification, Unreadable, encode_notification
 from briefcase.model.errors import UpstreamError
-from support.servers import confinement
+from support.servers import SECRET, Rig, confinement
 from support.waiting import until
 
 OUTPUT, COMPLAINTS = 1, 2
@@ -103,6 +103,58 @@ async def test_only_the_end_of_its_complaints_is_kept():
     assert process.stderr.endswith(b"xthe end")
 
 
+async def test_its_complaints_are_told_from_the_first_line_that_is_kept_whole():
+    process = process_taking([])
+    process.pipe_data_received(COMPLAINTS, b"one\ntwo\n")
+    assert process.complaints == "one\ntwo\n"
+    process.pipe_data_received(COMPLAINTS, b"x" * KEPT_STDERR_BYTES + b"\nthe \xff end")
+    assert process.complaints == "the \ufffd end"
+
+
+BIG_BYTES = 1 << 10
+BIG = b"x" * BIG_BYTES
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"result":{"text":"%b"}}' % BIG, 7),
+        (b'{"result":{"text":"%b"},"jsonrpc":"2.0","id":7}' % BIG, 7),
+        (b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%b"}}' % BIG, None),
+        (BIG * 9, None),
+    ],
+)
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1_000, 1 << 20])
+async def test_a_line_that_is_too_long_fails_what_it_answers_and_nothing_else(line, answers, piece_bytes):
+    taken: list = []
+    process = _Process(lambda message, _: taken.append(message), taken.append, BIG_BYTES)
+    process.connection_made(Pipes())
+    before, after = encode_notification("before", {}), encode_notification("after", {})
+    data = b"\n".join([before, line, after, b""])
+    for start in range(0, len(data), piece_bytes):
+        process.pipe_data_received(OUTPUT, data[start : start + piece_bytes])
+    problem = f"expected at most {BIG_BYTES:,} bytes (`max_message_bytes`), got more"
+    told = [] if answers is None else [Unreadable(answers, problem)]
+    found = await ended(process, taken)
+    assert found == [Notification("before", {}), *told, Notification("after", {})]
+    assert process._rest_bytes <= BIG_BYTES
+
+
+def test_a_line_that_does_not_end_ends_the_process():
+    async def test():
+        faults: list = []
+        script = "import sys\nwhile True: sys.stdout.write('x' * 4096)"
+        way = StdioTransport(
+            (sys.executable, "-c", script), {}, "", os.environ, confinement(), max_message_bytes=64 << 10
+        )
+        await way.open(lambda *_: None, faults.append)
+        await until(lambda: faults)
+        await way.close()
+        assert [fault.message for fault in faults] == ["the server sent a line of more than 1,048,576 bytes"]
+
+    asyncio.run(test())
+
+
 CLOSES_ITS_INPUT = "import os, time; os.close(0); time.sleep(60)"
 
 
@@ -115,10 +167,6 @@ def opened(script: str, taken: list) -> StdioTransport:
     [
         ("import sys; sys.exit(7)", "the server's process has ended with code 7"),
         (CLOSES_ITS_INPUT, "the server closed its input"),
-        (
-            f"import sys, time; sys.stdout.write('x' * {MAX_LINE_BYTES + 1}); sys.stdout.flush(); time.sleep(60)",
-            f"the server sent a line of more than {MAX_LINE_BYTES} bytes",
-        ),
     ],
 )
 @pytest.mark.both_loops
@@ -190,3 +238,19 @@ async def test_what_comes_during_a_pause_is_taken_after_what_came_before_it():
         assert [message.method for message in taken] == ["n0"]
         was_taken = await ended(process, taken)
     assert [message.method for message in was_taken] == ["n0", "n1", "n2"]
+
+
+async def test_why_a_process_ended_is_told_with_its_last_words_and_without_secrets():
+    script = f"import sys; sys.stderr.write('\\x1b[31mfirst\\x1b[0m\\nkey {SECRET} is wrong\\n\\n'); sys.exit(1)"
+    rig = Rig(None)
+    await rig.registry.set_server("fx", {"command": sys.executable, "args": ["-c", script]}, "operator")
+    try:
+        connection = rig.registry.connection("fx")
+        await until(lambda: connection.complaints)
+        assert connection.complaints == ("first", "key [redacted] is wrong")
+        await until(lambda: connection.problem)
+        assert connection.told_problem.endswith(": key [redacted] is wrong")
+        assert connection.told_problem.startswith("the server's process has ended")
+        assert "key" not in connection.problem  # which agents are told
+    finally:
+        await rig.registry.stop()

@@ -16,6 +16,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from briefcase.adapters.oauth.registration import ServerOAuth
+from briefcase.adapters.servers.transport import MAX_MESSAGE_BYTES
 from briefcase.core.budgets import MAX_COST_MICROUSD
 from briefcase.model.errors import CallerError
 from briefcase.model.identifiers import CATEGORY, VARIABLE, is_name, is_server_id, whole
@@ -28,9 +29,18 @@ MAX_RULES: Final = 256
 MAX_VARIABLES: Final = 64
 MAX_SHOWN_ARGS_CHARS: Final = 1_000
 MIN_URL_SLASHES: Final = 3  # two of the scheme, one of the path
+MIN_TIMEOUT_MS: Final = 100
+MAX_TIMEOUT_MS: Final = 600_000  # of a call; whoever waits for the daemon waits a little longer
 
 _VARIABLE: Final = re.compile(VARIABLE)
 _OWN_VARIABLES: Final = ("BRIEFCASE_", "LD_", "DYLD_")
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
+_HEADER_VALUE: Final = re.compile(r"[ -~]{1,4096}")
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_OWN_HEADERS: Final = frozenset({
+    "accept", "connection", "content-length", "content-type", "dpop", "expect", "host", "keep-alive", "last-event-id",
+    "te", "trailer", "transfer-encoding", "upgrade",
+})  # fmt: skip
 _REACH: Final = ("endpoint_url", "command", "args", "cwd", "env", "secret_env", "bearer_secret", "oauth")
 _URL: Final = re.compile(r"https?://[^\s\\@#]{1,2000}")
 
@@ -46,13 +56,22 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
     hidden: bool | None = None
 
 
+class HeaderSecret(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A header's value: a secret of the vault, by name, behind a prefix."""
+
+    secret: str
+    prefix: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
 class ServerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """One server.
 
-    `env` are plain variables, `secret_env` maps a variable to the vault's secret that fills it, `bearer_secret` names
-    the secret sent as the bearer token, `oauth` says how to log in instead. `review` holds the first definitions back
-    as well until an operator looked. `allow_incompatible` lets a server that does not announce our profile in where the
-    daemon's mode would refuse it.
+    `env` are plain variables, `secret_env` maps a variable to the vault's secret that fills it; `headers` are plain
+    ones, `header_secrets` maps a header to the secret sent in it, `bearer_secret` names the secret sent as the bearer
+    token, `oauth` says how to log in instead. `review` holds the first definitions back as well until an operator
+    looked. `allow_incompatible` lets a server that does not announce our profile in where the daemon's mode would
+    refuse it. `timeout_ms` is a call's deadline, 0 for the daemon's own (`[calls] deadline_ms`); `start_timeout_ms` is
+    how long its handshake and its listing may take each, and `max_message_bytes` how large one message of it may be.
     """
 
     id: str
@@ -62,12 +81,16 @@ class ServerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     cwd: str = ""
     env: dict[str, Arg] = {}
     secret_env: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    header_secrets: dict[str, HeaderSecret] = {}
     bearer_secret: str | None = None
     oauth: ServerOAuth = ServerOAuth()
     rules: tuple[Rule, ...] = ()
     review: bool = False
     allow_incompatible: bool = False
-    timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=600_000)] = 30_000
+    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMEOUT_MS)] = 0
+    start_timeout_ms: Annotated[int, msgspec.Meta(ge=1_000, le=MAX_TIMEOUT_MS)] = 30_000
+    max_message_bytes: Annotated[int, msgspec.Meta(ge=64 << 10, le=256 << 20)] = MAX_MESSAGE_BYTES
 
     @property
     def transport(self) -> Literal["http", "stdio"]:
@@ -92,7 +115,19 @@ class ServerConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     def reach_digest_hex(self) -> str:
         """Over all that says who is reached: an approval and a waiting call are bound to it, as to a definition."""
         reach = [getattr(self, name) for name in _REACH]
+        reach += [named for named in (self.headers, self.header_secrets) if named]
         return hashlib.sha256(msgspec.json.encode(reach, order="sorted")).hexdigest()
+
+    @property
+    def secret_headers(self) -> dict[str, HeaderSecret]:
+        """The headers that are filled from the vault, the bearer token's among them."""
+        bearer = {} if self.bearer_secret is None else {"Authorization": HeaderSecret(self.bearer_secret, "Bearer ")}
+        return {**bearer, **self.header_secrets}
+
+    @property
+    def takes_logins(self) -> bool:
+        """Whether a log-in is what lets us in: it is reached over HTTP, and no secret is sent in its place."""
+        return self.transport == "http" and not self.secret_headers
 
     def rule_for(self, tool_name: str) -> Rule:
         """What the rules say of one tool, together."""
@@ -132,7 +167,10 @@ def parse_server(server_id: str, body: JsonObject) -> ServerConfig:
         raise CallerError(f"expected at most {MAX_ARGS} arguments and {MAX_RULES} rules")
     if "\0" in config.command + config.cwd + "".join(config.args):
         raise CallerError("expected no zero byte in a command, an argument or a directory")
+    if 0 < config.timeout_ms < MIN_TIMEOUT_MS:
+        raise CallerError(f"expected `timeout_ms` as 0 or at least {MIN_TIMEOUT_MS}, got {config.timeout_ms}")
     _check_variables(config)
+    _check_headers(config)
     _check_oauth(config)
     return config
 
@@ -148,6 +186,28 @@ def _check_oauth(config: ServerConfig) -> None:
         raise CallerError("a server that is started by a command has no log-in")
 
 
+def _check_headers(config: ServerConfig) -> None:
+    bearer = () if config.bearer_secret is None else ("Authorization",)
+    names = [*config.headers, *config.header_secrets, *bearer]
+    if names and config.transport == "stdio":
+        raise CallerError("a server that is started by a command has no headers: name its secrets with `secret_env`")
+    if len(names) > MAX_VARIABLES or len({name.lower() for name in names}) != len(names):
+        raise CallerError(f"expected at most {MAX_VARIABLES} headers, each once")
+    for name in names:
+        if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS or name.lower().startswith("mcp-"):
+            raise CallerError(f"a server may not be sent the header `{name[:64]}`")
+    for name, sent in config.header_secrets.items():
+        if not _HEADER_VALUE.fullmatch(f"{sent.prefix}x"):
+            raise CallerError(f"expected the prefix of the header `{name}` as plain characters")
+    for name, value in config.headers.items():
+        if not _HEADER_VALUE.fullmatch(value) or value != value.strip():
+            raise CallerError(f"expected the header `{name}` as 1 to 4096 plain characters")
+        if name.lower() in _CREDENTIALS:
+            raise CallerError(
+                f"expected no credential in `headers`, got `{name}`", hint="name the secret with `header_secrets`"
+            )
+
+
 def _check_variables(config: ServerConfig) -> None:
     names = [*config.env, *config.secret_env]
     if len(names) > MAX_VARIABLES or len(set(names)) != len(names):
@@ -155,7 +215,8 @@ def _check_variables(config: ServerConfig) -> None:
     for name in names:
         if not _VARIABLE.fullmatch(name) or name.upper().startswith(_OWN_VARIABLES):
             raise CallerError(f"a server may not be given the variable `{name[:64]}`")
-    named = [*config.secret_env.values(), config.bearer_secret, config.oauth.client_secret]
+    in_headers = [header.secret for header in config.header_secrets.values()]
+    named = [*config.secret_env.values(), *in_headers, config.bearer_secret, config.oauth.client_secret]
     for secret in [name for name in named if name is not None]:
         if not is_name(secret):
             raise CallerError(f"expected a secret's name, got `{secret[:16]}…`", hint="`briefcase secrets set NAME`")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Generator
 from enum import StrEnum
 from http import HTTPStatus
@@ -33,6 +34,8 @@ from briefcase.adapters.servers.session import Session
 from briefcase.adapters.servers.transport import Transport
 from briefcase.adapters.servers.turns import Turn
 from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.core.characters.marks import visible_text
+from briefcase.core.json.lenient import inexact_number_in
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.protocol import announces_profile
 from briefcase.core.receipts.canonical import canonical_bytes
@@ -50,10 +53,12 @@ RELIST_PAUSE_S: Final = 0.02
 MAX_PAGES: Final = 100
 MAX_LISTED: Final = 2 * MAX_TOOLS  # definitions of one listing that are looked at
 MAX_ITEM_BYTES: Final = 4 * MAX_DEFINITION_BYTES  # of one entry of a listing, with what is in no definition
-LIST_TIMEOUT_MS: Final = 30_000
 HELD_BACK: Final = "it holds a secret of the vault, so it is held back: the server must not repeat its credentials"
 MAX_HELD: Final = 100
 MAX_NAME_CHARS: Final = 128
+MAX_COMPLAINT_LINES: Final = 20  # of its standard error, as it is shown
+MAX_COMPLAINT_CHARS: Final = 300  # of each
+_STYLE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours, mostly (ECMA-48, control sequences)
 
 _log: Final = get_logger("briefcase.mcp")
 
@@ -129,6 +134,8 @@ class Connection:
         self._redactor = redactor
         self._held: dict[str, Problem] = {}  # what it said of itself with a secret in it, but for its tools
         self._needs_profile = needs_profile and not config.allow_incompatible
+        self._complaints: tuple[str, ...] = ()
+        self._transport: Transport | None = None
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -141,6 +148,23 @@ class Connection:
     def problems(self) -> tuple[Problem, ...]:
         """What of the server is not served, and why. Holds no secret."""
         return (*self._unusable, *self._held.values())
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """The last lines of its process's standard error, of the one before where this one wrote nothing. No secret."""
+        if self._transport is not None and (said := self._transport.complaints):
+            lines = self._redactor.redact_text(_STYLE.sub("", said)).splitlines()
+            shown = [visible_text(line.strip())[:MAX_COMPLAINT_CHARS] for line in lines if line.strip()]
+            self._complaints = tuple(shown[-MAX_COMPLAINT_LINES:])
+        return self._complaints
+
+    @property
+    def told_problem(self) -> str:
+        """What is wrong with it, for the operator: with the last line of its process's standard error."""
+        if self.state is State.READY or not self.problem or not self.complaints:
+            return self.problem
+        last = self.complaints[-1]
+        return self.problem if self.problem in last else f"{self.problem}: {last}"
 
     def without_secrets(self, kind: str, items: list[JsonValue]) -> list[JsonValue]:
         """Hold back the items (of `resources`, say) that hold a secret; each is listed in `problems`."""
@@ -187,8 +211,8 @@ class Connection:
         if self._session is None and self.wants_credential:
             raise UpstreamError(self.problem, code="upstream_refused", sent=False)
         if self._session is None:
-            message = f"the server `{self.config.id}` is not connected"
-            raise UpstreamError(message, code="upstream_refused", detail=self.problem, sent=False)
+            message = f"the server `{self.config.id}` is not connected: {self.problem or self.state.value}"
+            raise UpstreamError(message, code="upstream_refused", sent=False)
         return self._session
 
     def _is_hopeless(self) -> bool:
@@ -204,7 +228,8 @@ class Connection:
             except (UpstreamError, StoreError) as error:  # what it lists is told in receipts: they may fail for a while
                 self.problem = self._redactor.redact_text(error.message)
                 self.wants_credential = isinstance(error, HttpStatusError) and error.status == HTTPStatus.UNAUTHORIZED
-                _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem)
+                said = {"stderr": complaints} if (complaints := self.complaints) else {}
+                _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem, **said)
             if self.state is State.REFUSED:
                 return
             self._move(State.WAITING)
@@ -216,8 +241,15 @@ class Connection:
     async def _once(self) -> None:
         """One connection, from its opening to its loss."""
         self._lost.clear()
-        transport = await self._new_transport(self.config)
-        session = Session(transport, self._on_change, self._on_lost, self._redactor, probe=self._probe)
+        transport = self._transport = await self._new_transport(self.config)
+        session = Session(
+            transport,
+            self._on_change,
+            self._on_lost,
+            self._redactor,
+            probe=self._probe,
+            start_timeout_ms=self.config.start_timeout_ms,
+        )
         try:
             await self._open(session)
             if self._needs_profile and not announces_profile(session.capabilities):
@@ -275,18 +307,22 @@ class Connection:
         found: dict[str, Definition] = {}
         problems: list[Problem] = []
         cursor: object = None
-        size_bytes = 0
+        cursors = {""}  # an empty one is none
+        size_bytes = looked = 0
         turn = Turn()
         for _ in range(MAX_PAGES if "tools" in session.capabilities else 0):
             params: JsonObject = {"cursor": cursor} if isinstance(cursor, str) else {}
-            page = await session.request("tools/list", params, timeout_ms=LIST_TIMEOUT_MS)
+            page = await session.request("tools/list", params, timeout_ms=self.config.start_timeout_ms)
             tools = page.get("tools")
             for item in tools if isinstance(tools, list) else []:
-                if len(found) + len(problems) >= MAX_LISTED:
+                if looked >= MAX_LISTED:
                     break  # what more it lists is not even looked at
+                looked += 1
                 read = await turn.run(self._reading(item))  # each definition is compiled, for milliseconds
                 if isinstance(read, Problem):
                     problems.append(read)
+                elif read.name in found and found[read.name].digest_hex == read.digest_hex:
+                    continue  # the very same again, of a page that overlaps
                 elif len(found) >= MAX_TOOLS or read.name in found:
                     problems.append(Problem(read.name, "twice, or too many"))
                 elif size_bytes + read.size_bytes > MAX_LISTING_BYTES:
@@ -296,8 +332,9 @@ class Connection:
                     found[read.name] = read
                     size_bytes += read.size_bytes
             cursor = page.get("nextCursor")
-            if not isinstance(cursor, str) or len(found) + len(problems) >= MAX_LISTED:
-                break
+            if not isinstance(cursor, str) or cursor in cursors or looked >= MAX_LISTED:
+                break  # the end, or a cursor that does not move
+            cursors.add(cursor)
         self.definitions, self._unusable = found, tuple(problems[:MAX_TOOLS])
         await self._events.on_listed(self)
 
@@ -309,7 +346,11 @@ class Connection:
         if holds_secret(self._redactor, item):  # before a word of it is cut short, or quoted
             return Problem(excerpt_of(self._redactor, str(as_object(item).get("name")), MAX_NAME_CHARS), HELD_BACK)
         yield
-        return (yield from reading_definition(as_object(item)))
+        read = yield from reading_definition(as_object(item))
+        number = inexact_number_in(item) if isinstance(read, Problem) else None
+        if number is None or not isinstance(read, Problem):
+            return read
+        return Problem(read.name, f"{read.problem}; `{number}` is a number that is not exact everywhere")
 
     def _on_change(self, kind: str, uri: str) -> None:
         if kind == "tools":
@@ -318,6 +359,9 @@ class Connection:
 
     def _on_lost(self, fault: UpstreamError) -> None:
         self.problem = self._redactor.redact_text(fault.message)
+        self._session = None  # nothing more is asked of it
+        if self.state is State.READY:
+            self._move(State.WAITING)
         self._lost.set()
 
     def _move(self, to: State) -> None:

@@ -35,19 +35,19 @@ class Credential(Protocol):
         ...
 
 
-class SecretBearer:
-    """A secret as the bearer token, asked for each time because it may be changed.
+class SecretHeaders:
+    """Secrets in headers, the bearer token or a server's own, asked for each time because they may be changed.
 
     Args:
-        secret: gives it.
+        values: what gives the value of each, by the header's name.
     """
 
-    def __init__(self, secret: Callable[[], Awaitable[str]]) -> None:
-        self._secret = secret
+    def __init__(self, values: Mapping[str, Callable[[], Awaitable[str]]]) -> None:
+        self._values = values
 
     async def headers(self, _method: str, _url: str) -> Mapping[str, str]:
-        """The secret. Raises as what gives it."""
-        return {"Authorization": f"Bearer {await self._secret()}"}
+        """The secrets. Raises as what gives them."""
+        return {name: await value() for name, value in self._values.items()}
 
     async def is_renewed(self, _sent: Mapping[str, str], _status: int, _headers: Mapping[str, str]) -> bool:
         """Never: nobody but the operator can change it."""
@@ -55,7 +55,7 @@ class SecretBearer:
 
     def problem(self, status: int, headers: Mapping[str, str]) -> str:
         """A secret that is not the right one."""
-        return refusal_words(status, headers, "set its token anew: `briefcase secrets set`")
+        return refusal_words(status, headers, "set its secret anew: `briefcase secrets set`")
 
 
 def refusal_words(status: int, headers: Mapping[str, str], remedy: str) -> str:

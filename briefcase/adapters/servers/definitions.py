@@ -169,5 +169,6 @@ def tool_spec(definition: Definition, config: ServerConfig) -> ToolSpec:
         output_firewall=OutputFirewall(max_bytes=MAX_RESULT_BYTES),
         net_access=True,  # CONTRACT, built-in tools: remote MCP tools count as having network access
         source=f"mcp:{config.id}",
+        timeout_ms=config.timeout_ms,
         digest_hex=hashlib.sha256(bound).hexdigest(),
     )

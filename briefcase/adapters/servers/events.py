@@ -26,7 +26,10 @@ def server_set_event(by: str, config: ServerConfig) -> JsonObject:
         "address": config.address,
         "args": list[JsonValue](config.args),
         "variables": list[JsonValue](sorted(config.env)),
-        "secrets": list[JsonValue](sorted({*config.secret_env.values(), *filter(None, [config.bearer_secret])})),
+        "headers": list[JsonValue](sorted({*config.headers, *config.secret_headers})),
+        "secrets": list[JsonValue](
+            sorted({*config.secret_env.values(), *(sent.secret for sent in config.secret_headers.values())})
+        ),
         "rules": len(config.rules),
         "review": config.review,
         "allow_incompatible": config.allow_incompatible,

@@ -61,6 +61,13 @@ class Ask(msgspec.Struct, frozen=True):
         return hashlib.sha256(canonical_bytes(bound)).digest()
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """A request's result; `inexact` names what of it was no strict JSON (`core.json.lenient`)."""
+
+    result: JsonObject
+    inexact: tuple[str, ...] = ()
+
+
 class Continuation(msgspec.Struct, frozen=True, array_like=True):
     """What is sealed into the state.
 
@@ -112,7 +119,7 @@ class Flows:
         self._redactor = redactor
         self._suspended: OrderedDict[str, _Suspended] = OrderedDict()
 
-    async def begin(self, session: Session, ask: Ask, context: CallContext, running: Running) -> JsonObject:
+    async def begin(self, session: Session, ask: Ask, context: CallContext, running: Running) -> Answered:
         """Take a request that was started to its result, or to the first question.
 
         Raises:
@@ -128,12 +135,8 @@ class Flows:
                 sealed = self._sealer.seal(self._continuation(ask, context, requests, server_state=server_state))
             except ValueError as error:
                 raise UpstreamError(f"the server's own state is too large: {error}") from None
-            return {
-                "resultType": INPUT_REQUIRED,
-                "inputRequests": requests,
-                "requestState": sealed,
-            }
-        return answer
+            return Answered({"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": sealed})
+        return Answered(answer, () if running.answer is None else running.answer.inexact)
 
     def opened(self, state: object, ask: Ask, principal: str) -> Continuation:
         """Read a state back.
@@ -158,7 +161,7 @@ class Flows:
 
     async def resume(
         self, found: Continuation, responses: JsonObject, ask: Ask, context: CallContext, exchange: Exchange
-    ) -> JsonObject:
+    ) -> Answered:
         """Answer the questions of a suspended call, and take it on from there.
 
         Raises:
@@ -179,7 +182,7 @@ class Flows:
                 del self._suspended[name]
                 await suspended.session.abandon(suspended.running)
 
-    async def _suspend(self, session: Session, ask: Ask, context: CallContext, running: Running) -> JsonObject:
+    async def _suspend(self, session: Session, ask: Ask, context: CallContext, running: Running) -> Answered:
         await self.expire()
         own = sum(kept.principal == context.principal for kept in self._suspended.values())
         if own >= MAX_SUSPENDED_PER_PRINCIPAL:
@@ -192,7 +195,8 @@ class Flows:
         self._suspended[found.nonce] = _Suspended(session, running, context.principal, found.expires_us)
         for given_up in self._crowd_out(session):
             await given_up.session.abandon(given_up.running)
-        return {"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": self._sealer.seal(found)}
+        sealed = self._sealer.seal(found)
+        return Answered({"resultType": INPUT_REQUIRED, "inputRequests": requests, "requestState": sealed})
 
     def _crowd_out(self, session: Session) -> list[_Suspended]:
         """Take out what is too much at one server and in all: each time the oldest of whoever has most."""

@@ -9,6 +9,7 @@ messages are taken in turns with everybody else, whichever connections they come
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,7 +18,7 @@ from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from briefcase.adapters.servers.credentials import Credential
-from briefcase.adapters.servers.transport import Outgoing, Take
+from briefcase.adapters.servers.transport import MAX_MESSAGE_BYTES, Outgoing, SessionLostError, Take
 from briefcase.adapters.servers.turns import Gate
 from briefcase.core.mcp.jsonrpc import (
     Message,
@@ -26,14 +27,12 @@ from briefcase.core.mcp.jsonrpc import (
     RpcError,
     Unreadable,
     parse_message,
-    unreadable_answer,
+    read_server_message,
 )
 from briefcase.core.mcp.sse import EventReader, EventTooLargeError
 from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import HttpRequest, HttpStream
 
-MAX_MESSAGE_BYTES: Final = 8 << 20
-MAX_ANSWER_BYTES: Final = 32 << 20
 MAX_ERROR_BYTES: Final = 64 << 10  # of a refusal's body, where it is looked for a reason
 MAX_LISTENED_BYTES: Final = 1 << 40  # a stream of notifications lives long; each of its events is bounded
 MAX_SESSION_CHARS: Final = 512
@@ -71,13 +70,27 @@ class HttpTransport:
         url: the MCP endpoint.
         credential: authenticates each request.
         pool_key: whose connections these are.
+        headers: sent with each request.
+        max_message_bytes: how large one message may be; a stream of them, twice that.
     """
 
-    def __init__(self, outbound: StreamingOutbound, url: str, credential: Credential, pool_key: str) -> None:
+    def __init__(
+        self,
+        outbound: StreamingOutbound,
+        url: str,
+        credential: Credential,
+        pool_key: str,
+        *,
+        headers: Mapping[str, str] = {},
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         self._outbound = outbound
         self._url = url
         self._credential = credential
         self._pool_key = pool_key
+        self._headers = headers
+        self._max_bytes = max_message_bytes
+        self._heard_id: str | None = None  # where the session's own stream is gone on with
         self._session_id: str | None = None
         self._take: Take = lambda _message, _request_id: None
         self._legacy_url: str | None = None
@@ -125,8 +138,10 @@ class HttpTransport:
         url = self._legacy_url or self._url
         async with self._answer("POST", url, headers, message.data, message.timeout_ms) as answer:
             if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT}:
+                error = await _error_in(answer)
+                self._check_session(answer.status, error)
                 problem = self._credential.problem(answer.status, answer.headers)
-                raise HttpStatusError(answer.status, await _error_in(answer), problem)
+                raise HttpStatusError(answer.status, error, problem)
             session_id = answer.headers.get("mcp-session-id")
             if session_id is not None:
                 self._keep_session(session_id)
@@ -136,14 +151,28 @@ class HttpTransport:
         if reader is not None:
             await self._resume(reader, message, message.request_id)
 
-    async def listen(self, headers: Mapping[str, str]) -> None:
+    async def listen(self, headers: Mapping[str, str]) -> bool:
         """Read the session's own stream (GET, up to 2025-11-25) until it ends. See `Transport.listen`."""
         if self._legacy_url is not None:
-            return
+            return False
         wanted = {"Accept": "text/event-stream", **headers}
+        if self._heard_id is not None and _EVENT_ID.fullmatch(self._heard_id):
+            wanted["Last-Event-ID"] = self._heard_id
         async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:
             if answer.status == HTTPStatus.OK and _is_events(answer):
-                await self._take_events(answer, None)
+                reader = EventReader(self._max_bytes)
+                with contextlib.suppress(UpstreamError):  # cut off, as by whoever is between: an end like any other
+                    await self._take_events(answer, None, reader)
+                self._heard_id = reader.last_id or self._heard_id
+                return True
+            if answer.status in {HTTPStatus.OK, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}:
+                return False
+            raise HttpStatusError(answer.status, None, self._credential.problem(answer.status, answer.headers))
+
+    @property
+    def complaints(self) -> str:
+        """Nothing: it is somebody else's process."""
+        return ""
 
     async def close(self) -> None:
         """End the session, where the server gave one; it may not care."""
@@ -165,21 +194,34 @@ class HttpTransport:
         headers: Mapping[str, str],
         body: bytes | None,
         timeout_ms: int,
-        max_body_bytes: int = MAX_ANSWER_BYTES,
+        max_body_bytes: int = 0,
     ) -> AsyncIterator[HttpStream]:
         """The answer to one request, authenticated; where it is refused for what is renewed by now, to the next."""
         session = {} if self._session_id is None else {"Mcp-Session-Id": self._session_id}
         for attempt in range(1, MAX_ATTEMPTS + 1):
             sent = await self._credential.headers(method, url)
-            every = {**headers, **session, **sent}
+            every = {**self._headers, **headers, **session, **sent}
+            bound = max_body_bytes or 2 * self._max_bytes
             request = HttpRequest(
-                method, url, every, body, timeout_ms, max_body_bytes, self._pool_key, keeps_connection=method == "POST"
+                method, url, every, body, timeout_ms, bound, self._pool_key, keeps_connection=method == "POST"
             )
             async with self._outbound.stream(request) as answer:
                 is_renewed = await self._credential.is_renewed(sent, answer.status, answer.headers)
                 if not is_renewed or attempt == MAX_ATTEMPTS:
                     yield answer
                     return
+
+    def _check_session(self, status: int, error: Mapping[str, object] | None) -> None:
+        """Raises `SessionLostError` where a refusal says that the session is not known any more.
+
+        404 says it by the specification; many servers answer 400 and name the session in their error.
+        """
+        if self._session_id is None:
+            return
+        said = str((error or {}).get("message", "")).lower()
+        if status == HTTPStatus.NOT_FOUND or (status == HTTPStatus.BAD_REQUEST and "session" in said):
+            self._session_id = None
+            raise SessionLostError(f"the server forgot the session (HTTP status {status}): a new one is begun")
 
     def _keep_session(self, session_id: str) -> None:
         if not session_id.isascii() or not session_id.isprintable() or len(session_id) > MAX_SESSION_CHARS:
@@ -209,15 +251,17 @@ class HttpTransport:
         body = bytearray()
         async for piece in answer.pieces:
             body += piece
-            if len(body) > MAX_MESSAGE_BYTES:
-                raise UpstreamError(f"the server's answer is larger than {MAX_MESSAGE_BYTES} bytes")
+            if len(body) > self._max_bytes:
+                raise UpstreamError(f"the server's answer is larger than {self._max_bytes:,} bytes")
         async with self._gate:
             self._take_message(bytes(body), request_id)
         return None
 
-    async def _take_events(self, answer: HttpStream, request_id: RequestId | None) -> EventReader | None:
+    async def _take_events(
+        self, answer: HttpStream, request_id: RequestId | None, reader: EventReader | None = None
+    ) -> EventReader | None:
         """Take a stream of events; gives its reader where the answer to the request was not among them."""
-        reader, is_answered = EventReader(MAX_MESSAGE_BYTES), False
+        reader, is_answered = reader or EventReader(self._max_bytes), False
         try:
             async for piece in answer.pieces:
                 async with self._gate as turn:
@@ -227,22 +271,19 @@ class HttpTransport:
                             is_answered |= isinstance(message, Response | Unreadable) and message.id == request_id
                             await turn.pause()
         except EventTooLargeError:
-            raise UpstreamError(f"the server sent an event of more than {MAX_MESSAGE_BYTES} bytes") from None
+            raise UpstreamError(f"the server sent an event of more than {self._max_bytes:,} bytes") from None
         return None if is_answered else reader
 
     def _take_message(self, data: bytes, request_id: RequestId | None) -> Message | Unreadable:
         try:
-            message: Message | Unreadable = parse_message(data)
+            message = read_server_message(data)
         except RpcError as error:
-            found = unreadable_answer(data, error)
-            if found is None:
-                raise UpstreamError(f"the server's answer is no message: {error.message}") from None
-            message = found
+            raise UpstreamError(f"the server's answer is no message: {error.message}") from None
         self._take(message, request_id)
         return message
 
     async def _read_legacy(self, found: asyncio.Future[str]) -> None:
-        reader = EventReader(MAX_MESSAGE_BYTES)
+        reader = EventReader(self._max_bytes)
         try:
             wanted = {"Accept": "text/event-stream"}
             async with self._answer("GET", self._url, wanted, None, 30_000, MAX_LISTENED_BYTES) as answer:

@@ -121,7 +121,7 @@ class Logins:
 
     async def standing(self, config: ServerConfig) -> LoginStanding:
         """How the log-in at a server is. Raises as `Custody.login`."""
-        if not _takes_logins(config):
+        if not config.takes_logins:
             return LoginStanding(has_refresh=False, needs_login=False)
         account = self._account_of(config)
         login = await account.held()
@@ -152,9 +152,9 @@ class Logins:
             )
 
     def _account(self, config: ServerConfig) -> Account:
-        if not _takes_logins(config):
+        if not config.takes_logins:
             raise CallerError(
-                f"the server `{config.id}` has no log-in: it is started by a command, or has a `bearer_secret`",
+                f"the server `{config.id}` has no log-in: it is started by a command, or is sent a secret instead",
                 code="conflict",
             )
         return self._account_of(config)
@@ -167,7 +167,3 @@ def _known_as(oauth: ServerOAuth, client_id: str) -> ServerOAuth:
     """The same, for a client the caller names; a secret is only for the client it was set for."""
     secret = oauth.client_secret if client_id == oauth.client_id else None
     return msgspec.structs.replace(oauth, client_id=client_id, client_secret=secret)
-
-
-def _takes_logins(config: ServerConfig) -> bool:
-    return config.transport == "http" and config.bearer_secret is None

@@ -25,7 +25,7 @@ from briefcase.adapters.servers.definitions import (
     stored_definition,
 )
 from briefcase.adapters.servers.exchanges import Exchange, Exchanges
-from briefcase.adapters.servers.flows import STATE_TTL_US, Ask, Continuation, Flows
+from briefcase.adapters.servers.flows import STATE_TTL_US, Answered, Ask, Continuation, Flows
 from briefcase.adapters.servers.tools import CONTINUE, OPERATIONS, ServerOperation, ServerTool, ask_for
 from briefcase.adapters.servers.transport import Transport
 from briefcase.adapters.servers.turns import LettingGo, Turn
@@ -189,24 +189,25 @@ class ServerRegistry:
 
     # --- calls (`tools.Runner`) -------------------------------------------------------------------------------------
 
-    async def run(self, server_id: str, ask: Ask, context: CallContext) -> JsonObject:
+    async def run(self, server_id: str, ask: Ask, context: CallContext) -> Answered:
         """Send a request to a server. Raises `UpstreamError` as the session does.
 
         A resource is followed by each agent for itself: the server hears of the end when nobody follows any more.
         """
         uri = str(ask.params.get("uri"))
         if ask.method == "resources/unsubscribe" and self.followers.remove(context.principal, server_id, uri):
-            return {}
+            return Answered({})
         answer = await self._request(server_id, ask, ask.params, context)
         if ask.method == "resources/subscribe":
             self.followers.add(context.principal, server_id, uri)
         listed = LISTED.get(ask.method, "")
-        items = answer.get(listed)
+        items = answer.result.get(listed)
         if not isinstance(items, list):
             return answer
-        return {**answer, listed: self.connection(server_id).without_secrets(listed, items)}
+        shown = self.connection(server_id).without_secrets(listed, items)
+        return Answered({**answer.result, listed: shown}, answer.inexact)
 
-    async def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> JsonObject:
+    async def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> Answered:
         """Go on with a call that waits for input, with what its client answered; its seal was used up before."""
         _, ask, found = self._opened(server_id, args, context.principal)
         responses = as_object(args.get("responses"))
@@ -232,7 +233,7 @@ class ServerRegistry:
         """The call's exchange."""
         return self.exchanges.of(context)
 
-    async def _request(self, server_id: str, ask: Ask, params: JsonObject, context: CallContext) -> JsonObject:
+    async def _request(self, server_id: str, ask: Ask, params: JsonObject, context: CallContext) -> Answered:
         """Send a request over the server's session, which is waited for where there is none.
 
         # INVARIANT (who is reached): from the last check to the session that is used nothing is awaited; a server that
@@ -243,7 +244,7 @@ class ServerRegistry:
         if connection is None:
             raise UpstreamError(f"no server `{server_id}`", code="upstream_refused", sent=False)
         left_ms = max(1, (context.deadline_ns - self._clock.monotonic_ns()) // _NS_PER_MS)
-        timeout_ms = min(left_ms, connection.config.timeout_ms)
+        timeout_ms = min(left_ms, connection.config.timeout_ms or left_ms)
         self._check_unchanged(ask)
         session = await connection.session(min(READY_WAIT_S, timeout_ms / 1_000))
         self._check_unchanged(ask)
@@ -456,7 +457,8 @@ class ServerRegistry:
             after[name] = known if known is not None and is_same else ServerTool(self, connection.config, definition)
         server.tools = after
         self._letting_go.add(tool for name, tool in before.items() if after.get(name) is not tool)
-        self.changes.add(server.config.id, "tools", "")
+        if after != before:
+            self.changes.add(server.config.id, "tools", "")
 
     async def _commit(self, event: JsonObject, *effects: Effect) -> None:
         await self._committed(Entry(event, effects))

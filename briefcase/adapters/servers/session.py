@@ -22,11 +22,12 @@ from briefcase import __version__
 from briefcase.adapters.servers.exchanges import Exchange
 from briefcase.adapters.servers.http_transport import HttpStatusError, HttpTransport
 from briefcase.adapters.servers.shares import Shares
-from briefcase.adapters.servers.transport import Outgoing, Transport
+from briefcase.adapters.servers.transport import Outgoing, SessionLostError, Transport
 from briefcase.adapters.telemetry.tracing import outgoing_traceparent
 from briefcase.core.mcp.call_options import CallOptions
 from briefcase.core.mcp.jsonrpc import (
     METHOD_NOT_FOUND,
+    PARSE_ERROR,
     UNSUPPORTED_REVISION,
     Message,
     Notification,
@@ -62,6 +63,9 @@ from briefcase.model.types import JsonObject
 
 PROBE_TIMEOUT_MS: Final = 3_000
 HANDSHAKE_TIMEOUT_MS: Final = 30_000
+CHECK_TIMEOUT_MS: Final = 5_000
+FIRST_PAUSE_S: Final = 1.0  # before the server is listened to again
+LONGEST_PAUSE_S: Final = 60.0
 MAX_REPLIES: Final = 64
 MAX_QUESTIONS: Final = 16
 MAX_QUESTION_BYTES: Final = 256 << 10  # of one call's together: they wait as long as a person takes
@@ -121,6 +125,7 @@ class Session:
         on_lost: called once when the server has gone.
         redactor: cuts secrets out of what the server says before it is cut short.
         probe: whether to try the stateless era first; not for a process that ended over it.
+        start_timeout_ms: how long each step of the handshake may take.
     """
 
     def __init__(
@@ -131,12 +136,16 @@ class Session:
         redactor: Redactor,
         *,
         probe: bool = True,
+        start_timeout_ms: int = HANDSHAKE_TIMEOUT_MS,
     ) -> None:
         self._transport = transport
         self._on_change = on_change
         self._on_lost = on_lost
         self._redactor = redactor
         self._probe = probe
+        self._start_timeout_ms = start_timeout_ms
+        self._checking: asyncio.Task[None] | None = None
+        self._is_closing = False
         self._running: dict[RequestId, Running] = {}
         self._shares = Shares()
         self._count = 0
@@ -169,8 +178,9 @@ class Session:
         self._listening = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
-        """End the conversation."""
-        tasks = [*self._replies, *([self._listening] if self._listening else [])]
+        """End the conversation; that the server ends with it is no loss."""
+        self._is_closing = True
+        tasks = [*self._replies, *filter(None, (self._listening, self._checking))]
         tasks += [running.sending for running in self._running.values() if running.sending is not None]
         for task in tasks:
             task.cancel()
@@ -203,7 +213,7 @@ class Session:
             "capabilities": {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}},
             "clientInfo": CLIENT_INFO,
         }
-        found = await self.request("initialize", params, timeout_ms=HANDSHAKE_TIMEOUT_MS)
+        found = await self.request("initialize", params, timeout_ms=self._start_timeout_ms)
         revision = found.get("protocolVersion")
         if revision not in HANDSHAKE_REVISIONS:
             shown = excerpt_of(self._redactor, str(revision), MAX_REVISION_CHARS)
@@ -215,18 +225,56 @@ class Session:
         )
         if "logging" in self.capabilities:  # everything: what a client did not ask for is dropped here
             with contextlib.suppress(ServerRpcError):
-                await self.request("logging/setLevel", {"level": "debug"}, timeout_ms=HANDSHAKE_TIMEOUT_MS)
+                await self.request("logging/setLevel", {"level": "debug"}, timeout_ms=self._start_timeout_ms)
 
     async def _listen(self) -> None:
-        """Hear what the server says unasked, for as long as it says it."""
-        with contextlib.suppress(UpstreamError):
-            if not is_stateless(self.revision):
-                await self._transport.listen(self._headers("", {}))
-                return
-            wanted: JsonObject = {
-                "notifications": {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
-            }
-            await self.request("subscriptions/listen", wanted, timeout_ms=None)
+        """Hear what the server says unasked: a stream that ends is begun again, and what was missed is looked at.
+
+        A server that broke off and does not answer a question either has gone.
+        """
+        pause_s, clock = FIRST_PAUSE_S, asyncio.get_running_loop().time
+        has_heard = False
+        while True:
+            began_s = clock()
+            try:
+                if not await self._heard():
+                    return
+                has_heard = True
+            except ServerRpcError:
+                return  # it knows of no such thing
+            except UpstreamError as error:
+                if await self._is_gone():
+                    self._lost(error)
+                    return
+                if not has_heard:
+                    return  # it has no such stream, whatever status it says that with
+            pause_s = FIRST_PAUSE_S if clock() - began_s > LONGEST_PAUSE_S else pause_s
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            for kind in _CHANGES.values():
+                self._on_change(kind, "")
+
+    async def _heard(self) -> bool:
+        """Listen once; whether it ended and there may be more."""
+        if not is_stateless(self.revision):
+            return await self._transport.listen(self._headers("", {}))
+        wanted: JsonObject = {
+            "notifications": {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
+        }
+        await self.request("subscriptions/listen", wanted, timeout_ms=None)
+        return True
+
+    async def _is_gone(self) -> bool:
+        """Whether a server that failed once does not answer now either; a refusal is an answer."""
+        try:
+            await self.request(
+                "server/discover" if is_stateless(self.revision) else "ping", {}, timeout_ms=CHECK_TIMEOUT_MS
+            )
+        except (ServerRpcError, HttpStatusError) as error:
+            return isinstance(error, HttpStatusError) and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        except UpstreamError:
+            return True
+        return False
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -348,6 +396,8 @@ class Session:
                 if running is not None and request_id in {None, message.id} and running.answer is None:
                     running.answer = message
                     running.changed.set()
+            case Unreadable(is_request=True):
+                self._answer(encode_error(RpcError(PARSE_ERROR, message.problem), message.id))
             case Unreadable():
                 running = self._running.get(message.id)
                 if running is not None and request_id in {None, message.id} and running.answer is None:
@@ -403,7 +453,8 @@ class Session:
         for running in list(self._running.values()):
             running.fault = running.fault or fault
             running.changed.set()
-        self._on_lost(fault)
+        if not self._is_closing:
+            self._on_lost(fault)
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
@@ -412,10 +463,25 @@ class Session:
             await self._transport.send(outgoing)
             if not self._transport.is_shared_line and running.answer is None and running.fault is None:
                 running.fault = UpstreamError("the server ended its answer without one")
+        except SessionLostError as error:
+            running.fault = error
+            self._lost(error)
         except UpstreamError as error:
             running.fault = error
+            if error.code == "upstream_failed" and not error.sent and running.exchange is not None:
+                self._doubt(error)
         finally:
             running.changed.set()
+
+    def _doubt(self, fault: UpstreamError) -> None:
+        """Find out whether a server that could not be reached for a call has gone."""
+
+        async def check() -> None:
+            if await self._is_gone():
+                self._lost(fault)
+
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(check())
 
     def _answer(self, data: bytes) -> None:
         async def send() -> None:

@@ -15,14 +15,18 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from briefcase.adapters.children.confinement import Confinement
 from briefcase.adapters.children.launcher import NOT_CONFINED, NOT_FOUND, SAYS
-from briefcase.adapters.servers.transport import Outgoing, Take
+from briefcase.adapters.servers.transport import MAX_MESSAGE_BYTES, Outgoing, Take
 from briefcase.adapters.servers.turns import Turn
-from briefcase.core.mcp.jsonrpc import Message, RpcError, Unreadable, parse_message, unreadable_answer
+from briefcase.core.mcp.jsonrpc import RpcError, read_server_message, too_large_message
 from briefcase.model.errors import UpstreamError
 
-MAX_LINE_BYTES: Final = 8 << 20
+KEPT_HEAD_BYTES: Final = 4 << 10  # of a line that is too long, to tell whom it answers
+KEPT_TAIL_BYTES: Final = 1 << 10
+ENDLESS: Final = 16  # times the bound of a line: one that goes on so long ends the process
 KEPT_STDERR_BYTES: Final = 8 << 10
 CLOSE_GRACE_S: Final = 2.0
 INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
@@ -38,6 +42,7 @@ class StdioTransport:
         cwd: where it runs; empty is the daemon's own directory.
         environ: the daemon's environment, for the inherited ones.
         confinement: what it is kept from.
+        max_message_bytes: how long one line of its output may be; a longer one fails the call it answers.
     """
 
     is_shared_line = True
@@ -49,11 +54,14 @@ class StdioTransport:
         cwd: str,
         environ: Mapping[str, str],
         confinement: Confinement,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._command = tuple(command)
         self._env = {name: environ[name] for name in INHERITED if name in environ} | dict(env)
         self._cwd = cwd
         self._confinement = confinement
+        self._max_bytes = max_message_bytes
         self._process: _Process | None = None
 
     async def open(self, take: Take, lost: Callable[[UpstreamError], None]) -> None:
@@ -61,7 +69,7 @@ class StdioTransport:
         command = await asyncio.to_thread(self._confinement.command, self._command, self._cwd, self._env)
         try:
             _, self._process = await asyncio.get_running_loop().subprocess_exec(
-                lambda: _Process(take, lost),
+                lambda: _Process(take, lost, self._max_bytes),
                 *command,
                 env=self._env,
                 cwd=self._cwd or None,
@@ -92,8 +100,14 @@ class StdioTransport:
         if not process.write(message.data):
             raise UpstreamError("the server's process has ended", sent=False)
 
-    async def listen(self, headers: Mapping[str, str]) -> None:
+    async def listen(self, _headers: Mapping[str, str]) -> bool:
         """What it says unasked comes on the same line."""
+        return False
+
+    @property
+    def complaints(self) -> str:
+        """See `Transport.complaints`."""
+        return "" if self._process is None else self._process.complaints
 
     async def close(self) -> None:
         """Close its input, then ask, then end the whole process group (MCP, stdio: shutdown)."""
@@ -112,6 +126,14 @@ class StdioTransport:
         process.transport.close()  # asyncio closes the pipes only when it is collected
 
 
+class _TooLong(msgspec.Struct, frozen=True):
+    """What is kept of a line that is too long: enough to tell whom it answers."""
+
+    head: bytes
+    tail: bytes
+    size_bytes: int
+
+
 class _Process(asyncio.SubprocessProtocol):
     """A process's pipes: lines out of its output, whole messages into its input.
 
@@ -119,18 +141,22 @@ class _Process(asyncio.SubprocessProtocol):
     loop for every answer (docs/adr/0016).
     """
 
-    def __init__(self, take: Take, lost: Callable[[UpstreamError], None]) -> None:
+    def __init__(
+        self, take: Take, lost: Callable[[UpstreamError], None], max_line_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
         self.exited = asyncio.Event()
         self.writable = asyncio.Event()
         self.stderr = bytearray()
         self._take = take
         self._on_lost = lost
+        self._max_bytes = max_line_bytes
+        self._too_long: _TooLong | None = None  # the line that comes now, where it is
         self._is_lost = False
         self._has_output = True
         self._is_asked_to_end = False
         self._rest: list[bytes] = []
         self._rest_bytes = 0
-        self._lines = deque[bytes]()  # whole ones that are not taken yet: of one read at most
+        self._lines = deque[bytes | _TooLong]()  # whole ones that are not taken yet: of one read at most
         self._pausing: asyncio.TimerHandle | None = None
 
     @property
@@ -171,16 +197,27 @@ class _Process(asyncio.SubprocessProtocol):
             return
         if self._is_lost:
             return
-        self._rest.append(data)
-        self._rest_bytes += len(data)
+        if self._too_long is not None:
+            data = self._skipped(self._too_long, data)
+        if data:
+            self._rest.append(data)
+            self._rest_bytes += len(data)
         if b"\n" in data:  # joined only when a line ends: linear in what comes
             *lines, rest = b"".join(self._rest).split(b"\n")
             self._rest, self._rest_bytes = [rest], len(rest)
             self._lines.extend(lines)
-            if self._pausing is None:
-                self._take_lines()
-        if self._rest_bytes > MAX_LINE_BYTES:
-            self._flooded()
+        if self._rest_bytes > self._max_bytes:
+            whole = b"".join(self._rest)
+            self._too_long = _TooLong(whole[:KEPT_HEAD_BYTES], whole[-KEPT_TAIL_BYTES:], len(whole))
+            self._rest, self._rest_bytes = [], 0
+        if self._lines and self._pausing is None:
+            self._take_lines()
+
+    @property
+    def complaints(self) -> str:
+        """The end of its standard error, from the first whole line of it that is kept."""
+        said = self.stderr.decode(errors="replace")
+        return said.partition("\n")[2] if len(self.stderr) >= KEPT_STDERR_BYTES else said
 
     def pipe_connection_lost(self, fd: int, _exc: Exception | None) -> None:
         """One of the pipes ended."""
@@ -232,23 +269,29 @@ class _Process(asyncio.SubprocessProtocol):
             else:
                 pipe.pause_reading()
 
-    def _take_line(self, line: bytes) -> None:
-        if len(line) > MAX_LINE_BYTES:
-            self._flooded()
+    def _take_line(self, line: bytes | _TooLong) -> None:
+        if isinstance(line, bytes) and len(line) > self._max_bytes:
+            line = _TooLong(line[:KEPT_HEAD_BYTES], line[-KEPT_TAIL_BYTES:], len(line))
+        if isinstance(line, _TooLong):
+            with contextlib.suppress(RpcError):
+                self._take(too_large_message(line.head, line.tail, self._max_bytes), None)
+            return
         if self._is_lost or not line.strip():
             return
-        try:
-            message: Message | Unreadable | None = parse_message(line)
-        except RpcError as error:  # some servers log to their output, and nobody waits for that
-            message = unreadable_answer(line, error)
-        if message is not None:
-            self._take(message, None)
+        with contextlib.suppress(RpcError):  # some servers log to their output, and nobody waits for that
+            self._take(read_server_message(line), None)
 
-    def _flooded(self) -> None:
-        """No line may be that long: end the process, and whatever waits for it."""
-        self._rest = []
-        _signal_group(self.pid, signal.SIGKILL)
-        self._lose(UpstreamError(f"the server sent a line of more than {MAX_LINE_BYTES} bytes"))
+    def _skipped(self, line: _TooLong, data: bytes) -> bytes:
+        """Read on in a line that is too long, keeping its end; gives what comes after it."""
+        more, end, rest = data.partition(b"\n")
+        line = _TooLong(line.head, (line.tail + more)[-KEPT_TAIL_BYTES:], line.size_bytes + len(more))
+        self._too_long = None if end else line
+        if end:
+            self._lines.append(line)
+        elif line.size_bytes > ENDLESS * self._max_bytes:
+            _signal_group(self.pid, signal.SIGKILL)
+            self._lose(UpstreamError(f"the server sent a line of more than {ENDLESS * self._max_bytes:,} bytes"))
+        return rest
 
     def _check_input(self) -> None:
         """A process that closed its input and lives on can be asked nothing."""

@@ -22,7 +22,7 @@ import msgspec
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.definitions import MAX_RESULT_BYTES, Definition, args_schema, tool_spec
 from briefcase.adapters.servers.exchanges import Exchange
-from briefcase.adapters.servers.flows import Ask
+from briefcase.adapters.servers.flows import Answered, Ask
 from briefcase.adapters.servers.session import ServerRpcError
 from briefcase.adapters.telemetry.tracing import upstream_span
 from briefcase.adapters.tools.schema import ArgsCheck
@@ -78,11 +78,11 @@ OPERATIONS: Final[dict[str, OperationForm]] = {
 class Runner(Protocol):
     """What runs a request on a server (`registry.ServerRegistry`)."""
 
-    def run(self, server_id: str, ask: Ask, context: CallContext) -> Awaitable[JsonObject]:
+    def run(self, server_id: str, ask: Ask, context: CallContext) -> Awaitable[Answered]:
         """Send it, and give the result."""
         ...
 
-    def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> Awaitable[JsonObject]:
+    def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> Awaitable[Answered]:
         """Go on with a call that waits for input."""
         ...
 
@@ -157,6 +157,7 @@ class ServerOperation:
             output_firewall=OutputFirewall(max_bytes=MAX_RESULT_BYTES),
             net_access=True,
             source=f"mcp:{server_id}",
+            timeout_ms=config.timeout_ms,
             digest_hex=hashlib.sha256(canonical_bytes(bound)).hexdigest(),
         )
 
@@ -191,7 +192,7 @@ class ServerOperation:
     async def execute(self, args: JsonObject, context: CallContext) -> ToolResult:
         """Ask the server. Raises as `ports.Tool`."""
         if self._name == CONTINUE:
-            work: Awaitable[JsonObject] = self._runner.go_on(self._server_id, args, context)
+            work: Awaitable[Answered] = self._runner.go_on(self._server_id, args, context)
         else:
             work = self._runner.run(self._server_id, ask_for(self._spec, args), context)
         return await _executed(self._runner, self._server_id, work, context)
@@ -219,10 +220,12 @@ def ask_for(target: ToolSpec, args: JsonObject) -> Ask:
     return Ask(target, "tools/call", {"name": name, "arguments": args}, args)
 
 
-async def _executed(runner: Runner, server_id: str, work: Awaitable[JsonObject], context: CallContext) -> ToolResult:
+async def _executed(runner: Runner, server_id: str, work: Awaitable[Answered], context: CallContext) -> ToolResult:
     try:
         with upstream_span("mcp.request", {"briefcase.server": server_id}):
-            return ToolResult(await work, f"mcp:{server_id}")
+            answer = await work
+            is_error = answer.result.get("isError") is True
+            return ToolResult(answer.result, f"mcp:{server_id}", is_error=is_error, inexact=answer.inexact)
     except ServerRpcError as error:
         note: JsonObject = {"code": error.rpc_code, "message": error.rpc_message}
         required = as_object(error.rpc_data).get("requiredCapabilities") if isinstance(error.rpc_data, dict) else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from briefcase.core.mcp.jsonrpc import Message, RequestId, Unreadable
 from briefcase.model.errors import UpstreamError
+
+MAX_MESSAGE_BYTES: Final = 32 << 20  # of one message, where its operator sets no other bound
 
 # A message of the server's, and the id of our request in whose answer it came; None where that cannot be told.
 Take: TypeAlias = Callable[[Message | Unreadable, RequestId | None], None]
@@ -21,6 +23,13 @@ class Outgoing(msgspec.Struct, frozen=True):
     request_id: RequestId | None = None
     headers: Mapping[str, str] = {}
     timeout_ms: int = 30_000
+
+
+class SessionLostError(UpstreamError):
+    """The server does not know our session any more: a new one is begun (2025-11-25, session management).
+
+    What was asked in it may have been done before, so a write is in doubt.
+    """
 
 
 class Transport(Protocol):
@@ -51,8 +60,20 @@ class Transport(Protocol):
         """
         ...
 
-    async def listen(self, headers: Mapping[str, str]) -> None:
-        """Take what the server says unasked, until it ends or is cancelled; returns at once where that comes anyway."""
+    async def listen(self, headers: Mapping[str, str], /) -> bool:
+        """Take what the server says unasked, until that ends or is cancelled.
+
+        Returns:
+            Whether it ended and may be listened to again; False where there is nothing of the kind, or it comes anyway.
+
+        Raises:
+            UpstreamError: the server cannot be reached, or broke off.
+        """
+        ...
+
+    @property
+    def complaints(self) -> str:
+        """What its process wrote to its standard error last, whole lines of it, secrets and all; empty without one."""
         ...
 
     async def close(self) -> None:

@@ -7,8 +7,8 @@ from functools import partial
 
 from briefcase.adapters.children.confinement import Confinement
 from briefcase.adapters.servers.accounts import Accounts
-from briefcase.adapters.servers.config import ServerConfig, parse_server
-from briefcase.adapters.servers.credentials import Credential, SecretBearer
+from briefcase.adapters.servers.config import HeaderSecret, ServerConfig, parse_server
+from briefcase.adapters.servers.credentials import Credential, SecretHeaders
 from briefcase.adapters.servers.http_transport import HttpTransport, StreamingOutbound
 from briefcase.adapters.servers.stdio_transport import StdioTransport
 from briefcase.adapters.servers.transport import Transport
@@ -52,7 +52,14 @@ class TransportFactory:
         """
         if config.transport == "http":
             credential = self._credential(config)
-            return HttpTransport(self._outbound, config.endpoint_url, credential, f"mcp:{config.id}")
+            return HttpTransport(
+                self._outbound,
+                config.endpoint_url,
+                credential,
+                f"mcp:{config.id}",
+                headers=config.headers,
+                max_message_bytes=config.max_message_bytes,
+            )
         own = process_destination(config)
         secret_env = {name: await self._secret(secret, own) for name, secret in config.secret_env.items()}
         return StdioTransport(
@@ -61,14 +68,24 @@ class TransportFactory:
             config.cwd,
             self._environ,
             self._confinement,
+            max_message_bytes=config.max_message_bytes,
         )
 
     def _credential(self, config: ServerConfig) -> Credential:
-        """The operator's token where there is one, else the log-in."""
-        name = config.bearer_secret
-        if name is None:
+        """The operator's secrets where there are any, else the log-in."""
+        if config.takes_logins:
             return self._accounts.account(config.id, config.endpoint_url)
-        return SecretBearer(partial(self._secret, name, host_of(config.endpoint_url)))
+        destination = host_of(config.endpoint_url)
+        wanted = config.secret_headers.items()
+        return SecretHeaders({name: partial(self._header, header, destination) for name, header in wanted})
+
+    async def _header(self, header: HeaderSecret, destination: str) -> str:
+        value = f"{header.prefix}{await self._secret(header.secret, destination)}"
+        if not value.isascii() or not value.isprintable():
+            raise UpstreamError(
+                f"the secret `{header.secret}` cannot stand in a header", code="upstream_refused", sent=False
+            )
+        return value
 
     async def _secret(self, name: str, destination: str) -> str:
         value = await self._secrets.get_for(name, destination)
@@ -99,8 +116,7 @@ def claims_of(config: ServerConfig) -> tuple[Claim, ...]:
     """
     by = f"the server `{config.id}`"
     claims = [Claim(secret, process_destination(config), by) for secret in config.secret_env.values()]
-    if config.bearer_secret is not None:
-        claims.append(Claim(config.bearer_secret, host_of(config.endpoint_url), by))
+    claims += [Claim(sent.secret, host_of(config.endpoint_url), by) for sent in config.secret_headers.values()]
     return tuple(claims)
 
 

@@ -28,7 +28,8 @@ _DECODER: Final[msgspec.json.Decoder[JsonObject]] = msgspec.json.Decoder(dict)
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the caller gets, encoded, and the microseconds each phase took, in order.
 
-    `status` and `reason` are what is counted of it: the body's own words, so that nobody reads the body again.
+    `status` and `reason` are what is counted of it: the body's own words, so that nobody reads the body again; but for
+    a result whose tool says that it failed, which is counted as an error.
     `is_filtered` tells that no secret is in it: each of its texts is the daemon's own, was redacted, or came through
     the output firewall.
     """

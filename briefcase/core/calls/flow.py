@@ -266,6 +266,7 @@ class Calls:
             error=visible_text(self._redacted(wire.error)),
             reported_cost_microusd=wire.cost_microusd,
             cost_over_reserved=budgets.is_over_reserved(decision.reserved_microusd, wire.cost_microusd),
+            tool_error=wire.tool_error and wire.status == "ok",
         )
         entry = outcome_entry(decision, wire.receipt_id, decision.settle, settled, watch.timing_us)
         closed = await self._ledger.commit(entry)
@@ -578,7 +579,7 @@ class Calls:
             call_id=checked.facts.call_id,
             principal=checked.facts.principal.owner,
             request_id=checked.facts.request_id,
-            deadline_ns=self._now_ns() + self._settings.deadline_ms * NS_PER_MS,
+            deadline_ns=self._now_ns() + (checked.tool.spec.timeout_ms or self._settings.deadline_ms) * NS_PER_MS,
             is_approved=admitted.is_approved,
             first_intent_id=checked.facts.continues or admitted.intent.receipt_id,
             channel=call.channel,

@@ -19,6 +19,7 @@ from briefcase.model.errors import UpstreamError
 from briefcase.model.ports import Redactor
 from briefcase.model.types import MICROUSD_PER_USD, ToolResult, format_rfc3339
 
+TOOL_ERROR: Final = "tool_error"
 _DOUBTFUL: Final = frozenset({"upstream_failed", "upstream_timeout", "internal"})  # of a write that was sent: who knows
 
 
@@ -42,7 +43,7 @@ def settling(
         code = reasons.OUTCOME_UNKNOWN if is_doubtful else outcome.code
         message = redactor.redact_text(reasons.with_detail(code, outcome.message))  # the caller and the receipt get it
         return Settled("error", reserved if outcome.sent else 0, spec.source, error=message), None
-    source, reported = outcome.source, outcome.cost_microusd
+    source, reported, is_error, inexact = outcome.source, outcome.cost_microusd, outcome.is_error, outcome.inexact
     filtering = filtering_output(outcome.content, spec.output_firewall, redactor)
     del outcome  # what it holds is let go of as soon as its bytes are there
     passed = yield from filtering
@@ -59,6 +60,8 @@ def settling(
         reported_cost_microusd=reported,
         cost_over_reserved=reported is not None and budgets.is_over_reserved(reserved, reported),
         redactions=passed.redactions,
+        tool_error=is_error,
+        inexact=inexact,
     )
     return settled, canonical
 
@@ -92,7 +95,7 @@ def encode_result(settled: Settled, content: bytes | None, closed: Committed, ti
     """
     if content is None:
         return encode_answer({"status": "error", "message": settled.error}, timing_us, is_filtered=True)
-    result = {
+    result: dict[str, object] = {
         "content": msgspec.Raw(content),
         "provenance": {
             "source": settled.source,
@@ -101,4 +104,8 @@ def encode_result(settled: Settled, content: bytes | None, closed: Committed, ti
             "receipt_id": closed.receipt_id,
         },
     }
-    return encode_answer({"status": "ok", "result": result}, timing_us, is_filtered=True)
+    if not settled.tool_error:
+        return encode_answer({"status": "ok", "result": result}, timing_us, is_filtered=True)
+    result["is_error"] = True
+    answer = encode_answer({"status": "ok", "result": result}, timing_us, is_filtered=True)
+    return msgspec.structs.replace(answer, status="error", reason=TOOL_ERROR)  # as what it is counted

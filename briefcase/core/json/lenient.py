@@ -37,6 +37,7 @@ MAX_NUMBER_CHARS: Final = 128
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+_WRITTEN: Final = re.compile(r"-?[0-9]{16,128}(?:\.[0-9]*)?|-?[0-9.]{1,128}[eE][+-]?[0-9]{1,8}|NaN|-?Infinity")
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)  # one that does not end takes the rest: read once
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -83,6 +84,20 @@ def read_lenient(data: bytes) -> Reading:
     if not inexact - {"byte_order_mark"}:
         inexact.add("control_character")  # all else that is read here was named
     return Reading(value, tuple(sorted(inexact)), reader.repeated if isinstance(value, dict) else frozenset())
+
+
+def inexact_number_in(value: JsonValue) -> str | None:
+    """The first text in a value that is a number which is not exact everywhere; None where there is none."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and _WRITTEN.fullmatch(value):
+            return value
+        if isinstance(value, dict):
+            waiting.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            waiting.extend(reversed(value))
+    return None
 
 
 def _check_bounds(data: bytes, fault: CallerError) -> None:

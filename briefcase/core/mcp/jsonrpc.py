@@ -2,7 +2,9 @@
 
 An id is a string or an integer, never null, a float or absent from a request; `1.0` is a float here although it is an
 integer elsewhere, because an answer must repeat the id as it was sent. What is not one of the four message forms is an
-`RpcError` that says where. Duplicate keys, inexact numbers and the rest of `strict_json`'s list are refused first.
+`RpcError` that says where. Duplicate keys, inexact numbers and the rest of `strict_json`'s list are refused first; of
+what a server answers they are read another way (`read_server_message`). `null` is what is not there, as libraries of
+JSON-RPC 1.0 write it: `params`, each parameter of a request, an `error` beside a result and a result beside an error.
 
 Source: JSON-RPC 2.0; MCP 2026-07-28, basic protocol, messages.
 """
@@ -17,6 +19,7 @@ from typing import Final, TypeAlias
 import msgspec
 import orjson
 
+from briefcase.core.json.lenient import read_lenient
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
@@ -35,6 +38,8 @@ MAX_ID_CHARS: Final = 256
 MAX_METHOD_CHARS: Final = 128
 MAX_BATCH: Final = 64
 
+_ENVELOPE: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_LAST_ID: Final = re.compile(rb',\s*"id"\s*:\s*(-?\d{1,16}|"[^"\\]{0,256}")\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _NESTED: Final = re.compile(rb"(?<!^)[\[{]")
 
 RequestId: TypeAlias = str | int
@@ -56,18 +61,26 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer: `error` where it is not None, else `result`. `id` is None where the peer could not read ours."""
+    """An answer: `error` where it is not None, else `result`. `id` is None where the peer could not read ours.
+
+    `inexact` names what of it was no strict JSON (`read_server_message`).
+    """
 
     id: RequestId | None
     result: JsonObject
     error: JsonObject | None = None
+    inexact: tuple[str, ...] = ()
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """An answer that is no message, as far as its id can be told: what waits for it need not wait any longer."""
+    """What is no message, as far as its id can be told: an answer, for which nobody need wait any longer, or a request.
+
+    `is_request`: it asks for an answer, and should be told that it gets none.
+    """
 
     id: RequestId
     problem: str
+    is_request: bool = False
 
 
 Message: TypeAlias = Request | Notification | Response
@@ -124,12 +137,52 @@ def parse_message(data: bytes) -> Message:
     return _message(value, msgspec.json.decode(data, type=_IdOnly).id if isinstance(value, dict) else b"")
 
 
-def unreadable_answer(data: bytes, problem: RpcError) -> Unreadable | None:
-    """Whom bytes answer that are no message; None where they are no answer, or too broken to tell."""
+def read_server_message(data: bytes) -> Message | Unreadable:
+    """Read what a server sent.
+
+    What is no strict JSON is read by the table of `core.json.lenient` where it is an answer or a notification: they
+    hold texts for people and models, and say in `Response.inexact` what was read so. The members that make it a
+    message stand once and are exact. A request is never read so: what a person is asked is exact or is not asked.
+
+    Raises:
+        RpcError: it is no message, and answers nobody: a log line on a server's output, say.
+    """
+    try:
+        return parse_message(data)
+    except RpcError as error:
+        problem = error
+    try:
+        read = read_lenient(data)
+        message = _message(read.value, b"")
+    except (CallerError, RpcError):
+        return _unreadable(data, problem)
+    if isinstance(message, Request):
+        return Unreadable(message.id, problem.message, is_request=True)
+    if read.repeated & _ENVELOPE:
+        return _unreadable(data, problem)
+    return msgspec.structs.replace(message, inexact=read.inexact) if isinstance(message, Response) else message
+
+
+def too_large_message(head: bytes, tail: bytes, max_bytes: int) -> Unreadable:
+    """Whom a message answers that was too large to be kept, by its beginning and its end.
+
+    Raises:
+        RpcError: it answers nobody, or that cannot be told.
+    """
+    problem = RpcError(PARSE_ERROR, f"expected at most {max_bytes:,} bytes (`max_message_bytes`), got more")
+    return _unreadable(head + tail, problem)
+
+
+def _unreadable(data: bytes, problem: RpcError) -> Unreadable:
+    """Whom bytes answer that are no message. Raises the problem where they are no answer, or too broken to tell."""
     head = _head_of(data)
-    if head is None:  # nested too deeply even to look past: as far as its first member that holds others
+    if head is None:  # too broken even to look past: as far as its first member that holds others, else its last
         head = _head_of(_NESTED.split(data, 1)[0].rpartition(b",")[0] + b"}")
-    return Unreadable(head.id, problem.message) if head is not None and head.method is msgspec.UNSET else None
+    if head is None and (last := _LAST_ID.search(data)) is not None:
+        head = _head_of(b'{"id":%b}' % last[1])
+    if head is None or head.method is not msgspec.UNSET:
+        raise problem
+    return Unreadable(head.id, problem.message)
 
 
 def _head_of(data: bytes) -> _Head | None:
@@ -204,7 +257,7 @@ def _message(value: JsonValue, raw_id: bytes | msgspec.Raw) -> Message:
         raise _malformed('expected `"jsonrpc": "2.0"`', request_id)
     if "method" not in value:
         return _response(value, request_id)
-    method, params = value["method"], value.get("params", {})
+    method, params = value["method"], _params_of(value)
     if not isinstance(method, str) or not 0 < len(method) <= MAX_METHOD_CHARS:
         raise _malformed(f"expected `method` as a string of 1 to {MAX_METHOD_CHARS} characters", request_id)
     if "result" in value or "error" in value:
@@ -237,11 +290,21 @@ def _checked_id(value: JsonObject, raw_id: bytes) -> RequestId | None:
     )
 
 
+def _params_of(value: JsonObject) -> JsonValue:
+    """The parameters; null is what is not there, for them and for each parameter of a request."""
+    params = value.get("params")
+    if params is None:
+        return {}
+    if "id" not in value or not isinstance(params, dict) or None not in params.values():
+        return params
+    return {name: param for name, param in params.items() if param is not None}
+
+
 def _response(value: JsonObject, request_id: RequestId | None) -> Response:
-    if ("result" in value) == ("error" in value):
+    error = value.get("error")  # a null one is none, and so is a null result beside an error, as JSON-RPC 1.0 had them
+    if ("result" in value and (error is None or value["result"] is not None)) == (error is not None):
         raise _malformed("expected either `result` or `error`", request_id)
-    if "error" in value:
-        error = value["error"]
+    if error is not None:
         if not isinstance(error, dict) or not isinstance(error.get("code"), int):
             raise _malformed("expected `error` with an integer `code`", request_id)
         return Response(request_id, {}, error)

@@ -164,7 +164,10 @@ def denied_event(facts: CallFacts, decided: Decided, timing_us: Mapping[str, int
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
-    """How an execution ended. `status` is `ok` or `error`; `error` names the code and what may be shown."""
+    """How an execution ended. `status` is `ok` or `error`; `error` names the code and what may be shown.
+
+    `tool_error`: it is `ok`, and what it answered says that the tool failed. `inexact` is `ToolResult.inexact`.
+    """
 
     status: str
     cost_microusd: int
@@ -175,6 +178,8 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     reported_cost_microusd: int | None = None
     redactions: int = 0
     cost_over_reserved: bool = False
+    tool_error: bool = False
+    inexact: tuple[str, ...] = ()
 
 
 class Called(Protocol):
@@ -226,6 +231,10 @@ def outcome_event(facts: Called, intent_id: int, settled: Settled, timing_us: Ma
         event["reported_cost_microusd"] = settled.reported_cost_microusd
     if settled.cost_over_reserved:
         event["cost_over_reserved"] = True
+    if settled.tool_error:
+        event["tool_error"] = True
+    if settled.inexact:
+        event["inexact"] = list[JsonValue](settled.inexact)
     return event
 
 

@@ -48,7 +48,7 @@ class CallRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutcomeReport(msgspec.Struct, frozen=True):
-    """What a gateway reports of a call it executed itself."""
+    """What a gateway reports of a call it executed itself; `tool_error`: it ran, and the tool says that it failed."""
 
     receipt_id: int
     status: Literal["ok", "error"]
@@ -56,6 +56,7 @@ class OutcomeReport(msgspec.Struct, frozen=True):
     output_digest: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
     output_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     error: Id = ""
+    tool_error: bool = False
 
 
 def parse_call(body: bytes, began_ns: int) -> ToolCall:

@@ -20,10 +20,11 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 class CallResult(msgspec.Struct, frozen=True):
-    """What the tool answered, after the output firewall."""
+    """What the tool answered, after the output firewall; `is_error` says that the tool itself failed."""
 
     content: Any
     provenance: Provenance
+    is_error: Maybe[bool] = msgspec.UNSET
 
 
 class CallOk(msgspec.Struct, frozen=True, tag_field="status", tag="ok"):

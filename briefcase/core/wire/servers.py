@@ -14,8 +14,9 @@ SERVER_STATES: Final = ("opening", "ready", "refused", "stopped", "waiting")
 class ServerSummary(msgspec.Struct, frozen=True):
     """One server.
 
-    `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed, and `needs_login`
-    says that it refused what we have. `problem` is why it cannot be used, or why its log-in could not be renewed.
+    `endpoint_url` is `stdio:` and a command for one the daemon starts; `held` counts what changed, `unusable` what
+    cannot be used (`ServerDetail.problems`), and `needs_login` says that it refused what we have. `problem` is why it
+    cannot be used, or why its log-in could not be renewed.
     """
 
     id: str
@@ -29,6 +30,7 @@ class ServerSummary(msgspec.Struct, frozen=True):
     held: int = 0
     allow_incompatible: bool = False
     needs_login: bool = False
+    unusable: int = 0
 
 
 class ServerList(msgspec.Struct, frozen=True):
@@ -45,7 +47,7 @@ class ServerProblem(msgspec.Struct, frozen=True):
 
 
 class ServerDetail(msgspec.Struct, frozen=True):
-    """One server's description; secrets appear by name."""
+    """One server's description; secrets appear by name. `stderr` is what its process wrote there last, redacted."""
 
     summary: ServerSummary
     args: list[str] = []
@@ -54,6 +56,7 @@ class ServerDetail(msgspec.Struct, frozen=True):
     secrets: dict[str, str] = {}
     rules: list[dict[str, Any]] = []
     problems: list[ServerProblem] = []
+    stderr: list[str] = []
 
 
 class ServerDeleted(msgspec.Struct, frozen=True):

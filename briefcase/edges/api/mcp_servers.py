@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from briefcase.adapters.oauth.registration import ServerOAuth
+from briefcase.adapters.servers.config import HeaderSecret
 from briefcase.adapters.servers.connection import Connection
 from briefcase.adapters.servers.definitions import Definition
 from briefcase.core.json.strict import parse as parse_json
@@ -49,7 +50,10 @@ _MS_PER_S: Final = 1_000
 
 
 class ServerBody(msgspec.Struct):
-    """A server's description: `endpoint_url` or `command`, and what it may have."""
+    """A server's description: `endpoint_url` or `command`, and what it may have.
+
+    `timeout_ms` is a call's deadline, 0 for the daemon's own; `start_timeout_ms` bounds the handshake and the listing.
+    """
 
     endpoint_url: str = ""
     command: str = ""
@@ -57,12 +61,16 @@ class ServerBody(msgspec.Struct):
     cwd: str = ""
     env: dict[str, str] = {}
     secret_env: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    header_secrets: dict[str, HeaderSecret] = {}
     bearer_secret: str | None = None
     oauth: ServerOAuth = ServerOAuth()
     rules: list[dict[str, Any]] = []
     review: bool = False
     allow_incompatible: bool = False
-    timeout_ms: int = 30_000
+    timeout_ms: int = 0
+    start_timeout_ms: int = 30_000
+    max_message_bytes: int = 32 << 20
 
 
 class ServerCallBody(msgspec.Struct):
@@ -88,14 +96,16 @@ async def show_server(services: Services, request: Request) -> ServerDetail:
     config = connection.config
     named = {"bearer": config.bearer_secret, "oauth client": config.oauth.client_secret}
     own = {name: secret for name, secret in named.items() if secret is not None}
+    headers = {name: sent.secret for name, sent in config.header_secrets.items()}
     return ServerDetail(
         summary=await _summary(services, connection),
         args=list(config.args),
         cwd=config.cwd,
         variables=sorted(config.env),
-        secrets={**config.secret_env, **own},
+        secrets={**config.secret_env, **headers, **own},
         rules=[msgspec.to_builtins(rule) for rule in config.rules],
         problems=[ServerProblem(problem.name, problem.problem) for problem in connection.problems],
+        stderr=list(connection.complaints),
     )
 
 
@@ -231,11 +241,12 @@ async def _summary(services: Services, connection: Connection) -> ServerSummary:
         has_oauth_refresh=standing.has_refresh,
         transport=config.transport,
         state=connection.state.value,
-        problem=connection.problem or standing.problem,
+        problem=connection.told_problem or standing.problem,
         revision=connection.revision,
         tools=len(registry.accepted_names(config.id)),
         held=sum(change.after is not None for change in changes),
         allow_incompatible=config.allow_incompatible,
+        unusable=len(connection.problems),
         needs_login=standing.needs_login,
     )
 

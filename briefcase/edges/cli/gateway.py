@@ -17,9 +17,10 @@ from briefcase.edges.cli.lazy import example
     )
 )
 @click.option("--server", metavar="ID", help="Present this one MCP server, under its tools' own names.")
+@click.option("--tool-ids", is_flag=True, help="Name tools by the daemon's ids, as `server.tool`; some clients refuse.")
 @click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="A web origin that may connect.")
 @pass_app
-def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
+def gateway(app: App, *, server: str | None, tool_ids: bool, origins: tuple[str, ...]) -> None:
     """Serve MCP to agents, in front of the daemon.
 
     It serves until the agent at its standard input leaves, or until SIGTERM.
@@ -29,7 +30,7 @@ def gateway(app: App, *, server: str | None, origins: tuple[str, ...]) -> None:
     of yours and takes agents' tokens only, which can approve nothing.
     """
     settings = gateway_settings.load_gateway_settings(
-        app.environ, app.socket_path, app.data_dir, server=server, origins=tuple(origins)
+        app.environ, app.socket_path, app.data_dir, server=server, keeps_ids=tool_ids, origins=tuple(origins)
     )
     exporting = None
     if settings.otel is not None:

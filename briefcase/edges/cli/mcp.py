@@ -21,6 +21,7 @@ from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.mcp_import import import_servers
 from briefcase.edges.cli.mcp_logins import log_in, revoke_login, show_client_metadata
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CallerError
@@ -36,6 +37,7 @@ def mcp() -> None:
 
 
 mcp.add_command(show_client_metadata)
+mcp.add_command(import_servers)
 
 
 @mcp.group(epilog=example("briefcase mcp servers upsert time -- uvx mcp-server-time", "briefcase mcp servers list"))
@@ -63,11 +65,12 @@ def list_servers(app: App, *, as_json: bool) -> None:
             server.endpoint_url,
             str(server.tools),
             str(server.held),
+            str(server.unusable),
             server.problem,
         )
         for server in reply.answer.servers
     ]
-    columns = ("SERVER", "STATE", "ADDRESS", "TOOLS", "HELD BACK", "PROBLEM")
+    columns = ("SERVER", "STATE", "ADDRESS", "TOOLS", "HELD BACK", "UNUSABLE", "PROBLEM")
     app.screen.table(columns, rows, empty="no servers: `briefcase mcp servers upsert ID URL`")
 
 
@@ -88,6 +91,8 @@ def show_server(app: App, *, server_id: str, as_json: bool) -> None:
         app.screen.line(f"{name} is filled from the secret `{secret}`")
     for problem in server.problems:
         app.screen.line(visible_text(f"{problem.name} cannot be used: {problem.problem}"))
+    for line in server.stderr:
+        app.screen.line(visible_text(f"its process wrote: {line}"))
 
 
 @servers.command(
@@ -103,6 +108,14 @@ def show_server(app: App, *, server_id: str, as_json: bool) -> None:
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable for the command; repeat for more.")
 @click.option("--secret-env", multiple=True, metavar="NAME=SECRET", help="A variable filled from the vault.")
 @click.option("--bearer-secret", metavar="SECRET", help="The vault's secret to send as the bearer token.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header of no secret to send.")
+@click.option(
+    "--header-secret",
+    "header_secrets",
+    multiple=True,
+    metavar="NAME=[PREFIX ]SECRET",
+    help="A header filled from the vault, `X-Api-Key=key` or `Authorization=token key`.",
+)
 @click.option("--oauth-client-id", default="", metavar="ID", help="The client that is registered for logging in.")
 @click.option("--oauth-client-secret", metavar="SECRET", help="The vault's secret that is the client's own.")
 @click.option("--oauth-issuer", default="", metavar="URL", help="The only authorization server the client is for.")
@@ -111,6 +124,21 @@ def show_server(app: App, *, server_id: str, as_json: bool) -> None:
 @click.option("--category", "categories", multiple=True, metavar="GLOB=CATEGORY", help="What matching tools are.")
 @click.option("--cost-usd", "costs", multiple=True, metavar="GLOB=USD", help="What a call of matching tools costs.")
 @click.option("--hide", "hidden", multiple=True, metavar="GLOB", help="Tools that are not offered at all.")
+@click.option("--timeout-secs", type=click.FloatRange(0.1, 600), help="How long a call may take; else as all calls.")
+@click.option(
+    "--start-timeout-secs",
+    type=click.FloatRange(1, 600),
+    default=30.0,
+    show_default=True,
+    help="How long its handshake, and its listing, may take.",
+)
+@click.option(
+    "--max-message-bytes",
+    type=click.IntRange(64 << 10, 256 << 20),
+    default=32 << 20,
+    show_default=True,
+    help="How large one message of it may be; a larger one fails its call.",
+)
 @click.option("--review", is_flag=True, help="Hold the first definitions back too, until you accepted them.")
 @click.option("--allow-incompatible", is_flag=True, help="Use it in ga mode although it does not announce aacp_v1.")
 @json_option
@@ -123,6 +151,8 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
     env: tuple[str, ...],
     secret_env: tuple[str, ...],
     bearer_secret: str | None,
+    headers: tuple[str, ...],
+    header_secrets: tuple[str, ...],
     oauth_client_id: str,
     oauth_client_secret: str | None,
     oauth_issuer: str,
@@ -131,6 +161,9 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
     categories: tuple[str, ...],
     costs: tuple[str, ...],
     hidden: tuple[str, ...],
+    timeout_secs: float | None,
+    start_timeout_secs: float,
+    max_message_bytes: int,
     review: bool,
     allow_incompatible: bool,
     as_json: bool,
@@ -147,7 +180,12 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
     body: JsonObject = {
         "env": dict(map(_pair, env)),
         "secret_env": dict(map(_pair, secret_env)),
+        "headers": dict(map(_pair, headers)),
+        "header_secrets": {name: _header_secret(value) for name, value in map(_pair, header_secrets)},
         "bearer_secret": bearer_secret,
+        "timeout_ms": round((timeout_secs or 0) * 1_000),
+        "start_timeout_ms": round(start_timeout_secs * 1_000),
+        "max_message_bytes": max_message_bytes,
         "oauth": {
             "client_id": oauth_client_id,
             "client_secret": oauth_client_secret,
@@ -230,6 +268,12 @@ def _pair(text: str) -> tuple[str, str]:
     if not separator or not name:
         raise CallerError(f"expected `NAME=VALUE`, got `{name}`")  # never the value: it may be someone's secret
     return name, value
+
+
+def _header_secret(text: str) -> JsonValue:
+    """`PREFIX SECRET`, or a secret's name alone."""
+    prefix, space, secret = text.rpartition(" ")
+    return {"secret": secret, "prefix": prefix + space}
 
 
 def _microusd(text: str) -> int:

@@ -165,6 +165,8 @@ def _why(event: JsonObject) -> str:
     if event.get("kind") == "approval_decided":  # the daemon's word first; a person's own never stands without it
         status, reason = _said(event, "status"), _said(event, "reason")
         return f"{status}: `{reason}`" if reason else status
+    if event.get("tool_error"):
+        return "ok: the tool says that it failed"
     return _said(event, "reason", "error", "status", "cause", "policy_ids")
 
 

@@ -40,7 +40,7 @@ from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.reasons import INVALID_OR_EXPIRED_APPROVAL, REASONS, UNKNOWN_TOOL, meaning_of, with_detail, word_of
 from briefcase.model.types import JsonObject
 
-CALL_TIMEOUT_S: Final = 120.0  # above any deadline the daemon itself puts on an execution
+CALL_TIMEOUT_S: Final = 660.0  # above any deadline the daemon itself puts on an execution
 WAIT_MS: Final = 20_000  # of one long poll
 MAX_ARGS_BYTES: Final = 1 << 20
 EXCERPT_CHARS: Final = 60
@@ -199,8 +199,8 @@ def _pointer(data: bytes, message: str) -> str:
 def exit_code_of(answer: CallAnswer) -> int:
     """The exit code for what became of a call."""
     match answer:
-        case CallOk():
-            return 0
+        case CallOk(result):
+            return EXIT_UPSTREAM if given(result.is_error, otherwise=False) else 0
         case CallNeedsApproval():
             return EXIT_APPROVAL_REQUIRED
         case CallDenied(reason):
@@ -253,7 +253,8 @@ def _show(app: App, tool: str, answer: CallAnswer) -> None:
 def _show_result(app: App, result: CallResult) -> None:
     app.json(result.content)
     came = result.provenance
-    note(f"receipt {came.receipt_id} · {render.dollars(came.cost_usd)} · from {came.source}")
+    failed = "the tool says that it failed · " if given(result.is_error, otherwise=False) else ""
+    note(f"{failed}receipt {came.receipt_id} · {render.dollars(came.cost_usd)} · from {came.source}")
 
 
 def _show_approval(app: App, approval: ApprovalRecord) -> None:

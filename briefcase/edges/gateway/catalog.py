@@ -19,6 +19,7 @@ from briefcase.core.wire.identity import ProfileAnswer
 from briefcase.core.wire.servers import ServerOffer
 from briefcase.core.wire.tools import ToolList, ToolRecord
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
+from briefcase.edges.gateway.names import Names, given_arguments, given_names, inverted, renamed_schema
 from briefcase.edges.gateway.results import clean_meta
 from briefcase.edges.gateway.view import View
 from briefcase.model.types import JsonObject, JsonValue
@@ -59,17 +60,24 @@ class Catalog(msgspec.Struct, frozen=True):
                 found[spec.id] = param_headers_of(spec.input_schema)
         return found
 
-    def listed_tools(self, view: View) -> list[JsonValue]:
-        """The tools of a view in MCP's form, in the daemon's order."""
+    def listed_tools(self, view: View) -> tuple[list[JsonValue], Names]:
+        """The tools of a view in MCP's form, in the daemon's order, and what their names stand for."""
         listed: list[JsonValue] = []
+        own = {spec.id: name for spec in self.tools if (name := view.name_of(spec.id))}
+        given = {name: name for name in own.values()} if view.keeps_ids else given_names(own.values())
+        arguments = {}
         for spec in self.tools:
-            name = view.name_of(spec.id)
+            name = own.get(spec.id)
             if name is not None:
-                tool = _tool(spec, name, self.extras.get(spec.id, {}))
+                schema = spec.input_schema
+                renamed = {} if view.keeps_ids or _mirrors(schema) else given_arguments(schema)
+                if renamed:
+                    arguments[spec.id] = inverted(renamed)
+                tool = _tool(spec, given[name], renamed_schema(schema, renamed), self.extras.get(spec.id, {}))
                 if spec.id in self.asking:
                     as_object(as_object(tool["_meta"])["briefcase"])["needs_approval"] = True
                 listed.append(tool)
-        return listed
+        return listed, Names(inverted(given), arguments)
 
 
 async def fetch_catalog(daemon: Daemon, token: str) -> Catalog:
@@ -93,12 +101,20 @@ async def fetch_catalog(daemon: Daemon, token: str) -> Catalog:
     )
 
 
-def _tool(spec: ToolRecord, name: str, extra: JsonObject) -> JsonObject:
+def _mirrors(schema: JsonObject) -> bool:
+    """Whether arguments are mirrored into headers, by their own names."""
+    try:
+        return bool(param_headers_of(schema))
+    except ValueError:
+        return True
+
+
+def _tool(spec: ToolRecord, name: str, schema: JsonObject, extra: JsonObject) -> JsonObject:
     category: JsonValue = spec.category if isinstance(spec.category, str) else {"other": spec.category.other}
     tool: JsonObject = {
         "name": name,
         "description": spec.description,
-        "inputSchema": {"type": "object", **spec.input_schema},
+        "inputSchema": {"type": "object", **schema},
         # a server's own hints pass; without any, what the operator called the tool is the hint
         "annotations": dict(_READ_ONLY if category == "read" else _WRITING),
         "_meta": {

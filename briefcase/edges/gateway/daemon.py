@@ -33,7 +33,7 @@ NEWCOMER_RESERVE: Final = 64  # beyond, for agents that have next to none
 MAX_KNOWN_AGENTS: Final = 4_096
 _NOBODY: Final = ""  # whose token may be anything yet: all of them together have what one agent has
 IDENTITY_PATH: Final = "/v1/identity"
-ANSWER_TIMEOUT_S: Final = 120.0  # past every deadline of the daemon's own: it, not we, ends a call
+ANSWER_TIMEOUT_S: Final = 660.0  # past every deadline of the daemon's own: it, not we, ends a call
 _TARGET: Final = re.compile(r"/[!-~]{0,2047}")  # nothing in it can end a request line
 _DEFAULT_PORT: Final = 80
 

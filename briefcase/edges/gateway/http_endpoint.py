@@ -175,10 +175,10 @@ class HttpEndpoint:
     def _view(self, raw_path: bytes) -> View:
         path = self._settings.http_path.encode()
         if raw_path == path:
-            return View(self._settings.server)
+            return View(self._settings.server, self._settings.keeps_ids)
         server = raw_path.removeprefix(path.rstrip(b"/") + b"/").decode("latin-1")
         if raw_path.startswith(path) and self._settings.server is None and is_server_id(server):
-            return View(server)
+            return View(server, self._settings.keeps_ids)
         raise HttpError(HTTPStatus.NOT_FOUND, "nothing is served here")
 
     def _token(self, headers: Headers) -> str:

@@ -28,8 +28,9 @@ from briefcase.edges.gateway import results
 from briefcase.edges.gateway.catalog import Catalog, fetch_catalog
 from briefcase.edges.gateway.context import Context
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
+from briefcase.edges.gateway.names import NameLists, Names, may_be_given, own_arguments
 from briefcase.edges.gateway.operations import Operation, Operations, rpc_error
-from briefcase.edges.gateway.view import UnknownResourceError
+from briefcase.edges.gateway.view import UnknownResourceError, View
 from briefcase.model.types import JsonObject, JsonValue
 
 MAX_NAME_CHARS: Final = 256
@@ -49,6 +50,7 @@ class Methods:
         self._operations = operations
         self._compatibility: JsonObject | None = None
         self._param_headers: dict[str, ParamHeaders] = {}
+        self._lists = NameLists()
         self._table: Final[dict[str, Callable[[JsonObject, Context], Awaitable[JsonObject]]]] = {
             "tools/list": self._tools_list,
             "tools/call": self._tools_call,
@@ -108,14 +110,19 @@ class Methods:
         """The headers that mirror arguments of a tool, as it was last listed. Raises as `answer`."""
         if self._compatibility is None:
             await self.catalog(context)
-        return self._param_headers.get(context.view.id_of(name), {}) if isinstance(name, str) else {}
+        if not isinstance(name, str):
+            return {}
+        names = await self._names_for(name, context)
+        return self._param_headers.get(context.view.id_of(names.tools.get(name, name)), {})
 
     # --- tools ----------------------------------------------------------------------------------------------------
 
     async def _tools_list(self, params: JsonObject, context: Context) -> JsonObject:
         _check_no_cursor(params)
         catalog = await self.catalog(context)
-        return {"tools": catalog.listed_tools(context.view)}
+        tools, names = catalog.listed_tools(context.view)
+        self._lists.put(_list_key(context), names)
+        return {"tools": tools}
 
     async def _tools_call(self, params: JsonObject, context: Context) -> JsonObject:
         name, arguments = _name(params, "name"), params.get("arguments", {})
@@ -123,12 +130,26 @@ class Methods:
             raise RpcError(INVALID_PARAMS, "expected `arguments` as an object")
         if ":" in name:
             raise RpcError(INVALID_PARAMS, f"unknown tool `{name}`")
-        tool_id = context.view.id_of(name)
+        names = await self._names_for(name, context)
+        tool_id = context.view.id_of(names.tools.get(name, name))
+        arguments = own_arguments(arguments, names.arguments.get(tool_id, {}))
         server = tool_id.partition(".")[0] if "." in tool_id else None
         result = await self._operations.run(Operation("tools/call", tool_id, arguments, server), params, context)
         compatibility = await self._known_compatibility(context)
         result["_meta"] = {**as_object(result.get("_meta")), "compatibility": compatibility}
         return result
+
+    async def _names_for(self, name: str, context: Context) -> Names:
+        """What names stand for, as this client's last list said; one is made for a name that may be of a newer one."""
+        if context.view.keeps_ids:
+            return Names()
+        known = self._lists.get(_list_key(context)) or Names()
+        if name in known.tools or not may_be_given(name):
+            return known
+        _, now = (await self.catalog(context)).listed_tools(context.view)
+        known = Names({**now.tools, **known.tools}, {**now.arguments, **known.arguments})  # what was told stays so
+        self._lists.put(_list_key(context), known)
+        return known
 
     async def _known_compatibility(self, context: Context) -> JsonObject:
         """The daemon's profile, which does not change while it runs; asked once."""
@@ -266,6 +287,8 @@ class Methods:
                 if not is_answer or context.view.server is not None:
                     raise
                 continue  # a server that is down or not for this agent hides its own things, not the others'
+            if (comes := result.get("nextCursor")) is not None and comes in ("", args.get("cursor")):
+                del result["nextCursor"]  # a cursor that does not move is the list's end
             follows = servers[position + 1] if position + 1 < len(servers) else None
             return _Page(server, result, follows)
         return _Page("", {}, None)
@@ -343,3 +366,8 @@ def _read_cursor(cursor: JsonValue) -> tuple[str, str | None]:
         return msgspec.msgpack.decode(decode_base64url(str(cursor)), type=tuple[str, str | None])
     except (msgspec.DecodeError, ValueError):
         raise RpcError(INVALID_PARAMS, "unknown `cursor`") from None
+
+
+def _list_key(context: Context) -> tuple[bytes, str | None, View]:
+    """Whose list it is: a session's where there is one, else a token's."""
+    return context.principal_digest, context.session, context.view

@@ -93,7 +93,8 @@ async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None =
             )  # stdout is the protocol's
         waiting: list[asyncio.Task[object]] = [asyncio.create_task(stopping.wait())]
         if settings.stdio and settings.token is not None:
-            waiting.append(asyncio.create_task(_serve_stdio(core, settings.token, View(settings.server))))
+            view = View(settings.server, settings.keeps_ids)
+            waiting.append(asyncio.create_task(_serve_stdio(core, settings.token, view)))
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()

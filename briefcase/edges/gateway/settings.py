@@ -29,7 +29,10 @@ _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
 
 class GatewaySettings(msgspec.Struct, frozen=True):
-    """Where to find the daemon and where to be found. `server` narrows what is served to one MCP server."""
+    """Where to find the daemon and where to be found. `server` narrows what is served to one MCP server.
+
+    `keeps_ids`: tools have the daemon's own ids for names, which some clients do not take.
+    """
 
     daemon_socket: Path | None
     expected: ExpectedDaemon
@@ -39,6 +42,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     http_path: str = DEFAULT_PATH
     stdio: bool = True
     server: str | None = None
+    keeps_ids: bool = False
     allowed_origins: frozenset[str] = frozenset()
     otel: OtelSettings | None = None
 
@@ -49,6 +53,7 @@ def load_gateway_settings(
     data_dir: Path,
     *,
     server: str | None = None,
+    keeps_ids: bool = False,
     origins: tuple[str, ...] = (),
 ) -> GatewaySettings:
     """Read the environment.
@@ -58,6 +63,7 @@ def load_gateway_settings(
         default_socket: the daemon's socket where no variable names another way to it.
         data_dir: the data directory of this environment: its owner may run the daemon.
         server: the one MCP server to present under its tools' own names, or None for everything.
+        keeps_ids: whether tools are named by the daemon's ids.
         origins: web origins that may connect beside the gateway's own.
 
     Raises:
@@ -97,6 +103,7 @@ def load_gateway_settings(
         http_path=path,
         stdio=stdio,
         server=server,
+        keeps_ids=keeps_ids,
         allowed_origins=frozenset(origins),
         otel=load_otel_settings(environ, "briefcase-gateway"),
     )

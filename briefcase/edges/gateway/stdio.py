@@ -61,6 +61,7 @@ class StdioConnection:
         self._view = view
         self._write_line = write_line
         self._session: Session | None = None
+        self._opened: asyncio.Event | None = None  # set once the `initialize` that came is answered
         self._running: dict[RequestId, asyncio.Task[None]] = {}
         self._telling: asyncio.Task[None] | None = None
 
@@ -149,6 +150,8 @@ class StdioConnection:
             return await self._core.answer(request, context, None)
         if request.method == "initialize":
             return await self._initialize(request, channel)
+        if self._opened is not None and request.method != "ping":
+            await self._opened.wait()  # what came behind an `initialize` is of the session that it opens
         session = self._session
         if session is None:
             if request.method == "ping":  # the one request allowed before the handshake (lifecycle)
@@ -157,9 +160,15 @@ class StdioConnection:
         return await self._core.answer(request, session_context(session, channel), session)
 
     async def _initialize(self, request: Request, channel: Channel) -> JsonObject:
+        if self._opened is not None:
+            await self._opened.wait()
         if self._session is not None:
             raise RpcError(INVALID_REQUEST, "expected one `initialize`", request_id=request.id)
-        self._session, result = await self._core.open_session(request, self._token, self._view, channel)
+        self._opened = opened = asyncio.Event()
+        try:
+            self._session, result = await self._core.open_session(request, self._token, self._view, channel)
+        finally:
+            opened.set()
         self._telling = asyncio.create_task(
             self._core.tell_changes(self._session, LineChannel(self._write_line, self._session))
         )

@@ -19,9 +19,13 @@ _MAX_BLOCKS: Final = 10_000
 
 
 class View(msgspec.Struct, frozen=True):
-    """The names of one endpoint. `server` is None for the full view."""
+    """The names of one endpoint. `server` is None for the full view.
+
+    `keeps_ids`: tools and their arguments have no other names than their own, which some clients do not take (`names`).
+    """
 
     server: str | None = None
+    keeps_ids: bool = False
 
     def shows(self, server: str) -> bool:
         """Whether a server's things are seen here."""
