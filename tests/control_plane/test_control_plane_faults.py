@@ -77,7 +77,7 @@ async def test_a_database_that_is_away_is_said_so_and_every_path_tells_to_come_a
 
 async def test_a_database_that_only_reads_decides_nothing(plane, database_url):
     device = await plane.new_device()
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(database_url)  # as the owner of the database
     name = await connection.fetchval("select current_database()")
     await connection.execute(f"alter database {name} set default_transaction_read_only = on")
     await connection.execute(

@@ -5,15 +5,19 @@ from datetime import timedelta
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import select, update
 
-from briefcase.edges.control_plane.database import Database
+from briefcase.edges.control_plane.database import EVERY_TENANT, Database
 from briefcase.edges.control_plane.device_calls import slot_of
 from briefcase.edges.control_plane.schema import metadata
 from briefcase.edges.control_plane.upkeep import Upkeep
 from briefcase.model.types import US_PER_S
 from support.clock import FakeClock
+from support.fleet_server import chain
 
 USED = "insert into dpop_jtis values ('default', gen_random_uuid(), substring(sha256('x') for 16), $1)"
+OF_TENANTS = {name: table for name, table in metadata.tables.items() if "tenant" in table.c}
+SELDOM = {"admin_tokens", "device_status", "forks", "mandatory_parts", "rollouts"}
 OF_POSTGRES_ALONE = {"remove_fk", "remove_constraint", "remove_index"}  # keeps rows apart, asks nothing
 
 
@@ -24,7 +28,7 @@ def is_ours(thing, name, kind, _reflected, _other) -> bool:
 async def test_what_the_program_asks_is_what_the_versions_made(database_url):
     database = Database(database_url)
     await database.open()
-    async with database.transaction() as connection:
+    async with database.transaction(EVERY_TENANT) as connection:
         differences = await connection.run_sync(
             lambda sync: compare_metadata(
                 MigrationContext.configure(sync, opts={"include_object": is_ours, "compare_type": True}), metadata
@@ -32,6 +36,24 @@ async def test_what_the_program_asks_is_what_the_versions_made(database_url):
         )
     await database.close()
     assert [found for found in differences if found[0] not in OF_POSTGRES_ALONE] == []
+
+
+async def test_a_transaction_sees_no_row_of_another_tenant_whatever_it_asks(plane):
+    made = await plane.admin("POST", "/v1/admin/tokens", {"name": "ops", "role": "admin", "tenant": "acme"})
+    theirs, ours = await plane.new_device(token=made.body["token"]), await plane.new_device()
+    await theirs.upload(chain(1))
+    await ours.upload(chain(1))
+    database = plane.services.database
+    async with database.transaction(EVERY_TENANT) as connection:
+        seen = {name: set(await connection.scalars(select(table.c.tenant))) for name, table in OF_TENANTS.items()}
+    assert {name for name, tenants in seen.items() if {"acme", "default"} <= tenants} >= set(seen) - SELDOM
+    for tenant in ("acme", "default", "nobody", ""):
+        async with database.transaction(tenant) as connection:
+            for name, table in OF_TENANTS.items():
+                assert set(await connection.scalars(select(table.c.tenant))) <= {tenant}, name
+    async with database.transaction("acme") as connection:
+        moved = await connection.execute(update(OF_TENANTS["devices"]).values(name="stolen"))
+    assert moved.rowcount == 1
 
 
 async def partitions(database: Database) -> list[str]:

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 
-import asyncpg
 import pytest
 
 from support.fleet_server import AUDITOR_TOKEN, chain
@@ -69,7 +68,7 @@ async def test_an_upload_whose_answer_was_lost_is_sent_again(plane):
     assert await stored(plane, device) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_a_chain_that_was_told_twice_is_a_fork_and_both_are_kept(plane, database_url):
+async def test_a_chain_that_was_told_twice_is_a_fork_and_both_are_kept(plane):
     device = await plane.new_device()
     told = chain(4)
     await device.upload(told)
@@ -77,9 +76,7 @@ async def test_a_chain_that_was_told_twice_is_a_fork_and_both_are_kept(plane, da
     got = await device.upload(other)
     assert (got.status, got.word) == (409, "receipt_fork")
     assert await stored(plane, device) == [1, 2, 3, 4]
-    connection = await asyncpg.connect(database_url)
-    rows = await connection.fetch("select * from forks")
-    await connection.close()
+    rows = await plane.services.database.fetch("select * from forks")
     assert [(row["id"], row["stored_hash"].hex(), row["sent_hash"].hex()) for row in rows] == [
         (1, told[0]["hash_hex"], other[0]["hash_hex"])
     ]

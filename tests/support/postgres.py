@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from briefcase.edges.control_plane.embedded import EmbeddedPostgres
+from briefcase.edges.control_plane.embedded import USER, EmbeddedPostgres
 
 
 class SharedPostgres:
@@ -29,7 +29,7 @@ class SharedPostgres:
     def new_database(self) -> str:
         """The URL of an empty database."""
         name = f"fleet{next(self._numbers)}"
-        self._run(self._execute(f"create database {name}"))
+        self._run(self._execute(f"create database {name} owner {USER}"))
         return urlunsplit(urlsplit(self.postgres.url)._replace(path=f"/{name}"))
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class SharedPostgres:
         self._loop.close()
 
     async def _execute(self, sql: str) -> None:
-        connection = await asyncpg.connect(self.postgres.url)
+        connection = await asyncpg.connect(self.postgres.superuser_url)
         try:
             await connection.execute(sql)
         finally:

@@ -19,7 +19,7 @@ from briefcase.edges.control_plane import schema
 from briefcase.edges.control_plane.administrators import FIRST_ADMIN, Administrator
 from briefcase.edges.control_plane.audit import ADMINISTRATOR_ADDED, ADMINISTRATOR_REVOKED, Act, append_act
 from briefcase.edges.control_plane.bundles import Bundles
-from briefcase.edges.control_plane.database import Database
+from briefcase.edges.control_plane.database import EVERY_TENANT, Database
 from briefcase.edges.control_plane.device_calls import bearer_of, hash_token
 from briefcase.edges.control_plane.refusals import CONFLICT, FORBIDDEN, INVALID_REQUEST, NOT_FOUND, RefusedError
 from briefcase.model.ports import Clock, Entropy
@@ -72,7 +72,7 @@ class AdminTokens:
             if first and role in roles and hmac.compare_digest(hash_token(token), hash_token(first)):
                 return Administrator(schema.DEFAULT_TENANT, FIRST_ADMIN, role, is_first=True)
         table = schema.admin_tokens
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(EVERY_TENANT) as connection:
             row = (
                 await connection.execute(
                     select(table.c.tenant, table.c.name, table.c.role).where(
@@ -101,7 +101,7 @@ class AdminTokens:
         if tenant != admin.tenant and not admin.is_first:
             raise RefusedError(FORBIDDEN, "expected the administrator of the environment for another tenant")
         token = self._entropy.token()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             await self._bundles.make_tenant(connection, msgspec.structs.replace(admin, tenant=tenant))
             made = await connection.execute(
                 upsert(schema.admin_tokens)
@@ -122,7 +122,7 @@ class AdminTokens:
             UnavailableError: nobody knows whether it was ended.
         """
         table = schema.admin_tokens
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             ended = await connection.execute(
                 update(table)
                 .where(table.c.tenant == admin.tenant, table.c.name == name, table.c.revoked_at.is_(None))

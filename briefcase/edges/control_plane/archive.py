@@ -81,7 +81,7 @@ class Archive:
             order = [desc(table.c.id)]
         if page.after_id is not None:
             query, order = query.where(table.c.id > page.after_id), [table.c.device, table.c.id]
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             rows = await connection.execute(query.order_by(*order).limit(page.limit).offset(page.offset))
             return [_receipt(row) for row in rows]
 
@@ -89,7 +89,7 @@ class Archive:
         """The acts of a tenant's administrators. Raises `UnavailableError`."""
         table = schema.audit_events
         query = select(table).where(table.c.tenant == tenant).order_by(desc(table.c.id))
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             rows = await connection.execute(query.limit(page.limit).offset(page.offset))
             return [
                 StoredAct(row.id, row.prev_hash.hex(), row.hash.hex(), msgspec.Raw(row.event.encode())) for row in rows

@@ -81,7 +81,7 @@ class Bundles:
         policy_text = policy_text.strip()
         await asyncio.to_thread(check_text, policy_text)
         check_budgets(budgets)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             await self.lock_head(connection, admin.tenant)
             await self.check_none_under_way(connection, admin.tenant)
             bundle_id = await self.store(connection, admin, policy_text, budgets)
@@ -98,7 +98,7 @@ class Bundles:
         kept = self._kept.get((tenant, bundle_id))
         if kept is not None:
             return kept
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             row = await _row(connection, tenant, bundle_id)
         return self._keep(tenant, bundle_id, row.bundle, row.signature)
 

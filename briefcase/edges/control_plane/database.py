@@ -34,9 +34,14 @@ STATEMENT_TIMEOUT_S: Final = 10.0
 MIN_VERSION_NUM: Final = 140_000  # 14.0
 RETRIES: Final = 3  # of one statement that lost against another
 
+TENANT_SETTING: Final = "briefcase.tenant"
+EVERY_TENANT: Final = "*"
+"""What a transaction sees that is of no tenant: devices, whose tenant follows from their token, and upkeep."""
+
 LOCK_TABLES: Final = "select pg_advisory_xact_lock(736251)"
 """Whoever makes or drops tables takes this lock first; it ends with the transaction."""
 
+_SEE: Final = text(f"select set_config('{TENANT_SETTING}', :tenant, true)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _NO_URL: Final = (
     "expected `BRIEFCASE_CONTROL_PLANE_DATABASE_URL` to be `postgresql://USER@HOST/DATABASE`; its value is not shown"
@@ -89,7 +94,7 @@ class Database:
             UnavailableError: it cannot be reached now.
             ConfigError: it is too old, or its tables are of a newer program.
         """
-        async with self.transaction() as connection:
+        async with self.transaction(EVERY_TENANT) as connection:
             version = await connection.scalar(text("select current_setting('server_version_num')::int"))
             if version < MIN_VERSION_NUM:
                 raise ConfigError(f"expected PostgreSQL 14 or newer, got {version // 10_000}")
@@ -102,6 +107,7 @@ class Database:
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=STATEMENT_TIMEOUT_S,
                 target_session_attrs=SessionAttribute.read_write,
+                server_settings={TENANT_SETTING: EVERY_TENANT},
             )
 
     async def close(self) -> None:
@@ -118,8 +124,11 @@ class Database:
             return False
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self, tenant: str) -> AsyncIterator[AsyncConnection]:
         """One transaction of an administrator or an auditor, committed at its end.
+
+        Args:
+            tenant: whose rows it sees; `EVERY_TENANT` for what is of no tenant.
 
         Raises:
             UnavailableError: the database cannot be reached, or did not replicate the commit.
@@ -129,6 +138,7 @@ class Database:
                 driver = cast("DeviceConnection", (await connection.get_raw_connection()).driver_connection)
                 with _checked(driver):
                     async with connection.begin():
+                        await connection.execute(_SEE, {"tenant": tenant})
                         yield connection
 
     async def fetch(self, sql: str, *values: object) -> list[asyncpg.Record]:

@@ -86,18 +86,18 @@ class Devices:
         token = self._entropy.token()
         devices, heads = schema.devices, schema.device_heads
         row = {"name": name, "public_key": key, "jkt": jkt, "token_hash": hash_token(token)}
-        async with self._database.transaction() as connection:
-            made = await connection.execute(
+        of = await self._database.fetchval("select tenant from devices where device = $1", asked.device_id)
+        if of not in (None, admin.tenant):
+            raise RefusedError(CONFLICT, "another tenant has a device of this id")
+        async with self._database.transaction(admin.tenant) as connection:
+            await connection.execute(
                 upsert(devices)
                 .values(tenant=admin.tenant, device=asked.device_id, **row)
                 .on_conflict_do_update(
                     index_elements=[devices.c.device],
                     set_={**row, "revoked_at": None, "enrolled_at": func.now()},
-                    where=devices.c.tenant == admin.tenant,
                 )
             )
-            if not made.rowcount:
-                raise RefusedError(CONFLICT, "another tenant has a device of this id")
             await connection.execute(
                 upsert(heads).values(tenant=admin.tenant, device=asked.device_id).on_conflict_do_nothing()
             )
@@ -112,7 +112,7 @@ class Devices:
         query = _LISTED.where(schema.devices.c.tenant == tenant)
         if after is not None:
             query = query.where(schema.devices.c.device > after)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             rows = await connection.execute(query.order_by(schema.devices.c.device).limit(limit))
             return [_shown(row) for row in rows]
 
@@ -124,7 +124,7 @@ class Devices:
             UnavailableError: it could not be read.
         """
         query = _LISTED.where(schema.devices.c.tenant == tenant, schema.devices.c.device == device)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             row = (await connection.execute(query)).first()
         if row is None:
             raise _not_found()
@@ -138,7 +138,7 @@ class Devices:
             UnavailableError: nobody knows whether it was ended.
         """
         table = schema.devices
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             ended = await connection.execute(
                 update(table)
                 .where(table.c.tenant == admin.tenant, table.c.device == device, table.c.revoked_at.is_(None))
@@ -157,7 +157,7 @@ class Devices:
         """
         token = self._entropy.token()
         table = schema.devices
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             changed = await connection.execute(
                 update(table)
                 .where(table.c.tenant == admin.tenant, table.c.device == device, table.c.revoked_at.is_(None))

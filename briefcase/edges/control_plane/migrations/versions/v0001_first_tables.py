@@ -181,7 +181,23 @@ STATEMENTS: Final = (
 )
 
 
+OF_TENANTS: Final = (
+    *("tenants", "admin_tokens", "bundles", "bundle_heads", "rollouts", "mandatory_parts", "devices", "device_heads"),
+    *("device_status", "dpop_jtis", "receipts", "forks", "audit_events"),
+)
+"""Tables with rows of tenants. A second wall behind the conditions of each query: a transaction sees the rows of the
+tenant in `briefcase.tenant`, all where that is `*`, and none where nobody set it. The owner is under it, too."""
+
+WALL: Final = """
+create policy of_tenant on {table}
+using (current_setting('briefcase.tenant', true) in (tenant, '*'))
+"""
+
+
 def upgrade() -> None:
     """Make them."""
     for statement in STATEMENTS:
         op.execute(statement)
+    for table in OF_TENANTS:
+        op.execute(f"alter table {table} enable row level security, force row level security")
+        op.execute(WALL.format(table=table))
