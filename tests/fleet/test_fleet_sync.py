@@ -268,6 +268,17 @@ async def test_metadata_that_was_lost_begins_the_upload_anew_and_the_control_pla
     assert desk.uploaded == list(range(1, desk.ledger.head().id + 1))
 
 
+async def test_enrolling_again_goes_on_from_what_the_control_plane_has(desk):
+    await desk.enrol()
+    await desk.sync.sync()
+    await desk.database.run(lambda connection: connection.execute("DELETE FROM sync_progress"))
+    await desk.restart()
+    await desk.enrol()
+    assert (await desk.status()).progress.uploaded_id == 4
+    assert (await desk.sync.sync()).receipts_uploaded == desk.ledger.head().id - 4
+    assert desk.uploaded == list(range(1, desk.ledger.head().id + 1))
+
+
 async def test_a_control_plane_that_lost_receipts_is_given_them_again(desk):
     await desk.enrol()
     await desk.sync.sync()

@@ -19,6 +19,7 @@ from briefcase.core.fleet.uploads import (
     batch_of,
     check_resumption,
     judge_upload,
+    resumed_at,
 )
 from briefcase.model.types import Receipt
 
@@ -78,6 +79,11 @@ def test_an_answer_moves_the_watermark_as_the_table_says(answer, expected):
 
 def test_one_receipt_that_is_too_large_stops_the_upload():
     assert judge_upload(Batch(1, 1, 1, b""), UploadAnswer(413)) == Stopped(words.UNEXPECTED, is_alarm=True)
+
+
+@pytest.mark.parametrize(("told", "expected"), [(None, 7), (0, 0), (5, 5), (7, 7), (9, 9), (10, 10), (11, 7)])
+def test_an_enrolment_goes_on_from_the_servers_word_unless_it_is_beyond_the_chain(told, expected):
+    assert resumed_at(7, told, 10) == expected
 
 
 def test_a_server_that_has_receipts_this_chain_does_not_is_not_followed():

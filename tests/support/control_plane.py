@@ -138,6 +138,9 @@ class FakeControlPlane:
             "policy_bundle": self.policy,
             **self.siblings,
         }
+        kept = self.receipts.get(asked["device_id"], [])
+        if self.says_last:
+            answer["last_receipt_id"] = kept[-1]["id"] if kept else 0
         return 200, {}, json.dumps(answer).encode()
 
     def _check_device(

@@ -18,7 +18,7 @@ from briefcase.core.operator.bundles import BundleAdmin
 from briefcase.core.operator.fleet import FleetAdmin, FleetPorts, Wanted
 from briefcase.core.operator.policy import PolicyService
 from briefcase.model.effects import Entry
-from briefcase.model.ports import Policy
+from briefcase.model.ports import Outbound, Policy
 from support.clock import FakeClock
 from support.control_plane import ADMIN_TOKEN, ControlPlaneOutbound, FakeControlPlane
 from support.entropy import FakeEntropy
@@ -41,9 +41,21 @@ class FleetDesk:
     Args:
         directory: where the metadata and the floors are.
         needs_profile: as in `ga`.
+        outbound: the way to another control plane than `plane`.
+        base_url: where the control plane is.
+        admin_token: its administrator's.
     """
 
-    def __init__(self, directory: Path, *, needs_profile: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        needs_profile: bool = False,
+        outbound: Outbound | None = None,
+        base_url: str = BASE_URL,
+        admin_token: str = ADMIN_TOKEN,
+    ) -> None:
+        self.base_url, self.admin_token, self.way_out = base_url, admin_token, outbound
         self.directory = directory
         self.needs_profile = needs_profile
         self.plane = FakeControlPlane()
@@ -61,7 +73,7 @@ class FleetDesk:
         self.policy = PolicyService(ledger=self.ledger, clock=self.clock, tools=FakeTools(), run_blocking=run_here)
         await self.policy.open()
         client = ControlPlaneClient(
-            self.outbound,
+            self.way_out or self.outbound,
             self.identity.proof_signer,
             device_pubkey_b64=encode_base64url(self.identity.public_key),
             clock=self.clock,
@@ -103,7 +115,7 @@ class FleetDesk:
 
     async def enrol(self) -> None:
         """Enrol as an operator does."""
-        await self.sync.enrol(Wanted(BASE_URL, ADMIN_TOKEN, "laptop"), "ann")
+        await self.sync.enrol(Wanted(self.base_url, self.admin_token, "laptop"), "ann")
 
     async def receipt(self) -> None:
         """Append a receipt of something."""

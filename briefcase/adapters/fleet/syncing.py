@@ -32,6 +32,7 @@ from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.fleet.answers import PolicyAnswer, UnexpectedAnswerError
 from briefcase.core.fleet.device import next_sync_ms
 from briefcase.core.fleet.enrolment import Enrolment, enrolled
+from briefcase.core.fleet.uploads import resumed_at
 from briefcase.core.fleet.words import NOT_OURS_ANY_MORE, UNREACHABLE
 from briefcase.core.operator.bundles import Applied, BundleAdmin
 from briefcase.core.operator.fleet import FleetAdmin, Wanted
@@ -129,6 +130,8 @@ class FleetSync:
             self._forget()
             standing = await self._standing_of(self._enrolment())
             await standing.note_enrolled()
+            head_id = self._parts.ledger.head().id
+            await standing.note_uploaded(resumed_at(standing.progress.uploaded_id, answer.last_receipt_id, head_id))
             applied = await self._bundles.apply(answer)
             if applied.refused is not None:
                 await standing.note_failed(f"{applied.refused.reason}: {applied.refused.problem}", is_disowned=False)

@@ -129,6 +129,17 @@ def judge_upload(batch: Batch, answer: UploadAnswer) -> Step:
     return Stopped(answer.word or UNEXPECTED, is_alarm=answer.word in _ALARMS)
 
 
+def resumed_at(watermark: int, told: int | None, head_id: int) -> int:
+    """Where an upload goes on after an enrolment.
+
+    Args:
+        watermark: the device's own.
+        told: the last receipt that the control plane has of this device; None where it does not say.
+        head_id: the last receipt of the chain. A word beyond it is no word to go on: the upload finds out why.
+    """
+    return watermark if told is None or told > head_id else told
+
+
 def check_resumption(watermark: int, head_id: int) -> Stopped | None:
     """Why an upload cannot go on from a server's word: it has receipts that this chain does not."""
     return Stopped(FORK, is_alarm=True) if watermark > head_id else None
