@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from briefcase.adapters.fleet.custody import FLOORS_FILE
 from briefcase.core.fleet import words
 from briefcase.core.fleet.answers import read_policy_answer
 from briefcase.core.fleet.enrolment import SETTING
@@ -252,6 +253,14 @@ async def test_an_older_bundle_is_refused_also_after_the_ledger_was_taken_back(d
     assert (await apply(desk)).refused.reason == words.BUNDLE_FELL
     desk.plane.publish(5, NEXT)
     assert (await apply(desk)).policy_applied
+
+
+async def test_a_floor_that_a_crash_came_before_is_noted_by_the_next_start(desk, tmp_path):
+    await desk.enrol()
+    (tmp_path / FLOORS_FILE).unlink()
+    await desk.restart()
+    assert desk.floors.floor(desk.plane.key.public_b64) == 1
+    assert (tmp_path / FLOORS_FILE).is_file()
 
 
 async def test_leaving_and_joining_again_takes_no_older_bundle(desk):
