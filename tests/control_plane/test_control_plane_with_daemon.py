@@ -8,8 +8,9 @@ from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.core.fleet import words
 from briefcase.core.fleet.device import DeviceState
 from briefcase.model.errors import UpstreamError
+from support.certificates import new_certificate
 from support.fleet import FleetDesk
-from support.fleet_server import ADMIN_TOKEN, POLICY
+from support.fleet_server import ADMIN_TOKEN, POLICY, RunningControlPlane
 from support.waiting import until
 
 NEXT = f"{POLICY} // the next"
@@ -92,3 +93,29 @@ async def test_a_restored_device_is_a_fork_until_it_is_enrolled_as_another(plane
         await desk.receipt()
     with pytest.raises(UpstreamError, match=words.FORK):
         await desk.sync.sync()
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+async def test_over_tls_the_trust_is_that_of_the_system_or_of_ssl_cert_file(
+    database_url, tmp_path, monkeypatch, is_trusted
+):
+    certificate, key = new_certificate(tmp_path)
+    running = RunningControlPlane(database_url, tmp_path / "cp", certificate=certificate, certificate_key=key)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    (tmp_path / "device").mkdir()
+    async with running as plane:
+        base_url = plane.plane.base_url
+        outbound = GuardedOutbound([base_url.removeprefix("https://")])
+        desk = FleetDesk(tmp_path / "device", outbound=outbound, base_url=base_url, admin_token=ADMIN_TOKEN)
+        await desk.start()
+        try:
+            if is_trusted:
+                await desk.enrol()
+                assert (await desk.sync.sync()).receipts_uploaded > 0
+            else:
+                with pytest.raises(UpstreamError, match="certificate could not be verified"):
+                    await desk.enrol()
+        finally:
+            desk.database.close()
+            await outbound.close()

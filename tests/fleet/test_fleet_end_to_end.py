@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from support.control_plane import ADMIN_TOKEN, POLICY, ControlPlaneServer, FakeControlPlane
+from support.crash import dying_daemon
 from support.daemons import RunningDaemon, UnixConnection
 
 NEXT = f"{POLICY} // the next"
@@ -98,6 +100,35 @@ def test_a_daemon_enrols_syncs_survives_a_restart_and_leaves(fleet):
     assert fleet.cli("control-plane", "leave")[0] == 0
     assert fleet.status()["status"] == "not_enrolled"
     assert fleet.daemon.request("PUT", "/v1/policy", {"policy_text": POLICY})[0] == 200
+    assert fleet.cli("receipts", "verify", "--state")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "owner", "name", "when"),
+    [
+        ("briefcase.core.operator.policy", "PolicyService", "commit", "before"),
+        ("briefcase.core.operator.policy", "PolicyService", "commit", "after"),
+        ("briefcase.adapters.fleet.client", "ControlPlaneClient", "upload", "after"),
+    ],
+)
+def test_a_daemon_that_is_killed_while_it_syncs_goes_on_where_it_was(fleet, module, owner, name, when):
+    assert fleet.cli("control-plane", "enroll", fleet.url, "ci", stdin=ADMIN_TOKEN)[0] == 0
+    fleet.daemon.stop()
+    fleet.plane.publish(2, NEXT, {"read": 5})
+    alive, fleet.daemon.command = fleet.daemon.command, dying_daemon(module, owner, name, when)
+    with suppress(AssertionError):  # it syncs as soon as it runs, so it may be gone before it is ready
+        fleet.daemon.start()
+    fleet.daemon.process.wait(timeout=60)
+    fleet.daemon.kill()
+
+    fleet.daemon.command = alive
+    fleet.daemon.start()
+    assert fleet.cli("control-plane", "sync")[0] == 0
+    status = fleet.status()
+    assert (status["last_policy_bundle_id"], status["last_error"]) == (2, None)
+    assert fleet.daemon.request("GET", "/v1/policy")[1]["policy_text"] == NEXT
+    (receipts,) = fleet.plane.receipts.values()
+    assert [receipt["id"] for receipt in receipts] == list(range(1, status["last_receipt_upload_id"] + 1))
     assert fleet.cli("receipts", "verify", "--state")[0] == 0
 
 
