@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from briefcase.adapters.servers import connection as connections
-from briefcase.adapters.servers import registry as registries
 from briefcase.adapters.servers import turns as turns_of
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.connection import Connection
@@ -20,7 +19,8 @@ from briefcase.adapters.servers.definitions import (
     Problem,
     reading_definition,
 )
-from briefcase.adapters.servers.registry import Pins
+from briefcase.adapters.servers.server import Server
+from briefcase.adapters.servers.stored import Pins
 from briefcase.core.pieces import finished
 from briefcase.model.errors import CallerError, StoreError
 from support.redaction import NoRedaction
@@ -234,7 +234,7 @@ async def test_the_definitions_of_a_server_are_bounded_together(monkeypatch):
 
 def registry_with_a_server() -> tuple[Rig, object]:
     rig = Rig(None)
-    server = rig.registry._servers["demo"] = registries._Server(ServerConfig(id="demo", command="true"), {})
+    server = rig.registry._servers["demo"] = Server(ServerConfig(id="demo", command="true"), {})
     return rig, server
 
 
@@ -244,7 +244,7 @@ def test_a_listing_is_encoded_for_its_pins_a_definition_at_a_time_and_searched_s
     rig.redactor.redact = lambda value: sizes.append(len(value)) or redact(value)
     current = definitions(50)
 
-    work = rig.registry._encoding_pins("demo", current)
+    work = rig.registry._stored.encoding_pins("demo", current)
     pieces = 0
     try:
         while True:
@@ -266,7 +266,7 @@ async def test_a_definition_that_holds_a_secret_by_now_is_not_pinned():
     current = {"t": read_definition({"name": "t", "description": SECRET})}
 
     with pytest.raises(CallerError, match="secret"):
-        await rig.registry._pin(server, current, "operator")
+        await rig.registry._acceptance._pin(server, current, "operator")
 
     assert not rig.ledger.settings
 
@@ -277,7 +277,7 @@ async def test_a_server_that_is_removed_while_its_listing_is_encoded_gets_no_pin
 
     async def scenario():
         rig, server = registry_with_a_server()
-        pinning = asyncio.ensure_future(rig.registry._pin(server, definitions(50), "first_use"))
+        pinning = asyncio.ensure_future(rig.registry._acceptance._pin(server, definitions(50), "first_use"))
         await asyncio.sleep(0)
         await rig.registry.delete_server("demo", "operator")
         with pytest.raises(CallerError, match="no server"):
@@ -303,7 +303,7 @@ async def test_a_server_whose_removal_is_being_written_gets_no_pins_after_it():
         rig.ledger.commit = slowly
         removing = asyncio.ensure_future(rig.registry.delete_server("demo", "operator"))
         await asyncio.sleep(0)
-        pinning = asyncio.ensure_future(rig.registry._pin(server, definitions(2), "operator"))
+        pinning = asyncio.ensure_future(rig.registry._acceptance._pin(server, definitions(2), "operator"))
         for _ in range(20):
             await asyncio.sleep(0)
         written.set()

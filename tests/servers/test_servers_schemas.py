@@ -6,11 +6,12 @@ import weakref
 import msgspec
 import pytest
 
-from briefcase.adapters.servers import registry as registries
 from briefcase.adapters.servers import turns as turns_of
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.connection import Connection
 from briefcase.adapters.servers.definitions import Definition, Problem, reading_definition, stored_definition
+from briefcase.adapters.servers.server import Server
+from briefcase.adapters.servers.stored import SERVERS_SETTING
 from briefcase.adapters.servers.turns import LettingGo
 from briefcase.adapters.tools import schema as schemas
 from briefcase.core.pieces import finished
@@ -31,12 +32,12 @@ def described(count: int) -> dict[str, Definition]:
     return {f"t{number}": definition(number) for number in range(count)}
 
 
-def registry_with(pins: dict[str, Definition]) -> tuple[Rig, registries._Server]:
+def registry_with(pins: dict[str, Definition]) -> tuple[Rig, Server]:
     """A registry with one server that was accepted so, and whose connection is never opened."""
     rig = Rig(None)
-    server = rig.registry._servers["demo"] = registries._Server(CONFIG, pins, is_listed=True)
+    server = rig.registry._servers["demo"] = Server(CONFIG, pins, is_listed=True)
     server.connection = Connection(CONFIG, None, rig.registry, rig.redactor, needs_profile=False)
-    rig.registry._refresh(server)
+    rig.registry._acceptance.refresh(server)
     return rig, server
 
 
@@ -82,8 +83,8 @@ def test_a_schema_is_compiled_at_its_first_call_and_then_kept(compiled):
 
 async def test_a_start_compiles_no_schema_of_what_was_accepted(compiled):
     rig, server = registry_with({})
-    await rig.registry._pin(server, described(20), "operator")
-    rig.ledger.settings[registries.SERVERS_SETTING] = msgspec.json.encode([CONFIG])
+    await rig.registry._acceptance._pin(server, described(20), "operator")
+    rig.ledger.settings[SERVERS_SETTING] = msgspec.json.encode([CONFIG])
     compiled.clear()
     rig.new_registry()
     rig.registry.start()
@@ -151,7 +152,7 @@ async def test_tools_that_are_replaced_or_removed_are_let_go_of_and_the_others_s
     rig, server = registry_with(described(4))
     tools = [weakref.ref(tool) for tool in server.tools.values()]
     server.connection.definitions = {**described(2), "t2": definition(2, description="another")}
-    rig.registry._refresh(server)
+    rig.registry._acceptance.refresh(server)
     assert sorted(server.tools) == ["t0", "t1"]
     assert all(tool() is not None for tool in tools), "none is freed in the stretch that replaced them"
     await until(lambda: [tool() is not None for tool in tools] == [True, True, False, False])

@@ -76,7 +76,7 @@ OPERATIONS: Final[dict[str, OperationForm]] = {
 
 
 class Runner(Protocol):
-    """What runs a request on a server (`registry.ServerRegistry`)."""
+    """What runs a request on a server (`calls.ServerCalls`)."""
 
     def run(self, server_id: str, ask: Ask, context: CallContext) -> Awaitable[Answered]:
         """Send it, and give the result."""
