@@ -220,6 +220,10 @@ def _parts(ours: Encoded) -> Iterator[tuple[str, str]]:
 
 def _reason(case: Case, theirs: dict[str, Any]) -> str:
     """Why a request differs on purpose: what is left of it, without what the remarks name, is the same."""
+    if "{" in unquote(urlsplit(theirs["url"]).path) and any(
+        "nothing declares" in each for each in case.written.imported.remarks
+    ):
+        return "a name in the path that nothing declares"
     names = [
         place.name
         for argument, place in case.declared.template.places.items()

@@ -143,6 +143,10 @@ def _by_style(reading: Reading, node: Node, where: str, name: str, shapes: set[s
     is_exploded = explode if isinstance(explode, bool) else style == "form"
     if style not in _STYLES[where]:
         return None, f"its style `{style}` is none that can be written there"
+    if node.object.get("allowReserved") is True:
+        reading.remarks.append(
+            f"`{name}` may hold reserved characters as they are: they are percent-encoded all the same"
+        )
     plain = where if where == "path" else f"{where}:{name}"
     if style == plain_style and not shapes:
         return plain, ""

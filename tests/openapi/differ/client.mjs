@@ -50,6 +50,10 @@ async function built(document, base, asked) {
   const spec = withItem(document, asked.path);
   const { spec: operation, errors } = await SwaggerClient.resolveSubtree(spec, ['paths', asked.path, asked.method]);
   if (errors.length) return { error: `resolve: ${errors[0].message}` };
+  const shared = (await SwaggerClient.resolveSubtree(spec, ['paths', asked.path, 'parameters'])).spec ?? [];
+  const own = operation.parameters ?? [];
+  const isOwn = ({ in: place, name }) => own.some((each) => each.in === place && each.name === name);
+  operation.parameters = [...own, ...shared.filter((each) => !isOwn(each))];
   const schemes = {};
   for (const name of Object.keys(spec.components?.securitySchemes ?? spec.securityDefinitions ?? {})) {
     const below = spec.components ? ['components', 'securitySchemes', name] : ['securityDefinitions', name];
@@ -61,14 +65,19 @@ async function built(document, base, asked) {
   const server = ({ url, ...more }) => ({ ...more, url: url?.startsWith('//') ? `https:${url}` : url });
   const servers = spec.swagger ? undefined : operation.servers ?? spec.paths[asked.path].servers ?? spec.servers;
   // What the specification says and the client does not do: some headers are no parameters (section 4.8.12.2 of 3.1),
-  // and a list in a form repeats its name (section 4.8.15.1.1).
+  // and a list in a form or in parts repeats its name (section 4.8.15.1.1). What the import says in a remark: a key that
+  // is listed as a parameter too is the credential alone, and reserved characters are encoded all the same.
   const ignored = /^(accept|authorization|content-type|user-agent|host|content-length|accept-encoding|connection)$/i;
-  operation.parameters = operation.parameters?.filter(({ in: place, name }) => place !== 'header' || !ignored.test(name));
+  const keys = Object.values(schemes).filter((scheme) => scheme?.type === 'apiKey');
+  const isKey = (place, name) => keys.some((key) => key.in === place && key.name.toLowerCase() === name.toLowerCase());
+  operation.parameters = operation.parameters
+    ?.filter(({ in: place, name }) => (place !== 'header' || !ignored.test(name)) && !isKey(place, name))
+    .map((parameter) => ({ ...parameter, allowReserved: undefined }));
   const content = operation.requestBody?.content ?? {};
   if (asked.kind && !content[asked.kind]) {
     content[asked.kind] = Object.entries(content).find(([kind]) => kind.includes('*') || kind.trim() === asked.kind)?.[1];
   }
-  for (const media of asked.kind?.startsWith('application/x-www-form-urlencoded') ? Object.values(content) : []) {
+  for (const media of /^(application\/x-www-form-urlencoded|multipart)/.test(asked.kind ?? '') ? Object.values(content) : []) {
     for (const [name, schema] of Object.entries(media?.schema?.properties ?? {})) {
       const said = media.encoding?.[name] ?? {};
       const isPlain = said.style === undefined && said.explode === undefined && said.contentType === undefined;
