@@ -22,6 +22,7 @@ MAX_ID_CHARS: Final = 64
 MAX_NEAREST: Final = 3
 _DIGITS: Final = 8
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+_NOT_IN_SLUG: Final = re.compile(r"[^a-z0-9]+")
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -94,7 +95,7 @@ def chosen_operation(operations: Sequence[Operation], wanted: str) -> Operation:
 
 def slug_of(text: str) -> str:
     """A name in the characters that an id and a secret's name may have both; empty where it has none of them."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:32].strip("-")
+    return _NOT_IN_SLUG.sub("-", text.lower()).strip("-")[:32].strip("-")
 
 
 def _id_of(node: Node, method: str, path: str, prefix: str, taken: set[str]) -> str:

@@ -38,10 +38,13 @@ _ISSUED: Final = re.compile(  # prefixes that issuers publish
 _LOGIN: Final = re.compile(r"://[^/@\s:]*:[^/@\s]+@")  # a password in an address
 _RUN: Final = re.compile(r"(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[A-Za-z0-9_]{24,}")
 _WORDS: Final = re.compile(r"[^A-Za-z0-9_]+")
-_COMMENT: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_LAST_COMMA: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|,(?=\s*[}\]])', re.DOTALL)
-_PLACE: Final = re.compile(r"\$\{(?:(env|input):)?([A-Za-z_][A-Za-z0-9_.-]*)(?::-([^}]*))?\}")
+# a string or a comment that does not end takes the rest: read once
+_COMMENT: Final = re.compile(rb'"(?:[^"\\]|\\.?)*+"?|//[^\n]*|/\*(?:[^*]|\*(?!/))*+(?:\*/)?', re.DOTALL)
+_LAST_COMMA: Final = re.compile(rb'"(?:[^"\\]|\\.?)*+"?|,(?=\s*[}\]])', re.DOTALL)
+_PLACE: Final = re.compile(r"\$\{(?:(env|input):)?([A-Za-z_][A-Za-z0-9_.-]*)(?::-((?:[^}$]|\$(?!\{))*+))?\}")
 _PREFIX: Final = re.compile(r"([A-Za-z]+ )(\S+)")  # `Bearer …`, `token …`
+_NOT_IN_SECRET: Final = re.compile(r"[^a-z0-9.]+")
+_NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 _OWN_PROGRAM: Final = re.compile(r"(?:.*/)?briefcase(?:\.exe)?")
 
 
@@ -200,7 +203,7 @@ class _Reader:
         return secret
 
     def _named(self, name: str) -> str:
-        plain = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+        plain = _NOT_IN_SECRET.sub("-", name.lower()).strip("-")
         return f"{self.server_id}-{plain}"[:MAX_SECRET_CHARS]
 
     def _filled(self, text: str) -> str:
@@ -228,7 +231,7 @@ def looks_secret(text: str) -> bool:
 
 def _server_id(name: str, taken: set[str]) -> str:
     """An id the daemon takes, made of a client's name."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    plain = _NOT_IN_ID.sub("-", name.lower()).strip("-")
     plain = plain if plain[:1].isalpha() else f"s-{plain}".strip("-")
     server_id, number = plain[:MAX_ID_CHARS].rstrip("-"), 2
     while server_id in taken:
