@@ -19,7 +19,7 @@ from briefcase.adapters.oauth.registration import ServerOAuth
 from briefcase.adapters.servers.transport import MAX_MESSAGE_BYTES
 from briefcase.core.budgets import MAX_COST_MICROUSD
 from briefcase.model.errors import CallerError
-from briefcase.model.identifiers import CATEGORY, VARIABLE, is_name, is_server_id, whole
+from briefcase.model.identifiers import CATEGORY, FIELD_NAME_CHAR, VARIABLE, is_name, is_server_id, whole
 from briefcase.model.types import JsonObject
 
 MAX_SERVERS: Final = 64
@@ -34,7 +34,7 @@ MAX_TIMEOUT_MS: Final = 600_000  # of a call; whoever waits for the daemon waits
 
 _VARIABLE: Final = re.compile(VARIABLE)
 _OWN_VARIABLES: Final = ("BRIEFCASE_", "LD_", "DYLD_")
-_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
+_HEADER: Final = re.compile(rf"{FIELD_NAME_CHAR}{{1,128}}")
 _HEADER_VALUE: Final = re.compile(r"[ -~]{1,4096}")
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 _OWN_HEADERS: Final = frozenset({
