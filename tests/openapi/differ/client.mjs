@@ -68,7 +68,8 @@ async function built(document, base, asked) {
   // and a list in a form or in parts repeats its name (section 4.8.15.1.1). What the import says in a remark: a key that
   // is listed as a parameter too is the credential alone, and reserved characters are encoded all the same.
   const ignored = /^(accept|authorization|content-type|user-agent|host|content-length|accept-encoding|connection)$/i;
-  const keys = Object.values(schemes).filter((scheme) => scheme?.type === 'apiKey');
+  const asks = (operation.security ?? spec.security ?? []).flatMap((alternative) => Object.keys(alternative));
+  const keys = asks.map((name) => schemes[name]).filter((scheme) => scheme?.type === 'apiKey');
   const isKey = (place, name) => keys.some((key) => key.in === place && key.name.toLowerCase() === name.toLowerCase());
   operation.parameters = operation.parameters
     ?.filter(({ in: place, name }) => (place !== 'header' || !ignored.test(name)) && !isKey(place, name))
