@@ -254,3 +254,36 @@ async def test_why_a_process_ended_is_told_with_its_last_words_and_without_secre
         assert "key" not in connection.problem  # which agents are told
     finally:
         await rig.registry.stop()
+
+
+SLOW_STATELESS = """
+import json, sys
+asked = [json.loads(sys.stdin.readline())]
+if NUMBER == 1:
+    asked.append(json.loads(sys.stdin.readline()))  # it is slow to start: the handshake came behind the probe by then
+while True:
+    for message in asked:
+        if message["method"] == "server/discover":
+            answer = {"result": {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}}
+        elif message["method"] == "tools/list":
+            answer = {"result": {"tools": []}}
+        else:
+            answer = {"error": {"code": -32600, "message": "serving 2026-07-28"}}
+        if "id" in message:
+            print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
+    asked = [json.loads(sys.stdin.readline())]
+"""
+
+
+async def test_a_stateless_server_that_is_slow_to_start_is_given_its_time_the_next_time(monkeypatch, tmp_path):
+    monkeypatch.setattr("briefcase.adapters.servers.connection.PROBE_TIMEOUT_MS", 50)
+    counter = tmp_path / "starts"
+    count = f"p = {str(counter)!r}; open(p, 'a').write('x'); NUMBER = len(open(p).read())"
+    rig = Rig(None)
+    await rig.registry.set_server("fx", {"command": sys.executable, "args": ["-c", f"{count}{SLOW_STATELESS}"]}, "op")
+    try:
+        await rig.ready()
+        assert rig.registry.connection("fx").revision == "2026-07-28"
+        assert counter.read_text() == "xx"
+    finally:
+        await rig.registry.stop()

@@ -30,7 +30,7 @@ from briefcase.adapters.servers.definitions import (
     reading_definition,
 )
 from briefcase.adapters.servers.http_transport import HttpStatusError
-from briefcase.adapters.servers.session import Session
+from briefcase.adapters.servers.session import PROBE_TIMEOUT_MS, ServerRpcError, Session
 from briefcase.adapters.servers.transport import Transport
 from briefcase.adapters.servers.turns import Turn
 from briefcase.adapters.telemetry.logger import get_logger
@@ -143,6 +143,7 @@ class Connection:
         self._lost = asyncio.Event()
         self._relist = asyncio.Event()
         self._probe = True
+        self._probe_timeout_ms = PROBE_TIMEOUT_MS
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -249,6 +250,7 @@ class Connection:
             self._redactor,
             probe=self._probe,
             start_timeout_ms=self.config.start_timeout_ms,
+            probe_timeout_ms=self._probe_timeout_ms,
         )
         try:
             await self._open(session)
@@ -278,7 +280,10 @@ class Connection:
     async def _open(self, session: Session) -> None:
         try:
             await session.open()
-        except UpstreamError:
+        except UpstreamError as error:
+            if session.was_slow and isinstance(error, ServerRpcError):
+                # it read the probe once it was up, and refuses a handshake behind it: it is of the stateless era
+                self._probe_timeout_ms = self.config.start_timeout_ms
             # a server that ended over a request before its handshake gets the handshake first the next time
             self._probe = session.has_answered or not self._probe or not self._lost.is_set()
             raise

@@ -126,6 +126,7 @@ class Session:
         redactor: cuts secrets out of what the server says before it is cut short.
         probe: whether to try the stateless era first; not for a process that ended over it.
         start_timeout_ms: how long each step of the handshake may take.
+        probe_timeout_ms: how long the stateless era is tried; a server of another may never answer.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Session:
         *,
         probe: bool = True,
         start_timeout_ms: int = HANDSHAKE_TIMEOUT_MS,
+        probe_timeout_ms: int = PROBE_TIMEOUT_MS,
     ) -> None:
         self._transport = transport
         self._on_change = on_change
@@ -144,6 +146,8 @@ class Session:
         self._redactor = redactor
         self._probe = probe
         self._start_timeout_ms = start_timeout_ms
+        self._probe_timeout_ms = probe_timeout_ms
+        self.was_slow = False  # it did not answer the probe in time
         self._checking: asyncio.Task[None] | None = None
         self._is_closing = False
         self._running: dict[RequestId, Running] = {}
@@ -192,14 +196,15 @@ class Session:
         self.revision = LATEST_STATELESS
         try:
             try:
-                found = await self.request("server/discover", {}, timeout_ms=PROBE_TIMEOUT_MS)
+                found = await self.request("server/discover", {}, timeout_ms=self._probe_timeout_ms)
             except HttpStatusError as error:
                 if not _is_spoken(error):
                     raise
-                found = await self.request("server/discover", {}, timeout_ms=PROBE_TIMEOUT_MS)
+                found = await self.request("server/discover", {}, timeout_ms=self._probe_timeout_ms)
         except UpstreamError as error:
             if error.code == "upstream_refused" and not error.sent:
                 raise  # it was never asked
+            self.was_slow = error.code == "upstream_timeout"
             return False
         versions = found.get("supportedVersions")
         if not isinstance(versions, list) or LATEST_STATELESS not in versions:
