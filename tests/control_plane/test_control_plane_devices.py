@@ -12,7 +12,7 @@ from briefcase.core.jose.base64url import decode_base64url
 from briefcase.core.jose.jws import parse_public_jwk
 from briefcase.edges.control_plane.device_calls import SLOT_S, SLOTS, empty_slot, slot_of
 from briefcase.model.types import US_PER_S
-from support.fleet_server import AUDITOR_TOKEN, POLICY, FleetDevice
+from support.fleet_server import AUDITOR_TOKEN, POLICY, FleetDevice, RunningControlPlane
 
 
 async def test_a_device_gets_the_bundle_as_it_was_signed(plane):
@@ -140,6 +140,17 @@ async def test_a_device_revoked_while_it_waits_gets_nothing_new(plane):
     await plane.admin("POST", f"/v1/admin/devices/{device.id}/revoke")
     await plane.admin("POST", "/v1/admin/policy", {"policy_text": POLICY, "budgets": {}})
     assert (await waiting).status == 401
+
+
+async def test_a_waiting_device_is_answered_when_the_process_stops(database_url, tmp_path):
+    async with RunningControlPlane(database_url, tmp_path / "cp") as plane:
+        device = await plane.new_device()
+        etag = (await device.call("GET", "policy")).headers["etag"]
+        waiting = asyncio.create_task(wait_for_bundle(device, etag))
+        for _ in iter(lambda: plane.services.publications.waiting, 1):
+            await asyncio.sleep(0.01)
+        plane.services.publications.end()
+        assert (await waiting).status == 304
 
 
 async def test_what_a_device_says_of_itself_is_listed(plane):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 from urllib.parse import urlencode
 
 import click
@@ -14,14 +14,31 @@ import msgspec
 from briefcase.adapters.disk.checks import reason_of
 from briefcase.adapters.disk.files import write_whole
 from briefcase.core.characters.marks import visible_text
+from briefcase.core.fleet.rollouts import Evidence
+from briefcase.core.wire.fleet import (
+    ActList,
+    AdminToken,
+    AdminTokenRevoked,
+    DeviceRevoked,
+    DeviceToken,
+    FleetDevice,
+    FleetPolicy,
+    FleetReceipt,
+    FleetReceipts,
+    MandatoryRecord,
+    RolloutList,
+    RolloutRecord,
+    about_act,
+)
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.fleet_client import PAGE, Answer, FleetClient
+from briefcase.edges.cli.fleet_client import PAGE, FleetClient
 from briefcase.edges.cli.late import render, system
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.policy import read_policy
 from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.receipts import parse_moment
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError, ConfigError
 
 PERMILLE_PER_PERCENT: Final = 10
@@ -55,19 +72,19 @@ def devices(context: click.Context, app: App, *, as_json: bool) -> None:
     """List the devices; show one, revoke it, give it another token."""
     if context.invoked_subcommand is not None:
         return
-    found = list(_all_devices(FleetClient(app.environ)))
+    found = list(FleetClient(app.environ).devices())
     if as_json:
-        app.json({"devices": [*found]})
+        app.json({"devices": [msgspec.to_builtins(device) for device in found]})
         return
     rows = [
         (
-            device["device_id"],
-            visible_text(device["device_name"]),
-            render.styled(device["status"]),
-            str(device["running_bundle_id"] or "-"),
-            str(device["last_receipt_id"]),
-            "never" if device["seen_at_rfc3339"] is None else render.when(device["seen_at_rfc3339"]),
-            visible_text(device["last_error"] or ""),
+            device.device_id,
+            visible_text(device.device_name),
+            render.styled(device.status),
+            str(device.running_bundle_id or "-"),
+            str(device.last_receipt_id),
+            "never" if device.seen_at_rfc3339 is None else render.when(device.seen_at_rfc3339),
+            visible_text(device.last_error or ""),
         )
         for device in found
     ]
@@ -84,7 +101,7 @@ def devices(context: click.Context, app: App, *, as_json: bool) -> None:
 @pass_app
 def show_device(app: App, *, device: object, as_json: bool) -> None:
     """Show what one device last said of itself."""
-    _show(app, FleetClient(app.environ).get(f"/v1/admin/devices/{device}"), as_json=as_json)
+    _show(app, FleetClient(app.environ).get(f"/v1/admin/devices/{device}", FleetDevice), as_json=as_json)
 
 
 @devices.command("revoke", epilog=example("briefcase fleet devices revoke 11111111-1111-4111-9111-111111111111"))
@@ -96,7 +113,7 @@ def revoke_device(app: App, *, device: object, as_json: bool) -> None:
 
     From now on it gets nothing, and its receipts are not taken.
     """
-    _show(app, FleetClient(app.environ).post(f"/v1/admin/devices/{device}/revoke"), as_json=as_json)
+    _show(app, FleetClient(app.environ).post(f"/v1/admin/devices/{device}/revoke", DeviceRevoked), as_json=as_json)
 
 
 @devices.command("rotate", epilog=example("briefcase fleet devices rotate 11111111-1111-4111-9111-111111111111"))
@@ -105,11 +122,11 @@ def revoke_device(app: App, *, device: object, as_json: bool) -> None:
 @pass_app
 def rotate_device(app: App, *, device: object, as_json: bool) -> None:
     """Give a device another token, shown this once; the old one ends."""
-    answer = FleetClient(app.environ).post(f"/v1/admin/devices/{device}/rotate")
+    reply = FleetClient(app.environ).post(f"/v1/admin/devices/{device}/rotate", DeviceToken)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    click.echo(answer["device_token"])
+    click.echo(reply.answer.device_token)
     note("the device's token, shown this once; enrolling the device again gives it one as well")
 
 
@@ -126,13 +143,13 @@ def policy() -> None:
 @pass_app
 def show_policy(app: App, *, as_json: bool) -> None:
     """Show the policy that devices get which are in no rollout."""
-    answer = FleetClient(app.environ).get("/v1/admin/policy")
+    reply = FleetClient(app.environ).get("/v1/admin/policy", FleetPolicy)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    bundle = answer["policy_bundle"]["bundle"]
-    note(f"bundle {bundle['bundle_id']} of {bundle['updated_at_rfc3339']}")
-    click.echo(visible_text(bundle["policy_text"]))
+    bundle = reply.answer.policy_bundle.bundle
+    note(f"bundle {bundle.bundle_id} of {bundle.updated_at_rfc3339}")
+    click.echo(visible_text(bundle.policy_text))
 
 
 @policy.command(
@@ -172,18 +189,20 @@ def publish(
     if gates and canary is None:
         raise click.UsageError("`--gate` is of a rollout: give `--canary PERCENT` too")
     client = FleetClient(app.environ)
-    limits = _limits(budgets) if budgets else client.get("/v1/admin/policy")["policy_bundle"]["bundle"]["budgets"]
+    limits = (
+        _limits(budgets) if budgets else client.get("/v1/admin/policy", FleetPolicy).answer.policy_bundle.bundle.budgets
+    )
     body: dict[str, object] = {"policy_text": read_policy(file), "budgets": limits}
     if canary is None:
-        bundle = client.post("/v1/admin/policy", body)["policy_bundle"]["bundle"]
+        reply = client.post("/v1/admin/policy", FleetPolicy, body)
         if as_json:
-            app.json(bundle)
+            app.json(reply.document)
         else:
-            app.screen.line(f"published bundle {bundle['bundle_id']} to all devices")
+            app.screen.line(f"published bundle {reply.answer.policy_bundle.bundle.bundle_id} to all devices")
         return
     body["canary_permille"] = round(canary * PERMILLE_PER_PERCENT)
     body["gates"] = dict(map(_gate, gates))
-    _show_rollout(app, client.post("/v1/admin/rollouts", body), as_json=as_json)
+    _show_rollout(app, client.post("/v1/admin/rollouts", RolloutRecord, body), as_json=as_json)
 
 
 @fleet.group(epilog=example("briefcase fleet mandatory publish forbidden.cedar", "briefcase fleet mandatory end"))
@@ -196,14 +215,15 @@ def mandatory() -> None:
 @pass_app
 def show_mandatory(app: App, *, as_json: bool) -> None:
     """Show the mandatory part that is in force."""
-    answer = FleetClient(app.environ).get("/v1/admin/mandatory")
+    reply = FleetClient(app.environ).get("/v1/admin/mandatory", MandatoryRecord)
+    answer = reply.answer
     if as_json:
-        app.json(answer)
-    elif not answer["policy_text"]:
+        app.json(reply.document)
+    elif not answer.policy_text:
         app.screen.line("no mandatory part: `briefcase fleet mandatory publish FILE`")
     else:
-        note(f"mandatory part {answer['id']}")
-        click.echo(visible_text(answer["policy_text"]))
+        note(f"mandatory part {answer.id}")
+        click.echo(visible_text(answer.policy_text))
 
 
 @mandatory.command("publish", epilog=example("briefcase fleet mandatory publish forbidden.cedar"))
@@ -236,19 +256,19 @@ def rollout(context: click.Context, app: App, *, as_json: bool) -> None:
     """List rollouts; show one with its gates, advance it, roll it back."""
     if context.invoked_subcommand is not None:
         return
-    answer = FleetClient(app.environ).get("/v1/admin/rollouts")
+    reply = FleetClient(app.environ).get("/v1/admin/rollouts", RolloutList)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = [
         (
-            str(found["rollout_id"]),
-            render.styled(found["state"]),
-            f"{found['canary_permille'] / PERMILLE_PER_PERCENT:g}%",
-            render.when(found["begun_at_rfc3339"]),
-            render.when(found["changed_at_rfc3339"]),
+            str(found.rollout_id),
+            render.styled(found.state),
+            f"{found.canary_permille / PERMILLE_PER_PERCENT:g}%",
+            render.when(found.begun_at_rfc3339),
+            render.when(found.changed_at_rfc3339),
         )
-        for found in answer["rollouts"]
+        for found in reply.answer.rollouts
     ]
     app.screen.table(
         ("ROLLOUT", "STATE", "CANARY", "BEGUN", "CHANGED"),
@@ -263,7 +283,7 @@ def rollout(context: click.Context, app: App, *, as_json: bool) -> None:
 @pass_app
 def show_rollout(app: App, *, rollout_id: int, as_json: bool) -> None:
     """Show a rollout, what the devices show that have it, and which gates are shut."""
-    _show_rollout(app, FleetClient(app.environ).get(f"/v1/admin/rollouts/{rollout_id}"), as_json=as_json)
+    _show_rollout(app, FleetClient(app.environ).get(f"/v1/admin/rollouts/{rollout_id}", RolloutRecord), as_json=as_json)
 
 
 @rollout.command("advance", epilog=example("briefcase fleet rollout advance 7"))
@@ -275,7 +295,9 @@ def advance(app: App, *, rollout_id: int, as_json: bool) -> None:
 
     A gate that is shut holds it: exit code 3, and why.
     """
-    _show_rollout(app, FleetClient(app.environ).post(f"/v1/admin/rollouts/{rollout_id}/advance"), as_json=as_json)
+    _show_rollout(
+        app, FleetClient(app.environ).post(f"/v1/admin/rollouts/{rollout_id}/advance", RolloutRecord), as_json=as_json
+    )
 
 
 @rollout.command("rollback", epilog=example("briefcase fleet rollout rollback 7"))
@@ -284,7 +306,9 @@ def advance(app: App, *, rollout_id: int, as_json: bool) -> None:
 @pass_app
 def roll_back(app: App, *, rollout_id: int, as_json: bool) -> None:
     """Give all devices the text from before, under a new id."""
-    _show_rollout(app, FleetClient(app.environ).post(f"/v1/admin/rollouts/{rollout_id}/rollback"), as_json=as_json)
+    _show_rollout(
+        app, FleetClient(app.environ).post(f"/v1/admin/rollouts/{rollout_id}/rollback", RolloutRecord), as_json=as_json
+    )
 
 
 # --- receipts, acts, tokens -------------------------------------------------------------------------------------------
@@ -320,18 +344,18 @@ def list_receipts(
     for name, moment in (("since", since), ("until", until)):
         if moment is not None:
             wanted[name] = parse_moment(moment, now_us)
-    answer = FleetClient(app.environ).get(f"/v1/audit/receipts?{urlencode(wanted)}")
+    reply = FleetClient(app.environ).get(f"/v1/audit/receipts?{urlencode(wanted)}", FleetReceipts)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = [
         (
-            app.screen.short_id(receipt["device_id"]),
-            str(receipt["id"]),
-            app.screen.short_time(receipt["ts"], now_us),
-            *(visible_text(str(receipt["event"].get(name) or "")) for name in SHOWN_MEMBERS),
+            app.screen.short_id(receipt.device_id),
+            str(receipt.id),
+            app.screen.short_time(receipt.ts, now_us),
+            *_members(receipt),
         )
-        for receipt in answer["receipts"]
+        for receipt in reply.answer.receipts
     ]
     app.screen.table(("DEVICE", "RECEIPT", "TIME", "KIND", "AGENT", "TOOL", "DECISION", "REASON"), rows, empty="none")
 
@@ -348,11 +372,11 @@ def export(app: App, *, device: object, out: Path, as_json: bool) -> None:
     the device's daemon runs.
     """
     client = FleetClient(app.environ)
-    total = client.get(f"/v1/admin/devices/{device}")["last_receipt_id"]
+    total = client.get(f"/v1/admin/devices/{device}", FleetDevice).answer.last_receipt_id
     count = 0
     with _new_file(out) as file, working("receipts") as progress:
         for page in client.receipts(str(device)):
-            file.writelines(msgspec.json.encode(receipt) + b"\n" for receipt in page)
+            file.writelines(map(_line, page))
             count += len(page)
             progress(count, total)
     if as_json:
@@ -366,15 +390,17 @@ def export(app: App, *, device: object, out: Path, as_json: bool) -> None:
 @pass_app
 def acts(app: App, *, as_json: bool) -> None:
     """List what administrators did, the newest first."""
-    answer = FleetClient(app.environ).get(f"/v1/audit/acts?limit={PAGE}")
+    reply = FleetClient(app.environ).get(f"/v1/audit/acts?limit={PAGE}", ActList)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
     rows = []
-    for act in answer["acts"]:
-        event = dict(act["event"])
-        head = (str(event.pop("id")), event.pop("ts"), event.pop("by"), event.pop("act"))
-        rows.append((*head, " ".join(f"{name}={value}" for name, value in event.items())))
+    for act in reply.answer.acts:
+        event = msgspec.json.decode(act.event)
+        about = " ".join(f"{name}={value}" for name, value in about_act(event).items())
+        rows.append(
+            (str(act.id), *(visible_text(str(event.get(name))) for name in ("ts", "by", "act")), visible_text(about))
+        )
     app.screen.table(("ACT", "TIME", "BY", "WHAT", "ABOUT"), rows, empty="no acts")
 
 
@@ -394,11 +420,12 @@ def add_token(app: App, *, name: str, role: str, tenant: str, as_json: bool) -> 
 
     A tenant that is new is made with the default policy.
     """
-    answer = FleetClient(app.environ).post("/v1/admin/tokens", {"name": name, "role": role, "tenant": tenant})
+    body = {"name": name, "role": role, "tenant": tenant}
+    reply = FleetClient(app.environ).post("/v1/admin/tokens", AdminToken, body)
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    click.echo(answer["token"])
+    click.echo(reply.answer.token)
     note(f"the token of `{name}`, shown this once: set it as BRIEFCASE_FLEET_TOKEN")
 
 
@@ -408,17 +435,19 @@ def add_token(app: App, *, name: str, role: str, tenant: str, as_json: bool) -> 
 @pass_app
 def revoke_token(app: App, *, name: str, as_json: bool) -> None:
     """End a named token."""
-    _show(app, FleetClient(app.environ).post(f"/v1/admin/tokens/{name}/revoke"), as_json=as_json)
+    _show(app, FleetClient(app.environ).post(f"/v1/admin/tokens/{name}/revoke", AdminTokenRevoked), as_json=as_json)
 
 
-def _all_devices(client: FleetClient) -> Iterator[Answer]:
-    after = ""
-    while True:
-        page = client.get("/v1/admin/devices" + (f"?after_id={after}" if after else ""))["devices"]
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = page[-1]["device_id"]
+def _line(receipt: FleetReceipt) -> bytes:
+    """A receipt as an export has it (`core/receipts/exports.py`), its event's bytes unchanged."""
+    members = {name: getattr(receipt, name) for name in ("id", "ts", "prev_hash_hex", "hash_hex")}
+    return b'%b,"event":%b}\n' % (msgspec.json.encode(members)[:-1], receipt.event)
+
+
+def _members(receipt: FleetReceipt) -> Iterator[str]:
+    """The members of a receipt's event that a row shows; other programs' events may have others."""
+    event = msgspec.json.decode(receipt.event, type=dict[str, Any])
+    return (visible_text(str(event.get(name) or "")) for name in SHOWN_MEMBERS)
 
 
 @contextmanager
@@ -450,35 +479,36 @@ def _gate(text: str) -> tuple[str, int]:
     return GATES[name], int(number)
 
 
-def _show_rollout(app: App, answer: Answer, *, as_json: bool) -> None:
+def _show_rollout(app: App, reply: Reply[RolloutRecord], *, as_json: bool) -> None:
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
         return
-    evidence = answer["evidence"]
+    rollout, evidence = reply.answer, reply.answer.evidence or Evidence()
     app.screen.fields(
         [
-            ("rollout", str(answer["rollout_id"])),
-            ("state", render.styled(answer["state"])),
-            ("canary", f"{answer['canary_permille'] / PERMILLE_PER_PERCENT:g}% of the devices"),
-            ("devices that have it", str(evidence["devices"])),
-            ("devices that run it", str(evidence["applied"])),
-            ("could not apply it", str(evidence["apply_failures"])),
-            ("decided otherwise", f"{evidence['flips']} of {evidence['replayed']} recorded calls"),
-            *(("shut gate", f"{gate['gate']}: {gate['problem']}") for gate in answer["shut_gates"]),
+            ("rollout", str(rollout.rollout_id)),
+            ("state", render.styled(rollout.state)),
+            ("canary", f"{rollout.canary_permille / PERMILLE_PER_PERCENT:g}% of the devices"),
+            ("devices that have it", str(evidence.devices)),
+            ("devices that run it", str(evidence.applied)),
+            ("could not apply it", str(evidence.apply_failures)),
+            ("decided otherwise", f"{evidence.flips} of {evidence.replayed} recorded calls"),
+            *(("shut gate", f"{gate.gate}: {gate.problem}") for gate in rollout.shut_gates),
         ]
     )
 
 
 def _tell_mandatory(app: App, policy_text: str, *, as_json: bool) -> None:
-    answer = FleetClient(app.environ).post("/v1/admin/mandatory", {"policy_text": policy_text})
+    reply = FleetClient(app.environ).post("/v1/admin/mandatory", MandatoryRecord, {"policy_text": policy_text})
     if as_json:
-        app.json(answer)
+        app.json(reply.document)
     else:
-        app.screen.line(f"mandatory part {answer['id']} goes to all devices")
+        app.screen.line(f"mandatory part {reply.answer.id} goes to all devices")
 
 
-def _show(app: App, answer: Answer, *, as_json: bool) -> None:
+def _show(app: App, reply: Reply[msgspec.Struct], *, as_json: bool) -> None:
     if as_json:
-        app.json(answer)
-    else:
-        app.screen.fields([(name, visible_text(str(value))) for name, value in answer.items() if value is not None])
+        app.json(reply.document)
+        return
+    members = msgspec.structs.asdict(reply.answer).items()
+    app.screen.fields([(name, visible_text(str(value))) for name, value in members if value is not None])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeVar
 
 import msgspec
 
+from briefcase.core.wire.fleet import FleetDevice, FleetDevices, FleetReceipt, FleetReceipts
+from briefcase.core.wire.reading import read_answer, unexpected_answer
 from briefcase.edges.cli.late import asyncio, net_outbound, net_urls
+from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import BriefcaseError, CallerError, ConfigError
 from briefcase.model.ports import HttpRequest, HttpResponse
 
@@ -18,8 +21,7 @@ PAGE: Final = 1_000
 TIMEOUT_MS: Final = 60_000
 MAX_ANSWER_BYTES: Final = 32 << 20
 
-Answer: TypeAlias = dict[str, Any]
-
+_T = TypeVar("_T")
 _CODES: Final = {
     HTTPStatus.BAD_REQUEST: "bad_request",
     HTTPStatus.UNAUTHORIZED: "unauthorized",
@@ -29,20 +31,6 @@ _CODES: Final = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "payload_too_large",
     HTTPStatus.SERVICE_UNAVAILABLE: "not_ready",
 }
-
-
-class StoredReceipt(msgspec.Struct, frozen=True):
-    """A receipt as it was uploaded, in the order of an export's line; `event` is the bytes that its hash is over."""
-
-    id: int
-    ts: str
-    prev_hash_hex: str
-    hash_hex: str
-    event: msgspec.Raw
-
-
-class _Page(msgspec.Struct, frozen=True):
-    receipts: list[StoredReceipt]
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -74,35 +62,43 @@ class FleetClient:
         except ValueError as error:
             raise ConfigError(f"`{URL_VARIABLE}`: {error}") from None
 
-    def get(self, path: str) -> Answer:
-        """Ask for a document. Raises as `post`."""
-        return self._ask("GET", path, None)
+    def get(self, path: str, kind: type[_T]) -> Reply[_T]:
+        """Ask for a document, read as a struct of `core/wire/fleet.py`. Raises as `post`."""
+        return self._send("GET", path, None, kind)
 
-    def post(self, path: str, body: Mapping[str, object] | None = None) -> Answer:
+    def post(self, path: str, kind: type[_T], body: Mapping[str, object] | None = None) -> Reply[_T]:
         """Ask for a change.
 
         Raises:
             CallerError: it was refused; the message has the control plane's word.
-            UpstreamError: the control plane did not answer, or not as it should.
+            UpstreamError: the control plane did not answer.
+            BriefcaseError: its answer is no such document (`unexpected_answer`).
         """
-        return self._ask("POST", path, body)
+        return self._send("POST", path, body, kind)
 
-    def receipts(self, device: str) -> Iterator[list[StoredReceipt]]:
+    def devices(self) -> Iterator[FleetDevice]:
+        """Every device, by id. Raises as `post`."""
+        after = ""
+        while True:
+            page = self.get("/v1/admin/devices" + (f"?after_id={after}" if after else ""), FleetDevices).answer.devices
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].device_id
+
+    def receipts(self, device: str) -> Iterator[list[FleetReceipt]]:
         """The receipts of a device by growing id, a page at a time. Raises as `post`."""
         after = 0
         while True:
             path = f"/v1/audit/receipts?device_id={device}&after_id={after}&limit={PAGE}"
-            page = _receipts_of(self._send("GET", path, None))
+            page = self.get(path, FleetReceipts).answer.receipts
             if page:
                 yield page
             if len(page) < PAGE:
                 return
             after = page[-1].id
 
-    def _ask(self, method: str, path: str, body: Mapping[str, object] | None) -> Answer:
-        return _document_of(self._send(method, path, body))
-
-    def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> HttpResponse:
+    def _send(self, method: str, path: str, body: Mapping[str, object] | None, kind: type[_T]) -> Reply[_T]:
         request = HttpRequest(
             method,
             self._base_url + path,
@@ -113,8 +109,10 @@ class FleetClient:
             pool_key=self._authority,
         )
         response = asyncio.run(self._exchange(request))
-        _check_status(response)
-        return response
+        endpoint = f"{method} {path.partition('?')[0]}"
+        if response.status != HTTPStatus.OK:
+            raise _refusal(response, endpoint)
+        return Reply(read_answer(response.body, kind, endpoint), response.body, endpoint)
 
     async def _exchange(self, request: HttpRequest) -> HttpResponse:
         outbound = net_outbound.GuardedOutbound([self._authority])  # the person names it, on this machine or not
@@ -124,30 +122,10 @@ class FleetClient:
             await outbound.close()
 
 
-def _check_status(response: HttpResponse) -> None:
-    if response.status == HTTPStatus.OK:
-        return
+def _refusal(response: HttpResponse, endpoint: str) -> BriefcaseError:
     try:
         refusal = msgspec.json.decode(response.body, type=_Refusal)
     except msgspec.DecodeError:
-        raise _unexpected(f"got status {response.status}") from None
+        return unexpected_answer(endpoint, f"expected an answer of a control plane, got status {response.status}")
     text = refusal.message if refusal.message == refusal.code else f"{refusal.message} ({refusal.code})"
-    raise CallerError(text, code=_CODES.get(HTTPStatus(response.status), "upstream_failed"))
-
-
-def _document_of(response: HttpResponse) -> Answer:
-    try:
-        return msgspec.json.decode(response.body, type=Answer)
-    except msgspec.DecodeError as error:
-        raise _unexpected(str(error)) from None
-
-
-def _receipts_of(response: HttpResponse) -> list[StoredReceipt]:
-    try:
-        return msgspec.json.decode(response.body, type=_Page).receipts
-    except msgspec.DecodeError as error:
-        raise _unexpected(str(error)) from None
-
-
-def _unexpected(what: str) -> BriefcaseError:
-    return BriefcaseError(f"expected an answer of a control plane: {what}", code="unexpected_answer")
+    return CallerError(text, code=_CODES.get(HTTPStatus(response.status), "upstream_failed"))

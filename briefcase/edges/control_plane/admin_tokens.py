@@ -15,6 +15,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from briefcase.core.fleet.words import INVALID_TOKEN
+from briefcase.core.wire.fleet import AdminToken, AdminTokenRevoked
 from briefcase.edges.control_plane import schema
 from briefcase.edges.control_plane.administrators import FIRST_ADMIN, Administrator
 from briefcase.edges.control_plane.audit import ADMINISTRATOR_ADDED, ADMINISTRATOR_REVOKED, Act, append_act
@@ -84,7 +85,7 @@ class AdminTokens:
             raise RefusedError(INVALID_TOKEN, f"the token is not one of {' or '.join(roles)}")
         return Administrator(row.tenant, row.name, row.role)
 
-    async def make(self, admin: Administrator, asked: NewToken) -> dict[str, str]:
+    async def make(self, admin: Administrator, asked: NewToken) -> AdminToken:
         """Make a named token, and its tenant where that is new.
 
         Raises:
@@ -112,9 +113,9 @@ class AdminTokens:
                 raise RefusedError(CONFLICT, f"`{asked.name}` has a token already")
             act = Act(tenant, admin.name, ADMINISTRATOR_ADDED, {"name": asked.name, "role": asked.role})
             await append_act(connection, act, self._clock.now_us())
-        return {"tenant": tenant, "name": asked.name, "role": asked.role, "token": token}
+        return AdminToken(tenant, asked.name, asked.role, token)
 
-    async def revoke(self, admin: Administrator, name: str) -> dict[str, str]:
+    async def revoke(self, admin: Administrator, name: str) -> AdminTokenRevoked:
         """End a named token of the administrator's tenant.
 
         Raises:
@@ -132,4 +133,4 @@ class AdminTokens:
                 raise RefusedError(NOT_FOUND, "no such token is in force")
             act = Act(admin.tenant, admin.name, ADMINISTRATOR_REVOKED, {"name": name})
             await append_act(connection, act, self._clock.now_us())
-        return {"tenant": admin.tenant, "name": name, "status": "revoked"}
+        return AdminTokenRevoked(admin.tenant, name, "revoked")

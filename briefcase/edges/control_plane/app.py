@@ -14,6 +14,19 @@ import msgspec
 from briefcase.adapters.telemetry.exposition import CONTENT_TYPE, encode_text
 from briefcase.core.fleet.batches import BatchError, read_batch
 from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.core.wire.fleet import (
+    ActList,
+    AdminToken,
+    AdminTokenRevoked,
+    DeviceRevoked,
+    DeviceToken,
+    FleetDevice,
+    FleetDevices,
+    FleetReceipts,
+    MandatoryRecord,
+    RolloutList,
+    RolloutRecord,
+)
 from briefcase.edges.control_plane.admin_tokens import NewToken
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
 from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page, Wanted
@@ -123,74 +136,74 @@ class ControlPlaneApp:
             "remote_signer": self._services.key.remote_key(enrolment.device_id).description,
         }
 
-    async def _list_devices(self, asked: Asked) -> Body:
+    async def _list_devices(self, asked: Asked) -> FleetDevices:
         admin = await self._admin(asked, AUDITOR)
         after = asked.query().get("after_id")
         listed = await self._services.devices.list(admin.tenant, after=None if after is None else _parse_uuid(after))
-        return {"devices": listed}
+        return FleetDevices(listed)
 
-    async def _show_device(self, asked: Asked) -> Body:
+    async def _show_device(self, asked: Asked) -> FleetDevice:
         admin = await self._admin(asked, AUDITOR)
         return await self._services.devices.show(admin.tenant, _parse_uuid(asked.part("device")))
 
-    async def _revoke_device(self, asked: Asked) -> Body:
+    async def _revoke_device(self, asked: Asked) -> DeviceRevoked:
         admin = await self._admin(asked)
         device = _parse_uuid(asked.part("device"))
         await self._services.devices.revoke(admin, device)
-        return {"device_id": str(device), "status": "revoked"}
+        return DeviceRevoked(str(device), "revoked")
 
-    async def _rotate_device(self, asked: Asked) -> Body:
+    async def _rotate_device(self, asked: Asked) -> DeviceToken:
         admin = await self._admin(asked)
         device = _parse_uuid(asked.part("device"))
-        return {"device_id": str(device), "device_token": await self._services.devices.rotate(admin, device)}
+        return DeviceToken(str(device), await self._services.devices.rotate(admin, device))
 
-    async def _mandatory(self, asked: Asked) -> Body:
+    async def _mandatory(self, asked: Asked) -> MandatoryRecord:
         admin = await self._admin(asked, AUDITOR)
-        return msgspec.structs.asdict(await self._services.siblings.current(admin.tenant))
+        return await self._services.siblings.current(admin.tenant)
 
-    async def _publish_mandatory(self, asked: Asked) -> Body:
+    async def _publish_mandatory(self, asked: Asked) -> MandatoryRecord:
         admin = await self._admin(asked)
         new = await asked.read(NewMandatory)
-        return msgspec.structs.asdict(await self._services.siblings.publish(admin, new.policy_text))
+        return await self._services.siblings.publish(admin, new.policy_text)
 
-    async def _list_rollouts(self, asked: Asked) -> Body:
+    async def _list_rollouts(self, asked: Asked) -> RolloutList:
         admin = await self._admin(asked, AUDITOR)
-        return {"rollouts": await self._services.rollouts.list(admin.tenant)}
+        return RolloutList(await self._services.rollouts.list(admin.tenant))
 
-    async def _begin_rollout(self, asked: Asked) -> Body:
+    async def _begin_rollout(self, asked: Asked) -> RolloutRecord:
         admin = await self._admin(asked)
         return await self._services.rollouts.begin(admin, await asked.read(NewRollout))
 
-    async def _show_rollout(self, asked: Asked) -> Body:
+    async def _show_rollout(self, asked: Asked) -> RolloutRecord:
         admin = await self._admin(asked, AUDITOR)
         return await self._services.rollouts.show(admin.tenant, _rollout_id(asked))
 
-    async def _advance_rollout(self, asked: Asked) -> Body:
+    async def _advance_rollout(self, asked: Asked) -> RolloutRecord:
         admin = await self._admin(asked)
         return await self._services.rollouts.advance(admin, _rollout_id(asked))
 
-    async def _roll_back(self, asked: Asked) -> Body:
+    async def _roll_back(self, asked: Asked) -> RolloutRecord:
         admin = await self._admin(asked)
         return await self._services.rollouts.roll_back(admin, _rollout_id(asked))
 
-    async def _make_token(self, asked: Asked) -> Body:
+    async def _make_token(self, asked: Asked) -> AdminToken:
         admin = await self._admin(asked)
         return await self._services.admin_tokens.make(admin, await asked.read(NewToken))
 
-    async def _revoke_token(self, asked: Asked) -> Body:
+    async def _revoke_token(self, asked: Asked) -> AdminTokenRevoked:
         admin = await self._admin(asked)
         return await self._services.admin_tokens.revoke(admin, asked.part("name"))
 
     # --- auditors -------------------------------------------------------------------------------------------------
 
-    async def _receipts(self, asked: Asked) -> Body:
+    async def _receipts(self, asked: Asked) -> FleetReceipts:
         admin = await self._admin(asked, AUDITOR)
         query = asked.query()
-        return {"receipts": await self._services.archive.receipts(admin.tenant, _wanted(query), _page(query))}
+        return FleetReceipts(await self._services.archive.receipts(admin.tenant, _wanted(query), _page(query)))
 
-    async def _acts(self, asked: Asked) -> Body:
+    async def _acts(self, asked: Asked) -> ActList:
         admin = await self._admin(asked, AUDITOR)
-        return {"acts": await self._services.archive.acts(admin.tenant, _page(asked.query()))}
+        return ActList(await self._services.archive.acts(admin.tenant, _page(asked.query())))
 
     # --- devices --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, case, cast, desc, func, select
 from sqlalchemy.dialects.postgresql import JSON
 
+from briefcase.core.wire.fleet import ActRecord, FleetReceipt
 from briefcase.edges.control_plane import schema
 from briefcase.edges.control_plane.database import Database
 
@@ -38,26 +39,6 @@ class Wanted(msgspec.Struct, frozen=True):
     members: Mapping[str, str] = {}
 
 
-class StoredReceipt(msgspec.Struct, frozen=True):
-    """A receipt as it came; `event` is the bytes that its hash is over."""
-
-    device_id: str
-    id: int
-    ts: str
-    prev_hash_hex: str
-    hash_hex: str
-    event: msgspec.Raw
-
-
-class StoredAct(msgspec.Struct, frozen=True):
-    """An administrator's act, linked to the one before."""
-
-    id: int
-    prev_hash_hex: str
-    hash_hex: str
-    event: msgspec.Raw
-
-
 class Archive:
     """Reads for auditors.
 
@@ -68,7 +49,7 @@ class Archive:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def receipts(self, tenant: str, wanted: Wanted, page: Page) -> list[StoredReceipt]:
+    async def receipts(self, tenant: str, wanted: Wanted, page: Page) -> list[FleetReceipt]:
         """Receipts of a tenant, the newest first: of one device by id, of all devices by arrival.
 
         Raises:
@@ -85,14 +66,14 @@ class Archive:
             rows = await connection.execute(query.order_by(*order).limit(page.limit).offset(page.offset))
             return [_receipt(row) for row in rows]
 
-    async def acts(self, tenant: str, page: Page) -> list[StoredAct]:
+    async def acts(self, tenant: str, page: Page) -> list[ActRecord]:
         """The acts of a tenant's administrators. Raises `UnavailableError`."""
         table = schema.audit_events
         query = select(table).where(table.c.tenant == tenant).order_by(desc(table.c.id))
         async with self._database.transaction(tenant) as connection:
             rows = await connection.execute(query.limit(page.limit).offset(page.offset))
             return [
-                StoredAct(row.id, row.prev_hash.hex(), row.hash.hex(), msgspec.Raw(row.event.encode())) for row in rows
+                ActRecord(row.id, row.prev_hash.hex(), row.hash.hex(), msgspec.Raw(row.event.encode())) for row in rows
             ]
 
 
@@ -110,6 +91,6 @@ def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         yield case((func.strpos(table.c.event, _NUL) > 0, False), else_=member == value)
 
 
-def _receipt(row: Row[*tuple[Any, ...]]) -> StoredReceipt:
+def _receipt(row: Row[*tuple[Any, ...]]) -> FleetReceipt:
     event = msgspec.Raw(row.event.encode())
-    return StoredReceipt(str(row.device), row.id, row.ts, row.prev_hash.hex(), row.hash.hex(), event)
+    return FleetReceipt(str(row.device), row.id, row.ts, row.prev_hash.hex(), row.hash.hex(), event)

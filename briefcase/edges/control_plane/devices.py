@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from briefcase.core.fleet.words import INVALID_DEVICE_NAME, INVALID_DEVICE_PUBKEY
 from briefcase.core.jose.base64url import JoseError, decode_base64url
 from briefcase.core.jose.jws import parse_public_jwk
+from briefcase.core.wire.fleet import FleetDevice
 from briefcase.edges.control_plane import schema
 from briefcase.edges.control_plane.administrators import Administrator
 from briefcase.edges.control_plane.audit import ENROLLED, REVOKED, ROTATED, Act, append_act
@@ -21,7 +22,6 @@ from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.device_calls import Device, hash_token
 from briefcase.edges.control_plane.refusals import CONFLICT, NOT_FOUND, RefusedError
 from briefcase.model.ports import Clock, Entropy
-from briefcase.model.types import JsonObject
 
 MAX_NAME_CHARS: Final = 128
 MAX_ERROR_CHARS: Final = 2_000
@@ -107,7 +107,7 @@ class Devices:
             await self._note(connection, admin, ENROLLED, asked.device_id)
         return Enrolled(token, last_id or 0)
 
-    async def list(self, tenant: str, *, after: UUID | None = None, limit: int = MAX_LISTED) -> list[JsonObject]:
+    async def list(self, tenant: str, *, after: UUID | None = None, limit: int = MAX_LISTED) -> list[FleetDevice]:
         """Devices by id, with what each last said and how far its receipts are stored. Raises `UnavailableError`."""
         query = _LISTED.where(schema.devices.c.tenant == tenant)
         if after is not None:
@@ -116,7 +116,7 @@ class Devices:
             rows = await connection.execute(query.order_by(schema.devices.c.device).limit(limit))
             return [_shown(row) for row in rows]
 
-    async def show(self, tenant: str, device: UUID) -> JsonObject:
+    async def show(self, tenant: str, device: UUID) -> FleetDevice:
         """One device.
 
         Raises:
@@ -220,24 +220,24 @@ _LISTED: Final = select(
 )
 
 
-def _shown(row: Row[*tuple[Any, ...]]) -> JsonObject:
-    return {
-        "device_id": str(row.device),
-        "device_name": row.name,
-        "status": "enrolled" if row.revoked_at is None else "revoked",
-        "enrolled_at_rfc3339": _time(row.enrolled_at),
-        "revoked_at_rfc3339": _time(row.revoked_at),
-        "last_receipt_id": row.last_id,
-        "running_bundle_id": row.running_bundle_id,
-        "tried_bundle_id": row.tried_bundle_id,
-        "last_error": row.last_error,
-        "version": row.version,
-        "seen_at_rfc3339": _time(row.seen_at),
-    }
+def _shown(row: Row[*tuple[Any, ...]]) -> FleetDevice:
+    return FleetDevice(
+        device_id=str(row.device),
+        device_name=row.name,
+        status="enrolled" if row.revoked_at is None else "revoked",
+        enrolled_at_rfc3339=_time(row.enrolled_at),
+        revoked_at_rfc3339=None if row.revoked_at is None else _time(row.revoked_at),
+        last_receipt_id=row.last_id,
+        running_bundle_id=row.running_bundle_id,
+        tried_bundle_id=row.tried_bundle_id,
+        last_error=row.last_error,
+        version=row.version,
+        seen_at_rfc3339=None if row.seen_at is None else _time(row.seen_at),
+    )
 
 
-def _time(value: datetime | None) -> str | None:
-    return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _time(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _not_found() -> RefusedError:

@@ -33,6 +33,7 @@ class Publications:
         self._poll_s = poll_s
         self._versions: dict[str, Version] = {}
         self._changed = asyncio.Event()
+        self._is_over = False
         self.waiting = 0
         """Devices that wait now."""
 
@@ -62,15 +63,21 @@ class Publications:
         self.waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                while present.etag == device.etag:
-                    while self._versions.get(present.tenant, present.version) <= present.version:
+                while present.etag == device.etag and not self._is_over:
+                    if self._versions.get(present.tenant, present.version) <= present.version:
                         await self._changed.wait()
-                    present = await look_up()
+                    else:
+                        present = await look_up()
         except TimeoutError:
             return present
         finally:
             self.waiting -= 1
         return present
+
+    def end(self) -> None:
+        """Let every device that waits have its answer now: the process stops."""
+        self._is_over = True
+        self._changed.set()
 
     async def _follow(self, heard: asyncio.Event) -> None:
         while True:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from briefcase.core.fleet.rollouts import ROLLOUT, Evidence, Gates, RolloutState, is_canary, shut_gates
 from briefcase.core.policy.backtest import Backtest, RecordedCall, read_lines
 from briefcase.core.policy.engine import compile_policy
+from briefcase.core.wire.fleet import RolloutRecord
 from briefcase.edges.control_plane import schema
 from briefcase.edges.control_plane.administrators import Administrator
 from briefcase.edges.control_plane.audit import ADVANCED, BEGUN, ROLLED_BACK, Act, append_act
@@ -27,7 +28,7 @@ from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.refusals import CONFLICT, GATE_SHUT, NOT_FOUND, RefusedError
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Clock
-from briefcase.model.types import JsonObject, format_rfc3339
+from briefcase.model.types import US_PER_S, format_rfc3339
 
 MAX_REPLAYED: Final = 20_000  # the newest receipts of the canary devices
 EVIDENCE_OF: Final = timedelta(days=30)
@@ -57,7 +58,7 @@ class Rollouts:
         self._bundles = bundles
         self._clock = clock
 
-    async def begin(self, admin: Administrator, new: NewRollout) -> JsonObject:
+    async def begin(self, admin: Administrator, new: NewRollout) -> RolloutRecord:
         """Sign a bundle that goes to the canary devices.
 
         Raises:
@@ -86,14 +87,14 @@ class Rollouts:
             await append_act(connection, Act(admin.tenant, admin.name, BEGUN, about), self._clock.now_us())
         return await self.show(admin.tenant, rollout_id)
 
-    async def list(self, tenant: str) -> list[JsonObject]:
+    async def list(self, tenant: str) -> list[RolloutRecord]:
         """The rollouts of a tenant, the newest first. Raises `UnavailableError`."""
         table = schema.rollouts
         query = select(table).where(table.c.tenant == tenant).order_by(desc(table.c.rollout_id)).limit(MAX_LISTED)
         async with self._database.transaction(tenant) as connection:
             return [_shown(row) for row in await connection.execute(query)]
 
-    async def show(self, tenant: str, rollout_id: int) -> JsonObject:
+    async def show(self, tenant: str, rollout_id: int) -> RolloutRecord:
         """One rollout with what its canary devices show, and the gates that are shut.
 
         Raises:
@@ -102,14 +103,10 @@ class Rollouts:
         """
         async with self._database.transaction(tenant) as connection:
             row = await _find(connection, tenant, rollout_id)
-        evidence = await self._evidence(tenant, row)
-        gates = msgspec.json.decode(row.gates, type=Gates)
-        shown = _shown(row)
-        shown["evidence"] = msgspec.to_builtins(evidence)
-        shown["shut_gates"] = msgspec.to_builtins(shut_gates(gates, evidence))
-        return shown
+        evidence, shown = await self._evidence(tenant, row), _shown(row)
+        return msgspec.structs.replace(shown, evidence=evidence, shut_gates=shut_gates(shown.gates, evidence))
 
-    async def advance(self, admin: Administrator, rollout_id: int) -> JsonObject:
+    async def advance(self, admin: Administrator, rollout_id: int) -> RolloutRecord:
         """Give the bundle to all devices, if every gate is open; an active one whose devices all run it is done.
 
         Raises:
@@ -117,9 +114,8 @@ class Rollouts:
             UnavailableError: nobody knows whether it was advanced.
         """
         shown = await self.show(admin.tenant, rollout_id)
-        shut: Any = shown["shut_gates"]
-        if shut:
-            problems = "; ".join(f"{gate['gate']}: {gate['problem']}" for gate in shut)
+        if shown.shut_gates:
+            problems = "; ".join(f"{gate.gate}: {gate.problem}" for gate in shown.shut_gates)
             raise RefusedError(GATE_SHUT, f"rollout {rollout_id} stays where it is: {problems}")
         async with self._database.transaction(admin.tenant) as connection:
             await self._bundles.lock_head(connection, admin.tenant)
@@ -131,7 +127,7 @@ class Rollouts:
                 await self._bundles.give_to_all(connection, admin.tenant, rollout_id)
         return await self.show(admin.tenant, rollout_id)
 
-    async def roll_back(self, admin: Administrator, rollout_id: int) -> JsonObject:
+    async def roll_back(self, admin: Administrator, rollout_id: int) -> RolloutRecord:
         """Give all devices the text from before, under a new id.
 
         Raises:
@@ -226,13 +222,13 @@ async def _recorded(connection: AsyncConnection, tenant: str, chosen: Sequence[U
     return calls
 
 
-def _shown(row: Row[*tuple[Any, ...]]) -> JsonObject:
-    return {
-        "rollout_id": row.rollout_id,
-        "before_id": row.before_id,
-        "state": row.state,
-        "canary_permille": row.canary_permille,
-        "gates": msgspec.json.decode(row.gates),
-        "begun_at_rfc3339": format_rfc3339(int(row.begun_at.timestamp() * 1_000_000)),
-        "changed_at_rfc3339": format_rfc3339(int(row.changed_at.timestamp() * 1_000_000)),
-    }
+def _shown(row: Row[*tuple[Any, ...]]) -> RolloutRecord:
+    return RolloutRecord(
+        rollout_id=row.rollout_id,
+        before_id=row.before_id,
+        state=row.state,
+        canary_permille=row.canary_permille,
+        gates=msgspec.json.decode(row.gates, type=Gates),
+        begun_at_rfc3339=format_rfc3339(int(row.begun_at.timestamp() * US_PER_S)),
+        changed_at_rfc3339=format_rfc3339(int(row.changed_at.timestamp() * US_PER_S)),
+    )

@@ -128,6 +128,7 @@ class ControlPlane:
         task = asyncio.create_task(server.serve(sockets=[self._socket]))
 
         async def end() -> None:
+            services.publications.end()
             server.should_exit = True
             await task
 

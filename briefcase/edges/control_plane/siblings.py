@@ -16,6 +16,7 @@ from sqlalchemy import desc, insert, select, update
 from briefcase.core.fleet.bundles import MandatoryPart
 from briefcase.core.fleet.envelopes import FRESHNESS, MANDATORY, Freshness
 from briefcase.core.policy.check import check_policy
+from briefcase.core.wire.fleet import MandatoryRecord
 from briefcase.edges.control_plane import audit, schema
 from briefcase.edges.control_plane.administrators import Administrator
 from briefcase.edges.control_plane.bundles import MAX_KEPT, Bundles, check_size
@@ -56,7 +57,7 @@ class Siblings:
             siblings["mandatory"] = msgspec.Raw(await self._part(device.tenant, device.mandatory_id))
         return siblings
 
-    async def publish(self, admin: Administrator, policy_text: str) -> MandatoryPart:
+    async def publish(self, admin: Administrator, policy_text: str) -> MandatoryRecord:
         """Give every device of a tenant another mandatory part; those that wait hear of it.
 
         Args:
@@ -85,15 +86,15 @@ class Siblings:
             act = audit.Act(admin.tenant, admin.name, audit.MANDATORY, {"mandatory_id": part.id})
             await audit.append_act(connection, act, self._clock.now_us())
             await self._bundles.tell(connection, admin.tenant)
-        return part
+        return MandatoryRecord(part.id, part.policy_text)
 
-    async def current(self, tenant: str) -> MandatoryPart:
+    async def current(self, tenant: str) -> MandatoryRecord:
         """The present mandatory part of a tenant; id 0 where there never was one. Raises `UnavailableError`."""
         parts = schema.mandatory_parts
         query = select(parts).where(parts.c.tenant == tenant).order_by(desc(parts.c.id)).limit(1)
         async with self._database.transaction(tenant) as connection:
             row = (await connection.execute(query)).first()
-        return MandatoryPart(0, "") if row is None else MandatoryPart(row.id, row.policy_text)
+        return MandatoryRecord(0, "") if row is None else MandatoryRecord(row.id, row.policy_text)
 
     def _fresh(self, bundle_id: int) -> bytes:
         now_us = self._clock.now_us()
