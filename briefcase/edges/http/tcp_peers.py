@@ -75,5 +75,5 @@ class TcpPeers:
         if kind != _BY_FAMILY or sequence != self._sequence:  # an error: no such socket, or not to be asked here
             return None
         found = _ANSWER.unpack_from(answer, _HEADER.size)
-        state, uid = found[1], int(found[-2])
-        return uid if state in _OWNED else None
+        state, uid, inode = found[1], int(found[-2]), int(found[-1])
+        return uid if state in _OWNED and inode else None  # no inode: no process has it, and uid 0 is nobody
