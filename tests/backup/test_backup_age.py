@@ -100,6 +100,7 @@ def test_damage_of_a_backup_to_a_key_is_found_before_anything_is_opened(made, ke
 
 def test_the_passphrase_and_the_identity_stay_with_the_command(tmp_path):
     answer = {"files": 1, "bytes": 1, "head_id": 1, "head_hash_hex": "0" * 64, "did": "did:key:z", "left_out": []}
+    answer |= {"out_dir": "", "out_file": str(tmp_path / "x")}
     with CannedDaemon() as daemon:
         daemon.answers["POST", "/v1/backups"] = answer
         command = ("backup", "create", "--encrypt", "--out", str(tmp_path / "x"))

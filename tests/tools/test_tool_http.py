@@ -6,9 +6,11 @@ import itertools
 import json
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.tools.definition import with_digest
 from briefcase.adapters.tools.http import HttpTool
 from briefcase.adapters.tools.manifest import parse_manifests
 from briefcase.core.redaction.redactor import SecretRedactor
@@ -466,3 +468,5 @@ def test_a_definition_that_older_manifests_had_keeps_its_digest():
     secrets = FakeSecrets()
     http = HttpTool(declared, outbound=None, secrets=secrets, redactor=SecretRedactor(secrets), clock=FakeClock())
     assert http.spec.digest_hex == "63381b35ce85fd7987de117d295896a10c85519d41007b780e642f1051f1b4c0"
+    slower = msgspec.structs.replace(http.spec, timeout_ms=90_000)
+    assert with_digest(slower).digest_hex == with_digest(http.spec).digest_hex

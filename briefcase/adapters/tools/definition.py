@@ -1,6 +1,7 @@
 """A tool's definition digest: what an approval is bound to, and what a pin holds.
 
-It covers everything that decides what a call does, so a tool that changes under its name becomes another tool.
+It covers everything that decides what a call does, so a tool that changes under its name becomes another tool. How long
+a call may take is no part of it: a deadline that an operator moves must not ask people again for what they approved.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def with_digest(spec: ToolSpec, execution: msgspec.Struct | None = None) -> Tool
     """
     definition = {"spec": msgspec.structs.replace(spec, digest_hex=""), "execution": execution}
     plain = msgspec.json.decode(msgspec.json.encode(definition))
+    del plain["spec"]["timeout_ms"]
     return msgspec.structs.replace(spec, digest_hex=digest_hex(plain))
 
 
