@@ -22,7 +22,7 @@ from typing import Final
 import regex
 
 UNICODE_VERSION: Final = "17.0.0"
-TARGET: Final = Path(__file__).parent.parent / "briefcase" / "character_table.py"
+TARGET: Final = Path(__file__).parent.parent / "briefcase" / "core" / "characters" / "table.py"
 LINE_CHARS: Final = 100
 MAX_GAP: Final = 0x80
 LAST_OF_ASCII: Final = 0x7F

@@ -15,8 +15,8 @@ HOUSE = tomllib.loads((ROOT / "docs" / "house.toml").read_text())
 OUTERMOST_FIRST = ("daemon", "edges", "adapters", "core", "model")
 DEPTH = {ring: depth for depth, ring in enumerate(OUTERMOST_FIRST)}
 NATIVE_USERS = {
-    "core/calls", "core/policy", "core/receipts", "core/json", "core/redaction", "adapters/ledger", "edges/api",
-    "edges/http",
+    "core/calls", "core/characters", "core/policy", "core/receipts", "core/json", "core/redaction", "adapters/ledger",
+    "edges/api", "edges/http",
 }  # fmt: skip
 CORE_MAY_NOT_USE = {
     "aiohttp", "asyncio", "blacksheep", "click", "cryptography", "lmdb", "os", "pathlib",

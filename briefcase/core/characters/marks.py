@@ -17,8 +17,9 @@ Both are shown as `<U+XXXX>`. So is a combining mark that Unicode's normalised f
 before it, that strikes it out or encloses it, or that is the fourth on one character; it raises no signal, as some
 systems write each name so. Not found: words that look alike in one script.
 
-The tables are `character_table` (generated); the interpreter knows the categories, and what is newer than its Unicode
-does not print. Every pattern is linear: what repeats is possessive, and starts only where a run starts.
+The tables are `characters.table` (generated); the interpreter knows the categories, and what is newer than its Unicode
+does not print. To find is one native pass (`_native.alike`): six patterns of `re` held the loop for 90 ms a megabyte.
+To mark, every pattern is linear: what repeats is possessive, and starts only where a run starts.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Final
 
+from briefcase._native.alike import Alphabet
 from briefcase.core.characters.table import ALIKE_BEYOND, ALIKE_LETTERS, ALIKE_SIGNS, LATIN, UNSEEN
 
 OVERLAY: Final = 1  # the combining class of what strikes a character out: it makes other signs of many, `>` among them
@@ -39,19 +41,18 @@ MAX_MARKS: Final = 3  # on one character; more of them are drawn over the lines 
 class LatePattern:
     """A pattern of `re` that is compiled with its first use.
 
-    To compile those with the whole tables in them takes 30 ms, a tenth of a daemon's start, and text that is ASCII is
-    not looked at with any. `load_patterns` compiles them when nobody waits.
+    To compile those with the whole tables in them takes 20 ms, a fifteenth of a daemon's start, and text that is ASCII
+    is not looked at with any. `load_patterns` compiles them when nobody waits.
     """
 
-    def __init__(self, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> None:
+    def __init__(self, pattern: str) -> None:
         self._pattern = pattern
-        self._flags = flags
         _LATE.append(self)
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
         """The pattern itself."""
-        return re.compile(self._pattern, self._flags)
+        return re.compile(self._pattern)
 
     @cached_property
     def search(self) -> Callable[[str], re.Match[str] | None]:
@@ -83,7 +84,7 @@ _ALIKE_BEYOND: Final = LatePattern(f"(?=[\U00010000-\U0010ffff])[{ALIKE_BEYOND}]
 
 _JOINT: Final = r"[.@/\\:_-]"
 
-# To mark: whole words, runs of digits and runs of signs.
+# What is marked: whole words, runs of digits and runs of signs.
 _WORD: Final = LatePattern(
     rf"(?<!{_LETTER})(?:"
     rf"(?={_NO_LATIN}*+[{LATIN}])(?={_NOT_ALIKE}*+[{ALIKE_LETTERS}]){_LETTER}++"
@@ -94,37 +95,24 @@ _WORD: Final = LatePattern(
 _DIGITS: Final = re.compile(r"(?:(?<=[0-9A-Za-z])|(?<![^\D0-9])(?=[^\D0-9]++[0-9A-Za-z]))[^\D0-9]++")
 _SIGNS: Final = LatePattern(rf"(?<=[!#-=?-~])[{ALIKE_SIGNS}]++(?=[!#-;=-~])")
 
-# To find: the same, but each begins with a class of characters, which `re` looks for faster than for a place.
-_TO_ALIKE: Final = rf"(?:(?<=[{ALIKE_LETTERS}])|{_PLAIN}*+[{ALIKE_LETTERS}])"
-_FOUND: Final = tuple(
-    LatePattern(pattern, re.DOTALL)
-    for pattern in (
-        rf"{_NO_LATIN}(?<!{_NO_LATIN}.)(?:(?<=[{LATIN}].){_TO_ALIKE}|{_TO_ALIKE}{_NO_LATIN}*+[{LATIN}])",
-        rf"[{ALIKE_LETTERS}](?<!{_LETTER}.)(?<!{_PLAIN} .)[{ALIKE_LETTERS}]*+(?!{_LETTER})(?! {_NOT_PLAIN}*+{_PLAIN})",
-        rf"[{ALIKE_LETTERS}](?<=[0-9A-Za-z]{_JOINT}.)[{ALIKE_LETTERS}]*+(?!{_LETTER})",
-        rf"[{ALIKE_LETTERS}](?<!{_LETTER}.)[{ALIKE_LETTERS}]*+(?={_JOINT}[0-9A-Za-z])",
-        r"[^\D0-9](?:(?=[0-9A-Za-z])|(?<=[0-9A-Za-z].))",
-        rf"[{ALIKE_SIGNS}](?<=[!#-=?-~].)[{ALIKE_SIGNS}]*+(?=[!#-;=-~])",
-    )
-)
+_RANGE: Final = re.compile(r"\\[uU]([0-9a-f]{4,8})(?:-\\[uU]([0-9a-f]{4,8}))?")
 
 
 def load_patterns() -> None:
     """Compile every pattern that is not compiled yet; another thread may meanwhile use them."""
+    _alphabet()
     for pattern in _LATE:
         _ = pattern.compiled
 
 
 def has_unseen(text: str) -> bool:
     """Whether a text holds a character that nobody sees."""
-    return not text.isprintable() or (not text.isascii() and _UNSEEN.search(text) is not None)
+    return not text.isprintable() if text.isascii() else _alphabet().has_unseen(text)
 
 
 def has_alike(text: str) -> bool:
     """Whether a text holds a character, where it stands, that a person takes for another one."""
-    if text.isascii():
-        return False
-    return any(pattern.search(text) for pattern in _FOUND) or _ALIKE_BEYOND.search(text) is not None
+    return not text.isascii() and _alphabet().has_alike(text)
 
 
 def visible_text(text: str) -> str:
@@ -139,6 +127,22 @@ def visible_text(text: str) -> str:
     seen = _DIGITS.sub(_codes_of, seen)
     seen = _SIGNS.sub(_codes_of, seen)
     return _ALIKE_BEYOND.sub(_code_of, seen)
+
+
+@cache
+def _alphabet() -> Alphabet:
+    """What finds such characters, made when a first text is not ASCII."""
+    return Alphabet(
+        unseen=_ranges(UNSEEN),
+        latin=_ranges(LATIN),
+        letters=_ranges(ALIKE_LETTERS),
+        signs=_ranges(ALIKE_SIGNS),
+        beyond=_ranges(ALIKE_BEYOND),
+    )
+
+
+def _ranges(table: str) -> list[tuple[int, int]]:
+    return [(int(found[1], 16), int(found[2] or found[1], 16)) for found in _RANGE.finditer(table)]
 
 
 def _mark_unseen(text: str) -> str:
