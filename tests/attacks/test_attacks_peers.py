@@ -14,6 +14,8 @@ import uuid
 import pytest
 
 from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
+from briefcase.core.wire.calls import CallOk
+from briefcase.core.wire.identity import IdentityAnswer
 from briefcase.edges.client.daemon_connection import BrokenAnswerError
 from briefcase.edges.client.expected import ExpectedDaemon
 from briefcase.edges.client.pool import Place
@@ -241,7 +243,7 @@ async def test_each_new_connection_of_a_soak_is_checked_before_it_carries_the_to
         expected = ExpectedDaemon(frozenset(), did)
         token = daemon.operator_token
         async with SoakClient(Place("", "127.0.0.1", port), expected, token=token, connections=1) as client:
-            assert (await client.call(plan))[1]["status"] == "ok"
+            assert isinstance((await client.call(plan))[0], CallOk)
             daemon.kill()
             stranger = Stranger(socket.create_server(("127.0.0.1", port)), lambda _: http(b'{"status":"ok"}'))
             refused = ""
@@ -252,7 +254,7 @@ async def test_each_new_connection_of_a_soak_is_checked_before_it_carries_the_to
                     refused = error.code
                 except (BrokenAnswerError, OSError):
                     continue
-            assert await client.get("/v1/identity") == {}
+            assert await client.get("/v1/identity", IdentityAnswer) is None
             stranger.close()
             return refused, stranger.heard
 

@@ -60,7 +60,7 @@ CONTROL = {
     "MCP stdio": EVERYWHERE | LOGGED,
     "MCP HTTP": EVERYWHERE | LOGGED,
     "MCP access token": EVERYWHERE - {"operator"},
-    "MCP refresh token": EVERYWHERE - {"operator"} | LOGGED,
+    "MCP refresh token": EVERYWHERE | LOGGED,
     "provider": EVERYWHERE,
     "OAuth": EVERYWHERE,
 }

@@ -97,6 +97,10 @@ ASKING = (
         stdin=PASTED,
     ),
     Asks("mcp servers list", ("GET /v1/mcp/servers",)),
+    Asks(
+        "mcp import {servers}",
+        ("GET /v1/mcp/servers", "GET /v1/secrets", "POST /v1/mcp/servers/remote"),
+    ),
     Asks("mcp servers show text", ("GET /v1/mcp/servers/text",)),
     Asks("mcp servers upsert text https://text", ("POST /v1/mcp/servers/text",)),
     Asks("mcp servers delete text", ("POST /v1/mcp/servers/text/delete",)),
@@ -153,6 +157,9 @@ def answer_to(asked: str, *, is_least: bool = False) -> Any:
         return {"status": "approval_required", "approval": approval}
     document = example(kind_of(asked), is_least=is_least)
     document |= {name: value for name, value in SPECIAL.items() if type(document.get(name)) is type(value)}
+    result = document.get("result")
+    if isinstance(result, dict) and "is_error" in result:
+        result["is_error"] = False  # else the tool itself has failed, which is exit code 8
     for approval in document.get("approvals", ()):
         approval["id"] = APPROVAL
     for name in PROMISED_AT_TIMES.get(kind_of(asked), ()):
@@ -178,8 +185,9 @@ def files(tmp_path):
     signed = Checkpoint(daemon.did, 1, tree_root([bytes.fromhex(HASH)]))
     (tmp_path / "policy").write_text(POLICY)
     (tmp_path / "export").write_bytes(export_line(RECEIPT))
+    (tmp_path / "servers").write_text('{"mcpServers":{"remote":{"url":"https://text"}}}')
     (tmp_path / "note").write_text(encode_note(signed, daemon.public_key, daemon.sign))
-    return {name: tmp_path / name for name in ("policy", "new", "export", "note")}
+    return {name: tmp_path / name for name in ("policy", "new", "export", "note", "servers")}
 
 
 def ask(run, daemon, asks: Asks, files: dict[str, Any], answers: dict[str, Any]):

@@ -141,6 +141,7 @@ OF_MODULES = {
 OF_PATHS = {"write_bytes", "write_text", "rename", "hardlink_to", "touch"}
 ELSEWHERE = {
     "adapters/backup/restore.py": {"rename"},  # a directory, once all in it is synced
+    "edges/control_plane/embedded.py": {"rename"},  # a cluster's directory, which `initdb` has synced
     "edges/cli/conformance.py": {"write_bytes"},  # a report, to wherever it is wanted: a pipe too
     "edges/http/sockets.py": {"fchmod"},  # a socket's inode, before it is bound
     "adapters/ledger/archive.py": {"rename"},  # a segment of another history, set aside

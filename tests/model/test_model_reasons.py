@@ -14,6 +14,7 @@ HOME = PACKAGE / "model" / "reasons.py"
 ALONE = PACKAGE / "core" / "receipts" / "verify_export.py"  # it runs without the package
 # Words that mean something else here: a provider's standing, and a table's title.
 OTHER_MEANINGS = {
+    ("edges/cli/client_files.py", "disabled"),  # a member of other programs' files
     ("edges/cli/render.py", "disabled"),
     ("edges/cli/providers.py", "disabled"),
     ("adapters/providers/client.py", "disabled"),

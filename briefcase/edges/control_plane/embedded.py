@@ -30,6 +30,7 @@ import asyncpg
 
 from briefcase.adapters.disk.checks import PRIVATE_DIR_MODE
 from briefcase.adapters.disk.data_dir import prepare_data_dir
+from briefcase.adapters.disk.directories import fsync_dir
 from briefcase.adapters.disk.locks import take_lock
 from briefcase.model.errors import ConfigError
 
@@ -159,6 +160,7 @@ class EmbeddedPostgres:
             shown = problem[-SHOWN_LOG_BYTES:].decode(errors="replace").strip()
             raise ConfigError(f"PostgreSQL could not make its cluster: {shown}", hint=_NAMESPACE_HINT)
         aside.rename(cluster)
+        fsync_dir(self._directory)
 
     async def _try_start(self, cluster: Path, deadline_s: float) -> bool:
         settings = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={self._sockets}")
