@@ -29,7 +29,7 @@ class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     per_second: _PositiveInt = 1_000
     burst: _PositiveInt = 2_000
-    deadline_ms: Annotated[int, msgspec.Meta(gt=0, le=600_000)] = 30_000  # clients wait a little longer
+    deadline_ms: Annotated[int, msgspec.Meta(gt=0, le=3_600_000)] = 30_000  # our clients wait for ten minutes at most
     approval_ttl_s: _PositiveInt = 15 * 60
     max_open_decisions: _PositiveInt = MAX_OPEN_DECISIONS
     max_open_decisions_per_principal: _PositiveInt = MAX_OPEN_DECISIONS_PER_PRINCIPAL
