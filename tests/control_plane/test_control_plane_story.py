@@ -102,6 +102,7 @@ def test_a_fleet_from_an_empty_directory(tmp_path, tmp_path_factory):
         policy = tmp_path / "policy.cedar"
         policy.write_text(NO_ECHO)
         before = members[0].policy()
+        assert operator.run("policy", "show").stdout == f"{before}\n"
         begun = begin_with_one(operator, policy, "--gate", "max-flips=0")
         for member in members:
             member.sync()

@@ -35,7 +35,7 @@ from briefcase.edges.cli.fleet_client import PAGE, FleetClient
 from briefcase.edges.cli.late import render, system
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
-from briefcase.edges.cli.policy import read_policy
+from briefcase.edges.cli.policy import read_policy, write_policy
 from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.receipts import parse_moment
 from briefcase.edges.client.reply import Reply
@@ -149,7 +149,7 @@ def show_policy(app: App, *, as_json: bool) -> None:
         return
     bundle = reply.answer.policy_bundle.bundle
     note(f"bundle {bundle.bundle_id} of {bundle.updated_at_rfc3339}")
-    click.echo(visible_text(bundle.policy_text))
+    write_policy(app, bundle.policy_text)
 
 
 @policy.command(
@@ -223,7 +223,7 @@ def show_mandatory(app: App, *, as_json: bool) -> None:
         app.screen.line("no mandatory part: `briefcase fleet mandatory publish FILE`")
     else:
         note(f"mandatory part {answer.id}")
-        click.echo(visible_text(answer.policy_text))
+        write_policy(app, answer.policy_text)
 
 
 @mandatory.command("publish", epilog=example("briefcase fleet mandatory publish forbidden.cedar"))

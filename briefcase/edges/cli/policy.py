@@ -52,7 +52,7 @@ def show_policy(app: App, *, as_json: bool) -> None:
         app.json(reply.document)
         return
     active = reply.answer
-    _write_text(app, active.policy_text)
+    write_policy(app, active.policy_text)
     note(f"policy {active.policy_hash_hex}, since {render.when(active.updated_at_rfc3339)}")
 
 
@@ -168,7 +168,7 @@ def known_tools(app: App) -> list[ToolSpec] | None:
     ]
 
 
-def _write_text(app: App, text: str) -> None:
+def write_policy(app: App, text: str) -> None:
     """The text as it is for a file; on a terminal, with nothing invisible in it."""
     if not app.screen.is_terminal:
         click.echo(text, nl=not text.endswith("\n"))
