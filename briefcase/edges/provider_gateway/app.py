@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import blacksheep
 import msgspec
 
+from briefcase.core.jose.credentials import STATUS_TYP
 from briefcase.edges.provider_gateway.authority import (
     BEARER_SCHEME,
     Authority,
@@ -19,7 +20,7 @@ from briefcase.edges.provider_gateway.authority import (
     refuse_token,
     split_credentials,
 )
-from briefcase.edges.provider_gateway.credentials import STATUS_PATH, STATUS_TYP, Credentials
+from briefcase.edges.provider_gateway.credentials import STATUS_PATH, Credentials
 from briefcase.edges.provider_gateway.facts import Facts
 from briefcase.edges.provider_gateway.guard import CapabilityGuard
 from briefcase.edges.provider_gateway.http import (

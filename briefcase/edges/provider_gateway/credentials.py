@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from briefcase.core.jose.base64url import JoseError, encode_base64url
+from briefcase.core.jose.credentials import CREDENTIAL_TYP, STATUS_TYP
 from briefcase.core.jose.jws import Signer, check_signature, did_of, parse_compact
 from briefcase.edges.provider_gateway.authority import fact_key
 from briefcase.edges.provider_gateway.facts import Fact, Facts, Kind
@@ -21,8 +22,6 @@ from briefcase.edges.provider_gateway.settings import SCOPE, GatewaySettings
 from briefcase.model.ports import Clock
 from briefcase.model.types import US_PER_S, JsonObject
 
-CREDENTIAL_TYP: Final = "vc+jwt"
-STATUS_TYP: Final = "statuslist+jwt"
 STATUS_PATH: Final = "/vc/status"
 MIN_LIST_BYTES: Final = 1_024  # a list of one would tell who is on it
 
