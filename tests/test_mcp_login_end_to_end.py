@@ -63,6 +63,12 @@ def server_that_is(daemon, **fields):
     return wait_until(found, lambda: server_of(daemon))
 
 
+def server_that_says_its_problem(daemon, **fields):
+    """As `server_that_is`, once the failed connection is noted as well: that comes a moment after the challenge."""
+    wait_until(lambda: server_of(daemon)["problem"], lambda: server_of(daemon))
+    return server_that_is(daemon, **fields)
+
+
 def log_in(daemon, *options):
     """`oauth-login`, with a browser that only follows where it is sent."""
     words = command_of("mcp", "servers", "oauth-login", "docs", "--no-browser", *options)
@@ -83,7 +89,7 @@ def let_tools_be_called(daemon):
 
 def test_log_in_call_widen_revoke_and_the_failing_call_after_it(daemon):
     assert briefcase(daemon, "mcp", "servers", "upsert", "docs", f"{daemon.origin}/mcp").returncode == 0
-    wanting = server_that_is(daemon, needs_login=True)
+    wanting = server_that_says_its_problem(daemon, needs_login=True)
     assert "oauth-login docs" in wanting["problem"]
     assert wanting["has_oauth_refresh"] is False
     agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]

@@ -6,6 +6,7 @@ holds every answer the tests see against it.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -30,6 +31,9 @@ def openapi_document(routes: Sequence[Route] = ROUTES) -> JsonObject:
     for route in routes:
         kinds += [kind for kind in (route.answer, route.body, route.query) if kind is not None and kind not in kinds]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    for component in components.values():  # docstrings, whose indentation some versions of msgspec leave in
+        if "description" in component:
+            component["description"] = inspect.cleandoc(component["description"])
     schema_of = dict(zip(kinds, schemas, strict=True))
     sent = [kind for kind in kinds if any(kind in {route.body, route.query} for route in routes)]
     _say_what_is_written([kind for kind in kinds if kind not in sent], sent, schema_of, components)
