@@ -98,6 +98,16 @@ def daemon(tmp_path_factory):
 
 
 @pytest.fixture
+def alone(tmp_path):
+    """A daemon with the same bounds that nobody else asks anything."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    (data_dir / "briefcase.toml").write_text(CONFIG.format(port=free_port()))
+    with RunningDaemon(data_dir) as running:
+        yield running
+
+
+@pytest.fixture
 def agent(daemon) -> str:
     status, answer = daemon.request("POST", "/v1/agents", {"name": f"agent-{uuid.uuid4().hex[:12]}"})
     assert status == 200, answer
@@ -291,9 +301,9 @@ def test_answers_that_nobody_reads_are_held_within_one_budget(daemon, held):
 # --- open decisions ---------------------------------------------------------------------------------------------------
 
 
-def test_decisions_that_nobody_closes_are_bounded_for_an_agent_and_in_all(daemon):
+def test_decisions_that_nobody_closes_are_bounded_for_an_agent_and_in_all(alone):
     def decide_until_refused(token: str, most: int) -> int:
-        connection = UnixConnection(daemon.socket_path)
+        connection = UnixConnection(alone.socket_path)
         with closing(connection):
             for number in range(most):
                 body = json.dumps(call_body("echo", {"text": "x" * 10_000}))
@@ -305,11 +315,11 @@ def test_decisions_that_nobody_closes_are_bounded_for_an_agent_and_in_all(daemon
         raise AssertionError(f"{most} decisions are open")
 
     names = (f"decider-{uuid.uuid4().hex[:8]}" for _ in range(2))
-    first, second = (daemon.request("POST", "/v1/agents", {"name": name})[1]["token"] for name in names)
+    first, second = (alone.request("POST", "/v1/agents", {"name": name})[1]["token"] for name in names)
     assert decide_until_refused(first, 1_000) == 300
     assert decide_until_refused(second, 1_000) == 100
-    assert figures(daemon)["briefcase_open_decisions"] == 400
-    assert daemon.call("echo", {"text": "hi"}, token=first)["status"] == "ok"
+    assert figures(alone)["briefcase_open_decisions"] == 400
+    assert alone.call("echo", {"text": "hi"}, token=first)["status"] == "ok"
 
 
 def test_what_memory_is_is_said_without_the_ledgers_pages(daemon):
