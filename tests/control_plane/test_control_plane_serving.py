@@ -13,6 +13,7 @@ from briefcase.edges.control_plane.app import ControlPlaneApp
 from briefcase.edges.control_plane.figures import Figures
 from briefcase.edges.control_plane.serving import for_proxies
 from briefcase.edges.control_plane.settings import ServeOptions, parse_settings
+from briefcase.model.errors import ConfigError
 from support.certificates import new_certificate
 from support.fleet_server import AUDITOR_TOKEN, POLICY, RunningControlPlane, chain
 
@@ -28,6 +29,14 @@ async def test_it_speaks_tls_with_the_certificate_it_is_given(database_url, tmp_
                 assert answer.status == 200
             with pytest.raises(aiohttp.ClientError):
                 await session.get(f"{plane.plane.base_url}/health")
+
+
+def test_a_certificate_that_is_none_is_named_before_anything_runs(tmp_path):
+    certificate, key = new_certificate(tmp_path)
+    certificate.write_text("no certificate")
+    with pytest.raises(ConfigError, match="a certificate and its key in PEM") as refused:
+        RunningControlPlane("postgresql://u@/d", tmp_path / "cp", certificate=certificate, certificate_key=key)
+    assert str(certificate) in refused.value.message
 
 
 @pytest.mark.parametrize(

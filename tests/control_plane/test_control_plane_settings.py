@@ -1,5 +1,7 @@
 """How a control plane is set: everything that is not safe or not complete is refused before anything runs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,20 @@ def test_what_is_not_safe_or_not_complete_is_refused(environ, options, problem):
 def test_clear_text_from_elsewhere_is_for_a_named_proxy():
     options = ServeOptions(is_embedded=True, listen="0.0.0.0:8790", proxies=("10.0.0.0/8",))
     assert str(parse_settings(GOOD, options).proxies[0]) == "10.0.0.0/8"
+
+
+def test_without_its_libraries_the_command_says_what_to_install(tmp_path):
+    program = "import sys; sys.modules['uvicorn'] = None; from briefcase.__main__ import main; sys.exit(main())"
+    environ = {
+        "PATH": "/usr/bin:/bin",
+        "BRIEFCASE_DATA_DIR": str(tmp_path),
+        "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN": TOKEN,
+    }
+    command = [sys.executable, "-c", program, "control-plane", "serve", "--embedded"]
+    ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 9
+    assert "`uvicorn`, which is not installed" in ran.stderr
+    assert "[control-plane]" in ran.stderr
 
 
 def test_no_secret_stands_in_a_message():

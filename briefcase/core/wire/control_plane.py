@@ -14,7 +14,7 @@ DeviceStateWord = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [state.
 
 
 class MandatoryRecord(msgspec.Struct, frozen=True):
-    """What an organisation forbids on this daemon, whatever its policy says."""
+    """What an organisation forbids on its devices, whatever their policies say; id 0 where it is nothing."""
 
     id: Natural
     policy_text: str

@@ -52,13 +52,6 @@ class FleetPolicy(msgspec.Struct, frozen=True):
     policy_bundle: SignedBundle
 
 
-class MandatoryRecord(msgspec.Struct, frozen=True):
-    """What every device forbids; id 0 where there never was such a part, an empty text where it was ended."""
-
-    id: int
-    policy_text: str
-
-
 class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout; what its devices show, and the gates that are shut, are looked up where one is asked for."""
 

@@ -18,6 +18,7 @@ from briefcase.edges.cli.late import (
 )
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
+from briefcase.model.errors import ConfigError
 
 
 @click.command(
@@ -59,6 +60,7 @@ def serve(
         retention_days=retention_days,
     )
     settings = control_plane_settings.parse_settings(app.environ, options)
+    _check_installed()
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -74,3 +76,18 @@ def serve(
 
     logs.configure_logs()
     uvloop.run(run())
+
+
+def _check_installed() -> None:
+    """Load the server, whose libraries are an extra of the package.
+
+    Raises:
+        ConfigError: one of them is not installed.
+    """
+    try:
+        _ = control_plane_serving.ControlPlane
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"a control plane needs `{error.name}`, which is not installed",
+            hint="pip install 'agentic-briefcase[control-plane]'; in a checkout: pip install '.[control-plane]'",
+        ) from None

@@ -15,6 +15,7 @@ from briefcase.adapters.disk.checks import reason_of
 from briefcase.adapters.disk.files import write_whole
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.fleet.rollouts import Evidence
+from briefcase.core.wire.control_plane import MandatoryRecord
 from briefcase.core.wire.fleet import (
     ActList,
     AdminToken,
@@ -25,7 +26,6 @@ from briefcase.core.wire.fleet import (
     FleetPolicy,
     FleetReceipt,
     FleetReceipts,
-    MandatoryRecord,
     RolloutList,
     RolloutRecord,
     about_act,

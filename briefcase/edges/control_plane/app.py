@@ -14,6 +14,7 @@ import msgspec
 from briefcase.adapters.telemetry.exposition import CONTENT_TYPE, encode_text
 from briefcase.core.fleet.batches import BatchError, read_batch
 from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.core.wire.control_plane import MandatoryRecord
 from briefcase.core.wire.fleet import (
     ActList,
     AdminToken,
@@ -23,7 +24,6 @@ from briefcase.core.wire.fleet import (
     FleetDevice,
     FleetDevices,
     FleetReceipts,
-    MandatoryRecord,
     RolloutList,
     RolloutRecord,
 )

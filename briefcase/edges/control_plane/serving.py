@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -63,6 +64,7 @@ class ControlPlane:
         self._settings = settings
         self._clock = clock
         self._entropy = entropy
+        _check_certificate(settings)
         self._directory = prepare_data_dir(settings.directory)
         self._socket = _listen(settings.host, settings.port)
         self.base_url = settings.base_url or self._own_url()
@@ -169,6 +171,18 @@ async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def _check_certificate(settings: ControlPlaneSettings) -> None:
+    """Load the certificate and its key once, before anything runs, to say which file is not as it must be."""
+    if settings.certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.certificate_key)
+    except (ssl.SSLError, OSError) as error:
+        files = f"`{settings.certificate}` and `{settings.certificate_key}`"
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"expected {files} to be a certificate and its key in PEM: {reason}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from sqlalchemy import desc, insert, select, update
 from briefcase.core.fleet.bundles import MandatoryPart
 from briefcase.core.fleet.envelopes import FRESHNESS, MANDATORY, Freshness
 from briefcase.core.policy.check import check_policy
-from briefcase.core.wire.fleet import MandatoryRecord
+from briefcase.core.wire.control_plane import MandatoryRecord
 from briefcase.edges.control_plane import audit, schema
 from briefcase.edges.control_plane.administrators import Administrator
 from briefcase.edges.control_plane.bundles import MAX_KEPT, Bundles, check_size
