@@ -162,7 +162,7 @@ class Session:
     # --- opening and closing --------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """TransportFactory the server and agree on a revision.
+        """Connect the server and agree on a revision.
 
         Raises:
             UpstreamError: it cannot be reached, or speaks no revision we do.
