@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from briefcase.model.configuration import Configuration
 
 
 class Root:
@@ -15,6 +19,12 @@ class Root:
         from briefcase.daemon.run import serve
 
         serve(environ, on_ready)
+
+    def configuration(self, environ: Mapping[str, str]) -> Configuration:
+        """Every setting of an environment, with where its value came from."""
+        from briefcase.daemon.configuration import configuration
+
+        return configuration(environ)
 
 
 def check_only_briefcase() -> None:

@@ -11,6 +11,7 @@ import orjson
 
 from briefcase.edges.api.openapi import openapi_document
 from docs.draw_house import house_svg
+from docs.write_reference import reference_md
 
 DOCS: Final = Path(__file__).parent
 
@@ -23,6 +24,7 @@ def openapi_json() -> str:
 GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "house.svg": house_svg,
     "openapi.json": openapi_json,
+    "reference.md": reference_md,
 }
 
 

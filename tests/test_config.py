@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from briefcase.adapters.disk.data_dir import data_dir_of, named_path, socket_path_of
-from briefcase.daemon.config_file import CONFIG_FILE, FileConfig, load_file
+from briefcase.daemon.config_file import CONFIG_FILE, PAGES, FileConfig, load_file
+from briefcase.daemon.configuration import config_keys
 from briefcase.daemon.settings import UNSERVED, master_passphrase, parse_loopback_address, parse_settings
 from briefcase.edges.cli.client import address_of
+from briefcase.edges.control_plane import settings as control_plane
 from briefcase.edges.gateway.settings import load_gateway_settings
 from briefcase.model.errors import ConfigError
+from briefcase.model.variables import BY_NAME
 
 
 @pytest.fixture
@@ -137,6 +140,68 @@ def test_a_variable_may_name_the_home_directory_as_a_shell_does(named, path):
     assert address_of(environ, lambda: Path("/x")).socket_path == path
     gateway = load_gateway_settings(environ | {"BRIEFCASE_AUTH_TOKEN": "t"}, Path("/x"), Path("/y"))
     assert gateway.daemon_socket == absolute
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[receipts]\ncheckpoint_dir = '~/kept'\n[file_read]\nprefixes = ['~', '/srv']", None),
+        ("[receipts]\ncheckpoint_dir = '~eve/kept'", "`receipts.checkpoint_dir`: expected a path, or one that begins"),
+        ("[file_read]\nprefixes = ['~eve']", "`file_read.prefixes`: expected a path, or one that begins with `~/`"),
+    ],
+)
+def test_a_path_in_the_configuration_file_may_begin_at_home(tmp_path, text, says):
+    (tmp_path / CONFIG_FILE).write_text(text)
+    if says is not None:
+        with pytest.raises(ConfigError, match=says):
+            load_file(tmp_path / CONFIG_FILE, {"HOME": "/h"})
+        return
+    config = load_file(tmp_path / CONFIG_FILE, {"HOME": "/h"})
+    assert (config.receipts.checkpoint_dir, config.file_read.prefixes) == ("/h/kept", ("/h", "/srv"))
+
+
+@pytest.fixture
+def readers(base, tmp_path):
+    """Each program's reading of an environment that has all it needs."""
+    token, home = "t" * 43, {"HOME": "/h"}
+    every = base | home | {"BRIEFCASE_AUTH_TOKEN": token, "BRIEFCASE_OTEL": "1"}
+    plane = every | {control_plane.DATABASE_URL: "postgresql://x/y", control_plane.ADMIN_VARIABLE: token}
+    return (
+        lambda **given: parse_settings(every | given),
+        lambda **given: parse_settings(home | given),
+        lambda **given: load_gateway_settings(
+            every | {"BRIEFCASE_MCP_HTTP_ADDR": "127.0.0.1:1"} | given, tmp_path / "s", tmp_path
+        ),
+        lambda **given: control_plane.parse_settings(plane | given, control_plane.ServeOptions()),
+    )
+
+
+@pytest.mark.parametrize(
+    "variable", [one for one in BY_NAME.values() if one.default and not one.reader], ids=lambda one: one.name
+)
+def test_a_default_of_the_reference_changes_nothing(readers, variable):
+    for read in readers:
+        assert read(**{variable.name: variable.default}) == read()
+
+
+@pytest.mark.parametrize("variable", [one for one in BY_NAME.values() if one.words], ids=lambda one: one.name)
+def test_the_words_of_the_reference_are_those_that_are_taken(readers, variable):
+    refusals = []
+    for read in readers:
+        for word in variable.words:
+            read(**{variable.name: word})
+        try:
+            read(**{variable.name: "no-such-word"})
+        except ConfigError as error:
+            refusals.append(str(error))
+    assert refusals
+    assert all(f"`{variable.name}`" in refusal for refusal in refusals)
+
+
+def test_every_key_of_the_file_has_a_page_and_says_what_it_is():
+    keys = list(config_keys())
+    assert {key.section for key in keys} == set(PAGES) == set(FileConfig.__struct_fields__)
+    assert all(key.what and key.allowed for key in keys)
 
 
 def test_another_users_home_directory_is_not_guessed():

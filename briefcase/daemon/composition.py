@@ -89,7 +89,7 @@ async def compose(foundation: Foundation, stack: AsyncExitStack, exporting: Expo
         stack: undoes what was done, in the opposite order.
         exporting: where telemetry goes, if it goes anywhere.
     """
-    file = load_file(foundation.data_dir / CONFIG_FILE)
+    file = load_file(foundation.data_dir / CONFIG_FILE, foundation.environ)
     start = Start(foundation.settings, file, foundation.environ, stack, exporting)
     try:
         stores = await open_stores(start, foundation.data_dir, foundation.opening)  # 3

@@ -5,12 +5,17 @@ A wrong value stops the daemon with the key, what was expected and what was foun
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
 
+from briefcase.adapters.disk.data_dir import path_of
 from briefcase.core.approvals.lifecycle import MAX_SHOWN_BYTES
 from briefcase.core.calls.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 from briefcase.core.calls.ratelimits import PrincipalLimit
@@ -18,71 +23,103 @@ from briefcase.model.errors import ConfigError
 
 CONFIG_FILE: Final = "briefcase.toml"
 
-_PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+PAGES: Final = {
+    "calls": "operations.md#limits",
+    "receipts": "receipts.md#signed-checkpoints",
+    "policy": "policy.md",
+    "file_read": "tools.md",
+    "net": "tools.md",
+    "server": "operations.md#limits",
+    "principal": "operations.md#limits",
+}  # the page that explains each section
 
 
 class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[calls]`: rate of one agent on one tool, deadline of an execution, life and size of an approval, open decisions.
+    """`[calls]`: what one agent may ask of one tool, how long an execution takes, and what waits.
 
     A call that a person must approve and that is larger than `max_shown_bytes` is refused as `too_large_to_show`.
     """
 
-    per_second: _PositiveInt = 1_000
-    burst: _PositiveInt = 2_000
-    deadline_ms: Annotated[int, msgspec.Meta(gt=0, le=3_600_000)] = 30_000  # our clients wait for ten minutes at most
-    approval_ttl_s: _PositiveInt = 15 * 60
-    max_open_decisions: _PositiveInt = MAX_OPEN_DECISIONS
-    max_open_decisions_per_principal: _PositiveInt = MAX_OPEN_DECISIONS_PER_PRINCIPAL
-    max_shown_bytes: _PositiveInt = MAX_SHOWN_BYTES
+    per_second: Annotated[int, Meta(ge=1, description="calls of one principal on one tool")] = 1_000
+    burst: Annotated[int, Meta(ge=1, description="of them at once")] = 2_000
+    deadline_ms: Annotated[int, Meta(gt=0, le=3_600_000, description="how long an execution may take")] = (
+        30_000  # our clients wait for ten minutes at most
+    )
+    approval_ttl_s: Annotated[int, Meta(ge=1, description="how long an approval waits for a person")] = 15 * 60
+    max_open_decisions: Annotated[int, Meta(ge=1, description="decisions whose outcome nobody reported yet")] = (
+        MAX_OPEN_DECISIONS
+    )
+    max_open_decisions_per_principal: Annotated[int, Meta(ge=1, description="of one principal")] = (
+        MAX_OPEN_DECISIONS_PER_PRINCIPAL
+    )
+    max_shown_bytes: Annotated[int, Meta(ge=1, description="the largest call that a person can approve")] = (
+        MAX_SHOWN_BYTES
+    )
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[receipts]`: what receipts keep of a call's arguments; where signed checkpoints are kept, if anywhere."""
 
-    args: Literal["digest", "redacted", "full"] = "redacted"
-    checkpoint_dir: str = ""
-    checkpoint_interval_s: _PositiveInt = 3_600
+    args: Annotated[
+        Literal["digest", "redacted", "full"], Meta(description="what receipts keep of a call's arguments")
+    ] = "redacted"
+    checkpoint_dir: Annotated[
+        str, Meta(description="where signed checkpoints are kept, outside of the data directory; empty: nowhere")
+    ] = ""
+    checkpoint_interval_s: Annotated[int, Meta(ge=1, description="how often one is made")] = 3_600
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[policy]`: one live decision in `shadow_every` is made again by the reference engine; 0 makes none."""
+    """`[policy]`: whether live decisions are made again by the reference engine."""
 
-    shadow_every: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shadow_every: Annotated[
+        int, Meta(ge=0, description="one live decision in so many is made again by the reference engine; 0: none")
+    ] = 0
 
 
 class FileReadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[file_read]`: the directories below which the built-in `file_read` may read; none by default."""
+    """`[file_read]`: what the built-in `file_read` may read; nothing by default."""
 
-    prefixes: tuple[str, ...] = ()
-    max_bytes: _PositiveInt = 1 << 20
+    prefixes: Annotated[tuple[str, ...], Meta(description="the directories below which `file_read` may read")] = ()
+    max_bytes: Annotated[int, Meta(ge=1, description="the largest file it reads")] = 1 << 20
 
 
 class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[net]`: upstreams on private addresses that are reached all the same, each as `host:port`."""
+    """`[net]`: upstreams on private addresses that are reached all the same."""
 
-    allow_private: tuple[str, ...] = ()
+    allow_private: Annotated[
+        tuple[str, ...], Meta(description="upstreams on private addresses that are reached, each as `host:port`")
+    ] = ()
 
 
 class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[principal]`: what one principal may send, whatever it asks for."""
 
-    per_second: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = PrincipalLimit().per_second
-    burst: _PositiveInt = PrincipalLimit().burst
-    bytes_per_second: _PositiveInt = PrincipalLimit().bytes_per_second
-    burst_bytes: _PositiveInt = PrincipalLimit().burst_bytes
+    per_second: Annotated[int, Meta(ge=1, le=1_000_000_000, description="requests of one principal")] = (
+        PrincipalLimit().per_second
+    )
+    burst: Annotated[int, Meta(ge=1, description="of them at once")] = PrincipalLimit().burst
+    bytes_per_second: Annotated[int, Meta(ge=1, description="bytes of their bodies")] = (
+        PrincipalLimit().bytes_per_second
+    )
+    burst_bytes: Annotated[int, Meta(ge=1, description="of them at once; at least `[server] max_body_bytes`")] = (
+        PrincipalLimit().burst_bytes
+    )
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[server]`: bounds of the daemon's own HTTP; those of connections hold for each listener."""
 
-    max_body_bytes: _PositiveInt = 1 << 20
-    max_connections: _PositiveInt = 1_024
-    max_connections_per_uid: _PositiveInt = 256
-    max_connections_per_principal: _PositiveInt = 256
-    operator_reserve: _PositiveInt = 32
-    newcomer_reserve: _PositiveInt = 64
-    max_unsent_bytes: _PositiveInt = 64 << 20
-    drain_ms: _PositiveInt = 10_000
+    max_body_bytes: Annotated[int, Meta(ge=1, description="the largest body of a request")] = 1 << 20
+    max_connections: Annotated[int, Meta(ge=1, description="connections of one listener")] = 1_024
+    max_connections_per_uid: Annotated[int, Meta(ge=1, description="of one user other than the daemon's own")] = 256
+    max_connections_per_principal: Annotated[int, Meta(ge=1, description="of one agent or auditor")] = 256
+    operator_reserve: Annotated[int, Meta(ge=1, description="beyond those, for the operator and newcomers")] = 32
+    newcomer_reserve: Annotated[int, Meta(ge=1, description="beyond those, for agents that have fewer than two")] = 64
+    max_unsent_bytes: Annotated[int, Meta(ge=1, description="bodies that come and answers that nobody reads")] = (
+        64 << 20
+    )
+    drain_ms: Annotated[int, Meta(ge=1, description="how long a stop waits for requests under way")] = 10_000
 
 
 class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,8 +134,12 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     principal: PrincipalSettings = PrincipalSettings()
 
 
-def load_file(path: Path) -> FileConfig:
+def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> FileConfig:
     """Read `briefcase.toml`; an absent file is all defaults.
+
+    Args:
+        path: the file.
+        environ: says where `~` is.
 
     Raises:
         ConfigError: unreadable, not TOML, an unknown key or a value of another type.
@@ -119,4 +160,14 @@ def load_file(path: Path) -> FileConfig:
             f" got `{config.principal.burst_bytes}`",
             hint="no request of that size would ever be taken",
         )
-    return config
+    return _at_home(config, environ)
+
+
+def _at_home(config: FileConfig, environ: Mapping[str, str]) -> FileConfig:
+    """The same configuration, the `~` of its paths expanded."""
+    kept, read = config.receipts, config.file_read
+    checkpoint_dir = kept.checkpoint_dir and str(path_of(kept.checkpoint_dir, "receipts.checkpoint_dir", environ))
+    prefixes = tuple(str(path_of(prefix, "file_read.prefixes", environ)) for prefix in read.prefixes)
+    return replace(
+        config, receipts=replace(kept, checkpoint_dir=checkpoint_dir), file_read=replace(read, prefixes=prefixes)
+    )

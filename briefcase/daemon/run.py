@@ -16,7 +16,7 @@ from typing import Final
 from briefcase.adapters.disk.data_dir import DataDirLock, prepare_data_dir
 from briefcase.adapters.vault.opening import begin_vault
 from briefcase.daemon.settings import master_passphrase, parse_settings
-from briefcase.edges.diagnostics.profile import SECRET_VARIABLES
+from briefcase.model.variables import SECRET_NAMES
 
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 
@@ -62,5 +62,5 @@ def harden_process(environ: MutableMapping[str, str]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    for name in SECRET_VARIABLES:
+    for name in SECRET_NAMES:
         environ.pop(name, None)

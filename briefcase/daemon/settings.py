@@ -23,6 +23,7 @@ from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settin
 from briefcase.edges.diagnostics.profile import MODES
 from briefcase.model.errors import ConfigError
 from briefcase.model.types import MAX_PORT
+from briefcase.model.variables import BY_NAME, OWN_PREFIX
 
 MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its terminating zero
 
@@ -30,34 +31,6 @@ SECRET_BACKENDS: Final = ("auto", "keyring", "file", "memory")
 VC_UNKNOWN_MODES: Final = ("require_approval", "deny")
 SYNC_INTERVAL_S: Final = 60
 MAX_SYNC_INTERVAL_S: Final = 7 * 86_400
-
-KNOWN_VARIABLES: Final = frozenset({
-    "BRIEFCASE_DATA_DIR",
-    "BRIEFCASE_PROFILE_MODE",
-    "BRIEFCASE_STRICT_HOST",
-    "BRIEFCASE_UNIX_SOCKET",
-    "BRIEFCASE_AGENT_SOCKET",
-    "BRIEFCASE_TCP_ADDR",
-    "BRIEFCASE_NAMED_PIPE",
-    "BRIEFCASE_SECRET_BACKEND",
-    "BRIEFCASE_MASTER_PASSPHRASE",
-    "BRIEFCASE_PROVIDER_BASE_URL",
-    "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS",
-    "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN",
-    "BRIEFCASE_RISK_CLASSIFIER_URL",
-    "BRIEFCASE_PAYMENT_HELPER",
-    "BRIEFCASE_VC_STATUS_UNKNOWN_MODE",
-    "BRIEFCASE_OTEL",
-    "BRIEFCASE_MCP_HTTP_ADDR",
-    "BRIEFCASE_MCP_HTTP_PATH",
-    "BRIEFCASE_MCP_NO_STDIO",
-    "BRIEFCASE_DAEMON_UNIX_SOCKET",
-    "BRIEFCASE_DAEMON_BASE_URL",
-    "BRIEFCASE_DAEMON_NAMED_PIPE",
-    "BRIEFCASE_DAEMON_DID",
-    "BRIEFCASE_DAEMON_UID",
-    "BRIEFCASE_AUTH_TOKEN",
-})  # fmt: skip
 
 # The daemon knows these and serves none of them yet: what they ask for would silently not be done.
 UNSERVED: Final[dict[str, str]] = {
@@ -185,8 +158,8 @@ def check_variable_names(environ: Mapping[str, str]) -> None:
         ConfigError: naming both.
     """
     for name in environ:
-        if name.startswith("BRIEFCASE_") and name not in KNOWN_VARIABLES:
-            near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.9)
+        if name.startswith(OWN_PREFIX) and name not in BY_NAME:
+            near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.9)
             if near:
                 raise ConfigError(f"unknown variable `{name}`", hint=f"did you mean `{near[0]}`?")
 

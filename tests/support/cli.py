@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from briefcase.daemon.configuration import configuration
 from briefcase.edges.cli.main import main
+from briefcase.model.configuration import Configuration
 
 TOKEN = "o" * 43
 STATE = "state-of-this-log-in"
@@ -147,6 +149,9 @@ class FakeRoot:
     def serve(self, environ: Mapping[str, str], on_ready: Callable[..., object] | None = None) -> None:
         if self.serve_error is not None:
             raise self.serve_error
+
+    def configuration(self, environ: Mapping[str, str]) -> Configuration:
+        return configuration(environ)
 
 
 class Ran:

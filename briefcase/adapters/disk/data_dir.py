@@ -50,21 +50,29 @@ def socket_path_of(environ: Mapping[str, str]) -> Path:
 
 
 def named_path(environ: Mapping[str, str], name: str) -> Path | None:
-    """The path that a variable names; None where it names none.
+    """The path that a variable names; None where it names none. Raises as `path_of`."""
+    named = environ.get(name)
+    return path_of(named, name, environ) if named else None
+
+
+def path_of(text: str, name: str, environ: Mapping[str, str]) -> Path:
+    """The path that a setting names.
 
     `~` is the home directory here: no shell expands it in a unit file or in the `env` of a client's configuration.
+
+    Args:
+        text: the setting's value.
+        name: the setting's own.
+        environ: says where the home directory is.
 
     Raises:
         ConfigError: it begins with the `~` of a user by name, which only a shell knows.
     """
-    named = environ.get(name)
-    if not named:
-        return None
-    first, _, rest = named.partition("/")
+    first, _, rest = text.partition("/")
     if not first.startswith("~"):
-        return Path(named)
+        return Path(text)
     if first != "~":
-        raise ConfigError(f"`{name}`: expected a path, or one that begins with `~/`, got `{named}`")
+        raise ConfigError(f"`{name}`: expected a path, or one that begins with `~/`, got `{text}`")
     return _home(environ) / rest.lstrip("/")
 
 
@@ -84,7 +92,7 @@ def prepare_data_dir(path: Path) -> Path:
     Returns:
         Its absolute path, with every link in its parents resolved.
     """
-    path = path.expanduser().absolute()
+    path = path.absolute()
     try:
         make_private_dirs(path)
         path = path.parent.resolve() / path.name

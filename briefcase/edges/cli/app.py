@@ -6,7 +6,7 @@ The command line may not import the composition root (imports point one way), so
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -18,6 +18,7 @@ from briefcase.model.errors import CallerError
 from briefcase.model.identifiers import ARGUMENT
 
 if TYPE_CHECKING:
+    from briefcase.model.configuration import Configuration
     from briefcase.model.types import JsonValue
 
 ANSWER_TIMEOUT_S: Final = 30.0
@@ -38,6 +39,14 @@ class Root(Protocol):
 
         Raises:
             BriefcaseError: it could not start; the message names what was expected.
+        """
+        ...
+
+    def configuration(self, environ: Mapping[str, str]) -> Configuration:
+        """Every setting of an environment, with where its value came from; nothing secret is in it.
+
+        Raises:
+            ConfigError: the data directory's own variable is not as expected.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from briefcase.adapters.disk.data_dir import data_dir_of
+from briefcase.adapters.disk.data_dir import data_dir_of, named_path
 from briefcase.model.errors import ConfigError
 from briefcase.model.types import MAX_PORT
 
@@ -91,7 +91,7 @@ def parse_settings(environ: Mapping[str, str], options: ServeOptions) -> Control
         base_url=_base_url(environ),
         admin_token=_token(environ, ADMIN_VARIABLE),
         auditor_token=_token(environ, AUDITOR_VARIABLE, is_optional=True),
-        signing_key_file=Path(environ.get(SIGNING_KEY_FILE) or directory / "signing_key").expanduser().absolute(),
+        signing_key_file=(named_path(environ, SIGNING_KEY_FILE) or directory / "signing_key").absolute(),
         certificate=options.certificate,
         certificate_key=options.certificate_key,
         proxies=proxies,

@@ -41,6 +41,7 @@ from briefcase.edges.diagnostics.canary import MAGIC_BYTES, is_compressed, utf8
 from briefcase.edges.diagnostics.triage import Daemon, Part
 from briefcase.model.errors import BriefcaseError
 from briefcase.model.types import JsonObject
+from briefcase.model.variables import BY_NAME, OWN_PREFIX
 
 LOG_TAIL_BYTES: Final = 4 << 20
 MAX_UNPACKED_BYTES: Final = 1 << 30
@@ -49,16 +50,6 @@ RECEIPTS: Final = "/v1/receipts"
 DISTRIBUTION: Final = "agentic-briefcase"
 _JSON: Final = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 _REQUIREMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
-
-_SHOWN: Final = frozenset(
-    f"BRIEFCASE_{name}"
-    for name in (
-        "DATA_DIR", "PROFILE_MODE", "STRICT_HOST", "UNIX_SOCKET", "TCP_ADDR", "SECRET_BACKEND", "PROVIDER_BASE_URL",
-        "CONTROL_PLANE_SYNC_INTERVAL_SECS", "RISK_CLASSIFIER_URL", "VC_STATUS_UNKNOWN_MODE", "OTEL", "MCP_HTTP_ADDR",
-        "MCP_HTTP_PATH", "MCP_NO_STDIO", "DAEMON_UNIX_SOCKET", "DAEMON_BASE_URL",
-    )
-)  # fmt: skip
-_MAY_HOLD_SECRET: Final = re.compile("[@?#]")  # of an address: userinfo, a query
 
 _CONFIGURATION: Final = (
     "/v1/policy",
@@ -198,11 +189,11 @@ class Gathering:
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that steer this program. Shown is what is known to hold no secret; of the rest, that it is set."""
+    """The variables that steer this program. Of a secret, and of one that is not known, only that it is set."""
     return {
-        name: utf8(value) if name in _SHOWN and not ("://" in value and _MAY_HOLD_SECRET.search(value)) else "(set)"
+        name: utf8((BY_NAME[name].shown(value) if name in BY_NAME else None) or "(set)")
         for name, value in sorted(environ.items())
-        if name.startswith("BRIEFCASE_")
+        if name.startswith(OWN_PREFIX)
     }
 
 

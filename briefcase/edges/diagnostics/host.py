@@ -21,7 +21,8 @@ import msgspec
 
 from briefcase.adapters.telemetry.memory import read_memory
 from briefcase.edges.diagnostics.canary import Canary
-from briefcase.edges.diagnostics.profile import SECRET_VARIABLES, Finding
+from briefcase.edges.diagnostics.profile import Finding
+from briefcase.model.variables import SECRET_NAMES
 
 PIPE_PREFIX: Final = r"\\.\pipe\briefcased-"
 MAX_PRIVATE_BYTES: Final = 1 << 30  # all bounds together come to less than half of it
@@ -150,7 +151,7 @@ def check_not_dumpable() -> Finding:
 
 def check_environment(environ: Mapping[str, str]) -> Finding:
     """What a program the daemon starts would be given."""
-    kept = [name for name in SECRET_VARIABLES if name in environ]
+    kept = [name for name in SECRET_NAMES if name in environ]
     if kept:
         return Finding(f"child processes would get {', '.join(f'`{name}`' for name in kept)}", hint="unset them")
     return Finding(None, "child processes get no secret")

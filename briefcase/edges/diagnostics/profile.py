@@ -20,12 +20,6 @@ import msgspec
 
 Effect = Literal["noted", "failed", "refused"]
 MODES: Final = ("reference", "staging", "ga")
-SECRET_VARIABLES: Final = (
-    "BRIEFCASE_MASTER_PASSPHRASE",
-    "BRIEFCASE_BACKUP_PASSPHRASE",
-    "BRIEFCASE_AUTH_TOKEN",
-    "BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN",
-)
 
 
 class Rule(NamedTuple):
