@@ -7,8 +7,7 @@ import pytest
 
 from briefcase.adapters.system import SystemEntropy
 from briefcase.core.jose import dpop
-from briefcase.core.jose.base64url import decode_base64url
-from briefcase.core.jose.dpop import Proof, ProofWindow, check_proof, replay_key
+from briefcase.core.jose.dpop import ProofWindow, check_proof
 from briefcase.core.jose.pkce import challenge_of
 from briefcase.core.jose.replay import Claim, ReplayCache
 from briefcase.edges.conformance.provider import CHECKS, check_provider
@@ -22,6 +21,7 @@ from briefcase.edges.provider_gateway.oauth import OAuth
 from briefcase.model.errors import UpstreamError
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
+from support.lenient_proofs import believing, claims_of, lenient
 from support.outbound import AsgiOutbound
 from support.providers import ADMIN_SECRET, BASE_URL, open_gateway
 
@@ -71,43 +71,6 @@ async def test_the_report_holds_no_token_and_no_key(tmp_path):
 
 
 # --- a broken provider for each check ---------------------------------------------------------------------------
-
-
-def lenient(**forced):
-    """A gateway that checks proofs with something left out."""
-
-    def check(values, method, url, now_us, **kwargs):
-        for name, value in forced.items():
-            if name == "method":
-                method = claims_of(values).get("htm", method)
-            elif name == "url":
-                url = claims_of(values).get("htu", url)
-            elif name == "iat":
-                claims = claims_of(values)
-                if type(claims.get("iat")) is int:
-                    now_us = claims["iat"] * 1_000_000
-            else:
-                kwargs[name] = value
-        return check_proof(values, method, url, now_us, **kwargs)
-
-    return lambda monkeypatch: monkeypatch.setattr(authority, "check_proof", check)
-
-
-def claims_of(values, part=1):
-    return json.loads(decode_base64url(values[0].split(".")[part])) if values else {}
-
-
-def believing(fits):
-    """A gateway that takes any proof that fits, without checking it at all."""
-
-    def check(values, method, url, now_us, **kwargs):
-        answer = check_proof(values, method, url, now_us, **kwargs)
-        if isinstance(answer, Proof) or not values or not fits(values):
-            return answer
-        jkt = kwargs.get("bound_jkt") or ""
-        return Proof(jkt, now_us // 1_000_000, replay_key(jkt, str(claims_of(values).get("jti", values[0]))))
-
-    return lambda monkeypatch: monkeypatch.setattr(authority, "check_proof", check)
 
 
 def rewriting(change):
@@ -270,7 +233,7 @@ def anyone(monkeypatch):
 
 def window(monkeypatch):
     """An endless window: for the check of the proof and for the cache behind it."""
-    lenient(window=ProofWindow(max_age_s=10**6))(monkeypatch)
+    lenient(authority, window=ProofWindow(max_age_s=10**6))(monkeypatch)
     claim = ReplayCache.claim
     monkeypatch.setattr(ReplayCache, "claim", lambda self, key, iat_s, _now_s: claim(self, key, iat_s, iat_s))
 
@@ -314,21 +277,21 @@ BROKEN = {
         ),
     ],
     "pop_required": [(bearer_too, None)],
-    "pop_other_key": [(lenient(bound_jkt=None), None)],
+    "pop_other_key": [(lenient(authority, bound_jkt=None), None)],
     "pop_algorithms": [(es256_only, None)],
-    "pop_method": [(lenient(method=None), None)],
-    "pop_url": [(lenient(url=None), None)],
+    "pop_method": [(lenient(authority, method=None), None)],
+    "pop_url": [(lenient(authority, url=None), None)],
     "pop_stale": [(window, None)],
-    "pop_future": [(lenient(window=ProofWindow(max_future_s=10**6)), None)],
-    "pop_bad_iat": [(believing(lambda values: type(claims_of(values).get("iat")) is not int), None)],
-    "pop_ath": [(lenient(access_token=None), None)],
-    "pop_no_jti": [(believing(lambda values: "jti" not in claims_of(values)), None)],
+    "pop_future": [(lenient(authority, window=ProofWindow(max_future_s=10**6)), None)],
+    "pop_bad_iat": [(believing(authority, lambda values: type(claims_of(values).get("iat")) is not int), None)],
+    "pop_ath": [(lenient(authority, access_token=None), None)],
+    "pop_no_jti": [(believing(authority, lambda values: "jti" not in claims_of(values)), None)],
     "pop_forged": [
         (patched(dpop, "check_signature", lambda *_: None), None),
-        (believing(lambda values: claims_of(values, 0)["alg"] == "none"), None),
-        (believing(lambda values: claims_of(values, 0)["alg"] == "HS256"), None),
-        (believing(is_other_type), None),
-        (believing(lambda values: "d" in claims_of(values, 0)["jwk"]), None),
+        (believing(authority, lambda values: claims_of(values, 0)["alg"] == "none"), None),
+        (believing(authority, lambda values: claims_of(values, 0)["alg"] == "HS256"), None),
+        (believing(authority, is_other_type), None),
+        (believing(authority, lambda values: "d" in claims_of(values, 0)["jwk"]), None),
     ],
     "replay_resource": [
         (patched(Authority, "_claim", lambda *_: None), None),

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from briefcase.edges.client import expected as expected_daemons
     from briefcase.edges.client import pool as daemon_pool
     from briefcase.edges.client import proof as daemon_proof
+    from briefcase.edges.conformance import control_plane as conformance_control_plane
+    from briefcase.edges.conformance import fleet_subject as conformance_fleet
     from briefcase.edges.conformance import provider as conformance_provider
     from briefcase.edges.conformance import report as conformance_report
     from briefcase.edges.conformance import subject as conformance_subject
@@ -113,6 +115,8 @@ else:
     daemon_proof = _Late("briefcase.edges.client.proof")
     control_plane_serving = _Late("briefcase.edges.control_plane.serving")
     control_plane_settings = _Late("briefcase.edges.control_plane.settings")
+    conformance_control_plane = _Late("briefcase.edges.conformance.control_plane")
+    conformance_fleet = _Late("briefcase.edges.conformance.fleet_subject")
     conformance_provider = _Late("briefcase.edges.conformance.provider")
     conformance_report = _Late("briefcase.edges.conformance.report")
     conformance_subject = _Late("briefcase.edges.conformance.subject")
@@ -141,6 +145,8 @@ __all__ = [
     "backup_restore",
     "backup_sealed",
     "canaries",
+    "conformance_control_plane",
+    "conformance_fleet",
     "conformance_provider",
     "conformance_report",
     "conformance_subject",

@@ -39,6 +39,7 @@ STYLES: Final = {
     "approval_required": "yellow",
     "pending": "yellow",
     "skipped": "yellow",
+    "not offered": "dim",
     "disabled": "yellow",
     "deny": "red",
     "error": "red",

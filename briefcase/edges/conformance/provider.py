@@ -1,46 +1,31 @@
 """The contract of a provider, check by check (`aacp_v1`): `CHECKS` is the table, in the order of a client's life.
 
-A check raises `BrokenError` with what it found, or `Skip` with why it could not be made. One that cannot even get to
-its question (no log-in, no capability) fails: what was not shown does not hold.
+One that cannot even get to its question (no log-in, no capability) fails (`checks.py`).
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from briefcase.adapters.oauth.wire import error_word
-from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.jose.jws import generate_key
-from briefcase.edges.conformance.report import CheckResult, Report, Status, make_report
-from briefcase.edges.conformance.subject import BrokenError, Minted, Subject, body_of, claims_of, text_of
+from briefcase.edges.conformance.checks import BrokenError, Check, SkipError, body_of, run_checks, text_of
+from briefcase.edges.conformance.proofs import sign_with_public_key
+from briefcase.edges.conformance.report import CheckResult, Report
+from briefcase.edges.conformance.subject import Minted, Subject, claims_of
 from briefcase.model.ports import Clock, HttpResponse
 from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
-from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, format_rfc3339, parse_rfc3339
+from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject, parse_rfc3339
 
 PROFILE_HEADER: Final = "x-briefcase-compatibility-profile"
 STALE_S: Final = 3_600  # older than any window that keeps a replay cache small
 VERIFIER: Final = "conformance-verifier-0123456789-0123456789-abc"
 MAX_CALLS_TRIED: Final = 1_000
 REFUSED_GRANT: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
-
-_Run: TypeAlias = Callable[[Subject], Awaitable[None]]
-
-
-class SkipError(Exception):
-    """A check could not be made here; the text says why."""
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One rule of the contract and how it is tried."""
-
-    name: str
-    expectation: str
-    run: _Run
 
 
 async def check_provider(
@@ -53,26 +38,7 @@ async def check_provider(
         clock: stamps and durations.
         progress: told of each result as it is known.
     """
-    started_at = format_rfc3339(clock.now_us())
-    results = []
-    for check in CHECKS:
-        results.append(await _run(check, subject, clock))
-        if progress is not None:
-            progress(results[-1])
-    return make_report(subject.base_url, started_at, format_rfc3339(clock.now_us()), results)
-
-
-async def _run(check: Check, subject: Subject, clock: Clock) -> CheckResult:
-    begun_ns = clock.monotonic_ns()
-    status, detail = Status.PASSED, ""
-    try:
-        await check.run(subject)
-    except SkipError as reason:
-        status, detail = Status.SKIPPED, str(reason)
-    except BrokenError as problem:
-        status, detail = Status.FAILED, str(problem)
-    duration_ms = (clock.monotonic_ns() - begun_ns) // 1_000_000
-    return CheckResult(check.name, check.expectation, status, detail, duration_ms)
+    return await run_checks(subject.base_url, subject, CHECKS, clock, progress)
 
 
 # --- the profile ------------------------------------------------------------------------------------------------
@@ -223,7 +189,7 @@ async def _eddsa_and_es256(subject: Subject) -> None:
 # --- proofs that must be refused --------------------------------------------------------------------------------
 
 
-def _refused_with(what: str, claims: JsonObject) -> _Run:
+def _refused_with(what: str, claims: JsonObject) -> Callable[[Subject], Awaitable[None]]:
     """A check that a proof with one claim changed is refused, and that the good one beside it is not."""
 
     async def run(subject: Subject) -> None:
@@ -275,10 +241,11 @@ async def _forged(subject: Subject) -> None:
     token = (await subject.mint()).token
     good = subject.proof(token=token)
     head, _, _ = good.rpartition(".")
-    public = msgspec.json.encode(subject.key.public.jwk)
     table = {
         "a proof with `alg` none": subject.proof(token=token, header={"alg": "none"}).rpartition(".")[0] + ".",
-        "a proof keyed with the public key": _hmac(subject.proof(token=token, header={"alg": "HS256"}), public),
+        "a proof keyed with the public key": sign_with_public_key(
+            subject.proof(token=token, header={"alg": "HS256"}), subject.key
+        ),
         "a proof with the signature of another": f"{head}.{subject.proof(token=token).rpartition('.')[2]}",
         "a proof of another type": subject.proof(token=token, header={"typ": "JWT"}),
         "a proof with a private key in it": subject.proof(
@@ -287,11 +254,6 @@ async def _forged(subject: Subject) -> None:
     }
     for what, proof in table.items():
         _expect_refused(await subject.call(token, proof), {HTTPStatus.UNAUTHORIZED}, what)
-
-
-def _hmac(proof: str, key: bytes) -> str:
-    head, _, _ = proof.rpartition(".")
-    return f"{head}.{encode_base64url(hmac.digest(key, head.encode(), 'sha256'))}"
 
 
 # --- replay, revocation, metering -------------------------------------------------------------------------------
@@ -351,7 +313,7 @@ def _expect_word(response: HttpResponse, status: int, word: str, what: str) -> N
         raise BrokenError(f"expected `x-briefcase-error: {word}` on the refusal of {what}")
 
 
-CHECKS: Final[Sequence[Check]] = (
+CHECKS: Final[Sequence[Check[Subject]]] = (
     Check("profile_on_answers", "every answer carries the profile's mark", _profile_on_answers),
     Check("profile_on_token", "the token answer carries the profile's mark", _profile_on_token),
     Check("oauth_login", "a code with PKCE S256 gives tokens, and `state` comes back", _oauth_login),

@@ -14,11 +14,16 @@ FORMAT: Final = "briefcase-conformance/1"
 
 
 class Status(StrEnum):
-    """How a check ended. `SKIPPED` says why in its detail, and does not fail the run."""
+    """How a check ended.
+
+    `SKIPPED` says in its detail why it was not made, `NOT_OFFERED` what the server has not and need not have; neither
+    fails the run.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    NOT_OFFERED = "not_offered"
 
 
 class CheckResult(msgspec.Struct, frozen=True):
@@ -37,7 +42,7 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """One run."""
+    """One run. `first_broken` is the first check that failed, empty where none did."""
 
     subject: str
     started_at: str
@@ -47,6 +52,8 @@ class Report(msgspec.Struct, frozen=True):
     failed: int
     skipped: int
     checks: Sequence[CheckResult]
+    not_offered: int = 0
+    first_broken: str = ""
     compatibility_profile: str = COMPATIBILITY_PROFILE
     format: str = FORMAT
 
@@ -54,6 +61,15 @@ class Report(msgspec.Struct, frozen=True):
 def make_report(subject: str, started_at: str, finished_at: str, checks: Sequence[CheckResult]) -> Report:
     """Count the checks of a run: it is good when something passed and nothing failed."""
     count = {status: sum(check.status is status for check in checks) for status in Status}
-    is_good = count[Status.FAILED] == 0 and count[Status.PASSED] > 0
-    passed, failed, skipped = (count[status] for status in (Status.PASSED, Status.FAILED, Status.SKIPPED))
-    return Report(subject, started_at, finished_at, is_good, passed, failed, skipped, checks)
+    return Report(
+        subject,
+        started_at,
+        finished_at,
+        count[Status.FAILED] == 0 and count[Status.PASSED] > 0,
+        count[Status.PASSED],
+        count[Status.FAILED],
+        count[Status.SKIPPED],
+        checks,
+        count[Status.NOT_OFFERED],
+        next((check.name for check in checks if check.status is Status.FAILED), ""),
+    )

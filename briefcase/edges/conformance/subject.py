@@ -15,10 +15,12 @@ import msgspec
 
 from briefcase.adapters.oauth.wire import FORM
 from briefcase.core.jose import pkce
-from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
-from briefcase.core.jose.dpop import TYP, token_hash
+from briefcase.core.jose.base64url import JoseError, decode_base64url
+from briefcase.core.jose.dpop import token_hash
 from briefcase.core.jose.jws import PrivateKey, generate_key
 from briefcase.core.json.strict import parse as parse_json
+from briefcase.edges.conformance.checks import BrokenError, body_of, text_of
+from briefcase.edges.conformance.proofs import sign_proof
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.types import US_PER_S, JsonObject
@@ -28,10 +30,6 @@ REDIRECTS: Final = frozenset({HTTPStatus.FOUND, HTTPStatus.SEE_OTHER, HTTPStatus
 CLIENT_ID: Final = "briefcase-conformance"
 RESOURCE_PATH: Final = "/api/quote"
 ADMIN_HEADER: Final = "x-aag-admin-secret"
-
-
-class BrokenError(Exception):
-    """The provider did not do what the check expects; the text is for the report."""
 
 
 class Minted(msgspec.Struct, frozen=True):
@@ -146,7 +144,6 @@ class Subject:
         claims: JsonObject | None = None,
     ) -> str:
         """A proof; `header` and `claims` change members of a good one, and None leaves one out."""
-        chosen = key or self.key
         good: JsonObject = {
             "jti": self.new_jti(),
             "htm": method,
@@ -155,10 +152,7 @@ class Subject:
             "ath": None if token is None else token_hash(token),
             "nonce": self._nonce,
         }
-        public: JsonObject = dict(chosen.public.jwk)
-        good_header: JsonObject = {"typ": TYP, "alg": chosen.algorithm, "jwk": public}
-        parts = [_encoded(good_header | (header or {})), _encoded(good | (claims or {}))]
-        return ".".join((*parts, encode_base64url(chosen.sign(".".join(parts).encode()))))
+        return sign_proof(key or self.key, good | (claims or {}), header)
 
     async def call(self, token: str, proof: str | None = None, *, scheme: str = "DPoP") -> HttpResponse:
         """The protected resource; an empty proof sends none, None a good one."""
@@ -172,27 +166,6 @@ class Subject:
         return await self.ask("POST", "/api/revoke", headers, msgspec.json.encode({"token": token}))
 
 
-def body_of(response: HttpResponse, status: int, what: str) -> JsonObject:
-    """The JSON object of an answer with a status."""
-    if response.status != status:
-        raise BrokenError(f"expected {what} to answer {status}, got {response.status}")
-    try:
-        value = parse_json(response.body)
-    except CallerError as error:
-        raise BrokenError(f"{what}: {error.message}") from None
-    if not isinstance(value, dict):
-        raise BrokenError(f"expected {what} to answer with a JSON object")
-    return value
-
-
-def text_of(answer: JsonObject, name: str) -> str:
-    """A text member of an answer."""
-    value = answer.get(name)
-    if not isinstance(value, str) or not value.isascii():
-        raise BrokenError(f"expected a text `{name}` in the answer")
-    return value
-
-
 def claims_of(token: str) -> JsonObject:
     """The claims of a JWT, unverified: the harness has no key of the provider's."""
     try:
@@ -202,7 +175,3 @@ def claims_of(token: str) -> JsonObject:
     if not isinstance(claims, dict):
         raise BrokenError("expected the capability's claims to be an object")
     return claims
-
-
-def _encoded(members: JsonObject) -> str:
-    return encode_base64url(msgspec.json.encode({name: value for name, value in members.items() if value is not None}))
