@@ -12,6 +12,7 @@ import pytest
 
 from briefcase.adapters.disk.data_dir import data_dir_of
 from briefcase.adapters.telemetry.settings import load_otel_settings
+from briefcase.core.receipts.kinds import KINDS
 from briefcase.daemon import config_file
 from briefcase.daemon.settings import master_passphrase, parse_settings
 from briefcase.edges.cli.client import address_of, token_of
@@ -157,3 +158,18 @@ def test_the_page_of_a_setting_has_that_heading(page):
     headings = re.findall(r"^#+ (.*)$", (ROOT / "docs" / path).read_text(), re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert anchor in anchors | {""}
+
+
+def test_each_kind_of_receipt_that_a_module_describes_may_be_asked_for():
+    tables = (module.read_text().split('"""')[1] for module in (ROOT / "briefcase").rglob("events.py"))
+    rows = [row.split("|")[1] for table in tables for row in table.splitlines() if row.startswith("| ")]
+    described = {kind for row in rows for kind in re.findall(r"[a-z_]+", row)} - {"kind"}
+    assert len(described) > 40
+    assert described - set(KINDS) == set(), "add it to briefcase/core/receipts/kinds.py"
+
+
+def test_the_picture_of_the_house_is_drawn_from_its_allow_list():
+    found = importlib.util.spec_from_file_location("draw_house", ROOT / "docs" / "draw_house.py")
+    drawing = importlib.util.module_from_spec(found)
+    found.loader.exec_module(drawing)
+    assert (ROOT / "docs" / "house.svg").read_text() == drawing.house_svg(), "run `make docs`"

@@ -79,6 +79,7 @@ class ReceiptFilter(msgspec.Struct, frozen=True):
     to_id: int | None = None
     kind: str | None = None
     tool_id: str | None = None
+    principal: str | None = None
     decision: str | None = None
     approval_id: str | None = None
     since_us: int | None = None

@@ -57,6 +57,8 @@ ASKING = (
     Asks("receipts archive", ("POST /v1/receipts/archive",)),
     Asks("receipts checkpoint --out {new}", ("POST /v1/receipts/checkpoint",)),
     Asks("receipts export --out {new}", ("GET /v1/receipts",)),
+    Asks("receipts export --out {new} --format ocsf-1.9", ("GET /v1/receipts", "GET /v1/identity")),
+    Asks("receipts report --out {new}", ("GET /v1/receipts", "POST /v1/receipts/verify")),
     Asks("receipts import {export}", ("GET /v1/receipts",), exit_code=7),
     Asks("receipts prove 1", ("POST /v1/receipts/checkpoint",), exit_code=7),
     Asks("receipts prove 1 --checkpoint {note}", ("GET /v1/receipts", "GET /v1/receipts/hashes"), exit_code=7),

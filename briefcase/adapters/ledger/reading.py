@@ -196,6 +196,7 @@ def _wanted(chosen: ReceiptFilter) -> dict[str, str]:
     fields = {
         "kind": chosen.kind,
         "tool_id": chosen.tool_id,
+        "principal": chosen.principal,
         "decision": chosen.decision,
         "approval_id": chosen.approval_id,
     }

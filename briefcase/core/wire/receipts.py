@@ -31,7 +31,7 @@ class ReceiptList(msgspec.Struct, frozen=True):
 
 
 class ReceiptQuery(msgspec.Struct, frozen=True):
-    """Which receipts: after and up to an id, of a kind, of a tool, with a decision, of an approval, between two times.
+    """Which receipts: by id, kind, tool, principal (an agent's name), decision, approval, and between two times.
 
     To read a range whole while receipts are appended: `order=oldest`, `to_id` fixed, `after_id` the last id received.
     """
@@ -43,6 +43,7 @@ class ReceiptQuery(msgspec.Struct, frozen=True):
     order: Literal["newest", "oldest"] = "newest"
     kind: str | None = None
     tool_id: str | None = None
+    principal: str | None = None
     decision: str | None = None
     approval_id: str | None = None
     since: str | None = None

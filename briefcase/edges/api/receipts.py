@@ -46,6 +46,7 @@ async def list_receipts(services: Services, request: Request) -> Reply:
         oldest_first=query.order == "oldest",
         kind=query.kind,
         tool_id=query.tool_id,
+        principal=query.principal,
         decision=query.decision,
         approval_id=query.approval_id,
         since_us=_time("since", query.since),

@@ -12,7 +12,7 @@ from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.progress import working
-from briefcase.edges.cli.receipts import parse_moment
+from briefcase.edges.cli.receipt_filters import parse_moment
 from briefcase.model.types import JsonObject
 
 ARCHIVE_TIMEOUT_S: Final = 3_600.0

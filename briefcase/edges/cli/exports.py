@@ -8,10 +8,10 @@ chain has not (its end was cut off, or the directory was rolled back) is kept be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 import click
 import msgspec
@@ -20,13 +20,16 @@ from briefcase.adapters.disk.checks import PRIVATE_FILE_MODE, reason_of
 from briefcase.adapters.disk.directories import make_private_dir
 from briefcase.adapters.disk.files import write_whole
 from briefcase.core.receipts import verify_export
-from briefcase.core.receipts.exports import ExportReader, export_line, lines_of
-from briefcase.core.wire.reading import unexpected_answer
+from briefcase.core.receipts.exports import ExportReader, lines_of
+from briefcase.core.wire.identity import IdentityAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.following import follow as receipts_after
+from briefcase.edges.cli.formats import FORMATS, JSONL, Lines, lines_in
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.edges.cli.progress import working
-from briefcase.edges.cli.receipts import PROBLEMS, parse_moment
+from briefcase.edges.cli.receipt_filters import check_words, filter_options, wanted_of
+from briefcase.edges.cli.receipts import PROBLEMS
 from briefcase.edges.cli.sources import Source, open_source
 from briefcase.model.effects import Head
 from briefcase.model.errors import CODES, CallerError, ConfigError
@@ -35,6 +38,7 @@ from briefcase.model.types import Receipt
 
 VERIFIER_NAME: Final = "verify_export.py"
 ARCHIVE_DIR: Final = "archive"
+STANDARD_OUTPUT: Final = "-"
 _TELL_EVERY: Final = 1_000
 
 data_dir_option: Final = click.option(
@@ -48,19 +52,19 @@ data_dir_option: Final = click.option(
 @click.command(
     epilog=example(
         "briefcase receipts export --out receipts.jsonl",
-        "briefcase receipts export --out denied.jsonl --decision deny --since 7d",
+        "briefcase receipts export --out denied.csv --format csv --decision deny --since 7d",
+        "briefcase receipts export --out - --format ocsf --follow --from-id 1201",
         "briefcase receipts export --out receipts.jsonl --data-dir /mnt/copy",
     )
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file, or - for the output."
+)
 @click.option("--from-id", type=click.IntRange(1), default=1, show_default=True, help="The first receipt.")
 @click.option("--to-id", type=click.IntRange(1), help="The last receipt; by default the newest one there is now.")
-@click.option("--kind", help="Only of this kind.")
-@click.option("--tool", "tool_id", help="Only of this tool.")
-@click.option("--decision", help="Only with this decision.")
-@click.option("--approval", "approval_id", metavar="ID", help="Only of this approval.")
-@click.option("--since", metavar="TIME", help="A time as 2026-01-31T12:00:00Z, or how long ago: 30s, 15m, 2h, 7d.")
-@click.option("--until", metavar="TIME", help="As --since.")
+@filter_options
+@click.option("--format", "form", type=click.Choice(FORMATS), default=JSONL, show_default=True, help="Of each line.")
+@click.option("--follow", is_flag=True, help="Then write each new one as it comes, until interrupted; with --out -.")
 @data_dir_option
 @json_option
 @pass_app
@@ -71,6 +75,8 @@ def export(
     out: Path,
     from_id: int,
     to_id: int | None,
+    form: str,
+    follow: bool,
     data_dir: Path | None,
     as_json: bool,
     **by: str | None,
@@ -78,32 +84,88 @@ def export(
     """Copy receipts into a file that verifies by itself.
 
     One JSON object a line, oldest first, with the program that verifies it beside it: `python3 verify_export.py FILE`
-    needs nothing but Python. Receipts that are appended meanwhile are left for the next export.
+    needs nothing but Python. Receipts that are appended meanwhile are left for the next export, or are what --follow
+    waits for. Of the other forms no line verifies by itself: csv is for a spreadsheet, ocsf (API Activity of schema
+    1.8) for a SIEM; ocsf-1.9 has each event's hash and the one before it in the profile record_integrity.
     """
-    app.check_outside(out)
-    now_us = time.time_ns() // 1_000
-    wanted = {
-        name: parse_moment(text, now_us) if name in {"since", "until"} else text for name, text in by.items() if text
-    }
-    with open_source(app, data_dir) as source, working("exporting") as progress:
+    is_file = str(out) != STANDARD_OUTPUT
+    if follow and (is_file or data_dir is not None or to_id is not None):
+        raise click.UsageError("`--follow` asks a running daemon and has no end: give it with `--out -`")
+    if as_json and not is_file:
+        raise click.UsageError("`--json` says what is in a file: give it with `--out FILE`")
+    wanted = wanted_of(by)
+    with open_source(app, data_dir) as source:
         head = source.head()
-        last_id = head.id if to_id is None else min(to_id, head.id)
-        count = 0
-        with new_file(out) as file:
-            for receipt in source.receipts(from_id, last_id, wanted):
-                file.write(_line_of(receipt))
-                count += 1
-                if count % _TELL_EVERY == 0:
-                    progress(receipt.id - from_id + 1, last_id - from_id + 1)
-    verifier = out.absolute().parent / VERIFIER_NAME
-    with new_file(verifier, replaces=True) as file:
-        file.write(Path(verify_export.__file__).read_bytes())
+        ids = range(from_id, (head.id if to_id is None else min(to_id, head.id)) + 1)
+        lines = lines_in(form, lambda: _did_of(app, data_dir))
+        if is_file:
+            app.check_outside(out)
+            with new_file(out) as file, working("exporting") as progress:
+                count = _copy(source, ids, wanted, _Sink(lines, file.write, progress))
+        else:
+            count = _copy(source, ids, wanted, _Sink(lines, _write_out, lambda _done, _all: None))
+        if follow:
+            for receipt in receipts_after(source, max(ids.stop, from_id) - 1, wanted):
+                _write_out(lines.line(receipt))
+    if is_file:
+        exported = Exported(str(out), count, from_id, ids.stop - 1, _head_text(head))
+        _tell(app, exported, form, is_filtered=bool(wanted), as_json=as_json)
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What an export holds; `head` is the chain's when it was made."""
+
+    file: str
+    receipts: int
+    from_id: int
+    to_id: int
+    head: str
+
+
+class _Sink(NamedTuple):
+    """Where an export's lines go, and who is told how far it is."""
+
+    lines: Lines
+    write: Callable[[bytes], object]
+    progress: Callable[[int, int], None]
+
+
+def _copy(source: Source, ids: range, wanted: Mapping[str, str], to: _Sink) -> int:
+    """Write the receipts of a range, and give how many; none, because of a word that can match none, is refused."""
+    count = 0
+    to.write(to.lines.head)
+    for receipt in source.receipts(ids.start, ids.stop - 1, wanted):
+        to.write(to.lines.line(receipt))
+        count += 1
+        if count % _TELL_EVERY == 0:
+            to.progress(receipt.id - ids.start + 1, len(ids))
+    if not count:
+        check_words(source, wanted)
+    return count
+
+
+def _write_out(line: bytes) -> None:
+    click.echo(line, nl=False)
+
+
+def _did_of(app: App, data_dir: Path | None) -> str:
+    """Who vouches for the receipts: the daemon that was asked; of files nobody says it."""
+    return "" if data_dir is not None else app.client().get("/v1/identity", IdentityAnswer).answer.did
+
+
+def _tell(app: App, exported: Exported, form: str, *, is_filtered: bool, as_json: bool) -> None:
+    """Say what was exported; beside what verifies by itself lies the program that does it."""
+    verifier = Path(exported.file).absolute().parent / VERIFIER_NAME
+    if form == JSONL:
+        with new_file(verifier, replaces=True) as file:
+            file.write(Path(verify_export.__file__).read_bytes())
     if as_json:
-        app.json({"file": str(out), "receipts": count, "from_id": from_id, "to_id": last_id, "head": _head_text(head)})
+        app.json(msgspec.to_builtins(exported))
         return
-    app.screen.line(f"{count:,} receipts in `{out}`")
-    app.screen.fields([("head", _head_text(head))])
-    note(f"verify it anywhere: python3 {verifier} {out}{' --filtered' if wanted else ''}")
+    app.screen.line(f"{exported.receipts:,} receipts in `{exported.file}`")
+    app.screen.fields([("head", exported.head)])
+    if form == JSONL:
+        note(f"verify it anywhere: python3 {verifier} {exported.file}{' --filtered' if is_filtered else ''}")
 
 
 @click.command(
@@ -194,10 +256,11 @@ def _archive(data_dir: Path, file: Path, found: Compared) -> Path:
     make_private_dir(directory, exist_ok=True)
     first, last = found.missing[0], found.missing[-1]
     archive = directory / f"receipts-{first}-{last}-{time.time_ns() // 1_000_000}.jsonl"
+    line = lines_in(JSONL).line
     with new_file(archive) as out, file.open("rb") as lines:
         for receipt in ExportReader().read(lines_of(lines)):
             if receipt.id >= first:
-                out.write(_line_of(receipt))
+                out.write(line(receipt))
     return archive
 
 
@@ -227,18 +290,6 @@ def _show(app: App, file: Path, found: Compared, archived: Path | None) -> None:
 
 def _ids(ids: list[int]) -> str:
     return f"{ids[0]} to {ids[-1]} ({len(ids):,})" if ids else "none"
-
-
-def _line_of(receipt: Receipt) -> bytes:
-    """A receipt's line of an export.
-
-    Raises:
-        BriefcaseError: its event has no canonical form, so that it is no receipt's (`unexpected_answer`).
-    """
-    try:
-        return export_line(msgspec.structs.asdict(receipt))
-    except (TypeError, ValueError):
-        raise unexpected_answer("GET /v1/receipts", f"receipt {receipt.id}: expected a canonical event") from None
 
 
 def _head_text(head: Head) -> str:

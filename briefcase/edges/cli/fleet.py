@@ -37,7 +37,7 @@ from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.policy import read_policy, write_policy
 from briefcase.edges.cli.progress import working
-from briefcase.edges.cli.receipts import parse_moment
+from briefcase.edges.cli.receipt_filters import parse_moment
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError, ConfigError
 

@@ -43,8 +43,11 @@ if TYPE_CHECKING:
     from briefcase.core.policy import engine as policy_engine
     from briefcase.core.policy import testfiles as policy_tests
     from briefcase.edges.cli import client as daemon_client
+    from briefcase.edges.cli import following as receipt_followers
+    from briefcase.edges.cli import formats as receipt_forms
     from briefcase.edges.cli import json_output, render
     from briefcase.edges.cli import shown as shown_calls
+    from briefcase.edges.cli import sources as receipt_sources
     from briefcase.edges.cli import watch as approval_watch
     from briefcase.edges.client import expected as expected_daemons
     from briefcase.edges.client import pool as daemon_pool
@@ -106,6 +109,9 @@ else:
     policy_engine = _Late("briefcase.core.policy.engine")
     policy_tests = _Late("briefcase.core.policy.testfiles")
     daemon_client = _Late("briefcase.edges.cli.client")
+    receipt_followers = _Late("briefcase.edges.cli.following")
+    receipt_forms = _Late("briefcase.edges.cli.formats")
+    receipt_sources = _Late("briefcase.edges.cli.sources")
     json_output = _Late("briefcase.edges.cli.json_output")
     render = _Late("briefcase.edges.cli.render")
     shown_calls = _Late("briefcase.edges.cli.shown")
@@ -182,6 +188,9 @@ __all__ = [
     "provider_serving",
     "provider_settings",
     "pyrage",
+    "receipt_followers",
+    "receipt_forms",
+    "receipt_sources",
     "render",
     "rich_console",
     "rich_progress",

@@ -23,7 +23,7 @@ from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.policy import known_tools, read_policy
 from briefcase.edges.cli.progress import working
-from briefcase.edges.cli.receipts import parse_moment
+from briefcase.edges.cli.receipt_filters import parse_moment
 
 MAX_TEST_BYTES: Final = 16 << 20
 PAGE_RECEIPTS: Final = 1_000

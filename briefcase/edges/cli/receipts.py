@@ -8,7 +8,6 @@ commands that copy receipts elsewhere, `proofs` those that sign and prove.
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Final
 
@@ -16,19 +15,18 @@ import click
 import msgspec
 
 from briefcase.core.wire.reading import unexpected_answer
-from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord, VerificationRecord
+from briefcase.core.wire.receipts import ReceiptRecord, VerificationRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.late import ledger_files, marks, render, rich_text
+from briefcase.edges.cli.late import ledger_files, render, rich_text
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.edges.cli.progress import working
 from briefcase.model.effects import Head
 from briefcase.model.errors import CODES, CallerError
-from briefcase.model.types import US_PER_S, JsonObject, JsonValue, format_rfc3339, parse_rfc3339
+from briefcase.model.types import JsonValue
 
 VERIFY_PATH: Final = "/v1/receipts/verify"
 VERIFY_TIMEOUT_S: Final = 3_600.0
-DEFAULT_LIMIT: Final = 20
 ARCHIVE_PLACE: Final = "<data directory>/ledger/archive"
 NOT_CHECKED: Final = {
     "tail_truncation": "that receipts were cut off the end: give an `--anchor` noted elsewhere",
@@ -60,13 +58,15 @@ PROBLEMS: Final = {  # receipts/chain.py names them
 }
 _REPEATED: Final = frozenset({"id", "ts"})  # of the receipt, in its event
 _ANCHOR: Final = re.compile(r"(\d{1,16}):([0-9a-fA-F]{64})")
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @click.group(
     cls=LazyGroup,
     table={
+        "list": Lazy("briefcase.edges.cli.receipt_list:list_receipts", "List receipts, the newest first."),
+        "report": Lazy(
+            "briefcase.edges.cli.audit_report:report", "Write an audit report: one HTML page, by agent and day."
+        ),
         "archive": Lazy(
             "briefcase.edges.cli.archive:archive", "Move old receipts into compressed files that still verify."
         ),
@@ -88,88 +88,6 @@ def receipts() -> None:
     """List, show and verify the receipt chain."""
 
 
-@receipts.command(
-    "list",
-    epilog=example(
-        "briefcase receipts list --tool note_add --since 1h",
-        "briefcase receipts list --decision deny --limit 5 --json",
-    ),
-)
-@click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=DEFAULT_LIMIT, show_default=True, help="At most so many."
-)
-@click.option("--offset", type=click.IntRange(0), default=0, help="Skip so many of the newest.")
-@click.option("--after-id", type=click.IntRange(0), help="Only newer ones than this receipt.")
-@click.option("--kind", help="intent, outcome, denied, approval_required, approval_decided, ...")
-@click.option("--tool", "tool_id", help="Only of this tool.")
-@click.option("--decision", help="allow, deny or approval_required.")
-@click.option("--approval", "approval_id", metavar="ID", help="Only of this approval.")
-@click.option("--since", metavar="TIME", help="A time as 2026-01-31T12:00:00Z, or how long ago: 30s, 15m, 2h, 7d.")
-@click.option("--until", metavar="TIME", help="As --since.")
-@json_option
-@pass_app
-def list_receipts(
-    app: App, /, *, as_json: bool, since: str | None, until: str | None, **filters: str | int | None
-) -> None:
-    """List receipts, the newest first."""
-    now_us = time.time_ns() // 1_000
-    times = {name: parse_moment(text, now_us) for name, text in (("since", since), ("until", until)) if text}
-    reply = app.client().get("/v1/receipts", ReceiptList, **filters, **times)
-    if as_json:
-        app.json(reply.document)
-        return
-    rows = []
-    for receipt in reply.answer.receipts:
-        event = receipt.event
-        kind, style = marks.visible_text(_said(event, "kind")), render.STYLES.get(_said(event, "decision"), "")
-        rows.append(
-            (
-                str(receipt.id),
-                app.screen.short_time(receipt.ts, now_us),
-                rich_text.Text(kind, style),
-                _said(event, "principal", "by"),
-                _said(event, "tool_id"),
-                _why(event),
-            )
-        )
-    headers = (">ID", "TIME", "KIND", "WHO", "TOOL", "WHY")
-    app.screen.table(headers, rows, empty="no receipts match")
-
-
-def parse_moment(text: str, now_us: int) -> str:
-    """Read a time, or how long ago, as the wire writes it.
-
-    Raises:
-        CallerError: neither.
-    """
-    ago = _AGO.fullmatch(text)
-    try:
-        if ago is not None:
-            return format_rfc3339(now_us - int(ago[1]) * _SECONDS[ago[2]] * US_PER_S)
-        return format_rfc3339(parse_rfc3339(text))
-    except (ValueError, OverflowError):
-        raise CallerError(
-            f"expected a time like `2026-01-31T12:00:00Z`, or how long ago like `15m`, got `{text}`"
-        ) from None
-
-
-def _said(event: JsonObject, *names: str) -> str:
-    """The first of these members that an event has, on one line; an event's members are those of its kind."""
-    return next((_flat(event[name]) for name in names if event.get(name) not in (None, "", [], {})), "")
-
-
-def _why(event: JsonObject) -> str:
-    """What explains an event in a few words."""
-    if "control_id" in event:
-        return f"{_said(event, 'action')} {_said(event, 'about').removesuffix(':')}"
-    if event.get("kind") == "approval_decided":  # the daemon's word first; a person's own never stands without it
-        status, reason = _said(event, "status"), _said(event, "reason")
-        return f"{status}: `{reason}`" if reason else status
-    if event.get("tool_error"):
-        return "ok: the tool says that it failed"
-    return _said(event, "reason", "error", "status", "cause", "policy_ids")
-
-
 @receipts.command("show", epilog=example("briefcase receipts show 12", "briefcase receipts show 12 --json"))
 @click.argument("receipt_id", metavar="ID", type=click.IntRange(1))
 @json_option
@@ -185,7 +103,7 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     for name, value in receipt.event.items():
         if name in _REPEATED or value in (None, "", [], {}):
             continue
-        shown = _flat(value)
+        shown = flat_text(value)
         pairs.append((name, render.styled(shown) if name in {"decision", "status"} else shown))
     pairs += [("hash", render.dim(receipt.hash_hex)), ("hash before", render.dim(receipt.prev_hash_hex))]
     app.screen.fields(pairs)
@@ -291,14 +209,14 @@ def _show_verification(app: App, found: VerificationRecord) -> None:
         note(f"not excluded: {NOT_CHECKED.get(word, word)}")
 
 
-def _flat(value: JsonValue) -> str:
+def flat_text(value: JsonValue) -> str:
     """A field of an event on one line."""
     match value:
         case str():
             return value
         case dict():
-            return "  ".join(f"{name} {_flat(inner)}" for name, inner in value.items())
+            return "  ".join(f"{name} {flat_text(inner)}" for name, inner in value.items())
         case list():
-            return ", ".join(map(_flat, value))
+            return ", ".join(map(flat_text, value))
         case _:
             return str(value).lower()

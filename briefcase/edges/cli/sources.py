@@ -16,17 +16,20 @@ import msgspec
 
 from briefcase.adapters.ledger.files import LedgerFiles, open_files
 from briefcase.core.receipts.chain import GENESIS, decode_key, decode_record, hash_hex_of
+from briefcase.core.wire.agents import AgentList
 from briefcase.core.wire.reading import unexpected_answer
 from briefcase.core.wire.receipts import HashList, ReceiptList
+from briefcase.core.wire.tools import ToolList
 from briefcase.edges.cli.app import App
 from briefcase.edges.cli.client import Client
+from briefcase.edges.cli.receipt_filters import holds
 from briefcase.model.effects import Head
 from briefcase.model.types import Receipt
 
 PAGE: Final = 500  # receipts an answer: about half a megabyte
 HASHES_PAGE: Final = 10_000
 READ_TIMEOUT_S: Final = 120.0
-FILTERS: Final = ("kind", "tool_id", "decision", "approval_id")
+FIXED_PRINCIPALS: Final = ("operator", "auditor")  # who has no name of an agent
 
 
 class Source(Protocol):
@@ -42,6 +45,14 @@ class Source(Protocol):
 
     def hashes(self, last_id: int) -> Iterator[bytes]:
         """The 32-byte hash of each receipt from the first to the last, in order."""
+        ...
+
+    def agents(self) -> set[str]:
+        """The names that `principal` may be: agents, revoked ones too, and who has a fixed name."""
+        ...
+
+    def tools(self) -> set[str]:
+        """The tools there are."""
         ...
 
 
@@ -68,6 +79,8 @@ class DaemonSource:
                 raise unexpected_answer(
                     reply.endpoint, f"expected receipts after {after_id}, each after the one before"
                 )
+            if any(not holds(record.event, wanted) for record in page):
+                raise unexpected_answer(reply.endpoint, "expected receipts that the filter lets pass")
             yield from (Receipt(*msgspec.structs.astuple(record)) for record in page)
             if len(page) < PAGE:
                 return
@@ -84,6 +97,14 @@ class DaemonSource:
             yield from map(bytes.fromhex, page)
             after_id += len(page)
 
+    def agents(self) -> set[str]:
+        """As the port says."""
+        return {agent.name for agent in self._client.get("/v1/agents", AgentList).answer.agents} | {*FIXED_PRINCIPALS}
+
+    def tools(self) -> set[str]:
+        """As the port says."""
+        return {tool.id for tool in self._client.get("/v1/tools", ToolList).answer.tools}
+
 
 class FileSource:
     """Reads the files."""
@@ -97,18 +118,28 @@ class FileSource:
 
     def receipts(self, first_id: int, last_id: int, wanted: Mapping[str, str]) -> Iterator[Receipt]:
         """As the port says."""
-        fields = {name: wanted[name] for name in FILTERS if name in wanted}
         since, until = wanted.get("since", ""), wanted.get("until", "~")  # times as the wire writes them sort as text
         for key, record in self._records(first_id, last_id):
             receipt = decode_record(decode_key(key), record)
-            event = receipt.event
-            if since <= receipt.ts <= until and all(event.get(name) == value for name, value in fields.items()):
+            if since <= receipt.ts <= until and holds(receipt.event, wanted):
                 yield receipt
 
     def hashes(self, last_id: int) -> Iterator[bytes]:
         """As the port says."""
         for _, record in self._records(1, last_id):
             yield bytes.fromhex(hash_hex_of(record))
+
+    def agents(self) -> set[str]:
+        """Those that the receipts name."""
+        return self._named("principal") | {*FIXED_PRINCIPALS}
+
+    def tools(self) -> set[str]:
+        """Those that the receipts name."""
+        return self._named("tool_id")
+
+    def _named(self, member: str) -> set[str]:
+        events = (receipt.event for receipt in self.receipts(1, self.head().id, {}))
+        return {name for event in events if isinstance(name := event.get(member), str) and name}
 
     def _records(self, first_id: int, last_id: int) -> Iterator[tuple[bytes, bytes]]:
         while first_id <= last_id:
