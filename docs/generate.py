@@ -9,7 +9,9 @@ from typing import Final
 
 import orjson
 
-from briefcase.edges.api.openapi import openapi_document
+from briefcase.edges.api import openapi as daemon_openapi
+from briefcase.edges.control_plane import openapi as control_plane_openapi
+from briefcase.model.types import JsonObject
 from docs.draw_house import house_svg
 from docs.write_reference import reference_md
 
@@ -17,11 +19,22 @@ DOCS: Final = Path(__file__).parent
 
 
 def openapi_json() -> str:
-    """The OpenAPI document, indented, its keys in the order of the code."""
-    return orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    """The daemon's OpenAPI document."""
+    return _indented(daemon_openapi.openapi_document())
+
+
+def control_plane_openapi_json() -> str:
+    """The control plane's OpenAPI document."""
+    return _indented(control_plane_openapi.openapi_document())
+
+
+def _indented(document: JsonObject) -> str:
+    """A document with its keys in the order of the code."""
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 GENERATED: Final[Mapping[str, Callable[[], str]]] = {
+    "control-plane-openapi.json": control_plane_openapi_json,
     "house.svg": house_svg,
     "openapi.json": openapi_json,
     "reference.md": reference_md,

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from copy import copy
+from types import SimpleNamespace
 
 import aiohttp
 import msgspec
@@ -101,6 +102,7 @@ async def test_its_figures_are_for_who_may_read_them(plane):
 async def test_what_fails_inside_is_one_word_and_the_log_has_the_rest(plane, capsys):
     class Broken:
         figures = Figures()
+        entropy = SimpleNamespace(uuid=lambda: "an-id")
 
         def __getattr__(self, _):
             raise RuntimeError("hunter2")
@@ -122,4 +124,6 @@ async def test_what_fails_inside_is_one_word_and_the_log_has_the_rest(plane, cap
     }  # fmt: skip
     await site(scope, receive, send)
     assert sent[0]["status"] == 500
-    assert msgspec.json.decode(sent[1]["body"]) == {"code": "internal", "message": "the control plane failed inside"}
+    answer = msgspec.json.decode(sent[1]["body"])
+    assert answer.pop("request_id") == "an-id"
+    assert answer == {"code": "internal", "message": "the control plane failed inside"}

@@ -19,6 +19,7 @@ from briefcase.edges.control_plane.settings import ControlPlaneSettings
 from briefcase.model.ports import Clock, Entropy
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
+from support.fleet_schema import check_answer
 
 ADMIN_TOKEN = "admin-test-token"
 AUDITOR_TOKEN = "auditor-test-token"
@@ -87,6 +88,7 @@ class RunningControlPlane:
         async with self._session.request(method, self.address + path, headers=headers, data=data) as answer:
             text = await answer.text()
             is_json = answer.content_type == "application/json"
+            check_answer(method, path, answer.status, text)
             return Got(answer.status, json.loads(text) if is_json and text else text, answer.headers)
 
     async def admin(self, method: str, path: str, body: object = None, *, token: str = ADMIN_TOKEN) -> Got:

@@ -51,11 +51,13 @@ class UploadedReceipt(msgspec.Struct, frozen=True):
     event: msgspec.Raw
 
 
-class _Upload(msgspec.Struct, frozen=True):
+class Upload(msgspec.Struct, frozen=True):
+    """The body of an upload: at most 500 receipts, in any order."""
+
     receipts: list[UploadedReceipt]
 
 
-_DECODER: Final = msgspec.json.Decoder(_Upload)
+_DECODER: Final = msgspec.json.Decoder(Upload)
 
 
 def read_batch(body: bytes) -> list[UploadedReceipt]:

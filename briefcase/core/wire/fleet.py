@@ -1,13 +1,93 @@
-"""What a control plane answers administrators and auditors, and `briefcase fleet` reads (`aacp_v1`)."""
+"""What a control plane answers (`aacp_v1`): administrators and auditors, as `briefcase fleet` reads it, and devices."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from briefcase.core.fleet.bundles import SignedBundle
+from briefcase.core.fleet.envelopes import Envelope
 from briefcase.core.fleet.rollouts import Evidence, Gates, ShutGate
+from briefcase.core.wire.fields import Maybe, Natural
+
+
+class FleetRefusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Every answer of a control plane that is no success. `code` is a stable word; `request_id` finds it in the log.
+
+    `last_receipt_id` goes with an upload that is refused: the last receipt that is stored, from which to go on.
+    """
+
+    code: str
+    message: str
+    request_id: str
+    last_receipt_id: int | None = None
+
+
+class ControlPlaneHealth(msgspec.Struct, frozen=True):
+    """The process runs."""
+
+    status: Literal["ok"]
+    ts: str
+
+
+class ControlPlaneReady(msgspec.Struct, frozen=True):
+    """The database takes writes."""
+
+    status: Literal["ready"]
+
+
+class RemoteKey(msgspec.Struct, frozen=True):
+    """The key that is kept for a device; `public_jwk` is of P-256 (RFC 7518 section 6.2)."""
+
+    key_id: str
+    algorithm: Literal["p256"]
+    public_jwk: dict[str, str]
+
+
+class RemoteSigner(msgspec.Struct, frozen=True):
+    """What signs for a device."""
+
+    signer: RemoteKey
+
+
+class RemoteSignature(msgspec.Struct, frozen=True):
+    """A signature over SHA-256 of a message: r and s of 32 bytes each, in base64url."""
+
+    signature_b64: str
+
+
+class DevicePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's bundle and its siblings, each signed by itself; `next_sync_ms` advises when to ask again."""
+
+    policy_bundle: SignedBundle
+    freshness: Maybe[Envelope] = msgspec.UNSET
+    keys: Maybe[Envelope] = msgspec.UNSET
+    mandatory: Maybe[Envelope] = msgspec.UNSET
+    next_sync_ms: Maybe[Natural] = msgspec.UNSET
+
+
+class DeviceEnrolled(DevicePolicy, frozen=True, kw_only=True):
+    """What a device is given when it enrols: its token, shown this once, the key to pin, and its first policy."""
+
+    device_id: str
+    device_token: str
+    policy_signing_pubkey_b64: str
+    last_receipt_id: Maybe[Natural] = msgspec.UNSET
+    remote_signer: Maybe[RemoteKey] = msgspec.UNSET
+
+
+class ReceiptsStored(msgspec.Struct, frozen=True):
+    """How many receipts of an upload are new, and the last one that is stored."""
+
+    stored: Natural
+    last_receipt_id: Maybe[Natural] = msgspec.UNSET
+
+
+class StatusTaken(msgspec.Struct, frozen=True):
+    """What a device said of itself is kept."""
+
+    status: Literal["ok"]
 
 
 class FleetDevice(msgspec.Struct, frozen=True, kw_only=True):

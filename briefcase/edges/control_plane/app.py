@@ -32,7 +32,7 @@ from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Adminis
 from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page, Wanted
 from briefcase.edges.control_plane.device_calls import Credentials, Device
 from briefcase.edges.control_plane.devices import Enrolment, Status
-from briefcase.edges.control_plane.http import Answer, Asked, Handler, new_site
+from briefcase.edges.control_plane.http import Answer, Asked, Handler, Site
 from briefcase.edges.control_plane.refusals import (
     INVALID_KEY_ID,
     INVALID_MESSAGE,
@@ -95,7 +95,7 @@ class ControlPlaneApp:
 
     def site(self) -> blacksheep.Application:
         """The paths as an application of BlackSheep's."""
-        return new_site(self._table, self._services.figures)
+        return Site(self._table, self._services.figures, self._services.entropy).application()
 
     # --- anybody --------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Requests and answers of the control plane: bodies read strictly and bounded, refusals with their words, figures.
 
-An error is `{code, message}`; 503 carries `retry-after`, and what it refers to may be asked again as it is.
+An error is `{code, message, request_id}`; its line in the log has the same id, and nothing that the request said. 503
+carries `retry-after`, and what it refers to may be asked again as it is.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from urllib.parse import parse_qsl
 import blacksheep
 import msgspec
 
+from briefcase.adapters.telemetry.log_context import open_request
+from briefcase.adapters.telemetry.log_context import request_id as request_id_of
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.json.strict import parse as parse_json
+from briefcase.core.wire.fleet import FleetRefusal
 from briefcase.edges.control_plane.figures import Figures
 from briefcase.edges.control_plane.refusals import (
     INVALID_REQUEST,
@@ -24,6 +28,7 @@ from briefcase.edges.control_plane.refusals import (
     RefusedError,
 )
 from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.ports import Entropy
 
 MAX_BODY_BYTES: Final = 8 << 20  # 500 receipts of 16 KiB
 MAX_QUERY_FIELDS: Final = 16
@@ -105,66 +110,91 @@ class Asked:
             raise RefusedError(INVALID_REQUEST, str(error)) from None
 
 
-def new_site(table: Mapping[tuple[str, str], Handler], figures: Figures) -> blacksheep.Application:
-    """A table of paths as an application of BlackSheep's; every answer is counted."""
-    site = blacksheep.Application(router=blacksheep.Router())
-    site.show_error_details = False
-    site.exceptions_handlers[Exception] = _failed_inside
-    for (method, path), handler in table.items():
-        site.router.add(method, path, _served(path, handler, figures))
-    for path in {path for _, path in table}:
-        allowed = {method for method, other in table if other == path}
-        for method in METHODS - allowed:
-            site.router.add(method, path, _served(path, _refuse_method, figures))
-    site.router.fallback = _served("", _refuse_path, figures)
-    return site
+class Site:
+    """A table of paths as an application of BlackSheep's; every answer is counted, every refusal logged by its id.
 
+    Args:
+        table: what answers, by method and path.
+        figures: counts.
+        entropy: makes ids of requests.
+    """
 
-def _served(
-    path: str, handler: Handler, figures: Figures
-) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
-    async def serve(request: blacksheep.Request) -> blacksheep.Response:
+    def __init__(self, table: Mapping[tuple[str, str], Handler], figures: Figures, entropy: Entropy) -> None:
+        self._table = table
+        self._figures = figures
+        self._entropy = entropy
+
+    def application(self) -> blacksheep.Application:
+        """What serves."""
+        site = blacksheep.Application(router=blacksheep.Router())
+        site.show_error_details = False
+        site.exceptions_handlers[Exception] = self._failed_inside
+        for (method, path), handler in self._table.items():
+            site.router.add(method, path, self._served(path, handler))
+        for path in {path for _, path in self._table}:
+            allowed = {method for method, other in self._table if other == path}
+            for method in METHODS - allowed:
+                site.router.add(method, path, self._served(path, _refuse_method))
+        site.router.fallback = self._served("", _refuse_path)
+        return site
+
+    def _served(self, path: str, handler: Handler) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
+        async def serve(request: blacksheep.Request) -> blacksheep.Response:
+            open_request()
+            answer = await self._answer(handler, request, path)
+            self._figures.count(request.method, path, answer.status)
+            return _response(answer)
+
+        return serve
+
+    async def _answer(self, handler: Handler, request: blacksheep.Request, path: str) -> Answer:
         try:
             answer = await handler(Asked(request))
         except RefusedError as refused:
-            answer = _refusal(refused)
+            said = {"code": refused.word, "status": int(refused.status)}
+            _LOG.info("request refused", method=request.method, path=path, request_id=self._id(), **said)
+            return self._refusal(refused.word, refused.message, refused.status, last_receipt_id=refused.last_receipt_id)
         except BriefcaseError as error:
-            headers = ((b"retry-after", RETRY_AFTER_S),) if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else ()
-            answer = _error(error.code, error.message, error.http_status, headers)
-            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                _LOG.warning("request failed", path=_path_of(request), code=error.code, detail=error.detail)
-        if not isinstance(answer, Answer):
-            answer = Answer(msgspec.json.encode(answer))
-        figures.count(request.method, path, answer.status)
-        return _response(answer)
+            is_unavailable = error.http_status == HTTPStatus.SERVICE_UNAVAILABLE
+            log = _LOG.warning if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR else _LOG.info
+            log(
+                "request failed",
+                method=request.method,
+                path=path,
+                code=error.code,
+                detail=error.detail,
+                request_id=self._id(),
+            )
+            headers = ((b"retry-after", RETRY_AFTER_S),) if is_unavailable else ()
+            return self._refusal(error.code, error.message, error.http_status, headers=headers)
+        return answer if isinstance(answer, Answer) else Answer(msgspec.json.encode(answer))
 
-    return serve
+    async def _failed_inside(self, _: object, request: blacksheep.Request, error: Exception) -> blacksheep.Response:
+        """What BlackSheep asks for when a handler raised what nobody expected: the log has the traceback."""
+        _LOG.error("request failed", method=request.method, request_id=self._id(), exc_info=error)
+        self._figures.count(request.method, "", HTTPStatus.INTERNAL_SERVER_ERROR)
+        failed = "the control plane failed inside"
+        return _response(self._refusal("internal", failed, HTTPStatus.INTERNAL_SERVER_ERROR))
 
+    def _refusal(
+        self,
+        word: str,
+        message: str,
+        status: int,
+        *,
+        last_receipt_id: int | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> Answer:
+        refusal = FleetRefusal(word, message, self._id(), last_receipt_id)
+        return Answer(msgspec.json.encode(refusal), status, headers)
 
-async def _failed_inside(_: object, request: blacksheep.Request, error: Exception) -> blacksheep.Response:
-    """What BlackSheep asks for when a handler raised what nobody expected: the log has the traceback."""
-    _LOG.error("request failed", path=_path_of(request), exc_info=error)
-    return _response(_error("internal", "the control plane failed inside", HTTPStatus.INTERNAL_SERVER_ERROR))
+    def _id(self) -> str:
+        return request_id_of(self._entropy.uuid)
 
 
 def _response(answer: Answer) -> blacksheep.Response:
     content = blacksheep.Content(answer.content_type, answer.body) if answer.body else None
     return blacksheep.Response(answer.status, [(b"cache-control", b"no-store"), *answer.headers], content)
-
-
-def _path_of(request: blacksheep.Request) -> str:
-    return bytes(request.url.path).decode("ascii", "replace")
-
-
-def _refusal(refused: RefusedError) -> Answer:
-    body: dict[str, object] = {"code": refused.word, "message": refused.message}
-    if refused.last_receipt_id is not None:
-        body["last_receipt_id"] = refused.last_receipt_id
-    return Answer(msgspec.json.encode(body), refused.status)
-
-
-def _error(word: str, message: str, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
-    return Answer(msgspec.json.encode({"code": word, "message": message}), status, headers)
 
 
 async def _refuse_method(_: Asked) -> None:

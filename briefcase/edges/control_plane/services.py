@@ -25,6 +25,7 @@ class Services(msgspec.Struct, frozen=True):
     """The parts that the paths ask; `compose_services` makes them."""
 
     clock: Clock
+    entropy: Entropy
     database: Database
     key: SigningKey
     bundles: Bundles
@@ -54,6 +55,7 @@ def compose_services(
     bundles = Bundles(database, key, clock)
     return Services(
         clock=clock,
+        entropy=entropy,
         database=database,
         key=key,
         bundles=bundles,
