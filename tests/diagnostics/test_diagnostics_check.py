@@ -230,12 +230,12 @@ def test_a_daemon_without_a_control_plane_has_no_row_for_it():
     assert set(parts) == set(READ) - {"control_plane"}
 
 
-@pytest.mark.parametrize("path", ["/v1/providers", "/v1/mcp/servers"])
+@pytest.mark.parametrize("path", ["/v1/providers", "/v1/mcp/servers", "/v1/controls"])
 def test_a_part_this_daemon_does_not_have_is_green(path):
     assert {part.colour for part in judged(**{path: CallerError("nothing", code="not_found")}).values()} == {"green"}
 
 
-@pytest.mark.parametrize("path", ["/v1/profile", "/v1/diagnostics/security", "/v1/receipts/verify", "/v1/controls"])
+@pytest.mark.parametrize("path", ["/v1/profile", "/v1/diagnostics/security", "/v1/receipts/verify"])
 def test_a_part_every_daemon_has_is_red_where_it_is_not_found(path):
     assert "red" in {part.colour for part in judged(**{path: CallerError("nothing", code="not_found")}).values()}
 

@@ -27,7 +27,7 @@ class Firewall(msgspec.Struct, frozen=True):
     """How much of a result may come back: all of it, or what these JSON pointers name."""
 
     mode: Literal["allow_all", "allow_paths"]
-    allowed_paths: list[str]
+    allowed_paths: list[str] = []
 
 
 class ToolRecord(msgspec.Struct, frozen=True):

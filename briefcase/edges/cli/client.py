@@ -40,6 +40,7 @@ PROBE_S: Final = 0.4
 SOON_S: Final = 5.0
 MAX_PROOF_BYTES: Final = 4_096
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+NOT_OFFERED: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 HTTP_ERROR_FROM: Final = HTTPStatus.BAD_REQUEST
 START_HINT: Final = "start it with `briefcase up`"
 _PERHAPS_DONE: Final = "it may have been done all the same: see `briefcase receipts list`"
@@ -163,8 +164,9 @@ class Client:
             raise _not_sendable() from None
         answer = self._ask(method, path, data)
         if answer.status >= HTTP_ERROR_FROM:
-            self._object_of(answer, path)
-            raise _error_of(answer)
+            if answer.body or answer.status not in NOT_OFFERED:
+                self._object_of(answer, path)
+            raise _error_of(answer, f"{method} {path.partition('?')[0]}")
         return answer
 
     def _ask(self, method: str, path: str, data: bytes | None) -> _Answer:
@@ -384,9 +386,13 @@ def _no_daemon(address: Address, got: str) -> BriefcaseError:
     )
 
 
-def _error_of(answer: _Answer) -> DaemonError:
+def _error_of(answer: _Answer, endpoint: str) -> DaemonError:
     """The daemon's error; what it does not say, and a code not known here, is what its status says."""
     status = answer.status
+    if not answer.body and status in NOT_OFFERED:  # how other daemons of the contract refuse a path they do not have
+        message = f"the daemon does not offer `{endpoint}`"
+        hint = "the command needs a daemon of this program's: see `briefcase identity show`"
+        return DaemonError(message, code="not_found", hint=hint, request_id="")
     try:
         told = read_answer(answer.body, ErrorAnswer, "")
     except BriefcaseError:

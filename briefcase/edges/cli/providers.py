@@ -1,16 +1,20 @@
 """`briefcase providers`: where paid tools are answered, and the log-ins the daemon holds for them.
 
 A log-in is made here, where the person and the browser are: this program listens on loopback for the answer, or takes
-the address the person pastes. The code goes straight to the daemon; verifier and tokens never leave it.
+the address the person pastes. The code goes straight to the daemon; verifier and tokens never leave it. Only for a
+daemon of the contract that begins no log-ins the verifier is made here.
 """
 
 from __future__ import annotations
 
+import secrets
 from functools import partial
 from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 import click
 
+from briefcase.core.jose.pkce import METHOD, challenge_of
 from briefcase.core.wire.providers import (
     CredentialFetched,
     LoginRevoked,
@@ -20,7 +24,7 @@ from briefcase.core.wire.providers import (
     ProviderSummary,
 )
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
-from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.client import DaemonError, path_of
 from briefcase.edges.cli.late import oauth_client, render
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
@@ -203,9 +207,13 @@ def log_in(
     the browser may be on any machine, ends on an address it cannot load, and that address is what to paste.
     """
     wanted = _Wanted(provider_id, client_id, scope)
-    begun, answer, _ = obtain(partial(_start, app, wanted), Waiting.of(how))
+    begun, answer, redirect_uri = obtain(partial(_start, app, wanted), Waiting.of(how))
     oauth_client.check_answer(begun, answer.state, answer.iss)
-    exchange = {"code": code_of(answer, "provider"), "state": answer.state, "iss": answer.iss}
+    exchange: dict[str, str | None] = {"code": code_of(answer, "provider")}
+    if isinstance(begun, oauth_client.Started):
+        exchange |= {"redirect_uri": redirect_uri, "client_id": client_id, "code_verifier": begun.code_verifier}
+    else:
+        exchange |= {"state": answer.state, "iss": answer.iss}
     reply = app.client().post(path_of(*NOUN, provider_id, "oauth", "exchange"), ProviderNamed, exchange)
     if as_json:
         app.json(reply.document)
@@ -215,8 +223,30 @@ def log_in(
 
 def _start(app: App, wanted: _Wanted, redirect_uri: str) -> oauth_client.Begun:
     body = {"client_id": wanted.client_id, "redirect_uri": redirect_uri, "scope": wanted.scope}
-    begun = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), LoginStarted, body).answer
+    try:
+        begun = app.client().post(path_of(*NOUN, wanted.provider_id, "oauth", "start"), LoginStarted, body).answer
+    except DaemonError as error:
+        known = {one.id: one.base_url for one in app.client().get(path_of(*NOUN), ProviderList).answer.providers}
+        if error.code != "not_found" or wanted.provider_id not in known:
+            raise
+        return _begin_here(wanted, known[wanted.provider_id], redirect_uri)
     return oauth_client.Begun(begun.authorization_url, begun.state, begun.issuer, begun.requires_iss)
+
+
+def _begin_here(wanted: _Wanted, base_url: str, redirect_uri: str) -> oauth_client.Started:
+    """Begin a log-in for a daemon that only finishes them: the verifier is this program's, and goes to that daemon."""
+    verifier, state = secrets.token_urlsafe(), secrets.token_urlsafe()
+    query = {
+        "response_type": "code",
+        "client_id": wanted.client_id,
+        "redirect_uri": redirect_uri,
+        "state": state,
+        "code_challenge": challenge_of(verifier),
+        "code_challenge_method": METHOD,
+        **({"scope": wanted.scope} if wanted.scope else {}),
+    }
+    url = f"{base_url.rstrip('/')}/oauth/authorize?{urlencode(query)}"
+    return oauth_client.Started(url, state, base_url, requires_iss=False, code_verifier=verifier)
 
 
 def _act(app: App, provider_id: str, action: str, done: str, *, as_json: bool) -> None:

@@ -15,8 +15,9 @@ import click
 import msgspec
 
 from briefcase.core.wire.reading import unexpected_answer
-from briefcase.core.wire.receipts import ReceiptRecord, VerificationRecord
+from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord, VerificationRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.client import DaemonError
 from briefcase.edges.cli.late import ledger_files, render, rich_text
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
@@ -94,11 +95,10 @@ def receipts() -> None:
 @pass_app
 def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
     """Show one receipt: its event, its hash and the hash before it."""
-    reply = app.client().get(f"/v1/receipts/{receipt_id}", ReceiptRecord)
+    receipt, document = _find(app, receipt_id)
     if as_json:
-        app.json(reply.document)
+        app.json(document)
         return
-    receipt = reply.answer
     pairs: list[tuple[str, str | rich_text.Text]] = [("receipt", str(receipt.id)), ("time", render.when(receipt.ts))]
     for name, value in receipt.event.items():
         if name in _REPEATED or value in (None, "", [], {}):
@@ -107,6 +107,29 @@ def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
         pairs.append((name, render.styled(shown) if name in {"decision", "status"} else shown))
     pairs += [("hash", render.dim(receipt.hash_hex)), ("hash before", render.dim(receipt.prev_hash_hex))]
     app.screen.fields(pairs)
+
+
+def _find(app: App, receipt_id: int) -> tuple[ReceiptRecord, JsonValue]:
+    """One receipt, and the document that says so; where a daemon only lists them, by its place in the list.
+
+    Raises:
+        DaemonError: there is none of this id (`not_found`).
+    """
+    client = app.client()
+    try:
+        one = client.get(f"/v1/receipts/{receipt_id}", ReceiptRecord)
+    except DaemonError as error:
+        if error.code != "not_found":
+            raise
+        newest = client.get("/v1/receipts", ReceiptList, limit=1).answer.receipts
+        behind = newest[0].id - receipt_id if newest else -1
+        if behind < 0:
+            raise
+        page = client.get("/v1/receipts", ReceiptList, limit=1, offset=behind)
+        if [receipt.id for receipt in page.answer.receipts] != [receipt_id]:
+            raise
+        return page.answer.receipts[0], page.listed("receipts")[0]
+    return one.answer, one.document
 
 
 @receipts.command(

@@ -68,7 +68,7 @@ _OWN_PARTS: Final = frozenset(
     {"policy", "receipts", "disk", "clock", "memory"}
 )  # checks of `compat` that are a part here
 
-_OPTIONAL: Final = frozenset({"providers", "mcp_servers"})
+_OPTIONAL: Final = frozenset({"providers", "mcp_servers", "controls"})
 _SILENT: Final = frozenset({"control_plane"})  # without one there is no row: `green` would say somebody looked
 
 
