@@ -795,6 +795,36 @@ async def test_an_operators_approval_does_not_stand_for_a_signers():
     assert answer["approval"]["kind"] == "mobile_signer"
 
 
+async def test_while_no_device_is_paired_the_operator_stands_in_for_a_signer_and_that_is_said():
+    desk = Desk(verdict=NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",)))
+
+    asked = (await desk.call())["approval"]
+    assert (asked["kind"], asked["stands_in"]) == ("local", "signer")
+    assert desk.ledger.chain[-1].event["stands_in"] == "signer"
+    assert (await desk.call(approval_token=await desk.approve(asked["id"])))["status"] == "ok"
+
+
+async def test_what_waits_for_an_operator_alone_says_of_nobody_that_the_operator_stands_in():
+    desk = Desk(verdict=NEEDS)
+    asked = (await desk.call())["approval"]
+    desk.policy.verdict = NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",))
+    again = (await desk.call())["approval"]
+
+    assert "stands_in" not in asked
+    assert (again["stands_in"], again["id"] != asked["id"]) == ("signer", True)
+
+
+async def test_from_the_first_pairing_on_what_the_operator_approved_in_a_signers_place_is_no_use():
+    desk = Desk(verdict=NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",)))
+    token = await desk.approve((await desk.call())["approval"]["id"])
+
+    desk.calls._settings = msgspec.structs.replace(desk.calls._settings, has_signer=True)
+    answer = await desk.call(approval_token=token)
+
+    assert (answer["status"], answer["approval"]["kind"]) == ("approval_required", "mobile_signer")
+    assert "stands_in" not in answer["approval"]
+
+
 async def test_a_large_result_waits_for_its_callers_turn_and_is_recorded_after_it():
     desk = Desk(FakeTool(spec(), answer=lambda _: "x" * LARGE_OUTPUT_BYTES))
     desk.turns.is_free.clear()

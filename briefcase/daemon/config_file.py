@@ -20,6 +20,7 @@ from briefcase.core.approvals.lifecycle import MAX_SHOWN_BYTES
 from briefcase.core.calls.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 from briefcase.core.calls.ratelimits import PrincipalLimit
 from briefcase.model.errors import ConfigError
+from briefcase.model.identifiers import PROVIDER_ID
 
 CONFIG_FILE: Final = "briefcase.toml"
 
@@ -29,6 +30,7 @@ PAGES: Final = {
     "policy": "policy.md",
     "file_read": "tools.md",
     "net": "tools.md",
+    "providers": "providers.md#what-entitles-to-a-call",
     "server": "operations.md#limits",
     "principal": "operations.md#limits",
 }  # the page that explains each section
@@ -92,6 +94,18 @@ class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[providers]`: what is taken from a provider that is not as the others are.
+
+    The status of such a credential is unknown: `BRIEFCASE_VC_STATUS_UNKNOWN_MODE` says what follows.
+    """
+
+    opaque_credentials: Annotated[
+        tuple[Annotated[str, Meta(pattern=rf"^{PROVIDER_ID}$")], ...],
+        Meta(description="providers whose credentials are kept though only they can verify them; never in `ga`"),
+    ] = ()
+
+
 class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[principal]`: what one principal may send, whatever it asks for."""
 
@@ -130,6 +144,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicySettings = PolicySettings()
     file_read: FileReadSettings = FileReadSettings()
     net: NetSettings = NetSettings()
+    providers: ProviderSettings = ProviderSettings()
     server: ServerSettings = ServerSettings()
     principal: PrincipalSettings = PrincipalSettings()
 

@@ -23,8 +23,10 @@ from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.core.controls import Controls
 from briefcase.core.jose.base64url import encode_base64url
+from briefcase.daemon.config_file import CONFIG_FILE
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.daemon.stores import Stores
+from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Claim, Outbound
 
 MANIFEST_DIR: Final = "tools"
@@ -101,6 +103,12 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
 
 
 def _providers(start: Start, stores: Stores, controls: Controls, outbound: Outbound) -> ProviderParts:
+    opaque_from = frozenset(start.file.providers.opaque_credentials)
+    if opaque_from and start.settings.is_ga:
+        raise ConfigError(
+            "`providers.opaque_credentials`: mode `ga` takes no credential that only its issuer can verify",
+            hint=f"remove the key from `{CONFIG_FILE}`, or log in with `briefcase providers oauth-login`",
+        )
     return compose_providers(
         database=stores.database,
         secrets=stores.vault.compartment("providers"),
@@ -113,6 +121,7 @@ def _providers(start: Start, stores: Stores, controls: Controls, outbound: Outbo
         entropy=ENTROPY,
         is_ga=start.settings.is_ga,
         denies_unknown_status=start.settings.vc_unknown_mode == "deny",
+        opaque_from=opaque_from,
     )
 
 

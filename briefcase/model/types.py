@@ -166,7 +166,8 @@ class Approval(msgspec.Struct, frozen=True):
 
     `binding_hex` is the SHA-256 over the principal's `owner`, tool id, definition digest and canonical arguments.
     `owner` is empty in approvals of older versions, whose principals had no identity beside their names.
-    `summary` is what the approver reads: invisible characters are made visible in it.
+    `summary` is what the approver reads: invisible characters are made visible in it. `stands_in` says whom the
+    operator stands in for: `signer` while the call needs one and no device is paired; empty otherwise.
     """
 
     id: str
@@ -184,6 +185,7 @@ class Approval(msgspec.Struct, frozen=True):
     decided_by: str | None = None
     decided_us: int | None = None
     owner: str = ""
+    stands_in: str = ""
 
 
 class LastApproval(msgspec.Struct, frozen=True):

@@ -160,6 +160,58 @@ async def test_a_refusal_ends_in_its_word_and_repeats_nothing_else(desk, status,
     assert desk.client.health("demo").replays == (answered.get("x-briefcase-error") == "replay_detected")
 
 
+def htu_of(request):
+    return json.loads(decode_base64url(request.headers["dpop"].split(".")[1]))["htu"]
+
+
+def quotes(desk):
+    return [htu_of(request) for request in desk.outbound.sent if "/api/quote" in request.url]
+
+
+async def test_a_provider_that_compares_htu_with_the_query_is_asked_twice_once_and_then_as_it_wants(desk):
+    def compares_text(request):
+        if "/api/quote" not in request.url or htu_of(request) == request.url:
+            return None
+        return HttpResponse(401, {}, b'{"error":"invalid_dpop"}')
+
+    await desk.log_in()
+    await settled()
+    desk.outbound.answer = compares_text
+    desk.outbound.apps["provider"] = lambda scope, receive, send: json_answer(scope, send)
+    for _ in range(3):
+        assert (await desk.quote()).content == {"price": 1}
+    with_query, without = f"{BASE_URL}/api/quote?symbol=ACME", f"{BASE_URL}/api/quote"
+    assert quotes(desk) == [without, with_query, with_query, with_query]
+
+
+async def json_answer(_scope, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b'{"price":1}'})
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "word", "asked"),
+    [
+        (401, {}, "invalid_dpop", 2),  # it was not that: the refusal stands
+        (401, {"dpop-nonce": "known"}, "invalid_dpop", 1),
+        (403, {}, "invalid_dpop", 1),
+        (401, {}, "invalid_dpop_proof", 1),
+    ],
+)
+async def test_a_refusal_that_is_not_for_the_spelling_of_htu_is_one_and_nothing_is_remembered_of_it(
+    desk, status, headers, word, asked
+):
+    body = json.dumps({"error": word}).encode()
+    await desk.log_in()
+    desk.outbound.answer = lambda request: HttpResponse(status, headers, body) if "/api/quote" in request.url else None
+    with pytest.raises(UpstreamError, match=f"answered with {status}"):
+        await desk.quote()
+    assert len(quotes(desk)) == asked
+    desk.outbound.answer = None
+    await desk.quote()
+    assert quotes(desk)[asked:] == [f"{BASE_URL}/api/quote"]
+
+
 async def test_a_disabled_provider_is_sent_nothing_until_it_is_enabled(desk):
     await desk.log_in()
     await desk.quote()

@@ -39,11 +39,11 @@ class ProviderDesk:
         (tmp_path / "gateway").mkdir(mode=0o700)
         self.gateway = open_gateway(tmp_path / "gateway", self.clock, FakeEntropy(), **settings)
         self.outbound = AsgiOutbound(provider=self.gateway)
-        self.options = {"is_ga": False, "denies_unknown_status": False}
+        self.options: dict[str, Any] = {"is_ga": False, "denies_unknown_status": False}
         self.disabled: set[str] = set()
         self.database: Database | None = None
 
-    def open(self, **changed: bool) -> ProviderService:
+    def open(self, **changed: Any) -> ProviderService:
         """Compose anew, as a restart does; inside a running loop."""
         if self.database is not None:
             self.database.close()

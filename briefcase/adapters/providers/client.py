@@ -4,9 +4,11 @@
  2. take a capability
  3. send the request with `Authorization: DPoP` and a proof made for it
  4. refused for its nonce: once more with the new one (RFC 9449 section 9)
- 5. refused for its token (revoked, expired, used up, lost by the provider): once more with a new capability
+ 5. refused for its proof, and no nonce is asked for: once more with the other spelling of `htu`, which is remembered
+    where it is taken (RFC 9449 leaves the query out; some providers compare it with the query)
+ 6. refused for its token (revoked, expired, used up, lost by the provider): once more with a new capability
 
-A refusal by step 4 or 5 means that the provider did nothing, so trying again repeats nothing. Any other failure is
+A refusal by step 4, 5 or 6 means that the provider did nothing, so trying again repeats nothing. Any other failure is
 the caller's to see; a read may then be served from memory, if the operator allowed it, and says so in its source.
 """
 
@@ -31,6 +33,7 @@ from briefcase.model.types import US_PER_S, JsonValue, ToolResult, format_rfc333
 
 COST_HEADER: Final = "x-cost-microusd"
 RENEWABLE: Final = frozenset({"invalid_token", CAPABILITY_REVOKED, "max_calls_exceeded"})
+INVALID_DPOP: Final = "invalid_dpop"  # the word of providers that compare `htu` by text; RFC 9449's is another
 OUTAGES: Final = frozenset({"upstream_failed", "upstream_timeout"})
 MAX_REMEMBERED: Final = 1_024
 MAX_COST_CHARS: Final = 16
@@ -74,6 +77,7 @@ class ProviderClient:
         self._clock = clock
         self._entropy = entropy
         self._health: dict[str, Health] = {}
+        self._keeps_query: set[str] = set()  # providers that take a proof only for the URL with its query
         self._remembered: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
 
     def health(self, provider_id: str) -> Health:
@@ -121,6 +125,7 @@ class ProviderClient:
     def forget(self, provider_id: str) -> None:
         """Let go of the answers and counters of a provider."""
         self._health.pop(provider_id, None)
+        self._keeps_query.discard(provider_id)
         self.forget_answers(provider_id)
 
     def forget_answers(self, provider_id: str) -> None:
@@ -146,7 +151,9 @@ class ProviderClient:
         response = await self._send(provider, capability, target, timeout_ms)  # 3
         if self._capabilities.learn_nonce(provider, response) and error_word(response) == "use_dpop_nonce":  # 4
             response = await self._send(provider, capability, target, timeout_ms)
-        if error_word_of(response) in RENEWABLE:  # 5
+        if _may_want_other_htu(response):  # 5
+            response = await self._send_other_htu(provider, capability, target, timeout_ms)
+        if error_word_of(response) in RENEWABLE:  # 6
             self._capabilities.discard(provider.id, capability)
             capability = await self._capabilities.take(provider, is_approved=is_approved)
             response = await self._send(provider, capability, target, timeout_ms)
@@ -158,7 +165,24 @@ class ProviderClient:
             raise UpstreamError("the provider's answer is no JSON in one reading", detail=error.message) from None
         return ToolResult(content, f"provider:{provider.id}", reported_cost(response))
 
-    async def _send(self, provider: Provider, capability: Capability, target: str, timeout_ms: int) -> HttpResponse:
+    async def _send_other_htu(
+        self, provider: Provider, capability: Capability, target: str, timeout_ms: int
+    ) -> HttpResponse:
+        keeps_query = provider.id not in self._keeps_query
+        response = await self._send(provider, capability, target, timeout_ms, keeps_query=keeps_query)
+        if not _may_want_other_htu(response):
+            (self._keeps_query.add if keeps_query else self._keeps_query.discard)(provider.id)
+        return response
+
+    async def _send(
+        self,
+        provider: Provider,
+        capability: Capability,
+        target: str,
+        timeout_ms: int,
+        *,
+        keeps_query: bool | None = None,
+    ) -> HttpResponse:
         url = provider.base_url + target
         signer = await self._capabilities.signer(provider)
         proof = signer.sign(
@@ -168,6 +192,7 @@ class ProviderClient:
             self._clock.now_us(),
             access_token=capability.token,
             nonce=self._capabilities.nonce(provider),
+            keeps_query=provider.id in self._keeps_query if keeps_query is None else keeps_query,
         )
         headers = {"authorization": f"DPoP {capability.token}", "dpop": proof, "accept": "application/json"}
         return await self._outbound.request(
@@ -214,6 +239,12 @@ class ProviderClient:
 def error_word_of(response: HttpResponse) -> str:
     """The stable word of a refusal; empty for an answer that is none, whatever is in its body."""
     return "" if response.status < HTTPStatus.BAD_REQUEST else error_word(response)
+
+
+def _may_want_other_htu(response: HttpResponse) -> bool:
+    """Whether a refusal may be for the spelling of `htu`: it is for the proof, and asks for no nonce."""
+    is_refused = response.status == HTTPStatus.UNAUTHORIZED and error_word(response) == INVALID_DPOP
+    return is_refused and "dpop-nonce" not in response.headers
 
 
 def reported_cost(response: HttpResponse) -> int | None:

@@ -43,6 +43,7 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
     entropy: Entropy,
     is_ga: bool,
     denies_unknown_status: bool,
+    opaque_from: frozenset[str] = frozenset(),
 ) -> ProviderParts:
     """Put the parts together; `ProviderService.start` and `close` bracket their use.
 
@@ -58,11 +59,12 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
         entropy: ids of proofs, states and verifiers.
         is_ga: whether payments are off and the profile's mark is demanded.
         denies_unknown_status: `BRIEFCASE_VC_STATUS_UNKNOWN_MODE=deny`.
+        opaque_from: the providers whose credentials are kept though only they can verify them.
     """
     providers, custody = Providers(database, is_disabled), Custody(secrets, remember)
     oauth = OAuthClient(outbound, clock, entropy)
     renewals = Renewals(custody, oauth, clock)
-    entitlements = EntitlementClient(outbound, clock, holder_did)
+    entitlements = EntitlementClient(outbound, clock, holder_did, opaque_from)
     capabilities = Capabilities(
         outbound=outbound,
         custody=custody,

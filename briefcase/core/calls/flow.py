@@ -99,6 +99,7 @@ from briefcase.model.types import (
 NS_PER_MS: Final = 1_000_000
 CALL: Final = "call"
 DECIDE: Final = "decide"
+SIGNER: Final = "signer"  # whom an operator stands in for
 
 
 class CallLog(Protocol):
@@ -482,9 +483,11 @@ class Calls:
         await self._asking.settled(binding)
         approval = self._ledger.pending_approval(binding)
         kind = self._kind_for(verdict)
+        stands_in = "" if kind is verdict.kind else SIGNER
         now_us = self._ledger.now_us()
         waits = approval is not None and approvals.is_waiting(approval, now_us)
-        if approval is None or not waits or not approvals.covers(approval, verdict, kind):
+        is_same = approval is not None and waits and approval.stands_in == stands_in
+        if approval is None or not is_same or not approvals.covers(approval, verdict, kind):
             last_approved = self._ledger.last_approval(facts.principal.owner, spec.id)
             shown = shown_call(checked, verdict, self._redactor, last_approved)
             is_untold = checked.claim is not None and not checked.question
@@ -504,12 +507,15 @@ class Calls:
                 binding_hex=binding,
                 reason=verdict.reason,
                 summary=approvals.summary_of(shown),
+                stands_in=stands_in,
             )
             effects = (CreateApproval(approval, shown),)
         detail = verdict.detail and self._redacted(verdict.detail)
         decided = Decided(events.APPROVAL_REQUIRED, verdict.reason, detail, verdict.policy_ids, approval.id)
         watch.mark("approval")
         event = events.call_event("approval_required", facts, decided, watch.timing_us)
+        if approval.stands_in:
+            event["stands_in"] = approval.stands_in
         with self._asking.writing(binding, is_new=bool(effects)):
             committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
         if isinstance(committed, Refused):

@@ -1,82 +1,94 @@
-"""Entitlements: verifiable credentials as JWTs, and the signed list that tells which ones no longer hold.
+"""Entitlements: verifiable credentials as JWTs, and where each says that its status is.
 
-A credential is a `vc+jwt` whose `iss` is a `did:key`, so it verifies from itself. Where it has `status.status_list`,
-a Token Status List (draft-ietf-oauth-status-list section 5) under that address, signed by the same issuer, says
-whether it still holds: its bits at `idx` are zero for a valid one.
+A credential is a `vc+jwt` whose `iss` is a `did:key`, so it verifies from itself. Its status is at the index of a list
+that the same issuer signed (`status_lists`), named in one of two ways, or in both, and then both must hold:
+
+ - `status.status_list {idx, uri}` (Token Status List, draft-ietf-oauth-status-list section 6.2)
+ - `credentialStatus {type: "BitstringStatusListEntry", …}`, one or several, in the claims or in their `vc`
+   (W3C Bitstring Status List v1.0 section 2.1)
+
+A `credentialStatus` of another type or purpose refuses the credential: a status that nobody here can look up is not
+left out.
 """
 
 from __future__ import annotations
 
-import zlib
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from briefcase.core.jose.base64url import JoseError, decode_base64url
-from briefcase.core.jose.jws import check_signature, key_of, parse_compact
-from briefcase.model.types import MAX_SAFE_INTEGER, US_PER_S
+from briefcase.core.jose.jws import COMPACT_PARTS, MAX_DEPTH, MAX_TOKEN_CHARS, check_signature, key_of, parse_compact
+from briefcase.core.json.strict import parse as parse_json
+from briefcase.model.errors import CallerError
+from briefcase.model.types import MAX_SAFE_INTEGER, US_PER_S, JsonValue
 
 CREDENTIAL_TYP: Final = "vc+jwt"
-STATUS_TYP: Final = "statuslist+jwt"
-MAX_LIST_CHARS: Final = 1 << 20
-MAX_LIST_BYTES: Final = 8 << 20  # what it may decompress to: 64 million credentials
+MAX_LIST_BYTES: Final = 8 << 20  # what a status list may decompress to: 64 million credentials
+MAX_ENTRIES: Final = 4  # lists that one credential may name
+OPAQUE_ALGORITHM: Final = "HS256"
 
-_Seconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 _T = TypeVar("_T")
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 
 
-class StatusEntry(msgspec.Struct, frozen=True):
-    """Where a credential's status is."""
+class TokenEntry(msgspec.Struct, frozen=True):
+    """Where a credential's status is in a Token Status List."""
 
     idx: Annotated[int, msgspec.Meta(ge=0, lt=8 * MAX_LIST_BYTES)]
-    uri: _Text
+    uri: Text
+
+
+class BitstringEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """Where a credential's status is in a Bitstring Status List; for either purpose zero is the one good value."""
+
+    type: Literal["BitstringStatusListEntry"]
+    status_purpose: Literal["revocation", "suspension"]
+    status_list_index: Annotated[str, msgspec.Meta(pattern="^(?:0|[1-9][0-9]{0,8})$")]
+    status_list_credential: Text
+    status_size: Literal[1] = 1
+
+    @property
+    def idx(self) -> int:
+        """The index, from the left."""
+        return int(self.status_list_index)
+
+    @property
+    def uri(self) -> str:
+        """Where the list is."""
+        return self.status_list_credential
+
+
+StatusEntry: TypeAlias = TokenEntry | BitstringEntry
 
 
 class _Status(msgspec.Struct, frozen=True):
-    status_list: StatusEntry
+    status_list: TokenEntry
+
+
+class _Inner(msgspec.Struct, frozen=True, rename="camel"):
+    credential_status: BitstringEntry | list[BitstringEntry] = []
 
 
 class Credential(msgspec.Struct, frozen=True):
     """The claims that matter here; times in seconds."""
 
-    iss: _Text
-    sub: _Text
-    exp: _Seconds
-    jti: _Text = "-"
+    iss: Text
+    sub: Text
+    exp: Seconds
+    jti: Text = "-"
     status: _Status | None = None
+    vc: _Inner = _Inner()
+    credential_status: BitstringEntry | list[BitstringEntry] = msgspec.field(name="credentialStatus", default=[])
 
     @property
-    def status_entry(self) -> StatusEntry | None:
-        """Where to ask whether it still holds; None for one that says nowhere."""
-        return self.status.status_list if self.status else None
-
-
-class _List(msgspec.Struct, frozen=True):
-    bits: Literal[1, 2, 4, 8]
-    lst: str
-
-
-class _ListClaims(msgspec.Struct, frozen=True):
-    iss: str
-    sub: str
-    exp: _Seconds
-    status_list: _List
-
-
-class StatusList(msgspec.Struct, frozen=True):
-    """A verified list. It may be used until `expires_s`."""
-
-    expires_s: int
-    bits: int
-    data: bytes
-
-    def is_valid(self, index: int) -> bool:
-        """Whether the credential at an index holds; one beyond the list does not."""
-        byte, shift = divmod(index * self.bits, 8)
-        if byte >= len(self.data):
-            return False
-        return self.data[byte] >> shift & ((1 << self.bits) - 1) == 0
+    def status_entries(self) -> tuple[StatusEntry, ...]:
+        """Where to ask whether it still holds; empty for one that says nowhere. It holds where all of them say so."""
+        named: list[StatusEntry] = [] if self.status is None else [self.status.status_list]
+        for given in (self.credential_status, self.vc.credential_status):
+            named += given if isinstance(given, list) else [given]
+        return tuple(named)
 
 
 def read_credential(credential_jwt: str, holder_did: str, now_us: int) -> Credential:
@@ -88,47 +100,41 @@ def read_credential(credential_jwt: str, holder_did: str, now_us: int) -> Creden
         now_us: the time, microseconds.
 
     Raises:
-        JoseError: it does not verify, is about someone else, or has expired.
+        JoseError: it does not verify, is about someone else, has expired, or names a status that is not known here.
     """
     jws = parse_compact(credential_jwt, CREDENTIAL_TYP)
-    credential = _converted(jws.claims, Credential)
+    credential = converted(jws.claims, Credential)
     check_signature(jws, key_of(credential.iss))
     if credential.sub != holder_did:
         raise JoseError("the credential is about another holder")
     if credential.exp <= now_us // US_PER_S:
         raise JoseError("the credential has expired")
+    if len(credential.status_entries) > MAX_ENTRIES:
+        raise JoseError(f"expected at most {MAX_ENTRIES} status lists of a credential")
     return credential
 
 
-def read_status_list(list_jwt: str, credential: Credential, now_us: int) -> StatusList:
-    """Verify the status list of a credential's own issuer.
+def check_opaque(credential_jwt: str) -> None:
+    """Check that a credential is one that only its issuer can verify: a JWT under a symmetric key.
 
     Raises:
-        JoseError: it does not verify, is another list or another issuer's, has expired, or is too large.
+        JoseError: it is none. One that could be verified and does not verify is never taken for opaque.
     """
-    entry = credential.status_entry
-    jws = parse_compact(list_jwt, STATUS_TYP, max_chars=MAX_LIST_CHARS)
-    claims = _converted(jws.claims, _ListClaims)
-    if entry is None or claims.sub != entry.uri or claims.iss != credential.iss:
-        raise JoseError("the status list is not the one the credential names")
-    check_signature(jws, key_of(credential.iss))
-    if claims.exp <= now_us // US_PER_S:
-        raise JoseError("the status list has expired")
-    return StatusList(claims.exp, claims.status_list.bits, _decompress(decode_base64url(claims.status_list.lst)))
-
-
-def _decompress(data: bytes) -> bytes:
-    stream = zlib.decompressobj()
+    parts = credential_jwt.split(".")
+    if len(credential_jwt) > MAX_TOKEN_CHARS or len(parts) != COMPACT_PARTS:
+        raise JoseError("expected a compact JWT")
     try:
-        plain = stream.decompress(data, MAX_LIST_BYTES)
-    except zlib.error:
-        raise JoseError("expected the status list to be a ZLIB stream") from None
-    if stream.unconsumed_tail or not stream.eof:
-        raise JoseError(f"expected a status list of at most {MAX_LIST_BYTES} bytes")
-    return plain
+        header = parse_json(decode_base64url(parts[0]), max_depth=MAX_DEPTH)
+    except CallerError as error:
+        raise JoseError(error.message) from None
+    decode_base64url(parts[1])
+    decode_base64url(parts[2])
+    if not isinstance(header, dict) or header.get("alg") != OPAQUE_ALGORITHM:
+        raise JoseError(f"expected a JWT under `{OPAQUE_ALGORITHM}`")
 
 
-def _converted(claims: object, kind: type[_T]) -> _T:
+def converted(claims: JsonValue, kind: type[_T]) -> _T:
+    """Claims as a struct. Raises `JoseError`."""
     try:
         return msgspec.convert(claims, kind)
     except msgspec.ValidationError as error:

@@ -33,7 +33,7 @@ _NAMES: Final = """
     receipt_hash_mismatch receipt_id receipt_id_not_monotonic receipt_prev_hash_mismatch receipts_after_copy
     receipts_archived recorded redacted_places redactions refusals_counted rejected reported_cost_microusd request_id
     request_ids_after_copy restored secret_bound secret_removed secret_set segment_bytes server_id session_id
-    shown_digest spend_after_copy timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error
+    shown_digest spend_after_copy stands_in timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error
     tools_loaded unknown_device variables with_key
 """
 WORDS: Final = frozenset({*CODES, *REASONS, *_NAMES.split()})

@@ -336,9 +336,10 @@ def approval_decided_event(
 ) -> JsonObject:
     """The event of a person's yes or no. `status` is the daemon's word, `reason` the person's own.
 
-    `was` is the state that was decided on: a no to what is `approved` takes the yes back.
+    `was` is the state that was decided on: a no to what is `approved` takes the yes back. `stands_in` is there where an
+    operator decided in place of a signer.
     """
-    return {
+    event: JsonObject = {
         "kind": "approval_decided",
         "approval_id": approval.id,
         "status": status,
@@ -351,6 +352,9 @@ def approval_decided_event(
         "shown_digest": shown_digest_hex,
         "reason": reason,
     }
+    if approval.stands_in:
+        event["stands_in"] = approval.stands_in
+    return event
 
 
 def approval_expired_event(approval: Approval) -> JsonObject:

@@ -15,7 +15,10 @@ MAX_REASON_CHARS: Final = 1_000
 
 
 class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One approval; `approval_token` is there once it is approved."""
+    """One approval; `approval_token` is there once it is approved.
+
+    `stands_in` is there where a signer should decide and no device is paired: the operator stands in until one is.
+    """
 
     id: str
     status: Literal["pending", "approved", "rejected", "expired", "consumed"] = "pending"
@@ -26,6 +29,7 @@ class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     kind: Literal["local", "mobile_signer"]
     summary: str
+    stands_in: Maybe[Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["signer"]})]] = msgspec.UNSET
     approval_token: Maybe[str] = msgspec.UNSET
 
 
@@ -132,7 +136,7 @@ class Denied(msgspec.Struct, frozen=True):
 
 def wire_approval(approval: Approval) -> JsonObject:
     """An approval as the contract writes it (ApprovalRequest, with its stored `status`)."""
-    return {
+    wire: JsonObject = {
         "id": approval.id,
         "status": approval.status.value,
         "created_at": format_rfc3339(approval.created_us),
@@ -143,6 +147,9 @@ def wire_approval(approval: Approval) -> JsonObject:
         "kind": approval.kind.value,
         "summary": approval.summary,
     }
+    if approval.stands_in:
+        wire["stands_in"] = approval.stands_in
+    return wire
 
 
 def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:

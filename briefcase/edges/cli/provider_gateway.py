@@ -17,6 +17,7 @@ from briefcase.model.types import MAX_PORT
 
 DEFAULT_PORT: Final = 8_787
 STATE_DIR: Final = "provider-gateway"
+STATUS_LISTS: Final = ("token", "bitstring")  # as `settings.STATUS_LISTS`, which takes a while to load
 
 
 @click.command(
@@ -35,6 +36,9 @@ STATE_DIR: Final = "provider-gateway"
 @click.option("--redirect-uri", "redirect_uris", multiple=True, metavar="URL", help="Allowed beside loopback ones.")
 @click.option("--max-calls", type=click.IntRange(1), default=100, show_default=True, help="Calls of one capability.")
 @click.option("--requires-nonce", is_flag=True, help="Demand a nonce of this server in each proof.")
+@click.option(
+    "--status-list", type=click.Choice(STATUS_LISTS), default=STATUS_LISTS[0], show_default=True, help="Its form."
+)
 @click.option("--no-payments", is_flag=True, help="Offer no demonstration payment rails.")
 @pass_app
 def provider_gateway(  # noqa: PLR0913 - one parameter for each option
@@ -48,6 +52,7 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
     redirect_uris: tuple[str, ...],
     max_calls: int,
     requires_nonce: bool,
+    status_list: str,
     no_payments: bool,
 ) -> None:
     """Run the reference provider until SIGTERM or Ctrl-C.
@@ -61,6 +66,7 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
         admin_secret=read_secret("secret") if admin_secret_stdin else "",
         redirect_uris=redirect_uris,
         requires_nonce=requires_nonce,
+        status_list=status_list,
         takes_payments=not no_payments,
         max_calls=max_calls,
     )

@@ -63,7 +63,7 @@ def digest_of(reply: Reply[ShownApproval]) -> str:
         digest = shown_digest_of(reply.document)
     except (TypeError, ValueError):  # a number or a text without a canonical form: nobody computed a digest of it
         digest = ""
-    if not digest or digest != approval.shown_digest_hex:
+    if not digest or digest != given(approval.shown_digest_hex, digest):  # some daemons name none
         raise CallerError("the daemon's digest of this call is not that of what it shows", code="conflict")
     return digest
 
@@ -130,6 +130,8 @@ def _facts(approval: ShownApproval, tool: ShownToolRecord, width: int) -> Iterat
     first, *more = given(approval.reasons, []) or [approval.reason]
     for index, reason in enumerate((first, *(one for one in more if one != by_risk))):
         yield from _fact("because" if index == 0 else "", reason, width)
+    if whom := given(approval.stands_in, ""):
+        yield from _fact("you stand in", f"for a {whom}: no device is paired", width, "yellow")
     if policy_ids := given(approval.policy_ids, []):
         yield from _fact("policies", ", ".join(policy_ids), width)
     yield from _fact("risk", ", ".join(signals) or "no signal", width, "bold red" if signals else "")

@@ -50,7 +50,7 @@ class Host(msgspec.Struct, frozen=True):
     environment that child processes get; `engine_problem` and
     `policy_problem` say what is wrong with the storage engine and the active policy, or None; `sign` is the daemon's
     identity key. `missing_layers` are those a child is started without, and why; `exposed_agents` the agents whose
-    token came from a user who can read the operator's, and that user.
+    token came from a user who can read the operator's, and that user. `has_signer` tells whether a device is paired.
     """
 
     data_dir: Path
@@ -66,6 +66,7 @@ class Host(msgspec.Struct, frozen=True):
     missing_layers: Callable[[], Mapping[str, str]]
     exposed_agents: Callable[[], Mapping[str, int]]
     agent_socket: Path | None = None
+    has_signer: bool = False
 
 
 def default_pipe_name(data_dir: str, token: str) -> str:
@@ -172,6 +173,14 @@ def check_children(missing: Mapping[str, str], *, is_root: bool) -> Finding:
     why = "; ".join(f"{layer}: {problem}" for layer, problem in missing.items())
     hint = f"run the daemon as a user of its own, and servers as others: {DEPLOY_PAGE}"
     return Finding(f"a server the daemon starts can still {', '.join(still)}" + (f" ({why})" if why else ""), hint=hint)
+
+
+def check_signers(*, has_signer: bool) -> Finding:
+    """Who says yes to a call that needs a signer."""
+    if has_signer:
+        return Finding(None, "a signer's device is paired")
+    hint = "what needs a signer says `stands_in: signer`; a policy without `CallWithoutSigner` asks for one"
+    return Finding("no device is paired: the operator stands in for a signer", hint=hint)
 
 
 def check_agent_users(exposed: Mapping[str, int]) -> Finding:

@@ -46,6 +46,7 @@ RULES: Final[dict[str, Rule]] = {
     "environment": Rule("noted", "failed", "refused", "no secret is in the environment that child processes get"),
     "children": Rule("noted", "failed", "failed", "a server the daemon starts is kept from its files and its process"),
     "agent_users": Rule("noted", "failed", "failed", "no agent's token is used by a user who can read the operator's"),
+    "signers": Rule("noted", "noted", "failed", "a call that needs a signer gets one: a device is paired"),
     # compatibility
     "native_modules": Rule("failed", "failed", "refused", "hashing and policy matching run as compiled code"),
     "storage_engine": Rule("refused", "refused", "refused", "the LMDB engine and its durability flags are as tested"),

@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 import blacksheep
 import msgspec
 
-from briefcase.core.jose.credentials import STATUS_TYP
+from briefcase.core.jose.credentials import CREDENTIAL_TYP
+from briefcase.core.jose.status_lists import STATUS_TYP
 from briefcase.edges.provider_gateway.authority import (
     BEARER_SCHEME,
     Authority,
@@ -20,7 +21,7 @@ from briefcase.edges.provider_gateway.authority import (
     refuse_token,
     split_credentials,
 )
-from briefcase.edges.provider_gateway.credentials import STATUS_PATH, Credentials
+from briefcase.edges.provider_gateway.credentials import BITSTRING_PATH, STATUS_PATH, Credentials
 from briefcase.edges.provider_gateway.facts import Facts
 from briefcase.edges.provider_gateway.guard import CapabilityGuard
 from briefcase.edges.provider_gateway.http import (
@@ -89,6 +90,7 @@ class ProviderGateway:
             ("POST", "/oauth/revoke"): self._oauth_revoke,
             ("POST", "/vc/issue"): self._issue_credential,
             ("GET", STATUS_PATH): self._status_list,
+            ("GET", BITSTRING_PATH): self._bitstring,
             ("POST", "/pay"): self._pay,
             ("POST", "/l402/pay"): self._pay_invoice,
             ("GET", QUOTE_PATH): self._quote,
@@ -217,6 +219,9 @@ class ProviderGateway:
 
     def _status_list(self, _: Request) -> Reply:
         return Reply(self._credentials.status_list(), content_type=f"application/{STATUS_TYP}")
+
+    def _bitstring(self, _: Request) -> Reply:
+        return Reply(self._credentials.bitstring(), content_type=f"application/{CREDENTIAL_TYP}")
 
     def _pay(self, request: Request) -> Reply | Refused:
         return self._paid("proof", self._payments.pay(request.json_text("payment_id")))

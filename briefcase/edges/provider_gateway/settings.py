@@ -14,6 +14,8 @@ PROFILE_HEADER: Final = "x-briefcase-compatibility-profile"
 ERROR_HEADER: Final = "x-briefcase-error"
 ADMIN_HEADER: Final = "x-aag-admin-secret"
 SCOPE: Final = "quote"
+BITSTRING: Final = "bitstring"
+STATUS_LISTS: Final = ("token", BITSTRING)
 
 
 class GatewaySettings(msgspec.Struct, frozen=True):
@@ -22,6 +24,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     `base_url` is the address clients use, without a trailing slash: proofs are compared with it, whatever a proxy in
     between made of the request. `admin_secret` opens `POST /api/revoke`; empty, nobody may revoke.
     `redirect_uris` are the exact redirect addresses allowed beside loopback ones (RFC 8252 section 7.3).
+    `status_list` is the form, one of `STATUS_LISTS`, of the list that credentials name.
     """
 
     base_url: str
@@ -37,6 +40,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     refresh_ttl_s: int = 30 * 86_400
     credential_ttl_s: int = 86_400
     status_ttl_s: int = 300
+    status_list: str = STATUS_LISTS[0]
     payment_ttl_s: int = 600
     window: ProofWindow = ProofWindow()
     max_replay_entries: int = DEFAULT_MAX_ENTRIES
