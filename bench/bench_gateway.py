@@ -28,6 +28,8 @@ from pathlib import Path
 
 import pytest
 
+from support.commands import await_address
+
 ROOT = Path(__file__).parent.parent
 ECHO_SERVER = [sys.executable, str(ROOT / "tests" / "servers" / "fixture_server.py")]
 PROXY_VENV = ROOT / "build" / "bench-proxy"
@@ -55,9 +57,9 @@ def gateway(daemon, agent_token):
         "BRIEFCASE_MCP_NO_STDIO": "1",
     }
     command = [sys.executable, "-m", "briefcase", "gateway"]
-    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE)
     try:
-        url = process.stderr.readline().strip().rpartition(" ")[2]
+        url = await_address(process)
         host, _, port = url.removeprefix("http://").partition("/")[0].rpartition(":")
         yield host, int(port)
     finally:

@@ -110,7 +110,7 @@ def test_the_daemon_that_is_started_answers_before_it_loads_what_only_a_first_ca
         stderr=subprocess.PIPE,
         text=True,
     ) as daemon:
-        before = "".join(itertools.takewhile(lambda line: " ready in " not in line, daemon.stderr))
+        before = "".join(itertools.takewhile(lambda line: '"event": "ready"' not in line, daemon.stderr))
         daemon.terminate()
         after = daemon.stderr.read()
     assert daemon.returncode == 0, before[-2_000:]

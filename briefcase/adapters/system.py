@@ -1,9 +1,10 @@
-"""The machine's own clock and entropy, as the core's ports."""
+"""The machine's own clock and entropy, as the core's ports; what a process does with a hangup."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import signal
 import time
 from typing import Final
 
@@ -47,3 +48,11 @@ class SystemEntropy:
     def token(self) -> str:
         """256 random bits, base64url."""
         return secrets.token_urlsafe(32)
+
+
+def outlive_hangups() -> None:
+    """Take SIGHUP, which would end the process, until the loop's own handler does. Main thread only.
+
+    A handler, unlike `SIG_IGN`, is not handed down to child processes.
+    """
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)

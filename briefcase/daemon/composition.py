@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +30,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import uvloop
 
 from briefcase import __version__
-from briefcase.adapters.telemetry.logs import configure_logs
+from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.adapters.telemetry.logs import LOG, configure_logs
+from briefcase.adapters.telemetry.signals import stop_on_signals
 from briefcase.adapters.vault.vault import Vault
 from briefcase.core.characters.marks import load_patterns
 from briefcase.daemon.config_file import CONFIG_FILE, load_file
@@ -56,6 +57,9 @@ LOADED_LATER: Final = (  # 150 ms; what of it a start does need is loaded by the
 SWITCH_INTERVAL_S: Final = 0.000_5  # how long the loop waits for the interpreter's lock while a policy is compiled
 
 
+_log: Final = get_logger("briefcase.daemon")
+
+
 class Foundation(NamedTuple):
     """What steps 1 and 2 made. `opening` becomes the vault, and `began_s` is when the start began (monotonic)."""
 
@@ -77,7 +81,8 @@ def run(foundation: Foundation, on_ready: Callable[[], None] | None = None) -> N
         BriefcaseError: a step failed.
     """
     exporting = _open_export(foundation.settings)
-    configure_logs(export=None if exporting is None else exporting.send_log)
+    configure_logs(export=None if exporting is None else exporting.send_log, path=foundation.settings.log_file)
+    LOG.say_start("daemon")
     uvloop.run(_serve(foundation, on_ready, exporting))
 
 
@@ -102,9 +107,7 @@ async def compose(foundation: Foundation, stack: AsyncExitStack, exporting: Expo
 
 
 async def _serve(foundation: Foundation, on_ready: Callable[[], None] | None, exporting: Exporting | None) -> None:
-    stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         if exporting is not None:
             stack.push_async_callback(exporting.close)
@@ -116,6 +119,7 @@ async def _serve(foundation: Foundation, on_ready: Callable[[], None] | None, ex
         loading = asyncio.create_task(asyncio.to_thread(load_the_rest))
         stack.push_async_callback(asyncio.wait, [loading])
         await stop.wait()
+    _log.info("stopped")
 
 
 def _open_export(settings: Settings) -> Exporting | None:
@@ -144,13 +148,18 @@ def load_the_rest() -> None:
 
 
 def _announce(settings: Settings, services: Services, took_s: float) -> None:
-    """One line for the person who started the daemon: what was done, and what to do next."""
-    head = services.ledger.head()
-    tcp = "" if settings.tcp_addr is None else f" and {settings.tcp_addr[0]}:{settings.tcp_addr[1]}"
-    agents = "" if settings.agent_socket is None else f" and, for agents, {settings.agent_socket}"
+    """Say that calls are served: a line of the log, or one for the person who started the daemon on a terminal."""
+    head, tools = services.ledger.head(), len(services.tools.specs())
+    policy = services.policy.current()[1][:12]
+    tcp = None if settings.tcp_addr is None else f"{settings.tcp_addr[0]}:{settings.tcp_addr[1]}"
+    places = {"unix_socket": settings.unix_socket, "tcp": tcp, "agent_socket": settings.agent_socket}
+    listening = {name: str(place) for name, place in places.items() if place is not None}
+    if not LOG.is_for_people:
+        facts = {"tools": tools, "receipts": head.id, "policy": policy, "mode": settings.profile_mode}
+        _log.info("ready", took_ms=round(took_s * 1_000), **facts, **listening)
+        return
     sys.stderr.write(
-        f"briefcase {__version__} ready in {took_s:.2f} s: {len(services.tools.specs())} tools, {head.id} receipts,"
-        f" policy {services.policy.current()[1][:12]}, mode {settings.profile_mode}, listening on"
-        f" {settings.unix_socket}{tcp}{agents}; next: briefcase tools list\n"
+        f"briefcase {__version__} ready in {took_s:.2f} s: {tools} tools, {head.id} receipts, policy {policy}, mode"
+        f" {settings.profile_mode}, listening on {', '.join(listening.values())}; next: briefcase tools list\n"
     )
     sys.stderr.flush()

@@ -190,7 +190,10 @@ async def _expire(expiry: Expiry) -> None:
         await asyncio.sleep(pause_s)
         pause_s, began_s = EXPIRY_INTERVAL_S, time.monotonic()
         try:
-            if EXPIRY_GROUP in {await expiry.expire_decisions(), await expiry.expire_approvals()}:
+            expired = await expiry.expire_approvals()
+            if expired:
+                _log.info("approvals expired", count=expired)
+            if EXPIRY_GROUP in {await expiry.expire_decisions(), expired}:
                 pause_s = max(time.monotonic() - began_s, EXPIRY_PAUSE_S)
         except StoreError:
             pass  # the gate has said why

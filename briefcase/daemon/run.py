@@ -14,6 +14,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Final
 
 from briefcase.adapters.disk.data_dir import DataDirLock, prepare_data_dir
+from briefcase.adapters.system import outlive_hangups
 from briefcase.adapters.vault.opening import begin_vault
 from briefcase.daemon.settings import master_passphrase, parse_settings
 from briefcase.model.variables import SECRET_NAMES
@@ -32,6 +33,7 @@ def serve(environ: MutableMapping[str, str], on_ready: Callable[[], None] | None
         BriefcaseError: it could not start.
     """
     began_s = time.monotonic()
+    outlive_hangups()
 
     # 1. the settings, and the process
     settings, passphrase = parse_settings(environ), master_passphrase(environ)

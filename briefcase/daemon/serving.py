@@ -14,6 +14,7 @@ from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
+from briefcase.adapters.telemetry.refusal_log import RefusalLog
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.daemon.outside import Outside
 from briefcase.daemon.rules import Rules
@@ -173,7 +174,9 @@ def _server(
     start: Start, services: Services, rules: Rules, authenticator: Authenticator, listeners: list[Listener]
 ) -> HttpServer:
     limit = PrincipalLimit(**msgspec.structs.asdict(start.file.principal))
-    api = Api(services, authenticator, PrincipalBuckets(limit), rules.turnstile)
+    refusals = RefusalLog(CLOCK.monotonic_ns)
+    start.stack.callback(refusals.close)
+    api = Api(services, authenticator, PrincipalBuckets(limit), rules.turnstile, refusals)
     app: DirectApp = api
     if start.settings.otel is not None and start.exporting is not None:
         app = TracedApi(api, start.settings.otel.sampling, services.tools, start.exporting.send_trace)

@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True):
     otel: OtelSettings | None = None
     agent_socket: Path | None = None
     sync_interval_s: int = SYNC_INTERVAL_S
+    log_file: Path | None = None
 
     @property
     def is_ga(self) -> bool:
@@ -102,6 +103,7 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         otel=load_otel_settings(environ),
         sync_interval_s=_parsed(environ, "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", _sync_interval)
         or SYNC_INTERVAL_S,
+        log_file=named_path(environ, "BRIEFCASE_LOG_FILE"),
     )
 
 

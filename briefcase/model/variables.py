@@ -238,7 +238,14 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             form="secret",
         ),
     ),
-    "Telemetry": (
+    "Logs and telemetry": (
+        Variable(
+            "BRIEFCASE_LOG_FILE",
+            "a file for the log of a server; SIGHUP opens it anew",
+            "ops/README.md#logs",
+            otherwise="standard error",
+            form="path",
+        ),
         Variable(
             "BRIEFCASE_OTEL",
             "whether OpenTelemetry is on",

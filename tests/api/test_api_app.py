@@ -196,7 +196,7 @@ async def test_a_fault_becomes_its_code_and_message_and_nothing_private(rig, err
     assert body == {**expected, "request_id": "00000000-0000-4000-8000-000000000001"}
     assert "secret" not in json.dumps(body)
     assert [entry["request_id"] for entry in logs] == (
-        ["00000000-0000-4000-8000-000000000001"] if status >= 500 else []
+        ["00000000-0000-4000-8000-000000000001"] if status >= 500 or status == 400 else []
     )
 
 

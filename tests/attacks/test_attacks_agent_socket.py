@@ -65,7 +65,7 @@ def test_another_users_agent_comes_in_by_its_groups_socket_and_a_stranger_does_n
     assert refused == dict.fromkeys(refused, 403)
     assert found["agent_socket"]["ok"], found["agent_socket"]
     assert found["agent_users"]["ok"], found["agent_users"]
-    assert f"for agents, {path}" in log
+    assert f'"agent_socket": "{path}"' in log
 
 
 @needs_root

@@ -239,7 +239,8 @@ def test_up_once_shows_one_call_and_leaves(tmp_path):
     assert not (tmp_path / "data" / "briefcased.sock").exists()
 
 
-def test_up_stays_until_interrupted_and_its_next_step_works_when_pasted(tmp_path):
+@pytest.mark.parametrize("ends", ["Ctrl-C", "the terminal is closed"])
+def test_up_stays_until_interrupted_and_its_next_step_works_when_pasted(tmp_path, ends):
     data_dir = tmp_path / "with space"
     env = own_environment(data_dir)
     command = [sys.executable, "-m", "briefcase", "up"]
@@ -255,7 +256,7 @@ def test_up_stays_until_interrupted_and_its_next_step_works_when_pasted(tmp_path
         assert pasted.returncode == 10, pasted.stderr
         second = run_command(env, "up", "--once")
         assert (second.returncode, second.stdout) == (9, "")
-        up.send_signal(signal.SIGINT)
+        up.send_signal(signal.SIGINT if ends == "Ctrl-C" else signal.SIGHUP)
         assert up.wait(timeout=BOUND_S) == 0
     finally:
         up.kill()

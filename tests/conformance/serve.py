@@ -18,7 +18,8 @@ from pathlib import Path
 TESTS = Path(__file__).parent.parent
 sys.path.insert(0, str(TESTS))
 
-from support.daemons import RunningDaemon  # noqa: E402 - found by path
+from support.commands import await_address  # noqa: E402 - found by path
+from support.daemons import RunningDaemon  # noqa: E402 - likewise
 
 FIXTURE = TESTS / "servers" / "fixture_server.py"
 
@@ -58,12 +59,10 @@ def serve(options, stack: ExitStack) -> None:
         "BRIEFCASE_MCP_HTTP_ADDR": f"127.0.0.1:{options.port}",
         "BRIEFCASE_MCP_NO_STDIO": "1",
     }
-    gateway = subprocess.Popen(
-        [sys.executable, "-m", "briefcase", "gateway"], env=env, stderr=subprocess.PIPE, text=True
-    )
+    gateway = subprocess.Popen([sys.executable, "-m", "briefcase", "gateway"], env=env, stderr=subprocess.PIPE)
     stack.callback(gateway.wait)
     stack.callback(gateway.terminate)
-    url = gateway.stderr.readline().strip().rpartition(" ")[2]
+    url = await_address(gateway)
     sys.stdout.write(f"{url}/fixture\n{url}\n{daemon.socket_path}\n{token}\n")
     sys.stdout.flush()
     os.read(0, 1)

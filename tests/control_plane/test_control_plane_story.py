@@ -32,7 +32,7 @@ def served(directory, environ):
     with subprocess.Popen(command, env=environ | own, stderr=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stderr:
-                found = re.search(r"the control plane is (http://[0-9.:]+);", line)
+                found = re.search(r'"url": "(http://[0-9.:]+)"', line)
                 if found:
                     yield found[1]
                     break

@@ -12,10 +12,14 @@ class FakeCallLog:
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, str]] = []
+        self.waiting: list[tuple[str, str, str]] = []
         self.failed: list[tuple[str, Exception]] = []
 
     def began(self, call_id: str, request_id: str) -> None:
         self.begun.append((call_id, request_id))
+
+    def waits(self, approval_id: str, tool_id: str, principal: str) -> None:
+        self.waiting.append((approval_id, tool_id, principal))
 
     def tool_failed(self, tool_id: str, error: Exception) -> None:
         self.failed.append((tool_id, error))

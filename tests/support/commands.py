@@ -14,7 +14,7 @@ from support.daemons import RunningDaemon
 from support.providers import ADMIN_SECRET
 from support.waiting import BOUND_S
 
-ADDRESS = re.compile(r"^(?:the provider is )?(http://127\.0\.0\.1:\d+[^;\s]*)", re.MULTILINE)
+ADDRESS = re.compile(r'^(?:.*"url": ?")?(http://127\.0\.0\.1:\d+[^;\s"]*)', re.MULTILINE)
 
 
 def command_of(*words: str) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support.commands import await_address
 from support.daemons import RunningDaemon
 from support.hostile_servers import RawServer, answering, http_answer
 from support.otlp_receiver import OtlpReceiver, attributes_of
@@ -47,7 +48,7 @@ class Gateway:
         self.process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        assert b"http://" in self.process.stderr.readline()
+        assert await_address(self.process)
 
     def ask(self, name: str, args: dict, **meta: str) -> dict:
         """A `tools/call` of 2026-07-28 at the standard streams; gives the result."""

@@ -78,7 +78,7 @@ def _current() -> LogContext:
 
 
 class CallLog:
-    """`calls.CallLog` on structlog.
+    """`calls.call_log.CallLog` on structlog.
 
     Args:
         redactor: what an exception says may hold what the tool was given.
@@ -91,6 +91,10 @@ class CallLog:
         """See `calls.CallLog`."""
         context = _CURRENT.get() or _current()
         context.call_id, context.call_request_id = call_id, request_id
+
+    def waits(self, approval_id: str, tool_id: str, principal: str) -> None:
+        """See `calls.CallLog`. A principal has so many approvals that wait, and no more."""
+        _log.info("approval required", approval_id=approval_id, tool_id=tool_id, principal=principal)
 
     def tool_failed(self, tool_id: str, error: Exception) -> None:
         """See `calls.CallLog`. Of the traceback only places are kept, of the message no secret."""

@@ -19,11 +19,19 @@ import stat
 import threading
 from collections import deque
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from briefcase.adapters.disk.files import open_private
+
 MAX_WAITING_BYTES: Final = 256 << 10  # four pipes full; one line is taken whatever its length
+
+
+def now_rfc3339() -> str:
+    """The time of a line that does not come from structlog."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 class LogWriter:
@@ -64,6 +72,18 @@ class LogWriter:
             else:
                 self._put(lines)
 
+    def reopen(self, path: Path) -> None:
+        """Go on in the file that has this name now, made where there is none; what is written is in the old one.
+
+        Raises:
+            BriefcaseError: it cannot be opened, or is not the user's alone; lines go where they went.
+        """
+        descriptor = open_private(path, appends=True)
+        with self._changed:
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+            self._is_cut = False
+        os.close(descriptor)
+
     def flush(self, timeout_s: float) -> None:
         """Wait until everything is written, or for so long."""
         with self._changed:
@@ -89,9 +109,8 @@ class LogWriter:
 
     def _lost_line(self) -> bytes:
         self._lost_as_said = self._lost
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        said = {"event": "log lines were lost", "lost_since_start": self._lost, "level": "warning", "timestamp": now}
-        return msgspec.json.encode(said) + b"\n"
+        said = {"event": "log lines were lost", "lost_since_start": self._lost, "level": "warning"}
+        return msgspec.json.encode(said | {"timestamp": now_rfc3339()}) + b"\n"
 
     def _write_now(self, lines: bytes) -> bool:
         """Write to the end, however long that takes; what came out in part is ended before anything else is written."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -37,6 +37,7 @@ from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.admission import Admitted, Checked
 from briefcase.core.calls.answers import Answer, RememberedAnswers, encode_answer
 from briefcase.core.calls.asking import Asking
+from briefcase.core.calls.call_log import CallLog
 from briefcase.core.calls.decisions import OpenDecision, OpenDecisions
 from briefcase.core.calls.expiry import Expiry
 from briefcase.core.calls.ratelimits import RateLimiter
@@ -100,18 +101,6 @@ NS_PER_MS: Final = 1_000_000
 CALL: Final = "call"
 DECIDE: Final = "decide"
 SIGNER: Final = "signer"  # whom an operator stands in for
-
-
-class CallLog(Protocol):
-    """Where an operator reads of a call what no receipt holds. Logs no secret."""
-
-    def began(self, call_id: str, request_id: str) -> None:
-        """Whatever is logged from here on, by whoever works for this call, carries its ids."""
-        ...
-
-    def tool_failed(self, tool_id: str, error: Exception) -> None:
-        """A tool raised what it may not."""
-        ...
 
 
 class Calls:
@@ -520,6 +509,8 @@ class Calls:
             committed = await self._ledger.commit(Entry(event, effects, is_filtered=True))
         if isinstance(committed, Refused):
             return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), watch)
+        if effects:
+            self._log.waits(approval.id, spec.id, facts.principal.name)
         watch.mark("receipt")
         return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, watch.timing_us)
 

@@ -11,6 +11,9 @@
  8. a fault becomes `{"code", "message", "request_id", "hint"?}`, without a part of any secret that the request held;
     what was not foreseen says only `internal`
 
+The log has each refusal of step 1 to 7 with its request's id (bounded: `refusal_log`), each change, and each call that
+waits for a person.
+
 Answers are values that the connection writes (docs/adr/0007).
 """
 
@@ -25,6 +28,7 @@ import msgspec
 from briefcase.adapters.telemetry.log_context import open_request
 from briefcase.adapters.telemetry.log_context import request_id as request_id_of
 from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.adapters.telemetry.refusal_log import RefusalLog
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.redaction.redactor import repeatable
 from briefcase.edges.api import (
@@ -90,6 +94,14 @@ _NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on route
 _log: Final = get_logger("briefcase.api")
 
 
+class RoleError(CallerError):
+    """Somebody who is known asks what their role may not (`forbidden`)."""
+
+    def __init__(self, principal: Principal, route: Route) -> None:
+        super().__init__(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
+        self.principal = principal
+
+
 class Api:
     """The application (`exchange.DirectApp`).
 
@@ -98,6 +110,7 @@ class Api:
         authenticator: tells who is asking.
         buckets: how much each principal may ask.
         turnstile: whose turn it is; the flow of calls has the same one.
+        refusals: logs what is refused.
     """
 
     knows_principals = True
@@ -108,12 +121,14 @@ class Api:
         authenticator: Authenticator,
         buckets: PrincipalBuckets | None = None,
         turnstile: Turnstile | None = None,
+        refusals: RefusalLog | None = None,
     ) -> None:
         self._services = services
         self._authenticator = authenticator
         self._has_room = (buckets or PrincipalBuckets(PrincipalLimit())).take
         self._now_ns = services.clock.monotonic_ns
         self._turnstile = turnstile or Turnstile()
+        self._refusals = refusals or RefusalLog(services.clock.monotonic_ns)
         self._routes = PathTable((route.method, route.path, route) for route in ROUTES)
         self._changing = changing_handlers(ROUTES)
         self._waiting = frozenset(route.handler for route in ROUTES if route.waits)
@@ -170,8 +185,8 @@ class Api:
             # 7. answer
             request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
-                self._services.operator.administration.check_open()
-            if route.handler in self._waiting:
+                answer = await self._changed(route, request, exchange)
+            elif route.handler in self._waiting:
                 answer = await self._polled(route, request, exchange)
             else:
                 answer = await route.handler(self._services, request)
@@ -198,11 +213,22 @@ class Api:
         if is_new and peer.reads_tokens and principal.role is Role.AGENT:
             self._authenticator.note_peer(principal.name, peer.uid or 0)
         if principal.role not in route.roles:
-            raise CallerError(f"the role `{principal.role}` may not `{route.method} {route.path}`", code="forbidden")
+            raise RoleError(principal, route)
         if is_new:
             exchange.claim(principal)
             exchange.place.meter.account = self._turnstile.account_of(principal.owner)
         return principal
+
+    async def _changed(self, route: Route, request: Request, exchange: DirectExchange) -> object:
+        """Make a change, and log which operation it was, of what, by whom; its values are in its receipt."""
+        self._services.operator.administration.check_open()
+        if route.handler in self._waiting:
+            answer = await self._polled(route, request, exchange)
+        else:
+            answer = await route.handler(self._services, request)
+        operation, by = f"{route.method} {route.path}", request.principal.name
+        _log.info("changed", operation=operation, by=by, **request.params)
+        return answer
 
     async def _polled(self, route: Route, request: Request, exchange: DirectExchange) -> object:
         exchange.place.wait(exchange.hurry)
@@ -253,7 +279,18 @@ class Api:
         known = exchange.place.principal
         if known is None or error.code in _NOT_ADMITTED:
             await self._waited(known or _NOBODY, exchange)
-        return self._fault(self._repeatable(error, exchange))
+        fault = self._repeatable(error, exchange)
+        reply = self._fault(fault)
+        asker = error.principal if isinstance(error, RoleError) else None if error.code == "unauthorized" else known
+        by = exchange.place.stranger if asker is None else asker.name
+        request_id, operation = request_id_of(self._services.entropy.uuid), self._named(exchange.head)
+        self._refusals.note(by, reply.status, fault.code, fault.message, request_id=request_id, operation=operation)
+        return reply
+
+    def _named(self, head: Head) -> str:
+        """The operation of a request, in words of ours alone."""
+        route = self.route_of(head)
+        return "none" if route is None else f"{route.method} {route.path}"
 
     def _repeatable(self, error: BriefcaseError, exchange: DirectExchange) -> BriefcaseError:
         """The fault found in a request, without a part of a secret in it: only a caller's fault quotes the request."""

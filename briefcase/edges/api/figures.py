@@ -6,7 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from briefcase.adapters.store.sync_progress import SyncProgress
-from briefcase.adapters.telemetry.logs import lost_lines
+from briefcase.adapters.telemetry.logs import LOG
 from briefcase.adapters.telemetry.metrics import Family, counter, gauge, meter_families, process_families
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.metrics import service_families
@@ -97,4 +97,4 @@ def _fleet_families(services: Services) -> list[Family]:
 
 
 def _log_families() -> list[Family]:
-    return [counter("briefcase_log_lines_lost_total", "Log lines that could not be written.", lost_lines())]
+    return [counter("briefcase_log_lines_lost_total", "Log lines that could not be written.", LOG.lost_lines)]

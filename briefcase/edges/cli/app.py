@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
-from briefcase.edges.cli.late import daemon_client, data_dirs, expected_daemons, json_output, own_files, render
+from briefcase.edges.cli.late import (
+    daemon_client,
+    data_dirs,
+    expected_daemons,
+    json_output,
+    logs,
+    own_files,
+    render,
+    system,
+)
+from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CallerError
 from briefcase.model.identifiers import ARGUMENT
 
 if TYPE_CHECKING:
+    from briefcase.adapters.telemetry.logger import Processor
     from briefcase.model.configuration import Configuration
     from briefcase.model.types import JsonValue
 
@@ -63,6 +74,7 @@ class App:
         self.root = root
         self.environ = environ
         self.debug = False
+        self.serves = False  # whether this is a server, whose errors are lines of its log
 
     @cached_property
     def data_dir(self) -> Path:
@@ -93,6 +105,25 @@ class App:
             lambda: daemon_client.token_of(self.environ, lambda: self.data_dir),
             timeout_s=timeout_s,
         )
+
+    def begin_log(self, program: str, export: Processor | None = None) -> None:
+        """Begin the log of a server, and outlive hangups from here on.
+
+        Raises:
+            ConfigError: the log's file cannot be opened.
+        """
+        self.serves = True
+        system.outlive_hangups()
+        logs.configure_logs(export=export, path=data_dirs.named_path(self.environ, logs.LOG_FILE))
+        logs.LOG.say_start(program)
+
+    @staticmethod
+    def announce(url: str, next_step: str) -> None:
+        """Say where a server is: a line of its log, or one for the person who started it on a terminal."""
+        if logs.LOG.is_for_people:
+            note(f"serving at {url}; next: {next_step}")
+        else:
+            logs.LOG.say("ready", url=url)
 
     def check_outside(self, path: Path) -> None:
         """Check that a new file would not lie in the data directory.

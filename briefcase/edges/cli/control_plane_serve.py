@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import click
 
 from briefcase.edges.cli.app import App, pass_app
 from briefcase.edges.cli.late import (
-    asyncio,
     control_plane_serving,
     control_plane_settings,
     logs,
+    signals,
     system,
     uvloop,
 )
 from briefcase.edges.cli.lazy import example
-from briefcase.edges.cli.messages import note
 from briefcase.model.errors import ConfigError
 
 
@@ -51,6 +49,7 @@ def serve(
     Everything is in the PostgreSQL of BRIEFCASE_CONTROL_PLANE_DATABASE_URL, so any number of processes may serve; they
     share the file of BRIEFCASE_CONTROL_PLANE_SIGNING_KEY_FILE. Administrators use BRIEFCASE_CONTROL_PLANE_ADMIN_TOKEN.
     """
+    app.serves = True
     options = control_plane_settings.ServeOptions(
         is_embedded=is_embedded,
         listen=listen,
@@ -63,19 +62,18 @@ def serve(
     _check_installed()
 
     async def run() -> None:
-        stop = asyncio.Event()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        stop = signals.stop_on_signals()
         plane = control_plane_serving.ControlPlane(settings, system.SystemClock(), system.SystemEntropy())
         try:
             await plane.start()
-            note(f"the control plane is {plane.base_url}; next: briefcase control-plane enroll {plane.base_url} NAME")
+            app.announce(plane.base_url, f"briefcase control-plane enroll {plane.base_url} NAME")
             await stop.wait()
         finally:
             await plane.stop()
 
-    logs.configure_logs()
+    app.begin_log("control-plane")
     uvloop.run(run())
+    logs.LOG.say("stopped")
 
 
 def _check_installed() -> None:

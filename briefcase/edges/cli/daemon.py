@@ -15,4 +15,5 @@ def daemon(app: App) -> None:
 
     Its settings come from the environment and from briefcase.toml in the data directory.
     """
+    app.serves = True
     app.root.serve(app.environ)

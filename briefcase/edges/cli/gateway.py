@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from briefcase.edges.cli.app import App, pass_app
-from briefcase.edges.cli.late import gateway_settings, logs, mcp_gateway, otel, uvloop
+from briefcase.edges.cli.late import gateway_settings, mcp_gateway, otel, uvloop
 from briefcase.edges.cli.lazy import example
 
 
@@ -29,11 +29,12 @@ def gateway(app: App, *, server: str | None, tool_ids: bool, origins: tuple[str,
     BRIEFCASE_MCP_HTTP_ADDR names a loopback address, for agents that send their own tokens. The gateway holds no secret
     of yours and takes agents' tokens only, which can approve nothing.
     """
+    app.serves = True
     settings = gateway_settings.load_gateway_settings(
         app.environ, app.socket_path, app.data_dir, server=server, keeps_ids=tool_ids, origins=tuple(origins)
     )
     exporting = None
     if settings.otel is not None:
         exporting = otel.Exporting(settings.otel)
-    logs.configure_logs(export=None if exporting is None else exporting.send_log)
+    app.begin_log("gateway", None if exporting is None else exporting.send_log)
     uvloop.run(mcp_gateway.serve_gateway(settings, exporting))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from briefcase.adapters.oauth import registration as oauth_registration
     from briefcase.adapters.openapi import importing as openapi
     from briefcase.adapters.store import tokens as stored_tokens
-    from briefcase.adapters.telemetry import logs, otel
+    from briefcase.adapters.telemetry import logs, otel, signals
     from briefcase.adapters.tools import load as tool_files
     from briefcase.adapters.tools import manifest as tool_manifests
     from briefcase.adapters.vault import opening as vault_opening
@@ -99,6 +99,7 @@ else:
     system = _Late("briefcase.adapters.system")
     logs = _Late("briefcase.adapters.telemetry.logs")
     otel = _Late("briefcase.adapters.telemetry.otel")
+    signals = _Late("briefcase.adapters.telemetry.signals")
     tool_files = _Late("briefcase.adapters.tools.load")
     tool_manifests = _Late("briefcase.adapters.tools.manifest")
     vault_opening = _Late("briefcase.adapters.vault.opening")
@@ -196,6 +197,7 @@ __all__ = [
     "rich_progress",
     "rich_text",
     "shown_calls",
+    "signals",
     "soak_evidence",
     "soaks",
     "stored_tokens",

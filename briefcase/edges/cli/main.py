@@ -25,6 +25,7 @@ import click
 
 from briefcase import __version__
 from briefcase.edges.cli.app import App, Root
+from briefcase.edges.cli.late import logs
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, wire_of
 from briefcase.model.errors import CODES, BriefcaseError
@@ -138,13 +139,24 @@ def _run(app: App, args: list[str]) -> int:
         raise
     except BriefcaseError as error:
         _show_traceback(app)
-        complain(wire_of(error), as_json=as_json)
+        _complain(app, wire_of(error), as_json=as_json)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: one line for the person, the rest under --debug
         _show_traceback(app)
-        complain(_internal(error), as_json=as_json)
+        _complain(app, _internal(error), as_json=as_json)
         return CODES["internal"].exit_code
     return result if isinstance(result, int) else 0
+
+
+def _complain(app: App, wire: Mapping[str, str], *, as_json: bool) -> None:
+    """Say what went wrong; a server that no person started on a terminal says it as a line of its log."""
+    if not app.serves or sys.stderr.isatty():
+        complain(wire, as_json=as_json)
+        return
+    line = logs.failure_line(wire)
+    click.echo(line, err=True)
+    if logs.LOG.path is not None and sys.__stderr__ is not None:
+        click.echo(line, file=sys.__stderr__)  # whoever started it does not read the log's file
 
 
 def _usage(error: click.ClickException) -> dict[str, str]:

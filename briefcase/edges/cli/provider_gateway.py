@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Final
 
 import click
 
 from briefcase.edges.cli.app import App, pass_app
-from briefcase.edges.cli.late import asyncio, logs, provider_serving, provider_settings, system, uvloop
+from briefcase.edges.cli.late import logs, provider_serving, provider_settings, signals, system, uvloop
 from briefcase.edges.cli.lazy import example
-from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
 from briefcase.model.types import MAX_PORT
 
@@ -60,6 +58,7 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
     It issues capabilities bound to a client's key, checks a proof on every call, and answers GET /api/quote. It listens
     on loopback: TLS is for the proxy in front of it, whose address is --base-url. Anyone who reaches it may log in.
     """
+    app.serves = True
     settings = provider_settings.GatewaySettings(
         base_url=base_url.rstrip("/"),
         state_dir=state_dir or app.data_dir / STATE_DIR,
@@ -72,16 +71,15 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
     )
 
     async def serve() -> None:
-        stop = asyncio.Event()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        stop = signals.stop_on_signals()
         server = provider_serving.GatewayServer(settings, host, port, system.SystemClock(), system.SystemEntropy())
         try:
             await server.start()
-            note(f"the provider is {server.base_url}; next: briefcase providers upsert demo {server.base_url}")
+            app.announce(server.base_url, f"briefcase providers upsert demo {server.base_url}")
             await stop.wait()
         finally:
             await server.stop()
 
-    logs.configure_logs()
+    app.begin_log("provider-gateway")
     uvloop.run(serve())
+    logs.LOG.say("stopped")

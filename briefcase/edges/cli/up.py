@@ -24,7 +24,7 @@ from briefcase.core.wire.identity import ProfileAnswer
 from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord
 from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, pass_app
 from briefcase.edges.cli.client import Address, Client, token_of
-from briefcase.edges.cli.late import json_output, render, rich_text
+from briefcase.edges.cli.late import asyncio, json_output, render, rich_text
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import complain, note, wire_of
 from briefcase.edges.cli.tools import exit_code_of
@@ -67,7 +67,8 @@ class Demonstration:
         self._exit_code = CODES["internal"].exit_code
 
     def start(self) -> None:
-        """Begin: calls can be served now."""
+        """Begin: calls can be served now. Whoever closes the terminal wants the daemon to stop, as Ctrl-C does."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _stop)
         self._thread.start()
 
     def finish(self) -> int:
@@ -85,7 +86,7 @@ class Demonstration:
             self._exit_code = error.exit_code
         finally:
             if self._once:
-                os.kill(os.getpid(), signal.SIGTERM)  # as a service manager would: the daemon drains and stops
+                _stop()
 
     def _demonstrate(self) -> int:
         app = self._app
@@ -112,6 +113,11 @@ class Demonstration:
         if not self._once:
             show_next_steps(app, socket_path)
         return exit_code_of(reply.answer)
+
+
+def _stop() -> None:
+    """Stop the daemon of this process as a service manager would: it drains."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def show_call(app: App, reply: Reply[CallAnswer], recorded: list[ReceiptRecord]) -> None:

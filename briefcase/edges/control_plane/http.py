@@ -6,6 +6,7 @@ carries `retry-after`, and what it refers to may be asked again as it is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias, TypeVar, cast
@@ -17,6 +18,7 @@ import msgspec
 from briefcase.adapters.telemetry.log_context import open_request
 from briefcase.adapters.telemetry.log_context import request_id as request_id_of
 from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.adapters.telemetry.refusal_log import RefusalLog
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.wire.fleet import FleetRefusal
 from briefcase.edges.control_plane.figures import Figures
@@ -111,7 +113,7 @@ class Asked:
 
 
 class Site:
-    """A table of paths as an application of BlackSheep's; every answer is counted, every refusal logged by its id.
+    """A table of paths as an application of BlackSheep's; every answer is counted, each refusal logged (bounded).
 
     Args:
         table: what answers, by method and path.
@@ -123,6 +125,9 @@ class Site:
         self._table = table
         self._figures = figures
         self._entropy = entropy
+        self._refusals = RefusalLog(
+            time.monotonic_ns, logged=range(HTTPStatus.BAD_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR)
+        )
 
     def application(self) -> blacksheep.Application:
         """What serves."""
@@ -151,23 +156,23 @@ class Site:
         try:
             answer = await handler(Asked(request))
         except RefusedError as refused:
-            said = {"code": refused.word, "status": int(refused.status)}
-            _LOG.info("request refused", method=request.method, path=path, request_id=self._id(), **said)
+            self._note(request, path, refused.status, refused.word, refused.message)
             return self._refusal(refused.word, refused.message, refused.status, last_receipt_id=refused.last_receipt_id)
         except BriefcaseError as error:
             is_unavailable = error.http_status == HTTPStatus.SERVICE_UNAVAILABLE
-            log = _LOG.warning if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR else _LOG.info
-            log(
-                "request failed",
-                method=request.method,
-                path=path,
-                code=error.code,
-                detail=error.detail,
-                request_id=self._id(),
-            )
+            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                said = {"code": error.code, "detail": error.detail, "request_id": self._id()}
+                _LOG.warning("request failed", method=request.method, path=path, **said)
+            else:
+                self._note(request, path, error.http_status, error.code, error.message)
             headers = ((b"retry-after", RETRY_AFTER_S),) if is_unavailable else ()
             return self._refusal(error.code, error.message, error.http_status, headers=headers)
         return answer if isinstance(answer, Answer) else Answer(msgspec.json.encode(answer))
+
+    def _note(self, request: blacksheep.Request, path: str, status: int, word: str, message: str) -> None:
+        """Log a refusal, bounded by the address it goes to: a proxy's where one stands in front."""
+        asker, operation = str(request.original_client_ip), f"{request.method} {path}"
+        self._refusals.note(asker, status, word, message, operation=operation, request_id=self._id())
 
     async def _failed_inside(self, _: object, request: blacksheep.Request, error: Exception) -> blacksheep.Response:
         """What BlackSheep asks for when a handler raised what nobody expected: the log has the traceback."""

@@ -14,6 +14,7 @@ Source: MCP 2025-11-25 and 2026-07-28, Streamable HTTP.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from briefcase.adapters.telemetry.refusal_log import RefusalLog
 from briefcase.core.mcp.jsonrpc import (
     INVALID_REQUEST,
     Message,
@@ -62,6 +64,7 @@ from briefcase.edges.http.sockets import Peer
 from briefcase.model.errors import CallerError
 from briefcase.model.identifiers import is_server_id
 
+_CLIENTS: Final = "clients"  # nobody is known here: a token is the daemon's to judge
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"referer", b"sec-fetch-site"})
 
 
@@ -94,6 +97,7 @@ class HttpEndpoint:
         self._shelf = Shelf()
         self._allowed_origins = frozenset(origin.encode() for origin in settings.allowed_origins)
         self._is_stopping = False
+        self._refusals = RefusalLog(time.monotonic_ns)
 
     def announce_stop(self) -> None:
         """End every session and stream, so that draining has nothing to wait for."""
@@ -103,6 +107,7 @@ class HttpEndpoint:
 
     async def stop(self) -> None:
         """Wait for what was cancelled."""
+        self._refusals.close()
         await self._answers.wait()
 
     def redact(self, body: bytes, *, is_json: bool) -> bytes:  # as `DirectApp` has it
@@ -119,9 +124,12 @@ class HttpEndpoint:
         try:
             reply = await self._reply(exchange, cors)
         except HttpError as error:
-            reply = json_reply(error.status, encode_error(RpcError(INVALID_REQUEST, error.message)), *error.headers)
+            named = self._refusals.note_unnamed(_CLIENTS, error.status, str(INVALID_REQUEST), error.message)
+            body = encode_error(RpcError(INVALID_REQUEST, error.message))
+            reply = json_reply(error.status, body, *error.headers, *named)
         except RpcError as error:
-            reply = json_reply(error.http_status, encode_error(error))
+            named = self._refusals.note_unnamed(_CLIENTS, error.http_status, str(error.code), error.message)
+            reply = json_reply(error.http_status, encode_error(error), *named)
         return msgspec.structs.replace(reply, headers=(*reply.headers, *cors)) if cors else reply
 
     async def _reply(self, exchange: DirectExchange, cors: list[tuple[bytes, bytes]]) -> Reply:

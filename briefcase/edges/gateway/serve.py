@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
+from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.adapters.telemetry.signals import stop_on_signals
 from briefcase.edges.gateway.connection import Core
 from briefcase.edges.gateway.daemon import Daemon
 from briefcase.edges.gateway.feed import Feed
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 LIMITS: Final = HttpLimits(drain_ms=3_000)
 STATE_KEY_BYTES: Final = 32
+
+_log: Final = get_logger("briefcase.gateway")
 
 
 @contextlib.asynccontextmanager
@@ -77,10 +80,7 @@ async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None =
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
         if exporting is not None:
             stack.push_async_callback(exporting.close)
@@ -88,9 +88,7 @@ async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None =
         if settings.http_addr is not None:
             host, port = await stack.enter_async_context(running_http(core, settings))
             shown = f"[{host}]" if ":" in host else host
-            sys.stderr.write(
-                f"briefcase gateway: http://{shown}:{port}{settings.http_path}\n"
-            )  # stdout is the protocol's
+            _log.info("listening", url=f"http://{shown}:{port}{settings.http_path}")
         waiting: list[asyncio.Task[object]] = [asyncio.create_task(stopping.wait())]
         if settings.stdio and settings.token is not None:
             view = View(settings.server, settings.keeps_ids)
@@ -101,6 +99,7 @@ async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None =
         for result in await asyncio.gather(*waiting, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+    _log.info("stopped")
 
 
 async def _serve_stdio(core: Core, token: str, view: View) -> None:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import blacksheep
 import msgspec
 
+from briefcase.adapters.telemetry.refusal_log import RefusalLog
 from briefcase.core.jose.credentials import CREDENTIAL_TYP
 from briefcase.core.jose.status_lists import STATUS_TYP
 from briefcase.edges.provider_gateway.authority import (
@@ -46,6 +47,7 @@ QUOTE_PATH: Final = "/api/quote"
 RAIL_HEADER: Final = "x-accept-payment-rail"
 CREDENTIAL_HEADER: Final = "x-vc-jwt"
 
+_CLIENTS: Final = "clients"  # nobody is known here before a token is good
 _SYMBOL: Final = re.compile(r"[A-Za-z0-9.-]{1,16}")
 _DID: Final = re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%-]{1,256}")
 
@@ -75,6 +77,7 @@ class ProviderGateway:
         keys = load_or_create_keys(settings.state_dir)
         self._settings = settings
         self._clock = clock
+        self._refusals = RefusalLog(clock.monotonic_ns)
         self.facts = Facts(settings, clock.now_us() // US_PER_S)
         self.authority = Authority(settings, keys, self.facts, clock, entropy)
         self._oauth = OAuth(settings, keys, self.facts, clock, entropy)
@@ -96,7 +99,13 @@ class ProviderGateway:
             ("GET", QUOTE_PATH): self._quote,
         }
         self._site = self._new_site()
-        self._guarded = CapabilityGuard(self._site, self.authority, base_url=settings.base_url, scope=SCOPE)
+        self._guarded = CapabilityGuard(
+            self._site,
+            self.authority,
+            base_url=settings.base_url,
+            scope=SCOPE,
+            answer_of=lambda refused: self._refusal(refused, f"GET {QUOTE_PATH}"),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -122,9 +131,20 @@ class ProviderGateway:
                 answer = handler(request) if request.path == path else self._nowhere(request)
             except BriefcaseError as error:
                 answer = Refused(error.http_status, error.code, error.message)
-            return response_of(refusal(answer) if isinstance(answer, Refused) else answer)
+            return response_of(
+                self._refusal(answer, f"{asked.method} {path}") if isinstance(answer, Refused) else answer
+            )
 
         return serve
+
+    def _refusal(self, refused: Refused, operation: str) -> Reply:
+        """The answer of a refusal, which the log has, too."""
+        reply = refusal(refused)
+        named = self._refusals.note_unnamed(
+            _CLIENTS, reply.status, refused.error, refused.description, operation=operation
+        )
+        headers = tuple((name.decode(), value.decode()) for name, value in named)
+        return msgspec.structs.replace(reply, headers=(*reply.headers, *headers))
 
     def _nowhere(self, request: Request) -> Reply:
         is_known = any(path == request.path for _, path in self._table)
