@@ -64,6 +64,7 @@ ACTS = {
     "/v1/admin/devices/{device}/revoke": (lambda plane: device_path(plane, "revoke"), ["device_revoked"]),
     "/v1/admin/devices/{device}/rotate": (lambda plane: device_path(plane, "rotate"), ["device_token_rotated"]),
     "/v1/admin/mandatory": (asks("/v1/admin/mandatory", {"policy_text": ""}), ["mandatory_published"]),
+    "/v1/admin/keys/rotate": (asks("/v1/admin/keys/rotate", {}), ["signing_key_prepared"]),
     "/v1/admin/rollouts": (
         asks("/v1/admin/rollouts", {**NEW, "canary_permille": 5}),
         ["rollout_begun", "policy_published"],

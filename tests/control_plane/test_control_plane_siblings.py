@@ -21,7 +21,7 @@ async def given(device: FleetDevice) -> dict:
 
 async def test_a_bundle_comes_with_the_word_that_it_is_the_present_one(plane):
     device = await plane.new_device()
-    key = plane.services.key.public_b64
+    key = (await plane.services.keys.present()).key.public_b64
     first = await given(device)
     fresh = read_freshness(first["freshness"], key)
     now_us = plane.clock.now_us()
@@ -33,7 +33,7 @@ async def test_a_bundle_comes_with_the_word_that_it_is_the_present_one(plane):
 
 async def test_a_mandatory_part_comes_beside_the_bundle_until_it_is_ended(plane):
     device = await plane.new_device()
-    key = plane.services.key.public_b64
+    key = (await plane.services.keys.present()).key.public_b64
     first = await device.call("GET", "policy")
     assert "mandatory" not in first.body
     assert (await published(plane, f" {FORBIDDEN} ")).body == {"id": 1, "policy_text": FORBIDDEN}

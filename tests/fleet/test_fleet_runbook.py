@@ -46,6 +46,10 @@ def another_key(desk):
     desk.plane.publish(2, NEXT)
 
 
+def a_key_that_leads_back(desk):
+    desk.plane.siblings["keys"] = desk.plane.key.next_key(desk.plane.key)
+
+
 def an_older_bundle(desk):
     desk.plane.publish(1)
 
@@ -105,6 +109,7 @@ CAUSES = {
     "invalid_token": enrolled_elsewhere,
     "malformed_bundle": no_bundle,
     "invalid_signature": another_key,
+    "signing_key_fell": a_key_that_leads_back,
     "bundle_id_fell": an_older_bundle,
     "bundle_changed": one_id_signed_twice,
     "no_freshness": no_word_of_freshness,

@@ -6,6 +6,7 @@ INVARIANTS, after each operation:
  2. what decides is exactly the text that the pinned key signed under the running id
  3. the control plane has the receipts of the chain, each once, in order, without a gap
  4. the watermark is none that the control plane never acknowledged
+ 5. the pinned key is none that came before one that was pinned, whatever was restored
 """
 
 import asyncio
@@ -59,6 +60,9 @@ class Story:
         self.acknowledged = 0
         self.next_id = 1
         self.was_restored = False
+        self.keys = [self.desk.plane.key]
+        self.pinned = 0
+        self.of_left_keys: list[dict] = []
 
     async def begin(self) -> None:
         await self.desk.start()
@@ -74,6 +78,17 @@ class Story:
         self.published[self.next_id] = self.desk.plane.policy
         self.next_id += 1
 
+    def rotate(self) -> None:
+        """The next key, named by the present one; it signs the present bundle anew."""
+        plane, key = self.desk.plane, SigningKey(30 + len(self.keys))
+        plane.siblings = {"key_chain": [*plane.siblings.get("key_chain", []), plane.key.next_key(key)]}
+        plane.key = key
+        self.keys.append(key)
+        self.of_left_keys.append(self.published[self.next_id - 1])
+        present = self.published[self.next_id - 1]["bundle"]
+        plane.policy = key.bundle(present["bundle_id"], present["policy_text"], present["budgets"])
+        self.published[self.next_id - 1] = plane.policy
+
     async def do(self, operation: str, number: int) -> None:
         desk, plane = self.desk, self.desk.plane
         match operation:
@@ -87,6 +102,11 @@ class Story:
                 plane.policy = SigningKey(8).bundle(self.next_id + 1)
             case "serve the newest bundle":
                 plane.policy = self.published[self.next_id - 1]
+            case "rotate the key":
+                self.rotate()
+            case "serve what a key that was left signed":
+                if self.of_left_keys:
+                    plane.policy = self.of_left_keys[number % len(self.of_left_keys)]
             case "receipt":
                 await desk.receipt()
             case "sync":
@@ -173,6 +193,9 @@ class Story:
         self.acknowledged = max(self.acknowledged, len(kept))
         progress = (await desk.status()).progress
         assert progress.uploaded_id <= self.acknowledged, "4"
+        pinned = [key.public_b64 for key in self.keys].index(enrolment.policy_key_b64)
+        assert pinned >= self.pinned, "5"
+        self.pinned = pinned
 
 
 OPERATIONS = st.tuples(
@@ -181,6 +204,7 @@ OPERATIONS = st.tuples(
         "serve an older bundle", "serve a forged bundle", "serve the newest bundle",
         "receipt", "sync", "sync", "sync, and lose an answer", "crash", "publish, and crash", "restart",
         "publish, crash, put an older enrolment back and serve an older bundle",
+        "rotate the key", "serve what a key that was left signed",
         "put an older enrolment back", "the control plane loses receipts", "clock", "enrol again", "leave and join",
     ]),
     st.integers(0, 60),

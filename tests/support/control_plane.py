@@ -65,9 +65,9 @@ class SigningKey:
         """The sibling `mandatory`."""
         return self.envelope(MANDATORY, {"id": part_id, "policy_text": text})
 
-    def next_key(self, key: SigningKey) -> dict[str, Any]:
-        """The sibling `keys`."""
-        said = {"policy_signing_pubkey_b64": key.public_b64, "issued_at": format_rfc3339(START_US)}
+    def next_key(self, key: SigningKey, issued_us: int = START_US) -> dict[str, Any]:
+        """The sibling `keys`, or one word of `key_chain`."""
+        said = {"policy_signing_pubkey_b64": key.public_b64, "issued_at": format_rfc3339(issued_us)}
         return self.envelope(KEYS, said)
 
     def sign(self, message: bytes) -> str:

@@ -1,13 +1,14 @@
 """What is kept of an enrolment beside the ledger: the device's token in the vault, the floors in a file.
 
-The floors are in a file of the data directory that no backup holds (`control_plane_floors`): a backup that is copied
-back over a data directory takes the ledger back, and with it the id of the running bundle, but not this.
+The floors, and which signing key took the place of which, are in a file of the data directory that no backup holds
+(`control_plane_floors`): a backup that is copied back over a data directory takes the ledger back, and with it the id
+of the running bundle and the pinned key, but not this.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -51,8 +52,15 @@ class DeviceTokens:
         await self._secrets.delete(TOKEN_NAME)
 
 
+class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file: the highest bundle id of each key, and which key took the place of which."""
+
+    floors: dict[PolicyKey, int] = {}
+    successors: dict[PolicyKey, PolicyKey] = {}
+
+
 class FloorFile:
-    """The floors of one data directory (`operator.fleet.Floors`).
+    """The floors of one data directory (`operator.bundles.Floors`).
 
     Args:
         data_dir: where the file is.
@@ -65,7 +73,7 @@ class FloorFile:
         self._path = data_dir / FLOORS_FILE
         kept = read_private(self._path)
         try:
-            self._floors = msgspec.json.decode(kept or b"{}", type=dict[PolicyKey, int])
+            self._kept = _read(kept or b"{}")
         except msgspec.DecodeError:
             raise ConfigError(
                 f"`{self._path}` is not as the daemon wrote it",
@@ -74,12 +82,31 @@ class FloorFile:
 
     def floor(self, key_b64: PolicyKey) -> int:
         """The highest id noted of a key, or 0."""
-        return self._floors.get(key_b64, 0)
+        return self._kept.floors.get(key_b64, 0)
 
     async def note(self, key_b64: PolicyKey, bundle_id: int) -> None:
         """Note an id; durable when this returns."""
-        if bundle_id <= self.floor(key_b64):
-            return
-        floors = {**self._floors, key_b64: bundle_id}
-        await asyncio.to_thread(write_private, self._path, msgspec.json.encode(floors))
-        self._floors = floors
+        if bundle_id > self.floor(key_b64):
+            floors = {**self._kept.floors, key_b64: bundle_id}
+            await self._write(msgspec.structs.replace(self._kept, floors=floors))
+
+    def successors(self) -> Mapping[PolicyKey, PolicyKey]:
+        """Which key took the place of which."""
+        return self._kept.successors
+
+    async def note_successors(self, successors: Mapping[PolicyKey, PolicyKey]) -> None:
+        """Note which key took the place of which; what is noted already stays. Durable when this returns."""
+        noted = {**successors, **self._kept.successors}
+        if noted != self._kept.successors:
+            await self._write(msgspec.structs.replace(self._kept, successors=noted))
+
+    async def _write(self, kept: _Kept) -> None:
+        await asyncio.to_thread(write_private, self._path, msgspec.json.encode(kept))
+        self._kept = kept
+
+
+def _read(data: bytes) -> _Kept:
+    try:
+        return msgspec.json.decode(data, type=_Kept)
+    except msgspec.ValidationError:
+        return _Kept(msgspec.json.decode(data, type=dict[PolicyKey, int]))  # as it was before keys were rotated

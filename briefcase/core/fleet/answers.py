@@ -32,13 +32,21 @@ class UnexpectedAnswerError(UpstreamError):
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The bundle of a device, and the siblings that came with it; `next_sync_ms` advises when to ask again."""
+    """The bundle of a device, and the siblings that came with it; `next_sync_ms` advises when to ask again.
+
+    `key_chain` has the words of earlier keys, the oldest first, as `keys` is the one of the present key.
+    """
 
     policy_bundle: Any = None
     freshness: dict[str, Any] | None = None
     keys: dict[str, Any] | None = None
+    key_chain: list[dict[str, Any]] = []
     mandatory: dict[str, Any] | None = None
     next_sync_ms: _Natural | None = None
+
+    def key_words(self) -> list[dict[str, Any]]:
+        """The words about signing keys, the oldest first."""
+        return self.key_chain if self.keys is None else [*self.key_chain, self.keys]
 
 
 class EnrolmentAnswer(PolicyAnswer, frozen=True, kw_only=True):

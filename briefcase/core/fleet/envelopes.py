@@ -9,6 +9,7 @@ sibling is never taken for another:
 |---|---|---|
 | `freshness` | `bundle_id, issued_at, expires_at` | which bundle is the present one, until when |
 | `keys` | `policy_signing_pubkey_b64, issued_at` | which key signs next; signed by the present one |
+| `key_chain` | a list of such words | which key came after which, each signed by the earlier one; the oldest first |
 | `mandatory` | `id, policy_text` | what every device forbids, whatever else its policy says; an empty text ends it |
 
 A sibling is a member of an enrolment's answer and of a policy's, beside `policy_bundle`. Times are RFC 3339.
@@ -61,7 +62,7 @@ class Freshness(msgspec.Struct, frozen=True):
 
 
 class NextKey(msgspec.Struct, frozen=True):
-    """The key that signs after the present one (base64url without padding)."""
+    """The key that signs after the one that signed this (base64url without padding)."""
 
     policy_signing_pubkey_b64: PolicyKey
     issued_at: str

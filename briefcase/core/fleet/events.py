@@ -4,13 +4,13 @@
 |---|---|
 | control_plane_enroll | an operator enrolled this daemon, or enrolled it again |
 | control_plane_leave | an operator ended that |
-| control_plane_policy_sync | a bundle was applied: its policy, its budgets |
+| control_plane_policy_sync | a bundle was applied: its policy, its budgets, and the key that is pinned with it |
 | control_plane_policy_bundle_incompatible | a bundle for another profile was refused |
 | control_plane_policy_bundle_refused | a bundle was refused for another reason, once for each reason |
 | control_plane_mandatory_set | the organisation's mandatory part changed, by the organisation's own word |
 | control_plane_mandatory_removed | an operator removed what a control plane had left |
 | control_plane_key_announced | the pinned key named the one that signs after it |
-| control_plane_key_pinned | a bundle by that key was taken: it is the pinned one now |
+| control_plane_key_pinned | that key signed what runs already: it is the pinned one now |
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from briefcase.core.fleet.bundles import MandatoryPart, PolicyBundle, Refused
+from briefcase.core.fleet.bundles import MandatoryPart, PolicyBundle, PolicyKey, Refused
 from briefcase.core.fleet.enrolment import Enrolment
 from briefcase.core.fleet.words import INCOMPATIBLE_PROFILE
 from briefcase.model.types import COMPATIBILITY_PROFILE, JsonObject
@@ -48,9 +48,19 @@ def left_event(by: str, enrolment: Enrolment) -> JsonObject:
     }
 
 
-def applied_event(bundle: PolicyBundle, policy_digest_hex: str, old_digest_hex: str, policies: int) -> JsonObject:
-    """The event of a bundle being applied; `policy_hash_hex` is that of the text that decides from now on."""
-    return {
+def applied_event(
+    bundle: PolicyBundle, policy_digest_hex: str, old_digest_hex: str, policies: int, pinned: PolicyKey = ""
+) -> JsonObject:
+    """The event of a bundle being applied.
+
+    Args:
+        bundle: what is applied.
+        policy_digest_hex: of the text that decides from now on.
+        old_digest_hex: of the text that decided.
+        policies: how many there are.
+        pinned: the key that is pinned from now on, where it is another than before.
+    """
+    about: JsonObject = {
         "kind": "control_plane_policy_sync",
         "bundle_id": bundle.bundle_id,
         "policy_hash_hex": policy_digest_hex,
@@ -58,6 +68,7 @@ def applied_event(bundle: PolicyBundle, policy_digest_hex: str, old_digest_hex: 
         "policies": policies,
         "budgets": dict(sorted(bundle.budgets.items())),
     }
+    return about | {"pinned_key_b64": pinned} if pinned else about
 
 
 def refused_event(refused: Refused) -> JsonObject:

@@ -38,6 +38,7 @@ BUNDLE_FELL: Final = "bundle_id_fell"
 BUNDLE_CHANGED: Final = "bundle_changed"
 NO_FRESHNESS: Final = "no_freshness"
 NOT_FRESH: Final = "not_fresh"
+KEY_FELL: Final = "signing_key_fell"
 INVALID_POLICY: Final = "invalid_policy"
 INVALID_MANDATORY: Final = "invalid_mandatory"
 

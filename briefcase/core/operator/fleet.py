@@ -27,8 +27,17 @@ import msgspec
 from briefcase.core.fleet import events
 from briefcase.core.fleet.answers import MAX_NAME_CHARS, EnrolmentAnswer, UnexpectedAnswerError
 from briefcase.core.fleet.bundles import BundleError, check_key
-from briefcase.core.fleet.enrolment import Enrolment, FleetState, enrolled, keys_of, put_state, read_fleet_state
-from briefcase.core.fleet.words import INVALID_DEVICE_NAME
+from briefcase.core.fleet.enrolment import (
+    Enrolment,
+    FleetState,
+    announced_of,
+    enrolled,
+    put_state,
+    read_fleet_state,
+    with_known_way,
+)
+from briefcase.core.fleet.keys import walk_keys
+from briefcase.core.fleet.words import INVALID_DEVICE_NAME, KEY_FELL
 from briefcase.core.operator.administration import Administration, Settler
 from briefcase.core.operator.bundles import Floors
 from briefcase.core.operator.policy import NO_MANDATORY, PolicyService
@@ -179,26 +188,25 @@ class FleetAdmin:
         async def effect() -> EnrolmentAnswer:
             # 3. ask
             answer = await self._ports.plane.enrol(request)
-            _check_answer(answer, device_id, present)
+            self._check_answer(answer, device_id, present)
             # 4. keep the token
             await self._ports.tokens.keep(answer.device_token)
             return answer
 
         def effects(answer: EnrolmentAnswer) -> tuple[Effect, ...]:
-            key_b64 = answer.policy_signing_pubkey_b64
-            again = present if present is not None and present.policy_key_b64 == key_b64 else None
             enrolment = Enrolment(
                 base_url=base_url,
                 device_id=device_id,
                 device_name=name,
-                policy_key_b64=key_b64,
+                policy_key_b64=answer.policy_signing_pubkey_b64,
                 enrolled_us=self._clock.now_us(),
-                next_key_b64="" if again is None else again.next_key_b64,
-                bundle_id=0 if again is None else again.bundle_id,
-                bundle_digest_hex="" if again is None else again.bundle_digest_hex,
-                expects_freshness=again is not None and again.expects_freshness,
             )
-            return (put_state(msgspec.structs.replace(state, device_id=device_id, enrolment=enrolment)),)
+            if present is not None:  # a later key of the same chain is pinned with the first bundle it signs
+                enrolment = msgspec.structs.replace(
+                    present, device_id=device_id, device_name=name, enrolled_us=enrolment.enrolled_us, refused=""
+                )
+            known = with_known_way(state, answer.key_words(), enrolment.policy_key_b64)
+            return (put_state(msgspec.structs.replace(known, device_id=device_id, enrolment=enrolment)),)
 
         # 2. to 5.
         event = events.enrolled_event(by, base_url, device_id, name)
@@ -246,6 +254,30 @@ class FleetAdmin:
         if self.state().enrolment is None:
             await self._ports.tokens.forget()
 
+    def _check_answer(self, answer: EnrolmentAnswer, device_id: str, present: Enrolment | None) -> None:
+        """Check that an enrolment is of this device, and with a key that follows the pinned one, where there is one.
+
+        Raises:
+            UnexpectedAnswerError: it is not.
+        """
+        problem = ""
+        key_b64 = answer.policy_signing_pubkey_b64
+        successors = {**self.state().successors, **self._ports.floors.successors()}
+        try:
+            check_key(key_b64)
+        except BundleError as error:
+            problem = error.problem
+        if answer.device_id != device_id:
+            problem = "it is an enrolment of another device"
+        elif key_b64 in successors:
+            problem = f"{KEY_FELL}: another signing key took the place of the one it signs with"
+        elif present is not None:
+            walk = walk_keys(answer.key_words(), present.policy_key_b64, announced_of(present), successors)
+            if key_b64 not in walk.keys:
+                problem = "it signs with another key than the pinned one: leave it first, then enrol again"
+        if problem:
+            raise UnexpectedAnswerError(f"the control plane's enrolment is refused: {problem}")
+
     async def _settle_enrolment(self, event: JsonObject) -> JsonObject | None:
         if self.state().enrolment is not None:
             return None
@@ -258,23 +290,3 @@ def _checked_name(text: str) -> str:
     if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
         raise CallerError(f"{INVALID_DEVICE_NAME}: expected a name of 1 to {MAX_NAME_CHARS} visible characters")
     return name
-
-
-def _check_answer(answer: EnrolmentAnswer, device_id: str, present: Enrolment | None) -> None:
-    """Check that an enrolment is of this device, with a key, and with the pinned one where there is one.
-
-    Raises:
-        UnexpectedAnswerError: it is not.
-    """
-    problem = ""
-    key_b64 = answer.policy_signing_pubkey_b64
-    try:
-        check_key(key_b64)
-    except BundleError as error:
-        problem = error.problem
-    if answer.device_id != device_id:
-        problem = "it is an enrolment of another device"
-    elif present is not None and key_b64 not in keys_of(present):
-        problem = "it signs with another key than the pinned one: `briefcase control-plane leave`, then enrol again"
-    if problem:
-        raise UnexpectedAnswerError(f"the control plane's enrolment is refused: {problem}")

@@ -63,6 +63,7 @@ class DevicePolicy(msgspec.Struct, frozen=True, kw_only=True):
     policy_bundle: SignedBundle
     freshness: Maybe[Envelope] = msgspec.UNSET
     keys: Maybe[Envelope] = msgspec.UNSET
+    key_chain: Maybe[list[Envelope]] = msgspec.UNSET
     mandatory: Maybe[Envelope] = msgspec.UNSET
     next_sync_ms: Maybe[Natural] = msgspec.UNSET
 
@@ -167,6 +168,28 @@ class FleetReceipts(msgspec.Struct, frozen=True):
     """A page of receipts."""
 
     receipts: list[FleetReceipt]
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """A key of a control plane: `prepared`, `present`, `retired` or `discarded`, and since when."""
+
+    policy_signing_pubkey_b64: str
+    state: str
+    changed_at_rfc3339: str
+
+
+class KeyProcess(msgspec.Struct, frozen=True):
+    """A process that runs, and the keys that it can sign with."""
+
+    address: str
+    held: list[str]
+
+
+class KeyList(msgspec.Struct, frozen=True):
+    """The keys of a control plane, the newest first, and its processes."""
+
+    keys: list[KeyRecord]
+    processes: list[KeyProcess]
 
 
 class ActRecord(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ from briefcase.core.wire.fleet import (
 )
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.fleet_client import PAGE, FleetClient
+from briefcase.edges.cli.fleet_keys import keys
 from briefcase.edges.cli.late import render, system
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
@@ -60,6 +61,8 @@ def fleet() -> None:
     BRIEFCASE_FLEET_URL is the control plane's address, BRIEFCASE_FLEET_TOKEN an administrator's or auditor's token.
     """
 
+
+fleet.add_command(keys)
 
 # --- devices ----------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from briefcase.core.wire.fleet import (
     FleetDevice,
     FleetDevices,
     FleetReceipts,
+    KeyList,
     RolloutList,
     RolloutRecord,
 )
@@ -42,6 +43,7 @@ from briefcase.edges.control_plane.refusals import (
 )
 from briefcase.edges.control_plane.rollouts import NewRollout
 from briefcase.edges.control_plane.services import Services
+from briefcase.edges.control_plane.signing_keys import Rotation, Signer
 from briefcase.model.errors import BriefcaseError
 from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339, parse_rfc3339
 
@@ -77,6 +79,8 @@ class ControlPlaneApp:
             ("POST", "/v1/admin/devices/{device}/rotate"): self._rotate_device,
             ("GET", "/v1/admin/mandatory"): self._mandatory,
             ("POST", "/v1/admin/mandatory"): self._publish_mandatory,
+            ("GET", "/v1/admin/keys"): self._list_keys,
+            ("POST", "/v1/admin/keys/rotate"): self._rotate_keys,
             ("GET", "/v1/admin/rollouts"): self._list_rollouts,
             ("POST", "/v1/admin/rollouts"): self._begin_rollout,
             ("GET", "/v1/admin/rollouts/{rollout}"): self._show_rollout,
@@ -105,6 +109,7 @@ class ControlPlaneApp:
     async def _ready(self, _: Asked) -> Body:
         if not await self._services.database.is_ready():
             raise BriefcaseError("the database does not take writes", code="not_ready")
+        await self._services.keys.present()
         return {"status": "ready"}
 
     async def _metrics(self, asked: Asked) -> Answer:
@@ -127,13 +132,15 @@ class ControlPlaneApp:
         admin = await self._admin(asked)
         enrolment = await asked.read(Enrolment)
         enrolled = await self._services.devices.enrol(admin, enrolment)
+        device = await self._services.calls.find(enrolment.device_id)
+        signer = await self._services.keys.signer(device.key_version)
         return {
             "device_id": str(enrolment.device_id),
             "device_token": enrolled.device_token,
-            "policy_signing_pubkey_b64": self._services.key.public_b64,
-            **await self._given(await self._services.calls.find(enrolment.device_id)),
+            "policy_signing_pubkey_b64": signer.key.public_b64,
+            **await self._given(device, signer),
             "last_receipt_id": enrolled.last_receipt_id,
-            "remote_signer": self._services.key.remote_key(enrolment.device_id).description,
+            "remote_signer": self._services.custody.key_of(enrolment.device_id).description,
         }
 
     async def _list_devices(self, asked: Asked) -> FleetDevices:
@@ -165,6 +172,14 @@ class ControlPlaneApp:
         admin = await self._admin(asked)
         new = await asked.read(NewMandatory)
         return await self._services.siblings.publish(admin, new.policy_text)
+
+    async def _list_keys(self, asked: Asked) -> KeyList:
+        await self._admin(asked, AUDITOR)
+        return await self._services.keys.list()
+
+    async def _rotate_keys(self, asked: Asked) -> KeyList:
+        admin = await self._admin(asked)
+        return await self._services.keys.rotate(admin, await asked.read(Rotation))
 
     async def _list_rollouts(self, asked: Asked) -> RolloutList:
         admin = await self._admin(asked, AUDITOR)
@@ -219,14 +234,15 @@ class ControlPlaneApp:
         headers = ((b"etag", device.etag.encode()),)
         if device.etag in known:
             return Answer(b"", HTTPStatus.NOT_MODIFIED, headers)
-        return Answer(msgspec.json.encode(await self._given(device)), HTTPStatus.OK, headers)
+        signer = await self._services.keys.signer(device.key_version)
+        return Answer(msgspec.json.encode(await self._given(device, signer)), HTTPStatus.OK, headers)
 
-    async def _given(self, device: Device) -> dict[str, object]:
-        """What a device gets: its bundle, and the siblings beside it."""
-        bundle = await self._services.bundles.get(device.tenant, device.bundle_id)
+    async def _given(self, device: Device, signer: Signer) -> dict[str, object]:
+        """What a device gets: its bundle, and the siblings beside it, signed by one key."""
+        bundle = await self._services.bundles.get(device.tenant, device.bundle_id, signer)
         return {
             "policy_bundle": msgspec.Raw(bundle),
-            **await self._services.siblings.of(device),
+            **await self._services.siblings.of(device, signer),
             "next_sync_ms": ADVISED_SYNC_MS,
         }
 
@@ -251,12 +267,14 @@ class ControlPlaneApp:
 
     async def _remote_signer(self, asked: Asked) -> Body:
         device = await self._bearer(asked)
-        return {"signer": self._services.key.remote_key(device).description}
+        await self._services.keys.present()  # a file of another control plane's has another secret
+        return {"signer": self._services.custody.key_of(device).description}
 
     async def _remote_sign(self, asked: Asked) -> Body:
         device = await self._bearer(asked)
         wanted = await asked.read(RemoteSigning)
-        key = self._services.key.remote_key(device)
+        await self._services.keys.present()
+        key = self._services.custody.key_of(device)
         if wanted.key_id != key.key_id:
             raise RefusedError(INVALID_KEY_ID, "expected `key_id` to be the device's own")
         try:

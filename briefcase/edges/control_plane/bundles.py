@@ -1,7 +1,8 @@
 """Publishing a policy bundle, and the present one of a tenant.
 
-A bundle is signed once and never changed; what a device gets is the very bytes that were signed. Its id comes from the
-tenant's head row, in the transaction that stores it: a publication that is refused uses no id, and two at once get two.
+A bundle is never changed; what a device gets is the very bytes that were signed. Its id comes from the tenant's head
+row, in the transaction that stores it: a publication that is refused uses no id, and two at once get two. Once another
+key signs, a process signs those bytes anew, where the signature that is stored is by a key before it.
 """
 
 from __future__ import annotations
@@ -14,21 +15,27 @@ from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from briefcase.core.fleet.bundles import MAX_BUDGETS, MAX_CATEGORY_CHARS, MAX_POLICY_BYTES, PolicyBundle
+from briefcase.core.fleet.bundles import (
+    MAX_BUDGETS,
+    MAX_CATEGORY_CHARS,
+    MAX_POLICY_BYTES,
+    PolicyBundle,
+    PolicyKey,
+    is_signed_by,
+)
 from briefcase.core.fleet.words import INVALID_BUDGET, INVALID_POLICY_TEXT
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.edges.control_plane import schema
 from briefcase.edges.control_plane.administrators import Administrator
 from briefcase.edges.control_plane.audit import PUBLISHED, TENANT_MADE, Act, append_act
-from briefcase.edges.control_plane.database import Database
-from briefcase.edges.control_plane.keys import SigningKey
+from briefcase.edges.control_plane.database import CHANGES, Database, UnavailableError
 from briefcase.edges.control_plane.refusals import CONFLICT, RefusedError
+from briefcase.edges.control_plane.signing_keys import Signer, SigningKeys
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Clock
 from briefcase.model.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, format_rfc3339
 
-CHANNEL: Final = "briefcase_bundles"
 DEFAULT_BUDGETS: Final = {"read": 3_000_000, "write": 0, "admin": 0}  # micro-USD a day
 MAX_KEPT: Final = 1_024  # bundles in memory, of all tenants
 
@@ -38,15 +45,15 @@ class Bundles:
 
     Args:
         database: where they are.
-        key: signs them.
+        keys: sign them.
         clock: tells when they were published.
     """
 
-    def __init__(self, database: Database, key: SigningKey, clock: Clock) -> None:
+    def __init__(self, database: Database, keys: SigningKeys, clock: Clock) -> None:
         self._database = database
-        self._key = key
+        self._keys = keys
         self._clock = clock
-        self._kept: dict[tuple[str, int], bytes] = {}
+        self._kept: dict[tuple[str, int, PolicyKey], bytes] = {}
 
     async def make_tenant(self, connection: AsyncConnection, admin: Administrator) -> bool:
         """Make an administrator's tenant with the default policy, where there is none of this name.
@@ -73,6 +80,7 @@ class Bundles:
 
         Raises:
             RefusedError: the text or a budget is not as it must be, or a rollout is under way (`conflict`).
+            MissingKeyError: this process cannot sign.
             UnavailableError: nobody knows whether it was published.
 
         Returns:
@@ -85,22 +93,35 @@ class Bundles:
             await self.lock_head(connection, admin.tenant)
             await self.check_none_under_way(connection, admin.tenant)
             bundle_id = await self.store(connection, admin, policy_text, budgets)
-        return await self.get(admin.tenant, bundle_id)
+        return await self.get(admin.tenant, bundle_id, await self._keys.present())
 
     async def current(self, tenant: str) -> tuple[int, bytes]:
-        """The id of a tenant's bundle for all, and the bundle as devices get it. Raises `UnavailableError`."""
+        """The id of a tenant's bundle for all, and the bundle as devices get it. Raises as `get`."""
         (head,) = await self._database.fetch("select bundle_id from bundle_heads where tenant = $1", tenant)
         bundle_id: int = head["bundle_id"]
-        return bundle_id, await self.get(tenant, bundle_id)
+        return bundle_id, await self.get(tenant, bundle_id, await self._keys.present())
 
-    async def get(self, tenant: str, bundle_id: int) -> bytes:
-        """A bundle as devices get it. Raises `UnavailableError`."""
-        kept = self._kept.get((tenant, bundle_id))
+    async def get(self, tenant: str, bundle_id: int, signer: Signer) -> bytes:
+        """A bundle as devices get it.
+
+        Args:
+            tenant: whose it is.
+            bundle_id: which.
+            signer: what signs now.
+
+        Raises:
+            UnavailableError: it could not be read, or no key of this control plane signed what is stored.
+        """
+        found = (tenant, bundle_id, signer.key.public_b64)
+        kept = self._kept.get(found)
         if kept is not None:
             return kept
         async with self._database.transaction(tenant) as connection:
             row = await _row(connection, tenant, bundle_id)
-        return self._keep(tenant, bundle_id, row.bundle, row.signature)
+        sent = self._kept[found] = _as_sent(row.bundle, _signature_by(signer, row))
+        if len(self._kept) > MAX_KEPT:  # bundles never change: any process may keep one, the oldest go
+            del self._kept[next(iter(self._kept))]
+        return sent
 
     async def read(self, connection: AsyncConnection, tenant: str, bundle_id: int) -> PolicyBundle:
         """What a bundle says."""
@@ -108,10 +129,11 @@ class Bundles:
         return msgspec.json.decode(row.bundle, type=PolicyBundle)
 
     async def lock_head(self, connection: AsyncConnection, tenant: str) -> int:
-        """Take the lock under which bundles are published and rollouts go on; the bundle for all is returned."""
+        """Take the locks under which bundles are published and rollouts go on; the bundle for all is returned."""
         heads = schema.bundle_heads
         found = await connection.execute(select(heads.c.bundle_id).where(heads.c.tenant == tenant).with_for_update())
         bundle_id: int = found.scalar_one()
+        await self._keys.hold(connection)  # before an act is written, as whoever switches keys does
         return bundle_id
 
     async def check_none_under_way(self, connection: AsyncConnection, tenant: str) -> None:
@@ -128,7 +150,7 @@ class Bundles:
 
     async def tell(self, connection: AsyncConnection, tenant: str) -> None:
         """Tell every process, with the commit, that devices of a tenant get something new."""
-        await connection.execute(text("select pg_notify(:channel, :tenant)"), {"channel": CHANNEL, "tenant": tenant})
+        await connection.execute(text("select pg_notify(:channel, :tenant)"), {"channel": CHANGES, "tenant": tenant})
 
     async def give_to_all(self, connection: AsyncConnection, tenant: str, bundle_id: int) -> None:
         """Make a stored bundle the one for all devices."""
@@ -158,6 +180,7 @@ class Bundles:
             Its id.
         """
         now_us = self._clock.now_us()
+        key = await self._keys.for_publication(connection)
         heads = schema.bundle_heads
         moved = await connection.execute(
             update(heads)
@@ -167,7 +190,7 @@ class Bundles:
         )
         bundle_id: int = moved.scalar_one()
         updated_at = format_rfc3339(now_us).removesuffix("Z") + "+00:00"
-        message, signature = self._key.sign(
+        message, signature = key.sign_bundle(
             PolicyBundle(bundle_id, COMPATIBILITY_PROFILE, policy_text, budgets, updated_at)
         )
         await connection.execute(
@@ -186,18 +209,26 @@ class Bundles:
             await self.tell(connection, admin.tenant)
         return bundle_id
 
-    def _keep(self, tenant: str, bundle_id: int, message: bytes, signature: bytes) -> bytes:
-        """Bundles never change: any process may keep one, the oldest go."""
-        sent = self._kept[tenant, bundle_id] = _as_sent(message, signature)
-        if len(self._kept) > MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
-        return sent
-
 
 async def _row(connection: AsyncConnection, tenant: str, bundle_id: int) -> Row[*tuple[Any, ...]]:
     table = schema.bundles
     query = select(table.c.bundle, table.c.signature).where(table.c.tenant == tenant, table.c.bundle_id == bundle_id)
     return (await connection.execute(query)).one()
+
+
+def _signature_by(signer: Signer, row: Row[*tuple[Any, ...]]) -> bytes:
+    """The present key's signature over a stored bundle, where one of this control plane's keys signed it before.
+
+    Raises:
+        UnavailableError: none did: the row is none of ours.
+    """
+    key = signer.key
+    if is_signed_by(key.public_b64, row.bundle, row.signature):
+        signature: bytes = row.signature
+        return signature
+    if not any(is_signed_by(earlier, row.bundle, row.signature) for earlier in reversed(signer.earlier)):
+        raise UnavailableError("a stored bundle is signed by no key of this control plane's")
+    return key.sign(row.bundle)
 
 
 def check_text(policy_text: str) -> None:

@@ -38,6 +38,9 @@ TENANT_SETTING: Final = "briefcase.tenant"
 EVERY_TENANT: Final = "*"
 """What a transaction sees that is of no tenant: devices, whose tenant follows from their token, and upkeep."""
 
+CHANGES: Final = "briefcase_bundles"
+"""Where processes are told, with the commit, that devices get something new."""
+
 LOCK_TABLES: Final = "select pg_advisory_xact_lock(736251)"
 """Whoever makes or drops tables takes this lock first; it ends with the transaction."""
 

@@ -58,6 +58,7 @@ with asked as (
 ), found as (
     select asked.n, asked.device, asked.jti, asked.slot,
            known.tenant, known.last_id, known.bundle_id, known.mandatory_id, known.rollout_id, known.canary_permille,
+           known.key_version,
            known.token_hash = asked.token_hash and known.revoked_at is null as is_token,
            known.jkt = asked.jkt as is_key
     from asked left join device_bundles as known on known.device = asked.device
@@ -80,8 +81,9 @@ LOOK_UP: Final = """
 select *, token_hash = $2 and revoked_at is null as is_token from device_bundles where device = $1
 """
 
-Version: TypeAlias = tuple[int, int, int]
-"""What decides who of a tenant gets what: the highest bundle id, that for all, the mandatory part; all only grow."""
+Version: TypeAlias = tuple[int, int, int, int]
+"""What decides who of a tenant gets what: the highest bundle id, that for all, the mandatory part, the keys' version;
+all only grow."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -104,12 +106,13 @@ class Device(msgspec.Struct, frozen=True):
     device: UUID
     bundle_id: int
     mandatory_id: int
+    key_version: int
     version: Version
 
     @property
     def etag(self) -> str:
         """What it gets, as an entity tag (RFC 9110 section 8.8.3)."""
-        return f'"{self.bundle_id}.{self.mandatory_id}"'
+        return f'"{self.bundle_id}.{self.mandatory_id}.{self.key_version}"'
 
 
 _Call: TypeAlias = tuple[Credentials, "asyncio.Future[Device]"]
@@ -267,8 +270,12 @@ def _device(device: UUID, row: asyncpg.Record) -> Device:
     rollout_id, bundle_id = row["rollout_id"], row["bundle_id"]
     if rollout_id is not None and is_canary(rollout_id, device, row["canary_permille"]):
         bundle_id = rollout_id
-    version = (row["last_id"], row["bundle_id"], row["mandatory_id"])
-    return Device(row["tenant"], device, bundle_id, row["mandatory_id"], version)
+    return Device(row["tenant"], device, bundle_id, row["mandatory_id"], row["key_version"], version_of(row))
+
+
+def version_of(row: asyncpg.Record) -> Version:
+    """The version that a row has."""
+    return row["last_id"], row["bundle_id"], row["mandatory_id"], row["key_version"]
 
 
 def check_let_in(tenant: str | None, *, is_token: bool | None, is_key: bool | None, is_new: bool) -> None:

@@ -32,6 +32,7 @@ from briefcase.core.wire.fleet import (
     FleetPolicy,
     FleetReceipts,
     FleetRefusal,
+    KeyList,
     ReceiptsStored,
     RemoteSignature,
     RemoteSigner,
@@ -44,6 +45,7 @@ from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR
 from briefcase.edges.control_plane.app import NewMandatory, NewPolicy, RemoteSigning
 from briefcase.edges.control_plane.devices import Enrolment, Status
 from briefcase.edges.control_plane.rollouts import NewRollout
+from briefcase.edges.control_plane.signing_keys import Rotation
 from briefcase.model.types import JsonObject
 
 ADMINS: Final = (ADMIN,)
@@ -124,7 +126,12 @@ def _device(asked: str, name: str, summary: str, answer: type, body: type | None
 
 OPERATIONS: Final[Sequence[Operation]] = (
     _open("/health", "health", "Whether the process runs", ControlPlaneHealth),
-    _open("/ready", "ready", "Whether it can decide: whether the database takes writes", ControlPlaneReady),
+    _open(
+        "/ready",
+        "ready",
+        "Whether it can decide: the database takes writes, the signing key is here",
+        ControlPlaneReady,
+    ),
     msgspec.structs.replace(_read("/metrics", "metrics", "Figures of this process, for Prometheus", str), media=PLAIN),
     msgspec.structs.replace(
         _read("/v1/admin/policy", "show_policy", "The bundle of devices that are in no rollout", FleetPolicy),
@@ -140,6 +147,8 @@ OPERATIONS: Final[Sequence[Operation]] = (
     _act("/v1/admin/devices/{device}/rotate", "rotate_device", "Give a device another token", DeviceToken),
     _read("/v1/admin/mandatory", "show_mandatory", "What each device forbids", MandatoryRecord),
     _act("/v1/admin/mandatory", "publish_mandatory", "Have each device forbid more", MandatoryRecord, NewMandatory),
+    _read("/v1/admin/keys", "list_keys", "The keys that sign, and which process holds which", KeyList),
+    _act("/v1/admin/keys/rotate", "rotate_keys", "Prepare a key, or sign with the prepared one", KeyList, Rotation),
     _read("/v1/admin/rollouts", "list_rollouts", "Rollouts, the newest first", RolloutList),
     _act("/v1/admin/rollouts", "begin_rollout", "Give a policy to some devices first", RolloutRecord, NewRollout),
     _read("/v1/admin/rollouts/{rollout}", "show_rollout", "A rollout, with what its devices show", RolloutRecord),

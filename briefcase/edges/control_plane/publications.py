@@ -11,13 +11,14 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from briefcase.edges.control_plane.bundles import CHANNEL
-from briefcase.edges.control_plane.database import Database, UnavailableError
-from briefcase.edges.control_plane.device_calls import Device, Version
+from briefcase.edges.control_plane.database import CHANGES, Database, UnavailableError
+from briefcase.edges.control_plane.device_calls import Device, Version, version_of
 
 POLL_S: Final = 2.0
 
-HEADS: Final = "select tenant, last_id, bundle_id, mandatory_id from bundle_heads"
+HEADS: Final = """
+select tenant, last_id, bundle_id, mandatory_id, version as key_version from bundle_heads cross join signing_head
+"""
 
 
 class Publications:
@@ -42,14 +43,14 @@ class Publications:
         while True:
             with contextlib.suppress(UnavailableError):
                 heard = asyncio.Event()
-                async with self._database.listening(CHANNEL, heard):
+                async with self._database.listening(CHANGES, heard):
                     await self._follow(heard)
             await asyncio.sleep(self._poll_s)
 
     async def wait_for_another(
         self, device: Device, look_up: Callable[[], Awaitable[Device]], timeout_s: float
     ) -> Device:
-        """Wait until a device gets another bundle or another mandatory part than it got.
+        """Wait until a device gets another bundle, mandatory part or word of keys than it got.
 
         Args:
             device: as it was let in.
@@ -82,7 +83,7 @@ class Publications:
     async def _follow(self, heard: asyncio.Event) -> None:
         while True:
             rows = await self._database.fetch(HEADS)
-            versions = {row["tenant"]: (row["last_id"], row["bundle_id"], row["mandatory_id"]) for row in rows}
+            versions = {row["tenant"]: version_of(row) for row in rows}
             if versions != self._versions:
                 self._versions = versions
                 changed, self._changed = self._changed, asyncio.Event()

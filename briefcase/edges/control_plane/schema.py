@@ -82,6 +82,32 @@ mandatory_parts: Final = Table(
     _time("published_at", is_now=True),
 )
 
+signing_head: Final = Table(
+    "signing_head",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+
+signing_keys: Final = Table(
+    "signing_keys",
+    metadata,
+    Column("number", BigInteger, primary_key=True),
+    Column("public_b64", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("word", Text, nullable=False),
+    _time("changed_at", is_now=True),
+)
+
+signing_processes: Final = Table(
+    "signing_processes",
+    metadata,
+    Column("process", Uuid, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("held", Text, nullable=False),
+    _time("seen_at"),
+)
+
 rollouts: Final = Table(
     "rollouts",
     metadata,

@@ -8,15 +8,17 @@ from briefcase.edges.control_plane.admin_tokens import AdminTokens
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR
 from briefcase.edges.control_plane.archive import Archive
 from briefcase.edges.control_plane.bundles import Bundles
+from briefcase.edges.control_plane.custody import Custody
 from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.device_calls import DeviceCalls
 from briefcase.edges.control_plane.devices import Devices
 from briefcase.edges.control_plane.figures import Figures
-from briefcase.edges.control_plane.keys import SigningKey
+from briefcase.edges.control_plane.key_file import KeyFile
 from briefcase.edges.control_plane.publications import Publications
 from briefcase.edges.control_plane.rollouts import Rollouts
 from briefcase.edges.control_plane.settings import ControlPlaneSettings
 from briefcase.edges.control_plane.siblings import Siblings
+from briefcase.edges.control_plane.signing_keys import Process, SigningKeys
 from briefcase.edges.control_plane.uploads import Uploads
 from briefcase.model.ports import Clock, Entropy
 
@@ -27,7 +29,8 @@ class Services(msgspec.Struct, frozen=True):
     clock: Clock
     entropy: Entropy
     database: Database
-    key: SigningKey
+    keys: SigningKeys
+    custody: Custody
     bundles: Bundles
     admin_tokens: AdminTokens
     siblings: Siblings
@@ -41,26 +44,35 @@ class Services(msgspec.Struct, frozen=True):
 
 
 def compose_services(
-    settings: ControlPlaneSettings, database: Database, key: SigningKey, clock: Clock, entropy: Entropy
+    settings: ControlPlaneSettings,
+    database: Database,
+    key_file: KeyFile,
+    process: Process,
+    *,
+    clock: Clock,
+    entropy: Entropy,
 ) -> Services:
     """Make the parts of one process over a database.
 
     Args:
         settings: with the address that devices use.
         database: opened or not.
-        key: signs bundles.
+        key_file: has the keys that sign.
+        process: which process this is.
         clock: the time.
         entropy: makes tokens.
     """
-    bundles = Bundles(database, key, clock)
+    keys = SigningKeys(database, key_file, process, clock)
+    bundles = Bundles(database, keys, clock)
     return Services(
         clock=clock,
         entropy=entropy,
         database=database,
-        key=key,
+        keys=keys,
+        custody=Custody(lambda: key_file.ring.custody_secret),
         bundles=bundles,
         rollouts=Rollouts(database, bundles, clock),
-        siblings=Siblings(database, bundles, key, clock),
+        siblings=Siblings(database, bundles, clock),
         figures=Figures(),
         admin_tokens=AdminTokens(
             database, bundles, clock, entropy, {ADMIN: settings.admin_token, AUDITOR: settings.auditor_token}

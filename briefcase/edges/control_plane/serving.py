@@ -1,9 +1,9 @@
 """One process of a control plane: started in order, stopped in the other.
 
  1. PostgreSQL, where it is embedded; it is started again whenever it ends by itself
- 2. the signing key
- 3. the tables, brought to this version; the first tenant and its default policy; today's partitions
- 4. the background tasks: groups of device calls, publications, upkeep
+ 2. the key file
+ 3. the tables, brought to this version; the key that signs; the first tenant and its default policy; today's partitions
+ 4. the background tasks: groups of device calls, publications, keys, upkeep
  5. the listener
 
 A database that is away at the start is waited for; one that goes away later is answered with 503 until it is back.
@@ -29,10 +29,11 @@ from briefcase.edges.control_plane.administrators import ADMIN, INSTALLER, Admin
 from briefcase.edges.control_plane.app import ControlPlaneApp
 from briefcase.edges.control_plane.database import Database, UnavailableError
 from briefcase.edges.control_plane.embedded import EmbeddedPostgres
-from briefcase.edges.control_plane.keys import load_or_make_key
+from briefcase.edges.control_plane.key_file import KeyFile
 from briefcase.edges.control_plane.schema import DEFAULT_TENANT
 from briefcase.edges.control_plane.services import Services, compose_services
 from briefcase.edges.control_plane.settings import ControlPlaneSettings, Network
+from briefcase.edges.control_plane.signing_keys import Process
 from briefcase.edges.control_plane.upkeep import Upkeep
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Clock, Entropy
@@ -91,15 +92,22 @@ class ControlPlane:
             await postgres.start()
             stack.push_async_callback(_end, asyncio.create_task(postgres.keep_running()))
             url = postgres.url
-        key = load_or_make_key(settings.signing_key_file)  # 2
+        key_file = KeyFile(settings.signing_key_file)  # 2
         database = Database(url)
         stack.push_async_callback(database.close)
+        process = Process(UUID(self._entropy.uuid()), f"{socket.gethostname()}:{self.address[1]}")
         services = compose_services(
-            msgspec.structs.replace(settings, base_url=self.base_url), database, key, self._clock, self._entropy
+            msgspec.structs.replace(settings, base_url=self.base_url),
+            database,
+            key_file,
+            process,
+            clock=self._clock,
+            entropy=self._entropy,
         )
-        upkeep = Upkeep(database, self._clock, UUID(self._entropy.uuid()), settings.retention_days)
+        upkeep = Upkeep(database, self._clock, process.id, settings.retention_days)
         await _prepare(services, upkeep)  # 3
-        for task in (services.calls.run(), services.publications.run(), upkeep.run()):  # 4
+        stack.push_async_callback(services.keys.end)
+        for task in (services.calls.run(), services.publications.run(), services.keys.run(), upkeep.run()):  # 4
             stack.push_async_callback(_end, asyncio.create_task(task))
         await self._serve(services)  # 5
         return services
@@ -159,6 +167,7 @@ async def _prepare(services: Services, upkeep: Upkeep) -> None:
         try:
             await services.database.open()
             await upkeep.make_partitions()
+            await services.keys.begin()
             async with services.database.transaction(DEFAULT_TENANT) as connection:
                 await services.bundles.make_tenant(connection, Administrator(DEFAULT_TENANT, INSTALLER, ADMIN))
         except UnavailableError:

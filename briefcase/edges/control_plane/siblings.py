@@ -1,8 +1,8 @@
 """What a control plane says beside a bundle, each signed by itself (`core/fleet/envelopes.py`).
 
 `freshness` says which bundle is the present one of a device, for a day; it is signed anew when half of that is over.
-`mandatory` is what each device of a tenant forbids, whatever else its policy says. Its id only grows, and it is a part
-of the version that devices wait for.
+`keys` and `key_chain` say which key signs after which (`signing_keys.py`). `mandatory` is what each device of a tenant
+forbids, whatever else its policy says. Its id only grows, and it is a part of the version that devices wait for.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import msgspec
 from sqlalchemy import desc, insert, select, update
 
-from briefcase.core.fleet.bundles import MandatoryPart
-from briefcase.core.fleet.envelopes import FRESHNESS, MANDATORY, Freshness
+from briefcase.core.fleet.bundles import MandatoryPart, PolicyKey
+from briefcase.core.fleet.envelopes import FRESHNESS, MANDATORY, Envelope, Freshness
 from briefcase.core.policy.check import check_policy
 from briefcase.core.wire.control_plane import MandatoryRecord
 from briefcase.edges.control_plane import audit, schema
@@ -24,6 +23,7 @@ from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.device_calls import Device
 from briefcase.edges.control_plane.keys import SigningKey
 from briefcase.edges.control_plane.refusals import INVALID_MANDATORY, RefusedError
+from briefcase.edges.control_plane.signing_keys import Signer
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Clock
 from briefcase.model.types import US_PER_S, format_rfc3339
@@ -38,23 +38,21 @@ class Siblings:
     Args:
         database: where the mandatory parts are.
         bundles: has the lock under which they change.
-        key: signs.
         clock: the time.
     """
 
-    def __init__(self, database: Database, bundles: Bundles, key: SigningKey, clock: Clock) -> None:
+    def __init__(self, database: Database, bundles: Bundles, clock: Clock) -> None:
         self._database = database
         self._bundles = bundles
-        self._key = key
         self._clock = clock
-        self._freshness: dict[int, tuple[int, bytes]] = {}
-        self._mandatory: dict[tuple[str, int], bytes] = {}
+        self._freshness: dict[tuple[int, PolicyKey], tuple[int, Envelope]] = {}
+        self._mandatory: dict[tuple[str, int, PolicyKey], Envelope] = {}
 
-    async def of(self, device: Device) -> dict[str, msgspec.Raw]:
-        """The siblings for a device, by name. Raises `UnavailableError`."""
-        siblings = {"freshness": msgspec.Raw(self._fresh(device.bundle_id))}
+    async def of(self, device: Device, signer: Signer) -> dict[str, object]:
+        """The siblings for a device, by name, signed by what signs now. Raises `UnavailableError`."""
+        siblings: dict[str, object] = {"freshness": self._fresh(device.bundle_id, signer.key), **signer.siblings}
         if device.mandatory_id:
-            siblings["mandatory"] = msgspec.Raw(await self._part(device.tenant, device.mandatory_id))
+            siblings["mandatory"] = await self._part(device.tenant, device.mandatory_id, signer.key)
         return siblings
 
     async def publish(self, admin: Administrator, policy_text: str) -> MandatoryRecord:
@@ -96,26 +94,26 @@ class Siblings:
             row = (await connection.execute(query)).first()
         return MandatoryRecord(0, "") if row is None else MandatoryRecord(row.id, row.policy_text)
 
-    def _fresh(self, bundle_id: int) -> bytes:
+    def _fresh(self, bundle_id: int, key: SigningKey) -> Envelope:
         now_us = self._clock.now_us()
-        renewed_us, sealed = self._freshness.get(bundle_id, (0, b""))
-        if now_us - renewed_us >= _RENEWED_S * US_PER_S:
+        renewed_us, sealed = self._freshness.get((bundle_id, key.public_b64), (0, None))
+        if sealed is None or now_us - renewed_us >= _RENEWED_S * US_PER_S:
             said = Freshness(bundle_id, format_rfc3339(now_us), format_rfc3339(now_us + FRESH_S * US_PER_S))
-            sealed = self._key.seal(FRESHNESS, said)
-            self._freshness[bundle_id] = (now_us, sealed)
+            sealed = key.seal(FRESHNESS, said)
+            self._freshness[bundle_id, key.public_b64] = (now_us, sealed)
             if len(self._freshness) > MAX_KEPT:
                 del self._freshness[next(iter(self._freshness))]
         return sealed
 
-    async def _part(self, tenant: str, part_id: int) -> bytes:
-        kept = self._mandatory.get((tenant, part_id))
+    async def _part(self, tenant: str, part_id: int, key: SigningKey) -> Envelope:
+        kept = self._mandatory.get((tenant, part_id, key.public_b64))
         if kept is not None:
             return kept
         parts = schema.mandatory_parts
         query = select(parts.c.policy_text).where(parts.c.tenant == tenant, parts.c.id == part_id)
         async with self._database.transaction(tenant) as connection:
             text = (await connection.execute(query)).scalar_one()
-        sealed = self._mandatory[tenant, part_id] = self._key.seal(MANDATORY, MandatoryPart(part_id, text))
+        sealed = self._mandatory[tenant, part_id, key.public_b64] = key.seal(MANDATORY, MandatoryPart(part_id, text))
         if len(self._mandatory) > MAX_KEPT:
             del self._mandatory[next(iter(self._mandatory))]
         return sealed
