@@ -81,7 +81,7 @@ async def test_what_is_no_call_and_what_passes_the_rate_are_counted_too_each_by_
     desk = Desk()
 
     assert [(await refused_body(desk)).receipt_id for _ in range(3)] == [1, 1, 1]
-    assert [(await desk.calls.turn_away(AGENT, 10)).receipt_id for _ in range(3)] == [2, 2, 2]
+    assert [(await desk.calls.refusals.turn_away(AGENT, 10)).receipt_id for _ in range(3)] == [2, 2, 2]
     await desk.calls.refusals.close_over(at_stop=True)
 
     assert [(event["reason"], event["count"]) for event in counted(desk)] == [("bad_request", 2), ("rate_limited", 2)]

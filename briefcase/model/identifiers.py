@@ -12,6 +12,9 @@ from typing import Final
 # What the operator names (agents, groups, secrets): a path segment, and neither `.` nor `..`, which no path can name.
 NAME: Final = r"(?!\.{1,2}\Z)[a-z0-9._-]{1,64}"
 NAME_RULE: Final = "1 to 64 characters `a-z 0-9 . _ -`, not `.` or `..`"
+# Names of agents whose decisions another may ask for: `*` stands for any run of characters, none too.
+DECIDES_FOR: Final = r"[a-z0-9._*-]{1,64}"
+DECIDES_FOR_RULE: Final = "1 to 64 characters `a-z 0-9 . _ -`, and `*` for any others"
 PROVIDER_ID: Final = r"[a-z0-9][a-z0-9_-]{0,47}"
 SERVER_ID: Final = r"[a-z][a-z0-9-]{0,31}"
 TOOL_ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of the daemon's own tools

@@ -104,6 +104,7 @@ class ActiveAgent(msgspec.Struct, frozen=True):
     name: str
     groups: tuple[str, ...]
     token_digest: str
+    decides_for: str = ""
 
 
 class AgentRecord(Protocol):
@@ -117,6 +118,11 @@ class AgentRecord(Protocol):
     @property
     def groups(self) -> tuple[str, ...]:
         """Its groups, sorted."""
+        ...
+
+    @property
+    def decides_for(self) -> str:
+        """The glob of the names it may ask decisions for; empty for its own only."""
         ...
 
     @property
@@ -140,11 +146,17 @@ class AgentStore(Protocol):
         """The agent whose token has this SHA-256 (32 bytes), unless it was revoked; from memory, at once."""
         ...
 
+    def by_name(self, name: str) -> Principal | None:
+        """The agent of this name whose token works; from memory, at once."""
+        ...
+
     def active(self) -> Awaitable[Sequence[ActiveAgent]]:
         """Those whose tokens work, as their rows say now."""
         ...
 
-    async def add(self, name: str, groups: tuple[str, ...], token_digest: bytes, now_us: int) -> None:
+    async def add(
+        self, name: str, groups: tuple[str, ...], token_digest: bytes, now_us: int, decides_for: str = ""
+    ) -> None:
         """Create an agent; durable when this returns.
 
         Raises:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 UNKNOWN_TOOL: Final = "unknown_tool"
+UNKNOWN_SUBJECT: Final = "unknown_subject"
+UNKNOWN_ACTION: Final = "unknown_action"
+UNKNOWN_RESOURCE: Final = "unknown_resource"
 INVALID_ARGS: Final = "invalid_args"
 POLICY_DENIED: Final = "policy_denied"
 POLICY_ERROR: Final = "policy_error"
@@ -46,6 +49,9 @@ _CONTROLS: Final = "`briefcase tighten list` shows the controls in force"
 
 REASONS: Final[dict[str, Reason]] = {
     UNKNOWN_TOOL: Reason(4, "`briefcase tools list` names them all"),
+    UNKNOWN_SUBJECT: Reason(4, "`briefcase agents list` names them all"),
+    UNKNOWN_ACTION: Reason(2, "the action of a call is `tools/call`"),
+    UNKNOWN_RESOURCE: Reason(4, "the resource of a call is of type `tool`"),
     INVALID_ARGS: Reason(2, "`briefcase tools show {tool}` shows the schema"),
     POLICY_DENIED: Reason(hint=_DENIALS),
     POLICY_ERROR: Reason(hint=f"{_DENIALS} and the error"),

@@ -65,6 +65,9 @@ class Principal(msgspec.Struct, frozen=True):
     `name` is the agent's name as the operator gave it, or `operator`/`auditor`. A name may be taken again after its
     agent was revoked; `identity` never is. `owner` is whose approvals, open decisions and remembered answers these are:
     the identity, where there is one, whatever was given for it.
+
+    `decides_for` is the glob of the agents' names that this one may ask decisions for, empty for none but itself.
+    `asked_by` is the agent that asked for a decision of this one's calls.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Principal(msgspec.Struct, frozen=True):
     auth_method: str = "bearer"
     identity: str = ""
     owner: str = ""
+    decides_for: str = ""
+    asked_by: str = ""
 
     def __post_init__(self) -> None:
         """Fill in `owner`: a field, since each request asks for it five times."""

@@ -67,7 +67,7 @@ async def test_each_route_is_open_to_its_roles_and_closed_to_the_others(rig):
 
 
 def test_only_an_operator_may_change_anything_but_by_a_call():
-    calls = ("/v1/tools/call", "/v1/decide", "/v1/outcomes", "/v1/mcp/call")
+    calls = ("/v1/tools/call", "/v1/decide", "/v1/outcomes", "/v1/mcp/call", "/access/v1/")
     changes_nothing = {"/v1/receipts/verify", "/v1/identity/proof"}
     for route in ROUTES:
         if route.method != "GET" and not route.path.startswith(calls) and route.path not in changes_nothing:

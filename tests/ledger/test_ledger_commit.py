@@ -28,7 +28,7 @@ from briefcase.model.errors import InternalError, StoreError
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import ApprovalStatus, BudgetLine, ShownCall, ShownTool, format_rfc3339
 from support.clock import START_US, FakeClock
-from support.ledger_cases import DAY, LATER_US, SMALL, approval, audited, committed, intent, note, outcome
+from support.ledger_cases import DAY, LATER_US, SMALL, approval, audited, committed, delegated, intent, note, outcome
 from support.principals import AGENT, OTHER_AGENT
 
 
@@ -304,6 +304,30 @@ async def test_claims_and_open_intents_survive_checkpoints(tmp_path, monkeypatch
         unknown = await ledger.receipts(ReceiptFilter(kind="outcome_unknown"))
         assert sorted(found.event["intent_id"] for found in unknown) == [made[n] for n in range(0, 50, 3)]
         assert ledger.budget("read", DAY) == BudgetLine("read", 3_000_000, 50, 0)
+
+
+@pytest.mark.parametrize("each", [3, 1_000])
+async def test_a_delegated_call_claims_its_request_id_for_good_and_is_never_open(tmp_path, monkeypatch, each):
+    monkeypatch.setattr(intents, "CHECKPOINT_CLAIMS", each)  # once with checkpoints between, once replayed whole
+
+    ledger = Ledger.open(tmp_path / "l", FakeClock(), SMALL)
+    made = [(await committed(ledger, delegated(f"r{number}", cost=2))).receipt_id for number in range(10)]
+    await ledger.close()
+    async with audited(tmp_path / "l") as ledger:
+        assert [ledger.claimed_request(AGENT.name, f"r{number}") for number in range(10)] == made
+        assert await ledger.commit(delegated("r4")) == Refused("replay_detected")
+        assert await ledger.commit(intent("r4")) == Refused("replay_detected")
+        assert await ledger.receipts(ReceiptFilter(kind="outcome_unknown")) == []
+        assert ledger.budget("read", DAY) == BudgetLine("read", 3_000_000, 20, 0)
+
+
+async def test_a_delegated_event_that_claims_nothing_is_a_fault_of_the_program(tmp_path):
+    async with audited(tmp_path / "l") as ledger:
+        entry = delegated("r1")
+        with pytest.raises(InternalError, match="claims its request id"):
+            await ledger.commit(Entry(entry.event, (PutSetting("some", b"thing"),)))
+        with pytest.raises(InternalError, match="opens an intent"):
+            await ledger.commit(Entry(entry.event, (*entry.effects, OpenIntent())))
 
 
 async def test_the_oldest_request_ids_are_forgotten_and_memory_stays_bounded(tmp_path, monkeypatch):

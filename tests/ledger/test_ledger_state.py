@@ -25,7 +25,7 @@ from briefcase.model.effects import (
 from briefcase.model.ports import ActiveAgent
 from briefcase.model.types import ApprovalStatus
 from support.clock import FakeClock
-from support.ledger_cases import DAY, LATER_US, SMALL, approval, committed, edit, intent, note, outcome
+from support.ledger_cases import DAY, LATER_US, SMALL, approval, committed, delegated, edit, intent, note, outcome
 
 SCOUT = ActiveAgent("scout", ("crew",), "ab" * 32)
 
@@ -45,6 +45,7 @@ async def lived(path) -> None:
     closed = outcome(opened.receipt_id, reserved=300, spent=200)
     await committed(ledger, Entry({**closed.event, "cost_microusd": 200}, closed.effects))
     await committed(ledger, intent("r2", cost=70))
+    await committed(ledger, delegated("r3", cost=40))
     change = {"agent": "scout", "groups": ["crew"], "by": "operator"}
     opened = await committed(ledger, Entry({"kind": "change_intent", **change}, (OpenIntent(),)))
     added = {"kind": "agent_added", **change, "token_digest": SCOUT.token_digest, "intent_id": opened.receipt_id}
@@ -110,9 +111,10 @@ async def test_a_row_that_was_edited_beside_the_chain_is_named(tmp_path, row):
         (),
         (SCOUT, ActiveAgent("mallory", (), "cd" * 32)),
         (msgspec.structs.replace(SCOUT, groups=("crew", "admins")),),
+        (msgspec.structs.replace(SCOUT, decides_for="*"),),
         (msgspec.structs.replace(SCOUT, token_digest="cd" * 32),),
     ],
-    ids=["removed", "added", "other groups", "another token"],
+    ids=["removed", "added", "other groups", "decides for others", "another token"],
 )
 async def test_an_agent_that_is_not_what_the_chain_says_is_named(tmp_path, agents):
     await lived(tmp_path / "l")

@@ -9,7 +9,7 @@ from briefcase.core.receipts.chain import encode_key
 from briefcase.model.effects import Head
 from briefcase.model.errors import StoreError
 from support.clock import FakeClock
-from support.ledger_cases import SMALL, audit, audited, committed, edit, intent, note, outcome
+from support.ledger_cases import SMALL, audit, audited, committed, delegated, edit, intent, note, outcome
 from support.principals import AGENT
 
 
@@ -129,6 +129,7 @@ async def test_an_intent_without_its_checkpoint_is_still_replayed(tmp_path):
     made = await committed(ledger, intent("r1"))
     done = await committed(ledger, intent("r2"))
     await committed(ledger, outcome(done.receipt_id))
+    closed_at_once = await committed(ledger, delegated("r3"))
     await ledger.close()
 
     def forget(transaction, env):
@@ -138,6 +139,7 @@ async def test_an_intent_without_its_checkpoint_is_still_replayed(tmp_path):
     edit(tmp_path / "l", forget)
     async with audited(tmp_path / "l") as ledger:
         assert ledger.claimed_request(AGENT.name, "r2") == done.receipt_id
+        assert ledger.claimed_request(AGENT.name, "r3") == closed_at_once.receipt_id
         unknown = (await ledger.receipt(ledger.head().id - 1)).event
         assert (unknown["kind"], unknown["intent_id"]) == ("outcome_unknown", made.receipt_id)
 

@@ -71,6 +71,20 @@ async def test_groups_that_are_not_plain_are_refused(desk, groups):
     assert (await desk.active(), desk.ledger.kinds()) == ([], [])
 
 
+@pytest.mark.parametrize("pattern", ["Team*", "a b", "a" * 65, "a?", "[ab]", "a*\n", "é*"])
+async def test_a_pattern_of_whom_it_decides_for_is_names_with_stars(desk, pattern):
+    with pytest.raises(CallerError, match="agents' names"):
+        await desk.admin.add("gate", (), "operator", pattern)
+    assert desk.ledger.kinds() == []
+
+
+async def test_whom_an_agent_decides_for_is_kept_and_in_its_receipt(desk):
+    await desk.admin.add("gate", (), "operator", "team-*")
+    (agent,) = await desk.agents.list()
+    assert agent.decides_for == "team-*"
+    assert [receipt.event["decides_for"] for receipt in desk.ledger.chain] == ["team-*", "team-*"]
+
+
 async def test_an_agents_groups_are_kept_sorted_and_once(desk):
     await desk.add(groups=("team-b", "team-a", "team-b"))
     (agent,) = await desk.agents.active()

@@ -67,6 +67,7 @@ OUTCOMES = [
     ("allowed stays", {}, PERMIT_ALL, None),
     ("allow to deny", {}, DENY_ALL, ("allow", "deny")),
     ("allow to approval", {}, ASK_ALL, ("allow", ASK)),
+    ("delegated, to deny", {"kind": "delegated"}, DENY_ALL, ("allow", "deny")),
     ("deny to allow", DENIED, PERMIT_ALL, ("deny", "allow")),
     ("an error to allow", {"kind": "denied", "reason": "policy_error"}, PERMIT_ALL, ("deny", "allow")),
     ("deny to approval", DENIED, ASK_ALL, ("deny", ASK)),
@@ -148,7 +149,7 @@ def test_every_other_kind_of_receipt_is_left_out():
         events.budget_set_event("operator", "read", 1),
         events.approval_decided_event(approval, "approved", "operator"),
         events.outcome_unknown_event(1, {"call_id": "c"}, "x"),
-        events.refused_event(AGENT, CallerError("x"), "", 0),
+        events.refused_event(AGENT, "bad_request", "x", "", 0),
     ):
         recorder.add(event)
     report = replay(DENY_ALL, recorder)

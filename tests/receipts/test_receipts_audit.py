@@ -28,11 +28,13 @@ def test_calls_count_where_they_are_decided_and_how_they_ended():
         call("denied", reason="policy_denied"),
         call("refusals_counted", reason="rate_limited", count=41),
         call("approval_required"),
+        call("delegated", spent={"category": "read", "day": "2026-11-28", "microusd": 300}),
+        call("delegated"),
         call("denied", reason="invalid_args: `x`", on="2026-11-29"),
     )
     first, second = audit.days["2026-11-28", "scout"], audit.days["2026-11-29", "scout"]
-    assert (first.allowed, first.denied, first.waiting) == (3, 42, 1)
-    assert (first.ok, first.failed, first.unknown, first.spent_microusd) == (1, 1, 1, 2_001)
+    assert (first.allowed, first.denied, first.waiting) == (5, 42, 1)
+    assert (first.ok, first.failed, first.unknown, first.spent_microusd) == (1, 1, 1, 2_301)
     assert first.reasons == {"policy_denied": 1, "rate_limited": 41}
     assert (second.denied, second.reasons) == (1, {"invalid_args": 1})
 

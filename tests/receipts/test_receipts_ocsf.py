@@ -66,6 +66,7 @@ def test_a_call_is_an_api_activity_with_all_that_the_class_requires():
         ({"kind": "outcome", "decision": "allow", "status": "ok", "tool_error": True}, (2, 1, 1, 2)),
         ({"kind": "outcome", "decision": "allow", "status": "error", "error": "upstream"}, (2, 1, 1, 2)),
         ({"kind": "outcome_unknown", "decision": "allow"}, (0, 1, 1, 3)),
+        ({**CALL, "kind": "delegated"}, (0, 1, 1, 1)),
     ],
 )
 def test_how_a_call_was_decided_and_ended_is_said_in_the_schemas_numbers(said, expected):

@@ -18,6 +18,7 @@ class FakeAgent(msgspec.Struct, frozen=True):
     groups: tuple[str, ...]
     created_us: int
     revoked_us: int | None = None
+    decides_for: str = ""
 
 
 class FakeAgents:
@@ -29,11 +30,16 @@ class FakeAgents:
     def by_token_digest(self, digest: bytes) -> Principal | None:
         return self.known.get(digest)
 
+    def by_name(self, name: str) -> Principal | None:
+        return next((agent for agent in self.known.values() if agent.name == name), None)
+
     async def active(self) -> Sequence[ActiveAgent]:
         return []
 
-    async def add(self, name: str, groups: tuple[str, ...], token_digest: bytes, now_us: int) -> None:
-        self.known[token_digest] = Principal(name, Role.AGENT, groups)
+    async def add(
+        self, name: str, groups: tuple[str, ...], token_digest: bytes, now_us: int, decides_for: str = ""
+    ) -> None:
+        self.known[token_digest] = Principal(name, Role.AGENT, groups, decides_for=decides_for)
 
     async def revoke(self, name: str, now_us: int) -> bool:
         kept = {digest: agent for digest, agent in self.known.items() if agent.name != name}
@@ -41,4 +47,4 @@ class FakeAgents:
         return revoked
 
     async def list(self) -> Sequence[FakeAgent]:
-        return [FakeAgent(agent.name, agent.groups, 0) for agent in self.known.values()]
+        return [FakeAgent(agent.name, agent.groups, 0, decides_for=agent.decides_for) for agent in self.known.values()]

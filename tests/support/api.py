@@ -85,6 +85,7 @@ class FakeCalls:
         self.finished = 0
         self.turned_away: list[tuple[str, int]] = []
         self.open_decisions = 0
+        self.refusals = self
         self.error: Exception | None = None
         self.payload: JsonObject = {"status": "denied", "reason": "policy_denied"}
 

@@ -76,6 +76,18 @@ def intent(
     return Entry(event, (ClaimRequest(principal, request_id), *effects, *reserve, OpenIntent(settle)))
 
 
+def delegated(request_id: str, *, cost: int = 0, principal: str = AGENT.name, category: str = "read") -> Entry:
+    """A call that is decided and closed at once, with what it spends."""
+    event: JsonObject = {
+        "kind": "delegated", "principal": principal, "request_id": request_id, "call_id": request_id, "tool_id": "t",
+    }  # fmt: skip
+    if not cost:
+        return Entry(event, (ClaimRequest(principal, request_id),))
+    event["spent"] = {"category": category, "day": DAY, "microusd": cost}
+    spend = (ReserveBudget(category, DAY, cost), SettleBudget(category, DAY, cost, cost))
+    return Entry(event, (ClaimRequest(principal, request_id), *spend))
+
+
 def outcome(intent_id: int, *, reserved: int = 0, spent: int = 0, category: str = "read") -> Entry:
     """The outcome of an intent, with what it cost."""
     settle = (SettleBudget(category, DAY, reserved, spent),) if reserved else ()

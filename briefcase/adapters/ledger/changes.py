@@ -23,6 +23,7 @@ from briefcase.adapters.ledger.state import rows_of
 from briefcase.adapters.ledger.tables import META_COPY, META_STATE, state_name
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.receipts.chain import encode_key, hash_hex_of
+from briefcase.core.receipts.events import DELEGATED
 from briefcase.model.effects import (
     ArchiveReceipts,
     ClaimNonce,
@@ -59,6 +60,8 @@ def apply_effects(change: Change, effects: tuple[Effect, ...]) -> Refused | None
             return refused
     if change.event.get("kind") == INTENT and (change.claim is None or change.opens is None):
         raise InternalError("an `intent` event claims its request id and opens its intent")
+    if change.event.get("kind") == DELEGATED and change.claim is None:
+        raise InternalError("a `delegated` event claims its request id")
     return None
 
 

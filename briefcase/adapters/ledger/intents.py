@@ -1,15 +1,16 @@
 """Open intents and taken request ids: kept in the receipts themselves, and in memory.
 
 An intent receipt *is* the claim of its request id, and *is* the open intent until a later receipt names it as
-`intent_id`: a commit writes no page more for either. So that a start need not read every receipt, a checkpoint is
-written into the transaction of a commit now and then: the claims since the last one, packed, and the intents that are
-open. A start loads the checkpoints and replays the receipts after the last one with `replay`.
+`intent_id`: a commit writes no page more for either. One of a delegated call claims, and is never open. So that a start
+need not read every receipt, a checkpoint is written into the transaction of a commit now and then: the claims since the
+last one, packed, and the intents that are open. A start loads the checkpoints and replays the receipts after the last
+one with `replay`.
 
 INVARIANT (replay): what `Staged` changes in memory for an entry is what `replay` reads out of its receipt.
 
 | event field | meaning |
 |---|---|
-| `kind: intent`, `principal`, `request_id` | this receipt takes the request id |
+| `kind: intent` or `delegated`, `principal`, `request_id` | this receipt takes the request id |
 | `reserved: {category, day, microusd}` | what is settled as spent where the outcome stays unknown |
 | `kind: outcome`, `outcome_unknown` or a change's, `intent_id` | that intent is closed |
 
@@ -41,7 +42,8 @@ MAX_ASKED: Final = 4_096  # fingerprints of request ids that were asked for and 
 MAX_KEYED: Final = 4_096  # principals whose part of a fingerprint is kept
 
 INTENT: Final = "intent"
-OPENING: Final = frozenset({INTENT, "payment_intent", events.CHANGE_INTENT})  # only a call takes a request id
+CLAIMING: Final = frozenset({INTENT, events.DELEGATED})  # only a call takes a request id
+OPENING: Final = frozenset({INTENT, "payment_intent", events.CHANGE_INTENT})
 CLOSING: Final = frozenset({"outcome", "payment_outcome", "outcome_unknown", events.CHANGE_FAILED}) | events.CHANGES
 
 
@@ -230,10 +232,11 @@ class Intents:
         """Take over one receipt that is later than the checkpoint."""
         kind = _decode_kind(event_bytes).kind
         staged = Staged()
-        if kind in OPENING:
+        if kind in OPENING or kind in CLAIMING:
             intent = _decode_intent(event_bytes)
-            staged.opened[intent.id] = None if intent.reserved is None else intent.reserved.settlement()
-            if kind == INTENT:
+            if kind in OPENING:
+                staged.opened[intent.id] = None if intent.reserved is None else intent.reserved.settlement()
+            if kind in CLAIMING:
                 staged.claims[self.fingerprint(intent.principal, intent.request_id)] = intent.id
         elif kind in CLOSING:
             intent_id = _decode_closing(event_bytes).intent_id
@@ -246,10 +249,10 @@ def check_claim(event: JsonObject, principal: str, request_id: str) -> None:
     """Check that an event will replay as the claim it is committed with.
 
     Raises:
-        InternalError: it is no intent of that principal and request id.
+        InternalError: it is no intent, nor a delegated call, of that principal and request id.
     """
-    if event.get("kind") != INTENT or event["principal"] != principal or event["request_id"] != request_id:
-        raise InternalError("a request id is claimed by an `intent` event that names it, got another event")
+    if event.get("kind") not in CLAIMING or event["principal"] != principal or event["request_id"] != request_id:
+        raise InternalError("a request id is claimed by an `intent` or `delegated` event that names it, got another")
 
 
 def note_opening(event: JsonObject, settle: SettleBudget | None) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import lmdb
@@ -25,6 +25,7 @@ from briefcase.adapters.ledger.approvals_table import StoredApproval
 from briefcase.adapters.ledger.intents import CLOSING, OPENING
 from briefcase.adapters.ledger.tables import Tables, state_name
 from briefcase.core.receipts.chain import event_of
+from briefcase.core.receipts.events import DELEGATED
 from briefcase.model.ports import ActiveAgent, StateDifference
 from briefcase.model.types import ApprovalStatus
 
@@ -33,14 +34,14 @@ OLD_TOKENS: Final = "agent_tokens_before_state"
 RESTORED_DAYS: Final = "budgets_of_restored_days"
 NEVER_COMPARED: Final = ("request_claims", "used_states", "providers", "provider_verdicts", "sync_progress", "notes")
 _SPELLINGS: Final = (  # canonical JSON has one spelling for each: a receipt without any says nothing of a table
-    b'"state":{', b'"reserved":{', b'"intent_id":', b'"kind":"agent_', b'"kind":"restored"',
+    b'"state":{', b'"reserved":{', b'"intent_id":', b'"kind":"agent_', b'"kind":"restored"', b'"spent":{',
 )  # fmt: skip
 _ENDED: Final = frozenset({ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED, ApprovalStatus.CONSUMED})
 _LINE: Final = struct.Struct(">qq")
 _DAY_CHARS: Final = len("2026-01-01")
 
 
-class _Reserved(msgspec.Struct, frozen=True):
+class _Amount(msgspec.Struct, frozen=True):
     category: str
     day: str
     microusd: int
@@ -52,7 +53,8 @@ class _Said(msgspec.Struct, frozen=True):
     id: int
     kind: str
     state: dict[str, str] = {}
-    reserved: _Reserved | None = None
+    reserved: _Amount | None = None
+    spent: _Amount | None = None
     intent_id: int | None = None
     cost_microusd: int | None = None
     spent_microusd: int | None = None
@@ -60,6 +62,7 @@ class _Said(msgspec.Struct, frozen=True):
     agent: str = ""
     groups: list[str] = []
     token_digest: str = ""
+    decides_for: str = ""
     is_baseline: bool = False
 
 
@@ -80,7 +83,7 @@ class Replay:
     def __init__(self) -> None:
         self._rows: dict[str, str] = {}
         self._baseline_id = 0
-        self._open: dict[int, _Reserved] = {}
+        self._open: dict[int, _Amount] = {}
         self._lines: dict[tuple[str, str], tuple[int, int]] = {}
         self._restored_days: set[str] = set()
         self._agents: dict[str, _Said] = {}
@@ -101,6 +104,8 @@ class Replay:
             self._add(said.reserved, 0, said.reserved.microusd)
         elif said.intent_id is not None and said.kind in CLOSING:
             self._settle(said)
+        elif said.spent is not None and said.kind == DELEGATED:
+            self._add(said.spent, said.spent.microusd, 0)
         elif said.kind == "restored":
             self._restored_days.add(said.budgets_spent_for)
         if said.kind == "agent_added":
@@ -115,7 +120,7 @@ class Replay:
         spent = said.spent_microusd if said.cost_microusd is None else said.cost_microusd
         self._add(reserved, reserved.microusd if spent is None else spent, -reserved.microusd)
 
-    def _add(self, line: _Reserved, spent: int, reserved: int) -> None:
+    def _add(self, line: _Amount, spent: int, reserved: int) -> None:
         key = (line.day, line.category)
         had = self._lines.get(key, (0, 0))
         self._lines[key] = (had[0] + spent, had[1] + reserved)
@@ -187,8 +192,9 @@ class Replay:
             known = said.get(agent.name)
             if known is None:
                 return StateDifference(f"agent:{agent.name}", "no active agent", "an active one")
-            if sorted(set(known.groups)) != sorted(agent.groups):
-                return StateDifference(f"agent:{agent.name}", f"groups {known.groups}", f"groups {list(agent.groups)}")
+            expected, found = _rights(known.groups, known.decides_for), _rights(agent.groups, agent.decides_for)
+            if expected != found:
+                return StateDifference(f"agent:{agent.name}", expected, found)
             if not known.token_digest:
                 not_checked += [] if OLD_TOKENS in not_checked else [OLD_TOKENS]
             elif known.token_digest != agent.token_digest:
@@ -198,6 +204,10 @@ class Replay:
             if name not in names:
                 return StateDifference(f"agent:{name}", "an active agent", "none")
         return None
+
+
+def _rights(groups: Iterable[str], decides_for: str) -> str:
+    return f"groups {sorted(set(groups))}" + (f", decides for `{decides_for}`" if decides_for else "")
 
 
 def _money(line: Sequence[int]) -> str:

@@ -73,6 +73,9 @@ MIGRATIONS: Final = (
         PRIMARY KEY (base_url, device_id)
     ) STRICT;
     """,
+    """
+    ALTER TABLE agents ADD COLUMN decides_for TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 _T = TypeVar("_T")

@@ -30,6 +30,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     `status` and `reason` are what is counted of it: the body's own words, so that nobody reads the body again; but for
     a result whose tool says that it failed, which is counted as an error.
+    `receipt_id` is the receipt of the decision, for an edge whose own words name it; 0 where none is told.
     `is_filtered` tells that no secret is in it: each of its texts is the daemon's own, was redacted, or came through
     the output firewall.
     """
@@ -39,6 +40,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     reason: str
     timing_us: Mapping[str, int]
     is_filtered: bool = False
+    receipt_id: int = 0
 
     @property
     def payload(self) -> JsonObject:
@@ -46,19 +48,22 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return _DECODER.decode(self.body)
 
 
-def encode_answer(payload: Mapping[str, object], timing_us: Mapping[str, int], *, is_filtered: bool = False) -> Answer:
+def encode_answer(
+    payload: Mapping[str, object], timing_us: Mapping[str, int], *, is_filtered: bool = False, receipt_id: int = 0
+) -> Answer:
     """Encode what a call came to.
 
     Args:
         payload: the fields of the answer, `status` among them; a `msgspec.Raw` in it is JSON already.
         timing_us: microseconds by phase, in order.
         is_filtered: see `Answer`.
+        receipt_id: see `Answer`.
     """
     status, body = str(payload["status"]), _encode(payload)
     if len(body) > MAX_SLACK_BYTES:
         body = bytes(memoryview(body))  # the encoder's own bytes hold up to as much again that is not used
     reason = "" if status in _WITHOUT_REASON else _reason_of(payload)
-    return Answer(body, status, reason, timing_us, is_filtered)
+    return Answer(body, status, reason, timing_us, is_filtered, receipt_id)
 
 
 class RememberedAnswers:

@@ -19,7 +19,8 @@ The steps, numbered as in docs/design.md:
 Every exit from 2 to 8 leaves one receipt, or is counted in one (`refusals`). A fault of the ledger leaves as
 `StoreError` from wherever it happened, and the caller is told nothing else: no answer without its receipt.
 
-`decide` is steps 3 to 9 for a gateway that executes by itself; `close` is its step 12.
+`decide` is steps 3 to 9 for a gateway that executes by itself; `close` is its step 12. `delegate` is steps 3 to 9 for a
+caller that never reports: what it may do is decided and closed in one transaction.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from briefcase.core.controls import Controls, stricter
 from briefcase.core.pieces import in_turns
 from briefcase.core.receipts import events
 from briefcase.core.receipts.canonical import canonical_bytes
-from briefcase.core.receipts.events import CallFacts, Decided, RefusalKind, Settled
+from briefcase.core.receipts.events import CallFacts, Decided, Settled
 from briefcase.core.redaction.redactor import repeatable
 from briefcase.core.wire.approvals import wire_approval
 from briefcase.core.wire.call_requests import parse_call, parse_outcome
@@ -100,6 +101,7 @@ from briefcase.model.types import (
 NS_PER_MS: Final = 1_000_000
 CALL: Final = "call"
 DECIDE: Final = "decide"
+DELEGATE: Final = "delegate"
 SIGNER: Final = "signer"  # whom an operator stands in for
 
 
@@ -138,7 +140,7 @@ class Calls:
         self._asking = Asking(new_event)
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event | None] = {}  # by principal and request id; what a retry waits for
-        self.refusals = Refusals(ledger, clock, new_event)
+        self.refusals = Refusals(ledger, clock, redactor, new_event)
         self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
         self.expiry = Expiry(ledger, clock, self._open_decisions)
 
@@ -156,7 +158,7 @@ class Calls:
         try:
             return parse_call(body, self._now_ns())
         except CallerError as error:
-            raise await self.refuse(principal, error, body) from None
+            raise await self.refusals.refuse(principal, error, body) from None
 
     async def call(self, principal: Principal, call: ToolCall) -> Answer:
         """Take one call through steps 3 to 13.
@@ -218,17 +220,19 @@ class Calls:
                 facts.call_id, facts.request_id, facts.principal, spec.id, spec.source, admitted.settle, deadline_ns
             ),
         )
-        payload: JsonObject = {
-            "status": "allowed",
-            "call_id": facts.call_id,
-            "receipt_id": admitted.intent.receipt_id,
-            "tool_digest_hex": spec.digest_hex,
-            "args_digest_hex": facts.args_digest_hex,
-        }
-        answer = encode_answer(payload, watch.timing_us, is_filtered=True)
-        self._answers.remember(DECIDE, facts, answer)
-        self._end(facts)
-        return answer
+        return self._allowed(DECIDE, admitted, watch)
+
+    async def delegate(self, principal: Principal, call: ToolCall) -> Answer:
+        """Take one call through steps 3 to 9 for a caller that executes it and never says what came of it.
+
+        The whole cost counts as spent, and the receipt says that the outcome was not observed.
+
+        Raises:
+            StoreError: as `call`.
+        """
+        watch = Stopwatch(self._now_ns, call.began_ns)
+        admitted = await self._admit(DELEGATE, principal, call, watch)
+        return admitted if isinstance(admitted, Answer) else self._allowed(DELEGATE, admitted, watch)
 
     async def close(self, principal: Principal, body: bytes) -> Answer:
         """Record what became of a decided call: step 12 for `decide`.
@@ -269,6 +273,22 @@ class Calls:
     def open_decisions(self) -> int:
         """How many decisions wait for their caller to close them."""
         return len(self._open_decisions)
+
+    def _allowed(self, flow: str, admitted: Admitted, watch: Stopwatch) -> Answer:
+        """What the caller that executes by itself gets; a retry gets the same."""
+        facts = admitted.checked.facts
+        payload: JsonObject = {
+            "status": "allowed",
+            "call_id": facts.call_id,
+            "receipt_id": admitted.intent.receipt_id,
+            "tool_digest_hex": admitted.checked.tool.spec.digest_hex,
+            "args_digest_hex": facts.args_digest_hex,
+        }
+        receipt_id = admitted.intent.receipt_id
+        answer = encode_answer(payload, watch.timing_us, is_filtered=True, receipt_id=receipt_id)
+        self._answers.remember(flow, facts, answer)
+        self._end(facts)
+        return answer
 
     # --- steps 3 to 9 -------------------------------------------------------------------------------------------
 
@@ -328,39 +348,7 @@ class Calls:
         watch.mark("approval")
 
         # 9. intent: durable before anything leaves
-        return await self._intend(checked, verdict, approval, watch)
-
-    async def turn_away(self, principal: Principal, declared_bytes: int) -> CallerError:
-        """The fault of a request that stands before its principal's empty bucket; its body was not read.
-
-        Raises:
-            StoreError: its receipt could not be made durable.
-        """
-        fault = CallerError(
-            "more requests or bytes than one principal may send",
-            code=reasons.RATE_LIMITED,
-            hint="wait a second; the operator sets `[principal] per_second` and `bytes_per_second`",
-        )
-        kind = RefusalKind(principal.name, fault.code)
-        event = events.refused_event(principal, fault, "", declared_bytes)
-        fault.receipt_id = await self.refusals.record(kind, lambda: event)
-        return fault
-
-    async def refuse(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
-        """The fault found in a request that is no call, or in what rides beside one, its receipt on disk.
-
-        Raise it outside the handler, so that the traceback holds no argument.
-
-        Raises:
-            StoreError: its receipt could not be made durable.
-        """
-        fault = repeatable(self._redactor, error, body)
-
-        def event() -> JsonObject:
-            return events.refused_event(principal, fault, hashlib.sha256(body).hexdigest(), len(body))
-
-        fault.receipt_id = await self.refusals.record(RefusalKind(principal.name, fault.code), event)
-        return fault
+        return await self._intend(flow, checked, verdict, approval, watch)
 
     def _facts_of(  # noqa: PLR0917 - what steps 2 and 3 learnt, each once
         self,
@@ -512,10 +500,11 @@ class Calls:
         if effects:
             self._log.waits(approval.id, spec.id, facts.principal.name)
         watch.mark("receipt")
-        return encode_answer({"status": "approval_required", "approval": wire_approval(approval)}, watch.timing_us)
+        waiting = {"status": "approval_required", "approval": wire_approval(approval)}
+        return encode_answer(waiting, watch.timing_us, receipt_id=committed.receipt_id)
 
     async def _intend(
-        self, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, watch: Stopwatch
+        self, flow: str, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, watch: Stopwatch
     ) -> Admitted | Answer:
         facts, spec = checked.facts, checked.tool.spec
         effects: list[Effect] = [ClaimRequest(facts.principal.name, facts.request_id)]
@@ -529,11 +518,15 @@ class Calls:
             settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd)
         if checked.claim is not None:
             effects.append(checked.claim)
-        effects.append(OpenIntent(settle))
         decided = Decided(
             events.ALLOW, policy_ids=verdict.policy_ids, approval_id=None if approval is None else approval.id
         )
-        event = events.call_event("intent", facts, decided, watch.timing_us)
+        if flow is DELEGATE:
+            effects += [] if settle is None else [settle]
+            event = events.delegated_event(facts, decided, settle, watch.timing_us)
+        else:
+            effects.append(OpenIntent(settle))
+            event = events.call_event("intent", facts, decided, watch.timing_us)
         # later requests with this id wait until this one ends: its claim is seen before its answer is there
         self._running[facts.principal.name, facts.request_id] = None
         try:
@@ -559,13 +552,15 @@ class Calls:
         kind = self.refusals.kind_of(facts.principal.name, verdict.reason, facts.tool_id)
         if kind is not None:
             timing_us = watch.timing_us
-            answer["receipt_id"] = await self.refusals.record(
+            receipt_id = answer["receipt_id"] = await self.refusals.record(
                 kind, lambda: events.denied_event(facts, decided, timing_us)
             )
         else:
-            await self._ledger.commit(Entry(events.denied_event(facts, decided, watch.timing_us), is_filtered=True))
+            entry = Entry(events.denied_event(facts, decided, watch.timing_us), is_filtered=True)
+            committed = await self._ledger.commit(entry)
+            receipt_id = committed.receipt_id if isinstance(committed, Committed) else 0
         watch.mark("receipt")
-        return encode_answer(answer, watch.timing_us, is_filtered=True)
+        return encode_answer(answer, watch.timing_us, is_filtered=True, receipt_id=receipt_id)
 
     # --- steps 10 to 12 -----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ Counts are in memory: a crash loses those of the open windows, a minute's at mos
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,11 +26,12 @@ import msgspec
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
 from briefcase.core.receipts import events
 from briefcase.core.receipts.events import RefusalKind
+from briefcase.core.redaction.redactor import repeatable
 from briefcase.model import reasons
 from briefcase.model.effects import Entry, Refused
-from briefcase.model.errors import StoreError
-from briefcase.model.ports import Clock, Event, Ledger, ReceiptFilter
-from briefcase.model.types import JsonObject, Receipt, format_rfc3339
+from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.ports import Clock, Event, Ledger, ReceiptFilter, Redactor
+from briefcase.model.types import JsonObject, Principal, Receipt, format_rfc3339
 
 WINDOW_S: Final = 60
 MAX_KINDS: Final = 8
@@ -60,12 +62,14 @@ class Refusals:
     Args:
         ledger: where refusals and counts are committed.
         clock: for the minute, and the times in a receipt.
+        redactor: knows the secrets that a fault may not repeat.
         new_event: makes what later refusals wait on.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, new_event: Callable[[], Event]) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, redactor: Redactor, new_event: Callable[[], Event]) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._redactor = redactor
         self._new_event = new_event
         self._windows: dict[RefusalKind, _Window] = {}
         self._kinds_of: dict[tuple[str, str], int] = {}
@@ -106,6 +110,52 @@ class Refusals:
                 return window.receipt_id
         return await self._record_first(self._key(kind), event)
 
+    async def turn_away(self, principal: Principal, declared_bytes: int) -> CallerError:
+        """The fault of a request that stands before its principal's empty bucket; its body was not read.
+
+        Raises:
+            StoreError: its receipt could not be made durable.
+        """
+        fault = CallerError(
+            "more requests or bytes than one principal may send",
+            code=reasons.RATE_LIMITED,
+            hint="wait a second; the operator sets `[principal] per_second` and `bytes_per_second`",
+        )
+        kind = RefusalKind(principal.name, fault.code)
+        event = events.refused_event(principal, fault.code, fault.message, "", declared_bytes)
+        fault.receipt_id = await self.record(kind, lambda: event)
+        return fault
+
+    async def refuse(self, principal: Principal, error: CallerError, body: bytes) -> CallerError:
+        """The fault found in a request that is no call, or in what rides beside one, its receipt on disk.
+
+        Raise it outside the handler, so that the traceback holds no argument.
+
+        Raises:
+            StoreError: its receipt could not be made durable.
+        """
+        fault = repeatable(self._redactor, error, body)
+
+        fault.receipt_id = await self._record_bytes(principal, fault.code, fault.message, body)
+        return fault
+
+    async def turn_down(self, principal: Principal, reason: str, body: bytes) -> int:
+        """Record a question that is about no call of this daemon.
+
+        Args:
+            principal: who asks.
+            reason: of `reasons`, with a detail that repeats nothing of the request.
+            body: the request's bytes.
+
+        Raises:
+            StoreError: its receipt could not be made durable.
+
+        Returns:
+            The receipt id of the first refusal of its kind in this minute.
+        """
+        word = reasons.word_of(reason)
+        return await self._record_bytes(principal, word, reason[len(word) :].removeprefix(": "), body)
+
     async def close_over(self, *, at_stop: bool = False) -> None:
         """Commit the counts of the minutes that are over; all of them where the daemon stops.
 
@@ -135,6 +185,12 @@ class Refusals:
             kind = _kind_of(receipt)
             event = events.refusals_counted_event(kind, 0, receipt.id, (receipt.ts, _later(receipt.ts)), complete=False)
             await self._ledger.commit(Entry(event))
+
+    async def _record_bytes(self, principal: Principal, reason: str, detail: str, body: bytes) -> int:
+        def event() -> JsonObject:
+            return events.refused_event(principal, reason, detail, hashlib.sha256(body).hexdigest(), len(body))
+
+        return await self.record(RefusalKind(principal.name, reason), event)
 
     async def _record_first(self, kind: RefusalKind, event: Callable[[], JsonObject]) -> int:
         now_us, ends_ns = self._clock.now_us(), self._clock.monotonic_ns() + WINDOW_S * _NS_PER_S

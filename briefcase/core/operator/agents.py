@@ -11,13 +11,14 @@ The intent of `add` holds the SHA-256 of the token, so that no other agent of th
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from briefcase.core.operator.administration import Administration, Settler
 from briefcase.core.receipts.events import agent_event, change_finished_event, change_undone_event
 from briefcase.model.errors import CallerError
-from briefcase.model.identifiers import NAME_RULE, is_name
+from briefcase.model.identifiers import DECIDES_FOR, DECIDES_FOR_RULE, NAME_RULE, is_name
 from briefcase.model.ports import AgentStore, Clock, Entropy
 from briefcase.model.types import JsonObject, Role
 
@@ -42,13 +43,14 @@ class AgentAdmin:
         self._clock = clock
         self._entropy = entropy
 
-    async def add(self, name: str, groups: Sequence[str], by: str) -> str:
+    async def add(self, name: str, groups: Sequence[str], by: str, decides_for: str = "") -> str:
         """Create an agent. A revoked agent's name may be taken again, with a new token.
 
         Args:
             name: of `identifiers.NAME`, not `operator` or `auditor`.
             groups: group names of the same form.
             by: who adds it, for the receipt.
+            decides_for: the names of the agents it may ask decisions for, of `DECIDES_FOR`; empty for its own only.
 
         Raises:
             CallerError: a name is not of that form (`bad_request`), or an active agent has it (`conflict`).
@@ -60,14 +62,16 @@ class AgentAdmin:
         # 1. check
         check_agent_name(name)
         chosen = _checked_groups(groups)
+        if decides_for and re.fullmatch(DECIDES_FOR, decides_for) is None:
+            raise CallerError(f"expected agents' names as {DECIDES_FOR_RULE}, got `{decides_for[:80]}`")
         token = TOKEN_PREFIX + self._entropy.token()
         digest = hashlib.sha256(token.encode())
 
         # 2. intent, effect, receipt
         await self._administration.make(
             _subject(name),
-            {**agent_event("added", name, groups, by), "token_digest": digest.hexdigest()},
-            lambda: self._agents.add(name, chosen, digest.digest(), self._clock.now_us()),
+            {**agent_event("added", name, groups, by, decides_for), "token_digest": digest.hexdigest()},
+            lambda: self._agents.add(name, chosen, digest.digest(), self._clock.now_us(), decides_for),
         )
         return token
 

@@ -90,6 +90,10 @@ class Audit:
         match kind:
             case "intent":
                 day.allowed += 1
+            case "delegated":
+                day.allowed += 1
+                spent = event.get("spent")
+                day.spent_microusd += _number(spent, "microusd") if isinstance(spent, dict) else 0
             case "denied" | "refused":
                 day.denied += 1
                 day.reasons[word_of(_text(event, "reason"))] += 1

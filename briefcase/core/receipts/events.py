@@ -11,6 +11,7 @@ every event of a call, so that one filter finds them.
 | refusals_counted | the refusals of one kind that came after one with a receipt, in the same minute |
 | denied, approval_required | a call that stopped at steps 3 to 8 |
 | intent | step 9: allowed, durable before anything leaves |
+| delegated | step 9 for a caller that never reports: allowed and closed at once, `outcome: not_observed` |
 | outcome | step 12: what came of an intent |
 | outcome_unknown | an intent found open at start, or never closed in time |
 | approval_decided | a person said yes or no |
@@ -43,7 +44,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from briefcase.model.errors import CallerError
+from briefcase.model.effects import SettleBudget
 from briefcase.model.reasons import OUTCOME_UNKNOWN
 from briefcase.model.types import Approval, JsonObject, JsonValue, Principal, Role, ToolSpec, format_rfc3339
 
@@ -54,6 +55,8 @@ MAX_LISTED_IDS: Final = 100
 ALLOW: Final = "allow"
 DENY: Final = "deny"
 APPROVAL_REQUIRED: Final = "approval_required"
+DELEGATED: Final = "delegated"
+NOT_OBSERVED: Final = "not_observed"
 
 _ROLE_WORDS: Final = {role: role.value for role in Role}
 
@@ -107,7 +110,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
 
 
 def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping[str, int]) -> JsonObject:
-    """The event of a call that was decided: `intent`, `denied` or `approval_required`.
+    """The event of a call that was decided: `intent`, `delegated`, `denied` or `approval_required`.
 
     Its fields stand as the receipt has them, sorted: then writing them sorts nothing.
     """
@@ -143,6 +146,8 @@ def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping
         }
     if decided.detail:
         event["detail"] = decided.detail
+    if principal.asked_by:
+        event["asked_by"] = principal.asked_by
     if facts.agent_id is not None:
         event["agent_id"] = facts.agent_id
     if facts.session_id is not None:
@@ -160,6 +165,20 @@ def denied_event(facts: CallFacts, decided: Decided, timing_us: Mapping[str, int
         event["args"] = None
         event["args_excerpt"] = text[:EXCERPT_CHARS]
         event["args_chars"] = len(text)
+    return event
+
+
+def delegated_event(
+    facts: CallFacts, decided: Decided, settle: SettleBudget | None, timing_us: Mapping[str, int]
+) -> JsonObject:
+    """The event of a call that was allowed and closed at once: nobody will say what came of it.
+
+    `settle` is what counts as spent: the whole cost, since nothing less is known.
+    """
+    event = call_event(DELEGATED, facts, decided, timing_us)
+    event["outcome"] = NOT_OBSERVED
+    if settle is not None:
+        event["spent"] = {"category": settle.category, "day": settle.day, "microusd": settle.spent_microusd}
     return event
 
 
@@ -282,7 +301,7 @@ def outcome_unknown_event(intent_id: int, intent: Mapping[str, JsonValue], cause
     }
 
 
-def refused_event(principal: Principal, error: CallerError, body_digest_hex: str, body_bytes: int) -> JsonObject:
+def refused_event(principal: Principal, reason: str, detail: str, body_digest_hex: str, body_bytes: int) -> JsonObject:
     """The event of a request that was no call at all; its bytes are kept as a digest only."""
     return {
         "kind": "refused",
@@ -290,8 +309,8 @@ def refused_event(principal: Principal, error: CallerError, body_digest_hex: str
         "role": principal.role.value,
         "auth_method": principal.auth_method,
         "decision": DENY,
-        "reason": error.code,
-        "detail": error.message,
+        "reason": reason,
+        "detail": detail,
         "body_digest": body_digest_hex,
         "body_bytes": body_bytes,
     }
@@ -406,9 +425,12 @@ def provider_verdict_event(base_url: str, by: str, *, ok: bool) -> JsonObject:
     return {"kind": "provider_verdict", "base_url": base_url, "by": by, "ok": ok}
 
 
-def agent_event(what: str, name: str, groups: Sequence[str], by: str) -> JsonObject:
+def agent_event(what: str, name: str, groups: Sequence[str], by: str, decides_for: str = "") -> JsonObject:
     """The event of an agent being `added` or `revoked`; its token is in none."""
-    return {"kind": f"agent_{what}", "agent": name, "groups": list(groups), "by": by}
+    event: JsonObject = {"kind": f"agent_{what}", "agent": name, "groups": list(groups), "by": by}
+    if decides_for:
+        event["decides_for"] = decides_for
+    return event
 
 
 def backup_started_event(by: str, *, with_key: bool, is_sealed: bool) -> JsonObject:

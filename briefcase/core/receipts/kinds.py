@@ -14,6 +14,7 @@ CALL_KINDS: Final = (
     "denied",
     "approval_required",
     "intent",
+    "delegated",
     "outcome",
     "outcome_unknown",
 )

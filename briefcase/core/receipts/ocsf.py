@@ -51,6 +51,7 @@ _SEVERITY_NAMES: Final = {_INFORMATIONAL: "Informational", _LOW: "Low", _MEDIUM:
 _ADMIN, _SYSTEM, _SERVICE = 2, 3, 4
 _USER_TYPES: Final = {_ADMIN: "Admin", _SYSTEM: "System", _SERVICE: "Service"}
 _FAILED_KINDS: Final = frozenset({"refused", "refusals_counted", "denied", "change_failed"})
+_UNOBSERVED: Final = frozenset({"outcome_unknown", "delegated"})
 _SHA_256: Final = 3
 
 
@@ -193,7 +194,7 @@ def _status_of(said: JsonObject) -> int:
     kind, status = _text(said, "kind"), _text(said, "status")
     if kind in _FAILED_KINDS or status == "error" or said.get("tool_error"):
         return _FAILURE
-    if kind == "outcome_unknown":
+    if kind in _UNOBSERVED:
         return _UNKNOWN
     if kind in {"intent", "approval_required", "change_intent", "payment_intent"}:
         return _OTHER  # nothing came of it yet

@@ -6,12 +6,13 @@ import msgspec
 
 
 class AgentSummary(msgspec.Struct, frozen=True):
-    """One agent; `revoked_at` is null while its token works."""
+    """One agent; `revoked_at` is null while its token works. `decides_for` names the agents it asks decisions for."""
 
     name: str
     groups: list[str] = []
     created_at: str = ""
     revoked_at: str | None = None
+    decides_for: str = ""
 
 
 class AgentList(msgspec.Struct, frozen=True):
@@ -21,10 +22,14 @@ class AgentList(msgspec.Struct, frozen=True):
 
 
 class AgentRequest(msgspec.Struct, frozen=True):
-    """A new agent: its name is the policy's principal."""
+    """A new agent: its name is the policy's principal.
+
+    `decides_for` lets it ask for decisions of other agents, over AuthZEN: a glob over their names, with `*` only.
+    """
 
     name: str
     groups: list[str] = []
+    decides_for: str = ""
 
 
 class AgentCreated(msgspec.Struct, frozen=True):

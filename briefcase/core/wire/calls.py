@@ -79,6 +79,10 @@ class DecisionAllowed(msgspec.Struct, frozen=True, kw_only=True, tag_field="stat
     args_digest_hex: HashHex = ""
 
 
+DecisionAnswer: TypeAlias = DecisionAllowed | CallNeedsApproval | CallDenied
+DECISION_ANSWER: Final[msgspec.json.Decoder[DecisionAnswer]] = msgspec.json.Decoder(DecisionAnswer)
+
+
 class OutcomeRecorded(msgspec.Struct, frozen=True, tag_field="status", tag="recorded"):
     """The decided call is closed; `receipt_id` is the outcome's."""
 

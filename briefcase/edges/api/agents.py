@@ -19,6 +19,7 @@ async def list_agents(services: Services, _: Request) -> AgentList:
                 list(agent.groups),
                 format_rfc3339(agent.created_us),
                 None if agent.revoked_us is None else format_rfc3339(agent.revoked_us),
+                agent.decides_for,
             )
             for agent in await services.agents.list()
         ]
@@ -28,7 +29,7 @@ async def list_agents(services: Services, _: Request) -> AgentList:
 async def add_agent(services: Services, request: Request) -> AgentCreated:
     """`POST /v1/agents`: the token is shown only once its receipt is durable."""
     wanted = request.body_as(AgentRequest)
-    token = await services.operator.agents.add(wanted.name, wanted.groups, request.principal.name)
+    token = await services.operator.agents.add(wanted.name, wanted.groups, request.principal.name, wanted.decides_for)
     return AgentCreated(wanted.name, token)
 
 

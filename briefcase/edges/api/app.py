@@ -19,6 +19,7 @@ Answers are values that the connection writes (docs/adr/0007).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -34,6 +35,8 @@ from briefcase.core.redaction.redactor import repeatable
 from briefcase.edges.api import (
     agents,
     approvals,
+    authzen,
+    authzen_search,
     backups,
     budgets,
     control_plane,
@@ -66,6 +69,8 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     health.ROUTES,
     identity.ROUTES,
     tools.ROUTES,
+    authzen.ROUTES,
+    authzen_search.ROUTES,
     approvals.ROUTES,
     receipts.ROUTES,
     backups.ROUTES,
@@ -88,6 +93,8 @@ NS_OF_A_REFUSAL: Final = 50_000  # what it takes to read a request's head
 BYTES_READ_A_NS: Final = 2  # of a body that nobody looks at
 
 _NOT_ADMITTED: Final = frozenset({"unauthorized", "forbidden"})
+_CORRELATION: Final = b"x-request-id"
+_PLAIN_ID: Final = re.compile(rb"[\x21-\x7e]{1,256}")
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
 _NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
 
@@ -183,14 +190,15 @@ class Api:
                     return refused
 
             # 7. answer
-            request = Request(principal, match.params, head.query, body, exchange.until_gone, peer.authority)
+            request = Request(head, principal, match.params, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
                 answer = await self._changed(route, request, exchange)
             elif route.handler in self._waiting:
                 answer = await self._polled(route, request, exchange)
             else:
                 answer = await route.handler(self._services, request)
-            return answer if isinstance(answer, Reply) else Reply(answer)
+            reply = answer if isinstance(answer, Reply) else Reply(answer)
+            return _correlated(reply, head) if route.is_correlated else reply
 
         # 8. faults
         except BriefcaseError as error:
@@ -268,7 +276,7 @@ class Api:
             return self._fault(CallerError("too many large requests without a token", code="rate_limited"))
         exchange.place.meter.account.charge(NS_OF_A_REFUSAL + size_bytes // BYTES_READ_A_NS)
         await self._waited(principal, exchange)  # or it would be asked again as fast as it is denied
-        fault = await self._services.calls.turn_away(principal, size_bytes)
+        fault = await self._services.calls.refusals.turn_away(principal, size_bytes)
         if not route.is_call:
             return self._fault(fault)
         self._services.meter.count_fault(fault.code)
@@ -285,7 +293,8 @@ class Api:
         by = exchange.place.stranger if asker is None else asker.name
         request_id, operation = request_id_of(self._services.entropy.uuid), self._named(exchange.head)
         self._refusals.note(by, reply.status, fault.code, fault.message, request_id=request_id, operation=operation)
-        return reply
+        route = self.route_of(exchange.head)
+        return reply if route is None or not route.is_correlated else _correlated(reply, exchange.head)
 
     def _named(self, head: Head) -> str:
         """The operation of a request, in words of ours alone."""
@@ -335,6 +344,14 @@ def _not_for_agents() -> CallerError:
         code="forbidden",
         hint="operators use the daemon's own socket: `BRIEFCASE_DAEMON_UNIX_SOCKET`",
     )
+
+
+def _correlated(reply: Reply, head: Head) -> Reply:
+    """The answer with its request's own id, where that is one and plain."""
+    sent = [value for name, value in head.headers if name == _CORRELATION]
+    if len(sent) != 1 or _PLAIN_ID.fullmatch(sent[0]) is None:
+        return reply
+    return msgspec.structs.replace(reply, headers=(*reply.headers, (_CORRELATION, sent[0])))
 
 
 def _check_peer(peer: Peer, headers: Sequence[tuple[bytes, bytes]]) -> None:

@@ -19,6 +19,8 @@ CALLS: Final[frozenset[Operation]] = frozenset({
     ("POST", "/v1/decide"),
     ("POST", "/v1/outcomes"),
     ("POST", "/v1/mcp/call"),
+    ("POST", "/access/v1/evaluation"),
+    ("POST", "/access/v1/evaluations"),
 })  # fmt: skip
 
 CHANGES: Final[frozenset[Operation]] = frozenset({
@@ -57,6 +59,9 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
 })  # fmt: skip
 
 NEITHER: Final[dict[Operation, str]] = {
+    ("POST", "/access/v1/search/action"): "says what the policy would allow",
+    ("POST", "/access/v1/search/resource"): "says what the policy would allow",
+    ("POST", "/access/v1/search/subject"): "says what the policy would allow",
     ("POST", "/v1/diagnostics/canary"): "looks for secrets in the bytes it is given",
     ("POST", "/v1/diagnostics/sign"): "signs a digest of evidence; an incident needs it most while receipts fail",
     ("POST", "/v1/identity/proof"): "signs who answers, for whoever asks",

@@ -170,7 +170,7 @@ async def call_server(services: Services, request: Request) -> Reply:
     try:
         options = _options_in(call.exchange)
     except CallerError as error:
-        raise await services.calls.refuse(principal, error, request.body) from None
+        raise await services.calls.refusals.refuse(principal, error, request.body) from None
     exchange = registry.exchanges.open(principal.owner, call.request_id, options)
     try:
         answer = await services.calls.call(principal, msgspec.structs.replace(call, exchange=None, channel=exchange))

@@ -11,6 +11,7 @@ import msgspec
 
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.edges.api.services import Services
+from briefcase.edges.http.exchange import Head
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Principal, Role
 
@@ -34,12 +35,18 @@ class Request(msgspec.Struct, frozen=True):
     the TCP listener that took the request, empty over a Unix socket.
     """
 
+    head: Head
+
     principal: Principal
     params: Mapping[str, str]
-    query: bytes
     body: bytes
     gone: Callable[[], Awaitable[None]]
     authority: str = ""
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a header, by its name in lower case; empty where there is none, or more than one."""
+        values = [value for known, value in self.head.headers if known == name]
+        return values[0] if len(values) == 1 else b""
 
     async def waited(self, read: Callable[[float], Awaitable[_T]], wait_s: float) -> _T:
         """What `read` gives within a time; at once where the client is not to wait for it any longer."""
@@ -59,7 +66,7 @@ class Request(msgspec.Struct, frozen=True):
         Raises:
             CallerError: not strict JSON, a field missing, of another type or out of its range.
         """
-        return _converted(parse_json(self.body) if self.body else {}, kind, strict=True)
+        return converted(parse_json(self.body) if self.body else {}, kind, strict=True)
 
     def query_as(self, kind: type[_T]) -> _T:
         """The query as a wire struct; unknown fields are ignored.
@@ -67,18 +74,19 @@ class Request(msgspec.Struct, frozen=True):
         Raises:
             CallerError: not UTF-8, a field twice, missing, of another type or out of its range.
         """
-        if not self.query:
-            return _converted({}, kind, strict=False)
+        query = self.head.query
+        if not query:
+            return converted({}, kind, strict=False)
         try:
             pairs = parse_qsl(
-                self.query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS
+                query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS
             )
         except ValueError as error:
             raise CallerError(f"expected a query of `name=value` pairs: {error}") from None
         fields = dict(pairs)
         if len(fields) != len(pairs):
             raise CallerError("expected each query field once")
-        return _converted(fields, kind, strict=False)
+        return converted(fields, kind, strict=False)
 
 
 Handler: TypeAlias = Callable[[Services, Request], Awaitable[object]]
@@ -90,7 +98,7 @@ class Route(msgspec.Struct, frozen=True):
     A handler returns a `Reply`, or the payload of a 200: a struct or a JSON object; what is no JSON is bytes in a
     `Reply` whose headers say what they are, and `media` names it.
     `roles` empty means that no token is needed. What is refused before it is looked at is denied, not a fault, where
-    `is_call`.
+    `is_call`. Where `is_correlated`, the answer repeats the request's `X-Request-ID` (AuthZEN, section 10.1.3).
     """
 
     method: str
@@ -103,6 +111,7 @@ class Route(msgspec.Struct, frozen=True):
     query: Any = None
     media: str = "application/json"
     is_call: bool = False
+    is_correlated: bool = False
 
     @property
     def waits(self) -> bool:
@@ -115,7 +124,12 @@ def is_for_agents(route: Route) -> bool:
     return Role.AGENT in route.roles or route.path.startswith(AGENT_SOCKET_PREFIXES)
 
 
-def _converted(value: object, kind: type[_T], *, strict: bool) -> _T:
+def converted(value: object, kind: type[_T], *, strict: bool) -> _T:
+    """A JSON value as a wire struct; `strict` takes no text for a number.
+
+    Raises:
+        CallerError: a field is missing, of another type or out of its range.
+    """
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:

@@ -20,15 +20,22 @@ def agents() -> None:
 @agents.command("add", epilog=example("briefcase agents add scout", "briefcase agents add scout --group research"))
 @click.argument("name")
 @click.option("--group", "groups", multiple=True, metavar="G", help="A group the policy may name; repeat for more.")
+@click.option(
+    "--decides-for",
+    default="",
+    metavar="PATTERN",
+    help="The agents it may ask decisions for (a policy enforcement point): names, `*` for any characters.",
+)
 @json_option
 @pass_app
-def add_agent(app: App, *, name: str, groups: tuple[str, ...], as_json: bool) -> None:
+def add_agent(app: App, *, name: str, groups: tuple[str, ...], decides_for: str, as_json: bool) -> None:
     """Add an agent and print its token.
 
     The token is printed once: it is not stored, so it cannot be shown again. The agent, or the gateway that speaks
     for it, sends it as its bearer token.
     """
-    reply = app.client().post("/v1/agents", AgentCreated, {"name": name, "groups": list(groups)})
+    wanted = {"name": name, "groups": list(groups)} | ({"decides_for": decides_for} if decides_for else {})
+    reply = app.client().post("/v1/agents", AgentCreated, wanted)
     if as_json:
         app.json(reply.document)
         return
@@ -51,10 +58,13 @@ def list_agents(app: App, *, as_json: bool) -> None:
             render.styled("revoked" if agent.revoked_at else "active"),
             render.when(agent.revoked_at or agent.created_at),
             ", ".join(agent.groups),
+            agent.decides_for,
         )
         for agent in reply.answer.agents
     ]
-    app.screen.table(("AGENT", "STATUS", "SINCE", "GROUPS"), rows, empty="no agents: `briefcase agents add NAME`")
+    app.screen.table(
+        ("AGENT", "STATUS", "SINCE", "GROUPS", "DECIDES FOR"), rows, empty="no agents: `briefcase agents add NAME`"
+    )
 
 
 @agents.command("revoke", epilog=example("briefcase agents revoke scout"))
