@@ -166,10 +166,3 @@ def test_each_kind_of_receipt_that_a_module_describes_may_be_asked_for():
     described = {kind for row in rows for kind in re.findall(r"[a-z_]+", row)} - {"kind"}
     assert len(described) > 40
     assert described - set(KINDS) == set(), "add it to briefcase/core/receipts/kinds.py"
-
-
-def test_the_picture_of_the_house_is_drawn_from_its_allow_list():
-    found = importlib.util.spec_from_file_location("draw_house", ROOT / "docs" / "draw_house.py")
-    drawing = importlib.util.module_from_spec(found)
-    found.loader.exec_module(drawing)
-    assert (ROOT / "docs" / "house.svg").read_text() == drawing.house_svg(), "run `make docs`"

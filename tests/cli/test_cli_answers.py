@@ -25,6 +25,11 @@ from support.wire import A_TIME, NEVER_SAID, example, wrong_answers
 APPROVAL = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 PASTED = f"{BACK}?code=c&state=text&iss=text\n".encode()
 POLICY = "permit (principal, action, resource);"
+NAMES = 'permit (principal in Group::"g", action, resource in Server::"s"); ' + POLICY.replace(
+    "resource", 'resource in Provider::"p"'
+)
+EVENT = {"id": 1, "kind": "boot", "ts": A_TIME}
+HASH = hashlib.sha256(b"0" * 64 + canonical_bytes(EVENT)).hexdigest()
 
 
 class Asks(NamedTuple):
@@ -67,6 +72,14 @@ ASKING = (
     Asks("budgets list", ("GET /v1/budgets",)),
     Asks("budgets set --daily-limit-usd 1 read", ("POST /v1/budgets/read",)),
     Asks("policy show", ("GET /v1/policy",)),
+    Asks(f"policy show {HASH[:8]}", ("GET /v1/policy/history", f"GET /v1/policy/history/{HASH}")),
+    Asks("policy history", ("GET /v1/policy/history",)),
+    Asks(f"policy rollback {HASH[:8]}", ("GET /v1/policy/history", "POST /v1/policy/rollback")),
+    Asks("policy schema --tool text", ("GET /v1/tools",)),
+    Asks(
+        "policy check {names}",
+        ("GET /v1/tools", "GET /v1/agents", "GET /v1/mcp/servers", "GET /v1/providers"),
+    ),
     Asks("policy set {policy}", ("GET /v1/policy", "PUT /v1/policy")),
     Asks("policy check {policy}", ("GET /v1/tools",)),
     Asks("policy diff {policy}", ("GET /v1/policy",)),
@@ -132,8 +145,6 @@ TAKE_ANY_ANSWER = {  # each says what it could not be told, and goes on
     "conformance provider",
 }  # fmt: skip
 KINDS = {(route.method, re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path))): route.answer for route in ROUTES}
-EVENT = {"id": 1, "kind": "boot", "ts": A_TIME}
-HASH = hashlib.sha256(b"0" * 64 + canonical_bytes(EVENT)).hexdigest()
 RECEIPT = {"id": 1, "ts": A_TIME, "prev_hash_hex": "0" * 64, "hash_hex": HASH, "event": EVENT}
 PROMISED_AT_TIMES = {  # to those who may decide, and of a daemon that is enrolled
     ShownApproval: ("args_text", "tool", "risk", "policy_ids", "reasons", "last_approved"),
@@ -162,6 +173,8 @@ def answer_to(asked: str, *, is_least: bool = False) -> Any:
     result = document.get("result")
     if isinstance(result, dict) and "is_error" in result:
         result["is_error"] = False  # else the tool itself has failed, which is exit code 8
+    for kept in document.get("policies", ()):
+        kept["policy_hash_hex"] = HASH
     for approval in document.get("approvals", ()):
         approval["id"] = APPROVAL
     for name in PROMISED_AT_TIMES.get(kind_of(asked), ()):
@@ -186,10 +199,11 @@ def files(tmp_path):
     daemon = Identity(bytes(32))
     signed = Checkpoint(daemon.did, 1, tree_root([bytes.fromhex(HASH)]))
     (tmp_path / "policy").write_text(POLICY)
+    (tmp_path / "names").write_text(NAMES)
     (tmp_path / "export").write_bytes(export_line(RECEIPT))
     (tmp_path / "servers").write_text('{"mcpServers":{"remote":{"url":"https://text"}}}')
     (tmp_path / "note").write_text(encode_note(signed, daemon.public_key, daemon.sign))
-    return {name: tmp_path / name for name in ("policy", "new", "export", "note", "servers")}
+    return {name: tmp_path / name for name in ("policy", "names", "new", "export", "note", "servers")}
 
 
 def ask(run, daemon, asks: Asks, files: dict[str, Any], answers: dict[str, Any]):

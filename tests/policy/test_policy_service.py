@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policies import FILE_READ, NO_RISK, PERMIT_ALL
 
+from briefcase.core.operator import policy_history
 from briefcase.core.operator.policy import SETTING, PolicyService
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, parse_policy
 from briefcase.core.policy.diff import PolicyChange, diff_policies
@@ -47,6 +48,96 @@ async def test_the_first_start_installs_the_default_policy_with_a_receipt():
     (receipt,) = ledger.chain
     assert receipt.event["kind"] == "policy_set"
     assert (receipt.event["by"], receipt.event["policy_digest"]) == ("first start", digest_hex)
+
+
+async def test_what_was_set_is_kept_and_decides_again():
+    service, ledger, clock = make()
+    await service.open()
+    for by, text in (("ann", DENY_ALL), ("bob", PERMIT_ALL)):
+        clock.advance(us=1_000)
+        await service.set(text, by)
+    digests = [parse_policy(text).digest_hex for text in (DEFAULT_POLICY_TEXT, DENY_ALL, PERMIT_ALL)]
+    assert [(one.by, one.digest_hex) for one in service.history()] == list(
+        zip(("first start", "ann", "bob"), digests, strict=True)
+    )
+    assert service.kept(digests[1]).text == DENY_ALL
+    await service.roll_back(digests[1], "ann")
+    assert isinstance(verdict_of(service), Deny)
+    assert ledger.chain[-1].event["policy_digest"] == digests[1]
+
+    again, *_ = make(ledger)
+    await again.open()
+    assert again.history() == service.history()
+    assert [one.digest_hex for one in again.history()] == [*digests, digests[1]]
+    with pytest.raises(CallerError) as raised:
+        service.kept("ab" * 32)
+    assert raised.value.code == "not_found"
+
+
+async def test_the_history_keeps_the_newest_and_each_has_its_own_text(monkeypatch):
+    monkeypatch.setattr(policy_history, "MAX_KEPT", 3)
+    service, *_ = make()
+    await service.open()
+    texts = [f'permit(principal == Agent::"a{number}", action, resource);' for number in range(7)]
+    for text in texts:
+        await service.set(text, "ann")
+    kept = service.history()
+    assert [service.kept(one.digest_hex).text for one in kept] == texts[-3:]
+    with pytest.raises(CallerError):
+        service.kept(parse_policy(texts[0]).digest_hex)
+
+
+async def test_two_that_are_set_at_once_are_both_kept():
+    service, *_ = make()
+    await service.open()
+    await asyncio.gather(service.set(DENY_ALL, "ann"), service.set(PERMIT_ALL, "bob"))
+    assert {one.by for one in service.history()} == {"first start", "ann", "bob"}
+    assert {service.kept(one.digest_hex).text for one in service.history()[1:]} == {DENY_ALL, PERMIT_ALL}
+
+
+async def test_what_could_not_be_stored_is_in_no_history():
+    service, ledger, _ = make()
+    await service.open()
+    ledger.broken = "EIO"
+    with pytest.raises(StoreError):
+        await service.set(DENY_ALL, "ann")
+    assert [one.by for one in service.history()] == ["first start"]
+
+
+async def test_the_history_begins_with_what_an_earlier_release_had_set():
+    service, ledger, _ = make()
+    await service.open()
+    for name in [name for name in ledger.settings if name.startswith("policy_history")]:
+        del ledger.settings[name]
+    later, *_ = make(ledger)
+    await later.open()
+    assert later.history() == ()
+    await later.set(DENY_ALL, "ann")
+    assert [(one.by, one.policies) for one in later.history()] == [("", 0), ("ann", 1)]
+    assert later.kept(later.history()[0].digest_hex).text == DEFAULT_POLICY_TEXT
+
+
+async def test_another_text_is_not_set_again():
+    service, ledger, _ = make()
+    await service.open()
+    await service.set(DENY_ALL, "ann")
+    digest_hex = service.active().digest_hex
+    await service.set(PERMIT_ALL, "ann")
+    ledger.settings["policy_history:1"] = ledger.settings["policy_history:2"]
+    with pytest.raises(CallerError) as raised:
+        await service.roll_back(digest_hex, "ann")
+    assert raised.value.code == "not_found"
+    ledger.settings["policy_history:1"] = b"{"
+    with pytest.raises(StoreError):
+        await service.roll_back(digest_hex, "ann")
+
+
+async def test_an_unreadable_history_stops_the_start():
+    service, ledger, _ = make()
+    await service.open()
+    ledger.settings["policy_history"] = b"{"
+    with pytest.raises(StoreError):
+        await make(ledger)[0].open()
 
 
 def test_before_it_is_opened_everything_is_denied():

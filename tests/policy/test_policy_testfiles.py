@@ -99,7 +99,7 @@ DIFFERENCES = [
 def test_each_difference_is_a_line(changes, expected):
     (result,) = run([request(**changes)]).requests
     if expected is None:
-        assert result.differences[0].startswith("context: ")
+        assert result.differences[0].startswith("request: ")
     else:
         assert result.differences == expected
 

@@ -25,11 +25,12 @@ import msgspec
 
 from briefcase.core.fleet.bundles import MandatoryPart
 from briefcase.core.fleet.enrolment import read_fleet_state
+from briefcase.core.operator.policy_history import KeptPolicy, PolicyHistory
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.core.policy.engine import CompiledPolicy, compile_policy
 from briefcase.core.receipts.events import policy_set_event
 from briefcase.model.effects import Committed, Effect, Entry, PutSetting
-from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 from briefcase.model.ports import Clock, Ledger, Policy, Tools
 from briefcase.model.reasons import POLICY_ERROR
 from briefcase.model.types import Deny, JsonObject, Principal, RiskSignals, ToolSpec, Verdict
@@ -53,6 +54,11 @@ class StoredPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
         """The text that decides."""
         part = self.mandatory.policy_text
         return f"{self.text}\n{part}" if part else self.text
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 of a policy's text, whatever is in it."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -109,6 +115,7 @@ class PolicyService:
         self._policy: Policy = BrokenPolicy("", "no policy is loaded")
         self._stored = StoredPolicy("", 0)
         self._receipt_id = 0
+        self._history = PolicyHistory(ledger)
 
     async def open(self) -> None:
         """Load the stored policy; the first start stores the default one, with a receipt.
@@ -116,6 +123,7 @@ class PolicyService:
         Raises:
             StoreError: the default policy could not be made durable, or the setting is unreadable.
         """
+        self._history.load()
         kept = self._ledger.setting(SETTING)
         if kept is None:
             await self.set(DEFAULT_POLICY_TEXT, INSTALLER)
@@ -128,8 +136,9 @@ class PolicyService:
         try:
             self._policy = await self._run_blocking(lambda: self._layer(compile_policy(stored.deciding_text)))
         except CallerError as error:
-            digest_hex = hashlib.sha256(stored.deciding_text.encode(errors="surrogatepass")).hexdigest()
-            self._policy = BrokenPolicy(digest_hex, f"the stored policy does not compile: {error.message}")
+            self._policy = BrokenPolicy(
+                digest_of(stored.deciding_text), f"the stored policy does not compile: {error.message}"
+            )
 
     def active(self) -> Policy:
         """The policy that decides now."""
@@ -146,6 +155,32 @@ class PolicyService:
     def mandatory(self) -> MandatoryPart:
         """The organisation's mandatory part; its text is empty where there is none."""
         return self._stored.mandatory
+
+    def history(self) -> tuple[KeptPolicy, ...]:
+        """The policies that were set, oldest first, the active one last."""
+        return self._history.kept()
+
+    def kept(self, digest_hex: str) -> StoredPolicy:
+        """A policy of the history, by the digest of the text that decided.
+
+        Raises:
+            CallerError: none of them has it (`not_found`).
+            StoreError: what was stored of it is unreadable.
+        """
+        found = self._history.stored(digest_hex)
+        try:
+            stored = None if found is None else msgspec.json.decode(found, type=StoredPolicy)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreError("a policy of the history is unreadable", detail=str(error)) from error
+        if stored is None or digest_of(stored.deciding_text) != digest_hex:
+            raise CallerError(
+                "no policy of the history has this digest", code="not_found", hint="see `briefcase policy history`"
+            )
+        return stored
+
+    async def roll_back(self, digest_hex: str, by: str) -> Committed:
+        """Let a policy of the history decide again, with the mandatory part as it is now; raises as both."""
+        return await self.set(self.kept(digest_hex).text, by)
 
     async def set(self, text: str, by: str) -> Committed:
         """Replace the text, as an operator. A text that ends with the mandatory part is taken without it.
@@ -204,16 +239,36 @@ class PolicyService:
         # 2. commit
         if self._stored.mandatory != candidate.over.mandatory:
             raise CallerError("the mandatory part of the policy changed meanwhile", code="conflict", hint="try again")
+        before = self._history
+        history, kept = self._with(candidate, str(event.get("by", "")))
+        self._history = history  # whoever sets the next one meanwhile extends this
         put = PutSetting(SETTING, msgspec.json.encode(candidate.stored))
-        committed = await self._ledger.commit(Entry(event, (put, *effects)))
-        if not isinstance(committed, Committed):
-            raise StoreError("the policy could not be stored", detail=committed.reason)
+        try:
+            committed = await self._ledger.commit(Entry(event, (put, *kept, *effects)))
+            if not isinstance(committed, Committed):
+                raise StoreError("the policy could not be stored", detail=committed.reason)
+        except BriefcaseError:
+            if self._history is history:
+                self._history = before
+            raise
 
         # 4. swap, in the order of the chain
         if committed.receipt_id > self._receipt_id:
             self._receipt_id = committed.receipt_id
             self._stored, self._policy = candidate.stored, candidate.compiled
         return committed
+
+    def _with(self, candidate: Candidate, by: str) -> tuple[PolicyHistory, tuple[Effect, ...]]:
+        """The history with a candidate; it begins with the policy that an earlier release has set."""
+        history, first = self._history, self._stored
+        puts: tuple[Effect, ...] = ()
+        if not history.kept() and first.text:
+            before = KeptPolicy(self._policy.digest_hex, first.updated_us, "", policies=0, place=0)
+            history, puts = history.extended(before, msgspec.json.encode(first))
+        digest_hex, stored = candidate.compiled.digest_hex, candidate.stored
+        one = KeptPolicy(digest_hex, stored.updated_us, by, candidate.policies, place=0)
+        history, further = history.extended(one, msgspec.json.encode(stored))
+        return history, (*puts, *further)
 
     def _check_own(self) -> None:
         """Check that the policy is the operator's to set."""

@@ -135,6 +135,11 @@ def check_policy(text: str, tools: Sequence[ToolSpec] | None = None) -> ParsedPo
     return parsed
 
 
+def schema_text(arguments: RecordOf) -> str:
+    """The shipped schema, with what `context.args` is: of one tool, or of one policy."""
+    return SCHEMA_TEXT.replace(_NO_ARGUMENTS, f"type Arguments = {type_text(arguments)};")
+
+
 def _chunks(source: PolicySource) -> Iterator[range]:
     """The policies in chunks of about `CHUNK_CHARS`: the reference engine parses without letting other threads run."""
     first = 0
@@ -209,7 +214,7 @@ def _refuse_at(source: PolicySource, index: int, name: str, message: str, hint: 
 
 def _problems(source: PolicySource, members: Sequence[int], arguments_type: RecordOf) -> list[tuple[int, str]]:
     """What the reference validator says about some policies of a text, as (index in the text, problem)."""
-    schema = SCHEMA_TEXT.replace(_NO_ARGUMENTS, f"type Arguments = {type_text(arguments_type)};")
+    schema = schema_text(arguments_type)
     text = "\n".join(source.policy(index) for index in members)
     result = cedarpy.validate_policies(text, schema, release_gil=True)
     problems = []

@@ -6,24 +6,26 @@
 
 `policies`, `entities` and `schema` name files; `entities` may also be the list itself. Without a `schema` the shipped
 one is used. `reason` and `errors` name policies by `@id` or by Cedar's `policy<n>`; a request that leaves one out does
-not care. The native engine answers, as it does for calls. In a difference, `-` was expected and is missing, `+` was
-not expected.
+not care. A request that the schema does not fit is a difference, unless `validateRequest` is false; its context is read
+by the schema (`contexts`). The native engine answers, as it does for calls. In a difference, `-` was expected and is
+missing, `+` was not expected.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import cedarpy
 import msgspec
 
-from briefcase._native.entities import Entities, compile_entities, value_of
+from briefcase._native.entities import Entities, compile_entities
 from briefcase._native.match import PolicySet, compile_policies
 from briefcase._native.values import EntityUid, Record
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.policy.check import SCHEMA_TEXT, check_policy, parse_problem
+from briefcase.core.policy.contexts import ContextReader
 from briefcase.core.policy.source import locate, read_source
 from briefcase.model.errors import CallerError
 
@@ -45,6 +47,7 @@ class _Request(msgspec.Struct):
     context: dict[str, Any] = {}
     reason: list[str] | None = None
     errors: list[str] | None = None
+    validate_request: bool = msgspec.field(default=True, name="validateRequest")
 
 
 class _TestFile(msgspec.Struct, rename="camel"):
@@ -92,7 +95,21 @@ def run_test_file(text: str, read: Callable[[str], str]) -> FileResult:
     given = read(test.entities) if isinstance(test.entities, str) else json.dumps(test.entities)
     entities = _entities(given, schema or SCHEMA_TEXT)
     problems = _validation_problems(policy_text, schema, test.should_validate)
-    return FileResult(problems, tuple(_result(request, policies, entities, places) for request in test.requests))
+    asking = _Asking(policies, entities, places, _contexts(schema))
+    return FileResult(problems, tuple(_result(request, asking) for request in test.requests))
+
+
+def is_test_file(text: str) -> bool:
+    """Whether a JSON text has what a test file has; other JSON (entities, say) may lie beside it.
+
+    Raises:
+        CallerError: it is no JSON.
+    """
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise CallerError(f"the file is no JSON: {error}") from None
+    return isinstance(found, dict) and {"policies", "requests"} <= found.keys()
 
 
 def _decoded(text: str, kind: type[_T], what: str) -> _T:
@@ -149,15 +166,34 @@ def _validation_problem(policy_text: str, schema: str | None) -> str | None:
     return None if validation.validation_passed else problems or "they do not"
 
 
-def _result(request: _Request, policies: PolicySet, entities: Entities, places: Mapping[str, str]) -> RequestResult:
+def _contexts(schema: str | None) -> ContextReader:
+    try:
+        return ContextReader(schema)
+    except (ValueError, RecursionError) as error:
+        raise CallerError(f"the schema cannot be read: {visible_text(str(error))}") from None
+
+
+class _Asking(NamedTuple):
+    """What the requests of one file are put to; `places` has Cedar's name for each `@id`."""
+
+    policies: PolicySet
+    entities: Entities
+    places: Mapping[str, str]
+    contexts: ContextReader
+
+
+def _result(request: _Request, asking: _Asking) -> RequestResult:
     names = [EntityUid(uid.type, uid.id) for uid in (request.principal, request.action, request.resource)]
     try:
-        context = value_of(request.context)
+        if request.validate_request:
+            asking.contexts.check_request(names[0], names[1], names[2], request.context)
+        context = asking.contexts.read(names[1], request.context, must_fit=request.validate_request)
     except ValueError as error:
-        return RequestResult(request.description, (f"context: {error}",))
+        return RequestResult(request.description, (f"request: {visible_text(str(error))}",))
     if not isinstance(context, Record):
-        return RequestResult(request.description, ("context: expected a record",))
-    answer = policies.authorize(names[0], names[1], names[2], entities, context)
+        return RequestResult(request.description, ("request: expected a record as its context",))
+    places = asking.places
+    answer = asking.policies.authorize(names[0], names[1], names[2], asking.entities, context)
     decision = "allow" if answer.allowed else "deny"
     differences = [] if decision == request.decision else [f"decision: expected {request.decision}, got {decision}"]
     for what, expected, found in (

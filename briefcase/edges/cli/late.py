@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from briefcase.core.characters import marks
     from briefcase.core.policy import backtest as policy_backtest
     from briefcase.core.policy import check as policy_check
+    from briefcase.core.policy import declared as policy_declared
     from briefcase.core.policy import diff as policy_diff
     from briefcase.core.policy import engine as policy_engine
     from briefcase.core.policy import testfiles as policy_tests
+    from briefcase.core.policy import unknown as policy_unknown
     from briefcase.edges.cli import client as daemon_client
     from briefcase.edges.cli import following as receipt_followers
     from briefcase.edges.cli import formats as receipt_forms
@@ -106,9 +108,11 @@ else:
     marks = _Late("briefcase.core.characters.marks")
     policy_backtest = _Late("briefcase.core.policy.backtest")
     policy_check = _Late("briefcase.core.policy.check")
+    policy_declared = _Late("briefcase.core.policy.declared")
     policy_diff = _Late("briefcase.core.policy.diff")
     policy_engine = _Late("briefcase.core.policy.engine")
     policy_tests = _Late("briefcase.core.policy.testfiles")
+    policy_unknown = _Late("briefcase.core.policy.unknown")
     daemon_client = _Late("briefcase.edges.cli.client")
     receipt_followers = _Late("briefcase.edges.cli.following")
     receipt_forms = _Late("briefcase.edges.cli.formats")
@@ -183,9 +187,11 @@ __all__ = [
     "own_files",
     "policy_backtest",
     "policy_check",
+    "policy_declared",
     "policy_diff",
     "policy_engine",
     "policy_tests",
+    "policy_unknown",
     "provider_serving",
     "provider_settings",
     "pyrage",

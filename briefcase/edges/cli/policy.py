@@ -6,25 +6,36 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
 
-from briefcase.core.wire.policy import PolicyRecord
+from briefcase.core.wire.agents import AgentList
+from briefcase.core.wire.policy import PolicyHistoryList, PolicyRecord
+from briefcase.core.wire.providers import ProviderList
+from briefcase.core.wire.servers import ServerList
 from briefcase.core.wire.tools import ToolList
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.late import marks, policy_check, policy_diff, render, rich_text
+from briefcase.edges.cli.client import Client, path_of
+from briefcase.edges.cli.late import marks, policy_check, policy_diff, policy_unknown, render, rich_text
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
-from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.messages import complain, note
+from briefcase.edges.cli.receipt_filters import UNTOLD
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import ToolSpec
 
 MAX_POLICY_BYTES: Final = 1 << 20
+FIXED_AGENTS: Final = frozenset({"operator", "auditor"})  # `agents add` does not give these names
 DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 OP_STYLES: Final = {"added": "bold green", "removed": "bold red", "changed": "bold yellow"}
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{8,64}")
 
 
 @click.group(
@@ -35,6 +46,11 @@ OP_STYLES: Final = {"added": "bold green", "removed": "bold red", "changed": "bo
             "Run policy test files: requests, and the decisions they must get.",
         ),
         "backtest": Lazy("briefcase.edges.cli.policy_trials:backtest", "Replay a policy over the recorded receipts."),
+        "history": Lazy("briefcase.edges.cli.policy_history:history", "List the policies that were set, newest first."),
+        "rollback": Lazy("briefcase.edges.cli.policy_history:roll_back", "Let an earlier policy decide again."),
+        "schema": Lazy(
+            "briefcase.edges.cli.policy_history:show_schema", "Print the Cedar schema that policies are held against."
+        ),
     },
     epilog=example("briefcase policy show > policy.cedar", "briefcase policy set policy.cedar"),
 )
@@ -42,18 +58,25 @@ def policy() -> None:
     """Show, check, compare and set the policy."""
 
 
-@policy.command("show", epilog=example("briefcase policy show", "briefcase policy show > policy.cedar"))
+@policy.command("show", epilog=example("briefcase policy show > policy.cedar", "briefcase policy show 3f9a12bc"))
+@click.argument("digest", required=False)
 @json_option
 @pass_app
-def show_policy(app: App, *, as_json: bool) -> None:
-    """Show the policy that decides now."""
-    reply = app.client().get("/v1/policy", PolicyRecord)
+def show_policy(app: App, *, digest: str | None, as_json: bool) -> None:
+    """Show the policy that decides now, or one of the history.
+
+    DIGEST is its SHA-256, or at least the first 8 characters of it, as `policy history` and receipts have it.
+    """
+    client = app.client()
+    path = "/v1/policy" if digest is None else path_of("v1", "policy", "history", whole_digest(client, digest))
+    reply = client.get(path, PolicyRecord)
     if as_json:
         app.json(reply.document)
         return
-    active = reply.answer
-    write_policy(app, active.policy_text)
-    note(f"policy {active.policy_hash_hex}, since {render.when(active.updated_at_rfc3339)}")
+    shown = reply.answer
+    write_policy(app, shown.policy_text)
+    word = "since" if digest is None else "set"
+    note(f"policy {shown.policy_hash_hex}, {word} {render.when(shown.updated_at_rfc3339)}")
 
 
 @policy.command("set", epilog=example("briefcase policy set policy.cedar"))
@@ -88,17 +111,20 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
     """Check that a policy parses and validates, without setting it.
 
     FILE is a path, or `-` for standard input. Where a daemon runs, the policy is held against the arguments of its
-    tools; where none does, against the schema alone.
+    tools, and what it names and nothing has is warned of; where none does, it is held against the schema alone.
     """
     text = read_policy(file)
     tools = known_tools(app)
     parsed = policy_check.check_policy(text, tools or ())
+    found = _warnings(app, parsed, tools)
     if as_json:
-        app.json({"ok": True, "policy_hash_hex": parsed.digest_hex, "policies": [*parsed.names]})
+        warnings = [msgspec.to_builtins(one) for one in found]
+        app.json({"ok": True, "policy_hash_hex": parsed.digest_hex, "policies": [*parsed.names], "warnings": warnings})
         return
     app.screen.line(f"ok: {len(parsed.names)} policies, {parsed.digest_hex}")
+    _tell(found)
     if tools is None:
-        note("no daemon answers: the arguments of tools were not checked")
+        note("no daemon answers: neither the arguments of tools nor the names of what there is were checked")
 
 
 @policy.command("diff", epilog=example("briefcase policy diff policy.cedar"))
@@ -152,6 +178,60 @@ def read_policy(file: Path, max_bytes: int = MAX_POLICY_BYTES) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise CallerError(f"expected `{file}` in UTF-8, got an invalid sequence at byte {error.start}") from None
+
+
+def _warnings(
+    app: App, parsed: policy_check.ParsedPolicy, tools: list[ToolSpec] | None
+) -> list[policy_unknown.PolicyWarning]:
+    if tools is None:
+        return policy_unknown.warnings_of(parsed, None)
+    client, kinds = app.client(), policy_unknown.kinds_in(parsed)
+    names: dict[str, frozenset[str]] = {"Tool": frozenset(tool.id for tool in tools)}
+    with _where_told():
+        if kinds & {"Agent", "Group"}:
+            agents = client.get("/v1/agents", AgentList).answer.agents
+            names["Agent"] = frozenset(agent.name for agent in agents if not agent.revoked_at) | FIXED_AGENTS
+            names["Group"] = frozenset(group for agent in agents if not agent.revoked_at for group in agent.groups)
+    with _where_told():
+        if "Server" in kinds:
+            servers = client.get("/v1/mcp/servers", ServerList).answer.servers
+            names["Server"] = frozenset(server.id for server in servers)
+    with _where_told():
+        if "Provider" in kinds:
+            providers = client.get("/v1/providers", ProviderList).answer.providers
+            names["Provider"] = frozenset(provider.id for provider in providers)
+    return policy_unknown.warnings_of(parsed, policy_unknown.Known(names))
+
+
+@contextmanager
+def _where_told() -> Iterator[None]:
+    """Go on without what a daemon does not tell: one that offers only the contract's endpoints, or another role's."""
+    try:
+        yield
+    except BriefcaseError as error:
+        if error.code not in UNTOLD:
+            raise
+
+
+def _tell(found: Sequence[policy_unknown.PolicyWarning]) -> None:
+    for one in found:
+        complain(msgspec.to_builtins(one), label="warning")
+
+
+def whole_digest(client: Client, written: str) -> str:
+    """The digest of the history that was meant.
+
+    Raises:
+        CallerError: none or several policies of it begin so (`not_found`), or it is too short to be safe.
+    """
+    if not _DIGEST.fullmatch(written.lower()):
+        raise CallerError(f"expected the SHA-256 of a policy, or at least 8 digits of it, got `{written}`")
+    kept = client.get("/v1/policy/history", PolicyHistoryList).answer.policies
+    found = sorted({one.policy_hash_hex for one in kept if one.policy_hash_hex.startswith(written.lower())})
+    if len(found) != 1:
+        how_many = f"{len(found)} policies of the history begin" if found else "no policy of the history begins"
+        raise CallerError(f"{how_many} with `{written}`", code="not_found", hint="see `briefcase policy history`")
+    return found[0]
 
 
 def known_tools(app: App) -> list[ToolSpec] | None:

@@ -24,28 +24,39 @@ from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.policy import known_tools, read_policy
 from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.receipt_filters import parse_moment
+from briefcase.model.errors import CallerError
 
 MAX_TEST_BYTES: Final = 16 << 20
 PAGE_RECEIPTS: Final = 1_000
 EXIT_FAILED: Final = 3
 
 
-@click.command("test", epilog=example("briefcase policy test policies/*.test.json"))
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.command("test", epilog=example("briefcase policy test policies/", "briefcase policy test login.test.json"))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
 @json_option
 @pass_app
-def run_tests(app: App, *, files: tuple[Path, ...], as_json: bool) -> int:
+def run_tests(app: App, *, paths: tuple[Path, ...], as_json: bool) -> int:
     """Run policy test files: requests, and the decisions they must get.
 
-    A file names its policies and its entities beside it, in the format of Cedar's integration tests. Exits with 3
-    where a decision is not the expected one.
+    A file names its policies, its entities and its schema beside it or from a directory above, in the format of Cedar's
+    integration tests. Of a directory, every test file in it and below it runs. Exits with 3 where a decision is not the
+    expected one.
     """
-    results = {str(file): policy_tests.run_test_file(_read_test(file), partial(_read_beside, file)) for file in files}
+    results: dict[str, policy_tests.FileResult] = {}
+    with working("testing") as progress:
+        files = list(_test_files(paths))
+        for done, (file, text) in enumerate(files, start=1):
+            results[str(file)] = _run(file, text, is_named=file in paths)
+            progress(done, len(files))
+    if not results:
+        raise CallerError("there is no test file", code="not_found", hint="one has `policies` and `requests`")
     passed = all(result.is_passed for result in results.values())
     if as_json:
         app.json({"ok": passed, "files": msgspec.to_builtins(results)})
         return 0 if passed else EXIT_FAILED
     for name, result in results.items():
+        if result.is_passed and Path(name) not in paths:
+            continue  # of a directory, what is not as expected; the last line counts the others
         app.screen.line(
             render.styled("ok" if result.is_passed else "failed"), f" {name}: {len(result.requests)} requests"
         )
@@ -54,7 +65,37 @@ def run_tests(app: App, *, files: tuple[Path, ...], as_json: bool) -> int:
         for request in result.requests:
             for difference in request.differences:
                 app.screen.line(f"  {request.description}: {difference}")
+    if len(results) > 1:
+        failed = sum(not result.is_passed for result in results.values())
+        asked = sum(len(result.requests) for result in results.values())
+        app.screen.line(f"{len(results):,} files, {asked:,} requests: {failed or 'none'} failed")
     return 0 if passed else EXIT_FAILED
+
+
+def _test_files(paths: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
+    """The test files that were named, and those of the directories that were."""
+    for path in paths:
+        if not path.is_dir():
+            yield path, _read_test(path)
+            continue
+        for file in sorted(path.rglob("*.json")):
+            text = _read_test(file)
+            try:
+                is_test = policy_tests.is_test_file(text)
+            except CallerError:
+                is_test = True  # which says what is wrong with it
+            if is_test:
+                yield file, text
+
+
+def _run(file: Path, text: str, *, is_named: bool) -> policy_tests.FileResult:
+    """One file's result. Of a directory, a file that cannot be read is one that failed, and the others run."""
+    try:
+        return policy_tests.run_test_file(text, partial(_read_beside, file))
+    except CallerError as error:
+        if is_named:
+            raise
+        return policy_tests.FileResult((error.message,), ())
 
 
 @click.command("backtest", epilog=example("briefcase policy backtest policy.cedar --since 7d"))
@@ -141,5 +182,10 @@ def _read_test(file: Path) -> str:
 
 
 def _read_beside(file: Path, name: str) -> str:
-    """What a test file names, from the directory it is in."""
-    return _read_test(file.parent / name)
+    """What a test file names, from the directory it is in, else from the nearest above that has it.
+
+    Cedar's own tests name files from the top of their repository.
+    """
+    above = file.absolute().parents
+    found = next((directory for directory in above if (directory / name).is_file()), above[0])
+    return _read_test(found / name)
