@@ -81,6 +81,7 @@ ASKING = (
         ("GET /v1/tools", "GET /v1/agents", "GET /v1/mcp/servers", "GET /v1/providers"),
     ),
     Asks("policy set {policy}", ("GET /v1/policy", "PUT /v1/policy")),
+    Asks("policy explain text", ("POST /v1/explain",)),
     Asks("policy check {policy}", ("GET /v1/tools",)),
     Asks("policy diff {policy}", ("GET /v1/policy",)),
     Asks("policy backtest {policy}", ("GET /v1/tools", "GET /v1/receipts")),

@@ -28,6 +28,7 @@ from briefcase.core.fleet.enrolment import read_fleet_state
 from briefcase.core.operator.policy_history import KeptPolicy, PolicyHistory
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.core.policy.engine import CompiledPolicy, compile_policy
+from briefcase.core.policy.explanation import Asked, PolicyExplanation, explain
 from briefcase.core.receipts.events import policy_set_event
 from briefcase.model.effects import Committed, Effect, Entry, PutSetting
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
@@ -223,6 +224,29 @@ class PolicyService:
             return self._layer(CompiledPolicy(parsed))
 
         return Candidate(stored, await self._run_blocking(compiled), policies, over)
+
+    async def explain(self, asked: Asked, text: str | None = None) -> PolicyExplanation:
+        """Why a policy decides a call as it does: the one that decides now, or a candidate, which stays one.
+
+        Args:
+            asked: the call.
+            text: the candidate, with the mandatory part in force behind it; None for what decides now.
+
+        Raises:
+            CallerError: the candidate does not parse, validate or compile (`invalid_policy`).
+        """
+        stored = self._stored if text is None else msgspec.structs.replace(self._stored, text=text)
+        specs = tuple(self._tools.specs())
+        found: list[PolicyExplanation] = []
+
+        def compiled() -> Policy:
+            parsed = check_policy(stored.deciding_text, specs)
+            policy = CompiledPolicy(parsed)
+            found.append(explain(parsed, policy, asked))
+            return policy
+
+        await self._run_blocking(compiled)
+        return found[0]
 
     async def commit(self, candidate: Candidate, event: JsonObject, effects: tuple[Effect, ...] = ()) -> Committed:
         """Let a candidate decide from now on, in the transaction of its receipt.

@@ -130,6 +130,16 @@ class CompiledPolicy:
             return Deny(POLICY_ERROR, detail=f"the decision failed: {error!r}")
         return verdict
 
+    def answers(
+        self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int
+    ) -> tuple[Answer, Answer, Answer]:
+        """The engine's answer to each question about a call, in the order of `ACTIONS`; arguments as `decide`."""
+        policies, (_, uid, groups) = self._specialised(tool), self._remember(principal)
+        context = self._context(policies, args, risk, now_us)
+        asked = (policies.call, policies.without_approval, policies.without_signer)
+        call, alone, unsigned = (question.decide(uid, groups, context) for question in asked)
+        return call, alone, unsigned
+
     def _context(self, policies: _ToolPolicies, args: JsonObject, risk: RiskSignals, now_us: int) -> dict[str, Any]:
         return {
             "args": policies.arguments.read(args),

@@ -65,6 +65,7 @@ NEITHER: Final[dict[Operation, str]] = {
     ("POST", "/access/v1/search/subject"): "says what the policy would allow",
     ("POST", "/v1/diagnostics/canary"): "looks for secrets in the bytes it is given",
     ("POST", "/v1/diagnostics/sign"): "signs a digest of evidence; an incident needs it most while receipts fail",
+    ("POST", "/v1/explain"): "says what a call would come to",
     ("POST", "/v1/identity/proof"): "signs who answers, for whoever asks",
     ("POST", "/v1/mcp/calls/{id}/cancel"): "asks a call of the asker's own to end; that call has its receipts",
     ("POST", "/v1/mcp/servers/{id}/oauth/start"): "begins a log-in in memory; the exchange is the change",

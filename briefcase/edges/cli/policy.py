@@ -45,6 +45,9 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{8,64}")
             "briefcase.edges.cli.policy_trials:run_tests",
             "Run policy test files: requests, and the decisions they must get.",
         ),
+        "explain": Lazy(
+            "briefcase.edges.cli.policy_explain:explain_call", "Say what a call would come to now, and why."
+        ),
         "backtest": Lazy("briefcase.edges.cli.policy_trials:backtest", "Replay a policy over the recorded receipts."),
         "history": Lazy("briefcase.edges.cli.policy_history:history", "List the policies that were set, newest first."),
         "rollback": Lazy("briefcase.edges.cli.policy_history:roll_back", "Let an earlier policy decide again."),
