@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from briefcase.adapters.disk.data_dir import data_dir_of, named_path, socket_path_of
+from briefcase.core.payments.x402 import Asset, parse_asset
 from briefcase.daemon.config_file import CONFIG_FILE, PAGES, FileConfig, load_file
 from briefcase.daemon.configuration import config_keys
 from briefcase.daemon.settings import UNSERVED, master_passphrase, parse_loopback_address, parse_settings
@@ -70,6 +71,40 @@ def test_a_variable_that_nothing_serves_is_refused(base, name):
 
     assert "unset it" in refused.value.hint
     assert parse_settings({**base, name: ""}) == parse_settings(base)
+
+
+def test_the_payment_helper_is_named_by_its_whole_path(base):
+    assert parse_settings(base).payment_helper is None
+    named = parse_settings({**base, "BRIEFCASE_PAYMENT_HELPER": "/opt/wallet/pay"})
+    assert str(named.payment_helper) == "/opt/wallet/pay"
+    with pytest.raises(ConfigError, match="whole path of a program, got `pay`"):
+        parse_settings({**base, "BRIEFCASE_PAYMENT_HELPER": "pay"})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "[payments]\nrail = 'cash'",
+        "[payments]\nassets = ['eip155:137/0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359']",
+        "[payments]\nassets = ['eip155:137/erc20:0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359 19']",
+        "[payments]\nassets = ['solana:5eykt4/erc20:0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359']",
+        "[providers]\nopaque_credentials = ['no id']",
+    ],
+)
+def test_what_is_no_asset_no_rail_and_no_provider_is_refused(tmp_path, base, keys):
+    path = tmp_path / CONFIG_FILE
+    path.write_text(keys)
+    with pytest.raises(ConfigError, match=str(path)):
+        load_file(path, base)
+
+
+@pytest.mark.parametrize(("text", "decimals"), [("", 6), (" 18", 18), (" 0", 0)])
+def test_an_asset_is_named_as_caip_19_has_it_with_its_decimals(tmp_path, base, text, decimals):
+    address = "0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359"
+    path = tmp_path / CONFIG_FILE
+    path.write_text(f"[payments]\nassets = ['eip155:137/erc20:{address}{text}']")
+    (named,) = load_file(path, base).payments.assets
+    assert parse_asset(named) == Asset("eip155:137", address, decimals)
 
 
 def test_strict_host_wants_the_socket_inside_the_data_directory(base):

@@ -124,9 +124,9 @@ PACKAGES = [(path, *room_of_path(path)) for path in sorted(PACKAGE.glob("*/*/__i
 
 @pytest.mark.parametrize(("path", "ring", "room"), PACKAGES, ids=[f"{ring}/{room}" for _, ring, room in PACKAGES])
 def test_a_package_says_what_it_is_and_who_calls_it(path, ring, room):
-    lines = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()
-    assert len(lines[0]) > len(room), f"`{ring}/{room}` does not say what it is"
-    assert [line for line in lines if line.startswith("Callers: ")] == [callers_of(ring, room)]
+    paragraphs = [" ".join(one.split()) for one in (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")]
+    assert len(paragraphs[0]) > len(room), f"`{ring}/{room}` does not say what it is"
+    assert [one for one in paragraphs if one.startswith("Callers: ")] == [callers_of(ring, room)]
 
 
 @pytest.mark.parametrize(("path", "ring", "room"), PACKAGES, ids=[f"{ring}/{room}" for _, ring, room in PACKAGES])

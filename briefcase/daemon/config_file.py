@@ -19,6 +19,7 @@ from briefcase.adapters.disk.data_dir import path_of
 from briefcase.core.approvals.lifecycle import MAX_SHOWN_BYTES
 from briefcase.core.calls.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 from briefcase.core.calls.ratelimits import PrincipalLimit
+from briefcase.core.payments.x402 import ASSET
 from briefcase.model.errors import ConfigError
 from briefcase.model.identifiers import PROVIDER_ID
 
@@ -31,6 +32,7 @@ PAGES: Final = {
     "file_read": "tools.md",
     "net": "tools.md",
     "providers": "providers.md#what-entitles-to-a-call",
+    "payments": "payments.md",
     "server": "operations.md#limits",
     "principal": "operations.md#limits",
 }  # the page that explains each section
@@ -106,6 +108,18 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class PaymentKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[payments]`: how a provider is paid."""
+
+    rail: Annotated[Literal["x402", "l402"], Meta(description="the rail that a provider is asked for")] = "x402"
+    assets: Annotated[
+        tuple[Annotated[str, Meta(pattern=ASSET)], ...],
+        Meta(
+            description="dollar tokens to pay in beside USDC on Base, as `eip155:137/erc20:0x…`, and decimals if not 6"
+        ),
+    ] = ()
+
+
 class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[principal]`: what one principal may send, whatever it asks for."""
 
@@ -145,6 +159,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file_read: FileReadSettings = FileReadSettings()
     net: NetSettings = NetSettings()
     providers: ProviderSettings = ProviderSettings()
+    payments: PaymentKeys = PaymentKeys()
     server: ServerSettings = ServerSettings()
     principal: PrincipalSettings = PrincipalSettings()
 

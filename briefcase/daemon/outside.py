@@ -11,6 +11,8 @@ from briefcase.adapters.fleet.client import ControlPlaneClient
 from briefcase.adapters.fleet.custody import DeviceTokens, FloorFile
 from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.providers.composition import ProviderParts, compose_providers
+from briefcase.adapters.providers.payment_helper import PaymentHelper
+from briefcase.adapters.providers.payments import PaymentSettings
 from briefcase.adapters.providers.service import ProviderService
 from briefcase.adapters.servers.catalog import Catalog
 from briefcase.adapters.servers.composition import LoginParts, compose_logins
@@ -23,6 +25,8 @@ from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.core.controls import Controls
 from briefcase.core.jose.base64url import encode_base64url
+from briefcase.core.payments.challenges import L402
+from briefcase.core.payments.x402 import USDC, parse_asset
 from briefcase.daemon.config_file import CONFIG_FILE
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.daemon.stores import Stores
@@ -79,15 +83,15 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
         clock=CLOCK,
         keep_public=lambda digest_hex: vault.keep_public(digest_hex.encode()),
     )
-    providers = _providers(start, stores, controls, sent)
+    needs_all = settings.is_ga or settings.strict_host
+    confinement = Confinement(stores.data_dir, settings.unix_sockets, needs_all=needs_all)
+    providers = _providers(start, stores, controls, sent, confinement)
     stack.push_async_callback(providers.service.close)
     toolbox.registry.replace(PROVIDER_GROUP, (providers.quote,))
     for spec in toolbox.registry.specs():
         vault.keep_public(spec.digest_hex.encode())
     logins = _logins(stores, secrets, outbound)
     stack.push_async_callback(logins.accounts.close)
-    needs_all = settings.is_ga or settings.strict_host
-    confinement = Confinement(stores.data_dir, settings.unix_sockets, needs_all=needs_all)
     registry = ServerRegistry(
         ledger=stores.ledger,
         clock=CLOCK,
@@ -102,13 +106,16 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
     return Outside(tools, toolbox, registry, logins.logins, providers.service, confinement, secrets, controls, fleet)
 
 
-def _providers(start: Start, stores: Stores, controls: Controls, outbound: Outbound) -> ProviderParts:
+def _providers(
+    start: Start, stores: Stores, controls: Controls, outbound: Outbound, confinement: Confinement
+) -> ProviderParts:
     opaque_from = frozenset(start.file.providers.opaque_credentials)
     if opaque_from and start.settings.is_ga:
         raise ConfigError(
             "`providers.opaque_credentials`: mode `ga` takes no credential that only its issuer can verify",
             hint=f"remove the key from `{CONFIG_FILE}`, or log in with `briefcase providers oauth-login`",
         )
+    program, keys = start.settings.payment_helper, start.file.payments
     return compose_providers(
         database=stores.database,
         secrets=stores.vault.compartment("providers"),
@@ -122,6 +129,8 @@ def _providers(start: Start, stores: Stores, controls: Controls, outbound: Outbo
         is_ga=start.settings.is_ga,
         denies_unknown_status=start.settings.vc_unknown_mode == "deny",
         opaque_from=opaque_from,
+        helper=None if program is None else PaymentHelper(program, confinement, start.environ),
+        payment_settings=PaymentSettings((*USDC, *map(parse_asset, keys.assets)), prefers_l402=keys.rail == L402),
     )
 
 

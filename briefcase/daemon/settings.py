@@ -36,7 +36,6 @@ MAX_SYNC_INTERVAL_S: Final = 7 * 86_400
 UNSERVED: Final[dict[str, str]] = {
     "BRIEFCASE_NAMED_PIPE": "no build serves Windows: use `BRIEFCASE_UNIX_SOCKET`",
     "BRIEFCASE_RISK_CLASSIFIER_URL": "this build asks no classifier; policies read `context.risk`",
-    "BRIEFCASE_PAYMENT_HELPER": "this build pays over no helper",
 }
 
 _T = TypeVar("_T")
@@ -55,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
     secret_backend: str = SECRET_BACKENDS[0]
     provider_base_url: str | None = None
     vc_unknown_mode: str = VC_UNKNOWN_MODES[0]
+    payment_helper: Path | None = None
     otel: OtelSettings | None = None
     agent_socket: Path | None = None
     sync_interval_s: int = SYNC_INTERVAL_S
@@ -100,6 +100,7 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         secret_backend=_chosen(environ, "BRIEFCASE_SECRET_BACKEND", SECRET_BACKENDS),
         provider_base_url=_base_url(environ, "BRIEFCASE_PROVIDER_BASE_URL"),
         vc_unknown_mode=_chosen(environ, "BRIEFCASE_VC_STATUS_UNKNOWN_MODE", VC_UNKNOWN_MODES),
+        payment_helper=_program(environ, "BRIEFCASE_PAYMENT_HELPER"),
         otel=load_otel_settings(environ),
         sync_interval_s=_parsed(environ, "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", _sync_interval)
         or SYNC_INTERVAL_S,
@@ -137,6 +138,14 @@ def agent_socket_inside(path: Path, data_dir: Path) -> ConfigError:
         f"`BRIEFCASE_AGENT_SOCKET`: expected a path outside of `{data_dir}`, got `{path}`",
         hint="make a directory of its own for it, with the agents' group: docs/deploy/README.md",
     )
+
+
+def _program(environ: Mapping[str, str], name: str) -> Path | None:
+    """A program, by its whole path: it is started without a shell, and looked for nowhere."""
+    path = named_path(environ, name)
+    if path is not None and not path.is_absolute():
+        raise ConfigError(f"`{name}`: expected the whole path of a program, got `{environ[name]}`")
+    return path
 
 
 def _check_length(name: str, path: Path) -> None:

@@ -19,6 +19,7 @@ from briefcase.model.types import (
     Deny,
     JsonObject,
     LastApproval,
+    PaymentTerms,
     Principal,
     Receipt,
     RiskSignals,
@@ -419,6 +420,12 @@ def destination_of(tool: Tool) -> Destination:
     """Where a tool's calls go: as the tool tells (`destination`), else the source that its definition names."""
     told = getattr(tool, "destination", None)
     return told if isinstance(told, Destination) else Destination(tool.spec.source)
+
+
+def payment_of(tool: Tool) -> PaymentTerms | None:
+    """What a call of a tool pays before it is served, where a person is to approve that: the tool tells (`payment`)."""
+    told = getattr(tool, "payment", None)
+    return told if isinstance(told, PaymentTerms) else None
 
 
 class Tools(Protocol):

@@ -31,6 +31,8 @@ CONFLICT: Final = "conflict"
 SANDBOX_VIOLATION: Final = "sandbox_violation"
 REMOTE_MCP_INCOMPATIBLE: Final = "remote_mcp_incompatible"
 VC_STATUS_UNKNOWN: Final = "vc_status_unknown"
+PAYMENT_DUE: Final = "payment_due"
+PAYMENT_IN_DOUBT: Final = "payment_in_doubt"
 CAPABILITY_REVOKED: Final = "capability_revoked"
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 
@@ -71,6 +73,8 @@ REASONS: Final[dict[str, Reason]] = {
     SANDBOX_VIOLATION: Reason(),
     REMOTE_MCP_INCOMPATIBLE: Reason(hint="`briefcase mcp servers list` shows why the server was refused"),
     VC_STATUS_UNKNOWN: Reason(),
+    PAYMENT_DUE: Reason(hint="`briefcase approvals show` says what is paid to whom"),
+    PAYMENT_IN_DOUBT: Reason(hint="`briefcase receipts list --kind payment_outcome` shows the last payment"),
     CAPABILITY_REVOKED: Reason(),
     OUTCOME_UNKNOWN: Reason(8, "look at the upstream whether it took effect before calling again"),
 }

@@ -206,6 +206,23 @@ class LastApproval(msgspec.Struct, frozen=True):
     binding_hex: str = ""
 
 
+class PaymentTerms(msgspec.Struct, frozen=True):
+    """What a provider asks to be paid before it serves a call: everything that decides what money goes where.
+
+    `rail` is `x402_v2`, `x402` or `l402`. `pay_to` is the recipient; of version 2 `asset`, `network` (CAIP-2) and
+    `amount` (in the asset's smallest units) say what it gets. `resource` is what is paid for.
+    """
+
+    provider_id: str
+    rail: str
+    amount_microusd: int
+    pay_to: str
+    asset: str = ""
+    network: str = ""
+    amount: str = ""
+    resource: str = ""
+
+
 class ShownTool(msgspec.Struct, frozen=True):
     """What an approver reads of a tool: its definition when the call was asked for, and where the call goes.
 
@@ -228,7 +245,7 @@ class ShownCall(msgspec.Struct, frozen=True):
     `args_text` is the canonical JSON of the arguments. `reasons` are all the reasons for asking, the first one first;
     `risk` holds the signals also where the policy asked before they were looked at. `redacted_places` counts what was
     cut out: a mark that the agent wrote itself is not among them. `question` is the canonical JSON of what a server
-    asked, where the call is the answer.
+    asked, where the call is the answer. `payment` is what a provider is to be paid before it serves the call.
     """
 
     args_text: str
@@ -239,6 +256,7 @@ class ShownCall(msgspec.Struct, frozen=True):
     last_approved: LastApproval | None = None
     redacted_places: int = 0
     question: str = ""
+    payment: PaymentTerms | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -131,7 +131,11 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             "BRIEFCASE_RISK_CLASSIFIER_URL", "a classifier of calls", SETTINGS_PAGE, otherwise="none"
         ),
         Variable(
-            "BRIEFCASE_PAYMENT_HELPER", "a program that holds the wallet", SETTINGS_PAGE, otherwise="none", form="path"
+            "BRIEFCASE_PAYMENT_HELPER",
+            "a program that holds the wallet, by its whole path",
+            "payments.md",
+            otherwise="none: nothing is paid in `ga`",
+            form="path",
         ),
     ),
     "Commands, and whoever connects to a daemon": (

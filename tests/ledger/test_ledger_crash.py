@@ -21,6 +21,7 @@ import pytest
 
 from briefcase.adapters.ledger import Ledger, LedgerSettings
 from briefcase.adapters.ledger.group import INLINE_MAX_US
+from briefcase.adapters.ledger.intents import Intents
 from briefcase.model.errors import StoreError
 from briefcase.model.ports import ReceiptFilter
 from briefcase.model.types import ApprovalStatus
@@ -243,3 +244,14 @@ def fill(path: Path, left_bytes: int) -> None:
                     os.write(file.fileno(), bytes(found.f_frsize))
                 except OSError:
                     break
+
+
+def test_a_challenge_that_a_payment_claimed_is_replayed_as_a_callers_request_id_is():
+    intents = Intents(bytes(32))
+    paid = {"id": 7, "kind": "payment_intent", "principal": "provider:demo", "request_id": "challenge"}
+    older = {"id": 8, "kind": "payment_intent", "provider_id": "demo"}  # it named none
+    for event in (paid, older):
+        intents.replay(json.dumps(event).encode())
+    assert intents.claimed(intents.fingerprint("provider:demo", "challenge")) == 7
+    assert intents.claimed(intents.fingerprint("", "")) is None
+    assert intents.open == {7: None, 8: None}

@@ -12,7 +12,16 @@ from briefcase.core.operator.approvals import EITHER, MAY_DECIDE, Approvers, Mea
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Destination
-from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, Role, ShownCall, ShownTool
+from briefcase.model.types import (
+    Approval,
+    ApprovalKind,
+    ApprovalStatus,
+    NeedsApproval,
+    PaymentTerms,
+    Role,
+    ShownCall,
+    ShownTool,
+)
 from support.clock import FakeClock
 from support.ledger import MemoryLedger
 from support.principals import AGENT
@@ -92,6 +101,19 @@ async def test_without_a_digest_only_what_stood_whole_in_the_summary_is_approved
     long = Counter(summary="x" * (MAX_SUMMARY_CHARS + 1))
     assert await long.refusal() == "conflict"
     assert (await long.decide(digest=long.document["shown_digest_hex"])).status is YES
+
+
+async def test_what_pays_somebody_is_approved_by_the_digest_of_all_that_was_shown_however_short_it_is():
+    counter = Counter()
+    terms = PaymentTerms("demo", "x402_v2", 2_000, "0x" + "a" * 40, asset="0x" + "b" * 40, network="eip155:8453")
+    counter.ledger.shown["id"] = msgspec.structs.replace(counter.ledger.shown["id"], payment=terms)
+    assert await counter.refusal() == "conflict"
+    seen = counter.document
+    assert (seen["payment"]["amount_microusd"], seen["payment"]["pay_to"]) == (2_000, "0x" + "a" * 40)
+    dearer = msgspec.structs.replace(terms, amount_microusd=3_000)
+    counter.ledger.shown["id"] = msgspec.structs.replace(counter.ledger.shown["id"], payment=dearer)
+    assert await counter.refusal(digest=seen["shown_digest_hex"]) == "conflict"
+    assert (await counter.decide(digest=counter.document["shown_digest_hex"])).status is YES
 
 
 async def test_a_no_needs_no_digest():

@@ -8,6 +8,7 @@ import pytest
 
 from briefcase.core.jose.base64url import decode_base64url
 from briefcase.core.jose.jws import check_signature, key_of, parse_compact
+from briefcase.core.payments.challenges import read_challenge
 from support.providers import ADMIN_SECRET, BASE_URL, Holder, ask
 
 S = 1_000_000
@@ -58,11 +59,21 @@ def test_a_credential_needs_an_access_token_and_a_holder(gateway, clock, holder_
     assert ask(gateway, "POST", f"/vc/issue?holder_did={HOLDER_DID}").status == 401
 
 
+def read_of(headers, body):
+    """A challenge as the daemon reads it."""
+    token_url = f"{BASE_URL}/token"
+    return read_challenge(headers, body, provider_id="demo", base_url=BASE_URL, token_url=token_url, assets=None)
+
+
 def pay(gateway, rail):
     challenge = ask(gateway, "POST", "/token", {} if rail == "x402" else {"x-accept-payment-rail": rail})
     assert (challenge.status, challenge.error) == (402, "payment_required")
     assert challenge.json["rail"] == rail
     assert challenge.json["amount_microusd"] == 200_000
+    told = ", ".join(f'{name}="{value}"' for name, value in challenge.json.items() if isinstance(value, str))
+    said = f"{rail.upper()} {told.partition(', ')[2]}, amount_microusd=200000"  # the rail is the scheme
+    assert challenge.headers["www-authenticate"] == said
+    assert read_of(challenge.headers, b"").said == read_of({}, challenge.body).said
     if rail == "x402":
         assert challenge.json["payment_url"] == BASE_URL + "/pay"
         body = json.dumps({"payment_id": challenge.json["payment_id"]}).encode()

@@ -8,6 +8,7 @@ from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.providers.capabilities import Capabilities
 from briefcase.adapters.providers.client import ProviderClient
 from briefcase.adapters.providers.composition import ProviderParts, compose_providers
+from briefcase.adapters.providers.payments import PaymentOrder
 from briefcase.adapters.providers.service import ProviderService
 from briefcase.adapters.store.database import Database
 from briefcase.adapters.system import SystemEntropy
@@ -15,7 +16,7 @@ from briefcase.adapters.vault.identity import Identity
 from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.core.operator.providers import Exchange
 from briefcase.model.ports import HttpRequest
-from briefcase.model.types import ToolResult
+from briefcase.model.types import PaymentTerms, ToolResult
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
 from support.ledger import MemoryLedger
@@ -41,6 +42,7 @@ class ProviderDesk:
         self.outbound = AsgiOutbound(provider=self.gateway)
         self.options: dict[str, Any] = {"is_ga": False, "denies_unknown_status": False}
         self.disabled: set[str] = set()
+        self.calls = 0
         self.database: Database | None = None
 
     def open(self, **changed: Any) -> ProviderService:
@@ -93,8 +95,12 @@ class ProviderDesk:
         assert fields["state"] == [started.state]
         await self.service.exchange("demo", Exchange(fields["code"][0], state=started.state, iss=fields["iss"][0]))
 
-    async def quote(self, symbol: str = "ACME", **kwargs: Any) -> ToolResult:
-        return await self.client.read("demo", "/api/quote", {"symbol": symbol}, timeout_ms=60_000, **kwargs)
+    async def quote(self, symbol: str = "ACME", approved: PaymentTerms | None = None, **kwargs: Any) -> ToolResult:
+        """One call; `approved` is what a person said may be paid for it."""
+        self.calls += 1
+        order = PaymentOrder(f"call-{self.calls}", self.calls, approved)
+        query = {"symbol": symbol}
+        return await self.client.read("demo", "/api/quote", query, timeout_ms=60_000, order=order, **kwargs)
 
     def asked(self, path: str) -> int:
         """How many requests went to a path."""

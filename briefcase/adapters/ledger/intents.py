@@ -10,7 +10,7 @@ INVARIANT (replay): what `Staged` changes in memory for an entry is what `replay
 
 | event field | meaning |
 |---|---|
-| `kind: intent` or `delegated`, `principal`, `request_id` | this receipt takes the request id |
+| `kind: intent`, `delegated` or `payment_intent`, `principal`, `request_id` | this receipt takes the request id |
 | `reserved: {category, day, microusd}` | what is settled as spent where the outcome stays unknown |
 | `kind: outcome`, `outcome_unknown` or a change's, `intent_id` | that intent is closed |
 
@@ -42,8 +42,11 @@ MAX_ASKED: Final = 4_096  # fingerprints of request ids that were asked for and 
 MAX_KEYED: Final = 4_096  # principals whose part of a fingerprint is kept
 
 INTENT: Final = "intent"
-CLAIMING: Final = frozenset({INTENT, events.DELEGATED})  # only a call takes a request id
-OPENING: Final = frozenset({INTENT, "payment_intent", events.CHANGE_INTENT})
+PAYMENT: Final = "payment_intent"
+CLAIMING: Final = frozenset(
+    {INTENT, events.DELEGATED, PAYMENT}
+)  # a caller's request id, or what a challenge is known by
+OPENING: Final = frozenset({INTENT, PAYMENT, events.CHANGE_INTENT})
 CLOSING: Final = frozenset({"outcome", "payment_outcome", "outcome_unknown", events.CHANGE_FAILED}) | events.CHANGES
 
 
@@ -236,7 +239,7 @@ class Intents:
             intent = _decode_intent(event_bytes)
             if kind in OPENING:
                 staged.opened[intent.id] = None if intent.reserved is None else intent.reserved.settlement()
-            if kind in CLAIMING:
+            if kind in CLAIMING and (kind != PAYMENT or intent.request_id):  # older payments claimed nothing
                 staged.claims[self.fingerprint(intent.principal, intent.request_id)] = intent.id
         elif kind in CLOSING:
             intent_id = _decode_closing(event_bytes).intent_id
@@ -252,7 +255,7 @@ def check_claim(event: JsonObject, principal: str, request_id: str) -> None:
         InternalError: it is no intent, nor a delegated call, of that principal and request id.
     """
     if event.get("kind") not in CLAIMING or event["principal"] != principal or event["request_id"] != request_id:
-        raise InternalError("a request id is claimed by an `intent` or `delegated` event that names it, got another")
+        raise InternalError("a request id is claimed by an event that names it and may take one, got another")
 
 
 def note_opening(event: JsonObject, settle: SettleBudget | None) -> None:

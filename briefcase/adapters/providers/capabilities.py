@@ -8,13 +8,18 @@ Minting tries, in this order, what entitles to a capability:
 
  1. a verifiable credential whose status is known to be good (unknown: by the operator's choice)
  2. the log-in, renewed first where it is about to expire
- 3. a payment, where the profile and the budget allow one
+ 3. a payment, where the profile allows one and the budget or a person does (`payments`); only for a call that waits
+    for it, never ahead of need
+
+What a provider asks to be paid is remembered until a capability is held. Where it takes a person, the tool raises
+`payment_due`: the call that comes next waits for an approval that shows the terms, and pays these and no others.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -22,14 +27,16 @@ import msgspec
 
 from briefcase.adapters.oauth.custody import Custody, Login
 from briefcase.adapters.oauth.renewal import Renewals
-from briefcase.adapters.oauth.wire import MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_server_answer
+from briefcase.adapters.oauth.wire import GOOD, MAX_ANSWER_BYTES, TIMEOUT_MS, error_word, read_server_answer
 from briefcase.adapters.providers.entitlement import EntitlementClient, EntitlementStatus
+from briefcase.adapters.providers.payments import PaymentOrder, Retry
 from briefcase.adapters.providers.registry import Provider
 from briefcase.core.jose.dpop import ProofSigner
+from briefcase.core.payments.challenges import Challenge
 from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
-from briefcase.model.reasons import VC_STATUS_UNKNOWN
-from briefcase.model.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, parse_rfc3339
+from briefcase.model.reasons import PAYMENT_DUE, PAYMENT_IN_DOUBT, VC_STATUS_UNKNOWN
+from briefcase.model.types import COMPATIBILITY_PROFILE, MAX_SAFE_INTEGER, US_PER_S, PaymentTerms, parse_rfc3339
 
 TOKEN_PATH: Final = "/token"
 CREDENTIAL_HEADER: Final = "x-vc-jwt"
@@ -42,8 +49,27 @@ RETRY_AHEAD_US: Final = 5 * US_PER_S  # after a minting in the background failed
 class Payer(Protocol):
     """Pays a 402 challenge (`payments.PaymentClient`)."""
 
-    def pay(self, provider: Provider, response: HttpResponse) -> Awaitable[str]:
-        """The `Authorization` value that proves the payment. Raises `UpstreamError`."""
+    @property
+    def asking_headers(self) -> Mapping[str, str]:
+        """What a request says of the rail that is wanted."""
+        ...
+
+    def read(self, provider: Provider, response: HttpResponse, token_url: str) -> Challenge:
+        """What a 402 answer asks for. Raises `UpstreamError`."""
+        ...
+
+    def is_in_doubt(self, provider_id: str) -> bool:
+        """Whether nobody knows what became of the last payment to a provider."""
+        ...
+
+    def needs_person(self, terms: PaymentTerms) -> bool:
+        """Whether these terms are paid only if a person approves them."""
+        ...
+
+    def pay(
+        self, provider: Provider, challenge: Challenge, order: PaymentOrder, retry: Retry
+    ) -> Awaitable[HttpResponse]:
+        """Pay, and ask again with the proof. Raises `UpstreamError`."""
         ...
 
 
@@ -91,6 +117,8 @@ class _Slot:
         self.quiet_until_us = 0
         self.nonce: str | None = None
         self.status = EntitlementStatus.NONE
+        self.due: PaymentTerms | None = None  # what was asked to be paid, since a capability was last had
+        self.is_ahead = False  # the minting is for no call, and pays nothing
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True):
@@ -129,12 +157,15 @@ class Capabilities:
         self.waits = 0
         self.minted = 0
 
-    async def take(self, provider: Provider, *, is_approved: bool = False) -> Capability:
+    async def take(
+        self, provider: Provider, *, is_approved: bool = False, order: PaymentOrder | None = None
+    ) -> Capability:
         """One call's worth of a capability, from memory where one is held.
 
         Args:
             provider: whose.
             is_approved: whether a person approved the call, so that an entitlement of unknown status will do.
+            order: what may be paid for the call; None pays nothing.
 
         Raises:
             UpstreamError: none is held and none could be had; `sent` is False, because the call itself never left.
@@ -143,7 +174,7 @@ class Capabilities:
         now_us = self._clock.now_us()
         while slot.held is None or not slot.held.is_good(now_us):
             self.waits += 1
-            await self._wait_for(provider, slot, is_approved=is_approved)
+            await self._wait_for(provider, slot, is_approved=is_approved, order=order)
             now_us = self._clock.now_us()
         held = slot.held
         held.calls_left -= 1
@@ -158,7 +189,23 @@ class Capabilities:
             self._start_minting(provider, slot)
 
     def signals(self, provider: Provider) -> tuple[str, ...]:
-        """`vc_status_unknown` while the status of the entitlement cannot be learned and a person may decide."""
+        """What a person may decide on: an entitlement whose status cannot be learned, a payment that is asked for."""
+        due = self.payment(provider)
+        if due is None:
+            return self._status_signals(provider)
+        is_in_doubt = self._payer is not None and self._payer.is_in_doubt(provider.id)
+        doubt = (PAYMENT_IN_DOUBT,) if is_in_doubt else ()
+        return (*self._status_signals(provider), PAYMENT_DUE, *doubt)
+
+    def payment(self, provider: Provider) -> PaymentTerms | None:
+        """What the next call pays only if a person approves it; from memory, at once."""
+        slot = self._slots.get(provider.id)
+        if slot is None or slot.due is None or self._payer is None:
+            return None
+        is_held = slot.held is not None and slot.held.is_good(self._clock.now_us())
+        return slot.due if not is_held and self._payer.needs_person(slot.due) else None
+
+    def _status_signals(self, provider: Provider) -> tuple[str, ...]:
         slot = self._slots.get(provider.id)
         if slot is None or slot.status is not EntitlementStatus.UNKNOWN or self._settings.denies_unknown_status:
             return ()
@@ -189,6 +236,8 @@ class Capabilities:
         if slot is not None and (spoilt is None or slot.held is spoilt):
             slot.held = None
             slot.epoch += spoilt is None  # what is being minted was asked for before
+            if spoilt is None:
+                slot.due = None  # something else may entitle by now
 
     async def forget(self, provider_id: str) -> None:
         """Let go of a provider altogether, its minting and its key as well."""
@@ -214,21 +263,31 @@ class Capabilities:
             slot = self._slots.setdefault(provider.id, _Slot(signer))
         return slot
 
-    async def _wait_for(self, provider: Provider, slot: _Slot, *, is_approved: bool) -> None:
-        task = slot.minting or self._start_minting(provider, slot, is_approved=is_approved)
+    async def _wait_for(
+        self, provider: Provider, slot: _Slot, *, is_approved: bool, order: PaymentOrder | None
+    ) -> None:
+        task = slot.minting
+        if task is not None and (slot.is_ahead or (order is not None and order.approved is not None)):
+            await asyncio.wait({task})  # it may not pay what this call may: whatever came of it, this one goes on
+            return
+        if task is None:
+            task = self._start_minting(provider, slot, is_approved=is_approved, order=order)
         try:
             await asyncio.shield(task)
         except BriefcaseError as error:
             code, hint, detail = error.code, error.hint, error.detail
             raise UpstreamError(error.message, code=code, hint=hint, detail=detail, sent=False) from None
 
-    def _start_minting(self, provider: Provider, slot: _Slot, *, is_approved: bool = False) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._fill(provider, slot, is_approved=is_approved))
+    def _start_minting(
+        self, provider: Provider, slot: _Slot, *, is_approved: bool = False, order: PaymentOrder | None = None
+    ) -> asyncio.Task[None]:
+        filling = self._fill(provider, slot, is_approved=is_approved, order=order)
+        task = asyncio.get_running_loop().create_task(filling)
         task.add_done_callback(_retrieve)
-        slot.minting = task
+        slot.minting, slot.is_ahead = task, order is None
         return task
 
-    async def _fill(self, provider: Provider, slot: _Slot, *, is_approved: bool) -> None:
+    async def _fill(self, provider: Provider, slot: _Slot, *, is_approved: bool, order: PaymentOrder | None) -> None:
         """Mint a capability and put it on the slot.
 
         INVARIANT (settled): the slot names no minting that is done. A call that found one would wait for it without
@@ -236,31 +295,53 @@ class Capabilities:
         """
         epoch = slot.epoch
         try:
-            capability = await self._mint(provider, slot, is_approved=is_approved)
+            capability = await self._mint(provider, slot, is_approved=is_approved, order=order)
             if slot.epoch == epoch:
-                slot.held = capability
+                slot.held, slot.due = capability, None
         except BaseException:
             slot.quiet_until_us = self._clock.now_us() + RETRY_AHEAD_US
             raise
         finally:
             slot.minting = None
 
-    async def _mint(self, provider: Provider, slot: _Slot, *, is_approved: bool) -> Capability:
+    async def _mint(
+        self, provider: Provider, slot: _Slot, *, is_approved: bool, order: PaymentOrder | None
+    ) -> Capability:
         headers = await self._entitlement_headers(provider, slot, is_approved=is_approved)
         if not headers and self._payer is None:
             raise _not_entitled(provider)
-        response = await self._ask(provider, slot, headers)
+        asking = {} if self._payer is None else self._payer.asking_headers
+        response = await self._ask(provider, slot, {**headers, **asking})
         if response.status == HTTPStatus.PAYMENT_REQUIRED:
             if self._payer is None:
                 raise _not_entitled(provider)
-            response = await self._ask(provider, slot, {"authorization": await self._payer.pay(provider, response)})
+            challenge = self._payer.read(provider, response, provider.base_url + TOKEN_PATH)
+            slot.due = challenge.terms
+            if order is None:
+                raise UpstreamError("a payment is asked for, and no call waits for it", sent=False)
+            response = await self._payer.pay(provider, challenge, order, partial(self._asked_again, provider, slot))
+        capability = self._read(provider, response)
+        self.minted += 1
+        if slot.status is EntitlementStatus.UNKNOWN:
+            capability.calls_left = 1  # a person approved one call, not as many as the provider allows
+        return capability
+
+    async def _asked_again(self, provider: Provider, slot: _Slot, headers: Mapping[str, str]) -> HttpResponse:
+        """The answer to a request that was paid for. Raises as `_read` where it is a success without a capability."""
+        response = await self._ask(provider, slot, headers)
+        if response.status in GOOD:
+            try:
+                self._read(provider, response)
+            except UpstreamError as error:  # whatever is wrong with the answer, the request was served
+                raise UpstreamError(error.message, code=error.code, hint=error.hint, detail=error.detail) from None
+        return response
+
+    def _read(self, provider: Provider, response: HttpResponse) -> Capability:
+        """The capability in an answer. Raises `UpstreamError` where there is none that is of use."""
         minted_us = self._clock.now_us()
         answer = read_server_answer(response, _TokenAnswer, "the request for a capability")
         capability = self._checked(answer, minted_us)
         self._remember(answer.token.encode(), provider.id)
-        self.minted += 1
-        if slot.status is EntitlementStatus.UNKNOWN:
-            capability.calls_left = 1  # a person approved one call, not as many as the provider allows
         return capability
 
     def _checked(self, answer: _TokenAnswer, minted_us: int) -> Capability:

@@ -24,12 +24,13 @@ import msgspec
 
 from briefcase.adapters.oauth.wire import error_word, refusal_of
 from briefcase.adapters.providers.capabilities import Capabilities, Capability
+from briefcase.adapters.providers.payments import PaymentOrder
 from briefcase.adapters.providers.registry import Provider, Providers
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 from briefcase.model.reasons import CAPABILITY_REVOKED, REPLAY_DETECTED
-from briefcase.model.types import US_PER_S, JsonValue, ToolResult, format_rfc3339
+from briefcase.model.types import US_PER_S, JsonValue, PaymentTerms, ToolResult, format_rfc3339
 
 COST_HEADER: Final = "x-cost-microusd"
 RENEWABLE: Final = frozenset({"invalid_token", CAPABILITY_REVOKED, "max_calls_exceeded"})
@@ -94,8 +95,20 @@ class ProviderClient:
         provider = self._providers.find(provider_id)
         return () if provider is None else self._capabilities.signals(provider)
 
+    def payment(self, provider_id: str) -> PaymentTerms | None:
+        """What the next call of a provider pays only if a person approves it."""
+        provider = self._providers.find(provider_id)
+        return None if provider is None else self._capabilities.payment(provider)
+
     async def read(
-        self, provider_id: str, path: str, query: Mapping[str, str], *, timeout_ms: int, is_approved: bool = False
+        self,
+        provider_id: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        timeout_ms: int,
+        is_approved: bool = False,
+        order: PaymentOrder | None = None,
     ) -> ToolResult:
         """Read one resource.
 
@@ -105,6 +118,7 @@ class ProviderClient:
             query: the parameters.
             timeout_ms: how long the answer may take.
             is_approved: whether a person approved the call.
+            order: what may be paid for the call; None pays nothing.
 
         Raises:
             UpstreamError: unknown, disabled, not entitled or unreachable, or it refused or answered no JSON.
@@ -112,7 +126,7 @@ class ProviderClient:
         provider = self._enabled(provider_id)
         target = f"{path}?{urlencode(query)}"
         try:
-            result = await self._fetch(provider, target, timeout_ms, is_approved=is_approved)
+            result = await self._fetch(provider, target, timeout_ms, is_approved=is_approved, order=order)
         except UpstreamError as error:
             self._note_problem(provider, error)
             stale = self._recall(provider, target) if error.code in OUTAGES else None
@@ -146,8 +160,10 @@ class ProviderClient:
             )
         return provider
 
-    async def _fetch(self, provider: Provider, target: str, timeout_ms: int, *, is_approved: bool) -> ToolResult:
-        capability = await self._capabilities.take(provider, is_approved=is_approved)  # 2
+    async def _fetch(
+        self, provider: Provider, target: str, timeout_ms: int, *, is_approved: bool, order: PaymentOrder | None
+    ) -> ToolResult:
+        capability = await self._capabilities.take(provider, is_approved=is_approved, order=order)  # 2
         response = await self._send(provider, capability, target, timeout_ms)  # 3
         if self._capabilities.learn_nonce(provider, response) and error_word(response) == "use_dpop_nonce":  # 4
             response = await self._send(provider, capability, target, timeout_ms)
@@ -155,7 +171,7 @@ class ProviderClient:
             response = await self._send_other_htu(provider, capability, target, timeout_ms)
         if error_word_of(response) in RENEWABLE:  # 6
             self._capabilities.discard(provider.id, capability)
-            capability = await self._capabilities.take(provider, is_approved=is_approved)
+            capability = await self._capabilities.take(provider, is_approved=is_approved, order=order)
             response = await self._send(provider, capability, target, timeout_ms)
         if response.status != HTTPStatus.OK:
             raise self._refused(provider, response)

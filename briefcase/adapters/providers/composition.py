@@ -13,7 +13,7 @@ from briefcase.adapters.oauth.renewal import Renewals
 from briefcase.adapters.providers.capabilities import Capabilities, CapabilitySettings
 from briefcase.adapters.providers.client import ProviderClient
 from briefcase.adapters.providers.entitlement import EntitlementClient
-from briefcase.adapters.providers.payments import PaymentClient
+from briefcase.adapters.providers.payments import Helper, PaymentClient, PaymentSettings
 from briefcase.adapters.providers.quote import QuoteTool
 from briefcase.adapters.providers.registry import Providers
 from briefcase.adapters.providers.service import LOGIN_COMMAND, ProviderService
@@ -44,6 +44,8 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
     is_ga: bool,
     denies_unknown_status: bool,
     opaque_from: frozenset[str] = frozenset(),
+    helper: Helper | None = None,
+    payment_settings: PaymentSettings = PaymentSettings(),  # noqa: B008 - frozen
 ) -> ProviderParts:
     """Put the parts together; `ProviderService.start` and `close` bracket their use.
 
@@ -57,20 +59,23 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
         is_disabled: whether a control disables a source.
         clock: the time.
         entropy: ids of proofs, states and verifiers.
-        is_ga: whether payments are off and the profile's mark is demanded.
+        is_ga: whether payments are off without a helper, and the profile's mark is demanded.
         denies_unknown_status: `BRIEFCASE_VC_STATUS_UNKNOWN_MODE=deny`.
         opaque_from: the providers whose credentials are kept though only they can verify them.
+        helper: the program that holds the wallet (`BRIEFCASE_PAYMENT_HELPER`).
+        payment_settings: what is paid in, and on which rail.
     """
     providers, custody = Providers(database, is_disabled), Custody(secrets, remember)
     oauth = OAuthClient(outbound, clock, entropy)
     renewals = Renewals(custody, oauth, clock)
     entitlements = EntitlementClient(outbound, clock, holder_did, opaque_from)
+    payer = PaymentClient(outbound, ledger, clock, helper, payment_settings)
     capabilities = Capabilities(
         outbound=outbound,
         custody=custody,
         renewals=renewals,
         entitlements=entitlements,
-        payer=None if is_ga else PaymentClient(outbound, ledger, clock),
+        payer=None if is_ga and helper is None else payer,
         remember=remember,
         clock=clock,
         entropy=entropy,

@@ -8,10 +8,11 @@ import msgspec
 
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.providers.client import ProviderClient
+from briefcase.adapters.providers.payments import PaymentOrder
 from briefcase.adapters.tools.definition import check_unchanged, with_digest
 from briefcase.adapters.tools.schema import ArgsCheck
 from briefcase.model.ports import CallContext, Clock, Destination
-from briefcase.model.types import JsonObject, ToolResult, ToolSpec
+from briefcase.model.types import JsonObject, PaymentTerms, ToolResult, ToolSpec
 
 PROVIDER_ID: Final = "demo"
 PATH: Final = "/api/quote"
@@ -40,15 +41,17 @@ SPEC: Final = ToolSpec(
 )
 
 
-class _Execution(msgspec.Struct, frozen=True):
-    """Where the call goes, as the definition's digest covers it."""
+class _Execution(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the call goes and what it pays, as the definition's digest covers it."""
 
     base_url: str
     path: str
+    payment: PaymentTerms | None = None
 
 
 class _Bound(msgspec.Struct, frozen=True):
     base_url: str
+    payment: PaymentTerms | None
     spec: ToolSpec
 
 
@@ -58,16 +61,24 @@ class QuoteTool:
     def __init__(self, client: ProviderClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._bound = self._spec_at("")
+        self._bound = self._spec_at("", None)
         self._check = ArgsCheck(SPEC.input_schema)
 
     @property
     def spec(self) -> ToolSpec:
-        """The definition; its digest covers the provider's address: an approval is for a call that goes there."""
-        base_url = self._client.base_url(PROVIDER_ID)
-        if self._bound.base_url != base_url:
-            self._bound = self._spec_at(base_url)
+        """The definition; its digest covers the provider's address and what is to be paid to it.
+
+        An approval is for a call that goes there and pays that, and for no other.
+        """
+        base_url, payment = self._client.base_url(PROVIDER_ID), self.payment
+        if (self._bound.base_url, self._bound.payment) != (base_url, payment):
+            self._bound = self._spec_at(base_url, payment)
         return self._bound.spec
+
+    @property
+    def payment(self) -> PaymentTerms | None:
+        """What the call pays only if a person approves it."""
+        return self._client.payment(PROVIDER_ID)
 
     @property
     def destination(self) -> Destination:
@@ -78,10 +89,10 @@ class QuoteTool:
         return Destination(f"GET {base_url}{PATH}", host=parse_url(base_url).host, method="GET")
 
     @staticmethod
-    def _spec_at(base_url: str) -> _Bound:
-        """The definition where the provider is at an address; empty where there is none."""
-        spec = with_digest(SPEC, _Execution(base_url, PATH)) if base_url else with_digest(SPEC)
-        return _Bound(base_url, spec)
+    def _spec_at(base_url: str, payment: PaymentTerms | None) -> _Bound:
+        """The definition where the provider is at an address, empty where there is none, and asks for a payment."""
+        spec = with_digest(SPEC, _Execution(base_url, PATH, payment)) if base_url else with_digest(SPEC)
+        return _Bound(base_url, payment, spec)
 
     def signals(self) -> tuple[str, ...]:
         """The risk signals of the provider."""
@@ -97,4 +108,8 @@ class QuoteTool:
         left_ms = (context.deadline_ns - self._clock.monotonic_ns()) // 1_000_000
         timeout_ms = max(1, min(left_ms, MAX_TIMEOUT_MS))
         query = {"symbol": str(args["symbol"])}
-        return await self._client.read(PROVIDER_ID, PATH, query, timeout_ms=timeout_ms, is_approved=context.is_approved)
+        approved = self.payment if context.is_approved else None  # as decided on: the digest covers it
+        order = PaymentOrder(context.call_id, context.first_intent_id, approved)
+        return await self._client.read(
+            PROVIDER_ID, PATH, query, timeout_ms=timeout_ms, is_approved=context.is_approved, order=order
+        )

@@ -119,6 +119,8 @@ def parse_approval_token(secret: bytes, token: str) -> str | None:
 def summary_of(shown: ShownCall) -> str:
     """The line an approver reads in a list: the tool and its arguments; the whole call where that is short."""
     text = f"{shown.tool.name} {shown.args_text}{shown.question and f' answers {shown.question}'}"
+    if shown.payment is not None:
+        text += f" pays {shown.payment.amount_microusd:,} micro-USD to {shown.payment.pay_to}"
     if len(text) <= MAX_SUMMARY_CHARS:
         return text
     return f"{text[:MAX_SUMMARY_CHARS]}… ({len(text) - MAX_SUMMARY_CHARS} more characters)"

@@ -7,7 +7,7 @@ from briefcase.core.calls.admission import Checked
 from briefcase.core.characters.marks import visible_text as visible
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
-from briefcase.model.ports import Redactor, destination_of
+from briefcase.model.ports import Redactor, destination_of, payment_of
 from briefcase.model.types import LastApproval, NeedsApproval, ShownCall, ShownTool
 
 
@@ -54,4 +54,5 @@ def shown_call(
         last_approved=last_approved,
         redacted_places=sum(count for _, count in (args, question, description, address)),
         question=visible(question[0].decode()),
+        payment=payment_of(checked.tool),
     )

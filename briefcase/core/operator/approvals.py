@@ -159,13 +159,20 @@ class Approvers:
 
     def _check_shown(self, approval: Approval, given: str | None) -> None:
         is_whole_in_summary = len(approval.summary) <= MAX_SUMMARY_CHARS
-        if not is_whole_in_summary and self._ledger.shown_call(approval.id) is None:
+        kept = self._ledger.shown_call(approval.id)
+        if not is_whole_in_summary and kept is None:
             raise CallerError(
                 "only the beginning of this call was kept, so that nobody can be shown all of it",
                 code="conflict",
                 hint="deny it; the agent can ask again",
             )
         if given is None:
+            if kept is not None and kept.payment is not None:
+                raise CallerError(
+                    "this call pays somebody: expected `shown_digest_hex` of the whole call, with what it pays to whom",
+                    code="conflict",
+                    hint="see all of it with `briefcase approvals show ID`, or `briefcase approvals watch`",
+                )
             if not is_whole_in_summary:
                 raise CallerError(
                     "this call is longer than its summary: expected `shown_digest_hex` of the whole call",

@@ -12,30 +12,31 @@ from briefcase.model.errors import CODES, CallerError
 from briefcase.model.reasons import REASONS
 
 _NAMES: Final = """
-    agent_added agent_id agent_revoked allow_all allow_incompatible allow_paths approval approval_decided
-    approval_expired approval_id approval_required approved args_chars args_digest args_digest_hex args_excerpt
-    args_text asked_by auth_method backup_created backup_started base_url body_bytes body_digest budget_set
-    budgets_spent_for bundle_changed bundle_id bundle_id_fell category change_failed change_intent closed_intents
-    complete consumed continues control_id control_lifted control_plane_enroll control_plane_key_announced
-    control_plane_key_pinned control_plane_leave control_plane_mandatory_removed control_plane_mandatory_set
-    control_plane_policy_bundle_incompatible control_plane_policy_bundle_refused control_plane_policy_sync
-    control_plane_unreachable control_set copied_at cost_microusd cost_over_reserved cost_usd created_at
-    daily_limit_microusd decides_for decision definitions_digest delegated description destination device_id
+    agent_added agent_id agent_revoked allow_all allow_incompatible allow_paths amount_microusd approval
+    approval_decided approval_expired approval_id approval_required approved args_chars args_digest args_digest_hex
+    args_excerpt args_text asked_by auth_method backup_created backup_started base_url body_bytes body_digest
+    budget_set budgets_spent_for bundle_changed bundle_id bundle_id_fell call_intent_id category change_failed
+    change_intent closed_intents complete consumed continues control_id control_lifted control_plane_enroll
+    control_plane_key_announced control_plane_key_pinned control_plane_leave control_plane_mandatory_removed
+    control_plane_mandatory_set control_plane_policy_bundle_incompatible control_plane_policy_bundle_refused
+    control_plane_policy_sync control_plane_unreachable control_set copied_at cost_microusd cost_over_reserved cost_usd
+    created_at daily_limit_microusd decides_for decision definitions_digest delegated description destination device_id
     device_name estimated_usd exchange expected_compatibility_profile expires_at first_receipt_id fs_access
     got_compatibility_profile has_text head_hash in_doubt incompatible_profile intent_id interrupted invalid_budget
     invalid_device_name invalid_device_pubkey invalid_dpop invalid_mandatory invalid_policy_text invalid_signature
-    invalid_token is_same_call is_sealed is_settled last_approved malformed_bundle mandatory_id manifest_digest
-    mcp_definitions_held mcp_definitions_pinned mcp_login_ended mcp_login_made mcp_login_revoked mcp_server_deleted
-    mcp_server_refused mcp_server_set microusd missing_dpop missing_token mobile_signer net_access no_freshness
-    not_fresh not_known not_observed old_policy_digest operator output_bytes output_digest pinned_key_b64 policies
-    policy_digest policy_hash_hex policy_ids policy_set policy_signing_pubkey_b64 principal provenance provider
-    provider_cleared provider_credential provider_deleted provider_login provider_revoked provider_set
-    provider_verdict question_digest_hex question_text receipt_fork receipt_hash_mismatch receipt_id
-    receipt_id_not_monotonic receipt_prev_hash_mismatch receipts_after_copy receipts_archived recorded
-    redacted_places redactions refusals_counted rejected reported_cost_microusd request_id request_ids_after_copy
-    restored secret_bound secret_removed secret_set segment_bytes server_id session_id shown_digest signing_key_fell
-    spend_after_copy stands_in timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error
-    tools_loaded unknown_device variables with_key
+    invalid_token is_approved is_same_call is_sealed is_settled last_approved malformed_bundle mandatory_id
+    manifest_digest mcp_definitions_held mcp_definitions_pinned mcp_login_ended mcp_login_made mcp_login_revoked
+    mcp_server_deleted mcp_server_refused mcp_server_set microusd missing_dpop missing_token mobile_signer net_access
+    no_freshness not_fresh not_known not_observed old_policy_digest operator output_bytes output_digest payment_intent
+    payment_outcome pinned_key_b64 policies policy_digest policy_hash_hex policy_ids policy_set
+    policy_signing_pubkey_b64 principal provenance provider provider_cleared provider_credential provider_deleted
+    provider_id provider_login provider_revoked provider_set provider_verdict question_digest_hex question_text
+    receipt_fork receipt_hash_mismatch receipt_id receipt_id_not_monotonic receipt_prev_hash_mismatch
+    receipts_after_copy receipts_archived recorded redacted_places redactions refusals_counted rejected
+    reported_cost_microusd request_id request_ids_after_copy resource restored secret_bound secret_removed secret_set
+    segment_bytes server_id session_id shown_digest signing_key_fell spend_after_copy spent_microusd stands_in
+    timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error tools_loaded transaction
+    unknown_device variables with_key
 """
 WORDS: Final = frozenset({*CODES, *REASONS, *_NAMES.split()})
 

@@ -34,7 +34,7 @@ every event of a call, so that one filter finds them.
 | receipts_archived | an operator had the oldest receipts moved into an archive segment |
 | restored | the ledger that was opened is a copy of another one |
 | payment_intent | a provider's challenge is about to be paid, its amount reserved in the budget category `payments` |
-| payment_outcome | what came of it: spent, or given back |
+| payment_outcome | what came of it: spent, or given back; `reason: outcome_unknown` where nobody knows |
 """
 
 from __future__ import annotations

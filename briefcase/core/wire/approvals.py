@@ -9,7 +9,7 @@ import msgspec
 
 from briefcase.core.wire.fields import Maybe
 from briefcase.core.wire.tools import OtherCategory, wire_category
-from briefcase.model.types import MICROUSD_PER_USD, Approval, JsonObject, ShownCall, format_rfc3339
+from briefcase.model.types import MICROUSD_PER_USD, Approval, JsonObject, PaymentTerms, ShownCall, format_rfc3339
 
 MAX_REASON_CHARS: Final = 1_000
 
@@ -55,6 +55,22 @@ class ShownToolRecord(msgspec.Struct, frozen=True):
     method: Maybe[str] = msgspec.UNSET
 
 
+class ShownPayment(msgspec.Struct, frozen=True):
+    """What a provider is paid before it serves the call.
+
+    `rail` is `x402_v2`, `x402` or `l402`; of the first `network`, `asset` and `amount` in its smallest units are there.
+    """
+
+    provider_id: str
+    rail: str
+    amount_microusd: int
+    pay_to: str
+    asset: Maybe[str] = msgspec.UNSET
+    network: Maybe[str] = msgspec.UNSET
+    amount: Maybe[str] = msgspec.UNSET
+    resource: Maybe[str] = msgspec.UNSET
+
+
 class LastApproved(msgspec.Struct, frozen=True):
     """The last yes this principal got for this tool; `is_same_call` where definition and arguments are the same."""
 
@@ -79,6 +95,7 @@ class ShownApproval(ApprovalRecord, frozen=True, kw_only=True):
     tool_digest_hex: Maybe[str] = msgspec.UNSET
     tool: Maybe[ShownToolRecord] = msgspec.UNSET
     destination: Maybe[str] = msgspec.UNSET
+    payment: Maybe[ShownPayment] = msgspec.UNSET
     risk: Maybe[list[str]] = msgspec.UNSET
     policy_ids: Maybe[list[str]] = msgspec.UNSET
     reasons: Maybe[list[str]] = msgspec.UNSET
@@ -171,6 +188,7 @@ def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
         "tool_digest_hex": approval.tool_digest_hex,
         "tool": wire_tool,
         "destination": tool.destination,
+        **_wire_payment(shown.payment),
         "risk": list(shown.risk),
         "policy_ids": list(shown.policy_ids),
         "reasons": list(shown.reasons),
@@ -185,6 +203,13 @@ def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
             "is_same_call": last.binding_hex == approval.binding_hex,
         },
     }
+
+
+def _wire_payment(terms: PaymentTerms | None) -> JsonObject:
+    """What is paid to whom; nothing where the call pays nobody, nor of a field that the rail does not have."""
+    if terms is None:
+        return {}
+    return {"payment": {name: value for name, value in msgspec.to_builtins(terms).items() if value != ""}}
 
 
 def _wire_question(question: str) -> JsonObject:

@@ -18,13 +18,14 @@ from rich.text import Text
 
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import shown_digest_of
-from briefcase.core.wire.approvals import LastApproved, ShownApproval, ShownCost, ShownToolRecord
+from briefcase.core.wire.approvals import LastApproved, ShownApproval, ShownCost, ShownPayment, ShownToolRecord
 from briefcase.core.wire.fields import given
 from briefcase.core.wire.tools import category_name
 from briefcase.edges.cli.render import price, when
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError
 from briefcase.model.reasons import RISK, with_detail
+from briefcase.model.types import MICROUSD_PER_USD
 
 LONG_CHARS: Final = 160
 LABEL_CHARS: Final = 13
@@ -125,6 +126,8 @@ def _facts(approval: ShownApproval, tool: ShownToolRecord, width: int) -> Iterat
     if tool.name not in {"", approval.tool_id}:
         yield from _fact("named", tool.name, width)
     yield from _fact("goes to", " · ".join(filter(None, dict.fromkeys(place))) or "nothing is known", width)
+    if isinstance(approval.payment, ShownPayment):
+        yield from _payment(approval.payment, width)
     signals = given(approval.risk, [])
     by_risk = with_detail(RISK, ",".join(signals))
     first, *more = given(approval.reasons, []) or [approval.reason]
@@ -136,6 +139,15 @@ def _facts(approval: ShownApproval, tool: ShownToolRecord, width: int) -> Iterat
         yield from _fact("policies", ", ".join(policy_ids), width)
     yield from _fact("risk", ", ".join(signals) or "no signal", width, "bold red" if signals else "")
     yield from _fact("last yes", _last_yes(approval), width)
+
+
+def _payment(paid: ShownPayment, width: int) -> Iterator[Text]:
+    """What the call pays to whom, on which rail."""
+    yield from _fact("pays", f"${paid.amount_microusd / MICROUSD_PER_USD:,.6f} to {paid.pay_to}", width, "bold yellow")
+    units = f"{given(paid.amount, '')} of {given(paid.asset, '')} on {given(paid.network, '')}"
+    yield from _fact("", f"{paid.rail}: {units}" if given(paid.amount, "") else paid.rail, width)
+    if resource := given(paid.resource, ""):
+        yield from _fact("", f"for {resource} of the provider {paid.provider_id}", width)
 
 
 def _last_yes(approval: ShownApproval) -> str:

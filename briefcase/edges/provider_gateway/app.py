@@ -37,7 +37,7 @@ from briefcase.edges.provider_gateway.http import (
 )
 from briefcase.edges.provider_gateway.keys import load_or_create_keys
 from briefcase.edges.provider_gateway.oauth import OAuth
-from briefcase.edges.provider_gateway.payments import L402, X402, Payment, Payments
+from briefcase.edges.provider_gateway.payments import CHALLENGE_HEADER, L402, X402, Payment, Payments, header_of
 from briefcase.edges.provider_gateway.settings import ADMIN_HEADER, ERROR_HEADER, SCOPE, GatewaySettings
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.ports import Clock, Entropy
@@ -186,7 +186,8 @@ class ProviderGateway:
             payment = self._payments.find_paid(scheme, credentials)
             return Entitled(payment) if payment else refuse_token("the payment is not good")
         challenge = self._payments.challenge(request.header(RAIL_HEADER) or X402)
-        return Reply(challenge, HTTPStatus.PAYMENT_REQUIRED, ((ERROR_HEADER, "payment_required"),))
+        told = ((ERROR_HEADER, "payment_required"), (CHALLENGE_HEADER, header_of(challenge)))
+        return Reply(challenge, HTTPStatus.PAYMENT_REQUIRED, told)
 
     def _revoke(self, request: Request) -> Reply | Refused:
         found, expected = request.header(ADMIN_HEADER) or "", self._settings.admin_secret

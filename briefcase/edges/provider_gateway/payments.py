@@ -19,6 +19,7 @@ from briefcase.edges.provider_gateway.settings import GatewaySettings
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S, JsonObject
 
+CHALLENGE_HEADER: Final = "www-authenticate"
 X402: Final = "x402"
 L402: Final = "l402"
 
@@ -104,6 +105,12 @@ class Payments:
     def _macaroon(self, payment: Payment) -> str:
         """The invoice and the hash of what pays it. A demonstration's macaroon: it has no caveats of its own."""
         return f"{_encode(payment)}.{hashlib.sha256(self._preimage(payment).encode()).hexdigest()}"
+
+
+def header_of(challenge: JsonObject) -> str:
+    """A challenge as `WWW-Authenticate` has it (RFC 9110 section 11.6.1), its rail as the scheme."""
+    told = [f'{name}="{value}"' for name, value in challenge.items() if isinstance(value, str) and name != "rail"]
+    return f"{str(challenge['rail']).upper()} {', '.join(told)}, amount_microusd={challenge['amount_microusd']}"
 
 
 def _encode(payment: Payment) -> str:
