@@ -172,7 +172,8 @@ class Approval(msgspec.Struct, frozen=True):
     `binding_hex` is the SHA-256 over the principal's `owner`, tool id, definition digest and canonical arguments.
     `owner` is empty in approvals of older versions, whose principals had no identity beside their names.
     `summary` is what the approver reads: invisible characters are made visible in it. `stands_in` says whom the
-    operator stands in for: `signer` while the call needs one and no device is paired; empty otherwise.
+    operator stands in for: `signer` while the call needs one and no device is paired; empty otherwise. `request_id` is
+    the request that asked first: its retry needs no token.
     """
 
     id: str
@@ -191,6 +192,7 @@ class Approval(msgspec.Struct, frozen=True):
     decided_us: int | None = None
     owner: str = ""
     stands_in: str = ""
+    request_id: str = ""
 
 
 class LastApproval(msgspec.Struct, frozen=True):

@@ -336,9 +336,7 @@ class Calls:
         watch.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        approval = None
-        if call.approval_token is not None:
-            approval, verdict = self._attach(call.approval_token, checked, verdict)
+        approval, verdict = self._attach(call.approval_token, checked, verdict)
         if isinstance(verdict, Allow):
             approval = None  # one that is not needed is not used up
         elif isinstance(verdict, Deny):
@@ -441,16 +439,26 @@ class Calls:
         """Who must approve: the operator stands in for a signer device where none is paired."""
         return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
 
-    def _attach(self, token: str, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
+    def _attach(self, token: str | None, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
         """The approval that a call brings along; one that is of no use denies the call."""
         if isinstance(verdict, Deny):
             return None, verdict
+        if token is None:
+            return (self._own_yes(checked) if isinstance(verdict, NeedsApproval) else None), verdict
         approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
         approval = self._ledger.approval(approval_id) if approval_id else None
         used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
         if isinstance(used, Refused):
             return None, Deny(used.reason, verdict.policy_ids)
         return approval, verdict
+
+    def _own_yes(self, checked: Checked) -> Approval | None:
+        """The yes that this very request got: a retry of it needs no token."""
+        approval = self._ledger.pending_approval(checked.binding_hex)
+        if approval is None or approval.request_id != checked.facts.request_id:
+            return None
+        used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
+        return None if isinstance(used, Refused) else approval
 
     async def _ask(self, checked: Checked, verdict: NeedsApproval, watch: Stopwatch) -> Answer:
         """Stop with an approval to wait for: the one that already waits for this very call, or a new one."""
@@ -485,6 +493,7 @@ class Calls:
                 reason=verdict.reason,
                 summary=approvals.summary_of(shown),
                 stands_in=stands_in,
+                request_id=facts.request_id,
             )
             effects = (CreateApproval(approval, shown),)
         detail = verdict.detail and self._redacted(verdict.detail)

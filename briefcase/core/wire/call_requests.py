@@ -18,6 +18,7 @@ from briefcase.model.identifiers import REQUEST_ID
 from briefcase.model.types import MAX_SAFE_INTEGER, JsonValue, ToolCall
 
 MAX_ID_CHARS: Final = 256
+MAX_CALL_WAIT_MS: Final = 55_000
 _REQUEST_ID: Final = re.compile(REQUEST_ID)
 _T = TypeVar("_T")
 
@@ -45,6 +46,12 @@ class CallRequest(msgspec.Struct, frozen=True, gc=False):
     """The body of a call and of a decision."""
 
     call: CallRecord
+
+
+class CallQuery(msgspec.Struct, frozen=True):
+    """`wait_ms` above 0 waits that long for a person, at most 55 s, where the call needs one."""
+
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_CALL_WAIT_MS)] = 0
 
 
 class OutcomeReport(msgspec.Struct, frozen=True):

@@ -39,6 +39,9 @@ class CallNeedsApproval(msgspec.Struct, frozen=True, tag_field="status", tag="ap
     approval: ApprovalRecord
 
 
+WAITING_ANSWER: Final[msgspec.json.Decoder[CallNeedsApproval]] = msgspec.json.Decoder(CallNeedsApproval)
+
+
 class CallDenied(msgspec.Struct, frozen=True, tag_field="status", tag="denied"):
     """It did not run; `reason` is a stable word. Of a refusal that is counted, `receipt_id` is the first one's.
 

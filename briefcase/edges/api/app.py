@@ -195,7 +195,7 @@ class Api:
             request = Request(head, principal, match.params, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
                 answer = await self._changed(route, request, exchange)
-            elif route.handler in self._waiting:
+            elif head.query and route.handler in self._waiting:  # without a query nothing is waited for
                 answer = await self._polled(route, request, exchange)
             else:
                 answer = await route.handler(self._services, request)

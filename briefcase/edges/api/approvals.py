@@ -57,9 +57,9 @@ async def list_approvals(services: Services, request: Request) -> JsonObject:
 async def show_approval(services: Services, request: Request) -> JsonObject:
     """`GET /v1/approvals/{id}`: at once, or when its status changes, or after `wait_ms`."""
     wait_ms = min(request.query_as(ApprovalQuery).wait_ms, MAX_WAIT_MS)
-    approval = _visible(services, request)
+    approval = visible(services, request, request.params["id"])
     if wait_ms:
-        approval = await _changed(services, request, approval, wait_ms)
+        approval = await changed(services, request, approval, wait_ms)
     may_decide = request.principal.role in DECIDING_ROLES
     record = services.operator.approvals.shown(approval) if may_decide else wire_approval(approval)
     if approval.status is ApprovalStatus.APPROVED:
@@ -101,7 +101,7 @@ async def _decide(
     return approval
 
 
-async def _changed(services: Services, request: Request, approval: Approval, wait_ms: int) -> Approval:
+async def changed(services: Services, request: Request, approval: Approval, wait_ms: int) -> Approval:
     """Wait for another status, holding a future and no thread; stop when the client leaves."""
     gone = asyncio.ensure_future(request.gone())
     try:
@@ -114,19 +114,19 @@ async def _changed(services: Services, request: Request, approval: Approval, wai
             changed = asyncio.ensure_future(services.changes.wait(approval.id, min(left_ms, RECHECK_MS) / 1_000))
             await asyncio.wait({changed, gone}, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
-            approval = _visible(services, request)
+            approval = visible(services, request, approval.id)
     finally:
         gone.cancel()
     return approval
 
 
-def _visible(services: Services, request: Request) -> Approval:
-    """The approval of the path with its status as of now.
+def visible(services: Services, request: Request, approval_id: str) -> Approval:
+    """An approval with its status as of now.
 
     Raises:
         CallerError: there is none, or it is none of the asker's business (`not_found`).
     """
-    approval = services.ledger.approval(request.params["id"])
+    approval = services.ledger.approval(approval_id)
     if approval is None or not _may_see(request, approval):
         raise CallerError("no approval has this id", code="not_found")
     return msgspec.structs.replace(approval, status=status_at(approval, services.ledger.now_us()))
