@@ -2,7 +2,8 @@
 
  1. the terms may be paid: a person approved just these for this call, or the budget `payments` allows them and nothing
     is in doubt; one call pays once, and nothing is paid that no call waits for
- 2. the amount is reserved and an intent receipt with the terms is durable; it claims the challenge, for ever
+ 2. the amount is reserved and an intent receipt with the terms is durable; it claims the challenge as a call claims its
+    request id, and for as long (`adapters/ledger/intents`)
  3. the rail is paid: by the operator's helper, or on the demonstration rails by asking the provider
  4. the provider is asked again, with the proof
  5. the reservation is settled and the outcome receipt is durable
