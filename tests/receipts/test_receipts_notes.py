@@ -6,7 +6,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from briefcase.core.receipts.notes import Checkpoint, encode_note, key_id, parse_note
+from briefcase.core.receipts.note_keys import LOG_ED25519, key_id
+from briefcase.core.receipts.notes import Checkpoint, encode_note, parse_note
 from briefcase.model.errors import CallerError
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -52,10 +53,11 @@ def test_what_is_no_note_is_refused(text):
 @pytest.mark.parametrize("size", ["01", "+1", "-1", "1_0", "٣", "1" * 20, "1" * 5_000, ""])
 def test_a_signed_size_that_is_no_plain_number_is_refused_too(size):
     text = f"{CHECKPOINT.origin}\n{size}\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
-    blob = base64.b64encode(key_id(CHECKPOINT.origin, PUBLIC) + KEY.sign(text.encode())).decode()
+    blob = base64.b64encode(key_id(CHECKPOINT.origin, LOG_ED25519, PUBLIC) + KEY.sign(text.encode())).decode()
     with pytest.raises(CallerError):
         parse_note(f"{text}\n— {CHECKPOINT.origin} {blob}\n", PUBLIC, verify)
 
 
 def test_a_key_id_depends_on_name_and_key():
-    assert len({key_id("a", PUBLIC), key_id("b", PUBLIC), key_id("a", bytes(32))}) == 3
+    ids = {key_id(name, LOG_ED25519, key) for name, key in (("a", PUBLIC), ("b", PUBLIC), ("a", bytes(32)))}
+    assert len(ids) == 3

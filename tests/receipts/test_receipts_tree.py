@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from briefcase.core.receipts.tree import (
     EMPTY_ROOT,
+    ConsistencyProver,
     Frontier,
     is_consistent,
     is_included,
@@ -92,3 +93,28 @@ def test_there_is_no_proof_of_a_leaf_that_is_not_there(index):
         prove_inclusion(LEAVES, index)
     with pytest.raises(IndexError):
         prove_consistency(LEAVES, 9)
+
+
+@given(st.integers(1, 70), st.integers(0, 70), st.booleans())
+def test_a_proof_made_leaf_by_leaf_is_the_one_made_from_all_of_them(first, more, has_old):
+    leaves = [number.to_bytes(2) for number in range(first + more)]
+    old = Frontier()
+    for data in leaves[:first]:
+        old.append(data)
+    prover = ConsistencyProver(first, len(leaves), old.copy() if has_old else None)
+    assert prover.next_leaf >= first or not has_old
+    while not prover.is_complete:
+        prover.append(leaves[prover.next_leaf])
+    assert prover.proof() == prove_consistency(leaves, first)
+    assert [tree_root(leaves[low:high]) for low, high, _ in old.peaks()] == [root for _, _, root in old.peaks()]
+
+
+def test_an_earlier_tree_of_another_size_helps_nobody():
+    leaves = [number.to_bytes(2) for number in range(9)]
+    old = Frontier()
+    for data in leaves[:3]:
+        old.append(data)
+    prover = ConsistencyProver(5, 9, old)
+    assert prover.next_leaf == 0
+    with pytest.raises(IndexError):
+        ConsistencyProver(0, 9)

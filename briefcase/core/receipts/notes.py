@@ -4,31 +4,29 @@
     <size>                        receipts in the tree, decimal
     <root>                        base64 of the tree's root
                                   (an empty line ends the text)
-    — <name> <base64>             one signature a line: 4 bytes of key id, then 64 of Ed25519
+    — <name> <base64>             one signature a line: 4 bytes of key id, then the signature
 
-The signature covers the text with its final newline and without the empty line. Sources: C2SP signed-note and
-tlog-checkpoint; the key id is SHA-256(name || 0x0A || 0x01 || public key), first four bytes.
+The log's signature is 64 bytes of Ed25519 over the text with its final newline and without the empty line; what
+witnesses add is in `cosignatures`. Sources: C2SP signed-note and tlog-checkpoint.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import re
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from briefcase.core.receipts.note_keys import KEY_ID_BYTES, LOG_ED25519, NoteKey, decode_base64
 from briefcase.model.errors import CallerError
 
-ED25519_SIGNATURE_TYPE: Final = b"\x01"
-KEY_ID_BYTES: Final = 4
 ROOT_BYTES: Final = 32
 MAX_NOTE_BYTES: Final = 64 << 10
+MAX_SIGNATURES: Final = 64
 MIN_TEXT_LINES: Final = 4  # origin, size, root, and what follows the last newline
-_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _DASH: Final = "— "  # an em dash and a space, as the format has it
 
 
@@ -40,14 +38,26 @@ class Checkpoint(msgspec.Struct, frozen=True):
     root: bytes
 
 
+class SignatureLine(msgspec.Struct, frozen=True):
+    """One signature of a note, by whichever key: its name, its id, and what follows the id."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+    def is_of(self, key: NoteKey) -> bool:
+        """Whether the line says that it is of this key."""
+        return self.name == key.name and self.key_id == key.id
+
+    @property
+    def text(self) -> str:
+        """The line, with its newline."""
+        return f"{_DASH}{self.name} {base64.b64encode(self.key_id + self.signature).decode()}\n"
+
+
 def checkpoint_text(checkpoint: Checkpoint) -> str:
     """The text that is signed."""
     return f"{checkpoint.origin}\n{checkpoint.size}\n{base64.b64encode(checkpoint.root).decode()}\n"
-
-
-def key_id(name: str, public_key: bytes) -> bytes:
-    """The four bytes that tell which key a signature is of."""
-    return hashlib.sha256(name.encode() + b"\n" + ED25519_SIGNATURE_TYPE + public_key).digest()[:KEY_ID_BYTES]
 
 
 def encode_note(checkpoint: Checkpoint, public_key: bytes, sign: Callable[[bytes], bytes]) -> str:
@@ -59,8 +69,8 @@ def encode_note(checkpoint: Checkpoint, public_key: bytes, sign: Callable[[bytes
         sign: gives the 64-byte signature of a message.
     """
     text = checkpoint_text(checkpoint)
-    blob = key_id(checkpoint.origin, public_key) + sign(text.encode())
-    return f"{text}\n{_DASH}{checkpoint.origin} {base64.b64encode(blob).decode()}\n"
+    key = NoteKey(checkpoint.origin, LOG_ED25519, public_key)
+    return f"{text}\n{SignatureLine(key.name, key.id, sign(text.encode())).text}"
 
 
 def parse_note(note: str, public_key: bytes, verify: Callable[[bytes, bytes], bool]) -> Checkpoint:
@@ -74,34 +84,67 @@ def parse_note(note: str, public_key: bytes, verify: Callable[[bytes, bytes], bo
     Raises:
         CallerError: too large, not of this form, or without a good signature by that key.
     """
+    text, lines = split_note(note)
+    checkpoint = read_checkpoint_text(text)
+    key = NoteKey(checkpoint.origin, LOG_ED25519, public_key)
+    for line in lines:
+        if line.is_of(key):
+            if not verify(text.encode(), line.signature):
+                raise CallerError(f"the signature of `{key.name}` is not good: the checkpoint was changed")
+            return checkpoint
+    raise CallerError(f"expected a signature by the key of `{key.name}`, found none")
+
+
+def split_note(note: str) -> tuple[str, list[SignatureLine]]:
+    """The text of a note with its final newline, and its signatures, none of them checked.
+
+    Raises:
+        CallerError: too large, or of another form.
+    """
     if len(note) > MAX_NOTE_BYTES:
         raise CallerError(f"expected a note of at most {MAX_NOTE_BYTES} bytes, got {len(note)}")
     text, blank, signatures = note.rpartition("\n\n")
-    text += "\n"
+    if not blank or not signatures:
+        raise CallerError("expected a checkpoint of origin, size and root, an empty line and a signature")
+    return f"{text}\n", parse_signature_lines(signatures)
+
+
+def parse_signature_lines(text: str) -> list[SignatureLine]:
+    """Read lines of signatures, each with its newline.
+
+    Raises:
+        CallerError: one is of another form, or there are too many.
+    """
+    *lines, rest = text.split("\n")
+    if rest or len(lines) > MAX_SIGNATURES:
+        raise CallerError(f"expected at most {MAX_SIGNATURES} lines of signatures, each with a newline")
+    return [_signature_line(line) for line in lines]
+
+
+def read_checkpoint_text(text: str) -> Checkpoint:
+    """Read the first three lines of a note's text; what follows them is the log's own.
+
+    Raises:
+        CallerError: the size is no plain number, or the root no base64 of 32 bytes.
+    """
     lines = text.split("\n")
-    if not blank or len(lines) < MIN_TEXT_LINES:
+    if len(lines) < MIN_TEXT_LINES or not lines[0]:
         raise CallerError("expected a checkpoint of origin, size and root, an empty line and a signature")
     origin, size, root = lines[:3]
-    wanted = key_id(origin, public_key)
-    for line in signatures.splitlines():
-        name, _, encoded = line.removeprefix(_DASH).partition(" ")
-        blob = _decode(encoded)
-        if line.startswith(_DASH) and name == origin and blob.startswith(wanted):
-            if not verify(text.encode(), blob[KEY_ID_BYTES:]):
-                raise CallerError(f"the signature of `{origin}` is not good: the checkpoint was changed")
-            return _checkpoint(origin, size, root)
-    raise CallerError(f"expected a signature by the key of `{origin}`, found none")
-
-
-def _checkpoint(origin: str, size: str, root: str) -> Checkpoint:
-    digest = _decode(root)
+    digest = decode_base64(root)
     if _SIZE.fullmatch(size) is None or len(digest) != ROOT_BYTES:
         raise CallerError("expected a decimal size and a base64 root of 32 bytes")
     return Checkpoint(origin, int(size), digest)
 
 
-def _decode(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+def parse_size(text: str) -> int | None:
+    """A tree's size as the formats write it: decimal, without a leading zero; None where it is none."""
+    return int(text) if _SIZE.fullmatch(text) else None
+
+
+def _signature_line(line: str) -> SignatureLine:
+    name, _, encoded = line.removeprefix(_DASH).partition(" ")
+    blob = decode_base64(encoded)
+    if not line.startswith(_DASH) or not name or len(blob) <= KEY_ID_BYTES:
+        raise CallerError(f"expected a signature line `{_DASH}NAME BASE64`, got `{line[:64]!a}`")
+    return SignatureLine(name, blob[:KEY_ID_BYTES], blob[KEY_ID_BYTES:])

@@ -29,11 +29,16 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Frontier:
-    """A growing tree, kept as the roots of its complete subtrees: at most 64 hashes however many leaves."""
+    """A growing tree, kept as the roots of its complete subtrees: at most 64 hashes however many leaves.
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._roots: list[bytes] = []  # largest subtree first
+    Args:
+        size: of the tree that it begins with.
+        roots: of its complete subtrees, largest first.
+    """
+
+    def __init__(self, size: int = 0, roots: Iterable[bytes] = ()) -> None:
+        self.size = size
+        self._roots = list(roots)  # largest subtree first
 
     def append(self, data: bytes) -> None:
         """Add one leaf."""
@@ -44,6 +49,19 @@ class Frontier:
             size >>= 1
         self._roots.append(root)
         self.size += 1
+
+    def copy(self) -> Frontier:
+        """The same tree, which grows by itself from now on."""
+        return Frontier(self.size, self._roots)
+
+    def peaks(self) -> list[tuple[int, int, bytes]]:
+        """The complete subtrees, largest first: from which leaf, up to which (exclusive), and the root."""
+        found, low = [], 0
+        for root in self._roots:
+            high = low + (1 << ((self.size - low).bit_length() - 1))
+            found.append((low, high, root))
+            low = high
+        return found
 
     def root(self) -> bytes:
         """The root of all leaves so far."""
@@ -93,6 +111,69 @@ def prove_consistency(leaves: Sequence[bytes], first: int) -> list[bytes]:
     if not 0 < first <= len(leaves):
         raise IndexError(f"expected a size from 1 to {len(leaves)}, got {first}")
     return _subproof(leaves, first, 0, len(leaves), is_whole=True)
+
+
+def consistency_ranges(first: int, size: int) -> list[tuple[int, int]]:
+    """Over which leaves each hash of a consistency proof is the root: from one, up to another (exclusive).
+
+    Raises:
+        IndexError: `first` is not within 1 and `size`.
+    """
+    if not 0 < first <= size:
+        raise IndexError(f"expected a size from 1 to {size}, got {first}")
+    ranges: list[tuple[int, int]] = []
+    low, high, is_whole = 0, size, True
+    while first != high:
+        split = low + _largest_power_below(high - low)
+        if first <= split:
+            ranges.append((split, high))
+            high = split
+        else:
+            ranges.append((low, split))
+            low, is_whole = split, False
+    return ([] if is_whole else [(low, high)]) + ranges[::-1]
+
+
+class ConsistencyProver:
+    """Makes a consistency proof from leaves that come one after another, so that nobody holds them all.
+
+    Args:
+        old_size: of the earlier tree, 1 at least.
+        size: of the later one.
+        old: the earlier tree, where it is at hand: then only the leaves after it are wanted.
+
+    Raises:
+        IndexError: as `consistency_ranges`.
+    """
+
+    def __init__(self, old_size: int, size: int, old: Frontier | None = None) -> None:
+        peaks = old.peaks() if old is not None and old.size == old_size else []
+        known = {(low, high): root for low, high, root in peaks}
+        self._ranges = consistency_ranges(old_size, size)
+        self._roots = {span: known[span] for span in self._ranges if span in known}
+        self._wanted = sorted(span for span in self._ranges if span not in known)
+        self._frontier = Frontier()
+        self.next_leaf = self._wanted[0][0] if self._wanted else size
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no more leaves are wanted."""
+        return not self._wanted
+
+    def append(self, data: bytes) -> None:
+        """Take leaf number `next_leaf`."""
+        low, high = self._wanted[0]
+        if self.next_leaf >= low:
+            self._frontier.append(data)
+        self.next_leaf += 1
+        if self.next_leaf == high:
+            self._roots[low, high] = self._frontier.root()
+            self._frontier = Frontier()
+            del self._wanted[0]
+
+    def proof(self) -> list[bytes]:
+        """The proof, in its order. Raises `KeyError` where leaves are still wanted."""
+        return [self._roots[span] for span in self._ranges]
 
 
 def is_included(root: bytes, size: int, index: int, data: bytes, proof: Sequence[bytes]) -> bool:
