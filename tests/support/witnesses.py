@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
@@ -113,3 +116,45 @@ class FakeWitness:
         self.seen[origin] = Seen(found.size, found.root)
         lines = "".join(one.cosign(found, self.now_s).text for one in self.cosigners)
         return HTTPStatus.OK, "text/plain; charset=utf-8", lines.encode()
+
+
+class WitnessServer:
+    """A witness on loopback; while `is_down` it answers 503."""
+
+    def __init__(self, witness: FakeWitness) -> None:
+        self.witness = witness
+        self.is_down = False
+        self.asked = 0
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                server.asked += 1
+                status, content_type, answer = int(HTTPStatus.SERVICE_UNAVAILABLE), "text/plain", b""
+                if not server.is_down:
+                    status, content_type, answer = server.witness.answer(body)
+                self.send_response(status)
+                self.send_header("content-type", content_type)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{self.address}/submit"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,4 +1,4 @@
 """Backups: made on a live daemon, verified before they are opened, restored as an epoch of their own.
 
-Callers: edges, daemon.
+Callers: `witness`; edges, daemon.
 """

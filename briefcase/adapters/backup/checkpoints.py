@@ -1,8 +1,9 @@
 """Signed checkpoints: the whole chain verified, its tree's root signed by the daemon's identity, and kept elsewhere.
 
-The tree grows with the chain: only receipts since the last checkpoint are hashed into it. The chain is verified from
-its beginning each time, off the event loop, so that nothing is signed that does not verify, and against the last head
-that was signed, so that nothing is signed that was put back.
+The tree grows with the chain: only receipts since the last checkpoint are hashed into it. The chain is verified off the
+event loop, so that nothing is signed that does not verify, and against the last head that was signed, so that nothing
+is signed that was put back. Who asks for one has the whole chain verified; a schedule that signs often for witnesses
+has only what came since this process last did (the tree in memory is of what was verified then).
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from briefcase.adapters.disk.files import write_private
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.receipts.notes import Checkpoint, encode_note
-from briefcase.core.receipts.tree import Frontier
+from briefcase.core.receipts.tree import ConsistencyProver, Frontier
 from briefcase.model.effects import Head
 from briefcase.model.errors import BriefcaseError, ConfigError, StoreError
-from briefcase.model.ports import Ledger
+from briefcase.model.ports import Ledger, Verification
 
 PAGE: Final = 500  # leaves a thread hashes while it holds the interpreter: about a millisecond
+MAX_TREES: Final = 16  # earlier ones at hand, of at most 64 hashes each
 
 _log: Final = get_logger("briefcase.checkpoints")
 
@@ -52,17 +54,21 @@ class Checkpoints:
         self._public_key = public_key
         self._sign = sign
         self._frontier = Frontier()
+        self._trees: dict[int, Frontier] = {}
         self._signed: Head | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def sign(self) -> SignedCheckpoint:
+    async def sign(self, *, is_whole: bool = True) -> SignedCheckpoint:
         """Verify the chain and sign its tree as it is now.
+
+        Args:
+            is_whole: whether all of it is verified again, or only what came since the last checkpoint.
 
         Raises:
             StoreError: the chain does not verify (`receipt_chain_broken`); nothing was signed.
         """
         async with self._one_at_a_time:
-            found = await self._ledger.verify(self._signed)
+            found = await self._verified(is_whole=is_whole)
             if found.first_bad is not None:
                 raise _broken(f"receipt {found.first_bad.id} does not verify ({found.first_bad.problem})")
             last = ""
@@ -77,8 +83,29 @@ class Checkpoints:
                 self._frontier = Frontier()
                 raise _broken("the receipts changed while they were read")
             self._signed = found.head
+            self._trees = dict([*self._trees.items(), (found.head.id, self._frontier.copy())][-MAX_TREES:])
             checkpoint = Checkpoint(self._did, self._frontier.size, self._frontier.root())
             return SignedCheckpoint(encode_note(checkpoint, self._public_key, self._sign), checkpoint, found.head)
+
+    async def prove(self, old_size: int, size: int) -> list[bytes]:
+        """The proof that the tree of `size` receipts extends that of the first `old_size`.
+
+        Only the hashes since the earlier one are read where it was signed a short while ago, else all of them.
+
+        Args:
+            old_size: 1 at least.
+            size: that of a signed checkpoint, or less.
+
+        Raises:
+            StoreError: the hashes cannot be read.
+        """
+        prover = ConsistencyProver(old_size, size, self._trees.get(old_size))
+        while not prover.is_complete:
+            hashes = await self._ledger.hashes(prover.next_leaf, min(PAGE, size - prover.next_leaf))
+            if not hashes:
+                raise _broken(f"receipt {prover.next_leaf + 1} is missing")
+            await asyncio.to_thread(_feed, prover, hashes)
+        return prover.proof()
 
     async def keep(self, directory: Path, interval_s: int) -> None:
         """Write one into a directory now and in intervals until cancelled; a failure is logged, and tried again.
@@ -95,9 +122,19 @@ class Checkpoints:
                 _log.error("checkpoint_failed", directory=str(directory), problem=str(error))
             await asyncio.sleep(interval_s)
 
+    async def _verified(self, *, is_whole: bool) -> Verification:
+        if is_whole or self._signed is None or self._frontier.size < self._signed.id:
+            return await self._ledger.verify(self._signed)
+        return await self._ledger.verify(after=self._signed)
+
     def _append(self, hashes: Sequence[str]) -> None:
         for hash_hex in hashes:
             self._frontier.append(bytes.fromhex(hash_hex))
+
+
+def _feed(prover: ConsistencyProver, hashes: Sequence[str]) -> None:
+    for hash_hex in hashes:
+        prover.append(bytes.fromhex(hash_hex))
 
 
 def check_checkpoint_dir(directory: Path, own: OwnFiles) -> None:

@@ -1,4 +1,4 @@
 """The one guarded way out: URLs and headers, destinations, and the requests themselves.
 
-Callers: `fleet`, `oauth`, `openapi`, `providers`, `tools`, `vault`; edges, daemon.
+Callers: `fleet`, `oauth`, `openapi`, `providers`, `tools`, `vault`, `witness`; edges, daemon.
 """

@@ -22,6 +22,7 @@ from briefcase.core.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.core.operator.secrets import SecretAdmin
 from briefcase.core.operator.servers import Described, ServerAdmin, ServerStore
 from briefcase.core.operator.tools import ToolAdmin, ToolFiles
+from briefcase.core.operator.witnesses import WitnessAddresses, WitnessAdmin
 from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import JsonObject
 
@@ -45,8 +46,8 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     `ledger` takes the receipts, and what is in the transaction of its receipt. `redactor` cuts secrets out of what an
     approval shows. `policy` is the active policy, and `controls` are those in force. `agents`, `secrets`, `providers`
     and `servers` keep what their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control
-    plane. `tools` are the registered tools,
-    and `manifests` are the files that declare some of them.
+    plane. `tools` are the registered tools, and `manifests` are the files that declare some of them. `witnesses` says
+    which witnesses can be sent to.
     """
 
     ledger: Ledger
@@ -61,6 +62,7 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     fleet: FleetPorts
     tools: Tools
     manifests: ToolFiles
+    witnesses: WitnessAddresses
     clock: Clock
     entropy: Entropy
 
@@ -82,6 +84,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     backups: BackupAdmin[_Seal, _Made]
     fleet: FleetAdmin
     bundles: BundleAdmin
+    witnesses: WitnessAdmin
 
     async def settle(self) -> None:
         """Close each change that a crash left open, and make controls of what an older release disabled otherwise.
@@ -125,4 +128,5 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
             clock=ports.clock,
             needs_profile=ports.fleet.needs_profile,
         ),
+        witnesses=WitnessAdmin(administration, ports.ledger, ports.witnesses, ports.clock),
     )

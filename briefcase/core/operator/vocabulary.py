@@ -12,7 +12,7 @@ from briefcase.model.errors import CODES, CallerError
 from briefcase.model.reasons import REASONS
 
 _NAMES: Final = """
-    agent_added agent_id agent_revoked allow_all allow_incompatible allow_paths amount_microusd approval
+    agent_added agent_id agent_revoked algorithm allow_all allow_incompatible allow_paths amount_microusd approval
     approval_decided approval_expired approval_id approval_required approved args_chars args_digest args_digest_hex
     args_excerpt args_text asked_by auth_method backup_created backup_started base_url body_bytes body_digest
     budget_set budgets_spent_for bundle_changed bundle_id bundle_id_fell call_intent_id category change_failed
@@ -36,7 +36,7 @@ _NAMES: Final = """
     reported_cost_microusd request_id request_ids_after_copy resource restored secret_bound secret_removed secret_set
     segment_bytes server_id session_id shown_digest signing_key_fell spend_after_copy spent_microusd stands_in
     timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error tools_loaded transaction
-    unknown_device variables with_key
+    unknown_device variables with_key witness_added witness_removed
 """
 WORDS: Final = frozenset({*CODES, *REASONS, *_NAMES.split()})
 

@@ -425,6 +425,11 @@ def provider_verdict_event(base_url: str, by: str, *, ok: bool) -> JsonObject:
     return {"kind": "provider_verdict", "base_url": base_url, "by": by, "ok": ok}
 
 
+def witness_event(what: str, by: str, label: str, url: str, algorithm: str) -> JsonObject:
+    """The event of a witness being `added` or `removed`; `label` is its key's name and id."""
+    return {"kind": f"witness_{what}", "by": by, "witness": label, "url": url, "algorithm": algorithm}
+
+
 def agent_event(what: str, name: str, groups: Sequence[str], by: str, decides_for: str = "") -> JsonObject:
     """The event of an agent being `added` or `revoked`; its token is in none."""
     event: JsonObject = {"kind": f"agent_{what}", "agent": name, "groups": list(groups), "by": by}

@@ -58,13 +58,13 @@ def open_note(note: str, expected_did: str | None, verify: Verify) -> Checkpoint
     did = note.partition("\n")[0]
     public_key = decode_did_key(did)
     if public_key is None:
-        raise _invalid("expected a checkpoint named after a `did:key`")
+        raise proof_invalid("expected a checkpoint named after a `did:key`")
     if expected_did is not None and did != expected_did:
-        raise _invalid(f"the checkpoint is by `{did}`, expected `{expected_did}`")
+        raise proof_invalid(f"the checkpoint is by `{did}`, expected `{expected_did}`")
     try:
         return parse_note(note, public_key, lambda message, signature: verify(did, message, signature))
     except CallerError as error:
-        raise _invalid(error.message) from None
+        raise proof_invalid(error.message) from None
 
 
 def make_inclusion_proof(receipt: JsonObject, note: str, checkpoint: Checkpoint, hashes: list[bytes]) -> JsonObject:
@@ -111,24 +111,34 @@ def check_inclusion_proof(data: bytes, expected_did: str | None, verify: Verify)
         proof = msgspec.json.decode(data, type=InclusionProof)
         path = [base64.b64decode(text, validate=True) for text in proof.proof_b64[:MAX_PROOF_HASHES]]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, binascii.Error) as error:
-        raise _invalid(f"expected a proof of inclusion: {error}") from None
+        raise proof_invalid(f"expected a proof of inclusion: {error}") from None
     # 2. the checkpoint
     checkpoint = open_note(proof.checkpoint, expected_did, verify)
     # 3. the receipt
-    if proof.receipt.keys() != set(Receipt.__struct_fields__):
-        raise _invalid(f"expected a receipt with the members {', '.join(Receipt.__struct_fields__)}, got others")
-    try:
-        receipt = next(ExportReader().read([export_line(proof.receipt)]), None)
-    except CallerError as error:
-        raise _invalid(error.message) from None
-    except (ValueError, TypeError) as error:
-        raise _invalid(f"expected a receipt as an export holds it: {error!r}") from None
-    if receipt is None:
-        raise _invalid("the receipt's hash is not that of its link and event")
+    receipt = read_proven_receipt(proof.receipt)
     # 4. the path
     if not is_included(checkpoint.root, checkpoint.size, receipt.id - 1, bytes.fromhex(receipt.hash_hex), path):
-        raise _invalid(f"receipt {receipt.id} is not in the tree that was signed")
+        raise proof_invalid(f"receipt {receipt.id} is not in the tree that was signed")
     return receipt, checkpoint
+
+
+def read_proven_receipt(members: JsonObject) -> Receipt:
+    """A receipt as a proof brings it, whose hash is that of its link and event.
+
+    Raises:
+        StoreError: it is none, or another (`proof_invalid`).
+    """
+    if members.keys() != set(Receipt.__struct_fields__):
+        raise proof_invalid(f"expected a receipt with the members {', '.join(Receipt.__struct_fields__)}, got others")
+    try:
+        receipt = next(ExportReader().read([export_line(members)]), None)
+    except CallerError as error:
+        raise proof_invalid(error.message) from None
+    except (ValueError, TypeError) as error:
+        raise proof_invalid(f"expected a receipt as an export holds it: {error!r}") from None
+    if receipt is None:
+        raise proof_invalid("the receipt's hash is not that of its link and event")
+    return receipt
 
 
 def make_consistency_proof(old: Checkpoint, new: Checkpoint, hashes: list[bytes]) -> list[str]:
@@ -147,13 +157,13 @@ def make_consistency_proof(old: Checkpoint, new: Checkpoint, hashes: list[bytes]
         The proof's hashes in base64.
     """
     if old.origin != new.origin:
-        raise _invalid(f"the checkpoints are of two logs: `{old.origin}` and `{new.origin}`")
+        raise proof_invalid(f"the checkpoints are of two logs: `{old.origin}` and `{new.origin}`")
     if not 0 < old.size <= new.size:
         raise CallerError(f"expected the older checkpoint first, got sizes {old.size} and {new.size}")
     check_tree(new, hashes)
     proof = prove_consistency(hashes, old.size)
     if not is_consistent(old.root, old.size, new.root, new.size, proof):
-        raise _invalid(f"the newer checkpoint has another history up to receipt {old.size} than the older one")
+        raise proof_invalid(f"the newer checkpoint has another history up to receipt {old.size} than the older one")
     return _encode(proof)
 
 
@@ -164,17 +174,18 @@ def check_tree(checkpoint: Checkpoint, hashes: Sequence[bytes]) -> None:
         StoreError: some are missing, or they are others (`proof_invalid`).
     """
     if len(hashes) < checkpoint.size:
-        raise _invalid(
+        raise proof_invalid(
             f"the chain here has {len(hashes)} receipts, the checkpoint was signed over {checkpoint.size}:"
             " its end was cut off, or it is an older copy"
         )
     if tree_root(hashes) != checkpoint.root:
-        raise _invalid(f"the first {checkpoint.size} receipts here are not those that were signed")
+        raise proof_invalid(f"the first {checkpoint.size} receipts here are not those that were signed")
 
 
 def _encode(hashes: Sequence[bytes]) -> list[str]:
     return [base64.b64encode(one).decode() for one in hashes]
 
 
-def _invalid(message: str) -> StoreError:
+def proof_invalid(message: str) -> StoreError:
+    """What to raise where a proof is not good."""
     return StoreError(message, code="proof_invalid", hint="keep both, and compare them with an export or a backup")

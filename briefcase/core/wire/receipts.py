@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from briefcase.core.wire.fields import HashHex, Natural
+from briefcase.core.wire.witnesses import WitnessedRecord
 from briefcase.model.types import MAX_SAFE_INTEGER
 
 MAX_LIMIT: Final = 1_000
@@ -102,7 +103,10 @@ class DifferenceRecord(msgspec.Struct, frozen=True):
 
 
 class VerificationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The result; `not_checked` names what this run could not exclude; `archived` are in segments."""
+    """The result; `not_checked` names what this run could not exclude; `archived` are in segments.
+
+    `witnessed` is what witnesses say of the chain, where there are any and the whole of it was checked.
+    """
 
     ok: bool
     checked: int
@@ -111,6 +115,7 @@ class VerificationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     archived: int = 0
     first_bad: BadReceiptRecord | None = None
     difference: DifferenceRecord | None = None
+    witnessed: WitnessedRecord | None = None
 
 
 class ArchiveRequest(msgspec.Struct, frozen=True):

@@ -53,6 +53,7 @@ from briefcase.edges.api import (
     receipts,
     secrets,
     tools,
+    witnesses,
 )
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.effects import changing_handlers
@@ -87,6 +88,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     mcp_logins.ROUTES,
     providers.ROUTES,
     metrics.ROUTES,
+    witnesses.ROUTES,
 )
 ROUTES: Final = tuple(route for table in TABLES for route in table)
 

@@ -57,6 +57,8 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
     ("PUT", "/v1/secrets/{name}/hosts"),
     ("DELETE", "/v1/secrets/{name}"),
     ("POST", "/v1/tools/reload"),
+    ("POST", "/v1/witnesses"),
+    ("POST", "/v1/witnesses/remove"),
 })  # fmt: skip
 
 NEITHER: Final[dict[Operation, str]] = {

@@ -39,6 +39,7 @@ def watch(services: Services, ledger: LedgerCounters, server: HttpServer, authen
         partial(_edge_families, server, authenticator),
         partial(_provider_families, services),
         partial(_fleet_families, services),
+        partial(_witness_families, services),
         process_families,
         _log_families,
     ):
@@ -93,6 +94,15 @@ def _fleet_families(services: Services) -> list[Family]:
             "The last receipt that the control plane acknowledged.",
             progress.uploaded_id,
         ),
+    ]
+
+
+def _witness_families(services: Services) -> list[Family]:
+    witnesses, failing, size = services.witnessing.figures()
+    return [
+        gauge("briefcase_witnesses", "Witnesses of the receipt log.", witnesses),
+        gauge("briefcase_witnesses_failing", "Witnesses that did not cosign in the last round.", failing),
+        gauge("briefcase_witnessed_receipt", "Up to which receipt a quorum of witnesses vouches.", size),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from briefcase.core.receipts.judgement import with_judgement
 from briefcase.core.wire.receipts import (
     ArchiveRecord,
     ArchiveRequest,
@@ -21,6 +22,7 @@ from briefcase.core.wire.receipts import (
     VerificationRecord,
     VerifyRequest,
 )
+from briefcase.core.wire.witnesses import witnessed_record
 from briefcase.edges.api.routing import OPERATOR, READERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.http.routing import Reply
@@ -80,6 +82,8 @@ async def verify_receipts(services: Services, request: Request) -> VerificationR
     found = await _verified(services, wanted)
     if found.difference is not None and found.difference.row.startswith("agent:"):
         found = await _verified(services, wanted)  # once more: SQLite and the ledger are read one after the other
+    judged = await services.witnessing.judge() if found.first_bad is None and wanted.after is None else None
+    found = with_judgement(found, judged)
     bad, other = found.first_bad, found.difference
     return VerificationRecord(
         ok=found.ok,
@@ -87,6 +91,7 @@ async def verify_receipts(services: Services, request: Request) -> VerificationR
         head=HeadRecord(found.head.id, found.head.hash_hex),
         not_checked=list(found.not_checked),
         archived=found.archived,
+        witnessed=None if judged is None else witnessed_record(judged),
         first_bad=None if bad is None else BadReceiptRecord(**msgspec.structs.asdict(bad)),
         difference=None if other is None else DifferenceRecord(**msgspec.structs.asdict(other)),
     )

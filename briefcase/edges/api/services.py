@@ -19,6 +19,7 @@ from briefcase.adapters.servers.registry import ServerRegistry
 from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
 from briefcase.adapters.vault.bindings import SecretDestinations
+from briefcase.adapters.witness.rounds import Witnessing
 from briefcase.core.calls.flow import Calls
 from briefcase.core.controls import Controls
 from briefcase.core.operator.operator import Operator
@@ -103,5 +104,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     fleet: FleetSync
     host: Host
     checkpoints: Checkpoints
+    witnessing: Witnessing
     meter: Meter
     metrics: Metrics

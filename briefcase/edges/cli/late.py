@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from briefcase.edges.cli import client as daemon_client
     from briefcase.edges.cli import following as receipt_followers
     from briefcase.edges.cli import formats as receipt_forms
-    from briefcase.edges.cli import json_output, render
+    from briefcase.edges.cli import json_output, render, witness_checks
     from briefcase.edges.cli import shown as shown_calls
     from briefcase.edges.cli import sources as receipt_sources
     from briefcase.edges.cli import watch as approval_watch
@@ -148,6 +148,7 @@ else:
     rich_text = _Late("rich.text")
     uvloop = _Late("uvloop")
     webbrowser = _Late("webbrowser")
+    witness_checks = _Late("briefcase.edges.cli.witness_checks")
 
 __all__ = [
     "approval_watch",
@@ -214,4 +215,5 @@ __all__ = [
     "uvloop",
     "vault_opening",
     "webbrowser",
+    "witness_checks",
 ]

@@ -6,7 +6,6 @@ before it is written.
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -15,20 +14,22 @@ import msgspec
 import orjson
 
 from briefcase.adapters.vault.identity import verify_signature
-from briefcase.core.receipts.notes import MAX_NOTE_BYTES, Checkpoint
+from briefcase.core.receipts.notes import MAX_NOTE_BYTES
 from briefcase.core.receipts.proofs import (
     check_inclusion_proof,
     make_consistency_proof,
     make_inclusion_proof,
     open_note,
 )
+from briefcase.core.receipts.tlog_proofs import FORMAT as TLOG_FORMAT
 from briefcase.core.wire.receipts import CheckpointRecord
+from briefcase.edges.cli import witness_checks
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.exports import data_dir_option, new_file
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note as say
 from briefcase.edges.cli.progress import working
-from briefcase.edges.cli.sources import Source, open_source
+from briefcase.edges.cli.sources import open_source
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject
 
@@ -70,7 +71,8 @@ def checkpoint(app: App, *, out: Path, as_json: bool) -> None:
 @click.command(
     epilog=example(
         "briefcase receipts prove 12 --checkpoint checkpoint.txt --out receipt-12.proof.json",
-        "briefcase receipts prove --check receipt-12.proof.json",
+        "briefcase receipts prove 12 --format tlog-proof --out receipt-12.tlog-proof",
+        "briefcase receipts prove --check receipt-12.tlog-proof --witness-policy policy.txt",
     )
 )
 @click.argument("receipt_id", metavar="[ID]", type=click.IntRange(1), required=False)
@@ -78,34 +80,54 @@ def checkpoint(app: App, *, out: Path, as_json: bool) -> None:
     "--checkpoint", "checkpoint_file", type=click.Path(path_type=Path), metavar="FILE", help="The signed state."
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A new file; else the proof is printed.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("json", "tlog-proof")),
+    default="json",
+    show_default=True,
+    help="Ours, or C2SP's for other verifiers: with the cosignatures of witnesses.",
+)
 @click.option("--check", "proof_file", type=click.Path(path_type=Path), metavar="FILE", help="Check a proof instead.")
+@click.option(
+    "--witness-policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --check: the witnesses' keys, and which of them must have cosigned (C2SP tlog-policy).",
+)
 @_did_option
 @data_dir_option
 @pass_app
-def prove(
+def prove(  # noqa: PLR0913 - one command's options
     app: App,
     *,
     receipt_id: int | None,
     checkpoint_file: Path | None,
     out: Path | None,
+    form: str,
     proof_file: Path | None,
+    policy_file: Path | None,
     did: str | None,
     data_dir: Path | None,
 ) -> None:
     """Prove that a receipt is in a signed checkpoint.
 
-    Without `--checkpoint` the daemon signs a new one. `--check` needs no daemon. Exits with 7 where a proof is not
-    good, or the chain is not the one that was signed.
+    Without `--checkpoint` the daemon signs a new one; a `tlog-proof` takes the newest that witnesses cosigned.
+    `--check` needs no daemon. Exits with 7 where a proof is not good, or the chain is not the one that was signed.
     """
     if proof_file is not None:
-        _check(app, proof_file, did)
+        _check(app, proof_file, did, policy_file)
         return
+    if policy_file is not None:
+        raise click.UsageError("`--witness-policy` is for a proof to check: give it with `--check`")
     if receipt_id is None:
         raise CallerError("expected a receipt's ID to prove, or `--check FILE`")
     if checkpoint_file is not None:
         text = _read(checkpoint_file, MAX_NOTE_BYTES).decode("utf-8", "replace")
     elif data_dir is None:
-        text = app.client(SIGN_TIMEOUT_S).post(CHECKPOINT_PATH, CheckpointRecord).answer.note
+        cosigned = _cosigned_note(app, receipt_id) if form == "tlog-proof" else None
+        text = cosigned or app.client(SIGN_TIMEOUT_S).post(CHECKPOINT_PATH, CheckpointRecord).answer.note
     else:
         raise CallerError("files alone cannot sign: expected `--checkpoint FILE` with `--data-dir`")
     signed = open_note(text, did, verify_signature)
@@ -113,9 +135,15 @@ def prove(
         receipt = next(source.receipts(receipt_id, receipt_id, {}), None)
         if receipt is None:
             raise CallerError(f"no receipt `{receipt_id}`", code="not_found")
-        proof = make_inclusion_proof(msgspec.structs.asdict(receipt), text, signed, _hashes(source, signed))
+        members, hashes = msgspec.structs.asdict(receipt), witness_checks.all_hashes(source, signed)
+    if form == "tlog-proof":
+        made = witness_checks.make_tlog_proof(members, text, signed, hashes)
+        witness_checks.check_tlog_proof(made, did, None)
+        _write(app, made.encode(), out)
+        return
+    proof = make_inclusion_proof(members, text, signed, hashes)
     check_inclusion_proof(orjson.dumps(proof), did, verify_signature)
-    _write(app, proof, out)
+    _write_json(app, proof, out)
 
 
 @click.command(
@@ -137,9 +165,9 @@ def consistency(app: App, *, old: Path, new: Path, out: Path | None, did: str | 
     texts = [_read(path, MAX_NOTE_BYTES).decode("utf-8", "replace") for path in (old, new)]
     older, newer = (open_note(text, did, verify_signature) for text in texts)
     with open_source(app, data_dir) as source:
-        proof = make_consistency_proof(older, newer, _hashes(source, newer))
+        proof = make_consistency_proof(older, newer, witness_checks.all_hashes(source, newer))
     if out is not None:
-        _write(
+        _write_json(
             app,
             {
                 "format": "briefcase-consistency-proof-1",
@@ -153,8 +181,16 @@ def consistency(app: App, *, old: Path, new: Path, out: Path | None, did: str | 
     _say_whose(did)
 
 
-def _check(app: App, path: Path, did: str | None) -> None:
-    receipt, signed = check_inclusion_proof(_read(path, MAX_PROOF_BYTES), did, verify_signature)
+def _check(app: App, path: Path, did: str | None, policy_file: Path | None) -> None:
+    data, by = _read(path, MAX_PROOF_BYTES), ""
+    if data.startswith(TLOG_FORMAT.encode()):
+        checked = witness_checks.check_tlog_proof(data.decode("utf-8", "replace"), did, policy_file)
+        receipt, signed = checked.receipt, checked.witnessed.checkpoint
+        by = ", ".join(sorted(key.label for key in checked.witnessed.keys))
+    elif policy_file is not None:
+        raise click.UsageError("`--witness-policy` is for a tlog-proof: a JSON proof has no cosignatures")
+    else:
+        receipt, signed = check_inclusion_proof(data, did, verify_signature)
     app.screen.line(f"receipt {receipt.id} is among the {signed.size:,} that were signed")
     event = receipt.event
     app.screen.fields([
@@ -163,8 +199,11 @@ def _check(app: App, path: Path, did: str | None) -> None:
         ("tool", str(event.get("tool_id", ""))),
         ("decision", str(event.get("decision", ""))),
         ("identity", signed.origin),
+        *((("cosigned by", by),) if by else ()),
     ])  # fmt: skip
     _say_whose(did)
+    if not by:
+        say("not excluded: another history by the same identity: check a tlog-proof with `--witness-policy FILE`")
 
 
 def _say_whose(did: str | None) -> None:
@@ -172,23 +211,27 @@ def _say_whose(did: str | None) -> None:
         say("not excluded: that another daemon signed it: give the `--did` you noted")
 
 
-def _hashes(source: Source, signed: Checkpoint) -> list[bytes]:
-    with working("reading hashes") as progress:
-        hashes: list[bytes] = []
-        for count, one in enumerate(islice(source.hashes(signed.size), signed.size), start=1):
-            hashes.append(one)
-            if count % 10_000 == 0:
-                progress(count, signed.size)
-    return hashes
+def _cosigned_note(app: App, receipt_id: int) -> str | None:
+    note = witness_checks.newest_note(app, receipt_id)
+    if note is None:
+        say(f"no witness has cosigned receipt {receipt_id} yet: the proof is signed by the log alone")
+    return note
 
 
-def _write(app: App, proof: JsonObject, out: Path | None) -> None:
+def _write_json(app: App, proof: JsonObject, out: Path | None) -> None:
     if out is None:
         app.json(proof)
+    else:
+        _write(app, orjson.dumps(proof, option=orjson.OPT_APPEND_NEWLINE), out)
+
+
+def _write(app: App, proof: bytes, out: Path | None) -> None:
+    if out is None:
+        click.echo(proof, nl=False)
         return
     app.check_outside(out)
     with new_file(out) as file:
-        file.write(orjson.dumps(proof, option=orjson.OPT_APPEND_NEWLINE))
+        file.write(proof)
     say(f"check it anywhere: briefcase receipts prove --check {out}")
 
 

@@ -14,11 +14,13 @@ from typing import Final
 import click
 import msgspec
 
+from briefcase.core.receipts.judgement import WITNESSED_ROW
 from briefcase.core.wire.reading import unexpected_answer
 from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord, VerificationRecord
+from briefcase.core.wire.witnesses import WitnessedRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import DaemonError
-from briefcase.edges.cli.late import ledger_files, render, rich_text
+from briefcase.edges.cli.late import ledger_files, render, rich_text, witness_checks
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.edges.cli.progress import working
@@ -33,6 +35,8 @@ NOT_CHECKED: Final = {
     "tail_truncation": "that receipts were cut off the end: give an `--anchor` noted elsewhere",
     "rollback": "that the whole directory is an older copy: the same anchor finds it",
     "tail_truncation_after_anchor": "that receipts newer than the anchor were cut off the end",
+    "tail_truncation_after_witnessed": "that receipts after those that are witnessed were cut off the end",
+    "rollback_after_witnessed": "that the whole directory, cosignatures too, is a copy from after the time they are of",
     "approvals_ended_before_state": "approvals that ended before receipts said what they store",
     "agent_tokens_before_state": "the tokens of agents added before receipts held their digests",
     "budgets_of_restored_days": "what was spent on a day on which a backup was restored",
@@ -149,12 +153,29 @@ def _find(app: App, receipt_id: int) -> tuple[ReceiptRecord, JsonValue]:
     metavar="DIR",
     help="Read the files of this directory: no daemon runs.",
 )
+@click.option(
+    "--witness-policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Judge what was cosigned here, by this file's keys and quorum (C2SP tlog-policy).",
+)
 @json_option
 @pass_app
 def verify_receipts(
-    app: App, *, anchor: str | None, after: str | None, state: bool, data_dir: Path | None, as_json: bool
+    app: App,
+    *,
+    anchor: str | None,
+    after: str | None,
+    state: bool,
+    data_dir: Path | None,
+    policy_file: Path | None,
+    as_json: bool,
 ) -> int:
     """Check each receipt and its place; with `--state` the tables as well.
+
+    Where the log is witnessed, it is said which quorum vouches for it, up to which receipt, and what that excludes; a
+    chain that is not the one they cosigned is broken.
 
     Exits with 7 where the chain is broken. Note the head it prints somewhere else: it is the anchor of a later run, and
     with `--after` that run checks only what came since.
@@ -165,6 +186,8 @@ def verify_receipts(
         raise click.UsageError("`--after` asks a running daemon; `--data-dir` reads the whole chain")
     if state and (start is not None or data_dir is not None):
         raise click.UsageError("`--state` asks a running daemon for the whole chain: give it without these")
+    if policy_file is not None and start is not None:
+        raise click.UsageError("`--witness-policy` judges the whole chain: give it without `--after`")
     with working("verifying") as progress:
         if data_dir is None:
             heads = {"anchor": known, "after": start}
@@ -175,6 +198,9 @@ def verify_receipts(
         else:
             document = msgspec.to_builtins(ledger_files.verify_files(data_dir, known, progress))
             found = msgspec.convert(document, VerificationRecord)
+    if policy_file is not None:
+        document = witness_checks.judged_document(app, document, policy_file, data_dir)
+        found = msgspec.convert(document, VerificationRecord)
     if not (found.ok or found.difference or found.first_bad):
         raise unexpected_answer(f"POST {VERIFY_PATH}", "expected the field `first_bad` where `ok` is false, got none")
     if as_json:
@@ -203,13 +229,18 @@ def _show_verification(app: App, found: VerificationRecord) -> None:
         screen.line(render.styled("ok"), f" {found.checked:,} receipts, each in its place{archived}")
         screen.fields([("head", f"{head.id}:{head.hash_hex}")])
     elif difference := found.difference:
+        what = f"but `{difference.row}` was changed beside it"
+        if difference.row.startswith(WITNESSED_ROW):
+            size = int(difference.row.removeprefix(WITNESSED_ROW))
+            what = f"but is not the one that witnesses cosigned at {size:,} receipts"
         complain(
             {
-                "message": f"the chain verifies, but `{difference.row}` was changed beside it",
+                "message": f"the chain verifies, {what}",
                 "hint": "keep a copy of the data directory before anything else, then restore a verified backup",
             }
         )
-        screen.fields([("the receipts say", difference.expected), ("found", difference.found)])
+        said = "the witnesses say" if difference.row.startswith(WITNESSED_ROW) else "the receipts say"
+        screen.fields([(said, difference.expected), ("found", difference.found)])
     elif bad := found.first_bad:
         complain(
             {
@@ -228,8 +259,26 @@ def _show_verification(app: App, found: VerificationRecord) -> None:
                 ("found hash", bad.found_hash_hex),
             ]
         )
+    if found.ok and found.witnessed is not None:
+        _show_witnessed(app, found.witnessed)
     for word in found.not_checked:
         note(f"not excluded: {NOT_CHECKED.get(word, word)}")
+
+
+def _show_witnessed(app: App, said: WitnessedRecord) -> None:
+    if said.problem:
+        note(f"what was cosigned could not be read: {said.problem}")
+    if not said.quorum_met:
+        note("no quorum of witnesses has cosigned this log: `briefcase witness list`")
+        return
+    if not said.size:
+        note("the quorum asks for nobody, so witnesses exclude nothing")
+        return
+    app.screen.fields([
+        ("witnessed", f"1 to {said.size:,}, by {', '.join(said.by)}"),
+        ("as of", said.cosigned_at or ""),
+        ("excluded", said.excludes),
+    ])  # fmt: skip
 
 
 def flat_text(value: JsonValue) -> str:

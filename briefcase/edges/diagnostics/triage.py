@@ -29,6 +29,7 @@ from briefcase.core.wire.providers import ProviderHealth, ProviderHealthList, Pr
 from briefcase.core.wire.reading import Kind
 from briefcase.core.wire.receipts import VerificationRecord
 from briefcase.core.wire.servers import ServerList, ServerSummary
+from briefcase.core.wire.witnesses import WitnessList
 from briefcase.edges.client.reply import Reply
 from briefcase.edges.diagnostics.files import check_files
 from briefcase.edges.diagnostics.host import check_disk
@@ -60,6 +61,7 @@ READ: Final[dict[str, str]] = {
     "providers": f"{RUNBOOKS}/provider-outage.md",
     "mcp_servers": f"{RUNBOOKS}/provider-outage.md",
     "control_plane": f"{RUNBOOKS}/policy-sync.md",
+    "witnesses": "docs/receipts.md#witnesses",
     "disk": f"{GUIDE}#is-it-sound",
     "clock": f"{RUNBOOKS}/capability-replay.md",
     "memory": f"{GUIDE}#what-is-bounded",
@@ -69,7 +71,7 @@ _OWN_PARTS: Final = frozenset(
 )  # checks of `compat` that are a part here
 
 _OPTIONAL: Final = frozenset({"providers", "mcp_servers", "controls"})
-_SILENT: Final = frozenset({"control_plane"})  # without one there is no row: `green` would say somebody looked
+_SILENT: Final = frozenset({"control_plane", "witnesses"})  # no row: `green` would say that somebody looked
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -134,6 +136,7 @@ def triage(daemon: Daemon, patient: Daemon, now_us: int) -> tuple[Part, ...]:
         ),
         "mcp_servers": lambda: _judge_servers(daemon.get("/v1/mcp/servers", ServerList).answer.servers),
         "control_plane": lambda: _judge_control_plane(daemon.get(CONTROL_PLANE, ControlPlaneStatus).answer),
+        "witnesses": lambda: _judge_witnesses(daemon.get("/v1/witnesses", WitnessList).answer),
         "disk": lambda: _judge_check(compat.value().get("disk")),
         "clock": lambda: _judge_check(compat.value().get("clock")),
         "memory": lambda: _judge_check(compat.value().get("memory")),
@@ -261,8 +264,10 @@ def _judge_receipts(gate: CheckRecord | None, verification: VerificationRecord) 
 def _judge_verification(found: VerificationRecord) -> _Judged:
     if found.ok:
         return _Judged("green", f"{found.checked:,} verified now, head {found.head.id}:{found.head.hash_hex}")
-    bad = found.first_bad
+    bad, other = found.first_bad, found.difference
     what = "the chain does not verify" if bad is None else f"receipt {bad.id} is wrong ({bad.problem})"
+    if bad is None and other is not None:
+        what = f"`{other.row}`: expected {other.expected}, found {other.found}"
     return _Judged(
         "red", what, "keep a copy of the data directory before anything else: `briefcase freeze`, then the runbook"
     )
@@ -318,6 +323,23 @@ def _judge_control_plane(status: ControlPlaneStatus) -> _Judged:
         return _Judged("yellow", f"the last sync failed: {last_error}{age}", hint)
     synced_at = given(status.last_sync_at_rfc3339, "") or "never"
     return _Judged("green", f"{base_url}, last sync {synced_at}")
+
+
+def _judge_witnesses(found: WitnessList) -> _Judged:
+    """Red where what one says does not fit this chain, or it is away for long; no call waits for any of them."""
+    witnesses = found.witnesses
+    if not witnesses:
+        return _Judged("green", "none")
+    bad = [one for one in witnesses if one.problem]
+    if bad:
+        detail = some([f"{one.name} {one.problem}" for one in bad])
+        hints = "; ".join(dict.fromkeys(one.hint for one in bad if one.hint))
+        is_alarm = any(one.state == "alarm" for one in bad)
+        return _Judged("red" if is_alarm else "yellow", detail, hints or "`briefcase witness list`")
+    new = [one.name for one in witnesses if one.state == "new"]
+    if new:
+        return _Judged("yellow", f"{some(new)} cosigned nothing yet", "`briefcase witness list`")
+    return _Judged("green", f"{len(witnesses)} cosigned, up to receipt {min(one.size for one in witnesses):,}")
 
 
 def _judge_finding(finding: Finding) -> _Judged:
