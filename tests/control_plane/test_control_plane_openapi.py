@@ -45,7 +45,7 @@ async def test_an_operation_takes_whom_the_document_says_and_nobody_else(plane, 
     body = "{}" if operation.method == "POST" else None
     nobody = await plane.send(operation.method, path, body=body)
     if operation.security == ():
-        assert nobody.status == 200
+        assert nobody.status == (400 if operation.name == "add_checkpoint" else 200)
         return
     assert (nobody.status, nobody.word) == (401, "missing_token")
     if operation.roles == ("device",):

@@ -17,6 +17,9 @@ _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _REFERENCE: Final = re.compile(rb'"#/components/schemas/(\w+)"')
 
 
+_TEXT: Final = "text/plain"
+
+
 class Operation(msgspec.Struct, frozen=True):
     """One operation; its answer, body and query are structs, whose docstrings are what the document says of them.
 
@@ -147,7 +150,9 @@ def _operation(operation: Operation, schema_of: dict[Any, JsonObject], component
     ]
     if parameters:
         described["parameters"] = parameters
-    if operation.body is not None:
+    if operation.body is str:  # text, whose form is the summary's to say
+        described["requestBody"] = {"required": True, "content": {_TEXT: {"schema": schema_of[str]}}}
+    elif operation.body is not None:
         required = bool(components[operation.body.__name__].get("required"))
         described["requestBody"] = {
             "required": required,

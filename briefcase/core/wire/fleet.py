@@ -236,3 +236,42 @@ class AdminTokenRevoked(msgspec.Struct, frozen=True):
 def about_act(event: dict[str, Any]) -> dict[str, Any]:
     """What an act's event says beside the members that every act has."""
     return {name: value for name, value in event.items() if name not in ActEvent.__struct_fields__}
+
+
+class WitnessAnswer(msgspec.Struct, frozen=True):
+    """The control plane as a witness: its submission prefix, and its verifier key."""
+
+    url: str
+    vkey: str
+
+
+class WitnessAlarm(msgspec.Struct, frozen=True, kw_only=True):
+    """The first time a log did not fit what was cosigned of it, as two notes that its own key signed, and how often.
+
+    `problem` is `fork` (two roots of one size) or `inconsistent` (no proof leads from the one to the other).
+    """
+
+    problem: str
+    seen_size: int
+    seen_note: str
+    sent_size: int
+    sent_note: str
+    times: int
+    seen_at_rfc3339: str
+
+
+class WitnessedLog(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's log: what was cosigned of it last, and what did not fit."""
+
+    device_id: str
+    origin: str
+    size: int
+    root_hex: str
+    cosigned_at_rfc3339: str | None = None
+    alarms: list[WitnessAlarm] = []
+
+
+class WitnessedLogs(msgspec.Struct, frozen=True):
+    """The logs of a tenant's devices, those with alarms first."""
+
+    logs: list[WitnessedLog]

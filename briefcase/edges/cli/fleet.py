@@ -28,6 +28,8 @@ from briefcase.core.wire.fleet import (
     FleetReceipts,
     RolloutList,
     RolloutRecord,
+    WitnessAnswer,
+    WitnessedLogs,
     about_act,
 )
 from briefcase.edges.cli.app import App, json_option, pass_app
@@ -405,6 +407,35 @@ def acts(app: App, *, as_json: bool) -> None:
             (str(act.id), *(visible_text(str(event.get(name))) for name in ("ts", "by", "act")), visible_text(about))
         )
     app.screen.table(("ACT", "TIME", "BY", "WHAT", "ABOUT"), rows, empty="no acts")
+
+
+@fleet.command(epilog=example("briefcase fleet witness"))
+@json_option
+@pass_app
+def witness(app: App, *, as_json: bool) -> None:
+    """Show the control plane's key as a witness, and the logs it has cosigned.
+
+    A device has its log cosigned after `briefcase witness add URL --key VKEY` there, with this address and key. A log
+    that is not the one that was cosigned is an alarm; `--json` has the two signed notes that prove it.
+    """
+    client = FleetClient(app.environ)
+    key = client.get("/witness", WitnessAnswer)
+    reply = client.get("/v1/audit/witness", WitnessedLogs)
+    if as_json:
+        app.json({**msgspec.to_builtins(key.answer), **msgspec.to_builtins(reply.answer)})
+        return
+    rows = [
+        (
+            log.device_id,
+            f"{log.size:,}",
+            render.when(log.cosigned_at_rfc3339) if log.cosigned_at_rfc3339 else "",
+            render.styled("alarm" if log.alarms else "ok"),
+            ", ".join(f"{alarm.problem} at {alarm.sent_size:,}" for alarm in log.alarms),
+        )
+        for log in reply.answer.logs
+    ]
+    app.screen.table(("DEVICE", ">RECEIPTS", "COSIGNED", "STATE", "WHAT"), rows, empty="no log has been cosigned yet")
+    app.screen.fields([("address", key.answer.url), ("key", key.answer.vkey)])
 
 
 @fleet.group(epilog=example("briefcase fleet tokens add audit --role auditor"))

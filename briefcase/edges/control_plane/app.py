@@ -14,6 +14,8 @@ import msgspec
 from briefcase.adapters.telemetry.exposition import CONTENT_TYPE, encode_text
 from briefcase.core.fleet.batches import BatchError, read_batch
 from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_base64url
+from briefcase.core.receipts.witnessing import MAX_REQUEST_BYTES
+from briefcase.core.receipts.witnessing import PATH as ADD_CHECKPOINT
 from briefcase.core.wire.control_plane import MandatoryRecord
 from briefcase.core.wire.fleet import (
     ActList,
@@ -27,7 +29,10 @@ from briefcase.core.wire.fleet import (
     KeyList,
     RolloutList,
     RolloutRecord,
+    WitnessAnswer,
+    WitnessedLogs,
 )
+from briefcase.edges.control_plane import witness
 from briefcase.edges.control_plane.admin_tokens import NewToken
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
 from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page, Wanted
@@ -70,6 +75,8 @@ class ControlPlaneApp:
             ("GET", "/health"): self._health,
             ("GET", "/ready"): self._ready,
             ("GET", "/metrics"): self._metrics,
+            ("GET", witness.PATH): self._witness,
+            ("POST", f"{witness.PATH}{ADD_CHECKPOINT}"): self._add_checkpoint,
             ("GET", "/v1/admin/policy"): self._policy,
             ("POST", "/v1/admin/policy"): self._publish,
             ("POST", "/v1/admin/devices/enroll"): self._enrol,
@@ -90,6 +97,7 @@ class ControlPlaneApp:
             ("POST", "/v1/admin/tokens/{name}/revoke"): self._revoke_token,
             ("GET", "/v1/audit/receipts"): self._receipts,
             ("GET", "/v1/audit/acts"): self._acts,
+            ("GET", "/v1/audit/witness"): self._witnessed,
             ("GET", "/v1/devices/{device}/policy"): self._device_policy,
             ("POST", "/v1/devices/{device}/receipts"): self._upload,
             ("POST", "/v1/devices/{device}/status"): self._status,
@@ -111,6 +119,14 @@ class ControlPlaneApp:
             raise BriefcaseError("the database does not take writes", code="not_ready")
         await self._services.keys.present()
         return {"status": "ready"}
+
+    async def _witness(self, _: Asked) -> WitnessAnswer:
+        found = self._services.witness
+        return WitnessAnswer(found.url, found.key.vkey)
+
+    async def _add_checkpoint(self, asked: Asked) -> Answer:
+        said = await self._services.witness.add_checkpoint(await asked.body(MAX_REQUEST_BYTES))
+        return Answer(said.body, said.status, content_type=said.content_type)
 
     async def _metrics(self, asked: Asked) -> Answer:
         await self._admin(asked, AUDITOR)
@@ -219,6 +235,10 @@ class ControlPlaneApp:
     async def _acts(self, asked: Asked) -> ActList:
         admin = await self._admin(asked, AUDITOR)
         return ActList(await self._services.archive.acts(admin.tenant, _page(asked.query())))
+
+    async def _witnessed(self, asked: Asked) -> WitnessedLogs:
+        admin = await self._admin(asked, AUDITOR)
+        return WitnessedLogs(await self._services.witness.logs(admin.tenant))
 
     # --- devices --------------------------------------------------------------------------------------------------
 

@@ -10,11 +10,13 @@ from briefcase.adapters.telemetry.metrics import Family, counter, gauge
 
 
 class Figures:
-    """Requests by path and status, and receipts that were stored."""
+    """Requests by path and status, receipts that were stored, checkpoints that were cosigned or did not fit."""
 
     def __init__(self) -> None:
         self._requests = Counter[tuple[str, str, int]]()
         self.receipts_stored = 0
+        self.checkpoints_cosigned = 0
+        self.witness_alarms = 0
 
     def count(self, method: str, path: str, status: int) -> None:
         """Count an answer; `path` is the table's, with its parts' names."""
@@ -36,6 +38,8 @@ class Figures:
         return [
             Family("briefcase_fleet_requests", "counter", "Requests by path and status.", requests),
             counter("briefcase_fleet_receipts_stored", "Receipts that were stored.", self.receipts_stored),
+            counter("briefcase_fleet_checkpoints_cosigned", "Checkpoints of devices' logs.", self.checkpoints_cosigned),
+            counter("briefcase_fleet_witness_alarms", "Checkpoints that did not fit their log.", self.witness_alarms),
             counter("briefcase_fleet_unavailable", "Requests that the database could not serve.", unavailable),
             gauge("briefcase_fleet_devices_waiting", "Devices that wait for something new.", waiting()),
         ]

@@ -87,17 +87,17 @@ class Asked:
             raise RefusedError(INVALID_REQUEST, "expected each field of the query once")
         return fields
 
-    async def body(self) -> bytes:
+    async def body(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
         """The body.
 
         Raises:
-            RefusedError: it is larger than `MAX_BODY_BYTES` (`payload_too_large`).
+            RefusedError: it is larger than it may be (`payload_too_large`).
         """
         parts = bytearray()
         async for part in cast("AsyncIterator[bytes]", self._request.stream()):
             parts += part
-            if len(parts) > MAX_BODY_BYTES:
-                raise RefusedError(PAYLOAD_TOO_LARGE, f"expected a body of at most {MAX_BODY_BYTES} bytes")
+            if len(parts) > max_bytes:
+                raise RefusedError(PAYLOAD_TOO_LARGE, f"expected a body of at most {max_bytes} bytes")
         return bytes(parts)
 
     async def read(self, kind: type[_T]) -> _T:

@@ -39,6 +39,8 @@ from briefcase.core.wire.fleet import (
     RolloutList,
     RolloutRecord,
     StatusTaken,
+    WitnessAnswer,
+    WitnessedLogs,
 )
 from briefcase.edges.control_plane.admin_tokens import NewToken
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR
@@ -54,6 +56,13 @@ DEVICE: Final = "device"
 BEARER: Final = ("device_token",)
 PROVEN: Final = ("device_token", "proof")
 PLAIN: Final = "text/plain"
+COSIGNS_NOT: Final = {
+    HTTPStatus.BAD_REQUEST.value: "of another form, or `old` is past the checkpoint",
+    HTTPStatus.FORBIDDEN.value: "no signature by the device's key",
+    HTTPStatus.NOT_FOUND.value: "of no device, or of a revoked one",
+    HTTPStatus.CONFLICT.value: "`old` is not the last size, which the body says (`text/x.tlog.size`); or another root",
+    HTTPStatus.UNPROCESSABLE_ENTITY.value: "the proof does not lead from the last checkpoint to this one",
+}
 
 API: Final = Api(
     "briefcase control plane",
@@ -133,6 +142,18 @@ OPERATIONS: Final[Sequence[Operation]] = (
         ControlPlaneReady,
     ),
     msgspec.structs.replace(_read("/metrics", "metrics", "Figures of this process, for Prometheus", str), media=PLAIN),
+    _open("/witness", "show_witness", "The control plane's address and key as a witness", WitnessAnswer),
+    Operation(
+        "POST",
+        "/witness/add-checkpoint",
+        "add_checkpoint",
+        "Cosign a device's checkpoint (C2SP tlog-witness); its signature says who asks, refusals are text",
+        str,
+        str,
+        media=PLAIN,
+        security=(),
+        others=COSIGNS_NOT,
+    ),
     msgspec.structs.replace(
         _read("/v1/admin/policy", "show_policy", "The bundle of devices that are in no rollout", FleetPolicy),
         roles=ADMINS,
@@ -158,6 +179,7 @@ OPERATIONS: Final[Sequence[Operation]] = (
     _act("/v1/admin/tokens/{name}/revoke", "revoke_token", "End a named token", AdminTokenRevoked),
     _read("/v1/audit/receipts", "search_receipts", "Receipts of devices, as they came", FleetReceipts, ReceiptsQuery),
     _read("/v1/audit/acts", "list_acts", "What administrators did, in a chain of hashes", ActList, PageQuery),
+    _read("/v1/audit/witness", "list_witnessed", "Devices' logs as cosigned, and what did not fit", WitnessedLogs),
     msgspec.structs.replace(
         _device("GET policy", "device_policy", "The device's bundle, with its siblings", DevicePolicy),
         query=WaitQuery,

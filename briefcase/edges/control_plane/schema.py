@@ -200,6 +200,34 @@ dpop_jtis: Final = Table(
     Column("slot", SmallInteger, primary_key=True),
 )
 
+witness_logs: Final = Table(
+    "witness_logs",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("origin_hash", LargeBinary, primary_key=True),
+    Column("device", Uuid, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    _time("cosigned_at", is_optional=True),
+)
+
+witness_alarms: Final = Table(
+    "witness_alarms",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("origin_hash", LargeBinary, primary_key=True),
+    Column("problem", Text, primary_key=True),
+    Column("seen_size", BigInteger, nullable=False),
+    Column("seen_note", Text, nullable=False),
+    Column("sent_size", BigInteger, nullable=False),
+    Column("sent_note", Text, nullable=False),
+    Column("times", BigInteger, nullable=False),
+    _time("seen_at", is_now=True),
+    _time("last_seen_at", is_now=True),
+)
+
 leases: Final = Table(
     "leases",
     metadata,

@@ -20,6 +20,7 @@ from briefcase.edges.control_plane.settings import ControlPlaneSettings
 from briefcase.edges.control_plane.siblings import Siblings
 from briefcase.edges.control_plane.signing_keys import Process, SigningKeys
 from briefcase.edges.control_plane.uploads import Uploads
+from briefcase.edges.control_plane.witness import Witness, witness_key
 from briefcase.model.ports import Clock, Entropy
 
 
@@ -41,6 +42,7 @@ class Services(msgspec.Struct, frozen=True):
     uploads: Uploads
     publications: Publications
     archive: Archive
+    witness: Witness
 
 
 def compose_services(
@@ -64,6 +66,7 @@ def compose_services(
     """
     keys = SigningKeys(database, key_file, process, clock)
     bundles = Bundles(database, keys, clock)
+    figures = Figures()
     return Services(
         clock=clock,
         entropy=entropy,
@@ -73,7 +76,7 @@ def compose_services(
         bundles=bundles,
         rollouts=Rollouts(database, bundles, clock),
         siblings=Siblings(database, bundles, clock),
-        figures=Figures(),
+        figures=figures,
         admin_tokens=AdminTokens(
             database, bundles, clock, entropy, {ADMIN: settings.admin_token, AUDITOR: settings.auditor_token}
         ),
@@ -82,4 +85,5 @@ def compose_services(
         uploads=Uploads(database),
         publications=Publications(database),
         archive=Archive(database),
+        witness=Witness(database, witness_key(key_file.ring.custody_secret), clock, settings.base_url, figures),
     )
