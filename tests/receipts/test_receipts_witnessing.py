@@ -128,6 +128,20 @@ def test_a_checkpoint_counts_only_by_a_key_that_is_trusted_for_its_log():
     assert check_signed(changed, [log.key], verify_note_signature).status == HTTPStatus.FORBIDDEN
 
 
+def test_of_many_signatures_by_one_key_one_is_looked_at():
+    log, looked_at = Log(), []
+    note = log.note(3)
+    good, bad = (one.partition("\n\n")[2] for one in (note, log.note(4)))
+    flooded = AddCheckpoint(0, (), note.replace(good, bad * 60 + good))
+
+    def verify(*asked):
+        looked_at.append(asked)
+        return verify_note_signature(*asked)
+
+    assert check_signed(flooded, [log.key], verify).status == HTTPStatus.FORBIDDEN
+    assert len(looked_at) == 1
+
+
 def test_a_request_reads_back():
     request = Log().request(5, 13)
     assert parse_request(encode_request(request)) == request

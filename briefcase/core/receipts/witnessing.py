@@ -225,5 +225,7 @@ def origin_hash(origin: str) -> bytes:
 
 
 def _is_signed(text: str, lines: Sequence[SignatureLine], keys: Collection[NoteKey], verify: Verify) -> bool:
+    """Whether the first line that says it is of a trusted key is good: a stranger may write many such lines."""
     message = text.encode()
-    return any(line.is_of(key) and verify(key, message, line.signature) for line in lines for key in keys)
+    firsts = ((key, next((line for line in lines if line.is_of(key)), None)) for key in keys)
+    return any(line is not None and verify(key, message, line.signature) for key, line in firsts)
