@@ -270,6 +270,37 @@ async def test_a_rejected_approval_does_not_run_and_a_pending_one_does_not_eithe
     assert (await desk.call(approval_token=token))["reason"] == "invalid_or_expired_approval"
 
 
+async def test_why_a_person_said_no_reaches_the_agent_for_that_very_call():
+    desk = Desk(verdict=NEEDS)
+    approvers = Approvers(desk.ledger, NoRedaction())
+    approval_id = (await desk.call(args={"text": "pay"}))["approval"]["id"]
+    await approvers.decide(
+        Ruling(approval_id, ApprovalStatus.REJECTED, "ann", Role.OPERATOR, reason="wrong\u202e customer")
+    )
+    said = "invalid_or_expired_approval: a person said no: wrong<U+202E> customer"
+    assert (await desk.call(args={"text": "pay"}, approval_token=approval_id))["reason"] == said
+    other = await desk.call(args={"text": "other"}, approval_token=approval_id)
+    assert other["reason"] == "invalid_or_expired_approval"
+    assert (desk.ledger.approval(approval_id).decided_by, desk.ledger.approval(approval_id).decision_reason) == (
+        "ann", "wrong<U+202E> customer"
+    )  # fmt: skip
+
+
+async def test_approvals_that_expire_are_receipted_and_counted_whoever_asks_again():
+    desk = Desk(verdict=NEEDS)
+    first = (await desk.call(args={"text": "a"}))["approval"]["id"]
+    desk.clock.advance(us=approvals.APPROVAL_TTL_US)
+    await desk.call(args={"text": "b"})
+    assert await desk.calls.expiry.expire_approvals() == 1
+    assert desk.calls.expiry.expired_approvals == 1
+    expired = [
+        receipt.event["approval_id"] for receipt in desk.ledger.chain if receipt.event["kind"] == "approval_expired"
+    ]
+    assert expired == [first]
+    assert await desk.calls.expiry.expire_approvals() == 0
+    assert desk.calls.expiry.expired_approvals == 1
+
+
 async def test_a_yes_that_was_taken_back_runs_nothing_and_one_that_was_used_is_not_taken_back():
     desk = Desk(verdict=NEEDS)
     approvers = Approvers(desk.ledger, NoRedaction())

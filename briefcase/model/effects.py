@@ -37,6 +37,7 @@ class DecideApproval(msgspec.Struct, frozen=True):
     to: ApprovalStatus
     by: str
     now_us: int
+    reason: str = ""
 
 
 class ExpireApproval(msgspec.Struct, frozen=True):

@@ -261,6 +261,10 @@ class Ledger(Protocol):
         """All approvals stored in one state, oldest first."""
         ...
 
+    async def newest_approvals(self, wanted: frozenset[ApprovalStatus], most: int) -> Sequence[Approval]:
+        """The newest approvals that are in these states by now, ended ones too, at most so many, oldest first."""
+        ...
+
     def expired_approvals(self, most: int) -> list[Approval]:
         """Those that are stored as waiting although their time is over, at most so many."""
         ...

@@ -174,6 +174,7 @@ class Approval(msgspec.Struct, frozen=True):
     `summary` is what the approver reads: invisible characters are made visible in it. `stands_in` says whom the
     operator stands in for: `signer` while the call needs one and no device is paired; empty otherwise. `request_id` is
     the request that asked first: its retry needs no token.
+    `decision_reason` is why whoever decided said so, in their words, without secrets.
     """
 
     id: str
@@ -193,6 +194,7 @@ class Approval(msgspec.Struct, frozen=True):
     owner: str = ""
     stands_in: str = ""
     request_id: str = ""
+    decision_reason: str = ""
 
 
 class LastApproval(msgspec.Struct, frozen=True):

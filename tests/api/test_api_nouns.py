@@ -84,9 +84,28 @@ async def test_a_yes_that_was_not_used_yet_is_listed_where_it_is_asked_for_until
     assert await listed("open") == [(ANOTHER_ID, "pending"), (AN_ID, "approved")]
     assert await listed("open", token=OTHER_TOKEN) == [(ANOTHER_ID, "pending")]
     assert (await rig.ask("GET", "/v1/approvals?status=used"))[0] == 400
+    assert await listed("consumed") == [("used", "consumed")]
+    assert await listed("expired") == [("over", "expired")]
+    assert [found for found, _ in await listed("all")] == [AN_ID, ANOTHER_ID, "over", "used"]
+    assert await listed("all&limit=2") == [("over", "expired"), ("used", "consumed")]
+    assert await listed("all", token=OTHER_TOKEN) == [(ANOTHER_ID, "pending")]
+    assert (await rig.ask("GET", "/v1/approvals?status=all&limit=1001"))[0] == 400
 
-    assert (await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny"))[0] == 200
+    assert (await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny", {"reason": "no longer"}))[0] == 200
     assert await listed("approved") == []
+    (denied,) = (await rig.ask("GET", "/v1/approvals?status=rejected"))[2]["approvals"]
+    assert (denied["decided_by"], denied["decision_reason"]) == ("operator", "no longer")
+    assert denied["decided_at"].startswith("20")
+
+
+async def test_an_agent_hears_why_and_not_by_whom(rig):
+    rig.store_approval()
+    await rig.ask("POST", f"/v1/approvals/{AN_ID}/deny", {"reason": "wrong customer"})
+    for path in (f"/v1/approvals/{AN_ID}", "/v1/approvals?status=rejected"):
+        answer = (await rig.ask("GET", path, token=AGENT_TOKEN))[2]
+        heard = answer.get("approvals", [answer])[0]
+        assert (heard["status"], heard["decision_reason"]) == ("rejected", "wrong customer")
+        assert "decided_by" not in heard
 
 
 async def test_an_approval_is_shown_under_the_digest_of_all_its_other_fields_once_it_is_approved_too(rig):

@@ -48,6 +48,7 @@ ASKING = (
     Asks("tools call text --wait", ("POST /v1/tools/call waits", f"GET /v1/approvals/{APPROVAL}"), exit_code=10),
     Asks("tools reload", ("POST /v1/tools/reload",)),
     Asks("approvals list", ("GET /v1/approvals",)),
+    Asks("approvals list --all", ("GET /v1/approvals",)),
     Asks(f"approvals show {APPROVAL}", (f"GET /v1/approvals/{APPROVAL}",)),
     Asks(
         f"approvals approve {APPROVAL} --json",

@@ -16,8 +16,9 @@ from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.wire.approvals import ApprovalRecord, ShownApproval
+from briefcase.edges.cli import watch as watching_screen
 from briefcase.edges.cli.shown import lines_of, members_of, wrap
-from briefcase.edges.cli.watch import ARMED_AFTER_MS, Decision, Watch, _Interrupt, draw, split_keys
+from briefcase.edges.cli.watch import ARMED_AFTER_MS, Decision, Wanted, Watch, _Interrupt, draw, split_keys
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError
 from support.wire import reply_of
@@ -62,7 +63,7 @@ def yes(name: str, **changes) -> Decision:
 
 def reading(args_text: str, page: int = SMALL_PAGE, **changes) -> Watch:
     """A screen whose only call was fetched and is at its top."""
-    watch = Watch()
+    watch = Watch(Wanted())
     watch.update([approval("one")], -ARMED_AFTER_MS)
     watch.take(document("one", args_text, **changes))
     watch.lay_out(WIDTH, page)
@@ -86,7 +87,7 @@ def read_on(watch: Watch, page: int = SMALL_PAGE) -> list[str]:
 
 def watching(*names: str, now_ms: int = 0) -> Watch:
     """A screen that has shown these for a while."""
-    watch = Watch()
+    watch = Watch(Wanted())
     watch.update([approval(name) for name in names], now_ms - ARMED_AFTER_MS)
     see(watch)
     return watch
@@ -118,7 +119,7 @@ def test_a_key_on_its_way_does_not_decide_the_call_that_took_the_place(key):
 
 
 def test_the_first_call_to_arrive_takes_no_key_at_once():
-    watch = Watch()
+    watch = Watch(Wanted())
     watch.update([], 0)
     watch.update([approval("one")], 5_000)
     see(watch)
@@ -229,7 +230,7 @@ def test_a_document_that_is_not_what_its_digest_says_is_not_taken():
 
 
 def test_a_daemon_that_shows_no_whole_call_gets_no_yes():
-    watch = Watch()
+    watch = Watch(Wanted())
     watch.update([approval("one")], -ARMED_AFTER_MS)
     with pytest.raises(CallerError, match="no whole call"):
         watch.take(reply_of(ShownApproval, approval("one")))
@@ -333,7 +334,7 @@ def test_lines_read_at_one_width_do_not_count_at_another():
 def test_what_counts_as_read_was_on_the_screen(value, description, message, width, height):
     args_text = visible_text(json.dumps({"text": value}, ensure_ascii=False))
     told = {"name": "n", "description": description, "category": "read", "cost": {"estimated_usd": 0.0}}
-    watch = Watch()
+    watch = Watch(Wanted())
     watch.update([approval("one")], -ARMED_AFTER_MS)
     watch.take(document("one", args_text, tool=told))
     watch.message = Text(visible_text(message))
@@ -348,7 +349,7 @@ def test_what_counts_as_read_was_on_the_screen(value, description, message, widt
 
 
 def test_nothing_selected_decides_nothing():
-    watch = Watch()
+    watch = Watch(Wanted())
     watch.update([], 0)
     assert [watch.press(key, 10_000) for key in ("approve", "deny", "up", "down", "more", "back")] == [None] * 6
 
@@ -406,6 +407,38 @@ def test_every_member_of_every_call_is_shown_whole(args):
 )
 def test_keys_are_what_the_terminal_sent(data, keys):
     assert split_keys(data) == keys
+
+
+def test_what_arrives_is_counted_once_and_what_is_not_wanted_is_told_beside():
+    watch = Watch(Wanted(agent="scout"))
+    others = [msgspec.structs.replace(approval("other"), principal="ranger")]
+    watch.update([approval("one"), *others], 0)
+    assert ([one.id for one in watch.waiting], watch.others, watch.arrived) == (["one"], 1, 1)
+    watch.update((), 0)  # the daemon is away
+    watch.update([approval("one"), approval("two")], 0)
+    assert (watch.arrived, watch.others) == (2, 0)
+    console = Console(width=80, height=12, file=io.StringIO(), force_terminal=True)
+    watch.update([approval(f"a{number}") for number in range(9)] + others, 0)
+    console.print(draw(watch, console))
+    assert "9 waiting for you, 8 more than fit; 1 of others" in console.file.getvalue()
+    assert Wanted(tool_id="echo").holds(approval("one")) is False
+    assert Wanted("scout", "note_add").holds(approval("one")) is True
+
+
+def test_watching_for_programs_goes_on_over_a_restart_and_tells_each_once(run, daemon, monkeypatch):
+    one, two = (msgspec.to_builtins(approval(name)) for name in ("one", "two"))
+    two["principal"] = "ranger"
+    away = (503, {"code": "not_ready", "message": "it starts"})
+    answers = iter([{"approvals": [one]}, away, away, {"approvals": [one, two]}, {"approvals": [two, one]}])
+
+    def next_answer():
+        return next(answers, (400, {"code": "bad_request", "message": "enough"}))
+
+    daemon.answers["GET", "/v1/approvals"] = next_answer
+    monkeypatch.setattr(watching_screen, "POLL_MS", 0)
+    ran = run("approvals", "watch", "--json", "--agent", "scout")
+    assert [json.loads(line)["id"] for line in ran.out.splitlines()] == ["one"]
+    assert (ran.err.count("waiting for the daemon"), ran.err.count("is back"), ran.code) == (1, 1, 2)
 
 
 class Raising:

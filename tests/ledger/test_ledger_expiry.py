@@ -101,3 +101,21 @@ async def test_what_has_not_expired_or_is_decided_is_not_ended(tmp_path):
         await ledger.commit(Entry({"kind": "approval_decided"}, (reject,)))
         late = Entry({"kind": "approval_expired"}, (ExpireApproval("a1", LATER_US),))
         assert await ledger.commit(late) == Refused("conflict")
+
+
+async def test_an_approval_that_is_over_has_its_own_end_whoever_asks_again(tmp_path):
+    clock = FakeClock()
+    async with audited(tmp_path, clock) as ledger:
+        await ledger.commit(ask("a1"))
+        clock.advance(us=LATER_US - START_US)
+        later = approval("a2", created_us=LATER_US, expires_us=LATER_US + AN_HOUR_US)
+        assert isinstance(
+            await ledger.commit(Entry({"kind": "approval_required"}, (CreateApproval(later),))), Committed
+        )
+        assert ledger.approval("a1").status is ApprovalStatus.PENDING  # as stored: its end has no receipt yet
+        assert await swept(ledger) == 1
+        assert ledger.approval("a1").status is ApprovalStatus.EXPIRED
+        every = frozenset(ApprovalStatus)
+        assert [one.id for one in await ledger.newest_approvals(every, 10)] == ["a1", "a2"]
+        assert [one.id for one in await ledger.newest_approvals(every, 1)] == ["a2"]
+        assert [one.id for one in await ledger.newest_approvals(frozenset({ApprovalStatus.EXPIRED}), 10)] == ["a1"]

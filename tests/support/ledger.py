@@ -120,8 +120,8 @@ class MemoryLedger:
                 self.stored_approvals[approval.id] = approval
                 if shown is not None:
                     self.shown[approval.id] = shown
-            case DecideApproval(approval_id, to, by, now_us):
-                decided = approvals.decide_approval(self.approval(approval_id), to, by, now_us)
+            case DecideApproval(approval_id, to, by, now_us, reason):
+                decided = approvals.decide_approval(self.approval(approval_id), to, by, now_us, reason)
                 if isinstance(decided, Approval) and to is ApprovalStatus.APPROVED:
                     last = LastApproval(decided.id, decided.args_digest_hex, now_us, by, decided.binding_hex)
                     self.last_yes[decided.owner or decided.principal, decided.tool_id] = last
@@ -197,6 +197,11 @@ class MemoryLedger:
 
     def approvals(self, status: ApprovalStatus) -> list[Approval]:
         return [approval for approval in self.stored_approvals.values() if approval.status is status]
+
+    async def newest_approvals(self, wanted: frozenset[ApprovalStatus], most: int) -> list[Approval]:
+        now_us = self.now_us()
+        found = [(one, approvals.status_at(one, now_us)) for one in self.stored_approvals.values()]
+        return [msgspec.structs.replace(one, status=status) for one, status in found if status in wanted][-most:]
 
     def expired_approvals(self, most: int) -> list[Approval]:
         now_us = self.now_us()

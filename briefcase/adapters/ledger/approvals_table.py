@@ -9,13 +9,14 @@
 | shown | `l` + BLAKE2b-256 of owner and tool | msgpack of `LastApproval` |
 
 Only pending and approved approvals are in `waiting`; the receipt id keeps them in the order they were made. Those past
-their expiry leave it, stored as expired, when their principal asks for another one: so it stays small by itself. A
-whole call is apart from its approval, so that a listing reads none, and goes when the approval ends.
+their expiry leave it with their receipt (`calls.expiry`), so it stays small by itself. A whole call is apart from its
+approval, so that a listing reads none, and goes when the approval ends.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterator
 from typing import Final
 
@@ -97,18 +98,12 @@ def forget_last(change: Change, approval: Approval) -> None:
 
 
 def count_pending(change: Change, principal: str, now_us: int) -> int:
-    """How many of a principal's approvals are pending; those past their expiry are stored as expired on the way."""
-    pending = 0
-    for _, value in _with_prefix(change.transaction, change.tables, _principal_prefix(principal)):
-        waiting = _decode_waiting(value)
-        if waiting.expires_us > now_us:
-            pending += waiting.status is ApprovalStatus.PENDING
-            continue
-        stored = read(change, waiting.approval_id)
-        if stored is not None and stored.approval.status in _WAITS:
-            expired = msgspec.structs.replace(stored.approval, status=status_at(stored.approval, now_us))
-            store(change, StoredApproval(stored.receipt_id, expired))
-    return pending
+    """How many of a principal's approvals are pending. Those past their expiry end with a receipt of their own."""
+    waiting = (
+        _decode_waiting(value)
+        for _, value in _with_prefix(change.transaction, change.tables, _principal_prefix(principal))
+    )
+    return sum(one.expires_us > now_us and one.status is ApprovalStatus.PENDING for one in waiting)
 
 
 # --- for readers ------------------------------------------------------------------------------------------------------
@@ -167,6 +162,20 @@ def list_by_status(transaction: lmdb.Transaction[bytes], tables: Tables, status:
         stored_all = (_decode_stored(value) for _, value in transaction.cursor(tables.approvals))
         found = [stored for stored in stored_all if stored.approval.status is status]
     return [stored.approval for stored in sorted(found, key=lambda stored: stored.receipt_id)]
+
+
+def list_newest(
+    transaction: lmdb.Transaction[bytes], tables: Tables, wanted: frozenset[ApprovalStatus], now_us: int, most: int
+) -> list[Approval]:
+    """The newest approvals that are in these states by now, at most so many, in the order they were made."""
+    stored_all = (_decode_stored(value) for _, value in transaction.cursor(tables.approvals))
+    found = (
+        StoredApproval(stored.receipt_id, msgspec.structs.replace(stored.approval, status=status))
+        for stored in stored_all
+        if (status := status_at(stored.approval, now_us)) in wanted
+    )
+    newest = heapq.nlargest(most, found, key=lambda stored: stored.receipt_id)
+    return [stored.approval for stored in reversed(newest)]
 
 
 def _with_prefix(transaction: lmdb.Transaction[bytes], tables: Tables, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

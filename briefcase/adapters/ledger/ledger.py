@@ -220,6 +220,14 @@ class Ledger:
         with self._tables.begin_read() as transaction:
             return approvals_table.list_by_status(transaction, self._tables, status)
 
+    async def newest_approvals(self, wanted: frozenset[ApprovalStatus], most: int) -> list[Approval]:
+        """The newest that are in these states by now, oldest first; it reads all there are, off the event loop."""
+        return await asyncio.to_thread(self._newest_approvals, wanted, most)
+
+    def _newest_approvals(self, wanted: frozenset[ApprovalStatus], most: int) -> list[Approval]:
+        with self._tables.map_lock, self._tables.begin_read() as transaction:
+            return approvals_table.list_newest(transaction, self._tables, wanted, self.now_us(), most)
+
     def expired_approvals(self, most: int) -> list[Approval]:
         """Those that are stored as waiting although their time is over, at most so many."""
         with self._tables.begin_read() as transaction:

@@ -22,7 +22,7 @@ import msgspec
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.model.effects import Refused
 from briefcase.model.lifecycle import Lifecycle
-from briefcase.model.reasons import BUDGET_EXCEEDED, CONFLICT, INVALID_OR_EXPIRED_APPROVAL
+from briefcase.model.reasons import BUDGET_EXCEEDED, CONFLICT, INVALID_OR_EXPIRED_APPROVAL, with_detail
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
 
 APPROVAL_TTL_US: Final = 15 * 60 * 1_000_000
@@ -64,11 +64,13 @@ def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bo
     return verdict.reason != BUDGET_EXCEEDED or approval.reason == BUDGET_EXCEEDED
 
 
-def decide_approval(approval: Approval | None, to: ApprovalStatus, by: str, now_us: int) -> Approval | Refused:
+def decide_approval(
+    approval: Approval | None, to: ApprovalStatus, by: str, now_us: int, reason: str = ""
+) -> Approval | Refused:
     """Approve or reject. Refused (`conflict`) unless it waits: a yes for a person, a no also for its call."""
     if approval is None or not LIFECYCLE.may(status_at(approval, now_us), to):
         return Refused(CONFLICT)
-    return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us)
+    return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us, decision_reason=reason)
 
 
 def expire_approval(approval: Approval | None, now_us: int) -> Approval | Refused:
@@ -87,6 +89,14 @@ def consume_approval(approval: Approval | None, binding_hex: str, now_us: int) -
     ):
         return Refused(INVALID_OR_EXPIRED_APPROVAL)
     return msgspec.structs.replace(approval, status=ApprovalStatus.CONSUMED)
+
+
+def why_of_no_use(used: Refused, approval: Approval | None, binding_hex: str) -> str:
+    """The reason of a call whose approval is of no use; whoever asked hears why a person said no to this very call."""
+    if approval is None or approval.status is not ApprovalStatus.REJECTED or approval.binding_hex != binding_hex:
+        return used.reason
+    said = approval.decision_reason
+    return with_detail(used.reason, f"a person said no: {said}") if said else used.reason
 
 
 def binding_hex(principal: str, tool_id: str, tool_digest_hex: str, args_digest_hex: str) -> str:

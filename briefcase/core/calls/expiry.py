@@ -6,7 +6,7 @@ from typing import Final
 
 from briefcase.core.calls.decisions import OpenDecisions
 from briefcase.core.receipts import events
-from briefcase.model.effects import CloseIntent, Entry, ExpireApproval
+from briefcase.model.effects import CloseIntent, Committed, Entry, ExpireApproval
 from briefcase.model.ports import Clock, Ledger
 
 EXPIRY_GROUP: Final = 64  # decisions closed in one commit: what others wait for meanwhile is a few milliseconds
@@ -19,12 +19,15 @@ class Expiry:
         ledger: where both end.
         clock: by which a decision is late; an approval is by the ledger's.
         open_decisions: what `decide` allowed and nobody closed yet.
+
+    `expired_approvals` counts those that ended so since the daemon started.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, open_decisions: OpenDecisions) -> None:
         self._ledger = ledger
         self._clock = clock
         self._open_decisions = open_decisions
+        self.expired_approvals = 0
 
     async def expire_decisions(self) -> int:
         """Close, as `outcome_unknown`, the oldest decisions that nobody closed in time: one group, durable together.
@@ -55,10 +58,11 @@ class Expiry:
         late = self._ledger.expired_approvals(EXPIRY_GROUP)
         now_us = self._ledger.now_us()
         if late:
-            await self._ledger.commit_all(
+            ended = await self._ledger.commit_all(
                 [
                     Entry(events.approval_expired_event(approval), (ExpireApproval(approval.id, now_us),))
                     for approval in late
                 ]
             )
+            self.expired_approvals += sum(isinstance(one, Committed) for one in ended)  # others were decided meanwhile
         return len(late)

@@ -449,7 +449,7 @@ class Calls:
         approval = self._ledger.approval(approval_id) if approval_id else None
         used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
         if isinstance(used, Refused):
-            return None, Deny(used.reason, verdict.policy_ids)
+            return None, Deny(approvals.why_of_no_use(used, approval, checked.binding_hex), verdict.policy_ids)
         return approval, verdict
 
     def _own_yes(self, checked: Checked) -> Approval | None:

@@ -130,7 +130,7 @@ class Approvers:
 
         # 4. durable, or refused because it waits no more
         reason = self._recorded(ruling.reason)
-        effect = DecideApproval(approval.id, ruling.to, ruling.by, now_us)
+        effect = DecideApproval(approval.id, ruling.to, ruling.by, now_us, reason)
         event = approval_decided_event(approval, ruling.to.value, ruling.by, reason, ruling.shown_digest_hex)
         committed = await self._ledger.commit(Entry(event, (effect,)))
         if isinstance(committed, Refused):

@@ -20,7 +20,8 @@ _NAMES: Final = """
     control_plane_key_announced control_plane_key_pinned control_plane_leave control_plane_mandatory_removed
     control_plane_mandatory_set control_plane_policy_bundle_incompatible control_plane_policy_bundle_refused
     control_plane_policy_sync control_plane_unreachable control_set copied_at cost_microusd cost_over_reserved cost_usd
-    created_at daily_limit_microusd decides_for decision definitions_digest delegated description destination device_id
+    created_at daily_limit_microusd decided_at decided_by decides_for decision
+    decision_reason definitions_digest delegated description destination device_id
     device_name estimated_usd exchange expected_compatibility_profile expires_at first_receipt_id fs_access
     got_compatibility_profile has_text head_hash in_doubt incompatible_profile intent_id interrupted invalid_budget
     invalid_device_name invalid_device_pubkey invalid_dpop invalid_mandatory invalid_policy_text invalid_signature

@@ -12,12 +12,15 @@ from briefcase.core.wire.tools import OtherCategory, wire_category
 from briefcase.model.types import MICROUSD_PER_USD, Approval, JsonObject, PaymentTerms, ShownCall, format_rfc3339
 
 MAX_REASON_CHARS: Final = 1_000
+MAX_LISTED: Final = 1_000
 
 
 class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One approval; `approval_token` is there once it is approved.
 
-    `stands_in` is there where a signer should decide and no device is paired: the operator stands in until one is.
+    Once it is decided, `decided_at` and `decision_reason` (empty where none was given) are there; `decided_by` for
+    those who may decide. `stands_in` is there where a signer should decide and no device is paired: the operator stands
+    in until one is.
     """
 
     id: str
@@ -31,6 +34,9 @@ class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     stands_in: Maybe[Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["signer"]})]] = msgspec.UNSET
     approval_token: Maybe[str] = msgspec.UNSET
+    decided_at: Maybe[str] = msgspec.UNSET
+    decided_by: Maybe[str] = msgspec.UNSET
+    decision_reason: Maybe[str] = msgspec.UNSET
 
 
 class ShownCost(msgspec.Struct, frozen=True):
@@ -113,9 +119,13 @@ class ApprovalList(msgspec.Struct, frozen=True):
 
 
 class ApprovalListQuery(msgspec.Struct, frozen=True):
-    """`approved` lists each yes that was not used yet, `open` these beside what waits."""
+    """`approved` lists each yes that was not used yet, `open` these beside what waits, `all` what has ended, too.
 
-    status: Literal["pending", "approved", "open"] = "pending"
+    Where ended ones are asked for, the newest `limit` are listed.
+    """
+
+    status: Literal["pending", "approved", "open", "rejected", "expired", "consumed", "all"] = "pending"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 100
 
 
 class ApprovalQuery(msgspec.Struct, frozen=True):
@@ -139,7 +149,7 @@ class Approved(msgspec.Struct, frozen=True):
 
 
 class Denial(msgspec.Struct, frozen=True):
-    """Why not, for the receipt."""
+    """Why not, for the receipt and for the agent."""
 
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
 
@@ -151,8 +161,8 @@ class Denied(msgspec.Struct, frozen=True):
     status: Literal["rejected"]
 
 
-def wire_approval(approval: Approval) -> JsonObject:
-    """An approval as the contract writes it (ApprovalRequest, with its stored `status`)."""
+def wire_approval(approval: Approval, *, names_decider: bool = False) -> JsonObject:
+    """An approval as the contract writes it (ApprovalRequest, with its stored `status`), and how it was decided."""
     wire: JsonObject = {
         "id": approval.id,
         "status": approval.status.value,
@@ -166,6 +176,11 @@ def wire_approval(approval: Approval) -> JsonObject:
     }
     if approval.stands_in:
         wire["stands_in"] = approval.stands_in
+    if approval.decided_us is not None:
+        wire["decided_at"] = format_rfc3339(approval.decided_us)
+        wire["decision_reason"] = approval.decision_reason
+        if names_decider:
+            wire["decided_by"] = approval.decided_by
     return wire
 
 
@@ -182,7 +197,7 @@ def wire_shown(approval: Approval, shown: ShownCall) -> JsonObject:
     places = {"server": tool.server, "host": tool.host, "method": tool.method}
     wire_tool.update({name: value for name, value in places.items() if value})
     return {
-        **wire_approval(approval),
+        **wire_approval(approval, names_decider=True),
         "args_text": shown.args_text,
         "args_digest_hex": approval.args_digest_hex,
         "tool_digest_hex": approval.tool_digest_hex,

@@ -41,8 +41,15 @@ _LISTED: Final = {
 
 
 async def list_approvals(services: Services, request: Request) -> JsonObject:
-    """`GET /v1/approvals`: the pending ones, or each unused yes; an agent's own, an operator's all."""
-    now_us, wanted = services.ledger.now_us(), _LISTED[request.query_as(ApprovalListQuery).status]
+    """`GET /v1/approvals`: the pending ones, each unused yes, or what has ended; an agent's own, an operator's all."""
+    query = request.query_as(ApprovalListQuery)
+    names_decider = request.principal.role in DECIDING_ROLES
+    if query.status not in _LISTED:
+        ended = frozenset(ApprovalStatus) if query.status == "all" else frozenset({ApprovalStatus(query.status)})
+        newest = await services.ledger.newest_approvals(ended, query.limit)
+        seen = [approval for approval in newest if _may_see(request, approval)]
+        return {"approvals": [wire_approval(approval, names_decider=names_decider) for approval in seen]}
+    now_us, wanted = services.ledger.now_us(), _LISTED[query.status]
     found = [
         approval
         for status in wanted
@@ -51,7 +58,7 @@ async def list_approvals(services: Services, request: Request) -> JsonObject:
     ]
     if len(wanted) > 1:
         found.sort(key=lambda approval: approval.created_us)
-    return {"approvals": [wire_approval(approval) for approval in found]}
+    return {"approvals": [wire_approval(approval, names_decider=names_decider) for approval in found]}
 
 
 async def show_approval(services: Services, request: Request) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from briefcase.adapters.telemetry.metrics import Family, by_label, gauge
+from briefcase.adapters.telemetry.metrics import Family, by_label, counter, gauge
 from briefcase.core.approvals.lifecycle import status_at
 from briefcase.core.budgets import day_of
 from briefcase.edges.api.routing import READERS, Request, Route
@@ -31,6 +31,11 @@ def service_families(services: Services) -> list[Family]:
     controls = Counter[str](control.action for control in services.controls.active())
     return [
         gauge("briefcase_approvals_pending", "Approvals that wait for a person.", waiting),
+        counter(
+            "briefcase_approvals_expired_total",
+            "Approvals whose time was over before they were decided or used.",
+            services.calls.expiry.expired_approvals,
+        ),
         gauge(
             "briefcase_ledger_gate_open", "1 while receipts can be made durable.", int(ledger.gate_problem() is None)
         ),

@@ -1,7 +1,7 @@
 """`briefcase approvals`: what waits for a person, and the person's yes or no.
 
 An id may be given by its beginning (eight characters or more), as the tables show it, where only one open approval
-starts so.
+starts so; `show` finds those that have ended, too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from briefcase.core.wire.approvals import ApprovalList, Approved, Denied, ShownApproval
+from briefcase.core.wire.approvals import MAX_LISTED, ApprovalList, Approved, Denied, ShownApproval
 from briefcase.core.wire.fields import given
+from briefcase.core.wire.receipts import ReceiptList
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import approval_watch, render, shown_calls
@@ -29,12 +30,19 @@ MIN_PREFIX_CHARS: Final = 8
 COMPLETION_TIMEOUT_S: Final = 1.0
 WAITING: Final = frozenset({"pending", "approved"})
 OPEN: Final = "open"
+ALL: Final = "all"
 EMPTY: Final = {
     OPEN: "nothing waits for approval",
     "pending": "nothing waits for approval",
     "approved": "no approval waits to be used",
+    "rejected": "no approval was denied",
+    "expired": "no approval expired",
+    "consumed": "no approval was used",
+    ALL: "no approval was ever asked for",
 }
 LISTED: Final = tuple(EMPTY)
+DEFAULT_LIMIT: Final = 100
+MAX_RECEIPTS: Final = 100  # of one approval
 LOOK_HINT: Final = "read `briefcase approvals show ID` to its end; its last line is the digest"
 
 
@@ -54,22 +62,35 @@ def _complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -
     return [CompletionItem(one.id, help=one.tool_id) for one in waiting if one.id.startswith(incomplete)]
 
 
-@approvals.command("list", epilog=example("briefcase approvals list", "briefcase approvals list --json"))
+@approvals.command("list", epilog=example("briefcase approvals list", "briefcase approvals list --all --json"))
+@click.option("--status", type=click.Choice(LISTED), default=OPEN, show_default=True, help="Only those in this state.")
+@click.option("--all", "everything", is_flag=True, help="Those that have ended, too: as --status all.")
 @click.option(
-    "--status", type=click.Choice(LISTED), default=OPEN, show_default=True, help="Only what waits, or each unused yes."
+    "--limit",
+    type=click.IntRange(1, MAX_LISTED),
+    default=DEFAULT_LIMIT,
+    show_default=True,
+    help="Of those that have ended, at most so many: the newest.",
 )
 @json_option
 @pass_app
-def list_approvals(app: App, *, status: str, as_json: bool) -> None:
+def list_approvals(app: App, *, status: str, everything: bool, limit: int, as_json: bool) -> None:
     """List what waits, and each yes that was not used yet, the oldest first.
 
-    `approvals deny` takes such a yes back.
+    `approvals deny` takes such a yes back. With --all, what was decided, used or expired is listed, too.
     """
-    reply = app.client().get("/v1/approvals", ApprovalList, status=status)
+    status = ALL if everything else status
+    is_open = status in {OPEN, *WAITING}
+    reply = app.client().get("/v1/approvals", ApprovalList, status=status, limit=None if is_open else limit)
     if as_json:
         app.json(reply.document)
         return
     now_us = time.time_ns() // 1_000
+    if not is_open:
+        _list_ended(app, reply.answer, EMPTY[status], now_us)
+        if len(reply.answer.approvals) == limit:
+            note(f"the newest {limit}: `--limit` lists more")
+        return
     rows = [
         (
             app.screen.short_id(one.id),
@@ -84,6 +105,22 @@ def list_approvals(app: App, *, status: str, as_json: bool) -> None:
     app.screen.table(("ID", "STATUS", "WHO", "EXPIRES IN", "WHY", "CALL"), rows, empty=EMPTY[status])
 
 
+def _list_ended(app: App, found: ApprovalList, empty: str, now_us: int) -> None:
+    rows = [
+        (
+            app.screen.short_id(one.id),
+            render.styled(one.status),
+            one.principal,
+            app.screen.short_time(one.created_at, now_us),
+            given(one.decided_by, ""),
+            given(one.decision_reason, ""),
+            one.summary,
+        )
+        for one in found.approvals
+    ]
+    app.screen.table(("ID", "STATUS", "WHO", "ASKED", "DECIDED BY", "BECAUSE", "CALL"), rows, empty=empty)
+
+
 @approvals.command("show", epilog=example("briefcase approvals show 3f9a12bc"))
 @click.argument("approval_id", metavar="ID", shell_complete=_complete_id)
 @json_option
@@ -93,21 +130,42 @@ def show_approval(app: App, *, approval_id: str, as_json: bool) -> None:
 
     Its last line is the digest of all that is shown, for `approvals approve --digest`.
     """
-    reply = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id)), ShownApproval)
+    reply = app.client().get(path_of("v1", "approvals", _whole_id(app, approval_id, has_ended=True)), ShownApproval)
     if as_json:
         app.json(reply.document)
         return
     one = reply.answer
     left = render.time_left(one.expires_at, time.time_ns() // 1_000)
     app.screen.fields([("id", one.id), ("status", render.styled(one.status)), ("expires in", left)])
-    if one.status not in WAITING:  # the whole call went when it ended; receipts keep what they keep
-        app.screen.fields([("who", one.principal), ("call", one.summary), ("because", one.reason)])
+    if one.status not in WAITING:
+        _show_ended(app, one)
         return
     digest = shown_calls.digest_of(reply)
     for line in shown_calls.lines_of(one, app.screen.console.width):
         app.screen.line(line)
     token = [("token", given_token)] if (given_token := given(one.approval_token, "")) else []
     app.screen.fields([*token, ("digest", digest)])
+
+
+def _show_ended(app: App, one: ShownApproval) -> None:
+    """One that has ended: the whole call went with its end, and receipts keep what they keep."""
+    app.screen.fields([("who", one.principal), ("call", one.summary), ("asked because", one.reason)])
+    if given(one.decided_at, ""):
+        by, why = given(one.decided_by, "") or "unknown", given(one.decision_reason, "")
+        app.screen.fields([("decided by", by), ("decided", render.when(given(one.decided_at, ""))), ("because", why)])
+    try:
+        receipts = (
+            app.client()
+            .get("/v1/receipts", ReceiptList, approval_id=one.id, limit=MAX_RECEIPTS, order="oldest")
+            .answer.receipts
+        )
+    except BriefcaseError as error:
+        note(f"its receipts cannot be read: {error.message}")
+        return
+    for receipt in receipts:
+        event = receipt.event
+        said = " ".join(str(event[name]) for name in ("kind", "status", "reason", "args") if event.get(name))
+        app.screen.line(f"receipt {receipt.id}  {render.when(receipt.ts)}  {said}")
 
 
 @approvals.command("approve", epilog=example("briefcase approvals approve 3f9a12bc"))
@@ -164,11 +222,11 @@ def _seen(reply: Reply[ShownApproval], digest: str | None, *, as_json: bool) -> 
 
 @approvals.command("deny", epilog=example("briefcase approvals deny 3f9a12bc --reason 'wrong customer'"))
 @click.argument("approval_id", metavar="ID", shell_complete=_complete_id)
-@click.option("--reason", default="", help="Why, for the receipt.")
+@click.option("--reason", default="", help="Why, for the receipt and for the agent.")
 @json_option
 @pass_app
 def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
-    """Say no, or take back an unused yes. The receipt records who and why."""
+    """Say no, or take back an unused yes. The receipt records who and why, and the agent is told why."""
     path = path_of("v1", "approvals", _whole_id(app, approval_id), "deny")
     reply = app.client().post(path, Denied, {"reason": reason} if reason else None)
     if as_json:
@@ -178,27 +236,31 @@ def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
 
 
 @approvals.command(
-    "watch", epilog=example("briefcase approvals watch", "briefcase approvals watch --json | jq .summary")
+    "watch", epilog=example("briefcase approvals watch --agent scout", "briefcase approvals watch --json | jq .summary")
 )
+@click.option("--agent", metavar="NAME", help="Only what this agent asks for.")
+@click.option("--tool", metavar="ID", help="Only calls of this tool.")
+@click.option("--bell/--no-bell", default=True, show_default=True, help="Ring the terminal when one arrives.")
 @json_option
 @pass_app
-def watch(app: App, *, as_json: bool) -> None:
+def watch(app: App, *, agent: str | None, tool: str | None, bell: bool, as_json: bool) -> None:
     """Watch what waits, and decide with a key.
 
     Up and down choose, space reads on, b goes back, a approves what was read to its end, d denies, q quits. Needs a
-    terminal; with --json, each approval is written on one line when it arrives.
+    terminal; with --json, each approval is written on one line when it arrives. It goes on over restarts of the daemon.
     """
+    wanted = approval_watch.Wanted(agent, tool)
     if as_json:
-        approval_watch.follow(app)
+        approval_watch.follow(app, wanted)
     else:
-        approval_watch.run(app)
+        approval_watch.run(app, wanted, rings=bell)
 
 
-def _whole_id(app: App, written: str) -> str:
+def _whole_id(app: App, written: str, *, has_ended: bool = False) -> str:
     """The id that was meant.
 
     Raises:
-        CallerError: no or several open approvals begin so (`not_found`), or it is too short to be safe.
+        CallerError: no or several open approvals, or with `has_ended` any, begin so (`not_found`), or it is too short.
     """
     if len(written) >= UUID_CHARS:
         return written
@@ -206,9 +268,11 @@ def _whole_id(app: App, written: str) -> str:
         raise CallerError(
             f"expected an approval id, or at least its first {MIN_PREFIX_CHARS} characters, got `{written}`"
         )
-    waiting = app.client().get("/v1/approvals", ApprovalList, status=OPEN).answer.approvals
-    matching = [one.id for one in waiting if one.id.startswith(written.lower())]
+    status, limit = (ALL, MAX_LISTED) if has_ended else (OPEN, None)
+    listed = app.client().get("/v1/approvals", ApprovalList, status=status, limit=limit).answer.approvals
+    matching = [one.id for one in listed if one.id.startswith(written.lower())]
     if len(matching) != 1:
-        how_many = f"{len(matching)} open approvals begin" if matching else "no open approval begins"
+        open_ = "" if has_ended else "open "
+        how_many = f"{len(matching)} {open_}approvals begin" if matching else f"no {open_}approval begins"
         raise CallerError(f"{how_many} with `{written}`", code="not_found", hint="see `briefcase approvals list`")
     return matching[0]

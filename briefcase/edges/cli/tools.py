@@ -230,7 +230,8 @@ def _wait_and_retry(app: App, tool: str, args: JsonObject, approval: ApprovalRec
         reply = app.client(CALL_TIMEOUT_S).get(path, ShownApproval, wait_ms=WAIT_MS)
     now = reply.answer
     if now.status != "approved":
-        reason = with_detail(INVALID_OR_EXPIRED_APPROVAL, now.status)
+        why = given(now.decision_reason, "")
+        reason = with_detail(INVALID_OR_EXPIRED_APPROVAL, f"{now.status}: {why}" if why else now.status)
         return CallDenied(reason), {"status": "denied", "reason": reason, "approval": reply.document}
     called = _call(app, tool, args, given(now.approval_token, now.id))
     return called.answer, called.document

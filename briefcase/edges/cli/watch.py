@@ -36,6 +36,7 @@ from briefcase.core.wire.approvals import ApprovalList, ApprovalRecord, Approved
 from briefcase.edges.cli import shown
 from briefcase.edges.cli.app import App
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.following import Absence
 from briefcase.edges.cli.json_output import json_text
 from briefcase.edges.cli.render import SHORT_ID_CHARS, table_of, time_left
 from briefcase.edges.client.reply import Reply
@@ -68,6 +69,17 @@ HELP: Final = "a approve   d deny   ↑ ↓ choose   space read on   b back   q 
 _KEY: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?|.", re.DOTALL)  # ECMA-48 section 5.4, or one byte
 
 
+class Wanted(NamedTuple):
+    """Which approvals are watched: of an agent, of a tool; None for any."""
+
+    agent: str | None = None
+    tool_id: str | None = None
+
+    def holds(self, one: ApprovalRecord) -> bool:
+        """Whether an approval is one of them."""
+        return self.agent in {None, one.principal} and self.tool_id in {None, one.tool_id}
+
+
 class Decision(NamedTuple):
     """What a key asks for: `approve` or `deny`, which approval, and the digest of what was shown of it."""
 
@@ -79,8 +91,11 @@ class Decision(NamedTuple):
 class Watch:
     """What is on the screen and what a key does to it. Holds no terminal and no clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
         self.waiting: list[ApprovalRecord] = []
+        self.others = self.arrived = 0
+        self._known: set[str] = set()
         self.selected: str | None = None
         self.message = Text()
         self.first_line = 0
@@ -93,7 +108,11 @@ class Watch:
 
     def update(self, waiting: Sequence[ApprovalRecord], now_ms: int) -> None:
         """Take what waits now; a selection that is gone moves to its neighbour, disarmed."""
+        everything, waiting = waiting, [one for one in waiting if self.wanted.holds(one)]
+        self.others = len(everything) - len(waiting)
         ids = [one.id for one in waiting]
+        self.arrived += len(self._known.union(ids)) - len(self._known)
+        self._known.update(ids)
         if self.selected not in ids:
             before = [one.id for one in self.waiting]
             place = before.index(self.selected) if self.selected in before else 0
@@ -188,22 +207,32 @@ class Watch:
             self.forget()
 
 
-def follow(app: App) -> None:
-    """Write each approval as JSON on one line when it arrives, until interrupted."""
-    client, seen = app.client(TIMEOUT_S), set[str]()
+def follow(app: App, wanted: Wanted) -> None:
+    """Write each approval as JSON on one line when it arrives, once, until interrupted; over restarts of the daemon."""
+    client, seen, absence = app.client(TIMEOUT_S), set[str](), Absence()
     while True:
-        reply = client.get("/v1/approvals", ApprovalList)
-        waiting = reply.answer.approvals
-        for one, came in zip(waiting, reply.listed("approvals"), strict=True):
-            if one.id not in seen:
-                click.echo(json_text(came))
-        sys.stdout.flush()
-        seen = {one.id for one in waiting}
+        try:
+            reply = client.get("/v1/approvals", ApprovalList)
+        except BriefcaseError as error:
+            absence.begin(error)
+        else:
+            absence.end()
+            waiting = reply.answer.approvals
+            for one, came in zip(waiting, reply.listed("approvals"), strict=True):
+                if one.id not in seen and wanted.holds(one):
+                    click.echo(json_text(came))
+            sys.stdout.flush()
+            seen = {one.id for one in waiting}
         time.sleep(POLL_MS / 1_000)
 
 
-def run(app: App) -> None:
+def run(app: App, wanted: Wanted, *, rings: bool) -> None:
     """Drive the terminal until `q`; what was decided is written below when the screen is given back.
+
+    Args:
+        app: whose daemon is asked.
+        wanted: which approvals are shown; the title counts the others.
+        rings: ring the terminal when one of them arrives.
 
     Raises:
         CallerError: standard input or output is no terminal.
@@ -214,7 +243,8 @@ def run(app: App) -> None:
                 f"expected a terminal to draw on and to take keys from, but standard {name} is none",
                 hint="`briefcase approvals watch --json` writes each approval on one line",
             )
-    watch, console, decided = Watch(), app.screen.console, list[Text]()
+    watch, console, decided = Watch(wanted), app.screen.console, list[Text]()
+    rung = 0
     with _Interrupt() as interrupt, _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         is_running = True
         while is_running:
@@ -222,6 +252,9 @@ def run(app: App) -> None:
             _refresh(app, watch)
             _measure(console)
             live.update(draw(watch, console), refresh=True)
+            if rings and watch.arrived > rung:
+                console.bell()
+            rung = watch.arrived
             for key in keys.read(POLL_MS):
                 if key == "quit":
                     is_running = False
@@ -248,6 +281,8 @@ def draw(watch: Watch, console: Console) -> Group:
     if one is not None and watch.document is None:
         below = "the whole call is not here yet"
     title = f"{len(watch.waiting)} waiting for you" if watch.waiting else "nothing waits for approval"
+    title += f", {len(watch.waiting) - rows_shown} more than fit" if len(watch.waiting) > rows_shown else ""
+    title += f"; {watch.others} of others" if watch.others else ""
     parts: list[RenderableType] = [_line(title, "bold"), _table(watch, rows_shown, width), Rule(style="dim")]
     if one is not None:
         parts += map(_line, lines)

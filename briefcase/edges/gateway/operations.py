@@ -67,6 +67,7 @@ MAX_KEPT_BYTES: Final = 8 << 20  # of answers to servers that wait for a person,
 WAIT_MS: Final = 200  # paces a client that comes back at once; a person takes longer, and is not waited for
 EVENTS_WAIT_MS: Final = 10_000
 RETRY_S: Final = 0.005
+REJECTED: Final = "approval_rejected: a person said no to this call"
 PLAIN_PATH: Final = "/v1/tools/call"
 SERVER_PATH: Final = "/v1/mcp/call"
 
@@ -146,7 +147,8 @@ class Operations:
             approval_token = None if approval is None else given(approval.answer.approval_token, "") or None
         self._forget(operation, context)
         if approval is not None and approval.answer.status == "rejected":
-            return self._failed(operation, "approval_rejected: a person said no to this call")
+            why = given(approval.answer.decision_reason, "")
+            return self._failed(operation, f"{REJECTED}: {why}" if why else REJECTED)
 
         going_on = _going_on(state, awaited, approval_token, params)
         if going_on is None:
