@@ -127,7 +127,7 @@ def check_policy(app: App, *, file: Path, as_json: bool) -> None:
     app.screen.line(f"ok: {len(parsed.names)} policies, {parsed.digest_hex}")
     _tell(found)
     if tools is None:
-        note("no daemon answers: neither the arguments of tools nor the names of what there is were checked")
+        note("no daemon answers: the arguments of tools and the names of what there is were not checked")
 
 
 @policy.command("diff", epilog=example("briefcase policy diff policy.cedar"))
