@@ -64,10 +64,10 @@ if TYPE_CHECKING:
     from briefcase.edges.diagnostics import bundle as evidence_bundle
     from briefcase.edges.diagnostics import canary as canaries
     from briefcase.edges.diagnostics import evidence as soak_evidence
+    from briefcase.edges.diagnostics import evidence_page, triage
     from briefcase.edges.diagnostics import manifest as evidence_manifest
     from briefcase.edges.diagnostics import slo as objectives
     from briefcase.edges.diagnostics import soak as soaks
-    from briefcase.edges.diagnostics import triage
     from briefcase.edges.gateway import serve as mcp_gateway
     from briefcase.edges.gateway import settings as gateway_settings
     from briefcase.edges.provider_gateway import serving as provider_serving
@@ -134,6 +134,7 @@ else:
     evidence_bundle = _Late("briefcase.edges.diagnostics.bundle")
     canaries = _Late("briefcase.edges.diagnostics.canary")
     soak_evidence = _Late("briefcase.edges.diagnostics.evidence")
+    evidence_page = _Late("briefcase.edges.diagnostics.evidence_page")
     evidence_manifest = _Late("briefcase.edges.diagnostics.manifest")
     objectives = _Late("briefcase.edges.diagnostics.slo")
     soaks = _Late("briefcase.edges.diagnostics.soak")
@@ -170,6 +171,7 @@ __all__ = [
     "data_dirs",
     "evidence_bundle",
     "evidence_manifest",
+    "evidence_page",
     "expected_daemons",
     "gateway_settings",
     "json_output",

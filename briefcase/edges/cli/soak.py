@@ -32,6 +32,7 @@ from briefcase.edges.cli.late import (
     canaries,
     daemon_pool,
     evidence_manifest,
+    evidence_page,
     expected_daemons,
     objectives,
     render,
@@ -161,7 +162,7 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
     summary = statement.as_json()
     written = {
         "evidence.json": orjson.dumps(summary, option=orjson.OPT_INDENT_2),
-        "evidence.html": soak_evidence.page(statement).encode(),
+        "evidence.html": evidence_page.page(statement).encode(),
     }
     files = {path.name: path.read_bytes() for path in reports} | written
     for name, data in (written | evidence_manifest.write_manifest(files, signer(app), datetime.now(UTC))).items():
@@ -170,7 +171,8 @@ def summarize_command(app: App, /, *, directory: Path, as_json: bool, **given: f
     if as_json:
         app.json(summary)
     else:
-        app.screen.line(f"{summary['reports']} reports, {summary['days_covered']} days, {len(statement.gaps)} gaps")
+        covered = f"{summary['hours_covered']} hours, {summary['days_covered']} whole days"
+        app.screen.line(f"{summary['reports']} reports, {covered}, {len(statement.gaps)} gaps")
         _show_findings(app, summary["findings"])
         for problem in statement.unreadable:
             note(problem)

@@ -1,17 +1,16 @@
-"""Evidence: periodic soak reports joined into one statement, as JSON and as one page a person can read.
+"""Evidence: periodic soak reports joined into one statement; `evidence_page` makes it a page a person can read.
 
-A statement says what was covered and what was not: days with at least one report, gaps longer than `GAP_S`, runs that
-were interrupted, more than one policy or daemon in between. Percentiles come from the merged histograms, never from an
-average of percentiles. What cannot be read, or is of a run that was read already, is named and counts as a gap, not as
-success.
+A statement says what was covered and what was not: hours that were measured, days of which enough hours were
+(`MIN_HOURS`), gaps longer than `GAP_S`, runs that were interrupted, more than one policy or daemon in between.
+Percentiles come from the merged histograms, never from an average of percentiles. What cannot be read, or is of a run
+that was read already, is named and counts as a gap, not as success.
 """
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,15 +18,36 @@ import msgspec
 from hdrh.histogram import HdrHistogram
 
 from briefcase.edges.diagnostics.slo import Finding, Measured, Objectives, judge, verdict_of
-from briefcase.edges.diagnostics.soak import HIGHEST_US, REPORT_FORMAT, SIGNIFICANT_DIGITS, percentiles_ms
+from briefcase.edges.diagnostics.soak import HIGHEST_US, REPORT_FORMAT, SIGNIFICANT_DIGITS, Trend, percentiles_ms
 from briefcase.model.types import JsonObject
 
-GAP_S: Final = 2 * 3600
+SECONDS_AN_HOUR: Final = 3_600
+HOURS_A_DAY: Final = 24
 SECONDS_A_DAY: Final = 86_400
+GAP_S: Final = 2 * SECONDS_AN_HOUR
+MIN_HOURS: Final = HOURS_A_DAY - GAP_S // SECONDS_AN_HOUR  # of a day that counts: but for one gap that is none
+WANTED_DAYS: Final = 30
 LAST_UNIX_S: Final = 253_402_300_799  # the end of the year 9999
 MAX_REPORT_BYTES: Final = 4 << 20
 MAX_HISTOGRAM_CHARS: Final = 1 << 18
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, lt=1 << 53)]
+
+
+class TrendReport(msgspec.Struct, frozen=True):
+    """What a report says of a figure over its time: nothing where the daemon was on another host."""
+
+    first: _Amount | None = None
+    last: _Amount | None = None
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """A figure over all reports: its first and last value, a straight line's slope, and the samples (Unix s, value)."""
+
+    first: float
+    last: float
+    per_day: float
+    samples: tuple[tuple[float, float], ...]
 
 
 class SoakReport(msgspec.Struct, frozen=True):
@@ -50,6 +70,8 @@ class SoakReport(msgspec.Struct, frozen=True):
     version: str | None
     head: JsonObject | None
     max_sync_ms: float | None
+    memory_bytes: TrendReport
+    open_files: TrendReport
 
     @property
     def ended_s(self) -> float:
@@ -77,13 +99,25 @@ class Statement(msgspec.Struct, frozen=True):
     verdict: str
     overhead: HdrHistogram
     latency: HdrHistogram
-    days: int
+    hours: dict[date, float]
+    memory: Growth | None
+    open_files: Growth | None
     gaps: tuple[tuple[float, float], ...]
 
     @property
     def ok(self) -> bool:
         """Whether every objective was met and every report could be read."""
         return all(finding.ok for finding in self.findings) and not self.unreadable
+
+    @property
+    def hours_covered(self) -> float:
+        """The hours that were measured."""
+        return sum(self.hours.values(), 0.0)
+
+    @property
+    def days(self) -> int:
+        """The days that count: enough of their hours were measured."""
+        return sum(hours >= MIN_HOURS for hours in self.hours.values())
 
     def as_json(self) -> JsonObject:
         """The statement for programs."""
@@ -98,10 +132,14 @@ class Statement(msgspec.Struct, frozen=True):
             "reports": len(self.reports),
             "unreadable": list(self.unreadable),
             "interrupted": [report.name for report in self.reports if report.interrupted],
-            "from": _utc(self.reports[0].started_s) if self.reports else None,
-            "to": _utc(max(report.ended_s for report in self.reports)) if self.reports else None,
+            "from": utc(self.reports[0].started_s) if self.reports else None,
+            "to": utc(max(report.ended_s for report in self.reports)) if self.reports else None,
             "days_covered": self.days,
-            "gaps": [{"from": _utc(start), "to": _utc(end)} for start, end in self.gaps],
+            "hours_covered": round(self.hours_covered, 2),
+            "hours_by_day": {str(day): round(hours, 2) for day, hours in self.hours.items()},
+            "memory_bytes": _wire_growth(self.memory),
+            "open_files": _wire_growth(self.open_files),
+            "gaps": [{"from": utc(start), "to": utc(end)} for start, end in self.gaps],
             "verdict": self.verdict,
             "attempted": self.measured.attempted,
             "findings": [msgspec.to_builtins(finding) for finding in self.findings],
@@ -126,6 +164,8 @@ class _Measured(msgspec.Struct):
     latency_histogram: Annotated[str, msgspec.Meta(max_length=MAX_HISTOGRAM_CHARS)]
     by_error: dict[str, _Count]
     by_status: dict[str, _Count] = {}
+    memory_bytes: TrendReport = TrendReport()
+    open_files: TrendReport = TrendReport()
 
 
 class _Identity(msgspec.Struct):
@@ -185,6 +225,8 @@ def read_report(path: Path) -> SoakReport:
         version=after.identity.version,
         head=after.receipt_head,
         max_sync_ms=after.max_sync_ms,
+        memory_bytes=measured.memory_bytes,
+        open_files=measured.open_files,
     )
 
 
@@ -244,120 +286,49 @@ def summarize(paths: Sequence[Path], objectives: Objectives) -> Statement:
         verdict=verdict_of(measured, objectives),
         overhead=overhead,
         latency=latency,
-        days=len({int(at // SECONDS_A_DAY) for report in reports for at in _days_of(report)}),
+        hours=_hours_of(reports),
+        memory=_growth_of([at for report in reports for at in _samples(report, report.memory_bytes)]),
+        open_files=_growth_of([at for report in reports for at in _samples(report, report.open_files)]),
         gaps=_gaps(reports),
     )
 
 
-def page(statement: Statement) -> str:
-    """The statement as one self-contained HTML page."""
-    verdict = "meets its objectives" if statement.ok else "does not meet its objectives"
-    summary = statement.as_json()
-    return "".join(
-        [
-            "<!doctype html><html lang=en><meta charset=utf-8><title>briefcase soak evidence</title>",
-            f"<style>{_STYLE}</style><h1>Soak evidence</h1>",
-            f"<p class={'ok' if statement.ok else 'bad'}>This run {verdict}.</p>",
-            f"<p>{_counted(len(statement.reports), 'report')} over {_counted(statement.days, 'day')},",
-            f" from {summary['from']} to {summary['to']};",
-            f" {_counted(statement.measured.attempted, 'call')}.</p>",
-            _findings_table(statement),
-            "<h2>p95 of the overhead, report by report</h2>",
-            _plot([(r.started_s, r.overhead.get_value_at_percentile(95) / 1_000) for r in statement.reports]),
-            "<h2>Percentiles</h2>",
-            _percentile_table(summary),
-            "<h2>Answers by status</h2>",
-            _rows(("status", "count"), [(status, f"{count:,}") for status, count in _items(summary["statuses"])]),
-            "<h2>Errors by code</h2>",
-            _rows(("code", "count"), [(code, f"{count:,}") for code, count in _items(summary["errors"])]),
-            "<h2>What ran</h2>",
-            _rows(("what", "which"), _what_ran(summary)),
-            "<h2>Gaps and files that were not counted</h2>",
-            _rows(("from", "to"), [(_utc(start), _utc(end)) for start, end in statement.gaps]),
-            _rows(("file",), [(name,) for name in statement.unreadable]),
-            "</html>",
-        ]
-    )
+def _wire_growth(growth: Growth | None) -> JsonObject | None:
+    return None if growth is None else {"first": growth.first, "last": growth.last, "per_day": round(growth.per_day, 3)}
 
 
-def _what_ran(summary: JsonObject) -> list[tuple[str, str]]:
-    head = summary["receipt_head"]
-    ended_on = f"{head.get('id')}:{head.get('hash_hex')}" if isinstance(head, dict) else "not known"
-    listed = {
-        "modes": "profile modes",
-        "versions": "versions",
-        "policies": "policies",
-        "daemons": "daemons",
-        "interrupted": "interrupted runs",
-    }
-    named = [(shown, ", ".join(map(str, found))) for key, shown in listed.items() if (found := _list(summary[key]))]
-    max_sync_ms = summary["max_sync_ms"]
-    slowest = f"{max_sync_ms:,.1f} ms" if isinstance(max_sync_ms, float) else "not known"
-    return [*named, ("receipts ended on", ended_on), ("slowest commit of the disk", slowest)]
+def _samples(report: SoakReport, trend: TrendReport) -> list[tuple[float, float]]:
+    """A report's first and last value, and when."""
+    both = ((report.started_s, trend.first), (report.ended_s, trend.last))
+    return [(at, value) for at, value in both if value is not None]
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _hours_of(reports: Sequence[SoakReport]) -> dict[date, float]:
+    """How many hours of each day (UTC) were measured; time in which two reports ran counts once."""
+    hours: dict[date, float] = {}
+    covered_to = 0.0
+    for report in reports:
+        at = max(report.started_s, covered_to)
+        covered_to = max(covered_to, report.ended_s)
+        while at < report.ended_s:
+            day = int(at // SECONDS_A_DAY)
+            until = min(report.ended_s, float((day + 1) * SECONDS_A_DAY))
+            date_of = datetime.fromtimestamp(day * SECONDS_A_DAY, UTC).date()
+            hours[date_of] = hours.get(date_of, 0.0) + (until - at) / SECONDS_AN_HOUR
+            at = until
+    return hours
 
 
-_STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
-table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #d1d9e0;text-align:left}
-.ok{color:#1a7f37;font-weight:600}.bad{color:#cf222e;font-weight:600}svg{width:100%}svg text{font:12px system-ui}
-"""
-
-
-def _findings_table(statement: Statement) -> str:
-    rows = [
-        (
-            finding.objective,
-            "not measured" if finding.value is None else f"{finding.value:.6g}",
-            f"{finding.target:g}",
-            "met" if finding.ok else "not met",
-        )
-        for finding in statement.findings
-    ]
-    return _rows(("objective", "measured", "target", ""), rows)
-
-
-def _percentile_table(summary: JsonObject) -> str:
-    overhead = dict(_items(summary["overhead_ms"]))
-    rows = [(name, f"{value:,.3f}", f"{overhead[name]:,.3f}") for name, value in _items(summary["latency_ms"])]
-    return _rows(("percentile", "whole call, ms", "overhead without upstream, ms"), rows)
-
-
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return "<p>None.</p>"
-    cells = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) for row in rows)
-    return "<table><tr>" + "".join(f"<th>{html.escape(name)}" for name in head) + f"{cells}</table>"
-
-
-def _plot(points: Sequence[tuple[float, float]]) -> str:
-    if not points:
-        return "<p>None.</p>"
-    first, last = points[0][0], points[-1][0]
-    top = max(value for _, value in points) * 1.1 or 1
-    marks = ""
-    for at, value in points:
-        x, y = 60 + 820 * (at - first) / ((last - first) or 1), 150 - 130 * value / top
-        marks += f"<circle r=3 fill=#0969da cx={x:.1f} cy={y:.1f}><title>{_utc(at)}: {value:.3f} ms</title></circle>"
-    line = "<line x1=60 x2=880 y1=150 y2=150 stroke=#d1d9e0 />"
-    axis = f"{line}<text x=0 y=24>{top:.2f} ms</text><text x=0 y=154>0</text>"
-    return f'<svg viewBox="0 0 900 180" role=img>{axis}{marks}<text x=60 y=172>{_utc(first)}</text></svg>'
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _items(value: object) -> list[tuple[str, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _days_of(report: SoakReport) -> list[float]:
-    starts = range(int(report.elapsed_s // SECONDS_A_DAY) + 2)
-    return [min(report.started_s + SECONDS_A_DAY * day, report.ended_s) for day in starts]
+def _growth_of(samples: Sequence[tuple[float, float]]) -> Growth | None:
+    """The straight line through samples in order of time."""
+    if not samples:
+        return None
+    trend, start = Trend(), samples[0][0]
+    for at, value in samples:
+        trend.add(at - start, value)
+    per_hour = trend.report()["per_hour"]
+    per_day = per_hour * HOURS_A_DAY if isinstance(per_hour, float) else 0.0
+    return Growth(samples[0][1], samples[-1][1], per_day, tuple(samples))
 
 
 def _gaps(reports: Sequence[SoakReport]) -> tuple[tuple[float, float], ...]:
@@ -370,5 +341,6 @@ def _gaps(reports: Sequence[SoakReport]) -> tuple[tuple[float, float], ...]:
     return tuple(gaps)
 
 
-def _utc(at_s: float) -> str:
+def utc(at_s: float) -> str:
+    """A moment as the wire writes it."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

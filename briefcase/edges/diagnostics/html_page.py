@@ -7,11 +7,13 @@ agent or a server chose is read, and never acts. The page's own policy (CSP) for
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from briefcase.core.characters.marks import visible_text
 
+_SIGN: Final = re.compile(r"(?<=[._:/-])(?=\w)")
 _CSP: Final = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE: Final = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--page:#fff;--card:#f6f8fa;--rule:#d1d9e0;--ours:#0969da;
@@ -23,7 +25,7 @@ body{font:15px/1.55 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1
 background:var(--page)}
 h1{font-size:1.6rem;line-height:1.25;margin:.5rem 0}h2{font-size:1.15rem;margin:2.4rem 0 .6rem}
 h3{font-size:1rem;margin:1.4rem 0 .3rem}p{margin:.4rem 0}.soft{color:var(--soft)}
-.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}.strong{font-weight:600}
+.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}.strong{font-weight:600}.nowrap{white-space:nowrap}
 .wide{overflow-x:auto;margin:.4rem 0}
 table{border-collapse:collapse;width:100%}
 td,th{padding:.35rem .7rem .35rem 0;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top;
@@ -67,8 +69,8 @@ def text(words: str) -> str:
 
 
 def code(words: str) -> str:
-    """An id, a digest, a command."""
-    return f"<code>{text(words)}</code>"
+    """An id, a digest, a command; where it must break, it does so behind its signs."""
+    return f"<code>{_SIGN.sub('<wbr>', text(words))}</code>"
 
 
 def styled(words: str, style: str) -> str:
