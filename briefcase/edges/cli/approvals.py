@@ -226,7 +226,10 @@ def _seen(reply: Reply[ShownApproval], digest: str | None, *, as_json: bool) -> 
 @json_option
 @pass_app
 def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
-    """Say no, or take back an unused yes. The receipt records who and why, and the agent is told why."""
+    """Say no, or take back an unused yes.
+
+    The receipt records who and why; the agent is told why.
+    """
     path = path_of("v1", "approvals", _whole_id(app, approval_id), "deny")
     reply = app.client().post(path, Denied, {"reason": reason} if reason else None)
     if as_json:

@@ -30,7 +30,7 @@ def keys() -> None:
 @json_option
 @pass_app
 def list_keys(app: App, *, as_json: bool) -> None:
-    """List the keys, the newest first, and how many of the control plane's processes hold each."""
+    """List the keys, the newest first, and how many processes hold each."""
     _show(app, FleetClient(app.environ).get(PATH, KeyList), as_json=as_json)
 
 
