@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
 
+from briefcase.edges.control_plane.connecting import Connector
 from briefcase.edges.control_plane.database import Database, UnavailableError
 from briefcase.edges.control_plane.embedded import EmbeddedPostgres
 from briefcase.model.errors import ConfigError
@@ -121,3 +122,112 @@ def test_a_url_that_names_no_postgresql_is_refused_without_being_shown(url):
     with pytest.raises(ConfigError, match="BRIEFCASE_CONTROL_PLANE_DATABASE_URL") as refused:
         Database(url)
     assert not url or url not in refused.value.message
+
+
+# --- several hosts ----------------------------------------------------------------------------------------------------
+
+
+async def test_of_two_servers_the_one_that_takes_writes_is_used_by_devices_and_administrators(tmp_path):
+    async with AsyncExitStack() as stack:
+        reads, writes = [EmbeddedPostgres(tmp_path / name) for name in ("reads", "writes")]
+        for postgres in (reads, writes):
+            await postgres.start()
+            stack.push_async_callback(postgres.stop)
+        connection = await asyncpg.connect(reads.superuser_url)
+        await connection.execute("alter system set default_transaction_read_only = on")
+        await connection.execute("select pg_reload_conf()")
+        await connection.close()
+        sockets = ",".join(str(tmp_path / name / "socket") for name in ("reads", "writes"))
+        url = f"postgresql://briefcase@/briefcase?host={sockets}"
+        plane = await stack.enter_async_context(RunningControlPlane(url, tmp_path / "cp"))
+        device = await plane.new_device()
+        for _ in range(3):
+            plane.services.database._engine.sync_engine.pool.dispose()
+            assert (await plane.admin("POST", f"/v1/admin/devices/{device.id}/rotate")).status == 200
+
+
+class Connected:
+    """A connection, by the host it is to."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.is_ended = False
+
+    def terminate(self) -> None:
+        self.is_ended = True
+
+
+HOSTS = {
+    "replica": asyncpg.TargetServerAttributeNotMatched("it reads"),
+    "starting": asyncpg.CannotConnectNowError("it starts"),
+    "away": ConnectionRefusedError(),
+    "strange": asyncpg.InvalidAuthorizationSpecificationError("it knows nobody"),
+}
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Hosts that are well, dark or otherwise, by their names; gives every connection that was made."""
+    made = []
+
+    async def connect(_url, *, host, **_):
+        if host == "dark":
+            await asyncio.Event().wait()
+        if host in HOSTS:
+            raise HOSTS[host]
+        made.append(Connected(host))
+        return made[-1]
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    return made
+
+
+async def test_the_primary_is_found_beside_hosts_that_are_dark_or_starting_or_replicas(network):
+    connector = Connector("postgresql://u@dark,replica,starting,away,strange,primary/d")
+    assert (await connector.connect()).host == "primary"
+    assert [connection.is_ended for connection in network] == [False]
+
+
+async def test_a_second_connection_that_was_made_meanwhile_is_ended(network):
+    chosen = await Connector("postgresql://u@one,other/d").connect()
+    assert sorted(connection.is_ended for connection in network) == [False, True]
+    assert not chosen.is_ended
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_where_no_host_takes_writes_the_database_is_not_available(network, host):
+    database = Database(f"postgresql://u@{host}/d")
+    with pytest.raises(UnavailableError):
+        await database.open()
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql://u@h/d", [("h", 5432)]),
+        ("postgres://u:p@h:1/d", [("h", 1)]),
+        ("postgresql://u@a:1,b:2/d", [("a", 1), ("b", 2)]),
+        ("postgresql://u@a,b:2/d", [("a", 5432), ("b", 2)]),
+        ("postgresql://u@[::1]:1,[::2]/d", [("::1", 1), ("::2", 5432)]),
+        ("postgresql://u@/d?host=a,b&port=1,2", [("a", 1), ("b", 2)]),
+        ("postgresql://u@/d?host=a,b&port=7", [("a", 7), ("b", 7)]),
+        ("postgresql://u@/d?host=/run/here", [("/run/here", 5432)]),
+        ("postgresql:///d", []),
+    ],
+)
+def test_every_host_of_a_url_is_asked(url, hosts):
+    assert Connector(url)._hosts == hosts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@a:1,b:x/d", "postgresql://u@a:0/d", "postgresql://u@a:65536/d", "postgresql://u@a/",
+        "postgresql://u@/d?host=a,b,c&port=1,2", f"postgresql://u@{','.join('abcdefghijklmnopq')}/d", "postgresql://[/d",
+    ],
+)  # fmt: skip
+def test_hosts_that_are_none_are_refused_without_being_shown(url):
+    with pytest.raises(ConfigError, match="BRIEFCASE_CONTROL_PLANE_DATABASE_URL") as refused:
+        Database(url)
+    assert url not in refused.value.message

@@ -13,24 +13,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import alembic.command
 import asyncpg
 from alembic.config import Config
 from alembic.util import CommandError
-from asyncpg.connect_utils import SessionAttribute
-from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from briefcase.edges.control_plane.connecting import CONNECT_TIMEOUT_S, Connection, Connector
 from briefcase.model.errors import ConfigError, StoreError
 
 POOL_SIZE: Final = 6  # connections of a process for devices; twelve processes fit PostgreSQL's default of 100
 ADMIN_POOL_SIZE: Final = 2
-CONNECT_TIMEOUT_S: Final = 5.0
-STATEMENT_TIMEOUT_S: Final = 10.0
 MIN_VERSION_NUM: Final = 140_000  # 14.0
 RETRIES: Final = 3  # of one statement that lost against another
 
@@ -46,9 +44,6 @@ LOCK_TABLES: Final = "select pg_advisory_xact_lock(736251)"
 
 _SEE: Final = text(f"select set_config('{TENANT_SETTING}', :tenant, true)")
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_NO_URL: Final = (
-    "expected `BRIEFCASE_CONTROL_PLANE_DATABASE_URL` to be `postgresql://USER@HOST/DATABASE`; its value is not shown"
-)
 # PostgreSQL says no more than this where a standby did not get a commit; the client is told of success.
 _NOT_REPLICATED: Final = "canceling wait for synchronous replication"
 _LOST_A_RACE: Final = frozenset({"40001", "40P01"})  # a serialization failure, a deadlock
@@ -75,18 +70,12 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = make_url(url)
-        except ArgumentError:
-            raise ConfigError(_NO_URL) from None
-        if parsed.drivername not in {"postgresql", "postgres"} or not parsed.database:
-            raise ConfigError(_NO_URL)
-        self._url = url
+        self._connector = Connector(url)
         self._engine: AsyncEngine = create_async_engine(
-            parsed.set(drivername="postgresql+asyncpg"),
+            "postgresql+asyncpg://",
+            async_creator=self._connector.connect,
             pool_size=ADMIN_POOL_SIZE,
             pool_pre_ping=True,
-            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S},
         )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
@@ -103,15 +92,7 @@ class Database:
                 raise ConfigError(f"expected PostgreSQL 14 or newer, got {version // 10_000}")
             await connection.run_sync(_migrate)
         with _translated():
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=POOL_SIZE,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=STATEMENT_TIMEOUT_S,
-                target_session_attrs=SessionAttribute.read_write,
-                server_settings={TENANT_SETTING: EVERY_TENANT},
-            )
+            self._pool = await asyncpg.create_pool(connect=self._connect_for_devices, min_size=0, max_size=POOL_SIZE)
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -139,7 +120,7 @@ class Database:
         with _translated():
             async with self._engine.connect() as connection:
                 driver = cast("DeviceConnection", (await connection.get_raw_connection()).driver_connection)
-                with _checked(driver):
+                with _given_up(driver), _checked(driver):
                     async with connection.begin():
                         await connection.execute(_SEE, {"tenant": tenant})
                         yield connection
@@ -185,9 +166,7 @@ class Database:
             UnavailableError: as `transaction`.
         """
         with _translated():
-            connection = await asyncpg.connect(
-                self._url, timeout=CONNECT_TIMEOUT_S, target_session_attrs=SessionAttribute.read_write
-            )
+            connection = await self._connector.connect()
             try:
                 await connection.add_listener(channel, lambda *_: heard.set())
                 connection.add_termination_listener(lambda _: heard.set())
@@ -195,16 +174,21 @@ class Database:
             finally:
                 await connection.close(timeout=CONNECT_TIMEOUT_S)
 
+    async def _connect_for_devices(self, *_: Any, **__: Any) -> Connection:
+        """What the pool of devices asks for; what it says of loops and classes is asyncpg's default."""
+        return await self._connector.connect({TENANT_SETTING: EVERY_TENANT})
+
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[DeviceConnection]:
         if self._pool is None:
             raise UnavailableError("the database is not connected yet")
         with _translated():
             async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-                yield connection
+                with _given_up(connection):
+                    yield connection
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: SyncConnection) -> None:
     """Run the versions that are missing, one process at a time."""
     connection.execute(text(LOCK_TABLES))
     config = Config()
@@ -235,6 +219,16 @@ def _checked(connection: DeviceConnection) -> Iterator[None]:
         connection.remove_log_listener(note)
     if any(_NOT_REPLICATED in warning for warning in warnings):
         raise UnavailableError("the commit was not replicated", detail=_NOT_REPLICATED)
+
+
+@contextlib.contextmanager
+def _given_up(connection: DeviceConnection) -> Iterator[None]:
+    """Let go at once of a connection whose server did not answer in time: to end it properly waits for that server."""
+    try:
+        yield
+    except TimeoutError:
+        connection.terminate()
+        raise
 
 
 @contextlib.contextmanager

@@ -237,7 +237,7 @@ class DeviceCalls:
                 [asked.proof.replay_key for asked, _ in calls],
                 [asked.slot for asked, _ in calls],
             )
-        except BriefcaseError as error:
+        except (BriefcaseError, asyncpg.PostgresError) as error:  # the next group may do better, whatever it is
             for _, answer in calls:
                 if not answer.cancelled():
                     answer.set_exception(error)

@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import asyncpg
+
 from briefcase.edges.control_plane.database import CHANGES, Database, UnavailableError
 from briefcase.edges.control_plane.device_calls import Device, Version, version_of
 
@@ -41,7 +43,7 @@ class Publications:
     async def run(self) -> None:
         """Follow publications until cancelled; a database that is away is asked again."""
         while True:
-            with contextlib.suppress(UnavailableError):
+            with contextlib.suppress(UnavailableError, asyncpg.PostgresError):
                 heard = asyncio.Event()
                 async with self._database.listening(CHANGES, heard):
                     await self._follow(heard)

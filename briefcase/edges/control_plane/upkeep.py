@@ -12,6 +12,8 @@ from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from briefcase.edges.control_plane.database import LOCK_TABLES, Database, UnavailableError
 from briefcase.edges.control_plane.device_calls import empty_slot
 from briefcase.model.ports import Clock
@@ -66,7 +68,7 @@ class Upkeep:
     async def run(self) -> None:
         """Do what is due until cancelled; a database that is away is asked again."""
         while True:
-            with contextlib.suppress(UnavailableError):
+            with contextlib.suppress(UnavailableError, asyncpg.PostgresError):
                 await self.keep()
             await asyncio.sleep(INTERVAL_S)
 
