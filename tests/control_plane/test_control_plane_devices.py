@@ -229,3 +229,9 @@ async def test_each_act_of_an_administrator_is_linked_to_the_one_before(plane):
     for before, act in itertools.pairwise(acts):
         assert act["prev_hash_hex"] == before["hash_hex"]
     assert device.token not in json.dumps(acts)
+
+
+async def test_many_who_are_enrolled_at_once_wait_for_each_other_and_not_in_a_ring(plane):
+    devices = await asyncio.gather(*(plane.new_device() for _ in range(24)))
+    acts = (await plane.admin("GET", "/v1/audit/acts?limit=100")).body["acts"]
+    assert [act["event"]["act"] for act in acts].count("device_enrolled") == len(devices) == 24

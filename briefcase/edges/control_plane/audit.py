@@ -51,7 +51,9 @@ async def append_act(connection: AsyncConnection, act: Act, now_us: int) -> None
         now_us: the time, microseconds.
     """
     tenants, events = schema.tenants, schema.audit_events
-    await connection.execute(select(tenants.c.tenant).where(tenants.c.tenant == act.tenant).with_for_update())
+    # no key update: what this transaction inserted refers to the row, and so has it shared with others that wait here
+    one = select(tenants.c.tenant).where(tenants.c.tenant == act.tenant).with_for_update(key_share=True)
+    await connection.execute(one)
     last = (
         await connection.execute(
             select(events.c.id, events.c.hash).where(events.c.tenant == act.tenant).order_by(desc(events.c.id)).limit(1)
