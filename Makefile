@@ -9,7 +9,7 @@ NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 POSTGRESQL_OF_NPM := 14.23.0-beta.17 17.10.0-beta.17
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql mutants sdist fuzz interop witness-interop openapi conformance docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation mutants sdist fuzz interop witness-interop openapi conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -68,6 +68,9 @@ postgresql: $(STAMP) ## the control plane's tests on each version of PostgreSQL 
 	for version in 14 15 16 17 18; do \
 		PYTHONPATH=tests $(BIN)/python -m support.postgres_versions $$version || continue; \
 		BRIEFCASE_TEST_POSTGRESQL=$$version $(BIN)/python -m pytest -q tests/control_plane || exit 1; done
+
+fleet-simulation: $(STAMP) ## thousands of random stories of a fleet, both ends' own code, by seed; one table (SEEDS=2000)
+	PYTHONPATH=tests $(BIN)/python tests/fleet/run_simulation.py --seeds $(or $(SEEDS),2000)
 
 mutants: $(STAMP) ## break each property of docs/attacks.md once, and see its test fail; one hour (ONLY="sealed- uid-" for a part)
 	$(BIN)/python tests/mutants/mutate.py $(ONLY)

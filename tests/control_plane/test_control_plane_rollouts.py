@@ -1,5 +1,6 @@
 """A rollout: to some devices first, to all only through its gates, back under a new id."""
 
+import asyncio
 import json
 
 import pytest
@@ -155,3 +156,26 @@ def test_what_shows_more_harm_never_opens_a_gate(gates, evidence):
         evidence.flips + 1,
     )
     assert gate_names(evidence) <= gate_names(worse)
+
+
+async def test_two_who_advance_at_once_take_one_step(plane, monkeypatch):
+    rollout_id = (await begin(plane)).body["rollout_id"]
+    first, _ = await fleet(plane, rollout_id)
+    for device in first:
+        await device.call("POST", "status", {"running_bundle_id": rollout_id})
+    rollouts = plane.services.rollouts
+    real, both, looking = rollouts.show, asyncio.Barrier(2), [1, 2]
+
+    async def show(*args):
+        shown = await real(*args)
+        if looking:
+            looking.pop()
+            await both.wait()  # each has seen the gates of the canary open
+        return shown
+
+    monkeypatch.setattr(rollouts, "show", show)
+    at = f"/v1/admin/rollouts/{rollout_id}"
+    answers = await asyncio.gather(*(plane.admin("POST", f"{at}/advance") for _ in range(2)))
+    assert sorted(answer.status for answer in answers) == [200, 409]
+    assert {answer.word for answer in answers} == {None, "conflict"}
+    assert (await plane.admin("GET", at)).body["state"] == "active"  # the others do not run it: it is not done

@@ -18,12 +18,13 @@ from briefcase.core.operator.bundles import BundleAdmin
 from briefcase.core.operator.fleet import FleetAdmin, FleetPorts, Wanted
 from briefcase.core.operator.policy import PolicyService
 from briefcase.model.effects import Entry
-from briefcase.model.ports import Outbound, Policy
+from briefcase.model.ports import Entropy, Outbound, Policy
 from support.clock import FakeClock
 from support.control_plane import ADMIN_TOKEN, ControlPlaneOutbound, FakeControlPlane
 from support.entropy import FakeEntropy
 from support.ledger import MemoryLedger
 from support.secrets import FakeSecrets
+from support.simulated_loop import SimulatedClock
 from support.tools import FakeTools
 
 BASE_URL = "https://fleet.example"
@@ -44,6 +45,10 @@ class FleetDesk:
         outbound: the way to another control plane than `plane`.
         base_url: where the control plane is.
         admin_token: its administrator's.
+        clock: its time; by default it stands still.
+        entropy: makes its ids.
+        identity: its key.
+        interval_ms: between two syncs.
     """
 
     def __init__(
@@ -54,18 +59,23 @@ class FleetDesk:
         outbound: Outbound | None = None,
         base_url: str = BASE_URL,
         admin_token: str = ADMIN_TOKEN,
+        clock: FakeClock | SimulatedClock | None = None,
+        entropy: Entropy | None = None,
+        identity: Identity | None = None,
+        interval_ms: int = INTERVAL_MS,
     ) -> None:
         self.base_url, self.admin_token, self.way_out = base_url, admin_token, outbound
         self.directory = directory
         self.needs_profile = needs_profile
         self.plane = FakeControlPlane()
         self.outbound = ControlPlaneOutbound(self.plane)
-        self.clock = FakeClock()
-        self.entropy = FakeEntropy()
+        self.clock = clock or FakeClock()
+        self.entropy = entropy or FakeEntropy()
         self.ledger = MemoryLedger(self.clock)
         self.secrets = FakeSecrets()
         self.remembered: list[bytes] = []
-        self.identity = Identity(b"\5" * 32)
+        self.identity = identity or Identity(b"\5" * 32)
+        self.interval_ms = interval_ms
         self.database = Database(directory / "briefcase.sqlite")
 
     async def start(self) -> None:
@@ -104,7 +114,7 @@ class FleetDesk:
                 ledger=self.ledger,
                 clock=self.clock,
                 seed=lambda: 0.5,
-                interval_ms=INTERVAL_MS,
+                interval_ms=self.interval_ms,
             ),
         )
         await self.administration.settle(self.admin.settlers())

@@ -110,7 +110,8 @@ class Rollouts:
         """Give the bundle to all devices, if every gate is open; an active one whose devices all run it is done.
 
         Raises:
-            RefusedError: a gate is shut (`gate_shut`), there is no such rollout, or it has ended (`conflict`).
+            RefusedError: a gate is shut (`gate_shut`), there is no such rollout, or it has ended, or somebody else took
+                a step meanwhile (`conflict`).
             UnavailableError: nobody knows whether it was advanced.
         """
         shown = await self.show(admin.tenant, rollout_id)
@@ -121,6 +122,8 @@ class Rollouts:
             await self._bundles.lock_head(connection, admin.tenant)
             row = await _find(connection, admin.tenant, rollout_id)
             state = RolloutState(row.state)
+            if state != shown.state:  # the gates that were looked at are another step's
+                raise RefusedError(CONFLICT, f"rollout {rollout_id} became {state} meanwhile: advance it again")
             to = RolloutState.ACTIVE if state is RolloutState.CANARY else RolloutState.DONE
             await self._step(connection, admin, row, to, ADVANCED)
             if to is RolloutState.ACTIVE:

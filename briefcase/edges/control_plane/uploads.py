@@ -3,12 +3,8 @@
 The statement lets the device in as `device_calls.py` does, moves the device's head if the batch continues it, and
 stores the rows if the head moved: all or nothing. Two uploads of one device wait for each other at the head's row.
 
-Where the head did not move, what is stored is looked at under that row's lock, receipt by receipt:
-
- 1. stored already with the same hash: passed over, so that an upload whose answer was lost can be sent again
- 2. stored with another hash: the chain was told in two ways, both are kept as evidence 409 `receipt_fork`
- 3. at or below the head and not stored: what was passed over cannot come later         400 `receipt_id_not_monotonic`
- 4. the rest must continue the head                                                     400 `receipt_prev_hash_mismatch`
+Where the head did not move, what is stored is read under that row's lock, and `core/fleet/batches.py` judges the batch
+against it; a fork is kept as evidence.
 
 A batch that is refused has used its proof: the device sends the next with another.
 """
@@ -21,8 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from briefcase.core.fleet.batches import UploadedReceipt
-from briefcase.core.fleet.words import FORK, NOT_MONOTONIC, PREV_HASH_MISMATCH
+from briefcase.core.fleet.batches import Append, Held, Rejected, UploadedReceipt, judge_batch
 from briefcase.edges.control_plane.database import Database, DeviceConnection
 from briefcase.edges.control_plane.device_calls import Credentials, check_let_in
 from briefcase.edges.control_plane.refusals import RefusedError
@@ -119,45 +114,32 @@ class Uploads:
         return await self._compare(row["tenant"], credentials.device, batch)
 
     async def _compare(self, tenant: str, device: UUID, batch: Sequence[UploadedReceipt]) -> Stored:
-        """Steps 1 to 4, under the lock of the head's row."""
+        """Judge a batch under the lock of the head's row, and store what continues it."""
         async with self._database.device_transaction() as connection:
-            (head,) = await connection.fetch(LOCK_HEAD, tenant, device)
-            last_id: int = head["last_id"]
-            known = {
-                row["id"]: bytes(row["hash"])
-                for row in await connection.fetch(STORED, tenant, device, [receipt.id for receipt in batch])
-            }
-            rest = [receipt for receipt in batch if receipt.id > last_id]
-            refused = await _refusal(connection, tenant, device, [r for r in batch if r.id <= last_id], known)  # 1 to 3
-            if refused is None and rest:
-                if rest[0].prev_hash_hex != bytes(head["head_hash"]).hex():  # 4
-                    refused = PREV_HASH_MISMATCH, f"receipt {rest[0].id} does not continue receipt {last_id}"
-                else:
-                    await connection.execute(APPEND, tenant, device, *_columns(rest))
-                    last_id = rest[-1].id
-        if refused is not None:  # after the commit, which keeps the evidence
-            raise RefusedError(*refused, last_receipt_id=last_id)
-        return Stored(len(rest), last_id)
+            held = await _held(connection, tenant, device, batch)
+            verdict = judge_batch(batch, held)
+            if isinstance(verdict, Append) and verdict.receipts:
+                await connection.execute(APPEND, tenant, device, *_columns(verdict.receipts))
+            elif isinstance(verdict, Rejected) and verdict.forked is not None:
+                await _note_fork(connection, tenant, device, verdict.forked, held)
+        if isinstance(verdict, Rejected):  # after the commit, which keeps the evidence
+            raise RefusedError(verdict.word, verdict.problem, last_receipt_id=held.last_id)
+        last_id = verdict.receipts[-1].id if verdict.receipts else held.last_id
+        return Stored(len(verdict.receipts), last_id)
 
 
-async def _refusal(
-    connection: DeviceConnection,
-    tenant: str,
-    device: UUID,
-    old: Sequence[UploadedReceipt],
-    known: dict[int, bytes],
-) -> tuple[str, str] | None:
-    """The word and a sentence on what is wrong with receipts that are not above the head; the first fork is kept."""
-    for receipt in old:
-        stored = known.get(receipt.id)
-        if stored is None:
-            return NOT_MONOTONIC, f"receipt {receipt.id} comes after a later one was stored"
-        sent = bytes.fromhex(receipt.hash_hex)
-        if stored != sent:
-            event = bytes(receipt.event).decode()
-            await connection.execute(NOTE_FORK, tenant, device, receipt.id, stored, sent, event)
-            return FORK, f"receipt {receipt.id} was stored with another hash"
-    return None
+async def _held(connection: DeviceConnection, tenant: str, device: UUID, batch: Sequence[UploadedReceipt]) -> Held:
+    (head,) = await connection.fetch(LOCK_HEAD, tenant, device)
+    stored = await connection.fetch(STORED, tenant, device, [receipt.id for receipt in batch])
+    hashes_hex = {row["id"]: bytes(row["hash"]).hex() for row in stored}
+    return Held(head["last_id"], bytes(head["head_hash"]).hex(), hashes_hex)
+
+
+async def _note_fork(
+    connection: DeviceConnection, tenant: str, device: UUID, sent: UploadedReceipt, held: Held
+) -> None:
+    stored, event = bytes.fromhex(held.hashes_hex[sent.id]), bytes(sent.event).decode()
+    await connection.execute(NOTE_FORK, tenant, device, sent.id, stored, bytes.fromhex(sent.hash_hex), event)
 
 
 def _columns(batch: Sequence[UploadedReceipt]) -> tuple[list[int], list[str], list[bytes], list[bytes], list[str]]:
