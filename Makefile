@@ -9,7 +9,7 @@ NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 POSTGRESQL_OF_NPM := 14.23.0-beta.17 17.10.0-beta.17
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation mutants sdist fuzz interop witness-interop openapi conformance docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop openapi conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -71,6 +71,9 @@ postgresql: $(STAMP) ## the control plane's tests on each version of PostgreSQL 
 
 fleet-simulation: $(STAMP) ## thousands of random stories of a fleet, both ends' own code, by seed; one table (SEEDS=2000)
 	PYTHONPATH=tests $(BIN)/python tests/fleet/run_simulation.py --seeds $(or $(SEEDS),2000)
+
+fleet-faults: $(STAMP) ## a fleet under faults: PostgreSQL with Patroni, two processes, a proxy, in namespaces; nine minutes
+	PYTHONPATH=tests $(BIN)/python tests/fleet_faults/run_fleet_faults.py
 
 mutants: $(STAMP) ## break each property of docs/attacks.md once, and see its test fail; one hour (ONLY="sealed- uid-" for a part)
 	$(BIN)/python tests/mutants/mutate.py $(ONLY)

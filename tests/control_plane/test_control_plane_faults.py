@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import pytest
 
+from briefcase.edges.control_plane import connecting
 from briefcase.edges.control_plane.connecting import Connector
 from briefcase.edges.control_plane.database import Database, UnavailableError
 from briefcase.edges.control_plane.embedded import EmbeddedPostgres
@@ -89,6 +90,28 @@ async def test_a_database_that_only_reads_decides_nothing(plane, database_url):
     assert (await device.call("GET", "policy")).status == 503
 
 
+async def test_a_database_that_is_slow_is_said_so_and_takes_the_same_again_when_it_is_not(
+    database_url, tmp_path, monkeypatch
+):
+    async with RunningControlPlane(database_url, tmp_path / "cp") as plane:
+        device = await plane.new_device()
+        monkeypatch.setattr(connecting, "STATEMENT_TIMEOUT_S", 0.5)  # of connections that are made from here on
+        await plane.services.database._pool.expire_connections()
+        await plane.services.database._engine.dispose()
+        slow = await asyncpg.connect(database_url)
+        holding = slow.transaction()
+        await holding.start()
+        await slow.execute("lock table device_heads in access exclusive mode")
+        receipts = chain(3)
+        for asked in (lambda: device.upload(receipts), lambda: plane.admin("GET", "/v1/admin/devices")):
+            got = await asked()
+            assert (got.status, got.word, got.headers["retry-after"]) == (503, "not_ready", "1"), got
+        await holding.rollback()
+        await slow.close()
+        got = await until(lambda: device.upload(receipts), 200)
+        assert got.body == {"stored": 3, "last_receipt_id": 3}
+
+
 async def test_tables_of_a_newer_program_are_refused(database_url, tmp_path):
     database = Database(database_url)
     await database.open()
@@ -142,7 +165,7 @@ async def test_of_two_servers_the_one_that_takes_writes_is_used_by_devices_and_a
         plane = await stack.enter_async_context(RunningControlPlane(url, tmp_path / "cp"))
         device = await plane.new_device()
         for _ in range(3):
-            plane.services.database._engine.sync_engine.pool.dispose()
+            await plane.services.database._engine.dispose()
             assert (await plane.admin("POST", f"/v1/admin/devices/{device.id}/rotate")).status == 200
 
 

@@ -71,7 +71,7 @@ class ServerProcess:
     def __init__(self, world: World, name: str) -> None:
         self._world = world
         self._name = name
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._entropy = SeededEntropy(f"{world.seed} {name}")
         self.clock = SimulatedClock(world.loop)
         self.is_up = False
@@ -94,7 +94,7 @@ class ServerProcess:
         self.is_up, self.crash_in = False, 0
         self._world.counted["crashes of a process"] += 1
         self._database.is_dead = True
-        for task in self._tasks:
+        for task in list(self._tasks):
             if task is not asyncio.current_task():
                 task.cancel()
         self._world.spawn(self._again())
@@ -131,12 +131,12 @@ class ServerProcess:
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Crash):
             self._world.faults.append(repr(task.exception()))
 
@@ -158,7 +158,7 @@ class Device:
         self.crash_in = 0
         self.is_down = False
         self.is_cut_off = False
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self.desk: FleetDesk = FleetDesk(
             world.directory / f"device{number}",
             outbound=Network(world, self),
@@ -203,7 +203,7 @@ class Device:
             return
         self.is_down, self.crash_in = True, 0
         self._world.counted["crashes of a device"] += 1
-        for task in self._tasks:
+        for task in list(self._tasks):
             if task is not asyncio.current_task():
                 task.cancel()
         self._world.spawn(self._again(), name=self.desk.base_url)
@@ -250,11 +250,11 @@ class Device:
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Crash):
             self._world.faults.append(repr(task.exception()))
 
@@ -331,7 +331,7 @@ class World:
         self.counted: Counter[str] = Counter()
         self.storage = Storage()
         self.invariants = Invariants(self.storage, self.chains)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self.processes = [ServerProcess(self, f"process {number}") for number in range(processes)]
         self.devices = []
         for number in range(devices):
@@ -354,12 +354,12 @@ class World:
     def spawn(self, work: Coroutine[Any, Any, Any], name: str = "") -> asyncio.Task[Any]:
         """Have something happen that nobody waits for."""
         task = self.loop.create_task(work, name=name or None)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and not isinstance(task.exception(), (Crash, UpstreamError, type(None))):
             self.faults.append(repr(task.exception()))
 
