@@ -3,6 +3,7 @@
 import json
 import time
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from briefcase.core.policy.preview import Preview, preview_tools
 from briefcase.core.policy.reference import ReferencePolicy
 from briefcase.model.errors import CallerError
 from briefcase.model.types import Allow, Deny
+from support import drafts
 from support.clock import START_US
 from support.principals import AGENT
 from support.tools import spec
@@ -133,6 +135,24 @@ def test_a_schema_that_would_take_long_to_read_declares_nothing():
         assert declared_arguments(schema) == RecordOf()
 
 
+OF_DRAFTS = [
+    # the schema of an argument, what names its draft, its type as schema text, whether it is required
+    ({"extends": S}, None, "String", False),
+    ({"type": ["integer", {"type": "integer"}]}, None, "Long", False),
+    ({"type": "integer", "required": True}, None, "Long", True),
+    ({"type": "number", "minimum": 1, "exclusiveMinimum": True}, drafts.URIS[4], "decimal", False),
+    ({"$ref": "#/$defs/n", "type": "string"}, drafts.URIS[7], "decimal", False),
+    ({"$ref": "#/$defs/n", "type": "string"}, None, None, False),
+]
+
+
+@pytest.mark.parametrize(("schema", "named", "text", "required"), OF_DRAFTS)
+def test_words_of_older_drafts_declare_what_the_check_of_arguments_holds_them_against(schema, named, text, required):
+    document = {"properties": {"x": schema}, "$defs": DEFINITIONS, **({} if named is None else {"$schema": named})}
+    ((_, field),) = declared_arguments(document).fields
+    assert (None if field.type is None else type_text(field.type), field.required) == (text, required)
+
+
 # --- the property -----------------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -239,8 +259,26 @@ def test_every_admitted_value_is_of_the_declared_type_or_an_error(schema, value)
 @given(schema=SCHEMAS, value=VALUES, also=VALUES)
 def test_no_forbid_on_an_admitted_value_is_silently_false(schema, value, also):
     """Whatever spelling of the value a policy compares with: it fires, or the decision is an error."""
-    tool = tool_with(schema)
-    args = {"x": value, "y": also}
+    check_forbids_fire(tool_with(schema), {"x": value, "y": also})
+
+
+@pytest.mark.parametrize("draft", drafts.URIS)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_the_policy_reads_a_schema_of_any_draft_as_the_check_of_arguments_does(draft, data):
+    """Named, unnamed or misnamed: a value is of the declared type or an error, and no `forbid` on it stays silent."""
+    named = st.sampled_from([drafts.URIS[draft], None, "http://127.0.0.1:1/", *drafts.URIS.values()])
+    tool = msgspec.structs.replace(spec("t"), input_schema=data.draw(drafts.documents(draft, dialects=named)))
+    value = data.draw(drafts.VALUES)
+    declared = declared_arguments(tool.input_schema)
+    read = ArgumentReader(declared, None).read({"x": value}).get("x")
+    assert value is None or is_of(read, type_of_field(declared, "x"))
+    check_forbids_fire(tool, {"x": value})
+
+
+def check_forbids_fire(tool, args):
+    """Hold every comparison that is true of an admitted value against the two engines."""
+    value = args["x"]
     try:
         check = ArgsCheck(tool.input_schema)
     except CallerError:

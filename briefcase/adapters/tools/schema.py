@@ -16,7 +16,7 @@ Whether arguments are valid is asked first: that copies nothing. To say what is 
 error for each branch of an `anyOf` and each item below it, with a copy of the value (8.7 s for 400 KB, seen; 1,000
 copies of a megabyte). So it is asked only where they cannot be many; of other arguments only that they are not valid.
 
-Dialects: 2020-12 (without a `$schema`), 2019-09 and draft-07. `format` is checked.
+A schema may be of any draft from 03 to 2020-12 (`core.json.drafts`). `format` is checked.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import jsonschema_rs
 
 from briefcase.adapters.tools.schema_cost import SchemaCost, backtracking, linear, refused
 from briefcase.core.characters.marks import visible_text
+from briefcase.core.json.drafts import read_schema, reading_schema
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.types import JsonObject, JsonValue
 
@@ -39,12 +40,6 @@ _COPIED_NODE_BYTES: Final = 800  # what an error with a copy of a node weighs, i
 MAX_ARGS_BYTES: Final = 1 << 20  # of a request, unless the operator takes larger ones
 _TOO_LARGE_TO_SAY: Final = "expected arguments as this tool's schema says, got others, too large to say where"
 _MAX_NODES: Final = MAX_ARGS_BYTES // 2
-
-DIALECTS: Final = (
-    "https://json-schema.org/draft/2020-12/schema",
-    "https://json-schema.org/draft/2019-09/schema",
-    "http://json-schema.org/draft-07/schema",
-)
 
 
 class ArgsCheck:
@@ -59,7 +54,8 @@ class ArgsCheck:
         Raises:
             CallerError: it is no schema, or past a bound of this module (`invalid_manifest`).
         """
-        cost = _bounded(schema)
+        schema = read_schema(_bounded(schema))
+        cost = SchemaCost(schema)
         self._steps = cost.steps()
         self._is_cheap = _MAX_NODES * self._steps.a_node + MAX_ARGS_BYTES * self._steps.a_char <= MAX_STEPS
         self._validator = _compiled(schema, cost)
@@ -88,20 +84,18 @@ def checking_schema(schema: JsonObject) -> Generator[None, None, None]:
     Raises:
         CallerError: it is no schema, or past a bound of this module (`invalid_manifest`).
     """
-    cost = _bounded(schema)
+    schema = yield from reading_schema(_bounded(schema))
+    cost = SchemaCost(schema)
     yield from cost.walk()
     yield
     _compiled(schema, cost)
 
 
-def _bounded(schema: JsonObject) -> SchemaCost:
+def _bounded(schema: JsonObject) -> JsonObject:
     size = len(canonical_bytes(schema))
     if size > MAX_SCHEMA_BYTES:
         raise refused(f"expected a schema of at most {MAX_SCHEMA_BYTES} bytes, got {size}")
-    dialect = schema.get("$schema", DIALECTS[0])
-    if not isinstance(dialect, str) or dialect.removesuffix("#") not in DIALECTS:
-        raise refused(f"expected `$schema` as one of {', '.join(DIALECTS)}, got `{dialect}`")
-    return SchemaCost(schema)
+    return schema
 
 
 def _compiled(schema: JsonObject, cost: SchemaCost) -> jsonschema_rs.Validator:

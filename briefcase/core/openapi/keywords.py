@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from briefcase.core.json.drafts import exclusive_bounds
 from briefcase.model.types import MAX_SAFE_INTEGER, JsonObject, JsonValue
 
 TYPES: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
@@ -89,9 +90,7 @@ def is_exact(value: JsonValue) -> bool:
 def rewrite_bounds(schema: JsonObject) -> list[str]:
     """Write bounds as 2020-12 has them, in place; gives the keywords that could not be kept."""
     dropped = []
-    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-        if isinstance(schema.get(exclusive), bool) and schema.pop(exclusive) and bound in schema:
-            schema[exclusive] = schema.pop(bound)
+    exclusive_bounds(schema)
     for keyword in _BOUNDS:
         value = schema.get(keyword)
         if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) <= MAX_SAFE_INTEGER:

@@ -13,7 +13,8 @@ safe, because `arguments` gives no value that is not of the declared type.
 | `anyOf`, `oneOf`, a list of types | the one type of the alternatives beside null; objects are merged |
 | null among what is allowed | an optional attribute |
 
-Two types, a schema that says nothing, `true`, `false`, `not` and conditions declare no type.
+Two types, a schema that says nothing, `true`, `false`, `not` and conditions declare no type. Words of older drafts are
+read as `core.json.drafts` writes them, which is what arguments are held against, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
+from briefcase.core.json.drafts import read_schema
 from briefcase.core.json.pointer import NowhereError, value_at
 from briefcase.core.policy.cedartypes import BOOL, DECIMAL, LONG, STRING, Field, RecordOf, SetOf, Type
 from briefcase.model.types import JsonObject
@@ -57,14 +59,15 @@ def declared_arguments(input_schema: JsonObject) -> RecordOf:
     """The type of a tool's arguments.
 
     Args:
-        input_schema: the tool's JSON Schema; its references stay inside it.
+        input_schema: the tool's JSON Schema, of any draft; its references stay inside it.
 
     Returns:
         The record type of `context.args`. What has no type in it is there as a `Field` of None, or not at all.
     """
-    reading = _Reading(input_schema)
+    schema = read_schema(input_schema)
+    reading = _Reading(schema)
     try:
-        kind = _settled(reading.said(input_schema).kind)
+        kind = _settled(reading.said(schema).kind)
     except _TooLargeError:
         return RecordOf()
     return kind if isinstance(kind, RecordOf) else RecordOf()
