@@ -7,7 +7,7 @@ commits are the values of `briefcase.model.effects`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -394,21 +394,26 @@ class SignallingTool(Protocol):
         ...
 
 
+# How an earlier call's verdict of now counts for what goes on with it: as its own; where it denies; not at all.
+FirstCall: TypeAlias = Literal["counts", "denies", "is_past"]
+
+
 class Origin(msgspec.Struct, frozen=True):
     """What a call goes on with, as the seal it brings along says.
 
     `tool` and `args` are the first call's. `going_on` is what runs now: the tool that goes on, with the category, the
     cost and the definition of `tool`, so that it is charged, approved and settled as `tool` is. `claim` uses the seal
     up. `question` is what was asked, as canonical JSON without secrets, for who approves the answers; where it is
-    empty, nobody can approve them.
+    empty, nobody can approve them. `first` says how what is decided of the first call by now counts.
     """
 
     tool: Tool
     args: JsonObject
     going_on: Tool
     first_intent_id: int
-    claim: ClaimNonce
-    question: str
+    claim: ClaimNonce | None = None
+    question: str = ""
+    first: FirstCall = "counts"
 
 
 class Destination(msgspec.Struct, frozen=True):

@@ -209,6 +209,8 @@ HOSTILE = [
     {"capabilities": {"roots": {"listChanged": "mallory"}}},
     {"capabilities": {"roots": "mallory"}},
     {"log_level": "mallory"},
+    {"task": {"ttl_ms": 61_234}},
+    {"task": {"is_asked": True, "note": "mallory"}},
     {"progress": "mallory"},
     {"progress": 7},
     {"_meta": {"mallory": 1}},

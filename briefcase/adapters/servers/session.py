@@ -55,6 +55,7 @@ from briefcase.core.mcp.protocol import (
     is_stateless,
     wants_input_of,
 )
+from briefcase.core.mcp.tasks import EXTENSION, related_task
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.redaction.redactor import excerpt_of
 from briefcase.model.errors import CallerError, UpstreamError
@@ -94,11 +95,18 @@ class ServerRpcError(UpstreamError):
 
 
 class Running:
-    """One request of ours that is not answered yet; `principal` is None where the daemon itself asks."""
+    """One request of ours that is not answered yet; `principal` is None where the daemon itself asks.
 
-    def __init__(self, request_id: RequestId, method: str, exchange: Exchange | None) -> None:
+    `task_id` is the task whose result is asked for; `tasks` says that the answer may be a task, or is about one.
+    """
+
+    def __init__(
+        self, request_id: RequestId, method: str, exchange: Exchange | None, *, task_id: str = "", tasks: bool = False
+    ) -> None:
         self.id = request_id
         self.method = method
+        self.task_id = task_id
+        self.tasks = tasks
         self.principal = None if exchange is None else exchange.principal
         self.exchange: Exchange | None = None
         self.answer: Response | None = None
@@ -291,6 +299,7 @@ class Session:
         timeout_ms: int | None,
         exchange: Exchange | None = None,
         headers: Mapping[str, str] = {},
+        tasks: bool = False,
     ) -> JsonObject:
         """Ask, and give the result; a question of the server's on the way is refused.
 
@@ -298,7 +307,9 @@ class Session:
             ServerRpcError: it answered with an error.
             UpstreamError: it did not answer in time, not as expected, or not at all.
         """
-        running = await self.start(method, params, exchange=exchange, headers=headers, timeout_ms=timeout_ms)
+        running = await self.start(
+            method, params, exchange=exchange, headers=headers, timeout_ms=timeout_ms, tasks=tasks
+        )
         answer = await self.advance(running, timeout_ms)
         while answer is None:
             await self.reply(running, {})
@@ -313,6 +324,8 @@ class Session:
         timeout_ms: int | None,
         exchange: Exchange | None = None,
         headers: Mapping[str, str] = {},
+        tasks: bool = False,
+        task_id: str = "",
     ) -> Running:
         """Send a request, and come back to it with `advance`.
 
@@ -322,7 +335,7 @@ class Session:
         if exchange is not None:
             await self._shares.take(exchange.principal, timeout_ms)
         self._count += 1
-        running = Running(self._count, method, exchange)
+        running = Running(self._count, method, exchange, task_id=task_id, tasks=tasks)
         self._running[running.id] = running
         body = canonical_bytes({**params, "_meta": self._meta(running)})  # the arguments in it are the bytes decided on
         data = encode_request(running.id, method, Fragment(body))
@@ -433,7 +446,7 @@ class Session:
                 running.exchange.notify(message.method, _only(params, "level", "logger", "data"))
 
     def _take_question(self, message: Request, request_id: RequestId | None) -> None:
-        running = self._belongs_to(request_id)
+        running = self._belongs_to(request_id, related_task(message.params))
         exchange = None if running is None else running.exchange
         if (
             running is None
@@ -447,8 +460,14 @@ class Session:
         running.questions[f"{message.method.replace('/', '-')}-{len(running.questions) + 1}"] = message
         running.changed.set()
 
-    def _belongs_to(self, request_id: RequestId | None) -> Running | None:
-        """The request something came for: its own stream's, or on a shared line the only one that is not waiting."""
+    def _belongs_to(self, request_id: RequestId | None, task_id: str | None = None) -> Running | None:
+        """The request something came for: its own stream's, or on a shared line the only one that is not waiting.
+
+        What names a task came for the request for its result, on whatever stream (2025-11-25, tasks).
+        """
+        if task_id is not None:
+            asking = [known for known in self._running.values() if known.task_id == task_id and not known.is_suspended]
+            return asking[0] if len(asking) == 1 else None
         if request_id is not None:
             return self._running.get(request_id)
         calls = [known for known in self._running.values() if known.exchange is not None and not known.is_suspended]
@@ -519,6 +538,8 @@ class Session:
             meta[META_REVISION] = self.revision
             meta[META_CLIENT] = CLIENT_INFO
             meta[META_CAPABILITIES] = options.capabilities.declared()
+            if running.tasks:
+                as_object(meta[META_CAPABILITIES])["extensions"] = {EXTENSION: {}}
             if options.log_level is not None:
                 meta[META_LOG_LEVEL] = options.log_level
         return meta

@@ -5,6 +5,7 @@
 | `server.name` | `tools/call` | the tool's own |
 | `server:resources.read` and its kind (`OPERATIONS`) | the method of that name | the method's parameters |
 | `server:continue` | going on with a call that waits for input | `target` `arguments` `state` `responses` |
+| `server:tasks.get`, `.update`, `.cancel` | a call that became a task | `task`; `responses` to what is asked |
 
 So policy decides about them by name and arguments, receipts record them, and nothing of a server is reached otherwise.
 """
@@ -33,7 +34,9 @@ from briefcase.model.ports import CallContext, Destination
 from briefcase.model.types import JsonObject, OutputFirewall, ToolResult, ToolSpec
 
 CONTINUE: Final = "continue"
-EXTRA_FIELDS: Final = ("title", "annotations", "icons", "_meta")
+TASK_UPDATE: Final = "tasks.update"
+TASK_OPERATIONS: Final = ("tasks.get", TASK_UPDATE, "tasks.cancel")
+EXTRA_FIELDS: Final = ("title", "annotations", "icons", "execution", "_meta")
 
 
 class OperationForm(msgspec.Struct, frozen=True):
@@ -72,6 +75,9 @@ OPERATIONS: Final[dict[str, OperationForm]] = {
         state={"type": "string"},
         responses=_OBJECT,
     ),
+    "tasks.get": _form("", ("task",), task=_TEXT),
+    TASK_UPDATE: _form("", ("task", "responses"), task=_TEXT, responses=_OBJECT),
+    "tasks.cancel": _form("", ("task",), task=_TEXT),
 }
 
 
@@ -84,6 +90,10 @@ class Runner(Protocol):
 
     def go_on(self, server_id: str, args: JsonObject, context: CallContext) -> Awaitable[Answered]:
         """Go on with a call that waits for input."""
+        ...
+
+    def on_task(self, operation: str, server_id: str, args: JsonObject, context: CallContext) -> Awaitable[Answered]:
+        """Ask of a task, answer it, or end it (`TASK_OPERATIONS`)."""
         ...
 
     def exchange_of(self, context: CallContext) -> Exchange:
@@ -115,6 +125,12 @@ class ServerTool:
         """What only MCP knows of it, for who lists tools."""
         body = self._definition.body
         return {name: body[name] for name in EXTRA_FIELDS if name in body}
+
+    @cached_property
+    def task_support(self) -> str:
+        """`required`, `optional` or `forbidden`: whether it runs as a task, as a server of 2025-11-25 says."""
+        said = as_object(self._definition.body.get("execution")).get("taskSupport")
+        return said if said in {"required", "optional"} else "forbidden"
 
     def is_of(self, config: ServerConfig, definition: Definition) -> bool:
         """Whether it still is the tool of a description and a definition."""
@@ -166,10 +182,13 @@ class ServerOperation:
         """The definition, with its digest."""
         return self._spec
 
-    def going_on_with(self, target: ToolSpec) -> ServerOperation:
-        """`server:continue` as it goes on with a call of one tool: charged and approved as that tool is."""
+    def going_on_with(self, target: ToolSpec, round_: str = "") -> ServerOperation:
+        """`server:continue` as it goes on with a call of one tool: charged and approved as that tool is.
+
+        `round_` names the question that is answered, where nothing in the arguments does.
+        """
         going_on = copy(self)
-        bound = f"{self._spec.digest_hex}\n{target.digest_hex}".encode()
+        bound = "\n".join([self._spec.digest_hex, target.digest_hex, *filter(None, (round_,))]).encode()
         going_on._spec = msgspec.structs.replace(  # noqa: SLF001 - of this very class
             self._spec,
             name=f"{self._spec.id} with {target.id}",
@@ -193,9 +212,12 @@ class ServerOperation:
         """Ask the server. Raises as `ports.Tool`."""
         if self._name == CONTINUE:
             work: Awaitable[Answered] = self._runner.go_on(self._server_id, args, context)
+        elif self._name in TASK_OPERATIONS:
+            work = self._runner.on_task(self._name, self._server_id, args, context)
         else:
             work = self._runner.run(self._server_id, ask_for(self._spec, args), context)
-        return await _executed(self._runner, self._server_id, work, context)
+        of_task = self._name in TASK_OPERATIONS
+        return await _executed(self._runner, self._server_id, work, context, of_task=of_task)
 
 
 @cache
@@ -220,11 +242,15 @@ def ask_for(target: ToolSpec, args: JsonObject) -> Ask:
     return Ask(target, "tools/call", {"name": name, "arguments": args}, args)
 
 
-async def _executed(runner: Runner, server_id: str, work: Awaitable[Answered], context: CallContext) -> ToolResult:
+async def _executed(
+    runner: Runner, server_id: str, work: Awaitable[Answered], context: CallContext, *, of_task: bool = False
+) -> ToolResult:
+    """Wait for what a server answers; a task's result is inside of what is told of the task (`of_task`)."""
     try:
         with upstream_span("mcp.request", {"briefcase.server": server_id}):
             answer = await work
-            is_error = answer.result.get("isError") is True
+            said = as_object(answer.result.get("result")) if of_task else answer.result
+            is_error = said.get("isError") is True
             return ToolResult(answer.result, f"mcp:{server_id}", is_error=is_error, inexact=answer.inexact)
     except ServerRpcError as error:
         note: JsonObject = {"code": error.rpc_code, "message": error.rpc_message}

@@ -404,7 +404,8 @@ class Calls:
     ) -> tuple[Verdict, Checked]:
         """Hold what goes on with a call to what is decided of that call by now: the stricter of both counts.
 
-        Where that call needs a person, this one does too: what it brings along was in no earlier approval.
+        Where that call needs a person, this one does too: what it brings along was in no earlier approval. What brings
+        nothing along (`Origin.first`) is denied where that call is by now, and what ends it is not held to it.
         """
         if isinstance(origin, Deny):
             return stricter(verdict, origin), checked
@@ -413,12 +414,19 @@ class Calls:
         going_on = msgspec.structs.replace(
             checked, facts=facts, tool=origin.going_on, claim=origin.claim, question=origin.question
         )
-        if self._ledger.is_nonce_taken(origin.claim):  # asked again in the intent's transaction, where it counts
+        if origin.claim is not None and self._ledger.is_nonce_taken(
+            origin.claim
+        ):  # asked again in the intent's transaction, where it counts
             return stricter(verdict, Deny(reasons.REPLAY_DETECTED)), going_on
+        if origin.first == "is_past":
+            return verdict, going_on
         signals = risk.assess_risk(canonical_bytes(origin.args), origin.tool)
         spec = origin.tool.spec
         first = risk.tighten(policy.decide(principal, spec, origin.args, signals, now_us), signals)
-        return stricter(verdict, self._controls.apply(first, principal, spec, now_us)), going_on
+        by_now = self._controls.apply(first, principal, spec, now_us)
+        if origin.first == "denies" and not isinstance(by_now, Deny):
+            return verdict, going_on
+        return stricter(verdict, by_now), going_on
 
     def _limit(self, flow: str, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
         if isinstance(verdict, Deny):

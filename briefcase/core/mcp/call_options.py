@@ -42,6 +42,17 @@ class TraceContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     traceparent: Annotated[str, msgspec.Meta(pattern=TRACEPARENT)] | None = None
 
 
+class TaskWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The client can go on with a call whose result comes later.
+
+    `is_asked`: it wants this very call to be such a one (2025-11-25), to be kept for `ttl_ms` milliseconds, one of
+    `tasks.TTLS_MS`; otherwise the server may choose (2026-07-28).
+    """
+
+    is_asked: bool = False
+    ttl_ms: Literal[60_000, 600_000, 3_600_000, 86_400_000] | None = None
+
+
 class CallOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a gateway says of its client: its capabilities, and which notifications it wants.
 
@@ -53,6 +64,7 @@ class CallOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_level: LogLevel | None = None
     progress: bool = False
     trace: TraceContext = TraceContext()
+    task: TaskWish | None = None
 
 
 def known_capabilities(declared: JsonObject) -> ClientCapabilities:

@@ -53,10 +53,19 @@ METHODS: Final[dict[str, frozenset[str]]] = {
         ("initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"),
         frozenset(HANDSHAKE_REVISIONS),
     ),
-    **dict.fromkeys(("server/discover", "subscriptions/listen"), frozenset(STATELESS_REVISIONS)),
+    **dict.fromkeys(("server/discover", "subscriptions/listen", "tasks/update"), frozenset(STATELESS_REVISIONS)),
+    **dict.fromkeys(("tasks/get", "tasks/cancel"), frozenset(("2025-11-25", *STATELESS_REVISIONS))),
+    "tasks/result": frozenset(("2025-11-25",)),
 }
 # The methods whose routing name is mirrored into `Mcp-Name`, and the parameter that holds it.
-NAMED_METHODS: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED_METHODS: Final = {
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/cancel": "taskId",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tools/call": "name",
+}
 CACHEABLE_METHODS: Final = frozenset(
     {
         "prompts/list",

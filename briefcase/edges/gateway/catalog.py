@@ -14,6 +14,7 @@ import msgspec
 
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.core.mcp.param_headers import ParamHeaders, param_headers_of
+from briefcase.core.mcp.tasks import HANDSHAKE_REVISION, serves_tasks
 from briefcase.core.wire import servers as wire
 from briefcase.core.wire.identity import ProfileAnswer
 from briefcase.core.wire.servers import ServerOffer
@@ -52,6 +53,18 @@ class Catalog(msgspec.Struct, frozen=True):
             if view.shows(server) and isinstance(entry.capabilities.get(capability), dict)
         )
 
+    def serves_tasks(self, view: View, revision: str | None = None) -> bool:
+        """Whether a server of a view takes calls as tasks; only one of this revision, where it is given."""
+        return any(view.shows(server) and self._has_tasks(server, revision) for server in self.servers)
+
+    def _has_tasks(self, server: str, revision: str | None = None) -> bool:
+        offer = self.servers.get(server)
+        return (
+            offer is not None
+            and revision in {None, offer.revision}
+            and serves_tasks(offer.capabilities, offer.revision)
+        )
+
     def param_headers(self) -> dict[str, ParamHeaders]:
         """Which arguments of which tool are mirrored into headers; the daemon offers no tool that breaks the rules."""
         found = {}
@@ -73,7 +86,10 @@ class Catalog(msgspec.Struct, frozen=True):
                 renamed = {} if view.keeps_ids or _mirrors(schema) else given_arguments(schema)
                 if renamed:
                     arguments[spec.id] = inverted(renamed)
-                tool = _tool(spec, given[name], renamed_schema(schema, renamed), self.extras.get(spec.id, {}))
+                extra = self.extras.get(spec.id, {})
+                tool = _tool(spec, given[name], renamed_schema(schema, renamed), extra)
+                if "execution" in extra and self._has_tasks(spec.id.partition(".")[0], HANDSHAKE_REVISION):
+                    tool["execution"] = extra["execution"]
                 if spec.id in self.asking:
                     as_object(as_object(tool["_meta"])["briefcase"])["needs_approval"] = True
                 listed.append(tool)

@@ -24,12 +24,14 @@ from briefcase.core.mcp.jsonrpc import (
 )
 from briefcase.core.mcp.param_headers import ParamHeaders
 from briefcase.core.mcp.protocol import LATEST_HANDSHAKE, STATELESS_REVISIONS, is_defined, is_stateless
+from briefcase.core.mcp.tasks import EXTENSION, HANDSHAKE_REVISION
 from briefcase.edges.gateway import results
 from briefcase.edges.gateway.catalog import Catalog, fetch_catalog
 from briefcase.edges.gateway.context import Context
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
 from briefcase.edges.gateway.names import NameLists, Names, may_be_given, own_arguments
-from briefcase.edges.gateway.operations import Operation, Operations, rpc_error
+from briefcase.edges.gateway.operations import Operation, Operations, rpc_error, task_wish
+from briefcase.edges.gateway.tasks import TaskMethods
 from briefcase.edges.gateway.view import UnknownResourceError, View
 from briefcase.model.types import JsonObject, JsonValue
 
@@ -64,6 +66,7 @@ class Methods:
             "completion/complete": self._complete,
             "server/discover": self._discover,
             "ping": self._ping,
+            **TaskMethods(operations).table,
         }
 
     async def answer(self, request: Request, context: Context) -> JsonObject:
@@ -134,7 +137,9 @@ class Methods:
         tool_id = context.view.id_of(names.tools.get(name, name))
         arguments = own_arguments(arguments, names.arguments.get(tool_id, {}))
         server = tool_id.partition(".")[0] if "." in tool_id else None
-        result = await self._operations.run(Operation("tools/call", tool_id, arguments, server), params, context)
+        can_wait = context.is_stateless or task_wish(params, context) is None  # a task, or an error: no other result
+        operation = Operation("tools/call", tool_id, arguments, server, can_wait=can_wait)
+        result = await self._operations.run(operation, params, context)
         compatibility = await self._known_compatibility(context)
         result["_meta"] = {**as_object(result.get("_meta")), "compatibility": compatibility}
         return result
@@ -329,6 +334,10 @@ def _capabilities(catalog: Catalog, context: Context) -> JsonObject:
         capabilities["completions"] = {}
     if not is_stateless(context.revision) or catalog.servers_with("logging", view):
         capabilities["logging"] = {}
+    if context.is_stateless and catalog.serves_tasks(view):
+        capabilities["extensions"] = {EXTENSION: {}}
+    elif context.revision == HANDSHAKE_REVISION and catalog.serves_tasks(view, HANDSHAKE_REVISION):
+        capabilities["tasks"] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
     return capabilities
 
 

@@ -40,6 +40,7 @@ from briefcase.core.mcp.jsonrpc import (
     as_object,
 )
 from briefcase.core.mcp.protocol import LOG_LEVELS, wants_input_of
+from briefcase.core.mcp.tasks import HANDSHAKE_REVISION, TTLS_MS, declares_tasks
 from briefcase.core.wire.approvals import ShownApproval
 from briefcase.core.wire.calls import (
     CALL_ANSWER,
@@ -57,7 +58,7 @@ from briefcase.edges.gateway import results
 from briefcase.edges.gateway.context import Context
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
 from briefcase.edges.gateway.request_state import GoingOn, RequestState, StateSealer
-from briefcase.edges.gateway.results import APPLICATION_ERROR
+from briefcase.edges.gateway.results import APPLICATION_ERROR, is_task
 from briefcase.model.types import JsonObject, JsonValue
 
 MAX_WAITING_ROUNDS: Final = 8
@@ -75,12 +76,16 @@ _TRACEPARENT: Final = re.compile(TRACEPARENT)
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """A daemon tool and its arguments, standing for a client's request. `server` is None for the daemon's own tools."""
+    """A daemon tool and its arguments, standing for a client's request. `server` is None for the daemon's own tools.
+
+    `can_wait`: its result may be that a person must approve it first; otherwise that is an error.
+    """
 
     method: str
     tool_id: str
     args: JsonObject
     server: str | None = None
+    can_wait: bool = True
 
     @property
     def digest(self) -> bytes:
@@ -174,7 +179,7 @@ class Operations:
                 return self._settled(operation, reply, context, asked, going_on)
             if context.is_stateless:
                 return self._input_required(operation, wanted, context, asked)
-            responses = await _gather(wanted, context)
+            responses = await gather_input(wanted, context)
             if not responses and wanted.get("inputRequests"):
                 return self._failed(operation, "error: the server asks for input this client cannot give")
             going_on = GoingOn(str(wanted.get("requestState", "")), orjson.dumps(responses))
@@ -192,6 +197,8 @@ class Operations:
                 return self._failed(operation, results.denial_text(denied))
             case CallOk(result):
                 is_tool = operation.method == "tools/call"
+                if is_tool and operation.server is not None and is_task(result):
+                    return results.task_result(result, is_stateless=context.is_stateless)
                 return results.tool_result(result, context.view) if is_tool else results.feature_result(result)
             case CallFailed(message, error):
                 if isinstance(error, ServerError):
@@ -203,8 +210,8 @@ class Operations:
     ) -> JsonObject:
         approval_id, approval = waiting
         self._remember(operation, context, Awaited(approval_id, going_on))
-        if not context.is_stateless or round_ >= MAX_WAITING_ROUNDS:
-            if operation.method == "tools/call":
+        if not operation.can_wait or not context.is_stateless or round_ >= MAX_WAITING_ROUNDS:
+            if operation.can_wait and operation.method == "tools/call":
                 return results.blocked_tool(approval)
             raise RpcError(APPLICATION_ERROR, "approval_required", data={"approval": approval})
         wanted: JsonObject = {
@@ -241,7 +248,7 @@ class Operations:
         return result
 
     def _failed(self, operation: Operation, reason: str) -> JsonObject:
-        if operation.method == "tools/call":
+        if operation.can_wait and operation.method == "tools/call":
             return results.failed_tool(reason)
         raise results.denied_request(reason)
 
@@ -343,6 +350,8 @@ class Operations:
             "progress": wants_progress,
             "trace": _trace(meta),
         }
+        if wish := task_wish(params, context):
+            exchange["task"] = wish
         body = orjson.dumps({"call": call, "exchange": exchange})
         try:
             if not wants_progress and context.log_level is None:
@@ -395,6 +404,27 @@ class Operations:
             await context.channel.notify(method, {**params, "progressToken": progress_token})
         elif method == "notifications/message" and is_loud_enough(params.get("level"), context.log_level):
             await context.channel.notify(method, params)
+
+
+def task_wish(params: JsonObject, context: Context) -> JsonObject | None:
+    """What a client says that can go on with a call which becomes a task; None where it cannot.
+
+    Raises:
+        RpcError: `task` is not as expected.
+    """
+    if context.is_stateless:
+        return {"is_asked": False} if declares_tasks(context.capabilities) else None
+    wanted = params.get("task")
+    if context.revision != HANDSHAKE_REVISION or wanted is None:
+        return None
+    ttl_ms = wanted.get("ttl") if isinstance(wanted, dict) else -1
+    is_number = isinstance(ttl_ms, int | float) and not isinstance(ttl_ms, bool) and ttl_ms >= 0
+    if ttl_ms is not None and not is_number:
+        raise RpcError(INVALID_PARAMS, "expected `task` as an object, with a `ttl` in milliseconds or none")
+    wish: JsonObject = {"is_asked": True}
+    if isinstance(ttl_ms, int | float):
+        wish["ttl_ms"] = next((longer for longer in TTLS_MS if ttl_ms <= longer), TTLS_MS[-1])
+    return wish
 
 
 def is_loud_enough(level: JsonValue, wanted: str | None) -> bool:
@@ -486,7 +516,7 @@ def _is_declined(params: JsonObject) -> bool:
     return as_object(_responses(params).get("approval")).get("action") in {"decline", "cancel"}
 
 
-async def _gather(wanted: JsonObject, context: Context) -> JsonObject:
+async def gather_input(wanted: JsonObject, context: Context) -> JsonObject:
     """Ask a handshake client everything a server wants to know, one question after the other."""
     responses: JsonObject = {}
     for key, wish in as_object(wanted.get("inputRequests")).items():

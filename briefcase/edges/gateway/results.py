@@ -19,6 +19,7 @@ import orjson
 from briefcase import __version__
 from briefcase.core.mcp.jsonrpc import INVALID_PARAMS, RpcError, as_object
 from briefcase.core.mcp.protocol import CACHEABLE_METHODS, META_SERVER, OWN_META_KEYS, is_stateless
+from briefcase.core.mcp.tasks import TASK, handshake_task
 from briefcase.core.wire.calls import CallDenied, CallResult
 from briefcase.core.wire.fields import given
 from briefcase.edges.gateway.view import View
@@ -42,14 +43,40 @@ def tool_result(answer: CallResult, view: View) -> JsonObject:
     content, source = answer.content, answer.provenance.source
     provenance: JsonObject = msgspec.structs.asdict(answer.provenance)
     if source.startswith(MCP_SOURCE) and isinstance(content, dict):
-        result: JsonObject = {"isError": False, **{name: content[name] for name in _TOOL_FIELDS if name in content}}
-        result["content"] = _clean_blocks(view.rename_blocks(source.removeprefix(MCP_SOURCE), content.get("content")))
-        result["_meta"] = {**clean_meta(content.get("_meta")), "provenance": provenance}
-        return result
+        return _server_result(content, source.removeprefix(MCP_SOURCE), view, provenance)
     text = content if isinstance(content, str) else orjson.dumps(content).decode()
-    result = {"content": [{"type": "text", "text": text}], "isError": False, "_meta": {"provenance": provenance}}
+    result: JsonObject = {
+        "content": [{"type": "text", "text": text}],
+        "isError": False,
+        "_meta": {"provenance": provenance},
+    }
     if isinstance(content, dict):
         result["structuredContent"] = content
+    return result
+
+
+def is_task(answer: CallResult) -> bool:
+    """Whether a call of a server's tool became a task; the daemon lets no server say so by itself."""
+    content = answer.content
+    return isinstance(content, dict) and content.get("resultType") == TASK
+
+
+def task_result(answer: CallResult, *, is_stateless: bool) -> JsonObject:
+    """What a call that became a task is answered with, in the form of the client's era."""
+    shown, provenance = as_object(answer.content), msgspec.structs.asdict(answer.provenance)
+    meta: JsonObject = {"provenance": provenance}
+    return {**shown, "_meta": meta} if is_stateless else {"task": handshake_task(shown), "_meta": meta}
+
+
+def task_outcome(content: JsonObject, server: str, view: View, shown: JsonObject) -> JsonObject:
+    """The result of a tool that ran as a task, out of what was told of the task."""
+    return _server_result(content, server, view, as_object(shown.get("_meta")).get("provenance"))
+
+
+def _server_result(content: JsonObject, server: str, view: View, provenance: JsonValue) -> JsonObject:
+    result: JsonObject = {"isError": False, **{name: content[name] for name in _TOOL_FIELDS if name in content}}
+    result["content"] = _clean_blocks(view.rename_blocks(server, content.get("content")))
+    result["_meta"] = {**clean_meta(content.get("_meta")), "provenance": provenance}
     return result
 
 
