@@ -61,13 +61,20 @@ _log: Final = get_logger("briefcase.daemon")
 
 
 class Foundation(NamedTuple):
-    """What steps 1 and 2 made. `opening` becomes the vault, and `began_s` is when the start began (monotonic)."""
+    """What steps 1 and 2 made.
+
+    `opening` becomes the vault, `began_s` is when the start began (monotonic), `pin` opens the token where keys are.
+    """
 
     settings: Settings
     environ: Mapping[str, str]
     data_dir: Path
     opening: Future[Vault]
     began_s: float
+    pin: str = ""
+
+    def __repr__(self) -> str:
+        return f"Foundation(data_dir={self.data_dir!r}, ...)"
 
 
 def run(foundation: Foundation, on_ready: Callable[[], None] | None = None) -> None:
@@ -97,7 +104,7 @@ async def compose(foundation: Foundation, stack: AsyncExitStack, exporting: Expo
     file = load_file(foundation.data_dir / CONFIG_FILE, foundation.environ)
     start = Start(foundation.settings, file, foundation.environ, stack, exporting)
     try:
-        stores = await open_stores(start, foundation.data_dir, foundation.opening)  # 3
+        stores = await open_stores(start, foundation.data_dir, foundation.opening, foundation.pin)  # 3
         outside = reach_outside(start, stores)  # 4
         rules = await compose_rules(start, stores, outside)  # 5
         return await serve_api(start, stores, outside, rules)  # 6

@@ -143,6 +143,7 @@ def _providers(
         opaque_from=opaque_from,
         helper=None if program is None else PaymentHelper(program, confinement, start.environ),
         payment_settings=PaymentSettings((*USDC, *map(parse_asset, keys.assets)), prefers_l402=keys.rail == L402),
+        keys=stores.places.proofs,
     )
 
 
@@ -154,6 +155,7 @@ def _logins(stores: Stores, secrets: SecretDestinations, outbound: Outbound) -> 
         outbound=outbound,
         clock=CLOCK,
         entropy=ENTROPY,
+        keys=stores.places.proofs,
     )
 
 

@@ -37,6 +37,7 @@ def serve(environ: MutableMapping[str, str], on_ready: Callable[[], None] | None
 
     # 1. the settings, and the process
     settings, passphrase = parse_settings(environ), master_passphrase(environ)
+    pin = environ.get("BRIEFCASE_PKCS11_PIN", "")
     harden_process(environ)
 
     # 2. the data directory
@@ -49,7 +50,7 @@ def serve(environ: MutableMapping[str, str], on_ready: Callable[[], None] | None
         # 3. to 6.
         from briefcase.daemon.composition import Foundation, run
 
-        run(Foundation(settings, environ, data_dir, opening, began_s), on_ready)
+        run(Foundation(settings, environ, data_dir, opening, began_s, pin), on_ready)
     finally:
         gc.enable()
         lock.release()

@@ -32,7 +32,7 @@ from briefcase.edges.api.figures import watch
 from briefcase.edges.api.services import ApprovalChanges, Profile, Services
 from briefcase.edges.api.tracing import TracedApi
 from briefcase.edges.diagnostics.canary import Canary
-from briefcase.edges.diagnostics.host import Host
+from briefcase.edges.diagnostics.host import Host, KeyPlaces
 from briefcase.edges.diagnostics.standing import check_start
 from briefcase.edges.http.exchange import DirectApp
 from briefcase.edges.http.limits import HttpLimits
@@ -117,6 +117,7 @@ def _host(start: Start, stores: Stores, outside: Outside, rules: Rules, authenti
         sign=stores.identity.sign,
         missing_layers=outside.confinement.missing,
         exposed_agents=authenticator.exposed_agents,
+        key_places=KeyPlaces(stores.places.identity_place, stores.places.proofs.description, stores.places.problem),
     )
 
 

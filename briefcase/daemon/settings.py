@@ -18,6 +18,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from briefcase.adapters.disk.data_dir import data_dir_of, named_path, socket_path_of
+from briefcase.adapters.keys.opening import KeySettings
+from briefcase.adapters.keys.places import IDENTITY_VARIABLE, PKCS11, PLACES, PROOF_VARIABLE, TPM
 from briefcase.adapters.net.urls import parse_url
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.edges.diagnostics.profile import MODES
@@ -27,6 +29,10 @@ from briefcase.model.variables import BY_NAME, OWN_PREFIX
 
 MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its terminating zero
 
+_PLACE_VARIABLES: Final = {
+    PKCS11: ("BRIEFCASE_PKCS11_MODULE", "BRIEFCASE_PKCS11_TOKEN", "BRIEFCASE_PKCS11_PIN"),
+    TPM: ("BRIEFCASE_TPM_TCTI",),
+}
 SECRET_BACKENDS: Final = ("auto", "keyring", "file", "memory")
 VC_UNKNOWN_MODES: Final = ("require_approval", "deny")
 SYNC_INTERVAL_S: Final = 60
@@ -59,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True):
     agent_socket: Path | None = None
     sync_interval_s: int = SYNC_INTERVAL_S
     log_file: Path | None = None
+    keys: KeySettings = KeySettings()
 
     @property
     def is_ga(self) -> bool:
@@ -105,6 +112,30 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         sync_interval_s=_parsed(environ, "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", _sync_interval)
         or SYNC_INTERVAL_S,
         log_file=named_path(environ, "BRIEFCASE_LOG_FILE"),
+        keys=_keys(environ),
+    )
+
+
+def _keys(environ: Mapping[str, str]) -> KeySettings:
+    """Where the daemon's keys are to be; a place is named whole, and no part of one that is not."""
+    identity, proofs = (_chosen(environ, name, PLACES) for name in (IDENTITY_VARIABLE, PROOF_VARIABLE))
+    for place, names in _PLACE_VARIABLES.items():
+        given = {name for name in names if environ.get(name)}
+        is_named = place in {identity, proofs}
+        if is_named and given != set(names):
+            missing = next(name for name in names if name not in given)
+            raise ConfigError(f"`{missing}`: expected it to be set, since keys are kept by `{place}`")
+        if given and not is_named:
+            raise ConfigError(
+                f"`{min(given)}` is set, and no key is kept by `{place}`",
+                hint=f"say which: {IDENTITY_VARIABLE}={place}, {PROOF_VARIABLE}={place}, or both",
+            )
+    return KeySettings(
+        identity=identity,
+        proofs=proofs,
+        pkcs11_module=named_path(environ, "BRIEFCASE_PKCS11_MODULE") or Path(),
+        pkcs11_token=environ.get("BRIEFCASE_PKCS11_TOKEN", ""),
+        tpm_tcti=environ.get("BRIEFCASE_TPM_TCTI", ""),
     )
 
 

@@ -17,6 +17,7 @@ from briefcase.adapters.disk.data_dir import (
     OPERATOR_TOKEN_FILE,
 )
 from briefcase.adapters.disk.files import read_private, write_private
+from briefcase.adapters.keys.opening import Places, check_proof_keys, open_places
 from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.ledger.files import read_store_id
 from briefcase.adapters.store.agents import Agents
@@ -25,7 +26,7 @@ from briefcase.adapters.store.tie import check_database_present, settle_tie, tie
 from briefcase.adapters.store.tokens import load_or_create_token
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.outlet import OUTLET
-from briefcase.adapters.vault.identity import Identity, load_identity, read_identity
+from briefcase.adapters.vault.identity import Identity
 from briefcase.adapters.vault.opening import discard_new
 from briefcase.adapters.vault.vault import Vault, answer_of
 from briefcase.core.redaction.redactor import SecretRedactor
@@ -46,12 +47,13 @@ class Stores(NamedTuple):
     database: Database
     agents: Agents
     vault: Vault
+    places: Places
     identity: Identity
     redactor: SecretRedactor
     ledger: Ledger
 
 
-async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> Stores:
+async def open_stores(start: Start, data_dir: Path, opening: Future[Vault], pin: str) -> Stores:
     """Open the metadata, which must be the ledger's own, the vault, the identity in it, and the ledger.
 
     The ledger verifies its tail and closes what a crash left open; from then on both stores are watched.
@@ -60,6 +62,7 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
         start: this start.
         data_dir: checked and locked.
         opening: the vault, which a thread opens (`vault.opening.begin_vault`).
+        pin: of the token where keys are, where a setting names one.
 
     Raises:
         ConfigError, StoreError: one of them does not open, or is not who it was.
@@ -74,14 +77,16 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
     start.stack.callback(database.close)
     store_id = tie_database(database, database_path, ledger_id, ENTROPY.uuid())
 
-    # the vault, and the identity in it
+    # the vault, the places of the daemon's keys, and the identity in its own
     vault = await answer_of(opening)
     if vault.warning:
         _log.warning(vault.warning, used=vault.description)
+    places = await open_places(start.settings.keys, pin, start.stack)
     secrets = vault.compartment("identity")
     if start.settings.secret_backend in KEPT_BACKENDS:
-        _check_identity(data_dir / DAEMON_DID_FILE, await read_identity(secrets))
-    identity = await load_identity(secrets)
+        _check_identity(data_dir / DAEMON_DID_FILE, await places.read_identity(secrets))
+    identity = await places.load_identity(secrets)
+    await check_proof_keys(places.proofs, vault.compartment("providers"), vault.compartment("mcp"))
     if vault.new_files:
         vault.new_files = (data_dir / DAEMON_DID_FILE, *vault.new_files)
     write_private(data_dir / DAEMON_DID_FILE, f"{identity.did}\n".encode())  # what clients expect over TCP
@@ -101,7 +106,7 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault]) -> S
     for beside in (*database.log_paths, data_dir / LOCK_FILE):
         ledger.watch(beside)
     agents = Agents(database)
-    return Stores(data_dir, operator_token, auditor_token, database, agents, vault, identity, redactor, ledger)
+    return Stores(data_dir, operator_token, auditor_token, database, agents, vault, places, identity, redactor, ledger)
 
 
 def discard_new_vault(opening: Future[Vault]) -> None:

@@ -108,6 +108,31 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             form="secret",
         ),
         Variable(
+            "BRIEFCASE_IDENTITY_KEY",
+            "where the daemon's identity is kept",
+            "keys.md",
+            default="software",
+            words=("software", "pkcs11", "tpm"),
+        ),
+        Variable(
+            "BRIEFCASE_PROOF_KEYS",
+            "where the keys are kept that tokens of providers and MCP servers are bound to",
+            "keys.md",
+            default="software",
+            words=("software", "pkcs11", "tpm"),
+        ),
+        Variable(
+            "BRIEFCASE_PKCS11_MODULE", "the PKCS#11 library of the token", "keys.md", otherwise="none", form="path"
+        ),
+        Variable("BRIEFCASE_PKCS11_TOKEN", "the token's label", "keys.md", otherwise="none"),
+        Variable("BRIEFCASE_PKCS11_PIN", "the PIN of the token's user", "keys.md", otherwise="none", form="secret"),
+        Variable(
+            "BRIEFCASE_TPM_TCTI",
+            "how the TPM is reached, as the TCG software stack writes it: `device:/dev/tpmrm0`",
+            "keys.md",
+            otherwise="none",
+        ),
+        Variable(
             "BRIEFCASE_PROVIDER_BASE_URL",
             "the address of the provider `demo`, named at the start",
             "providers.md",

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briefcase.adapters.vault.identity import Identity, load_identity, verify_signature
+from briefcase.adapters.keys.opening import KeySettings, Places
+from briefcase.adapters.vault.identity import Identity, verify_signature
 from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.core.jose.did import decode_did_key, encode_did_key
 from briefcase.model.errors import ConfigError
@@ -40,9 +41,9 @@ def test_a_signature_is_that_of_rfc_8032():
 
 
 async def test_the_identity_is_made_once_and_survives_a_restart():
-    backend = MemoryBackend()
+    backend, places = MemoryBackend(), Places(KeySettings(), {})
 
-    first, second = [await load_identity(Vault(backend, "memory").compartment("identity")) for _ in range(2)]
+    first, second = [await places.load_identity(Vault(backend, "memory").compartment("identity")) for _ in range(2)]
     assert first.did == second.did
     assert verify_signature(first.did, b"message", second.sign(b"message"))
 

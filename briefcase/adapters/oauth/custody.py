@@ -6,13 +6,14 @@ Each is one value, written whole, so a kill leaves the old or the new and never 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
 
-from briefcase.core.jose.base64url import JoseError
-from briefcase.core.jose.jws import PrivateKey, generate_key, load_private_key
+from briefcase.adapters.keys.places import ProofKeys, VaultKeys
+from briefcase.core.jose.jws import KeyHandle
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Secrets
 
@@ -85,10 +86,18 @@ class Custody:
         secrets: the vault's `providers` compartment.
         remember: `Vault.remember`: the redactor must know each token by itself, not only the value it is part of.
         noun: what is held of, in messages.
+        keys: where the keys are; by default in the vault.
     """
 
-    def __init__(self, secrets: Secrets, remember: Callable[[bytes, str], object], noun: str = "provider") -> None:
+    def __init__(
+        self,
+        secrets: Secrets,
+        remember: Callable[[bytes, str], object],
+        noun: str = "provider",
+        keys: ProofKeys | None = None,
+    ) -> None:
         self._secrets = secrets
+        self._keys = keys or VaultKeys()
         self._remember = remember
         self._noun = noun
 
@@ -137,22 +146,30 @@ class Custody:
         self._remember_tokens(provider_id, client.client_secret)
         await self._secrets.put(f"{provider_id}.{_CLIENT}", msgspec.json.encode(client))
 
-    async def key(self, provider_id: str) -> PrivateKey:
-        """The key that proves possession to this provider and to no other; made at its first use. Raises as `login`."""
-        exported = await self._secrets.get(f"{provider_id}.{_KEY}")
-        if exported is None:
-            key = generate_key()
-            await self._secrets.put(f"{provider_id}.{_KEY}", key.export())
-            return key
-        try:
-            return load_private_key(exported)
-        except JoseError as error:
-            raise ConfigError(
-                f"the key for the {self._noun} `{provider_id}` in the vault is damaged: {error}"
-            ) from None
+    async def key(self, provider_id: str) -> KeyHandle:
+        """The key that proves possession to this provider and to no other; made at its first use.
+
+        Raises:
+            ConfigError: what the vault keeps is damaged, or is not where keys are now.
+            StoreError: the vault failed, or the keys' place did.
+        """
+        name = f"{provider_id}.{_KEY}"
+        kept = await self._secrets.get(name)
+        if kept is not None:
+            return await asyncio.to_thread(self._keys.load, kept)
+        key, made = await asyncio.to_thread(self._keys.make)
+        await self._secrets.put(name, made)
+        return key
 
     async def forget(self, provider_id: str) -> None:
-        """Remove everything that is held of one of them."""
+        """Remove everything that is held of one of them.
+
+        Raises:
+            ConfigError, StoreError: the key could not be ended in its place; it is held still.
+        """
+        kept = await self._secrets.get(f"{provider_id}.{_KEY}")
+        if kept is not None:
+            await asyncio.to_thread(self._keys.destroy, kept)
         for kind in (_LOGIN, _ENTITLEMENT, _KEY, _CLIENT):
             await self._secrets.delete(f"{provider_id}.{kind}")
 

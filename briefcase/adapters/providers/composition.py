@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from briefcase.adapters.keys.places import ProofKeys
 from briefcase.adapters.oauth.client import OAuthClient
 from briefcase.adapters.oauth.custody import Custody
 from briefcase.adapters.oauth.flow import LoginFlow
@@ -46,6 +47,7 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
     opaque_from: frozenset[str] = frozenset(),
     helper: Helper | None = None,
     payment_settings: PaymentSettings = PaymentSettings(),  # noqa: B008 - frozen
+    keys: ProofKeys | None = None,
 ) -> ProviderParts:
     """Put the parts together; `ProviderService.start` and `close` bracket their use.
 
@@ -53,6 +55,7 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
         database: holds the registry.
         secrets: the vault's `providers` compartment.
         remember: `Vault.remember`, so that the redactor knows tokens that are never kept.
+        keys: where proof keys are; by default in the vault.
         holder_did: the daemon's own DID.
         outbound: the guarded way out.
         ledger: receipts and budgets of payments.
@@ -65,7 +68,7 @@ def compose_providers(  # noqa: PLR0913 - the ports of this package, each named 
         helper: the program that holds the wallet (`BRIEFCASE_PAYMENT_HELPER`).
         payment_settings: what is paid in, and on which rail.
     """
-    providers, custody = Providers(database, is_disabled), Custody(secrets, remember)
+    providers, custody = Providers(database, is_disabled), Custody(secrets, remember, keys=keys)
     oauth = OAuthClient(outbound, clock, entropy)
     renewals = Renewals(custody, oauth, clock)
     entitlements = EntitlementClient(outbound, clock, holder_did, opaque_from)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from briefcase.adapters.keys.places import ProofKeys
 from briefcase.adapters.oauth.client import OAuthClient
 from briefcase.adapters.oauth.custody import Custody
 from briefcase.adapters.oauth.discovery import Discovery
@@ -32,6 +33,7 @@ def compose_logins(
     outbound: Outbound,
     clock: Clock,
     entropy: Entropy,
+    keys: ProofKeys | None = None,
 ) -> LoginParts:
     """Put the parts together; `Accounts.close` ends their use.
 
@@ -42,8 +44,9 @@ def compose_logins(
         outbound: the guarded way out.
         clock: the time.
         entropy: ids of proofs, states and verifiers.
+        keys: where proof keys are; by default in the vault.
     """
-    custody, oauth = Custody(secrets, remember, "MCP server"), OAuthClient(outbound, clock, entropy)
+    custody, oauth = Custody(secrets, remember, "MCP server", keys), OAuthClient(outbound, clock, entropy)
     accounts = Accounts(custody, Renewals(custody, oauth, clock), clock, entropy)
     flow = LoginFlow(oauth, clock, LOGIN_COMMAND)
     logins = Logins(accounts, Discovery(outbound, oauth), Registrar(outbound, operator_secrets), flow)

@@ -4,5 +4,5 @@ One file per noun: `secret` (bytes that never print), `vault` (the `ports.Secret
 `sealed_file`, `os_keyring` (where secrets are kept), `opening` (which of them, and how),
 `bindings` (where a secret may go), `identity` (`did:key`).
 
-Callers: `backup`, `oauth`, `servers`, `signed_manifest`, `tools`; edges, daemon.
+Callers: `backup`, `keys`, `oauth`, `servers`, `signed_manifest`, `tools`; edges, daemon.
 """

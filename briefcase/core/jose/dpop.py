@@ -15,7 +15,7 @@ import msgspec
 
 from briefcase.core.jose.base64url import JoseError, encode_base64url
 from briefcase.core.jose.htu import normal_url
-from briefcase.core.jose.jws import PrivateKey, PublicKey, Signer, check_signature, parse_compact, parse_public_jwk
+from briefcase.core.jose.jws import KeyHandle, PublicKey, Signer, check_signature, parse_compact, parse_public_jwk
 from briefcase.model.types import US_PER_S, JsonObject
 
 TYP: Final = "dpop+jwt"
@@ -64,7 +64,7 @@ class _Claims(msgspec.Struct, frozen=True):
 class ProofSigner:
     """Makes proofs with one key (RFC 9449 section 4.2). The header, which holds the public key, is encoded once."""
 
-    def __init__(self, key: PrivateKey) -> None:
+    def __init__(self, key: KeyHandle) -> None:
         self.jkt = key.public.thumbprint
         self.algorithm = key.algorithm
         self._signer = Signer(key, TYP, jwk=dict(key.public.jwk))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -68,8 +68,30 @@ class PublicKey:
         return bool(self._model.verify(signing_input, signature, self._key))
 
 
+class KeyHandle(Protocol):
+    """A key that signs, wherever its private part is; `sign` blocks for as long as that takes."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that verifies."""
+        ...
+
+    @property
+    def algorithm(self) -> str:
+        """`EdDSA` or `ES256`."""
+        ...
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """The 64-byte signature over these bytes.
+
+        Raises:
+            ConfigError, StoreError: the key's place does not have it any more, or does not answer.
+        """
+        ...
+
+
 class PrivateKey:
-    """A signing key. Its private part leaves only through `export`, for the vault."""
+    """A signing key in memory. Its private part leaves only through `export`, for the vault."""
 
     __slots__ = ("_key", "_model", "public")
 
@@ -110,7 +132,7 @@ class Signer:
         **header: further header members.
     """
 
-    def __init__(self, key: PrivateKey, typ: str, **header: JsonValue) -> None:
+    def __init__(self, key: KeyHandle, typ: str, **header: JsonValue) -> None:
         self.key = key
         self._prefix = encode_base64url(msgspec.json.encode({"typ": typ, "alg": key.algorithm} | header)) + "."
 

@@ -8,7 +8,10 @@ import msgspec
 
 
 class IdentityAnswer(msgspec.Struct, frozen=True):
-    """The daemon's name: the did:key of its signing key; the version that runs; and the name and role of the asker."""
+    """The daemon's name: the did:key of its signing key; the version that runs; and the name and role of the asker.
+
+    `identity_key` and `proof_keys` say, to operators and auditors, where its keys are kept.
+    """
 
     did: str
     profile_mode: str
@@ -16,6 +19,8 @@ class IdentityAnswer(msgspec.Struct, frozen=True):
     version: str = ""
     principal: str = ""
     role: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["agent", "auditor", "operator"]})] = ""
+    identity_key: str = ""
+    proof_keys: str = ""
 
 
 class ProofRequest(msgspec.Struct, frozen=True):

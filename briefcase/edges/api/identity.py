@@ -12,13 +12,22 @@ from briefcase.edges.api.routing import EVERYONE, NOBODY_NEEDED, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.diagnostics.profile import RULES
 from briefcase.model.errors import CallerError
+from briefcase.model.types import Role
 
 
 async def show_identity(services: Services, request: Request) -> IdentityAnswer:
     """`GET /v1/identity`."""
-    profile, asker = services.profile, request.principal
+    profile, asker, places = services.profile, request.principal, services.host.key_places
+    is_told = asker.role is not Role.AGENT
     return IdentityAnswer(
-        profile.did, profile.mode, profile.compatibility_profile, __version__, asker.name, asker.role.value
+        did=profile.did,
+        profile_mode=profile.mode,
+        compatibility_profile=profile.compatibility_profile,
+        version=__version__,
+        principal=asker.name,
+        role=asker.role.value,
+        identity_key=places.identity if is_told else "",
+        proof_keys=places.proofs if is_told else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.wire.identity import IdentityAnswer, ProfileAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.lazy import example
@@ -29,7 +30,13 @@ def show_identity(app: App, *, as_json: bool) -> None:
         [
             ("identity", who.did),
             ("profile", f"{who.profile_mode} ({who.compatibility_profile})"),
+            *((name, place) for name, place in _places(who) if place),
             ("strict", "yes" if profile.strict_enforcement else "no"),
             ("daemon", str(client.address)),
         ]
     )
+
+
+def _places(who: IdentityAnswer) -> tuple[tuple[str, str], ...]:
+    """Where the daemon's keys are; an older daemon does not say."""
+    return ("identity key", visible_text(who.identity_key)), ("proof keys", visible_text(who.proof_keys))

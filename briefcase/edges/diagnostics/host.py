@@ -43,6 +43,14 @@ _PR_GET_DUMPABLE: Final = 3  # prctl(2)
 _PIPE_NAME: Final = re.compile(r"\\\\\.\\pipe\\[^\\]{1,240}", re.IGNORECASE)
 
 
+class KeyPlaces(msgspec.Struct, frozen=True):
+    """Where the daemon's own keys are, for people; `problem` says why a place does not answer now, or None."""
+
+    identity: str = ""
+    proofs: str = ""
+    problem: Callable[[], str | None] = lambda: None
+
+
 class Host(msgspec.Struct, frozen=True):
     """Where a daemon runs, and what of it can be asked at any time.
 
@@ -67,6 +75,7 @@ class Host(msgspec.Struct, frozen=True):
     exposed_agents: Callable[[], Mapping[str, int]]
     agent_socket: Path | None = None
     has_signer: bool = False
+    key_places: KeyPlaces = KeyPlaces()
 
 
 def default_pipe_name(data_dir: str, token: str) -> str:
@@ -122,6 +131,12 @@ def check_secret_backend(description: str) -> Finding:
         hint = "use BRIEFCASE_SECRET_BACKEND=file or keyring"
         return Finding(f"expected secrets to be kept, got {description}", hint=hint)
     return Finding(None, description)
+
+
+def check_keys(places: KeyPlaces) -> Finding:
+    """Where the daemon's own keys are, and whether that place answers."""
+    hint = "put the token in, or see the TPM's log, then start the daemon again: docs/keys.md"
+    return Finding(places.problem(), f"identity: {places.identity}; proof keys: {places.proofs}", hint=hint)
 
 
 def check_receipt_arguments(args_form: str) -> Finding:

@@ -40,6 +40,7 @@ RULES: Final[dict[str, Rule]] = {
     "listeners": Rule("refused", "refused", "refused", "every TCP listener of the process is on a loopback address"),
     "strict_host": Rule("refused", "refused", "refused", "with BRIEFCASE_STRICT_HOST: the socket is in the directory"),
     "secret_backend": Rule("noted", "failed", "refused", "secrets are kept encrypted or in the OS keyring"),
+    "keys": Rule("noted", "failed", "failed", "the place of the daemon's own keys answers"),
     "receipt_arguments": Rule("noted", "failed", "refused", "receipts keep arguments redacted, or only their digest"),
     "core_dumps": Rule("noted", "failed", "refused", "the process leaves no core dump"),
     "not_dumpable": Rule("noted", "failed", "refused", "no other process of the user may read the daemon's memory"),

@@ -52,6 +52,7 @@ def security_checks(at: Host, mode: str, wants: Callable[[str], bool] = lambda _
         "listeners": host.check_listeners,
         "strict_host": lambda: host.check_strict_host(at.data_dir, at.unix_socket, strict_host=at.strict_host),
         "secret_backend": lambda: host.check_secret_backend(at.secret_backend),
+        "keys": lambda: host.check_keys(at.key_places),
         "receipt_arguments": lambda: host.check_receipt_arguments(at.args_form),
         "core_dumps": host.check_core_dumps,
         "not_dumpable": host.check_not_dumpable,
