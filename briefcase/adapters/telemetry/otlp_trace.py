@@ -18,6 +18,7 @@ from briefcase.adapters.telemetry.tracing import SPAN_OF_PHASE, Span, Trace
 
 _INTERNAL, _SERVER, _CLIENT = 1, 2, 3  # `Span.SpanKind`
 _KINDS: Final = {
+    "db.query": _CLIENT,
     "gateway.call_tool": _SERVER,
     "gateway.request": _SERVER,
     "http.request": _SERVER,

@@ -11,6 +11,7 @@ from briefcase.edges.cli.late import (
     control_plane_serving,
     control_plane_settings,
     logs,
+    otel,
     signals,
     system,
     uvloop,
@@ -60,10 +61,13 @@ def serve(
     )
     settings = control_plane_settings.parse_settings(app.environ, options)
     _check_installed()
+    control_plane_serving.hide_secrets(settings)
+    exporting = None if settings.otel is None else otel.Exporting(settings.otel)
+    app.begin_log("control-plane", None if exporting is None else exporting.send_log)
 
     async def run() -> None:
         stop = signals.stop_on_signals()
-        plane = control_plane_serving.ControlPlane(settings, system.SystemClock(), system.SystemEntropy())
+        plane = control_plane_serving.ControlPlane(settings, system.SystemClock(), system.SystemEntropy(), exporting)
         try:
             await plane.start()
             app.announce(plane.base_url, f"briefcase control-plane enroll {plane.base_url} NAME")
@@ -71,7 +75,6 @@ def serve(
         finally:
             await plane.stop()
 
-    app.begin_log("control-plane")
     uvloop.run(run())
     logs.LOG.say("stopped")
 

@@ -49,6 +49,7 @@ from briefcase.edges.control_plane.refusals import (
 from briefcase.edges.control_plane.rollouts import NewRollout
 from briefcase.edges.control_plane.services import Services
 from briefcase.edges.control_plane.signing_keys import Rotation, Signer
+from briefcase.edges.control_plane.tracing import RequestTraces
 from briefcase.model.errors import BriefcaseError
 from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339, parse_rfc3339
 
@@ -67,10 +68,12 @@ class ControlPlaneApp:
 
     Args:
         services: what they ask.
+        traces: takes what is sampled; None where nothing is traced.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, traces: RequestTraces | None = None) -> None:
         self._services = services
+        self._traces = traces
         self._table: Mapping[tuple[str, str], Handler] = {
             ("GET", "/health"): self._health,
             ("GET", "/ready"): self._ready,
@@ -107,7 +110,8 @@ class ControlPlaneApp:
 
     def site(self) -> blacksheep.Application:
         """The paths as an application of BlackSheep's."""
-        return Site(self._table, self._services.figures, self._services.entropy).application()
+        services = self._services
+        return Site(self._table, services.figures, services.entropy, self._traces).application()
 
     # --- anybody --------------------------------------------------------------------------------------------------
 
@@ -130,8 +134,7 @@ class ControlPlaneApp:
 
     async def _metrics(self, asked: Asked) -> Answer:
         await self._admin(asked, AUDITOR)
-        families = self._services.figures.families(lambda: self._services.publications.waiting)
-        return Answer(encode_text(families), content_type=CONTENT_TYPE)
+        return Answer(encode_text(self._services.metrics.collect()), content_type=CONTENT_TYPE)
 
     # --- administrators -------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from briefcase.adapters.telemetry.tracing import upstream_span
 from briefcase.edges.control_plane.connecting import CONNECT_TIMEOUT_S, Connection, Connector
 from briefcase.model.errors import ConfigError, StoreError
 
@@ -31,6 +32,8 @@ POOL_SIZE: Final = 6  # connections of a process for devices; twelve processes f
 ADMIN_POOL_SIZE: Final = 2
 MIN_VERSION_NUM: Final = 140_000  # 14.0
 RETRIES: Final = 3  # of one statement that lost against another
+
+SPAN: Final = "db.query"
 
 TENANT_SETTING: Final = "briefcase.tenant"
 EVERY_TENANT: Final = "*"
@@ -117,7 +120,7 @@ class Database:
         Raises:
             UnavailableError: the database cannot be reached, or did not replicate the commit.
         """
-        with _translated():
+        with upstream_span(SPAN, {"db.system.name": "postgresql"}), _translated():
             async with self._engine.connect() as connection:
                 driver = cast("DeviceConnection", (await connection.get_raw_connection()).driver_connection)
                 with _given_up(driver), _checked(driver):
@@ -182,7 +185,7 @@ class Database:
     async def _connection(self) -> AsyncIterator[DeviceConnection]:
         if self._pool is None:
             raise UnavailableError("the database is not connected yet")
-        with _translated():
+        with upstream_span(SPAN, {"db.system.name": "postgresql"}), _translated():
             async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
                 with _given_up(connection):
                     yield connection

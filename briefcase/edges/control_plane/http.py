@@ -19,6 +19,7 @@ from briefcase.adapters.telemetry.log_context import open_request
 from briefcase.adapters.telemetry.log_context import request_id as request_id_of
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.refusal_log import RefusalLog
+from briefcase.adapters.telemetry.tracing import CURRENT
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.wire.fleet import FleetRefusal
 from briefcase.edges.control_plane.figures import Figures
@@ -29,6 +30,7 @@ from briefcase.edges.control_plane.refusals import (
     PAYLOAD_TOO_LARGE,
     RefusedError,
 )
+from briefcase.edges.control_plane.tracing import RequestTraces
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.ports import Entropy
 
@@ -44,12 +46,16 @@ Handler: TypeAlias = Callable[["Asked"], Awaitable[object]]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer that is more than a body: `body` is JSON already."""
+    """An answer that is more than a body: `body` is JSON already, `word` is of a refusal."""
 
     body: bytes
     status: int = HTTPStatus.OK
     headers: tuple[tuple[bytes, bytes], ...] = ()
     content_type: bytes = JSON
+    word: str = ""
+
+
+_INSIDE: Final = Answer(b"", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 class Asked:
@@ -119,9 +125,17 @@ class Site:
         table: what answers, by method and path.
         figures: counts.
         entropy: makes ids of requests.
+        traces: takes what is sampled; None where nothing is traced.
     """
 
-    def __init__(self, table: Mapping[tuple[str, str], Handler], figures: Figures, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        table: Mapping[tuple[str, str], Handler],
+        figures: Figures,
+        entropy: Entropy,
+        traces: RequestTraces | None = None,
+    ) -> None:
+        self._traces = traces
         self._table = table
         self._figures = figures
         self._entropy = entropy
@@ -146,11 +160,25 @@ class Site:
     def _served(self, path: str, handler: Handler) -> Callable[[blacksheep.Request], Awaitable[blacksheep.Response]]:
         async def serve(request: blacksheep.Request) -> blacksheep.Response:
             open_request()
-            answer = await self._answer(handler, request, path)
+            answer = await self._traced(handler, request, path)
             self._figures.count(request.method, path, answer.status)
             return _response(answer)
 
         return serve
+
+    async def _traced(self, handler: Handler, request: blacksheep.Request, path: str) -> Answer:
+        traces = self._traces
+        trace = None if traces is None else traces.begin(request.headers.get(b"traceparent"))
+        if traces is None or trace is None:
+            return await self._answer(handler, request, path)
+        token = CURRENT.set(trace)
+        answer = _INSIDE
+        try:
+            answer = await self._answer(handler, request, path)
+            return answer
+        finally:
+            CURRENT.reset(token)
+            traces.end(trace, request.method, path, answer.status, answer.word)
 
     async def _answer(self, handler: Handler, request: blacksheep.Request, path: str) -> Answer:
         try:
@@ -191,7 +219,7 @@ class Site:
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> Answer:
         refusal = FleetRefusal(word, message, self._id(), last_receipt_id)
-        return Answer(msgspec.json.encode(refusal), status, headers)
+        return Answer(msgspec.json.encode(refusal), status, headers, word=word)
 
     def _id(self) -> str:
         return request_id_of(self._entropy.uuid)

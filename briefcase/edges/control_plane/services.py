@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from briefcase.adapters.telemetry.metrics import Metrics, process_families
 from briefcase.edges.control_plane.admin_tokens import AdminTokens
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR
 from briefcase.edges.control_plane.archive import Archive
@@ -36,6 +37,7 @@ class Services(msgspec.Struct, frozen=True):
     admin_tokens: AdminTokens
     siblings: Siblings
     figures: Figures
+    metrics: Metrics
     rollouts: Rollouts
     devices: Devices
     calls: DeviceCalls
@@ -66,7 +68,9 @@ def compose_services(
     """
     keys = SigningKeys(database, key_file, process, clock)
     bundles = Bundles(database, keys, clock)
-    figures = Figures()
+    figures, publications, metrics = Figures(), Publications(database), Metrics()
+    metrics.add(lambda: figures.families(lambda: publications.waiting))
+    metrics.add(process_families)
     return Services(
         clock=clock,
         entropy=entropy,
@@ -77,13 +81,14 @@ def compose_services(
         rollouts=Rollouts(database, bundles, clock),
         siblings=Siblings(database, bundles, clock),
         figures=figures,
+        metrics=metrics,
         admin_tokens=AdminTokens(
             database, bundles, clock, entropy, {ADMIN: settings.admin_token, AUDITOR: settings.auditor_token}
         ),
         devices=Devices(database, clock, entropy),
         calls=DeviceCalls(database, clock, settings.base_url),
         uploads=Uploads(database),
-        publications=Publications(database),
+        publications=publications,
         archive=Archive(database),
         witness=Witness(database, witness_key(key_file.ring.custody_secret), clock, settings.base_url, figures),
     )

@@ -18,13 +18,17 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
 import msgspec
 import uvicorn
 
 from briefcase.adapters.disk.data_dir import prepare_data_dir
+from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.adapters.telemetry.outlet import OUTLET
+from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.edges.control_plane.administrators import ADMIN, INSTALLER, Administrator
 from briefcase.edges.control_plane.app import ControlPlaneApp
 from briefcase.edges.control_plane.database import Database, UnavailableError
@@ -34,10 +38,15 @@ from briefcase.edges.control_plane.schema import DEFAULT_TENANT
 from briefcase.edges.control_plane.services import Services, compose_services
 from briefcase.edges.control_plane.settings import ControlPlaneSettings, Network
 from briefcase.edges.control_plane.signing_keys import Process
+from briefcase.edges.control_plane.tracing import RequestTraces
 from briefcase.edges.control_plane.upkeep import Upkeep
 from briefcase.model.errors import ConfigError
 from briefcase.model.ports import Clock, Entropy
 
+if TYPE_CHECKING:
+    from briefcase.adapters.telemetry.otel import Exporting
+
+_LOG: Final = get_logger("briefcase.control_plane")
 KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 2_048
 DRAIN_S: Final = 5
@@ -56,13 +65,17 @@ class ControlPlane:
         settings: how it runs.
         clock: the time.
         entropy: makes tokens and ids.
+        exporting: takes traces and figures; None where OpenTelemetry is off.
 
     Raises:
         ConfigError: the address, the directory, a certificate or the database's URL cannot be used.
     """
 
-    def __init__(self, settings: ControlPlaneSettings, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, settings: ControlPlaneSettings, clock: Clock, entropy: Entropy, exporting: Exporting | None = None
+    ) -> None:
         self._settings = settings
+        self._exporting = exporting
         self._clock = clock
         self._entropy = entropy
         _check_certificate(settings)
@@ -85,6 +98,8 @@ class ControlPlane:
             ConfigError: something it needs is not as it must be.
         """
         settings, stack = self._settings, self._stack
+        if self._exporting is not None:
+            stack.push_async_callback(self._exporting.close)
         url = settings.database_url
         if settings.is_embedded:  # 1
             postgres = EmbeddedPostgres(self._directory / "postgresql")
@@ -109,6 +124,9 @@ class ControlPlane:
         stack.push_async_callback(services.keys.end)
         for task in (services.calls.run(), services.publications.run(), services.keys.run(), upkeep.run()):  # 4
             stack.push_async_callback(_end, asyncio.create_task(task))
+        if self._exporting is not None:
+            sending = self._exporting.send_metrics(services.metrics)
+            stack.push_async_callback(_end, asyncio.create_task(sending))
         await self._serve(services)  # 5
         return services
 
@@ -117,7 +135,7 @@ class ControlPlane:
         await self._stack.aclose()
 
     async def _serve(self, services: Services) -> None:
-        site = ControlPlaneApp(services).site()
+        site = ControlPlaneApp(services, self._traces()).site()
         await site.start()  # type: ignore[no-untyped-call]
         settings = self._settings
         app: App = for_proxies(site, settings.proxies) if settings.proxies else site
@@ -148,10 +166,39 @@ class ControlPlane:
                 await task
             await asyncio.sleep(0.01)
 
+    def _traces(self) -> RequestTraces | None:
+        otel = self._settings.otel
+        return RequestTraces(otel.sampling, self._exporting.send_trace) if otel and self._exporting else None
+
     def _own_url(self) -> str:
         host, port = self.address
         scheme = "https" if self._settings.certificate is not None else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def hide_secrets(settings: ControlPlaneSettings) -> None:
+    """Keep what a process was started with out of all that it logs and exports from here on."""
+    OUTLET.redactor = SecretRedactor(_Known(settings))
+
+
+class _Known:
+    """The secrets that a process was started with."""
+
+    revision = 0
+
+    def __init__(self, settings: ControlPlaneSettings) -> None:
+        self._secrets = (settings.admin_token, settings.auditor_token, *_passwords_in(settings.database_url))
+
+    def redaction_set(self) -> frozenset[bytes]:
+        """Each that there is."""
+        return frozenset(secret.encode() for secret in self._secrets if secret)
+
+
+def _passwords_in(url: str) -> tuple[str, str]:
+    """The passwords of a libpq URL, whose hosts may be several: that beside the user, and that of the query."""
+    rest, _, query = url.partition("://")[2].partition("?")
+    userinfo = rest.partition("/")[0].rpartition("@")[0]
+    return unquote(userinfo.partition(":")[2]), dict(parse_qsl(query)).get("password", "")
 
 
 class _Server(uvicorn.Server):
@@ -163,6 +210,7 @@ class _Server(uvicorn.Server):
 
 
 async def _prepare(services: Services, upkeep: Upkeep) -> None:
+    is_said = False
     while True:
         try:
             await services.database.open()
@@ -170,7 +218,10 @@ async def _prepare(services: Services, upkeep: Upkeep) -> None:
             await services.keys.begin()
             async with services.database.transaction(DEFAULT_TENANT) as connection:
                 await services.bundles.make_tenant(connection, Administrator(DEFAULT_TENANT, INSTALLER, ADMIN))
-        except UnavailableError:
+        except UnavailableError as error:
+            if not is_said:
+                _LOG.warning("the database is waited for", detail=error.detail)
+            is_said = True
             await asyncio.sleep(DATABASE_RETRY_S)
         else:
             return

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from briefcase.adapters.disk.data_dir import data_dir_of, named_path
+from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.model.errors import ConfigError
 from briefcase.model.types import MAX_PORT
 
@@ -22,6 +23,7 @@ SIGNING_KEY_FILE: Final = "BRIEFCASE_CONTROL_PLANE_SIGNING_KEY_FILE"
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8790"
 DIRECTORY: Final = "control-plane"
+SERVICE_NAME: Final = "briefcase-control-plane"
 MIN_TOKEN_CHARS: Final = 16
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -46,6 +48,7 @@ class ControlPlaneSettings(msgspec.Struct, frozen=True):
     certificate_key: Path | None = None
     proxies: tuple[Network, ...] = ()
     retention_days: int | None = None
+    otel: OtelSettings | None = None
 
     @property
     def is_embedded(self) -> bool:
@@ -96,6 +99,7 @@ def parse_settings(environ: Mapping[str, str], options: ServeOptions) -> Control
         certificate_key=options.certificate_key,
         proxies=proxies,
         retention_days=options.retention_days,
+        otel=load_otel_settings(environ, SERVICE_NAME),
     )
 
 
