@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urlencode
@@ -32,6 +32,7 @@ from briefcase.core.wire.fleet import (
     WitnessedLogs,
     about_act,
 )
+from briefcase.edges.cli import fleet_parquet
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.fleet_client import PAGE, FleetClient
 from briefcase.edges.cli.fleet_keys import keys
@@ -365,23 +366,35 @@ def list_receipts(
     app.screen.table(("DEVICE", "RECEIPT", "TIME", "KIND", "AGENT", "TOOL", "DECISION", "REASON"), rows, empty="none")
 
 
-@receipts.command("export", epilog=example("briefcase fleet receipts export DEVICE --out receipts.jsonl"))
+@receipts.command(
+    "export",
+    epilog=example(
+        "briefcase fleet receipts export DEVICE --out receipts.jsonl",
+        "briefcase fleet receipts export DEVICE --format parquet --out receipts.parquet",
+    ),
+)
 @click.argument("device", type=click.UUID)
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file.")
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True, help="Its form."
+)
 @json_option
 @pass_app
-def export(app: App, *, device: object, out: Path, as_json: bool) -> None:
+def export(app: App, *, device: object, out: Path, form: str, as_json: bool) -> None:
     """Copy a device's receipts into a file.
 
-    Its form is that of `briefcase receipts export`; `briefcase receipts import FILE` holds them against the chain where
-    the device's daemon runs.
+    `jsonl` is the form of `briefcase receipts export`; `briefcase receipts import FILE` holds them against the chain
+    where the device's daemon runs. `parquet` has columns, for whoever analyses them.
     """
+    if form == "parquet":
+        fleet_parquet.check_installed()
     client = FleetClient(app.environ)
     total = client.get(f"/v1/admin/devices/{device}", FleetDevice).answer.last_receipt_id
     count = 0
-    with _new_file(out) as file, working("receipts") as progress:
+    with _new_file(out) as file, ExitStack() as stack, working("receipts") as progress:
+        write = stack.enter_context(fleet_parquet.writing_parquet(file)).write if form == "parquet" else _lines_to(file)
         for page in client.receipts(str(device)):
-            file.writelines(map(_line, page))
+            write(page)
             count += len(page)
             progress(count, total)
     if as_json:
@@ -470,6 +483,10 @@ def add_token(app: App, *, name: str, role: str, tenant: str, as_json: bool) -> 
 def revoke_token(app: App, *, name: str, as_json: bool) -> None:
     """End a named token."""
     _show(app, FleetClient(app.environ).post(f"/v1/admin/tokens/{name}/revoke", AdminTokenRevoked), as_json=as_json)
+
+
+def _lines_to(file: IO[bytes]) -> Callable[[Sequence[FleetReceipt]], None]:
+    return lambda page: file.writelines(map(_line, page))
 
 
 def _line(receipt: FleetReceipt) -> bytes:

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     import asyncio
     import webbrowser
 
+    import pyarrow as pa
     import pyrage
     import uvloop
+    from pyarrow import parquet
     from rich import console as rich_console
     from rich import progress as rich_progress
     from rich import text as rich_text
@@ -84,6 +86,7 @@ else:
             # not `import_module`: `-X importtime` shows what goes through `import` alone
             return getattr(__import__(self._name, fromlist=(attribute,)), attribute)
 
+    pa = _Late("pyarrow")
     asyncio = _Late("asyncio")
     backup_age = _Late("briefcase.adapters.backup.age")
     backup_restore = _Late("briefcase.adapters.backup.restore")
@@ -141,6 +144,7 @@ else:
     triage = _Late("briefcase.edges.diagnostics.triage")
     mcp_gateway = _Late("briefcase.edges.gateway.serve")
     gateway_settings = _Late("briefcase.edges.gateway.settings")
+    parquet = _Late("pyarrow.parquet")
     provider_serving = _Late("briefcase.edges.provider_gateway.serving")
     provider_settings = _Late("briefcase.edges.provider_gateway.settings")
     pyrage = _Late("pyrage")
@@ -188,6 +192,8 @@ __all__ = [
     "openapi",
     "otel",
     "own_files",
+    "pa",
+    "parquet",
     "policy_backtest",
     "policy_check",
     "policy_declared",
