@@ -23,7 +23,10 @@ from support.model_database import ModelDatabase, Storage
 from support.simulated_fleet import ask_site, serve_model
 
 STEPS = 80
-BY_POSTGRES = re.compile(r'"(enrolled_at|revoked_at|begun_at|changed_at|seen_at)_rfc3339":"[^"]*"|"request_id":"[^"]*"')
+BY_POSTGRES = re.compile(
+    r'"(enrolled_at|revoked_at|begun_at|changed_at|seen_at|given_at)_rfc3339":"[^"]*"|"request_id":"[^"]*"'
+    r'|"p(50|99)_ms":\d+'
+)
 OTHERS = "00000000-0000-4000-8000-00000000ffff"
 
 
@@ -137,7 +140,9 @@ class Sides:
             case 4 | 5:
                 await self.admin("POST", f"/v1/admin/rollouts/{newest}/{draw.choice(['advance', 'rollback'])}")
             case 6:
-                await self.admin("GET", draw.choice(["/v1/admin/rollouts", f"/v1/admin/rollouts/{newest}"]))
+                await self.admin(
+                    "GET", draw.choice(["/v1/admin/rollouts", f"/v1/admin/rollouts/{newest}", "/v1/admin/convergence"])
+                )
             case 7:
                 text = draw.choice(["", POLICY, 'forbid(principal, action, resource == Tool::"echo");'])
                 await self.admin("POST", "/v1/admin/mandatory", {"policy_text": text})

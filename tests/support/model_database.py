@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import sqlite3
 import uuid
@@ -23,7 +24,7 @@ from sqlalchemy import DefaultClause, MetaData, create_engine, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
-from briefcase.edges.control_plane import device_calls, schema, signing_keys, upkeep, uploads
+from briefcase.edges.control_plane import convergence, device_calls, schema, signing_keys, upkeep, uploads
 from briefcase.edges.control_plane.database import LOCK_TABLES, UnavailableError
 from briefcase.edges.control_plane.migrations.versions import v0001_first_tables, v0002_signing_keys
 from support.crash import Crash
@@ -217,6 +218,8 @@ class ModelDatabase:
                 return [{**row, "changed_at": datetime.fromisoformat(row["changed_at"])} for row in ask(sql)]
             case signing_keys.SAY_HELD:
                 return ask(_SAY_HELD, *values)
+            case convergence.MEASURE:
+                return _measure(ask, *values)
             case "select (now() at time zone 'utc')::date as today":
                 return [{"today": date(2026, 1, 1)}]
         if sql == LOCK_TABLES or sql.startswith(("set local ", "create table receipts_")):
@@ -284,6 +287,42 @@ def _use_proofs(ask: Callable[..., list[Row]], *columns: Sequence[Any]) -> list[
         row["is_new"] = bool(row["is_token"] and row["is_key"]) and _use_proof(ask, row["tenant"], device, jti, slot)
         rows.append(row)
     return rows
+
+
+def _measure(
+    ask: Callable[..., list[Row]],
+    tenant: str | None,
+    chosen: Sequence[uuid.UUID] | None,
+    bundle_id: int,
+    given_at: datetime,
+) -> list[Row]:
+    """`convergence.MEASURE`: who runs what; each that does did so at once, since the clock stands still here."""
+    given: list[Row] = [{"tenant": tenant, "bundle_id": bundle_id, "given_at": given_at}]
+    if chosen is None:
+        heads = ask("select tenant, bundle_id, given_at from bundle_heads where $1 is null or tenant = $1", tenant)
+        given = [{**head, "given_at": datetime.fromisoformat(head["given_at"])} for head in heads]
+    rows: list[Row] = []
+    for head in given:
+        running = {
+            uuid.UUID(str(row["device"])): row["running_bundle_id"] or 0 for row in ask(_RUNNING, head["tenant"])
+        }
+        counted = [
+            0.0 if runs == head["bundle_id"] else math.inf
+            for device, runs in running.items()
+            if (runs <= head["bundle_id"] if chosen is None else device in chosen)
+        ]
+        lags = sorted(counted)
+        ranks = [math.ceil(share * len(lags)) - 1 for share in (0.5, 0.99)]
+        measured = {"devices": len(lags), "applied": lags.count(0.0), "lags": lags and [lags[rank] for rank in ranks]}
+        rows.append({**head, **measured})
+    return rows
+
+
+_RUNNING: Final = """
+select devices.device, device_status.running_bundle_id from devices left join device_status
+on device_status.tenant = devices.tenant and device_status.device = devices.device
+where devices.tenant = $1 and devices.revoked_at is null
+"""
 
 
 def _use_proof(ask: Callable[..., list[Row]], tenant: str, device: uuid.UUID, jti: bytes, slot: int) -> bool:

@@ -133,6 +133,21 @@ class FleetPolicy(msgspec.Struct, frozen=True):
     policy_bundle: SignedBundle
 
 
+class Convergence(msgspec.Struct, frozen=True):
+    """How soon devices run the bundle that they were given, by their own word.
+
+    `applied` of `devices` run it. Milliseconds from when it was given until half, and until 99%, of them did; null
+    until so many do.
+    """
+
+    bundle_id: int
+    given_at_rfc3339: str
+    devices: int = 0
+    applied: int = 0
+    p50_ms: int | None = None
+    p99_ms: int | None = None
+
+
 class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout; what its devices show, and the gates that are shut, are looked up where one is asked for."""
 
@@ -145,6 +160,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     changed_at_rfc3339: str
     evidence: Evidence | None = None
     shut_gates: list[ShutGate] = []
+    convergence: Convergence | None = None
 
 
 class RolloutList(msgspec.Struct, frozen=True):

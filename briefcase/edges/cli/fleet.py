@@ -20,6 +20,7 @@ from briefcase.core.wire.fleet import (
     ActList,
     AdminToken,
     AdminTokenRevoked,
+    Convergence,
     DeviceRevoked,
     DeviceToken,
     FleetDevice,
@@ -34,7 +35,7 @@ from briefcase.core.wire.fleet import (
 )
 from briefcase.edges.cli import fleet_parquet
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.fleet_client import PAGE, FleetClient
+from briefcase.edges.cli.fleet_client import CONVERGENCE, PAGE, FleetClient
 from briefcase.edges.cli.fleet_keys import keys
 from briefcase.edges.cli.late import render, system
 from briefcase.edges.cli.lazy import example
@@ -45,6 +46,7 @@ from briefcase.edges.cli.receipt_filters import parse_moment
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError, ConfigError
 
+MS_PER_S: Final = 1_000
 PERMILLE_PER_PERCENT: Final = 10
 MAX_CANARY_PERCENT: Final = 99.9
 SHOWN_MEMBERS: Final = ("kind", "principal", "tool_id", "decision", "reason")
@@ -149,12 +151,16 @@ def policy() -> None:
 @pass_app
 def show_policy(app: App, *, as_json: bool) -> None:
     """Show the policy that devices get which are in no rollout."""
-    reply = FleetClient(app.environ).get("/v1/admin/policy", FleetPolicy)
+    client = FleetClient(app.environ)
+    reply = client.get("/v1/admin/policy", FleetPolicy)
+    convergence = _convergence(client)
     if as_json:
-        app.json(reply.document)
+        app.json(msgspec.to_builtins(reply.answer) | {"convergence": msgspec.to_builtins(convergence)})
         return
     bundle = reply.answer.policy_bundle.bundle
     note(f"bundle {bundle.bundle_id} of {bundle.updated_at_rfc3339}")
+    if convergence is not None:
+        note(_followed(convergence))
     write_policy(app, bundle.policy_text)
 
 
@@ -544,8 +550,29 @@ def _show_rollout(app: App, reply: Reply[RolloutRecord], *, as_json: bool) -> No
             ("devices that run it", str(evidence.applied)),
             ("could not apply it", str(evidence.apply_failures)),
             ("decided otherwise", f"{evidence.flips} of {evidence.replayed} recorded calls"),
+            *([] if rollout.convergence is None else [("followed", _followed(rollout.convergence))]),
             *(("shut gate", f"{gate.gate}: {gate.problem}") for gate in rollout.shut_gates),
         ]
+    )
+
+
+def _convergence(client: FleetClient) -> Convergence | None:
+    """How soon devices run the bundle for all; None where the control plane does not say."""
+    try:
+        return client.get(CONVERGENCE, Convergence).answer
+    except CallerError as error:
+        if error.code != "not_found":
+            raise
+        return None
+
+
+def _followed(convergence: Convergence) -> str:
+    half, most = (
+        None if lag_ms is None else f"{lag_ms / MS_PER_S:g} s" for lag_ms in (convergence.p50_ms, convergence.p99_ms)
+    )
+    times = f"half within {half}, " if half else ""
+    return f"{convergence.applied} of {convergence.devices} devices run it; {times}" + (
+        f"99% within {most}" if most else "not yet 99%"
     )
 
 

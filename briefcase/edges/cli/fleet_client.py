@@ -18,6 +18,7 @@ from briefcase.model.ports import HttpRequest, HttpResponse
 URL_VARIABLE: Final = "BRIEFCASE_FLEET_URL"
 TOKEN_VARIABLE: Final = "BRIEFCASE_FLEET_TOKEN"  # noqa: S105 - a variable's name
 PAGE: Final = 1_000
+CONVERGENCE: Final = "/v1/admin/convergence"
 TIMEOUT_MS: Final = 60_000
 MAX_ANSWER_BYTES: Final = 32 << 20
 

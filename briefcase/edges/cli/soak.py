@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,13 @@ import orjson
 
 from briefcase.adapters.disk.checks import REPORT_MODE
 from briefcase.core.json.strict import parse as parse_json
+from briefcase.core.wire.fleet import Convergence
 from briefcase.core.wire.identity import IdentityAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import Address, address_of, token_of
 from briefcase.edges.cli.evidence import show_verdict, signer
 from briefcase.edges.cli.exports import new_file
+from briefcase.edges.cli.fleet_client import CONVERGENCE, FleetClient
 from briefcase.edges.cli.late import (
     canaries,
     daemon_pool,
@@ -210,11 +212,18 @@ def slo() -> None:
 @click.option("--duration-secs", type=_Number(0.1, MAX_DURATION_S), default=10.0, show_default=True, help="How long.")
 @click.option("--tool", "tool_id", default="echo", show_default=True, help="A free tool to call.")
 @click.option("--args-json", default='{"text":"slo"}', show_default=True, help="Its arguments.")
+@click.option(
+    "--convergence-p99-ms", type=_Number(0), help="Also: 99% of a fleet's devices run its policy within so long."
+)
 @_with_objectives
 @json_option
 @pass_app
-def check(app: App, /, *, as_json: bool, **given: Any) -> int:
-    """Call a tool fifty times a second for a while and judge what the daemon adds."""
+def check(app: App, /, *, as_json: bool, convergence_p99_ms: float | None, **given: Any) -> int:
+    """Call a tool fifty times a second for a while and judge what the daemon adds.
+
+    With --convergence-p99-ms the fleet of BRIEFCASE_FLEET_URL is held to that, too, by what its devices report.
+    """
+    fleet = [] if convergence_p99_ms is None else [_judge_fleet(app, convergence_p99_ms)]
     plan = soaks.SoakPlan(
         given["duration_secs"],
         1_000 / SLO_CHECK_RATE,
@@ -223,14 +232,33 @@ def check(app: App, /, *, as_json: bool, **given: Any) -> int:
         SLO_CHECK_CONNECTIONS,
         _objectives_of(given),
     )
-    report = _measure(app, plan, quiet=as_json)
+    report = _measure(app, plan, quiet=as_json, others=fleet)
     if as_json:
         app.json(report)
     return 0 if report["ok"] else NOT_MET
 
 
-def _measure(app: App, plan: soaks.SoakPlan, *, quiet: bool = False) -> JsonObject:
-    """Run a plan against this environment's daemon, showing how it goes, and give its report."""
+def _judge_fleet(app: App, target_ms: float) -> objectives.Finding:
+    """How soon 99% of a fleet's devices ran the bundle for all; not met until so many do."""
+    p99_ms = FleetClient(app.environ).get(CONVERGENCE, Convergence).answer.p99_ms
+    return objectives.Finding("convergence_p99_ms", target_ms, p99_ms, p99_ms is not None and p99_ms <= target_ms)
+
+
+def _with_others(report: JsonObject, others: Sequence[objectives.Finding]) -> JsonObject:
+    """A report that is held to other objectives, too."""
+    if not others:
+        return report
+    judged = report["findings"]
+    findings = [*(judged if isinstance(judged, list) else ()), *map(msgspec.to_builtins, others)]
+    are_met = all(finding.ok for finding in others)
+    verdict = objectives.NOT_MET if report["verdict"] == objectives.MET and not are_met else report["verdict"]
+    return {**report, "findings": findings, "ok": report["ok"] is True and are_met, "verdict": verdict}
+
+
+def _measure(
+    app: App, plan: soaks.SoakPlan, *, quiet: bool = False, others: Sequence[objectives.Finding] = ()
+) -> JsonObject:
+    """Run a plan against this environment's daemon, showing how it goes, and give its report, with other findings."""
     address = address_of(app.environ, lambda: app.socket_path)
     app.client().get("/v1/identity", IdentityAnswer)  # a clear error where nothing answers, before an hour is spent
     expected = expected_daemons.expected_daemon(app.environ, lambda: app.data_dir)
@@ -246,7 +274,7 @@ def _measure(app: App, plan: soaks.SoakPlan, *, quiet: bool = False) -> JsonObje
             show = _show_nothing if quiet or not sys.stderr.isatty() else _Progress(plan.duration_s)
             return await soaks.soak(plan, client, pid=_pid_of(address), on_tick=show, stop=stop)
 
-    report = asyncio.run(run())
+    report = _with_others(asyncio.run(run()), others)
     if not quiet:
         _show_findings(app, report["findings"])
         _show_verdict(report)

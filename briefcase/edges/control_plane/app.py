@@ -21,6 +21,7 @@ from briefcase.core.wire.fleet import (
     ActList,
     AdminToken,
     AdminTokenRevoked,
+    Convergence,
     DeviceRevoked,
     DeviceToken,
     FleetDevice,
@@ -96,6 +97,7 @@ class ControlPlaneApp:
             ("GET", "/v1/admin/rollouts/{rollout}"): self._show_rollout,
             ("POST", "/v1/admin/rollouts/{rollout}/advance"): self._advance_rollout,
             ("POST", "/v1/admin/rollouts/{rollout}/rollback"): self._roll_back,
+            ("GET", "/v1/admin/convergence"): self._convergence,
             ("POST", "/v1/admin/tokens"): self._make_token,
             ("POST", "/v1/admin/tokens/{name}/revoke"): self._revoke_token,
             ("GET", "/v1/audit/receipts"): self._receipts,
@@ -219,6 +221,10 @@ class ControlPlaneApp:
     async def _roll_back(self, asked: Asked) -> RolloutRecord:
         admin = await self._admin(asked)
         return await self._services.rollouts.roll_back(admin, _rollout_id(asked))
+
+    async def _convergence(self, asked: Asked) -> Convergence:
+        admin = await self._admin(asked, AUDITOR)
+        return await self._services.convergences.of(admin.tenant)
 
     async def _make_token(self, asked: Asked) -> AdminToken:
         admin = await self._admin(asked)

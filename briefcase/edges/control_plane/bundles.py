@@ -11,7 +11,7 @@ import asyncio
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, insert, select, text, update
+from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -155,7 +155,9 @@ class Bundles:
     async def give_to_all(self, connection: AsyncConnection, tenant: str, bundle_id: int) -> None:
         """Make a stored bundle the one for all devices."""
         heads = schema.bundle_heads
-        await connection.execute(update(heads).where(heads.c.tenant == tenant).values(bundle_id=bundle_id))
+        await connection.execute(
+            update(heads).where(heads.c.tenant == tenant).values(bundle_id=bundle_id, given_at=func.now())
+        )
         await self.tell(connection, tenant)
 
     async def store(

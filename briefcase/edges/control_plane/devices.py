@@ -29,11 +29,15 @@ MAX_VERSION_CHARS: Final = 64
 MAX_LISTED: Final = 1_000
 
 SAY: Final = """
-insert into device_status (tenant, device, running_bundle_id, tried_bundle_id, last_error, version, seen_at)
-values ($1, $2, $3, $4, $5, $6, now())
+insert into device_status (
+    tenant, device, running_bundle_id, tried_bundle_id, last_error, version, seen_at, running_since
+)
+values ($1, $2, $3, $4, $5, $6, now(), now())
 on conflict (tenant, device) do update
 set running_bundle_id = excluded.running_bundle_id, tried_bundle_id = excluded.tried_bundle_id,
-    last_error = excluded.last_error, version = excluded.version, seen_at = excluded.seen_at
+    last_error = excluded.last_error, version = excluded.version, seen_at = excluded.seen_at,
+    running_since = case when device_status.running_bundle_id is distinct from excluded.running_bundle_id
+        then excluded.running_since else device_status.running_since end
 """
 
 

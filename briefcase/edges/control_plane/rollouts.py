@@ -19,11 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from briefcase.core.fleet.rollouts import ROLLOUT, Evidence, Gates, RolloutState, is_canary, shut_gates
 from briefcase.core.policy.backtest import Backtest, RecordedCall, read_lines
 from briefcase.core.policy.engine import compile_policy
-from briefcase.core.wire.fleet import RolloutRecord
+from briefcase.core.wire.fleet import Convergence, RolloutRecord
 from briefcase.edges.control_plane import schema
 from briefcase.edges.control_plane.administrators import Administrator
 from briefcase.edges.control_plane.audit import ADVANCED, BEGUN, ROLLED_BACK, Act, append_act
 from briefcase.edges.control_plane.bundles import Bundles, check_budgets, check_text
+from briefcase.edges.control_plane.convergence import Convergences
 from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.refusals import CONFLICT, GATE_SHUT, NOT_FOUND, RefusedError
 from briefcase.model.errors import CallerError
@@ -50,12 +51,14 @@ class Rollouts:
     Args:
         database: where they are.
         bundles: signs what is rolled out.
+        convergences: measures how soon devices run it.
         clock: tells when a step was taken, and measures the replay.
     """
 
-    def __init__(self, database: Database, bundles: Bundles, clock: Clock) -> None:
+    def __init__(self, database: Database, bundles: Bundles, convergences: Convergences, clock: Clock) -> None:
         self._database = database
         self._bundles = bundles
+        self._convergences = convergences
         self._clock = clock
 
     async def begin(self, admin: Administrator, new: NewRollout) -> RolloutRecord:
@@ -103,8 +106,14 @@ class Rollouts:
         """
         async with self._database.transaction(tenant) as connection:
             row = await _find(connection, tenant, rollout_id)
-        evidence, shown = await self._evidence(tenant, row), _shown(row)
-        return msgspec.structs.replace(shown, evidence=evidence, shut_gates=shut_gates(shown.gates, evidence))
+        evidence, chosen = await self._evidence(tenant, row)
+        shown = _shown(row)
+        return msgspec.structs.replace(
+            shown,
+            evidence=evidence,
+            shut_gates=shut_gates(shown.gates, evidence),
+            convergence=await self._convergence(tenant, row, chosen),
+        )
 
     async def advance(self, admin: Administrator, rollout_id: int) -> RolloutRecord:
         """Give the bundle to all devices, if every gate is open; an active one whose devices all run it is done.
@@ -160,8 +169,15 @@ class Rollouts:
         about: dict[str, str | int] = {"rollout_id": row.rollout_id}
         await append_act(connection, Act(admin.tenant, admin.name, act, about), self._clock.now_us())
 
-    async def _evidence(self, tenant: str, row: Row[*tuple[Any, ...]]) -> Evidence:
-        """What the devices that get the bundle show: the canary's, and once it is active all."""
+    async def _convergence(self, tenant: str, row: Row[*tuple[Any, ...]], chosen: Sequence[UUID]) -> Convergence | None:
+        """How soon the canary runs it, and once it was given to all, how soon all; None once another was given."""
+        if row.state == RolloutState.CANARY:
+            return await self._convergences.of_some(tenant, chosen, row.rollout_id, row.begun_at)
+        of_all = await self._convergences.of(tenant)
+        return of_all if of_all.bundle_id == row.rollout_id else None
+
+    async def _evidence(self, tenant: str, row: Row[*tuple[Any, ...]]) -> tuple[Evidence, Sequence[UUID]]:
+        """What the devices that get the bundle show, the canary's and once it is active all; and these devices."""
         devices, status = schema.devices, schema.device_status
         query = (
             select(devices.c.device, status.c.running_bundle_id, status.c.tried_bundle_id, status.c.last_error)
@@ -178,7 +194,7 @@ class Rollouts:
             text = (await self._bundles.read(connection, tenant, row.rollout_id)).policy_text
             calls = await _recorded(connection, tenant, [found.device for found in chosen])
         replayed, flips = await asyncio.to_thread(self._replay, text, calls)
-        return Evidence(
+        evidence = Evidence(
             devices=len(chosen),
             applied=sum(found.running_bundle_id == row.rollout_id for found in chosen),
             apply_failures=sum(
@@ -190,6 +206,7 @@ class Rollouts:
             replayed=replayed,
             flips=flips,
         )
+        return evidence, [found.device for found in chosen]
 
     def _replay(self, policy_text: str, calls: Sequence[RecordedCall]) -> tuple[int, int]:
         backtest = Backtest(compile_policy(policy_text), self._clock)

@@ -70,6 +70,7 @@ bundle_heads: Final = Table(
     Column("bundle_id", BigInteger, nullable=False),
     Column("last_id", BigInteger, nullable=False),
     Column("mandatory_id", BigInteger, nullable=False),
+    _time("given_at", is_now=True),
 )
 
 mandatory_parts: Final = Table(
@@ -154,6 +155,7 @@ device_status: Final = Table(
     Column("last_error", Text),
     Column("version", Text),
     _time("seen_at"),
+    _time("running_since", is_optional=True),
 )
 
 receipts: Final = Table(

@@ -9,6 +9,7 @@ from briefcase.edges.control_plane.admin_tokens import AdminTokens
 from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR
 from briefcase.edges.control_plane.archive import Archive
 from briefcase.edges.control_plane.bundles import Bundles
+from briefcase.edges.control_plane.convergence import Convergences
 from briefcase.edges.control_plane.custody import Custody
 from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.device_calls import DeviceCalls
@@ -36,6 +37,7 @@ class Services(msgspec.Struct, frozen=True):
     bundles: Bundles
     admin_tokens: AdminTokens
     siblings: Siblings
+    convergences: Convergences
     figures: Figures
     metrics: Metrics
     rollouts: Rollouts
@@ -71,6 +73,8 @@ def compose_services(
     figures, publications, metrics = Figures(), Publications(database), Metrics()
     metrics.add(lambda: figures.families(lambda: publications.waiting))
     metrics.add(process_families)
+    convergences = Convergences(database)
+    metrics.add(convergences.families)
     return Services(
         clock=clock,
         entropy=entropy,
@@ -78,7 +82,8 @@ def compose_services(
         keys=keys,
         custody=Custody(lambda: key_file.ring.custody_secret),
         bundles=bundles,
-        rollouts=Rollouts(database, bundles, clock),
+        convergences=convergences,
+        rollouts=Rollouts(database, bundles, convergences, clock),
         siblings=Siblings(database, bundles, clock),
         figures=figures,
         metrics=metrics,

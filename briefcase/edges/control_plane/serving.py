@@ -122,8 +122,8 @@ class ControlPlane:
         upkeep = Upkeep(database, self._clock, process.id, settings.retention_days)
         await _prepare(services, upkeep)  # 3
         stack.push_async_callback(services.keys.end)
-        for task in (services.calls.run(), services.publications.run(), services.keys.run(), upkeep.run()):  # 4
-            stack.push_async_callback(_end, asyncio.create_task(task))
+        for part in (services.calls, services.publications, services.keys, services.convergences, upkeep):  # 4
+            stack.push_async_callback(_end, asyncio.create_task(part.run()))
         if self._exporting is not None:
             sending = self._exporting.send_metrics(services.metrics)
             stack.push_async_callback(_end, asyncio.create_task(sending))
