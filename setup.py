@@ -8,6 +8,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_py import build_py
 
 SANITIZE = os.environ.get("BRIEFCASE_BUILD_SANITIZE") == "1"
 ANNOTATE = os.environ.get("BRIEFCASE_BUILD_ANNOTATE") == "1"
@@ -49,8 +50,22 @@ def declarations() -> str:
     return package.parent.as_posix()
 
 
+class WithPages(build_py):
+    """Copies the pages of `docs/` into the package, where `briefcase help` finds them."""
+
+    def run(self) -> None:
+        """Build as ever; an editable installation reads `docs/` itself."""
+        super().run()
+        if self.editable_mode:
+            return
+        pages = Path(self.build_lib) / "briefcase" / "pages"
+        shutil.rmtree(pages, ignore_errors=True)
+        shutil.copytree("docs", pages, ignore=shutil.ignore_patterns("adr", "*.py", "__pycache__", "*.svg"))
+
+
 check_compiler()
 setup(
+    cmdclass={"build_py": WithPages},
     packages=[*find_packages(include=["briefcase", "briefcase.*"]), "briefcase._native"],
     ext_modules=cythonize(
         extensions(),

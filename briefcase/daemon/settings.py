@@ -167,7 +167,7 @@ def agent_socket_inside(path: Path, data_dir: Path) -> ConfigError:
     """What to raise where the agents' socket lies in the data directory, which their users cannot enter."""
     return ConfigError(
         f"`BRIEFCASE_AGENT_SOCKET`: expected a path outside of `{data_dir}`, got `{path}`",
-        hint="make a directory of its own for it, with the agents' group: docs/deploy/README.md",
+        hint="make a directory of its own for it, with the agents' group: `briefcase help deploy`",
     )
 
 

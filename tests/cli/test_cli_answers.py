@@ -151,7 +151,7 @@ ASKING = (
 ASK_NOTHING = {  # `up` asks a daemon of its own process
     "up", "daemon", "gateway", "control-plane serve", "provider-gateway", "completion",
     "backup keygen", "backup verify", "backup restore", "policy test", "tools check",
-    "soak verify", "mcp client-metadata", "config show", "conformance control-plane",
+    "soak verify", "mcp client-metadata", "config show", "help", "conformance control-plane",
 }  # fmt: skip
 ASK_AS_RELOAD_DOES = {"tools import openapi", "tools remove"}
 TAKE_ANY_ANSWER = {  # each says what it could not be told, and goes on

@@ -308,7 +308,7 @@ def test_a_token_file_opened_up_while_it_runs_is_red(daemon):
     (daemon.data_dir / "auditor_token").chmod(0o644)
     ran = briefcase(daemon.env, "diagnostics", "check", "--json")
     assert (ran.code, colours(ran)["security"]) == (7, "red")
-    assert "read docs/operations.md#strict-host" in briefcase(daemon.env, "diagnostics", "check").out
+    assert "read briefcase help operations#strict-host" in briefcase(daemon.env, "diagnostics", "check").out
 
 
 def test_without_its_daemon_the_directory_is_checked_from_its_files(daemon):

@@ -10,4 +10,5 @@ python=${PYTHON:-.venv/bin/python}
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/dist/*.tar.gz
 cd "$work" # nothing of the checkout may be found by accident
 "$work/venv/bin/briefcase" --version
+"$work/venv/bin/briefcase" help receipt-chain | head -1
 "$work/venv/bin/python" -c 'import briefcase._native.match, briefcase.daemon.composition; print("installed from", briefcase._native.match.__file__)'

@@ -23,7 +23,7 @@ from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.model.errors import UpstreamError
 
 PROBE_TIMEOUT_S: Final = 20
-PAGE: Final = "docs/deploy/README.md"
+PAGE: Final = "`briefcase help deploy`"
 _PACKAGES: Final = str(Path(briefcase.__file__).resolve().parent.parent)
 _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]);"

@@ -163,7 +163,7 @@ class FleetSync:
             raise UpstreamError(
                 f"the sync failed: {synced.problem}",
                 code=code,
-                hint="the last good policy stays in force: docs/runbooks/policy-sync.md",
+                hint="the last good policy stays in force: `briefcase help policy-sync`",
             )
         return synced
 

@@ -30,7 +30,7 @@ from briefcase.model.errors import StoreError
 
 MISMATCH: Final = "store_mismatch"
 _HINT: Final = (
-    "put back the file that belongs there, or restore a verified backup into a new directory (docs/backup.md);"
+    "put back the file that belongs there, or restore a verified backup into a new directory (`briefcase help backup`);"
     " nothing was changed"
 )
 

@@ -63,12 +63,19 @@ def _document(found: Configuration, groups: dict[str, list[Setting]]) -> JsonObj
                 "default": one.default,
                 "unit": one.unit,
                 "is_hidden": one.is_hidden,
-                "page": one.page,
+                "help": help_of(one.page),
             }
             for settings in groups.values()
             for one in settings
         ],
     }
+
+
+def help_of(page: str) -> str:
+    """The command that prints a page of `docs/`, or its section."""
+    path, _, anchor = page.partition("#")
+    topic = path.removesuffix("/README.md").removesuffix(".md").rpartition("/")[2]
+    return f"briefcase help {topic}" + (f"#{anchor}" if anchor else "")
 
 
 def _value(setting: Setting) -> str | Text:

@@ -98,7 +98,7 @@ def bundle(
         raise CallerError(
             "a secret of the vault would be in the bundle: nothing was written",
             code="forbidden",
-            hint="leave that log out, and see docs/runbooks/credential-exposure.md",
+            hint="leave that log out, and see `briefcase help credential-exposure`",
         )
     if search.unread:
         raise CallerError(

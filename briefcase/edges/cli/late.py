@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import uvloop
     from pyarrow import parquet
     from rich import console as rich_console
+    from rich import markdown as rich_markdown
     from rich import progress as rich_progress
     from rich import text as rich_text
 
@@ -149,6 +150,7 @@ else:
     provider_settings = _Late("briefcase.edges.provider_gateway.settings")
     pyrage = _Late("pyrage")
     rich_console = _Late("rich.console")
+    rich_markdown = _Late("rich.markdown")
     rich_progress = _Late("rich.progress")
     rich_text = _Late("rich.text")
     uvloop = _Late("uvloop")
@@ -209,6 +211,7 @@ __all__ = [
     "receipt_sources",
     "render",
     "rich_console",
+    "rich_markdown",
     "rich_progress",
     "rich_text",
     "shown_calls",

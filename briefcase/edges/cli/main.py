@@ -73,6 +73,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "fleet": Lazy("briefcase.edges.cli.fleet:fleet", "Steer a fleet through its control plane."),
     "identity": Lazy("briefcase.edges.cli.identity:identity", "Show who this daemon is."),
     "config": Lazy("briefcase.edges.cli.config:config", "Show the settings, and where each came from."),
+    "help": Lazy("briefcase.edges.cli.help:show_help", "Print a page of the documentation, or list them."),
     "completion": Lazy("briefcase.edges.cli.completion:completion", "Print a completion script for your shell."),
 }
 

@@ -98,7 +98,7 @@ def check_agent_socket(path: Path | None) -> Finding:
     return Finding(None, f"`{path}`, mode {mode:04o}, group {group}")
 
 
-_ANEW: Final = "see docs/deploy/README.md, and restart the daemon: it makes its socket anew"
+_ANEW: Final = "see `briefcase help deploy`, and restart the daemon: it makes its socket anew"
 
 
 def check_socket_directory(path: Path) -> Finding:

@@ -28,7 +28,8 @@ PIPE_PREFIX: Final = r"\\.\pipe\briefcased-"
 MAX_PRIVATE_BYTES: Final = 1 << 30  # all bounds together come to less than half of it
 MIN_FREE_BYTES: Final = 256 << 20
 NATIVE_PACKAGE: Final = "briefcase._native"
-DEPLOY_PAGE: Final = "docs/deploy/README.md"
+DEPLOY_PAGE: Final = "`briefcase help deploy`"
+BOUNDS_PAGE: Final = "`briefcase help operations#what-is-bounded`"
 
 # What a child can do where all of these layers are missing (`children.launcher`).
 _STILL_ABLE: Final = (
@@ -246,7 +247,7 @@ def check_memory() -> Finding:
         return Finding(None, "not known on this host")
     shown = f"{memory.private >> 20:,} MiB private, {memory.mapped >> 20:,} MiB of mapped files"
     if memory.private > MAX_PRIVATE_BYTES:
-        hint = "look at `briefcase_held_bytes`, `briefcase_open_decisions` and the other bounds of docs/operations.md"
+        hint = f"look at `briefcase_held_bytes`, `briefcase_open_decisions` and the other bounds: {BOUNDS_PAGE}"
         return Finding(f"expected at most {MAX_PRIVATE_BYTES >> 20} MiB private, got {shown}", hint=hint)
     return Finding(None, shown)
 

@@ -40,9 +40,9 @@ from briefcase.model.ports import Verification
 from briefcase.model.types import parse_rfc3339
 
 _T = TypeVar("_T")
-GUIDE: Final = "docs/operations.md"
+GUIDE: Final = "briefcase help operations"
 CONTROL_PLANE: Final = "/v1/control-plane"
-RUNBOOKS: Final = "docs/runbooks"
+RUNBOOKS: Final = "briefcase help"
 UNREACHABLE: Final = "daemon_unreachable"
 HANGS: Final = "request_timeout"
 _HANGS_DETAIL: Final = "takes connections, and does not answer"
@@ -54,16 +54,16 @@ READ: Final[dict[str, str]] = {
     "profile": f"{GUIDE}#modes",
     "compat": f"{GUIDE}#modes",
     "security": f"{GUIDE}#strict-host",
-    "receipts": f"{RUNBOOKS}/receipt-chain.md",
-    "policy": f"{RUNBOOKS}/policy-sync.md",
+    "receipts": f"{RUNBOOKS} receipt-chain",
+    "policy": f"{RUNBOOKS} policy-sync",
     "controls": f"{GUIDE}#incident-controls",
     "approvals": f"{GUIDE}#is-it-sound",
-    "providers": f"{RUNBOOKS}/provider-outage.md",
-    "mcp_servers": f"{RUNBOOKS}/provider-outage.md",
-    "control_plane": f"{RUNBOOKS}/policy-sync.md",
-    "witnesses": "docs/receipts.md#witnesses",
+    "providers": f"{RUNBOOKS} provider-outage",
+    "mcp_servers": f"{RUNBOOKS} provider-outage",
+    "control_plane": f"{RUNBOOKS} policy-sync",
+    "witnesses": "briefcase help receipts#witnesses",
     "disk": f"{GUIDE}#is-it-sound",
-    "clock": f"{RUNBOOKS}/capability-replay.md",
+    "clock": f"{RUNBOOKS} capability-replay",
     "memory": f"{GUIDE}#what-is-bounded",
 }
 _OWN_PARTS: Final = frozenset(

@@ -33,7 +33,7 @@ from briefcase.model.errors import ConfigError
 BACKLOG: Final = 1_024
 PROBE_TIMEOUT_S: Final = 1.0
 
-_AGENT_HINT: Final = "make a directory of its own for it, with the agents' group: docs/deploy/README.md"
+_AGENT_HINT: Final = "make a directory of its own for it, with the agents' group: `briefcase help deploy`"
 _UCRED: Final = struct.Struct("i2I")  # pid, uid, gid: unix(7), SO_PEERCRED; uids go up to 2^32-2
 _NO_UID: Final = 2**32 - 1  # the kernel noted nobody
 _XUCRED: Final = struct.Struct("2I")  # version, uid, then groups: macOS sys/ucred.h, LOCAL_PEERCRED
