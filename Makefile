@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 # Each package has one PostgreSQL; its version is ours, and no range of npm's takes what it calls a beta.
@@ -14,16 +15,28 @@ POSTGRESQL_OF_NPM := 14.23.0-beta.17 17.10.0-beta.17
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
+# What is checked before anything is installed: each says what is missing, and how to get it.
+define CHECK_HOST
+@command -v $(PYTHON) >/dev/null || { echo 'briefcase: no `$(PYTHON)` found; install Python 3.11 or newer'; exit 1; }
+@command -v "$${CC:-cc}" >/dev/null || { echo 'briefcase: no C compiler found; install one (Debian: apt-get install gcc python3-dev, macOS: xcode-select --install) and run this again'; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'briefcase: Python 3.11 or newer is needed'; exit 1; }
+@test -x $(BIN)/python || { echo 'briefcase: 1 of 3: an environment in $(VENV)'; $(PYTHON) -m venv $(VENV); }
+endef
+
 $(STAMP): pyproject.toml setup.py $(NATIVE)
-	@command -v $(PYTHON) >/dev/null || { echo 'briefcase: no `$(PYTHON)` found; install Python 3.11 or newer'; exit 1; }
-	@command -v "$${CC:-cc}" >/dev/null || { echo 'briefcase: no C compiler found; install one (Debian: apt-get install gcc python3-dev, macOS: xcode-select --install) and run this again'; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'briefcase: Python 3.11 or newer is needed'; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(CHECK_HOST)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-run: $(STAMP) ## build, start the daemon with a first user's settings, make one demonstration call
-	$(BIN)/briefcase up
+$(RUNTIME): pyproject.toml setup.py $(NATIVE)
+	$(CHECK_HOST)
+	@echo 'briefcase: 2 of 3: its libraries, and its native code compiled; a minute or two, the first time'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@touch $@
+
+run: $(if $(wildcard $(STAMP)),$(STAMP),$(RUNTIME)) ## build, start the daemon with a first user's settings, make one demonstration call
+	@echo 'briefcase: 3 of 3: the daemon'
+	@$(BIN)/briefcase up
 
 test: $(STAMP) ## every test
 	$(BIN)/python -m pytest
