@@ -76,19 +76,22 @@ def test_a_group_alone_shows_its_help(run):
 def test_a_daemon_that_can_not_start_says_why(tmp_path):
     root = FakeRoot(tmp_path)
     root.serve_error = ConfigError("another daemon runs", code="already_running", hint="stop it first")
-    for command in (["daemon"], ["up"], ["up", "--once"]):
+    for command in (["up"], ["up", "--once"]):
         ran = run(root, *command)
         assert (ran.code, ran.err) == (9, "error: another daemon runs\nhint: stop it first\n")
+    ran = run(root, "daemon")  # where no person reads it, it is a line of the log
+    said = {"event": "failed", "code": "already_running", "message": "another daemon runs", "hint": "stop it first"}
+    assert (ran.code, said.items() <= ran.error.items(), ran.error["level"]) == (9, True, "error")
 
 
 def test_a_bug_is_one_line_and_a_traceback_only_when_asked_for(tmp_path):
     root = FakeRoot(tmp_path)
     root.serve_error = KeyError("boom")
-    ran = run(root, "daemon")
+    ran = run(root, "up")
     assert ran.code == 1
     assert ran.err.startswith("error: the command failed inside: `KeyError`\nhint: ")
     assert "Traceback" not in ran.err
-    assert "Traceback" in run(root, "--debug", "daemon").err
+    assert "Traceback" in run(root, "--debug", "up").err
 
 
 def test_debug_shows_where_an_expected_error_came_from_too(tmp_path):

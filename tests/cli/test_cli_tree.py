@@ -6,9 +6,12 @@ import sys
 import click
 import pytest
 
+from briefcase.core.wire.agents import AgentSummary
+from briefcase.core.wire.budgets import BudgetRecord
+from briefcase.core.wire.servers import ServerSummary
 from briefcase.core.wire.tools import ToolRecord
 from briefcase.edges.cli.lazy import LazyGroup
-from briefcase.edges.cli.main import cli
+from briefcase.edges.cli.main import MEANT, cli
 from support.cli import FakeRoot, run
 from support.wire import example
 
@@ -128,6 +131,93 @@ def test_completion_offers_commands_and_the_daemons_tools(run, daemon):
     assert top.out.split() == ["plain,receipts"]
     tool = run(_BRIEFCASE_COMPLETE="bash_complete", COMP_WORDS="briefcase tools call no", COMP_CWORD="3")
     assert tool.out.split() == ["plain,note_add"]
+
+
+NAMES = {  # what the daemon has, by what a command line ends with
+    "agents revoke": ("/v1/agents", {"agents": [example(AgentSummary, name="scout", revoked_at=None)]}, "scout"),
+    "tighten disable --tool": ("/v1/tools", {"tools": [example(ToolRecord, id="note_add")]}, "note_add"),
+    "tighten require-approval --agent": (
+        "/v1/agents", {"agents": [example(AgentSummary, name="scout", revoked_at=None)]}, "scout",
+    ),
+    "tighten require-approval --category": (
+        "/v1/budgets", {"budgets": [example(BudgetRecord, category="write")]}, "write",
+    ),
+    "budgets set": ("/v1/budgets", {"budgets": [example(BudgetRecord, category="write")]}, "write"),
+    "secrets delete": ("/v1/secrets", {"secrets": ["desk"], "hosts": {"desk": ["crm.example"]}}, "desk"),
+    "secrets bind": ("/v1/secrets", {"secrets": ["desk"], "hosts": {}}, "desk"),
+    "mcp servers show": ("/v1/mcp/servers", {"servers": [example(ServerSummary, id="files")]}, "files"),
+    "mcp servers oauth-login": ("/v1/mcp/servers", {"servers": [example(ServerSummary, id="files")]}, "files"),
+    "gateway --server": ("/v1/mcp/servers", {"servers": [example(ServerSummary, id="files")]}, "files"),
+    "tighten disable --source": ("/v1/mcp/servers", {"servers": [example(ServerSummary, id="files")]}, "mcp:files"),
+    "receipts list --agent": (
+        "/v1/agents", {"agents": [example(AgentSummary, name="scout", revoked_at=None)]}, "scout",
+    ),
+    "receipts list --kind": ("/v1/tools", {}, "outcome_unknown"),
+}  # fmt: skip
+
+
+def completed(run, words, begun):
+    variables = {"COMP_WORDS": f"briefcase {words} {begun}", "COMP_CWORD": str(len(words.split()) + 1)}
+    return run(_BRIEFCASE_COMPLETE="bash_complete", **variables)
+
+
+@pytest.mark.parametrize("words", NAMES)
+def test_completion_offers_what_the_daemon_has(run, daemon, words):
+    path, answer, name = NAMES[words]
+    daemon.answers["GET", path] = answer
+    assert f"plain,{name}" in completed(run, words, name[:3]).out.split()
+    assert completed(run, words, "zz").out.split() == []
+
+
+def test_completion_offers_no_agent_whose_token_has_ended(run, daemon):
+    revoked = example(AgentSummary, name="scout", revoked_at="2026-01-01T00:00:00Z")
+    daemon.answers["GET", "/v1/agents"] = {"agents": [revoked]}
+    assert completed(run, "agents revoke", "s").out.split() == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("status", "diagnostics check"),
+        ("version", "--version"),
+        ("start", "up"),
+        ("rm", "tools remove"),
+        ("add", "mcp servers upsert"),
+        ("ls", "tools list"),
+        ("agents rm", "revoke"),
+        ("agents remove", "revoke"),
+        ("agents create", "add"),
+        ("secrets add", "set"),
+        ("secrets rm", "delete"),
+        ("providers add", "upsert"),
+        ("mcp servers add", "upsert"),
+        ("mcp servers rm", "delete"),
+        ("mcp servers status", "list"),
+        ("tools rm", "remove"),
+        ("tools ls", "list"),
+        ("tighten rm", "lift"),
+        ("budgets edit", "set"),
+        ("approvals ls", "list"),
+        ("control-plane add", "enroll"),
+        ("recipts", "receipts"),
+    ],
+)
+def test_what_other_programs_call_it_is_suggested_and_exists(run, typed, meant):
+    ran = run(*typed.split())
+    assert ran.code == 2
+    assert f"did you mean `{meant}`?" in ran.err
+    group = " ".join(typed.split()[:-1])
+    assert meant.startswith("--") or f"{group} {meant}".strip() in TREE
+
+
+@pytest.mark.parametrize("meant", [word.partition("#")[0] for word in MEANT.values() if not word.startswith("--")])
+def test_what_the_first_words_are_called_here_exists(meant):
+    assert meant in TREE or meant.startswith("help ")
+
+
+@pytest.mark.parametrize("words", [words for words in TREE if isinstance(TREE[words], click.Group)])
+def test_every_group_knows_the_verbs_of_other_programs(words):
+    assert isinstance(TREE[words], LazyGroup)
 
 
 def test_completion_is_silent_without_a_daemon(tmp_path):

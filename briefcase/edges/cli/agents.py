@@ -8,11 +8,14 @@ from briefcase.core.wire.agents import AgentCreated, AgentList, AgentRevoked
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.names import complete_agent
 
 
-@click.group(epilog=example("briefcase agents add scout --group research", "briefcase agents revoke scout"))
+@click.group(
+    cls=LazyGroup, epilog=example("briefcase agents add scout --group research", "briefcase agents revoke scout")
+)
 def agents() -> None:
     """Name agents and give each its own token."""
 
@@ -68,7 +71,7 @@ def list_agents(app: App, *, as_json: bool) -> None:
 
 
 @agents.command("revoke", epilog=example("briefcase agents revoke scout"))
-@click.argument("name", callback=check_name)
+@click.argument("name", callback=check_name, shell_complete=complete_agent)
 @json_option
 @pass_app
 def revoke_agent(app: App, *, name: str, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from briefcase.core.wire.receipts import ReceiptList
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import approval_watch, render, shown_calls
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import BriefcaseError, CallerError
@@ -46,7 +46,7 @@ MAX_RECEIPTS: Final = 100  # of one approval
 LOOK_HINT: Final = "read `briefcase approvals show ID` to its end; its last line is the digest"
 
 
-@click.group(epilog=example("briefcase approvals watch", "briefcase approvals approve 3f9a12bc"))
+@click.group(cls=LazyGroup, epilog=example("briefcase approvals watch", "briefcase approvals approve 3f9a12bc"))
 def approvals() -> None:
     """See what waits for a person; approve it, deny it, or take a yes back."""
 

@@ -20,7 +20,7 @@ from briefcase.core.wire.backups import BackupRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.exports import new_file
 from briefcase.edges.cli.late import backup_age, backup_restore, backup_sealed, pyrage
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.receipts import parse_anchor
@@ -39,7 +39,10 @@ _identity = click.option(
 _backup = click.argument("backup", metavar="BACKUP", type=click.Path(path_type=Path))
 
 
-@click.group(epilog=example("briefcase backup create --out /backup/monday", "briefcase backup verify /backup/monday"))
+@click.group(
+    cls=LazyGroup,
+    epilog=example("briefcase backup create --out /backup/monday", "briefcase backup verify /backup/monday"),
+)
 def backup() -> None:
     """Make, verify and restore backups."""
 

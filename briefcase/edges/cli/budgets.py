@@ -8,11 +8,14 @@ from briefcase.core.wire.budgets import BudgetList, BudgetRecord
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
+from briefcase.edges.cli.names import complete_category
 from briefcase.model.errors import CallerError
 
 
-@click.group(epilog=example("briefcase budgets list", "briefcase budgets set --daily-limit-usd 2.50 read"))
+@click.group(
+    cls=LazyGroup, epilog=example("briefcase budgets list", "briefcase budgets set --daily-limit-usd 2.50 read")
+)
 def budgets() -> None:
     """See and set what may be spent in a day."""
 
@@ -35,7 +38,7 @@ def list_budgets(app: App, *, as_json: bool) -> None:
 
 @budgets.command("set", epilog=example("briefcase budgets set --daily-limit-usd 2.50 read"))
 @click.option("--daily-limit-usd", "limit", required=True, metavar="USD", help="Decimal dollars, exact to $0.000001.")
-@click.argument("category", callback=check_name)
+@click.argument("category", callback=check_name, shell_complete=complete_category)
 @json_option
 @pass_app
 def set_budget(app: App, *, limit: str, category: str, as_json: bool) -> None:

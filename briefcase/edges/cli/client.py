@@ -35,7 +35,7 @@ from briefcase.model.types import JsonObject
 
 CONNECT_TIMEOUT_S: Final = 5.0
 FULL_QUEUE_PAUSE_S: Final = 0.005
-SILENT_AFTER_S: Final = 1.0  # with the probe, a daemon that hangs is named within two seconds
+SILENT_AFTER_S: Final = 1.0  # with the probe, a daemon that hangs is named within two seconds, by every command
 PROBE_S: Final = 0.4
 SOON_S: Final = 5.0
 MAX_PROOF_BYTES: Final = 4_096
@@ -288,13 +288,18 @@ class _Connection(http.client.HTTPConnection):
 
     def _reach(self, place: str | tuple[str, int]) -> None:
         """Connect; where the queue of a Unix socket is full, which is said at once, until there is a place in it."""
-        until_s = time.monotonic() + CONNECT_TIMEOUT_S
+        began_s = time.monotonic()
+        is_named = False
         while True:
             try:
                 self.sock.connect(place)
             except BlockingIOError:
-                if time.monotonic() > until_s:
+                waited_s = time.monotonic() - began_s
+                if waited_s > CONNECT_TIMEOUT_S:
                     raise
+                if waited_s > SILENT_AFTER_S and self.timeout_s > SILENT_AFTER_S and not is_named:
+                    is_named = True
+                    note(f"the daemon at `{self.address}` takes no connection; waiting for it")
                 time.sleep(FULL_QUEUE_PAUSE_S)
             else:
                 return
@@ -316,7 +321,15 @@ def _check_daemon(connection: _Connection, expected: ExpectedDaemon) -> None:
         # Nobody knows yet who answers: a stranger gets neither our memory nor our time.
         connection.sock.settimeout(CONNECT_TIMEOUT_S)
         headers = {"Content-Type": "application/json"}
-        answer = _exchange(connection, "POST", daemon_proof.PROOF_PATH, proof.body, headers, max_bytes=MAX_PROOF_BYTES)
+        answer = _exchange(
+            connection,
+            "POST",
+            daemon_proof.PROOF_PATH,
+            proof.body,
+            headers,
+            max_bytes=MAX_PROOF_BYTES,
+            on_sent=_name_silence,
+        )
     proof.check(answer.body)
     if connection.sock is not None:  # a stranger may have closed it
         connection.sock.settimeout(connection.timeout_s)
@@ -353,15 +366,22 @@ def _exchange(
 
 
 def _name_silence(connection: _Connection) -> None:
-    """Say that the daemon hangs, where it neither answers soon nor tells meanwhile that it is well."""
-    if connection.timeout_s <= SOON_S:  # whoever gives up soon says it then
+    """Say that the daemon hangs, where it neither answers soon nor tells meanwhile that it is well.
+
+    Raises:
+        TimeoutError: it hangs, and whoever asked would give up soon anyway.
+    """
+    if connection.timeout_s <= SILENT_AFTER_S:
         return
     is_answered, _, _ = select.select([connection.sock], [], [], SILENT_AFTER_S)
-    if not is_answered and not _is_well(connection.address):
-        note(
-            f"the daemon at `{connection.address}` takes connections, and does not answer;"
-            f" waiting for it, up to {connection.timeout_s:g} s"
-        )
+    if is_answered or _is_well(connection.address):
+        return
+    if connection.timeout_s <= SOON_S:
+        raise TimeoutError
+    note(
+        f"the daemon at `{connection.address}` takes connections, and does not answer;"
+        f" waiting for it, up to {connection.timeout_s:g} s"
+    )
 
 
 def _is_well(address: Address) -> bool:

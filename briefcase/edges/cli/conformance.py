@@ -24,7 +24,7 @@ from briefcase.edges.cli.late import (
     render,
     system,
 )
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.edges.cli.progress import working
 from briefcase.edges.cli.secrets import read_secret
@@ -38,10 +38,11 @@ MAX_TOKEN_BYTES: Final = 4_096
 
 
 @click.group(
+    cls=LazyGroup,
     epilog=example(
         "briefcase conformance provider --base-url https://provider.example --out report.json",
         "briefcase conformance control-plane --base-url https://fleet.example --admin-token-file admin.token",
-    )
+    ),
 )
 def conformance() -> None:
     """Hold a server to the contract and write a report."""

@@ -22,7 +22,7 @@ from briefcase.core.wire.control_plane import (
 from briefcase.core.wire.fields import given
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.control_plane_serve import serve
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.secrets import read_secret
 from briefcase.edges.client.reply import Reply
@@ -35,6 +35,7 @@ SYNC_TIMEOUT_S: Final = 300.0
 
 @click.group(
     "control-plane",
+    cls=LazyGroup,
     epilog=example("briefcase control-plane enroll https://fleet.example laptop-1", "briefcase control-plane status"),
 )
 def control_plane() -> None:

@@ -38,7 +38,7 @@ from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.fleet_client import CONVERGENCE, PAGE, FleetClient
 from briefcase.edges.cli.fleet_keys import keys
 from briefcase.edges.cli.late import render, system
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.policy import read_policy, write_policy
 from briefcase.edges.cli.progress import working
@@ -54,11 +54,12 @@ GATES: Final = {"max-flips": "max_flips", "max-apply-failures": "max_apply_failu
 
 
 @click.group(
+    cls=LazyGroup,
     epilog=example(
         "briefcase fleet devices",
         "briefcase fleet policy publish policy.cedar --canary 5 --gate max-flips=0",
         "briefcase fleet rollout advance 7",
-    )
+    ),
 )
 def fleet() -> None:
     """Steer a fleet through its control plane.
@@ -72,7 +73,11 @@ fleet.add_command(keys)
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 
-@fleet.group(invoke_without_command=True, epilog=example("briefcase fleet devices", "briefcase fleet devices show ID"))
+@fleet.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    epilog=example("briefcase fleet devices", "briefcase fleet devices show ID"),
+)
 @json_option
 @pass_app
 @click.pass_context
@@ -141,7 +146,9 @@ def rotate_device(app: App, *, device: object, as_json: bool) -> None:
 # --- policy and rollouts ----------------------------------------------------------------------------------------------
 
 
-@fleet.group(epilog=example("briefcase fleet policy show", "briefcase fleet policy publish policy.cedar"))
+@fleet.group(
+    cls=LazyGroup, epilog=example("briefcase fleet policy show", "briefcase fleet policy publish policy.cedar")
+)
 def policy() -> None:
     """Show and publish the policy of all devices."""
 
@@ -217,7 +224,9 @@ def publish(
     _show_rollout(app, client.post("/v1/admin/rollouts", RolloutRecord, body), as_json=as_json)
 
 
-@fleet.group(epilog=example("briefcase fleet mandatory publish forbidden.cedar", "briefcase fleet mandatory end"))
+@fleet.group(
+    cls=LazyGroup, epilog=example("briefcase fleet mandatory publish forbidden.cedar", "briefcase fleet mandatory end")
+)
 def mandatory() -> None:
     """What each device forbids, whatever else its policy says."""
 
@@ -259,7 +268,9 @@ def end_mandatory(app: App, *, as_json: bool) -> None:
 
 
 @fleet.group(
-    invoke_without_command=True, epilog=example("briefcase fleet rollout", "briefcase fleet rollout rollback 7")
+    cls=LazyGroup,
+    invoke_without_command=True,
+    epilog=example("briefcase fleet rollout", "briefcase fleet rollout rollback 7"),
 )
 @json_option
 @pass_app
@@ -326,7 +337,7 @@ def roll_back(app: App, *, rollout_id: int, as_json: bool) -> None:
 # --- receipts, acts, tokens -------------------------------------------------------------------------------------------
 
 
-@fleet.group(epilog=example("briefcase fleet receipts export DEVICE --out receipts.jsonl"))
+@fleet.group(cls=LazyGroup, epilog=example("briefcase fleet receipts export DEVICE --out receipts.jsonl"))
 def receipts() -> None:
     """Search the receipts of a fleet, and copy those of a device."""
 

@@ -11,7 +11,7 @@ from briefcase.core.wire.fleet import KeyList, KeyRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.fleet_client import FleetClient
 from briefcase.edges.cli.late import render
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError
@@ -21,7 +21,7 @@ PREPARED: Final = "prepared"
 SIGNING: Final = frozenset({"prepared", "present"})
 
 
-@click.group(epilog=example("briefcase fleet keys list", "briefcase fleet keys rotate"))
+@click.group(cls=LazyGroup, epilog=example("briefcase fleet keys list", "briefcase fleet keys rotate"))
 def keys() -> None:
     """The keys that sign what devices get."""
 

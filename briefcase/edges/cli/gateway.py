@@ -7,6 +7,7 @@ import click
 from briefcase.edges.cli.app import App, pass_app
 from briefcase.edges.cli.late import gateway_settings, mcp_gateway, otel, uvloop
 from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.names import complete_server
 
 
 @click.command(
@@ -16,7 +17,12 @@ from briefcase.edges.cli.lazy import example
         "briefcase gateway --server files",
     )
 )
-@click.option("--server", metavar="ID", help="Present this one MCP server, under its tools' own names.")
+@click.option(
+    "--server",
+    metavar="ID",
+    shell_complete=complete_server,
+    help="Present this one MCP server, under its tools' own names.",
+)
 @click.option("--tool-ids", is_flag=True, help="Name tools by the daemon's ids, as `server.tool`; some clients refuse.")
 @click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="A web origin that may connect.")
 @pass_app

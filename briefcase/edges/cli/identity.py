@@ -7,10 +7,10 @@ import click
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.wire.identity import IdentityAnswer, ProfileAnswer
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 
 
-@click.group(epilog=example("briefcase identity show"))
+@click.group(cls=LazyGroup, epilog=example("briefcase identity show"))
 def identity() -> None:
     """Show who this daemon is."""
 

@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     from briefcase.core.policy import engine as policy_engine
     from briefcase.core.policy import testfiles as policy_tests
     from briefcase.core.policy import unknown as policy_unknown
+    from briefcase.core.receipts import kinds as receipt_kinds
+    from briefcase.core.wire import agents as wire_agents
+    from briefcase.core.wire import budgets as wire_budgets
+    from briefcase.core.wire import secrets as wire_secrets
+    from briefcase.core.wire import servers as wire_servers
+    from briefcase.core.wire import tools as wire_tools
     from briefcase.edges.cli import client as daemon_client
     from briefcase.edges.cli import following as receipt_followers
     from briefcase.edges.cli import formats as receipt_forms
@@ -116,6 +122,12 @@ else:
     policy_diff = _Late("briefcase.core.policy.diff")
     policy_engine = _Late("briefcase.core.policy.engine")
     policy_tests = _Late("briefcase.core.policy.testfiles")
+    receipt_kinds = _Late("briefcase.core.receipts.kinds")
+    wire_agents = _Late("briefcase.core.wire.agents")
+    wire_budgets = _Late("briefcase.core.wire.budgets")
+    wire_secrets = _Late("briefcase.core.wire.secrets")
+    wire_servers = _Late("briefcase.core.wire.servers")
+    wire_tools = _Late("briefcase.core.wire.tools")
     policy_unknown = _Late("briefcase.core.policy.unknown")
     daemon_client = _Late("briefcase.edges.cli.client")
     receipt_followers = _Late("briefcase.edges.cli.following")
@@ -208,6 +220,7 @@ __all__ = [
     "pyrage",
     "receipt_followers",
     "receipt_forms",
+    "receipt_kinds",
     "receipt_sources",
     "render",
     "rich_console",
@@ -226,5 +239,10 @@ __all__ = [
     "uvloop",
     "vault_opening",
     "webbrowser",
+    "wire_agents",
+    "wire_budgets",
+    "wire_secrets",
+    "wire_servers",
+    "wire_tools",
     "witness_checks",
 ]

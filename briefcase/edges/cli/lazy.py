@@ -1,6 +1,7 @@
 """Command groups that import a subcommand only when it is used: `briefcase --version` loads none of them.
 
 A group is a literal table of its subcommands with their one-line summaries, so that `--help` imports nothing either.
+`meant` are words that are no command of the group, and what to type instead.
 """
 
 from __future__ import annotations
@@ -8,9 +9,29 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
+
+MEANT: Final[Mapping[str, tuple[str, ...]]] = {
+    "add": ("add", "upsert", "set", "import", "create", "enroll"),
+    "create": ("add", "upsert", "set", "create"),
+    "del": ("delete", "remove", "revoke", "lift"),
+    "delete": ("remove", "revoke", "lift"),
+    "edit": ("set", "upsert"),
+    "get": ("show", "list"),
+    "info": ("show", "status", "list"),
+    "login": ("oauth-login",),
+    "logout": ("oauth-revoke",),
+    "ls": ("list",),
+    "new": ("add", "upsert", "set", "create"),
+    "remove": ("delete", "revoke", "lift"),
+    "rm": ("delete", "remove", "revoke", "lift"),
+    "show": ("list",),
+    "status": ("status", "check", "list"),
+    "update": ("set", "upsert"),
+}
+"""What other programs' verbs are called here: the first of these that a group has."""
 
 
 class Lazy(NamedTuple):
@@ -29,9 +50,16 @@ class Lazy(NamedTuple):
 class LazyGroup(click.Group):
     """A group of commands of its own and, after them, a table of `Lazy` ones, in the table's order."""
 
-    def __init__(self, *args: Any, table: Mapping[str, Lazy] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        table: Mapping[str, Lazy] | None = None,
+        meant: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.table: Mapping[str, Lazy] = table or {}
+        self.meant: Mapping[str, str] = meant or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # click's own signature
         """The names, its own commands first."""
@@ -52,10 +80,17 @@ class LazyGroup(click.Group):
         """
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
-            meant = f"did you mean `{near[0]}`?" if near else f"expected one of {', '.join(self.list_commands(ctx))}"
+            likely = self._likely(ctx, name)
+            meant = f"did you mean `{likely}`?" if likely else f"expected one of {', '.join(self.list_commands(ctx))}"
             raise click.UsageError(f"unknown command `{name}`: {meant}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _likely(self, ctx: click.Context, name: str) -> str | None:
+        """What was probably meant: as other programs call it, or one slip away."""
+        known = self.list_commands(ctx)
+        by_verb = (verb for verb in MEANT.get(name, ()) if verb in known)
+        near = difflib.get_close_matches(name, known, n=1)
+        return self.meant.get(name) or next(by_verb, None) or next(iter(near), None)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # likewise
         """Write the commands without importing those of the table."""

@@ -78,9 +78,41 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
 }
 
 
+MEANT: Final[Mapping[str, str]] = {
+    "add": "mcp servers upsert",
+    "approve": "approvals approve",
+    "call": "tools call",
+    "deny": "approvals deny",
+    "doctor": "diagnostics check",
+    "export": "receipts export",
+    "health": "diagnostics check",
+    "import": "tools import",
+    "init": "up",
+    "list": "tools list",
+    "login": "providers oauth-login",
+    "logs": "help ops#logs",
+    "ls": "tools list",
+    "remove": "tools remove",
+    "restore": "backup restore",
+    "rm": "tools remove",
+    "run": "up",
+    "serve": "daemon",
+    "server": "mcp servers",
+    "servers": "mcp servers",
+    "settings": "config show",
+    "start": "up",
+    "status": "diagnostics check",
+    "verify": "receipts verify",
+    "version": "--version",
+    "watch": "approvals watch",
+}
+"""What people type at first, and what it is called here."""
+
+
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
+    meant=MEANT,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example("briefcase up", 'briefcase tools call echo --args-json \'{"text":"hello"}\''),
 )

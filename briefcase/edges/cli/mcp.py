@@ -20,10 +20,11 @@ from briefcase.core.wire.servers import (
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.mcp_import import import_servers
 from briefcase.edges.cli.mcp_logins import log_in, revoke_login, show_client_metadata
 from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.names import complete_server
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonObject, JsonValue
 
@@ -31,7 +32,7 @@ SERVERS: Final = ("v1", "mcp", "servers")
 URL_PREFIXES: Final = ("http://", "https://")
 
 
-@click.group(epilog=example("briefcase mcp servers list"))
+@click.group(cls=LazyGroup, epilog=example("briefcase mcp servers list"))
 def mcp() -> None:
     """Put MCP servers behind the daemon."""
 
@@ -40,7 +41,10 @@ mcp.add_command(show_client_metadata)
 mcp.add_command(import_servers)
 
 
-@mcp.group(epilog=example("briefcase mcp servers upsert time -- uvx mcp-server-time", "briefcase mcp servers list"))
+@mcp.group(
+    cls=LazyGroup,
+    epilog=example("briefcase mcp servers upsert time -- uvx mcp-server-time", "briefcase mcp servers list"),
+)
 def servers() -> None:
     """Describe servers, log in to them, look at what they offer, accept it."""
 
@@ -75,7 +79,7 @@ def list_servers(app: App, *, as_json: bool) -> None:
 
 
 @servers.command("show", epilog=example("briefcase mcp servers show time"))
-@click.argument("server_id", metavar="ID", callback=check_name)
+@click.argument("server_id", metavar="ID", callback=check_name, shell_complete=complete_server)
 @json_option
 @pass_app
 def show_server(app: App, *, server_id: str, as_json: bool) -> None:
@@ -103,7 +107,7 @@ def show_server(app: App, *, server_id: str, as_json: bool) -> None:
         "briefcase mcp servers upsert files --category 'read_*=read' -- npx -y server-filesystem /srv",
     ),
 )
-@click.argument("server_id", metavar="ID", callback=check_name)
+@click.argument("server_id", metavar="ID", callback=check_name, shell_complete=complete_server)
 @click.argument("target", nargs=-1, required=True, metavar="URL | -- COMMAND [ARGS]...")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="A variable for the command; repeat for more.")
 @click.option("--secret-env", multiple=True, metavar="NAME=SECRET", help="A variable filled from the vault.")
@@ -212,7 +216,7 @@ def upsert_server(  # noqa: PLR0913 - one parameter for each option
 
 
 @servers.command("delete", epilog=example("briefcase mcp servers delete time"))
-@click.argument("server_id", metavar="ID", callback=check_name)
+@click.argument("server_id", metavar="ID", callback=check_name, shell_complete=complete_server)
 @json_option
 @pass_app
 def delete_server(app: App, *, server_id: str, as_json: bool) -> None:
@@ -225,7 +229,7 @@ def delete_server(app: App, *, server_id: str, as_json: bool) -> None:
 
 
 @servers.command("diff", epilog=example("briefcase mcp servers diff git", "briefcase mcp servers accept git DIGEST"))
-@click.argument("server_id", metavar="ID", callback=check_name)
+@click.argument("server_id", metavar="ID", callback=check_name, shell_complete=complete_server)
 @json_option
 @pass_app
 def show_diff(app: App, *, server_id: str, as_json: bool) -> None:
@@ -247,7 +251,7 @@ def show_diff(app: App, *, server_id: str, as_json: bool) -> None:
 
 
 @servers.command("accept", epilog=example("briefcase mcp servers accept git 0f3c...", "briefcase mcp servers diff git"))
-@click.argument("server_id", metavar="ID", callback=check_name)
+@click.argument("server_id", metavar="ID", callback=check_name, shell_complete=complete_server)
 @click.argument("digest")
 @json_option
 @pass_app

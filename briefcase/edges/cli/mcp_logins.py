@@ -14,6 +14,7 @@ from briefcase.edges.cli.late import oauth_registration
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.names import complete_server
 from briefcase.model.errors import CallerError
 
 _SERVERS = ("v1", "mcp", "servers")
@@ -35,7 +36,7 @@ class _Wanted(NamedTuple):
         "briefcase mcp servers oauth-login docs --paste",
     ),
 )
-@click.argument("server_id", metavar="ID", callback=check_name)
+@click.argument("server_id", metavar="ID", callback=check_name, shell_complete=complete_server)
 @click.option("--scope", help="What to ask for; by default what the server asked for.")
 @click.option("--client-id", default="", help="Who its authorization server knows this program as.")
 @login_options
@@ -62,7 +63,7 @@ def log_in(app: App, /, *, server_id: str, scope: str | None, client_id: str, as
 
 
 @click.command("oauth-revoke", epilog=example("briefcase mcp servers oauth-revoke docs"))
-@click.argument("server_id", metavar="ID", callback=check_name)
+@click.argument("server_id", metavar="ID", callback=check_name, shell_complete=complete_server)
 @json_option
 @pass_app
 def revoke_login(app: App, *, server_id: str, as_json: bool) -> None:

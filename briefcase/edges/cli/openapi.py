@@ -18,7 +18,7 @@ from briefcase.adapters.disk.checks import PRIVATE_DIR_MODE
 from briefcase.adapters.disk.files import write_private
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.late import openapi, tool_files, tool_manifests
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.manifests import MANIFEST_DIR, load_into_daemon, say_loaded
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import BriefcaseError, CallerError
@@ -28,7 +28,11 @@ MAX_SHOWN: Final = 20  # remarks of one import on standard error; `--json` has t
 _TAKEN: Final = frozenset({"echo", "file_read", "note_add", "notes_list", "quote"})  # the daemon's own tools
 
 
-@click.group("import", epilog=example("briefcase tools import openapi tickets.json --operation listTickets"))
+@click.group(
+    "import",
+    cls=LazyGroup,
+    epilog=example("briefcase tools import openapi tickets.json --operation listTickets"),
+)
 def import_tools() -> None:
     """Write tool manifests from an API description."""
 

@@ -26,7 +26,7 @@ from briefcase.core.wire.providers import (
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import DaemonError, path_of
 from briefcase.edges.cli.late import oauth_client, render
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.logins import Waiting, code_of, login_options, obtain, revocation_words
 from briefcase.edges.cli.messages import note
 
@@ -39,9 +39,10 @@ _id_option = click.option("--id", "provider_id", metavar="ID", required=True, ca
 
 
 @click.group(
+    cls=LazyGroup,
     epilog=example(
         "briefcase providers upsert demo https://provider.example", "briefcase providers oauth-login --id demo"
-    )
+    ),
 )
 def providers() -> None:
     """Name providers, log in to them, and contain one that misbehaves."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from briefcase.core.receipts.kinds import KINDS
+from briefcase.edges.cli.names import complete_agent, complete_kind
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import US_PER_S, JsonObject, format_rfc3339, parse_rfc3339
 
@@ -36,8 +37,18 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def filter_options(command: _F) -> _F:
     """Add the options that choose receipts."""
     for option in reversed((
-        click.option("--kind", help="Only of this kind: intent, outcome, denied, approval_decided, ..."),
-        click.option("--agent", "principal", metavar="NAME", help="Only what this agent (or `operator`) asked for."),
+        click.option(
+            "--kind",
+            shell_complete=complete_kind,
+            help="Only of this kind: intent, outcome, denied, approval_decided, ...",
+        ),
+        click.option(
+            "--agent",
+            "principal",
+            metavar="NAME",
+            shell_complete=complete_agent,
+            help="Only what this agent (or `operator`) asked for.",
+        ),
         click.option("--tool", "tool_id", metavar="ID", help="Only of this tool."),
         click.option("--decision", type=click.Choice(DECISIONS), help="Only with this decision."),
         click.option("--approval", "approval_id", metavar="ID", help="Only of this approval."),

@@ -14,7 +14,8 @@ import click
 from briefcase.core.wire.secrets import SecretHosts, SecretName, SecretNames
 from briefcase.edges.cli.app import App, check_name, json_option, pass_app
 from briefcase.edges.cli.client import path_of
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
+from briefcase.edges.cli.names import complete_secret
 from briefcase.model.errors import CallerError
 from briefcase.model.types import JsonValue
 
@@ -23,7 +24,8 @@ HOST_HELP: Final = "Where it may go: HOST, HOST:PORT, or process/ID for the MCP 
 
 
 @click.group(
-    epilog=example("briefcase secrets set tickets-api", "pass show tickets | briefcase secrets set tickets-api")
+    cls=LazyGroup,
+    epilog=example("briefcase secrets set tickets-api", "pass show tickets | briefcase secrets set tickets-api"),
 )
 def secrets() -> None:
     """Keep the credentials that tools are called with."""
@@ -32,7 +34,7 @@ def secrets() -> None:
 @secrets.command(
     "set", epilog=example("briefcase secrets set tickets-api", "briefcase secrets set tickets-api < token.txt")
 )
-@click.argument("name", callback=check_name)
+@click.argument("name", callback=check_name, shell_complete=complete_secret)
 @click.argument("more", nargs=-1, metavar="")
 @click.option("--host", "hosts", multiple=True, metavar="HOST", help=HOST_HELP)
 @json_option
@@ -60,7 +62,7 @@ def set_secret(app: App, *, name: str, more: tuple[str, ...], hosts: tuple[str, 
 
 
 @secrets.command("bind", epilog=example("briefcase secrets bind tickets-api --host desk.example.com"))
-@click.argument("name", callback=check_name)
+@click.argument("name", callback=check_name, shell_complete=complete_secret)
 @click.option("--host", "hosts", multiple=True, required=True, metavar="HOST", help=HOST_HELP)
 @json_option
 @pass_app
@@ -88,7 +90,7 @@ def list_secrets(app: App, *, as_json: bool) -> None:
 
 
 @secrets.command("delete", epilog=example("briefcase secrets delete tickets-api"))
-@click.argument("name", callback=check_name)
+@click.argument("name", callback=check_name, shell_complete=complete_secret)
 @json_option
 @pass_app
 def delete_secret(app: App, *, name: str, as_json: bool) -> None:

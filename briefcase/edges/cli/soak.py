@@ -41,7 +41,7 @@ from briefcase.edges.cli.late import (
     soak_evidence,
     soaks,
 )
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CODES, CallerError
 from briefcase.model.types import JsonObject, JsonValue
@@ -141,7 +141,7 @@ def soak_command(app: App, /, *, out: Path, interval_ms: float | None, rate: flo
     return 0 if report["ok"] else NOT_MET
 
 
-@click.group(epilog=example("briefcase soak summarize dist/soak"))
+@click.group(cls=LazyGroup, epilog=example("briefcase soak summarize dist/soak"))
 def soak() -> None:
     """Join soak reports into evidence."""
 
@@ -203,7 +203,7 @@ def verify_command(app: App, *, directory: Path, did: str | None, as_json: bool)
     return show_verdict(app, files, did, as_json=as_json)
 
 
-@click.group(epilog=example("briefcase slo check --duration-secs 30"))
+@click.group(cls=LazyGroup, epilog=example("briefcase slo check --duration-secs 30"))
 def slo() -> None:
     """Hold a running deployment against its objectives."""
 

@@ -13,8 +13,9 @@ import msgspec
 from briefcase.core.wire.controls import AddedControl, ControlList, ControlRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.late import render
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
+from briefcase.edges.cli.names import complete_agent, complete_category, complete_source, complete_tool
 from briefcase.model.errors import CallerError
 from briefcase.model.types import US_PER_S, JsonObject, format_rfc3339, parse_rfc3339
 
@@ -25,12 +26,13 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @click.group(
+    cls=LazyGroup,
     epilog=example(
         "briefcase tighten require-approval --category write --for 2h",
         "briefcase tighten disable --source mcp:files",
         "briefcase tighten list",
         "briefcase tighten lift 8a1f",
-    )
+    ),
 )
 def tighten() -> None:
     """Require approval, or disable, until a time or until lifted."""
@@ -39,10 +41,14 @@ def tighten() -> None:
 @tighten.command(
     "require-approval", epilog=example("briefcase tighten require-approval --agent scout --until 2026-12-24T18:00:00Z")
 )
-@click.option("--tool", help="Of calls of this tool.")
-@click.option("--category", help="Of calls of this category.")
-@click.option("--agent", help="Of calls by this agent.")
-@click.option("--source", help="Of calls to this source: builtin, http, provider:<id>, mcp:<server>.")
+@click.option("--tool", shell_complete=complete_tool, help="Of calls of this tool.")
+@click.option("--category", shell_complete=complete_category, help="Of calls of this category.")
+@click.option("--agent", shell_complete=complete_agent, help="Of calls by this agent.")
+@click.option(
+    "--source",
+    shell_complete=complete_source,
+    help="Of calls to this source: builtin, http, provider:<id>, mcp:<server>.",
+)
 @click.option("--for", "span", metavar="SPAN", help="For so long: 30m, 2h, 7d.")
 @click.option("--until", metavar="TIME", help="Until a time, as 2026-12-24T18:00:00Z.")
 @json_option
@@ -53,8 +59,10 @@ def require_approval(app: App, /, *, span: str | None, until: str | None, as_jso
 
 
 @tighten.command("disable", epilog=example("briefcase tighten disable --tool tickets_close"))
-@click.option("--tool", help="This tool.")
-@click.option("--source", help="Every tool of this source: http, provider:<id>, mcp:<server>.")
+@click.option("--tool", shell_complete=complete_tool, help="This tool.")
+@click.option(
+    "--source", shell_complete=complete_source, help="Every tool of this source: http, provider:<id>, mcp:<server>."
+)
 @click.option("--for", "span", metavar="SPAN", help="For so long: 30m, 2h, 7d.")
 @click.option("--until", metavar="TIME", help="Until a time, as 2026-12-24T18:00:00Z.")
 @json_option

@@ -15,7 +15,6 @@ import uuid
 from typing import Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.wire.approvals import ApprovalRecord, ShownApproval
@@ -30,13 +29,14 @@ from briefcase.core.wire.calls import (
 )
 from briefcase.core.wire.fields import given
 from briefcase.core.wire.tools import ToolList, ToolRecord, category_name
-from briefcase.edges.cli.app import ANSWER_TIMEOUT_S, App, json_option, pass_app
+from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
+from briefcase.edges.cli.names import complete_tool
 from briefcase.edges.client.reply import Reply
-from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.errors import CallerError
 from briefcase.model.reasons import INVALID_OR_EXPIRED_APPROVAL, REASONS, UNKNOWN_TOOL, meaning_of, with_detail, word_of
 from briefcase.model.types import JsonObject
 
@@ -46,7 +46,6 @@ MAX_ARGS_BYTES: Final = 1 << 20
 EXCERPT_CHARS: Final = 60
 EXIT_UPSTREAM: Final = 8
 EXIT_APPROVAL_REQUIRED: Final = 10
-COMPLETION_TIMEOUT_S: Final = 1.0
 _PLACE: Final = re.compile(r"line (\d+) column (\d+)")
 
 COMMANDS: Final = {
@@ -69,17 +68,6 @@ def tools() -> None:
     """List, call, import, remove and check tools."""
 
 
-def _complete_tool(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    app = ctx.find_object(App)
-    if app is None:
-        return []
-    try:
-        specs = _specs(app, COMPLETION_TIMEOUT_S)
-    except BriefcaseError:
-        return []
-    return [CompletionItem(spec.id, help=spec.name) for spec in specs if spec.id.startswith(incomplete)]
-
-
 @click.command("list", epilog=example("briefcase tools list", "briefcase tools list --json"))
 @json_option
 @pass_app
@@ -97,7 +85,7 @@ def list_tools(app: App, *, as_json: bool) -> None:
 
 
 @click.command("show", epilog=example("briefcase tools show note_add"))
-@click.argument("tool", shell_complete=_complete_tool)
+@click.argument("tool", shell_complete=complete_tool)
 @json_option
 @pass_app
 def show_tool(app: App, *, tool: str, as_json: bool) -> None:
@@ -134,7 +122,7 @@ def show_tool(app: App, *, tool: str, as_json: bool) -> None:
         'echo \'{"text":"hello"}\' | briefcase tools call echo --args-json -',
     ),
 )
-@click.argument("tool", shell_complete=_complete_tool)
+@click.argument("tool", shell_complete=complete_tool)
 @click.option("--args-json", default="{}", metavar="JSON", help="The arguments, a JSON object; `-` reads them.")
 @click.option("--approval-token", metavar="TOKEN", help="What `briefcase approvals approve` printed.")
 @click.option("--wait", is_flag=True, help="Where a person must approve, wait for it and go on.")
@@ -282,5 +270,5 @@ def _suggest(tool: str, known: list[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else REASONS[UNKNOWN_TOOL].hint
 
 
-def _specs(app: App, timeout_s: float = ANSWER_TIMEOUT_S) -> list[ToolRecord]:
-    return app.client(timeout_s).get("/v1/tools", ToolList).answer.tools
+def _specs(app: App) -> list[ToolRecord]:
+    return app.client().get("/v1/tools", ToolList).answer.tools
