@@ -52,7 +52,7 @@ TRIES: Final = 2  # of one witness in one round: the second from the size that i
 PAGE: Final = 500
 _SHORTER: Final = "cosigned {size} receipts of this log, and there are {here} here"
 _ROLLED_BACK: Final = (
-    "this data directory was rolled back, restored from an older copy, or copied: docs/receipts.md, Witnesses"
+    "this data directory was rolled back, restored from an older copy, or copied: `briefcase help receipts#witnesses`"
 )
 _log: Final = get_logger("briefcase.witness")
 

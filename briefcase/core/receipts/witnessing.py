@@ -143,7 +143,7 @@ def read_answer(status: int, content_type: str, body: bytes) -> Answer:
 
 _UNKNOWN: Final = "give whoever runs it the log's key: `briefcase witness list` shows it"
 _TWO_HISTORIES: Final = (
-    "this data directory was rolled back, restored from an older copy, or copied: docs/receipts.md, Witnesses"
+    "this data directory was rolled back, restored from an older copy, or copied: `briefcase help receipts#witnesses`"
 )
 
 

@@ -468,7 +468,7 @@ def witness(app: App, *, as_json: bool) -> None:
     app.screen.fields([("address", key.answer.url), ("key", key.answer.vkey)])
 
 
-@fleet.group(epilog=example("briefcase fleet tokens add audit --role auditor"))
+@fleet.group(cls=LazyGroup, epilog=example("briefcase fleet tokens add audit --role auditor"))
 def tokens() -> None:
     """Give administrators and auditors tokens of their own."""
 

@@ -9,7 +9,7 @@ import click
 from briefcase.core.wire.witnesses import WitnessList, WitnessRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.late import render
-from briefcase.edges.cli.lazy import example
+from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 
 PATH: Final = "/v1/witnesses"
@@ -17,7 +17,7 @@ _URL: Final = "https://witness.example/w1"
 _KEY: Final = "witness.example/w1+5be4baa8+BMV/TxL5npD502OJZuOzMDbR0hKuNaWy6tz4yyVVtEOk"
 
 
-@click.group(epilog=example(f"briefcase witness add {_URL} --key {_KEY}", "briefcase witness list"))
+@click.group(cls=LazyGroup, epilog=example(f"briefcase witness add {_URL} --key {_KEY}", "briefcase witness list"))
 def witness() -> None:
     """Have others vouch for the receipt log.
 
