@@ -294,10 +294,13 @@ class Batch(msgspec.Struct):
 
 
 def forks_taken(monkeypatch):
-    async def refusal(*_):
-        return None
+    judge = uploads.judge_batch
 
-    monkeypatch.setattr(uploads, "_refusal", refusal)
+    def judged(batch, held):
+        verdict = judge(batch, held)
+        return uploads.Append(()) if isinstance(verdict, uploads.Rejected) else verdict
+
+    monkeypatch.setattr(uploads, "judge_batch", judged)
 
 
 def same_token(monkeypatch):
@@ -497,7 +500,7 @@ BROKEN = {
         (plain, answering(lambda answer: json.loads(json.dumps(answer).replace("policy_", "x")), at="acts")),
     ],
     "audit_search": [(patched(app, "SEARCHED", {"decision": "decision"}), None)],
-    "witness": [(plain, other_status(404, 200, at="/witness"))],
+    "witness": [(plain, other_status(400, 200, at="/witness"))],
     "left_as_found": [(plain, not_taken_back())],
 }
 

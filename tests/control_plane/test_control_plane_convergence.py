@@ -136,6 +136,7 @@ async def fleet(plane, *words):
 
 
 async def test_the_command_line_shows_it_beside_the_policy_and_the_rollout(plane):
+    assert "no devices were given it" in (await fleet(plane, "policy", "show")).stderr
     device = await plane.new_device()
     bundle_id = await publish(plane)
     assert "0 of 1 devices run it; not yet 99%" in (await fleet(plane, "policy", "show")).stderr

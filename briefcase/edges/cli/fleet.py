@@ -578,6 +578,8 @@ def _convergence(client: FleetClient) -> Convergence | None:
 
 
 def _followed(convergence: Convergence) -> str:
+    if not convergence.devices:
+        return "no devices were given it"
     half, most = (
         None if lag_ms is None else f"{lag_ms / MS_PER_S:g} s" for lag_ms in (convergence.p50_ms, convergence.p99_ms)
     )
