@@ -169,7 +169,7 @@ def test_a_reason_of_a_person_passes_for_no_status(daemon):
     listed = cli(daemon, "receipts", "list", "--kind", "approval_decided", "--limit", "1").stdout
     assert "rejected: `approved`" in listed
     refused = daemon.call("note_add", {"text": "no"}, token=daemon.agent, approval_token=approval["id"])
-    assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
+    assert refused == {"status": "denied", "reason": "invalid_or_expired_approval: a person said no: approved"}
 
 
 @contextmanager
