@@ -27,7 +27,7 @@ async def test_readiness_names_the_failing_part_and_not_why(rig):
 async def test_identity_and_profile_say_which_daemon_this_is(rig):
     who = {
         "did": "did:key:z6Mk", "profile_mode": "reference", "compatibility_profile": "aacp_v1",
-        "version": __version__, "principal": AGENT.name, "role": "agent",
+        "version": __version__, "principal": AGENT.name, "role": "agent", "identity_key": "", "proof_keys": "",
     }  # fmt: skip
     assert (await rig.ask("GET", "/v1/identity", token=AGENT_TOKEN))[2] == who
     how = {"mode": "reference", "compatibility_profile": "aacp_v1", "strict_enforcement": False}
