@@ -155,5 +155,5 @@ def elsewhere(what: str, found: Kept | None, wanted: str, variable: str) -> Conf
     place = SOFTWARE if found is None else PKCS11 if isinstance(found, TokenKey) else TPM
     return ConfigError(
         f"{what} is kept by `{place}`, and `{variable}` says `{wanted}`",
-        hint=f"set {variable}={place}: a key does not move; docs/keys.md says how to begin anew",
+        hint=f"set {variable}={place}: a key does not move; `briefcase help keys` says how to begin anew",
     )

@@ -160,7 +160,7 @@ class Token:
         except NoSuchKey:
             raise ConfigError(
                 f"the {self.description} has no key `{key.id_hex}`, which the vault names",
-                hint="put in the token that it was made in; docs/keys.md says how to begin anew",
+                hint="put in the token that it was made in; `briefcase help keys` says how to begin anew",
             ) from None
         except PKCS11Error as error:
             raise _refused("find a key", error) from None

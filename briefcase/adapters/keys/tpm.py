@@ -151,7 +151,7 @@ class Tpm:
                 if error.rc & _FORMAT_ONE:
                     raise ConfigError(
                         "the TPM does not take a key that the vault names: it is another TPM's, or it was cleared",
-                        hint="docs/keys.md says how to begin anew",
+                        hint="`briefcase help keys` says how to begin anew",
                         detail=str(error),
                     ) from None
                 raise _refused("load a key", error) from None

@@ -136,7 +136,7 @@ def check_secret_backend(description: str) -> Finding:
 
 def check_keys(places: KeyPlaces) -> Finding:
     """Where the daemon's own keys are, and whether that place answers."""
-    hint = "put the token in, or see the TPM's log, then start the daemon again: docs/keys.md"
+    hint = "put the token in, or see the TPM's log, then start the daemon again: `briefcase help keys`"
     return Finding(places.problem(), f"identity: {places.identity}; proof keys: {places.proofs}", hint=hint)
 
 
