@@ -37,6 +37,7 @@ from briefcase.model.types import JsonObject
 TIMEOUT_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 << 10
 MAX_COMPLAINT_BYTES: Final = 2 << 10
+END_S: Final = 2.0
 INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 READ_BYTES: Final = 16 << 10
@@ -135,10 +136,16 @@ async def _conversation(process: asyncio.subprocess.Process, request: bytes) -> 
     Raises:
         UpstreamError: it answers too much.
     """
-    _, answer, complaint = await asyncio.gather(
-        _write(process.stdin, request), _read(process.stdout), _read_end(process.stderr)
-    )
-    return answer, complaint, await process.wait()
+    written = asyncio.create_task(_write(process.stdin, request))
+    answered, complained = asyncio.create_task(_read(process.stdout)), asyncio.create_task(_read_end(process.stderr))
+    talk = (written, answered, complained)
+    try:
+        await asyncio.gather(*talk)
+        return answered.result(), complained.result(), await process.wait()
+    finally:
+        for part in talk:
+            part.cancel()
+        await asyncio.gather(*talk, return_exceptions=True)  # `_end` reads on where they stopped
 
 
 async def _write(pipe: asyncio.StreamWriter | None, request: bytes) -> None:
@@ -168,10 +175,16 @@ async def _read_end(pipe: asyncio.StreamReader | None) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a process and all of its group, whatever it was doing."""
+    """End a process and all of its group, whatever it was doing.
+
+    What it said last is read: until a pipe has ended, its process does not count as gone.
+    """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    with suppress(TimeoutError):  # what has left the group may hold a pipe open for ever
+        async with asyncio.timeout(END_S):
+            await asyncio.gather(_read_end(process.stdout), _read_end(process.stderr))
+            await process.wait()
 
 
 def _answer_of(data: bytes, request: JsonObject) -> JsonObject:
