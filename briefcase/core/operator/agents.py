@@ -25,6 +25,7 @@ from briefcase.model.types import JsonObject, Role
 TOKEN_PREFIX: Final = "bca_"
 RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
 MAX_GROUPS: Final = 64
+_DECIDES_FOR: Final = re.compile(DECIDES_FOR)
 
 
 class AgentAdmin:
@@ -62,7 +63,7 @@ class AgentAdmin:
         # 1. check
         check_agent_name(name)
         chosen = _checked_groups(groups)
-        if decides_for and re.fullmatch(DECIDES_FOR, decides_for) is None:
+        if decides_for and _DECIDES_FOR.fullmatch(decides_for) is None:
             raise CallerError(f"expected agents' names as {DECIDES_FOR_RULE}, got `{decides_for[:80]}`")
         token = TOKEN_PREFIX + self._entropy.token()
         digest = hashlib.sha256(token.encode())

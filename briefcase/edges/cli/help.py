@@ -25,7 +25,7 @@ HERE: Final = Path(briefcase.__file__).parent
 LEFT_OUT: Final = "adr"  # decisions of those who build this
 
 _HEADING: Final = re.compile(r"^(#+) (.*)$", re.MULTILINE)
-_LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+_LINK: Final = re.compile(r"\[([^\[\]]+)\]\(([^()\s]+)\)")
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _NOT_IN_ANCHORS: Final = re.compile(r"[^a-z0-9 _-]")
 
