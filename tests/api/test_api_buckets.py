@@ -106,6 +106,9 @@ async def test_the_loop_turns_between_two_large_requests():
     assert all(later - before > 1 for before, later in itertools.pairwise(at)), order
 
 
+TIMER_S = 0.001  # the loop's timers count whole milliseconds
+
+
 async def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
     async def scenario():
         turnstile, began = Turnstile(), []
@@ -121,7 +124,8 @@ async def test_after_a_long_turn_the_others_have_the_loop_for_thrice_as_long():
         return began
 
     began = await scenario()
-    assert all(later - before >= 0.08 for before, later in itertools.pairwise(began))
+    gaps = [later - before for before, later in itertools.pairwise(began)]
+    assert min(gaps) >= 0.08 - TIMER_S, gaps
 
 
 async def test_one_principal_waits_a_bounded_number_of_times_and_another_still_may():
