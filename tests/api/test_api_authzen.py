@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from briefcase.model.reasons import next_step_of
 from support.daemons import RunningDaemon, UnixConnection
 
 POLICY = """
@@ -109,6 +110,7 @@ def test_a_denial_says_why_by_which_policy_and_names_its_receipt(pdp):
     answer = decision(pdp, "bob", "quote", {"symbol": "ACME"})
     assert answer["decision"] is False
     context = answer["context"]
+    assert context["next_step"] == next_step_of("policy_denied")
     assert (context["reason"], context["policy_ids"], context["advice"]) == (
         "policy_denied", ["no-quotes-for-bob"], "ask alice",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from briefcase.edges.gateway.request_state import TTL_S, GoingOn, StateSealer
 from briefcase.edges.gateway.settings import load_gateway_settings
 from briefcase.edges.gateway.view import UnknownResourceError, View
 from briefcase.model.errors import ConfigError
+from briefcase.model.reasons import next_step_of
 from support.wire import NEVER_SAID, example, wrong_answers
 
 
@@ -89,7 +90,19 @@ async def test_a_call_that_did_not_run_says_why_as_a_tool_error(answer, text):
     async with rig(daemon) as gateway:
         result = await gateway.call("echo", {})
         assert result["isError"] is True
-        assert result["content"] == [{"type": "text", "text": text}]
+        said = [block["text"] for block in result["content"]]
+        assert said == [text, *filter(None, [next_step_of(text)])]
+
+
+async def test_a_denied_agent_reads_what_it_can_do_beside_the_reason_word_in_a_result_and_in_an_error():
+    daemon = FakeDaemon(catalog=CATALOG)
+    daemon.answers["echo"] = daemon.answers["fx:resources.read"] = {"status": "denied", "reason": "policy_denied"}
+    async with rig(daemon) as gateway:
+        result = await gateway.call("echo", {})
+        assert [block["text"] for block in result["content"]] == ["policy_denied", next_step_of("policy_denied")]
+        _, answer = await gateway.stateless("resources/read", {"uri": "fx+file:///x"})
+        assert answer["error"]["message"] == "policy_denied"
+        assert answer["error"]["data"] == {"next_step": next_step_of("policy_denied")}
 
 
 @pytest.mark.parametrize(

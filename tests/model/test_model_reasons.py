@@ -7,11 +7,32 @@ import pytest
 
 from briefcase.model import reasons
 from briefcase.model.errors import CODES
-from briefcase.model.reasons import REASONS, meaning_of, with_detail, word_of
+from briefcase.model.reasons import FAULT_NEXT_STEPS, REASONS, meaning_of, next_step_of, with_detail, word_of
 
 PACKAGE = Path(reasons.__file__).parent.parent
 HOME = PACKAGE / "model" / "reasons.py"
 ALONE = PACKAGE / "core" / "receipts" / "verify_export.py"  # it runs without the package
+# What the contract calls stable, beside `loopback_only` and the like of requests that are no call.
+CONTRACT = {
+    "unknown_tool",
+    "invalid_args",
+    "invalid_or_expired_approval",
+    "policy_denied",
+    "policy_error",
+    "budget_exceeded",
+    "rate_limited",
+    "risk",
+    "remote_mcp_incompatible",
+    "sandbox_violation",
+    "vc_status_unknown",
+    "replay_detected",
+    "capability_revoked",
+    "receipts_unavailable",
+    "unauthorized",
+    "forbidden",
+    "loopback_only",
+    "outcome_unknown",
+}
 # Words that mean something else here: a provider's standing, and a table's title.
 OTHER_MEANINGS = {
     ("edges/cli/client_files.py", "disabled"),  # a member of other programs' files
@@ -34,6 +55,23 @@ def test_each_named_word_has_its_row_and_each_row_its_name():
 def test_a_word_that_is_a_code_too_has_one_exit_code():
     for word in REASONS.keys() & CODES.keys():
         assert REASONS[word].exit_code == CODES[word].exit_code, word
+
+
+@pytest.mark.parametrize("word", sorted({*REASONS, *FAULT_NEXT_STEPS, *CONTRACT}))
+def test_each_reason_word_tells_an_agent_what_to_do_in_whole_sentences_and_names_no_command(word):
+    said = next_step_of(with_detail(word, "something"))
+    assert said == next_step_of(word)
+    assert len(said.split()) >= 6
+    assert said.endswith(".")
+    assert "briefcase" not in said, "an agent cannot run the operator's commands"
+
+
+def test_each_next_step_stands_in_one_table():
+    assert FAULT_NEXT_STEPS.keys() <= CODES.keys()
+    assert not FAULT_NEXT_STEPS.keys() & REASONS.keys()
+    sentences = [reason.next_step for reason in REASONS.values()] + list(FAULT_NEXT_STEPS.values())
+    assert len(set(sentences)) == len(sentences)
+    assert next_step_of("refunds above 50 dollars are looked at") == ""
 
 
 def literals(path):
@@ -89,4 +127,4 @@ def test_a_reason_is_written_as_the_contract_has_it(word, detail, reason):
 
 
 def test_a_policys_own_words_are_a_refusal_without_a_hint():
-    assert meaning_of("refunds above 50 dollars are looked at") == (3, "")
+    assert meaning_of("refunds above 50 dollars are looked at") == ("", 3, "")

@@ -87,12 +87,16 @@ class EvaluationError(msgspec.Struct, frozen=True):
 
 
 class DecisionContext(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What stands behind a decision: `reason` is a stable word, `receipt_id` its receipt."""
+    """What stands behind a decision: `reason` is a stable word, `receipt_id` its receipt.
+
+    `next_step` is what an agent can do about a denial.
+    """
 
     reason: str = ""
     receipt_id: int = 0
     policy_ids: list[str] = []
     advice: str = ""
+    next_step: str = ""
     access_request: AccessRequest | None = None
     error: EvaluationError | None = None
 

@@ -121,14 +121,14 @@ async def _decide(services: Services, request: Request, wanted: EvaluationReques
     if refused_as is not None or principal is None:
         reason = refused_as or reasons.UNKNOWN_SUBJECT
         receipt_id = await services.calls.refusals.turn_down(request.principal, reason, request.body)
-        return Evaluation(decision=False, context=DecisionContext(reason=reason, receipt_id=receipt_id))
+        return _denied(DecisionContext(reason, receipt_id))
     args = arguments_of(wanted.resource.properties, wanted.context)
     approval_id = approval_of(wanted.context)
     if args is None or approval_id is None:
         told = "expected one object of arguments, and an approval's id as text"
         reason = reasons.with_detail(reasons.INVALID_ARGS, told)
         receipt_id = await services.calls.refusals.turn_down(request.principal, reason, request.body)
-        return Evaluation(decision=False, context=DecisionContext(reason=reason, receipt_id=receipt_id))
+        return _denied(DecisionContext(reason, receipt_id))
     call = ToolCall(
         tool_id=wanted.resource.id,
         args=args,
@@ -162,6 +162,11 @@ def _shown(answer: Answer) -> Evaluation:
             context = DecisionContext(answer.status, receipt_id, access_request=waiting)
         case CallDenied():
             context = DecisionContext(said.reason, receipt_id, given(said.policy_ids, []), given(said.advice, ""))
+    return _denied(context)
+
+
+def _denied(context: DecisionContext) -> Evaluation:
+    context = msgspec.structs.replace(context, next_step=reasons.next_step_of(context.reason))
     return Evaluation(decision=False, context=context)
 
 

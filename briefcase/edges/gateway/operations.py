@@ -59,6 +59,7 @@ from briefcase.edges.gateway.context import Context
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
 from briefcase.edges.gateway.request_state import GoingOn, RequestState, StateSealer
 from briefcase.edges.gateway.results import APPLICATION_ERROR, is_task
+from briefcase.model.reasons import APPROVAL_DECLINED, APPROVAL_REJECTED, with_detail
 from briefcase.model.types import JsonObject, JsonValue
 
 MAX_WAITING_ROUNDS: Final = 8
@@ -68,7 +69,7 @@ MAX_KEPT_BYTES: Final = 8 << 20  # of answers to servers that wait for a person,
 WAIT_MS: Final = 200  # paces a client that comes back at once; a person takes longer, and is not waited for
 EVENTS_WAIT_MS: Final = 10_000
 RETRY_S: Final = 0.005
-REJECTED: Final = "approval_rejected: a person said no to this call"
+SAID_NO: Final = "a person said no to this call"
 PLAIN_PATH: Final = "/v1/tools/call"
 SERVER_PATH: Final = "/v1/mcp/call"
 
@@ -143,7 +144,9 @@ class Operations:
         awaited, approval = self._awaited(operation, state, context), None
         if approval_token is None and awaited is not None:
             if _is_declined(params):
-                return self._failed(operation, "approval_declined: the user does not want this call to wait")
+                return self._failed(
+                    operation, with_detail(APPROVAL_DECLINED, "the user does not want this call to wait")
+                )
             approval = await self._approval(awaited.approval_id, context)
             if approval is not None and approval.answer.status == "pending":
                 return self._waiting(
@@ -153,7 +156,7 @@ class Operations:
         self._forget(operation, context)
         if approval is not None and approval.answer.status == "rejected":
             why = given(approval.answer.decision_reason, "")
-            return self._failed(operation, f"{REJECTED}: {why}" if why else REJECTED)
+            return self._failed(operation, with_detail(APPROVAL_REJECTED, f"{SAID_NO}: {why}" if why else SAID_NO))
 
         going_on = _going_on(state, awaited, approval_token, params)
         if going_on is None:

@@ -4,7 +4,7 @@
 |---|---|---|
 | ok | the content, `_meta.provenance` | the server's own result |
 | approval_required | `isError: true`, `_meta.approval` (2026-07-28: `input_required` first) | the same as an error |
-| denied, error | `isError: true` with the reason word | a JSON-RPC error with the reason word |
+| denied, error | `isError: true`: the reason word, what to do next | a JSON-RPC error with both |
 
 `_meta` of a server's result passes but for the keys in `OWN_META_KEYS` and the protocol's own server info.
 """
@@ -23,7 +23,7 @@ from briefcase.core.mcp.tasks import TASK, handshake_task
 from briefcase.core.wire.calls import CallDenied, CallResult
 from briefcase.core.wire.fields import given
 from briefcase.edges.gateway.view import View
-from briefcase.model.reasons import INVALID_ARGS, with_detail, word_of
+from briefcase.model.reasons import INVALID_ARGS, next_step_of, with_detail, word_of
 from briefcase.model.types import JsonObject, JsonValue
 
 SERVER_INFO: Final[JsonObject] = {"name": "briefcase", "title": "briefcase", "version": __version__}
@@ -90,8 +90,12 @@ def feature_result(answer: CallResult) -> JsonObject:
 
 
 def failed_tool(reason: str) -> JsonObject:
-    """A call that did not run, or whose tool failed: the reason word first, as the agent may branch on it."""
-    return {"content": [{"type": "text", "text": reason}], "isError": True}
+    """A call that did not run, or whose tool failed: the reason word first, as the agent may branch on it.
+
+    What the agent can do about it is a second block of text.
+    """
+    said = filter(None, (reason, next_step_of(reason)))
+    return {"content": [{"type": "text", "text": text} for text in said], "isError": True}
 
 
 def blocked_tool(approval: JsonObject) -> JsonObject:
@@ -133,7 +137,8 @@ def denial_text(denied: CallDenied) -> str:
 def denied_request(reason: str) -> RpcError:
     """A resource, prompt or completion request that did not run."""
     code = INVALID_PARAMS if word_of(reason) == INVALID_ARGS else APPLICATION_ERROR
-    return RpcError(code, reason)
+    next_step = next_step_of(reason)
+    return RpcError(code, reason, data={"next_step": next_step} if next_step else None)
 
 
 def finish(result: JsonObject, method: str, revision: str) -> JsonObject:
