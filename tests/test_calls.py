@@ -24,6 +24,7 @@ from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.effects import Committed, DecideApproval, Entry
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
 from briefcase.model.types import (
+    Allow,
     ApprovalKind,
     ApprovalStatus,
     Deny,
@@ -286,6 +287,53 @@ async def test_why_a_person_said_no_reaches_the_agent_for_that_very_call():
     )  # fmt: skip
 
 
+async def test_a_call_that_a_person_denied_asks_nobody_again_within_its_time():
+    desk = Desk(verdict=NEEDS, settings=CallSettings(denial_ttl_us=60_000_000))
+    approvers = Approvers(desk.ledger, NoRedaction())
+    denied = (await desk.call())["approval"]["id"]
+    await approvers.decide(Ruling(denied, ApprovalStatus.REJECTED, "ann", Role.OPERATOR, reason="not today"))
+    said = {"status": "denied", "reason": "invalid_or_expired_approval: a person said no: not today"}
+    desk.clock.advance(us=59_999_999)
+    desk.restart()
+
+    assert await desk.call() == said
+    receipt = desk.ledger.chain[-1].event
+    assert (receipt["kind"], receipt["reason"]) == ("denied", said["reason"])
+    assert receipt["detail"] == f"the approval `{denied}` was denied"
+    assert list(desk.ledger.stored_approvals) == [denied]
+
+    others = [
+        await desk.call(args={"text": "other"}),
+        await desk.call(principal=OTHER_AGENT),
+    ]
+    desk.redefine("echo")
+    others.append(await desk.call())
+    assert [one["status"] for one in others] == ["approval_required"] * 3  # each is another call
+    desk.policy.verdict = Allow(("permit-all",))
+    assert (await desk.call())["status"] == "ok"  # what needs nobody asks nobody
+
+
+async def test_a_call_that_a_person_denied_asks_again_once_its_time_is_over():
+    desk = Desk(verdict=NEEDS, settings=CallSettings(denial_ttl_us=60_000_000))
+    approvers = Approvers(desk.ledger, NoRedaction())
+    denied = (await desk.call())["approval"]["id"]
+    await approvers.decide(Ruling(denied, ApprovalStatus.REJECTED, "ann", Role.OPERATOR))
+    desk.clock.advance(us=60_000_000)
+    assert (await desk.call())["approval"]["id"] != denied
+
+
+async def test_a_yes_after_a_no_to_the_same_call_ends_the_no():
+    desk = Desk(verdict=NEEDS)
+    approvers = Approvers(desk.ledger, NoRedaction())
+    first = (await desk.call())["approval"]["id"]
+    desk.policy.verdict = NeedsApproval(ApprovalKind.LOCAL, "budget_exceeded", ("ask",))
+    second = (await desk.call())["approval"]["id"]
+    await approvers.decide(Ruling(second, ApprovalStatus.REJECTED, "ann", Role.OPERATOR))
+    assert (await desk.call())["status"] == "denied"
+    assert (await desk.call(approval_token=await desk.approve(first)))["status"] != "ok"  # it passes no budget
+    assert (await desk.call())["approval"]["id"] not in {first, second}
+
+
 async def test_approvals_that_expire_are_receipted_and_counted_whoever_asks_again():
     desk = Desk(verdict=NEEDS)
     first = (await desk.call(args={"text": "a"}))["approval"]["id"]
@@ -310,7 +358,8 @@ async def test_a_yes_that_was_taken_back_runs_nothing_and_one_that_was_used_is_n
     await approvers.decide(Ruling(withdrawn, ApprovalStatus.REJECTED, "ann", Role.OPERATOR))
     refused = await desk.call(args={"text": "withdrawn"}, approval_token=tokens[withdrawn])
     assert refused == {"status": "denied", "reason": "invalid_or_expired_approval"}
-    assert (await desk.call(args={"text": "withdrawn"}))["approval"]["id"] != withdrawn  # it is asked for anew
+    again = await desk.call(args={"text": "withdrawn"})
+    assert again == {"status": "denied", "reason": "invalid_or_expired_approval: a person said no"}
     with pytest.raises(CallerError, match="expected an approval that is not used yet, got one that is consumed"):
         await approvers.decide(Ruling(used, ApprovalStatus.REJECTED, "ann", Role.OPERATOR))
 

@@ -50,6 +50,9 @@ class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         30_000  # our clients wait for ten minutes at most
     )
     approval_ttl_s: Annotated[int, Meta(ge=1, description="how long an approval waits for a person")] = 15 * 60
+    denial_ttl_s: Annotated[
+        int, Meta(ge=0, description="how long a denied call is refused before it asks again; 0: it asks at once")
+    ] = 15 * 60
     max_open_decisions: Annotated[int, Meta(ge=1, description="decisions whose outcome nobody reported yet")] = (
         MAX_OPEN_DECISIONS
     )

@@ -140,6 +140,7 @@ def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService
         log=CallLog(stores.redactor),
         settings=CallSettings(
             approval_ttl_us=limits.approval_ttl_s * US_PER_S,
+            denial_ttl_us=limits.denial_ttl_s * US_PER_S,
             deadline_ms=limits.deadline_ms,
             args_form=start.file.receipts.args,
             max_open_decisions=limits.max_open_decisions,

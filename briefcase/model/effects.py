@@ -152,6 +152,16 @@ class ArchiveReceipts(msgspec.Struct, frozen=True):
     through_ts: str
 
 
+class Archived(msgspec.Struct, frozen=True):
+    """What one archiving came to: receipts moved, into how many segments of how many bytes, and where it ends now."""
+
+    receipts: int
+    segments: int
+    bytes: int
+    boundary: Head
+    directory: str
+
+
 Effect: TypeAlias = (
     CreateApproval
     | DecideApproval

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from briefcase.model.effects import ClaimNonce, Committed, Entry, Head, Refused
+from briefcase.model.effects import Archived, ClaimNonce, Committed, Entry, Head, Refused
 from briefcase.model.types import (
     Approval,
     ApprovalStatus,
@@ -199,16 +199,6 @@ class Verification(msgspec.Struct, frozen=True):
     difference: StateDifference | None = None
 
 
-class Archived(msgspec.Struct, frozen=True):
-    """What one archiving came to: receipts moved, into how many segments of how many bytes, and where it ends now."""
-
-    receipts: int
-    segments: int
-    bytes: int
-    boundary: Head
-    directory: str
-
-
 class Ledger(Protocol):
     """Receipts, approvals, budgets, request ids and settings: what must change together commits together.
 
@@ -255,6 +245,10 @@ class Ledger(Protocol):
 
     def pending_approval(self, binding_hex: str) -> Approval | None:
         """The newest pending or approved, not yet consumed approval of one binding."""
+        ...
+
+    def denied_approval(self, binding_hex: str) -> Approval | None:
+        """The last denied approval of one binding, unless another of that binding was approved since."""
         ...
 
     def approvals(self, status: ApprovalStatus) -> Sequence[Approval]:

@@ -112,7 +112,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     INVALID_OR_EXPIRED_APPROVAL: Reason(
         "This approval does not serve this call. If a person said no, stop; else send the call again without a token.",
-        hint="an approval is for one call with exactly its arguments: ask again without a token",
+        hint="an approval is for one call with exactly its arguments: without a token, ask again; after a no, wait",
     ),
     TOO_LARGE_TO_SHOW: Reason(
         "A person must be able to read the whole call before they approve it. Send shorter arguments, or more calls.",

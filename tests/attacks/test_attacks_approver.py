@@ -172,6 +172,18 @@ def test_a_reason_of_a_person_passes_for_no_status(daemon):
     assert refused == {"status": "denied", "reason": "invalid_or_expired_approval: a person said no: approved"}
 
 
+def test_an_agent_that_repeats_what_was_denied_reaches_no_person(daemon):
+    approval = ask(daemon, "note_add", {"text": "again"})
+    assert cli(daemon, "approvals", "deny", approval["id"], "--reason", "wrong note").returncode == 0
+    said = {"status": "denied", "reason": "invalid_or_expired_approval: a person said no: wrong note"}
+    others = daemon.request("GET", "/v1/approvals")[1]["approvals"]
+    for _ in range(3):
+        assert daemon.call("note_add", {"text": "again"}, token=daemon.agent) == said
+    assert daemon.request("GET", "/v1/approvals")[1]["approvals"] == others
+    listed = cli(daemon, "receipts", "list", "--decision", "deny", "--limit", "1", "--json").stdout
+    assert f"the approval `{approval['id']}` was denied" in listed
+
+
 @contextmanager
 def issuer(*tokens: str | Callable[[], str]):
     """A provider that issues these tokens, or what these functions give, one after the other; gives its address."""

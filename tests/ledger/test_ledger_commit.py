@@ -485,6 +485,26 @@ async def test_a_whole_call_is_kept_while_its_approval_waits_and_dropped_when_it
         assert ledger.shown_call("a1") is None
 
 
+async def test_the_last_denial_of_a_call_is_found_after_a_restart_until_the_call_is_approved(tmp_path):
+    bound = approval("a1").binding_hex
+
+    async def decide(ledger, name: str, to: ApprovalStatus) -> None:
+        await ledger.commit(Entry({"kind": "made"}, (CreateApproval(approval(name)),)))
+        await ledger.commit(Entry({"kind": "decided"}, (DecideApproval(name, to, "ann", START_US, "not today"),)))
+
+    async with audited(tmp_path) as ledger:
+        assert ledger.denied_approval(bound) is None
+        await decide(ledger, "a1", ApprovalStatus.REJECTED)
+    async with audited(tmp_path) as ledger:
+        denied = ledger.denied_approval(bound)
+        assert (denied.id, denied.decided_us, denied.decision_reason) == ("a1", START_US, "not today")
+        assert ledger.denied_approval("c" * 64) is None
+        await decide(ledger, "a2", ApprovalStatus.REJECTED)
+        assert ledger.denied_approval(bound).id == "a2"
+        await decide(ledger, "a3", ApprovalStatus.APPROVED)
+        assert ledger.denied_approval(bound) is None
+
+
 async def test_an_environment_of_an_older_version_opens_and_its_approvals_have_no_whole_call(tmp_path):
     async with audited(tmp_path) as ledger:
         await ledger.commit(Entry({"kind": "made"}, (CreateApproval(approval("a1")),)))

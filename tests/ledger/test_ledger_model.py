@@ -149,6 +149,7 @@ class LedgerMachine(RuleBasedStateMachine):
             held = self.model.pending_approval(binding)
             if held is None or status_at(held, now_us) is not ApprovalStatus.EXPIRED:  # else either may forget it
                 assert self.real.pending_approval(binding) == held
+            assert self.real.denied_approval(binding) == self.model.denied_approval(binding)
         for status in set(ApprovalStatus) - {ApprovalStatus.EXPIRED}:
             held = [found for found in self.model.approvals(status) if status_at(found, now_us) is status]
             assert [found for found in self.real.approvals(status) if status_at(found, now_us) is status] == held

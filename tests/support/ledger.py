@@ -13,6 +13,7 @@ from briefcase.core import budgets
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.effects import (
+    Archived,
     ArchiveReceipts,
     ClaimNonce,
     ClaimRequest,
@@ -35,7 +36,7 @@ from briefcase.model.effects import (
     StartFromCopy,
 )
 from briefcase.model.errors import StoreError
-from briefcase.model.ports import ActiveAgent, Archived, Clock, ReceiptFilter, Verification
+from briefcase.model.ports import ActiveAgent, Clock, ReceiptFilter, Verification
 from briefcase.model.types import (
     Approval,
     ApprovalStatus,
@@ -58,6 +59,7 @@ class MemoryLedger:
         self.stored_approvals: dict[str, Approval] = {}
         self.shown: dict[str, ShownCall] = {}
         self.last_yes: dict[tuple[str, str], LastApproval] = {}
+        self.denied: dict[str, str] = {}
         self.lines: dict[tuple[str, str], BudgetLine] = {}
         self.limits: dict[str, int] = dict(budgets.DEFAULT_DAILY_LIMITS_MICROUSD)
         self.open_intents: dict[int, OpenIntent] = {}
@@ -74,6 +76,7 @@ class MemoryLedger:
             dict(self.stored_approvals),
             dict(self.shown),
             dict(self.last_yes),
+            dict(self.denied),
             dict(self.lines),
             dict(self.limits),
             dict(self.open_intents),
@@ -88,6 +91,7 @@ class MemoryLedger:
                     self.stored_approvals,
                     self.shown,
                     self.last_yes,
+                    self.denied,
                     self.lines,
                     self.limits,
                     self.open_intents,
@@ -162,6 +166,10 @@ class MemoryLedger:
         if isinstance(changed, Refused):
             return changed
         self.stored_approvals[changed.id] = changed
+        if changed.status is ApprovalStatus.REJECTED:
+            self.denied[changed.binding_hex] = changed.id
+        elif changed.status is ApprovalStatus.APPROVED:
+            self.denied.pop(changed.binding_hex, None)
         if not approvals.LIFECYCLE.steps[changed.status]:
             self.shown.pop(changed.id, None)
         return None
@@ -194,6 +202,9 @@ class MemoryLedger:
             }:
                 return approval
         return None
+
+    def denied_approval(self, binding_hex: str) -> Approval | None:
+        return self.stored_approvals.get(self.denied.get(binding_hex, ""))
 
     def approvals(self, status: ApprovalStatus) -> list[Approval]:
         return [approval for approval in self.stored_approvals.values() if approval.status is status]

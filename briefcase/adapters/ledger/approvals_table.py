@@ -7,6 +7,7 @@
 | waiting | `b` + BLAKE2b-256 of the binding + creating receipt id | approval id |
 | shown | `c` + approval id | msgpack of `ShownCall`: the whole call, while the approval waits |
 | shown | `l` + BLAKE2b-256 of owner and tool | msgpack of `LastApproval` |
+| shown | `d` + BLAKE2b-256 of the binding | id of the approval that was denied last, unless one was approved since |
 
 Only pending and approved approvals are in `waiting`; the receipt id keeps them in the order they were made. Those past
 their expiry leave it with their receipt (`calls.expiry`), so it stays small by itself. A whole call is apart from its
@@ -75,6 +76,10 @@ def store(change: Change, stored: StoredApproval) -> None:
         change.delete(tables.waiting, by_principal)
         change.delete(tables.waiting, by_binding)
         change.delete(tables.shown, _shown_key(approval.id))
+    if approval.status is ApprovalStatus.REJECTED:
+        change.put(tables.shown, _denied_key(approval.binding_hex), approval.id.encode())
+    elif approval.status is ApprovalStatus.APPROVED:
+        change.delete(tables.shown, _denied_key(approval.binding_hex))
 
 
 def store_shown(change: Change, approval_id: str, shown: ShownCall) -> None:
@@ -122,6 +127,12 @@ def find_waiting(transaction: lmdb.Transaction[bytes], tables: Tables, binding_h
     for _, approval_id in _with_prefix(transaction, tables, _binding_prefix(binding_hex)):
         newest = approval_id
     return None if newest is None else find(transaction, tables, newest.decode())
+
+
+def find_denied(transaction: lmdb.Transaction[bytes], tables: Tables, binding_hex: str) -> Approval | None:
+    """The last denied approval of a binding, unless one was approved since."""
+    approval_id = transaction.get(_denied_key(binding_hex), db=tables.shown)
+    return None if approval_id is None else find(transaction, tables, approval_id.decode())
 
 
 def list_expired(transaction: lmdb.Transaction[bytes], tables: Tables, now_us: int, most: int) -> list[Approval]:
@@ -196,6 +207,10 @@ def _last_key(owner: str, tool_id: str) -> bytes:
     name = owner.encode()
     parts = len(name).to_bytes(8, "big") + name + tool_id.encode()
     return b"l" + hashlib.blake2b(parts, digest_size=32).digest()
+
+
+def _denied_key(binding_hex: str) -> bytes:
+    return b"d" + hashlib.blake2b(binding_hex.encode(), digest_size=32).digest()
 
 
 def _principal_prefix(principal: str) -> bytes:

@@ -38,9 +38,9 @@ from briefcase.adapters.ledger.steady_clock import SteadyClock
 from briefcase.adapters.ledger.tables import Tables, is_key
 from briefcase.core.receipts.events import receipts_archived_event
 from briefcase.core.redaction.redactor import redact_value
-from briefcase.model.effects import ArchiveReceipts, ClaimNonce, Committed, Entry, Head, PutSetting, Refused
+from briefcase.model.effects import Archived, ArchiveReceipts, ClaimNonce, Committed, Entry, Head, PutSetting, Refused
 from briefcase.model.errors import CallerError, StoreError
-from briefcase.model.ports import ActiveAgent, Archived, Clock, ReceiptFilter, Redactor, Verification
+from briefcase.model.ports import ActiveAgent, Clock, ReceiptFilter, Redactor, Verification
 from briefcase.model.types import Approval, ApprovalStatus, BudgetLine, JsonObject, LastApproval, Receipt, ShownCall
 
 MIB: Final = 1 << 20
@@ -214,6 +214,11 @@ class Ledger:
         """The newest pending or approved, not yet consumed approval of one binding."""
         with self._tables.begin_read() as transaction:
             return approvals_table.find_waiting(transaction, self._tables, binding_hex)
+
+    def denied_approval(self, binding_hex: str) -> Approval | None:
+        """The last denied approval of one binding, unless another of that binding was approved since."""
+        with self._tables.begin_read() as transaction:
+            return approvals_table.find_denied(transaction, self._tables, binding_hex)
 
     def approvals(self, status: ApprovalStatus) -> list[Approval]:
         """All approvals stored in one state, oldest first."""

@@ -5,7 +5,7 @@
 | receipts | receipt id, 8 bytes | `receipts.chain`'s stored record; the oldest may be in `archive` instead |
 | approvals | approval id | msgpack of `StoredApproval` |
 | waiting | see `approvals_table` | approvals that are pending or approved, by principal and by binding |
-| shown | see `approvals_table` | the whole calls of those approvals, and the last yes of each principal and tool |
+| shown | see `approvals_table` | their whole calls, the last yes of each principal and tool, what was denied |
 | spend | `YYYY-MM-DD` and category | spent and reserved micro-USD, 8 bytes each |
 | limits | category | daily limit in micro-USD, 8 bytes |
 | settings | name | bytes |

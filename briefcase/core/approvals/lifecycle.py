@@ -7,7 +7,8 @@ Lifecycle (`LIFECYCLE`):
 
 Rules: an approval is bound to principal, tool, definition digest and canonical arguments (`binding_hex`);
 it expires by the ledger's clock, which never goes back, whatever state it waits in, and its end is stored and receipted
-within a second; consuming happens in the transaction that appends the intent.
+within a second; consuming happens in the transaction that appends the intent. A denial is remembered for a time from
+its decision on: within it, the same call is refused and asks nobody.
 Nothing here does I/O: the ledger applies these functions inside its transaction.
 """
 
@@ -26,6 +27,7 @@ from briefcase.model.reasons import BUDGET_EXCEEDED, CONFLICT, INVALID_OR_EXPIRE
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
 
 APPROVAL_TTL_US: Final = 15 * 60 * 1_000_000
+DENIAL_TTL_US: Final = 15 * 60 * 1_000_000
 MAX_PENDING_PER_PRINCIPAL: Final = 100
 MAX_SUMMARY_CHARS: Final = 4_000
 MAX_SHOWN_BYTES: Final = 64 << 10
@@ -52,6 +54,12 @@ def status_at(approval: Approval, now_us: int) -> ApprovalStatus:
 def is_waiting(approval: Approval, now_us: int) -> bool:
     """Whether it waits for a person, or for its call."""
     return status_at(approval, now_us) in {ApprovalStatus.PENDING, ApprovalStatus.APPROVED}
+
+
+def is_denied(approval: Approval, now_us: int, ttl_us: int) -> bool:
+    """Whether a person said no to it, at most so long ago."""
+    is_no = approval.status is ApprovalStatus.REJECTED
+    return is_no and now_us < (approval.decided_us or 0) + ttl_us
 
 
 def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bool:
@@ -95,8 +103,13 @@ def why_of_no_use(used: Refused, approval: Approval | None, binding_hex: str) ->
     """The reason of a call whose approval is of no use; whoever asked hears why a person said no to this very call."""
     if approval is None or approval.status is not ApprovalStatus.REJECTED or approval.binding_hex != binding_hex:
         return used.reason
+    return why_denied(approval) if approval.decision_reason else used.reason
+
+
+def why_denied(approval: Approval) -> str:
+    """The reason of a call that a person said no to, in their words where they gave any."""
     said = approval.decision_reason
-    return with_detail(used.reason, f"a person said no: {said}") if said else used.reason
+    return with_detail(INVALID_OR_EXPIRED_APPROVAL, f"a person said no: {said}" if said else "a person said no")
 
 
 def binding_hex(principal: str, tool_id: str, tool_digest_hex: str, args_digest_hex: str) -> str:

@@ -44,6 +44,7 @@ from briefcase.core.calls.expiry import Expiry
 from briefcase.core.calls.ratelimits import RateLimiter
 from briefcase.core.calls.refusals import Refusals
 from briefcase.core.calls.results import encode_result, outcome_entry, settling
+from briefcase.core.calls.rulings import Rulings
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.calls.shown import shown_call
 from briefcase.core.characters.marks import visible_text
@@ -138,6 +139,7 @@ class Calls:
         self._log = log
         self._settings = settings
         self._asking = Asking(new_event)
+        self._rulings = Rulings(ledger, settings.denial_ttl_us)
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event | None] = {}  # by principal and request id; what a retry waits for
         self.refusals = Refusals(ledger, clock, redactor, new_event)
@@ -336,7 +338,7 @@ class Calls:
         watch.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        approval, verdict = self._attach(call.approval_token, checked, verdict)
+        approval, verdict = self._rulings.attach(call.approval_token, checked, verdict)
         if isinstance(verdict, Allow):
             approval = None  # one that is not needed is not used up
         elif isinstance(verdict, Deny):
@@ -447,33 +449,15 @@ class Calls:
         """Who must approve: the operator stands in for a signer device where none is paired."""
         return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
 
-    def _attach(self, token: str | None, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
-        """The approval that a call brings along; one that is of no use denies the call."""
-        if isinstance(verdict, Deny):
-            return None, verdict
-        if token is None:
-            return (self._own_yes(checked) if isinstance(verdict, NeedsApproval) else None), verdict
-        approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
-        approval = self._ledger.approval(approval_id) if approval_id else None
-        used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
-        if isinstance(used, Refused):
-            return None, Deny(approvals.why_of_no_use(used, approval, checked.binding_hex), verdict.policy_ids)
-        return approval, verdict
-
-    def _own_yes(self, checked: Checked) -> Approval | None:
-        """The yes that this very request got: a retry of it needs no token."""
-        approval = self._ledger.pending_approval(checked.binding_hex)
-        if approval is None or approval.request_id != checked.facts.request_id:
-            return None
-        used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
-        return None if isinstance(used, Refused) else approval
-
     async def _ask(self, checked: Checked, verdict: NeedsApproval, watch: Stopwatch) -> Answer:
-        """Stop with an approval to wait for: the one that already waits for this very call, or a new one."""
+        """Stop with an approval to wait for, the one that waits for this very call or a new one, or with its denial."""
         facts, spec = checked.facts, checked.tool.spec
         effects: tuple[Effect, ...] = ()
         binding = checked.binding_hex
         await self._asking.settled(binding)
+        denial = self._rulings.denial(checked, verdict)
+        if denial is not None:
+            return await self._deny(facts, denial, watch)
         approval = self._ledger.pending_approval(binding)
         kind = self._kind_for(verdict)
         stands_in = "" if kind is verdict.kind else SIGNER

@@ -12,12 +12,14 @@ class CallSettings(msgspec.Struct, frozen=True):
     """How calls are bounded and recorded.
 
     `args_form` is what receipts keep of arguments: `digest`, `redacted` (known secrets removed) or `full`.
+    A call that a person denied is not asked for again within `denial_ttl_us`.
     A call that a person must approve is shown whole, so one of more than `max_shown_bytes` is refused.
     `has_signer` tells whether a signer device is paired; without one, what needs a signer waits for the operator.
     `max_open_decisions` and `max_open_decisions_per_principal` bound what `decide` allowed and nobody closed yet.
     """
 
     approval_ttl_us: int = approvals.APPROVAL_TTL_US
+    denial_ttl_us: int = approvals.DENIAL_TTL_US
     deadline_ms: int = 30_000
     args_form: str = "redacted"
     has_signer: bool = False
