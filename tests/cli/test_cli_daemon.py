@@ -86,6 +86,25 @@ def test_an_approval_given_on_the_live_screen_lets_the_repeated_call_run(daemon,
     assert repeated.returncode == 0, repeated.stderr
 
 
+def test_the_live_screen_names_a_daemon_that_hangs_and_says_when_it_is_back(daemon, briefcase):
+    asked = briefcase("tools", "call", "note_add", "--args-json", '{"text":"still waits"}', "--json")
+    with Terminal(daemon.env, "approvals", "watch") as terminal:
+        terminal.wait_for("waiting for you")
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        try:
+            hung = terminal.frame("the daemon did not answer in time; trying again")
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+        assert "what waits for approval is not known" in hung
+        assert "nothing waits" not in hung
+        back = terminal.frame("waiting for you")
+        assert "the daemon is back" in back
+        assert "did not answer" not in back
+        terminal.press("q")
+        assert terminal.leave() == 0
+    assert briefcase("approvals", "deny", json.loads(asked.stdout)["approval"]["id"]).returncode == 0
+
+
 def test_the_live_screen_gives_the_terminal_back_when_interrupted(daemon):
     with Terminal(daemon.env, "approvals", "watch") as terminal:
         terminal.wait_for("nothing waits")

@@ -98,6 +98,7 @@ class Watch:
         self._known: set[str] = set()
         self.selected: str | None = None
         self.message = Text()
+        self.is_away = False
         self.first_line = 0
         self.document: ShownApproval | None = None
         self._digest_hex: str | None = None
@@ -119,6 +120,17 @@ class Watch:
             self._select(ids[min(place, len(ids) - 1)] if ids else None)
             self._armed_ms = now_ms + ARMED_AFTER_MS
         self.waiting = list(waiting)
+
+    def lose(self, problem: str, now_ms: int) -> None:
+        """The daemon does not say what waits: nothing is shown as if it were so."""
+        self.forget()
+        self.update((), now_ms)
+        self.is_away, self.message = True, Text(visible_text(f"{problem}; trying again"), "red")
+
+    def find(self) -> None:
+        """The daemon says again what waits."""
+        if self.is_away:
+            self.is_away, self.message = False, Text("the daemon is back", "green")
 
     def take(self, reply: Reply[ShownApproval]) -> None:
         """Take the whole call of the selected approval, to be read from its top.
@@ -280,7 +292,8 @@ def draw(watch: Watch, console: Console) -> Group:
     below = f"… {watch.lines_below:,} more lines: {read_on}" if watch.lines_below else ""
     if one is not None and watch.document is None:
         below = "the whole call is not here yet"
-    title = f"{len(watch.waiting)} waiting for you" if watch.waiting else "nothing waits for approval"
+    title = "nothing waits for approval" if not watch.is_away else "what waits for approval is not known"
+    title = f"{len(watch.waiting)} waiting for you" if watch.waiting else title
     title += f", {len(watch.waiting) - rows_shown} more than fit" if len(watch.waiting) > rows_shown else ""
     title += f"; {watch.others} of others" if watch.others else ""
     parts: list[RenderableType] = [_line(title, "bold"), _table(watch, rows_shown, width), Rule(style="dim")]
@@ -327,13 +340,15 @@ def _table(watch: Watch, rows_shown: int, width: int) -> Table:
 def _refresh(app: App, watch: Watch) -> None:
     try:
         watch.update(app.client(TIMEOUT_S).get("/v1/approvals", ApprovalList).answer.approvals, _now_ms())
+        watch.find()
         if watch.selected is not None and watch.document is None:
             watch.take(app.client(TIMEOUT_S).get(path_of("v1", "approvals", watch.selected), ShownApproval))
     except BriefcaseError as error:
+        if error.code not in {"conflict", "not_found"}:
+            watch.lose(error.message, _now_ms())
+            return
         watch.forget()
         watch.message = Text(visible_text(f"{error.message}; trying again"), "red")
-        if error.code not in {"conflict", "not_found"}:
-            watch.update((), _now_ms())
 
 
 def _carry_out(app: App, watch: Watch, decision: Decision) -> Text:
