@@ -217,6 +217,13 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
         Variable(
             "BRIEFCASE_MCP_NO_STDIO", "do not serve standard input", "mcp.md", default="0", words=_SWITCH
         ),
+        Variable(
+            "BRIEFCASE_MCP_HOLD_SECS",
+            "how long a call is held for a person, at most 600; 0 holds none",
+            "mcp.md#a-call-that-waits",
+            default="45",
+            unit="seconds",
+        ),
     ),
     "The control plane": (
         Variable(

@@ -144,3 +144,28 @@ def test_a_time_that_is_none_is_refused_before_the_call_is_looked_at(daemon, sco
     name, token = scout
     assert Call(daemon, token, "x", wait_ms=wait_ms).answer()[0] == 400
     assert name not in {one["principal"] for one in daemon.request("GET", "/v1/approvals")[1]["approvals"]}
+
+
+def test_approvals_are_asked_for_by_their_ids_and_an_agent_sees_its_own_whatever_their_status(daemon, scout):
+    name, token = scout
+    other = daemon.request("POST", "/v1/agents", {"name": f"other-{name}"})[1]["token"]
+    calls = [Call(daemon, token, f"by id {number}", wait_ms=0) for number in range(2)]
+    theirs = Call(daemon, other, "by id", wait_ms=0)
+    first, second = (call.answer()[1]["approval"]["id"] for call in calls)
+    foreign = theirs.answer()[1]["approval"]["id"]
+    daemon.request("POST", f"/v1/approvals/{first}/deny", {"reason": "no"})
+    nobodys = str(uuid.uuid4())
+    wanted = f"/v1/approvals?ids={first},{second},{foreign},{nobodys}"
+    status, said = daemon.request("GET", wanted, token=token)
+    assert status == 200
+    found = {one["id"]: (one["status"], one.get("decision_reason")) for one in said["approvals"]}
+    assert found == {first: ("rejected", "no"), second: ("pending", None)}
+    assert len(daemon.request("GET", wanted)[1]["approvals"]) == 3
+    assert all("approval_token" not in one for one in said["approvals"])
+
+
+@pytest.mark.parametrize(
+    "ids", ["x", "1,2", f"{uuid.UUID(int=0)},", ",".join(str(uuid.UUID(int=n)) for n in range(51))]
+)
+def test_ids_that_are_none_or_too_many_are_refused(daemon, scout, ids):
+    assert daemon.request("GET", f"/v1/approvals?ids={ids}", token=scout[1])[0] == 400

@@ -211,7 +211,7 @@ def test_a_client_of_the_gateway_has_its_call_and_its_answers_approved_and_uses_
         return {"requestState": waiting["requestState"]}
 
     command = [sys.executable, "-m", "briefcase", "gateway"]
-    environment = {**daemon.env, "BRIEFCASE_AUTH_TOKEN": bank.agent}
+    environment = {**daemon.env, "BRIEFCASE_AUTH_TOKEN": bank.agent, "BRIEFCASE_MCP_HOLD_SECS": "0"}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as gateway:
         asked = call(**approve(call(), "bank.pay {"))

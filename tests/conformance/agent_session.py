@@ -93,7 +93,10 @@ async def work(client: Client) -> None:
 
 async def main() -> None:
     token = operator_json("agents", "add", "scout")["token"]
-    env = {name: os.environ[name] for name in AGENT_VARIABLES} | {"BRIEFCASE_AUTH_TOKEN": token}
+    env = {name: os.environ[name] for name in AGENT_VARIABLES} | {
+        "BRIEFCASE_AUTH_TOKEN": token,
+        "BRIEFCASE_MCP_HOLD_SECS": "0",
+    }
     gateway = StdioServerParameters(command=PYTHON, args=["-m", "briefcase", "gateway"], env=env)
     async with Client(stdio_client(gateway), mode="legacy") as client:
         await work(client)

@@ -58,6 +58,7 @@ def serve(options, stack: ExitStack) -> None:
         "BRIEFCASE_AUTH_TOKEN": token,
         "BRIEFCASE_MCP_HTTP_ADDR": f"127.0.0.1:{options.port}",
         "BRIEFCASE_MCP_NO_STDIO": "1",
+        "BRIEFCASE_MCP_HOLD_SECS": "0",
     }
     gateway = subprocess.Popen([sys.executable, "-m", "briefcase", "gateway"], env=env, stderr=subprocess.PIPE)
     stack.callback(gateway.wait)

@@ -57,10 +57,14 @@ class FakeDaemon:
         self.changes: list[dict] = []
         self.changed = asyncio.Event()
         self.polls = 0
+        self.looks: list[list[str]] = []
+        self.looked = asyncio.Event()
+        self.revoked: set[str] = set()
 
     async def needs_approval(self, name: str, call: dict) -> dict:
         for approval in self.approvals.values():
-            if call.get("approval_token") == approval["approval_token"] and approval["status"] == "approved":
+            brought = call.get("approval_token")
+            if brought in {approval["approval_token"], approval["id"]} and approval["status"] == "approved":
                 if approval["call"] != [name, call["tool_id"], call["args"]]:
                     break
                 approval["status"] = "consumed"
@@ -71,6 +75,10 @@ class FakeDaemon:
         return {"status": "denied", "reason": "invalid_or_expired_approval"}
 
     def ask(self, name: str, call: dict) -> dict:
+        for kept in self.approvals.values():
+            if kept["status"] in {"pending", "approved"} and kept["call"] == [name, call["tool_id"], call["args"]]:
+                shown = {key: kept[key] for key in kept.keys() - {"call", "by", "approval_token"}}
+                return {"status": "approval_required", "approval": shown}
         approval_id = str(uuid.uuid4())
         approval = {
             "id": approval_id,
@@ -95,12 +103,24 @@ class FakeDaemon:
         approval["status"] = "approved"
         return approval["approval_token"]
 
+    def reject(self, why: str) -> None:
+        approval = next(kept for kept in self.approvals.values() if kept["status"] == "pending")
+        approval.update(status="rejected", decided_at="2026-01-01T00:00:01Z", decision_reason=why)
+
+    async def next_look(self) -> list[str]:
+        """The ids that the gateway asks after next."""
+        self.looked.clear()
+        async with asyncio.timeout(10):
+            await self.looked.wait()
+        return self.looks[-1]
+
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self.authenticate])
         app.router.add_get("/v1/tools", self.list_tools)
         app.router.add_get("/v1/profile", self.profile)
         app.router.add_get("/v1/identity", self.identity)
         app.router.add_post("/v1/tools/call", self.call)
+        app.router.add_get("/v1/approvals", self.list_approvals)
         app.router.add_get("/v1/approvals/{id}", self.approval)
         if self.catalog is not None:
             app.router.add_get("/v1/mcp/catalog", self.get_catalog)
@@ -113,7 +133,7 @@ class FakeDaemon:
     @web.middleware
     async def authenticate(self, request, handler):
         name = AGENTS.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
-        if name is None:
+        if name is None or name in self.revoked:
             return web.json_response({"code": "unauthorized", "message": "the token is not known"}, status=401)
         request[AGENT] = name
         return await handler(request)
@@ -138,6 +158,14 @@ class FakeDaemon:
         if approval["status"] == "approved":
             shown["approval_token"] = approval["approval_token"]
         return web.json_response(shown)
+
+    async def list_approvals(self, request):
+        ids = request.query["ids"].split(",")
+        self.looks.append(ids)
+        self.looked.set()
+        own = [self.approvals[id_] for id_ in ids if id_ in self.approvals]
+        shown = [{key: kept[key] for key in kept.keys() - {"call", "by", "approval_token"}} for kept in own]
+        return web.json_response({"approvals": shown})
 
     async def call(self, request):
         body = await request.json()

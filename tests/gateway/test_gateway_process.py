@@ -20,8 +20,8 @@ FIXTURE = str(Path(__file__).parent.parent / "servers" / "fixture_server.py")
 class Agent:
     """A client at the standard streams of a gateway of its own."""
 
-    def __init__(self, daemon: RunningDaemon, token: str, *options: str) -> None:
-        env = {**daemon.env, "BRIEFCASE_AUTH_TOKEN": token}
+    def __init__(self, daemon: RunningDaemon, token: str, *options: str, hold_secs: int = 0) -> None:
+        env = {**daemon.env, "BRIEFCASE_AUTH_TOKEN": token, "BRIEFCASE_MCP_HOLD_SECS": str(hold_secs)}
         self.process = subprocess.Popen(
             command_of("gateway", *options), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -117,6 +117,29 @@ def approved(daemon: RunningDaemon, agent: Agent, text: str) -> dict:
     blocked = agent.ask("tools/call", call)["result"]
     cli(daemon, "approvals", "approve", blocked["_meta"]["approval"]["id"])
     return call
+
+
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+def test_a_held_call_goes_on_by_itself_once_a_person_decided_at_the_command_line(daemon, decision):
+    text = f"held until {decision}"
+    with Agent(daemon, daemon.agent, hold_secs=600) as agent:
+        agent.initialize()
+        call = {"name": "fx.write_note", "arguments": {"text": text}, "_meta": {"progressToken": "p"}}
+        agent.write({"jsonrpc": "2.0", "id": "held", "method": "tools/call", "params": call})
+        told = agent.read()
+        assert told["method"] == "notifications/progress"
+        [waiting] = json.loads(cli(daemon, "approvals", "list", "--json"))["approvals"]
+        assert waiting["id"] in told["params"]["message"]
+        more = [] if decision == "approve" else ["--reason", "use the other book"]
+        cli(daemon, "approvals", decision, waiting["id"], *more)
+        while (answer := agent.read()).get("id") != "held":
+            pass
+    if decision == "approve":
+        assert answer["result"]["isError"] is not True
+        assert daemon.notes.read_text().count(f"{text}\n") == 1
+    else:
+        assert answer["result"]["content"][0]["text"].endswith("a person said no to this call: use the other book")
+        assert not daemon.notes.exists() or text not in daemon.notes.read_text()
 
 
 def test_after_a_wrong_token_the_same_call_goes_on_with_its_approval(daemon):

@@ -9,10 +9,12 @@ import msgspec
 
 from briefcase.core.wire.fields import Maybe
 from briefcase.core.wire.tools import OtherCategory, wire_category
+from briefcase.model.identifiers import REQUEST_ID
 from briefcase.model.types import MICROUSD_PER_USD, Approval, JsonObject, PaymentTerms, ShownCall, format_rfc3339
 
 MAX_REASON_CHARS: Final = 1_000
 MAX_LISTED: Final = 1_000
+MAX_IDS: Final = 50
 
 
 class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +123,13 @@ class ApprovalList(msgspec.Struct, frozen=True):
 class ApprovalListQuery(msgspec.Struct, frozen=True):
     """`approved` lists each yes that was not used yet, `open` these beside what waits, `all` what has ended, too.
 
-    Where ended ones are asked for, the newest `limit` are listed.
+    Where ended ones are asked for, the newest `limit` are listed. `ids`, with commas between them, asks for these
+    whatever their status is; those that the asker may not see are left out.
     """
 
     status: Literal["pending", "approved", "open", "rejected", "expired", "consumed", "all"] = "pending"
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 100
+    ids: Annotated[str, msgspec.Meta(pattern=f"^({REQUEST_ID}(,{REQUEST_ID}){{0,{MAX_IDS - 1}}})?$")] = ""
 
 
 class ApprovalQuery(msgspec.Struct, frozen=True):

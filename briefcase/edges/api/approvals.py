@@ -41,9 +41,18 @@ _LISTED: Final = {
 
 
 async def list_approvals(services: Services, request: Request) -> JsonObject:
-    """`GET /v1/approvals`: the pending ones, each unused yes, or what has ended; an agent's own, an operator's all."""
+    """`GET /v1/approvals`: the pending ones, each unused yes, what has ended, or those named; an agent's own."""
     query = request.query_as(ApprovalListQuery)
     names_decider = request.principal.role in DECIDING_ROLES
+    if query.ids:
+        named = [services.ledger.approval(approval_id) for approval_id in query.ids.split(",")]
+        now_us = services.ledger.now_us()
+        as_of_now = [
+            msgspec.structs.replace(approval, status=status_at(approval, now_us))
+            for approval in named
+            if approval is not None and _may_see(request, approval)
+        ]
+        return {"approvals": [wire_approval(approval, names_decider=names_decider) for approval in as_of_now]}
     if query.status not in _LISTED:
         ended = frozenset(ApprovalStatus) if query.status == "all" else frozenset({ApprovalStatus(query.status)})
         newest = await services.ledger.newest_approvals(ended, query.limit)

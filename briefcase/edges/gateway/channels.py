@@ -24,6 +24,12 @@ class LineChannel:
         """Send a notification."""
         await self._write(encode_notification(method, params))
 
+    async def begin(self) -> None:
+        """Nothing: a line says by itself that somebody is at its end."""
+
+    def when_left(self, act: Callable[[], object]) -> None:
+        """Nothing: who leaves a line ends its requests."""
+
     async def ask(self, method: str, params: JsonObject) -> JsonObject:
         """Send a request of ours and await its result.
 
@@ -36,11 +42,37 @@ class LineChannel:
 
 
 class StreamChannel(LineChannel):
-    """Puts messages into one request's own stream."""
+    """Puts messages into one request's own stream.
 
-    def __init__(self, stream: Stream, session: Session | None) -> None:
+    Args:
+        stream: the request's.
+        session: its session, where it has one.
+        takes_events: whether the client reads a stream that begins without a message.
+    """
+
+    def __init__(self, stream: Stream, session: Session | None, *, takes_events: bool = False) -> None:
         super().__init__(self._put, session)
         self.stream = stream
+        self._takes_events = takes_events
+        self._has_left = False
+        self._on_left: Callable[[], object] | None = None
+
+    async def begin(self) -> None:
+        """Open the stream, which is kept alive from then on."""
+        if self._takes_events:
+            self.stream.begin()
+
+    def when_left(self, act: Callable[[], object]) -> None:
+        """Have something done when `leave` is called; at once where it was."""
+        self._on_left = act
+        if self._has_left:
+            act()
+
+    def leave(self) -> None:
+        """The connection is gone that the stream was read over."""
+        self._has_left = True
+        if self._on_left is not None:
+            self._on_left()
 
     async def _put(self, message: bytes) -> None:
         self.stream.put(message)

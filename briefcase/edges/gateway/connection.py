@@ -145,7 +145,7 @@ class Core:
             return  # the daemon forgets it with the server's connection at the latest
 
 
-def session_context(session: Session, channel: Channel) -> Context:
+def session_context(session: Session, channel: Channel, *, may_hold: bool = True) -> Context:
     """The surroundings of a handshake client's request."""
     return Context(
         token=session.token,
@@ -156,6 +156,7 @@ def session_context(session: Session, channel: Channel) -> Context:
         log_level=session.log_level,
         session=session.public_name,
         agent=session.agent,
+        may_hold=may_hold,
     )
 
 

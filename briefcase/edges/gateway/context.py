@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -27,11 +29,20 @@ class Channel(Protocol):
         """
         ...
 
+    async def begin(self) -> None:
+        """Let the client see that its request is taken, where its transport can show that before the answer."""
+        ...
+
+    def when_left(self, act: Callable[[], object]) -> None:
+        """Have something done when the client stops listening, though its request may go on; at once where it has."""
+        ...
+
 
 class Context(msgspec.Struct, frozen=True):
     """Everything about a request but its method and parameters.
 
-    `session` is a public name of the client's session for receipts, never the session id itself.
+    `session` is a public name of the client's session for receipts, never the session id itself. `may_hold` says
+    whether its answer may be put off for a person; `began_s` is when it began, on the monotonic clock.
     """
 
     token: str
@@ -42,6 +53,8 @@ class Context(msgspec.Struct, frozen=True):
     log_level: str | None = None
     session: str | None = None
     agent: str | None = None
+    may_hold: bool = True
+    began_s: float = msgspec.field(default_factory=time.monotonic)
 
     @property
     def is_stateless(self) -> bool:

@@ -5,7 +5,7 @@
  3. the answer is the stream's last message
 
 A stateless request ends when its client leaves. A handshake client may come back for its answer, and for nobody else's,
-so its request goes on; what is missed of its stream can be read from there.
+so its request goes on, but is not held for a person any longer; what is missed of its stream can be read from there.
 
 Source: MCP 2025-11-25 and 2026-07-28, Streamable HTTP, sending messages to the server.
 """
@@ -93,6 +93,7 @@ class Answers:
             exchange.when_gone(work.cancel)
         else:
             session.start(request.id, work)
+            exchange.when_gone(channel.leave)
         await serving.first  # 2
         if serving.is_stream:
             return event_stream(channel.stream, 0)

@@ -234,7 +234,7 @@ class HttpEndpoint:
             session = self._session(headers, token, view)
             if isinstance(parsed, Sequence):
                 return await self._post_batch(parsed, session)
-            return await self._post_in_session(parsed, session, exchange)
+            return await self._post_in_session(parsed, session, exchange, takes_events=_takes_events(headers))
         if isinstance(parsed, Request) and parsed.method == "initialize":
             return await self._initialize(parsed, token, view)
         request = parsed if isinstance(parsed, Request) else None
@@ -251,7 +251,7 @@ class HttpEndpoint:
                 "expected a request: this revision has no other messages",
                 http_status=HTTPStatus.BAD_REQUEST,
             )
-        channel = StreamChannel(Stream(self._shelf), None)
+        channel = StreamChannel(Stream(self._shelf), None, takes_events=_takes_events(headers))
         revision = headers.one("mcp-protocol-version")
         context = stateless_context(message, token, view, channel, revision, is_http=True)
         if is_defined(message.method, context.revision):
@@ -272,7 +272,9 @@ class HttpEndpoint:
             raise
         return json_reply(HTTPStatus.OK, encode_result(request.id, result), (b"mcp-session-id", session.id.encode()))
 
-    async def _post_in_session(self, message: Message, session: Session, exchange: DirectExchange) -> Reply:
+    async def _post_in_session(
+        self, message: Message, session: Session, exchange: DirectExchange, *, takes_events: bool
+    ) -> Reply:
         match message:
             case Notification():
                 self._core.handle(message, session)
@@ -282,7 +284,7 @@ class HttpEndpoint:
                 return ACCEPTED
             case Request():
                 session.check_startable(message.id)
-                channel = StreamChannel(Stream(self._shelf), session)
+                channel = StreamChannel(Stream(self._shelf), session, takes_events=takes_events)
                 context = session_context(session, channel)
                 return await self._answers.serve(message, context, channel, session, exchange)
 
@@ -302,7 +304,7 @@ class HttpEndpoint:
                 case Response():
                     session.settle(message)
                 case Request():
-                    context = session_context(session, StreamChannel(Stream(self._shelf), None))
+                    context = session_context(session, StreamChannel(Stream(self._shelf), None), may_hold=False)
                     answers.append((await self._answers.answer(message, context, session))[1])
         return json_reply(HTTPStatus.OK, b"[" + b",".join(answers) + b"]") if answers else ACCEPTED
 
@@ -357,6 +359,11 @@ _PREFLIGHT: Final = (
     ),
     (b"access-control-max-age", b"600"),
 )
+
+
+def _takes_events(headers: Headers) -> bool:
+    """Whether the client says that an answer may be a stream of events."""
+    return "text/event-stream" in (headers.one("accept") or "")
 
 
 def _check_media_types(headers: Headers) -> None:

@@ -38,8 +38,9 @@ from briefcase.model.types import JsonObject, JsonValue
 MAX_NAME_CHARS: Final = 256
 MAX_PARAM_HEADERS: Final = 65_536  # tools whose arguments are mirrored in headers
 INSTRUCTIONS: Final = (
-    "Every call is checked against a policy and recorded. A call that needs a person's approval answers `isError` with "
-    "`_meta.approval`: tell the user, and once they have approved it, send the same call again."
+    "Every call is checked against a policy and recorded. A call that needs a person's approval waits for it a while. "
+    "Where nobody has decided by then it answers `isError` with `_meta.approval`: tell the user, and once they have "
+    "approved it, send the same call again."
 )
 _LIST_CHANGED: Final[JsonObject] = {"listChanged": True}
 

@@ -11,8 +11,9 @@ A call that stops halfway has two reasons, and each becomes what the client can 
 | the server asks the client | we ask over the request's stream | `input_required`, its state holds the server's |
 | a person must approve the answers | as for a call; the gateway keeps the answers | its state holds the answers |
 
+Before that a call is held for a while (`holding.py`), so that most agents need not come back: a handshake client's when
+it is first made, a stateless one's in each of its rounds, the first of which shows its user what to approve.
 After `MAX_WAITING_ROUNDS` retries a stateless client too gets the `isError` result, so that its loop ends.
-No connection is ever held for a person.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from briefcase.core.mcp.jsonrpc import (
 )
 from briefcase.core.mcp.protocol import LOG_LEVELS, wants_input_of
 from briefcase.core.mcp.tasks import HANDSHAKE_REVISION, TTLS_MS, declares_tasks
-from briefcase.core.wire.approvals import ShownApproval
+from briefcase.core.wire.approvals import ApprovalRecord, ShownApproval
 from briefcase.core.wire.calls import (
     CALL_ANSWER,
     CallAnswer,
@@ -57,6 +58,7 @@ from briefcase.edges.client.reply import Reply
 from briefcase.edges.gateway import results
 from briefcase.edges.gateway.context import Context
 from briefcase.edges.gateway.daemon import Daemon, DaemonError
+from briefcase.edges.gateway.holding import Holding
 from briefcase.edges.gateway.request_state import GoingOn, RequestState, StateSealer
 from briefcase.edges.gateway.results import APPLICATION_ERROR, is_task
 from briefcase.model.reasons import APPROVAL_DECLINED, APPROVAL_REJECTED, with_detail
@@ -66,7 +68,8 @@ MAX_WAITING_ROUNDS: Final = 8
 MAX_INPUT_ROUNDS: Final = 16
 MAX_ASKED: Final = 4_096
 MAX_KEPT_BYTES: Final = 8 << 20  # of answers to servers that wait for a person, for all agents together
-WAIT_MS: Final = 200  # paces a client that comes back at once; a person takes longer, and is not waited for
+PACE_S: Final = 0.2  # of a client that comes back at once
+HELD: Final = frozenset({"", "continue", "resources.read", "prompts.get"})  # tools, and what stands for one request
 EVENTS_WAIT_MS: Final = 10_000
 RETRY_S: Final = 0.005
 SAID_NO: Final = "a person said no to this call"
@@ -118,9 +121,10 @@ class Awaited(msgspec.Struct, frozen=True):
 class Operations:
     """Runs operations against one daemon."""
 
-    def __init__(self, daemon: Daemon, sealer: StateSealer) -> None:
+    def __init__(self, daemon: Daemon, sealer: StateSealer, holding: Holding) -> None:
         self._daemon = daemon
         self._sealer = sealer
+        self._holding = holding
         self._asked: OrderedDict[bytes, Awaited] = OrderedDict()
         self._kept_bytes = 0
         self._cancelling: set[asyncio.Task[None]] = set()
@@ -141,22 +145,25 @@ class Operations:
         if not isinstance(approval_token, str | None):
             raise RpcError(INVALID_PARAMS, "expected `approvalToken` as a string")
         round_ = 0 if state is None else state.round
-        awaited, approval = self._awaited(operation, state, context), None
+        awaited = self._awaited(operation, state, context)
+        decided: ApprovalRecord | None = None
         if approval_token is None and awaited is not None:
             if _is_declined(params):
                 return self._failed(
                     operation, with_detail(APPROVAL_DECLINED, "the user does not want this call to wait")
                 )
             approval = await self._approval(awaited.approval_id, context)
+            decided = None if approval is None else approval.answer
             if approval is not None and approval.answer.status == "pending":
-                return self._waiting(
-                    operation, Waiting(approval.answer.id, approval.document), context, round_, awaited.going_on
-                )
-            approval_token = None if approval is None else given(approval.answer.approval_token, "") or None
+                decided = await self._held(approval.answer.id, params, context, PACE_S)
+                if decided is None:
+                    waiting = Waiting(approval.answer.id, approval.document)
+                    return self._waiting(operation, waiting, context, round_, awaited.going_on)
+            if decided is not None and decided.status == "approved":
+                approval_token = given(decided.approval_token, decided.id)
         self._forget(operation, context)
-        if approval is not None and approval.answer.status == "rejected":
-            why = given(approval.answer.decision_reason, "")
-            return self._failed(operation, with_detail(APPROVAL_REJECTED, f"{SAID_NO}: {why}" if why else SAID_NO))
+        if decided is not None and decided.status == "rejected":
+            return self._failed(operation, _rejection(decided))
 
         going_on = _going_on(state, awaited, approval_token, params)
         if going_on is None:
@@ -285,7 +292,7 @@ class Operations:
         return self._sealer.open(text, operation.digest, context.principal_digest)
 
     async def _approval(self, approval_id: str, context: Context) -> Reply[ShownApproval] | None:
-        path = f"/v1/approvals/{approval_id}?wait_ms={WAIT_MS}"
+        path = f"/v1/approvals/{approval_id}"
         try:
             return await self._daemon.get(context.token, path, ShownApproval)
         except DaemonError as error:
@@ -315,13 +322,28 @@ class Operations:
         """Call a daemon's tool.
 
         The daemon names the approval that waits for this very call. Where a person approved it already (we restarted
-        since, or the client came with a wrong token before), the call is made with it instead of waiting again.
+        since, or the client came with a wrong token before), the call is made with it instead of waiting again; where
+        they do while a handshake client's call is held, likewise.
         """
         reply = await self._call_once(tool_id, args, approval_token, params, context)
         approval = reply.answer.approval if isinstance(reply.answer, CallNeedsApproval) else None
-        if approval_token is None and approval is not None and approval.status == "approved":
+        if approval_token is not None or approval is None:
+            return reply
+        if approval.status == "pending" and not context.is_stateless and tool_id.partition(":")[2] in HELD:
+            approval = await self._held(approval.id, params, context)
+        if approval is not None and approval.status == "approved":
             return await self._call_once(tool_id, args, approval.id, params, context)
+        if approval is not None and approval.status == "rejected":
+            return Reply(CallDenied(_rejection(approval)), b"{}", "")
         return reply
+
+    async def _held(
+        self, approval_id: str, params: JsonObject, context: Context, at_least_s: float = 0.0
+    ) -> ApprovalRecord | None:
+        try:
+            return await self._holding.decided(approval_id, context, _progress_token(params), at_least_s)
+        except DaemonError as error:
+            raise rpc_error(error) from None
 
     async def _call_once(
         self, tool_id: str, args: JsonObject, approval_token: str | None, params: JsonObject, context: Context
@@ -344,14 +366,13 @@ class Operations:
         self, request_id: str, call: JsonObject, params: JsonObject, context: Context
     ) -> Reply[CallAnswer]:
         """Call something of an MCP server: with what it may ask the client, and its notifications as they come."""
-        meta = as_object(params.get("_meta"))
-        progress_token = meta.get("progressToken")
-        wants_progress = isinstance(progress_token, str | int) and not isinstance(progress_token, bool)
+        progress_token = _progress_token(params)
+        wants_progress = progress_token is not None
         exchange: JsonObject = {
             "capabilities": known_capabilities(context.capabilities).declared(),
             "log_level": context.log_level,
             "progress": wants_progress,
-            "trace": _trace(meta),
+            "trace": _trace(as_object(params.get("_meta"))),
         }
         if wish := task_wish(params, context):
             exchange["task"] = wish
@@ -361,7 +382,7 @@ class Operations:
                 return await self._daemon.post(context.token, SERVER_PATH, CALL_ANSWER, body)
             running = asyncio.create_task(self._daemon.post(context.token, SERVER_PATH, CALL_ANSWER, body))
             try:
-                await self._relay(request_id, running, progress_token if wants_progress else None, context)
+                await self._relay(request_id, running, progress_token, context)
                 return await running
             finally:
                 running.cancel()
@@ -491,6 +512,17 @@ def _trace(meta: JsonObject) -> JsonObject:
     traceparent = meta.get("traceparent")
     is_one = isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent) is not None
     return {"traceparent": traceparent} if is_one else {}
+
+
+def _progress_token(params: JsonObject) -> JsonValue:
+    """What the client wants to hear of its request's progress by, or None."""
+    token = as_object(params.get("_meta")).get("progressToken")
+    return token if isinstance(token, str | int) and not isinstance(token, bool) else None
+
+
+def _rejection(approval: ApprovalRecord) -> str:
+    why = given(approval.decision_reason, "")
+    return with_detail(APPROVAL_REJECTED, f"{SAID_NO}: {why}" if why else SAID_NO)
 
 
 def _may_ask(request: JsonObject, context: Context) -> bool:

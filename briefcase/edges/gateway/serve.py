@@ -15,6 +15,7 @@ from briefcase.adapters.telemetry.signals import stop_on_signals
 from briefcase.edges.gateway.connection import Core
 from briefcase.edges.gateway.daemon import Daemon
 from briefcase.edges.gateway.feed import Feed
+from briefcase.edges.gateway.holding import Holding
 from briefcase.edges.gateway.http_endpoint import HttpEndpoint
 from briefcase.edges.gateway.line_writer import LineWriter
 from briefcase.edges.gateway.methods import Methods
@@ -43,9 +44,10 @@ async def running_core(settings: GatewaySettings, exporting: Exporting | None = 
     """Everything but the transports. The key of request states lives as long as this."""
     async with Daemon(settings) as daemon:
         sealer = StateSealer(secrets.token_bytes(STATE_KEY_BYTES), time.time)
-        operations = Operations(daemon, sealer)
+        holding = Holding(daemon, settings.hold_s)
+        operations = Operations(daemon, sealer, holding)
         if settings.otel is not None and exporting is not None:
-            operations = TracedOperations(daemon, sealer, settings.otel.sampling, exporting.send_trace)
+            operations = TracedOperations(daemon, sealer, holding, settings.otel.sampling, exporting.send_trace)
         yield Core(Methods(daemon, operations), Feed(daemon))
 
 

@@ -25,13 +25,17 @@ DEFAULT_PATH: Final = "/mcp"
 _ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]{0,127}")
 _TOKEN: Final = re.compile(rf"{BEARER_CHAR}{{1,512}}")
+_SECONDS: Final = re.compile(r"[0-9]{1,4}")
+DEFAULT_HOLD_S: Final = 45  # many clients give up on a call after a minute
+MAX_HOLD_S: Final = 600
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
 
 class GatewaySettings(msgspec.Struct, frozen=True):
     """Where to find the daemon and where to be found. `server` narrows what is served to one MCP server.
 
-    `keeps_ids`: tools have the daemon's own ids for names, which some clients do not take.
+    `keeps_ids`: tools have the daemon's own ids for names, which some clients do not take. `hold_s`: how long a call is
+    held for a person.
     """
 
     daemon_socket: Path | None
@@ -45,6 +49,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     keeps_ids: bool = False
     allowed_origins: frozenset[str] = frozenset()
     otel: OtelSettings | None = None
+    hold_s: float = 0.0
 
 
 def load_gateway_settings(
@@ -106,6 +111,7 @@ def load_gateway_settings(
         keeps_ids=keeps_ids,
         allowed_origins=frozenset(origins),
         otel=load_otel_settings(environ, "briefcase-gateway"),
+        hold_s=_hold_s(environ),
     )
 
 
@@ -143,6 +149,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _hold_s(environ: Mapping[str, str]) -> float:
+    text = environ.get("BRIEFCASE_MCP_HOLD_SECS") or str(DEFAULT_HOLD_S)
+    if not _SECONDS.fullmatch(text) or int(text) > MAX_HOLD_S:
+        raise ConfigError(f"`BRIEFCASE_MCP_HOLD_SECS`: expected 0 to {MAX_HOLD_S} seconds, got `{text}`")
+    return float(text)
 
 
 def _is_set(environ: Mapping[str, str], name: str) -> bool:

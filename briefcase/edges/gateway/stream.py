@@ -50,7 +50,7 @@ class Stream:
 
     Args:
         shelf: what it shares with the other streams.
-        on_first: called when the first message is put in.
+        on_first: called once, when it is begun, or when the first message is put in.
     """
 
     def __init__(self, shelf: Shelf, on_first: Callable[[], None] | None = None) -> None:
@@ -90,8 +90,13 @@ class Stream:
         ):
             self._drop_oldest()
         self._changed.set()
-        if self._count == 1 and self.on_first is not None:
-            self.on_first()
+        self.begin()
+
+    def begin(self) -> None:
+        """Say that there is a stream to read, though it may have no message yet."""
+        if self.on_first is not None:
+            on_first, self.on_first = self.on_first, None
+            on_first()
 
     def end(self) -> None:
         """Say that nothing follows."""

@@ -16,6 +16,7 @@ from briefcase.adapters.telemetry.tracing import CURRENT, Parent, Sampling, Trac
 from briefcase.core.mcp.jsonrpc import as_object
 from briefcase.edges.gateway.context import Context
 from briefcase.edges.gateway.daemon import Daemon
+from briefcase.edges.gateway.holding import Holding
 from briefcase.edges.gateway.operations import Operation, Operations
 from briefcase.edges.gateway.request_state import StateSealer
 from briefcase.edges.http.exchange import DirectApp, DirectExchange
@@ -34,12 +35,15 @@ class TracedOperations(Operations):
     Args:
         daemon: is asked.
         sealer: of request states.
+        holding: of calls that wait for a person.
         sampling: which are traced.
         send_trace: takes each that is finished.
     """
 
-    def __init__(self, daemon: Daemon, sealer: StateSealer, sampling: Sampling, send_trace: SendTrace) -> None:
-        super().__init__(daemon, sealer)
+    def __init__(
+        self, daemon: Daemon, sealer: StateSealer, holding: Holding, sampling: Sampling, send_trace: SendTrace
+    ) -> None:
+        super().__init__(daemon, sealer, holding)
         self._sampling = sampling
         self._send_trace = send_trace
 
