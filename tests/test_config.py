@@ -44,6 +44,7 @@ def test_an_empty_environment_gives_the_defaults(base, tmp_path):
         ("BRIEFCASE_TCP_ADDR", "evil.example:80", "BRIEFCASE_TCP_ADDR"),
         ("BRIEFCASE_TCP_ADDR", "127.0.0.1:99999", "65535"),
         ("BRIEFCASE_TCP_ADDR", "127.0.0.1", "host:port"),
+        ("BRIEFCASE_EXT_AUTHZ_ADDR", "0.0.0.0:9191", "loopback"),
         ("BRIEFCASE_UNIX_SOCKET", "/tmp/" + "x" * 120, "too long"),
         ("BRIEFCASE_VC_STATUS_UNKNOWN_MODE", "allow", "expected one of require_approval, deny, got `allow`"),
         ("BRIEFCASE_PROVIDER_BASE_URL", "provider.example", "expected `https://host"),

@@ -22,6 +22,7 @@ from briefcase.adapters.witness.rounds import Witnessing, WitnessingParts
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
 from briefcase.daemon.outside import Outside
+from briefcase.daemon.proxies import serve_proxies
 from briefcase.daemon.rules import Rules
 from briefcase.daemon.settings import Settings, agent_socket_inside
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
@@ -61,7 +62,8 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
         outside.registry.start()  # a server that is started is kept from the sockets, which are there now
         await outside.secrets.settle()
         services = _services(start, stores, outside, rules, host)
-        server = _server(start, services, rules, authenticator, listeners)
+        buckets = PrincipalBuckets(PrincipalLimit(**msgspec.structs.asdict(start.file.principal)))
+        server = _server(start, services, _app(start, services, rules, authenticator, buckets), listeners)
         start.stack.push_async_callback(server.drain)
         bound.pop_all()  # the server closes them from now on
     watch(services, stores.ledger.counters, server, authenticator)
@@ -69,6 +71,7 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
         start.keep_running(start.exporting.send_metrics(services.metrics))
     start.keep_running(rules.fleet.run())
     start.keep_running(services.witnessing.run())
+    await serve_proxies(start, services, authenticator, buckets)
     await server.start()
     return services
 
@@ -202,16 +205,18 @@ def _witnessing(start: Start, stores: Stores, outside: Outside, rules: Rules, ch
     return Witnessing(parts)
 
 
-def _server(
-    start: Start, services: Services, rules: Rules, authenticator: Authenticator, listeners: list[Listener]
-) -> HttpServer:
-    limit = PrincipalLimit(**msgspec.structs.asdict(start.file.principal))
+def _app(
+    start: Start, services: Services, rules: Rules, authenticator: Authenticator, buckets: PrincipalBuckets
+) -> DirectApp:
     refusals = RefusalLog(CLOCK.monotonic_ns)
     start.stack.callback(refusals.close)
-    api = Api(services, authenticator, PrincipalBuckets(limit), rules.turnstile, refusals)
-    app: DirectApp = api
-    if start.settings.otel is not None and start.exporting is not None:
-        app = TracedApi(api, start.settings.otel.sampling, services.tools, start.exporting.send_trace)
+    api = Api(services, authenticator, buckets, rules.turnstile, refusals)
+    if start.settings.otel is None or start.exporting is None:
+        return api
+    return TracedApi(api, start.settings.otel.sampling, services.tools, start.exporting.send_trace)
+
+
+def _server(start: Start, services: Services, app: DirectApp, listeners: list[Listener]) -> HttpServer:
     limits = HttpLimits(**msgspec.structs.asdict(start.file.server))
     most = OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.reserves)
     limits = fitting(limits, len(listeners), allow_open_files(most))

@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     payment_helper: Path | None = None
     otel: OtelSettings | None = None
     agent_socket: Path | None = None
+    ext_authz_addr: tuple[str, int] | None = None
     sync_interval_s: int = SYNC_INTERVAL_S
     log_file: Path | None = None
     keys: KeySettings = KeySettings()
@@ -102,6 +103,7 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         unix_socket=_unix_socket(environ, data_dir, strict_host=strict_host),
         agent_socket=_agent_socket(environ, data_dir),
         tcp_addr=_parsed(environ, "BRIEFCASE_TCP_ADDR", parse_loopback_address),
+        ext_authz_addr=_parsed(environ, "BRIEFCASE_EXT_AUTHZ_ADDR", parse_loopback_address),
         profile_mode=_chosen(environ, "BRIEFCASE_PROFILE_MODE", MODES),
         strict_host=strict_host,
         secret_backend=_chosen(environ, "BRIEFCASE_SECRET_BACKEND", SECRET_BACKENDS),

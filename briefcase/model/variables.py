@@ -92,6 +92,12 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             "operations.md#who-answers",
             otherwise="no TCP",
         ),
+        Variable(
+            "BRIEFCASE_EXT_AUTHZ_ADDR",
+            "a loopback address where Envoy asks over gRPC, `host:port`",
+            "decisions.md#over-grpc",
+            otherwise="no gRPC",
+        ),
         Variable("BRIEFCASE_NAMED_PIPE", "the pipe on Windows", "operations.md#strict-host", otherwise="none"),
         Variable(
             "BRIEFCASE_SECRET_BACKEND",

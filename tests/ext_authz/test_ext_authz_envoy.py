@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from support.daemons import RunningDaemon
-from support.envoy import PYTHON, WHY_NOT, Envoy, McpServer
+from support.envoy import PYTHON, WHY_NOT, Envoy, McpServer, free_port
 from support.waiting import BOUND_S
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -26,7 +26,7 @@ permit (principal, action == Action::"CallWithoutSigner", resource);
 """
 
 
-@pytest.fixture(scope="module", params=["http"])
+@pytest.fixture(scope="module", params=["http", "grpc"])
 def front(request, tmp_path_factory):
     """Envoy, its daemon, and the server behind both."""
     top = tmp_path_factory.mktemp("envoy")
@@ -34,7 +34,8 @@ def front(request, tmp_path_factory):
     data_dir.mkdir(mode=0o700)
     with McpServer(top) as server:
         (data_dir / "briefcase.toml").write_text(f'[net]\nallow_private = ["127.0.0.1:{server.port}"]\n')
-        with RunningDaemon(data_dir) as daemon:
+        address = f"127.0.0.1:{free_port()}"
+        with RunningDaemon(data_dir, BRIEFCASE_EXT_AUTHZ_ADDR=address) as daemon:
             body = {"endpoint_url": f"http://127.0.0.1:{server.port}/mcp"}
             assert daemon.request("POST", "/v1/mcp/servers/files", body)[0] == 200
             daemon.await_tools("files.echo")
@@ -42,6 +43,7 @@ def front(request, tmp_path_factory):
             token = daemon.request("POST", "/v1/agents", {"name": "alice"})[1]["token"]
             config = (DEPLOY / f"envoy-{request.param}.yaml").read_text()
             config = config.replace("/run/briefcase/agents.sock", daemon.socket_path)
+            config = config.replace("port_value: 9191", f"port_value: {address.rpartition(':')[2]}")
             config = config.replace("port_value: 9000", f"port_value: {server.port}")
             with Envoy(config, top) as envoy:
                 yield SimpleNamespace(envoy=envoy, daemon=daemon, server=server, token=token)
