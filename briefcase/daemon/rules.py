@@ -94,6 +94,7 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
         redactor=stores.redactor,
         policy=policy,
         controls=outside.controls,
+        people=stores.people,
         agents=stores.agents,
         secrets=outside.secrets,
         providers=outside.providers,

@@ -53,7 +53,7 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
         ConfigError: a socket could not be bound, or the mode refuses what it finds here (`insecure_host`).
     """
     settings = start.settings
-    authenticator = Authenticator(stores.operator_token, stores.auditor_token, stores.agents)
+    authenticator = Authenticator(stores.operator_token, stores.auditor_token, stores.people, stores.agents)
     host = _host(start, stores, outside, rules, authenticator)
     await outside.providers.start(settings.provider_base_url)
     with ExitStack() as bound:
@@ -151,6 +151,7 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
         tools=outside.tools,
         policy=rules.policy,
         controls=outside.controls,
+        people=stores.people,
         agents=stores.agents,
         secrets=outside.secrets,
         redactor=stores.redactor,

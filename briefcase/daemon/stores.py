@@ -29,6 +29,7 @@ from briefcase.adapters.telemetry.outlet import OUTLET
 from briefcase.adapters.vault.identity import Identity
 from briefcase.adapters.vault.opening import discard_new
 from briefcase.adapters.vault.vault import Vault, answer_of
+from briefcase.core.people import People
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.model.errors import ConfigError
@@ -46,6 +47,7 @@ class Stores(NamedTuple):
     auditor_token: str
     database: Database
     agents: Agents
+    people: People
     vault: Vault
     places: Places
     identity: Identity
@@ -106,7 +108,10 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault], pin:
     for beside in (*database.log_paths, data_dir / LOCK_FILE):
         ledger.watch(beside)
     agents = Agents(database)
-    return Stores(data_dir, operator_token, auditor_token, database, agents, vault, places, identity, redactor, ledger)
+    people = People(ledger)
+    return Stores(
+        data_dir, operator_token, auditor_token, database, agents, people, vault, places, identity, redactor, ledger
+    )
 
 
 def discard_new_vault(opening: Future[Vault]) -> None:

@@ -55,6 +55,7 @@ class Role(StrEnum):
     """What a bearer token may do (CONTRACT: roles). An agent can never approve."""
 
     OPERATOR = "operator"
+    APPROVER = "approver"
     AGENT = "agent"
     AUDITOR = "auditor"
 
@@ -62,9 +63,9 @@ class Role(StrEnum):
 class Principal(msgspec.Struct, frozen=True):
     """Who is calling: the policy's principal.
 
-    `name` is the agent's name as the operator gave it, or `operator`/`auditor`. A name may be taken again after its
-    agent was revoked; `identity` never is. `owner` is whose approvals, open decisions and remembered answers these are:
-    the identity, where there is one, whatever was given for it.
+    `name` is the agent's or person's name as the operator gave it, or `operator`/`auditor`. A name may be taken again
+    after its owner was revoked; `identity` never is. `owner` is whose approvals, open decisions and remembered answers
+    these are: the identity, where there is one, whatever was given for it.
 
     `decides_for` is the glob of the agents' names that this one may ask decisions for, empty for none but itself.
     `asked_by` is the agent that asked for a decision of this one's calls.

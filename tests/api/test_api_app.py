@@ -6,13 +6,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from briefcase.edges.api.app import ROUTES
+from briefcase.edges.api.effects import CHANGES
 from briefcase.model.errors import BriefcaseError, CallerError, StoreError
 from briefcase.model.types import Role
-from support.api import AGENT_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, Rig, request
+from support.api import AGENT_TOKEN, APPROVER_TOKEN, AUDITOR_TOKEN, OPERATOR_TOKEN, OTHER_TOKEN, Rig, request
 from support.principals import AGENT
 from support.waiting import until
 
-TOKENS = {Role.OPERATOR: OPERATOR_TOKEN, Role.AGENT: AGENT_TOKEN, Role.AUDITOR: AUDITOR_TOKEN}
+TOKENS = {
+    Role.OPERATOR: OPERATOR_TOKEN,
+    Role.APPROVER: APPROVER_TOKEN,
+    Role.AGENT: AGENT_TOKEN,
+    Role.AUDITOR: AUDITOR_TOKEN,
+}
 
 
 # --- who --------------------------------------------------------------------------------------------------------------
@@ -66,12 +72,20 @@ async def test_each_route_is_open_to_its_roles_and_closed_to_the_others(rig):
             assert refused == bool(route.roles and role not in route.roles), (route.method, route.path, role)
 
 
-def test_only_an_operator_may_change_anything_but_by_a_call():
-    calls = ("/v1/tools/call", "/v1/decide", "/v1/outcomes", "/v1/mcp/call", "/access/v1/")
-    changes_nothing = {"/v1/receipts/verify", "/v1/identity/proof"}
+def test_only_an_operator_may_change_anything_but_by_a_call_or_a_decision():
+    decisions = {"/v1/approvals/{id}/approve", "/v1/approvals/{id}/deny"}
     for route in ROUTES:
-        if route.method != "GET" and not route.path.startswith(calls) and route.path not in changes_nothing:
-            assert route.roles == {Role.OPERATOR}, route.path
+        if (route.method, route.path) in CHANGES:
+            deciding = {Role.APPROVER} if route.path in decisions else set()
+            assert route.roles == {Role.OPERATOR, *deciding}, route.path
+
+
+def test_an_approver_sees_and_decides_what_waits_and_nothing_else():
+    served = {(route.method, route.path) for route in ROUTES if Role.APPROVER in route.roles}
+    assert served == {
+        ("GET", "/v1/identity"), ("GET", "/v1/profile"), ("GET", "/v1/approvals"), ("GET", "/v1/approvals/{id}"),
+        ("POST", "/v1/approvals/{id}/approve"), ("POST", "/v1/approvals/{id}/deny"),
+    }  # fmt: skip
 
 
 async def test_a_revoked_agent_is_refused_at_once(rig):

@@ -79,7 +79,7 @@ ASKING = (
     Asks("policy schema --tool text", ("GET /v1/tools",)),
     Asks(
         "policy check {names}",
-        ("GET /v1/tools", "GET /v1/agents", "GET /v1/mcp/servers", "GET /v1/providers"),
+        ("GET /v1/tools", "GET /v1/agents", "GET /v1/operators", "GET /v1/mcp/servers", "GET /v1/providers"),
     ),
     Asks("policy set {policy}", ("GET /v1/policy", "PUT /v1/policy")),
     Asks("policy explain text", ("POST /v1/explain",)),
@@ -93,6 +93,9 @@ ASKING = (
     Asks("agents add text", ("POST /v1/agents",)),
     Asks("agents list", ("GET /v1/agents",)),
     Asks("agents revoke text", ("POST /v1/agents/text/revoke",)),
+    Asks("operators add text --role approver", ("POST /v1/operators",)),
+    Asks("operators list", ("GET /v1/operators",)),
+    Asks("operators revoke text", ("POST /v1/operators/text/revoke",)),
     Asks("tighten require-approval --tool text", ("POST /v1/controls",)),
     Asks("tighten disable --tool text", ("POST /v1/controls",)),
     Asks("tighten list", ("GET /v1/controls",)),

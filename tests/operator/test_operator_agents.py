@@ -9,6 +9,7 @@ from briefcase.adapters.store.agents import Agents
 from briefcase.adapters.store.database import Database
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.agents import MAX_GROUPS, AgentAdmin
+from briefcase.core.people import People
 from briefcase.model.errors import CallerError
 from support.clock import FakeClock
 from support.crash import Crash, crashed
@@ -28,7 +29,8 @@ class Desk:
     def open(self) -> None:
         self.agents = Agents(self.database)
         administration = Administration(self.ledger)
-        self.admin = AgentAdmin(administration, self.agents, self.clock, self.entropy)
+        self.people = People(self.ledger)
+        self.admin = AgentAdmin(administration, self.agents, self.people, self.clock, self.entropy)
         self.settle = lambda: administration.settle(self.admin.settlers())
 
     async def add(self, name="scout", groups=()):

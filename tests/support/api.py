@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeAlias, cast
 
+import msgspec
 import pytest
 
 from briefcase.adapters.backup.age import AgeSeal
@@ -46,6 +47,8 @@ from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.operator.fleet import FleetPorts
 from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
 from briefcase.core.operator.policy import NO_MANDATORY, PolicyService
+from briefcase.core.people import SETTING as PEOPLE
+from briefcase.core.people import People, Person
 from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.edges.api.app import Api
@@ -74,6 +77,7 @@ Headers: TypeAlias = Iterable[tuple[str, str]]
 KNOWN_SECRET = "canary-of-a-credential-0123"
 OPERATOR_TOKEN = "o" * 43
 AUDITOR_TOKEN = "a" * 43
+APPROVER_TOKEN = "p" * 43
 AGENT_TOKEN = "s" * 43
 OTHER_TOKEN = "r" * 43
 
@@ -157,6 +161,9 @@ class Rig:
         self.ledger = MemoryLedger(self.clock)
         self.calls = FakeCalls()
         self.changes = ApprovalChanges()
+        approver = Person("1", "ann", "approver", hashlib.sha256(APPROVER_TOKEN.encode()).hexdigest(), "operator", 0)
+        self.ledger.settings[PEOPLE] = msgspec.json.encode([approver])
+        self.people = People(self.ledger)
         self.agents = FakeAgents(**{AGENT_TOKEN: AGENT, OTHER_TOKEN: OTHER_AGENT})
         self.secrets = FakeSecrets()
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
@@ -200,7 +207,7 @@ class Rig:
             new_transport=self.no_transport,
             needs_profile=False,
         )
-        self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.agents)
+        self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.people, self.agents)
         self.host = Host(
             data_dir=Path(self.store.name),
             unix_socket=self.path,
@@ -229,6 +236,7 @@ class Rig:
             redactor=redactor,
             policy=cast("PolicyService", policy),
             controls=controls,
+            people=self.people,
             agents=self.agents,
             secrets=self.destinations,
             providers=self.providers,
@@ -258,6 +266,7 @@ class Rig:
             tools=tools,
             policy=cast("PolicyService", policy),
             controls=controls,
+            people=self.people,
             agents=self.agents,
             secrets=self.destinations,
             redactor=redactor,

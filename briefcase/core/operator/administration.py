@@ -18,7 +18,8 @@ finish a change without undoing a later one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeAlias, TypeVar
 
 from briefcase.core.receipts import events
@@ -95,7 +96,7 @@ class Administration:
         """Make a change outside of the ledger.
 
         Args:
-            subject: what is changed, as `agent:scout`.
+            subject: what is changed, as `name:scout`.
             event: the receipt of the change, of a kind in `events.CHANGES`, with who (`by`) and what; no secret.
             effect: makes it. What can be checked before is checked before this is called.
             found: what the outcome says beside `event`.
@@ -142,6 +143,20 @@ class Administration:
         # 5. outcome
         await self._close(subject, intent.receipt_id, {**event, **found(result)}, effects(result))
         return result
+
+    @asynccontextmanager
+    async def alone(self, subject: str) -> AsyncGenerator[None]:
+        """Keep other changes of a subject out while one is checked and made in the ledger.
+
+        Raises:
+            CallerError: another change of the subject is under way (`conflict`).
+            StoreError: the subject's earlier change could not be closed.
+        """
+        await self._claim(subject)
+        try:
+            yield
+        finally:
+            del self._unclosed[subject]
 
     async def settle(self, settlers: Mapping[str, Settler]) -> None:
         """Close each change that a crash left open; before anything else is changed.

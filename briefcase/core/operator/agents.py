@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from briefcase.core.operator.administration import Administration, Settler
+from briefcase.core.people import People
 from briefcase.core.receipts.events import agent_event, change_finished_event, change_undone_event
 from briefcase.model.errors import CallerError
 from briefcase.model.identifiers import DECIDES_FOR, DECIDES_FOR_RULE, NAME_RULE, is_name
@@ -23,7 +24,7 @@ from briefcase.model.ports import AgentStore, Clock, Entropy
 from briefcase.model.types import JsonObject, Role
 
 TOKEN_PREFIX: Final = "bca_"
-RESERVED_NAMES: Final = frozenset({Role.OPERATOR.value, Role.AUDITOR.value})
+RESERVED_NAMES: Final = frozenset(role.value for role in Role if role is not Role.AGENT)
 MAX_GROUPS: Final = 64
 _DECIDES_FOR: Final = re.compile(DECIDES_FOR)
 
@@ -32,15 +33,19 @@ class AgentAdmin:
     """Adds and revokes agents.
 
     Args:
-        administration: takes the receipts.
+        administration: takes the receipts, and keeps changes of one name apart.
         agents: where they are kept.
+        people: whose names are taken too.
         clock: tells when one was added or revoked.
         entropy: makes the tokens.
     """
 
-    def __init__(self, administration: Administration, agents: AgentStore, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, administration: Administration, agents: AgentStore, people: People, clock: Clock, entropy: Entropy
+    ) -> None:
         self._administration = administration
         self._agents = agents
+        self._people = people
         self._clock = clock
         self._entropy = entropy
 
@@ -48,20 +53,20 @@ class AgentAdmin:
         """Create an agent. A revoked agent's name may be taken again, with a new token.
 
         Args:
-            name: of `identifiers.NAME`, not `operator` or `auditor`.
+            name: of `identifiers.NAME`, no role's word, and nobody else's.
             groups: group names of the same form.
             by: who adds it, for the receipt.
             decides_for: the names of the agents it may ask decisions for, of `DECIDES_FOR`; empty for its own only.
 
         Raises:
-            CallerError: a name is not of that form (`bad_request`), or an active agent has it (`conflict`).
+            CallerError: a name is not of that form (`bad_request`), or an active agent or person has it (`conflict`).
             StoreError: as `Administration.make`.
 
         Returns:
             The token. It is not stored, so this is the only time it can be shown.
         """
         # 1. check
-        check_agent_name(name)
+        check_name(name, "an agent name")
         chosen = _checked_groups(groups)
         if decides_for and _DECIDES_FOR.fullmatch(decides_for) is None:
             raise CallerError(f"expected agents' names as {DECIDES_FOR_RULE}, got `{decides_for[:80]}`")
@@ -69,10 +74,15 @@ class AgentAdmin:
         digest = hashlib.sha256(token.encode())
 
         # 2. intent, effect, receipt
+        async def add() -> None:
+            if self._people.by_name(name) is not None:
+                raise CallerError(f"a person has the name `{name}`", code="conflict", hint="choose another name")
+            await self._agents.add(name, chosen, digest.digest(), self._clock.now_us(), decides_for)
+
         await self._administration.make(
-            _subject(name),
+            name_subject(name),
             {**agent_event("added", name, groups, by, decides_for), "token_digest": digest.hexdigest()},
-            lambda: self._agents.add(name, chosen, digest.digest(), self._clock.now_us(), decides_for),
+            add,
         )
         return token
 
@@ -92,7 +102,7 @@ class AgentAdmin:
             if not await self._agents.revoke(name, self._clock.now_us()):
                 raise _no_agent(name)
 
-        await self._administration.make(_subject(name), agent_event("revoked", name, (), by), revoke)
+        await self._administration.make(name_subject(name), agent_event("revoked", name, (), by), revoke)
 
     def settlers(self) -> Mapping[str, Settler]:
         """What the next start does after a crash: see the module's table."""
@@ -111,13 +121,13 @@ class AgentAdmin:
         return change_finished_event(event)
 
 
-def check_agent_name(name: str) -> None:
-    """Check that a new agent may have this name.
+def check_name(name: str, what: str) -> None:
+    """Check that a new agent or person may have this name.
 
     Raises:
         CallerError: it is not of `identifiers.NAME`, or reserved.
     """
-    _check_form(name, "an agent name")
+    _check_form(name, what)
     if name in RESERVED_NAMES:
         raise CallerError(f"the name `{name}` is reserved", hint="choose another name")
 
@@ -136,8 +146,9 @@ def _check_form(name: str, what: str) -> None:
         raise CallerError(f"expected {what} of {NAME_RULE}, got `{name[:80]}`")
 
 
-def _subject(name: str) -> str:
-    return f"agent:{name}"
+def name_subject(name: str) -> str:
+    """What is changed when an agent or a person of this name is: one at a time."""
+    return f"name:{name}"
 
 
 def _no_agent(name: str) -> CallerError:

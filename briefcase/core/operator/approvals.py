@@ -5,8 +5,8 @@ Whoever decides sends `shown_digest_hex`, the SHA-256 over the canonical JSON of
 
 | approval | yes from | no from |
 |---|---|---|
-| `local` | an operator's token, a signer's key | an operator's token, a signer's key |
-| `mobile_signer` | a signer's key | an operator's token, a signer's key |
+| `local` | an operator's or approver's token, a signer's key | an operator's or approver's token, a signer's key |
+| `mobile_signer` | a signer's key | an operator's or approver's token, a signer's key |
 
 A no also takes back a yes that was not used yet: from then on its token is refused. The states are
 `briefcase.core.approvals.lifecycle.LIFECYCLE`; the ledger applies them inside its own transaction, which holds the
@@ -49,7 +49,7 @@ MAY_DECIDE: Final[dict[tuple[ApprovalKind, ApprovalStatus], frozenset[Means]]] =
     (ApprovalKind.MOBILE_SIGNER, ApprovalStatus.APPROVED): frozenset({Means.SIGNER}),
     (ApprovalKind.MOBILE_SIGNER, ApprovalStatus.REJECTED): EITHER,
 }
-DECIDING_ROLES: Final = frozenset({Role.OPERATOR})
+DECIDING_ROLES: Final = frozenset({Role.OPERATOR, Role.APPROVER})
 
 
 class Ruling(msgspec.Struct, frozen=True):

@@ -17,12 +17,14 @@ from briefcase.core.operator.bundles import BundleAdmin
 from briefcase.core.operator.controls import ControlAdmin
 from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
 from briefcase.core.operator.logins import Connected, LoginAdmin, ServerLogins
+from briefcase.core.operator.people import PeopleAdmin
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.core.operator.secrets import SecretAdmin
 from briefcase.core.operator.servers import Described, ServerAdmin, ServerStore
 from briefcase.core.operator.tools import ToolAdmin, ToolFiles
 from briefcase.core.operator.witnesses import WitnessAddresses, WitnessAdmin
+from briefcase.core.people import People
 from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import JsonObject
 
@@ -44,16 +46,17 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     """What the nouns work on.
 
     `ledger` takes the receipts, and what is in the transaction of its receipt. `redactor` cuts secrets out of what an
-    approval shows. `policy` is the active policy, and `controls` are those in force. `agents`, `secrets`, `providers`
-    and `servers` keep what their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control
-    plane. `tools` are the registered tools, and `manifests` are the files that declare some of them. `witnesses` says
-    which witnesses can be sent to.
+    approval shows. `policy` is the active policy, `controls` are those in force, and `people` are those with a token of
+    their own. `agents`, `secrets`, `providers` and `servers` keep what their noun keeps; `backups` copies the data
+    directory, and `fleet` is the way to a control plane. `tools` are the registered tools, and `manifests` are the
+    files that declare some of them. `witnesses` says which witnesses can be sent to.
     """
 
     ledger: Ledger
     redactor: Redactor
     policy: PolicyService
     controls: Controls
+    people: People
     agents: AgentStore
     secrets: BindableSecrets
     providers: ProviderStore
@@ -72,6 +75,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
 
     administration: Administration
     agents: AgentAdmin
+    people: PeopleAdmin
     approvals: Approvers
     budgets: BudgetAdmin
     controls: ControlAdmin
@@ -106,7 +110,8 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
     logins = LoginAdmin(administration, ports.servers.connected, ports.servers.logins)
     return Operator(
         administration=administration,
-        agents=AgentAdmin(administration, ports.agents, ports.clock, ports.entropy),
+        agents=AgentAdmin(administration, ports.agents, ports.people, ports.clock, ports.entropy),
+        people=PeopleAdmin(administration, ports.people, ports.agents, ports.clock, ports.entropy),
         approvals=Approvers(ports.ledger, ports.redactor),
         budgets=BudgetAdmin(administration, ports.ledger, ports.clock),
         controls=controls,

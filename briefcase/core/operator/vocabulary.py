@@ -28,7 +28,8 @@ _NAMES: Final = """
     invalid_token is_approved is_same_call is_sealed is_settled last_approved malformed_bundle mandatory_id
     manifest_digest mcp_definitions_held mcp_definitions_pinned mcp_login_ended mcp_login_made mcp_login_revoked
     mcp_server_deleted mcp_server_refused mcp_server_set microusd missing_dpop missing_token mobile_signer net_access
-    no_freshness not_fresh not_known not_observed old_policy_digest operator output_bytes output_digest payment_intent
+    no_freshness not_fresh not_known not_observed old_policy_digest operator operator_added operator_revoked
+    output_bytes output_digest payment_intent
     payment_outcome pinned_key_b64 policies policy_digest policy_hash_hex policy_ids policy_set
     policy_signing_pubkey_b64 principal provenance provider provider_cleared provider_credential provider_deleted
     provider_id provider_login provider_revoked provider_set provider_verdict question_digest_hex question_text

@@ -19,6 +19,7 @@ every event of a call, so that one filter finds them.
 | policy_set, budget_set | an operator changed a rule |
 | control_set, control_lifted | an operator tightened or gave back |
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
+| operator_added, operator_revoked | an operator let a person in with a role, or ended their access |
 | provider_set, provider_deleted | an operator said where a provider is, or removed it |
 | provider_login, provider_revoked | an operator logged in to one, or out of it |
 | provider_credential, provider_verdict | an operator had a credential issued, or had a provider examined |
@@ -436,6 +437,11 @@ def agent_event(what: str, name: str, groups: Sequence[str], by: str, decides_fo
     if decides_for:
         event["decides_for"] = decides_for
     return event
+
+
+def operator_event(what: str, name: str, role: str, by: str) -> JsonObject:
+    """The event of a person being `added` or `revoked`; the token is in none."""
+    return {"kind": f"operator_{what}", "operator": name, "role": role, "by": by}
 
 
 def backup_started_event(by: str, *, with_key: bool, is_sealed: bool) -> JsonObject:

@@ -29,6 +29,8 @@ KINDS: Final = (
     "control_lifted",
     "agent_added",
     "agent_revoked",
+    "operator_added",
+    "operator_revoked",
     "provider_set",
     "provider_deleted",
     "provider_login",

@@ -18,7 +18,7 @@ class IdentityAnswer(msgspec.Struct, frozen=True):
     compatibility_profile: str
     version: str = ""
     principal: str = ""
-    role: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["agent", "auditor", "operator"]})] = ""
+    role: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["agent", "approver", "auditor", "operator"]})] = ""
     identity_key: str = ""
     proof_keys: str = ""
 

@@ -1,8 +1,8 @@
 """Approvals: what waits for a person, and the person's yes or no.
 
-Only an operator decides, and only what was shown whole (`operator.approvals`). An agent sees its own approvals and
-nobody else's: another's id is answered like one that does not exist. Once approved, an approval shows its token, which
-works for exactly the call it was made for.
+Operators and approvers decide, and only what was shown whole (`operator.approvals`). An agent sees its own approvals
+and nobody else's: another's id is answered like one that does not exist. Once approved, an approval shows its token,
+which works for exactly the call it was made for.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from briefcase.core.wire.approvals import (
     ShownApproval,
     wire_approval,
 )
-from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
+from briefcase.edges.api.routing import CALLERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.errors import CallerError
-from briefcase.model.types import Approval, ApprovalStatus, JsonObject, Role
+from briefcase.model.types import Approval, ApprovalStatus, JsonObject
 
 MAX_WAIT_MS: Final = 60_000
 RECHECK_MS: Final = 1_000  # how late a waiter may learn of what nobody announced: an expiry, another signer's yes
@@ -150,20 +150,21 @@ def visible(services: Services, request: Request, approval_id: str) -> Approval:
 
 def _may_see(request: Request, approval: Approval) -> bool:
     owner = approval.owner or approval.principal
-    return request.principal.role is Role.OPERATOR or owner == request.principal.owner
+    return request.principal.role in DECIDING_ROLES or owner == request.principal.owner
 
 
+_SEEING: Final = CALLERS | DECIDING_ROLES
 ROUTES: Final = (
     Route(
         "GET",
         "/v1/approvals",
-        CALLERS,
+        _SEEING,
         list_approvals,
         "What waits for a person",
         ApprovalList,
         query=ApprovalListQuery,
     ),
-    Route("GET", "/v1/approvals/{id}", CALLERS, show_approval, "One approval", ShownApproval, query=ApprovalQuery),
-    Route("POST", "/v1/approvals/{id}/approve", OPERATOR, approve, "Say yes", Approved, body=Consent),
-    Route("POST", "/v1/approvals/{id}/deny", OPERATOR, deny, "Say no", Denied, body=Denial),
+    Route("GET", "/v1/approvals/{id}", _SEEING, show_approval, "One approval", ShownApproval, query=ApprovalQuery),
+    Route("POST", "/v1/approvals/{id}/approve", DECIDING_ROLES, approve, "Say yes", Approved, body=Consent),
+    Route("POST", "/v1/approvals/{id}/deny", DECIDING_ROLES, deny, "Say no", Denied, body=Denial),
 )

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
+from briefcase.core.people import People
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import AgentStore
 from briefcase.model.types import Principal, Role
@@ -27,10 +28,12 @@ class Authenticator:
     Args:
         operator_token: the operator's token.
         auditor_token: the auditor's, where there is one.
+        people: the named people.
         agents: the named agents.
     """
 
-    def __init__(self, operator_token: str, auditor_token: str | None, agents: AgentStore) -> None:
+    def __init__(self, operator_token: str, auditor_token: str | None, people: People, agents: AgentStore) -> None:
+        self._people = people
         self._agents = agents
         self._fixed = {_digest(operator_token.encode()): Principal(Role.OPERATOR.value, Role.OPERATOR)}
         if auditor_token is not None:
@@ -53,7 +56,9 @@ class Authenticator:
         principal, fixed = None, self._fixed
         if (scheme == _AS_WRITTEN or scheme.lower() == _SCHEME) and len(token) <= MAX_TOKEN_BYTES:
             digest = hashlib.sha256(token).digest()
-            principal = fixed[digest] if digest in fixed else self._agents.by_token_digest(digest)
+            principal = (
+                fixed.get(digest) or self._agents.by_token_digest(digest) or self._people.by_token_digest(digest)
+            )
         if principal is None:
             self.failures += 1
             raise CallerError(

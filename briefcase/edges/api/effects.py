@@ -43,6 +43,8 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
     ("POST", "/v1/mcp/servers/{id}/delete"),
     ("POST", "/v1/mcp/servers/{id}/oauth/exchange"),
     ("POST", "/v1/mcp/servers/{id}/oauth/revoke"),
+    ("POST", "/v1/operators"),
+    ("POST", "/v1/operators/{name}/revoke"),
     ("POST", "/v1/policy/rollback"),
     ("PUT", "/v1/policy"),
     ("POST", "/v1/providers/{id}"),

@@ -24,6 +24,7 @@ from briefcase.core.calls.flow import Calls
 from briefcase.core.controls import Controls
 from briefcase.core.operator.operator import Operator
 from briefcase.core.operator.policy import PolicyService
+from briefcase.core.people import People
 from briefcase.edges.diagnostics.host import Host
 from briefcase.model.ports import AgentStore, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import COMPATIBILITY_PROFILE
@@ -90,6 +91,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     tools: Tools
     policy: PolicyService
     controls: Controls
+    people: People
     agents: AgentStore
     secrets: SecretDestinations
     redactor: Redactor

@@ -33,7 +33,7 @@ MAX_ID_CHARS: Final = 32
 MAX_SECRET_CHARS: Final = 64
 
 _ISSUED: Final = re.compile(  # prefixes that issuers publish
-    r"(?<![A-Za-z0-9])(?:AIza|AKIA|ASIA|bca_|eyJ|figd_|gh[opsu]_|github_pat_|glpat-|ntn_|sk-|xox[abpr]-)[A-Za-z0-9_-]{10,}"
+    r"(?<![A-Za-z0-9])(?:AIza|AKIA|ASIA|bc[ao]_|eyJ|figd_|gh[opsu]_|github_pat_|glpat-|ntn_|sk-|xox[abpr]-)[A-Za-z0-9_-]{10,}"
 )
 _LOGIN: Final = re.compile(r"://[^/@\s:]*:[^/@\s]+@")  # a password in an address
 _RUN: Final = re.compile(r"(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[A-Za-z0-9_]{24,}")

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from briefcase.core.receipts import kinds as receipt_kinds
     from briefcase.core.wire import agents as wire_agents
     from briefcase.core.wire import budgets as wire_budgets
+    from briefcase.core.wire import operators as wire_operators
     from briefcase.core.wire import secrets as wire_secrets
     from briefcase.core.wire import servers as wire_servers
     from briefcase.core.wire import tools as wire_tools
@@ -124,6 +125,7 @@ else:
     policy_tests = _Late("briefcase.core.policy.testfiles")
     receipt_kinds = _Late("briefcase.core.receipts.kinds")
     wire_agents = _Late("briefcase.core.wire.agents")
+    wire_operators = _Late("briefcase.core.wire.operators")
     wire_budgets = _Late("briefcase.core.wire.budgets")
     wire_secrets = _Late("briefcase.core.wire.secrets")
     wire_servers = _Late("briefcase.core.wire.servers")
@@ -241,6 +243,7 @@ __all__ = [
     "webbrowser",
     "wire_agents",
     "wire_budgets",
+    "wire_operators",
     "wire_secrets",
     "wire_servers",
     "wire_tools",

@@ -55,6 +55,9 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "mcp": Lazy("briefcase.edges.cli.mcp:mcp", "Put MCP servers behind the daemon."),
     "secrets": Lazy("briefcase.edges.cli.secrets:secrets", "Keep the credentials that tools are called with."),
     "agents": Lazy("briefcase.edges.cli.agents:agents", "Name agents and give each its own token."),
+    "operators": Lazy(
+        "briefcase.edges.cli.operators:operators", "Name the people who operate, approve or audit, each with a token."
+    ),
     "witness": Lazy("briefcase.edges.cli.witness:witness", "Have others vouch for the receipt log."),
     "control-plane": Lazy(
         "briefcase.edges.cli.control_plane:control_plane", "Enrol with a control plane, sync with it, leave it."

@@ -12,7 +12,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from briefcase.edges.cli.app import App
-from briefcase.edges.cli.late import receipt_kinds, wire_agents, wire_budgets, wire_secrets, wire_servers, wire_tools
+from briefcase.edges.cli.late import (
+    receipt_kinds,
+    wire_agents,
+    wire_budgets,
+    wire_operators,
+    wire_secrets,
+    wire_servers,
+    wire_tools,
+)
 from briefcase.model.errors import BriefcaseError
 
 COMPLETION_TIMEOUT_S: Final = 1.0
@@ -44,6 +52,11 @@ def _agents(app: App) -> Named:
     return [(agent.name, ", ".join(agent.groups)) for agent in agents if agent.revoked_at is None]
 
 
+def _operators(app: App) -> Named:
+    people = app.client(COMPLETION_TIMEOUT_S).get("/v1/operators", wire_operators.OperatorList).answer.operators
+    return [(person.name, person.role) for person in people if person.revoked_at is None]
+
+
 def _servers(app: App) -> Named:
     servers = app.client(COMPLETION_TIMEOUT_S).get("/v1/mcp/servers", wire_servers.ServerList).answer.servers
     return [(server.id, server.state or "") for server in servers]
@@ -69,6 +82,7 @@ def _sources(app: App) -> Named:
 
 complete_tool: Final = _offering(_tools)
 complete_agent: Final = _offering(_agents)
+complete_operator: Final = _offering(_operators)
 complete_server: Final = _offering(_servers)
 complete_secret: Final = _offering(_secrets)
 complete_category: Final = _offering(_categories)

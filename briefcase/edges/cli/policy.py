@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from briefcase.core.wire.agents import AgentList
+from briefcase.core.wire.operators import OperatorList
 from briefcase.core.wire.policy import PolicyHistoryList, PolicyRecord
 from briefcase.core.wire.providers import ProviderList
 from briefcase.core.wire.servers import ServerList
@@ -193,7 +194,9 @@ def _warnings(
     with _where_told():
         if kinds & {"Agent", "Group"}:
             agents = client.get("/v1/agents", AgentList).answer.agents
-            names["Agent"] = frozenset(agent.name for agent in agents if not agent.revoked_at) | FIXED_AGENTS
+            people = client.get("/v1/operators", OperatorList).answer.operators
+            names["Agent"] = frozenset(agent.name for agent in agents if not agent.revoked_at)
+            names["Agent"] |= FIXED_AGENTS.union(person.name for person in people if not person.revoked_at)
             names["Group"] = frozenset(group for agent in agents if not agent.revoked_at for group in agent.groups)
     with _where_told():
         if "Server" in kinds:
