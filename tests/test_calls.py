@@ -875,6 +875,19 @@ async def test_an_operators_approval_does_not_stand_for_a_signers():
     assert answer["approval"]["kind"] == "mobile_signer"
 
 
+async def test_a_clients_prompt_stands_for_no_signer_and_for_nothing_that_costs():
+    async def status_of(desk, *, asks_client=True):
+        call = await desk.calls.read(AGENT, body())
+        return (await desk.calls.hook(AGENT, call, asks_client=asks_client)).status
+
+    asks = NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",))
+    assert await status_of(Desk(verdict=NEEDS)) == "asked_client"
+    assert await status_of(Desk(verdict=NEEDS), asks_client=False) == "approval_required"
+    assert await status_of(Desk(verdict=asks)) == "asked_client"  # the operator stands in
+    assert await status_of(Desk(verdict=asks, settings=CallSettings(has_signer=True))) == "approval_required"
+    assert await status_of(Desk(FakeTool(spec(cost_microusd=1)), verdict=NEEDS)) == "approval_required"
+
+
 async def test_while_no_device_is_paired_the_operator_stands_in_for_a_signer_and_that_is_said():
     desk = Desk(verdict=NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",)))
 

@@ -156,7 +156,8 @@ def load_the_rest() -> None:
 
 def _announce(settings: Settings, services: Services, took_s: float) -> None:
     """Say that calls are served: a line of the log, or one for the person who started the daemon on a terminal."""
-    head, tools = services.ledger.head(), len(services.tools.specs())
+    head = services.ledger.head()
+    tools = sum(not spec.runs_at_client for spec in services.tools.specs())
     policy = services.policy.current()[1][:12]
     tcp = None if settings.tcp_addr is None else f"{settings.tcp_addr[0]}:{settings.tcp_addr[1]}"
     places = {"unix_socket": settings.unix_socket, "tcp": tcp, "agent_socket": settings.agent_socket}

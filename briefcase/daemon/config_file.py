@@ -31,6 +31,7 @@ PAGES: Final = {
     "policy": "policy.md",
     "file_read": "tools.md",
     "net": "tools.md",
+    "hooks": "hooks.md",
     "providers": "providers.md#what-entitles-to-a-call",
     "payments": "payments.md",
     "server": "operations.md#limits",
@@ -107,6 +108,19 @@ class NetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class HookKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[hooks]`: what a coding agent's hook gets for a call that a person must approve.
+
+    Keep `wait_ms` below the timeout that the client gives its hooks: past that, most clients let the call go on.
+    """
+
+    on_approval: Annotated[
+        Literal["wait", "ask"],
+        Meta(description="hold the hook for a person, or leave the call to the client's own prompt"),
+    ] = "wait"
+    wait_ms: Annotated[int, Meta(ge=0, le=600_000, description="how long a hook is held, then denied")] = 25_000
+
+
 class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[providers]`: what is taken from a provider that is not as the others are.
 
@@ -169,6 +183,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicySettings = PolicySettings()
     file_read: FileReadSettings = FileReadSettings()
     net: NetSettings = NetSettings()
+    hooks: HookKeys = HookKeys()
     providers: ProviderSettings = ProviderSettings()
     payments: PaymentKeys = PaymentKeys()
     server: ServerSettings = ServerSettings()

@@ -20,6 +20,7 @@ from briefcase.adapters.vault.note_signatures import verify_note_signature
 from briefcase.adapters.witness.kept import load_policy
 from briefcase.adapters.witness.rounds import Witnessing, WitnessingParts
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
+from briefcase.core.calls.settings import HookSettings
 from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
 from briefcase.daemon.outside import Outside
 from briefcase.daemon.proxies import serve_proxies
@@ -169,6 +170,7 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
         witnessing=_witnessing(start, stores, outside, rules, checkpoints),
         meter=Meter(),
         metrics=Metrics(),
+        hooks=HookSettings(start.file.hooks.on_approval == "ask", start.file.hooks.wait_ms),
     )
 
 

@@ -22,6 +22,8 @@ MICROUSD_PER_USD: Final = 1_000_000
 US_PER_S: Final = 1_000_000
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
 MAX_PORT: Final = 65_535
+HOOK_SOURCE: Final = "hook"  # of tools that a coding agent runs itself
+SHELL_MEDIA_TYPE: Final = "application/x-sh"  # `contentMediaType` of an argument that is a shell's command
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -104,7 +106,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
     """A tool's definition, as listed, decided on and pinned.
 
     `category` is `read`, `write`, `admin` or an operator's own word.
-    `source` names what executes it: `builtin`, `http`, `provider:<id>` or `mcp:<server>`.
+    `source` names what executes it: `builtin`, `http`, `provider:<id>`, `mcp:<server>` or `hook:<client>`.
     `timeout_ms` is its own deadline, 0 for the one of all calls.
     `digest_hex` is the SHA-256 of the canonical definition; a changed definition is another tool to an approval.
     """
@@ -127,6 +129,11 @@ class ToolSpec(msgspec.Struct, frozen=True):
     def is_write(self) -> bool:
         """Whether a call may change something: everything that is not plainly `read`."""
         return self.category != "read"
+
+    @property
+    def runs_at_client(self) -> bool:
+        """Whether a coding agent runs it, and calls are only decided here."""
+        return self.source.partition(":")[0] == HOOK_SOURCE
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,7 @@ from briefcase.adapters.ledger.state import rows_of
 from briefcase.adapters.ledger.tables import META_COPY, META_STATE, state_name
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.receipts.chain import encode_key, hash_hex_of
-from briefcase.core.receipts.events import DELEGATED
+from briefcase.core.receipts.events import ASKED_CLIENT, DELEGATED, OBSERVED
 from briefcase.model.effects import (
     ArchiveReceipts,
     ClaimNonce,
@@ -47,6 +47,8 @@ from briefcase.model.errors import InternalError
 from briefcase.model.reasons import CONFLICT, RATE_LIMITED, REPLAY_DETECTED
 from briefcase.model.types import Approval, ApprovalStatus
 
+_CLOSED_AT_ONCE: Final = frozenset({DELEGATED, ASKED_CLIENT, OBSERVED})
+
 
 def apply_effects(change: Change, effects: tuple[Effect, ...]) -> Refused | None:
     """Check and plan all effects of an entry. Returns the first refusal.
@@ -60,8 +62,8 @@ def apply_effects(change: Change, effects: tuple[Effect, ...]) -> Refused | None
             return refused
     if change.event.get("kind") == INTENT and (change.claim is None or change.opens is None):
         raise InternalError("an `intent` event claims its request id and opens its intent")
-    if change.event.get("kind") == DELEGATED and change.claim is None:
-        raise InternalError("a `delegated` event claims its request id")
+    if change.event.get("kind") in _CLOSED_AT_ONCE and change.claim is None:
+        raise InternalError("an event of a call that is closed at once claims its request id")
     return None
 
 

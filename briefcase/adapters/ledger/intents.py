@@ -1,16 +1,16 @@
 """Open intents and taken request ids: kept in the receipts themselves, and in memory.
 
 An intent receipt *is* the claim of its request id, and *is* the open intent until a later receipt names it as
-`intent_id`: a commit writes no page more for either. One of a delegated call claims, and is never open. So that a start
-need not read every receipt, a checkpoint is written into the transaction of a commit now and then: the claims since the
-last one, packed, and the intents that are open. A start loads the checkpoints and replays the receipts after the last
-one with `replay`.
+`intent_id`: a commit writes no page more for either. One of a call that is closed at once claims, and is never open. So
+that a start need not read every receipt, a checkpoint is written into the transaction of a commit now and then: the
+claims since the last one, packed, and the intents that are open. A start loads the checkpoints and replays the receipts
+after the last one with `replay`.
 
 INVARIANT (replay): what `Staged` changes in memory for an entry is what `replay` reads out of its receipt.
 
 | event field | meaning |
 |---|---|
-| `kind: intent`, `delegated` or `payment_intent`, `principal`, `request_id` | this receipt takes the request id |
+| `kind` of `CLAIMING`, `principal`, `request_id` | this receipt takes the request id |
 | `reserved: {category, day, microusd}` | what is settled as spent where the outcome stays unknown |
 | `kind: outcome`, `outcome_unknown` or a change's, `intent_id` | that intent is closed |
 
@@ -43,9 +43,8 @@ MAX_KEYED: Final = 4_096  # principals whose part of a fingerprint is kept
 
 INTENT: Final = "intent"
 PAYMENT: Final = "payment_intent"
-CLAIMING: Final = frozenset(
-    {INTENT, events.DELEGATED, PAYMENT}
-)  # a caller's request id, or what a challenge is known by
+# a caller's request id, what a challenge is known by, or whose outcome is told
+CLAIMING: Final = frozenset({INTENT, events.DELEGATED, events.ASKED_CLIENT, events.OBSERVED, PAYMENT})
 OPENING: Final = frozenset({INTENT, PAYMENT, events.CHANGE_INTENT})
 CLOSING: Final = frozenset({"outcome", "payment_outcome", "outcome_unknown", events.CHANGE_FAILED}) | events.CHANGES
 
@@ -252,7 +251,7 @@ def check_claim(event: JsonObject, principal: str, request_id: str) -> None:
     """Check that an event will replay as the claim it is committed with.
 
     Raises:
-        InternalError: it is no intent, nor a delegated call, of that principal and request id.
+        InternalError: it is none that claims, or of another principal or request id.
     """
     if event.get("kind") not in CLAIMING or event["principal"] != principal or event["request_id"] != request_id:
         raise InternalError("a request id is claimed by an event that names it and may take one, got another")

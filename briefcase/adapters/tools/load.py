@@ -20,6 +20,7 @@ from briefcase.adapters.disk.files import open_plain
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.tools.builtin import NoteStore, RedactedNotes, builtin_tools
 from briefcase.adapters.tools.files import FileSandbox
+from briefcase.adapters.tools.hooked import hooked_tools
 from briefcase.adapters.tools.http import HttpTool
 from briefcase.adapters.tools.manifest import MAX_MANIFEST_BYTES, Declared, parse_manifests
 from briefcase.adapters.tools.registry import Registry
@@ -30,6 +31,7 @@ from briefcase.model.ports import BoundSecrets, Claim, Clock, Outbound, Redactor
 
 MANIFEST_SUFFIXES: Final = (".toml", ".json")
 BUILTIN_GROUP: Final = "the built-in tools"
+CLIENT_GROUP: Final = "the clients' own tools"
 MANIFEST_GROUP: Final = "the manifests"
 
 
@@ -81,6 +83,7 @@ class ToolBox:
             BUILTIN_GROUP,
             builtin_tools(RedactedNotes(notes, redactor), clock, FileSandbox(file_prefixes, max_file_bytes, own)),
         )
+        self.registry.replace(CLIENT_GROUP, hooked_tools())
         self._put(self._read())
 
     def digests(self) -> Mapping[str, str]:

@@ -30,12 +30,16 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
-    """A call that passed step 9: it may leave, and its intent is on disk."""
+    """A call that passed step 9: it may leave, and its intent is on disk.
+
+    `asked_for` is why the client's own prompt must ask first; empty where nobody is asked.
+    """
 
     checked: Checked
     intent: Committed
     settle: SettleBudget | None
     is_approved: bool
+    asked_for: str = ""
 
     @property
     def reserved_microusd(self) -> int:

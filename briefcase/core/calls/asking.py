@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from briefcase.core.approvals.lifecycle import summary_of
+from briefcase.core.calls.admission import Checked
 from briefcase.model.ports import Event
+from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
 
 
 class Asking:
@@ -36,3 +39,42 @@ class Asking:
         finally:
             del self._written[binding_hex]
             written.set()
+
+
+def new_approval(
+    approval_id: str,
+    checked: Checked,
+    verdict: NeedsApproval,
+    *,
+    shown: ShownCall,
+    times_us: tuple[int, int],
+    who: tuple[ApprovalKind, str],
+) -> Approval:
+    """An approval of a call that waits.
+
+    Args:
+        approval_id: a UUID.
+        checked: the call.
+        verdict: why it waits.
+        shown: the call as its approver reads it.
+        times_us: when it is made, and when it ends.
+        who: who must approve, and whom they stand in for.
+    """
+    facts, spec = checked.facts, checked.tool.spec
+    return Approval(
+        id=approval_id,
+        status=ApprovalStatus.PENDING,
+        kind=who[0],
+        created_us=times_us[0],
+        expires_us=times_us[1],
+        principal=facts.principal.name,
+        owner=facts.principal.owner,
+        tool_id=spec.id,
+        tool_digest_hex=spec.digest_hex,
+        args_digest_hex=facts.args_digest_hex,
+        binding_hex=checked.binding_hex,
+        reason=verdict.reason,
+        summary=summary_of(shown),
+        stands_in=who[1],
+        request_id=facts.request_id,
+    )

@@ -20,7 +20,8 @@ Every exit from 2 to 8 leaves one receipt, or is counted in one (`refusals`). A 
 `StoreError` from wherever it happened, and the caller is told nothing else: no answer without its receipt.
 
 `decide` is steps 3 to 9 for a gateway that executes by itself; `close` is its step 12. `delegate` is steps 3 to 9 for a
-caller that never reports: what it may do is decided and closed in one transaction.
+caller that never reports: what it may do is decided and closed in one transaction. `hook` is the same for a coding
+agent, which may tell later what came of it (`reports`).
 """
 
 from __future__ import annotations
@@ -37,21 +38,22 @@ from briefcase.core import budgets, risk
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.admission import Admitted, Checked
 from briefcase.core.calls.answers import Answer, RememberedAnswers, encode_answer
-from briefcase.core.calls.asking import Asking
+from briefcase.core.calls.asking import Asking, new_approval
 from briefcase.core.calls.call_log import CallLog
+from briefcase.core.calls.continuing import going_on
 from briefcase.core.calls.decisions import OpenDecision, OpenDecisions
 from briefcase.core.calls.expiry import Expiry
 from briefcase.core.calls.ratelimits import RateLimiter
 from briefcase.core.calls.refusals import Refusals
+from briefcase.core.calls.reports import Reports
 from briefcase.core.calls.results import encode_result, outcome_entry, settling
 from briefcase.core.calls.rulings import Rulings
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.calls.shown import shown_call
 from briefcase.core.characters.marks import visible_text
-from briefcase.core.controls import Controls, stricter
+from briefcase.core.controls import Controls
 from briefcase.core.pieces import in_turns
 from briefcase.core.receipts import events
-from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import CallFacts, Decided, Settled
 from briefcase.core.redaction.redactor import repeatable
 from briefcase.core.wire.approvals import wire_approval
@@ -76,7 +78,6 @@ from briefcase.model.ports import (
     Entropy,
     Event,
     Ledger,
-    Origin,
     Policy,
     Redactor,
     Tool,
@@ -87,7 +88,6 @@ from briefcase.model.types import (
     Allow,
     Approval,
     ApprovalKind,
-    ApprovalStatus,
     Deny,
     JsonObject,
     NeedsApproval,
@@ -103,6 +103,10 @@ NS_PER_MS: Final = 1_000_000
 CALL: Final = "call"
 DECIDE: Final = "decide"
 DELEGATE: Final = "delegate"
+HOOK: Final = "hook"
+HOOK_ASKS: Final = "hook_asks"  # a hook whose client asks its own user
+_CLOSED_AT_ONCE: Final = frozenset({DELEGATE, HOOK, HOOK_ASKS})
+_HOOKS: Final = frozenset({HOOK, HOOK_ASKS})
 SIGNER: Final = "signer"  # whom an operator stands in for
 
 
@@ -143,6 +147,7 @@ class Calls:
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event | None] = {}  # by principal and request id; what a retry waits for
         self.refusals = Refusals(ledger, clock, redactor, new_event)
+        self.reports = Reports(ledger, redactor)
         self._open_decisions = OpenDecisions(settings.max_open_decisions, settings.max_open_decisions_per_principal)
         self.expiry = Expiry(ledger, clock, self._open_decisions)
 
@@ -232,9 +237,22 @@ class Calls:
         Raises:
             StoreError: as `call`.
         """
-        watch = Stopwatch(self._now_ns, call.began_ns)
-        admitted = await self._admit(DELEGATE, principal, call, watch)
-        return admitted if isinstance(admitted, Answer) else self._allowed(DELEGATE, admitted, watch)
+        return await self._close_at_once(DELEGATE, principal, call)
+
+    async def hook(self, principal: Principal, call: ToolCall, *, asks_client: bool) -> Answer:
+        """Take one call through steps 3 to 9 for a coding agent's hook; what came of it may be reported.
+
+        A yes that waits for this very call is used without a token, since a hook can bring none along.
+
+        Args:
+            principal: as `call`.
+            call: as `call`.
+            asks_client: leave what needs the operator's yes, and costs nothing, to the client's own prompt.
+
+        Raises:
+            StoreError: as `call`.
+        """
+        return await self._close_at_once(HOOK_ASKS if asks_client else HOOK, principal, call)
 
     async def close(self, principal: Principal, body: bytes) -> Answer:
         """Record what became of a decided call: step 12 for `decide`.
@@ -276,16 +294,23 @@ class Calls:
         """How many decisions wait for their caller to close them."""
         return len(self._open_decisions)
 
+    async def _close_at_once(self, flow: str, principal: Principal, call: ToolCall) -> Answer:
+        watch = Stopwatch(self._now_ns, call.began_ns)
+        admitted = await self._admit(flow, principal, call, watch)
+        return admitted if isinstance(admitted, Answer) else self._allowed(flow, admitted, watch)
+
     def _allowed(self, flow: str, admitted: Admitted, watch: Stopwatch) -> Answer:
         """What the caller that executes by itself gets; a retry gets the same."""
         facts = admitted.checked.facts
         payload: JsonObject = {
-            "status": "allowed",
+            "status": events.ASKED_CLIENT if admitted.asked_for else "allowed",
             "call_id": facts.call_id,
             "receipt_id": admitted.intent.receipt_id,
             "tool_digest_hex": admitted.checked.tool.spec.digest_hex,
             "args_digest_hex": facts.args_digest_hex,
         }
+        if admitted.asked_for:
+            payload["reason"] = admitted.asked_for
         receipt_id = admitted.intent.receipt_id
         answer = encode_answer(payload, watch.timing_us, is_filtered=True, receipt_id=receipt_id)
         self._answers.remember(flow, facts, answer)
@@ -331,20 +356,22 @@ class Calls:
         checked = Checked(facts, tool, canonical_args, now_us)
         origin = self._tools.origin(call, principal)
         if origin is not None:
-            verdict, checked = self._going_on(verdict, checked, policy, origin)
+            verdict, checked = going_on(verdict, checked, policy, origin, (self._controls, self._ledger))
 
         # 7. rate limit, budget
         verdict = self._limit(flow, principal, checked.tool.spec, verdict, now_us)
         watch.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        approval, verdict = self._rulings.attach(call.approval_token, checked, verdict)
+        approval, verdict = self._rulings.attach(call.approval_token, checked, verdict, for_hook=flow in _HOOKS)
         if isinstance(verdict, Allow):
             approval = None  # one that is not needed is not used up
         elif isinstance(verdict, Deny):
             return await self._deny(checked.facts, verdict, watch)
         elif approval is None or not approvals.covers(approval, verdict, self._kind_for(verdict)):
-            return await self._ask(checked, verdict, watch)
+            if not self._is_asked_at_client(flow, checked, verdict):
+                return await self._ask(checked, verdict, watch)
+            approval = None
         watch.mark("approval")
 
         # 9. intent: durable before anything leaves
@@ -401,35 +428,6 @@ class Calls:
         if waited_for is not None:
             waited_for.set()
 
-    def _going_on(
-        self, verdict: Verdict, checked: Checked, policy: Policy, origin: Origin | Deny
-    ) -> tuple[Verdict, Checked]:
-        """Hold what goes on with a call to what is decided of that call by now: the stricter of both counts.
-
-        Where that call needs a person, this one does too: what it brings along was in no earlier approval. What brings
-        nothing along (`Origin.first`) is denied where that call is by now, and what ends it is not held to it.
-        """
-        if isinstance(origin, Deny):
-            return stricter(verdict, origin), checked
-        principal, now_us = checked.facts.principal, checked.now_us
-        facts = msgspec.structs.replace(checked.facts, spec=origin.going_on.spec, continues=origin.first_intent_id)
-        going_on = msgspec.structs.replace(
-            checked, facts=facts, tool=origin.going_on, claim=origin.claim, question=origin.question
-        )
-        if origin.claim is not None and self._ledger.is_nonce_taken(
-            origin.claim
-        ):  # asked again in the intent's transaction, where it counts
-            return stricter(verdict, Deny(reasons.REPLAY_DETECTED)), going_on
-        if origin.first == "is_past":
-            return verdict, going_on
-        signals = risk.assess_risk(canonical_bytes(origin.args), origin.tool)
-        spec = origin.tool.spec
-        first = risk.tighten(policy.decide(principal, spec, origin.args, signals, now_us), signals)
-        by_now = self._controls.apply(first, principal, spec, now_us)
-        if origin.first == "denies" and not isinstance(by_now, Deny):
-            return verdict, going_on
-        return stricter(verdict, by_now), going_on
-
     def _limit(self, flow: str, principal: Principal, spec: ToolSpec, verdict: Verdict, now_us: int) -> Verdict:
         if isinstance(verdict, Deny):
             return verdict
@@ -448,6 +446,11 @@ class Calls:
     def _kind_for(self, verdict: NeedsApproval) -> ApprovalKind:
         """Who must approve: the operator stands in for a signer device where none is paired."""
         return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
+
+    def _is_asked_at_client(self, flow: str, checked: Checked, verdict: NeedsApproval) -> bool:
+        """Whether the client's own prompt asks: never for what costs, nor in place of a signer device."""
+        is_free = not checked.tool.spec.cost_microusd
+        return flow is HOOK_ASKS and is_free and self._kind_for(verdict) is ApprovalKind.LOCAL
 
     async def _ask(self, checked: Checked, verdict: NeedsApproval, watch: Stopwatch) -> Answer:
         """Stop with an approval to wait for, the one that waits for this very call or a new one, or with its denial."""
@@ -470,22 +473,9 @@ class Calls:
             is_untold = checked.claim is not None and not checked.question
             if is_untold or shown.size_bytes > self._settings.max_shown_bytes:
                 return await self._deny(facts, Deny(reasons.TOO_LARGE_TO_SHOW, verdict.policy_ids), watch)
-            approval = Approval(
-                id=self._entropy.uuid(),
-                status=ApprovalStatus.PENDING,
-                kind=kind,
-                created_us=now_us,
-                expires_us=now_us + self._settings.approval_ttl_us,
-                principal=facts.principal.name,
-                owner=facts.principal.owner,
-                tool_id=spec.id,
-                tool_digest_hex=spec.digest_hex,
-                args_digest_hex=facts.args_digest_hex,
-                binding_hex=binding,
-                reason=verdict.reason,
-                summary=approvals.summary_of(shown),
-                stands_in=stands_in,
-                request_id=facts.request_id,
+            times_us = (now_us, now_us + self._settings.approval_ttl_us)
+            approval = new_approval(
+                self._entropy.uuid(), checked, verdict, shown=shown, times_us=times_us, who=(kind, stands_in)
             )
             effects = (CreateApproval(approval, shown),)
         detail = verdict.detail and self._redacted(verdict.detail)
@@ -519,10 +509,13 @@ class Calls:
             settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd)
         if checked.claim is not None:
             effects.append(checked.claim)
-        decided = Decided(
-            events.ALLOW, policy_ids=verdict.policy_ids, approval_id=None if approval is None else approval.id
-        )
-        if flow is DELEGATE:
+        asked_for = verdict.reason if approval is None and isinstance(verdict, NeedsApproval) else ""
+        word = events.APPROVAL_REQUIRED if asked_for else events.ALLOW
+        approval_id = None if approval is None else approval.id
+        decided = Decided(word, asked_for, policy_ids=verdict.policy_ids, approval_id=approval_id)
+        if asked_for:
+            event = events.asked_client_event(facts, decided, watch.timing_us)
+        elif flow in _CLOSED_AT_ONCE:
             effects += [] if settle is None else [settle]
             event = events.delegated_event(facts, decided, settle, watch.timing_us)
         else:
@@ -537,7 +530,7 @@ class Calls:
             raise
         watch.mark("intent")
         if isinstance(committed, Committed):
-            return Admitted(checked, committed, settle, approval is not None)  # the flow ends it
+            return Admitted(checked, committed, settle, approval is not None, asked_for)  # the flow ends it
         self._end(facts)
         return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), watch)
 

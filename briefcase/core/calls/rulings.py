@@ -21,12 +21,21 @@ class Rulings:
         self._ledger = ledger
         self._denial_ttl_us = denial_ttl_us
 
-    def attach(self, token: str | None, checked: Checked, verdict: Verdict) -> tuple[Approval | None, Verdict]:
-        """The approval that a call brings along; one that is of no use denies the call."""
+    def attach(
+        self, token: str | None, checked: Checked, verdict: Verdict, *, for_hook: bool = False
+    ) -> tuple[Approval | None, Verdict]:
+        """The approval that a call brings along; one that is of no use denies the call.
+
+        Args:
+            token: what the call brings along.
+            checked: the call.
+            verdict: what was decided of it so far.
+            for_hook: whether it comes from a hook, which can bring nothing along.
+        """
         if isinstance(verdict, Deny):
             return None, verdict
         if token is None:
-            return (self._own_yes(checked) if isinstance(verdict, NeedsApproval) else None), verdict
+            return (self._own_yes(checked, for_hook=for_hook) if isinstance(verdict, NeedsApproval) else None), verdict
         approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
         approval = self._ledger.approval(approval_id) if approval_id else None
         used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
@@ -41,10 +50,10 @@ class Rulings:
             return None
         return Deny(approvals.why_denied(denied), verdict.policy_ids, f"the approval `{denied.id}` was denied")
 
-    def _own_yes(self, checked: Checked) -> Approval | None:
-        """The yes that this very request got: a retry of it needs no token."""
+    def _own_yes(self, checked: Checked, *, for_hook: bool) -> Approval | None:
+        """The yes that this very request got: a retry of it needs no token, nor does the same call of a hook."""
         approval = self._ledger.pending_approval(checked.binding_hex)
-        if approval is None or approval.request_id != checked.facts.request_id:
+        if approval is None or (not for_hook and approval.request_id != checked.facts.request_id):
             return None
         used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
         return None if isinstance(used, Refused) else approval

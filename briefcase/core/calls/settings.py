@@ -8,6 +8,16 @@ from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 
 
+class HookSettings(msgspec.Struct, frozen=True):
+    """What a hook of a coding agent gets for a call that a person must approve.
+
+    `asks_client` leaves it to the client's own prompt, where that may stand in; else the hook is held for `wait_ms`.
+    """
+
+    asks_client: bool = False
+    wait_ms: int = 25_000
+
+
 class CallSettings(msgspec.Struct, frozen=True):
     """How calls are bounded and recorded.
 

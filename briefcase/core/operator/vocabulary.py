@@ -30,6 +30,7 @@ _NAMES: Final = """
     mcp_server_deleted mcp_server_refused mcp_server_set microusd missing_dpop missing_token mobile_signer net_access
     no_freshness not_fresh not_known not_observed old_policy_digest operator operator_added operator_revoked
     output_bytes output_digest payment_intent
+    asked_client observed of_receipt_id of_request_id
     payment_outcome pinned_key_b64 policies policy_digest policy_hash_hex policy_ids policy_set
     policy_signing_pubkey_b64 principal provenance provider provider_cleared provider_credential provider_deleted
     provider_id provider_login provider_revoked provider_set provider_verdict question_digest_hex question_text

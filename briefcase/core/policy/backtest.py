@@ -19,7 +19,7 @@ import msgspec
 
 from briefcase.core import risk
 from briefcase.core.policy.engine import CompiledPolicy
-from briefcase.core.receipts.events import ALLOW, APPROVAL_REQUIRED, DELEGATED, DENY
+from briefcase.core.receipts.events import ALLOW, APPROVAL_REQUIRED, ASKED_CLIENT, DELEGATED, DENY
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Clock
 from briefcase.model.reasons import BUDGET_EXCEEDED, POLICY_DENIED, POLICY_ERROR
@@ -146,7 +146,8 @@ _OTHERS: Final = msgspec.json.Decoder(_OtherRecord)
 _OTHER_PAGES: Final = msgspec.json.Decoder(_OtherPage)
 _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, Any])
 _ALLOWED: Final = frozenset({"intent", DELEGATED})
-_CALLS: Final = _ALLOWED | {"denied", APPROVAL_REQUIRED}
+_ASKED: Final = frozenset({APPROVAL_REQUIRED, ASKED_CLIENT})
+_CALLS: Final = _ALLOWED | _ASKED | {"denied"}
 _DAMAGED: Final = "receipts of calls with fields that make no sense"
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -393,7 +394,7 @@ def _outcome_before(call: RecordedCall) -> str | None:
     """What the recorded call came to, as far as a policy may decide it; None where none does."""
     if call.kind in _ALLOWED and call.approval_id is None:
         return ALLOW
-    if call.kind == APPROVAL_REQUIRED:
+    if call.kind in _ASKED:
         return APPROVAL_REQUIRED
     return DENY if call.kind == "denied" and call.reason in _POLICY_DENIALS else None
 

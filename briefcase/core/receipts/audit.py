@@ -1,8 +1,8 @@
 """An audit: receipts counted by day and agent, with what people decided and operators changed. Pure.
 
-A call counts where it was decided: `intent` as allowed, `denied`, `refused` and `refusals_counted` as denied,
-`approval_required` as waiting. How an allowed one ended is in its outcome. Each list keeps its newest `MAX_LISTED` rows
-and says how many there were.
+A call counts where it was decided: `intent` and `delegated` as allowed, `denied`, `refused` and `refusals_counted` as
+denied, `approval_required` and `asked_client` as waiting. How one ended is in its outcome, or in what was observed.
+Each list keeps its newest `MAX_LISTED` rows and says how many there were.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class Audit:
             case "refusals_counted":
                 day.denied += _number(event, "count")
                 day.reasons[word_of(_text(event, "reason"))] += _number(event, "count")
-            case "approval_required":
+            case "approval_required" | "asked_client":
                 day.waiting += 1
-            case "outcome":
+            case "outcome" | "observed":
                 has_failed = _text(event, "status") != "ok" or bool(event.get("tool_error"))
                 day.failed += has_failed
                 day.ok += not has_failed

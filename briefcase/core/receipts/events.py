@@ -11,7 +11,9 @@ every event of a call, so that one filter finds them.
 | refusals_counted | the refusals of one kind that came after one with a receipt, in the same minute |
 | denied, approval_required | a call that stopped at steps 3 to 8 |
 | intent | step 9: allowed, durable before anything leaves |
-| delegated | step 9 for a caller that never reports: allowed and closed at once, `outcome: not_observed` |
+| delegated | step 9 for a caller that need not report: allowed and closed at once, `outcome: not_observed` |
+| asked_client | step 9 of a hook: a person must say yes, and the client's own prompt asks; no approval of ours |
+| observed | what a client's hook told of a call that was delegated, or asked for at the client |
 | outcome | step 12: what came of an intent |
 | outcome_unknown | an intent found open at start, or never closed in time |
 | approval_decided | a person said yes or no |
@@ -57,6 +59,8 @@ ALLOW: Final = "allow"
 DENY: Final = "deny"
 APPROVAL_REQUIRED: Final = "approval_required"
 DELEGATED: Final = "delegated"
+ASKED_CLIENT: Final = "asked_client"
+OBSERVED: Final = "observed"
 NOT_OBSERVED: Final = "not_observed"
 
 _ROLE_WORDS: Final = {role: role.value for role in Role}
@@ -180,6 +184,43 @@ def delegated_event(
     event["outcome"] = NOT_OBSERVED
     if settle is not None:
         event["spent"] = {"category": settle.category, "day": settle.day, "microusd": settle.spent_microusd}
+    return event
+
+
+def asked_client_event(facts: CallFacts, decided: Decided, timing_us: Mapping[str, int]) -> JsonObject:
+    """The event of a call that is left to the prompt of the client that makes it."""
+    return {**call_event(ASKED_CLIENT, facts, decided, timing_us), "outcome": NOT_OBSERVED}
+
+
+class Observed(msgspec.Struct, frozen=True, gc=False):
+    """What a client told of a call that it ran; `status` is `ok` or `error`, `error` what may be shown of it."""
+
+    status: str
+    output_digest_hex: str
+    output_bytes: int
+    error: str = ""
+
+
+def observed_event(
+    principal: Principal, tool_id: str, request_id: str, *, report_id: str, call_receipt_id: int, observed: Observed
+) -> JsonObject:
+    """The event of what a client told of a call; it takes `report_id`, so that each call is told of once.
+
+    `request_id` of the event is the report's own, `of_request_id` the call's, and `of_receipt_id` its receipt.
+    """
+    event: JsonObject = {
+        "kind": OBSERVED,
+        "of_receipt_id": call_receipt_id,
+        "of_request_id": request_id,
+        "output_bytes": observed.output_bytes,
+        "output_digest": observed.output_digest_hex,
+        "principal": principal.name,
+        "request_id": report_id,
+        "status": observed.status,
+        "tool_id": tool_id,
+    }
+    if observed.error:
+        event["error"] = observed.error
     return event
 
 

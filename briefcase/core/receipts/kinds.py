@@ -15,6 +15,8 @@ CALL_KINDS: Final = (
     "approval_required",
     "intent",
     "delegated",
+    "asked_client",
+    "observed",
     "outcome",
     "outcome_unknown",
 )

@@ -51,7 +51,7 @@ _SEVERITY_NAMES: Final = {_INFORMATIONAL: "Informational", _LOW: "Low", _MEDIUM:
 _ADMIN, _SYSTEM, _SERVICE = 2, 3, 4
 _USER_TYPES: Final = {_ADMIN: "Admin", _SYSTEM: "System", _SERVICE: "Service"}
 _FAILED_KINDS: Final = frozenset({"refused", "refusals_counted", "denied", "change_failed"})
-_UNOBSERVED: Final = frozenset({"outcome_unknown", "delegated"})
+_UNOBSERVED: Final = frozenset({"outcome_unknown", "delegated", "asked_client"})
 _SHA_256: Final = 3
 
 

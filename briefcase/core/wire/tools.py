@@ -44,8 +44,14 @@ class ToolRecord(msgspec.Struct, frozen=True):
     digest_hex: str = ""
 
 
+class ToolsQuery(msgspec.Struct, frozen=True):
+    """`clients` lists also what coding agents run themselves, whose calls are only decided here."""
+
+    clients: bool = False
+
+
 class ToolList(msgspec.Struct, frozen=True):
-    """All tools, sorted by id."""
+    """Tools, sorted by id."""
 
     tools: list[ToolRecord]
 

@@ -9,7 +9,7 @@
  7. the noun's handler answers; one that changes something does not while receipts cannot be made durable (503);
     where it waited for something to tell, steps 3 and 4 again
  8. a fault becomes `{"code", "message", "request_id", "hint"?}`, without a part of any secret that the request held;
-    what was not foreseen says only `internal`
+    what was not foreseen says only `internal`; a hook gets it as a denial in its client's words
 
 The log has each refusal of step 1 to 7 with its request's id (bounded: `refusal_log`), each change, and each call that
 waits for a person.
@@ -45,6 +45,7 @@ from briefcase.edges.api import (
     explain,
     ext_authz,
     health,
+    hooks,
     identity,
     mcp_logins,
     mcp_servers,
@@ -76,6 +77,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     authzen.ROUTES,
     authzen_search.ROUTES,
     ext_authz.ROUTES,
+    hooks.ROUTES,
     approvals.ROUTES,
     receipts.ROUTES,
     backups.ROUTES,
@@ -201,7 +203,7 @@ class Api:
             request = Request(head, principal, match.params, body, exchange.until_gone, peer.authority)
             if route.handler in self._changing:
                 answer = await self._changed(route, request, exchange)
-            elif head.query and route.handler in self._waiting:  # without a query nothing is waited for
+            elif route.holds or (head.query and route.handler in self._waiting):  # else nothing is waited for
                 answer = await self._polled(route, request, exchange)
             else:
                 answer = await route.handler(self._services, request)
@@ -214,7 +216,8 @@ class Api:
         except GoneError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing of it may leave; all of it is logged
-            return self._fault(BriefcaseError("something went wrong inside", detail=repr(error)), error)
+            fault = BriefcaseError("something went wrong inside", detail=repr(error))
+            return self._told(self._fault(fault, error), fault, self.route_of(head))
 
     def _admit(self, route: Route, exchange: DirectExchange) -> Principal:
         peer = exchange.peer
@@ -286,7 +289,7 @@ class Api:
         await self._waited(principal, exchange)  # or it would be asked again as fast as it is denied
         fault = await self._services.calls.refusals.turn_away(principal, size_bytes)
         if not route.is_call:
-            return self._fault(fault)
+            return self._told(self._fault(fault), fault, route)
         self._services.meter.count_fault(fault.code)
         return Reply({"status": "denied", "reason": fault.code, "receipt_id": fault.receipt_id})
 
@@ -302,7 +305,12 @@ class Api:
         request_id, operation = request_id_of(self._services.entropy.uuid), self._named(exchange.head)
         self._refusals.note(by, reply.status, fault.code, fault.message, request_id=request_id, operation=operation)
         route = self.route_of(exchange.head)
-        return reply if route is None or not route.is_correlated else _correlated(reply, exchange.head)
+        told = self._told(reply, fault, route)
+        return told if route is None or not route.is_correlated else _correlated(told, exchange.head)
+
+    def _told(self, reply: Reply, fault: BriefcaseError, route: Route | None) -> Reply:
+        """The answer of a fault; in the words of who asks, where the route has some."""
+        return reply if route is None or route.refused_as is None else Reply(route.refused_as(fault))
 
     def _named(self, head: Head) -> str:
         """The operation of a request, in words of ours alone."""

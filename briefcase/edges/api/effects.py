@@ -22,6 +22,11 @@ CALLS: Final[frozenset[Operation]] = frozenset({
     ("POST", "/access/v1/evaluation"),
     ("POST", "/access/v1/evaluations"),
     ("POST", "/ext_authz/{server}/mcp"),
+    ("POST", "/v1/hooks/claude-code"),
+    ("POST", "/v1/hooks/codex"),
+    ("POST", "/v1/hooks/copilot"),
+    ("POST", "/v1/hooks/cursor"),
+    ("POST", "/v1/hooks/gemini"),
 })  # fmt: skip
 
 CHANGES: Final[frozenset[Operation]] = frozenset({

@@ -28,6 +28,7 @@ def service_families(services: Services) -> list[Family]:
         status_at(approval, now_us) is ApprovalStatus.PENDING for approval in ledger.approvals(ApprovalStatus.PENDING)
     )
     lines = ledger.budgets(day_of(now_us))
+    tools = sum(not spec.runs_at_client for spec in services.tools.specs())
     controls = Counter[str](control.action for control in services.controls.active())
     return [
         gauge("briefcase_approvals_pending", "Approvals that wait for a person.", waiting),
@@ -46,7 +47,7 @@ def service_families(services: Services) -> list[Family]:
             services.policy.current()[2] / US_PER_S,
         ),
         gauge("briefcase_open_decisions", "Decisions that nobody has closed yet.", services.calls.open_decisions),
-        gauge("briefcase_tools", "Tools that can be called.", len(services.tools.specs())),
+        gauge("briefcase_tools", "Tools that can be called.", tools),
         by_label("briefcase_controls", "gauge", "Incident controls in force.", "action", {**controls}),
         by_label(
             "briefcase_budget_limit_microusd",

@@ -12,11 +12,12 @@ import msgspec
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.edges.api.services import Services
 from briefcase.edges.http.exchange import Head
-from briefcase.model.errors import CallerError
-from briefcase.model.types import Principal, Role
+from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.types import JsonObject, Principal, Role
 
 OPERATOR: Final = frozenset({Role.OPERATOR})
 CALLERS: Final = frozenset({Role.OPERATOR, Role.AGENT})
+AGENTS: Final = frozenset({Role.AGENT})
 READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 EVERYONE: Final = frozenset(Role)
 NOBODY_NEEDED: Final[frozenset[Role]] = frozenset()
@@ -99,6 +100,8 @@ class Route(msgspec.Struct, frozen=True):
     `Reply` whose headers say what they are, and `media` names it.
     `roles` empty means that no token is needed. What is refused before it is looked at is denied, not a fault, where
     `is_call`. Where `is_correlated`, the answer repeats the request's `X-Request-ID` (AuthZEN, section 10.1.3).
+    An answer of one that `holds` may wait for a person whatever its query says. `refused_as` says a fault in the words
+    of who asks there: a 200 whose body is a denial, since they take any other answer for none.
     """
 
     method: str
@@ -112,6 +115,8 @@ class Route(msgspec.Struct, frozen=True):
     media: str = "application/json"
     is_call: bool = False
     is_correlated: bool = False
+    holds: bool = False
+    refused_as: Callable[[BriefcaseError], JsonObject] | None = None
 
     @property
     def waits(self) -> bool:

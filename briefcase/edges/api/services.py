@@ -21,6 +21,7 @@ from briefcase.adapters.telemetry.metrics import Metrics
 from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.adapters.witness.rounds import Witnessing
 from briefcase.core.calls.flow import Calls
+from briefcase.core.calls.settings import HookSettings
 from briefcase.core.controls import Controls
 from briefcase.core.operator.operator import Operator
 from briefcase.core.operator.policy import PolicyService
@@ -109,3 +110,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     witnessing: Witnessing
     meter: Meter
     metrics: Metrics
+    hooks: HookSettings = HookSettings()

@@ -23,7 +23,7 @@ from briefcase.core.wire.calls import (
     DecisionAllowed,
     OutcomeRecorded,
 )
-from briefcase.core.wire.tools import Cost, Firewall, ToolList, ToolRecord, ToolsLoaded, wire_category
+from briefcase.core.wire.tools import Cost, Firewall, ToolList, ToolRecord, ToolsLoaded, ToolsQuery, wire_category
 from briefcase.edges.api.approvals import changed, visible
 from briefcase.edges.api.routing import CALLERS, OPERATOR, Request, Route
 from briefcase.edges.api.services import Services
@@ -34,9 +34,10 @@ from briefcase.model.types import MICROUSD_PER_USD, ApprovalStatus, Principal, R
 Take: TypeAlias = Callable[[Principal, ToolCall], Awaitable[Answer]]
 
 
-async def list_tools(services: Services, _: Request) -> ToolList:
-    """`GET /v1/tools`."""
-    return ToolList([_record(spec) for spec in services.tools.specs()])
+async def list_tools(services: Services, request: Request) -> ToolList:
+    """`GET /v1/tools`: what can be called, or with `clients=true` also what coding agents run themselves."""
+    with_clients = request.query_as(ToolsQuery).clients
+    return ToolList([_record(spec) for spec in services.tools.specs() if with_clients or not spec.runs_at_client])
 
 
 async def reload_tools(services: Services, request: Request) -> ToolsLoaded:
@@ -51,7 +52,7 @@ async def call_tool(services: Services, request: Request) -> Reply:
     call = await services.calls.read(request.principal, request.body)
     answer = await services.calls.call(request.principal, call)
     if wait_ms and answer.status == APPROVAL_REQUIRED:
-        answer = await _waited(services, request, call, answer, wait_ms, services.calls.call)
+        answer = await waited(services, request, call, answer, wait_ms, services.calls.call)
     return _counted(services, answer)
 
 
@@ -61,7 +62,7 @@ async def decide_call(services: Services, request: Request) -> Reply:
     call = await services.calls.read(request.principal, request.body)
     answer = await services.calls.decide(request.principal, call)
     if wait_ms and answer.status == APPROVAL_REQUIRED:
-        answer = await _waited(services, request, call, answer, wait_ms, services.calls.decide)
+        answer = await waited(services, request, call, answer, wait_ms, services.calls.decide)
     return _counted(services, answer)
 
 
@@ -71,7 +72,7 @@ async def close_call(services: Services, request: Request) -> Reply:
     return Reply(answer.body, timing_us=answer.timing_us, is_filtered=answer.is_filtered)
 
 
-async def _waited(  # noqa: PLR0917 - the call, and how long for what
+async def waited(  # noqa: PLR0917 - the call, and how long for what
     services: Services, request: Request, call: ToolCall, answer: Answer, wait_ms: int, take: Take
 ) -> Answer:
     """What the call comes to once a person has decided; the same answer where nobody has within the time.
@@ -111,7 +112,7 @@ def _record(spec: ToolSpec) -> ToolRecord:
 
 
 ROUTES: Final = (
-    Route("GET", "/v1/tools", CALLERS, list_tools, "All tools", ToolList),
+    Route("GET", "/v1/tools", CALLERS, list_tools, "All tools", ToolList, query=ToolsQuery),
     Route("POST", "/v1/tools/reload", OPERATOR, reload_tools, "Load the manifests again", ToolsLoaded),
     Route(
         "POST",
