@@ -57,10 +57,22 @@ def _may_describe_briefcase(place: str) -> bool:
 
 def main() -> int:
     """Run the command line; gives its exit code."""
+    if sys.argv[1:2] == ["hook"] and "--help" not in sys.argv:
+        return _hook()
     check_only_briefcase()
     from briefcase.edges.cli.main import main as run  # not before the check
 
     return run(Root())
+
+
+def _hook() -> int:
+    """Run `briefcase hook`, which a coding agent starts before each call: without click, and closed by any fault."""
+    try:
+        from briefcase.edges.hook.main import run as run_hook
+    except BaseException as error:  # noqa: BLE001 - exit 1 would let the call go on
+        os.write(2, f"briefcase: the hook cannot be loaded ({error}). The call is blocked.\n".encode())
+        os._exit(2)
+    return run_hook(sys.argv[2:], os.environ)
 
 
 def main_daemon() -> int:

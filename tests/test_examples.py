@@ -326,3 +326,27 @@ def test_the_policies_of_their_page_pass_the_check_and_decide_as_it_says(reader)
         assert decided("echo", text="nothing")[0] != "approval_required"
     finally:
         daemon.request("PUT", "/v1/policy", {"policy_text": active})
+
+
+def test_the_policies_of_the_page_of_hooks_let_run_what_it_says_and_nothing_else(reader):
+    daemon, page = reader.daemon, ROOT / "docs" / "hooks.md"
+    edits, commands, signer = blocks_of(page, "cedar")
+    active = daemon.request("GET", "/v1/policy")[1]["policy_text"]
+    own_rule = active.index('@id("signer-for-writes-that-reach-out")')
+    policy = f"{active[:own_rule]}{edits}{commands}{signer}"
+    assert daemon.request("PUT", "/v1/policy", {"policy_text": policy})[0] == 200
+    token = daemon.request("POST", "/v1/agents", {"name": "coder"})[1]["token"]
+
+    def lets_run(tool: str, **args: object) -> bool:
+        call = {"tool_id": f"claude-code.{tool}", "args": args, "context": {"request_id": str(uuid.uuid4())}}
+        return daemon.request("POST", "/v1/decide", {"call": call}, token=token)[1]["status"] == "allowed"
+
+    try:
+        assert lets_run("Bash", command="git status --short")
+        assert lets_run("Bash", command="ls -la")
+        for command in ("git status; rm -rf /", "ls $(rm -rf /)", "ls\nrm", "A=b ls", "sudo ls", "git push", "l\\s"):
+            assert not lets_run("Bash", command=command), command
+        edit = {"old_string": "a", "new_string": "b"}
+        assert not lets_run("Edit", file_path="/home/me/project/../.ssh/config", **edit)
+    finally:
+        daemon.request("PUT", "/v1/policy", {"policy_text": active})

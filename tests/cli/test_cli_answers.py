@@ -151,8 +151,8 @@ ASKING = (
     Asks("control-plane remove-mandatory", ("POST /v1/control-plane/mandatory/delete",)),
     Asks("diagnostics canary {policy} --no-stored", ("GET /health", "POST /v1/diagnostics/canary"), exit_code=7),
 )
-ASK_NOTHING = {  # `up` asks a daemon of its own process
-    "up", "daemon", "gateway", "control-plane serve", "provider-gateway", "completion",
+ASK_NOTHING = {  # `up` asks a daemon of its own process, and `hook` by a client of its own
+    "up", "hook", "daemon", "gateway", "control-plane serve", "provider-gateway", "completion",
     "backup keygen", "backup verify", "backup restore", "policy test", "tools check",
     "soak verify", "mcp client-metadata", "config show", "help", "conformance control-plane",
 }  # fmt: skip

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from briefcase.edges.http.sockets import hosts_of, open_tcp_listener, open_unix_listener, peer_uid
+from briefcase.adapters.peers import peer_uid
+from briefcase.edges.http.sockets import hosts_of, open_tcp_listener, open_unix_listener
 from briefcase.model.errors import ConfigError
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ENTITY: Final = "BriefcaseContext"
 
 # briefcase's own schema has another type of arguments for each policy, and a test says of a call what it needs
-_OWN_CONTEXT: Final = f"entity {ENTITY} {{ context: {{ risk?: Set<String>, time?: datetime }} }};"
+_OWN_CONTEXT: Final = f"entity {ENTITY} {{ context: {{ risk?: Set<String>, shell?: Shell, time?: datetime }} }};"
 _ARGUMENTS: Final = "args"
 _NO_POLICIES: Final = cedarpy.PolicySet.from_str("")
 _TOKEN: Final = re.compile(

@@ -23,11 +23,13 @@ from briefcase.core.policy.check import ParsedPolicy, parse_policy
 from briefcase.core.policy.declared import declared_arguments
 from briefcase.core.policy.expressions import Reads, faults_of
 from briefcase.core.policy.verdicts import Verdicts
+from briefcase.core.shell import command_argument, read_command
 from briefcase.model.errors import CallerError
 from briefcase.model.reasons import POLICY_ERROR
 from briefcase.model.types import (
     Deny,
     JsonObject,
+    JsonValue,
     Principal,
     RiskSignals,
     ToolSpec,
@@ -58,6 +60,7 @@ class _ToolPolicies:
         declared = declared_arguments(spec.input_schema) if reads.args else RecordOf()
         self.spec = spec
         self.arguments = ArgumentReader(declared, reads.names)
+        self.command = command_argument(spec.input_schema) if reads.shell else ""
         faults = faults_of(reads, declared)
         specialised = [policies.specialise(action, tool, entities, faults) for action in ACTIONS]
         self.call: SpecialisedPolicies = specialised[0]
@@ -86,6 +89,7 @@ class CompiledPolicy:
         # What no policy reads need not be made. (0 stands where a time would.)
         self._reads_context = parsed.reads.context
         self._reads_time = parsed.reads.time
+        self._reads_shell = parsed.reads.shell
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
         self._verdicts = Verdicts(parsed.reasons, parsed.advice)
@@ -144,6 +148,7 @@ class CompiledPolicy:
         return {
             "args": policies.arguments.read(args),
             "risk": list(risk.words),
+            "shell": shell_value(args, policies.command) if self._reads_shell else 0,
             "time": datetime_value(now_us) if self._reads_time else 0,
         }
 
@@ -197,6 +202,17 @@ def tool_entities(spec: ToolSpec) -> Entities:
     """The entities of a call but for its agent. Names and texts of a tool become values, never Cedar text."""
     uid = {"type": "Tool", "id": spec.id}
     return compile_entities([{"uid": uid, "attrs": tool_attributes(spec), "parents": tool_parents(spec)}])
+
+
+def shell_value(args: JsonObject, command: str) -> JsonObject:
+    """The command of a call as policies read it (`Shell` in the schema); of a tool without one it is not plain."""
+    read = read_command(args.get(command) if command else None)
+    return {
+        "simple": read.simple,
+        "program": read.program,
+        "subcommand": read.subcommand,
+        "words": list[JsonValue](read.words),
+    }
 
 
 def datetime_value(now_us: int) -> object:

@@ -76,13 +76,15 @@ class Silent(msgspec.Struct, frozen=True):
 class Reads(msgspec.Struct, frozen=True):
     """What a policy set reads of the context of a call.
 
-    `names` are the arguments it speaks of, by their first name; None where it takes all arguments as one value.
+    `shell` is a shell's command, which is one of the arguments. `names` are the arguments it speaks of,
+    by their first name; None where it takes all arguments as one value.
     `silent` are the policies by name that compare an argument in a way that is silent about types.
     """
 
     context: bool
     time: bool
     args: bool
+    shell: bool
     names: frozenset[str] | None
     silent: Mapping[str, Silent]
 
@@ -110,7 +112,8 @@ def reads_of(policies: Mapping[str, Policy]) -> Reads:
     return Reads(
         context=bool(attributes) or is_whole,
         time="time" in attributes or is_whole,
-        args="args" in attributes or is_whole,
+        args=not attributes.isdisjoint(("args", "shell")) or is_whole,
+        shell="shell" in attributes or is_whole,
         names=None if names is None else frozenset(names),
         silent=silent,
     )

@@ -16,9 +16,10 @@ from briefcase._native.values import Fault
 from briefcase.core.policy.arguments import ArgumentReader, Plan, Values
 from briefcase.core.policy.check import PolicyFacts
 from briefcase.core.policy.declared import declared_arguments
-from briefcase.core.policy.engine import tool_attributes, tool_parents
+from briefcase.core.policy.engine import shell_value, tool_attributes, tool_parents
 from briefcase.core.policy.expressions import faults_of
 from briefcase.core.policy.verdicts import Verdicts
+from briefcase.core.shell import command_argument
 from briefcase.model.errors import InternalError
 from briefcase.model.types import JsonObject, JsonValue, Principal, RiskSignals, ToolSpec, Verdict, format_rfc3339
 
@@ -59,6 +60,7 @@ class ReferencePolicy:
             context: JsonObject = {
                 "args": ArgumentReader(declared, self._facts.reads.names).convert(args, _JsonValues()),
                 "risk": [*risk.words],
+                "shell": shell_value(args, command_argument(tool.input_schema)),
                 "time": {"__extn": {"fn": "datetime", "arg": f"{format_rfc3339(now_us)[:-4]}Z"}},
             }
         except _NotInJsonError:

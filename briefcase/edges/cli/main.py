@@ -58,6 +58,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "operators": Lazy(
         "briefcase.edges.cli.operators:operators", "Name the people who operate, approve or audit, each with a token."
     ),
+    "hook": Lazy("briefcase.edges.cli.hook:hook", "Answer one event of a coding agent's hook; exit 2 blocks the call."),
     "witness": Lazy("briefcase.edges.cli.witness:witness", "Have others vouch for the receipt log."),
     "control-plane": Lazy(
         "briefcase.edges.cli.control_plane:control_plane", "Enrol with a control plane, sync with it, leave it."

@@ -25,12 +25,10 @@ import msgspec
 
 from briefcase.adapters.disk.data_dir import DAEMON_DID_FILE
 from briefcase.adapters.disk.files import read_private
-from briefcase.edges.http.sockets import peer_uid
+from briefcase.adapters.peers import expected_uids, peer_uid
 from briefcase.model.errors import BriefcaseError, ConfigError
 
 MAX_DID_BYTES: Final = 256
-ROOT_UID: Final = 0
-_UID: Final = re.compile(r"[0-9]{1,10}")
 _DID: Final = re.compile(r"did:key:z[1-9A-HJ-NP-Za-km-z]{40,80}")
 
 
@@ -85,7 +83,7 @@ def expected_daemon(environ: Mapping[str, str], data_dir: Callable[[], Path]) ->
     except BriefcaseError as error:  # over a Unix socket the uid says enough
         fault = error
     return ExpectedDaemon(
-        uids=_expected_uids(environ, directory),
+        uids=expected_uids(environ, directory),
         did=did,
         fault=fault,
         is_pinned=pinned is not None,
@@ -104,17 +102,6 @@ def warn_unproven(address: str, problem: str) -> None:
         f"briefcase: warning: {problem}; the token of BRIEFCASE_AUTH_TOKEN goes to {address} all the same"
         " (set BRIEFCASE_DAEMON_DID to what `briefcase identity show` prints beside the daemon)\n"
     )
-
-
-def _expected_uids(environ: Mapping[str, str], directory: Path) -> frozenset[int]:
-    named = environ.get("BRIEFCASE_DAEMON_UID")
-    if named and not _UID.fullmatch(named):
-        raise ConfigError(f"`BRIEFCASE_DAEMON_UID`: expected a numeric uid, got `{named}`")
-    try:
-        owner = directory.stat().st_uid
-    except OSError:
-        owner = os.geteuid()  # no directory in sight: this user's own daemon would make it
-    return frozenset({ROOT_UID, owner, int(named)} if named else {ROOT_UID, owner})
 
 
 def _did_in(directory: Path) -> str | None:

@@ -12,8 +12,6 @@ import ipaddress
 import os
 import socket
 import stat
-import struct
-import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,6 +24,7 @@ from briefcase.adapters.disk.checks import (
     PRIVATE_FILE_MODE,
     way_problem,
 )
+from briefcase.adapters.peers import peer_uid
 from briefcase.core.jose.identity_proof import authority_of
 from briefcase.edges.http.tcp_peers import TcpPeers
 from briefcase.model.errors import ConfigError
@@ -34,11 +33,6 @@ BACKLOG: Final = 1_024
 PROBE_TIMEOUT_S: Final = 1.0
 
 _AGENT_HINT: Final = "make a directory of its own for it, with the agents' group: `briefcase help deploy`"
-_UCRED: Final = struct.Struct("i2I")  # pid, uid, gid: unix(7), SO_PEERCRED; uids go up to 2^32-2
-_NO_UID: Final = 2**32 - 1  # the kernel noted nobody
-_XUCRED: Final = struct.Struct("2I")  # version, uid, then groups: macOS sys/ucred.h, LOCAL_PEERCRED
-_SOL_LOCAL: Final = 0
-_LOCAL_PEERCRED: Final = 1
 
 
 class Peer(NamedTuple):
@@ -192,19 +186,6 @@ def peer_of(sock: socket.socket, *, is_for_agents: bool = False, tcp_peers: TcpP
     host, port, *_ = sock.getsockname()
     uid = None if tcp_peers is None else tcp_peers.uid_of(sock)
     return Peer(is_unix=False, uid=uid, hosts=hosts_of(host, port), authority=authority_of(host, port))
-
-
-def peer_uid(sock: socket.socket) -> int | None:
-    """The user at the other end of a Unix connection, as the kernel noted at `connect`; None where it does not say."""
-    try:
-        if sys.platform == "darwin":
-            data = sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size)
-            return int(_XUCRED.unpack(data)[1])
-        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        uid = int(_UCRED.unpack(data)[1])
-    except (AttributeError, OSError, struct.error):
-        return None
-    return None if uid == _NO_UID else uid
 
 
 def _loopback_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
