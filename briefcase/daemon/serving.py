@@ -28,7 +28,7 @@ from briefcase.daemon.rules import Rules
 from briefcase.daemon.settings import Settings, agent_socket_inside
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.daemon.stores import Stores
-from briefcase.edges.api.app import Api
+from briefcase.edges.api.app import Api, refusal_words
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.figures import watch
 from briefcase.edges.api.services import ApprovalChanges, Profile, Services
@@ -223,4 +223,4 @@ def _server(start: Start, services: Services, app: DirectApp, listeners: list[Li
     limits = HttpLimits(**msgspec.structs.asdict(start.file.server))
     most = OTHER_OPEN_FILES + len(listeners) * (limits.max_connections + limits.reserves)
     limits = fitting(limits, len(listeners), allow_open_files(most))
-    return HttpServer(app, listeners, limits, on_drain=services.changes.stop)
+    return HttpServer(app, listeners, limits, on_drain=services.changes.stop, refusal_words=refusal_words())

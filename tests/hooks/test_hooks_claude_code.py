@@ -433,6 +433,16 @@ def test_every_fault_of_the_daemon_is_a_denial_in_the_clients_words(hooks, event
         assert (status, word, "unauthorized" in told) == (200, "deny", True)
 
 
+def test_an_event_that_is_too_large_is_a_denial_in_the_clients_words(hooks, event):
+    too_large = event(tool="Write", args={"file_path": "/p/a", "content": "x" * (1 << 20)})
+    status, answer = hooks.send(too_large)
+    word, told = decision_of(answer)
+    assert (status, word) == (200, "deny")
+    assert told.startswith("briefcase: payload_too_large: expected a body of at most 1048576 bytes")
+    status, answer = hooks.send(too_large, path="/v1/decide")
+    assert (status, answer["code"]) == (413, "payload_too_large")
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/hooks/claude_code", "/v1/hooks/Claude-Code", "/v1/hooks/claude-code/", "/v1/hooks"]
 )

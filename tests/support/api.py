@@ -51,7 +51,7 @@ from briefcase.core.people import SETTING as PEOPLE
 from briefcase.core.people import People, Person
 from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
 from briefcase.core.redaction.redactor import SecretRedactor
-from briefcase.edges.api.app import Api
+from briefcase.edges.api.app import Api, refusal_words
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.services import ApprovalChanges, Profile, Services
 from briefcase.edges.diagnostics.canary import Canary
@@ -307,7 +307,7 @@ class Rig:
             listeners.append(open_tcp_listener("127.0.0.1", 0))
             self.port = listeners[1].sock.getsockname()[1]
         api = Api(self.services, self.authenticator, self.buckets)
-        self.server = HttpServer(api, listeners, self.limits, on_drain=self.changes.stop)
+        self.server = HttpServer(api, listeners, self.limits, on_drain=self.changes.stop, refusal_words=refusal_words())
         await self.server.start()
         return self
 

@@ -20,7 +20,7 @@ Answers are values that the connection writes (docs/adr/0007).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -63,7 +63,7 @@ from briefcase.edges.api.effects import changing_handlers
 from briefcase.edges.api.routing import Request, Route, is_for_agents
 from briefcase.edges.api.services import Services
 from briefcase.edges.api.turnstile import Turnstile
-from briefcase.edges.http.exchange import DirectExchange, GoneError, Head
+from briefcase.edges.http.exchange import DirectExchange, GoneError, Head, RefusalWords
 from briefcase.edges.http.guard import check_browser_headers
 from briefcase.edges.http.routing import PathTable, Reply
 from briefcase.edges.http.sockets import Peer
@@ -109,6 +109,15 @@ _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT"})
 _NOBODY: Final = Principal("nobody", Role.AGENT, auth_method="none")  # on routes that need no token: owns nothing
 
 _log: Final = get_logger("briefcase.api")
+
+
+def refusal_words() -> dict[bytes, RefusalWords]:
+    """How a request that HTTP itself refuses is answered, by path, where the route has words for it (`refused_as`)."""
+
+    def words_of(refused_as: Callable[[BriefcaseError], JsonObject]) -> RefusalWords:
+        return lambda code, message: refused_as(CallerError(message, code=code))
+
+    return {route.path.encode(): words_of(route.refused_as) for route in ROUTES if route.refused_as is not None}
 
 
 class RoleError(CallerError):

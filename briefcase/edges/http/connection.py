@@ -29,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -36,7 +37,16 @@ import httptools
 
 from briefcase._native.shares import Metered
 from briefcase.edges.http.asgi import AsgiApp, AsgiExchange
-from briefcase.edges.http.exchange import Date, DirectApp, DirectExchange, Exchange, Head, Refusal, encode_refusal
+from briefcase.edges.http.exchange import (
+    Date,
+    DirectApp,
+    DirectExchange,
+    Exchange,
+    Head,
+    Refusal,
+    RefusalWords,
+    encode_refusal,
+)
 from briefcase.edges.http.framing import PARSED, STEPS, Event, State
 from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.places import SMALL_BYTES, Place, Places
@@ -62,9 +72,13 @@ class Serving:
     Args:
         app: answers every request.
         limits: the bounds of HTTP.
+        refusal_words: by path, how a request that is refused before the application sees it is answered there.
     """
 
-    def __init__(self, app: DirectApp | AsgiApp, limits: HttpLimits) -> None:
+    def __init__(
+        self, app: DirectApp | AsgiApp, limits: HttpLimits, refusal_words: Mapping[bytes, RefusalWords] | None = None
+    ) -> None:
+        self.refusal_words = refusal_words or {}
         self.exchange_of = partial(DirectExchange, app) if isinstance(app, DirectApp) else partial(AsgiExchange, app)
         self.limits = limits
         self.date = Date()
@@ -408,7 +422,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, last: Exchange) -> None:
         if self._refusal is not None and last.keep_alive:  # else its answer said that it is the last one
-            self.transport.write(encode_refusal(self._refusal))
+            self._write_refusal(self._refusal)
         if self._state in PARSED:
             self.transport.close()
         else:
@@ -437,7 +451,7 @@ class Connection(asyncio.Protocol):
             partial.keep_alive = False
             partial.lose()  # it may wait for a body of which nothing more will come
             if not partial.response_started:
-                self.transport.write(encode_refusal(refusal))
+                self._write_refusal(refusal)
             self._linger()
             return
         if unanswered:
@@ -445,8 +459,12 @@ class Connection(asyncio.Protocol):
             self._wire.pause_reading()
             return
         if was is not _UNWANTED:
-            self.transport.write(encode_refusal(refusal))
+            self._write_refusal(refusal)
         self._linger()
+
+    def _write_refusal(self, refusal: Refusal) -> None:
+        words = self._serving.refusal_words.get(self._target.partition(b"?")[0])
+        self.transport.write(encode_refusal(refusal, words))
 
     def _turn_away(self, refusal: Refusal) -> None:
         self._step(Event.REFUSED)

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 import orjson
@@ -63,6 +63,9 @@ class Refusal(NamedTuple):
 
     code: str
     message: str
+
+
+RefusalWords: TypeAlias = Callable[[str, str], Mapping[str, object]]  # code and message, as the body of an answer
 
 
 class Date:
@@ -372,8 +375,18 @@ def _dur(us: int) -> str:
 _DUR: Final = tuple(map(_dur, range(US_PER_MS)))  # most phases take less than a millisecond, and formatting is not free
 
 
-def encode_refusal(refusal: Refusal) -> bytes:
-    """An answer that no application gives, and the last of its connection."""
-    body = orjson.dumps({**refusal._asdict(), "request_id": str(uuid.uuid4())})
+def encode_refusal(refusal: Refusal, words: RefusalWords | None = None) -> bytes:
+    """An answer that no application gives, and the last of its connection.
+
+    Args:
+        refusal: why.
+        words: says it in the words of who asks, who takes an answer other than a 200 for none.
+    """
+    told: Mapping[str, object]
+    if words is None:
+        told, status = {**refusal._asdict(), "request_id": str(uuid.uuid4())}, CODES[refusal.code].http_status
+    else:
+        told, status = words(*refusal), HTTPStatus.OK
+    body = orjson.dumps(told)
     head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-    return STATUS_LINE[CODES[refusal.code].http_status] + head + body
+    return STATUS_LINE[status] + head + body

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from briefcase.edges.http.asgi import AsgiApp
 from briefcase.edges.http.connection import Connection, Serving
-from briefcase.edges.http.exchange import DirectApp
+from briefcase.edges.http.exchange import DirectApp, RefusalWords
 from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.places import Places
 from briefcase.edges.http.sockets import BACKLOG, Listener
@@ -35,6 +35,7 @@ class HttpServer:
         listeners: from `sockets.open_unix_listener` and `open_tcp_listener`; closed by `drain`.
         limits: the bounds of HTTP.
         on_drain: tells the application that the server is about to stop.
+        refusal_words: see `connection.Serving`.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class HttpServer:
         listeners: Sequence[Listener],
         limits: HttpLimits,
         on_drain: Callable[[], None] | None = None,
+        refusal_words: Mapping[bytes, RefusalWords] | None = None,
     ) -> None:
         self._on_drain = on_drain
         self._listeners = tuple(listeners)
         self._limits = limits
-        self._state = Serving(app, limits)
+        self._state = Serving(app, limits, refusal_words)
         self._servers: list[asyncio.Server] = []
         self._date_timer: asyncio.TimerHandle | None = None
 
