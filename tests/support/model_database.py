@@ -203,6 +203,8 @@ class ModelDatabase:
         match sql:
             case device_calls.USE_PROOFS:
                 return _use_proofs(ask, *values)
+            case device_calls.LOOK_UP:
+                return _look_up(ask, *values)
             case uploads.STORE:
                 return _store(ask, *values)
             case uploads.STORED:
@@ -285,6 +287,18 @@ def _use_proofs(ask: Callable[..., list[Row]], *columns: Sequence[Any]) -> list[
         row["is_token"] = None if not known else row["token_hash"] == token_hash and row["revoked_at"] is None
         row["is_key"] = None if not known else row["jkt"] == jkt
         row["is_new"] = bool(row["is_token"] and row["is_key"]) and _use_proof(ask, row["tenant"], device, jti, slot)
+        rows.append(row)
+    return rows
+
+
+def _look_up(ask: Callable[..., list[Row]], *columns: Sequence[Any]) -> list[Row]:
+    """`device_calls.LOOK_UP`: each device that is asked for, and whether the token is its own."""
+    rows: list[Row] = []
+    for n, device, token_hash in zip(*columns, strict=True):
+        known = ask("select * from device_bundles where device = $1", device)
+        row: dict[str, Any] = {"tenant": None, "is_token": None, **(known[0] if known else {}), "n": n}
+        if known:
+            row["is_token"] = row["token_hash"] == token_hash and row["revoked_at"] is None
         rows.append(row)
     return rows
 

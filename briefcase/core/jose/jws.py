@@ -10,6 +10,7 @@ loaded with the first key: no start needs one, and it takes 30 ms with the X.509
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
@@ -57,7 +58,7 @@ class PublicKey:
         members = key.as_dict(private=False)
         self.algorithm = algorithm
         self.jwk: dict[str, str] = {"crv": crv, "kty": kty} | {name: str(members[name]) for name in coordinates}
-        self.thumbprint = key.thumbprint()
+        self.thumbprint = encode_base64url(hashlib.sha256(msgspec.json.encode(self.jwk)).digest())
         self._key = key
         self._model = _model_of(algorithm)
 

@@ -57,6 +57,7 @@ from briefcase.model.types import MAX_SAFE_INTEGER, format_rfc3339, parse_rfc333
 MAX_WAIT_MS: Final = 55_000
 ADVISED_SYNC_MS: Final = 60_000  # each device spreads it by a fifth
 MAX_MESSAGE_BYTES: Final = 32_000
+DEVICES: Final = "/v1/devices/"
 MAX_DIGITS: Final = 15  # below 2^53
 SEARCHED: Final = {"tool_id": "tool_id", "agent": "principal", "decision": "decision", "approval_id": "approval_id"}
 """Fields of the query by which receipts are searched, and the members of their events that these are."""
@@ -113,7 +114,9 @@ class ControlPlaneApp:
     def site(self) -> blacksheep.Application:
         """The paths as an application of BlackSheep's."""
         services = self._services
-        return Site(self._table, services.figures, services.entropy, self._traces).application()
+        # a path is looked for from the top: what devices ask a thousand times a second stands first
+        table = dict(sorted(self._table.items(), key=lambda entry: not entry[0][1].startswith(DEVICES)))
+        return Site(table, services.figures, services.entropy, self._traces).application()
 
     # --- anybody --------------------------------------------------------------------------------------------------
 

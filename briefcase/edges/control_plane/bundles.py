@@ -54,6 +54,7 @@ class Bundles:
         self._keys = keys
         self._clock = clock
         self._kept: dict[tuple[str, int, PolicyKey], bytes] = {}
+        self._reading = asyncio.Lock()
 
     async def make_tenant(self, connection: AsyncConnection, admin: Administrator) -> bool:
         """Make an administrator's tenant with the default policy, where there is none of this name.
@@ -116,9 +117,12 @@ class Bundles:
         kept = self._kept.get(found)
         if kept is not None:
             return kept
-        async with self._database.transaction(tenant) as connection:
-            row = await _row(connection, tenant, bundle_id)
-        sent = self._kept[found] = _as_sent(row.bundle, _signature_by(signer, row))
+        async with self._reading:  # of thousands that waited for it, one reads
+            if found in self._kept:
+                return self._kept[found]
+            async with self._database.transaction(tenant) as connection:
+                row = await _row(connection, tenant, bundle_id)
+            sent = self._kept[found] = _as_sent(row.bundle, _signature_by(signer, row))
         if len(self._kept) > MAX_KEPT:  # bundles never change: any process may keep one, the oldest go
             del self._kept[next(iter(self._kept))]
         return sent

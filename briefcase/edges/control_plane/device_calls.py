@@ -10,8 +10,9 @@
 The order of the words is the contract's: where step 2 fails, the device and its token are looked up first, and what is
 wrong with them is told. Nothing about a device is remembered here: a revocation holds from its commit.
 
-A group waits up to `LINGER_S` for more calls: at 1,667 a second that costs half the processor time of calls one by one
-(docs/adr/0033). The verdict of each is in the rows of the group's own transaction.
+A group waits up to `LINGER_S` for more calls (`groups.py`): at 1,667 a second that costs half the processor time of
+calls one by one (docs/adr/0033). The verdict of each is in the rows of the group's own transaction. Devices are looked
+up in groups, too: thousands that waited for a policy are, at once.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ from briefcase.core.fleet.words import (
 )
 from briefcase.core.jose.dpop import Proof, ProofWindow, check_proof
 from briefcase.edges.control_plane.database import Database
+from briefcase.edges.control_plane.groups import Groups
 from briefcase.edges.control_plane.refusals import RefusedError
 from briefcase.model.errors import BriefcaseError
 from briefcase.model.ports import Clock
 from briefcase.model.types import US_PER_S
 
 LINGER_S: Final = 0.01
-MAX_GROUP: Final = 128
 MAX_WAITING: Final = 4_096  # calls of one process; more are told to come again
 WINDOW: Final = ProofWindow(max_age_s=120, max_future_s=120)
 JTI_S: Final = 600  # how long a proof's id is remembered at least
@@ -51,6 +52,8 @@ SLOTS: Final = 8  # of the ring of used proofs; those of 840 s can be needed, th
 
 _BEARER: Final = "Bearer "
 
+# `lateral` and `offset 0` keep the planner from joining a group with all devices, or with all proofs: what it
+# expects of a table that grows by thousands a second is wrong, and each call is a look-up by a whole key.
 USE_PROOFS: Final = """
 with asked as (
     select * from unnest($1::int[], $2::uuid[], $3::bytea[], $4::text[], $5::bytea[], $6::smallint[])
@@ -61,13 +64,16 @@ with asked as (
            known.key_version,
            known.token_hash = asked.token_hash and known.revoked_at is null as is_token,
            known.jkt = asked.jkt as is_key
-    from asked left join device_bundles as known on known.device = asked.device
+    from asked left join lateral (
+        select * from device_bundles where device_bundles.device = asked.device offset 0
+    ) as known on true
 ), used as (
     insert into dpop_jtis (tenant, device, jti, slot)
     select tenant, device, jti, slot from found
     where is_token and is_key and not exists (
         select from dpop_jtis as old
         where old.tenant = found.tenant and old.device = found.device and old.jti = found.jti
+        offset 0
     )
     order by tenant, device, jti
     on conflict do nothing
@@ -78,7 +84,11 @@ from found
 """
 
 LOOK_UP: Final = """
-select *, token_hash = $2 and revoked_at is null as is_token from device_bundles where device = $1
+select asked.n, known.*, known.token_hash = asked.token_hash and known.revoked_at is null as is_token
+from unnest($1::int[], $2::uuid[], $3::bytea[]) as asked (n, device, token_hash)
+left join lateral (
+    select * from device_bundles where device_bundles.device = asked.device offset 0
+) as known on true
 """
 
 Version: TypeAlias = tuple[int, int, int, int]
@@ -116,6 +126,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 _Call: TypeAlias = tuple[Credentials, "asyncio.Future[Device]"]
+_LookUp: TypeAlias = tuple[tuple[UUID, bytes], "asyncio.Future[asyncpg.Record]"]
 
 
 class DeviceCalls:
@@ -132,20 +143,14 @@ class DeviceCalls:
         self._database = database
         self._clock = clock
         self._base_url = base_url
-        self._linger_s = linger_s
-        self._waiting: list[_Call] = []
-        self._comes = asyncio.Event()
+        self._calls = Groups(self._commit, linger_s=linger_s)
+        self._look_ups = Groups(self._read)
 
     async def run(self) -> None:
-        """Commit groups until cancelled."""
-        while True:
-            await self._comes.wait()
-            if len(self._waiting) < MAX_GROUP:
-                await asyncio.sleep(self._linger_s)
-            group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-            if not self._waiting:
-                self._comes.clear()
-            await self._commit([(asked, answer) for asked, answer in group if not answer.cancelled()])
+        """Commit and look up groups until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._calls.run())
+            tasks.create_task(self._look_ups.run())
 
     async def credentials(
         self, device_id: str, method: str, target: str, tokens: Sequence[str], proofs: Sequence[str]
@@ -192,12 +197,9 @@ class DeviceCalls:
             RefusedError: as the module says.
             UnavailableError: nobody knows whether the proof was used; the device comes again with another.
         """
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._calls) >= MAX_WAITING:
             raise BriefcaseError("too many devices wait", code="not_ready")
-        answer: asyncio.Future[Device] = asyncio.get_running_loop().create_future()
-        self._waiting.append((credentials, answer))
-        self._comes.set()
-        return await answer
+        return await self._calls.ask(credentials)
 
     async def look_up(self, credentials: Credentials) -> Device:
         """Read again a device that was let in, after a long wait.
@@ -215,36 +217,38 @@ class DeviceCalls:
             RefusedError: no such device is enrolled any more.
             UnavailableError: it could not be read.
         """
-        rows = await self._database.fetch(LOOK_UP, device, b"")
-        _check_found(bool(rows), is_token=True)
-        return _device(device, rows[0])
+        row = await self._look_ups.ask((device, b""))
+        _check_found(row["tenant"] is not None, is_token=True)
+        return _device(device, row)
 
     async def _look_up(self, device: UUID, token_hash: bytes) -> Device:
-        rows = await self._database.fetch(LOOK_UP, device, token_hash)
-        _check_found(bool(rows), is_token=bool(rows and rows[0]["is_token"]))
-        return _device(device, rows[0])
+        row = await self._look_ups.ask((device, token_hash))
+        _check_found(row["tenant"] is not None, is_token=bool(row["is_token"]))
+        return _device(device, row)
+
+    async def _read(self, group: Sequence[_LookUp]) -> None:
+        """One statement for a group."""
+        devices, token_hashes = [asked[0] for asked, _ in group], [asked[1] for asked, _ in group]
+        for row in await self._database.fetch(LOOK_UP, list(range(len(group))), devices, token_hashes):
+            answer = group[row["n"]][1]
+            if not answer.done():
+                answer.set_result(row)
 
     async def _commit(self, group: Sequence[_Call]) -> None:
-        """One transaction for a group; each caller gets its own verdict, and a fault goes to all of them."""
+        """One transaction for a group; each caller gets its own verdict."""
         calls = _once(group)
-        try:
-            rows = await self._database.fetch(
-                USE_PROOFS,
-                list(range(len(calls))),
-                [asked.device for asked, _ in calls],
-                [asked.token_hash for asked, _ in calls],
-                [asked.proof.jkt for asked, _ in calls],
-                [asked.proof.replay_key for asked, _ in calls],
-                [asked.slot for asked, _ in calls],
-            )
-        except (BriefcaseError, asyncpg.PostgresError) as error:  # the next group may do better, whatever it is
-            for _, answer in calls:
-                if not answer.cancelled():
-                    answer.set_exception(error)
-            return
+        rows = await self._database.fetch(
+            USE_PROOFS,
+            list(range(len(calls))),
+            [asked.device for asked, _ in calls],
+            [asked.token_hash for asked, _ in calls],
+            [asked.proof.jkt for asked, _ in calls],
+            [asked.proof.replay_key for asked, _ in calls],
+            [asked.slot for asked, _ in calls],
+        )
         for row in rows:
             asked, answer = calls[row["n"]]
-            if not answer.cancelled():
+            if not answer.done():
                 _tell(answer, asked, row)
 
 

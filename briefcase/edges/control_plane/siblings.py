@@ -47,6 +47,7 @@ class Siblings:
         self._clock = clock
         self._freshness: dict[tuple[int, PolicyKey], tuple[int, Envelope]] = {}
         self._mandatory: dict[tuple[str, int, PolicyKey], Envelope] = {}
+        self._reading = asyncio.Lock()
 
     async def of(self, device: Device, signer: Signer) -> dict[str, object]:
         """The siblings for a device, by name, signed by what signs now. Raises `UnavailableError`."""
@@ -106,14 +107,17 @@ class Siblings:
         return sealed
 
     async def _part(self, tenant: str, part_id: int, key: SigningKey) -> Envelope:
-        kept = self._mandatory.get((tenant, part_id, key.public_b64))
-        if kept is not None:
-            return kept
+        found = (tenant, part_id, key.public_b64)
+        if found in self._mandatory:
+            return self._mandatory[found]
         parts = schema.mandatory_parts
         query = select(parts.c.policy_text).where(parts.c.tenant == tenant, parts.c.id == part_id)
-        async with self._database.transaction(tenant) as connection:
-            text = (await connection.execute(query)).scalar_one()
-        sealed = self._mandatory[tenant, part_id, key.public_b64] = key.seal(MANDATORY, MandatoryPart(part_id, text))
+        async with self._reading:  # of thousands that waited for it, one reads
+            if found in self._mandatory:
+                return self._mandatory[found]
+            async with self._database.transaction(tenant) as connection:
+                text = (await connection.execute(query)).scalar_one()
+            sealed = self._mandatory[found] = key.seal(MANDATORY, MandatoryPart(part_id, text))
         if len(self._mandatory) > MAX_KEPT:
             del self._mandatory[next(iter(self._mandatory))]
         return sealed

@@ -31,6 +31,7 @@ with found as (
     select tenant, $1, $4, $5 from found
     where is_token and is_key and not exists (
         select from dpop_jtis as old where old.tenant = found.tenant and old.device = $1 and old.jti = $4
+        offset 0
     )
     on conflict do nothing
     returning tenant
