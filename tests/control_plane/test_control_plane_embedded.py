@@ -119,6 +119,14 @@ async def test_a_server_that_does_not_start_says_why(tmp_path, monkeypatch):
     await again.stop()
 
 
+async def test_what_the_system_refuses_a_start_is_said_in_a_sentence(tmp_path):
+    postgres = EmbeddedPostgres(tmp_path / "pg")
+    (tmp_path / "pg" / "socket").touch()
+    with pytest.raises(ConfigError, match=r"could not be started in `.*pg`: `.*/socket`: file exists"):
+        await postgres.start()
+    await postgres.stop()
+
+
 def test_a_path_too_long_for_a_socket_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="107 bytes"):
         EmbeddedPostgres(tmp_path / ("x" * 100))

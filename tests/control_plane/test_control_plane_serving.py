@@ -1,6 +1,7 @@
 """A control plane as it is served: over TLS, behind a named proxy, by several processes over one database."""
 
 import asyncio
+import socket
 import ssl
 from contextlib import AsyncExitStack
 from copy import copy
@@ -38,6 +39,17 @@ def test_a_certificate_that_is_none_is_named_before_anything_runs(tmp_path):
     with pytest.raises(ConfigError, match="a certificate and its key in PEM") as refused:
         RunningControlPlane("postgresql://u@/d", tmp_path / "cp", certificate=certificate, certificate_key=key)
     assert str(certificate) in refused.value.message
+
+
+async def test_an_address_that_is_taken_between_the_start_and_the_listener_is_named(database_url, tmp_path):
+    running = RunningControlPlane(database_url, tmp_path / "cp")
+    with socket.socket() as faster:
+        faster.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        faster.bind(running.plane.address)
+        faster.listen()
+        with pytest.raises(ConfigError, match=r"`127\.0\.0\.1:\d+` cannot be listened on: Address already in use"):
+            await running.plane.start()
+        await running.plane.stop()
 
 
 @pytest.mark.parametrize(

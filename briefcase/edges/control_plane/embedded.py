@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from briefcase.adapters.disk.checks import PRIVATE_DIR_MODE
+from briefcase.adapters.disk.checks import PRIVATE_DIR_MODE, reason_of
 from briefcase.adapters.disk.data_dir import prepare_data_dir
 from briefcase.adapters.disk.directories import fsync_dir
 from briefcase.adapters.disk.locks import take_lock
@@ -106,12 +106,15 @@ class EmbeddedPostgres:
             ConfigError: it did not start; the message has the end of its log.
         """
         cluster = self._directory / _CLUSTER
-        await _end_leftover(cluster)  # 2
-        if not cluster.exists():
-            await self._make_cluster(cluster)  # 3
-        self._sockets.mkdir(mode=PRIVATE_DIR_MODE, exist_ok=True)
-        await self._start(cluster)  # 4
-        await self._make_database()  # 5
+        try:
+            await _end_leftover(cluster)  # 2
+            if not cluster.exists():
+                await self._make_cluster(cluster)  # 3
+            self._sockets.mkdir(mode=PRIVATE_DIR_MODE, exist_ok=True)
+            await self._start(cluster)  # 4
+            await self._make_database()  # 5
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise ConfigError(f"PostgreSQL could not be started in `{self._directory}`: {_reason(error)}") from error
 
     async def keep_running(self) -> None:
         """Start it again whenever it ends by itself, until cancelled.
@@ -207,6 +210,12 @@ class EmbeddedPostgres:
         except OSError:
             return "it wrote no log"
         return data[-SHOWN_LOG_BYTES:].decode(errors="replace").strip()
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"`{error.filename}`: {reason_of(error)}" if error.filename else reason_of(error)
 
 
 def find_binaries() -> Path:

@@ -158,12 +158,16 @@ class ControlPlane:
         async def end() -> None:
             services.publications.end()
             server.should_exit = True
-            await task
+            if not task.done():  # one that failed has said so
+                await task
 
         self._stack.push_async_callback(end)
         while not server.started:
             if task.done():
-                await task
+                try:
+                    await task
+                except OSError as error:  # another process took the address after this one had bound it
+                    raise _not_listening(*self.address, error) from error
             await asyncio.sleep(0.01)
 
     def _traces(self) -> RequestTraces | None:
@@ -253,8 +257,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise ConfigError(f"`{host}:{port}` cannot be listened on: {error.strerror}") from error
+        raise _not_listening(host, port, error) from error
     return listening
+
+
+def _not_listening(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"`{host}:{port}` cannot be listened on: {error.strerror}")
 
 
 def for_proxies(app: App, proxies: tuple[Network, ...]) -> App:
