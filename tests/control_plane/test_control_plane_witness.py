@@ -9,14 +9,15 @@ import pytest
 
 from briefcase.adapters.system import SystemClock, SystemEntropy
 from briefcase.adapters.vault.note_signatures import verify_note_signature
-from briefcase.core.jose.base64url import encode_base64url
+from briefcase.core.jose.base64url import decode_base64url, encode_base64url
+from briefcase.core.jose.did import encode_did_key
 from briefcase.core.receipts.cosignatures import read_answer_lines, read_cosignatures
-from briefcase.core.receipts.note_keys import COSIGNER_ED25519, parse_cosigner_vkey
+from briefcase.core.receipts.note_keys import COSIGNER_ED25519, LOG_ED25519, NoteKey, parse_cosigner_vkey
 from briefcase.core.receipts.notes import checkpoint_text
 from briefcase.core.receipts.witnessing import MAX_REQUEST_BYTES, SIZE_TYPE, AddCheckpoint, encode_request
 from briefcase.model.types import US_PER_S
 from support.daemons import RunningDaemon
-from support.fleet_server import ADMIN_TOKEN, AUDITOR_TOKEN, RunningControlPlane
+from support.fleet_server import ADMIN_TOKEN, AUDITOR_TOKEN, FleetDevice, RunningControlPlane, chain
 from support.witnesses import Log
 
 
@@ -210,3 +211,78 @@ async def test_a_daemon_that_is_enrolled_has_its_log_cosigned_by_its_control_pla
             assert listed["size"] >= verified["witnessed"]["size"]
         finally:
             await asyncio.to_thread(daemon.__exit__)
+
+
+class ReceiptLog(Log):
+    """The log that a device's receipts make, signed by the key that it enrolled with."""
+
+    def __init__(self, device: FleetDevice, receipts: list[dict[str, object]]) -> None:
+        super().__init__()
+        self._key, self.receipts = device.key, receipts
+        public_key = decode_base64url(device.key.public.jwk["x"])
+        self.origin = encode_did_key(public_key)
+        self.key = NoteKey(self.origin, LOG_ED25519, public_key)
+
+    def leaves(self, size: int) -> list[bytes]:
+        return [bytes.fromhex(str(receipt["hash_hex"])) for receipt in self.receipts[:size]]
+
+
+async def alarms(plane) -> list[dict[str, object]]:
+    return [alarm for log in await logs(plane) for alarm in log["alarms"]]
+
+
+async def test_uploads_and_checkpoints_of_one_history_are_taken_in_any_order(plane):
+    device, receipts = await plane.new_device(), chain(40)
+    log = ReceiptLog(device, receipts)
+    sizes = {"upload": 0, "cosign": 0}
+    for what, size in [
+        *(("cosign", 3), ("upload", 2), ("upload", 7), ("cosign", 5), ("cosign", 7)),
+        *(("upload", 11), ("cosign", 20), ("cosign", 25), ("upload", 40), ("cosign", 40)),
+    ]:
+        if what == "upload":
+            got = await device.upload(receipts[sizes[what] : size])
+        else:
+            got = await add(plane, log.request(sizes[what], size))
+        assert got.status == 200, (what, size, got)
+        sizes[what] = size
+    assert await alarms(plane) == []
+
+
+async def test_an_upload_that_is_not_what_was_cosigned_is_a_fork_and_an_alarm(plane):
+    device = await plane.new_device()
+    shown, sent = ReceiptLog(device, chain(8)), chain(8, mark="another history")
+    assert (await add(plane, shown.request(0, 6))).status == 200
+    assert (await device.upload(sent[:4])).status == 200, "nothing is cosigned of so many"
+    for _ in range(2):
+        got = await device.upload(sent[4:])
+        assert (got.status, got.word, got.body["last_receipt_id"]) == (409, "receipt_fork", 4), got
+    (alarm,) = await alarms(plane)
+    assert (alarm["problem"], alarm["times"], alarm["seen_size"], alarm["sent_size"]) == ("receipts", 2, 6, 6)
+    assert alarm["seen_note"] == shown.note(6)
+    assert alarm["sent_note"] == checkpoint_text(ReceiptLog(device, sent).checkpoint(6))
+    assert plane.services.figures.witness_alarms == 2
+
+
+async def test_a_checkpoint_that_is_not_of_what_was_uploaded_is_not_cosigned(plane):
+    device = await plane.new_device()
+    receipts = chain(9)
+    assert (await device.upload(receipts)).status == 200
+    shown, honest = ReceiptLog(device, chain(9, mark="another history")), ReceiptLog(device, receipts)
+    got = await add(plane, shown.request(0, 5))
+    assert (got.status, "uploaded" in got.body) == (422, True), got
+    (alarm,) = await alarms(plane)
+    assert (alarm["problem"], alarm["seen_size"], alarm["sent_note"]) == ("receipts", 5, shown.note(5))
+    assert alarm["seen_note"] == checkpoint_text(honest.checkpoint(5))
+    assert (await add(plane, honest.request(0, 9))).status == 200, "the log goes on with what is so"
+
+
+async def test_a_chain_with_gaps_is_not_compared_and_not_stopped(plane):
+    device = await plane.new_device()
+    (first,) = chain(1)
+    rest = chain(3, first_id=5, prev_hash_hex=first["hash_hex"])
+    log = ReceiptLog(device, [first, *rest])
+    assert (await add(plane, log.request(0, 4))).status == 200
+    assert (await device.upload([first])).status == 200
+    assert (await device.upload(rest)).status == 200
+    assert (await add(plane, log.request(4, 4))).status == 200
+    assert await alarms(plane) == []

@@ -24,7 +24,7 @@ from sqlalchemy import DefaultClause, MetaData, create_engine, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
-from briefcase.edges.control_plane import convergence, device_calls, schema, signing_keys, upkeep, uploads
+from briefcase.edges.control_plane import convergence, cosigned, device_calls, schema, signing_keys, upkeep, uploads
 from briefcase.edges.control_plane.database import LOCK_TABLES, UnavailableError
 from briefcase.edges.control_plane.migrations.versions import v0001_first_tables, v0002_signing_keys
 from support.crash import Crash
@@ -41,6 +41,8 @@ _SAY_HELD: Final = signing_keys.SAY_HELD[signing_keys.SAY_HELD.index("insert") :
 _DEFAULTS: Final = {
     ("device_heads", "last_id"): "0",
     ("device_heads", "size"): "0",
+    ("device_heads", "tree_size"): "0",
+    ("device_heads", "tree_roots"): "(zeroblob(0))",
     ("device_heads", "head_hash"): "(zeroblob(32))",
     ("bundle_heads", "mandatory_id"): "0",
     ("signing_keys", "word"): "''",
@@ -364,7 +366,7 @@ def _store(
     if not row["is_new"]:
         return [row]
     ids, _, prev_hashes, _, _ = columns
-    (head,) = ask(uploads.LOCK_HEAD, row["tenant"], device)
+    (head,) = ask(cosigned.LOCK_HEAD, row["tenant"], device)
     if head["last_id"] < ids[0] and head["head_hash"] == prev_hashes[0]:
         _append(ask, row["tenant"], device, *columns)
         row["is_moved"] = True

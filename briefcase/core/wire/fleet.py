@@ -264,7 +264,8 @@ class WitnessAnswer(msgspec.Struct, frozen=True):
 class WitnessAlarm(msgspec.Struct, frozen=True, kw_only=True):
     """The first time a log did not fit what was cosigned of it, as two notes that its own key signed, and how often.
 
-    `problem` is `fork` (two roots of one size) or `inconsistent` (no proof leads from the one to the other).
+    `problem` is `fork` (two roots of one size), `inconsistent` (no proof leads from the one to the other) or `receipts`
+    (those that were uploaded are others; the control plane computed their note, which has no signature).
     """
 
     problem: str

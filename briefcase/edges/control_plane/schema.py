@@ -143,6 +143,10 @@ device_heads: Final = Table(
     Column("last_id", BigInteger, nullable=False),
     Column("head_hash", LargeBinary, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("cosigned_size", BigInteger),
+    Column("cosigned_root", LargeBinary),
+    Column("tree_size", BigInteger, nullable=False),
+    Column("tree_roots", LargeBinary, nullable=False),
 )
 
 device_status: Final = Table(

@@ -92,7 +92,7 @@ def compose_services(
         ),
         devices=Devices(database, clock, entropy),
         calls=DeviceCalls(database, clock, settings.base_url),
-        uploads=Uploads(database),
+        uploads=Uploads(database, figures),
         publications=publications,
         archive=Archive(database),
         witness=Witness(database, witness_key(key_file.ring.custody_secret), clock, settings.base_url, figures),

@@ -4,7 +4,7 @@ The statement lets the device in as `device_calls.py` does, moves the device's h
 stores the rows if the head moved: all or nothing. Two uploads of one device wait for each other at the head's row.
 
 Where the head did not move, what is stored is read under that row's lock, and `core/fleet/batches.py` judges the batch
-against it; a fork is kept as evidence.
+against it, and `cosigned.py` what would be stored against a checkpoint that was cosigned; a fork is kept as evidence.
 
 A batch that is refused has used its proof: the device sends the next with another.
 """
@@ -18,8 +18,11 @@ from uuid import UUID
 import msgspec
 
 from briefcase.core.fleet.batches import Append, Held, Rejected, UploadedReceipt, judge_batch
+from briefcase.core.fleet.words import FORK
+from briefcase.edges.control_plane.cosigned import Head, is_as_cosigned, lock_head
 from briefcase.edges.control_plane.database import Database, DeviceConnection
 from briefcase.edges.control_plane.device_calls import Credentials, check_let_in
+from briefcase.edges.control_plane.figures import Figures
 from briefcase.edges.control_plane.refusals import RefusedError
 
 STORE: Final = """
@@ -42,6 +45,7 @@ with found as (
     from used
     where heads.tenant = used.tenant and heads.device = $1
       and heads.last_id < ($6::bigint[])[1] and heads.head_hash = ($8::bytea[])[1]
+      and (heads.cosigned_size is null or heads.cosigned_size > ($6::bigint[])[cardinality($6)])
     returning heads.tenant
 ), stored as (
     insert into receipts (tenant, device, id, ts, prev_hash, hash, event)
@@ -54,7 +58,6 @@ select found.tenant, found.is_token, found.is_key,
 from (select 1) as always left join found on true
 """
 
-LOCK_HEAD: Final = "select last_id, head_hash from device_heads where tenant = $1 and device = $2 for update"
 STORED: Final = "select id, hash from receipts where tenant = $1 and device = $2 and id = any($3::bigint[])"
 APPEND: Final = """
 with moved as (
@@ -83,10 +86,12 @@ class Uploads:
 
     Args:
         database: where they are stored.
+        figures: counts uploads that are not what was cosigned.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, figures: Figures) -> None:
         self._database = database
+        self._figures = figures
 
     async def store(self, credentials: Credentials, batch: Sequence[UploadedReceipt]) -> Stored:
         """Let the device in and store what it sent; on disk when this returns.
@@ -117,8 +122,13 @@ class Uploads:
     async def _compare(self, tenant: str, device: UUID, batch: Sequence[UploadedReceipt]) -> Stored:
         """Judge a batch under the lock of the head's row, and store what continues it."""
         async with self._database.device_transaction() as connection:
-            held = await _held(connection, tenant, device, batch)
+            head = await lock_head(connection, tenant, device)
+            held = await _held(connection, head, batch)
             verdict = judge_batch(batch, held)
+            if isinstance(verdict, Append) and not await is_as_cosigned(
+                connection, self._figures, head, verdict.receipts
+            ):
+                verdict = Rejected(FORK, f"the first {head.cosigned_size} receipts are not those that were cosigned")
             if isinstance(verdict, Append) and verdict.receipts:
                 await connection.execute(APPEND, tenant, device, *_columns(verdict.receipts))
             elif isinstance(verdict, Rejected) and verdict.forked is not None:
@@ -129,11 +139,10 @@ class Uploads:
         return Stored(len(verdict.receipts), last_id)
 
 
-async def _held(connection: DeviceConnection, tenant: str, device: UUID, batch: Sequence[UploadedReceipt]) -> Held:
-    (head,) = await connection.fetch(LOCK_HEAD, tenant, device)
-    stored = await connection.fetch(STORED, tenant, device, [receipt.id for receipt in batch])
+async def _held(connection: DeviceConnection, head: Head, batch: Sequence[UploadedReceipt]) -> Held:
+    stored = await connection.fetch(STORED, head.tenant, head.device, [receipt.id for receipt in batch])
     hashes_hex = {row["id"]: bytes(row["hash"]).hex() for row in stored}
-    return Held(head["last_id"], bytes(head["head_hash"]).hex(), hashes_hex)
+    return Held(head.last_id, head.head_hash_hex, hashes_hex)
 
 
 async def _note_fork(

@@ -7,6 +7,7 @@ A device's log is called by its `did:key`, so who it is, and by which key it is 
  3. its key signed the checkpoint                                                  403
  4. under the lock of the log's one row: what was cosigned last, and whether this
     continues it; a log that tells two histories is kept as evidence               400, 409, 422
+    what was uploaded of it is what the checkpoint is of (`cosigned.py`)           422
  5. the row moves to the checkpoint, and the transaction commits
  6. cosigned, and answered
 
@@ -31,12 +32,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from sqlalchemy import select
 
-from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.vault.note_signatures import verify_note_signature
 from briefcase.core.jose.did import decode_did_key
 from briefcase.core.receipts.cosignatures import cosign
 from briefcase.core.receipts.note_keys import COSIGNER_ED25519, LOG_ED25519, NoteKey
-from briefcase.core.receipts.notes import Checkpoint
+from briefcase.core.receipts.notes import Checkpoint, checkpoint_text
 from briefcase.core.receipts.witnessing import (
     SIZE_TYPE,
     AddCheckpoint,
@@ -50,6 +50,15 @@ from briefcase.core.receipts.witnessing import (
 )
 from briefcase.core.wire.fleet import WitnessAlarm, WitnessedLog
 from briefcase.edges.control_plane import schema
+from briefcase.edges.control_plane.cosigned import (
+    FORK,
+    INCONSISTENT,
+    RECEIPTS,
+    Alarm,
+    hold_checkpoint,
+    lock_head,
+    note_alarm,
+)
 from briefcase.edges.control_plane.database import Database
 from briefcase.edges.control_plane.figures import Figures
 from briefcase.model.errors import CallerError
@@ -71,16 +80,9 @@ MOVE_LOG: Final = """
 update witness_logs set size = $3, root = $4, note = $5, cosigned_at = to_timestamp($6)
 where tenant = $1 and origin_hash = $2
 """
-# The first of its kind is kept as evidence, and those after it are counted: a device cannot fill the table.
-NOTE_ALARM: Final = """
-insert into witness_alarms (tenant, origin_hash, problem, seen_size, seen_note, sent_size, sent_note)
-values ($1, $2, $3, $4, $5, $6, $7)
-on conflict (tenant, origin_hash, problem) do update set times = witness_alarms.times + 1, last_seen_at = now()
-"""
 
 _LABEL: Final = b"briefcase control plane witness\n"  # no other key of the secret begins so
 _SEED_BYTES: Final = 32
-_LOG: Final = get_logger("briefcase.control_plane")
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -193,17 +195,20 @@ class Witness:
             (row,) = await connection.fetch(LOCK_LOG, hashed)
             # 4. what was cosigned last
             refusal = judge(request, checkpoint, Seen(row["size"], bytes(row["root"])))
+            seen, sent = (row["size"], row["note"]), (checkpoint.size, request.note)
+            problem = _problem_of(refusal)
             if refusal is None:
+                head = await lock_head(connection, device.tenant, device.id)
+                uploaded = await hold_checkpoint(connection, head, checkpoint)
+                if uploaded is not None:
+                    seen, problem = (uploaded.size, checkpoint_text(uploaded)), RECEIPTS
+                    refusal = Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "the receipts that were uploaded are others")
+            if problem:
+                await note_alarm(connection, self._figures, Alarm(problem, row["tenant"], device.log.name, seen, sent))
+            elif refusal is None:
                 # 5. move
                 values = (checkpoint.size, checkpoint.root, request.note, float(time_s))
                 await connection.execute(MOVE_LOG, row["tenant"], hashed, *values)
-            elif refusal.is_fork or refusal.is_inconsistent:
-                problem = "fork" if refusal.is_fork else "inconsistent"
-                seen = (row["size"], row["note"])
-                sent = (checkpoint.size, request.note)
-                await connection.execute(NOTE_ALARM, row["tenant"], hashed, problem, *seen, *sent)
-                self._figures.witness_alarms += 1
-                _LOG.error("a device's log is not the one that was cosigned", problem=problem, origin=device.log.name)
         return refusal
 
 
@@ -220,6 +225,13 @@ class _Device(msgspec.Struct, frozen=True):
     tenant: str
     id: UUID
     log: NoteKey
+
+
+def _problem_of(refusal: Refusal | None) -> str:
+    """The alarm that a refusal is; nothing where it is none."""
+    if refusal is None:
+        return ""
+    return FORK if refusal.is_fork else INCONSISTENT if refusal.is_inconsistent else ""
 
 
 def _refused(refusal: Refusal) -> Said:
