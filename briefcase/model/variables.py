@@ -204,6 +204,13 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             form="secret",
         ),
         Variable(
+            "BRIEFCASE_AUTH_TOKEN_FILE",
+            "a private file that holds the token to use, instead of `BRIEFCASE_AUTH_TOKEN`",
+            "setup.md",
+            otherwise="none",
+            form="path",
+        ),
+        Variable(
             "BRIEFCASE_BACKUP_PASSPHRASE",
             "the passphrase of a sealed backup",
             "backup.md",
@@ -399,6 +406,13 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             default="~/.local/share",
             form="path",
         ),
+        Variable(
+            "XDG_CONFIG_HOME", "where programs keep their settings", "setup.md", default="~/.config", form="path"
+        ),
+        Variable(
+            "CLAUDE_CONFIG_DIR", "where Claude Code keeps its files", "setup.md", otherwise="the home", form="path"
+        ),
+        Variable("CODEX_HOME", "where Codex keeps its files", "setup.md", default="~/.codex", form="path"),
         Variable(
             "SSL_CERT_FILE", "authorities that upstreams' certificates are held against", "fleet.md#enrol",
             otherwise="the system's", reader="OpenSSL",

@@ -34,7 +34,7 @@ DUE = {
     "identity show",
     "providers list", "providers upsert", "providers delete", "providers enable", "providers disable",
     "providers clear-capabilities", "providers oauth-login", "providers oauth-revoke", "providers vc-fetch",
-    "provider-gateway", "conformance provider", "conformance control-plane",
+    "setup", "provider-gateway", "conformance provider", "conformance control-plane",
     "completion",
 }  # fmt: skip
 

@@ -7,9 +7,11 @@ open to others, or does not hold exactly one token is refused, never repaired: i
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from briefcase.adapters.disk.data_dir import named_path
 from briefcase.adapters.disk.files import read_private, write_private
 from briefcase.model.errors import ConfigError
 from briefcase.model.identifiers import BEARER_CHAR
@@ -32,6 +34,24 @@ def load_or_create_token(path: Path, entropy: Entropy) -> str:
         token = entropy.token()
         write_private(path, f"{token}\n".encode())
     return token
+
+
+def named_token(environ: Mapping[str, str]) -> str | None:
+    """The token that a variable gives, itself or by its file; None where neither is set.
+
+    Raises:
+        ConfigError: both are set, or the file is missing, not private, or holds no single token.
+        StoreError: it could not be read.
+    """
+    token, file = environ.get("BRIEFCASE_AUTH_TOKEN") or None, named_path(environ, "BRIEFCASE_AUTH_TOKEN_FILE")
+    if file is None:
+        return token
+    if token is not None:
+        raise ConfigError("expected one of `BRIEFCASE_AUTH_TOKEN` and `BRIEFCASE_AUTH_TOKEN_FILE`, got both")
+    found = load_token(file)
+    if found is None:
+        raise ConfigError(f"`BRIEFCASE_AUTH_TOKEN_FILE`: there is no file `{file}`")
+    return found
 
 
 def load_token(path: Path) -> str | None:

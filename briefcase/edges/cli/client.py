@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from briefcase.adapters.disk.data_dir import OPERATOR_TOKEN_FILE, named_path
-from briefcase.adapters.store.tokens import load_token
+from briefcase.adapters.store.tokens import load_token, named_token
 from briefcase.core.jose.identity_proof import authority_of
 from briefcase.core.wire.errors import ErrorAnswer
 from briefcase.core.wire.reading import Kind, read_answer, read_document
@@ -221,7 +221,7 @@ def token_of(environ: Mapping[str, str], data_dir: Callable[[], Path]) -> str:
         ConfigError: the variable or the file holds no token, or the file is not private.
         CallerError: there is none (`unauthorized`).
     """
-    named = environ.get("BRIEFCASE_AUTH_TOKEN")
+    named = named_token(environ)
     if named:
         if not _TOKEN.fullmatch(named):
             raise ConfigError("`BRIEFCASE_AUTH_TOKEN`: expected one token of visible ASCII characters")

@@ -81,9 +81,7 @@ def read_client_file(data: bytes, environ: Mapping[str, str]) -> list[Found | Le
     Raises:
         CallerError: it is no JSON, or no such list.
     """
-    bare = _LAST_COMMA.sub(_strings_only, _COMMENT.sub(_strings_only, data.removeprefix(b"\xef\xbb\xbf")))
-    document = parse_json(bare)
-    servers = _group_of(document)
+    servers = _group_of(parse_commented(data))
     if servers is None:
         expected = ", ".join(f"`{name}`" for name in GROUPS)
         raise CallerError(f"expected a client's list of MCP servers: an object with {expected}")
@@ -98,6 +96,16 @@ def read_client_file(data: bytes, environ: Mapping[str, str]) -> list[Found | Le
         taken.add(one.server_id)
         found.append(one)
     return found
+
+
+def parse_commented(data: bytes) -> JsonValue:
+    """Read JSON that may hold comments and a comma before a closing bracket.
+
+    Raises:
+        CallerError: it is none.
+    """
+    bare = _LAST_COMMA.sub(_strings_only, _COMMENT.sub(_strings_only, data.removeprefix(b"\xef\xbb\xbf")))
+    return parse_json(bare)
 
 
 def _strings_only(match: re.Match[bytes]) -> bytes:

@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
         "briefcase.edges.cli.provider_gateway:provider_gateway", "Run the reference provider until SIGTERM or Ctrl-C."
     ),
     "gateway": Lazy("briefcase.edges.cli.gateway:gateway", "Serve MCP to agents, in front of the daemon."),
+    "setup": Lazy("briefcase.edges.cli.setup:setup", "Put a coding agent's client behind the daemon, or undo it."),
     "tools": Lazy("briefcase.edges.cli.tools:tools", "List, call, import, remove and check tools."),
     "approvals": Lazy(
         "briefcase.edges.cli.approvals:approvals",

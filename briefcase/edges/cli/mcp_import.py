@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from briefcase.core.wire.secrets import SecretName, SecretNames
 from briefcase.core.wire.servers import ServerList, ServerSummary
 from briefcase.edges.cli import client_files
 from briefcase.edges.cli.app import App, json_option, pass_app
-from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.client import Client, path_of
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.model.errors import CallerError
@@ -44,7 +45,20 @@ def import_servers(app: App, *, file: str, dry_run: bool, replace: bool, as_json
     `briefcase gateway`.
     """
     found = client_files.read_client_file(_read(file), app.environ)
-    client = app.client()
+    done = take_in(app.client(), found, dry_run=dry_run, replace=replace)
+    taken = [entry for entry in done if "problem" not in entry]
+    if as_json:
+        app.json({"servers": list[JsonValue](done), "dry_run": dry_run})
+    else:
+        _show(app, taken, [entry for entry in done if "problem" in entry], is_dry=dry_run)
+    if not taken:
+        raise CallerError(f"nothing was imported of {len(done)} servers")
+
+
+def take_in(
+    client: Client, found: Sequence[client_files.Found | client_files.LeftOut], *, dry_run: bool, replace: bool
+) -> list[JsonObject]:
+    """Put servers behind the daemon, their secrets into the vault, and say of each what was done or why not."""
     servers = {server.id for server in client.get(path_of("v1", "mcp", "servers"), ServerList).answer.servers}
     secrets = set(client.get("/v1/secrets", SecretNames).answer.secrets)
     done: list[JsonObject] = []
@@ -72,13 +86,7 @@ def import_servers(app: App, *, file: str, dry_run: bool, replace: bool, as_json
                 "wanted": list[JsonValue](sorted(set(one.wanted) - secrets)),
             }
         )
-    taken = [entry for entry in done if "problem" not in entry]
-    if as_json:
-        app.json({"servers": list[JsonValue](done), "dry_run": dry_run})
-    else:
-        _show(app, taken, [entry for entry in done if "problem" in entry], is_dry=dry_run)
-    if not taken:
-        raise CallerError(f"nothing was imported of {len(done)} servers")
+    return done
 
 
 def _show(app: App, taken: list[JsonObject], left: list[JsonObject], *, is_dry: bool) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from briefcase.adapters.disk.data_dir import named_path
+from briefcase.adapters.store.tokens import named_token
 from briefcase.adapters.telemetry.settings import OtelSettings, load_otel_settings
 from briefcase.edges.client.expected import ExpectedDaemon, expected_daemon
 from briefcase.model.errors import ConfigError
@@ -78,7 +79,7 @@ def load_gateway_settings(
     socket = named_path(environ, "BRIEFCASE_AGENT_SOCKET") or named_path(environ, "BRIEFCASE_DAEMON_UNIX_SOCKET")
     if url and not socket:
         _check_daemon_url(url)
-    token = environ.get("BRIEFCASE_AUTH_TOKEN") or None
+    token = named_token(environ)
     if token is not None and not is_token(token):
         raise ConfigError("`BRIEFCASE_AUTH_TOKEN`: expected an agent's token, got other characters than a token has")
     address = environ.get("BRIEFCASE_MCP_HTTP_ADDR")
@@ -94,7 +95,7 @@ def load_gateway_settings(
     if stdio and token is None:
         raise ConfigError(
             "`BRIEFCASE_AUTH_TOKEN`: expected the agent's token, got nothing",
-            hint="`briefcase agents add NAME` makes an agent and prints its token once",
+            hint="`briefcase agents add NAME` makes an agent and prints its token once, or `briefcase setup CLIENT`",
         )
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
