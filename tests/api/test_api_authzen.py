@@ -366,6 +366,7 @@ def test_whoever_asks_learns_where_it_answers(pdp):
     assert set(found) == {
         "policy_decision_point", "access_evaluation_endpoint", "access_evaluations_endpoint",
         "search_subject_endpoint", "search_resource_endpoint", "search_action_endpoint",
+        "access_request_endpoint", "capabilities",
     }  # fmt: skip
 
 

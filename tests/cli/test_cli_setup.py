@@ -357,7 +357,8 @@ def test_a_link_to_a_file_is_written_through(desk):
     assert (path.is_symlink(), real.read_text()) == (True, ZED)
 
 
-def test_with_a_real_daemon_and_gateway_the_call_that_is_tried_is_in_the_receipts(tmp_path, monkeypatch):
+@pytest.mark.parametrize("client", FOUND)
+def test_with_a_real_daemon_gateway_and_hook_the_call_that_is_tried_is_in_the_receipts(client, tmp_path, monkeypatch):
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
     home = tmp_path / "home"
@@ -365,10 +366,10 @@ def test_with_a_real_daemon_and_gateway_the_call_that_is_tried_is_in_the_receipt
     monkeypatch.setattr(setup_command, "program", lambda: [sys.executable, "-m", "briefcase"])
     with RunningDaemon(data_dir) as daemon:
         ours = {name: value for name, value in daemon.env.items() if name.startswith("BRIEFCASE_")}
-        ran = run(FakeRoot(data_dir), "setup", "zed", HOME=str(home), XDG_CONFIG_HOME="", **ours)
+        ran = run(FakeRoot(data_dir), "setup", client, HOME=str(home), XDG_CONFIG_HOME="", **ours)
         assert ran.code == 0, ran
         newest = daemon.request("GET", "/v1/receipts?limit=1&kind=outcome")[1]["receipts"][0]["event"]
-        assert (newest["principal"], newest["tool_id"]) == ("zed", "echo")
-        assert run(FakeRoot(data_dir), "setup", "zed", "--undo", HOME=str(home), XDG_CONFIG_HOME="", **ours).code == 0
+        assert (newest["principal"], newest["tool_id"]) == (client, "echo")
+        assert run(FakeRoot(data_dir), "setup", client, "--undo", HOME=str(home), XDG_CONFIG_HOME="", **ours).code == 0
         assert daemon.request("GET", "/v1/agents")[1]["agents"][0]["revoked_at"]
-    assert list((home / ".config" / "zed").iterdir()) == []
+    assert [path for path in home.rglob("*") if path.is_file()] == []

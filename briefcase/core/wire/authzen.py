@@ -71,12 +71,23 @@ class EvaluationsRequest(msgspec.Struct, frozen=True):
 
 
 class AccessRequest(msgspec.Struct, frozen=True):
-    """The approval that a waiting call has: ask again with `context.approval.id` once a person said yes."""
+    """The approval that a waiting call has: ask again with `context.approval.id` once a person said yes.
+
+    `requestable` is of the access-request profile: `evaluation_id` beside it may be submitted.
+    """
 
     approval_id: str
     expires_at: str
     kind: str
     reason: str
+    requestable: Maybe[bool] = msgspec.UNSET
+
+
+class UsedApproval(msgspec.Struct, frozen=True):
+    """The yes that this decision used up, and until when it was good."""
+
+    id: str
+    approved_until: str
 
 
 class EvaluationError(msgspec.Struct, frozen=True):
@@ -89,7 +100,8 @@ class EvaluationError(msgspec.Struct, frozen=True):
 class DecisionContext(msgspec.Struct, frozen=True, omit_defaults=True):
     """What stands behind a decision: `reason` is a stable word, `receipt_id` its receipt.
 
-    `next_step` is what an agent can do about a denial.
+    `next_step` is what an agent can do about a denial. `evaluation_id` names a denied call that waits, the same for the
+    same call as long as it does.
     """
 
     reason: str = ""
@@ -97,7 +109,9 @@ class DecisionContext(msgspec.Struct, frozen=True, omit_defaults=True):
     policy_ids: list[str] = []
     advice: str = ""
     next_step: str = ""
+    evaluation_id: str = ""
     access_request: AccessRequest | None = None
+    approval: UsedApproval | None = None
     error: EvaluationError | None = None
 
 
@@ -209,6 +223,8 @@ class PdpMetadata(msgspec.Struct, frozen=True):
     search_subject_endpoint: str
     search_resource_endpoint: str
     search_action_endpoint: str
+    access_request_endpoint: str
+    capabilities: list[str]
 
 
 def arguments_of(resource: JsonObject, context: JsonObject) -> JsonObject | None:
@@ -221,9 +237,13 @@ def arguments_of(resource: JsonObject, context: JsonObject) -> JsonObject | None
 
 
 def approval_of(context: JsonObject) -> Maybe[str]:
-    """The approval that the context names, unset where it names none, null where it is no text."""
-    approval = context.get("approval")
-    if approval is None:
+    """The approval that the context names, unset where it names none, null where that is no text, or two of them."""
+    named = [
+        given.get(member) if isinstance(given, dict) else None
+        for name, member in (("approval", "id"), ("authzen_access_request_approval", "approval_id"))
+        if (given := context.get(name)) is not None
+    ]
+    if not named:
         return msgspec.UNSET
-    named = approval.get("id") if isinstance(approval, dict) else None
-    return named if isinstance(named, str) and named else None
+    first = named[0]
+    return first if isinstance(first, str) and first and all(other == first for other in named) else None

@@ -14,11 +14,11 @@ class Forward(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """It is not forwarded: `reason` is a stable word, `message` says what to do, `access_request` what it waits for."""
+    """It is not forwarded: `reason` is a stable word, `next_step` what to do, `access_request` what it waits for."""
 
     reason: str
     receipt_id: int = 0
-    message: str = ""
+    next_step: str = ""
     policy_ids: list[str] = []
     advice: str = ""
     access_request: AccessRequest | None = None

@@ -33,6 +33,7 @@ from briefcase.adapters.telemetry.refusal_log import RefusalLog
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.redaction.redactor import repeatable
 from briefcase.edges.api import (
+    access_requests,
     agents,
     approvals,
     authzen,
@@ -76,6 +77,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     tools.ROUTES,
     authzen.ROUTES,
     authzen_search.ROUTES,
+    access_requests.ROUTES,
     ext_authz.ROUTES,
     hooks.ROUTES,
     approvals.ROUTES,

@@ -16,9 +16,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from briefcase.core.approvals.lifecycle import parse_approval_token
 from briefcase.core.calls.answers import Answer
 from briefcase.core.calls.subjects import principal_of
 from briefcase.core.receipts.canonical import canonical_bytes
+from briefcase.core.wire.access_requests import CAPABILITY
 from briefcase.core.wire.authzen import (
     AGENT,
     TOOL,
@@ -31,6 +33,7 @@ from briefcase.core.wire.authzen import (
     Evaluations,
     EvaluationsRequest,
     PdpMetadata,
+    UsedApproval,
     approval_of,
     arguments_of,
 )
@@ -40,13 +43,14 @@ from briefcase.edges.api.routing import CALLERS, NOBODY_NEEDED, Request, Route, 
 from briefcase.edges.api.services import Services
 from briefcase.model import reasons
 from briefcase.model.errors import CallerError
-from briefcase.model.types import JsonObject, Principal, ToolCall
+from briefcase.model.types import ApprovalStatus, JsonObject, Principal, ToolCall, format_rfc3339
 
 SUBJECT_TYPES: Final = frozenset({AGENT, "identity"})
 AT_ONCE: Final = 32  # questions of one batch that are decided beside each other, so that they share commits
 EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
 SEARCH: Final = "/access/v1/search"
+REQUESTS: Final = "/access/v1/requests"
 
 _WITH_DEFAULTS: Final = ("subject", "action", "resource")
 _PERMITS: Final = {"deny_on_first_deny": False, "permit_on_first_permit": True}
@@ -90,6 +94,8 @@ async def describe(_: Services, request: Request) -> PdpMetadata:
         f"{base}{SEARCH}/subject",
         f"{base}{SEARCH}/resource",
         f"{base}{SEARCH}/action",
+        base + REQUESTS,
+        [CAPABILITY],
     )
 
 
@@ -139,7 +145,7 @@ async def _decide(services: Services, request: Request, wanted: EvaluationReques
     )
     answer = await services.calls.delegate(principal, call)
     services.meter.count_answer(answer.status, answer.reason, answer.timing_us)
-    return _shown(answer)
+    return _shown(services, answer, call.approval_token)
 
 
 def _no_call(wanted: EvaluationRequest, principal: Principal | None) -> str | None:
@@ -150,16 +156,17 @@ def _no_call(wanted: EvaluationRequest, principal: Principal | None) -> str | No
     return None if wanted.resource.type == TOOL else reasons.UNKNOWN_RESOURCE
 
 
-def _shown(answer: Answer) -> Evaluation:
+def _shown(services: Services, answer: Answer, token: str | None) -> Evaluation:
     """The flow's answer in the API's words."""
     said, receipt_id = DECISION_ANSWER.decode(answer.body), answer.receipt_id
     match said:
         case DecisionAllowed():
-            return Evaluation(decision=True, context=DecisionContext(receipt_id=receipt_id))
+            used = None if token is None else _used(services, token)
+            return Evaluation(decision=True, context=DecisionContext(receipt_id=receipt_id, approval=used))
         case CallNeedsApproval():
             approval = said.approval
-            waiting = AccessRequest(approval.id, approval.expires_at, approval.kind, approval.reason)
-            context = DecisionContext(answer.status, receipt_id, access_request=waiting)
+            waiting = AccessRequest(approval.id, approval.expires_at, approval.kind, approval.reason, requestable=True)
+            context = DecisionContext(answer.status, receipt_id, evaluation_id=approval.id, access_request=waiting)
         case CallDenied():
             context = DecisionContext(said.reason, receipt_id, given(said.policy_ids, []), given(said.advice, ""))
     return _denied(context)
@@ -168,6 +175,15 @@ def _shown(answer: Answer) -> Evaluation:
 def _denied(context: DecisionContext) -> Evaluation:
     context = msgspec.structs.replace(context, next_step=reasons.next_step_of(context.reason))
     return Evaluation(decision=False, context=context)
+
+
+def _used(services: Services, token: str) -> UsedApproval | None:
+    """The approval that an allowed call brought along, where it was used up; one that was not needed is not."""
+    approval_id = parse_approval_token(services.ledger.approval_secret(), token)
+    approval = None if approval_id is None else services.ledger.approval(approval_id)
+    if approval is None or approval.status is not ApprovalStatus.CONSUMED:
+        return None
+    return UsedApproval(approval.id, format_rfc3339(approval.expires_us))
 
 
 def _merged(defaults: dict[str, Any], question: JsonObject) -> JsonObject:

@@ -70,6 +70,7 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
 })  # fmt: skip
 
 NEITHER: Final[dict[Operation, str]] = {
+    ("POST", "/access/v1/requests"): "binds a task to an approval that is there",
     ("POST", "/access/v1/search/action"): "says what the policy would allow",
     ("POST", "/access/v1/search/resource"): "says what the policy would allow",
     ("POST", "/access/v1/search/subject"): "says what the policy would allow",

@@ -181,7 +181,8 @@ def _yes(services: Services, principal: Principal, tool_id: str, args: bytes) ->
 
 
 async def _turned_down(services: Services, asker: Principal, reason: str, body: bytes) -> Refusal:
-    return Refusal(reason, await services.calls.refusals.turn_down(asker, reason, body))
+    receipt_id = await services.calls.refusals.turn_down(asker, reason, body)
+    return Refusal(reason, receipt_id, reasons.next_step_of(reason))
 
 
 def _shown(answer: Answer) -> Forward | Refusal:
@@ -194,9 +195,8 @@ def _shown(answer: Answer) -> Forward | Refusal:
             waiting = AccessRequest(approval.id, approval.expires_at, approval.kind, approval.reason)
             return Refusal(answer.status, receipt_id, _WAITS, access_request=waiting)
         case CallDenied():
-            return Refusal(
-                said.reason, receipt_id, policy_ids=given(said.policy_ids, []), advice=given(said.advice, "")
-            )
+            next_step = reasons.next_step_of(said.reason)
+            return Refusal(said.reason, receipt_id, next_step, given(said.policy_ids, []), given(said.advice, ""))
 
 
 ROUTES: Final = (
