@@ -119,6 +119,30 @@ async def test_a_token_that_does_not_open_is_refused_with_its_reason_and_never_t
     assert changes.get("pin", PIN) not in refused.value.message + refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("PinLocked", "its PIN is locked after too many wrong ones"),
+        ("PinExpired", "its PIN has expired"),
+        ("UserPinNotInitialized", "it has no user PIN"),
+        ("DeviceError", "does not open: DeviceError"),
+    ],
+)
+async def test_a_pin_that_is_locked_or_was_never_set_is_said(opened, monkeypatch, problem, told):
+    token = pytest.importorskip("briefcase.adapters.keys.token")
+    raised = getattr(pytest.importorskip("pkcs11.exceptions"), problem)
+
+    class Refusing:  # SoftHSM counts no wrong PINs
+        def open(self, **_):
+            raise raised
+
+    monkeypatch.setattr(token, "_find", lambda *_: Refusing())
+    with pytest.raises(ConfigError, match=f"the token `{LABEL}` does not open") as refused:
+        await opened()
+    assert told in refused.value.message
+    assert PIN not in refused.value.message + refused.value.hint
+
+
 async def test_a_module_that_is_none_is_named(opened, tmp_path):
     for path in (tmp_path / "away.so", tmp_path / "text.so"):
         (tmp_path / "text.so").write_text("no library")
