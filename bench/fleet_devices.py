@@ -25,6 +25,7 @@ from briefcase.edges.control_plane.device_calls import hash_token
 
 GENESIS = "0" * 64
 TICK_S = 0.002
+CLOSING_S = 0.5  # for the ends of TLS sessions
 OK, NOT_MODIFIED = b"200", b"304"
 EVENT = json.dumps(
     {
@@ -161,7 +162,7 @@ class Wire:
         connection = await self.connect(0, lambda _, data: answer.done() or answer.set_result(data))
         connection.send(request, 0)
         data = await answer
-        connection.transport.close()
+        connection.transport.abort()  # the end of a TLS session would outlive the loop
         return data
 
 
@@ -234,7 +235,9 @@ async def open_loop_of_new_connections(wire: Wire, stream: Stream, seconds: floa
         async for due_ns in _arrivals(stream.rate, total):
             group.create_task(one(number, next(stream.requests), due_ns))
             number += 1
-    return seen.end([])
+    run = seen.end([])
+    await asyncio.sleep(CLOSING_S)
+    return run
 
 
 async def _arrivals(rate: float, total: int) -> AsyncIterator[int]:
