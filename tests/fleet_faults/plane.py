@@ -34,8 +34,8 @@ frontend fleet
     default_backend planes
 backend planes
     balance roundrobin
-    option httpchk GET /health
-    default-server inter 500ms fall 2 rise 1 check
+    option httpchk GET /ready
+    default-server inter 500ms fall 2 rise 1 check on-marked-down shutdown-sessions
 {servers}
 """
 
