@@ -19,6 +19,8 @@ from pathlib import Path
 
 from load import closed_loop, echo_calls, post
 
+from support.daemons import UnixConnection
+
 ROUNDS = 5
 CONNECTIONS = (1, 64)
 REQUESTS = {1: 1_500, 64: 15_000}
@@ -28,12 +30,13 @@ STARTS = 40
 def hook_events() -> Iterator[bytes]:
     """Events of Claude Code before a read, each of a tool use of its own."""
     run = time.time_ns()
+    event = json.dumps({
+        "session_id": "00893aaf-19fa-41d2-8238-13269b9b3ca0", "transcript_path": "/home/u/t.jsonl", "cwd": "/p",
+        "permission_mode": "default", "hook_event_name": "PreToolUse", "tool_name": "Read",
+        "tool_input": {"file_path": "/home/u/a.py"}, "tool_use_id": "toolu_%d_%d",
+    }).encode()  # fmt: skip
     for number in itertools.count():
-        yield json.dumps({
-            "session_id": "00893aaf-19fa-41d2-8238-13269b9b3ca0", "transcript_path": "/home/u/t.jsonl", "cwd": "/p",
-            "permission_mode": "default", "hook_event_name": "PreToolUse", "tool_name": "Read",
-            "tool_input": {"file_path": "/home/u/a.py"}, "tool_use_id": f"toolu_{run}_{number}",
-        }).encode()  # fmt: skip
+        yield event % (run, number)
 
 
 def evaluations() -> Iterator[bytes]:
@@ -45,16 +48,27 @@ def evaluations() -> Iterator[bytes]:
     return itertools.repeat(body)
 
 
+def answer_of(daemon, path: str, token: str, body: bytes) -> bytes:
+    """One answer, to see that what is timed is allowed."""
+    connection = UnixConnection(daemon.socket_path)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    connection.request("POST", path, body=body, headers=headers)
+    answer = connection.getresponse().read()
+    connection.close()
+    return answer
+
+
 def bench_decision_points(benchmark, figure, daemon, agent_token, echo_socket, commit_us):
     asked = {
         "decide": post("/v1/decide", agent_token, echo_calls()),
         "hook": post("/v1/hooks/claude-code", agent_token, hook_events()),
         "authzen": post("/access/v1/evaluation", agent_token, evaluations()),
     }
-    said = daemon.request("POST", "/v1/hooks/claude-code", json.loads(next(hook_events())), token=agent_token)[1]
-    assert said["hookSpecificOutput"]["permissionDecision"] == "allow"
-    said = daemon.request("POST", "/access/v1/evaluation", json.loads(next(evaluations())), token=agent_token)[1]
-    assert said["decision"] is True
+    for path, body, allowed in (
+        ("/v1/hooks/claude-code", next(hook_events()), b'"permissionDecision":"allow"'),
+        ("/access/v1/evaluation", next(evaluations()), b'"decision":true'),
+    ):
+        assert allowed in answer_of(daemon, path, agent_token, body)
     echo = post("/", "", echo_calls())
     for make in asked.values():
         closed_loop(daemon.socket_path, make, connections=8, requests=1_000)  # warm

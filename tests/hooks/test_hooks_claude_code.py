@@ -433,6 +433,14 @@ def test_every_fault_of_the_daemon_is_a_denial_in_the_clients_words(hooks, event
         assert (status, word, "unauthorized" in told) == (200, "deny", True)
 
 
+def test_an_event_before_an_empty_bucket_is_a_denial_in_the_clients_words(tmp_path_factory, event):
+    with daemon_of(tmp_path_factory, "[principal]\nper_second = 1\nburst = 2\n") as daemon:
+        own = Hooks(daemon)
+        while (word := decision_of(own.answer(event())))[0] == "allow":
+            pass
+    assert word[1].startswith("briefcase: rate_limited: more requests or bytes than one principal may send")
+
+
 def test_an_event_that_is_too_large_is_a_denial_in_the_clients_words(hooks, event):
     too_large = event(tool="Write", args={"file_path": "/p/a", "content": "x" * (1 << 20)})
     status, answer = hooks.send(too_large)

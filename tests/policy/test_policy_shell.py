@@ -61,6 +61,7 @@ ATTACKS = {
     "an escaped newline": "ls \\\n rm",
     "an escaped blank": "ls a\\ b",
     "an escape in quotes": 'ls "a\\"b"',
+    "an escaped escape in quotes": 'ls "a\\\\b"',
     "ANSI quoting": "ls $'\\x41'",
     "locale quoting": 'ls $"x"',
     "a redirection": "ls > /etc/passwd",

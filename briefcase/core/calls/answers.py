@@ -15,9 +15,10 @@ import msgspec
 from briefcase.core.receipts.events import CallFacts
 from briefcase.model.types import JsonObject
 
+ALLOWED: Final = "allowed"  # the status of a call that its caller may run
 MAX_REMEMBERED_ANSWERS: Final = 1_024
 MAX_REMEMBERED_BYTES: Final = 16 << 20
-_WITHOUT_REASON: Final = frozenset({"ok", "allowed", "recorded"})
+_WITHOUT_REASON: Final = frozenset({"ok", ALLOWED, "recorded"})
 MAX_SLACK_BYTES: Final = 1_024
 ENTRY_BYTES: Final = 2_048  # what a remembered answer weighs beside its body: its key, its phases, its place
 

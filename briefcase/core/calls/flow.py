@@ -37,7 +37,7 @@ from briefcase._native.stopwatch import Stopwatch
 from briefcase.core import budgets, risk
 from briefcase.core.approvals import lifecycle as approvals
 from briefcase.core.calls.admission import Admitted, Checked
-from briefcase.core.calls.answers import Answer, RememberedAnswers, encode_answer
+from briefcase.core.calls.answers import ALLOWED, Answer, RememberedAnswers, encode_answer
 from briefcase.core.calls.asking import Asking, new_approval
 from briefcase.core.calls.call_log import CallLog
 from briefcase.core.calls.continuing import going_on
@@ -303,7 +303,7 @@ class Calls:
         """What the caller that executes by itself gets; a retry gets the same."""
         facts = admitted.checked.facts
         payload: JsonObject = {
-            "status": events.ASKED_CLIENT if admitted.asked_for else "allowed",
+            "status": events.ASKED_CLIENT if admitted.asked_for else ALLOWED,
             "call_id": facts.call_id,
             "receipt_id": admitted.intent.receipt_id,
             "tool_digest_hex": admitted.checked.tool.spec.digest_hex,

@@ -266,7 +266,8 @@ class Api:
             answer = await route.handler(self._services, request)
         finally:
             exchange.place.stop_waiting()
-        self._admit(route, exchange)  # the token may have ended while something to tell was awaited
+        if not route.holds:  # a call that was held looks itself, before it takes effect
+            self._admit(route, exchange)  # the token may have ended while something to tell was awaited
         return answer
 
     async def _held_up(self, route: Route, principal: Principal, body: bytes, exchange: DirectExchange) -> Reply | None:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from briefcase.core.approvals.lifecycle import parse_approval_token
-from briefcase.core.calls.answers import Answer
+from briefcase.core.calls.answers import ALLOWED, Answer
 from briefcase.core.calls.subjects import principal_of
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.wire.access_requests import CAPABILITY
@@ -37,14 +37,16 @@ from briefcase.core.wire.authzen import (
     approval_of,
     arguments_of,
 )
-from briefcase.core.wire.calls import DECISION_ANSWER, CallDenied, CallNeedsApproval, DecisionAllowed
+from briefcase.core.wire.calls import CallDenied, CallNeedsApproval
 from briefcase.core.wire.fields import given
 from briefcase.edges.api.routing import CALLERS, NOBODY_NEEDED, Request, Route, converted
 from briefcase.edges.api.services import Services
+from briefcase.edges.http.routing import Reply
 from briefcase.model import reasons
 from briefcase.model.errors import CallerError
 from briefcase.model.types import ApprovalStatus, JsonObject, Principal, ToolCall, format_rfc3339
 
+_NOT_ALLOWED: Final = msgspec.json.Decoder(CallNeedsApproval | CallDenied)
 SUBJECT_TYPES: Final = frozenset({AGENT, "identity"})
 AT_ONCE: Final = 32  # questions of one batch that are decided beside each other, so that they share commits
 EVALUATION: Final = "/access/v1/evaluation"
@@ -57,9 +59,10 @@ _PERMITS: Final = {"deny_on_first_deny": False, "permit_on_first_permit": True}
 _T = TypeVar("_T")
 
 
-async def evaluate(services: Services, request: Request) -> Evaluation:
+async def evaluate(services: Services, request: Request) -> Reply:
     """`POST /access/v1/evaluation`: one decision."""
-    return await _decide(services, request, body_of(request, EvaluationRequest))
+    evaluation = await _decide(services, request, body_of(request, EvaluationRequest))
+    return Reply(evaluation, is_filtered=evaluation.decision)  # a yes has no words but ours
 
 
 async def evaluate_several(services: Services, request: Request) -> Evaluations:
@@ -158,11 +161,12 @@ def _no_call(wanted: EvaluationRequest, principal: Principal | None) -> str | No
 
 def _shown(services: Services, answer: Answer, token: str | None) -> Evaluation:
     """The flow's answer in the API's words."""
-    said, receipt_id = DECISION_ANSWER.decode(answer.body), answer.receipt_id
+    receipt_id = answer.receipt_id
+    if answer.status == ALLOWED:
+        used = None if token is None else _used(services, token)
+        return Evaluation(decision=True, context=DecisionContext(receipt_id=receipt_id, approval=used))
+    said = _NOT_ALLOWED.decode(answer.body)
     match said:
-        case DecisionAllowed():
-            used = None if token is None else _used(services, token)
-            return Evaluation(decision=True, context=DecisionContext(receipt_id=receipt_id, approval=used))
         case CallNeedsApproval():
             approval = said.approval
             waiting = AccessRequest(approval.id, approval.expires_at, approval.kind, approval.reason, requestable=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from briefcase.core.calls.answers import Answer
+from briefcase.core.calls.answers import ALLOWED, Answer
 from briefcase.core.hooks.clients import CLIENTS
 from briefcase.core.hooks.events import Answer as Word
 from briefcase.core.hooks.events import Client, Event, Phase, Ruling, report_id_of
@@ -30,16 +30,18 @@ from briefcase.core.wire.hooks import HookAnswer, HookEvent
 from briefcase.edges.api.routing import AGENTS, Handler, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.edges.api.tools import waited
+from briefcase.edges.http.routing import Reply
 from briefcase.model import reasons
 from briefcase.model.errors import BriefcaseError, CallerError
 from briefcase.model.types import JsonObject, JsonValue, ToolCall
 
 UNDECIDED: Final = "not_found"
 
+_ALLOW: Final = Ruling(Word.ALLOW)
 _NOTHING: Final = Ruling(Word.NOTHING)
 
 
-async def take(client: Client, services: Services, request: Request) -> JsonObject:
+async def take(client: Client, services: Services, request: Request) -> Reply:
     """Answer one event of a client."""
     document: JsonValue = None
     try:
@@ -48,9 +50,10 @@ async def take(client: Client, services: Services, request: Request) -> JsonObje
     except CallerError as error:
         problem = error
     else:
-        return client.answer(event, await _ruling(client, services, request, event))
+        ruling = await _ruling(client, services, request, event)
+        return Reply(client.answer(event, ruling), is_filtered=not ruling.told)  # else all words are ours
     fault = await services.calls.refusals.refuse(request.principal, problem, request.body)
-    return client.refuse(document, told_of_fault(fault.code, fault.message))
+    return Reply(client.refuse(document, told_of_fault(fault.code, fault.message)))
 
 
 async def _ruling(client: Client, services: Services, request: Request, event: Event) -> Ruling:
@@ -82,12 +85,14 @@ async def _decide(client: Client, services: Services, request: Request, event: E
 
 
 def _ruling_of(answer: Answer) -> Ruling:
+    if answer.status == ALLOWED:
+        return _ALLOW
     if answer.status == ASKED_CLIENT:
         return Ruling(Word.ASK, told_of_asking(answer.reason))
     said = DECISION_ANSWER.decode(answer.body)
     match said:
         case DecisionAllowed():
-            return Ruling(Word.ALLOW)
+            return _ALLOW
         case CallNeedsApproval():
             return Ruling(Word.DENY, told_of_waiting(said.approval.id, said.approval.reason))
         case CallDenied():
@@ -115,7 +120,7 @@ async def _observe(services: Services, request: Request, event: Event) -> Ruling
 
 
 def _handler_of(client: Client) -> Handler:
-    async def handler(services: Services, request: Request) -> JsonObject:
+    async def handler(services: Services, request: Request) -> Reply:
         return await take(client, services, request)
 
     handler.__name__ = f"take_{client.name.replace('-', '_')}_event"

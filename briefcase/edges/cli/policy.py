@@ -243,7 +243,7 @@ def whole_digest(client: Client, written: str) -> str:
 def known_tools(app: App) -> list[ToolSpec] | None:
     """The running daemon's tools; None where no daemon runs."""
     try:
-        tools = app.client().get("/v1/tools", ToolList).answer.tools
+        tools = app.client().get("/v1/tools", ToolList, clients="true").answer.tools
     except BriefcaseError as error:
         if error.code != "daemon_unreachable":
             raise

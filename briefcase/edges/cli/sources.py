@@ -103,7 +103,7 @@ class DaemonSource:
 
     def tools(self) -> set[str]:
         """As the port says."""
-        return {tool.id for tool in self._client.get("/v1/tools", ToolList).answer.tools}
+        return {tool.id for tool in self._client.get("/v1/tools", ToolList, clients="true").answer.tools}
 
 
 class FileSource:

@@ -68,12 +68,15 @@ def tools() -> None:
     """List, call, import, remove and check tools."""
 
 
-@click.command("list", epilog=example("briefcase tools list", "briefcase tools list --json"))
+@click.command("list", epilog=example("briefcase tools list", "briefcase tools list --clients --json"))
+@click.option(
+    "--clients", is_flag=True, help="Also what coding agents run themselves, whose calls are only decided here."
+)
 @json_option
 @pass_app
-def list_tools(app: App, *, as_json: bool) -> None:
+def list_tools(app: App, *, clients: bool, as_json: bool) -> None:
     """List the tools that can be called."""
-    reply = app.client().get("/v1/tools", ToolList)
+    reply = app.client().get("/v1/tools", ToolList, clients="true" if clients else None)
     if as_json:
         app.json(reply.document)
         return
@@ -90,7 +93,7 @@ def list_tools(app: App, *, as_json: bool) -> None:
 @pass_app
 def show_tool(app: App, *, tool: str, as_json: bool) -> None:
     """Show one tool and the schema of its arguments."""
-    reply = app.client().get("/v1/tools", ToolList)
+    reply = app.client().get("/v1/tools", ToolList, clients="true")
     places = {spec.id: place for place, spec in enumerate(reply.answer.tools)}
     if tool not in places:
         raise CallerError(f"no tool `{tool}`", code=UNKNOWN_TOOL, hint=_suggest(tool, list(places)))
