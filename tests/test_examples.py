@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from briefcase.adapters.tools.caller import parse_caller_tools
 from briefcase.adapters.tools.manifest import parse_manifests
 from briefcase.daemon.config_file import CONFIG_FILE, FileConfig, load_file
 from support.cli import FakeRoot
@@ -71,6 +72,9 @@ NOT_RUN = {
         "softhsm2-util", "export BRIEFCASE_IDENTITY_KEY=", "export BRIEFCASE_PKCS11_MODULE=", "read -rs",
     ),
     "needs the program `age`: test_backup_age.py": ("sed -n 2p", "tail --lines", "age --decrypt"),
+    "reads a program of the reader's: tests/client": (
+        "python -c 'import program", 'chmod 600 "$BRIEFCASE_DATA_DIR/tools/program.json"',
+    ),
     "reads cases that the reader has: test_policy_testfiles.py": ("briefcase policy test tests/",),
 }  # fmt: skip
 EXITS = {
@@ -281,6 +285,9 @@ def test_a_program_of_a_page_compiles(block):
 )
 def test_a_piece_of_a_file_is_loaded_as_the_daemon_loads_it(page, block, tmp_path):
     written = tomllib.loads(block)
+    if "caller_tools" in written:
+        assert parse_caller_tools(block.encode(), "program.toml")
+        return
     if "tools" in written:
         assert parse_manifests(block.encode(), "desk.toml")
         return

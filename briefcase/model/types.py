@@ -106,7 +106,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
     """A tool's definition, as listed, decided on and pinned.
 
     `category` is `read`, `write`, `admin` or an operator's own word.
-    `source` names what executes it: `builtin`, `http`, `provider:<id>`, `mcp:<server>` or `hook:<client>`.
+    `source` names what executes it: `builtin`, `http`, `caller`, `provider:<id>`, `mcp:<server>` or `hook:<client>`.
     `timeout_ms` is its own deadline, 0 for the one of all calls.
     `digest_hex` is the SHA-256 of the canonical definition; a changed definition is another tool to an approval.
     """

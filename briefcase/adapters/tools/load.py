@@ -14,11 +14,12 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from briefcase.adapters.disk.files import open_plain
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.tools.builtin import NoteStore, RedactedNotes, builtin_tools
+from briefcase.adapters.tools.caller import CallerTool, parse_caller_tools
 from briefcase.adapters.tools.files import FileSandbox
 from briefcase.adapters.tools.hooked import hooked_tools
 from briefcase.adapters.tools.http import HttpTool
@@ -28,11 +29,14 @@ from briefcase.core.operator.tools import ReadTools
 from briefcase.core.redaction.redactor import repeatable
 from briefcase.model.errors import CallerError, ConfigError
 from briefcase.model.ports import BoundSecrets, Claim, Clock, Outbound, Redactor
+from briefcase.model.types import ToolSpec
 
 MANIFEST_SUFFIXES: Final = (".toml", ".json")
 BUILTIN_GROUP: Final = "the built-in tools"
 CLIENT_GROUP: Final = "the clients' own tools"
 MANIFEST_GROUP: Final = "the manifests"
+
+_T = TypeVar("_T")
 
 
 class ToolBox:
@@ -103,8 +107,8 @@ class ToolBox:
         self.registry.check(MANIFEST_GROUP, tools)
         return ReadTools(_digests_of(tools), put)
 
-    def _read(self) -> list[HttpTool]:
-        return [
+    def _read(self) -> list[HttpTool | CallerTool]:
+        http_tools = [
             HttpTool(
                 declared,
                 outbound=self._outbound,
@@ -114,17 +118,18 @@ class ToolBox:
             )
             for declared in load_manifests(self._manifest_dir, redactor=self._redactor)
         ]
+        return [*http_tools, *load_caller_tools(self._manifest_dir, redactor=self._redactor)]
 
-    def _put(self, tools: Sequence[HttpTool]) -> None:
+    def _put(self, tools: Sequence[HttpTool | CallerTool]) -> None:
         self.registry.replace(MANIFEST_GROUP, tools)
         self._version += 1
         self._digests = _digests_of(tools)
-        self.claims = tuple(claim for tool in tools for claim in tool.claims)
+        self.claims = tuple(claim for tool in tools if isinstance(tool, HttpTool) for claim in tool.claims)
         for digest_hex in self._digests.values():
             self._keep_public(digest_hex)
 
 
-def _digests_of(tools: Iterable[HttpTool]) -> dict[str, str]:
+def _digests_of(tools: Iterable[HttpTool | CallerTool]) -> dict[str, str]:
     return {tool.spec.id: tool.spec.digest_hex for tool in tools}
 
 
@@ -143,7 +148,12 @@ def load_manifests(
         CallerError: its content is not as expected (`invalid_manifest`).
     """
     chosen = [name for name in _names(directory) if name not in leave_out]
-    return [declared for name in chosen for declared in _parsed(directory / name, redactor)]
+    return [declared for name in chosen for declared in _parsed(directory / name, redactor, parse_manifests)]
+
+
+def load_caller_tools(directory: Path, *, redactor: Redactor | None = None) -> list[CallerTool]:
+    """Read the tools that their caller runs, of every manifest of a directory. Args and Raises as `load_manifests`."""
+    return [tool for name in _names(directory) for tool in _parsed(directory / name, redactor, parse_caller_tools)]
 
 
 def _names(directory: Path) -> list[str]:
@@ -156,16 +166,23 @@ def _names(directory: Path) -> list[str]:
     return [name for name in names if name.endswith(MANIFEST_SUFFIXES) and not name.startswith(".")]
 
 
+def specs_of(path: Path) -> list[ToolSpec]:
+    """The definitions that a manifest file holds. Raises as `load_manifests`."""
+    text = read_own_file(path)
+    run_here = [declared.spec for declared in parse_manifests(text, path.name)]
+    return run_here + [tool.spec for tool in parse_caller_tools(text, path.name)]
+
+
 def declared_ids(directory: Path) -> Iterator[tuple[Path, set[str]]]:
     """The ids that each manifest of a directory declares. Raises as `load_manifests`."""
     for name in _names(directory):
-        yield directory / name, {declared.manifest.id for declared in _parsed(directory / name, None)}
+        yield directory / name, {spec.id for spec in specs_of(directory / name)}
 
 
-def _parsed(path: Path, redactor: Redactor | None) -> Sequence[Declared]:
+def _parsed(path: Path, redactor: Redactor | None, parse: Callable[[bytes, str], Sequence[_T]]) -> Sequence[_T]:
     text = read_own_file(path)
     try:
-        return parse_manifests(text, path.name)
+        return parse(text, path.name)
     except CallerError as error:
         fault = error if redactor is None else repeatable(redactor, error, text)
         if fault is error:

@@ -139,10 +139,22 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return () if self.credential is None else (self.credential,)
 
 
-class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of declared tools."""
+class CallerManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One tool that its caller runs (`caller.py`)."""
 
-    tools: Annotated[tuple[Manifest, ...], msgspec.Meta(min_length=1)]
+    id: Annotated[str, msgspec.Meta(pattern=whole(TOOL_ID))]
+    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    description: _Text = ""
+    category: Annotated[str, msgspec.Meta(pattern=whole(CATEGORY))]
+    cost_usd: str | int | float = 0
+    input_schema: dict[str, Any] = {}
+
+
+class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of declared tools: those that are HTTP operations, and those that their caller runs."""
+
+    tools: tuple[Manifest, ...] = ()
+    caller_tools: tuple[CallerManifest, ...] = ()
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -156,6 +168,11 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 def parse_manifests(text: bytes, file: str) -> list[Declared]:
+    """Read the HTTP operations of a manifest file. Args and Raises as `read_manifest_file`."""
+    return [declared_of(manifest, file) for manifest in read_manifest_file(text, file).tools]
+
+
+def read_manifest_file(text: bytes, file: str) -> ManifestFile:
     """Read a manifest file.
 
     Args:
@@ -171,7 +188,7 @@ def parse_manifests(text: bytes, file: str) -> list[Declared]:
     try:
         value = parse_json(text) if file.endswith(".json") else tomllib.loads(text.decode())
         canonical_bytes(value)
-        manifests = msgspec.convert(value, ManifestFile).tools
+        found = msgspec.convert(value, ManifestFile)
     except CallerError as error:
         _refuse(file, error.message)
     except TypeError:
@@ -179,7 +196,9 @@ def parse_manifests(text: bytes, file: str) -> list[Declared]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError, RecursionError) as error:
         problem = str(error)
         _refuse(file, problem[:1].lower() + problem[1:])
-    return [declared_of(manifest, file) for manifest in manifests]
+    if not found.tools and not found.caller_tools:
+        _refuse(file, "expected `tools` or `caller_tools`, with at least one of either")
+    return found
 
 
 def declared_of(manifest: Manifest, file: str) -> Declared:
@@ -358,15 +377,10 @@ class _Checker:
             self._bad("credential.prefix", "expected it only with header")
 
     def _cost_microusd(self) -> int:
-        given = self._manifest.cost_usd
         try:
-            cost = Decimal(str(given)) * MICROUSD_PER_USD
-            is_exact = cost == cost.to_integral_value() and 0 <= cost <= MAX_COST_MICROUSD
-        except InvalidOperation:
-            self._bad("cost_usd", f'expected dollars like "0.002", got `{given}`')
-        if not is_exact:
-            self._bad("cost_usd", f"expected whole micro-dollars from 0 to a million dollars, got `{given}`")
-        return int(cost)
+            return cost_microusd_of(self._manifest.cost_usd)
+        except ValueError as error:
+            self._bad("cost_usd", str(error))
 
     def _firewall(self) -> OutputFirewall:
         firewall = self._manifest.output_firewall
@@ -381,6 +395,22 @@ class _Checker:
 
     def _bad(self, key: str, problem: str) -> NoReturn:
         _refuse(self._file, f"tool `{self._manifest.id}`: `{key}`: {problem}")
+
+
+def cost_microusd_of(given: str | float) -> int:
+    """What a manifest says that a call costs.
+
+    Raises:
+        ValueError: it is not exact in micro-dollars, or out of range.
+    """
+    try:
+        cost = Decimal(str(given)) * MICROUSD_PER_USD
+        is_exact = cost == cost.to_integral_value() and 0 <= cost <= MAX_COST_MICROUSD
+    except InvalidOperation:
+        raise ValueError(f'expected dollars like "0.002", got `{given}`') from None
+    if not is_exact:
+        raise ValueError(f"expected whole micro-dollars from 0 to a million dollars, got `{given}`")
+    return int(cost)
 
 
 def _names_of(query: str) -> set[str]:

@@ -16,7 +16,7 @@ import click
 from briefcase.core.wire.tools import ToolsLoaded
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import START_HINT
-from briefcase.edges.cli.late import render, tool_files, tool_manifests
+from briefcase.edges.cli.late import render, tool_files
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.client.reply import Reply
@@ -33,11 +33,7 @@ RELOAD: Final = "/v1/tools/reload"
 @pass_app
 def check_manifest(app: App, *, files: tuple[Path, ...], as_json: bool) -> None:
     """Check tool manifests without loading them."""
-    specs = [
-        declared.spec
-        for file in files
-        for declared in tool_manifests.parse_manifests(tool_files.read_own_file(file), file.name)
-    ]
+    specs = [spec for file in files for spec in tool_files.specs_of(file)]
     if as_json:
         app.json({"ok": True, "tools": [spec.id for spec in specs]})
         return

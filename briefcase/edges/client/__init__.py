@@ -1,4 +1,4 @@
-"""What every client of the daemon checks before it sends anything: that the daemon is who answers.
+"""The client of users' programs, and what every client of the daemon checks before it sends anything: who answers.
 
 Callers: `cli`, `diagnostics`, `gateway`, `hook`.
 """
