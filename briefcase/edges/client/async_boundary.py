@@ -27,6 +27,7 @@ from briefcase.edges.client.conversations import (
     Question,
     allowing,
     deciding,
+    evaluating,
     introducing,
     listing,
     reporting,
@@ -173,6 +174,25 @@ class AsyncBoundary(Declaring):
         wanted = self.wanted(tool_id, args, request_id, approval)
         return await self.driven(running(wanted, self.waits_s(wait_s)))
 
+    def allowed_call(self, allowed: Allowed) -> AsyncCall:
+        """A call that `decide` allowed, to be entered and so reported."""
+        return AsyncCall(self, _decided(allowed))
+
+    async def evaluate(self, tool_id: str, args: Mapping[str, object], *, approval: str | None = None) -> Decision:
+        """Have a call decided and closed at once, for who never hears what came of it: its receipt says so.
+
+        Args:
+            tool_id: of the daemon's tool.
+            args: as JSON holds them.
+            approval: the approval that an earlier answer to the same call named.
+
+        Raises:
+            BoundaryFault: there is no verdict.
+        """
+        if not self._agent:
+            await self.driven(listing())
+        return await self.driven(evaluating(self.wanted(tool_id, args, None, approval), self._agent))
+
     async def report(self, receipt_id: int, outcome: Outcome) -> int:
         """See `Boundary.report`."""
         return await self.driven(reporting(receipt_id, outcome))
@@ -230,7 +250,7 @@ class AsyncBoundary(Declaring):
     async def _introduced(self) -> Connections:
         connections = self._connected()
         try:
-            await self._carried(connections, introducing())
+            self._agent = await self._carried(connections, introducing())
         except BaseException:
             await connections.close()
             raise
@@ -288,3 +308,9 @@ class AsyncBoundary(Declaring):
             return f"{head}\r\n".encode()
         head += f"content-type: application/json\r\ncontent-length: {len(question.body)}\r\n\r\n"
         return head.encode() + question.body
+
+
+def _decided(allowed: Allowed) -> Flow[Allowed]:
+    """The flow of a call that was decided before."""
+    yield from ()
+    return allowed

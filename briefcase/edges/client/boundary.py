@@ -130,6 +130,7 @@ class Declaring:
         self._session_id = options.get("session_id")
         self._declared: dict[str, Declaration] = {}
         self._digests: dict[str, str] = {}
+        self._agent = ""
 
     def manifest(self) -> str:
         """What the operator registers the declared functions with."""
@@ -317,7 +318,7 @@ class Boundary(Declaring):
     def _introduced(self) -> Link:
         link = late.link.Link(self._place, self._token)
         try:
-            self._carried(link, introducing())
+            self._agent = self._carried(link, introducing())
         except BaseException:
             link.close()
             raise

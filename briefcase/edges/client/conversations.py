@@ -102,8 +102,8 @@ def wanted_call(
     return Wanted(tool_id, args_json, request_id or str(uuid.uuid4()), session_id, approval)
 
 
-def introducing() -> Flow[None]:
-    """Check that the token is an agent's: the operator's could approve what a program asks for.
+def introducing() -> Flow[str]:
+    """Check that the token is an agent's, and give its name: the operator's could approve what a program asks for.
 
     Raises:
         BoundaryFault: it is another's (`forbidden`), or as every flow.
@@ -115,6 +115,7 @@ def introducing() -> Flow[None]:
             "expected an agent's token, got another one",
             "`briefcase agents add NAME` makes an agent and prints its token once",
         )
+    return _text(told, "principal")
 
 
 def deciding(wanted: Wanted, wait_s: float) -> Flow[Decision]:
@@ -154,6 +155,35 @@ def allowing(wanted: Wanted, wait_s: float) -> Flow[Allowed]:
             raise ApprovalPending(decision, wanted.request_id)
         case Refused():
             raise Denied(decision)
+
+
+def evaluating(wanted: Wanted, agent: str) -> Flow[Decision]:
+    """Have a call decided and closed at once, for who never hears what came of it (AuthZEN).
+
+    Args:
+        wanted: the call; its `approval` is that of an earlier answer.
+        agent: whose token it is.
+
+    Raises:
+        BoundaryFault: there is no verdict.
+    """
+    approval = "" if wanted.approval is None else f',"context":{{"approval":{{"id":{json.dumps(wanted.approval)}}}}}'
+    body = (
+        f'{{"subject":{{"type":"agent","id":{json.dumps(agent)}}},"action":{{"name":"tools/call"}},"resource":'
+        f'{{"type":"tool","id":{json.dumps(wanted.tool_id)},"properties":{{"arguments":{wanted.args_json}}}}}{approval}}}'
+    )
+    question = Question("POST", "/access/v1/evaluation", body.encode())
+    told = _document(question, (yield question))
+    context = told.get("context")
+    if not isinstance(context, dict):
+        raise _unexpected("`context`")
+    if told.get("decision") is True:
+        return Allowed(_number(context, "receipt_id"))
+    waiting = context.get("access_request")
+    if not isinstance(waiting, dict):
+        return _read_refused(context)
+    approval_id, expires_at, reason = (_text(waiting, name) for name in ("approval_id", "expires_at", "reason"))
+    return Waiting(approval_id, expires_at, reason, wanted.tool_id)
 
 
 def running(wanted: Wanted, wait_s: float) -> Flow[Ran]:
