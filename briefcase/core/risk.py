@@ -35,6 +35,8 @@ INVISIBLE_TEXT: Final = "invisible_text"
 CONFUSABLE_TEXT: Final = "confusable_text"
 DELETE: Final = "\x7f"  # the one ASCII character that canonical JSON writes as it is and nobody sees
 NO_SIGNALS: Final = RiskSignals()
+CLASSIFIER_FAILED: Final = "classifier_failed"
+CLASSIFIER_UNHEARD: Final = "classifier_unheard"  # noted, and nothing else
 
 
 def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None) -> RiskSignals:
@@ -52,6 +54,11 @@ def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None
     if tool_signals is not None:
         words += tool_signals()
     return RiskSignals(words) if words else NO_SIGNALS
+
+
+def counted(signals: RiskSignals) -> RiskSignals:
+    """The signals that tighten: all but what is only noted."""
+    return RiskSignals(tuple(word for word in signals.words if word != CLASSIFIER_UNHEARD))
 
 
 def _words_of_characters(text: str) -> Iterator[str]:

@@ -29,6 +29,7 @@ PAGES: Final = {
     "calls": "operations.md#limits",
     "receipts": "receipts.md#signed-checkpoints",
     "policy": "policy.md",
+    "risk": "operations.md#a-risk-classifier",
     "file_read": "tools.md",
     "net": "tools.md",
     "hooks": "hooks.md",
@@ -91,6 +92,17 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shadow_every: Annotated[
         int, Meta(ge=0, description="one live decision in so many is made again by the reference engine; 0: none")
     ] = 0
+
+
+class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[risk]`: what follows where the risk classifier gives no answer."""
+
+    on_classifier_failure: Annotated[
+        Literal["approve", "note"],
+        Meta(
+            description="a call that the risk classifier gave no answer to: a person decides, or the receipt notes it"
+        ),
+    ] = "approve"
 
 
 class FileReadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,6 +193,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calls: CallLimits = CallLimits()
     receipts: ReceiptSettings = ReceiptSettings()
     policy: PolicySettings = PolicySettings()
+    risk: RiskSettings = RiskSettings()
     file_read: FileReadSettings = FileReadSettings()
     net: NetSettings = NetSettings()
     hooks: HookKeys = HookKeys()

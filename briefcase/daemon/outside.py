@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from briefcase.adapters.children.confinement import Confinement
+from briefcase.adapters.classifier import HttpClassifier
 from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.fleet.client import ControlPlaneClient
 from briefcase.adapters.fleet.custody import DeviceTokens, FloorFile
@@ -51,6 +52,7 @@ class Outside(NamedTuple):
     controls: Controls
     fleet: FleetParts
     witnesses: WitnessClient
+    classifier: HttpClassifier | None
 
 
 class FleetParts(NamedTuple):
@@ -115,7 +117,18 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
         controls=controls,
         fleet=_fleet(stores, sent),
         witnesses=WitnessClient(sent),
+        classifier=_classifier(start),
     )
+
+
+def _classifier(start: Start) -> HttpClassifier | None:
+    """The risk classifier, behind a guard of its own: no tool reaches this machine because it may."""
+    settings = start.settings
+    if settings.risk_classifier_url is None:
+        return None
+    guarded = GuardedOutbound((*start.file.net.allow_private, *settings.local_classifier))
+    start.stack.push_async_callback(guarded.close)
+    return HttpClassifier(settings.risk_classifier_url, guarded)
 
 
 def _providers(

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from briefcase.adapters.backup.age import AgeSeal
@@ -25,6 +26,7 @@ from briefcase.adapters.servers.transports import described
 from briefcase.adapters.store.sync_progress import SyncProgressStore
 from briefcase.adapters.telemetry.log_context import CallLog
 from briefcase.adapters.telemetry.logger import get_logger
+from briefcase.core.calls.classifying import ClassifiedCalls
 from briefcase.core.calls.expiry import EXPIRY_GROUP, Expiry
 from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
@@ -127,7 +129,11 @@ def _fleet_sync(start: Start, stores: Stores, outside: Outside, operator: Daemon
 
 def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService, turns: Turns) -> Calls:
     limits = start.file.calls
-    return Calls(
+    make: Callable[..., Calls] = Calls
+    if outside.classifier is not None:
+        only_notes = start.file.risk.on_classifier_failure == "note"
+        make = partial(ClassifiedCalls, outside.classifier, only_notes=only_notes)
+    return make(
         ledger=stores.ledger,
         policy=policy.active,
         tools=outside.tools,

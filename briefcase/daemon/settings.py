@@ -41,7 +41,6 @@ MAX_SYNC_INTERVAL_S: Final = 7 * 86_400
 # The daemon knows these and serves none of them yet: what they ask for would silently not be done.
 UNSERVED: Final[dict[str, str]] = {
     "BRIEFCASE_NAMED_PIPE": "no build serves Windows: use `BRIEFCASE_UNIX_SOCKET`",
-    "BRIEFCASE_RISK_CLASSIFIER_URL": "this build asks no classifier; policies read `context.risk`",
 }
 
 _T = TypeVar("_T")
@@ -61,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True):
     provider_base_url: str | None = None
     vc_unknown_mode: str = VC_UNKNOWN_MODES[0]
     payment_helper: Path | None = None
+    risk_classifier_url: str | None = None
     otel: OtelSettings | None = None
     agent_socket: Path | None = None
     ext_authz_addr: tuple[str, int] | None = None
@@ -83,9 +83,18 @@ class Settings(msgspec.Struct, frozen=True):
         """The provider of `BRIEFCASE_PROVIDER_BASE_URL` as `host:port`, where it is on this host."""
         if self.provider_base_url is None:
             return ()
-        url = parse_url(self.provider_base_url)
-        is_here = url.host == "localhost" or (url.address is not None and url.address.is_loopback)
-        return (url.authority,) if is_here else ()
+        return _local(self.provider_base_url)
+
+    @property
+    def local_classifier(self) -> tuple[str, ...]:
+        """The risk classifier as `host:port`, where it is on this host."""
+        return () if self.risk_classifier_url is None else _local(self.risk_classifier_url)
+
+
+def _local(address: str) -> tuple[str, ...]:
+    url = parse_url(address)
+    is_here = url.host == "localhost" or (url.address is not None and url.address.is_loopback)
+    return (url.authority,) if is_here else ()
 
 
 def parse_settings(environ: Mapping[str, str]) -> Settings:
@@ -110,12 +119,19 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         provider_base_url=_base_url(environ, "BRIEFCASE_PROVIDER_BASE_URL"),
         vc_unknown_mode=_chosen(environ, "BRIEFCASE_VC_STATUS_UNKNOWN_MODE", VC_UNKNOWN_MODES),
         payment_helper=_program(environ, "BRIEFCASE_PAYMENT_HELPER"),
+        risk_classifier_url=_parsed(environ, "BRIEFCASE_RISK_CLASSIFIER_URL", _classifier_url),
         otel=load_otel_settings(environ),
         sync_interval_s=_parsed(environ, "BRIEFCASE_CONTROL_PLANE_SYNC_INTERVAL_SECS", _sync_interval)
         or SYNC_INTERVAL_S,
         log_file=named_path(environ, "BRIEFCASE_LOG_FILE"),
         keys=_keys(environ),
     )
+
+
+def _classifier_url(text: str) -> str:
+    if parse_url(text).scheme != "https" and not _local(text):
+        raise ValueError("expected an https URL, or one of this machine")
+    return text
 
 
 def _keys(environ: Mapping[str, str]) -> KeySettings:

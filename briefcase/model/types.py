@@ -142,7 +142,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     `args` holds only JSON values with exact integers, and `canonical_args` is what they are in canonical JSON. Nothing
     changes `args`: what is decided on, shown, bound and executed is one value. `began_ns` is when its reading began, on
     the monotonic clock. `exchange` is what the request says beside the call, unread; `channel` is the edge's own way to
-    the client while the call runs, which the core only passes on.
+    the client while the call runs, which the core only passes on. `classified` is what a risk classifier says of it.
     """
 
     tool_id: str
@@ -155,6 +155,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     approval_token: str | None = None
     exchange: JsonValue = None
     channel: object = None
+    classified: tuple[str, ...] = ()
 
 
 class ApprovalStatus(StrEnum):

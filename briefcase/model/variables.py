@@ -159,7 +159,10 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             unit="seconds",
         ),
         Variable(
-            "BRIEFCASE_RISK_CLASSIFIER_URL", "a classifier of calls", SETTINGS_PAGE, otherwise="none"
+            "BRIEFCASE_RISK_CLASSIFIER_URL",
+            "a classifier of calls, over https or on this machine",
+            "operations.md#a-risk-classifier",
+            otherwise="none",
         ),
         Variable(
             "BRIEFCASE_PAYMENT_HELPER",

@@ -327,7 +327,8 @@ class Calls:
         policy = self._policy()
         tool = self._tools.resolve(call.tool_id)
         signals = risk.assess_risk(canonical_args, tool)
-        facts = self._facts_of(principal, call, canonical_args, policy, tool, signals)
+        raised = RiskSignals(signals.words + call.classified) if call.classified else signals
+        facts = self._facts_of(principal, call, canonical_args, policy, tool, raised)
         self._log.began(facts.call_id, facts.request_id)
         watch.mark("resolve")
         repeated = await self._repeated(flow, facts, watch)
@@ -350,8 +351,8 @@ class Calls:
         watch.mark("policy")
 
         # 6. risk signals and the operator's controls, which can only tighten
-        if signals.words:
-            verdict = risk.tighten(verdict, signals)
+        if raised.words:
+            verdict = risk.tighten(verdict, risk.counted(raised))
         verdict = self._controls.apply(verdict, principal, tool.spec, now_us)
         checked = Checked(facts, tool, canonical_args, now_us)
         origin = self._tools.origin(call, principal)
