@@ -1,6 +1,7 @@
 """Each command: what it asks of the daemon, what a person and a program get to read, and bad input."""
 
 import json
+import re
 
 import pytest
 
@@ -428,6 +429,53 @@ def test_a_receipt_is_shown_field_by_field(run, daemon):
     assert fields["hash"].startswith(("cd", "before"))
     assert "reason" not in fields
     assert run("receipts", "show", "7", "--json").json == one
+
+
+def test_a_receipt_says_why_in_its_first_lines(run, daemon):
+    approval = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    one = receipt(
+        7, kind="intent", decision="allow", policy_ids=["mail", "hours"], reason="", detail="letters are read first",
+        risk=["new_recipient"], approval_id=approval, tool_id="send_mail",
+    )  # fmt: skip
+    decided = receipt(6, kind="approval_decided", status="approved", by="ann", reason="fine", approval_id=approval)
+    closing = receipt(9, kind="outcome", status="error", error="upstream_timeout", intent_id=7, tool_id="send_mail")
+    daemon.answers["GET", "/v1/receipts/7"] = one
+    daemon.answers["GET", "/v1/receipts"] = {"receipts": [closing, decided]}
+    lines = run("receipts", "show", "7").out.splitlines()
+    assert len(lines) < 24, "one screen"
+    said = dict(line.split("  ", 1) for line in lines[:7])
+    said = {name.strip(): text.strip() for name, text in said.items()}
+    assert said["why"] == "allow"
+    assert said["rests on"] == "`mail`, `hours`: letters are read first"
+    assert said["signals"] == "new_recipient"
+    assert said["came of it"] == "error (upstream_timeout), receipt 9"
+    asked = [path for _, path, _, _ in daemon.seen]
+    assert any(f"approval_id={approval}" in path and "kind=approval_decided" in path for path in asked)
+    assert any("after_id=7" in path and "tool_id=send_mail" in path for path in asked)
+    daemon.answers["GET", "/v1/receipts"] = {"receipts": [decided]}
+    shown = run("receipts", "show", "7").out
+    assert re.search(r"person +approved by ann at .*: fine", shown)
+    assert "came of it" not in shown, "nothing is said where no receipt says it"
+
+
+def test_a_receipt_says_why_where_the_receipts_beside_it_are_not_to_be_had(run, daemon):
+    daemon.answers["GET", "/v1/receipts/7"] = receipt(
+        7, kind="denied", decision="deny", reason="policy_denied", policy_ids=["never"], approval_id="x"
+    )
+    daemon.answers["GET", "/v1/receipts/8"] = receipt(8, kind="outcome", status="ok", intent_id=7)
+    said = run("receipts", "show", "7").out
+    assert re.search(r"why +deny: policy_denied", said)
+    assert re.search(r"rests on +`never`", said)
+    assert re.search(r"closes +receipt 7", run("receipts", "show", "8").out)
+
+
+def test_the_list_of_receipts_names_the_policy_beside_the_reason(run, daemon):
+    denied = receipt(3, kind="denied", decision="deny", reason="policy_denied", policy_ids=["never", "hours"])
+    allowed = receipt(2, kind="intent", decision="allow", reason="", policy_ids=["mail"])
+    daemon.answers["GET", "/v1/receipts"] = {"receipts": [denied, allowed]}
+    out = run("receipts", "list").out
+    assert "policy_denied by never, hours" in out
+    assert "by mail" in out
 
 
 def test_a_chain_that_verifies_says_how_far_and_what_was_not_excluded(run, daemon):

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from briefcase.edges.cli import following as receipt_followers
     from briefcase.edges.cli import formats as receipt_forms
     from briefcase.edges.cli import json_output, render, witness_checks
+    from briefcase.edges.cli import receipt_why as receipt_reasons
     from briefcase.edges.cli import shown as shown_calls
     from briefcase.edges.cli import sources as receipt_sources
     from briefcase.edges.cli import watch as approval_watch
@@ -132,6 +133,7 @@ else:
     wire_tools = _Late("briefcase.core.wire.tools")
     policy_unknown = _Late("briefcase.core.policy.unknown")
     daemon_client = _Late("briefcase.edges.cli.client")
+    receipt_reasons = _Late("briefcase.edges.cli.receipt_why")
     receipt_followers = _Late("briefcase.edges.cli.following")
     receipt_forms = _Late("briefcase.edges.cli.formats")
     receipt_sources = _Late("briefcase.edges.cli.sources")
@@ -223,6 +225,7 @@ __all__ = [
     "receipt_followers",
     "receipt_forms",
     "receipt_kinds",
+    "receipt_reasons",
     "receipt_sources",
     "render",
     "rich_console",

@@ -142,4 +142,8 @@ def _why(event: JsonObject) -> str:
         return f"{status}: `{reason}`" if reason else status
     if event.get("tool_error"):
         return "ok: the tool says that it failed"
-    return _said(event, "reason", "error", "status", "cause", "policy_ids")
+    said, policies = _said(event, "reason", "error", "status", "cause"), event.get("policy_ids")
+    if not policies or "decision" not in event:
+        return said or _said(event, "policy_ids")
+    by = f"by {flat_text(policies)}"
+    return f"{said} {by}" if said else by

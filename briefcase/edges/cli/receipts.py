@@ -20,7 +20,7 @@ from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord, Verificatio
 from briefcase.core.wire.witnesses import WitnessedRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import DaemonError
-from briefcase.edges.cli.late import ledger_files, render, rich_text, witness_checks
+from briefcase.edges.cli.late import ledger_files, receipt_reasons, render, rich_text, witness_checks
 from briefcase.edges.cli.lazy import Lazy, LazyGroup, example
 from briefcase.edges.cli.messages import complain, note
 from briefcase.edges.cli.progress import working
@@ -98,12 +98,13 @@ def receipts() -> None:
 @json_option
 @pass_app
 def show_receipt(app: App, *, receipt_id: int, as_json: bool) -> None:
-    """Show one receipt: its event, its hash and the hash before it."""
+    """Show one receipt: why the call came to it, its event and its hashes."""
     receipt, document = _find(app, receipt_id)
     if as_json:
         app.json(document)
         return
     pairs: list[tuple[str, str | rich_text.Text]] = [("receipt", str(receipt.id)), ("time", render.when(receipt.ts))]
+    pairs += [(name, flat_text(text)) for name, text in receipt_reasons.why_of(app.client(), receipt)]
     for name, value in receipt.event.items():
         if name in _REPEATED or value in (None, "", [], {}):
             continue
