@@ -14,7 +14,7 @@ ADAPTERS := langchain=langchain==1.5.2 openai_agents=openai-agents==0.24.0 litel
 LIGHT := 'msgspec>=0.20,<1' 'orjson>=3.11,<4' 'httptools>=0.6.4' 'cryptography>=47' 'joserfc>=1.4,<2' # what the client itself needs
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy openapi conformance adapters docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy openapi conformance adapters typescript docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -133,6 +133,11 @@ adapters: $(STAMP) ## the adapters of agent frameworks with the real packages, e
 	for each in $(ADAPTERS); do name=$${each%%=*}; $(BIN)/python -m venv build/adapters/$$name && \
 		build/adapters/$$name/bin/pip install --quiet --disable-pip-version-check "$${each#*=}" $(LIGHT) || exit 1; done
 	$(BIN)/python -m pytest -v -rs tests/client/test_client_adapters.py
+
+typescript: $(STAMP) ## compile the TypeScript client, and try it under Node at a daemon
+	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
+	npm install --no-audit --no-fund --silent --prefix build/typescript typescript@5 @types/node@20
+	$(BIN)/python -m pytest -v -rs tests/client/test_client_typescript.py
 
 docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
 	$(BIN)/python -m docs.generate

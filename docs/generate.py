@@ -14,6 +14,7 @@ from briefcase.edges.control_plane import openapi as control_plane_openapi
 from briefcase.model.types import JsonObject
 from docs.draw_house import house_svg
 from docs.write_reference import reference_md
+from docs.write_typescript import wire_ts
 
 DOCS: Final = Path(__file__).parent
 
@@ -38,6 +39,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "house.svg": house_svg,
     "openapi.json": openapi_json,
     "reference.md": reference_md,
+    "clients/typescript/wire.ts": wire_ts,
 }
 
 
