@@ -19,7 +19,8 @@ BUILTIN = ["echo", "file_read", "note_add", "notes_list"]
 
 
 def ids(registry) -> list[str]:
-    return [known.id for known in registry.specs()]
+    """The ids that are the daemon's own or a manifest's; those of coding agents' tools stay as they are."""
+    return [known.id for known in registry.specs() if not known.source.startswith("hook:")]
 
 
 def manifest(*tool_ids: str) -> str:
