@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ from briefcase.adapters.servers.catalog import Catalog
 from briefcase.adapters.servers.composition import LoginParts, compose_logins
 from briefcase.adapters.servers.logins import Logins
 from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.adapters.servers.starts import STARTS_PER_PROCESSOR, Starts
 from briefcase.adapters.servers.transports import TransportFactory, claims_of
 from briefcase.adapters.store.notes import Notes
 from briefcase.adapters.telemetry.tracing import TracedOutbound
@@ -102,6 +104,7 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
         entropy=ENTROPY,
         redactor=stores.redactor,
         new_transport=TransportFactory(outbound, secrets, logins.accounts, confinement, start.environ).transport,
+        starts=Starts(STARTS_PER_PROCESSOR * (os.cpu_count() or 1)),
         needs_profile=settings.is_ga,
     )
     stack.push_async_callback(registry.stop)

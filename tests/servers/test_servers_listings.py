@@ -20,6 +20,7 @@ from briefcase.adapters.servers.definitions import (
     reading_definition,
 )
 from briefcase.adapters.servers.server import Server
+from briefcase.adapters.servers.starts import Starts
 from briefcase.adapters.servers.stored import Pins
 from briefcase.core.pieces import finished
 from briefcase.model.errors import CallerError, StoreError
@@ -67,7 +68,12 @@ def read_definition(item: dict) -> Definition | Problem:
 
 def connection() -> Connection:
     return Connection(
-        ServerConfig(id="demo", endpoint_url="https://example.com"), None, Told(), NoRedaction(), needs_profile=False
+        ServerConfig(id="demo", endpoint_url="https://example.com"),
+        None,
+        Told(),
+        NoRedaction(),
+        Starts(1),
+        needs_profile=False,
     )
 
 

@@ -11,6 +11,7 @@ from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.connection import Connection
 from briefcase.adapters.servers.definitions import Definition, Problem, reading_definition, stored_definition
 from briefcase.adapters.servers.server import Server
+from briefcase.adapters.servers.starts import Starts
 from briefcase.adapters.servers.stored import SERVERS_SETTING
 from briefcase.adapters.servers.turns import LettingGo
 from briefcase.adapters.tools import schema as schemas
@@ -36,7 +37,7 @@ def registry_with(pins: dict[str, Definition]) -> tuple[Rig, Server]:
     """A registry with one server that was accepted so, and whose connection is never opened."""
     rig = Rig(None)
     server = rig.registry._servers["demo"] = Server(CONFIG, pins, is_listed=True)
-    server.connection = Connection(CONFIG, None, rig.registry, rig.redactor, needs_profile=False)
+    server.connection = Connection(CONFIG, None, rig.registry, rig.redactor, Starts(1), needs_profile=False)
     rig.registry._acceptance.refresh(server)
     return rig, server
 

@@ -26,6 +26,7 @@ from briefcase.adapters.providers.composition import compose_providers
 from briefcase.adapters.servers.composition import compose_logins
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.adapters.servers.starts import Starts
 from briefcase.adapters.servers.transports import described
 from briefcase.adapters.store.database import Database
 from briefcase.adapters.store.sync_progress import SyncProgressStore
@@ -205,6 +206,7 @@ class Rig:
             entropy=SystemEntropy(),
             redactor=redactor,
             new_transport=self.no_transport,
+            starts=Starts(1),
             needs_profile=False,
         )
         self.authenticator = Authenticator(OPERATOR_TOKEN, AUDITOR_TOKEN, self.people, self.agents)

@@ -18,6 +18,7 @@ from briefcase.adapters.net.outbound import GuardedOutbound
 from briefcase.adapters.servers.composition import compose_logins
 from briefcase.adapters.servers.connection import State
 from briefcase.adapters.servers.registry import ServerRegistry
+from briefcase.adapters.servers.starts import Starts
 from briefcase.adapters.servers.transports import TransportFactory
 from briefcase.adapters.system import SystemClock, SystemEntropy
 from briefcase.core.mcp.call_options import CallOptions
@@ -43,12 +44,13 @@ def confinement() -> Confinement:
 class Rig:
     """A registry with a ledger in memory; `call` executes one of its tools as the daemon's flow does."""
 
-    def __init__(self, outbound: GuardedOutbound, *, needs_profile: bool = False) -> None:
+    def __init__(self, outbound: GuardedOutbound, *, needs_profile: bool = False, places: int = 8) -> None:
         self.clock = SystemClock()
         self.ledger = MemoryLedger(self.clock)
         self.redactor = FakeRedactor(SECRET.encode())
         self.outbound = outbound
         self.needs_profile = needs_profile
+        self.places = places
         self.new_registry()
 
     def new_registry(self) -> None:
@@ -69,6 +71,7 @@ class Rig:
             new_transport=TransportFactory(
                 self.outbound, self.operator_secrets, self.parts.accounts, confinement(), os.environ
             ).transport,
+            starts=Starts(self.places),
             needs_profile=self.needs_profile,
         )
 

@@ -31,6 +31,7 @@ from briefcase.adapters.servers.definitions import (
 )
 from briefcase.adapters.servers.http_transport import HttpStatusError
 from briefcase.adapters.servers.session import PROBE_TIMEOUT_MS, ServerRpcError, Session
+from briefcase.adapters.servers.starts import Place, Starts
 from briefcase.adapters.servers.transport import Transport
 from briefcase.adapters.servers.turns import Turn
 from briefcase.adapters.telemetry.logger import get_logger
@@ -109,6 +110,7 @@ class Connection:
         new_transport: makes a way to it; what it cannot have (a secret that is not set) is an `UpstreamError`.
         events: who is told.
         redactor: knows the secrets; what a server says of itself with one of them is held back.
+        starts: says when its process may start.
         needs_profile: whether a server must announce our profile to be used.
     """
 
@@ -118,6 +120,7 @@ class Connection:
         new_transport: Callable[[ServerConfig], Awaitable[Transport]],
         events: ConnectionEvents,
         redactor: Redactor,
+        starts: Starts,
         *,
         needs_profile: bool,
     ) -> None:
@@ -132,6 +135,7 @@ class Connection:
         self._new_transport = new_transport
         self._events = events
         self._redactor = redactor
+        self._starts = starts
         self._held: dict[str, Problem] = {}  # what it said of itself with a secret in it, but for its tools
         self._needs_profile = needs_profile and not config.allow_incompatible
         self._complaints: tuple[str, ...] = ()
@@ -222,15 +226,18 @@ class Connection:
     async def _live(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
+            place = await self._starts.place(self.config)
             self._move(State.OPENING)
             started_s = asyncio.get_running_loop().time()
             try:
-                await self._once()
+                await self._once(place)
             except (UpstreamError, StoreError) as error:  # what it lists is told in receipts: they may fail for a while
                 self.problem = self._redactor.redact_text(error.message)
                 self.wants_credential = isinstance(error, HttpStatusError) and error.status == HTTPStatus.UNAUTHORIZED
                 said = {"stderr": complaints} if (complaints := self.complaints) else {}
                 _log.warning("mcp_server_lost", server=self.config.id, problem=self.problem, **said)
+            finally:
+                place.give_back()
             if self.state is State.REFUSED:
                 return
             self._move(State.WAITING)
@@ -239,8 +246,8 @@ class Connection:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _once(self) -> None:
-        """One connection, from its opening to its loss."""
+    async def _once(self, place: Place) -> None:
+        """One connection, from its opening to its loss; the next server may start once this one has."""
         self._lost.clear()
         transport = self._transport = await self._new_transport(self.config)
         session = Session(
@@ -269,6 +276,7 @@ class Connection:
             self.problem, self.wants_credential = "", False
             self._session = session
             self._move(State.READY)
+            place.give_back()
             await self._stay(session)
         finally:
             self._session = None

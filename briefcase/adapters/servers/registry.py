@@ -7,6 +7,7 @@ are added, moved and removed, opened and closed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from briefcase.adapters.servers import events
@@ -16,6 +17,7 @@ from briefcase.adapters.servers.changes import Changes
 from briefcase.adapters.servers.config import MAX_SERVERS, ServerConfig, parse_server
 from briefcase.adapters.servers.connection import Connection, State
 from briefcase.adapters.servers.server import Server, no_server, server_of, tool_of
+from briefcase.adapters.servers.starts import Starts
 from briefcase.adapters.servers.stored import StoredServers, configs_effect, no_pins_effect
 from briefcase.adapters.servers.tools import OPERATIONS, ServerOperation, ServerTool
 from briefcase.adapters.servers.transport import Transport
@@ -35,6 +37,7 @@ class ServerRegistry:
         entropy: names what goes on, once each.
         redactor: cuts secrets out of what servers say.
         new_transport: makes the way to a server.
+        starts: says which processes may start now.
         needs_profile: whether servers must announce our profile (`ga`).
     """
 
@@ -46,9 +49,11 @@ class ServerRegistry:
         entropy: Entropy,
         redactor: Redactor,
         new_transport: Callable[[ServerConfig], Awaitable[Transport]],
+        starts: Starts,
         needs_profile: bool,
     ) -> None:
         self._new_transport = new_transport
+        self._starts = starts
         self._needs_profile = needs_profile
         self._redactor = redactor
         self._servers: dict[str, Server] = {}
@@ -74,12 +79,10 @@ class ServerRegistry:
             self._open(server)
 
     async def stop(self) -> None:
-        """End every connection and process."""
+        """End every connection and process, all at once: each has some seconds to end by itself."""
         self.changes.stop()
         self._letting_go.stop()
-        for server in list(self._servers.values()):
-            if server.connection is not None:
-                await server.connection.stop()
+        await asyncio.gather(*(connection.stop() for connection in self.connections()))
 
     # --- the registry (`ports.Tools`) -------------------------------------------------------------------------------
 
@@ -206,7 +209,9 @@ class ServerRegistry:
 
     def _open(self, server: Server) -> None:
         config = server.config
-        connection = Connection(config, self._new_transport, self, self._redactor, needs_profile=self._needs_profile)
+        connection = Connection(
+            config, self._new_transport, self, self._redactor, self._starts, needs_profile=self._needs_profile
+        )
         server.connection = connection
         server.operations = {name: ServerOperation(self._calls, config, name) for name in OPERATIONS}
         self._acceptance.refresh(server)
