@@ -46,8 +46,46 @@ function withItem(spec, path) {
   return { ...spec, paths: { ...spec.paths, [path]: tokens.reduce((found, token) => found?.[token], spec) } };
 }
 
+function referencesIn(value, found = []) {
+  if (Array.isArray(value)) value.forEach((each) => referencesIn(each, found));
+  else if (value && typeof value === 'object') {
+    for (const [name, each] of Object.entries(value)) {
+      if (name === '$ref' && typeof each === 'string' && each.startsWith('#/')) found.push(each);
+      else referencesIn(each, found);
+    }
+  }
+  return found;
+}
+
+// The client looks at all there is for each operation: leave it one, without answers and examples, and what that refers to.
+function pruned(spec, path, method) {
+  const { paths, components, definitions, parameters, responses, ...rest } = spec;
+  const shared = { paths, components, definitions, parameters, responses };
+  const { get, put, post, delete: remove, options, head, patch, trace, [method]: operation, ...item } = paths[path];
+  const { responses: answers, callbacks, ...asked } = operation;
+  if (asked.requestBody?.content) {
+    const kinds = Object.entries(asked.requestBody.content);
+    const content = Object.fromEntries(kinds.map(([kind, { examples, example, ...media }]) => [kind, media]));
+    asked.requestBody = { ...asked.requestBody, content };
+  }
+  const kept = { ...rest, paths: { [path]: { ...item, [method]: { ...asked, responses: {} } } } };
+  if (components) kept.components = { ...(components.securitySchemes && { securitySchemes: components.securitySchemes }) };
+  const waiting = referencesIn(kept);
+  for (const seen = new Set(); waiting.length;) {
+    const tokens = decodeURIComponent(waiting.pop().slice(2)).split('/').map((token) => token.replaceAll('~1', '/').replaceAll('~0', '~'));
+    const names = tokens.slice(0, tokens[0] === 'components' ? 3 : 2);
+    const id = JSON.stringify(names);
+    const value = names.reduce((found, name) => found?.[name], shared);
+    if (seen.has(id) || value === undefined) continue;
+    seen.add(id);
+    names.slice(0, -1).reduce((inside, name) => (inside[name] = { ...inside[name] }), kept)[names.at(-1)] = value;
+    waiting.push(...referencesIn(value));
+  }
+  return kept;
+}
+
 async function built(document, base, asked) {
-  const spec = withItem(document, asked.path);
+  const spec = pruned(withItem(document, asked.path), asked.path, asked.method);
   const { spec: operation, errors } = await SwaggerClient.resolveSubtree(spec, ['paths', asked.path, asked.method]);
   if (errors.length) return { error: `resolve: ${errors[0].message}` };
   const shared = (await SwaggerClient.resolveSubtree(spec, ['paths', asked.path, 'parameters'])).spec ?? [];
