@@ -231,6 +231,16 @@ REFUSED = {
         "come back to themselves",
     ),
     "parts of another kind": (body({"multipart/related": {}}), "addTicket", "its body is `multipart/related`"),
+    "a form that is no object": (
+        body({"application/x-www-form-urlencoded": {"schema": {"type": "string"}}}),
+        "addTicket",
+        "`application/x-www-form-urlencoded`, and the schema of it is no object",
+    ),
+    "parts that are no object": (
+        body({"multipart/form-data": {"schema": {"type": "string", "format": "binary"}}}),
+        "addTicket",
+        "`multipart/form-data`, and the schema of it is no object",
+    ),
     "object in a cookie": (
         parameter(**{"in": "cookie", "schema": {"type": "object"}}),
         "showTicket",

@@ -58,6 +58,10 @@ def add_body(reading: Reading) -> JsonObject | None:
         reading.lack(body.pointer, f"its body is {found}", required=is_required)
         return None
     media_type, media = chosen
+    if _base(media_type) in {FORM, PARTS} and not _may_be_object(reading.document.resolved(media.at("schema"))):
+        problem = f"its body is `{media_type}`, and the schema of it is no object"
+        reading.lack(media.pointer, problem, required=is_required)
+        return None
     if _base(media_type) in {FORM, PARTS} or _is_json(media_type):
         _add_members(reading, body, media_type, media, required=is_required)
     else:
@@ -65,6 +69,12 @@ def add_body(reading: Reading) -> JsonObject | None:
     if media_type == JSON and is_required:
         return None
     return {"type": media_type, "optional": not is_required}
+
+
+def _may_be_object(schema: Node) -> bool:
+    """Whether a form or parts can be made of a value: they have names."""
+    kind = schema.object.get("type", "object")
+    return "object" in kind if isinstance(kind, list) else kind == "object"
 
 
 def _leave_out(reading: Reading, body: Node, *, required: bool) -> None:
