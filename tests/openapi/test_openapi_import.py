@@ -335,6 +335,13 @@ def test_an_operation_is_chosen_by_its_own_id_and_written_by_one_that_a_tool_may
     assert one["api"] == "desk"
 
 
+def test_an_operation_is_chosen_by_the_id_it_is_listed_by_whatever_its_tool_is_named():
+    document = read_document(json.dumps(DOCUMENT).encode())
+    listed, named = operations_of(document), operations_of(document, "desk")
+    assert "delete_tickets_number" in {one.id for one in listed}
+    assert [chosen_operation(named, one.id).key for one in listed] == [one.key for one in named]
+
+
 def test_ids_are_unique_whatever_the_document_says_and_do_not_depend_on_what_is_chosen():
     document = read_document(json.dumps(changed("paths>/tickets>get", {"operationId": "showTicket"})).encode())
     operations = operations_of(document)

@@ -28,10 +28,12 @@ _NOT_IN_SLUG: Final = re.compile(r"[^a-z0-9]+")
 class Operation(msgspec.Struct, frozen=True):
     """One operation: its tool's id, what the document calls it, and where it stands.
 
-    `item` is the path's, `node` the operation's own.
+    `bare_id` is the id without a prefix, as operations are listed before one is chosen. `item` is the path's, `node`
+    the operation's own.
     """
 
     id: str
+    bare_id: str
     own_id: str
     method: str
     path: str
@@ -61,6 +63,7 @@ def operations_of(document: Document, prefix: str = "") -> list[Operation]:
     """
     found: list[Operation] = []
     taken: set[str] = set()
+    taken_bare: set[str] = set()
     for path, entry in document.root.at("paths").items():
         item = document.resolved(entry)
         for method in METHODS:
@@ -68,17 +71,20 @@ def operations_of(document: Document, prefix: str = "") -> list[Operation]:
             if isinstance(node.value, dict):
                 operation_id = _id_of(node, method, path, prefix, taken)
                 taken.add(operation_id.casefold())
-                found.append(Operation(operation_id, node.text("operationId"), method.upper(), path, item, node))
+                bare_id = _id_of(node, method, path, "", taken_bare)
+                taken_bare.add(bare_id.casefold())
+                own_id = node.text("operationId")
+                found.append(Operation(operation_id, bare_id, own_id, method.upper(), path, item, node))
     return found
 
 
 def chosen_operation(operations: Sequence[Operation], wanted: str) -> Operation:
-    """The one operation that an operator means: by its id, the document's own, or `METHOD /path`.
+    """The one operation that an operator means: by its id, prefixed or bare, the document's own, or `METHOD /path`.
 
     Raises:
         CallerError: there is none, or more than one.
     """
-    matches = [each for each in operations if wanted in {each.id, each.key, each.own_id}]
+    matches = [each for each in operations if wanted in {each.id, each.bare_id, each.key, each.own_id}]
     if len(matches) == 1:
         return matches[0]
     if matches:

@@ -190,7 +190,7 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_j
         app.json(reply.document)
         return
     click.echo(reply.answer.approval_token)
-    note(f"approved {reply.answer.approval_id}: repeat the call with `--approval-token` and this token")
+    note(f"approved {reply.answer.approval_id}: repeat the command, or call with `--approval-token` and this token")
 
 
 def _seen(reply: Reply[ShownApproval], digest: str | None, *, as_json: bool) -> str:
