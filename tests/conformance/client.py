@@ -33,7 +33,7 @@ SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 CONTEXT = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
 CLIENT_DOCUMENT = "https://conformance-test.local/client-metadata.json"
 MAX_LOGINS = 3  # as a person would: not again and again
-WISH = CallOptions(capabilities={"elicitation": {"form": {}}}, progress=True)
+OPTIONS = CallOptions(capabilities={"elicitation": {"form": {}}}, progress=True)
 WAIT_S = 15.0
 
 
@@ -60,8 +60,8 @@ class Session:
         self.logins = 0
 
     @property
-    def link(self):
-        return self.rig.registry.link("fx")
+    def connection(self):
+        return self.rig.registry.connection("fx")
 
     async def add(self, url: str) -> None:
         oauth = {"client_metadata_url": CLIENT_DOCUMENT}
@@ -74,7 +74,7 @@ class Session:
         if self.logins == MAX_LOGINS:
             raise SystemExit("the server wants to be logged in to again and again")
         self.logins += 1
-        config, logins = self.link.config, self.rig.parts.logins
+        config, logins = self.connection.config, self.rig.parts.logins
         address, _ = await logins.start(config, "", LOOPBACK_REDIRECT.replace("1/", "1:7777/"), None)
         back = await asyncio.to_thread(browse, address)
         await logins.exchange(config, back["code"], back["state"], back.get("iss"))
@@ -83,8 +83,8 @@ class Session:
     async def ready(self) -> None:
         """Connected, by as many log-ins as that takes."""
         async with asyncio.timeout(WAIT_S):
-            while self.link.state is not State.READY:
-                if (await self.rig.parts.logins.standing(self.link.config)).needs_login:
+            while self.connection.state is not State.READY:
+                if (await self.rig.parts.logins.standing(self.connection.config)).needs_login:
                     await self.log_in()
                 await asyncio.sleep(0.01)
 
@@ -93,10 +93,10 @@ class Session:
         while True:
             await self.ready()
             try:
-                result = await self.rig.call(f"fx.{name}", args, wish=WISH)
+                result = await self.rig.call(f"fx.{name}", args, options=OPTIONS)
                 break
             except UpstreamError:
-                if not (await self.rig.parts.logins.standing(self.link.config)).needs_login:
+                if not (await self.rig.parts.logins.standing(self.connection.config)).needs_login:
                     raise
                 await self.log_in()
         while result.get("resultType") == "input_required":
@@ -106,12 +106,12 @@ class Session:
                 "state": result["requestState"],
                 "responses": {key: answer_to(asked) for key, asked in result["inputRequests"].items()},
             }
-            result = await self.rig.call("fx:continue", going_on, wish=WISH)
+            result = await self.rig.call("fx:continue", going_on, options=OPTIONS)
         sys.stderr.write(f"{name}: {json.dumps(result)[:200]}\n")
 
     async def try_operations(self) -> None:
         """What a server offers beside tools, where it says that it does."""
-        capabilities = self.link.capabilities
+        capabilities = self.connection.capabilities
         if "resources" in capabilities:
             listed = await self.rig.call("fx:resources.list", {})
             for resource in listed.get("resources", []):
@@ -156,10 +156,11 @@ async def main(url: str) -> int:
         for name, args in calls_of(session.rig):
             await session.call(name, args)
         await session.try_operations()
-        for problem in session.link.problems:
+        for problem in session.connection.problems:
             sys.stderr.write(f"not offered: {problem.name}: {problem.problem}\n")
     except (BriefcaseError, TimeoutError) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error} {getattr(error, 'hint', '')}; {session.link.problem}\n")
+        hint = getattr(error, "hint", "")
+        sys.stderr.write(f"{type(error).__name__}: {error} {hint}; {session.connection.problem}\n")
         return 1
     finally:
         await session.rig.registry.stop()

@@ -328,6 +328,12 @@ def test_of_all_operations_those_are_named_that_cannot_be_imported():
 # --- ids --------------------------------------------------------------------------------------------------------
 
 
+def test_a_text_that_is_sent_as_json_is_said_to_be_in_quotes():
+    content = {"application/json": {"schema": {"type": "string"}}}
+    (show,) = written("showTicket", document=parameter(**{"in": "query", "content": content}))
+    assert show.imported.remarks == ("`x` is sent as JSON, as its `content` says: a text in quotes",)
+
+
 def test_an_operation_is_chosen_by_its_own_id_and_written_by_one_that_a_tool_may_have():
     (one,) = imported("desk/show it", document=changed("paths>/tickets>get", {"operationId": "desk/show it"}))
     assert one["id"] == "desk_show_it"

@@ -132,7 +132,10 @@ def _by_content(reading: Reading, node: Node, where: str, name: str) -> tuple[Js
     if base != "application/json" and not base.endswith("+json"):
         return None, None, f"its `content` is `{kind}`, and only JSON is written there"
     place: JsonObject = {"in": where, **_named(where, name), "content": "application/json"}
-    return place, reading.schemas.write(media.at("schema")), ""
+    schema = reading.schemas.write(media.at("schema"))
+    if isinstance(schema, dict) and schema.get("type") == "string":
+        reading.remarks.append(f"`{name}` is sent as JSON, as its `content` says: a text in quotes")
+    return place, schema, ""
 
 
 def _by_style(reading: Reading, node: Node, where: str, name: str, shapes: set[str]) -> tuple[JsonValue, str]:

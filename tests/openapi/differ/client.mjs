@@ -99,11 +99,12 @@ async function built(document, base, asked) {
   }
   const security = operation.security ?? spec.security ?? [];
   // What the import says in a remark: a fragment is never sent, and a server without a scheme is taken over https.
-  const path = asked.path.split('#')[0];
+  const [, path, slashes = '', fixed = ''] = asked.path.split('#')[0].match(/^(.*?)(\/{2,})?(\?.*)?$/s);
   const server = ({ url, ...more }) => ({ ...more, url: url?.startsWith('//') ? `https:${url}` : url });
   const servers = spec.swagger ? undefined : operation.servers ?? spec.paths[asked.path].servers ?? spec.servers;
   // What the specification says and the client does not do: some headers are no parameters (section 4.8.12.2 of 3.1),
-  // and a list in a form or in parts repeats its name (section 4.8.15.1.1). What the import says in a remark: a key that
+  // a list in a form or in parts repeats its name (section 4.8.15.1.1), a parameter with `content` is written so, a text
+  // too (section 4.8.12.2.2), and an empty text is a value. It fills in no path that has a query or ends in `//`. What the import says in a remark: a key that
   // is listed as a parameter too is the credential alone, and reserved characters are encoded all the same.
   const ignored = /^(accept|authorization|content-type|user-agent|host|content-length|accept-encoding|connection)$/i;
   const asks = (operation.security ?? spec.security ?? []).flatMap((alternative) => Object.keys(alternative));
@@ -111,7 +112,7 @@ async function built(document, base, asked) {
   const isKey = (place, name) => keys.some((key) => key.in === place && key.name.toLowerCase() === name.toLowerCase());
   operation.parameters = operation.parameters
     ?.filter(({ in: place, name }) => (place !== 'header' || !ignored.test(name)) && !isKey(place, name))
-    .map((parameter) => ({ ...parameter, allowReserved: undefined }));
+    .map((parameter) => ({ ...parameter, allowReserved: undefined, allowEmptyValue: true }));
   const content = operation.requestBody?.content ?? {};
   if (asked.kind && !content[asked.kind]) {
     content[asked.kind] = Object.entries(content).find(([kind]) => kind.includes('*') || kind.trim() === asked.kind)?.[1];
@@ -130,6 +131,10 @@ async function built(document, base, asked) {
     if (whole.components) whole.components = { ...whole.components, securitySchemes: schemes };
     if (spec.swagger) whole.securityDefinitions = schemes;
     const parameters = { ...asked.parameters };
+    for (const { in: place, name, content: written } of one.parameters ?? []) {
+      const value = parameters[`${place}.${name}`];
+      if (written && typeof value === 'string') parameters[`${place}.${name}`] = JSON.stringify(value);
+    }
     if (spec.swagger) {
       for (const { in: place, name } of one.parameters ?? []) {
         if (place === 'body') parameters[`body.${name}`] = asked.body;
@@ -147,7 +152,9 @@ async function built(document, base, asked) {
       requestContentType: asked.kind,
       securities: { authorized: authorized(schemes) },
     });
-    const { url, method, headers, body } = request;
+    const { method, headers, body } = request;
+    const [target, query] = request.url.split(/\?(.*)/s);
+    const url = [target + slashes, [fixed.slice(1), query].filter(Boolean).join('&')].filter(Boolean).join('?');
     const isForm = body instanceof FormData;
     found.push({ url, method, headers, ...(isForm ? { parts: await partsOf(body) } : { body }) });
   }
