@@ -85,8 +85,8 @@ class Desk:
     def redefine(self, tool_id: str) -> None:
         self.tools.by_id[tool_id] = FakeTool(spec(tool_id, digest_hex="0" * 64))
 
-    async def approve(self, approval_id: str) -> str:
-        decide = DecideApproval(approval_id, ApprovalStatus.APPROVED, "operator", self.clock.now_us())
+    async def approve(self, approval_id: str, by: str = "operator", after: tuple[str, ...] = ()) -> str:
+        decide = DecideApproval(approval_id, ApprovalStatus.APPROVED, by, self.clock.now_us(), after=after)
         await self.ledger.commit(Entry({"kind": "approval_decided"}, (decide,)))
         return approvals.approval_token(self.ledger.approval_secret(), approval_id)
 

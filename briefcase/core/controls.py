@@ -76,14 +76,17 @@ def apply_controls(
     if "disable" in actions:
         return Deny(DISABLED, verdict.policy_ids, detail)
     if isinstance(verdict, Allow):
-        return NeedsApproval(ApprovalKind.LOCAL, TIGHTENED, verdict.policy_ids, detail)
+        return NeedsApproval(ApprovalKind.LOCAL, TIGHTENED, verdict.policy_ids, detail, verdict.approvers)
     return verdict
 
 
 def stricter(one: Verdict, other: Verdict) -> Verdict:
-    """The verdict that lets less through, with the policies of both."""
+    """The verdict that lets less through, with the policies of both, and as many approvers as either asks for."""
     ids = tuple(dict.fromkeys((*one.policy_ids, *other.policy_ids)))
-    return msgspec.structs.replace(max(one, other, key=_strictness), policy_ids=ids)
+    chosen = msgspec.structs.replace(max(one, other, key=_strictness), policy_ids=ids)
+    if isinstance(chosen, Deny) or isinstance(one, Deny) or isinstance(other, Deny):
+        return chosen
+    return msgspec.structs.replace(chosen, approvers=max(one.approvers, other.approvers))
 
 
 class Controls:

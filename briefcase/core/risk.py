@@ -76,5 +76,6 @@ def reason_of(words: Sequence[str]) -> str:
 def tighten(verdict: Verdict, signals: RiskSignals) -> Verdict:
     """Let signals turn an allowed call into one that needs approval; nothing else changes."""
     if signals.words and isinstance(verdict, Allow):
-        return NeedsApproval(ApprovalKind.LOCAL, reason_of(signals.words), verdict.policy_ids)
+        reason = reason_of(signals.words)
+        return NeedsApproval(ApprovalKind.LOCAL, reason, verdict.policy_ids, approvers=verdict.approvers)
     return verdict

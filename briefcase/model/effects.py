@@ -31,13 +31,18 @@ class CreateApproval(msgspec.Struct, frozen=True):
 
 
 class DecideApproval(msgspec.Struct, frozen=True):
-    """Move a pending approval to approved or rejected. Refused (`conflict`) from any other state, or expired."""
+    """Move a pending approval to approved or rejected. Refused (`conflict`) from any other state, or expired.
+
+    A yes counts after those that were said before it, `after`, and by nobody twice; it is refused where these are
+    others. While it takes more of them the approval stays pending.
+    """
 
     approval_id: str
     to: ApprovalStatus
     by: str
     now_us: int
     reason: str = ""
+    after: tuple[str, ...] = ()
 
 
 class ExpireApproval(msgspec.Struct, frozen=True):

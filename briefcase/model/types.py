@@ -183,7 +183,8 @@ class Approval(msgspec.Struct, frozen=True):
     `summary` is what the approver reads: invisible characters are made visible in it. `stands_in` says whom the
     operator stands in for: `signer` while the call needs one and no device is paired; empty otherwise. `request_id` is
     the request that asked first: its retry needs no token.
-    `decision_reason` is why whoever decided said so, in their words, without secrets.
+    `decision_reason` is why whoever decided said so, in their words, without secrets. `approvers` is how many different
+    people must say yes, and `approved_by` names those who have; it is pending until they are enough.
     """
 
     id: str
@@ -204,6 +205,8 @@ class Approval(msgspec.Struct, frozen=True):
     stands_in: str = ""
     request_id: str = ""
     decision_reason: str = ""
+    approvers: int = 1
+    approved_by: tuple[str, ...] = ()
 
 
 class LastApproval(msgspec.Struct, frozen=True):
@@ -297,9 +300,10 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Allow(msgspec.Struct, frozen=True):
-    """The policy lets the call run now."""
+    """The policy lets the call run now; where something else asks for a person, `approvers` of them must say yes."""
 
     policy_ids: tuple[str, ...] = ()
+    approvers: int = 1
 
 
 class Deny(msgspec.Struct, frozen=True):
@@ -312,12 +316,13 @@ class Deny(msgspec.Struct, frozen=True):
 
 
 class NeedsApproval(msgspec.Struct, frozen=True):
-    """A person must approve first; `reason` is what the approver and the agent read."""
+    """A person, or as many different ones as `approvers` says, must approve first; they and the agent read `reason`."""
 
     kind: ApprovalKind
     reason: str
     policy_ids: tuple[str, ...] = ()
     detail: str = ""
+    approvers: int = 1
 
 
 Verdict: TypeAlias = Allow | Deny | NeedsApproval

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import lmdb
 
@@ -35,3 +36,45 @@ def test_a_revoked_persons_token_is_refused_after_a_restart_too(tmp_path):
         assert daemon.request("GET", "/v1/policy", token=token)[0] == 401
     with RunningDaemon(tmp_path / "data") as daemon:
         assert daemon.request("GET", "/v1/policy", token=token)[0] == 401
+
+
+TWO = """
+@id("two") @approvers("2") permit (principal, action == Action::"Call", resource);
+@id("unsigned") permit (principal, action == Action::"CallWithoutSigner", resource);
+"""
+
+
+def test_of_twenty_at_once_two_different_people_count_and_the_call_runs_once(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert daemon.request("PUT", "/v1/policy", {"policy_text": TWO})[0] == 200
+        agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+        people = [
+            daemon.request("POST", "/v1/operators", {"name": name, "role": "approver"})[1]["token"]
+            for name in ("ann", "bo", "cy")
+        ]
+        asked = daemon.call("note_add", {"text": "hi"}, token=agent)["approval"]
+        path = f"/v1/approvals/{asked['id']}"
+
+        def insist(number):
+            answers = []
+            for _ in range(10):  # whoever is told that another one was first looks again
+                digest = daemon.request("GET", path, token=people[number % 3])[1].get("shown_digest_hex")
+                said = {"shown_digest_hex": digest} if digest else {}
+                answers.append(daemon.request("POST", f"{path}/approve", said, token=people[number % 3]))
+            return answers
+
+        with ThreadPoolExecutor(20) as pool:
+            answers = [answer for given in pool.map(insist, range(20)) for answer in given]
+        yeses = [body for status, body in answers if status == 200]
+        assert sorted(body.get("status", "approved") for body in yeses) == ["approved", "pending"]
+        assert {body["code"] for status, body in answers if status != 200} == {"conflict"}
+        decided = [
+            one["event"]
+            for one in daemon.request("GET", "/v1/receipts?kind=approval_decided&order=oldest")[1]["receipts"]
+        ]
+        assert [one["status"] for one in decided] == ["pending", "approved"]
+        assert decided[0]["by"] != decided[1]["by"]
+        assert decided[1]["approved_by"] == [decided[0]["by"]]
+        used = [daemon.call("note_add", {"text": "hi"}, token=agent, approval_token=asked["id"]) for _ in range(2)]
+        assert [one["status"] for one in used] == ["ok", "denied"]
+        assert daemon.request("POST", "/v1/receipts/verify", {"state": True})[1]["ok"] is True

@@ -2,6 +2,7 @@
 
 import pytest
 
+from briefcase.model.errors import CODES
 from support.cli import FakeRoot
 from support.cli import run as run_with
 from support.daemons import RunningDaemon, UnixConnection
@@ -74,3 +75,25 @@ def served_metrics(daemon):
     text = connection.getresponse().read().decode()
     connection.close()
     return text
+
+
+TWO = """
+@id("two") @approvers("2") permit (principal, action == Action::"Call", resource);
+@id("unsigned") permit (principal, action == Action::"CallWithoutSigner", resource);
+"""
+
+
+def test_one_of_two_is_told_that_another_person_must_say_yes_and_the_other_sees_whose_is_there(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert daemon.request("PUT", "/v1/policy", {"policy_text": TWO})[0] == 200
+        agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+        ann = cli(daemon, "add", "ann", "--role", "approver", words="operators").out.strip()
+        approval_id = daemon.call("note_add", {"text": "hi"}, token=agent)["approval"]["id"]
+        first = cli(daemon, "approve", approval_id, BRIEFCASE_AUTH_TOKEN=ann)
+        assert (first.code, first.out) == (0, "")
+        assert "your yes is 1 of 2; it waits for another person's" in first.err
+        again = cli(daemon, "approve", approval_id, BRIEFCASE_AUTH_TOKEN=ann)
+        assert (again.code, "`ann` said yes already" in again.err) == (CODES["conflict"].exit_code, True)
+        assert "the yes of 2 people; said by ann" in cli(daemon, "show", approval_id).out
+        token = cli(daemon, "approve", approval_id).out.strip()
+        assert daemon.call("note_add", {"text": "hi"}, token=agent, approval_token=token)["status"] == "ok"

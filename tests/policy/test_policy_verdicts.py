@@ -6,6 +6,7 @@ from policies import FILE_READ, NO_RISK, PAY, PERMIT_ALL, PERMIT_CALL, decide
 from briefcase.core.policy.check import DEFAULT_POLICY_TEXT, check_policy
 from briefcase.core.policy.engine import CompiledPolicy, compile_policy
 from briefcase.core.policy.verdicts import DEFAULT_APPROVAL_REASON, NOT_PERMITTED
+from briefcase.model.errors import CallerError
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Principal, RiskSignals, Role
 from support.clock import START_US
 from support.principals import AGENT
@@ -87,6 +88,37 @@ def test_the_approver_reads_the_reason_of_the_forbid_and_the_agent_never_that_of
     assert denied == Deny("policy_denied", ("no",), "`no`: the secret rule")
     told = decide(PERMIT_ALL + '@advice("call `echo` instead")' + no)
     assert told == Deny("policy_denied", ("no",), "`no`: the secret rule", "call `echo` instead")
+
+
+def test_the_largest_number_of_approvers_of_the_permits_that_applied_counts():
+    two = '@id("two") @approvers("2") permit(principal, action == Action::"Call", resource);'
+    three = '@id("three") @approvers("3") permit(principal, action == Action::"Call", resource) when { CASE };'
+    ask = '@id("why") @reason("money") forbid(principal, action == Action::"CallWithoutApproval", resource);'
+    assert decide(PERMIT_ALL + ask).approvers == 1
+    assert decide(PERMIT_ALL + two + ask).approvers == 2
+    assert decide(PERMIT_ALL + two + three.replace("CASE", "true") + ask).approvers == 3
+    assert decide(PERMIT_ALL + two + three.replace("CASE", "false") + ask).approvers == 2
+    assert decide(PERMIT_ALL + two).approvers == 2  # allowed by itself; where risk asks for a person, it takes two
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '@approvers("1") permit(principal, action == Action::"Call", resource);',
+        '@approvers("0") permit(principal, action, resource);',
+        '@approvers("11") permit(principal, action, resource);',
+        '@approvers("02") permit(principal, action, resource);',
+        '@approvers("two") permit(principal, action, resource);',
+        '@approvers("") permit(principal, action, resource);',
+        "@approvers permit(principal, action, resource);",
+        '@approvers("2") permit(principal, action == Action::"CallWithoutApproval", resource);',
+        '@approvers("2") forbid(principal, action == Action::"Call", resource);',
+    ],
+)
+def test_a_number_of_approvers_that_would_not_count_is_refused_where_the_policy_is_set(said):
+    with pytest.raises(CallerError, match="approvers") as refused:
+        check_policy(said)
+    assert refused.value.code == "invalid_policy"
 
 
 def test_a_policy_without_an_id_is_reported_by_its_place():

@@ -124,10 +124,11 @@ class MemoryLedger:
                 self.stored_approvals[approval.id] = approval
                 if shown is not None:
                     self.shown[approval.id] = shown
-            case DecideApproval(approval_id, to, by, now_us, reason):
-                decided = approvals.decide_approval(self.approval(approval_id), to, by, now_us, reason)
-                if isinstance(decided, Approval) and to is ApprovalStatus.APPROVED:
-                    last = LastApproval(decided.id, decided.args_digest_hex, now_us, by, decided.binding_hex)
+            case DecideApproval(approval_id, to, by, now_us, reason, after):
+                decided = approvals.decide_approval(self.approval(approval_id), to, by, now_us, reason, after=after)
+                if isinstance(decided, Approval) and decided.status is ApprovalStatus.APPROVED:
+                    whose = decided.decided_by or ""
+                    last = LastApproval(decided.id, decided.args_digest_hex, now_us, whose, decided.binding_hex)
                     self.last_yes[decided.owner or decided.principal, decided.tool_id] = last
                 return self._store(decided)
             case ExpireApproval(approval_id, now_us):

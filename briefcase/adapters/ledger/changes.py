@@ -86,7 +86,7 @@ def _create_approval(change: Change, effect: CreateApproval) -> Refused | None:
 def _decide_approval(change: Change, effect: DecideApproval) -> Refused | None:
     stored = approvals_table.read(change, effect.approval_id)
     held = None if stored is None else stored.approval
-    decided = approvals.decide_approval(held, effect.to, effect.by, effect.now_us, effect.reason)
+    decided = approvals.decide_approval(held, effect.to, effect.by, effect.now_us, effect.reason, after=effect.after)
     if isinstance(decided, Approval) and decided.status is ApprovalStatus.APPROVED:
         approvals_table.store_last(change, decided)
     elif isinstance(decided, Approval) and held is not None and held.status is ApprovalStatus.APPROVED:

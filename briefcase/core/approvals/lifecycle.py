@@ -1,4 +1,4 @@
-"""Approvals: one person's yes to one exact call, used at most once.
+"""Approvals: a person's yes, or several people's, to one exact call, used at most once.
 
 Lifecycle (`LIFECYCLE`):
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -65,19 +66,33 @@ def is_denied(approval: Approval, now_us: int, ttl_us: int) -> bool:
 def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bool:
     """Whether an approval was asked for what is needed now.
 
-    Passing a budget is never implied by another reason, nor a signer's approval by the operator's.
+    Passing a budget is never implied by another reason, nor a signer's approval by the operator's, nor the yes of
+    several people by that of fewer.
     """
+    if approval.approvers < verdict.approvers:
+        return False
     if kind is ApprovalKind.MOBILE_SIGNER and approval.kind is not kind:
         return False
     return verdict.reason != BUDGET_EXCEEDED or approval.reason == BUDGET_EXCEEDED
 
 
 def decide_approval(
-    approval: Approval | None, to: ApprovalStatus, by: str, now_us: int, reason: str = ""
+    approval: Approval | None, to: ApprovalStatus, by: str, now_us: int, reason: str = "", *, after: Sequence[str] = ()
 ) -> Approval | Refused:
-    """Approve or reject. Refused (`conflict`) unless it waits: a yes for a person, a no also for its call."""
+    """Approve or reject; a yes that needs others' beside it leaves the approval pending, with this one's name.
+
+    Refused (`conflict`) unless it waits: a yes for a person, a no also for its call. A yes is said `after` those it
+    knows of, by somebody who is none of them.
+    """
     if approval is None or not LIFECYCLE.may(status_at(approval, now_us), to):
         return Refused(CONFLICT)
+    if to is ApprovalStatus.APPROVED:
+        if by in approval.approved_by or tuple(after) != approval.approved_by:
+            return Refused(CONFLICT)
+        approval = msgspec.structs.replace(approval, approved_by=(*approval.approved_by, by))
+        if len(approval.approved_by) < approval.approvers:
+            return approval
+        by = ", ".join(approval.approved_by)
     return msgspec.structs.replace(approval, status=to, decided_by=by, decided_us=now_us, decision_reason=reason)
 
 

@@ -77,4 +77,5 @@ def new_approval(
         summary=summary_of(shown),
         stands_in=who[1],
         request_id=facts.request_id,
+        approvers=verdict.approvers,
     )

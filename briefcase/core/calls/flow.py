@@ -441,7 +441,7 @@ class Calls:
         line = self._ledger.budget(spec.category, budgets.day_of(now_us))
         if budgets.is_over(line, spec.cost_microusd):
             kind = verdict.kind if isinstance(verdict, NeedsApproval) else ApprovalKind.LOCAL
-            return NeedsApproval(kind, reasons.BUDGET_EXCEEDED, verdict.policy_ids)
+            return NeedsApproval(kind, reasons.BUDGET_EXCEEDED, verdict.policy_ids, approvers=verdict.approvers)
         return verdict
 
     def _kind_for(self, verdict: NeedsApproval) -> ApprovalKind:

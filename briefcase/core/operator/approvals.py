@@ -8,7 +8,8 @@ Whoever decides sends `shown_digest_hex`, the SHA-256 over the canonical JSON of
 | `local` | an operator's or approver's token, a signer's key | an operator's or approver's token, a signer's key |
 | `mobile_signer` | a signer's key | an operator's or approver's token, a signer's key |
 
-A no also takes back a yes that was not used yet: from then on its token is refused. The states are
+Where the policy asks for several people, each yes is of another one, after those it was shown; a no is one person's. A
+no also takes back a yes that was not used yet: from then on its token is refused. The states are
 `briefcase.core.approvals.lifecycle.LIFECYCLE`; the ledger applies them inside its own transaction, which holds the
 receipt too, so a crash leaves both or neither. What this module does not do: authenticate a token or verify a signer's
 signature, which the edge did before it says `Means`.
@@ -129,12 +130,16 @@ class Approvers:
             self._check_shown(approval, ruling.shown_digest_hex)
 
         # 4. durable, or refused because it waits no more
-        reason = self._recorded(ruling.reason)
-        effect = DecideApproval(approval.id, ruling.to, ruling.by, now_us, reason)
-        event = approval_decided_event(approval, ruling.to.value, ruling.by, reason, ruling.shown_digest_hex)
+        reason, before = self._recorded(ruling.reason), approval.approved_by
+        effect = DecideApproval(approval.id, ruling.to, ruling.by, now_us, reason, before)
+        is_one_of_several = ruling.to is ApprovalStatus.APPROVED and len(before) + 1 < approval.approvers
+        status = ApprovalStatus.PENDING if is_one_of_several else ruling.to
+        event = approval_decided_event(approval, status.value, ruling.by, reason, ruling.shown_digest_hex)
         committed = await self._ledger.commit(Entry(event, (effect,)))
         if isinstance(committed, Refused):
             now = self._ledger.approval(approval.id) or approval
+            if now.approved_by != before:
+                raise CallerError("somebody else said yes meanwhile", code="conflict", hint="look at it again")
             wanted = (
                 "a pending approval" if ruling.to is ApprovalStatus.APPROVED else "an approval that is not used yet"
             )
@@ -147,6 +152,12 @@ class Approvers:
     def _check_means(self, approval: Approval, ruling: Ruling) -> None:
         if ruling.role not in DECIDING_ROLES:
             raise CallerError(f"the role `{ruling.role.value}` decides no approval", code="forbidden")
+        if ruling.to is ApprovalStatus.APPROVED and ruling.by in approval.approved_by:
+            raise CallerError(
+                f"`{ruling.by}` said yes already, and it takes {approval.approvers} people",
+                code="conflict",
+                hint="another person says yes with a token of their own: `briefcase operators add NAME`",
+            )
         allowed = MAY_DECIDE.get((approval.kind, ruling.to), frozenset())
         if ruling.to is ApprovalStatus.APPROVED:
             allowed &= self._yes_by

@@ -28,6 +28,9 @@ from briefcase.model.types import ToolSpec
 CHUNK_CHARS: Final = 512
 MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
+MAX_APPROVERS: Final = 10
+_NUMBERS_OF_APPROVERS: Final = frozenset(str(number) for number in range(2, MAX_APPROVERS + 1))
+_CALL: Final = {"type": "Action", "id": "Call"}
 # A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
 RESERVED_REASONS: Final = frozenset({BUDGET_EXCEEDED})
 SCHEMA_TEXT: Final = files("briefcase.core.policy").joinpath("schema.cedarschema").read_text("utf-8")
@@ -44,8 +47,8 @@ class PolicyFacts(msgspec.Struct, frozen=True):
     """What is known of a policy set beside its rules.
 
     `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`; `forbids`
-    those of policies that forbid; `reasons` the `@reason` by name and `advice` the `@advice`, which a denied agent
-    reads; `reads` what they read of a call.
+    those of policies that forbid; `reasons` the `@reason` by name, `advice` the `@advice`, which a denied agent reads,
+    and `approvers` the `@approvers`, how many people must say yes; `reads` what they read of a call.
     """
 
     source: PolicySource
@@ -54,6 +57,7 @@ class PolicyFacts(msgspec.Struct, frozen=True):
     forbids: frozenset[str]
     reasons: Mapping[str, str]
     advice: Mapping[str, str]
+    approvers: Mapping[str, int]
     reads: Reads
 
 
@@ -65,7 +69,14 @@ class ParsedPolicy(PolicyFacts, frozen=True):
     def facts(self) -> PolicyFacts:
         """The same without the rules."""
         return PolicyFacts(
-            self.source, self.digest_hex, self.names, self.forbids, self.reasons, self.advice, self.reads
+            self.source,
+            self.digest_hex,
+            self.names,
+            self.forbids,
+            self.reasons,
+            self.advice,
+            self.approvers,
+            self.reads,
         )
 
 
@@ -82,6 +93,7 @@ def parse_policy(text: str) -> ParsedPolicy:
     policies: dict[str, Mapping[str, Any]] = {}
     reasons: dict[str, str] = {}
     advice: dict[str, str] = {}
+    approvers: dict[str, int] = {}
     for index, policy in enumerate(encoded):
         name = _name_of(source, index, policy)
         if name in policies or _is_place_of_another(name, index, len(encoded)):
@@ -93,9 +105,12 @@ def parse_policy(text: str) -> ParsedPolicy:
             reasons[name] = _reason_of(source, index, annotations["reason"])
         if "advice" in annotations:
             advice[name] = _said(source, index, "advice", annotations["advice"])
+        if "approvers" in annotations:
+            approvers[name] = _approvers_of(source, index, policy)
     forbids = frozenset(name for name, policy in policies.items() if policy["effect"] == "forbid")
     digest_hex = hashlib.sha256(text.encode()).hexdigest()
-    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, advice, reads_of(policies), policies)
+    reads = reads_of(policies)
+    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, advice, approvers, reads, policies)
 
 
 def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] | None = None) -> None:
@@ -204,6 +219,19 @@ def _reason_of(source: PolicySource, index: int, given: str | None) -> str:
     if reason in RESERVED_REASONS:
         _refuse_at(source, index, "reason", f"the reason `{reason}` is reserved", "say it in other words")
     return reason
+
+
+def _approvers_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> int:
+    """How many people a policy wants: said where it would count, and never less than it seems to say."""
+    given, action = policy["annotations"]["approvers"], policy["action"]
+    if given not in _NUMBERS_OF_APPROVERS:
+        expected = f'expected `@approvers` of "2" to "{MAX_APPROVERS}"'
+        _refuse_at(source, index, "approvers", expected, "one is what an approval takes without it")
+    entities = [action.get("entity"), *action.get("entities", ())]
+    if policy["effect"] != "permit" or not (action["op"] == "All" or _CALL in entities):
+        hint = "it counts where that policy permits the call"
+        _refuse_at(source, index, "approvers", "expected `@approvers` at a `permit` of the action `Call`", hint)
+    return int(given)
 
 
 def _refuse_at(source: PolicySource, index: int, name: str, message: str, hint: str) -> NoReturn:

@@ -92,7 +92,7 @@ class CompiledPolicy:
         self._reads_shell = parsed.reads.shell
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
-        self._verdicts = Verdicts(parsed.reasons, parsed.advice)
+        self._verdicts = Verdicts(parsed.reasons, parsed.advice, parsed.approvers)
 
     @property
     def reads_arguments(self) -> bool:

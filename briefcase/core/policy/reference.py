@@ -43,7 +43,7 @@ class ReferencePolicy:
         self._facts = facts
         self._policies = cedarpy.PolicySet.from_str(facts.source.text)
         self._names = {f"policy{index}": name for index, name in enumerate(facts.names)}
-        self._verdicts = Verdicts(facts.reasons, facts.advice)
+        self._verdicts = Verdicts(facts.reasons, facts.advice, facts.approvers)
 
     def decide(
         self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int

@@ -48,11 +48,13 @@ class Verdicts:
     Args:
         reasons: the `@reason` of each policy that has one, by name.
         advice: the `@advice`, likewise: what an agent reads that the policy denied.
+        approvers: the `@approvers`, likewise: how many people must say yes where one must.
     """
 
-    def __init__(self, reasons: Mapping[str, str], advice: Mapping[str, str]) -> None:
+    def __init__(self, reasons: Mapping[str, str], advice: Mapping[str, str], approvers: Mapping[str, int]) -> None:
         self._reasons = reasons
         self._advice = advice
+        self._approvers = approvers
         self._remembered: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], Verdict] = {}
 
     def of(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
@@ -84,14 +86,15 @@ class Verdicts:
 
     def _permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
         ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))
+        approvers = max((self._approvers[name] for name in call.determining if name in self._approvers), default=1)
         if alone.allowed and unsigned.allowed:
-            return Allow(ids)
+            return Allow(ids, approvers)
         kind = ApprovalKind.LOCAL if unsigned.allowed else ApprovalKind.MOBILE_SIGNER
         against = [answer for answer in (unsigned, alone) if not answer.allowed]
         reasons = (self._reasons.get(name) for answer in against for name in answer.determining)
         reason = next((given for given in reasons if given), DEFAULT_APPROVAL_REASON)
         detail = "; ".join(filter(None, map(self._explained, against))) or NOT_PERMITTED
-        return NeedsApproval(kind, reason, ids, detail)
+        return NeedsApproval(kind, reason, ids, detail, approvers)
 
     def _explained(self, answer: Answered) -> str:
         return "; ".join(f"`{name}`: {self._reasons.get(name, 'no reason given')}" for name in answer.determining)

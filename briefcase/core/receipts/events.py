@@ -398,7 +398,8 @@ def approval_decided_event(
     """The event of a person's yes or no. `status` is the daemon's word, `reason` the person's own.
 
     `was` is the state that was decided on: a no to what is `approved` takes the yes back. `stands_in` is there where an
-    operator decided in place of a signer.
+    operator decided in place of a signer. Where several people must say yes, `approvers` says how many, and
+    `approved_by` who did before this one; `status` is `pending` while it takes more.
     """
     event: JsonObject = {
         "kind": "approval_decided",
@@ -415,6 +416,8 @@ def approval_decided_event(
     }
     if approval.stands_in:
         event["stands_in"] = approval.stands_in
+    if approval.approvers > 1:
+        event["approvers"], event["approved_by"] = approval.approvers, list(approval.approved_by)
     return event
 
 

@@ -22,7 +22,8 @@ class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Once it is decided, `decided_at` and `decision_reason` (empty where none was given) are there; `decided_by` for
     those who may decide. `stands_in` is there where a signer should decide and no device is paired: the operator stands
-    in until one is.
+    in until one is. Where several people must say yes, `approvers` says how many and `approvals_given` how many did;
+    `approved_by`, for those who may decide, names these.
     """
 
     id: str
@@ -39,6 +40,9 @@ class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
     decided_at: Maybe[str] = msgspec.UNSET
     decided_by: Maybe[str] = msgspec.UNSET
     decision_reason: Maybe[str] = msgspec.UNSET
+    approvers: Maybe[Annotated[int, msgspec.Meta(ge=1)]] = msgspec.UNSET
+    approvals_given: Maybe[Annotated[int, msgspec.Meta(ge=0)]] = msgspec.UNSET
+    approved_by: Maybe[list[str]] = msgspec.UNSET
 
 
 class ShownCost(msgspec.Struct, frozen=True):
@@ -145,11 +149,17 @@ class Consent(msgspec.Struct, frozen=True):
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
 
 
-class Approved(msgspec.Struct, frozen=True):
-    """Said yes; the token attaches it to the retried call."""
+class Approved(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Said yes; the token attaches it to the retried call.
+
+    Where several people must say yes and this one is not the last, `status` is `pending` and there is no token yet.
+    """
 
     approval_id: str
-    approval_token: str
+    approval_token: Maybe[str] = msgspec.UNSET
+    status: Literal["approved", "pending"] = "approved"
+    approvers: int = 1
+    approvals_given: int = 1
 
 
 class Denial(msgspec.Struct, frozen=True):
@@ -180,6 +190,10 @@ def wire_approval(approval: Approval, *, names_decider: bool = False) -> JsonObj
     }
     if approval.stands_in:
         wire["stands_in"] = approval.stands_in
+    if approval.approvers > 1:
+        wire["approvers"], wire["approvals_given"] = approval.approvers, len(approval.approved_by)
+        if names_decider:
+            wire["approved_by"] = list(approval.approved_by)
     if approval.decided_us is not None:
         wire["decided_at"] = format_rfc3339(approval.decided_us)
         wire["decision_reason"] = approval.decision_reason

@@ -89,6 +89,10 @@ async def approve(services: Services, request: Request) -> Approved:
     """`POST /v1/approvals/{id}/approve`: durable when this answers."""
     said = request.body_as(Consent)
     approval = await _decide(services, request, ApprovalStatus.APPROVED, said.reason, said.shown_digest_hex)
+    if approval.status is ApprovalStatus.PENDING:  # it takes another person's yes
+        return Approved(
+            approval.id, status="pending", approvers=approval.approvers, approvals_given=len(approval.approved_by)
+        )
     return Approved(approval.id, approval_token(services.ledger.approval_secret(), approval.id))
 
 
@@ -112,7 +116,8 @@ async def _decide(
             reason=reason,
         )
     )
-    services.meter.count_decision(to.value)
+    if approval.status is not ApprovalStatus.PENDING:
+        services.meter.count_decision(to.value)
     services.changes.announce(approval.id)
     return approval
 

@@ -57,7 +57,8 @@ async def explain_call(services: Services, request: Request) -> Explanation:
     verdict = services.controls.apply(risk.tighten(found.verdict, signals), principal, spec, now_us)
     budget = _budget(services, spec, now_us)
     if budget is not None and budget.is_over and not isinstance(verdict, Deny):
-        verdict = NeedsApproval(ApprovalKind.LOCAL, reasons.BUDGET_EXCEEDED, verdict.policy_ids)
+        exceeded = reasons.BUDGET_EXCEEDED
+        verdict = NeedsApproval(ApprovalKind.LOCAL, exceeded, verdict.policy_ids, approvers=verdict.approvers)
     told = _explanation(principal, spec.id, verdict, found.digest_hex)
     return msgspec.structs.replace(
         told,

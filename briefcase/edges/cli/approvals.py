@@ -181,6 +181,7 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_j
     be read: on a terminal the command asks, elsewhere it takes the `--digest` that `approvals show` wrote below it.
 
     Prints the token that attaches the approval to the repeated call; the agent that asked can read it as well.
+    Where the policy asks for several people, only the last one's yes gives it.
     """
     path = path_of("v1", "approvals", _whole_id(app, approval_id))
     seen = _seen(app.client().get(path, ShownApproval), digest, as_json=as_json)
@@ -189,7 +190,10 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_j
     if as_json:
         app.json(reply.document)
         return
-    click.echo(reply.answer.approval_token)
+    if reply.answer.status == "pending":
+        note(f"{reply.answer.approval_id}: {shown_calls.count_of_yes(reply.answer)}")
+        return
+    click.echo(given(reply.answer.approval_token, ""))
     note(f"approved {reply.answer.approval_id}: repeat the command, or call with `--approval-token` and this token")
 
 

@@ -18,7 +18,14 @@ from rich.text import Text
 
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.operator.approvals import shown_digest_of
-from briefcase.core.wire.approvals import LastApproved, ShownApproval, ShownCost, ShownPayment, ShownToolRecord
+from briefcase.core.wire.approvals import (
+    Approved,
+    LastApproved,
+    ShownApproval,
+    ShownCost,
+    ShownPayment,
+    ShownToolRecord,
+)
 from briefcase.core.wire.fields import given
 from briefcase.core.wire.tools import category_name
 from briefcase.edges.cli.render import price, when
@@ -72,6 +79,11 @@ def digest_of(reply: Reply[ShownApproval]) -> str:
 def is_whole_in_summary(approval: ShownApproval) -> bool:
     """Whether the line in a list says all of the call."""
     return approval.summary == f"{given(approval.tool, _NO_TOOL).name} {given(approval.args_text, '')}"
+
+
+def count_of_yes(said: Approved) -> str:
+    """How far a yes has come that needs other people's beside it."""
+    return f"your yes is {said.approvals_given} of {said.approvers}; it waits for another person's"
 
 
 def members_of(args_text: str) -> list[Member]:
@@ -137,6 +149,9 @@ def _facts(approval: ShownApproval, tool: ShownToolRecord, width: int) -> Iterat
         yield from _fact("you stand in", f"for a {whom}: no device is paired", width, "yellow")
     if policy_ids := given(approval.policy_ids, []):
         yield from _fact("policies", ", ".join(policy_ids), width)
+    if (needed := given(approval.approvers, 1)) > 1:
+        said = ", ".join(given(approval.approved_by, [])) or "nobody yet"
+        yield from _fact("it takes", f"the yes of {needed} people; said by {said}", width, "yellow")
     yield from _fact("risk", ", ".join(signals) or "no signal", width, "bold red" if signals else "")
     yield from _fact("last yes", _last_yes(approval), width)
 

@@ -357,10 +357,14 @@ def _carry_out(app: App, watch: Watch, decision: Decision) -> Text:
     said = {SHOWN_DIGEST: decision.shown_digest_hex} if decision.shown_digest_hex is not None else None
     try:
         kind = Approved if decision.verb == "approve" else Denied
-        app.client(TIMEOUT_S).post(path_of("v1", "approvals", decision.approval_id, decision.verb), kind, said)
+        path = path_of("v1", "approvals", decision.approval_id, decision.verb)
+        answer = app.client(TIMEOUT_S).post(path, kind, said).answer
     except BriefcaseError as error:
         watch.forget()
         return Text(visible_text(f"{decision.approval_id[:SHORT_ID_CHARS]}: {error.message}"), "red")
+    if isinstance(answer, Approved) and answer.status == "pending":
+        watch.forget()
+        return Text(f"{decision.approval_id[:SHORT_ID_CHARS]} {what}: {shown.count_of_yes(answer)}", "yellow")
     word, style = ("approved", "green") if decision.verb == "approve" else ("denied", "red")
     return Text.assemble((word, style), f" {decision.approval_id[:SHORT_ID_CHARS]} {what}")
 
