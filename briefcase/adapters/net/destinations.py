@@ -107,7 +107,9 @@ class DestinationGuard:
     def check_scheme(self, url: Url) -> None:
         """Refuse to speak without TLS, unless the operator listed the destination."""
         if url.scheme == "http" and not self.is_listed(url.host, url.port):
-            raise NotAllowedError("plain http is only for destinations under `[net] allow_private`: use https, or list it")
+            raise NotAllowedError(
+                "plain http is for destinations under `[net] allow_private` alone: use https, or list it"
+            )
 
     def check_address(self, host: str, port: int, address: Address) -> None:
         """Refuse a special-purpose address, unless the operator listed it, or the name that leads to it."""

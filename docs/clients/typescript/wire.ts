@@ -16,6 +16,9 @@ export interface ApprovalRecord {
   decided_at?: string | null;
   decided_by?: string | null;
   decision_reason?: string | null;
+  approvers?: number | null;
+  approvals_given?: number | null;
+  approved_by?: Array<string> | null;
 }
 
 /** Who calls, in the caller's own words; `request_id` (a UUID) makes a retry the same call. */
