@@ -20,9 +20,9 @@ own = {{tuple(name.split(".")[1:3]) for name in names if name.startswith("briefc
 print(*sorted("/".join(place) for place in own if len(place) == 2 and place[0] not in ("_native", "model")))
 print(*sorted({{name.split(".")[0] for name in names}}))
 """
-SHARED = {"adapters/disk", "adapters/telemetry", "core/jose", "core/json", "edges/http"}
+SHARED = {"adapters/disk", "adapters/peers", "adapters/telemetry", "core/jose", "core/json", "edges/http"}
 GATEWAY = SHARED | {
-    "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
+    "adapters/store", "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
     "edges/client", "edges/gateway",
 }  # fmt: skip
 PROVIDER_GATEWAY = SHARED | {"edges/provider_gateway"}

@@ -28,6 +28,13 @@ class Crash(BaseException):
     """The process is gone: whoever awaits goes no further, and writes nothing more."""
 
 
+def is_crash(error: BaseException) -> bool:
+    """Whether a task ended because its process is gone, and for no other reason."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(Crash)[1] is None
+    return isinstance(error, Crash)
+
+
 @contextlib.contextmanager
 def crashed(patch: pytest.MonkeyPatch, owner: object, name: str, when: str) -> Iterator[None]:
     """Within the block, calling an async method is a crash, `before` or `after` it did what it does."""

@@ -35,7 +35,7 @@ from briefcase.edges.control_plane.signing_keys import Process
 from briefcase.edges.control_plane.upkeep import Upkeep
 from briefcase.model.errors import BriefcaseError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse
-from support.crash import Crash
+from support.crash import Crash, is_crash
 from support.fleet import BASE_URL, FleetDesk
 from support.fleet_invariants import Invariants
 from support.fleet_server import ADMIN_TOKEN, AUDITOR_TOKEN, POLICY
@@ -112,7 +112,8 @@ class ServerProcess:
         try:
             task = self._spawn(ask_site(self._site, request))
             await asyncio.wait({task})
-            if task.cancelled() or isinstance(task.exception(), Crash):
+            fault = None if task.cancelled() else task.exception()
+            if task.cancelled() or (fault is not None and is_crash(fault)):
                 raise UpstreamError("the connection was closed")
             response: HttpResponse = task.result()
             self._world.counted[f"answers of {response.status}"] += 1
@@ -137,8 +138,9 @@ class ServerProcess:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
-        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Crash):
-            self._world.faults.append(repr(task.exception()))
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None and not is_crash(fault):
+            self._world.faults.append(repr(fault))
 
     async def _again(self) -> None:
         await asyncio.sleep(self._world.random.uniform(0.5, 20))
@@ -255,8 +257,9 @@ class Device:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
-        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Crash):
-            self._world.faults.append(repr(task.exception()))
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None and not is_crash(fault):
+            self._world.faults.append(repr(fault))
 
     async def _again(self) -> None:
         while self._tasks:
