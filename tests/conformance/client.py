@@ -25,15 +25,16 @@ sys.path.insert(0, str(TESTS))
 from briefcase.adapters.net.outbound import GuardedOutbound  # noqa: E402
 from briefcase.adapters.oauth.registration import LOOPBACK_REDIRECT  # noqa: E402
 from briefcase.adapters.servers.connection import State  # noqa: E402
-from briefcase.core.mcp.call_options import CallOptions  # noqa: E402
+from briefcase.core.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes  # noqa: E402
 from briefcase.model.errors import BriefcaseError, UpstreamError  # noqa: E402
 from support.servers import Rig  # noqa: E402 - found by path
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 CONTEXT = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
 CLIENT_DOCUMENT = "https://conformance-test.local/client-metadata.json"
+SHOWN_SCHEMA, SCHEMA_ECHO = "json_schema_2020_12_tool", "json_schema_echo"
 MAX_LOGINS = 3  # as a person would: not again and again
-OPTIONS = CallOptions(capabilities={"elicitation": {"form": {}}}, progress=True)
+OPTIONS = CallOptions(capabilities=ClientCapabilities(elicitation=ElicitationModes()), progress=True)
 WAIT_S = 15.0
 
 
@@ -143,8 +144,10 @@ def calls_of(rig: Rig) -> list[tuple[str, dict]]:
     if "toolCalls" in CONTEXT:
         given = [(call["name"], call["arguments"]) for call in CONTEXT["toolCalls"]]
         return [(name, {key: value for key, value in args.items() if value is not None}) for name, args in given]
-    specs = [spec for spec in rig.registry.specs() if spec.id.startswith("fx.")]
-    return [(spec.id.removeprefix("fx."), example_of(spec.input_schema)) for spec in specs]
+    schemas = {spec.id.removeprefix("fx."): spec.input_schema for spec in rig.registry.specs() if spec.id[:3] == "fx."}
+    if SCHEMA_ECHO in schemas:  # the suite wants another tool's schema back as it was listed
+        return [(SCHEMA_ECHO, {"schema": schemas[SHOWN_SCHEMA]})]
+    return [(name, example_of(schema)) for name, schema in schemas.items()]
 
 
 async def main(url: str) -> int:

@@ -154,9 +154,14 @@ class Fixture:
             "json_schema_2020_12_tool": {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "type": "object",
-                "$defs": {"address": {"type": "object", "properties": {"street": {"type": "string"}}}},
+                "$defs": {
+                    "address": {"$anchor": "address", "type": "object", "properties": {"street": {"type": "string"}}}
+                },
                 "properties": {"name": {"type": "string"}, "address": {"$ref": "#/$defs/address"}},
-                "allOf": [{"if": {"required": ["address"]}, "then": {"required": ["name"]}, "else": True}],
+                "allOf": [{"anyOf": [{"required": ["address"]}, {"type": "object"}]}],
+                "if": {"required": ["address"]},
+                "then": {"required": ["name"]},
+                "else": {"type": "object"},
                 "additionalProperties": False,
             },
         }
