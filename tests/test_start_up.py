@@ -130,8 +130,8 @@ def test_the_daemon_that_is_started_answers_before_it_loads_what_only_a_first_ca
         (
             ["tools", "list", "--json"],  # as far as a daemon that does not answer
             {
-                "adapters/disk", "adapters/store", "core/jose", "core/json", "core/wire", "edges/cli", "edges/client",
-                "edges/http",
+                "adapters/disk", "adapters/peers", "adapters/store", "core/jose", "core/json", "core/wire", "edges/cli",
+                "edges/client",
             },
         ),
     ],

@@ -133,7 +133,7 @@ FAULTS: Final = (
     Fault("kill-plane", "kill -9 of a control-plane process", 4, _kill_plane, 5),
     Fault("freeze-plane", "a control-plane process is frozen", 2, _freeze_plane, 5),
     Fault("cut-plane", "a control-plane process is cut off", 2, _cut_plane_off, 5),
-    Fault("deaf-plane", "a control-plane process reaches no database", 2, _deafen_plane, 5),
+    Fault("deaf-plane", "a control-plane process reaches no database", 1, _deafen_plane, 5),
     Fault("clock", "a control-plane process's clock steps", 2, _step_clock, 5),
 )
 
