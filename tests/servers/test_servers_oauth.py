@@ -257,12 +257,22 @@ async def test_an_authorization_servers_metadata_that_is_not_to_be_trusted_is_no
 async def test_an_issuer_is_logged_in_at_with_and_without_the_slash_of_its_empty_path(named, issuer, chosen):
     async def scenario(desk):
         desk.world.resource, desk.world.metadata = {"authorization_servers": [named]}, {"issuer": issuer}
+        desk.world.iss = lambda: issuer
         desk.describe(issuer=chosen)
-        await desk.log_in()  # the world's `iss` is without the slash
+        await desk.log_in()
         assert await desk.ask() == 200
         desk.world.clients["other"] = {}
         await desk.log_in()
         assert len(desk.asked("/register")) == 1
+
+    await run(scenario)
+
+
+async def test_the_iss_of_an_answer_is_the_text_that_the_metadata_have():
+    async def scenario(desk):
+        desk.world.iss = lambda: f"{AUTHORITY}/"
+        with pytest.raises(CallerError, match="its `iss` differs"):
+            await desk.log_in()
 
     await run(scenario)
 

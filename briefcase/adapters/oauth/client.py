@@ -29,7 +29,6 @@ from briefcase.adapters.oauth.metadata import (
     ServerMetadata,
     check_issuer_metadata,
     check_metadata,
-    is_same_issuer,
     metadata_url,
     metadata_urls,
 )
@@ -290,12 +289,12 @@ def check_answer(begun: Begun, state: str | None, iss: str | None) -> None:
 
 
 def check_iss(issuer: str, iss: str | None, *, requires_iss: bool) -> None:
-    """Hold the issuer of an answer against the one that was asked (RFC 9207 section 2.4).
+    """Hold the issuer of an answer against the one that the server's metadata name, as texts (RFC 9207 section 2.4).
 
     Raises:
         CallerError: it is missing where the server promises it, or is another.
     """
     if iss is None and requires_iss:
         raise CallerError("the answer names no issuer, though its server says that it does", hint="send its `iss` too")
-    if iss is not None and not is_same_issuer(iss, issuer):
+    if iss is not None and iss != issuer:
         raise CallerError("the answer comes from another authorization server: its `iss` differs")
