@@ -56,11 +56,6 @@ def assess_risk(canonical_args: bytes, tool: Tool | SignallingTool | None = None
     return RiskSignals(words) if words else NO_SIGNALS
 
 
-def counted(signals: RiskSignals) -> RiskSignals:
-    """The signals that tighten: all but what is only noted."""
-    return RiskSignals(tuple(word for word in signals.words if word != CLASSIFIER_UNHEARD))
-
-
 def _words_of_characters(text: str) -> Iterator[str]:
     if has_hidden(text):
         yield INVISIBLE_TEXT
@@ -74,8 +69,13 @@ def reason_of(words: Sequence[str]) -> str:
 
 
 def tighten(verdict: Verdict, signals: RiskSignals) -> Verdict:
-    """Let signals turn an allowed call into one that needs approval; nothing else changes."""
-    if signals.words and isinstance(verdict, Allow):
-        reason = reason_of(signals.words)
-        return NeedsApproval(ApprovalKind.LOCAL, reason, verdict.policy_ids, approvers=verdict.approvers)
-    return verdict
+    """Let signals turn an allowed call into one that needs approval; nothing else changes.
+
+    All of them count but `classifier_unheard`, which is there where that is only noted.
+    """
+    if not signals.words or not isinstance(verdict, Allow):
+        return verdict
+    words = tuple(word for word in signals.words if word != CLASSIFIER_UNHEARD)
+    if not words:
+        return verdict
+    return NeedsApproval(ApprovalKind.LOCAL, reason_of(words), verdict.policy_ids, approvers=verdict.approvers)

@@ -351,8 +351,7 @@ class Calls:
         watch.mark("policy")
 
         # 6. risk signals and the operator's controls, which can only tighten
-        if raised.words:
-            verdict = risk.tighten(verdict, risk.counted(raised))
+        verdict = risk.tighten(verdict, raised)
         verdict = self._controls.apply(verdict, principal, tool.spec, now_us)
         checked = Checked(facts, tool, canonical_args, now_us)
         origin = self._tools.origin(call, principal)
@@ -364,15 +363,17 @@ class Calls:
         watch.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        approval, verdict = self._rulings.attach(call.approval_token, checked, verdict, for_hook=flow in _HOOKS)
-        if isinstance(verdict, Allow):
-            approval = None  # one that is not needed is not used up
-        elif isinstance(verdict, Deny):
-            return await self._deny(checked.facts, verdict, watch)
-        elif approval is None or not approvals.covers(approval, verdict, self._kind_for(verdict)):
-            if not self._is_asked_at_client(flow, checked, verdict):
-                return await self._ask(checked, verdict, watch)
-            approval = None
+        token, approval = call.approval_token, None
+        if token is not None or not isinstance(verdict, Allow):
+            approval, verdict = self._rulings.attach(token, checked, verdict, for_hook=flow in _HOOKS)
+            if isinstance(verdict, Allow):
+                approval = None  # one that is not needed is not used up
+            elif isinstance(verdict, Deny):
+                return await self._deny(checked.facts, verdict, watch)
+            elif approval is None or not approvals.covers(approval, verdict, self._kind_for(verdict)):
+                if not self._is_asked_at_client(flow, checked, verdict):
+                    return await self._ask(checked, verdict, watch)
+                approval = None
         watch.mark("approval")
 
         # 9. intent: durable before anything leaves

@@ -27,7 +27,7 @@ class Rulings:
         """The approval that a call brings along; one that is of no use denies the call.
 
         Args:
-            token: what the call brings along.
+            token: what the call brings along; a call that is allowed and brings nothing needs nothing.
             checked: the call.
             verdict: what was decided of it so far.
             for_hook: whether it comes from a hook, which can bring nothing along.
@@ -35,7 +35,7 @@ class Rulings:
         if isinstance(verdict, Deny):
             return None, verdict
         if token is None:
-            return (self._own_yes(checked, for_hook=for_hook) if isinstance(verdict, NeedsApproval) else None), verdict
+            return self._own_yes(checked, for_hook=for_hook), verdict
         approval_id = approvals.parse_approval_token(self._ledger.approval_secret(), token)
         approval = self._ledger.approval(approval_id) if approval_id else None
         used = approvals.consume_approval(approval, checked.binding_hex, self._ledger.now_us())
