@@ -81,7 +81,7 @@ def running(tmp_path_factory, classifier, config=""):
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory, classifier):
-    with running(tmp_path_factory, classifier) as started:
+    with running(tmp_path_factory, classifier, "[hooks]\nwait_ms = 0\n") as started:
         assert started.request("PUT", "/v1/policy", {"policy_text": POLICY})[0] == 200
         yield started
         assert started.request("POST", "/v1/receipts/verify")[1]["ok"] is True
@@ -147,6 +147,20 @@ def test_an_answer_that_is_none_asks_a_person(daemon, classifier, answer, status
     classifier.say(answer, status, **headers)
     assert daemon.call("echo", text())["approval"]["reason"] == "risk:classifier_failed"
     assert len(classifier.asked) == 1
+
+
+def test_it_is_asked_of_a_hooks_calls_too(daemon, classifier):
+    token = daemon.request("POST", "/v1/agents", {"name": "laptop"})[1]["token"]
+    alone = 'permit (principal, action == Action::"CallWithoutApproval", resource == Tool::"claude-code.Read");'
+    assert daemon.request("PUT", "/v1/policy", {"policy_text": POLICY + alone})[0] == 200
+    classifier.say(TIGHTEN)
+    args = {"file_path": f"/tmp/{uuid.uuid4().hex}"}
+    event = {"hook_event_name": "PreToolUse", "session_id": "s", "tool_use_id": uuid.uuid4().hex}
+    event |= {"tool_name": "Read", "tool_input": args}
+    told = daemon.request("POST", "/v1/hooks/claude-code", event, token=token)[1]["hookSpecificOutput"]
+    assert told["permissionDecision"] == "deny"
+    assert "risk:new_recipient" in told["permissionDecisionReason"]
+    assert classifier.asked == [{"tool_id": "claude-code.Read", "args": args}]
 
 
 def test_silence_ends_after_four_seconds_and_holds_nobody_else_up(daemon, classifier):

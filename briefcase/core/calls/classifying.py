@@ -82,6 +82,10 @@ class ClassifiedCalls(Calls):
         """See `Calls.delegate`."""
         return await super().delegate(principal, await self._assessed(principal, call))
 
+    async def hook(self, principal: Principal, call: ToolCall, *, asks_client: bool) -> Answer:
+        """See `Calls.hook`."""
+        return await super().hook(principal, await self._assessed(principal, call), asks_client=asks_client)
+
     async def _assessed(self, principal: Principal, call: ToolCall) -> ToolCall:
         """The call with what the classifier says of it."""
         tool = self._tools.resolve(call.tool_id)
