@@ -864,6 +864,21 @@ async def test_a_gateway_that_lost_a_decision_gets_it_again_and_can_close_it():
     }
 
 
+@pytest.mark.parametrize("end", ["reported", "late"])
+async def test_a_decision_that_is_over_is_not_told_again_since_its_caller_would_run_it_again(end):
+    desk = Desk()
+    request = body(request_id=str(uuid.uuid4()))
+    decided = (await decide_with(desk.calls, AGENT, request)).payload
+
+    if end == "reported":
+        await desk.calls.close(AGENT, json.dumps({"receipt_id": decided["receipt_id"], "status": "ok"}).encode())
+    else:
+        desk.clock.advance(us=30_000_000)
+        assert await desk.calls.expiry.expire_decisions() == 1
+
+    assert (await decide_with(desk.calls, AGENT, request)).payload == {"status": "denied", "reason": "replay_detected"}
+
+
 async def test_an_operators_approval_does_not_stand_for_a_signers():
     desk = Desk(verdict=NEEDS, settings=CallSettings(has_signer=True))
     token = await desk.approve((await desk.call())["approval"]["id"])

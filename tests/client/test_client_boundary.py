@@ -163,6 +163,16 @@ def test_a_call_that_nobody_decides_is_pending_and_the_same_request_goes_on(daem
         pass
 
 
+def test_one_yes_runs_one_call_whoever_names_its_request_again(daemon, boundary):
+    args, request_id = {"to": "dan", "parts": []}, str(uuid.uuid4())
+    waiting = boundary.decide("send_mail", args, wait_s=0, request_id=request_id)
+    daemon.request("POST", f"/v1/approvals/{waiting.approval_id}/approve", {})
+    with boundary.call("send_mail", args, request_id=request_id):
+        pass
+    with pytest.raises(Denied, match="replay_detected"):
+        boundary.call("send_mail", args, request_id=request_id)
+
+
 def test_the_daemon_runs_a_tool_of_its_own(boundary):
     ran = boundary.run("echo", FREE)
     assert ran.content == {"echo": "hi"}

@@ -53,6 +53,10 @@ class OpenDecisions:
         """How many are open."""
         return len(self._open)
 
+    def __contains__(self, intent_id: int) -> bool:
+        """Whether the decision of this intent waits for its outcome."""
+        return intent_id in self._open
+
     def is_full(self, principal: Principal, under_way: int) -> bool:
         """Whether one more would pass a bound.
 

@@ -420,6 +420,8 @@ class Calls:
         if self._ledger.claimed_request(*key) is None:
             return None  # and so nothing is remembered either
         known = self._answers.recall(flow, facts)
+        if known is not None and flow is DECIDE and known.receipt_id not in self._open_decisions:
+            known = None  # its caller ran it already: the same yes would run it again
         if known is not None:  # what became a secret since it was remembered is cut out where it is encoded
             return msgspec.structs.replace(known, is_filtered=False)
         return await self._deny(facts, Deny(reasons.REPLAY_DETECTED), watch)
