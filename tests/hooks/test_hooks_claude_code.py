@@ -141,6 +141,14 @@ def test_an_event_sent_twice_is_one_call_with_one_answer(hooks, event):
     assert len(hooks.since(head)) == 1
 
 
+def test_a_tool_use_that_has_run_does_not_run_again(hooks, event):
+    asked = event()
+    assert decision_of(hooks.answer(asked)) == ("allow", "")
+    assert hooks.answer({**asked, "hook_event_name": "PostToolUse", "tool_response": "done"}) == {}
+    word, told = decision_of(hooks.answer(asked))
+    assert (word, told.startswith("briefcase: replay_detected")) == ("deny", True)
+
+
 def test_a_tool_use_with_other_arguments_is_denied(hooks, event):
     asked = event()
     hooks.answer(asked)

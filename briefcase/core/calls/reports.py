@@ -27,6 +27,10 @@ class Reports:
         self._ledger = ledger
         self._redactor = redactor
 
+    def is_told(self, principal: Principal, report_id: str) -> bool:
+        """Whether the outcome of a call was told: it has run, and does not again."""
+        return self._ledger.claimed_request(principal.name, report_id) is not None
+
     async def record(
         self,
         principal: Principal,

@@ -67,6 +67,9 @@ async def _ruling(client: Client, services: Services, request: Request, event: E
 
 
 async def _decide(client: Client, services: Services, request: Request, event: Event) -> Ruling:
+    if event.request_id and services.calls.reports.is_told(request.principal, report_id_of(event.request_id)):
+        receipt_id = await services.calls.refusals.turn_down(request.principal, reasons.REPLAY_DETECTED, request.body)
+        return Ruling(Word.DENY, told_of_denial(reasons.REPLAY_DETECTED, receipt_id=receipt_id))
     asks_client = client.can_ask and services.hooks.asks_client
     call = ToolCall(
         tool_id=event.tool_id,
