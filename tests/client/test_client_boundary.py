@@ -200,6 +200,29 @@ def test_a_declared_function_runs_with_the_very_arguments_that_were_decided_on(d
     daemon.request("POST", f"/v1/approvals/{caught.value.approval_id}/deny", {})
 
 
+@pytest.mark.parametrize("kind", ["generator", "coroutine"])
+def test_a_function_that_would_run_after_its_report_is_refused(daemon, boundary, kind):
+    done = []
+
+    async def later():
+        done.append("later")
+
+    def one_by_one(word: str, times: int = 1):
+        done.append(word)
+        yield times
+
+    def begun(word: str, times: int = 1):
+        return later()
+
+    function = one_by_one if kind == "generator" else begun
+    function.__annotations__ = {"word": str, "times": int}
+    tool = boundary.tool(category="read", tool_id="look_up")(function)
+    with pytest.raises(TypeError, match="has run when it returns"):
+        tool("w")
+    assert done == []
+    assert receipts(daemon, kind="outcome")[0]["error"] == "TypeError"
+
+
 def test_arguments_that_change_while_a_person_reads_them_are_not_what_runs(daemon, boundary):
     done = []
     parts = ["as shown"]

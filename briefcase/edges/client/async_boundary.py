@@ -223,6 +223,7 @@ class AsyncBoundary(Declaring):
                     if not self.is_as_known(declaration, call.allowed):
                         await self._check_known(declaration)
                     result = await by_name(**json.loads(args_json))
+                    late.declared.check_done(result)
                     call.output = result.encode() if isinstance(result, str) else b""
                     return result
 

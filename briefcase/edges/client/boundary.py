@@ -288,6 +288,7 @@ class Boundary(Declaring):
                     if not self.is_as_known(declaration, call.allowed):
                         self._check_known(declaration)
                     result = by_name(**json.loads(args_json))
+                    late.declared.check_done(result)
                     call.output = result.encode() if isinstance(result, str) else b""
                     return result
 

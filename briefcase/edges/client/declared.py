@@ -115,6 +115,18 @@ def declare(
     )
 
 
+def check_done(result: object) -> None:
+    """Check that a function has done what it does: what it only began would run after its outcome is reported.
+
+    Raises:
+        TypeError: it gave a generator, or what is to be awaited.
+    """
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError("expected a function that has run when it returns, got a generator or what is to be awaited")
+
+
 def manifest_of(declarations: Iterable[Declaration]) -> str:
     """The manifest that an operator registers these tools with."""
     tools = [
