@@ -149,6 +149,11 @@ def test_an_answer_that_is_none_asks_a_person(daemon, classifier, answer, status
     assert len(classifier.asked) == 1
 
 
+def test_no_reason_of_its_own_makes_its_word_count_for_nothing(daemon, classifier):
+    classifier.say({"require_approval": True, "reasons": ["classifier_unheard"]})
+    assert daemon.call("echo", text())["approval"]["reason"] == "risk:classifier"
+
+
 def test_it_is_asked_of_a_hooks_calls_too(daemon, classifier):
     token = daemon.request("POST", "/v1/agents", {"name": "laptop"})[1]["token"]
     alone = 'permit (principal, action == Action::"CallWithoutApproval", resource == Tool::"claude-code.Read");'

@@ -29,7 +29,7 @@ from briefcase.model.types import Principal, ToolCall
 MAX_ASKED: Final = 64  # at once; a call past them is one that was not answered
 MAX_REASONS: Final = 8
 MAX_REASON_CHARS: Final = 64
-UNNAMED: Final = "classifier"  # of a yes without a reason
+UNNAMED: Final = "classifier"  # of a yes without a reason of its own
 
 
 class Assessment(NamedTuple):
@@ -115,4 +115,5 @@ class ClassifiedCalls(Calls):
 
     def _word_of(self, reason: str) -> str:
         """A reason as it may be shown and recorded; a comma parts reasons."""
-        return visible_text(self._redacted(reason[:MAX_REASON_CHARS])).replace(",", ";")
+        word = visible_text(self._redacted(reason[:MAX_REASON_CHARS])).replace(",", ";")
+        return UNNAMED if word == risk.CLASSIFIER_UNHEARD else word  # which would tighten nothing
