@@ -58,6 +58,15 @@ async def test_who_comes_second_says_yes_to_what_has_the_first_ones_name_in_it()
     assert (await decide(counter, "bo")).status is YES
 
 
+async def test_who_comes_second_says_what_they_saw():
+    counter = Counter(approvers=2)
+    await counter.approvers.decide(Ruling("id", YES, "ann", Role.APPROVER))
+    with pytest.raises(CallerError, match="expected `shown_digest_hex`") as refused:
+        await counter.approvers.decide(Ruling("id", YES, "bo", Role.APPROVER))
+    assert refused.value.code == "conflict"
+    assert counter.ledger.approval("id").approved_by == ("ann",)
+
+
 async def test_of_two_that_decide_at_once_one_looks_again(monkeypatch):
     """Both saw the call before the other's yes; the ledger takes one after the other."""
     counter = Counter(approvers=2)

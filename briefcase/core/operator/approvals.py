@@ -178,6 +178,12 @@ class Approvers:
                 hint="deny it; the agent can ask again",
             )
         if given is None:
+            if approval.approved_by:
+                raise CallerError(
+                    "somebody else said yes before: expected `shown_digest_hex` of the call with who did",
+                    code="conflict",
+                    hint="look at it again with `briefcase approvals show ID`, or `briefcase approvals watch`",
+                )
             if kept is not None and kept.payment is not None:
                 raise CallerError(
                     "this call pays somebody: expected `shown_digest_hex` of the whole call, with what it pays to whom",
