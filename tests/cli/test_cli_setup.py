@@ -341,6 +341,28 @@ def test_a_second_setup_an_undo_of_none_and_an_unknown_client_are_refused(desk):
     assert desk.setup("zed", "--project", str(desk.home / "nowhere")).code == 2
 
 
+def test_two_files_that_are_one_are_left_alone(desk):
+    """Each would be undone over the other's entries, and neither as it was found."""
+    desk.place("claude-code")
+    settings = desk.home / ".claude/settings.json"
+    settings.unlink()
+    settings.symlink_to(desk.home / ".claude.json")
+    before = desk.files()
+    ran = desk.setup("claude-code", "--json")
+    assert "different files" in ran.error["message"]
+    assert (desk.files(), desk.daemon.seen) == (before, [])
+
+
+def test_what_a_person_keeps_where_the_old_content_would_go_is_left_alone(desk):
+    desk.place("zed")
+    kept = desk.home / ".config/zed/settings.json.before-briefcase"
+    kept.write_text("mine")
+    before = desk.files()
+    ran = desk.setup("zed", "--json")
+    assert f"there is `{kept}` already" in ran.error["message"]
+    assert (desk.files(), desk.daemon.seen) == (before, [])
+
+
 def test_a_link_to_a_file_is_written_through(desk):
     real = desk.home / "dotfiles" / "settings.json"
     real.parent.mkdir()

@@ -111,6 +111,7 @@ def setup(  # noqa: PLR0913 - a command's options
     runs = Runs(program(), setup_record.carried(app.environ), str(place.token_file))
     files = CLIENTS[client].files(runs, _home(app.environ), app.environ, top)
     plans = [_planned(file) for file in files]
+    setup_record.check_apart([plan.file.path for plan in plans])
     if dry_run:
         moved = [_moving(app, plan, dry_run=True) if move_servers else plan for plan in plans]
         _show(app, [line for plan in moved for line in _difference(plan)], as_json=as_json)

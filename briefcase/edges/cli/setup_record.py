@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +98,21 @@ def read_text(path: Path) -> str | None:
         raise CallerError(f"cannot read `{path}`: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise CallerError(f"expected `{path}` in UTF-8") from None
+
+
+def check_apart(paths: Sequence[Path]) -> None:
+    """Check that each file is one of its own, and that its old content has a free place beside it.
+
+    Raises:
+        CallerError: one could be undone only over another, or over what a person keeps there.
+    """
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        names = " and ".join(f"`{path}`" for path in paths)
+        raise CallerError(f"expected {names} to be different files", hint="one links to the other: make it its own")
+    for path in paths:
+        kept = Path(f"{path}{KEPT}")
+        if os.path.lexists(kept):
+            raise CallerError(f"there is `{kept}` already", hint="move it away: the old content is kept there")
 
 
 def written_as(path: Path, found: str | None, content: str, edits: tuple[Edit, ...]) -> Written:
