@@ -308,6 +308,20 @@ def test_what_is_denied_is_not_asked_for(asking, event):
     assert decision_of(asking.answer(event(tool="Nothing")))[0] == "deny"
 
 
+def test_the_clients_prompt_stands_for_no_second_person(asking, event):
+    policy = asking.daemon.request("GET", "/v1/policy")[1]["policy_text"]
+    two = '@approvers("2") permit (principal, action == Action::"Call", resource == Tool::"claude-code.Bash");'
+    assert asking.daemon.request("PUT", "/v1/policy", {"policy_text": policy + two})[0] == 200
+    try:
+        for name in ("PreToolUse", "PermissionRequest"):
+            assert "approval_required" in json.dumps(asking.answer(event(name, tool="Bash", args={"command": "two"})))
+    finally:
+        assert asking.daemon.request("PUT", "/v1/policy", {"policy_text": policy})[0] == 200
+    [waiting] = asking.daemon.request("GET", "/v1/approvals")[1]["approvals"]
+    assert waiting["approvers"] == 2
+    asking.daemon.request("POST", f"/v1/approvals/{waiting['id']}/deny", {})
+
+
 def test_a_permission_request_is_answered_or_left_to_the_prompt(hooks, asking, event):
     def requested(tool, args):
         asked = event("PermissionRequest", tool=tool, args=args, permission_suggestions=[])

@@ -452,7 +452,9 @@ class Calls:
         return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
 
     def _is_asked_at_client(self, flow: str, checked: Checked, verdict: NeedsApproval) -> bool:
-        """Whether the client's own prompt asks: never for what costs, nor in place of a signer device."""
+        """Whether the client's own prompt asks: never for what costs, nor in place of a signer device or of several."""
+        if verdict.approvers > 1:
+            return False
         is_free = not checked.tool.spec.cost_microusd
         return flow is HOOK_ASKS and is_free and self._kind_for(verdict) is ApprovalKind.LOCAL
 
