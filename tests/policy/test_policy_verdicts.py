@@ -101,6 +101,17 @@ def test_the_largest_number_of_approvers_of_the_permits_that_applied_counts():
     assert decide(PERMIT_ALL + two).approvers == 2  # allowed by itself; where risk asks for a person, it takes two
 
 
+@pytest.mark.parametrize("amount", [2**63 - 1, 10**25, 1.5])
+def test_a_permit_that_errs_asks_for_as_many_people_as_if_it_had_applied(amount):
+    """An agent that chooses the argument must not choose the number of people by it."""
+    two = '@id("two") @approvers("2") permit(principal, action == Action::"Call", resource) when { CASE };'
+    case = "context.args has amount && context.args.amount * 100 > 1000000"
+    tool = spec(input_schema={"type": "object", "properties": {"amount": {"type": "integer"}}})
+    policy = compile_policy(PERMIT_ALL + two.replace("CASE", case))
+    asked = [policy.decide(AGENT, tool, {"amount": one}, RiskSignals(), 0).approvers for one in (1, amount, 1)]
+    assert asked == [1, 2, 1]
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -55,7 +55,7 @@ class Verdicts:
         self._reasons = reasons
         self._advice = advice
         self._approvers = approvers
-        self._remembered: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], Verdict] = {}
+        self._remembered: dict[tuple[tuple[str, ...], ...], Verdict] = {}
 
     def of(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
         """The verdict on a call.
@@ -69,7 +69,7 @@ class Verdicts:
             return self._denied(call)
         if alone.forbid_erred or unsigned.forbid_erred:
             return self._denied(alone if alone.forbid_erred else unsigned)
-        key = (call.determining, alone.determining, unsigned.determining)
+        key = (call.determining, call.erroring, alone.determining, unsigned.determining)
         verdict = self._remembered.get(key)
         if verdict is None:
             if len(self._remembered) >= MAX_REMEMBERED:
@@ -86,7 +86,8 @@ class Verdicts:
 
     def _permitted(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
         ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))
-        approvers = max((self._approvers[name] for name in call.determining if name in self._approvers), default=1)
+        counted = (*call.determining, *call.erroring)  # one that erred might have applied: fewer may not follow of it
+        approvers = max((self._approvers[name] for name in counted if name in self._approvers), default=1)
         if alone.allowed and unsigned.allowed:
             return Allow(ids, approvers)
         kind = ApprovalKind.LOCAL if unsigned.allowed else ApprovalKind.MOBILE_SIGNER
