@@ -1,11 +1,11 @@
 r"""A shell's command as policy reads it: its words where they are plain, and nothing where they are not. Pure.
 
-Plain is one program with its arguments, all of it written so that every POSIX shell, and zsh, reads the same words:
+Plain is one program with its arguments, all of it written so that every POSIX shell, zsh and fish read the same words:
 
     command := word (blanks word)*          blanks are spaces
     word    := (bare | 'single' | "double")+
     bare    := ASCII letters, digits and _ @ % + : , . / -, and = after one of them, but not in the first word
-    single  := printable characters but '
+    single  := printable characters but ' \
     double  := printable characters but " $ ` \ !
 
 So there is no operator, redirection, here-document, comment, substitution, variable, glob, brace, tilde, escape,
@@ -25,7 +25,7 @@ from briefcase.model.types import SHELL_MEDIA_TYPE, JsonObject
 
 MAX_COMMAND_CHARS: Final = 4_096
 
-_PIECE: Final = r"""(?:[A-Za-z0-9_@%+:,./-][A-Za-z0-9_@%+:,./=-]*+|'[^']*+'|"[^"$`\\!]*+")"""
+_PIECE: Final = r"""(?:[A-Za-z0-9_@%+:,./-][A-Za-z0-9_@%+:,./=-]*+|'[^'\\]*+'|"[^"$`\\!]*+")"""
 _PLAIN: Final = re.compile(rf"\A(?:{_PIECE}++(?:\ ++|\Z))++\Z")
 _PART: Final = re.compile(
     r"""'(?P<single>[^']*+)'|"(?P<double>[^"]*+)"|(?P<blank>\ ++)|(?P<bare>[^'"\ ]++)"""

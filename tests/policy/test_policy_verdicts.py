@@ -124,6 +124,9 @@ def test_a_permit_that_errs_asks_for_as_many_people_as_if_it_had_applied(amount)
         "@approvers permit(principal, action, resource);",
         '@approvers("2") permit(principal, action == Action::"CallWithoutApproval", resource);',
         '@approvers("2") forbid(principal, action == Action::"Call", resource);',
+        '@approver("2") permit(principal, action == Action::"Call", resource);',
+        '@Approvers("2") permit(principal, action == Action::"Call", resource);',
+        '@aprovers("2") permit(principal, action == Action::"Call", resource);',
     ],
 )
 def test_a_number_of_approvers_that_would_not_count_is_refused_where_the_policy_is_set(said):

@@ -7,6 +7,7 @@ a call (an integer overflow); then the engine denies.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -29,6 +30,8 @@ CHUNK_CHARS: Final = 512
 MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
 MAX_APPROVERS: Final = 10
+APPROVERS: Final = "approvers"
+NEARLY: Final = 0.75  # how alike two names are, of 1
 _NUMBERS_OF_APPROVERS: Final = frozenset(str(number) for number in range(2, MAX_APPROVERS + 1))
 _CALL: Final = {"type": "Action", "id": "Call"}
 # A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
@@ -105,7 +108,8 @@ def parse_policy(text: str) -> ParsedPolicy:
             reasons[name] = _reason_of(source, index, annotations["reason"])
         if "advice" in annotations:
             advice[name] = _said(source, index, "advice", annotations["advice"])
-        if "approvers" in annotations:
+        _check_spelling(source, index, annotations)
+        if APPROVERS in annotations:
             approvers[name] = _approvers_of(source, index, policy)
     forbids = frozenset(name for name, policy in policies.items() if policy["effect"] == "forbid")
     digest_hex = hashlib.sha256(text.encode()).hexdigest()
@@ -219,6 +223,13 @@ def _reason_of(source: PolicySource, index: int, given: str | None) -> str:
     if reason in RESERVED_REASONS:
         _refuse_at(source, index, "reason", f"the reason `{reason}` is reserved", "say it in other words")
     return reason
+
+
+def _check_spelling(source: PolicySource, index: int, annotations: Mapping[str, Any]) -> None:
+    """Refuse what is nearly `@approvers`: Cedar takes any annotation, and fewer people would do than was meant."""
+    for given in annotations:
+        if given != APPROVERS and difflib.get_close_matches(given.lower(), [APPROVERS], cutoff=NEARLY):
+            _refuse_at(source, index, given, f"expected `@{APPROVERS}`, got `@{given}`", "")
 
 
 def _approvers_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> int:
