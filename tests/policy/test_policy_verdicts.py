@@ -135,6 +135,10 @@ def test_a_number_of_approvers_that_would_not_count_is_refused_where_the_policy_
     assert refused.value.code == "invalid_policy"
 
 
+def test_an_annotation_of_somebodys_own_is_nobodys_business():
+    check_policy('@approved("by ann, in March") @owner("payments") permit(principal, action, resource);')
+
+
 def test_a_policy_without_an_id_is_reported_by_its_place():
     assert decide("permit(principal, action, resource);").policy_ids == ("policy0",)
 

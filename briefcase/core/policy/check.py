@@ -31,7 +31,7 @@ MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
 MAX_APPROVERS: Final = 10
 APPROVERS: Final = "approvers"
-NEARLY: Final = 0.75  # how alike two names are, of 1
+NEARLY: Final = 0.85  # how alike two names are, of 1
 _NUMBERS_OF_APPROVERS: Final = frozenset(str(number) for number in range(2, MAX_APPROVERS + 1))
 _CALL: Final = {"type": "Action", "id": "Call"}
 # A reason the flow of a call itself gives a meaning to (`calls.py`): only the budget may say it.
