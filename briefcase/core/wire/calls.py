@@ -82,8 +82,8 @@ class DecisionAllowed(msgspec.Struct, frozen=True, kw_only=True, tag_field="stat
     args_digest_hex: HashHex = ""
 
 
-DecisionAnswer: TypeAlias = DecisionAllowed | CallNeedsApproval | CallDenied
-DECISION_ANSWER: Final[msgspec.json.Decoder[DecisionAnswer]] = msgspec.json.Decoder(DecisionAnswer)
+NotAllowed: TypeAlias = CallNeedsApproval | CallDenied
+NOT_ALLOWED: Final[msgspec.json.Decoder[NotAllowed]] = msgspec.json.Decoder(NotAllowed)  # a decision's other answers
 
 
 class OutcomeRecorded(msgspec.Struct, frozen=True, tag_field="status", tag="recorded"):

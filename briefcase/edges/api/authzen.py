@@ -37,7 +37,7 @@ from briefcase.core.wire.authzen import (
     approval_of,
     arguments_of,
 )
-from briefcase.core.wire.calls import CallDenied, CallNeedsApproval
+from briefcase.core.wire.calls import NOT_ALLOWED, CallDenied, CallNeedsApproval
 from briefcase.core.wire.fields import given
 from briefcase.edges.api.routing import CALLERS, NOBODY_NEEDED, Request, Route, converted
 from briefcase.edges.api.services import Services
@@ -46,7 +46,6 @@ from briefcase.model import reasons
 from briefcase.model.errors import CallerError
 from briefcase.model.types import ApprovalStatus, JsonObject, Principal, ToolCall, format_rfc3339
 
-_NOT_ALLOWED: Final = msgspec.json.Decoder(CallNeedsApproval | CallDenied)
 SUBJECT_TYPES: Final = frozenset({AGENT, "identity"})
 AT_ONCE: Final = 32  # questions of one batch that are decided beside each other, so that they share commits
 EVALUATION: Final = "/access/v1/evaluation"
@@ -165,7 +164,7 @@ def _shown(services: Services, answer: Answer, token: str | None) -> Evaluation:
     if answer.status == ALLOWED:
         used = None if token is None else _used(services, token)
         return Evaluation(decision=True, context=DecisionContext(receipt_id=receipt_id, approval=used))
-    said = _NOT_ALLOWED.decode(answer.body)
+    said = NOT_ALLOWED.decode(answer.body)
     match said:
         case CallNeedsApproval():
             approval = said.approval

@@ -25,12 +25,12 @@ from typing import Final
 import msgspec
 
 from briefcase.core.approvals.lifecycle import binding_hex
-from briefcase.core.calls.answers import Answer
+from briefcase.core.calls.answers import ALLOWED, Answer
 from briefcase.core.calls.subjects import principal_of
 from briefcase.core.mcp.forwarded import NotForwardedError, ToolUse, read_forwarded
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.wire.authzen import AccessRequest
-from briefcase.core.wire.calls import DECISION_ANSWER, CallDenied, CallNeedsApproval, DecisionAllowed
+from briefcase.core.wire.calls import NOT_ALLOWED, CallDenied, CallNeedsApproval
 from briefcase.core.wire.ext_authz import Forward, Refusal
 from briefcase.core.wire.fields import given
 from briefcase.edges.api.routing import CALLERS, Request, Route
@@ -186,10 +186,11 @@ async def _turned_down(services: Services, asker: Principal, reason: str, body: 
 
 
 def _shown(answer: Answer) -> Forward | Refusal:
-    said, receipt_id = DECISION_ANSWER.decode(answer.body), answer.receipt_id
+    receipt_id = answer.receipt_id
+    if answer.status == ALLOWED:
+        return Forward(receipt_id)
+    said = NOT_ALLOWED.decode(answer.body)
     match said:
-        case DecisionAllowed():
-            return Forward(receipt_id)
         case CallNeedsApproval():
             approval = said.approval
             waiting = AccessRequest(approval.id, approval.expires_at, approval.kind, approval.reason)

@@ -24,7 +24,7 @@ from briefcase.core.hooks.words import told_of_asking, told_of_denial, told_of_f
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import APPROVAL_REQUIRED, ASKED_CLIENT
-from briefcase.core.wire.calls import DECISION_ANSWER, CallDenied, CallNeedsApproval, DecisionAllowed
+from briefcase.core.wire.calls import NOT_ALLOWED, CallDenied, CallNeedsApproval
 from briefcase.core.wire.fields import given
 from briefcase.core.wire.hooks import HookAnswer, HookEvent
 from briefcase.edges.api.routing import AGENTS, Handler, Request, Route
@@ -92,10 +92,8 @@ def _ruling_of(answer: Answer) -> Ruling:
         return _ALLOW
     if answer.status == ASKED_CLIENT:
         return Ruling(Word.ASK, told_of_asking(answer.reason))
-    said = DECISION_ANSWER.decode(answer.body)
+    said = NOT_ALLOWED.decode(answer.body)
     match said:
-        case DecisionAllowed():
-            return _ALLOW
         case CallNeedsApproval():
             return Ruling(Word.DENY, told_of_waiting(said.approval.id, said.approval.reason))
         case CallDenied():
