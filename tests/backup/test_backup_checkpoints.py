@@ -167,6 +167,7 @@ def test_a_schedule_keeps_checkpoints_elsewhere_and_they_find_a_rolled_back_chai
     with RunningDaemon(data_dir) as daemon:
         daemon.kill()
         early = (data_dir / "ledger" / "data.mdb").read_bytes()
+        (kept / "checkpoint-0000000000000001.txt.new").write_text("what a daemon leaves that is killed while it writes")
         daemon.start()
         daemon.call("echo", {"text": "x"})
         head_id = daemon.request("POST", "/v1/receipts/verify")[1]["head"]["id"]

@@ -110,8 +110,10 @@ class Checkpoints:
     async def keep(self, directory: Path, interval_s: int) -> None:
         """Write one into a directory now and in intervals until cancelled; a failure is logged, and tried again.
 
-        Each is a file of its own, `checkpoint-SIZE.txt`, written whole; none is ever replaced by another size.
+        Each is a file of its own, `checkpoint-SIZE.txt`, written whole; none is ever replaced by another size. What a
+        crash left half written, as `checkpoint-SIZE.txt.new`, is removed first.
         """
+        await asyncio.to_thread(_remove_half_written, directory)
         while True:
             try:
                 signed = await self.sign()
@@ -135,6 +137,14 @@ class Checkpoints:
 def _feed(prover: ConsistencyProver, hashes: Sequence[str]) -> None:
     for hash_hex in hashes:
         prover.append(bytes.fromhex(hash_hex))
+
+
+def _remove_half_written(directory: Path) -> None:
+    for path in directory.glob("checkpoint-*.txt.new"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("checkpoint_left_half_written", path=str(path), problem=str(error))
 
 
 def check_checkpoint_dir(directory: Path, own: OwnFiles) -> None:
