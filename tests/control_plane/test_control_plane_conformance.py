@@ -19,9 +19,9 @@ from briefcase.core.jose.dpop import ProofWindow
 from briefcase.edges.conformance.control_plane import CHECKS, check_control_plane
 from briefcase.edges.conformance.fleet_subject import FleetSubject
 from briefcase.edges.conformance.report import Status
-from briefcase.edges.control_plane import app, bundles, device_calls, devices, keys, siblings, uploads
+from briefcase.edges.control_plane import app, bundles, device_calls, devices, keys, relay, siblings, uploads
 from briefcase.edges.control_plane.admin_tokens import AdminTokens
-from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
+from briefcase.edges.control_plane.administrators import ADMIN, APPROVER, AUDITOR, Administrator
 from briefcase.edges.control_plane.bundles import Bundles
 from briefcase.edges.control_plane.devices import Devices
 from briefcase.model.errors import CallerError
@@ -46,6 +46,7 @@ async def real(shared_postgres, tmp_path_factory):
 
 
 ANY = re.compile(".*")
+APPROVALS = "^/v1/admin/approvals/"
 
 
 class Behind:
@@ -93,7 +94,7 @@ OPTIONAL = {
     "receipts_again", "receipts_fork", "receipts_watermark", "remote_signer", "remote_signer_refusals",
     "ready", "metrics", "etag", "wait_held", "wait_woken", "wait_revoked", "freshness", "keys", "mandatory",
     "devices_listed", "device_status", "device_revoked", "device_rotated", "rollout", "named_tokens", "tenants", "acts",
-    "witness",
+    "witness", "relay_carried", "relay_ended", "relay_roles",
 }  # fmt: skip
 
 
@@ -236,6 +237,12 @@ def any_token(monkeypatch):
 def any_role(monkeypatch):
     check = AdminTokens.check
     monkeypatch.setattr(AdminTokens, "check", lambda self, tokens, *_: check(self, tokens, ADMIN, AUDITOR))
+
+
+def any_approver(monkeypatch):
+    check = AdminTokens.check
+    everybody = (ADMIN, AUDITOR, APPROVER)
+    monkeypatch.setattr(AdminTokens, "check", lambda self, tokens, *_: check(self, tokens, *everybody))
 
 
 def let_in(**forced):
@@ -501,6 +508,17 @@ BROKEN = {
     ],
     "audit_search": [(patched(app, "SEARCHED", {"decision": "decision"}), None)],
     "witness": [(plain, other_status(400, 200, at="/witness"))],
+    "relay_carried": [
+        (plain, member("sealed_b64", lambda _: "b3RoZXI", at=APPROVALS)),
+        (plain, answering(lambda got: json.loads(json.dumps(got).replace("approve_b", "deny_b")), at="answers")),
+        (patched(relay, "SAY", relay.SAY + " and false"), None),
+        (patched(relay, "OPEN", relay.OPEN.replace("device = $1", "$1::uuid is not null")), None),
+    ],
+    "relay_ended": [
+        (patched(relay, "END", relay.END.replace("sealed = '', ", "")), None),
+        (patched(relay, "END", relay.END + " and false"), None),
+    ],
+    "relay_roles": [(any_approver, None)],
     "left_as_found": [(plain, not_taken_back())],
 }
 

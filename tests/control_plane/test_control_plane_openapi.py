@@ -10,7 +10,7 @@ import pytest
 from briefcase.edges.control_plane.app import ControlPlaneApp
 from briefcase.edges.control_plane.openapi import OPERATIONS, openapi_document
 from support.fleet_schema import document, schema_of
-from support.fleet_server import AUDITOR_TOKEN
+from support.fleet_server import ADMIN_TOKEN, AUDITOR_TOKEN
 
 ROOT = Path(__file__).parents[2]
 RECORDED = json.loads((ROOT / "tests" / "fixtures" / "control_plane" / "recorded_requests.json").read_text())
@@ -41,7 +41,7 @@ def test_each_operation_has_a_name_of_its_own_and_each_reference_leads_somewhere
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: f"{each.method} {each.path}")
 async def test_an_operation_takes_whom_the_document_says_and_nobody_else(plane, operation):
-    path = operation.path.format(device=uuid.uuid4(), rollout=1, name="x") if "{" in operation.path else operation.path
+    path = operation.path.format(device=uuid.uuid4(), approval=uuid.uuid4(), rollout=1, name="x")
     body = "{}" if operation.method == "POST" else None
     nobody = await plane.send(operation.method, path, body=body)
     if operation.security == ():
@@ -56,9 +56,11 @@ async def test_an_operation_takes_whom_the_document_says_and_nobody_else(plane, 
         assert (got.word == "missing_dpop") == ("proof" in operation.security)
         assert got.word != "invalid_token"
         return
-    auditor = await plane.admin(operation.method, path, {} if body else None, token=AUDITOR_TOKEN)
-    assert (auditor.word == "invalid_token") == ("auditor" not in operation.roles)
-    assert (await plane.admin(operation.method, path, {} if body else None)).word != "invalid_token"
+    made = await plane.admin("POST", "/v1/admin/tokens", {"name": "ada", "role": "approver"})
+    tokens = {"auditor": AUDITOR_TOKEN, "approver": made.body["token"], "admin": ADMIN_TOKEN}
+    for role, token in tokens.items():
+        got = await plane.admin(operation.method, path, {} if body else None, token=token)
+        assert (got.word == "invalid_token") == (role not in operation.roles), role
 
 
 def test_what_was_recorded_of_another_control_plane_is_as_the_document_says():

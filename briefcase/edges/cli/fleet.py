@@ -270,12 +270,12 @@ def witness(app: App, *, as_json: bool) -> None:
 
 @fleet.group(cls=LazyGroup, epilog=example("briefcase fleet tokens add audit --role auditor"))
 def tokens() -> None:
-    """Give administrators and auditors tokens of their own."""
+    """Give administrators, auditors and approvers tokens of their own."""
 
 
 @tokens.command("add", epilog=example("briefcase fleet tokens add ops --role admin --tenant acme"))
 @click.argument("name")
-@click.option("--role", type=click.Choice(["admin", "auditor"]), required=True, help="What it may do.")
+@click.option("--role", type=click.Choice(["admin", "auditor", "approver"]), required=True, help="What it may do.")
 @click.option("--tenant", default="", help="Whose devices it sees; by default those of the token that is used.")
 @json_option
 @pass_app

@@ -1,8 +1,8 @@
 """The contract of a control plane, check by check (`aacp_v1`, "Control plane"): `CHECKS` is the table.
 
 First what every control plane has: administrators, enrolments and audit (`fleet_administration`), then devices, their
-proofs (`fleet_devices`) and their receipts (`fleet_uploads`); then what one may offer (`fleet_additions`). What is not
-offered is said, and fails nobody.
+proofs (`fleet_devices`) and their receipts (`fleet_uploads`); then what one may offer (`fleet_additions`, and
+`fleet_relay` of approvals). What is not offered is said, and fails nobody.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from briefcase.edges.conformance import fleet_additions, fleet_administration, fleet_devices, fleet_uploads
+from briefcase.edges.conformance import (
+    fleet_additions,
+    fleet_administration,
+    fleet_devices,
+    fleet_relay,
+    fleet_uploads,
+)
 from briefcase.edges.conformance.checks import Check, run_checks
 from briefcase.edges.conformance.fleet_subject import FleetSubject
 from briefcase.edges.conformance.report import CheckResult, Report
@@ -22,6 +28,7 @@ CHECKS: Final[Sequence[Check[FleetSubject]]] = (
     *fleet_devices.CHECKS,
     *fleet_uploads.CHECKS,
     *fleet_additions.CHECKS,
+    *fleet_relay.CHECKS,
     fleet_additions.LEAVE,
 )
 

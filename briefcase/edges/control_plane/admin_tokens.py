@@ -1,4 +1,4 @@
-"""Administrators and auditors: who a bearer token is, and which tenant it may see.
+"""Administrators, auditors and approvers: who a bearer token is, and which tenant it may see.
 
 The tokens of the environment are of the tenant `default`. Others stand in the table, as hashes, one tenant each.
 """
@@ -33,7 +33,7 @@ class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a token is asked for with; `tenant` is made where there is none of that name."""
 
     name: str
-    role: Literal["admin", "auditor"]
+    role: Literal["admin", "auditor", "approver"]
     tenant: str = ""
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 ADMIN: Final = "admin"
 AUDITOR: Final = "auditor"
+APPROVER: Final = "approver"
 FIRST_ADMIN: Final = "environment"
 INSTALLER: Final = "first start"
 

@@ -33,9 +33,19 @@ from briefcase.core.wire.fleet import (
     WitnessAnswer,
     WitnessedLogs,
 )
+from briefcase.core.wire.relay import (
+    MAX_REPORT_BYTES,
+    AnswerSent,
+    FleetApproval,
+    FleetApprovals,
+    NewAnswer,
+    RelayedAnswers,
+    RelayKept,
+    RelayReport,
+)
 from briefcase.edges.control_plane import witness
 from briefcase.edges.control_plane.admin_tokens import NewToken
-from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR, Administrator
+from briefcase.edges.control_plane.administrators import ADMIN, APPROVER, AUDITOR, Administrator
 from briefcase.edges.control_plane.archive import DEFAULT_ROWS, MAX_ROWS, Page, Wanted
 from briefcase.edges.control_plane.device_calls import Credentials, Device
 from briefcase.edges.control_plane.devices import Enrolment, Status
@@ -58,6 +68,7 @@ MAX_WAIT_MS: Final = 55_000
 ADVISED_SYNC_MS: Final = 60_000  # each device spreads it by a fifth
 MAX_MESSAGE_BYTES: Final = 32_000
 DEVICES: Final = "/v1/devices/"
+APPROVAL: Final = "/v1/admin/approvals/{device}/{approval}"
 MAX_DIGITS: Final = 15  # below 2^53
 SEARCHED: Final = {"tool_id": "tool_id", "agent": "principal", "decision": "decision", "approval_id": "approval_id"}
 """Fields of the query by which receipts are searched, and the members of their events that these are."""
@@ -101,12 +112,17 @@ class ControlPlaneApp:
             ("GET", "/v1/admin/convergence"): self._convergence,
             ("POST", "/v1/admin/tokens"): self._make_token,
             ("POST", "/v1/admin/tokens/{name}/revoke"): self._revoke_token,
+            ("GET", "/v1/admin/approvals"): self._list_approvals,
+            ("GET", APPROVAL): self._show_approval,
+            ("POST", f"{APPROVAL}/answer"): self._answer_approval,
             ("GET", "/v1/audit/receipts"): self._receipts,
             ("GET", "/v1/audit/acts"): self._acts,
             ("GET", "/v1/audit/witness"): self._witnessed,
             ("GET", "/v1/devices/{device}/policy"): self._device_policy,
             ("POST", "/v1/devices/{device}/receipts"): self._upload,
             ("POST", "/v1/devices/{device}/status"): self._status,
+            ("POST", "/v1/devices/{device}/approvals"): self._relay,
+            ("GET", "/v1/devices/{device}/approvals/answers"): self._answers,
             ("GET", "/v1/devices/{device}/remote-signer"): self._remote_signer,
             ("POST", "/v1/devices/{device}/remote-signer/sign"): self._remote_sign,
         }
@@ -237,6 +253,22 @@ class ControlPlaneApp:
         admin = await self._admin(asked)
         return await self._services.admin_tokens.revoke(admin, asked.part("name"))
 
+    # --- approvers ------------------------------------------------------------------------------------------------
+
+    async def _list_approvals(self, asked: Asked) -> FleetApprovals:
+        admin = await self._admin(asked, APPROVER)
+        return FleetApprovals(await self._services.relay.queue(admin.tenant))
+
+    async def _show_approval(self, asked: Asked) -> FleetApproval:
+        admin = await self._admin(asked, APPROVER)
+        return await self._services.relay.show(admin.tenant, *_approval(asked))
+
+    async def _answer_approval(self, asked: Asked) -> AnswerSent:
+        """An approver's alone: the act in the chain names who sent it, and an administrator is not asked."""
+        approver = await self._services.admin_tokens.check(asked.fields(b"authorization"), APPROVER)
+        device, approval = _approval(asked)
+        return await self._services.relay.answer(approver, device, approval, await asked.read(NewAnswer))
+
     # --- auditors -------------------------------------------------------------------------------------------------
 
     async def _receipts(self, asked: Asked) -> FleetReceipts:
@@ -296,6 +328,18 @@ class ControlPlaneApp:
         device = await self._services.calls.let_in(await self._credentials(asked))
         await self._services.devices.say(device, await asked.read(Status))
         return {"status": "ok"}
+
+    async def _relay(self, asked: Asked) -> RelayKept:
+        device = await self._services.calls.let_in(await self._credentials(asked))
+        return await self._services.relay.report(device, await asked.read(RelayReport, MAX_REPORT_BYTES))
+
+    async def _answers(self, asked: Asked) -> RelayedAnswers:
+        """Signers' answers; `wait_ms` waits for one."""
+        credentials = await self._credentials(asked)
+        device = await self._services.calls.let_in(credentials)
+        wait_ms = _number(asked.query(), "wait_ms", 0, MAX_WAIT_MS)
+        look_up = partial(self._services.calls.look_up, credentials)
+        return RelayedAnswers(await self._services.relay.answers(device, look_up, wait_ms / 1_000))
 
     async def _remote_signer(self, asked: Asked) -> Body:
         device = await self._bearer(asked)
@@ -395,8 +439,12 @@ def _rollout_id(asked: Asked) -> int:
     return int(text)
 
 
-def _parse_uuid(text: str) -> UUID:
+def _approval(asked: Asked) -> tuple[UUID, UUID]:
+    return _parse_uuid(asked.part("device")), _parse_uuid(asked.part("approval"), "an approval's id")
+
+
+def _parse_uuid(text: str, what: str = "a device's id") -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise RefusedError(INVALID_REQUEST, "expected a device's id, a UUID") from None
+        raise RefusedError(INVALID_REQUEST, f"expected {what}, a UUID") from None

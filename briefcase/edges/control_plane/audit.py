@@ -31,6 +31,7 @@ ROTATED: Final = "device_token_rotated"
 TENANT_MADE: Final = "tenant_made"
 ADMINISTRATOR_ADDED: Final = "administrator_added"
 ADMINISTRATOR_REVOKED: Final = "administrator_revoked"
+ANSWERED: Final = "approval_answered"
 
 
 class Act(msgspec.Struct, frozen=True):

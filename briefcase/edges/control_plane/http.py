@@ -106,14 +106,14 @@ class Asked:
                 raise RefusedError(PAYLOAD_TOO_LARGE, f"expected a body of at most {max_bytes} bytes")
         return bytes(parts)
 
-    async def read(self, kind: type[_T]) -> _T:
+    async def read(self, kind: type[_T], max_bytes: int = MAX_BODY_BYTES) -> _T:
         """The body as a struct, read strictly.
 
         Raises:
-            RefusedError: it is not one (`invalid_request`).
+            RefusedError: it is not one (`invalid_request`), or larger than it may be (`payload_too_large`).
         """
         try:
-            return msgspec.convert(parse_json(await self.body()), kind)
+            return msgspec.convert(parse_json(await self.body(max_bytes)), kind)
         except (CallerError, msgspec.ValidationError) as error:
             raise RefusedError(INVALID_REQUEST, str(error)) from None
 

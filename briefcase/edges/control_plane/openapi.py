@@ -43,9 +43,18 @@ from briefcase.core.wire.fleet import (
     WitnessAnswer,
     WitnessedLogs,
 )
+from briefcase.core.wire.relay import (
+    AnswerSent,
+    FleetApproval,
+    FleetApprovals,
+    NewAnswer,
+    RelayedAnswers,
+    RelayKept,
+    RelayReport,
+)
 from briefcase.edges.control_plane.admin_tokens import NewToken
-from briefcase.edges.control_plane.administrators import ADMIN, AUDITOR
-from briefcase.edges.control_plane.app import NewMandatory, NewPolicy, RemoteSigning
+from briefcase.edges.control_plane.administrators import ADMIN, APPROVER, AUDITOR
+from briefcase.edges.control_plane.app import APPROVAL, NewMandatory, NewPolicy, RemoteSigning
 from briefcase.edges.control_plane.devices import Enrolment, Status
 from briefcase.edges.control_plane.rollouts import NewRollout
 from briefcase.edges.control_plane.signing_keys import Rotation
@@ -53,6 +62,7 @@ from briefcase.model.types import JsonObject
 
 ADMINS: Final = (ADMIN,)
 READERS: Final = (ADMIN, AUDITOR)
+APPROVERS: Final = (ADMIN, APPROVER)
 DEVICE: Final = "device"
 BEARER: Final = ("device_token",)
 PROVEN: Final = ("device_token", "proof")
@@ -71,7 +81,11 @@ API: Final = Api(
     __version__,
     FleetRefusal,
     {
-        "admin_token": {"type": "http", "scheme": "bearer", "description": "an administrator's or an auditor's"},
+        "admin_token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "of an administrator, auditor or approver",
+        },
         "device_token": {"type": "http", "scheme": "bearer", "description": "the device's own"},
         "proof": {
             "type": "apiKey",
@@ -112,6 +126,12 @@ class ReceiptsQuery(PageQuery, frozen=True):
 
 class WaitQuery(msgspec.Struct, frozen=True):
     """How long to wait for another bundle than the one of `If-None-Match`, in milliseconds."""
+
+    wait_ms: Natural = 0
+
+
+class AnswersQuery(msgspec.Struct, frozen=True):
+    """How long to wait for an answer, in milliseconds."""
 
     wait_ms: Natural = 0
 
@@ -177,8 +197,32 @@ OPERATIONS: Final[Sequence[Operation]] = (
     _act("/v1/admin/rollouts/{rollout}/advance", "advance_rollout", "Go on, if each gate is open", RolloutRecord),
     _act("/v1/admin/rollouts/{rollout}/rollback", "roll_back", "Give all the text from before", RolloutRecord),
     _read("/v1/admin/convergence", "convergence", "How soon devices run the bundle for all", Convergence),
-    _act("/v1/admin/tokens", "make_token", "Make an administrator's or an auditor's token", AdminToken, NewToken),
+    _act(
+        "/v1/admin/tokens",
+        "make_token",
+        "Make a token of an administrator, auditor or approver",
+        AdminToken,
+        NewToken,
+    ),
     _act("/v1/admin/tokens/{name}/revoke", "revoke_token", "End a named token", AdminTokenRevoked),
+    Operation(
+        "GET",
+        "/v1/admin/approvals",
+        "list_approvals",
+        "What waits for signers at the devices, without what is sealed",
+        FleetApprovals,
+        roles=APPROVERS,
+    ),
+    Operation("GET", APPROVAL, "show_approval", "One approval, as it was sealed", FleetApproval, roles=APPROVERS),
+    Operation(
+        "POST",
+        f"{APPROVAL}/answer",
+        "answer_approval",
+        "Send a signer's answer to the device, which verifies it",
+        AnswerSent,
+        NewAnswer,
+        roles=(APPROVER,),
+    ),
     _read("/v1/audit/receipts", "search_receipts", "Receipts of devices, as they came", FleetReceipts, ReceiptsQuery),
     _read("/v1/audit/acts", "list_acts", "What administrators did, in a chain of hashes", ActList, PageQuery),
     _read("/v1/audit/witness", "list_witnessed", "Devices' logs as cosigned, and what did not fit", WitnessedLogs),
@@ -190,6 +234,11 @@ OPERATIONS: Final[Sequence[Operation]] = (
     ),
     _device("POST receipts", "upload_receipts", "Store receipts, all or none", ReceiptsStored, Upload),
     _device("POST status", "say_status", "Keep what the device says of itself", StatusTaken, Status),
+    _device("POST approvals", "relay_approvals", "Keep what waits for the device's signers", RelayKept, RelayReport),
+    msgspec.structs.replace(
+        _device("GET approvals/answers", "list_answers", "What signers answered the device", RelayedAnswers),
+        query=AnswersQuery,
+    ),
     msgspec.structs.replace(
         _device("GET remote-signer", "show_remote_signer", "The key that is kept for the device", RemoteSigner),
         security=BEARER,

@@ -234,6 +234,34 @@ witness_alarms: Final = Table(
     _time("last_seen_at", is_now=True),
 )
 
+relayed_approvals: Final = Table(
+    "relayed_approvals",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("device", Uuid, primary_key=True),
+    Column("approval", Uuid, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("head", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    _time("put_at"),
+    _time("expires_at"),
+    _time("changed_at"),
+)
+
+relayed_answers: Final = Table(
+    "relayed_answers",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("device", Uuid, primary_key=True),
+    Column("approval", Uuid, primary_key=True),
+    Column("sent_by", Text, primary_key=True),
+    Column("answer", Uuid, nullable=False),
+    Column("body", Text, nullable=False),
+    _time("sent_at"),
+    Column("word", Text),
+    Column("message", Text),
+)
+
 leases: Final = Table(
     "leases",
     metadata,

@@ -17,6 +17,7 @@ from briefcase.edges.control_plane.devices import Devices
 from briefcase.edges.control_plane.figures import Figures
 from briefcase.edges.control_plane.key_file import KeyFile
 from briefcase.edges.control_plane.publications import Publications
+from briefcase.edges.control_plane.relay import Relay
 from briefcase.edges.control_plane.rollouts import Rollouts
 from briefcase.edges.control_plane.settings import ControlPlaneSettings
 from briefcase.edges.control_plane.siblings import Siblings
@@ -45,6 +46,7 @@ class Services(msgspec.Struct, frozen=True):
     calls: DeviceCalls
     uploads: Uploads
     publications: Publications
+    relay: Relay
     archive: Archive
     witness: Witness
 
@@ -94,6 +96,7 @@ def compose_services(
         calls=DeviceCalls(database, clock, settings.base_url),
         uploads=Uploads(database, figures),
         publications=publications,
+        relay=Relay(database, clock, entropy),
         archive=Archive(database),
         witness=Witness(database, witness_key(key_file.ring.custody_secret), clock, settings.base_url, figures),
     )

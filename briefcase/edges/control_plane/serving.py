@@ -122,7 +122,8 @@ class ControlPlane:
         upkeep = Upkeep(database, self._clock, process.id, settings.retention_days)
         await _prepare(services, upkeep)  # 3
         stack.push_async_callback(services.keys.end)
-        for part in (services.calls, services.publications, services.keys, services.convergences, upkeep):  # 4
+        parts = (services.calls, services.publications, services.relay, services.keys, services.convergences, upkeep)
+        for part in parts:  # 4
             stack.push_async_callback(_end, asyncio.create_task(part.run()))
         if self._exporting is not None:
             sending = self._exporting.send_metrics(services.metrics)
@@ -157,6 +158,7 @@ class ControlPlane:
 
         async def end() -> None:
             services.publications.end()
+            services.relay.end()
             server.should_exit = True
             if not task.done():  # one that failed has said so
                 await task

@@ -1,4 +1,4 @@
-"""What one process at a time does for the database: partitions made ahead and dropped, used proofs forgotten.
+"""What one process at a time does for the database: partitions made ahead and dropped, what has ended forgotten.
 
 The right to do it is a row with an end (`leases`); a process that dies with it holds nobody up for longer than that.
 Each step may be done twice.
@@ -16,6 +16,7 @@ import asyncpg
 
 from briefcase.edges.control_plane.database import LOCK_TABLES, Database, UnavailableError
 from briefcase.edges.control_plane.device_calls import empty_slot
+from briefcase.edges.control_plane.relay import forget_ended
 from briefcase.model.ports import Clock
 
 INTERVAL_S: Final = 30.0
@@ -82,6 +83,7 @@ class Upkeep:
             return False
         await self.make_partitions()
         await self._forget_proofs()
+        await forget_ended(self._database, self._clock.now_us())
         await self._drop_old()
         return True
 
