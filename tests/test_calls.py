@@ -880,7 +880,7 @@ async def test_a_decision_that_is_over_is_not_told_again_since_its_caller_would_
 
 
 async def test_an_operators_approval_does_not_stand_for_a_signers():
-    desk = Desk(verdict=NEEDS, settings=CallSettings(has_signer=True))
+    desk = Desk(verdict=NEEDS, settings=CallSettings(has_signer=lambda: True))
     token = await desk.approve((await desk.call())["approval"]["id"])
     desk.policy.verdict = NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",))
 
@@ -899,7 +899,7 @@ async def test_a_clients_prompt_stands_for_no_signer_and_for_nothing_that_costs(
     assert await status_of(Desk(verdict=NEEDS)) == "asked_client"
     assert await status_of(Desk(verdict=NEEDS), asks_client=False) == "approval_required"
     assert await status_of(Desk(verdict=asks)) == "asked_client"  # the operator stands in
-    assert await status_of(Desk(verdict=asks, settings=CallSettings(has_signer=True))) == "approval_required"
+    assert await status_of(Desk(verdict=asks, settings=CallSettings(has_signer=lambda: True))) == "approval_required"
     assert await status_of(Desk(FakeTool(spec(cost_microusd=1)), verdict=NEEDS)) == "approval_required"
 
 
@@ -926,7 +926,7 @@ async def test_from_the_first_pairing_on_what_the_operator_approved_in_a_signers
     desk = Desk(verdict=NeedsApproval(ApprovalKind.MOBILE_SIGNER, "signer_by_policy", ("ask",)))
     token = await desk.approve((await desk.call())["approval"]["id"])
 
-    desk.calls._settings = msgspec.structs.replace(desk.calls._settings, has_signer=True)
+    desk.calls._settings = msgspec.structs.replace(desk.calls._settings, has_signer=lambda: True)
     answer = await desk.call(approval_token=token)
 
     assert (answer["status"], answer["approval"]["kind"]) == ("approval_required", "mobile_signer")

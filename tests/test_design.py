@@ -53,4 +53,4 @@ def test_who_reaches_native_code_is_who_may():
 
 def test_the_decisions_worth_knowing_hold():
     """Who is shown an approval's token, and what a cost may settle, have tests of their own; this is the rest."""
-    assert not flow.CallSettings().has_signer  # no device is paired: what needs a signer waits for the operator
+    assert not flow.CallSettings().has_signer()  # no device is paired: what needs a signer waits for the operator

@@ -23,6 +23,7 @@ from briefcase.adapters.backup.sealing import SealKey
 from briefcase.adapters.fleet.syncing import FleetSync, SyncParts
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.transports import described
+from briefcase.adapters.signers.device_keys import DeviceKeys
 from briefcase.adapters.store.sync_progress import SyncProgressStore
 from briefcase.adapters.telemetry.log_context import CallLog
 from briefcase.adapters.telemetry.logger import get_logger
@@ -34,7 +35,7 @@ from briefcase.core.calls.refusals import Refusals
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.fleet.device import MS_PER_S
 from briefcase.core.operator.fleet import FleetPorts
-from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
+from briefcase.core.operator.operator import OperatorPorts, ServerPorts, SignerPorts, compose_operator
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.policy.engine import CompiledPolicy
 from briefcase.core.policy.shadow import Shadow
@@ -97,6 +98,7 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
         policy=policy,
         controls=outside.controls,
         people=stores.people,
+        signers=SignerPorts(stores.signers, DeviceKeys(), stores.identity.did, needs_bound=start.settings.is_ga),
         agents=stores.agents,
         secrets=outside.secrets,
         providers=outside.providers,
@@ -153,6 +155,7 @@ def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService
             max_open_decisions=limits.max_open_decisions,
             max_open_decisions_per_principal=limits.max_open_decisions_per_principal,
             max_shown_bytes=limits.max_shown_bytes,
+            has_signer=lambda: stores.signers.was_paired,
         ),
     )
 

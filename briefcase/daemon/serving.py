@@ -121,6 +121,7 @@ def _host(start: Start, stores: Stores, outside: Outside, rules: Rules, authenti
         sign=stores.identity.sign,
         missing_layers=outside.confinement.missing,
         exposed_agents=authenticator.exposed_agents,
+        has_signer=lambda: stores.signers.was_paired,
         key_places=KeyPlaces(stores.places.identity_place, stores.places.proofs.description, stores.places.problem),
     )
 
@@ -153,6 +154,7 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
         policy=rules.policy,
         controls=outside.controls,
         people=stores.people,
+        signers=stores.signers,
         agents=stores.agents,
         secrets=outside.secrets,
         redactor=stores.redactor,

@@ -20,6 +20,7 @@ from briefcase.adapters.disk.files import read_private, write_private
 from briefcase.adapters.keys.opening import Places, check_proof_keys, open_places
 from briefcase.adapters.ledger import Ledger
 from briefcase.adapters.ledger.files import read_store_id
+from briefcase.adapters.signers.device_keys import DeviceKeys
 from briefcase.adapters.store.agents import Agents
 from briefcase.adapters.store.database import Database
 from briefcase.adapters.store.tie import check_database_present, settle_tie, tie_database
@@ -31,6 +32,7 @@ from briefcase.adapters.vault.opening import discard_new
 from briefcase.adapters.vault.vault import Vault, answer_of
 from briefcase.core.people import People
 from briefcase.core.redaction.redactor import SecretRedactor
+from briefcase.core.signers.signers import Signers
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.model.errors import ConfigError
 
@@ -48,6 +50,7 @@ class Stores(NamedTuple):
     database: Database
     agents: Agents
     people: People
+    signers: Signers
     vault: Vault
     places: Places
     identity: Identity
@@ -109,8 +112,20 @@ async def open_stores(start: Start, data_dir: Path, opening: Future[Vault], pin:
         ledger.watch(beside)
     agents = Agents(database)
     people = People(ledger)
+    signers = Signers(ledger, people, DeviceKeys())
     return Stores(
-        data_dir, operator_token, auditor_token, database, agents, people, vault, places, identity, redactor, ledger
+        data_dir,
+        operator_token,
+        auditor_token,
+        database,
+        agents,
+        people,
+        signers,
+        vault,
+        places,
+        identity,
+        redactor,
+        ledger,
     )
 
 

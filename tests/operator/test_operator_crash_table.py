@@ -25,6 +25,7 @@ from support.controls import admin_of
 from support.crash import Crash, crashed
 from support.fleet import FleetDesk
 from support.ledger import MemoryLedger
+from support.signers import Device, SigningDesk
 from support.tools import FakeTools
 from support.witnesses import CosignerKey
 
@@ -35,6 +36,7 @@ PLAYED = {
     ("agents", "added"): ["agents:an_agent_whose_addition_a_crash_cut_off_is_ended_by_the_next_start"],
     ("agents", "revoked"): ["agents:a_revocation_that_a_crash_cut_off_is_finished_by_the_next_start"],
     ("people", "added, revoked"): ["people:a_person_is_there_with_the_receipt_or_not_at_all"],
+    ("signers", "paired, revoked"): ["crash_table:a_signer_is_there_with_its_receipt_or_not_at_all"],
     ("secrets", "set"): [
         "secrets:a_set_that_a_crash_cut_off_is_named_and_sends_no_value_where_it_is_not_for",
         "secrets:a_first_set_that_a_crash_cut_off_before_its_value_is_undone",
@@ -100,7 +102,7 @@ def test_each_noun_of_the_operator_has_its_rows():
     modules = {path.stem for path in (ROOT / "briefcase" / "core" / "operator").glob("*.py")}
     nouns = {noun.removeprefix("the ") for noun in nouns}
     named = {"servers" if noun == "MCP servers" else "logins" if noun.startswith("log-ins") else noun for noun in nouns}
-    without_a_change = {"__init__", "administration", "bundles", "operator", "policy_history", "vocabulary"}
+    without_a_change = {"__init__", "administration", "binding", "bundles", "operator", "policy_history", "vocabulary"}
     assert modules - named == without_a_change  # a history is put down in the transaction that sets a policy
 
 
@@ -220,3 +222,18 @@ async def test_enrolling_again_that_a_crash_cut_off_is_said_to_be_unknown(tmp_pa
     assert desk.ledger.kinds()[-1] == "outcome_unknown"
     assert desk.enrolment is not None
     desk.database.close()
+
+
+@WHEN
+async def test_a_signer_is_there_with_its_receipt_or_not_at_all(monkeypatch, when):
+    desk, came = SigningDesk(), when == "after"
+    with crashed(monkeypatch, desk.ledger, "commit", when), pytest.raises(Crash):
+        await desk.pair(Device())
+    desk.restart()
+    assert (len(desk.signers.all()), desk.ledger.kinds()) == (came, ["signer_paired"] * came)
+
+    device = await desk.pair(Device(2))
+    with crashed(monkeypatch, desk.ledger, "commit", when), pytest.raises(Crash):
+        await desk.desk.revoke(device.signer_id, "operator")
+    desk.restart()
+    assert (desk.signers.all()[-1].is_revoked, desk.ledger.kinds()[-1] == "signer_revoked") == (came, came)

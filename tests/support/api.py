@@ -28,6 +28,7 @@ from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.registry import ServerRegistry
 from briefcase.adapters.servers.starts import Starts
 from briefcase.adapters.servers.transports import described
+from briefcase.adapters.signers.device_keys import DeviceKeys
 from briefcase.adapters.store.database import Database
 from briefcase.adapters.store.sync_progress import SyncProgressStore
 from briefcase.adapters.system import SystemEntropy
@@ -46,12 +47,13 @@ from briefcase.core.controls import Controls
 from briefcase.core.fleet.bundles import MandatoryPart
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.operator.fleet import FleetPorts
-from briefcase.core.operator.operator import OperatorPorts, ServerPorts, compose_operator
+from briefcase.core.operator.operator import OperatorPorts, ServerPorts, SignerPorts, compose_operator
 from briefcase.core.operator.policy import NO_MANDATORY, PolicyService
 from briefcase.core.people import SETTING as PEOPLE
 from briefcase.core.people import People, Person
 from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
 from briefcase.core.redaction.redactor import SecretRedactor
+from briefcase.core.signers.signers import Signers
 from briefcase.edges.api.app import Api, refusal_words
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.services import ApprovalChanges, Profile, Services
@@ -165,6 +167,7 @@ class Rig:
         approver = Person("1", "ann", "approver", hashlib.sha256(APPROVER_TOKEN.encode()).hexdigest(), "operator", 0)
         self.ledger.settings[PEOPLE] = msgspec.json.encode([approver])
         self.people = People(self.ledger)
+        self.signers = Signers(self.ledger, self.people, DeviceKeys())
         self.agents = FakeAgents(**{AGENT_TOKEN: AGENT, OTHER_TOKEN: OTHER_AGENT})
         self.secrets = FakeSecrets()
         self.destinations = SecretDestinations(self.secrets, FakeSecrets(), lambda: self.claims)
@@ -239,6 +242,7 @@ class Rig:
             policy=cast("PolicyService", policy),
             controls=controls,
             people=self.people,
+            signers=SignerPorts(self.signers, DeviceKeys(), "did:key:z6Mk", needs_bound=False),
             agents=self.agents,
             secrets=self.destinations,
             providers=self.providers,
@@ -269,6 +273,7 @@ class Rig:
             policy=cast("PolicyService", policy),
             controls=controls,
             people=self.people,
+            signers=self.signers,
             agents=self.agents,
             secrets=self.destinations,
             redactor=redactor,

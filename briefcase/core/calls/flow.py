@@ -449,7 +449,7 @@ class Calls:
 
     def _kind_for(self, verdict: NeedsApproval) -> ApprovalKind:
         """Who must approve: the operator stands in for a signer device where none is paired."""
-        return verdict.kind if self._settings.has_signer else ApprovalKind.LOCAL
+        return verdict.kind if self._settings.has_signer() else ApprovalKind.LOCAL
 
     def _is_asked_at_client(self, flow: str, checked: Checked, verdict: NeedsApproval) -> bool:
         """Whether the client's own prompt asks: never for what costs, nor in place of a signer device or of several."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from briefcase.core.approvals import lifecycle as approvals
@@ -24,7 +26,8 @@ class CallSettings(msgspec.Struct, frozen=True):
     `args_form` is what receipts keep of arguments: `digest`, `redacted` (known secrets removed) or `full`.
     A call that a person denied is not asked for again within `denial_ttl_us`.
     A call that a person must approve is shown whole, so one of more than `max_shown_bytes` is refused.
-    `has_signer` tells whether a signer device is paired; without one, what needs a signer waits for the operator.
+    `has_signer` tells whether a signer was ever paired (by default none was); until then, what needs one waits for the
+    operator.
     `max_open_decisions` and `max_open_decisions_per_principal` bound what `decide` allowed and nobody closed yet.
     """
 
@@ -32,7 +35,7 @@ class CallSettings(msgspec.Struct, frozen=True):
     denial_ttl_us: int = approvals.DENIAL_TTL_US
     deadline_ms: int = 30_000
     args_form: str = "redacted"
-    has_signer: bool = False
+    has_signer: Callable[[], bool] = bool
     max_open_decisions: int = MAX_OPEN_DECISIONS
     max_open_decisions_per_principal: int = MAX_OPEN_DECISIONS_PER_PRINCIPAL
     max_shown_bytes: int = approvals.MAX_SHOWN_BYTES

@@ -5,5 +5,5 @@ same), `dpop` (proofs of possession, made and checked), `replay` (each proof onc
 code), `tokens` (capability tokens), `did` (names of keys), `credentials` (entitlements), `status_lists` (which of them
 no longer hold), `identity_proof` (what the daemon signs to say who it is).
 
-Callers: `approvals`, `fleet`, `mcp`, `payments`, `receipts`; adapters, edges, daemon.
+Callers: `approvals`, `fleet`, `mcp`, `payments`, `operator`, `receipts`, `signers`; adapters, edges, daemon.
 """

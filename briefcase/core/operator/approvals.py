@@ -17,6 +17,7 @@ signature, which the edge did before it says `Means`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -28,7 +29,7 @@ from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes, digest_hex
 from briefcase.core.receipts.events import approval_decided_event
 from briefcase.core.wire.approvals import wire_shown
-from briefcase.model.effects import DecideApproval, Entry, Refused
+from briefcase.model.effects import DecideApproval, Effect, Entry, Refused
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Ledger, Redactor
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Role, ShownCall, ShownTool
@@ -57,7 +58,8 @@ class Ruling(msgspec.Struct, frozen=True):
     """One person's yes (`approved`) or no (`rejected`).
 
     `by` names the person, `role` is theirs, `means` is what they proved it by. `shown_digest_hex` is the digest of the
-    document they saw, or None from a client that sends none. `reason` is their own words.
+    document they saw, or None from a client that sends none. `reason` is their own words. `evidence` is what the
+    receipt says of a signer's signature beside this, and `effects` what changes with it (its nonce).
     """
 
     approval_id: str
@@ -67,6 +69,8 @@ class Ruling(msgspec.Struct, frozen=True):
     means: Means = Means.TOKEN
     shown_digest_hex: str | None = None
     reason: str = ""
+    evidence: JsonObject = {}
+    effects: tuple[Effect, ...] = ()
 
 
 class Approvers:
@@ -75,13 +79,22 @@ class Approvers:
     Args:
         ledger: where approvals are, and the time they expire by.
         redactor: cuts the vault's secrets out of what is shown and of a reason.
+        has_signer: tells whether a signer was ever paired (by default none was); from then on nobody stands in.
         yes_by: the means that a yes is taken by at all; `{Means.SIGNER}` takes signers only. A no only tightens, and
             is taken by either.
     """
 
-    def __init__(self, ledger: Ledger, redactor: Redactor, *, yes_by: frozenset[Means] = EITHER) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        redactor: Redactor,
+        *,
+        has_signer: Callable[[], bool] = bool,
+        yes_by: frozenset[Means] = EITHER,
+    ) -> None:
         self._ledger = ledger
         self._redactor = redactor
+        self._has_signer = has_signer
         self._yes_by = yes_by
 
     def shown(self, approval: Approval) -> JsonObject:
@@ -135,7 +148,7 @@ class Approvers:
         is_one_of_several = ruling.to is ApprovalStatus.APPROVED and len(before) + 1 < approval.approvers
         status = ApprovalStatus.PENDING if is_one_of_several else ruling.to
         event = approval_decided_event(approval, status.value, ruling.by, reason, ruling.shown_digest_hex)
-        committed = await self._ledger.commit(Entry(event, (effect,)))
+        committed = await self._ledger.commit(Entry({**event, **ruling.evidence}, (effect, *ruling.effects)))
         if isinstance(committed, Refused):
             now = self._ledger.approval(approval.id) or approval
             if now.approved_by != before:
@@ -161,6 +174,8 @@ class Approvers:
         allowed = MAY_DECIDE.get((approval.kind, ruling.to), frozenset())
         if ruling.to is ApprovalStatus.APPROVED:
             allowed &= self._yes_by
+            if approval.stands_in and self._has_signer():
+                allowed -= {Means.TOKEN}
         if ruling.means not in allowed:
             raise CallerError(
                 "this approval takes a paired signer device",

@@ -22,9 +22,12 @@ from briefcase.core.operator.policy import PolicyService
 from briefcase.core.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.core.operator.secrets import SecretAdmin
 from briefcase.core.operator.servers import Described, ServerAdmin, ServerStore
+from briefcase.core.operator.signers import SignerDesk, SignerParts
 from briefcase.core.operator.tools import ToolAdmin, ToolFiles
 from briefcase.core.operator.witnesses import WitnessAddresses, WitnessAdmin
 from briefcase.core.people import People
+from briefcase.core.signers.keys import SignerKeys
+from briefcase.core.signers.signers import Signers
 from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import JsonObject
 
@@ -42,14 +45,24 @@ class ServerPorts(msgspec.Struct, Generic[_Config], frozen=True):
     describe: Callable[[str, JsonObject], Described]
 
 
+class SignerPorts(msgspec.Struct, frozen=True):
+    """The signers: those paired, the cryptography, who this daemon is, and whether a pairing must bind its key."""
+
+    signers: Signers
+    keys: SignerKeys
+    device_did: str
+    needs_bound: bool
+
+
 class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_only=True):
     """What the nouns work on.
 
     `ledger` takes the receipts, and what is in the transaction of its receipt. `redactor` cuts secrets out of what an
     approval shows. `policy` is the active policy, `controls` are those in force, and `people` are those with a token of
-    their own. `agents`, `secrets`, `providers` and `servers` keep what their noun keeps; `backups` copies the data
-    directory, and `fleet` is the way to a control plane. `tools` are the registered tools, and `manifests` are the
-    files that declare some of them. `witnesses` says which witnesses can be sent to.
+    their own; `signers` are those whose signatures count. `agents`, `secrets`, `providers` and `servers` keep what
+    their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control plane. `tools` are the
+    registered tools, and `manifests` are the files that declare some of them. `witnesses` says which witnesses can be
+    sent to.
     """
 
     ledger: Ledger
@@ -57,6 +70,7 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     policy: PolicyService
     controls: Controls
     people: People
+    signers: SignerPorts
     agents: AgentStore
     secrets: BindableSecrets
     providers: ProviderStore
@@ -76,6 +90,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     administration: Administration
     agents: AgentAdmin
     people: PeopleAdmin
+    signers: SignerDesk
     approvals: Approvers
     budgets: BudgetAdmin
     controls: ControlAdmin
@@ -107,12 +122,14 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
     """Put the nouns together, for the composition root."""
     administration = Administration(ports.ledger)
     controls = ControlAdmin(administration, ports.controls, ports.agents, ports.tools, ports.clock, ports.entropy)
+    approvers = Approvers(ports.ledger, ports.redactor, has_signer=lambda: ports.signers.signers.was_paired)
     logins = LoginAdmin(administration, ports.servers.connected, ports.servers.logins)
     return Operator(
         administration=administration,
         agents=AgentAdmin(administration, ports.agents, ports.people, ports.clock, ports.entropy),
         people=PeopleAdmin(administration, ports.people, ports.agents, ports.clock, ports.entropy),
-        approvals=Approvers(ports.ledger, ports.redactor),
+        signers=SignerDesk(administration, _signer_parts(ports, approvers)),
+        approvals=approvers,
         budgets=BudgetAdmin(administration, ports.ledger, ports.clock),
         controls=controls,
         policy=ports.policy,
@@ -134,4 +151,17 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
             needs_profile=ports.fleet.needs_profile,
         ),
         witnesses=WitnessAdmin(administration, ports.ledger, ports.witnesses, ports.clock),
+    )
+
+
+def _signer_parts(ports: OperatorPorts[_Config, _Seal, _Made], approvers: Approvers) -> SignerParts:
+    return SignerParts(
+        ledger=ports.ledger,
+        signers=ports.signers.signers,
+        people=ports.people,
+        keys=ports.signers.keys,
+        approvers=approvers,
+        entropy=ports.entropy,
+        device_did=ports.signers.device_did,
+        needs_bound=ports.signers.needs_bound,
     )

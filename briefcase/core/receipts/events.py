@@ -22,6 +22,8 @@ every event of a call, so that one filter finds them.
 | control_set, control_lifted | an operator tightened or gave back |
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
 | operator_added, operator_revoked | an operator let a person in with a role, or ended their access |
+| signer_paired, signer_revoked | a device or a passkey was let in as a signer, or an operator ended it |
+| signer_listed | a paired device saw what waits |
 | provider_set, provider_deleted | an operator said where a provider is, or removed it |
 | provider_login, provider_revoked | an operator logged in to one, or out of it |
 | provider_credential, provider_verdict | an operator had a credential issued, or had a provider examined |
@@ -486,6 +488,11 @@ def agent_event(what: str, name: str, groups: Sequence[str], by: str, decides_fo
 def operator_event(what: str, name: str, role: str, by: str) -> JsonObject:
     """The event of a person being `added` or `revoked`; the token is in none."""
     return {"kind": f"operator_{what}", "operator": name, "role": role, "by": by}
+
+
+def signer_event(what: str, signer_id: str, by: str, about: Mapping[str, str]) -> JsonObject:
+    """The event of a signer being `paired`, `revoked`, or having `listed` what waits; `about` describes the signer."""
+    return {"kind": f"signer_{what}", "signer_id": signer_id, **about, "by": by}
 
 
 def backup_started_event(by: str, *, with_key: bool, is_sealed: bool) -> JsonObject:

@@ -56,6 +56,7 @@ from briefcase.edges.api import (
     providers,
     receipts,
     secrets,
+    signers,
     tools,
     witnesses,
 )
@@ -91,6 +92,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     explain.ROUTES,
     agents.ROUTES,
     operators.ROUTES,
+    signers.ROUTES,
     secrets.ROUTES,
     mcp_servers.ROUTES,
     mcp_logins.ROUTES,

@@ -88,12 +88,9 @@ async def show_approval(services: Services, request: Request) -> JsonObject:
 async def approve(services: Services, request: Request) -> Approved:
     """`POST /v1/approvals/{id}/approve`: durable when this answers."""
     said = request.body_as(Consent)
-    approval = await _decide(services, request, ApprovalStatus.APPROVED, said.reason, said.shown_digest_hex)
-    if approval.status is ApprovalStatus.PENDING:  # it takes another person's yes
-        return Approved(
-            approval.id, status="pending", approvers=approval.approvers, approvals_given=len(approval.approved_by)
-        )
-    return Approved(approval.id, approval_token(services.ledger.approval_secret(), approval.id))
+    return approved(
+        services, await _decide(services, request, ApprovalStatus.APPROVED, said.reason, said.shown_digest_hex)
+    )
 
 
 async def deny(services: Services, request: Request) -> Denied:
@@ -116,10 +113,24 @@ async def _decide(
             reason=reason,
         )
     )
+    tell(services, approval, to)
+    return approval
+
+
+def tell(services: Services, approval: Approval, to: ApprovalStatus) -> None:
+    """Count a ruling, and wake those who wait for it."""
     if approval.status is not ApprovalStatus.PENDING:
         services.meter.count_decision(to.value)
     services.changes.announce(approval.id)
-    return approval
+
+
+def approved(services: Services, approval: Approval) -> Approved:
+    """The answer of a yes: the token, or how many yeses it takes beside this one."""
+    if approval.status is ApprovalStatus.PENDING:
+        return Approved(
+            approval.id, status="pending", approvers=approval.approvers, approvals_given=len(approval.approved_by)
+        )
+    return Approved(approval.id, approval_token(services.ledger.approval_secret(), approval.id))
 
 
 async def changed(services: Services, request: Request, approval: Approval, wait_ms: int) -> Approval:

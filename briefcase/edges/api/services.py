@@ -26,6 +26,7 @@ from briefcase.core.controls import Controls
 from briefcase.core.operator.operator import Operator
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.people import People
+from briefcase.core.signers.signers import Signers
 from briefcase.edges.diagnostics.host import Host
 from briefcase.model.ports import AgentStore, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import COMPATIBILITY_PROFILE
@@ -93,6 +94,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyService
     controls: Controls
     people: People
+    signers: Signers
     agents: AgentStore
     secrets: SecretDestinations
     redactor: Redactor

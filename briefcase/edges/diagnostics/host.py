@@ -59,7 +59,8 @@ class Host(msgspec.Struct, frozen=True):
     environment that child processes get; `engine_problem` and
     `policy_problem` say what is wrong with the storage engine and the active policy, or None; `sign` is the daemon's
     identity key. `missing_layers` are those a child is started without, and why; `exposed_agents` the agents whose
-    token came from a user who can read the operator's, and that user. `has_signer` tells whether a device is paired.
+    token came from a user who can read the operator's, and that user. `has_signer` tells whether a signer was
+    ever paired.
     """
 
     data_dir: Path
@@ -75,7 +76,7 @@ class Host(msgspec.Struct, frozen=True):
     missing_layers: Callable[[], Mapping[str, str]]
     exposed_agents: Callable[[], Mapping[str, int]]
     agent_socket: Path | None = None
-    has_signer: bool = False
+    has_signer: Callable[[], bool] = bool
     key_places: KeyPlaces = KeyPlaces()
 
 
@@ -194,7 +195,7 @@ def check_children(missing: Mapping[str, str], *, is_root: bool) -> Finding:
 def check_signers(*, has_signer: bool) -> Finding:
     """Who says yes to a call that needs a signer."""
     if has_signer:
-        return Finding(None, "a signer's device is paired")
+        return Finding(None, "what needs a signer takes the yes of a paired one alone")
     hint = "what needs a signer says `stands_in: signer`; a policy without `CallWithoutSigner` asks for one"
     return Finding("no device is paired: the operator stands in for a signer", hint=hint)
 

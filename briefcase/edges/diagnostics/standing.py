@@ -59,7 +59,7 @@ def security_checks(at: Host, mode: str, wants: Callable[[str], bool] = lambda _
         "environment": lambda: host.check_environment(at.environ),
         "children": lambda: host.check_children(at.missing_layers(), is_root=os.geteuid() == 0),
         "agent_users": lambda: host.check_agent_users(at.exposed_agents()),
-        "signers": lambda: host.check_signers(has_signer=at.has_signer),
+        "signers": lambda: host.check_signers(has_signer=at.has_signer()),
     }
     return tuple(
         check_of(name, measure(), mode, strict_host=at.strict_host) for name, measure in findings.items() if wants(name)
