@@ -24,6 +24,7 @@ from briefcase.adapters.fleet.syncing import FleetSync, SyncParts
 from briefcase.adapters.servers.config import ServerConfig
 from briefcase.adapters.servers.transports import described
 from briefcase.adapters.signers.device_keys import DeviceKeys
+from briefcase.adapters.signers.passkeys import BrowserPasskeys
 from briefcase.adapters.store.sync_progress import SyncProgressStore
 from briefcase.adapters.telemetry.log_context import CallLog
 from briefcase.adapters.telemetry.logger import get_logger
@@ -98,7 +99,9 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
         policy=policy,
         controls=outside.controls,
         people=stores.people,
-        signers=SignerPorts(stores.signers, DeviceKeys(), stores.identity.did, needs_bound=start.settings.is_ga),
+        signers=SignerPorts(
+            stores.signers, DeviceKeys(), BrowserPasskeys(), stores.identity.did, needs_bound=start.settings.is_ga
+        ),
         agents=stores.agents,
         secrets=outside.secrets,
         providers=outside.providers,

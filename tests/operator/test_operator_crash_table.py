@@ -36,6 +36,7 @@ PLAYED = {
     ("agents", "added"): ["agents:an_agent_whose_addition_a_crash_cut_off_is_ended_by_the_next_start"],
     ("agents", "revoked"): ["agents:a_revocation_that_a_crash_cut_off_is_finished_by_the_next_start"],
     ("people", "added, revoked"): ["people:a_person_is_there_with_the_receipt_or_not_at_all"],
+    ("passkeys", "registered"): ["crash_table:a_signer_is_there_with_its_receipt_or_not_at_all"],
     ("signers", "paired, revoked"): ["crash_table:a_signer_is_there_with_its_receipt_or_not_at_all"],
     ("secrets", "set"): [
         "secrets:a_set_that_a_crash_cut_off_is_named_and_sends_no_value_where_it_is_not_for",

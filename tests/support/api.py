@@ -29,6 +29,7 @@ from briefcase.adapters.servers.registry import ServerRegistry
 from briefcase.adapters.servers.starts import Starts
 from briefcase.adapters.servers.transports import described
 from briefcase.adapters.signers.device_keys import DeviceKeys
+from briefcase.adapters.signers.passkeys import BrowserPasskeys
 from briefcase.adapters.store.database import Database
 from briefcase.adapters.store.sync_progress import SyncProgressStore
 from briefcase.adapters.system import SystemEntropy
@@ -242,7 +243,7 @@ class Rig:
             policy=cast("PolicyService", policy),
             controls=controls,
             people=self.people,
-            signers=SignerPorts(self.signers, DeviceKeys(), "did:key:z6Mk", needs_bound=False),
+            signers=SignerPorts(self.signers, DeviceKeys(), BrowserPasskeys(), "did:key:z6Mk", needs_bound=False),
             agents=self.agents,
             secrets=self.destinations,
             providers=self.providers,

@@ -1,4 +1,4 @@
 """The cryptography of signers: the handshake that pairs a device, its signatures, and those of passkeys.
 
-Callers: daemon.
+Callers: edges, daemon.
 """

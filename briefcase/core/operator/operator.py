@@ -17,6 +17,7 @@ from briefcase.core.operator.bundles import BundleAdmin
 from briefcase.core.operator.controls import ControlAdmin
 from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
 from briefcase.core.operator.logins import Connected, LoginAdmin, ServerLogins
+from briefcase.core.operator.passkeys import PasskeyDesk
 from briefcase.core.operator.people import PeopleAdmin
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.operator.providers import ProviderAdmin, ProviderStore
@@ -26,7 +27,7 @@ from briefcase.core.operator.signers import SignerDesk, SignerParts
 from briefcase.core.operator.tools import ToolAdmin, ToolFiles
 from briefcase.core.operator.witnesses import WitnessAddresses, WitnessAdmin
 from briefcase.core.people import People
-from briefcase.core.signers.keys import SignerKeys
+from briefcase.core.signers.keys import Passkeys, SignerKeys
 from briefcase.core.signers.signers import Signers
 from briefcase.model.ports import AgentStore, BindableSecrets, Clock, Entropy, Ledger, Redactor, Tools
 from briefcase.model.types import JsonObject
@@ -50,6 +51,7 @@ class SignerPorts(msgspec.Struct, frozen=True):
 
     signers: Signers
     keys: SignerKeys
+    passkeys: Passkeys
     device_did: str
     needs_bound: bool
 
@@ -91,6 +93,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     agents: AgentAdmin
     people: PeopleAdmin
     signers: SignerDesk
+    passkeys: PasskeyDesk
     approvals: Approvers
     budgets: BudgetAdmin
     controls: ControlAdmin
@@ -123,12 +126,15 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
     administration = Administration(ports.ledger)
     controls = ControlAdmin(administration, ports.controls, ports.agents, ports.tools, ports.clock, ports.entropy)
     approvers = Approvers(ports.ledger, ports.redactor, has_signer=lambda: ports.signers.signers.was_paired)
+    parts = _signer_parts(ports, approvers)
+    desk = SignerDesk(administration, parts)
     logins = LoginAdmin(administration, ports.servers.connected, ports.servers.logins)
     return Operator(
         administration=administration,
         agents=AgentAdmin(administration, ports.agents, ports.people, ports.clock, ports.entropy),
         people=PeopleAdmin(administration, ports.people, ports.agents, ports.clock, ports.entropy),
-        signers=SignerDesk(administration, _signer_parts(ports, approvers)),
+        signers=desk,
+        passkeys=PasskeyDesk(desk, parts, ports.signers.passkeys),
         approvals=approvers,
         budgets=BudgetAdmin(administration, ports.ledger, ports.clock),
         controls=controls,

@@ -26,7 +26,7 @@ from briefcase.core.signers.keys import DeviceAlgorithm, SignerKeys
 from briefcase.core.signers.pairing import PAIRING_TTL_US, Pairing, Pairings
 from briefcase.core.signers.signers import FIRST_OPERATOR, Signer, Signers
 from briefcase.core.signers.texts import Form, Signed, list_text, ruling_text
-from briefcase.model.effects import Entry, Refused
+from briefcase.model.effects import Effect, Entry, Refused
 from briefcase.model.errors import CallerError, StoreError
 from briefcase.model.ports import Entropy, Ledger
 from briefcase.model.types import Approval, ApprovalStatus, JsonObject, format_rfc3339
@@ -98,7 +98,7 @@ class SignerDesk:
     def __init__(self, administration: Administration, parts: SignerParts) -> None:
         self._administration = administration
         self._parts = parts
-        self._pairings = Pairings()
+        self.pairings = Pairings()
 
     @property
     def device_did(self) -> str:
@@ -118,10 +118,10 @@ class SignerDesk:
         """
         self._administration.check_open()
         whose = by if owner is None else owner
-        self._owner_id(whose)
+        self.owner_id(whose)
         now_us, entropy = self._parts.ledger.now_us(), self._parts.entropy
         pairing = Pairing(entropy.uuid(), entropy.token(), whose, by, now_us + PAIRING_TTL_US)
-        self._pairings.add(pairing, now_us)
+        self.pairings.add(pairing, now_us)
         return pairing
 
     async def complete_pairing(self, pairing_id: str, arrival: Arrival) -> str:
@@ -139,7 +139,7 @@ class SignerDesk:
         # 1. the pairing
         parts = self._parts
         now_us = parts.ledger.now_us()
-        pairing = self._pairings.get(pairing_id, now_us)
+        pairing = self.pairings.get(pairing_id, now_us)
 
         # 2. made with its code
         try:
@@ -167,14 +167,14 @@ class SignerDesk:
         self._check_room(arrival.public_key_b64)
 
         # 4. used, from here on
-        self._pairings.use(pairing)
+        self.pairings.use(pairing)
         signer = Signer(
             id=parts.entropy.uuid(),
             name=visible_text(arrival.name)[:MAX_NAME_CHARS] or arrival.algorithm,
             algorithm=arrival.algorithm,
             public_key_b64=arrival.public_key_b64,
             owner=pairing.owner,
-            owner_id=self._owner_id(pairing.owner),
+            owner_id=self.owner_id(pairing.owner),
             by=pairing.by,
             paired_us=now_us,
             form=form,
@@ -260,8 +260,13 @@ class SignerDesk:
         # 3. to 5.
         return await self.rule_as(signer, ruling)
 
-    async def rule_as(self, signer: Signer, ruling: SignedRuling) -> Approval:
+    async def rule_as(self, signer: Signer, ruling: SignedRuling, *effects: Effect) -> Approval:
         """Carry out the ruling of a signer whose signature over it was verified, and whose nonce was taken.
+
+        Args:
+            signer: whose it is.
+            ruling: what was signed.
+            effects: what changes in the same transaction (a passkey's counter).
 
         Raises:
             CallerError, StoreError: as `rule`.
@@ -300,11 +305,11 @@ class SignerDesk:
                 shown_digest_hex=shown_digest_hex,
                 reason=ruling.reason,
                 evidence={"signer_id": signer.id, "signed_form": ruling.form},
-                effects=(parts.signers.noted(),),
+                effects=(parts.signers.noted(), *effects),
             )
         )
 
-    def _owner_id(self, owner: str) -> str:
+    def owner_id(self, owner: str) -> str:
         """The id of a person who may decide; empty of the first operator.
 
         Raises:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from briefcase.model.types import JsonObject
+
+if TYPE_CHECKING:
+    from briefcase.core.signers.signers import Signer
 
 Algorithm = Literal["ed25519", "p256", "webauthn"]
 DeviceAlgorithm = Literal["ed25519", "p256"]
@@ -45,5 +50,34 @@ class SignerKeys(Protocol):
 
         Raises:
             ValueError: it was made with another code, or holds no usable key.
+        """
+        ...
+
+
+class NewPasskey(NamedTuple):
+    """A passkey that a browser made: its id and its COSE key, as bytes, and how often it counted already."""
+
+    credential_id: bytes
+    public_key: bytes
+    sign_count: int
+
+
+class Passkeys(Protocol):
+    """What browsers answer for passkeys (WebAuthn Level 3). Pure."""
+
+    def check_registration(self, credential: JsonObject, challenge: bytes, rp_id: str, origin: str) -> NewPasskey:
+        """Verify a new passkey, made on a page of the origin by a verified user, and for this challenge (32 bytes).
+
+        Raises:
+            CallerError: it is not (`invalid_signature`).
+        """
+        ...
+
+    def check_assertion(self, credential: JsonObject, challenge: bytes, signer: Signer) -> int:
+        """Verify a passkey's signature over a challenge, at its own origin, by a verified user; gives its new counter.
+
+        Raises:
+            CallerError: it is another's, elsewhere, over something else, or its counter did not go on: a copy of it
+                may be in use (`invalid_signature`).
         """
         ...

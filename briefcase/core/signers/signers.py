@@ -172,6 +172,14 @@ class Signers:
         """What keeps the used nonces, for the transaction of what was signed."""
         return PutSetting(NONCES_SETTING, msgspec.json.encode(self._nonces))
 
+    def counted(self, signer: Signer, sign_count: int) -> Effect:
+        """Note how often a passkey counted by now, for the transaction of what it signed."""
+        known = next(one for one in self._asked if one.id == signer.id)
+        changed = msgspec.structs.replace(known, sign_count=sign_count)
+        self._asked = _with(self._asked, changed)
+        self._signers = _with(self._signers, changed)
+        return PutSetting(SETTING, msgspec.json.encode(self._asked))
+
     async def pair(self, signer: Signer, event: JsonObject) -> None:
         """Let a signer in, once that is durable.
 

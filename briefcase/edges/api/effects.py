@@ -69,6 +69,8 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
     ("POST", "/v1/signer/approvals/{id}/deny"),
     ("POST", "/v1/signer/pair/start"),
     ("POST", "/v1/signer/pair/{id}/complete"),
+    ("POST", "/v1/signers/passkeys"),
+    ("POST", "/v1/signers/passkeys/rule"),
     ("POST", "/v1/signers/{id}/revoke"),
     ("POST", "/v1/tools/reload"),
     ("POST", "/v1/witnesses"),
@@ -90,6 +92,8 @@ NEITHER: Final[dict[Operation, str]] = {
     ("POST", "/v1/providers/{id}/oauth/start"): "begins a log-in and keeps nothing; the exchange is the change",
     ("POST", "/v1/receipts/checkpoint"): "verifies the chain and signs what it found",
     ("POST", "/v1/receipts/verify"): "reads the chain",
+    ("POST", "/v1/signers/passkeys/registration"): "asks a browser for a passkey; what it answers is the change",
+    ("POST", "/v1/signers/passkeys/ruling"): "asks a passkey for a signature; what it answers is the change",
 }
 
 
