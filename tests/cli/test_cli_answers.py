@@ -96,6 +96,9 @@ ASKING = (
     Asks("operators add text --role approver", ("POST /v1/operators",)),
     Asks("operators list", ("GET /v1/operators",)),
     Asks("operators revoke text", ("POST /v1/operators/text/revoke",)),
+    Asks("signers pair", ("GET /v1/identity", "POST /v1/signer/pair/start")),
+    Asks("signers list", ("GET /v1/signers",)),
+    Asks("signers revoke text", ("POST /v1/signers/text/revoke",)),
     Asks("tighten require-approval --tool text", ("POST /v1/controls",)),
     Asks("tighten disable --tool text", ("POST /v1/controls",)),
     Asks("tighten list", ("GET /v1/controls",)),
@@ -157,6 +160,9 @@ ASK_NOTHING = {  # `up` asks a daemon of its own process, and `hook` by a client
     "soak verify", "mcp client-metadata", "config show", "help", "conformance control-plane",
 }  # fmt: skip
 ASK_AS_RELOAD_DOES = {"tools import openapi", "tools remove"}
+SIGN = {  # each for a key file of its own: test_cli_signer.py
+    "signer init", "signer pair", "signer list", "signer show", "signer approve", "signer deny",
+}  # fmt: skip
 RUN_THE_GATEWAY = {"setup"}  # asks as `agents add` and `mcp import` do, and tries what it wrote: test_cli_setup.py
 TAKE_ANY_ANSWER = {  # each says what it could not be told, and goes on
     "diagnostics check", "diagnostics bundle", "diagnostics soak", "soak summarize", "slo check",
@@ -240,7 +246,7 @@ def leaves(words: str) -> bool:
 
 def test_every_command_is_in_one_of_the_tables():
     asking = {words for words in TREE for asks in ASKING if asks.words.startswith(words)}
-    named = asking | ASK_NOTHING | ASK_AS_RELOAD_DOES | RUN_THE_GATEWAY | TAKE_ANY_ANSWER
+    named = asking | ASK_NOTHING | ASK_AS_RELOAD_DOES | SIGN | RUN_THE_GATEWAY | TAKE_ANY_ANSWER
     of_the_daemon = {words for words in TREE if leaves(words) and not words.startswith("fleet ")}
     assert of_the_daemon - named == set()
 

@@ -28,6 +28,8 @@ DUE = {
     "policy rollback", "policy schema",
     "secrets set", "secrets list", "secrets delete",
     "agents add", "agents list", "agents revoke",
+    "signers pair", "signers list", "signers revoke",
+    "signer init", "signer pair", "signer list", "signer show", "signer approve", "signer deny",
     "tighten require-approval", "tighten disable", "tighten list", "tighten lift", "freeze", "thaw",
     "diagnostics check", "diagnostics soak", "diagnostics bundle", "diagnostics canary",
     "soak summarize", "soak verify", "slo check",

@@ -11,5 +11,6 @@
 
 Nothing else in the package opens a file to write it, syncs one, renames one or locks one: `tests/disk` holds it.
 
-Callers: `backup`, `fleet`, `ledger`, `providers`, `store`, `telemetry`, `tools`, `vault`, `witness`; edges, daemon.
+Callers: `backup`, `fleet`, `ledger`, `providers`, `signers`, `store`, `telemetry`, `tools`, `vault`, `witness`; edges,
+daemon.
 """

@@ -134,7 +134,7 @@ class SignerDesk:
             StoreError: it could not be made durable; no signer was added, and the pairing is used.
 
         Returns:
-            Message 2, base64url: to whoever has the code it tells the signer's id.
+            Message 2, base64url: to whoever has the code it tells the signer's id, and this daemon's.
         """
         # 1. the pairing
         parts = self._parts
@@ -180,7 +180,7 @@ class SignerDesk:
             form=form,
         )
         await self.add(signer, pairing.by)
-        answer: JsonObject = {"signer_id": signer.id, "ts": format_rfc3339(now_us)}
+        answer: JsonObject = {"signer_id": signer.id, "ts": format_rfc3339(now_us), "device_did": parts.device_did}
         return encode_base64url(opened.answer(canonical_bytes(answer)))
 
     async def add(self, signer: Signer, by: str) -> None:

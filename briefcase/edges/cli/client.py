@@ -174,7 +174,8 @@ class Client:
         try:
             connection.connect()
             _check_daemon(connection, self._expected())
-            headers = {"Authorization": f"Bearer {self._token()}"}
+            token = self._token()
+            headers = {"Authorization": f"Bearer {token}"} if token else {}  # a signer's device has none
             if data is not None:
                 headers["Content-Type"] = "application/json"
             return _exchange(connection, method, path, data, headers, on_sent=_name_silence)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     import pyrage
+    import segno as qr_codes
     import uvloop
     from pyarrow import parquet
     from rich import console as rich_console
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from briefcase.adapters.oauth import loopback
     from briefcase.adapters.oauth import registration as oauth_registration
     from briefcase.adapters.openapi import importing as openapi
+    from briefcase.adapters.signers import device as signer_devices
+    from briefcase.adapters.signers import noise as signer_noise
     from briefcase.adapters.store import tokens as stored_tokens
     from briefcase.adapters.telemetry import logs, otel, signals
     from briefcase.adapters.tools import load as tool_files
@@ -127,6 +130,9 @@ else:
     receipt_kinds = _Late("briefcase.core.receipts.kinds")
     wire_agents = _Late("briefcase.core.wire.agents")
     wire_operators = _Late("briefcase.core.wire.operators")
+    signer_devices = _Late("briefcase.adapters.signers.device")
+    signer_noise = _Late("briefcase.adapters.signers.noise")
+    qr_codes = _Late("segno")
     wire_budgets = _Late("briefcase.core.wire.budgets")
     wire_secrets = _Late("briefcase.core.wire.secrets")
     wire_servers = _Late("briefcase.core.wire.servers")
@@ -222,6 +228,7 @@ __all__ = [
     "provider_serving",
     "provider_settings",
     "pyrage",
+    "qr_codes",
     "receipt_followers",
     "receipt_forms",
     "receipt_kinds",
@@ -234,6 +241,8 @@ __all__ = [
     "rich_text",
     "shown_calls",
     "signals",
+    "signer_devices",
+    "signer_noise",
     "soak_evidence",
     "soaks",
     "stored_tokens",

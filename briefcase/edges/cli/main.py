@@ -59,6 +59,8 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "operators": Lazy(
         "briefcase.edges.cli.operators:operators", "Name the people who operate, approve or audit, each with a token."
     ),
+    "signers": Lazy("briefcase.edges.cli.signers:signers", "Pair and revoke the devices whose signature is a yes."),
+    "signer": Lazy("briefcase.edges.cli.signer:signer", "Be a paired device: see what waits, and sign a yes or a no."),
     "hook": Lazy("briefcase.edges.cli.hook:hook", "Answer one event of a coding agent's hook; exit 2 blocks the call."),
     "witness": Lazy("briefcase.edges.cli.witness:witness", "Have others vouch for the receipt log."),
     "control-plane": Lazy(
