@@ -290,6 +290,15 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
             form="secret",
         ),
     ),
+    "The notifier": (
+        Variable(
+            "BRIEFCASE_NOTIFIER_CONFIG",
+            "whom `briefcase notifier` tells, and of what",
+            "notifications.md",
+            otherwise="`briefcase/notifier.toml` in `XDG_CONFIG_HOME`",
+            form="path",
+        ),
+    ),
     "Logs and telemetry": (
         Variable(
             "BRIEFCASE_LOG_FILE",

@@ -158,6 +158,7 @@ ASK_NOTHING = {  # `up` asks a daemon of its own process, and `hook` by a client
     "up", "hook", "daemon", "gateway", "control-plane serve", "provider-gateway", "completion",
     "backup keygen", "backup verify", "backup restore", "policy test", "tools check",
     "soak verify", "mcp client-metadata", "config show", "help", "conformance control-plane",
+    "notify add", "notify list", "notify remove", "notify test", "notify undelivered", "notify replay",
 }  # fmt: skip
 ASK_AS_RELOAD_DOES = {"tools import openapi", "tools remove"}
 SIGN = {  # each for a key file of its own: test_cli_signer.py
@@ -167,6 +168,7 @@ RUN_THE_GATEWAY = {"setup"}  # asks as `agents add` and `mcp import` do, and tri
 TAKE_ANY_ANSWER = {  # each says what it could not be told, and goes on
     "diagnostics check", "diagnostics bundle", "diagnostics soak", "soak summarize", "slo check",
     "conformance provider",
+    "notifier",  # reads on once the daemon is back: tests/notifier
 }  # fmt: skip
 KINDS = {(route.method, re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path))): route.answer for route in ROUTES}
 RECEIPT = {"id": 1, "ts": A_TIME, "prev_hash_hex": "0" * 64, "hash_hex": HASH, "event": EVENT}

@@ -36,6 +36,7 @@ DUE = {
     "identity show",
     "providers list", "providers upsert", "providers delete", "providers enable", "providers disable",
     "providers clear-capabilities", "providers oauth-login", "providers oauth-revoke", "providers vc-fetch",
+    "notifier", "notify add", "notify list", "notify remove", "notify test", "notify undelivered", "notify replay",
     "setup", "provider-gateway", "conformance provider", "conformance control-plane",
     "completion",
 }  # fmt: skip

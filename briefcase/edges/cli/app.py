@@ -96,13 +96,20 @@ class App:
         """Write one JSON value: indented on a terminal, on one line for programs."""
         json_output.write_json(value)
 
-    def client(self, timeout_s: float = ANSWER_TIMEOUT_S) -> daemon_client.Client:
-        """A client of the daemon this environment names; one answer may take so many seconds."""
+    def client(
+        self, timeout_s: float = ANSWER_TIMEOUT_S, token: Callable[[], str] | None = None
+    ) -> daemon_client.Client:
+        """A client of the daemon this environment names; one answer may take so many seconds.
+
+        Args:
+            timeout_s: of one answer.
+            token: gives the bearer token; else it is this environment's.
+        """
         address = daemon_client.address_of(self.environ, lambda: self.socket_path)
         return daemon_client.Client(
             address,
             lambda: expected_daemons.expected_daemon(self.environ, lambda: self.data_dir),
-            lambda: daemon_client.token_of(self.environ, lambda: self.data_dir),
+            token or (lambda: daemon_client.token_of(self.environ, lambda: self.data_dir)),
             timeout_s=timeout_s,
         )
 

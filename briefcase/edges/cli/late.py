@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from briefcase.adapters.backup import restore as backup_restore
     from briefcase.adapters.backup import sealed as backup_sealed
     from briefcase.adapters.disk import data_dir as data_dirs
+    from briefcase.adapters.disk import locks as disk_locks
     from briefcase.adapters.disk import own_files
     from briefcase.adapters.ledger import files as ledger_files
     from briefcase.adapters.net import outbound as net_outbound
@@ -84,6 +85,14 @@ if TYPE_CHECKING:
     from briefcase.edges.diagnostics import soak as soaks
     from briefcase.edges.gateway import serve as mcp_gateway
     from briefcase.edges.gateway import settings as gateway_settings
+    from briefcase.edges.notifier import daemon as notified_daemons
+    from briefcase.edges.notifier import editing as notifier_edits
+    from briefcase.edges.notifier import events as notifier_events
+    from briefcase.edges.notifier import notifier as notifiers
+    from briefcase.edges.notifier import sending as notifier_sending
+    from briefcase.edges.notifier import settings as notifier_settings
+    from briefcase.edges.notifier import state as notifier_stores
+    from briefcase.edges.notifier import wording as notifier_words
     from briefcase.edges.provider_gateway import serving as provider_serving
     from briefcase.edges.provider_gateway import settings as provider_settings
 else:
@@ -167,6 +176,15 @@ else:
     triage = _Late("briefcase.edges.diagnostics.triage")
     mcp_gateway = _Late("briefcase.edges.gateway.serve")
     gateway_settings = _Late("briefcase.edges.gateway.settings")
+    notifier_sending = _Late("briefcase.edges.notifier.sending")
+    notifier_settings = _Late("briefcase.edges.notifier.settings")
+    notifier_stores = _Late("briefcase.edges.notifier.state")
+    notifier_words = _Late("briefcase.edges.notifier.wording")
+    notifiers = _Late("briefcase.edges.notifier.notifier")
+    notified_daemons = _Late("briefcase.edges.notifier.daemon")
+    notifier_events = _Late("briefcase.edges.notifier.events")
+    notifier_edits = _Late("briefcase.edges.notifier.editing")
+    disk_locks = _Late("briefcase.adapters.disk.locks")
     parquet = _Late("pyarrow.parquet")
     provider_serving = _Late("briefcase.edges.provider_gateway.serving")
     provider_settings = _Late("briefcase.edges.provider_gateway.settings")
@@ -197,6 +215,7 @@ __all__ = [
     "daemon_pool",
     "daemon_proof",
     "data_dirs",
+    "disk_locks",
     "evidence_bundle",
     "evidence_manifest",
     "evidence_page",
@@ -210,6 +229,14 @@ __all__ = [
     "mcp_gateway",
     "net_outbound",
     "net_urls",
+    "notified_daemons",
+    "notifier_edits",
+    "notifier_events",
+    "notifier_sending",
+    "notifier_settings",
+    "notifier_stores",
+    "notifier_words",
+    "notifiers",
     "oauth_client",
     "oauth_registration",
     "objectives",

@@ -61,6 +61,8 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     ),
     "signers": Lazy("briefcase.edges.cli.signers:signers", "Pair and revoke the devices whose signature is a yes."),
     "signer": Lazy("briefcase.edges.cli.signer:signer", "Be a paired device: see what waits, and sign a yes or a no."),
+    "notifier": Lazy("briefcase.edges.cli.notifier:notifier", "Tell people what waits and what is wrong."),
+    "notify": Lazy("briefcase.edges.cli.notify:notify", "Say whom the notifier tells, and try it."),
     "hook": Lazy("briefcase.edges.cli.hook:hook", "Answer one event of a coding agent's hook; exit 2 blocks the call."),
     "witness": Lazy("briefcase.edges.cli.witness:witness", "Have others vouch for the receipt log."),
     "control-plane": Lazy(
