@@ -27,6 +27,7 @@ CONFIG_FILE: Final = "briefcase.toml"
 
 PAGES: Final = {
     "calls": "operations.md#limits",
+    "approvals": "people.md#signers-only",
     "receipts": "receipts.md#signed-checkpoints",
     "policy": "policy.md",
     "risk": "operations.md#a-risk-classifier",
@@ -64,6 +65,14 @@ class CallLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_shown_bytes: Annotated[int, Meta(ge=1, description="the largest call that a person can approve")] = (
         MAX_SHOWN_BYTES
     )
+
+
+class ApprovalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[approvals]`: whether a token's yes counts."""
+
+    operator_token: Annotated[
+        bool, Meta(description="whether a token says yes; false: only paired signers do, and sign what widens anything")
+    ] = True
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,6 +200,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The configuration file, every key optional."""
 
     calls: CallLimits = CallLimits()
+    approvals: ApprovalSettings = ApprovalSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     policy: PolicySettings = PolicySettings()
     risk: RiskSettings = RiskSettings()

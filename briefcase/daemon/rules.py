@@ -100,7 +100,12 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
         controls=outside.controls,
         people=stores.people,
         signers=SignerPorts(
-            stores.signers, DeviceKeys(), BrowserPasskeys(), stores.identity.did, needs_bound=start.settings.is_ga
+            stores.signers,
+            DeviceKeys(),
+            BrowserPasskeys(),
+            stores.identity.did,
+            needs_bound=start.settings.is_ga,
+            signers_only=not start.file.approvals.operator_token,
         ),
         agents=stores.agents,
         secrets=outside.secrets,

@@ -172,8 +172,14 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
         witnessing=_witnessing(start, stores, outside, rules, checkpoints),
         meter=Meter(),
         metrics=Metrics(),
-        hooks=HookSettings(start.file.hooks.on_approval == "ask", start.file.hooks.wait_ms),
+        hooks=HookSettings(_asks_client(start), start.file.hooks.wait_ms),
+        signers_only=not start.file.approvals.operator_token,
     )
+
+
+def _asks_client(start: Start) -> bool:
+    """Whether a hook's client asks its user: a prompt signs nothing, so not where only signers are taken."""
+    return start.file.hooks.on_approval == "ask" and start.file.approvals.operator_token
 
 
 def _checkpoints(start: Start, stores: Stores) -> Checkpoints:

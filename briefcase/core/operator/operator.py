@@ -10,7 +10,7 @@ import msgspec
 from briefcase.core.controls import Controls
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.agents import AgentAdmin
-from briefcase.core.operator.approvals import Approvers
+from briefcase.core.operator.approvals import EITHER, Approvers, Means
 from briefcase.core.operator.backups import BackupAdmin, BackupStore
 from briefcase.core.operator.budgets import BudgetAdmin
 from briefcase.core.operator.bundles import BundleAdmin
@@ -47,13 +47,14 @@ class ServerPorts(msgspec.Struct, Generic[_Config], frozen=True):
 
 
 class SignerPorts(msgspec.Struct, frozen=True):
-    """The signers: those paired, the cryptography, who this daemon is, and whether a pairing must bind its key."""
+    """The signers: those paired, the cryptography, who this daemon is, and what it takes (`SignerParts`)."""
 
     signers: Signers
     keys: SignerKeys
     passkeys: Passkeys
     device_did: str
     needs_bound: bool
+    signers_only: bool = False
 
 
 class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_only=True):
@@ -117,6 +118,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
         nouns = (self.agents, self.secrets, self.providers, self.logins, self.tools, self.fleet)
         await self.administration.settle({kind: settler for noun in nouns for kind, settler in noun.settlers().items()})
         await self.providers.take_over_rows()
+        await self.signers.settle()
         await self.fleet.tidy()
         await self.bundles.tidy()
 
@@ -125,7 +127,12 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
     """Put the nouns together, for the composition root."""
     administration = Administration(ports.ledger)
     controls = ControlAdmin(administration, ports.controls, ports.agents, ports.tools, ports.clock, ports.entropy)
-    approvers = Approvers(ports.ledger, ports.redactor, has_signer=lambda: ports.signers.signers.was_paired)
+    approvers = Approvers(
+        ports.ledger,
+        ports.redactor,
+        has_signer=lambda: ports.signers.signers.was_paired,
+        yes_by=frozenset({Means.SIGNER}) if ports.signers.signers_only else EITHER,
+    )
     parts = _signer_parts(ports, approvers)
     desk = SignerDesk(administration, parts)
     logins = LoginAdmin(administration, ports.servers.connected, ports.servers.logins)
@@ -170,4 +177,5 @@ def _signer_parts(ports: OperatorPorts[_Config, _Seal, _Made], approvers: Approv
         entropy=ports.entropy,
         device_did=ports.signers.device_did,
         needs_bound=ports.signers.needs_bound,
+        signers_only=ports.signers.signers_only,
     )

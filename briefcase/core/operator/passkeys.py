@@ -77,7 +77,7 @@ class PasskeyDesk:
         """
         check_origin(origin)
         now_us, entropy = self._parts.ledger.now_us(), self._parts.entropy
-        if role is not Role.OPERATOR and self._desk.pairings.of_owner(owner, now_us) is None:
+        if self._needs_pairing(role) and self._desk.pairings.of_owner(owner, now_us) is None:
             raise no_pairing()
         registration = Registration(
             entropy.uuid(),
@@ -111,7 +111,7 @@ class PasskeyDesk:
 
         # 3. an approver's uses up what an operator opened for them
         by = owner
-        if role is not Role.OPERATOR:
+        if self._needs_pairing(role):
             pairing = self._desk.pairings.of_owner(owner, now_us)
             if pairing is None:
                 raise no_pairing()
@@ -200,6 +200,10 @@ class PasskeyDesk:
     def credential_of(self, signer_id: str) -> str:
         """The credential's id, base64url, for the browser's list of those it may use."""
         return self._parts.signers.by_id(signer_id).credential_id_b64
+
+    def _needs_pairing(self, role: Role) -> bool:
+        """Whether a token alone registers nothing: an approver's, or where only signers are taken."""
+        return role is not Role.OPERATOR or self._parts.signers_only
 
     def _passkey_of(self, owner: str, origin: str, signer_id: str | None) -> Signer:
         """The newest passkey of a person at an origin, or the one that is named."""

@@ -26,13 +26,14 @@ from briefcase.core.signers.keys import DeviceAlgorithm, SignerKeys
 from briefcase.core.signers.pairing import PAIRING_TTL_US, Pairing, Pairings
 from briefcase.core.signers.signers import FIRST_OPERATOR, Signer, Signers
 from briefcase.core.signers.texts import Form, Signed, list_text, ruling_text
-from briefcase.model.effects import Effect, Entry, Refused
-from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.effects import Effect, Entry, PutSetting, Refused
+from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.model.ports import Entropy, Ledger
-from briefcase.model.types import Approval, ApprovalStatus, JsonObject, format_rfc3339
+from briefcase.model.types import Approval, ApprovalStatus, JsonObject, Role, format_rfc3339
 
 MAX_SIGNERS: Final = 1_000  # the revoked too: each stays, so that an id in a receipt can be looked up
 MAX_SHOWN: Final = 50
+ONLY_SETTING: Final = "signers_only"
 MAX_NAME_CHARS: Final = 64
 
 
@@ -75,6 +76,7 @@ class SignerParts(msgspec.Struct, frozen=True, kw_only=True):
     """What signers work on.
 
     `needs_bound` refuses a pairing whose key came beside the handshake (mode `ga`). `device_did` names this daemon.
+    `signers_only` takes no token's yes, and no change that could widen anything without a signature.
     """
 
     ledger: Ledger
@@ -85,6 +87,7 @@ class SignerParts(msgspec.Struct, frozen=True, kw_only=True):
     entropy: Entropy
     device_did: str
     needs_bound: bool
+    signers_only: bool = False
 
 
 class SignerDesk:
@@ -204,6 +207,12 @@ class SignerDesk:
             signer = next((one for one in self._parts.signers.all() if one.id == signer_id), None)
             if signer is None or signer.is_revoked:
                 raise CallerError("no signer has this id", code="not_found", hint="see `briefcase signers list`")
+            if self._parts.signers_only and not self._may_authorize(without=signer):
+                raise CallerError(
+                    "this is the last signer of an operator, and this daemon takes signers only",
+                    code="conflict",
+                    hint="pair another one first",
+                )
             event = signer_event("revoked", signer.id, by, _about(signer))
             await self._parts.signers.revoke(signer, self._parts.ledger.now_us(), event)
 
@@ -307,6 +316,60 @@ class SignerDesk:
                 evidence={"signer_id": signer.id, "signed_form": ruling.form},
                 effects=(parts.signers.noted(), *effects),
             )
+        )
+
+    async def authorize(self, signed: Signed, text: bytes, operation: str, body_digest_hex: str) -> None:
+        """Take a signature over a change; it has its receipt when this returns.
+
+        Args:
+            signed: as it was sent.
+            text: `texts.change_text` of the request.
+            operation: method and path of the route, for the receipt.
+            body_digest_hex: SHA-256 of the request's body, for the receipt.
+
+        Raises:
+            CallerError: as `Signers.check_signed`, or its owner is no operator (`forbidden`).
+            StoreError: the receipt could not be made durable.
+        """
+        parts = self._parts
+        signer = parts.signers.check_signed(signed, text, parts.ledger.now_us())
+        if parts.signers.owner_role(signer) is not Role.OPERATOR:
+            raise CallerError("only the signer of an operator may sign a change", code="forbidden")
+        about = {**_about(signer), "operation": operation, "body_digest": body_digest_hex}
+        event = signer_event("authorized", signer.id, signer.owner, about)
+        committed = await parts.ledger.commit(Entry(event, (parts.signers.noted(),)))
+        if isinstance(committed, Refused):
+            raise StoreError(f"the signature was not recorded: {committed.reason}")
+
+    async def settle(self) -> None:
+        """Record at a start whether only signers are taken, where that is other than at the last one.
+
+        Raises:
+            ConfigError: only signers are to be taken, and no operator has one.
+            StoreError: the receipt could not be made durable.
+        """
+        parts = self._parts
+        if parts.signers_only and not self._may_authorize():
+            raise ConfigError(
+                "`[approvals] operator_token = false`: expected a paired signer of an operator, got none",
+                hint="start without it, pair one with `briefcase signers pair`, then set it",
+            )
+        stored = b"on" if parts.signers_only else b"off"
+        if (parts.ledger.setting(ONLY_SETTING) or b"off") != stored:
+            effect = PutSetting(ONLY_SETTING, stored)
+            event: JsonObject = {"kind": "signers_only_set", "is_on": parts.signers_only, "by": "configuration"}
+            committed = await parts.ledger.commit(Entry(event, (effect,)))
+            if isinstance(committed, Refused):
+                raise StoreError(f"the change was not recorded: {committed.reason}")
+
+    def _may_authorize(self, *, without: Signer | None = None) -> bool:
+        """Whether an operator has a device that can sign a change, beside one."""
+        return any(
+            not one.is_revoked
+            and one.algorithm != "webauthn"
+            and one != without
+            and self._parts.signers.owner_role(one) is Role.OPERATOR
+            for one in self._parts.signers.all()
         )
 
     def owner_id(self, owner: str) -> str:

@@ -38,7 +38,8 @@ _NAMES: Final = """
     receipt_fork receipt_hash_mismatch receipt_id receipt_id_not_monotonic receipt_prev_hash_mismatch
     receipts_after_copy receipts_archived recorded redacted_places redactions refusals_counted rejected
     reported_cost_microusd request_id request_ids_after_copy resource restored secret_bound secret_removed secret_set
-    segment_bytes server_id session_id shown_digest signed_form signer_id signer_listed signer_paired signer_revoked
+    segment_bytes server_id session_id shown_digest signed_form signer_authorized signer_id
+    signer_listed signers_only_set signer_paired signer_revoked
     key_digest pairing_form signing_key_fell spend_after_copy spent_microusd stands_in
     timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error tools_loaded transaction
     unknown_device variables with_key witness_added witness_removed

@@ -24,6 +24,8 @@ every event of a call, so that one filter finds them.
 | operator_added, operator_revoked | an operator let a person in with a role, or ended their access |
 | signer_paired, signer_revoked | a device or a passkey was let in as a signer, or an operator ended it |
 | signer_listed | a paired device saw what waits |
+| signer_authorized | a paired device signed a change that is about to be made: `operation`, `body_digest` |
+| signers_only_set | the daemon was started to take signers only, or no longer |
 | provider_set, provider_deleted | an operator said where a provider is, or removed it |
 | provider_login, provider_revoked | an operator logged in to one, or out of it |
 | provider_credential, provider_verdict | an operator had a credential issued, or had a provider examined |
@@ -491,7 +493,10 @@ def operator_event(what: str, name: str, role: str, by: str) -> JsonObject:
 
 
 def signer_event(what: str, signer_id: str, by: str, about: Mapping[str, str]) -> JsonObject:
-    """The event of a signer being `paired`, `revoked`, or having `listed` what waits; `about` describes the signer."""
+    """The event of a signer being `paired` or `revoked`, or having `listed` what waits, or `authorized` a change.
+
+    `about` describes the signer, and the change.
+    """
     return {"kind": f"signer_{what}", "signer_id": signer_id, **about, "by": by}
 
 

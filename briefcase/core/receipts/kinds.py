@@ -36,6 +36,8 @@ KINDS: Final = (
     "signer_paired",
     "signer_revoked",
     "signer_listed",
+    "signer_authorized",
+    "signers_only_set",
     "provider_set",
     "provider_deleted",
     "provider_login",

@@ -3,6 +3,7 @@ r"""The texts that a signer signs (CONTRACT.md, "Signers"), byte for byte, and w
     list_approvals\n{signer_id}\n-\n{ts}\n{nonce}\n
     approve\n{signer_id}\n{approval_id}\n{ts}\n{nonce}\n                                 (and `deny`)
     approve_binding\n{signer_id}\n{approval_id}\n{binding_hex}\n{ts}\n{nonce}\n          (and `deny_binding`)
+    change\n{signer_id}\n{device_did}\n{METHOD} {path}\n{body_sha256_hex}\n{ts}\n{nonce}\n  (signers only)
 
 `approve` names an approval; `approve_binding` says what it is for, too, as the signer computed it from what it showed
 (`operator.binding`). A passkey signs the SHA-256 of such a text as its challenge.
@@ -55,6 +56,19 @@ def ruling_text(to: ApprovalStatus, approval_id: str, signed: Signed, binding_he
     if binding_hex is not None:
         verb, middle = f"{verb}_binding", f"{binding_hex}\n"
     return f"{verb}\n{signed.signer_id}\n{approval_id}\n{middle}{signed.ts}\n{signed.nonce}\n".encode()
+
+
+def change_text(device_did: str, target: str, body_digest_hex: str, signed: Signed) -> bytes:
+    """What is signed of a change where only signers may widen anything.
+
+    Args:
+        device_did: the daemon that is asked.
+        target: method, a space, and the path with its query, as they are sent.
+        body_digest_hex: SHA-256 of the body as it is sent, of nothing where there is none.
+        signed: who signs, when and once.
+    """
+    lines = ("change", signed.signer_id, device_did, target, body_digest_hex, signed.ts, signed.nonce)
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def parse_ts(ts: str) -> int:

@@ -77,6 +77,32 @@ CHANGES: Final[frozenset[Operation]] = frozenset({
     ("POST", "/v1/witnesses/remove"),
 })  # fmt: skip
 
+# Of the changes, those that take no signature where only signers are taken: they tighten, copy or put away, are signed
+# themselves, or need what a signature opened. A yes by a token is refused where it is decided.
+UNSIGNED: Final[frozenset[Operation]] = frozenset({
+    ("POST", "/v1/agents/{name}/revoke"),
+    ("POST", "/v1/approvals/{id}/approve"),
+    ("POST", "/v1/approvals/{id}/deny"),
+    ("POST", "/v1/backups"),
+    ("POST", "/v1/control-plane/sync"),
+    ("POST", "/v1/controls"),
+    ("POST", "/v1/mcp/servers/{id}/delete"),
+    ("POST", "/v1/mcp/servers/{id}/oauth/revoke"),
+    ("POST", "/v1/operators/{name}/revoke"),
+    ("POST", "/v1/providers/{id}/clear-capabilities"),
+    ("POST", "/v1/providers/{id}/delete"),
+    ("POST", "/v1/providers/{id}/disable"),
+    ("POST", "/v1/providers/{id}/oauth/revoke"),
+    ("POST", "/v1/receipts/archive"),
+    ("DELETE", "/v1/secrets/{name}"),
+    ("POST", "/v1/signer/approvals"),
+    ("POST", "/v1/signer/approvals/{id}/approve"),
+    ("POST", "/v1/signer/approvals/{id}/deny"),
+    ("POST", "/v1/signer/pair/{id}/complete"),
+    ("POST", "/v1/signers/passkeys"),
+    ("POST", "/v1/signers/passkeys/rule"),
+})  # fmt: skip
+
 NEITHER: Final[dict[Operation, str]] = {
     ("POST", "/access/v1/requests"): "binds a task to an approval that is there",
     ("POST", "/access/v1/search/action"): "says what the policy would allow",

@@ -113,3 +113,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     meter: Meter
     metrics: Metrics
     hooks: HookSettings = HookSettings()
+    signers_only: bool = False

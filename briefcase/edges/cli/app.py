@@ -16,6 +16,7 @@ import click
 from briefcase.edges.cli.late import (
     daemon_client,
     data_dirs,
+    device_signing,
     expected_daemons,
     json_output,
     logs,
@@ -74,6 +75,7 @@ class App:
         self.root = root
         self.environ = environ
         self.debug = False
+        self.sign_with: Path | None = None  # the key of a paired device, where changes are to be signed
         self.serves = False  # whether this is a server, whose errors are lines of its log
 
     @cached_property
@@ -111,6 +113,7 @@ class App:
             lambda: expected_daemons.expected_daemon(self.environ, lambda: self.data_dir),
             token or (lambda: daemon_client.token_of(self.environ, lambda: self.data_dir)),
             timeout_s=timeout_s,
+            sign=None if self.sign_with is None else device_signing.signing(self.sign_with),
         )
 
     def begin_log(self, program: str, export: Processor | None = None) -> None:

@@ -93,15 +93,23 @@ class Client:
         expected: gives who may answer there; asked for with the first request.
         token: gives the bearer token; asked for only once the expected daemon answers.
         timeout_s: how long one answer may take.
+        sign: gives the headers that sign a change, from its method and path, and its body.
     """
 
     def __init__(
-        self, address: Address, expected: Callable[[], ExpectedDaemon], token: Callable[[], str], *, timeout_s: float
+        self,
+        address: Address,
+        expected: Callable[[], ExpectedDaemon],
+        token: Callable[[], str],
+        *,
+        timeout_s: float,
+        sign: Callable[[str, bytes], dict[str, str]] | None = None,
     ) -> None:
         self.address = address
         self._expected = expected
         self._token = token
         self._timeout_s = timeout_s
+        self._sign = sign
 
     def get(self, path: str, kind: Kind[_T], /, **query: str | int | None) -> Reply[_T]:
         """Read; parameters that are None are left out. Raises as `request`."""
@@ -178,6 +186,8 @@ class Client:
             headers = {"Authorization": f"Bearer {token}"} if token else {}  # a signer's device has none
             if data is not None:
                 headers["Content-Type"] = "application/json"
+            if self._sign is not None and method != "GET":
+                headers.update(self._sign(f"{method} {path}", data or b""))
             return _exchange(connection, method, path, data, headers, on_sent=_name_silence)
         finally:
             connection.close()

@@ -59,9 +59,9 @@ if TYPE_CHECKING:
     from briefcase.core.wire import servers as wire_servers
     from briefcase.core.wire import tools as wire_tools
     from briefcase.edges.cli import client as daemon_client
+    from briefcase.edges.cli import device_signing, json_output, render, witness_checks
     from briefcase.edges.cli import following as receipt_followers
     from briefcase.edges.cli import formats as receipt_forms
-    from briefcase.edges.cli import json_output, render, witness_checks
     from briefcase.edges.cli import receipt_why as receipt_reasons
     from briefcase.edges.cli import shown as shown_calls
     from briefcase.edges.cli import sources as receipt_sources
@@ -139,6 +139,7 @@ else:
     receipt_kinds = _Late("briefcase.core.receipts.kinds")
     wire_agents = _Late("briefcase.core.wire.agents")
     wire_operators = _Late("briefcase.core.wire.operators")
+    device_signing = _Late("briefcase.edges.cli.device_signing")
     signer_devices = _Late("briefcase.adapters.signers.device")
     signer_noise = _Late("briefcase.adapters.signers.noise")
     qr_codes = _Late("segno")
@@ -215,6 +216,7 @@ __all__ = [
     "daemon_pool",
     "daemon_proof",
     "data_dirs",
+    "device_signing",
     "disk_locks",
     "evidence_bundle",
     "evidence_manifest",

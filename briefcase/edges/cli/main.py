@@ -19,6 +19,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -127,8 +128,14 @@ MEANT: Final[Mapping[str, str]] = {
 )
 @click.version_option(__version__, prog_name="briefcase", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--sign-with",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Sign what is changed with a paired device's key (`signer init`).",
+)
 @click.pass_obj
-def cli(app: App, *, debug: bool) -> None:
+def cli(app: App, *, debug: bool, sign_with: Path | None) -> None:
     """The trust boundary between AI agents and everything they can touch.
 
     Every tool call is checked, decided, approved where it must be, and receipted before it is answered. The daemon
@@ -136,6 +143,7 @@ def cli(app: App, *, debug: bool) -> None:
     BRIEFCASE_DAEMON_BASE_URL, and use the operator's token unless BRIEFCASE_AUTH_TOKEN names another.
     """
     app.debug = debug
+    app.sign_with = sign_with
 
 
 def main(root: Root, args: Sequence[str] | None = None) -> int:
