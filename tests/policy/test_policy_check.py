@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from policies import FILE_READ, PAY, PERMIT_ALL
 
 from briefcase.core.policy import cedartypes
-from briefcase.core.policy.check import CHUNK_CHARS, DEFAULT_POLICY_TEXT, SCHEMA_TEXT, check_policy, parse_policy
+from briefcase.core.policy.check import (
+    CHUNK_CHARS,
+    DEFAULT_POLICY_TEXT,
+    MAX_CONDITION_DEPTH,
+    SCHEMA_TEXT,
+    check_policy,
+    parse_policy,
+)
 from briefcase.core.policy.source import MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_TEXT_BYTES
 from briefcase.model.errors import CallerError
 from support.tools import spec
@@ -263,6 +270,22 @@ BOUNDS = [
 @pytest.mark.parametrize(("text", "says"), [row[1:] for row in BOUNDS], ids=[row[0] for row in BOUNDS])
 def test_what_would_exhaust_the_engine_is_refused_before_it_sees_it(text, says):
     assert says in refused(text).message
+
+
+@pytest.mark.parametrize(
+    ("word", "in_it"),
+    [("true && ", 0), ("if true then true else ", 0), ("context has amount || ", 1), ("1 == 1 || ", 1)],
+)
+def test_conditions_are_as_deep_as_is_said_on_every_python(word, in_it):
+    depth = MAX_CONDITION_DEPTH - in_it
+    nested = f"permit(principal, action, resource) when {{ {word * depth}true }};"
+    assert in_a_deep_stack(lambda: check_policy(nested)).policies
+    deeper = f"permit(principal, action, resource) when {{ {word * (depth + 1)}true }};"
+    assert f"at most {MAX_CONDITION_DEPTH} operators" in refused(deeper).message
+
+
+def in_a_deep_stack(function, frames=100):
+    return in_a_deep_stack(function, frames - 1) if frames else function()
 
 
 def test_what_a_string_or_a_comment_holds_counts_for_nothing():

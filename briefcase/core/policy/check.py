@@ -30,6 +30,9 @@ CHUNK_CHARS: Final = 512
 MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
 MAX_APPROVERS: Final = 10
+MAX_CONDITION_DEPTH: Final = 400  # operators in operators; what reads them recurses, and may use most of 1,000 frames
+LEVELS_AROUND: Final = 6  # of Cedar's JSON: the set, its policies, one of them, its conditions, one, and a value
+LEVELS_OF_OPERATOR: Final = 2  # its object and its operands'
 APPROVERS: Final = "approvers"
 NEARLY: Final = 0.85  # how alike two names are, of 1
 _NUMBERS_OF_APPROVERS: Final = frozenset(str(number) for number in range(2, MAX_APPROVERS + 1))
@@ -175,6 +178,8 @@ def _encoded(source: PolicySource, chunk: range) -> list[Mapping[str, Any]]:
         encoded = json.loads(cedarpy.policies_to_json_str(text))
     except (ValueError, RecursionError):
         source.refuse(*locate(source, parse_problem, chunk))
+    if _is_deep(encoded):
+        source.refuse(*locate(source, parse_problem, chunk))
     by_place: dict[str, Mapping[str, Any]] = encoded["staticPolicies"]
     for place, index in enumerate(chunk):
         if f"policy{place}" in encoded["templates"]:
@@ -193,12 +198,26 @@ def _is_place_of_another(name: str, index: int, policies: int) -> bool:
 def parse_problem(text: str) -> str | None:
     """What the reference engine refuses a text for, or None."""
     try:
-        json.loads(cedarpy.policies_to_json_str(text))
+        is_deep = _is_deep(json.loads(cedarpy.policies_to_json_str(text)))
     except RecursionError:
-        return "expected conditions that are less deep; split the policy"
+        is_deep = True
     except ValueError as error:
         return visible_text(str(error))
+    if is_deep:
+        return f"expected conditions that are less deep, at most {MAX_CONDITION_DEPTH} operators; split the policy"
     return None
+
+
+def _is_deep(encoded: object) -> bool:
+    """Whether operators are nested deeper than those who read them one inside the other can follow.
+
+    What the interpreter's own limit comes to differs from version to version, and with who asks.
+    """
+    level, left = [encoded], LEVELS_AROUND + LEVELS_OF_OPERATOR * MAX_CONDITION_DEPTH
+    while level and left:
+        inside = (value.values() if isinstance(value, dict) else value for value in level)
+        level, left = [part for values in inside for part in values if isinstance(part, dict | list)], left - 1
+    return bool(level)
 
 
 def _name_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> str:

@@ -387,9 +387,16 @@ class Connection(asyncio.Protocol):
         if self._task is None:
             self._task = self._loop.create_task(Metered(self._answer_all(), self._place.meter))
             serving.tasks.add(self._task)
-            self._task.add_done_callback(serving.tasks.discard)
+            self._task.add_done_callback(self._answered_all)
         else:
             self._wake_up()
+
+    def _answered_all(self, task: asyncio.Task[None]) -> None:
+        """Say at once what nothing else could; the loop by itself says it when the task is collected, or never."""
+        self._serving.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            said = {"message": "a connection failed while it answered", "exception": error, "task": task}
+            self._loop.call_exception_handler(said)
 
     async def _answer_all(self) -> None:
         """Answer what comes, in its order, until the connection closes."""
