@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import uvloop
 
 from briefcase import __version__
+from briefcase.adapters.service_manager import managed
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.logs import LOG, configure_logs
 from briefcase.adapters.telemetry.signals import stop_on_signals
@@ -125,7 +126,8 @@ async def _serve(foundation: Foundation, on_ready: Callable[[], None] | None, ex
             on_ready()
         loading = asyncio.create_task(asyncio.to_thread(load_the_rest))
         stack.push_async_callback(asyncio.wait, [loading])
-        await stop.wait()
+        async with managed(foundation.environ):
+            await stop.wait()
     _log.info("stopped")
 
 

@@ -410,6 +410,23 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
         ),
     ),
     "The system": (
+        Variable(
+            "NOTIFY_SOCKET",
+            "where a server says that it is ready, alive and stopping (`sd_notify`)",
+            "deploy/README.md#with-systemd",
+            otherwise="nobody is told",
+            form="path",
+        ),
+        Variable(
+            "WATCHDOG_USEC",
+            "within what time a server gives a sign of life there",
+            "deploy/README.md#with-systemd",
+            otherwise="it gives none",
+            unit="µs",
+        ),
+        Variable(
+            "WATCHDOG_PID", "the process of which it is asked", "deploy/README.md#with-systemd", otherwise="each"
+        ),
         Variable("HOME", "what `~` stands for in a path", SETTINGS_PAGE, otherwise="the user's home", form="path"),
         Variable(
             "XDG_DATA_HOME",

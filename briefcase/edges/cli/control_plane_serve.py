@@ -12,6 +12,7 @@ from briefcase.edges.cli.late import (
     control_plane_settings,
     logs,
     otel,
+    service_manager,
     signals,
     system,
     uvloop,
@@ -71,7 +72,8 @@ def serve(
         try:
             await plane.start()
             app.announce(plane.base_url, f"briefcase control-plane enroll {plane.base_url} NAME")
-            await stop.wait()
+            async with service_manager.managed(app.environ):
+                await stop.wait()
         finally:
             await plane.stop()
 

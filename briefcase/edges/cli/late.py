@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich import progress as rich_progress
     from rich import text as rich_text
 
-    from briefcase.adapters import system
+    from briefcase.adapters import service_manager, system
     from briefcase.adapters.backup import age as backup_age
     from briefcase.adapters.backup import restore as backup_restore
     from briefcase.adapters.backup import sealed as backup_sealed
@@ -125,6 +125,7 @@ else:
     system = _Late("briefcase.adapters.system")
     logs = _Late("briefcase.adapters.telemetry.logs")
     otel = _Late("briefcase.adapters.telemetry.otel")
+    service_manager = _Late("briefcase.adapters.service_manager")
     signals = _Late("briefcase.adapters.telemetry.signals")
     tool_files = _Late("briefcase.adapters.tools.load")
     tool_manifests = _Late("briefcase.adapters.tools.manifest")
@@ -268,6 +269,7 @@ __all__ = [
     "rich_markdown",
     "rich_progress",
     "rich_text",
+    "service_manager",
     "shown_calls",
     "signals",
     "signer_devices",

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from briefcase.edges.cli.app import App, pass_app
-from briefcase.edges.cli.late import logs, provider_serving, provider_settings, signals, system, uvloop
+from briefcase.edges.cli.late import logs, provider_serving, provider_settings, service_manager, signals, system, uvloop
 from briefcase.edges.cli.lazy import example
 from briefcase.edges.cli.secrets import read_secret
 from briefcase.model.types import MAX_PORT
@@ -76,7 +76,8 @@ def provider_gateway(  # noqa: PLR0913 - one parameter for each option
         try:
             await server.start()
             app.announce(server.base_url, f"briefcase providers upsert demo {server.base_url}")
-            await stop.wait()
+            async with service_manager.managed(app.environ):
+                await stop.wait()
         finally:
             await server.stop()
 

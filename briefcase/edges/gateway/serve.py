@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import sys
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
+from briefcase.adapters.service_manager import managed
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.signals import stop_on_signals
 from briefcase.edges.gateway.connection import Core
@@ -95,7 +97,8 @@ async def serve_gateway(settings: GatewaySettings, exporting: Exporting | None =
         if settings.stdio and settings.token is not None:
             view = View(settings.server, settings.keeps_ids)
             waiting.append(asyncio.create_task(_serve_stdio(core, settings.token, view)))
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        async with managed(os.environ):
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
         for result in await asyncio.gather(*waiting, return_exceptions=True):
