@@ -19,7 +19,8 @@ from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.controls import Controls
-from briefcase.core.operator.approvals import Approvers, Ruling
+from briefcase.core.grants.held import Grants
+from briefcase.core.operator.approvals import Ruling
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.effects import Committed, DecideApproval, Entry
 from briefcase.model.errors import CallerError, StoreError, UpstreamError
@@ -36,6 +37,7 @@ from briefcase.model.types import (
 from support.calls import FakeCallLog, call_with, decide_with
 from support.clock import FakeClock
 from support.entropy import FakeEntropy
+from support.grants import approvers_of
 from support.ledger import MemoryLedger
 from support.policy import FakePolicy
 from support.principals import AGENT, OTHER_AGENT
@@ -64,11 +66,13 @@ class Desk:
 
     def restart(self) -> None:
         """Forget what the process knew; the ledger stays."""
+        self.grants = Grants(self.ledger)
         self.calls = Calls(
             ledger=self.ledger,
             policy=lambda: self.policy,
             tools=self.tools,
             controls=Controls(self.ledger, self.clock),
+            grants=self.grants,
             redactor=self.redactor,
             clock=self.clock,
             entropy=FakeEntropy(),
@@ -273,7 +277,7 @@ async def test_a_rejected_approval_does_not_run_and_a_pending_one_does_not_eithe
 
 async def test_why_a_person_said_no_reaches_the_agent_for_that_very_call():
     desk = Desk(verdict=NEEDS)
-    approvers = Approvers(desk.ledger, NoRedaction())
+    approvers = approvers_of(desk.ledger, grants=desk.grants)
     approval_id = (await desk.call(args={"text": "pay"}))["approval"]["id"]
     await approvers.decide(
         Ruling(approval_id, ApprovalStatus.REJECTED, "ann", Role.OPERATOR, reason="wrong\u202e customer")
@@ -289,7 +293,7 @@ async def test_why_a_person_said_no_reaches_the_agent_for_that_very_call():
 
 async def test_a_call_that_a_person_denied_asks_nobody_again_within_its_time():
     desk = Desk(verdict=NEEDS, settings=CallSettings(denial_ttl_us=60_000_000))
-    approvers = Approvers(desk.ledger, NoRedaction())
+    approvers = approvers_of(desk.ledger, grants=desk.grants)
     denied = (await desk.call())["approval"]["id"]
     await approvers.decide(Ruling(denied, ApprovalStatus.REJECTED, "ann", Role.OPERATOR, reason="not today"))
     said = {"status": "denied", "reason": "invalid_or_expired_approval: a person said no: not today"}
@@ -315,7 +319,7 @@ async def test_a_call_that_a_person_denied_asks_nobody_again_within_its_time():
 
 async def test_a_call_that_a_person_denied_asks_again_once_its_time_is_over():
     desk = Desk(verdict=NEEDS, settings=CallSettings(denial_ttl_us=60_000_000))
-    approvers = Approvers(desk.ledger, NoRedaction())
+    approvers = approvers_of(desk.ledger, grants=desk.grants)
     denied = (await desk.call())["approval"]["id"]
     await approvers.decide(Ruling(denied, ApprovalStatus.REJECTED, "ann", Role.OPERATOR))
     desk.clock.advance(us=60_000_000)
@@ -324,7 +328,7 @@ async def test_a_call_that_a_person_denied_asks_again_once_its_time_is_over():
 
 async def test_a_yes_after_a_no_to_the_same_call_ends_the_no():
     desk = Desk(verdict=NEEDS)
-    approvers = Approvers(desk.ledger, NoRedaction())
+    approvers = approvers_of(desk.ledger, grants=desk.grants)
     first = (await desk.call())["approval"]["id"]
     desk.policy.verdict = NeedsApproval(ApprovalKind.LOCAL, "budget_exceeded", ("ask",))
     second = (await desk.call())["approval"]["id"]
@@ -351,7 +355,7 @@ async def test_approvals_that_expire_are_receipted_and_counted_whoever_asks_agai
 
 async def test_a_yes_that_was_taken_back_runs_nothing_and_one_that_was_used_is_not_taken_back():
     desk = Desk(verdict=NEEDS)
-    approvers = Approvers(desk.ledger, NoRedaction())
+    approvers = approvers_of(desk.ledger, grants=desk.grants)
     used, withdrawn = [(await desk.call(args={"text": text}))["approval"]["id"] for text in ("used", "withdrawn")]
     tokens = {name: await desk.approve(name) for name in (used, withdrawn)}
     assert (await desk.call(args={"text": "used"}, approval_token=tokens[used]))["status"] == "ok"

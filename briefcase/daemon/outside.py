@@ -28,6 +28,7 @@ from briefcase.adapters.tools.load import ToolBox
 from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.adapters.witness.client import WitnessClient
 from briefcase.core.controls import Controls
+from briefcase.core.grants.held import Grants
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.payments.challenges import L402
 from briefcase.core.payments.x402 import USDC, parse_asset
@@ -52,6 +53,7 @@ class Outside(NamedTuple):
     confinement: Confinement
     secrets: SecretDestinations
     controls: Controls
+    grants: Grants
     fleet: FleetParts
     witnesses: WitnessClient
     classifier: HttpClassifier | None
@@ -118,6 +120,7 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
         confinement=confinement,
         secrets=secrets,
         controls=controls,
+        grants=Grants(stores.ledger),
         fleet=_fleet(stores, sent),
         witnesses=WitnessClient(sent),
         classifier=_classifier(start),

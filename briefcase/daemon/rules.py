@@ -98,6 +98,7 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
         redactor=stores.redactor,
         policy=policy,
         controls=outside.controls,
+        grants=outside.grants,
         people=stores.people,
         signers=SignerPorts(
             stores.signers,
@@ -148,6 +149,7 @@ def _calls(start: Start, stores: Stores, outside: Outside, policy: PolicyService
         policy=policy.active,
         tools=outside.tools,
         controls=outside.controls,
+        grants=outside.grants,
         redactor=stores.redactor,
         clock=CLOCK,
         entropy=ENTROPY,

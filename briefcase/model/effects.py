@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from briefcase.model.grants import Grant, GrantTerms
 from briefcase.model.types import Approval, ApprovalStatus, JsonObject, ShownCall
 
 
@@ -34,7 +35,9 @@ class DecideApproval(msgspec.Struct, frozen=True):
     """Move a pending approval to approved or rejected. Refused (`conflict`) from any other state, or expired.
 
     A yes counts after those that were said before it, `after`, and by nobody twice; it is refused where these are
-    others. While it takes more of them the approval stays pending.
+    others. While it takes more of them the approval stays pending. `grant` is what the first of them asked for beside
+    the call; a yes that asks for another one is refused. A no to what is approved ends the grant that was given with
+    it.
     """
 
     approval_id: str
@@ -43,6 +46,7 @@ class DecideApproval(msgspec.Struct, frozen=True):
     now_us: int
     reason: str = ""
     after: tuple[str, ...] = ()
+    grant: GrantTerms | None = None
 
 
 class ExpireApproval(msgspec.Struct, frozen=True):
@@ -63,6 +67,35 @@ class ConsumeApproval(msgspec.Struct, frozen=True, gc=False):
     now_us: int
 
 
+class CreateGrant(msgspec.Struct, frozen=True):
+    """Store the grant that a yes gave, in its transaction."""
+
+    grant: Grant
+
+
+class UseGrant(msgspec.Struct, frozen=True, gc=False):
+    """Count one call of a grant, and set its cost aside.
+
+    Refused (`invalid_or_expired_approval`) where the grant has ended by `now_us`, is another owner's or of another tool
+    or definition, or has less money left than the call costs.
+    """
+
+    grant_id: str
+    owner: str
+    tool_id: str
+    tool_digest_hex: str
+    cost_microusd: int
+    now_us: int
+
+
+class RevokeGrant(msgspec.Struct, frozen=True):
+    """End a grant. Refused (`conflict`) where there is none, or it was revoked before."""
+
+    grant_id: str
+    by: str
+    now_us: int
+
+
 class ReserveBudget(msgspec.Struct, frozen=True, gc=False):
     """Set an amount aside on a UTC day (`YYYY-MM-DD`). Refused (`budget_exceeded`) where it would pass the limit.
 
@@ -76,12 +109,16 @@ class ReserveBudget(msgspec.Struct, frozen=True, gc=False):
 
 
 class SettleBudget(msgspec.Struct, frozen=True, gc=False):
-    """Turn a reservation into spend. On doubt the whole reservation is spent; unused money is released."""
+    """Turn a reservation into spend. On doubt the whole reservation is spent; unused money is released.
+
+    `grant_id` names the grant that the money was set aside of, too.
+    """
 
     category: str
     day: str
     reserved_microusd: int
     spent_microusd: int
+    grant_id: str = ""
 
 
 class OpenIntent(msgspec.Struct, frozen=True, gc=False):
@@ -135,7 +172,8 @@ class SetBudgetLimit(msgspec.Struct, frozen=True):
 class StartFromCopy(msgspec.Struct, frozen=True):
     """What a ledger commits first when it finds that it is a copy: nothing that may have been used since comes back.
 
-    Every approval that waits is expired, each category's limit counts as spent on the day, and the copy's mark goes.
+    Every approval that waits is expired and each grant revoked, each category's limit counts as spent on the day, and
+    the copy's mark goes.
     """
 
     day: str
@@ -172,6 +210,9 @@ Effect: TypeAlias = (
     | DecideApproval
     | ExpireApproval
     | ConsumeApproval
+    | CreateGrant
+    | UseGrant
+    | RevokeGrant
     | ReserveBudget
     | SettleBudget
     | OpenIntent

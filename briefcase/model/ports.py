@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from briefcase.model.effects import Archived, ClaimNonce, Committed, Entry, Head, Refused
+from briefcase.model.grants import Grant
 from briefcase.model.types import (
     Approval,
     ApprovalStatus,
@@ -273,6 +274,14 @@ class Ledger(Protocol):
 
     def last_approval(self, owner: str, tool_id: str) -> LastApproval | None:
         """The last yes that a principal, by its `owner`, got for a tool."""
+        ...
+
+    def grant(self, grant_id: str) -> Grant | None:
+        """One grant, with what was used of it by now."""
+        ...
+
+    def grants(self) -> Sequence[Grant]:
+        """All grants, the ended too, in the order they were given."""
         ...
 
     def approval_secret(self) -> bytes:

@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from briefcase.model.grants import GrantTerms
+
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
 
@@ -184,7 +186,8 @@ class Approval(msgspec.Struct, frozen=True):
     operator stands in for: `signer` while the call needs one and no device is paired; empty otherwise. `request_id` is
     the request that asked first: its retry needs no token.
     `decision_reason` is why whoever decided said so, in their words, without secrets. `approvers` is how many different
-    people must say yes, and `approved_by` names those who have; it is pending until they are enough.
+    people must say yes, and `approved_by` names those who have; it is pending until they are enough. `grant` is what
+    they let pass beside this call.
     """
 
     id: str
@@ -207,6 +210,7 @@ class Approval(msgspec.Struct, frozen=True):
     decision_reason: str = ""
     approvers: int = 1
     approved_by: tuple[str, ...] = ()
+    grant: GrantTerms | None = None
 
 
 class LastApproval(msgspec.Struct, frozen=True):

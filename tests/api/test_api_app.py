@@ -82,7 +82,7 @@ async def test_each_route_is_open_to_its_roles_and_closed_to_the_others(rig):
 
 
 def test_only_an_operator_may_change_anything_but_by_a_call_or_a_decision():
-    decisions = {"/v1/approvals/{id}/approve", "/v1/approvals/{id}/deny"}
+    decisions = {"/v1/approvals/{id}/approve", "/v1/approvals/{id}/deny", "/v1/grants/{id}/revoke"}
     decisions |= {"/v1/signers/passkeys", "/v1/signers/passkeys/rule"}  # an approver's own, once an operator opened it
     for route in ROUTES:
         if (route.method, route.path) in CHANGES:
@@ -98,6 +98,7 @@ def test_an_approver_sees_and_decides_what_waits_and_nothing_else():
         ("POST", "/v1/approvals/{id}/approve"), ("POST", "/v1/approvals/{id}/deny"),
         ("POST", "/v1/signers/passkeys/registration"), ("POST", "/v1/signers/passkeys"),
         ("POST", "/v1/signers/passkeys/ruling"), ("POST", "/v1/signers/passkeys/rule"),
+        ("POST", "/v1/approvals/{id}/grant"), ("GET", "/v1/grants"), ("POST", "/v1/grants/{id}/revoke"),
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.controls import Controls
+from briefcase.core.grants.held import Grants
 from briefcase.core.wire.reading import read_answer
 from briefcase.edges.api import app
 from briefcase.edges.api.openapi import openapi_document
@@ -162,6 +163,7 @@ async def test_what_the_flow_of_a_call_answers_is_what_its_schema_says(verdict, 
         clock=clock,
         entropy=FakeEntropy(),
         controls=Controls(ledger, clock),
+        grants=Grants(ledger),
         limiter=RateLimiter(RateLimit(per_second=1_000, burst=1_000)),
         new_event=asyncio.Event,
         turns=FakeTurns(),

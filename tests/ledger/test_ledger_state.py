@@ -157,7 +157,7 @@ async def test_a_replay_reads_on_in_archived_receipts(tmp_path):
 
 
 def test_every_table_is_compared_or_named_as_one_that_is_not():
-    compared = {"approvals", "shown", "limits", "settings", "spend", "agents"}
+    compared = {"approvals", "shown", "limits", "settings", "spend", "agents", "grants"}
     follows = {"receipts", "meta", "waiting", "store"}  # the chain itself, what it begins from, an index, the tie
     never = {"claims": "request_claims", "nonces": "used_states"}
     made = set(re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS)))

@@ -8,7 +8,7 @@ from test_calls import NEEDS, Desk
 
 from briefcase.core.approvals.lifecycle import MAX_SUMMARY_CHARS
 from briefcase.core.calls.settings import CallSettings
-from briefcase.core.operator.approvals import EITHER, MAY_DECIDE, Approvers, Means, Ruling, shown_digest_of
+from briefcase.core.operator.approvals import EITHER, MAY_DECIDE, Means, Ruling, shown_digest_of
 from briefcase.core.redaction.redactor import SecretRedactor
 from briefcase.model.errors import CallerError
 from briefcase.model.ports import Destination
@@ -23,9 +23,10 @@ from briefcase.model.types import (
     ShownTool,
 )
 from support.clock import FakeClock
+from support.grants import approvers_of
 from support.ledger import MemoryLedger
 from support.principals import AGENT
-from support.redaction import KnownSecrets, NoRedaction
+from support.redaction import KnownSecrets
 from support.tools import FakeTool, spec
 
 YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
@@ -39,7 +40,7 @@ class Counter:
     def __init__(self, kind=ApprovalKind.LOCAL, *, text='{"text":"hi"}', yes_by=EITHER, shown=True, **changes) -> None:
         self.clock = FakeClock()
         self.ledger = MemoryLedger(self.clock)
-        self.approvers = Approvers(self.ledger, changes.pop("redactor", NoRedaction()), yes_by=yes_by)
+        self.approvers = approvers_of(self.ledger, changes.pop("redactor", None), yes_by=yes_by)
         now_us = self.clock.now_us()
         call = ShownCall(text, ShownTool("note_add", "Keeps a note", "write", 0, "builtin"), ("secret_like",))
         fields = ("id", ApprovalStatus.PENDING, kind, now_us, now_us + 900, AGENT.name, "note_add")

@@ -66,6 +66,10 @@ PLAYED = {
     ],
     ("MCP servers", "listing accepted"): ["crash_table:a_listing_that_was_accepted_opens_no_intent_of_its_own"],
     ("approvals", "decided, taken back"): ["crash_table:a_decision_is_there_with_its_receipt_or_not_at_all"],
+    ("grants", "given, revoked"): [
+        "grants:a_grant_is_there_with_the_yes_and_its_receipt_or_not_at_all",
+        "grants:a_grant_is_ended_with_its_receipt_or_not_at_all",
+    ],
     ("budgets", "set"): ["crash_table:a_limit_is_there_with_its_receipt_or_not_at_all"],
     ("controls (`providers disable` too)", "set, lifted"): [
         "crash_table:a_control_is_in_force_at_the_next_start_with_its_receipt_or_not_at_all",

@@ -21,10 +21,11 @@ from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import RateLimit, RateLimiter
 from briefcase.core.calls.settings import CallSettings
 from briefcase.core.controls import Controls
+from briefcase.core.grants.held import Grants
 from briefcase.core.jose.base64url import decode_base64url, encode_base64url
 from briefcase.core.json import strict as strict_json
 from briefcase.core.mcp.call_options import CallOptions, ClientCapabilities, ElicitationModes
-from briefcase.core.operator.approvals import Approvers, shown_digest_of
+from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.core.operator.controls import ControlChoice
 from briefcase.edges.api.mcp_servers import call_server
 from briefcase.model.effects import DecideApproval, Entry
@@ -32,6 +33,7 @@ from briefcase.model.types import Allow, ApprovalKind, ApprovalStatus, Deny, Nee
 from support.calls import FakeCallLog
 from support.controls import admin_of
 from support.entropy import FakeEntropy
+from support.grants import approvers_of
 from support.policy import FakePolicy
 from support.principals import AGENT, OTHER_AGENT
 from support.servers import SECRET, Rig, served
@@ -68,6 +70,7 @@ class Desk:
             policy=lambda: self.policy,
             tools=Catalog(Registry(), rig.registry),
             controls=self.controls,
+            grants=Grants(rig.ledger),
             redactor=rig.redactor,
             clock=rig.clock,
             entropy=FakeEntropy(),
@@ -197,7 +200,7 @@ async def test_who_approves_an_answer_sees_the_question_whole_without_secrets_an
         assert SECRET.encode() not in decode_base64url(going_on["state"])
         desk.policy.verdicts[ASK, json.dumps(args)] = NeedsApproval(ApprovalKind.LOCAL, "approval_by_policy")
         approval = (await desk.call("fx:continue", going_on))["approval"]
-        shown = Approvers(rig.ledger, rig.redactor).shown(rig.ledger.approval(approval["id"]))
+        shown = approvers_of(rig.ledger, rig.redactor).shown(rig.ledger.approval(approval["id"]))
         assert "send all to<U+202E> [redacted]?" in shown["question_text"]
         assert shown["question_digest_hex"] == hashlib.sha256(shown["question_text"].encode()).hexdigest()
         other = {**shown, "question_text": "may I?"}

@@ -46,6 +46,7 @@ from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.controls import Controls
 from briefcase.core.fleet.bundles import MandatoryPart
+from briefcase.core.grants.held import Grants
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.core.operator.fleet import FleetPorts
 from briefcase.core.operator.operator import OperatorPorts, ServerPorts, SignerPorts, compose_operator
@@ -242,6 +243,7 @@ class Rig:
             redactor=redactor,
             policy=cast("PolicyService", policy),
             controls=controls,
+            grants=Grants(self.ledger),
             people=self.people,
             signers=SignerPorts(self.signers, DeviceKeys(), BrowserPasskeys(), "did:key:z6Mk", needs_bound=False),
             agents=self.agents,

@@ -11,6 +11,7 @@ import msgspec
 from briefcase.adapters.ledger.steady_clock import SteadyClock
 from briefcase.core import budgets
 from briefcase.core.approvals import lifecycle as approvals
+from briefcase.core.grants import bounds
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.effects import (
     Archived,
@@ -21,6 +22,7 @@ from briefcase.model.effects import (
     Committed,
     ConsumeApproval,
     CreateApproval,
+    CreateGrant,
     DecideApproval,
     Effect,
     Entry,
@@ -31,11 +33,14 @@ from briefcase.model.effects import (
     PutSetting,
     Refused,
     ReserveBudget,
+    RevokeGrant,
     SetBudgetLimit,
     SettleBudget,
     StartFromCopy,
+    UseGrant,
 )
 from briefcase.model.errors import StoreError
+from briefcase.model.grants import Grant
 from briefcase.model.ports import ActiveAgent, Clock, ReceiptFilter, Verification
 from briefcase.model.types import (
     Approval,
@@ -66,6 +71,7 @@ class MemoryLedger:
         self.claims: dict[tuple[str, str], int] = {}
         self.nonces: dict[tuple[int, str], int] = {}
         self.settings: dict[str, bytes] = {}
+        self.kept_grants: dict[str, Grant] = {}
         self.broken: str | None = None
 
     async def commit(self, entry: Entry) -> Committed | Refused:
@@ -83,6 +89,7 @@ class MemoryLedger:
             dict(self.claims),
             dict(self.nonces),
             dict(self.settings),
+            dict(self.kept_grants),
         )
         for effect in entry.effects:
             refused = self._apply(effect, receipt_id)
@@ -98,6 +105,7 @@ class MemoryLedger:
                     self.claims,
                     self.nonces,
                     self.settings,
+                    self.kept_grants,
                 ) = undo
                 return refused
         ts_us = self.clock.now_us()
@@ -124,8 +132,14 @@ class MemoryLedger:
                 self.stored_approvals[approval.id] = approval
                 if shown is not None:
                     self.shown[approval.id] = shown
-            case DecideApproval(approval_id, to, by, now_us, reason, after):
-                decided = approvals.decide_approval(self.approval(approval_id), to, by, now_us, reason, after=after)
+            case DecideApproval(approval_id, to, by, now_us, reason, after, grant):
+                decided = approvals.decide_approval(
+                    self.approval(approval_id), to, by, now_us, reason, after=after, grant=grant
+                )
+                if to is ApprovalStatus.REJECTED and isinstance(decided, Approval) and approval_id in self.kept_grants:
+                    self._store_grant(
+                        bounds.revoke_grant(self.grant(approval_id), RevokeGrant(approval_id, by, now_us))
+                    )
                 if isinstance(decided, Approval) and decided.status is ApprovalStatus.APPROVED:
                     whose = decided.decided_by or ""
                     last = LastApproval(decided.id, decided.args_digest_hex, now_us, whose, decided.binding_hex)
@@ -140,8 +154,16 @@ class MemoryLedger:
                 if isinstance(line, Refused):
                     return line
                 self.lines[category, day] = line
-            case SettleBudget(category, day, reserved, spent):
+            case SettleBudget(category, day, reserved, spent, grant_id):
                 self.lines[category, day] = budgets.settle_budget(self._line(category, day), reserved, spent)
+                if grant_id:
+                    self.kept_grants[grant_id] = bounds.settle_grant(self.kept_grants[grant_id], reserved, spent)
+            case CreateGrant(grant):
+                self.kept_grants[grant.id] = grant
+            case UseGrant(grant_id):
+                return self._store_grant(bounds.use_grant(self.grant(grant_id), effect))
+            case RevokeGrant(grant_id):
+                return self._store_grant(bounds.revoke_grant(self.grant(grant_id), effect))
             case OpenIntent():
                 self.open_intents[receipt_id] = effect
             case CloseIntent(intent_id):
@@ -173,6 +195,12 @@ class MemoryLedger:
             self.denied.pop(changed.binding_hex, None)
         if not approvals.LIFECYCLE.steps[changed.status]:
             self.shown.pop(changed.id, None)
+        return None
+
+    def _store_grant(self, changed: Grant | Refused) -> Refused | None:
+        if isinstance(changed, Refused):
+            return changed
+        self.kept_grants[changed.id] = changed
         return None
 
     def _line(self, category: str, day: str) -> BudgetLine:
@@ -228,6 +256,12 @@ class MemoryLedger:
 
     def last_approval(self, owner: str, tool_id: str) -> LastApproval | None:
         return self.last_yes.get((owner, tool_id))
+
+    def grant(self, grant_id: str) -> Grant | None:
+        return self.kept_grants.get(grant_id)
+
+    def grants(self) -> list[Grant]:
+        return list(self.kept_grants.values())
 
     def approval_secret(self) -> bytes:
         return b"s" * 32

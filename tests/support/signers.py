@@ -14,7 +14,6 @@ from briefcase.adapters.signers.noise import Initiator
 from briefcase.adapters.system import SystemEntropy
 from briefcase.core.jose.base64url import decode_base64url, encode_base64url
 from briefcase.core.operator.administration import Administration
-from briefcase.core.operator.approvals import Approvers
 from briefcase.core.operator.binding import binding_hex_of
 from briefcase.core.operator.signers import Arrival, SignedRuling, SignerDesk, SignerParts
 from briefcase.core.people import People, Person
@@ -22,9 +21,9 @@ from briefcase.core.signers.signers import Signers
 from briefcase.core.signers.texts import Signed, list_text, ruling_text
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, ShownCall, ShownTool, format_rfc3339
 from support.clock import FakeClock
+from support.grants import approvers_of
 from support.ledger import MemoryLedger
 from support.principals import AGENT
-from support.redaction import NoRedaction
 
 DID = "did:key:z6MkDaemon"
 YES, NO = ApprovalStatus.APPROVED, ApprovalStatus.REJECTED
@@ -75,7 +74,7 @@ class SigningDesk:
     def restart(self) -> None:
         self.people = People(self.ledger)
         self.signers = Signers(self.ledger, self.people, DeviceKeys())
-        self.approvers = Approvers(self.ledger, NoRedaction(), has_signer=lambda: self.signers.was_paired)
+        self.approvers = approvers_of(self.ledger, has_signer=lambda: self.signers.was_paired)
         parts = SignerParts(
             ledger=self.ledger,
             signers=self.signers,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from briefcase.adapters.ledger import approvals_table, budgets_table, nonces
+from briefcase.adapters.ledger import approvals_table, budgets_table, grants_table, nonces
 from briefcase.adapters.ledger.approvals_table import StoredApproval
 from briefcase.adapters.ledger.archive import (
     META_ARCHIVE,
@@ -31,6 +31,7 @@ from briefcase.model.effects import (
     CloseIntent,
     ConsumeApproval,
     CreateApproval,
+    CreateGrant,
     DecideApproval,
     Effect,
     ExpireApproval,
@@ -39,9 +40,11 @@ from briefcase.model.effects import (
     PutSetting,
     Refused,
     ReserveBudget,
+    RevokeGrant,
     SetBudgetLimit,
     SettleBudget,
     StartFromCopy,
+    UseGrant,
 )
 from briefcase.model.errors import InternalError
 from briefcase.model.reasons import CONFLICT, RATE_LIMITED, REPLAY_DETECTED
@@ -86,11 +89,15 @@ def _create_approval(change: Change, effect: CreateApproval) -> Refused | None:
 def _decide_approval(change: Change, effect: DecideApproval) -> Refused | None:
     stored = approvals_table.read(change, effect.approval_id)
     held = None if stored is None else stored.approval
-    decided = approvals.decide_approval(held, effect.to, effect.by, effect.now_us, effect.reason, after=effect.after)
+    decided = approvals.decide_approval(
+        held, effect.to, effect.by, effect.now_us, effect.reason, after=effect.after, grant=effect.grant
+    )
     if isinstance(decided, Approval) and decided.status is ApprovalStatus.APPROVED:
         approvals_table.store_last(change, decided)
     elif isinstance(decided, Approval) and held is not None and held.status is ApprovalStatus.APPROVED:
         approvals_table.forget_last(change, decided)
+        if held.grant is not None:
+            grants_table.revoke(change, RevokeGrant(held.id, effect.by, effect.now_us))  # or it was before
     return _store(change, stored, decided)
 
 
@@ -112,6 +119,12 @@ def _store(change: Change, stored: StoredApproval | None, changed: Approval | Re
     if stored is not None:
         approvals_table.store(change, StoredApproval(stored.receipt_id, changed))
     return None
+
+
+def _settle(change: Change, effect: SettleBudget) -> None:
+    budgets_table.settle(change, effect)
+    if effect.grant_id:
+        grants_table.settle(change, effect)
 
 
 # --- a copy that is opened --------------------------------------------------------------------------------------------
@@ -137,6 +150,9 @@ def _start_from_copy(change: Change, effect: StartFromCopy) -> None:
     nonces.refuse_before(change, effect.now_us)
     change.delete(tables.meta, META_COPY)
     change.event["expired_approvals"] = len(ids)
+    revoked = grants_table.revoke_all(change, effect.now_us)
+    if revoked:
+        change.event["revoked_grants"] = revoked
 
 
 def _note_state(change: Change, _: NoteState) -> None:
@@ -207,8 +223,11 @@ _APPLY: Final[dict[type[Effect], Callable[[Change, Any], Refused | None]]] = {
     DecideApproval: _decide_approval,
     ExpireApproval: _expire_approval,
     ConsumeApproval: _consume_approval,
+    CreateGrant: grants_table.create,
+    UseGrant: grants_table.use,
+    RevokeGrant: grants_table.revoke,
     ReserveBudget: budgets_table.reserve,
-    SettleBudget: budgets_table.settle,
+    SettleBudget: _settle,
     SetBudgetLimit: budgets_table.set_limit,
     ClaimRequest: _claim_request,
     ClaimNonce: nonces.take,

@@ -60,10 +60,11 @@ class _Reserved(msgspec.Struct, frozen=True):
     category: str
     day: str
     microusd: int
+    grant_id: str = ""
 
     def settlement(self) -> SettleBudget:
         """On doubt, the whole reservation is spent."""
-        return SettleBudget(self.category, self.day, self.microusd, self.microusd)
+        return SettleBudget(self.category, self.day, self.microusd, self.microusd, self.grant_id)
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -271,6 +272,8 @@ def note_opening(event: JsonObject, settle: SettleBudget | None) -> None:
             "day": settle.day,
             "microusd": settle.reserved_microusd,
         }
+        if settle.grant_id:
+            reserved["grant_id"] = settle.grant_id
         event["reserved"] = reserved
 
 

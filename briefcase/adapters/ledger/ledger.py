@@ -18,7 +18,7 @@ import msgspec
 
 from briefcase._native.inodes import Inodes
 from briefcase.adapters.disk.locks import take_lock
-from briefcase.adapters.ledger import approvals_table, nonces, reading
+from briefcase.adapters.ledger import approvals_table, grants_table, nonces, reading
 from briefcase.adapters.ledger.archive import MIN_LIVE_RECEIPTS, write_segment
 from briefcase.adapters.ledger.budgets_table import getter, read_limit, read_line
 from briefcase.adapters.ledger.directory import (
@@ -40,6 +40,7 @@ from briefcase.core.receipts.events import receipts_archived_event
 from briefcase.core.redaction.redactor import redact_value
 from briefcase.model.effects import Archived, ArchiveReceipts, ClaimNonce, Committed, Entry, Head, PutSetting, Refused
 from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.grants import Grant
 from briefcase.model.ports import ActiveAgent, Clock, ReceiptFilter, Redactor, Verification
 from briefcase.model.types import Approval, ApprovalStatus, BudgetLine, JsonObject, LastApproval, Receipt, ShownCall
 
@@ -251,6 +252,16 @@ class Ledger:
         """The last yes that a principal, by its `owner`, got for a tool."""
         with self._tables.begin_read() as transaction:
             return approvals_table.find_last(transaction, self._tables, owner, tool_id)
+
+    def grant(self, grant_id: str) -> Grant | None:
+        """One grant, with what was used of it by now."""
+        with self._tables.begin_read() as transaction:
+            return grants_table.find(transaction, self._tables, grant_id)
+
+    def grants(self) -> list[Grant]:
+        """All grants, the ended too, in the order they were given."""
+        with self._tables.begin_read() as transaction:
+            return grants_table.list_all(transaction, self._tables)
 
     def approval_secret(self) -> bytes:
         """The 32-byte key from which approval tokens are derived; made with the ledger."""

@@ -6,6 +6,7 @@
 | approvals | approval id | msgpack of `StoredApproval` |
 | waiting | see `approvals_table` | approvals that are pending or approved, by principal and by binding |
 | shown | see `approvals_table` | their whole calls, the last yes of each principal and tool, what was denied |
+| grants | approval id | msgpack of `StoredGrant`, with what was used of it |
 | spend | `YYYY-MM-DD` and category | spent and reserved micro-USD, 8 bytes each |
 | limits | category | daily limit in micro-USD, 8 bytes |
 | settings | name | bytes |
@@ -59,6 +60,7 @@ TABLES: Final = (
     "nonces",
     "meta",
     "shown",
+    "grants",
 )
 _FLAGS: Final = {
     "readonly": False,
@@ -108,6 +110,7 @@ class Tables:
                 self.nonces,
                 self.meta,
                 self.shown,
+                self.grants,
             ) = (self.env.open_db(name.encode()) for name in TABLES)
         except lmdb.Error as error:
             self.env.close()
@@ -120,6 +123,7 @@ class Tables:
             self.limits: "limit",
             self.settings: "setting",
             self.shown: "shown",
+            self.grants: "grant",
         }
         self.archive = Archive(path)
         self.map_lock = threading.Lock()

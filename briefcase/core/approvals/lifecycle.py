@@ -23,6 +23,7 @@ import msgspec
 
 from briefcase.core.jose.base64url import encode_base64url
 from briefcase.model.effects import Refused
+from briefcase.model.grants import GrantTerms
 from briefcase.model.lifecycle import Lifecycle
 from briefcase.model.reasons import BUDGET_EXCEEDED, CONFLICT, INVALID_OR_EXPIRED_APPROVAL, with_detail
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, NeedsApproval, ShownCall
@@ -77,19 +78,31 @@ def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bo
 
 
 def decide_approval(
-    approval: Approval | None, to: ApprovalStatus, by: str, now_us: int, reason: str = "", *, after: Sequence[str] = ()
+    approval: Approval | None,
+    to: ApprovalStatus,
+    by: str,
+    now_us: int,
+    reason: str = "",
+    *,
+    after: Sequence[str] = (),
+    grant: GrantTerms | None = None,
 ) -> Approval | Refused:
     """Approve or reject; a yes that needs others' beside it leaves the approval pending, with this one's name.
 
     Refused (`conflict`) unless it waits: a yes for a person, a no also for its call. A yes is said `after` those it
-    knows of, by somebody who is none of them.
+    knows of, by somebody who is none of them. A `grant` is asked for with the first yes; the others see it, and say yes
+    to it as well.
     """
     if approval is None or not LIFECYCLE.may(status_at(approval, now_us), to):
         return Refused(CONFLICT)
     if to is ApprovalStatus.APPROVED:
         if by in approval.approved_by or tuple(after) != approval.approved_by:
             return Refused(CONFLICT)
-        approval = msgspec.structs.replace(approval, approved_by=(*approval.approved_by, by))
+        if grant is not None and approval.approved_by and grant != approval.grant:
+            return Refused(CONFLICT)
+        approval = msgspec.structs.replace(
+            approval, approved_by=(*approval.approved_by, by), grant=grant or approval.grant
+        )
         if len(approval.approved_by) < approval.approvers:
             return approval
         by = ", ".join(approval.approved_by)

@@ -43,6 +43,7 @@ from briefcase.core.calls.call_log import CallLog
 from briefcase.core.calls.continuing import going_on
 from briefcase.core.calls.decisions import OpenDecision, OpenDecisions
 from briefcase.core.calls.expiry import Expiry
+from briefcase.core.calls.granting import NOBODYS, Granting
 from briefcase.core.calls.ratelimits import RateLimiter
 from briefcase.core.calls.refusals import Refusals
 from briefcase.core.calls.reports import Reports
@@ -52,6 +53,7 @@ from briefcase.core.calls.settings import CallSettings
 from briefcase.core.calls.shown import shown_call
 from briefcase.core.characters.marks import visible_text
 from briefcase.core.controls import Controls
+from briefcase.core.grants.held import Grants
 from briefcase.core.pieces import in_turns
 from briefcase.core.receipts import events
 from briefcase.core.receipts.events import CallFacts, Decided, Settled
@@ -62,7 +64,6 @@ from briefcase.model import reasons
 from briefcase.model.effects import (
     ClaimRequest,
     Committed,
-    ConsumeApproval,
     CreateApproval,
     Effect,
     Entry,
@@ -72,6 +73,7 @@ from briefcase.model.effects import (
     SettleBudget,
 )
 from briefcase.model.errors import CallerError, InternalError, UpstreamError
+from briefcase.model.grants import Grant
 from briefcase.model.ports import (
     CallContext,
     Clock,
@@ -120,6 +122,7 @@ class Calls:
         policy: Callable[[], Policy],
         tools: Tools,
         controls: Controls,
+        grants: Grants,
         redactor: Redactor,
         clock: Clock,
         entropy: Entropy,
@@ -133,6 +136,7 @@ class Calls:
         self._policy = policy
         self._tools = tools
         self._controls = controls
+        self._grants = grants
         self._redactor = redactor
         self._clock = clock
         self._now_ns = clock.monotonic_ns
@@ -144,6 +148,7 @@ class Calls:
         self._settings = settings
         self._asking = Asking(new_event)
         self._rulings = Rulings(ledger, settings.denial_ttl_us)
+        self._granting = Granting(ledger, grants, controls, self._rulings)
         self._answers = RememberedAnswers()
         self._running: dict[tuple[str, str], Event | None] = {}  # by principal and request id; what a retry waits for
         self.refusals = Refusals(ledger, clock, redactor, new_event)
@@ -363,7 +368,7 @@ class Calls:
         watch.mark("limits")
 
         # 8. approval: attach one, or create one and stop
-        token, approval = call.approval_token, None
+        token, approval, grant = call.approval_token, None, None
         if token is not None or not isinstance(verdict, Allow):
             approval, verdict = self._rulings.attach(token, checked, verdict, for_hook=flow in _HOOKS)
             if isinstance(verdict, Allow):
@@ -371,13 +376,14 @@ class Calls:
             elif isinstance(verdict, Deny):
                 return await self._deny(checked.facts, verdict, watch)
             elif approval is None or not approvals.covers(approval, verdict, self._kind_for(verdict)):
-                if not self._is_asked_at_client(flow, checked, verdict):
+                grant = self._granting.of(checked, verdict) if self._grants.held else None
+                if grant is None and not self._is_asked_at_client(flow, checked, verdict):
                     return await self._ask(checked, verdict, watch)
                 approval = None
         watch.mark("approval")
 
         # 9. intent: durable before anything leaves
-        return await self._intend(flow, checked, verdict, approval, watch)
+        return await self._intend(flow, checked, verdict, approval or grant, watch)
 
     def _facts_of(  # noqa: PLR0917 - what steps 2 and 3 learnt, each once
         self,
@@ -501,24 +507,23 @@ class Calls:
         return encode_answer(waiting, watch.timing_us, receipt_id=committed.receipt_id)
 
     async def _intend(
-        self, flow: str, checked: Checked, verdict: Allow | NeedsApproval, approval: Approval | None, watch: Stopwatch
+        self, flow: str, checked: Checked, verdict: Allow | NeedsApproval, by: Approval | Grant | None, watch: Stopwatch
     ) -> Admitted | Answer:
         facts, spec = checked.facts, checked.tool.spec
         effects: list[Effect] = [ClaimRequest(facts.principal.name, facts.request_id)]
-        if approval is not None:
-            effects.append(ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us()))
+        yes = NOBODYS if by is None else self._granting.used(by, checked)
+        if yes.effect is not None:
+            effects.append(yes.effect)
         settle: SettleBudget | None = None
         if spec.cost_microusd:
             day = budgets.day_of(checked.now_us)
-            may_pass = approval is not None and approval.reason == reasons.BUDGET_EXCEEDED
-            effects.append(ReserveBudget(spec.category, day, spec.cost_microusd, approved=may_pass))
-            settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd)
+            effects.append(ReserveBudget(spec.category, day, spec.cost_microusd, approved=yes.passes_budget))
+            settle = SettleBudget(spec.category, day, spec.cost_microusd, spec.cost_microusd, yes.grant_id)
         if checked.claim is not None:
             effects.append(checked.claim)
-        asked_for = verdict.reason if approval is None and isinstance(verdict, NeedsApproval) else ""
+        asked_for = verdict.reason if by is None and isinstance(verdict, NeedsApproval) else ""
         word = events.APPROVAL_REQUIRED if asked_for else events.ALLOW
-        approval_id = None if approval is None else approval.id
-        decided = Decided(word, asked_for, policy_ids=verdict.policy_ids, approval_id=approval_id)
+        decided = Decided(word, asked_for, "", verdict.policy_ids, yes.approval_id, yes.grant_id)
         if asked_for:
             event = events.asked_client_event(facts, decided, watch.timing_us)
         elif flow in _CLOSED_AT_ONCE:
@@ -536,8 +541,10 @@ class Calls:
             raise
         watch.mark("intent")
         if isinstance(committed, Committed):
-            return Admitted(checked, committed, settle, approval is not None, asked_for)  # the flow ends it
+            return Admitted(checked, committed, settle, yes.approval_id is not None, asked_for)  # the flow ends it
         self._end(facts)
+        if isinstance(verdict, NeedsApproval) and yes.has_no_grant_left(committed):
+            return await self._ask(checked, verdict, watch)  # another call had the last of the grant
         return await self._deny(facts, Deny(committed.reason, verdict.policy_ids), watch)
 
     async def _deny(self, facts: CallFacts, verdict: Deny, watch: Stopwatch) -> Answer:

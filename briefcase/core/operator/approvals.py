@@ -25,12 +25,16 @@ import msgspec
 
 from briefcase.core.approvals.lifecycle import MAX_SUMMARY_CHARS, status_at
 from briefcase.core.characters.marks import visible_text
+from briefcase.core.grants.drafting import grant_digest
 from briefcase.core.json.strict import parse as parse_json
+from briefcase.core.operator.grants import GrantAdmin, GrantRequest
 from briefcase.core.receipts.canonical import canonical_bytes, digest_hex
 from briefcase.core.receipts.events import approval_decided_event
 from briefcase.core.wire.approvals import wire_shown
-from briefcase.model.effects import DecideApproval, Effect, Entry, Refused
+from briefcase.core.wire.grants import wire_terms
+from briefcase.model.effects import CreateGrant, DecideApproval, Effect, Entry, Refused
 from briefcase.model.errors import CallerError
+from briefcase.model.grants import Grant
 from briefcase.model.ports import Ledger, Redactor
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Role, ShownCall, ShownTool
 
@@ -58,8 +62,9 @@ class Ruling(msgspec.Struct, frozen=True):
     """One person's yes (`approved`) or no (`rejected`).
 
     `by` names the person, `role` is theirs, `means` is what they proved it by. `shown_digest_hex` is the digest of the
-    document they saw, or None from a client that sends none. `reason` is their own words. `evidence` is what the
-    receipt says of a signer's signature beside this, and `effects` what changes with it (its nonce).
+    document they saw, or None from a client that sends none. `reason` is their own words. `grant` is what a yes lets
+    pass beside the call. `evidence` is what the receipt says of a signer's signature beside this, and `effects` what
+    changes with it (its nonce).
     """
 
     approval_id: str
@@ -71,6 +76,7 @@ class Ruling(msgspec.Struct, frozen=True):
     reason: str = ""
     evidence: JsonObject = {}
     effects: tuple[Effect, ...] = ()
+    grant: GrantRequest | None = None
 
 
 class Approvers:
@@ -79,6 +85,7 @@ class Approvers:
     Args:
         ledger: where approvals are, and the time they expire by.
         redactor: cuts the vault's secrets out of what is shown and of a reason.
+        grants: drafts what a yes lets pass beside its call.
         has_signer: tells whether a signer was ever paired (by default none was); from then on nobody stands in.
         yes_by: the means that a yes is taken by at all; `{Means.SIGNER}` takes signers only. A no only tightens, and
             is taken by either.
@@ -88,12 +95,14 @@ class Approvers:
         self,
         ledger: Ledger,
         redactor: Redactor,
+        grants: GrantAdmin,
         *,
         has_signer: Callable[[], bool] = bool,
         yes_by: frozenset[Means] = EITHER,
     ) -> None:
         self._ledger = ledger
         self._redactor = redactor
+        self._grants = grants
         self._has_signer = has_signer
         self._yes_by = yes_by
 
@@ -104,7 +113,7 @@ class Approvers:
             CallerError: a secret in it can be cut out only with everything else (`conflict`).
         """
         kept = self._ledger.shown_call(approval.id)
-        document = shown_document(approval, kept)
+        document = {**shown_document(approval, kept), **self._grants.shown_with(approval)}
         written, places = self._redactor.redact_named(canonical_bytes(document))  # what is a secret only since then
         redacted = parse_json(written)
         if not isinstance(redacted, dict):
@@ -141,14 +150,25 @@ class Approvers:
         # 3. what they saw
         if approval.status is ApprovalStatus.PENDING and ruling.to is ApprovalStatus.APPROVED:
             self._check_shown(approval, ruling.shown_digest_hex)
+        grant = self._grant_of(approval, ruling)
 
         # 4. durable, or refused because it waits no more
         reason, before = self._recorded(ruling.reason), approval.approved_by
-        effect = DecideApproval(approval.id, ruling.to, ruling.by, now_us, reason, before)
+        effects: list[Effect] = [
+            DecideApproval(
+                approval.id, ruling.to, ruling.by, now_us, reason, before, None if grant is None else grant.terms
+            )
+        ]
         is_one_of_several = ruling.to is ApprovalStatus.APPROVED and len(before) + 1 < approval.approvers
         status = ApprovalStatus.PENDING if is_one_of_several else ruling.to
-        event = approval_decided_event(approval, status.value, ruling.by, reason, ruling.shown_digest_hex)
-        committed = await self._ledger.commit(Entry({**event, **ruling.evidence}, (effect, *ruling.effects)))
+        given = None if grant is None or is_one_of_several else grant
+        if given is not None:
+            given = msgspec.structs.replace(given, by=(*before, ruling.by))
+            effects.append(CreateGrant(given))
+        event = approval_decided_event(
+            approval, status.value, ruling.by, reason, ruling.shown_digest_hex, grant=_told(grant)
+        )
+        committed = await self._ledger.commit(Entry({**event, **ruling.evidence}, (*effects, *ruling.effects)))
         if isinstance(committed, Refused):
             now = self._ledger.approval(approval.id) or approval
             if now.approved_by != before:
@@ -160,7 +180,21 @@ class Approvers:
                 f"expected {wanted}, got one that is {status_at(now, self._ledger.now_us()).value}",
                 code="conflict",
             )
+        if given is not None:
+            self._grants.hold(given)
         return self._ledger.approval(approval.id) or approval
+
+    def _grant_of(self, approval: Approval, ruling: Ruling) -> Grant | None:
+        """What a yes lets pass beside the call, as it was shown; None where that is nothing."""
+        if ruling.to is not ApprovalStatus.APPROVED or (ruling.grant is None and approval.grant is None):
+            return None
+        if ruling.means is Means.SIGNER:
+            raise CallerError(
+                "a signer's signature is over one call: expected a yes without a grant",
+                code="conflict",
+                hint="deny it; the agent can ask again",
+            )
+        return self._grants.asked(approval, ruling.grant, ruling.shown_digest_hex)
 
     def _check_means(self, approval: Approval, ruling: Ruling) -> None:
         if ruling.role not in DECIDING_ROLES:
@@ -222,6 +256,13 @@ class Approvers:
     def _recorded(self, reason: str) -> str:
         """A person's words as a receipt keeps them."""
         return visible_text(self._redactor.redact_text(reason))
+
+
+def _told(grant: Grant | None) -> JsonObject | None:
+    """What a receipt says of a grant: nothing of the arguments, whatever form receipts keep them in."""
+    if grant is None:
+        return None
+    return {"grant_id": grant.id, "digest": grant_digest(grant), **wire_terms(grant.terms)}
 
 
 def shown_document(approval: Approval, shown: ShownCall | None) -> JsonObject:

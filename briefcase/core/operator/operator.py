@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from briefcase.core.controls import Controls
+from briefcase.core.grants.held import Grants
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.agents import AgentAdmin
 from briefcase.core.operator.approvals import EITHER, Approvers, Means
@@ -16,6 +17,7 @@ from briefcase.core.operator.budgets import BudgetAdmin
 from briefcase.core.operator.bundles import BundleAdmin
 from briefcase.core.operator.controls import ControlAdmin
 from briefcase.core.operator.fleet import FleetAdmin, FleetPorts
+from briefcase.core.operator.grants import GrantAdmin
 from briefcase.core.operator.logins import Connected, LoginAdmin, ServerLogins
 from briefcase.core.operator.passkeys import PasskeyDesk
 from briefcase.core.operator.people import PeopleAdmin
@@ -61,17 +63,18 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     """What the nouns work on.
 
     `ledger` takes the receipts, and what is in the transaction of its receipt. `redactor` cuts secrets out of what an
-    approval shows. `policy` is the active policy, `controls` are those in force, and `people` are those with a token of
-    their own; `signers` are those whose signatures count. `agents`, `secrets`, `providers` and `servers` keep what
-    their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control plane. `tools` are the
-    registered tools, and `manifests` are the files that declare some of them. `witnesses` says which witnesses can be
-    sent to.
+    approval shows. `policy` is the active policy, `controls` and `grants` are those in force, and `people` are those
+    with a token of their own; `signers` are those whose signatures count. `agents`, `secrets`, `providers` and
+    `servers` keep what their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control
+    plane. `tools` are the registered tools, and `manifests` are the files that declare some of them. `witnesses` says
+    which witnesses can be sent to.
     """
 
     ledger: Ledger
     redactor: Redactor
     policy: PolicyService
     controls: Controls
+    grants: Grants
     people: People
     signers: SignerPorts
     agents: AgentStore
@@ -96,6 +99,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     signers: SignerDesk
     passkeys: PasskeyDesk
     approvals: Approvers
+    grants: GrantAdmin
     budgets: BudgetAdmin
     controls: ControlAdmin
     policy: PolicyService
@@ -127,9 +131,11 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
     """Put the nouns together, for the composition root."""
     administration = Administration(ports.ledger)
     controls = ControlAdmin(administration, ports.controls, ports.agents, ports.tools, ports.clock, ports.entropy)
+    grants = GrantAdmin(ports.ledger, ports.grants, ports.redactor)
     approvers = Approvers(
         ports.ledger,
         ports.redactor,
+        grants,
         has_signer=lambda: ports.signers.signers.was_paired,
         yes_by=frozenset({Means.SIGNER}) if ports.signers.signers_only else EITHER,
     )
@@ -143,6 +149,7 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
         signers=desk,
         passkeys=PasskeyDesk(desk, parts, ports.signers.passkeys),
         approvals=approvers,
+        grants=grants,
         budgets=BudgetAdmin(administration, ports.ledger, ports.clock),
         controls=controls,
         policy=ports.policy,

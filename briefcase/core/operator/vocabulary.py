@@ -15,16 +15,15 @@ _NAMES: Final = """
     agent_added agent_id agent_revoked algorithm allow_all allow_incompatible allow_paths amount_microusd approval
     approval_decided approval_expired approval_id approval_required approvals_given approved approved_by approvers
     args_chars args_digest args_digest_hex args_excerpt args_text asked_by auth_method backup_created backup_started
-    base_url body_bytes body_digest
-    budget_set budgets_spent_for bundle_changed bundle_id bundle_id_fell call_intent_id category change_failed
-    change_intent closed_intents complete consumed continues control_id control_lifted control_plane_enroll
-    control_plane_key_announced control_plane_key_pinned control_plane_leave control_plane_mandatory_removed
-    control_plane_mandatory_set control_plane_policy_bundle_incompatible control_plane_policy_bundle_refused
-    control_plane_policy_sync control_plane_unreachable control_set copied_at cost_microusd cost_over_reserved cost_usd
-    created_at daily_limit_microusd decided_at decided_by decides_for decision
-    decision_reason definitions_digest delegated description destination device_id
-    device_name estimated_usd exchange expected_compatibility_profile expires_at first_receipt_id fs_access
-    got_compatibility_profile has_text head_hash in_doubt incompatible_profile intent_id interrupted invalid_budget
+    base_url body_bytes body_digest budget_set budgets_spent_for bundle_changed bundle_id bundle_id_fell call_intent_id
+    category change_failed change_intent closed_intents complete consumed continues control_id control_lifted
+    control_plane_enroll control_plane_key_announced control_plane_key_pinned control_plane_leave
+    control_plane_mandatory_removed control_plane_mandatory_set control_plane_policy_bundle_incompatible
+    control_plane_policy_bundle_refused control_plane_policy_sync control_plane_unreachable control_set copied_at
+    cost_microusd cost_over_reserved cost_usd created_at daily_limit_microusd decided_at decided_by decides_for decision
+    decision_reason definitions_digest delegated description destination device_id device_name estimated_usd exchange
+    expected_compatibility_profile expires_at first_receipt_id fs_access got_compatibility_profile grant_id
+    grant_revoked has_text head_hash in_doubt incompatible_profile intent_id interrupted invalid_budget
     invalid_device_name invalid_device_pubkey invalid_dpop invalid_mandatory invalid_policy_text invalid_signature
     invalid_token is_approved is_same_call is_sealed is_settled last_approved malformed_bundle mandatory_id
     manifest_digest mcp_definitions_held mcp_definitions_pinned mcp_login_ended mcp_login_made mcp_login_revoked

@@ -12,9 +12,10 @@ and then decides without the reference engine. Read in this order:
 | `argtypes` | the type that validation gives to `context.args`, which differs from tool to tool |
 | `arguments` | a call's JSON arguments as Cedar values of the declared types |
 | `engine`, `verdicts` | the compiled policy: one call to one verdict |
+| `conditions` | a condition of ours that stands by itself, beside the policy: a grant's |
 | `preview` | which tools an agent could call, as far as that can be said before there are arguments |
 | `reference`, `shadow` | the same decision by the reference engine; sampling it beside the live one |
 | `diff`, `testfiles`, `backtest` | what a change does: by policy, by test file, by recorded receipts |
 
-Callers: `operator`; edges, daemon.
+Callers: `grants`, `operator`; edges, daemon.
 """

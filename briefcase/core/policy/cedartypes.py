@@ -79,3 +79,9 @@ def quoted(text: str) -> str:
     """A string literal of Cedar; everything but ASCII letters, digits and spaces is escaped."""
     safe = (char if char.isascii() and (char.isalnum() or char in " _-") else f"\\u{{{ord(char):x}}}" for char in text)
     return f'"{"".join(safe)}"'
+
+
+def literal(text: str) -> str:
+    """A string literal of Cedar that a person can read: printable ASCII stands for itself, all else is escaped."""
+    safe = (char if " " <= char <= "~" and char not in '"\\' else f"\\u{{{ord(char):x}}}" for char in text)
+    return f'"{"".join(safe)}"'

@@ -1,4 +1,4 @@
 """Receipts: canonical bytes, the chain, and the events it records. The flow, the operator and the ledger call it.
 
-Callers: `calls`, `fleet`, `payments`, `operator`, `policy`, `redaction`, `wire`; adapters, edges, daemon.
+Callers: `calls`, `grants`, `fleet`, `payments`, `operator`, `policy`, `redaction`, `wire`; adapters, edges, daemon.
 """

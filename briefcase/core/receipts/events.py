@@ -17,6 +17,7 @@ every event of a call, so that one filter finds them.
 | outcome | step 12: what came of an intent |
 | outcome_unknown | an intent found open at start, or never closed in time |
 | approval_decided | a person said yes or no |
+| grant_revoked | somebody ended a grant before its time |
 | approval_expired | an approval whose time was over before somebody decided or used it |
 | policy_set, budget_set | an operator changed a rule |
 | control_set, control_lifted | an operator tightened or gave back |
@@ -52,6 +53,7 @@ from typing import Final, Protocol
 import msgspec
 
 from briefcase.model.effects import SettleBudget
+from briefcase.model.grants import Grant
 from briefcase.model.reasons import OUTCOME_UNKNOWN
 from briefcase.model.types import Approval, JsonObject, JsonValue, Principal, Role, ToolSpec, format_rfc3339
 
@@ -109,13 +111,14 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
-    """How a call was decided: the word, why, by which policies, on which approval."""
+    """How a call was decided: the word, why, by which policies, on which approval, by which grant without one."""
 
     decision: str
     reason: str = ""
     detail: str = ""
     policy_ids: tuple[str, ...] = ()
     approval_id: str | None = None
+    grant_id: str = ""
 
 
 def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping[str, int]) -> JsonObject:
@@ -155,6 +158,8 @@ def call_event(kind: str, facts: CallFacts, decided: Decided, timing_us: Mapping
         }
     if decided.detail:
         event["detail"] = decided.detail
+    if decided.grant_id:
+        event["grant_id"] = decided.grant_id
     if principal.asked_by:
         event["asked_by"] = principal.asked_by
     if facts.agent_id is not None:
@@ -397,13 +402,20 @@ def refusals_counted_event(
 
 
 def approval_decided_event(
-    approval: Approval, status: str, by: str, reason: str = "", shown_digest_hex: str | None = None
+    approval: Approval,
+    status: str,
+    by: str,
+    reason: str = "",
+    shown_digest_hex: str | None = None,
+    *,
+    grant: JsonObject | None = None,
 ) -> JsonObject:
     """The event of a person's yes or no. `status` is the daemon's word, `reason` the person's own.
 
     `was` is the state that was decided on: a no to what is `approved` takes the yes back. `stands_in` is there where an
     operator decided in place of a signer. Where several people must say yes, `approvers` says how many, and
-    `approved_by` who did before this one; `status` is `pending` while it takes more.
+    `approved_by` who did before this one; `status` is `pending` while it takes more. `grant` is what the yes lets pass
+    beside the call: its bounds and the digest of what was shown of it, never an argument.
     """
     event: JsonObject = {
         "kind": "approval_decided",
@@ -422,7 +434,22 @@ def approval_decided_event(
         event["stands_in"] = approval.stands_in
     if approval.approvers > 1:
         event["approvers"], event["approved_by"] = approval.approvers, list(approval.approved_by)
+    if grant:
+        event["grant"] = grant
     return event
+
+
+def grant_revoked_event(grant: Grant, by: str) -> JsonObject:
+    """The event of somebody ending a grant; what was used of it by then is beside it."""
+    return {
+        "kind": "grant_revoked",
+        "grant_id": grant.id,
+        "principal": grant.principal,
+        "tool_id": grant.tool_id,
+        "uses": grant.uses,
+        "spent_microusd": grant.spent_microusd,
+        "by": by,
+    }
 
 
 def approval_expired_event(approval: Approval) -> JsonObject:

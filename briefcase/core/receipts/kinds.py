@@ -38,6 +38,7 @@ KINDS: Final = (
     "signer_listed",
     "signer_authorized",
     "signers_only_set",
+    "grant_revoked",
     "provider_set",
     "provider_deleted",
     "provider_login",

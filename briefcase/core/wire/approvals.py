@@ -7,7 +7,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from briefcase.core.wire.fields import Maybe
+from briefcase.core.wire.fields import HashHex, Maybe
+from briefcase.core.wire.grants import DraftedGrant, GrantTermsRecord
 from briefcase.core.wire.tools import OtherCategory, wire_category
 from briefcase.model.identifiers import REQUEST_ID
 from briefcase.model.types import MICROUSD_PER_USD, Approval, JsonObject, PaymentTerms, ShownCall, format_rfc3339
@@ -99,6 +100,7 @@ class ShownApproval(ApprovalRecord, frozen=True, kw_only=True):
     canonical JSON with known secrets cut out and invisible or confusable characters written as `<U+XXXX>`.
     `redacted_places` says at how many places secrets were cut out of what is shown. `question_text` is what an MCP
     server asked, written as `args_text` is, where the call is the answer, and `question_digest_hex` its SHA-256.
+    `grant` is what the yes lets pass beside the call, where somebody asked for that.
     """
 
     status: Literal["pending", "approved", "rejected", "expired", "consumed"]
@@ -115,6 +117,7 @@ class ShownApproval(ApprovalRecord, frozen=True, kw_only=True):
     question_text: Maybe[str] = msgspec.UNSET
     question_digest_hex: Maybe[str] = msgspec.UNSET
     last_approved: Maybe[LastApproved] = msgspec.UNSET
+    grant: Maybe[DraftedGrant] = msgspec.UNSET
     shown_digest_hex: Maybe[str] = msgspec.UNSET
 
 
@@ -143,16 +146,23 @@ class ApprovalQuery(msgspec.Struct, frozen=True):
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """What was shown to whoever says yes, and why they do. Without a digest only a short call can be approved."""
+    """What was shown to whoever says yes, and why they do. Without a digest only a short call can be approved.
+
+    `grant` lets further calls like it pass; it takes both digests, `grant_digest_hex` as
+    `POST /v1/approvals/{id}/grant` shows it.
+    """
 
     shown_digest_hex: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARS)] = ""
+    grant: GrantTermsRecord | None = None
+    grant_digest_hex: HashHex | None = None
 
 
 class Approved(msgspec.Struct, frozen=True, omit_defaults=True):
     """Said yes; the token attaches it to the retried call.
 
     Where several people must say yes and this one is not the last, `status` is `pending` and there is no token yet.
+    `grant_id` is there where the yes gave a grant.
     """
 
     approval_id: str
@@ -160,6 +170,7 @@ class Approved(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["approved", "pending"] = "approved"
     approvers: int = 1
     approvals_given: int = 1
+    grant_id: Maybe[str] = msgspec.UNSET
 
 
 class Denial(msgspec.Struct, frozen=True):

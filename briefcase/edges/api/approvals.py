@@ -13,7 +13,9 @@ from typing import Final
 import msgspec
 
 from briefcase.core.approvals.lifecycle import approval_token, status_at
+from briefcase.core.grants.drafting import grant_digest
 from briefcase.core.operator.approvals import DECIDING_ROLES, SHOWN_DIGEST, Ruling, shown_digest_of
+from briefcase.core.operator.grants import GrantRequest
 from briefcase.core.wire.approvals import (
     ApprovalList,
     ApprovalListQuery,
@@ -25,6 +27,7 @@ from briefcase.core.wire.approvals import (
     ShownApproval,
     wire_approval,
 )
+from briefcase.core.wire.grants import DraftedGrant, GrantTermsRecord, terms_of, wire_drafted
 from briefcase.edges.api.routing import CALLERS, Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.errors import CallerError
@@ -88,29 +91,37 @@ async def show_approval(services: Services, request: Request) -> JsonObject:
 async def approve(services: Services, request: Request) -> Approved:
     """`POST /v1/approvals/{id}/approve`: durable when this answers."""
     said = request.body_as(Consent)
-    return approved(
-        services, await _decide(services, request, ApprovalStatus.APPROVED, said.reason, said.shown_digest_hex)
-    )
+    return approved(services, await _decide(services, request, ApprovalStatus.APPROVED, said))
 
 
 async def deny(services: Services, request: Request) -> Denied:
     """`POST /v1/approvals/{id}/deny`: also of a yes that was not used yet; durable when this answers."""
-    approval = await _decide(services, request, ApprovalStatus.REJECTED, request.body_as(Denial).reason)
+    approval = await _decide(services, request, ApprovalStatus.REJECTED, request.body_as(Denial))
     return Denied(approval.id, "rejected")
 
 
-async def _decide(
-    services: Services, request: Request, to: ApprovalStatus, reason: str, shown_digest_hex: str | None = None
-) -> Approval:
+async def preview_grant(services: Services, request: Request) -> JsonObject:
+    """`POST /v1/approvals/{id}/grant`: what a yes with this grant would let pass. Nothing is granted."""
+    terms = terms_of(request.body_as(GrantTermsRecord))
+    drafted = services.operator.grants.preview(request.params["id"], terms)
+    return wire_drafted(drafted, grant_digest(drafted))
+
+
+async def _decide(services: Services, request: Request, to: ApprovalStatus, said: Consent | Denial) -> Approval:
     asker = request.principal
+    consent = said if isinstance(said, Consent) else Consent()
+    grant = None
+    if consent.grant is not None:
+        grant = GrantRequest(terms_of(consent.grant), consent.grant_digest_hex or "")
     approval = await services.operator.approvals.decide(
         Ruling(
             approval_id=request.params["id"],
             to=to,
             by=asker.name,
             role=asker.role,
-            shown_digest_hex=shown_digest_hex,
-            reason=reason,
+            shown_digest_hex=consent.shown_digest_hex,
+            reason=said.reason,
+            grant=grant,
         )
     )
     tell(services, approval, to)
@@ -130,7 +141,8 @@ def approved(services: Services, approval: Approval) -> Approved:
         return Approved(
             approval.id, status="pending", approvers=approval.approvers, approvals_given=len(approval.approved_by)
         )
-    return Approved(approval.id, approval_token(services.ledger.approval_secret(), approval.id))
+    token = approval_token(services.ledger.approval_secret(), approval.id)
+    return Approved(approval.id, token, grant_id=msgspec.UNSET if approval.grant is None else approval.id)
 
 
 async def changed(services: Services, request: Request, approval: Approval, wait_ms: int) -> Approval:
@@ -181,6 +193,15 @@ ROUTES: Final = (
         query=ApprovalListQuery,
     ),
     Route("GET", "/v1/approvals/{id}", _SEEING, show_approval, "One approval", ShownApproval, query=ApprovalQuery),
+    Route(
+        "POST",
+        "/v1/approvals/{id}/grant",
+        DECIDING_ROLES,
+        preview_grant,
+        "What a yes with this grant would let pass",
+        DraftedGrant,
+        body=GrantTermsRecord,
+    ),
     Route("POST", "/v1/approvals/{id}/approve", DECIDING_ROLES, approve, "Say yes", Approved, body=Consent),
     Route("POST", "/v1/approvals/{id}/deny", DECIDING_ROLES, deny, "Say no", Denied, body=Denial),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,6 +19,7 @@ from briefcase.core.wire.fields import given
 from briefcase.core.wire.receipts import ReceiptList
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.grants import asked_for, grant_options, wished_by
 from briefcase.edges.cli.late import approval_watch, render, shown_calls
 from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
@@ -168,14 +169,21 @@ def _show_ended(app: App, one: ShownApproval) -> None:
         app.screen.line(f"receipt {receipt.id}  {render.when(receipt.ts)}  {said}")
 
 
-@approvals.command("approve", epilog=example("briefcase approvals approve 3f9a12bc"))
+@approvals.command(
+    "approve",
+    epilog=example(
+        "briefcase approvals approve 3f9a12bc",
+        "briefcase approvals approve 3f9a12bc --grant-fixed /to --max-uses 20 --for 8h",
+    ),
+)
 @click.argument("approval_id", metavar="ID", shell_complete=_complete_id)
 @click.option("--digest", metavar="HEX", help="Only if the call is as `approvals show` showed it with this digest.")
 @click.option("--reason", default="", help="Why, for the receipt.")
+@grant_options
 @json_option
 @pass_app
-def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_json: bool) -> None:
-    """Say yes to exactly one call, once.
+def approve(app: App, /, *, approval_id: str, digest: str | None, reason: str, as_json: bool, **wished: Any) -> None:
+    """Say yes to exactly one call, once, or by a grant to others like it.
 
     Writes the call to standard error, and says yes to what it wrote. A call too long for one line of a list is first to
     be read: on a terminal the command asks, elsewhere it takes the `--digest` that `approvals show` wrote below it.
@@ -185,7 +193,8 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_j
     """
     path = path_of("v1", "approvals", _whole_id(app, approval_id))
     seen = _seen(app.client().get(path, ShownApproval), digest, as_json=as_json)
-    said = {"shown_digest_hex": seen, **({"reason": reason} if reason else {})}
+    granted = asked_for(app, path, wished_by(wished), as_json=as_json)
+    said = {"shown_digest_hex": seen, **({"reason": reason} if reason else {}), **granted}
     reply = app.client().post(f"{path}/approve", Approved, said)
     if as_json:
         app.json(reply.document)
@@ -194,6 +203,8 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, as_j
         note(f"{reply.answer.approval_id}: {shown_calls.count_of_yes(reply.answer)}")
         return
     click.echo(given(reply.answer.approval_token, ""))
+    if grant_id := given(reply.answer.grant_id, ""):
+        note(f"granted: `briefcase grants revoke {grant_id}` ends it")
     note(f"approved {reply.answer.approval_id}: repeat the command, or call with `--approval-token` and this token")
 
 

@@ -27,6 +27,7 @@ from briefcase.core.wire.approvals import (
     ShownToolRecord,
 )
 from briefcase.core.wire.fields import given
+from briefcase.core.wire.grants import DraftedGrant
 from briefcase.core.wire.tools import category_name
 from briefcase.edges.cli.render import price, when
 from briefcase.edges.client.reply import Reply
@@ -77,8 +78,11 @@ def digest_of(reply: Reply[ShownApproval]) -> str:
 
 
 def is_whole_in_summary(approval: ShownApproval) -> bool:
-    """Whether the line in a list says all of the call."""
-    return approval.summary == f"{given(approval.tool, _NO_TOOL).name} {given(approval.args_text, '')}"
+    """Whether the line in a list says all of the call, and nothing but the call is said yes to."""
+    return (
+        not isinstance(approval.grant, DraftedGrant)
+        and approval.summary == f"{given(approval.tool, _NO_TOOL).name} {given(approval.args_text, '')}"
+    )
 
 
 def count_of_yes(said: Approved) -> str:
@@ -112,10 +116,20 @@ def lines_of(approval: ShownApproval, width: int) -> list[Text]:
     return [
         *_facts(approval, tool, width),
         *_redacted(given(approval.redacted_places, 0), width),  # an older daemon counts none
+        *_granted(approval, width),
         *_question(given(approval.question_text, ""), width),
         *_arguments(given(approval.args_text, ""), width),
         *_description(tool.description, width),
     ]
+
+
+def lines_of_grant(drafted: DraftedGrant, width: int) -> list[Text]:
+    """A grant as it is shown before the yes: the sentence, and the condition whole."""
+    lines = [*_heading("the yes lets more pass than this call", width)]
+    lines += _indented(wrap(drafted.sentence, width - len(DEEPER)), "yellow")
+    for written in drafted.cedar.split("\n"):
+        lines += _indented(wrap(written, width - len(DEEPER)))
+    return lines
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -191,6 +205,12 @@ def _heading(text: str, width: int) -> Iterator[Text]:
 def _redacted(places: int, width: int) -> Iterator[Text]:
     if places:
         yield from _heading("1 place is redacted" if places == 1 else f"{places:,} places are redacted", width)
+
+
+def _granted(approval: ShownApproval, width: int) -> Iterator[Text]:
+    """What those who said yes before let pass beside the call."""
+    if isinstance(approval.grant, DraftedGrant):
+        yield from lines_of_grant(approval.grant, width)
 
 
 def _question(text: str, width: int) -> Iterator[Text]:

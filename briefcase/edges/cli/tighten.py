@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,17 +10,16 @@ import msgspec
 
 from briefcase.core.wire.controls import AddedControl, ControlList, ControlRecord
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.ends import end_of
 from briefcase.edges.cli.late import render
 from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.cli.names import complete_agent, complete_category, complete_source, complete_tool
 from briefcase.model.errors import CallerError
-from briefcase.model.types import US_PER_S, JsonObject, format_rfc3339, parse_rfc3339
+from briefcase.model.types import JsonObject
 
 CONTROLS: Final = "/v1/controls"
 LIFT: Final = "/v1/controls/lift"
-_SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @click.group(
@@ -55,7 +52,7 @@ def tighten() -> None:
 @pass_app
 def require_approval(app: App, /, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
     """Let a person approve each call of a tool, a category, an agent or a source."""
-    _add(app, "require_approval", about, _end(span, until), as_json=as_json)
+    _add(app, "require_approval", about, end_of(span, until), as_json=as_json)
 
 
 @tighten.command("disable", epilog=example("briefcase tighten disable --tool tickets_close"))
@@ -69,7 +66,7 @@ def require_approval(app: App, /, *, span: str | None, until: str | None, as_jso
 @pass_app
 def disable(app: App, /, *, span: str | None, until: str | None, as_json: bool, **about: str | None) -> None:
     """Deny each call of a tool or a source. `tighten lift` enables it again."""
-    _add(app, "disable", about, _end(span, until), as_json=as_json)
+    _add(app, "disable", about, end_of(span, until), as_json=as_json)
 
 
 @tighten.command("list", epilog=example("briefcase tighten list"))
@@ -109,7 +106,7 @@ def freeze(app: App, *, span: str | None, as_json: bool) -> None:
 
     Operators are still served; `briefcase thaw` ends it.
     """
-    body = {"action": "freeze", "subject": "all", "until": _end(span, None)}
+    body = {"action": "freeze", "subject": "all", "until": end_of(span, None)}
     reply = app.client().post(CONTROLS, AddedControl, body)
     done = "every call is denied as `frozen`; `briefcase thaw` ends that"
     _show(app, [reply.answer], {"controls": [reply.document]}, done, as_json=as_json)
@@ -149,22 +146,6 @@ def _named(held: list[ControlRecord], control_id: str) -> list[ControlRecord]:
             hint="see `briefcase tighten list`",
         )
     return chosen
-
-
-def _end(span: str | None, until: str | None) -> str | None:
-    if span and until:
-        raise click.UsageError("expected --for or --until, got both")
-    if span:
-        match = _SPAN.fullmatch(span)
-        if match is None:
-            raise CallerError(f"`--for`: expected a span like `30m`, `2h` or `7d`, got `{span}`")
-        return format_rfc3339((int(time.time()) + int(match[1]) * _SECONDS[match[2]]) * US_PER_S)
-    if until:
-        try:
-            parse_rfc3339(until)
-        except ValueError as error:
-            raise CallerError(f"`--until`: {error}") from None
-    return until
 
 
 def _show(
