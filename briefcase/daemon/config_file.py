@@ -96,11 +96,18 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[policy]`: whether live decisions are made again by the reference engine."""
+    """`[policy]`: whether live decisions are made again by the reference engine, and what makes policies of prompts.
+
+    `prompt_command` is a program and its arguments; what it answers is only ever proposed.
+    """
 
     shadow_every: Annotated[
         int, Meta(ge=0, description="one live decision in so many is made again by the reference engine; 0: none")
     ] = 0
+    prompt_command: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="a program, and its arguments, that makes a policy of a prompt, to be proposed; empty: none"),
+    ] = ()
 
 
 class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

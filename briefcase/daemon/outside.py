@@ -12,6 +12,7 @@ from briefcase.adapters.disk.own_files import OwnFiles
 from briefcase.adapters.fleet.client import ControlPlaneClient
 from briefcase.adapters.fleet.custody import DeviceTokens, FloorFile
 from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.prompting import PromptCommand
 from briefcase.adapters.providers.composition import ProviderParts, compose_providers
 from briefcase.adapters.providers.payment_helper import PaymentHelper
 from briefcase.adapters.providers.payments import PaymentSettings
@@ -54,6 +55,7 @@ class Outside(NamedTuple):
     secrets: SecretDestinations
     controls: Controls
     grants: Grants
+    prompting: PromptCommand | None
     fleet: FleetParts
     witnesses: WitnessClient
     classifier: HttpClassifier | None
@@ -77,7 +79,7 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
     outbound = GuardedOutbound((*start.file.net.allow_private, *settings.local_provider))
     stack.push_async_callback(outbound.close)
     sent = outbound if start.exporting is None else TracedOutbound(outbound)
-    controls = Controls(stores.ledger, CLOCK)
+    controls, prompts = Controls(stores.ledger, CLOCK), start.file.policy.prompt_command
     secrets = SecretDestinations(vault, vault.compartment("hosts"), lambda: _claims(toolbox, registry))
     toolbox = ToolBox(
         manifest_dir=stores.data_dir / MANIFEST_DIR,
@@ -121,6 +123,7 @@ def reach_outside(start: Start, stores: Stores) -> Outside:
         secrets=secrets,
         controls=controls,
         grants=Grants(stores.ledger),
+        prompting=PromptCommand(prompts, confinement, start.environ) if prompts else None,
         fleet=_fleet(stores, sent),
         witnesses=WitnessClient(sent),
         classifier=_classifier(start),

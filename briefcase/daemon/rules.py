@@ -119,6 +119,7 @@ def _operator(start: Start, stores: Stores, outside: Outside, policy: PolicyServ
         tools=outside.tools,
         manifests=outside.toolbox,
         witnesses=outside.witnesses,
+        prompting=outside.prompting,
         clock=CLOCK,
         entropy=ENTROPY,
     )

@@ -77,6 +77,7 @@ PLAYED = {
     ],
     ("backups", "created"): ["backups:a_backup_that_a_crash_cut_off_is_named_by_the_next_start"],
     ("policy", "set"): ["crash_table:the_policy_that_is_stored_with_its_receipt_is_the_one_the_next_start_loads"],
+    ("proposals", "proposed, dropped"): ["proposals:a_proposal_is_there_or_dropped_with_its_receipt_or_not_at_all"],
     ("tools", "loaded"): ["tools:a_crash_after_the_intent_is_closed_by_the_next_start_which_loads_them_anyway"],
     ("the fleet", "enrolled"): ["fleet:an_enrolment_that_a_crash_cut_off_is_undone"],
     ("the fleet", "enrolled again"): ["crash_table:enrolling_again_that_a_crash_cut_off_is_said_to_be_unknown"],

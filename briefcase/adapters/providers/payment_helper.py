@@ -19,16 +19,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from briefcase.adapters.children.confinement import Confinement
+from briefcase.adapters.children.once import ask_once, inherited
 from briefcase.adapters.disk.checks import way_problem
 from briefcase.core.json.strict import parse as parse_json
 from briefcase.model.errors import CallerError, ConfigError, UpstreamError
@@ -36,11 +35,7 @@ from briefcase.model.types import JsonObject
 
 TIMEOUT_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 << 10
-MAX_COMPLAINT_BYTES: Final = 2 << 10
-END_S: Final = 2.0
-INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-READ_BYTES: Final = 16 << 10
 
 
 class PaymentHelper:
@@ -62,7 +57,7 @@ class PaymentHelper:
         check_program(program)
         self._program = program
         self._confinement = confinement
-        self._env = {name: environ[name] for name in INHERITED if name in environ}
+        self._env = inherited(environ)
         self._timeout_s = timeout_s
 
     async def ask(self, request: JsonObject) -> JsonObject:
@@ -83,25 +78,9 @@ class PaymentHelper:
         except UpstreamError as error:
             raise _failed(error.message, error.detail or "", sent=False) from None
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=self._env,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise _failed(f"it cannot be started: {type(error).__name__}", repr(error), sent=False) from None
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                answer, complaint, code = await _conversation(process, msgspec.json.encode(request))
-        except TimeoutError:
-            raise _failed(f"it was not done in {self._timeout_s:g} s") from None
-        finally:
-            await _end(process)
-        if code != 0:
-            raise _failed(f"it exited with {code}", complaint)
+            answer = await ask_once(command, self._env, msgspec.json.encode(request), self._timeout_s, MAX_ANSWER_BYTES)
+        except UpstreamError as error:
+            raise _failed(error.message, error.detail, sent=error.sent) from None
         return _answer_of(answer, request)
 
 
@@ -128,63 +107,6 @@ def check_program(program: Path) -> None:
 
 def _wrong(problem: str) -> ConfigError:
     return ConfigError(f"`BRIEFCASE_PAYMENT_HELPER`: {problem}", hint="it moves money: only its owner may change it")
-
-
-async def _conversation(process: asyncio.subprocess.Process, request: bytes) -> tuple[bytes, str, int]:
-    """What a process answers to one request, the end of what it complains of, and its exit code.
-
-    Raises:
-        UpstreamError: it answers too much.
-    """
-    written = asyncio.create_task(_write(process.stdin, request))
-    answered, complained = asyncio.create_task(_read(process.stdout)), asyncio.create_task(_read_end(process.stderr))
-    talk = (written, answered, complained)
-    try:
-        await asyncio.gather(*talk)
-        return answered.result(), complained.result(), await process.wait()
-    finally:
-        for part in talk:
-            part.cancel()
-        await asyncio.gather(*talk, return_exceptions=True)  # `_end` reads on where they stopped
-
-
-async def _write(pipe: asyncio.StreamWriter | None, request: bytes) -> None:
-    if pipe is None:
-        return
-    with suppress(OSError):  # one that does not read its input says so by what it answers
-        pipe.write(request)
-        await pipe.drain()
-    pipe.close()
-
-
-async def _read(pipe: asyncio.StreamReader | None) -> bytes:
-    answer = bytearray()
-    while pipe is not None and (piece := await pipe.read(READ_BYTES)):
-        answer += piece
-        if len(answer) > MAX_ANSWER_BYTES:
-            raise _failed(f"it answered more than {MAX_ANSWER_BYTES} bytes")
-    return bytes(answer)
-
-
-async def _read_end(pipe: asyncio.StreamReader | None) -> str:
-    said = bytearray()
-    while pipe is not None and (piece := await pipe.read(READ_BYTES)):
-        said += piece
-        del said[:-MAX_COMPLAINT_BYTES]
-    return said.decode(errors="replace")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a process and all of its group, whatever it was doing.
-
-    What it said last is read: until a pipe has ended, its process does not count as gone.
-    """
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with suppress(TimeoutError):  # what has left the group may hold a pipe open for ever
-        async with asyncio.timeout(END_S):
-            await asyncio.gather(_read_end(process.stdout), _read_end(process.stderr))
-            await process.wait()
 
 
 def _answer_of(data: bytes, request: JsonObject) -> JsonObject:

@@ -22,6 +22,7 @@ from briefcase.core.operator.logins import Connected, LoginAdmin, ServerLogins
 from briefcase.core.operator.passkeys import PasskeyDesk
 from briefcase.core.operator.people import PeopleAdmin
 from briefcase.core.operator.policy import PolicyService
+from briefcase.core.operator.proposals import Prompting, ProposalAdmin
 from briefcase.core.operator.providers import ProviderAdmin, ProviderStore
 from briefcase.core.operator.secrets import SecretAdmin
 from briefcase.core.operator.servers import Described, ServerAdmin, ServerStore
@@ -67,7 +68,7 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     with a token of their own; `signers` are those whose signatures count. `agents`, `secrets`, `providers` and
     `servers` keep what their noun keeps; `backups` copies the data directory, and `fleet` is the way to a control
     plane. `tools` are the registered tools, and `manifests` are the files that declare some of them. `witnesses` says
-    which witnesses can be sent to.
+    which witnesses can be sent to, and `prompting` is the operator's command that makes policies of prompts.
     """
 
     ledger: Ledger
@@ -86,6 +87,7 @@ class OperatorPorts(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True,
     tools: Tools
     manifests: ToolFiles
     witnesses: WitnessAddresses
+    prompting: Prompting | None = None
     clock: Clock
     entropy: Entropy
 
@@ -103,6 +105,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
     budgets: BudgetAdmin
     controls: ControlAdmin
     policy: PolicyService
+    proposals: ProposalAdmin
     secrets: SecretAdmin
     providers: ProviderAdmin
     logins: LoginAdmin[_Config]
@@ -153,6 +156,9 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
         budgets=BudgetAdmin(administration, ports.ledger, ports.clock),
         controls=controls,
         policy=ports.policy,
+        proposals=ProposalAdmin(
+            administration, ports.policy, ports.ledger, ports.prompting, ports.clock, ports.entropy
+        ),
         secrets=SecretAdmin(administration, ports.secrets),
         providers=ProviderAdmin(administration, ports.providers, controls, ports.controls),
         logins=logins,

@@ -153,6 +153,10 @@ class PolicyService:
         """The text that decides, its SHA-256 in hex, and when it was set (microseconds)."""
         return self._stored.deciding_text, self._policy.digest_hex, self._stored.updated_us
 
+    def own_text(self) -> str:
+        """The operator's text, without the mandatory part."""
+        return self._stored.text
+
     def mandatory(self) -> MandatoryPart:
         """The organisation's mandatory part; its text is empty where there is none."""
         return self._stored.mandatory
@@ -195,10 +199,10 @@ class PolicyService:
                 or compile (`invalid_policy`), or another change came first (`conflict`); the old one stays.
             StoreError: it could not be made durable; the old one stays.
         """
-        self._check_own()
+        self.check_own()
         part = self._stored.mandatory.policy_text
         candidate = await self.prepare(text=text.removesuffix(f"\n{part}") if part else text)
-        self._check_own()  # it may have been enrolled while the policy was compiled
+        self.check_own()  # it may have been enrolled while the policy was compiled
         event = policy_set_event(by, self._policy.digest_hex, candidate.compiled.digest_hex, candidate.policies)
         return await self.commit(candidate, event)
 
@@ -294,8 +298,12 @@ class PolicyService:
         history, further = history.extended(one, msgspec.json.encode(stored))
         return history, (*puts, *further)
 
-    def _check_own(self) -> None:
-        """Check that the policy is the operator's to set."""
+    def check_own(self) -> None:
+        """Check that the policy is the operator's to set.
+
+        Raises:
+            CallerError: a control plane manages it (`managed_by_control_plane`).
+        """
         enrolment = read_fleet_state(self._ledger).enrolment
         if enrolment is not None:
             raise CallerError(

@@ -29,18 +29,16 @@ _NAMES: Final = """
     manifest_digest mcp_definitions_held mcp_definitions_pinned mcp_login_ended mcp_login_made mcp_login_revoked
     mcp_server_deleted mcp_server_refused mcp_server_set microusd missing_dpop missing_token mobile_signer net_access
     no_freshness not_fresh not_known not_observed old_policy_digest operator operator_added operator_revoked
-    output_bytes output_digest payment_intent
-    asked_client observed of_receipt_id of_request_id
-    payment_outcome pinned_key_b64 policies policy_digest policy_hash_hex policy_ids policy_set
-    policy_signing_pubkey_b64 principal provenance provider provider_cleared provider_credential provider_deleted
-    provider_id provider_login provider_revoked provider_set provider_verdict question_digest_hex question_text
-    receipt_fork receipt_hash_mismatch receipt_id receipt_id_not_monotonic receipt_prev_hash_mismatch
+    output_bytes output_digest payment_intent asked_client observed of_receipt_id of_request_id payment_outcome
+    pinned_key_b64 policies policy_digest policy_hash_hex policy_ids policy_set policy_proposed policy_dropped
+    proposal_id proposed_by policy_signing_pubkey_b64 principal provenance provider provider_cleared provider_credential
+    provider_deleted provider_id provider_login provider_revoked provider_set provider_verdict question_digest_hex
+    question_text receipt_fork receipt_hash_mismatch receipt_id receipt_id_not_monotonic receipt_prev_hash_mismatch
     receipts_after_copy receipts_archived recorded redacted_places redactions refusals_counted rejected
     reported_cost_microusd request_id request_ids_after_copy resource restored secret_bound secret_removed secret_set
-    segment_bytes server_id session_id shown_digest signed_form signer_authorized signer_id
-    signer_listed signers_only_set signer_paired signer_revoked
-    key_digest pairing_form signing_key_fell spend_after_copy spent_microusd stands_in
-    timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error tools_loaded transaction
+    key_digest pairing_form segment_bytes server_id session_id shown_digest signed_form signer_authorized signer_id
+    signer_listed signer_paired signer_revoked signers_only_set signing_key_fell spend_after_copy spent_microusd
+    stands_in timestamp timing_us too_many_receipts tool_digest tool_digest_hex tool_error tools_loaded transaction
     unknown_device variables with_key witness_added witness_removed
 """
 WORDS: Final = frozenset({*CODES, *REASONS, *_NAMES.split()})

@@ -19,7 +19,8 @@ every event of a call, so that one filter finds them.
 | approval_decided | a person said yes or no |
 | grant_revoked | somebody ended a grant before its time |
 | approval_expired | an approval whose time was over before somebody decided or used it |
-| policy_set, budget_set | an operator changed a rule |
+| policy_set, budget_set | an operator changed a rule; `proposal_id` where that was proposed first |
+| policy_proposed, policy_dropped | an operator had a policy proposed, or let the proposal go |
 | control_set, control_lifted | an operator tightened or gave back |
 | agent_added, agent_revoked | an operator let an agent in, or ended its access |
 | operator_added, operator_revoked | an operator let a person in with a role, or ended their access |
@@ -474,6 +475,11 @@ def policy_set_event(by: str, old_digest_hex: str, new_digest_hex: str, policies
         "policy_digest": new_digest_hex,
         "policies": policies,
     }
+
+
+def policy_proposal_event(what: str, proposal_id: str, digest_hex: str, by: str) -> JsonObject:
+    """The event of a policy being `proposed`, or a proposal being `dropped`; applying one is `policy_set`."""
+    return {"kind": f"policy_{what}", "proposal_id": proposal_id, "policy_digest": digest_hex, "by": by}
 
 
 def budget_set_event(by: str, category: str, daily_limit_microusd: int) -> JsonObject:

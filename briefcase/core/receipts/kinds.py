@@ -26,6 +26,8 @@ KINDS: Final = (
     "approval_decided",
     "approval_expired",
     "policy_set",
+    "policy_proposed",
+    "policy_dropped",
     "budget_set",
     "control_set",
     "control_lifted",

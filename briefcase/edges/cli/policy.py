@@ -50,6 +50,15 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{8,64}")
             "briefcase.edges.cli.policy_explain:explain_call", "Say what a call would come to now, and why."
         ),
         "backtest": Lazy("briefcase.edges.cli.policy_trials:backtest", "Replay a policy over the recorded receipts."),
+        "propose": Lazy("briefcase.edges.cli.policy_proposals:propose", "Propose a policy in words; nothing is set."),
+        "proposals": Lazy(
+            "briefcase.edges.cli.policy_proposals:list_proposals",
+            "List the policies that are proposed, or show one of them whole.",
+        ),
+        "apply": Lazy(
+            "briefcase.edges.cli.policy_proposals:apply_proposal", "Set a proposed policy, exactly as it is shown."
+        ),
+        "drop": Lazy("briefcase.edges.cli.policy_proposals:drop_proposal", "Let a proposed policy go."),
         "history": Lazy("briefcase.edges.cli.policy_history:history", "List the policies that were set, newest first."),
         "rollback": Lazy("briefcase.edges.cli.policy_history:roll_back", "Let an earlier policy decide again."),
         "schema": Lazy(

@@ -108,20 +108,28 @@ def backtest(app: App, *, file: Path, since: str | None, as_json: bool) -> None:
 
     FILE is a path, or `-` for standard input. Nothing is set: the policy that decides now stays.
     """
-    text = read_policy(file)
+    replay(app, read_policy(file), since, as_json=as_json)
+
+
+def replay(app: App, text: str, since: str | None = None, *, as_json: bool = False) -> None:
+    """Replay a policy's text over the recorded receipts, and show what it would have decided otherwise.
+
+    Raises:
+        CallerError: it does not validate, or `since` is no time.
+    """
     client, tools = app.client(), known_tools(app) or []
     after = parse_moment(since, time.time_ns() // 1_000) if since else None
-    replay = policy_backtest.Backtest(
+    replayed = policy_backtest.Backtest(
         policy_engine.CompiledPolicy(policy_check.check_policy(text, tools)), system.SystemClock(), tools
     )
     with working("replaying") as progress:
         done, total = 0, 0
         for page in _pages(client, after):
             total = total or page[0].id
-            replay.add(policy_backtest.read_page(msgspec.json.encode(ReceiptList(page))))
+            replayed.add(policy_backtest.read_page(msgspec.json.encode(ReceiptList(page))))
             done += len(page)
             progress(done, total)
-    report = replay.report()
+    report = replayed.report()
     if as_json:
         app.json({**msgspec.to_builtins(report), "approvals_per_hour": report.approvals_per_hour})
     else:
