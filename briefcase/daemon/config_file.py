@@ -34,6 +34,7 @@ PAGES: Final = {
     "file_read": "tools.md",
     "net": "tools.md",
     "hooks": "hooks.md",
+    "fleet": "fleet.md#approvals-of-a-fleet",
     "providers": "providers.md#what-entitles-to-a-call",
     "payments": "payments.md",
     "server": "operations.md#limits",
@@ -149,6 +150,17 @@ class HookKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait_ms: Annotated[int, Meta(ge=0, le=600_000, description="how long a hook is held, then denied")] = 25_000
 
 
+class FleetKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[fleet]`: what a control plane is told of approvals that wait here."""
+
+    relay: Annotated[
+        Literal["sealed", "redacted", "off"],
+        Meta(
+            description="approvals travel sealed to paired signers; with tool, agent and reason in clear; or not at all"
+        ),
+    ] = "sealed"
+
+
 class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[providers]`: what is taken from a provider that is not as the others are.
 
@@ -214,6 +226,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file_read: FileReadSettings = FileReadSettings()
     net: NetSettings = NetSettings()
     hooks: HookKeys = HookKeys()
+    fleet: FleetKeys = FleetKeys()
     providers: ProviderSettings = ProviderSettings()
     payments: PaymentKeys = PaymentKeys()
     server: ServerSettings = ServerSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ import msgspec
 
 from briefcase.adapters.backup.checkpoints import Checkpoints, check_checkpoint_dir
 from briefcase.adapters.disk.own_files import OwnFiles
+from briefcase.adapters.fleet.relaying import ApprovalRelay, RelayParts
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
@@ -29,6 +31,7 @@ from briefcase.daemon.settings import Settings, agent_socket_inside
 from briefcase.daemon.start import CLOCK, ENTROPY, Start
 from briefcase.daemon.stores import Stores
 from briefcase.edges.api.app import Api, refusal_words
+from briefcase.edges.api.approvals import tell
 from briefcase.edges.api.auth import Authenticator
 from briefcase.edges.api.figures import watch
 from briefcase.edges.api.services import ApprovalChanges, Profile, Services
@@ -71,6 +74,8 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
     if start.exporting is not None:
         start.keep_running(start.exporting.send_metrics(services.metrics))
     start.keep_running(rules.fleet.run())
+    if start.file.fleet.relay != "off":
+        start.keep_running(_relay(start, stores, outside, rules, services).run())
     start.keep_running(services.witnessing.run())
     await serve_proxies(start, services, authenticator, buckets)
     await server.start()
@@ -180,6 +185,23 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
 def _asks_client(start: Start) -> bool:
     """Whether a hook's client asks its user: a prompt signs nothing, so not where only signers are taken."""
     return start.file.hooks.on_approval == "ask" and start.file.approvals.operator_token
+
+
+def _relay(start: Start, stores: Stores, outside: Outside, rules: Rules, services: Services) -> ApprovalRelay:
+    """Has approvals that wait reach signers through the control plane."""
+    parts = RelayParts(
+        enrolment=lambda: rules.operator.fleet.state().enrolment,
+        client=outside.fleet.client,
+        tokens=outside.fleet.tokens,
+        ledger=stores.ledger,
+        approvers=rules.operator.approvals,
+        desk=rules.operator.signers,
+        signers=stores.signers,
+        sign=stores.identity.sign,
+        tell=partial(tell, services),
+        says_heads=start.file.fleet.relay == "redacted",
+    )
+    return ApprovalRelay(parts)
 
 
 def _checkpoints(start: Start, stores: Stores) -> Checkpoints:

@@ -205,6 +205,14 @@ async def test_what_is_said_of_an_end_leaves_nothing_sealed_behind(plane):
     assert await plane.services.database.fetchval("select length(sealed) from relayed_approvals") == 0
 
 
+async def test_what_was_withdrawn_alone_may_be_put_again(plane):
+    device = await plane.new_device()
+    approval_id = await waiting(plane, device)
+    await device.call("POST", "approvals", {"ended": [{"approval_id": approval_id, "status": "withdrawn"}]})
+    kept = await device.call("POST", "approvals", {"put": [put(plane, approval_id)]})
+    assert kept.body == {"waiting": [approval_id], "not_kept": []}
+
+
 async def test_an_answer_that_the_device_never_spoke_of_is_told_to_be_late(plane):
     device, token = await plane.new_device(), await approver(plane)
     approval_id = await waiting(plane, device)

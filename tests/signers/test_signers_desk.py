@@ -205,8 +205,8 @@ async def test_over_a_relay_only_a_signature_over_what_was_shown_is_taken(desk, 
     desk.ask()
     for to in (YES, NO):
         plain = device.ruling("a1", desk.now_us, to)
-        assert await refusal(desk.desk.rule(plain, needs_binding=True)) == "forbidden"
-    await desk.desk.rule(device.ruling("a1", desk.now_us, binding=desk.binding()), needs_binding=True)
+        assert await refusal(desk.desk.rule(plain, is_relayed=True)) == "forbidden"
+    await desk.desk.rule(device.ruling("a1", desk.now_us, binding=desk.binding()), is_relayed=True)
 
 
 async def test_a_binding_of_another_approval_or_of_what_was_shown_before_is_a_conflict(desk, device):

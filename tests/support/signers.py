@@ -65,8 +65,9 @@ class Device:
 class SigningDesk:
     """Signers over a ledger in memory; `restart` reads them again."""
 
-    def __init__(self, *, needs_bound: bool = False) -> None:
-        self.clock = FakeClock()
+    def __init__(self, *, needs_bound: bool = False, did: str = DID, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock()
+        self.did = did
         self.ledger = MemoryLedger(self.clock)
         self.needs_bound = needs_bound
         self.restart()
@@ -82,7 +83,7 @@ class SigningDesk:
             keys=DeviceKeys(),
             approvers=self.approvers,
             entropy=SystemEntropy(),
-            device_did=DID,
+            device_did=self.did,
             needs_bound=self.needs_bound,
         )
         self.desk = SignerDesk(Administration(self.ledger), parts)
@@ -123,4 +124,4 @@ class SigningDesk:
         return approval
 
     def binding(self, approval_id: str = "a1") -> str:
-        return binding_hex_of(self.approvers.shown(self.ledger.stored_approvals[approval_id]), DID)
+        return binding_hex_of(self.approvers.shown(self.ledger.stored_approvals[approval_id]), self.did)

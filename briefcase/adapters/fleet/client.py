@@ -19,6 +19,7 @@ from briefcase.adapters.net.urls import parse_url
 from briefcase.core.fleet.answers import (
     EnrolmentAnswer,
     PolicyAnswer,
+    read_answer,
     read_enrolment_answer,
     read_policy_answer,
     read_receipts_answer,
@@ -27,6 +28,7 @@ from briefcase.core.fleet.answers import (
 from briefcase.core.fleet.uploads import Batch, UploadAnswer
 from briefcase.core.jose.dpop import ProofSigner
 from briefcase.core.operator.fleet import EnrolmentRequest
+from briefcase.core.wire.relay import RelayedAnswers, RelayKept, RelayReport
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Clock, Entropy, HttpRequest, HttpResponse, Outbound
 
@@ -34,6 +36,7 @@ TIMEOUT_MS: Final = 15_000
 UPLOAD_TIMEOUT_MS: Final = 60_000
 MAX_POLICY_ANSWER_BYTES: Final = 4 << 20  # a policy of 200,000 bytes, all of it escaped, and its siblings
 MAX_ANSWER_BYTES: Final = 64 << 10
+MAX_ANSWERS_BYTES: Final = 1 << 20  # 100 answers of signers
 MAX_ETAG_CHARS: Final = 256
 MAX_RETRY_AFTER_S: Final = 3_600
 MAX_BASE_URL_CHARS: Final = 512
@@ -208,6 +211,47 @@ class ControlPlaneClient:
             max_body_bytes=MAX_ANSWER_BYTES,
         )
         return None if response.status == HTTPStatus.OK else _refusal_of(response, device.token)
+
+    async def relay(self, device: Device, report: RelayReport) -> RelayKept | Refusal:
+        """Say what changed among the approvals that wait for signers.
+
+        Raises:
+            UpstreamError: no answer came, or one that is not as expected: whether it was taken is not known.
+        """
+        response = await self._send(
+            device,
+            "POST",
+            f"/v1/devices/{quote(device.device_id, safe='')}/approvals",
+            _JSON,
+            body=msgspec.json.encode(report),
+            timeout_ms=UPLOAD_TIMEOUT_MS,
+            max_body_bytes=MAX_ANSWER_BYTES,
+        )
+        if response.status != HTTPStatus.OK:
+            return _refusal_of(response, device.token)
+        return read_answer(response.body, RelayKept)
+
+    async def answers(self, device: Device, wait_ms: int) -> RelayedAnswers | Refusal:
+        """Ask what signers answered.
+
+        Args:
+            device: who asks.
+            wait_ms: how long the control plane may hold the request until a signer has.
+
+        Raises:
+            UpstreamError: no answer came, or one that is not as expected.
+        """
+        response = await self._send(
+            device,
+            "GET",
+            f"/v1/devices/{quote(device.device_id, safe='')}/approvals/answers?wait_ms={wait_ms}",
+            {"accept": "application/json"},
+            timeout_ms=TIMEOUT_MS + wait_ms,
+            max_body_bytes=MAX_ANSWERS_BYTES,
+        )
+        if response.status != HTTPStatus.OK:
+            return _refusal_of(response, device.token)
+        return read_answer(response.body, RelayedAnswers)
 
     async def _send(
         self,

@@ -74,7 +74,7 @@ class RefusalAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_policy_answer(body: bytes) -> PolicyAnswer:
     """Read the answer of a policy. Raises as `read_enrolment_answer`."""
-    return _read(body, PolicyAnswer)
+    return read_answer(body, PolicyAnswer)
 
 
 def read_enrolment_answer(body: bytes) -> EnrolmentAnswer:
@@ -83,12 +83,12 @@ def read_enrolment_answer(body: bytes) -> EnrolmentAnswer:
     Raises:
         UnexpectedAnswerError: it is not as expected; nothing of it is in the error.
     """
-    return _read(body, EnrolmentAnswer)
+    return read_answer(body, EnrolmentAnswer)
 
 
 def read_receipts_answer(body: bytes) -> ReceiptsAnswer:
     """Read the answer of an upload. Raises as `read_enrolment_answer`."""
-    return _read(body, ReceiptsAnswer)
+    return read_answer(body, ReceiptsAnswer)
 
 
 def read_refusal(body: bytes) -> RefusalAnswer:
@@ -101,7 +101,8 @@ def read_refusal(body: bytes) -> RefusalAnswer:
     return refusal if is_word else RefusalAnswer()
 
 
-def _read(body: bytes, kind: type[_T]) -> _T:
+def read_answer(body: bytes, kind: type[_T]) -> _T:
+    """Read any answer. Raises as `read_enrolment_answer`."""
     try:
         return msgspec.convert(parse_json(body), kind)
     except (CallerError, msgspec.ValidationError) as error:

@@ -2,7 +2,7 @@
 
 A ruling reads as five steps: the signature over exactly this text, its nonce once, the call as it stands now, the
 binding that the signer computed from what it showed, and then `Approvers.decide`, which every yes goes through. The
-relay hands in what it carried by the same function (`SignerDesk.rule`), with `needs_binding`.
+relay hands in what it carried by the same function (`SignerDesk.rule`), as `is_relayed`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import signer_event
 from briefcase.core.signers.keys import DeviceAlgorithm, SignerKeys
 from briefcase.core.signers.pairing import PAIRING_TTL_US, Pairing, Pairings
-from briefcase.core.signers.signers import FIRST_OPERATOR, Signer, Signers
+from briefcase.core.signers.signers import (
+    FIRST_OPERATOR,
+    MAX_RELAYED_AGE_US,
+    MAX_SKEW_US,
+    Signer,
+    Signers,
+)
 from briefcase.core.signers.texts import Form, Signed, list_text, ruling_text
 from briefcase.model.effects import Effect, Entry, PutSetting, Refused
 from briefcase.model.errors import CallerError, ConfigError, StoreError
@@ -241,12 +247,13 @@ class SignerDesk:
             raise StoreError(f"the list was not recorded: {committed.reason}")
         return Waiting(documents, max(0, len(pending) - MAX_SHOWN))
 
-    async def rule(self, ruling: SignedRuling, *, needs_binding: bool = False) -> Approval:
+    async def rule(self, ruling: SignedRuling, *, is_relayed: bool = False) -> Approval:
         """Carry out a signer's ruling, wherever it came from; it is durable when this returns.
 
         Args:
             ruling: as it was sent.
-            needs_binding: take only a signature over what was shown: whatever comes over a control plane.
+            is_relayed: it came over a control plane: only a signature over what was shown is taken, and it may have
+                been on its way for `MAX_RELAYED_AGE_US`.
 
         Raises:
             CallerError: as `Signers.check_signed` and `Approvers.decide`; or the plain form was sent where it is not
@@ -256,7 +263,7 @@ class SignerDesk:
         Returns:
             The approval as decided.
         """
-        if needs_binding and ruling.binding_hex is None:
+        if is_relayed and ruling.binding_hex is None:
             raise CallerError(
                 "expected a signature over what was shown (`approve_binding` or `deny_binding`)", code="forbidden"
             )
@@ -264,7 +271,8 @@ class SignerDesk:
 
         # 1. and 2. the signature over this text, and its nonce once
         text = ruling_text(ruling.to, ruling.approval_id, signed, ruling.binding_hex)
-        signer = self._parts.signers.check_signed(signed, text, self._parts.ledger.now_us())
+        max_age_us = MAX_RELAYED_AGE_US if is_relayed else MAX_SKEW_US
+        signer = self._parts.signers.check_signed(signed, text, self._parts.ledger.now_us(), max_age_us=max_age_us)
 
         # 3. to 5.
         return await self.rule_as(signer, ruling)

@@ -28,6 +28,7 @@ from briefcase.model.types import US_PER_S, JsonObject, Role
 SETTING: Final = "signers"
 NONCES_SETTING: Final = "signer_nonces"
 MAX_SKEW_US: Final = 120 * US_PER_S
+MAX_RELAYED_AGE_US: Final = 300 * US_PER_S  # of what a control plane carried; see `Signers.check_signed`
 NONCE_TTL_US: Final = 600 * US_PER_S
 MAX_USES: Final = 1_000  # of one signer within `NONCE_TTL_US`
 FIRST_OPERATOR: Final = Role.OPERATOR.value
@@ -114,13 +115,15 @@ class Signers:
             )
         return signer
 
-    def check_signed(self, signed: Signed, text: bytes, now_us: int) -> Signer:
+    def check_signed(self, signed: Signed, text: bytes, now_us: int, *, max_age_us: int = MAX_SKEW_US) -> Signer:
         """Check a device's signature over a text, and take its nonce.
 
         Args:
             signed: as it was sent.
             text: what must have been signed (`texts`), with `signed`'s own id, time and nonce.
             now_us: the ledger's time.
+            max_age_us: how long ago it may have been signed. With `MAX_SKEW_US` it stays below `NONCE_TTL_US`: a
+                nonce is used at the earliest `MAX_SKEW_US` before its time.
 
         Raises:
             CallerError: the signer is not known (`unknown_signer`), the time is none or too far from ours
@@ -134,9 +137,10 @@ class Signers:
 
         # 2. when
         check_nonce(signed.nonce)
-        if abs(parse_ts(signed.ts) - now_us) > MAX_SKEW_US:
+        if not -MAX_SKEW_US <= now_us - parse_ts(signed.ts) <= max_age_us:
             raise CallerError(
-                f"`ts_rfc3339` is more than {MAX_SKEW_US // US_PER_S} s from the daemon's time",
+                f"expected `ts_rfc3339` from {max_age_us // US_PER_S} s before the daemon's time to"
+                f" {MAX_SKEW_US // US_PER_S} s after it",
                 code="timestamp_skew",
                 hint="check the device's clock",
             )

@@ -19,11 +19,13 @@ MAX_SEALED_BYTES: Final = 256 << 10
 MAX_SEALED_CHARS: Final = -(-MAX_SEALED_BYTES * 4 // 3)
 MAX_REPORT_BYTES: Final = 4 << 20
 MAX_HEAD_CHARS: Final = 256
+MAX_MESSAGE_CHARS: Final = 500
 MAX_SAID: Final = 256  # ends, and words about answers, of one report
 TAKEN: Final = "taken"
 LATE: Final = "late"
 
 ApprovalId: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^{REQUEST_ID}$")]
+EndStatus: TypeAlias = Literal["approved", "rejected", "expired", "consumed", "withdrawn"]
 RelayedStatus: TypeAlias = Literal["pending", "approved", "rejected", "expired", "consumed", "withdrawn"]
 _HeadText: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_HEAD_CHARS)]
 _Word: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{1,64}$")]
@@ -48,10 +50,10 @@ class RelayedPut(msgspec.Struct, frozen=True):
 
 
 class RelayedEnd(msgspec.Struct, frozen=True):
-    """An approval that waits no more; `withdrawn` is one that the device relays no longer."""
+    """An approval that waits no more; `withdrawn` is one that the device does not relay now, and may put again."""
 
     approval_id: ApprovalId
-    status: Literal["approved", "rejected", "expired", "consumed", "withdrawn"]
+    status: EndStatus
 
 
 class AnswerSaid(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ class AnswerSaid(msgspec.Struct, frozen=True):
 
     answer_id: ApprovalId
     word: _Word
-    message: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE_CHARS)] = ""
 
 
 class RelayReport(msgspec.Struct, frozen=True):

@@ -49,6 +49,8 @@ from briefcase.edges.control_plane.refusals import CONFLICT, INVALID_REQUEST, NO
 from briefcase.model.ports import Clock, Entropy
 from briefcase.model.types import US_PER_S, format_rfc3339, parse_rfc3339
 
+WITHDRAWN: Final = "withdrawn"
+
 ANSWERS: Final = "briefcase_answers"
 """Where processes are told, with the commit, that a signer answered."""
 
@@ -74,8 +76,9 @@ PUT: Final = """
 insert into relayed_approvals (tenant, device, approval, status, head, sealed, put_at, expires_at, changed_at)
 values ($1, $2, $3, 'pending', $4, $5, $6, $7, $6)
 on conflict (tenant, device, approval) do update
-set head = excluded.head, sealed = excluded.sealed, expires_at = excluded.expires_at, changed_at = excluded.changed_at
-where relayed_approvals.status = 'pending'
+set status = excluded.status, head = excluded.head, sealed = excluded.sealed, expires_at = excluded.expires_at,
+    changed_at = excluded.changed_at
+where relayed_approvals.status in ('pending', 'withdrawn')
 """
 # An answer that its device said nothing of, and whose approval waits no more, is told so here.
 TELL_LATE: Final = """
@@ -242,15 +245,15 @@ class Relay:
         waiting = sum(status == "pending" for status in states.values())
         not_kept = []
         for put in puts:
-            word = put.word
-            if states.get(put.approval, "pending") != "pending":
+            word, before = put.word, states.get(put.approval, WITHDRAWN)
+            if before not in {"pending", WITHDRAWN}:
                 word = LATE
-            elif put.approval not in states and waiting >= MAX_WAITING:
+            elif before == WITHDRAWN and waiting >= MAX_WAITING:
                 word = "too_many_approvals"
             if word:
                 not_kept.append(NotKept(str(put.approval), word))
                 continue
-            waiting += put.approval not in states
+            waiting += before == WITHDRAWN
             states[put.approval] = "pending"
             values = (put.approval, put.head, put.sealed, now, _moment(put.expires_us))
             await connection.execute(PUT, device.tenant, device.device, *values)
