@@ -36,7 +36,7 @@ OF_NOBODY = {"uvicorn", "click", "rich"}
         ("briefcase.edges.http.server", SHARED, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
         ("briefcase.edges.gateway.serve", GATEWAY, {"blacksheep"} | OF_THE_DAEMON | OF_NOBODY),
         ("briefcase.edges.provider_gateway.serving", PROVIDER_GATEWAY, OF_THE_DAEMON | OF_NOBODY),
-        ("briefcase.daemon.composition", None, {"blacksheep"} | OF_A_FIRST_CALL | OF_NOBODY),
+        ("briefcase.daemon.composition", None, {"blacksheep", "jinja2"} | OF_A_FIRST_CALL | OF_NOBODY),
     ],
 )
 def test_a_program_loads_only_its_own_rooms(module, rooms, not_loaded):
@@ -128,7 +128,7 @@ def test_the_daemon_that_is_started_answers_before_it_loads_what_only_a_first_ca
     assert daemon.returncode == 0, (tmp_path / "log").read_text()[-2_000:]
     assert "briefcase.daemon.serving" in at_ready
     loaded = [name for name in at_ready if name != "rich"]
-    not_yet = OF_A_FIRST_CALL | OF_NOBODY - {"click"} | {"blacksheep", "keyring", "sqlalchemy"}
+    not_yet = OF_A_FIRST_CALL | OF_NOBODY - {"click"} | {"blacksheep", "jinja2", "keyring", "sqlalchemy"}
     assert sorted(packages_of(loaded) & not_yet) == []
     assert {"aiohttp", "joserfc", "prometheus_client"} <= packages_of(at_end)
 

@@ -70,6 +70,10 @@ class People:
         """The person of this name whose token works, or will once that is durable."""
         return next((one for one in self._asked if one.name == name and one.revoked_us is None), None)
 
+    def is_active(self, principal: Principal) -> bool:
+        """Whether a token of this principal's works; those that are nobody's in particular always do."""
+        return not principal.identity or any(one.identity == principal.identity for one in self._by_digest.values())
+
     async def add(self, person: Person, event: JsonObject) -> None:
         """Let a person in, once that is durable.
 

@@ -39,6 +39,7 @@ PAGES: Final = {
     "payments": "payments.md",
     "server": "operations.md#limits",
     "principal": "operations.md#limits",
+    "page": "page.md",
 }  # the page that explains each section
 
 
@@ -215,6 +216,14 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_ms: Annotated[int, Meta(ge=1, description="how long a stop waits for requests under way")] = 10_000
 
 
+class PageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[page]`: where `briefcase ui` opens the operator page, once somebody asks for it."""
+
+    port: Annotated[
+        int, Meta(ge=0, le=65_535, description="the loopback port of `briefcase ui`; 0: any, another after each start")
+    ] = 8_774
+
+
 class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The configuration file, every key optional."""
 
@@ -231,6 +240,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payments: PaymentKeys = PaymentKeys()
     server: ServerSettings = ServerSettings()
     principal: PrincipalSettings = PrincipalSettings()
+    page: PageSettings = PageSettings()
 
 
 def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> FileConfig:

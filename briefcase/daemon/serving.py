@@ -44,6 +44,7 @@ from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.places import SHARES
 from briefcase.edges.http.server import HttpServer
 from briefcase.edges.http.sockets import Listener, open_agent_listener, open_tcp_listener, open_unix_listener
+from briefcase.edges.page.serving import PageServer
 
 OTHER_OPEN_FILES: Final = 1_024  # beside the clients' connections: upstreams, servers, the stores
 
@@ -65,10 +66,12 @@ async def serve_api(start: Start, stores: Stores, outside: Outside, rules: Rules
         check_start(host, settings.profile_mode)
         outside.registry.start()  # a server that is started is kept from the sockets, which are there now
         await outside.secrets.settle()
-        services = _services(start, stores, outside, rules, host)
         buckets = PrincipalBuckets(PrincipalLimit(**msgspec.structs.asdict(start.file.principal)))
+        page = PageServer(start.file.page.port, buckets)
+        services = _services(start, stores, outside, rules, host=host, page=page)
         server = _server(start, services, _app(start, services, rules, authenticator, buckets), listeners)
         start.stack.push_async_callback(server.drain)
+        start.stack.push_async_callback(page.stop)
         bound.pop_all()  # the server closes them from now on
     watch(services, stores.ledger.counters, server, authenticator)
     if start.exporting is not None:
@@ -149,7 +152,9 @@ def _listeners(settings: Settings, data_dir: Path, bound: ExitStack) -> list[Lis
     return listeners
 
 
-def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host: Host) -> Services:
+def _services(
+    start: Start, stores: Stores, outside: Outside, rules: Rules, *, host: Host, page: PageServer
+) -> Services:
     settings = start.settings
     checkpoints = _checkpoints(start, stores)
     return Services(
@@ -178,6 +183,7 @@ def _services(start: Start, stores: Stores, outside: Outside, rules: Rules, host
         meter=Meter(),
         metrics=Metrics(),
         hooks=HookSettings(_asks_client(start), start.file.hooks.wait_ms),
+        page=page,
         signers_only=not start.file.approvals.operator_token,
     )
 

@@ -99,6 +99,7 @@ def test_an_approver_sees_and_decides_what_waits_and_nothing_else():
         ("POST", "/v1/signers/passkeys/registration"), ("POST", "/v1/signers/passkeys"),
         ("POST", "/v1/signers/passkeys/ruling"), ("POST", "/v1/signers/passkeys/rule"),
         ("POST", "/v1/approvals/{id}/grant"), ("GET", "/v1/grants"), ("POST", "/v1/grants/{id}/revoke"),
+        ("POST", "/v1/page/links"),
     }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ ASKING = (
     Asks(f"approvals deny {APPROVAL}", (f"POST /v1/approvals/{APPROVAL}/deny",)),
     Asks(f"approvals deny {APPROVAL[:8]}", ("GET /v1/approvals", f"POST /v1/approvals/{APPROVAL}/deny")),
     Asks("approvals watch --json", ("GET /v1/approvals",), exit_code=130),
+    Asks("ui --print", ("POST /v1/page/links",)),
     Asks("receipts list", ("GET /v1/receipts",)),
     Asks("receipts show 1", ("GET /v1/receipts/1",)),
     Asks("receipts verify", ("POST /v1/receipts/verify",)),

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from briefcase.core.characters.marks import visible_text
+from briefcase.core.json.members import members_of
 from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.wire.approvals import ApprovalRecord, ShownApproval
 from briefcase.edges.cli import watch as watching_screen
-from briefcase.edges.cli.shown import lines_of, members_of, wrap
+from briefcase.edges.cli.shown import lines_of, wrap
 from briefcase.edges.cli.watch import ARMED_AFTER_MS, Decision, Wanted, Watch, _Interrupt, draw, split_keys
 from briefcase.edges.client.reply import Reply
 from briefcase.model.errors import CallerError

@@ -64,6 +64,7 @@ from briefcase.edges.diagnostics.host import Host
 from briefcase.edges.http.limits import HttpLimits
 from briefcase.edges.http.server import HttpServer
 from briefcase.edges.http.sockets import open_tcp_listener, open_unix_listener
+from briefcase.edges.page.serving import PageServer
 from briefcase.model.errors import CallerError, UpstreamError
 from briefcase.model.ports import Claim
 from briefcase.model.types import Approval, ApprovalKind, ApprovalStatus, JsonObject, Principal
@@ -164,6 +165,7 @@ class Rig:
         self.limits = HttpLimits(**limits)
         self.clock = FakeClock()
         self.ledger = MemoryLedger(self.clock)
+        self.page = PageServer(0, self.buckets)
         self.calls = FakeCalls()
         self.changes = ApprovalChanges()
         approver = Person("1", "ann", "approver", hashlib.sha256(APPROVER_TOKEN.encode()).hexdigest(), "operator", 0)
@@ -308,6 +310,7 @@ class Rig:
             ),
             meter=Meter(),
             metrics=Metrics(),
+            page=self.page,
         )
         self.port = 0
 
@@ -324,6 +327,7 @@ class Rig:
     async def __aexit__(self, *_: object) -> None:
         self.calls.go.set()
         await self.server.drain()
+        await self.page.stop()
         await self.accounts.close()
         await self.providers.close()
         self.database.close()

@@ -3,5 +3,5 @@
 `app` takes a request of the server (`briefcase.edges.http`) through guard, route, authentication, role and handler, and
 each noun's file ends in its `ROUTES`.
 
-Callers: `ext_authz`; daemon.
+Callers: `ext_authz`, `page`; daemon.
 """

@@ -120,6 +120,7 @@ NEITHER: Final[dict[Operation, str]] = {
     ("POST", "/v1/identity/proof"): "signs who answers, for whoever asks",
     ("POST", "/v1/mcp/calls/{id}/cancel"): "asks a call of the asker's own to end; that call has its receipts",
     ("POST", "/v1/mcp/servers/{id}/oauth/start"): "begins a log-in in memory; the exchange is the change",
+    ("POST", "/v1/page/links"): "makes a link in memory that logs a browser in once",
     ("POST", "/v1/providers/{id}/oauth/start"): "begins a log-in and keeps nothing; the exchange is the change",
     ("POST", "/v1/receipts/checkpoint"): "verifies the chain and signs what it found",
     ("POST", "/v1/receipts/verify"): "reads the chain",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -27,9 +27,10 @@ from briefcase.core.operator.operator import Operator
 from briefcase.core.operator.policy import PolicyService
 from briefcase.core.people import People
 from briefcase.core.signers.signers import Signers
+from briefcase.core.wire.page import PageLink
 from briefcase.edges.diagnostics.host import Host
 from briefcase.model.ports import AgentStore, Clock, Entropy, Ledger, Redactor, Tools
-from briefcase.model.types import COMPATIBILITY_PROFILE
+from briefcase.model.types import COMPATIBILITY_PROFILE, Principal
 
 DaemonOperator: TypeAlias = Operator[ServerConfig, SealKey | AgeSeal, Manifest]
 
@@ -85,6 +86,18 @@ class ApprovalChanges:
                 del self._waiting[approval_id]
 
 
+class OperatorPage(Protocol):
+    """The operator page, which is not open before somebody wants to see it."""
+
+    async def new_link(self, services: Services, principal: Principal) -> PageLink:
+        """A link that logs a browser in, once, as a person; opens the page.
+
+        Raises:
+            CallerError: its port is not to be had (`conflict`).
+        """
+        ...
+
+
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the API's nouns answer from, composed by the daemon."""
 
@@ -112,5 +125,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     witnessing: Witnessing
     meter: Meter
     metrics: Metrics
+    page: OperatorPage
     hooks: HookSettings = HookSettings()
     signers_only: bool = False

@@ -48,6 +48,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
         "See what waits for a person; approve it, deny it, or take a yes back.",
     ),
     "grants": Lazy("briefcase.edges.cli.grants:grants", "See what passes without being asked again, and end it."),
+    "ui": Lazy("briefcase.edges.cli.ui:ui", "Open the operator page in a browser."),
     "receipts": Lazy("briefcase.edges.cli.receipts:receipts", "List, show and verify the receipt chain."),
     "backup": Lazy("briefcase.edges.cli.backup:backup", "Make, verify and restore backups."),
     "budgets": Lazy("briefcase.edges.cli.budgets:budgets", "See and set what may be spent in a day."),

@@ -7,16 +7,15 @@ of `GET /v1/approvals/{id}`, and its digest is computed here, from what is shown
 
 from __future__ import annotations
 
-import json
-import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
 from briefcase.core.characters.marks import visible_text
+from briefcase.core.json.members import members_of, paragraphs_of
 from briefcase.core.operator.approvals import shown_digest_of
 from briefcase.core.wire.approvals import (
     Approved,
@@ -43,16 +42,6 @@ INDENT: Final = "  "
 DEEPER: Final = "    "
 
 _NO_TOOL: Final = ShownToolRecord("", "", "read", ShownCost(0))  # `digest_of` refuses a call without one
-
-_decode: Final = json.JSONDecoder(object_pairs_hook=list, parse_int=str, parse_float=str).raw_decode
-_PARAGRAPH: Final = re.compile(r"(?:[^\\]|\\[^n])*+(?:(?:\\n)++|\Z)|.+", re.DOTALL)
-
-
-class Member(NamedTuple):
-    """One argument: its name and its value, both as JSON text."""
-
-    name: str
-    value: str
 
 
 def digest_of(reply: Reply[ShownApproval]) -> str:
@@ -88,26 +77,6 @@ def is_whole_in_summary(approval: ShownApproval) -> bool:
 def count_of_yes(said: Approved) -> str:
     """How far a yes has come that needs other people's beside it."""
     return f"your yes is {said.approvals_given} of {said.approvers}; it waits for another person's"
-
-
-def members_of(args_text: str) -> list[Member]:
-    """The arguments in the text's own spelling, shortest first; the whole text as one where it is no JSON object.
-
-    Two names that look the same stay two.
-    """
-    members: list[Member] = []
-    try:
-        at = 1 if args_text.startswith("{") else len(args_text)
-        while args_text[at] != "}":
-            _, end = _decode(args_text, at)
-            _, stop = _decode(args_text, end + 1)
-            members.append(Member(args_text[at:end], args_text[end + 1 : stop]))
-            at = stop + (args_text[stop] == ",")
-    except (ValueError, IndexError, RecursionError):
-        at = 0
-    if at != len(args_text) - 1:
-        return [Member("", args_text)]
-    return sorted(members, key=lambda member: len(member.name) + len(member.value))
 
 
 def lines_of(approval: ShownApproval, width: int) -> list[Text]:
@@ -234,7 +203,7 @@ def _members(text: str, width: int) -> Iterator[Text]:
             yield from _indented(wrap(f"{name}: {value}" if name else value, room))
             continue
         yield from _indented(wrap(f"{name}: {len(value):,} characters", room), "bold")
-        for paragraph in _PARAGRAPH.findall(value):
+        for paragraph in paragraphs_of(value):
             yield from (Text(DEEPER + piece) for piece in wrap(paragraph, room))
 
 

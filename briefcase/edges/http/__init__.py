@@ -5,5 +5,5 @@ HTTP/1.1, `framing` is the table of its states, `exchange` is one request and it
 serves an application that speaks ASGI, `routing` finds what is at a path, `guard` refuses what a browser must not be
 used for, `server` starts and drains. `limits` has every bound.
 
-Callers: `api`, `client`, `diagnostics`, `gateway`, `provider_gateway`; daemon.
+Callers: `api`, `client`, `diagnostics`, `gateway`, `page`, `provider_gateway`; daemon.
 """

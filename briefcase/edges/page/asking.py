@@ -1,0 +1,99 @@
+"""What a page gets to know of a request, and what it answers: a template with values, or another place to go.
+
+A page asks the daemon by the API's own paths, in the name of who is logged in (`api.in_process`): it can do nothing
+that their token could not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from briefcase.edges.api.in_process import InProcessApi
+from briefcase.edges.page.sessions import Session
+from briefcase.model.errors import CallerError
+
+MAX_FIELDS: Final = 64
+MAX_FORM_BYTES: Final = 64 << 10
+
+_T = TypeVar("_T")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One request of somebody who is logged in. `form` is empty unless it is a POST.
+
+    `is_live` tells whether its session goes on, for an answer that takes long.
+    """
+
+    api: InProcessApi
+    session: Session
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+    now_us: int
+    is_live: Callable[[], bool]
+
+    async def get(self, path: str, kind: type[_T], /, **query: str | int | None) -> _T:
+        """Read something of the daemon's, as the person."""
+        return await self.api.get(self.session.principal, path, kind, **query)
+
+    async def post(self, path: str, kind: type[_T], /, **body: object) -> _T:
+        """Change something of the daemon's, as the person."""
+        return await self.api.change(self.session.principal, path, kind, body)
+
+    def may(self, method: str, path: str) -> bool:
+        """Whether the person may."""
+        return self.api.may(self.session.principal, method, path)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A page: its template, what stands in it, and its title."""
+
+    template: str
+    title: str
+    values: Mapping[str, object] = {}
+    status: int = HTTPStatus.OK
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Another page of the same session, by its path below the session's place."""
+
+    to: str
+
+
+class Events(msgspec.Struct, frozen=True):
+    """Server-sent events, as they come."""
+
+    pieces: Callable[[], AsyncGenerator[bytes]]
+
+
+Answer: TypeAlias = Shown | Moved | Events
+
+
+class View(msgspec.Struct, frozen=True):
+    """One page or form: where it is below the session's place, and what answers. Only a POST changes anything."""
+
+    method: str
+    path: str
+    answer: Callable[[Asked], Awaitable[Answer]]
+    max_form_bytes: int = MAX_FORM_BYTES
+
+
+def parse_fields(data: bytes) -> Mapping[str, str]:
+    """A query, or a form as a browser sends it; each field once.
+
+    Raises:
+        CallerError: it is none.
+    """
+    try:
+        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise CallerError("expected the fields of a form") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise CallerError("expected each field once")
+    return fields
