@@ -14,7 +14,7 @@ ADAPTERS := langchain=langchain==1.5.2 openai_agents=openai-agents==0.24.0 litel
 LIGHT := 'msgspec>=0.20,<1' 'orjson>=3.11,<4' 'httptools>=0.6.4' 'cryptography>=47' 'joserfc>=1.4,<2' # what the client itself needs
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy opa openapi conformance adapters typescript docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy opa openapi conformance adapters typescript page docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -142,6 +142,13 @@ typescript: $(STAMP) ## compile the TypeScript client, and try it under Node at 
 	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
 	npm install --no-audit --no-fund --silent --prefix build/typescript typescript@5 @types/node@20
 	$(BIN)/python -m pytest -v -rs tests/client/test_client_typescript.py
+
+page: $(STAMP) ## the operator page in Chromium: every view at two widths and both schemes, axe-core, keys, a virtual authenticator
+	@command -v npm >/dev/null || { echo 'briefcase: no `npm` found; install Node.js 20 or newer'; exit 1; }
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { echo 'briefcase: no Chromium found (Debian: apt-get install chromium)'; exit 1; }
+	npm install --no-audit --no-fund --silent --prefix build/page axe-core@4
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/page/python --upgrade 'playwright>=1.50'
+	BRIEFCASE_PAGE_DIR="$(CURDIR)/build/page" PYTHONPATH=build/page/python $(BIN)/python -m pytest -v -rs tests/page/test_page_browser.py
 
 docs: $(STAMP) ## regenerate the reference pages and the OpenAPI document
 	$(BIN)/python -m docs.generate

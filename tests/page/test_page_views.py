@@ -1,6 +1,7 @@
 """What a page says: the whole call and nothing that acts, a yes to exactly that, and clear words where it is stale."""
 
 import asyncio
+import re
 
 import msgspec
 import pytest
@@ -215,3 +216,71 @@ def test_a_time_is_read_and_what_is_none_is_shown_as_it_is():
     assert rendering.time_left("2026-01-01T00:01:01Z", 1_767_225_600_000_000) == "1 min 1 s"
     assert rendering.time_left("2025-01-01T00:00:00Z", 1_767_225_600_000_000) == "no time"
     assert rendering.time_left("soon", 0) == "soon"
+
+
+async def test_a_policy_is_set_only_in_place_of_the_one_that_it_was_compared_with(rig):
+    browser = await logged_in(rig)
+    token = (await browser.get(f"{browser.base}/policy")).token()
+    text = "permit (principal, action, resource);\n// more"
+    compared = await browser.post(f"{browser.base}/policy/compare", {"form_token": token, "policy_text": text})
+    assert compared.status == 200
+    assert "+// more" in compared.text
+    form = {**compared.fields(), "policy_text": text.replace("\n", "\r\n")}
+    stale = await browser.post(f"{browser.base}/policy/set", {**form, "was": "0" * 64})
+    assert (stale.status, "the policy was changed meanwhile" in stale.text) == (409, True)
+    assert (await browser.post(f"{browser.base}/policy/set", form)).status == 303
+    assert rig.services.policy.text == text
+    assert (await browser.post(f"{browser.base}/policy/set", form)).status == 409
+    bad = {"form_token": token, "policy_text": "\u202e", "was": rig.services.policy.current()[1]}
+    refused = await browser.post(f"{browser.base}/policy/set", bad)
+    assert (refused.status, "line 1 column 1" in refused.text) == (400, True)
+
+
+async def test_a_token_is_shown_once_and_its_access_ends_from_the_page(rig):
+    browser = await logged_in(rig)
+    form = {"form_token": (await browser.get(f"{browser.base}/people")).token()}
+    made = await browser.post(f"{browser.base}/people/persons", {**form, "name": "bo", "role": "approver"})
+    token = re.search(r"bco_[\w-]+", made.text)[0]
+    assert (await rig.ask("GET", "/v1/identity", token=token))[2]["principal"] == "bo"
+    listed = await browser.get(f"{browser.base}/people")
+    assert "bo" in listed.text
+    assert token not in listed.text
+    assert (await browser.post(f"{browser.base}/people/persons/revoke", {**form, "name": "bo"})).status == 303
+    assert (await rig.ask("GET", "/v1/identity", token=token))[0] == 401
+    taken = await browser.post(f"{browser.base}/people/persons", {**form, "name": "ann", "role": "approver"})
+    assert (taken.status, "`ann` exists already" in taken.text) == (409, True)
+
+
+async def test_budgets_and_controls_are_set_by_who_is_logged_in(rig):
+    browser = await logged_in(rig)
+    form = {"form_token": (await browser.get(f"{browser.base}/budgets")).token()}
+    assert (
+        await browser.post(f"{browser.base}/budgets/set", {**form, "category": "read", "dollars": "2.5"})
+    ).status == 303
+    assert "$2.50" in (await browser.get(f"{browser.base}/budgets")).text
+    for dollars in ("-1", "1e9", "2.1234567", "", "\u0662"):
+        wrong = {**form, "category": "read", "dollars": dollars}
+        assert (await browser.post(f"{browser.base}/budgets/set", wrong)).status == 400
+    wanted = {"action": "require_approval", "subject": "tool", "name": "echo", "holds": "an hour"}
+    assert (await browser.post(f"{browser.base}/controls/add", {**form, **wanted})).status == 303
+    assert (await browser.post(f"{browser.base}/controls/freeze", form)).status == 303
+    page = await browser.get(f"{browser.base}/controls")
+    assert "Everything is frozen" in page.text
+    assert [control.action for control in rig.controls.active()] == ["require_approval", "freeze"]
+    assert rig.controls.active()[0].until_us == rig.clock.now_us() + 3_600_000_000
+    for control in rig.controls.active():
+        assert (await browser.post(f"{browser.base}/controls/lift", {**form, "id": control.id})).status == 303
+    assert rig.controls.active() == ()
+    assert {receipt.event["by"] for receipt in rig.ledger.chain if "by" in receipt.event} == {"operator"}
+
+
+async def test_a_passkeys_answer_that_is_none_is_refused(rig):
+    browser = await logged_in(rig)
+    form = {"form_token": (await browser.get(f"{browser.base}/signers")).token()}
+    for credential in ("", "[]", "{", "null"):
+        sent = {**form, "registration_id": "x", "credential": credential}
+        refused = await browser.post(f"{browser.base}/passkeys/register", sent)
+        assert (refused.status, refused.headers["content-type"]) == (400, "text/html; charset=utf-8")
+    begun = await browser.post(f"{browser.base}/passkeys/registration", {**form, "name": "laptop"})
+    assert (begun.status, begun.headers["content-type"]) == (200, "application/json")
+    assert '"id":"localhost"' in begun.text.replace(" ", "")

@@ -125,6 +125,12 @@ class FakeCalls:
         return fault
 
 
+class ActivePolicy(msgspec.Struct, frozen=True):
+    """What decides, as far as the API asks."""
+
+    digest_hex: str
+
+
 class FakePolicyStore:
     """A policy's text, which is valid where it permits anything."""
 
@@ -137,6 +143,12 @@ class FakePolicyStore:
 
     def current(self) -> tuple[str, str, int]:
         return self.text, hashlib.sha256(self.text.encode()).hexdigest(), 1_767_225_600_000_000
+
+    def history(self) -> tuple[()]:
+        return ()
+
+    def active(self) -> ActivePolicy:
+        return ActivePolicy(self.current()[1])
 
     def mandatory(self) -> MandatoryPart:
         return NO_MANDATORY

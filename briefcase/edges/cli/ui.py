@@ -25,8 +25,8 @@ _REMOTE: Final = ("SSH_CONNECTION", "SSH_TTY")
 def ui(app: App, *, only_print: bool, as_json: bool) -> None:
     """Open the operator page in a browser.
 
-    It shows what waits for a person, and receipts. The link works once, for a minute, and makes that browser whoever's
-    token BRIEFCASE_AUTH_TOKEN holds. The page is on this host's loopback alone; over SSH, forward its port.
+    It shows what waits for a person, receipts and the rest. The link works once, for a minute, and makes that browser
+    whoever's token BRIEFCASE_AUTH_TOKEN holds. The page is on this host's loopback alone; over SSH, forward its port.
     """
     reply = app.client().post("/v1/page/links", PageLink)
     if as_json:

@@ -20,6 +20,7 @@ from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import blacksheep
+import msgspec
 
 from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.calls.ratelimits import PrincipalBuckets
@@ -27,10 +28,10 @@ from briefcase.edges.api.in_process import InProcessApi
 from briefcase.edges.api.services import Services
 from briefcase.edges.http.asgi import Receive, Scope, Send
 from briefcase.edges.http.guard import check_browser_headers
-from briefcase.edges.page.asking import Asked, Events, Moved, Shown, View, parse_fields
+from briefcase.edges.page.asking import Asked, Events, Moved, Shown, Told, View, parse_fields
 from briefcase.edges.page.rendering import Templates
 from briefcase.edges.page.sessions import WHOLE_S, Session, Sessions
-from briefcase.edges.page.table import NAVIGATION, VIEWS
+from briefcase.edges.page.table import NAVIGATION, VIEWS, Item
 from briefcase.model.errors import BriefcaseError, CallerError
 
 COOKIE: Final = "briefcase_page"
@@ -163,11 +164,15 @@ class Page:
             form,
             self._services.ledger.now_us(),
             lambda: not self._is_stopped and self._sessions.is_live(session),
+            f"http://{self._authority.decode()}",
         )
         shown = await view.answer(asked)
         match shown:
             case Moved(to):
                 return self._moved(f"/ui/{session.place}{to}")
+            case Told(value):
+                told = blacksheep.Content(b"application/json", msgspec.json.encode(value))
+                return blacksheep.Response(HTTPStatus.OK, [*_HEADERS, _UNSTORED], told)
             case Events(pieces):
                 content = blacksheep.StreamedContent(b"text/event-stream", pieces)
                 return blacksheep.Response(HTTPStatus.OK, [*_HEADERS, _UNSTORED], content)
@@ -211,7 +216,7 @@ class Page:
         if begun is None:
             raise _spent()
         _log.info("logged in to the page", by=begun.session.principal.name)
-        home = next(view for view in NAVIGATION if self._may_see(begun.session, view.needs))
+        home = next(item for item in NAVIGATION if self._may_see(begun.session, item))
         moved = self._moved(f"/ui/{begun.session.place}{home.path}")
         moved.headers.add(b"set-cookie", _cookie(begun.session.place, begun.cookie, WHOLE_S))
         return moved
@@ -226,14 +231,14 @@ class Page:
 
     # --- answers ------------------------------------------------------------------------------------------------
 
-    def _may_see(self, session: Session, needs: str) -> bool:
-        return self._api.may(session.principal, "GET", needs)
+    def _may_see(self, session: Session, item: Item) -> bool:
+        return self._api.may(session.principal, *item.needs)
 
     def _shown(self, shown: Shown, session: Session | None = None, view: View | None = None) -> blacksheep.Response:
         nonce = self._services.entropy.token()[:NONCE_CHARS]
         values: dict[str, object] = {"title": shown.title, "nonce": nonce, "session": session, "navigation": ()}
         if session is not None:
-            values["navigation"] = [one for one in NAVIGATION if self._may_see(session, one.needs)]
+            values["navigation"] = [one for one in NAVIGATION if self._may_see(session, one)]
             values["base"] = f"/ui/{session.place}"
             values["here"] = "" if view is None else view.path
         html = self._templates.page(shown.template, {**values, **shown.values})

@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 class Asked(msgspec.Struct, frozen=True):
     """One request of somebody who is logged in. `form` is empty unless it is a POST.
 
-    `is_live` tells whether its session goes on, for an answer that takes long.
+    `is_live` tells whether its session goes on, for an answer that takes long. `origin` is the page's own.
     """
 
     api: InProcessApi
@@ -36,6 +36,7 @@ class Asked(msgspec.Struct, frozen=True):
     form: Mapping[str, str]
     now_us: int
     is_live: Callable[[], bool]
+    origin: str
 
     async def get(self, path: str, kind: type[_T], /, **query: str | int | None) -> _T:
         """Read something of the daemon's, as the person."""
@@ -44,6 +45,10 @@ class Asked(msgspec.Struct, frozen=True):
     async def post(self, path: str, kind: type[_T], /, **body: object) -> _T:
         """Change something of the daemon's, as the person."""
         return await self.api.change(self.session.principal, path, kind, body)
+
+    async def put(self, path: str, kind: type[_T], /, **body: object) -> _T:
+        """Replace something of the daemon's, as the person."""
+        return await self.api.change(self.session.principal, path, kind, body, method="PUT")
 
     def may(self, method: str, path: str) -> bool:
         """Whether the person may."""
@@ -71,7 +76,13 @@ class Events(msgspec.Struct, frozen=True):
     pieces: Callable[[], AsyncGenerator[bytes]]
 
 
-Answer: TypeAlias = Shown | Moved | Events
+class Told(msgspec.Struct, frozen=True):
+    """What the page's own script asked for, as JSON."""
+
+    value: object
+
+
+Answer: TypeAlias = Shown | Moved | Events | Told
 
 
 class View(msgspec.Struct, frozen=True):

@@ -5,19 +5,27 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from briefcase.edges.page.asking import View
-from briefcase.edges.page.views import approvals, receipts
+from briefcase.edges.page.views import approvals, budgets, controls, health, people, policy, receipts, signers, tools
 
 
 class Item(NamedTuple):
-    """One entry of the navigation. `needs` is what of the API the page reads: who may not is not offered it."""
+    """One entry of the navigation. `needs` is what of the API the page is for: who may not is not offered it."""
 
     path: str
     name: str
-    needs: str
+    needs: tuple[str, str]
 
 
 NAVIGATION: Final = (
-    Item("/approvals", "Waiting", "/v1/approvals"),
-    Item("/receipts", "Receipts", "/v1/receipts"),
+    Item("/approvals", "Waiting", ("GET", "/v1/approvals")),
+    Item("/receipts", "Receipts", ("GET", "/v1/receipts")),
+    Item("/tools", "Tools", ("GET", "/v1/mcp/servers")),
+    Item("/people", "People", ("GET", "/v1/operators")),
+    Item("/budgets", "Budgets", ("GET", "/v1/budgets")),
+    Item("/policy", "Policy", ("GET", "/v1/policy")),
+    Item("/controls", "Controls", ("GET", "/v1/controls")),
+    Item("/signers", "Signers", ("POST", signers.PASSKEYS)),
+    Item("/health", "Health", ("GET", "/v1/diagnostics/security")),
 )
-VIEWS: Final[tuple[View, ...]] = (*approvals.VIEWS, *receipts.VIEWS)
+NOUNS: Final = (approvals, receipts, tools, people, budgets, policy, controls, signers, health)
+VIEWS: Final[tuple[View, ...]] = tuple(view for noun in NOUNS for view in noun.VIEWS)

@@ -76,7 +76,7 @@ function step(by) {
 
 function press(id) {
   const button = document.getElementById(id);
-  if (button && !button.disabled && performance.now() > ARMED_AFTER_MS) {
+  if (button && !button.disabled && !button.hidden && performance.now() > ARMED_AFTER_MS) {
     button.click();
   }
 }
@@ -94,7 +94,7 @@ document.addEventListener("keydown", (event) => {
     press("deny");
   } else if (event.key === "a") {
     if (hasReadAll) {
-      press("approve");
+      press(document.getElementById("approve") ? "approve" : "passkey-yes");
     } else if (end) {
       scrollBy({ top: innerHeight * 0.9 });
     }
