@@ -21,7 +21,7 @@ print(*sorted({{name.split(".")[0] for name in names}}))
 """
 SHARED = {"adapters/disk", "adapters/peers", "adapters/telemetry", "core/jose", "core/json", "edges/http"}
 GATEWAY = SHARED | {
-    "adapters/store", "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
+    "adapters/service_manager", "adapters/store", "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
     "edges/client", "edges/gateway",
 }  # fmt: skip
 PROVIDER_GATEWAY = SHARED | {"edges/provider_gateway"}

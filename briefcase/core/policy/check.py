@@ -208,15 +208,16 @@ def parse_problem(text: str) -> str | None:
     return None
 
 
-def _is_deep(encoded: object) -> bool:
+def _is_deep(encoded: Any) -> bool:  # noqa: ANN401 - Cedar's JSON, which nests as deep as it likes
     """Whether operators are nested deeper than those who read them one inside the other can follow.
 
     What the interpreter's own limit comes to differs from version to version, and with who asks.
     """
     level, left = [encoded], LEVELS_AROUND + LEVELS_OF_OPERATOR * MAX_CONDITION_DEPTH
     while level and left:
-        inside = (value.values() if isinstance(value, dict) else value for value in level)
-        level, left = [part for values in inside for part in values if isinstance(part, dict | list)], left - 1
+        inside = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [part for values in inside for part in values if isinstance(part, dict | list)]
+        left -= 1
     return bool(level)
 
 

@@ -65,10 +65,10 @@ from briefcase.edges.api import (
     witnesses,
 )
 from briefcase.edges.api.auth import Authenticator
-from briefcase.edges.api.effects import UNSIGNED, changing_handlers
+from briefcase.edges.api.changes import make_change
+from briefcase.edges.api.effects import changing_handlers
 from briefcase.edges.api.routing import Request, Route, is_for_agents
 from briefcase.edges.api.services import Services
-from briefcase.edges.api.signed_changes import check_signed
 from briefcase.edges.api.turnstile import Turnstile
 from briefcase.edges.http.exchange import DirectExchange, GoneError, Head, RefusalWords
 from briefcase.edges.http.guard import check_browser_headers
@@ -261,17 +261,9 @@ class Api:
         return principal
 
     async def _changed(self, route: Route, request: Request, exchange: DirectExchange) -> object:
-        """Make a change, and log which operation it was, of what, by whom; its values are in its receipt."""
-        self._services.operator.administration.check_open()
-        if self._services.signers_only and (route.method, route.path) not in UNSIGNED:
-            await check_signed(self._services, route, request)
         if route.handler in self._waiting:
-            answer = await self._polled(route, request, exchange)
-        else:
-            answer = await route.handler(self._services, request)
-        operation, by = f"{route.method} {route.path}", request.principal.name
-        _log.info("changed", operation=operation, by=by, **request.params)
-        return answer
+            return await make_change(self._services, route, request, lambda: self._polled(route, request, exchange))
+        return await make_change(self._services, route, request, lambda: route.handler(self._services, request))
 
     async def _polled(self, route: Route, request: Request, exchange: DirectExchange) -> object:
         exchange.place.wait(exchange.hurry)

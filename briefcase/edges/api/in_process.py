@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import orjson
 
-from briefcase.adapters.telemetry.logger import get_logger
 from briefcase.core.calls.ratelimits import PrincipalBuckets
 from briefcase.edges.api.app import ROUTES, RoleError
+from briefcase.edges.api.changes import make_change
 from briefcase.edges.api.effects import changing_handlers
 from briefcase.edges.api.routing import Request
 from briefcase.edges.api.services import Services
@@ -28,7 +28,6 @@ from briefcase.model.errors import CallerError
 from briefcase.model.types import Principal
 
 _T = TypeVar("_T")
-_log: Final = get_logger("briefcase.api")
 
 
 def path_of(*parts: str) -> str:
@@ -110,9 +109,7 @@ class InProcessApi:
         # 6. is here, 7. answer
         request = Request(head, principal, match.params, body, _never_gone)
         if route.handler in self._changing:
-            self._services.operator.administration.check_open()
-            answer = await route.handler(self._services, request)
-            _log.info("changed", operation=f"{head.method} {route.path}", by=principal.name, **match.params)
+            answer = await make_change(self._services, route, request, lambda: route.handler(self._services, request))
         else:
             answer = await route.handler(self._services, request)
         return self._redacted(answer)

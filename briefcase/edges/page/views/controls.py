@@ -19,7 +19,7 @@ async def list_controls(asked: Asked) -> Shown:
     controls = (await asked.get("/v1/controls", ControlList)).controls
     values = {
         "controls": controls,
-        "frozen": [one for one in controls if one.action == "freeze"],
+        "freezes": [one for one in controls if one.action == "freeze"],
         "actions": ACTIONS,
         "subjects": SUBJECTS,
         "holds": tuple(HOLDS_S),
