@@ -16,7 +16,12 @@ from support.daemons import RunningDaemon
 
 DEPLOY = Path(__file__).parent.parent / "docs" / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
-MOST_EXPOSED = {"briefcased.service": 2.5, "briefcase-gateway.service": 1.5, "briefcase-control-plane.service": 1.5}
+MOST_EXPOSED = {
+    "briefcased.service": 2.5,
+    "briefcase-gateway.service": 1.5,
+    "briefcase-control-plane.service": 1.5,
+    "briefcase-notifier.service": 2.0,
+}
 
 
 @pytest.fixture

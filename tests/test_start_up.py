@@ -21,8 +21,8 @@ print(*sorted({{name.split(".")[0] for name in names}}))
 """
 SHARED = {"adapters/disk", "adapters/peers", "adapters/telemetry", "core/jose", "core/json", "edges/http"}
 GATEWAY = SHARED | {
-    "adapters/service_manager", "adapters/store", "adapters/vault", "core/mcp", "core/receipts", "core/redaction", "core/wire",
-    "edges/client", "edges/gateway",
+    "adapters/service_manager", "adapters/store", "adapters/vault", "core/mcp", "core/receipts", "core/redaction",
+    "core/wire", "edges/client", "edges/gateway",
 }  # fmt: skip
 PROVIDER_GATEWAY = SHARED | {"edges/provider_gateway"}
 OF_THE_DAEMON = {"aiohttp", "cedarpy", "jsonschema_rs", "keyring", "lmdb", "sqlite3", "sqlalchemy", "opentelemetry"}

@@ -16,6 +16,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from briefcase.adapters.disk.data_dir import path_of
+from briefcase.core.anomalies import AnomalySettings
 from briefcase.core.approvals.lifecycle import MAX_SHOWN_BYTES
 from briefcase.core.calls.decisions import MAX_OPEN_DECISIONS, MAX_OPEN_DECISIONS_PER_PRINCIPAL
 from briefcase.core.calls.ratelimits import PrincipalLimit
@@ -40,6 +41,7 @@ PAGES: Final = {
     "server": "operations.md#limits",
     "principal": "operations.md#limits",
     "page": "page.md",
+    "anomalies": "receipts.md#anomalies",
 }  # the page that explains each section
 
 
@@ -241,6 +243,7 @@ class FileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     principal: PrincipalSettings = PrincipalSettings()
     page: PageSettings = PageSettings()
+    anomalies: AnomalySettings = AnomalySettings()
 
 
 def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> FileConfig:

@@ -21,6 +21,7 @@ from briefcase.adapters.telemetry.refusal_log import RefusalLog
 from briefcase.adapters.vault.note_signatures import verify_note_signature
 from briefcase.adapters.witness.kept import load_policy
 from briefcase.adapters.witness.rounds import Witnessing, WitnessingParts
+from briefcase.core.anomalies import Anomalies
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
 from briefcase.core.calls.settings import HookSettings
 from briefcase.core.receipts.note_keys import LOG_ED25519, NoteKey
@@ -182,6 +183,7 @@ def _services(
         witnessing=_witnessing(start, stores, outside, rules, checkpoints),
         meter=Meter(),
         metrics=Metrics(),
+        anomalies=Anomalies(stores.ledger, start.file.anomalies),
         hooks=HookSettings(_asks_client(start), start.file.hooks.wait_ms),
         page=page,
         signers_only=not start.file.approvals.operator_token,

@@ -61,6 +61,7 @@ ASKING = (
     Asks("receipts list", ("GET /v1/receipts",)),
     Asks("receipts show 1", ("GET /v1/receipts/1",)),
     Asks("receipts verify", ("POST /v1/receipts/verify",)),
+    Asks("receipts anomalies", ("GET /v1/ai/anomalies",)),
     Asks("receipts archive", ("POST /v1/receipts/archive",)),
     Asks("receipts checkpoint --out {new}", ("POST /v1/receipts/checkpoint",)),
     Asks("receipts export --out {new}", ("GET /v1/receipts",)),

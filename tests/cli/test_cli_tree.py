@@ -21,7 +21,7 @@ DUE = {
     "tools list", "tools call",
     "approvals list", "approvals show", "approvals approve", "approvals deny", "approvals watch",
     "receipts list", "receipts show", "receipts verify", "receipts export", "receipts import", "receipts prove",
-    "receipts checkpoint", "receipts consistency", "receipts archive", "receipts report",
+    "receipts checkpoint", "receipts consistency", "receipts archive", "receipts report", "receipts anomalies",
     "backup create", "backup keygen", "backup verify", "backup restore",
     "budgets list", "budgets set",
     "policy show", "policy set", "policy check", "policy diff", "policy test", "policy backtest", "policy history",

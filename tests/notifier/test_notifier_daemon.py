@@ -2,6 +2,7 @@
 
 import pytest
 
+from briefcase.core.wire.anomalies import AnomalyList, AnomalyRecord
 from briefcase.core.wire.approvals import ApprovalList, ApprovalRecord
 from briefcase.core.wire.receipts import ReceiptList, ReceiptRecord
 from briefcase.edges.client.reply import Reply
@@ -19,6 +20,7 @@ class Daemon:
         self.waiting = []
         self.events = []
         self.asked = []
+        self.anomalies = None
 
     def get(self, path, kind, /, **query):
         self.asked.append((path, query.get("kind")))
@@ -26,6 +28,7 @@ class Daemon:
             "/v1/tools": "operator agent",
             "/v1/approvals": "operator agent approver",
             "/v1/receipts": "operator auditor",
+            "/v1/ai/anomalies": "operator auditor",
         }
         if self.role not in may[path].split():
             raise CallerError("not for this role", code="forbidden" if self.role != "nobody" else "unauthorized")
@@ -34,6 +37,10 @@ class Daemon:
     def _answer(self, path, kind, query):
         if kind is ApprovalList:
             return ApprovalList(list(self.waiting))
+        if kind is AnomalyList:
+            if self.anomalies is None:
+                raise CallerError("the daemon does not offer it", code="not_found")
+            return AnomalyList([one for one in self.anomalies if one.receipt_id > query["after_id"]])
         if kind is not ReceiptList:
             return kind([])
         found = [ReceiptRecord(at + 1, "t", HASH, HASH, one) for at, one in enumerate(self.events)]
@@ -115,6 +122,22 @@ def test_an_auditor_reads_on_over_pages():
     for number in range(PAGE + 3):
         daemon.ask(f"id-{number}")
     assert len(follower(daemon).read(cursor).events) == PAGE + 3
+
+
+def test_anomalies_are_alarms_of_an_auditor_once_and_in_their_order():
+    daemon = Daemon("auditor")
+    daemon.events += [{"kind": "boot"}] * 3
+    cursor = follower(daemon).read(Cursor()).cursor
+    daemon.events += [{"kind": "outcome"}] * 3
+    daemon.anomalies = [
+        AnomalyRecord("new_domain", severity, "unlike before", number, "t", "scout")
+        for number, severity in ((9, "low"), (6, "high"), (5, "low"), (2, "low"))
+    ]
+    batch = follower(daemon).read(cursor)
+    assert [(one.id, one.severity, one.ref, one.agent) for one in batch.events] == [
+        ("anomaly:new_domain:5", "low", "5", "scout"), ("anomaly:new_domain:6", "high", "6", "scout"),
+    ]  # fmt: skip
+    assert follower(daemon).read(batch.cursor).events == ()
 
 
 def test_a_chain_that_went_back_is_an_alarm_and_followed_from_there():

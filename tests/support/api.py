@@ -41,6 +41,7 @@ from briefcase.adapters.vault.note_signatures import verify_note_signature
 from briefcase.adapters.vault.vault import MemoryBackend, Vault
 from briefcase.adapters.witness.client import WitnessClient
 from briefcase.adapters.witness.rounds import Witnessing, WitnessingParts
+from briefcase.core.anomalies import Anomalies, AnomalySettings
 from briefcase.core.calls.answers import Answer, encode_answer
 from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.ratelimits import PrincipalBuckets, PrincipalLimit
@@ -320,6 +321,7 @@ class Rig:
                     interval_s=60,
                 )
             ),
+            anomalies=Anomalies(self.ledger, AnomalySettings()),
             meter=Meter(),
             metrics=Metrics(),
             page=self.page,

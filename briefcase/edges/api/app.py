@@ -35,6 +35,7 @@ from briefcase.core.redaction.redactor import repeatable
 from briefcase.edges.api import (
     access_requests,
     agents,
+    anomalies,
     approvals,
     authzen,
     authzen_search,
@@ -98,6 +99,7 @@ TABLES: Final[tuple[tuple[Route, ...], ...]] = (
     explain.ROUTES,
     agents.ROUTES,
     grants.ROUTES,
+    anomalies.ROUTES,
     operators.ROUTES,
     signers.ROUTES,
     passkeys.ROUTES,

@@ -20,6 +20,7 @@ from briefcase.adapters.telemetry.meter import Meter
 from briefcase.adapters.telemetry.metrics import Metrics
 from briefcase.adapters.vault.bindings import SecretDestinations
 from briefcase.adapters.witness.rounds import Witnessing
+from briefcase.core.anomalies import Anomalies
 from briefcase.core.calls.flow import Calls
 from briefcase.core.calls.settings import HookSettings
 from briefcase.core.controls import Controls
@@ -126,5 +127,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     meter: Meter
     metrics: Metrics
     page: OperatorPage
+    anomalies: Anomalies
     hooks: HookSettings = HookSettings()
     signers_only: bool = False

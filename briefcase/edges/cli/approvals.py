@@ -20,7 +20,7 @@ from briefcase.core.wire.receipts import ReceiptList
 from briefcase.edges.cli.app import App, json_option, pass_app
 from briefcase.edges.cli.client import path_of
 from briefcase.edges.cli.grants import asked_for, grant_options, wished_by
-from briefcase.edges.cli.late import approval_watch, render, shown_calls
+from briefcase.edges.cli.late import approval_watch, desktops, render, shown_calls
 from briefcase.edges.cli.lazy import LazyGroup, example
 from briefcase.edges.cli.messages import note
 from briefcase.edges.client.reply import Reply
@@ -259,9 +259,10 @@ def deny(app: App, *, approval_id: str, reason: str, as_json: bool) -> None:
 @click.option("--agent", metavar="NAME", help="Only what this agent asks for.")
 @click.option("--tool", metavar="ID", help="Only calls of this tool.")
 @click.option("--bell/--no-bell", default=True, show_default=True, help="Ring the terminal when one arrives.")
+@click.option("--notify", is_flag=True, help="Show it on the desktop, too.")
 @json_option
 @pass_app
-def watch(app: App, *, agent: str | None, tool: str | None, bell: bool, as_json: bool) -> None:
+def watch(app: App, *, agent: str | None, tool: str | None, bell: bool, notify: bool, as_json: bool) -> None:
     """Watch what waits, and decide with a key.
 
     Up and down choose, space reads on, b goes back, a approves what was read to its end, d denies, q quits. Needs a
@@ -269,9 +270,12 @@ def watch(app: App, *, agent: str | None, tool: str | None, bell: bool, as_json:
     """
     wanted = approval_watch.Wanted(agent, tool)
     if as_json:
+        if notify:
+            raise click.UsageError("`--notify` is for the screen: `--json` is read by a program")
         approval_watch.follow(app, wanted)
     else:
-        approval_watch.run(app, wanted, rings=bell)
+        desktop = desktops.Desktop(app.environ) if notify else None
+        approval_watch.run(app, wanted, rings=bell, desktop=desktop)
 
 
 def _whole_id(app: App, written: str, *, has_ended: bool = False) -> str:

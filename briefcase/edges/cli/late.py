@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from briefcase.core.wire import servers as wire_servers
     from briefcase.core.wire import tools as wire_tools
     from briefcase.edges.cli import client as daemon_client
+    from briefcase.edges.cli import desktop as desktops
     from briefcase.edges.cli import device_signing, json_output, render, witness_checks
     from briefcase.edges.cli import following as receipt_followers
     from briefcase.edges.cli import formats as receipt_forms
@@ -187,6 +188,7 @@ else:
     notifier_events = _Late("briefcase.edges.notifier.events")
     notifier_edits = _Late("briefcase.edges.notifier.editing")
     disk_locks = _Late("briefcase.adapters.disk.locks")
+    desktops = _Late("briefcase.edges.cli.desktop")
     parquet = _Late("pyarrow.parquet")
     provider_serving = _Late("briefcase.edges.provider_gateway.serving")
     provider_settings = _Late("briefcase.edges.provider_gateway.settings")
@@ -217,6 +219,7 @@ __all__ = [
     "daemon_pool",
     "daemon_proof",
     "data_dirs",
+    "desktops",
     "device_signing",
     "disk_locks",
     "evidence_bundle",

@@ -17,6 +17,7 @@ from briefcase.edges.cli.late import (
     notifier_settings,
     notifier_stores,
     notifiers,
+    service_manager,
     signals,
     stored_tokens,
 )
@@ -53,7 +54,8 @@ def notifier(app: App) -> None:
     async def run() -> None:
         stop = signals.stop_on_signals()
         logs.LOG.say("ready", targets=", ".join(senders))
-        await notifiers.Notifier(settings, senders, store, following.read).run(stop)
+        async with service_manager.managed(app.environ):
+            await notifiers.Notifier(settings, senders, store, following.read).run(stop)
 
     try:
         asyncio.run(run())

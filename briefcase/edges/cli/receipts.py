@@ -72,6 +72,10 @@ _ANCHOR: Final = re.compile(r"(\d{1,16}):([0-9a-fA-F]{64})")
         "report": Lazy(
             "briefcase.edges.cli.audit_report:report", "Write an audit report: one HTML page, by agent and day."
         ),
+        "anomalies": Lazy(
+            "briefcase.edges.cli.anomalies:anomalies",
+            "List what is unlike what came before: spending, costs, destinations.",
+        ),
         "archive": Lazy(
             "briefcase.edges.cli.archive:archive", "Move old receipts into compressed files that still verify."
         ),

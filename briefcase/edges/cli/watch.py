@@ -36,6 +36,7 @@ from briefcase.core.wire.approvals import ApprovalList, ApprovalRecord, Approved
 from briefcase.edges.cli import shown
 from briefcase.edges.cli.app import App
 from briefcase.edges.cli.client import path_of
+from briefcase.edges.cli.desktop import Desktop
 from briefcase.edges.cli.following import Absence
 from briefcase.edges.cli.json_output import json_text
 from briefcase.edges.cli.render import SHORT_ID_CHARS, table_of, time_left
@@ -238,13 +239,14 @@ def follow(app: App, wanted: Wanted) -> None:
         time.sleep(POLL_MS / 1_000)
 
 
-def run(app: App, wanted: Wanted, *, rings: bool) -> None:
+def run(app: App, wanted: Wanted, *, rings: bool, desktop: Desktop | None = None) -> None:
     """Drive the terminal until `q`; what was decided is written below when the screen is given back.
 
     Args:
         app: whose daemon is asked.
         wanted: which approvals are shown; the title counts the others.
         rings: ring the terminal when one of them arrives.
+        desktop: shows them there, too.
 
     Raises:
         CallerError: standard input or output is no terminal.
@@ -267,6 +269,8 @@ def run(app: App, wanted: Wanted, *, rings: bool) -> None:
             if rings and watch.arrived > rung:
                 console.bell()
             rung = watch.arrived
+            if desktop is not None:
+                desktop.tell(watch.waiting, _now_ms())
             for key in keys.read(POLL_MS):
                 if key == "quit":
                     is_running = False

@@ -11,12 +11,13 @@ from typing import Final, Literal, Protocol, TypeVar
 
 import msgspec
 
+from briefcase.core.wire.anomalies import AnomalyList, AnomalyRecord
 from briefcase.core.wire.approvals import ApprovalList
 from briefcase.core.wire.reading import Kind
 from briefcase.core.wire.receipts import ReceiptList
 from briefcase.core.wire.tools import ToolList
 from briefcase.edges.client.reply import Reply
-from briefcase.edges.notifier.events import ALARMS, WAITS, Event, event_of_approval, event_of_receipt
+from briefcase.edges.notifier.events import ALARMS, WAITS, Event, event_of_anomaly, event_of_approval, event_of_receipt
 from briefcase.model.errors import BriefcaseError, ConfigError
 
 PAGE: Final = 500
@@ -126,6 +127,8 @@ def _receipts(daemon: Daemon, cursor: Cursor) -> Batch:
                 continue
             told[event.ref] = None
         events.append(event)
+    unlike = reversed(_anomalies(daemon, cursor.receipt_id))  # those after the head come with the next batch
+    events += [event_of_anomaly(one) for one in unlike if one.receipt_id <= head_id]
     return Batch(tuple(events), Cursor(head_id, tuple(told)[-MAX_APPROVALS:]))
 
 
@@ -142,6 +145,16 @@ def _events_of(daemon: Daemon, after_id: int, to_id: int) -> Collection[Event]:
             found += [(number, event) for number, event in told if event is not None]
             after = page[-1].id if len(page) == PAGE else to_id
     return [event for _, event in sorted(found, key=lambda one: one[0])]
+
+
+def _anomalies(daemon: Daemon, after_id: int) -> list[AnomalyRecord]:
+    """The anomalies at receipts after an id, newest first; a daemon of the contract that has none says nothing."""
+    try:
+        return daemon.get("/v1/ai/anomalies", AnomalyList, after_id=after_id).answer.anomalies
+    except BriefcaseError as error:
+        if error.code == "not_found":
+            return []
+        raise
 
 
 def _may(daemon: Daemon, path: str, kind: Kind[_T]) -> bool:

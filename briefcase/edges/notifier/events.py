@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from briefcase.core.wire.anomalies import AnomalyRecord
 from briefcase.core.wire.approvals import ApprovalRecord
 from briefcase.core.wire.receipts import ReceiptRecord
 
@@ -18,6 +19,7 @@ WAITING: Final[tuple[Severity, str]] = ("medium", "a call waits for a person")
 ALARMS: Final[dict[str, tuple[Severity, str]]] = {
     "agent_added": ("low", "an agent was let in"),
     "operator_added": ("high", "a person was given a token"),
+    "signer_paired": ("high", "a device was paired whose signature is a yes"),
     "policy_set": ("high", "the policy was replaced"),
     "control_set": ("medium", "an operator tightened"),
     "control_lifted": ("medium", "an operator lifted a control"),
@@ -81,6 +83,19 @@ def event_of_receipt(receipt: ReceiptRecord) -> Event | None:
         agent=_text(receipt, "principal", "agent", "operator", "by"),
         tool=_text(receipt, "tool_id", "server_id", "about"),
         reason=_text(receipt, "reason"),
+    )
+
+
+def event_of_anomaly(one: AnomalyRecord) -> Event:
+    """What is unlike what came before, as an alarm."""
+    return Event(
+        id=f"anomaly:{one.kind}:{one.receipt_id}",
+        kind=one.kind,
+        severity=one.severity,
+        at=one.ts_rfc3339,
+        ref=str(one.receipt_id),
+        says=one.message,
+        agent=one.principal,
     )
 
 
