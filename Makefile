@@ -14,7 +14,7 @@ ADAPTERS := langchain=langchain==1.5.2 openai_agents=openai-agents==0.24.0 litel
 LIGHT := 'msgspec>=0.20,<1' 'orjson>=3.11,<4' 'httptools>=0.6.4' 'cryptography>=47' 'joserfc>=1.4,<2' # what the client itself needs
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist fuzz interop witness-interop envoy opa openapi conformance adapters typescript page docs clean
+.PHONY: help run test check bench slo instructions faults postgresql fleet-simulation fleet-faults mutants sdist release release-check qualify locks fuzz interop witness-interop envoy opa openapi conformance adapters typescript page docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -97,6 +97,20 @@ mutants: $(STAMP) ## break each property of docs/attacks.md once, and see its te
 
 sdist: $(STAMP) ## install from the source distribution into a clean environment, and run the program
 	PYTHON="$(CURDIR)/$(BIN)/python" tests/sdist/install.sh
+
+release: $(STAMP) ## sdist, a wheel for each interpreter at hand, SBOM, manifest and signed provenance in dist, each tried
+	$(BIN)/python tests/release/run_release.py
+
+release-check: $(STAMP) ## build a release twice, as two users in two places, and compare it bit for bit
+	$(BIN)/python tests/release/check_reproducible.py
+
+qualify: $(STAMP) ## hold a release to everything it must pass: MODE=ci|release LABEL=v1.0.0; goes on where it was stopped
+	$(BIN)/python tests/release/run_qualification.py --mode $(or $(MODE),ci) --label $(or $(LABEL),unnamed)
+
+locks: $(STAMP) ## choose anew what a release is built with and tried with (docs/release)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	for each in docs/release/build.in:build.txt pyproject.toml:runtime.txt; do $(BIN)/uv pip compile --quiet --upgrade --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate "$${each%:*}" -o "docs/release/$${each#*:}" || exit 1; done
 
 fuzz: $(STAMP) ## fuzz the native engine for ten minutes under the address and undefined-behaviour sanitizers
 	BRIEFCASE_BUILD_SANITIZE=1 $(BIN)/python setup.py build_ext --force --build-lib build/sanitized --build-temp build/sanitized-temp

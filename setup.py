@@ -60,7 +60,7 @@ class WithPages(build_py):
             return
         pages = Path(self.build_lib) / "briefcase" / "pages"
         shutil.rmtree(pages, ignore_errors=True)
-        shutil.copytree("docs", pages, ignore=shutil.ignore_patterns("adr", "*.py", "__pycache__", "*.svg"))
+        shutil.copytree("docs", pages, ignore=shutil.ignore_patterns("adr", "release", "*.py", "__pycache__", "*.svg"))
 
 
 check_compiler()

@@ -34,7 +34,9 @@ def contents(tree, tmp_path_factory) -> set[str]:
         return {name.partition("/")[2] for name in archive.getnames()}
 
 
-@pytest.mark.parametrize("pattern", ["_native/*.pyx", "_native/*.pxd", "_native/*.pyi", "briefcase/**/*.py"])
+@pytest.mark.parametrize(
+    "pattern", ["_native/*.pyx", "_native/*.pxd", "_native/*.pyi", "briefcase/**/*.py", "briefcase/edges/page/*/*"]
+)
 def test_every_source_is_in_the_source_distribution(contents, pattern):
     wanted = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
     assert wanted

@@ -166,7 +166,7 @@ ASKING = (
 ASK_NOTHING = {  # `up` asks a daemon of its own process, and `hook` by a client of its own
     "up", "hook", "daemon", "gateway", "control-plane serve", "provider-gateway", "completion",
     "backup keygen", "backup verify", "backup restore", "policy test", "tools check",
-    "soak verify", "mcp client-metadata", "config show", "help", "conformance control-plane",
+    "release verify", "soak verify", "mcp client-metadata", "config show", "help", "conformance control-plane",
     "notify add", "notify list", "notify remove", "notify test", "notify undelivered", "notify replay",
 }  # fmt: skip
 ASK_AS_RELOAD_DOES = {"tools import openapi", "tools remove"}

@@ -96,6 +96,8 @@ if TYPE_CHECKING:
     from briefcase.edges.notifier import wording as notifier_words
     from briefcase.edges.provider_gateway import serving as provider_serving
     from briefcase.edges.provider_gateway import settings as provider_settings
+    from briefcase.edges.release import statement as release_statement
+    from briefcase.edges.release import verifying as release_verifying
 else:
 
     class _Late:
@@ -193,6 +195,8 @@ else:
     provider_serving = _Late("briefcase.edges.provider_gateway.serving")
     provider_settings = _Late("briefcase.edges.provider_gateway.settings")
     pyrage = _Late("pyrage")
+    release_statement = _Late("briefcase.edges.release.statement")
+    release_verifying = _Late("briefcase.edges.release.verifying")
     rich_console = _Late("rich.console")
     rich_markdown = _Late("rich.markdown")
     rich_progress = _Late("rich.progress")
@@ -267,6 +271,8 @@ __all__ = [
     "receipt_kinds",
     "receipt_reasons",
     "receipt_sources",
+    "release_statement",
+    "release_verifying",
     "render",
     "rich_console",
     "rich_markdown",

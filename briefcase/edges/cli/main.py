@@ -82,6 +82,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "conformance": Lazy(
         "briefcase.edges.cli.conformance:conformance", "Hold a server to the contract and write a report."
     ),
+    "release": Lazy("briefcase.edges.cli.release:release", "Verify a release before it is installed."),
     "fleet": Lazy("briefcase.edges.cli.fleet:fleet", "Steer a fleet through its control plane."),
     "identity": Lazy("briefcase.edges.cli.identity:identity", "Show who this daemon is."),
     "config": Lazy("briefcase.edges.cli.config:config", "Show the settings, and where each came from."),
