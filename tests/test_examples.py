@@ -23,6 +23,7 @@ import yaml
 from briefcase.adapters.tools.caller import parse_caller_tools
 from briefcase.adapters.tools.manifest import parse_manifests
 from briefcase.daemon.config_file import CONFIG_FILE, FileConfig, load_file
+from briefcase.edges.notifier.settings import parse_settings
 from support.cli import FakeRoot
 from support.cli import run as run_with
 from support.commands import provider_gateway
@@ -64,6 +65,10 @@ NOT_RUN = {
         "briefcase mcp servers diff", "briefcase mcp servers accept",
     ),
     "names an approval of the reader's: test_cli_commands.py": ("briefcase approvals show", "briefcase approvals deny"),
+    "needs a place to tell: tests/notifier": (
+        "pip install 'agentic-briefcase[notify]'", "briefcase operators add notifier", "briefcase notify",
+        "BRIEFCASE_AUTH_TOKEN_FILE=",
+    ),
     "needs a witness: tests of `witness` and of proofs": (
         "briefcase witness", "briefcase receipts prove --check receipt-12.tlog-proof",
         "briefcase receipts prove 12 --format tlog-proof",
@@ -290,6 +295,9 @@ def test_a_piece_of_a_file_is_loaded_as_the_daemon_loads_it(page, block, tmp_pat
         return
     if "tools" in written:
         assert parse_manifests(block.encode(), "desk.toml")
+        return
+    if "targets" in written:
+        assert parse_settings(block, tmp_path / "notifier.toml").targets
         return
     (tmp_path / CONFIG_FILE).write_text(block)
     load_file(tmp_path / CONFIG_FILE)
