@@ -67,6 +67,7 @@ def test_a_yes_without_a_terminal_names_what_was_read(served, device):
 
 def test_a_no_is_signed_and_says_why(served, device):
     approval = ask(served, "wrong")
+    assert approval in cli(served, "show", approval, "--json", "--key", str(device)).out
     assert cli(served, "deny", approval[:8], "--reason", "wrong customer", "--key", str(device)).code == 0
     told = served.request("GET", f"/v1/approvals/{approval}")[1]
     assert (told["status"], told["decision_reason"]) == ("rejected", "wrong customer")

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from briefcase.adapters.signers.device_keys import DeviceKeys
 from briefcase.core.jose.base64url import encode_base64url
+from briefcase.core.operator import signers as signer_desk
 from briefcase.core.operator.approvals import Ruling
 from briefcase.core.operator.binding import binding_document, binding_hex_of
 from briefcase.core.operator.signers import Arrival, SignedRuling
@@ -20,7 +21,7 @@ from briefcase.core.receipts.canonical import digest_hex
 from briefcase.core.signers import signers as signers_module
 from briefcase.core.signers.pairing import MAX_PAIRINGS, PAIRING_TTL_US
 from briefcase.core.signers.signers import MAX_SKEW_US, NONCE_TTL_US
-from briefcase.model.errors import CallerError, StoreError
+from briefcase.model.errors import CallerError, ConfigError, StoreError
 from briefcase.model.types import ApprovalKind, ApprovalStatus, Role
 from support.signers import DID, NO, YES, Device, SigningDesk
 
@@ -413,6 +414,23 @@ async def test_an_operators_token_says_no_yes_in_a_signers_place_and_may_say_no(
     await desk.approvers.decide(Ruling("a3", YES, "operator", Role.OPERATOR))
 
 
+async def test_what_was_asked_of_an_operator_in_a_signers_place_is_no_signers_to_approve(desk, device):
+    desk.ask(kind=ApprovalKind.LOCAL, stands_in="signer")
+    assert (await desk.desk.waiting(device.listing(desk.now_us))).documents == ()
+    assert await refusal(desk.desk.rule(device.ruling("a1", desk.now_us))) == "conflict"
+    await desk.desk.rule(device.ruling("a1", desk.now_us, NO))
+
+
+async def test_the_oldest_are_shown_and_a_newer_one_is_found_by_its_id(desk, device, monkeypatch):
+    monkeypatch.setattr(signer_desk, "MAX_SHOWN", 1)
+    for number in (1, 2):
+        desk.ask(f"a{number}")
+    waiting = await desk.desk.waiting(device.listing(desk.now_us))
+    assert ([one["id"] for one in waiting.documents], waiting.left_off) == (["a1"], 1)
+    found = await desk.desk.waiting(device.listing(desk.now_us), "a2")
+    assert ([one["id"] for one in found.documents], found.left_off) == (["a2"], 0)
+
+
 # --- durability ---
 
 
@@ -437,3 +455,22 @@ async def test_while_receipts_cannot_be_made_durable_no_pairing_is_opened(desk):
     desk.ledger.broken = "EIO"
     with pytest.raises(StoreError):
         desk.desk.start_pairing(None, "operator")
+
+
+async def test_each_switch_to_signers_only_and_back_has_its_receipt_and_one_without_a_signer_is_refused(desk):
+    async def start(*, signers_only):
+        desk.restart()
+        desk.desk._parts = msgspec.structs.replace(desk.desk._parts, signers_only=signers_only)
+        await desk.desk.settle()
+
+    with pytest.raises(ConfigError, match="operator_token"):
+        await start(signers_only=True)
+    await desk.let_in("ann")
+    await desk.pair(Device(2), owner="ann")
+    with pytest.raises(ConfigError, match="of an operator"):
+        await start(signers_only=True)
+    await desk.pair(Device())
+    for signers_only in (False, True, True, False, False, True):
+        await start(signers_only=signers_only)
+    switched = [one.event["is_on"] for one in desk.ledger.chain if one.event["kind"] == "signers_only_set"]
+    assert switched == [True, False, True]

@@ -209,6 +209,12 @@ class Approvers:
         if ruling.to is ApprovalStatus.APPROVED:
             allowed &= self._yes_by
             if approval.stands_in and self._has_signer():
+                if ruling.means is Means.SIGNER:
+                    raise CallerError(
+                        "this was asked of an operator before a signer was paired: a yes would serve no call",
+                        code="conflict",
+                        hint="the agent asks again, and then it is asked of a signer",
+                    )
                 allowed -= {Means.TOKEN}
         if ruling.means not in allowed:
             raise CallerError(

@@ -238,7 +238,9 @@ class SignerDesk:
         pending = [
             approval
             for approval in parts.ledger.approvals(ApprovalStatus.PENDING)
-            if status_at(approval, now_us) is ApprovalStatus.PENDING and approval_id in {None, approval.id}
+            if status_at(approval, now_us) is ApprovalStatus.PENDING
+            and approval_id in {None, approval.id}
+            and not approval.stands_in  # asked before the first pairing: a yes would serve no call
         ]
         documents = tuple(parts.approvers.shown(approval) for approval in pending[:MAX_SHOWN])
         event = signer_event("listed", signer.id, signer.owner, _about(signer))

@@ -44,6 +44,7 @@ from briefcase.model.errors import CallerError
 from briefcase.model.types import ApprovalStatus, JsonObject, format_rfc3339
 
 MIN_PREFIX_CHARS: Final = 8
+UUID_CHARS: Final = 36
 key_option = click.option(
     "--key",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -130,6 +131,8 @@ def list_waiting(app: App, *, key: Path, as_json: bool) -> None:
         for one in reply.answer.approvals
     ]
     app.screen.table(("ID", "TOOL", "ASKED BY", "KIND", "UNTIL", "CALL"), rows, empty="nothing waits")
+    if left_off := reply.answer.left_off:
+        note(f"{left_off} more wait: these are the oldest, and a newer one is shown by its whole id")
 
 
 @signer.command("show", epilog=example("briefcase signer show 3f9a12bc"))
@@ -140,7 +143,7 @@ def list_waiting(app: App, *, key: Path, as_json: bool) -> None:
 def show(app: App, *, approval_id: str, key: Path, as_json: bool) -> None:
     """Show one call whole; the last line is the digest of it."""
     device = _device(app, key)
-    document, shown = _shown(device.ask(), approval_id)
+    document, shown = _shown(device.ask(approval_id), approval_id)
     if as_json:
         app.json({**document, "binding_hex": device.binding_of(document)})
         return
@@ -163,7 +166,7 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, key:
     Prints the approval token, which is the asking agent's to use.
     """
     device = _device(app, key)
-    document, shown = _shown(device.ask(), approval_id)
+    document, shown = _shown(device.ask(approval_id), approval_id)
     binding = device.binding_of(document)
     if digest is None:
         _print(shown, err=True)
@@ -195,7 +198,7 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, key:
 def deny(app: App, *, approval_id: str, reason: str, key: Path, as_json: bool) -> None:
     """Sign a no to one call."""
     device = _device(app, key)
-    document, shown = _shown(device.ask(), approval_id)
+    document, shown = _shown(device.ask(approval_id), approval_id)
     binding = device.binding_of(document)
     answer = device.deny(shown.id, binding, reason)
     if as_json:
@@ -222,14 +225,17 @@ class _Device(NamedTuple):
     kept: signer_devices.DeviceFile
     client: daemon_client.Client
 
-    def ask(self) -> Reply[SignerApprovals]:
-        """What waits.
+    def ask(self, wanted: str = "") -> Reply[SignerApprovals]:
+        """What waits; with a whole id, that one alone.
 
         Raises:
             CallerError: another daemon answers than the one it was paired with (`untrusted_daemon`).
         """
         signed = self._fresh()
-        reply = self.client.post("/v1/signer/approvals", SignerApprovals, self._sent(signed, list_text(signed)))
+        body = self._sent(signed, list_text(signed))
+        if len(wanted) == UUID_CHARS:
+            body["approval_id"] = wanted
+        reply = self.client.post("/v1/signer/approvals", SignerApprovals, body)
         if reply.answer.device_did != self.kept.device_did:
             raise CallerError(
                 f"expected the daemon `{self.kept.device_did}`, got `{reply.answer.device_did}`",
