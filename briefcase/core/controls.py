@@ -22,7 +22,17 @@ from briefcase.model.effects import Entry, PutSetting, Refused
 from briefcase.model.errors import StoreError
 from briefcase.model.ports import Clock, Ledger
 from briefcase.model.reasons import DISABLED, FROZEN, TIGHTENED
-from briefcase.model.types import Allow, ApprovalKind, Deny, JsonObject, NeedsApproval, Principal, ToolSpec, Verdict
+from briefcase.model.types import (
+    Allow,
+    ApprovalKind,
+    Deny,
+    JsonObject,
+    NeedsApproval,
+    Principal,
+    ToolSpec,
+    Verdict,
+    asking,
+)
 
 SETTING: Final = "controls"
 
@@ -76,17 +86,24 @@ def apply_controls(
     if "disable" in actions:
         return Deny(DISABLED, verdict.policy_ids, detail)
     if isinstance(verdict, Allow):
-        return NeedsApproval(ApprovalKind.LOCAL, TIGHTENED, verdict.policy_ids, detail, verdict.approvers)
+        return asking(verdict, ApprovalKind.LOCAL, TIGHTENED, detail)
     return verdict
 
 
 def stricter(one: Verdict, other: Verdict) -> Verdict:
-    """The verdict that lets less through, with the policies of both, and as many approvers as either asks for."""
+    """The verdict that lets less through, with the policies of both.
+
+    As many approvers must say yes as either asks for, and none whom either excludes.
+    """
     ids = tuple(dict.fromkeys((*one.policy_ids, *other.policy_ids)))
     chosen = msgspec.structs.replace(max(one, other, key=_strictness), policy_ids=ids)
     if isinstance(chosen, Deny) or isinstance(one, Deny) or isinstance(other, Deny):
         return chosen
-    return msgspec.structs.replace(chosen, approvers=max(one.approvers, other.approvers))
+    return msgspec.structs.replace(
+        chosen,
+        approvers=max(one.approvers, other.approvers),
+        excludes_author=one.excludes_author or other.excludes_author,
+    )
 
 
 class Controls:

@@ -13,7 +13,7 @@ from briefcase.core.characters.ordinary import has_hidden, has_lookalike
 from briefcase.core.patterns import LinearPattern
 from briefcase.model.ports import SignallingTool, Tool
 from briefcase.model.reasons import RISK, with_detail
-from briefcase.model.types import Allow, ApprovalKind, NeedsApproval, RiskSignals, Verdict
+from briefcase.model.types import Allow, ApprovalKind, RiskSignals, Verdict, asking
 
 # A credential on its way out through an argument: the published prefixes of well-known issuers.
 _SECRET: Final = LinearPattern(
@@ -78,4 +78,4 @@ def tighten(verdict: Verdict, signals: RiskSignals) -> Verdict:
     words = tuple(word for word in signals.words if word != CLASSIFIER_UNHEARD)
     if not words:
         return verdict
-    return NeedsApproval(ApprovalKind.LOCAL, reason_of(words), verdict.policy_ids, approvers=verdict.approvers)
+    return asking(verdict, ApprovalKind.LOCAL, reason_of(words))

@@ -20,6 +20,7 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 COMPATIBILITY_PROFILE: Final = "aacp_v1"
+MAX_APPROVERS: Final = 10  # different people who must say yes to one call
 MICROUSD_PER_USD: Final = 1_000_000
 US_PER_S: Final = 1_000_000
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it, JSON numbers are not exact everywhere
@@ -107,10 +108,10 @@ class OutputFirewall(msgspec.Struct, frozen=True):
 class ToolSpec(msgspec.Struct, frozen=True):
     """A tool's definition, as listed, decided on and pinned.
 
-    `category` is `read`, `write`, `admin` or an operator's own word.
-    `source` names what executes it: `builtin`, `http`, `caller`, `provider:<id>`, `mcp:<server>` or `hook:<client>`.
-    `timeout_ms` is its own deadline, 0 for the one of all calls.
-    `digest_hex` is the SHA-256 of the canonical definition; a changed definition is another tool to an approval.
+    `category` is `read`, `write`, `admin` or an operator's own word. `source` names what executes it: `builtin`,
+    `http`, `caller`, `provider:<id>`, `mcp:<server>` or `hook:<client>`. `timeout_ms` is its own deadline, 0 for the
+    one of all calls. `approvers` is how many people must say yes to a call of it where one must. `digest_hex` is the
+    SHA-256 of the canonical definition; a changed definition is another tool to an approval.
     """
 
     id: str
@@ -126,6 +127,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
     source: str = "builtin"
     timeout_ms: int = 0
     digest_hex: str = ""
+    approvers: int = 1
 
     @property
     def is_write(self) -> bool:
@@ -187,7 +189,7 @@ class Approval(msgspec.Struct, frozen=True):
     the request that asked first: its retry needs no token.
     `decision_reason` is why whoever decided said so, in their words, without secrets. `approvers` is how many different
     people must say yes, and `approved_by` names those who have; it is pending until they are enough. `grant` is what
-    they let pass beside this call.
+    they let pass beside this call. None of them is who set the policy, where it `excludes_author`.
     """
 
     id: str
@@ -211,6 +213,7 @@ class Approval(msgspec.Struct, frozen=True):
     approvers: int = 1
     approved_by: tuple[str, ...] = ()
     grant: GrantTerms | None = None
+    excludes_author: bool = False
 
 
 class LastApproval(msgspec.Struct, frozen=True):
@@ -304,10 +307,14 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Allow(msgspec.Struct, frozen=True):
-    """The policy lets the call run now; where something else asks for a person, `approvers` of them must say yes."""
+    """The policy lets the call run now; where something else asks for a person, `approvers` of them must say yes.
+
+    None of them is who set the policy, where it `excludes_author`.
+    """
 
     policy_ids: tuple[str, ...] = ()
     approvers: int = 1
+    excludes_author: bool = False
 
 
 class Deny(msgspec.Struct, frozen=True):
@@ -320,13 +327,22 @@ class Deny(msgspec.Struct, frozen=True):
 
 
 class NeedsApproval(msgspec.Struct, frozen=True):
-    """A person, or as many different ones as `approvers` says, must approve first; they and the agent read `reason`."""
+    """A person, or as many different ones as `approvers` says, must approve first; they and the agent read `reason`.
+
+    None of them is who set the policy, where it `excludes_author`.
+    """
 
     kind: ApprovalKind
     reason: str
     policy_ids: tuple[str, ...] = ()
     detail: str = ""
     approvers: int = 1
+    excludes_author: bool = False
+
+
+def asking(verdict: Allow | NeedsApproval, kind: ApprovalKind, reason: str, detail: str = "") -> NeedsApproval:
+    """The verdict where something asks for a person for a reason of its own: who must say yes stays as it was."""
+    return NeedsApproval(kind, reason, verdict.policy_ids, detail, verdict.approvers, verdict.excludes_author)
 
 
 Verdict: TypeAlias = Allow | Deny | NeedsApproval

@@ -145,6 +145,9 @@ class FakePolicyStore:
     def current(self) -> tuple[str, str, int]:
         return self.text, hashlib.sha256(self.text.encode()).hexdigest(), 1_767_225_600_000_000
 
+    def author(self) -> str:
+        return "operator"
+
     def history(self) -> tuple[()]:
         return ()
 

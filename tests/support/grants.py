@@ -16,10 +16,11 @@ def approvers_of(
     redactor: Redactor | None = None,
     grants: Grants | None = None,
     *,
+    author: Callable[[], str] = str,
     has_signer: Callable[[], bool] = bool,
     yes_by: frozenset[Means] = EITHER,
 ) -> Approvers:
     """What decides the approvals of a ledger; `grants` are those of the flow beside it."""
     redactor = redactor or NoRedaction()
     admin = GrantAdmin(ledger, grants or Grants(ledger), redactor)
-    return Approvers(ledger, redactor, admin, has_signer=has_signer, yes_by=yes_by)
+    return Approvers(ledger, redactor, admin, author=author, has_signer=has_signer, yes_by=yes_by)

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import UNSET
+
 from briefcase.adapters.tools.definition import with_digest
 from briefcase.adapters.tools.manifest import CallerManifest, cost_microusd_of, read_manifest_file
 from briefcase.adapters.tools.schema import ArgsCheck
@@ -79,5 +81,6 @@ def _tool_of(manifest: CallerManifest, file: str) -> CallerTool:
         cost_microusd=cost_microusd,
         net_access=True,
         source=SOURCE,
+        approvers=1 if manifest.approvers is UNSET else manifest.approvers,
     )
     return CallerTool(with_digest(spec), check)

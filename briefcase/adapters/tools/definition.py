@@ -26,6 +26,8 @@ def with_digest(spec: ToolSpec, execution: msgspec.Struct | None = None) -> Tool
     definition = {"spec": msgspec.structs.replace(spec, digest_hex=""), "execution": execution}
     plain = msgspec.json.decode(msgspec.json.encode(definition))
     del plain["spec"]["timeout_ms"]
+    if spec.approvers == 1:  # as definitions of before there was such a field
+        del plain["spec"]["approvers"]
     return msgspec.structs.replace(spec, digest_hex=digest_hex(plain))
 
 

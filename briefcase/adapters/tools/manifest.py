@@ -53,7 +53,7 @@ from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.model.errors import CallerError
 from briefcase.model.identifiers import CATEGORY, FIELD_NAME_CHAR, NAME, TOOL_ID, whole
-from briefcase.model.types import MICROUSD_PER_USD, FirewallMode, JsonObject, OutputFirewall, ToolSpec
+from briefcase.model.types import MAX_APPROVERS, MICROUSD_PER_USD, FirewallMode, JsonObject, OutputFirewall, ToolSpec
 
 SOURCE: Final = "http"
 MAX_MANIFEST_BYTES: Final = 1 << 20
@@ -89,6 +89,9 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     optional: bool = False
 
 
+Approvers = Annotated[int, msgspec.Meta(ge=2, le=MAX_APPROVERS)]
+
+
 class ManifestFirewall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What of an answer may come back. With `allowed_paths`, only what they name."""
 
@@ -100,11 +103,12 @@ class ManifestFirewall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One declared tool.
 
-    `response`: `auto` reads JSON where the upstream says so; `text` takes JSON as text too, for upstreams whose
-    numbers are not exact everywhere. `cost_header` names an answer's header with the real cost in micro-USD.
-    `api` and `operation` say where an imported one is from.
-    `credentials` stands in place of `credential` where there is more than one. A field that is unset is no part of the
-    definition's digest, so that manifests that were written before it keep theirs.
+    `response`: `auto` reads JSON where the upstream says so; `text` takes JSON as text too, for upstreams whose numbers
+    are not exact everywhere. `cost_header` names an answer's header with the real cost in micro-USD. `api` and
+    `operation` say where an imported one is from. `credentials` stands in place of `credential` where there is more
+    than one. A field that is unset is no part of the definition's digest, so that manifests that were written before it
+    keep theirs. `approvers` is how many different people must say yes to a call where one must; the policy may ask for
+    more.
     """
 
     id: Annotated[str, msgspec.Meta(pattern=whole(TOOL_ID))]
@@ -130,6 +134,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     input_schema: dict[str, Any] = {}
     output_schema: dict[str, Any] = {}
     output_firewall: ManifestFirewall = ManifestFirewall()
+    approvers: Approvers | UnsetType = UNSET
 
     @property
     def all_credentials(self) -> tuple[Credential, ...]:
@@ -148,6 +153,7 @@ class CallerManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     category: Annotated[str, msgspec.Meta(pattern=whole(CATEGORY))]
     cost_usd: str | int | float = 0
     input_schema: dict[str, Any] = {}
+    approvers: Approvers | UnsetType = UNSET
 
 
 class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -236,6 +242,7 @@ class _Checker:
             output_firewall=self._firewall(),
             net_access=True,
             source=SOURCE,
+            approvers=1 if manifest.approvers is UNSET else manifest.approvers,
         )
         template = RequestTemplate(
             method=manifest.method,

@@ -68,9 +68,9 @@ def covers(approval: Approval, verdict: NeedsApproval, kind: ApprovalKind) -> bo
     """Whether an approval was asked for what is needed now.
 
     Passing a budget is never implied by another reason, nor a signer's approval by the operator's, nor the yes of
-    several people by that of fewer.
+    several people by that of fewer, nor one without who set the policy by one that may be theirs.
     """
-    if approval.approvers < verdict.approvers:
+    if approval.approvers < verdict.approvers or (verdict.excludes_author and not approval.excludes_author):
         return False
     if kind is ApprovalKind.MOBILE_SIGNER and approval.kind is not kind:
         return False

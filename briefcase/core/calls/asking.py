@@ -78,4 +78,5 @@ def new_approval(
         stands_in=who[1],
         request_id=facts.request_id,
         approvers=verdict.approvers,
+        excludes_author=verdict.excludes_author,
     )

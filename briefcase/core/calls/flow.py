@@ -99,6 +99,7 @@ from briefcase.model.types import (
     ToolResult,
     ToolSpec,
     Verdict,
+    asking,
 )
 
 NS_PER_MS: Final = 1_000_000
@@ -450,7 +451,7 @@ class Calls:
         line = self._ledger.budget(spec.category, budgets.day_of(now_us))
         if budgets.is_over(line, spec.cost_microusd):
             kind = verdict.kind if isinstance(verdict, NeedsApproval) else ApprovalKind.LOCAL
-            return NeedsApproval(kind, reasons.BUDGET_EXCEEDED, verdict.policy_ids, approvers=verdict.approvers)
+            return asking(verdict, kind, reasons.BUDGET_EXCEEDED)
         return verdict
 
     def _kind_for(self, verdict: NeedsApproval) -> ApprovalKind:
@@ -459,7 +460,7 @@ class Calls:
 
     def _is_asked_at_client(self, flow: str, checked: Checked, verdict: NeedsApproval) -> bool:
         """Whether the client's own prompt asks: never for what costs, nor in place of a signer device or of several."""
-        if verdict.approvers > 1:
+        if verdict.approvers > 1 or verdict.excludes_author:
             return False
         is_free = not checked.tool.spec.cost_microusd
         return flow is HOOK_ASKS and is_free and self._kind_for(verdict) is ApprovalKind.LOCAL

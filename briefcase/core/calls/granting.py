@@ -2,7 +2,8 @@
 
 A grant stands in for the answer of `CallWithoutApproval` and for nothing else. The call waits for a person all the same
 where anything but that question asks: a signer device, a risk signal, a control, the budget, more people than said yes
-to the grant, an earlier call that this one goes on with, or a no to this very call that still holds.
+to the grant, a policy that excludes who set it, an earlier call that this one goes on with, or a no to this very call
+that still holds.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Granting:
         facts, spec = checked.facts, checked.tool.spec
         if verdict.kind is not ApprovalKind.LOCAL or verdict.reason == BUDGET_EXCEEDED:
             return None
+        if verdict.excludes_author:
+            return None  # who said yes to the grant may be who set the policy
         if facts.continues is not None or checked.claim is not None or payment_of(checked.tool) is not None:
             return None
         without_question = risk.tighten(Allow(), RiskSignals(facts.risk))

@@ -86,6 +86,7 @@ class Approvers:
         ledger: where approvals are, and the time they expire by.
         redactor: cuts the vault's secrets out of what is shown and of a reason.
         grants: drafts what a yes lets pass beside its call.
+        author: names who set the policy that decides now, for calls whose policy excludes them.
         has_signer: tells whether a signer was ever paired (by default none was); from then on nobody stands in.
         yes_by: the means that a yes is taken by at all; `{Means.SIGNER}` takes signers only. A no only tightens, and
             is taken by either.
@@ -97,12 +98,14 @@ class Approvers:
         redactor: Redactor,
         grants: GrantAdmin,
         *,
+        author: Callable[[], str] = str,
         has_signer: Callable[[], bool] = bool,
         yes_by: frozenset[Means] = EITHER,
     ) -> None:
         self._ledger = ledger
         self._redactor = redactor
         self._grants = grants
+        self._author = author
         self._has_signer = has_signer
         self._yes_by = yes_by
 
@@ -146,6 +149,7 @@ class Approvers:
 
         # 2. who may say so
         self._check_means(approval, ruling)
+        self._check_author(approval, ruling)
 
         # 3. what they saw
         if approval.status is ApprovalStatus.PENDING and ruling.to is ApprovalStatus.APPROVED:
@@ -221,6 +225,18 @@ class Approvers:
                 "this approval takes a paired signer device",
                 code="signer_required",
                 hint="approve it on the device, or deny it here",
+            )
+
+    def _check_author(self, approval: Approval, ruling: Ruling) -> None:
+        """Refuse the yes of who set the policy that now decides, where the call's policy excludes them."""
+        if not approval.excludes_author or ruling.to is not ApprovalStatus.APPROVED:
+            return
+        author = self._author()
+        if author in {ruling.by, *approval.approved_by}:
+            raise CallerError(
+                f"`{author}` set the policy, which takes the yes of others to this call",
+                code="forbidden",
+                hint="another person says yes with a token of their own; what the author said yes to is to be denied",
             )
 
     def _check_shown(self, approval: Approval, given: str | None) -> None:

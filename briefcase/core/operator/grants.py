@@ -8,14 +8,13 @@ signature is over one call, so with one no grant is given.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from briefcase.core.approvals.lifecycle import status_at
 from briefcase.core.grants.bounds import status_of
 from briefcase.core.grants.drafting import draft_grant, grant_digest
-from briefcase.core.grants.held import Grants
 from briefcase.core.receipts.events import grant_revoked_event
 from briefcase.core.wire.grants import wire_drafted
 from briefcase.model.effects import Entry, Refused, RevokeGrant
@@ -23,6 +22,9 @@ from briefcase.model.errors import CallerError
 from briefcase.model.grants import Grant, GrantStatus, GrantTerms
 from briefcase.model.ports import Ledger, Redactor
 from briefcase.model.types import Approval, ApprovalStatus, JsonObject
+
+if TYPE_CHECKING:  # it brings the policy's engine along, which a command that shows an approval has no use for
+    from briefcase.core.grants.held import Grants
 
 LOOK_HINT: Final = "look at it again: `briefcase approvals approve ID` with the grant's options shows it first"
 

@@ -139,6 +139,7 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
         ports.ledger,
         ports.redactor,
         grants,
+        author=ports.policy.author,
         has_signer=lambda: ports.signers.signers.was_paired,
         yes_by=frozenset({Means.SIGNER}) if ports.signers.signers_only else EITHER,
     )

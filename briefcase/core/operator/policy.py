@@ -153,6 +153,11 @@ class PolicyService:
         """The text that decides, its SHA-256 in hex, and when it was set (microseconds)."""
         return self._stored.deciding_text, self._policy.digest_hex, self._stored.updated_us
 
+    def author(self) -> str:
+        """Who set the policy that decides now; empty where an earlier release did."""
+        kept = self._history.kept()
+        return kept[-1].by if kept else ""
+
     def own_text(self) -> str:
         """The operator's text, without the mandatory part."""
         return self._stored.text

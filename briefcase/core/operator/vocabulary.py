@@ -14,10 +14,10 @@ from briefcase.model.reasons import REASONS
 _NAMES: Final = """
     agent_added agent_id agent_revoked algorithm allow_all allow_incompatible allow_paths amount_microusd approval
     approval_decided approval_expired approval_id approval_required approvals_given approved approved_by approvers
-    args_chars args_digest args_digest_hex args_excerpt args_text asked_by auth_method backup_created backup_started
-    base_url body_bytes body_digest budget_set budgets_spent_for bundle_changed bundle_id bundle_id_fell call_intent_id
-    category change_failed change_intent closed_intents complete consumed continues control_id control_lifted
-    control_plane_enroll control_plane_key_announced control_plane_key_pinned control_plane_leave
+    approvers_exclude args_chars args_digest args_digest_hex args_excerpt args_text asked_by auth_method backup_created
+    backup_started base_url body_bytes body_digest budget_set budgets_spent_for bundle_changed bundle_id bundle_id_fell
+    call_intent_id category change_failed change_intent closed_intents complete consumed continues control_id
+    control_lifted control_plane_enroll control_plane_key_announced control_plane_key_pinned control_plane_leave
     control_plane_mandatory_removed control_plane_mandatory_set control_plane_policy_bundle_incompatible
     control_plane_policy_bundle_refused control_plane_policy_sync control_plane_unreachable control_set copied_at
     cost_microusd cost_over_reserved cost_usd created_at daily_limit_microusd decided_at decided_by decides_for decision

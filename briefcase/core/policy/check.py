@@ -24,16 +24,17 @@ from briefcase.core.policy.cedartypes import RecordOf, type_text
 from briefcase.core.policy.expressions import Reads, reads_of
 from briefcase.core.policy.source import PolicySource, locate, offset_of_names, read_source
 from briefcase.model.reasons import BUDGET_EXCEEDED
-from briefcase.model.types import ToolSpec
+from briefcase.model.types import MAX_APPROVERS, ToolSpec
 
 CHUNK_CHARS: Final = 512
 MAX_ID_CHARS: Final = 200
 MAX_REASON_CHARS: Final = 300
-MAX_APPROVERS: Final = 10
 MAX_CONDITION_DEPTH: Final = 400  # operators in operators; what reads them recurses, and may use most of 1,000 frames
 LEVELS_AROUND: Final = 6  # of Cedar's JSON: the set, its policies, one of them, its conditions, one, and a value
 LEVELS_OF_OPERATOR: Final = 2  # its object and its operands'
 APPROVERS: Final = "approvers"
+EXCLUDE: Final = "approvers_exclude"
+AUTHOR: Final = "author"
 NEARLY: Final = 0.85  # how alike two names are, of 1
 _NUMBERS_OF_APPROVERS: Final = frozenset(str(number) for number in range(2, MAX_APPROVERS + 1))
 _CALL: Final = {"type": "Action", "id": "Call"}
@@ -54,7 +55,8 @@ class PolicyFacts(msgspec.Struct, frozen=True):
 
     `names` are the ids that receipts show, in the order of the text: the `@id`, else Cedar's `policy<n>`; `forbids`
     those of policies that forbid; `reasons` the `@reason` by name, `advice` the `@advice`, which a denied agent reads,
-    and `approvers` the `@approvers`, how many people must say yes; `reads` what they read of a call.
+    and `approvers` the `@approvers`, how many people must say yes; `excluding` those with `@approvers_exclude`; `reads`
+    what they read of a call.
     """
 
     source: PolicySource
@@ -64,6 +66,7 @@ class PolicyFacts(msgspec.Struct, frozen=True):
     reasons: Mapping[str, str]
     advice: Mapping[str, str]
     approvers: Mapping[str, int]
+    excluding: frozenset[str]
     reads: Reads
 
 
@@ -82,6 +85,7 @@ class ParsedPolicy(PolicyFacts, frozen=True):
             self.reasons,
             self.advice,
             self.approvers,
+            self.excluding,
             self.reads,
         )
 
@@ -100,6 +104,7 @@ def parse_policy(text: str) -> ParsedPolicy:
     reasons: dict[str, str] = {}
     advice: dict[str, str] = {}
     approvers: dict[str, int] = {}
+    excluding: set[str] = set()
     for index, policy in enumerate(encoded):
         name = _name_of(source, index, policy)
         if name in policies or _is_place_of_another(name, index, len(encoded)):
@@ -114,10 +119,14 @@ def parse_policy(text: str) -> ParsedPolicy:
         _check_spelling(source, index, annotations)
         if APPROVERS in annotations:
             approvers[name] = _approvers_of(source, index, policy)
+        if EXCLUDE in annotations:
+            _check_excluded(source, index, policy)
+            excluding.add(name)
     forbids = frozenset(name for name, policy in policies.items() if policy["effect"] == "forbid")
     digest_hex = hashlib.sha256(text.encode()).hexdigest()
     reads = reads_of(policies)
-    return ParsedPolicy(source, digest_hex, tuple(names), forbids, reasons, advice, approvers, reads, policies)
+    found = (reasons, advice, approvers, frozenset(excluding))
+    return ParsedPolicy(source, digest_hex, tuple(names), forbids, *found, reads, policies)
 
 
 def validate_policy(parsed: ParsedPolicy, tools: Sequence[ToolSpec] | None = None) -> None:
@@ -246,23 +255,36 @@ def _reason_of(source: PolicySource, index: int, given: str | None) -> str:
 
 
 def _check_spelling(source: PolicySource, index: int, annotations: Mapping[str, Any]) -> None:
-    """Refuse what is nearly `@approvers`: Cedar takes any annotation, and fewer people would do than was meant."""
+    """Refuse what is nearly one of ours: Cedar takes any annotation, and fewer people would do than was meant."""
     for given in annotations:
-        if given != APPROVERS and difflib.get_close_matches(given.lower(), [APPROVERS], cutoff=NEARLY):
-            _refuse_at(source, index, given, f"expected `@{APPROVERS}`, got `@{given}`", "")
+        near = difflib.get_close_matches(given.lower(), [APPROVERS, EXCLUDE], n=1, cutoff=NEARLY)
+        if near and given not in {APPROVERS, EXCLUDE}:
+            _refuse_at(source, index, given, f"expected `@{near[0]}`, got `@{given}`", "")
 
 
 def _approvers_of(source: PolicySource, index: int, policy: Mapping[str, Any]) -> int:
     """How many people a policy wants: said where it would count, and never less than it seems to say."""
-    given, action = policy["annotations"]["approvers"], policy["action"]
+    given = policy["annotations"][APPROVERS]
     if given not in _NUMBERS_OF_APPROVERS:
         expected = f'expected `@approvers` of "2" to "{MAX_APPROVERS}"'
         _refuse_at(source, index, "approvers", expected, "one is what an approval takes without it")
+    _check_permits_call(source, index, policy, APPROVERS)
+    return int(given)
+
+
+def _check_excluded(source: PolicySource, index: int, policy: Mapping[str, Any]) -> None:
+    """Refuse to exclude anybody but who set the policy, or where it would not count."""
+    if policy["annotations"][EXCLUDE] != AUTHOR:
+        _refuse_at(source, index, EXCLUDE, f'expected `@{EXCLUDE}("{AUTHOR}")`', "")
+    _check_permits_call(source, index, policy, EXCLUDE)
+
+
+def _check_permits_call(source: PolicySource, index: int, policy: Mapping[str, Any], name: str) -> None:
+    action = policy["action"]
     entities = [action.get("entity"), *action.get("entities", ())]
     if policy["effect"] != "permit" or not (action["op"] == "All" or _CALL in entities):
         hint = "it counts where that policy permits the call"
-        _refuse_at(source, index, "approvers", "expected `@approvers` at a `permit` of the action `Call`", hint)
-    return int(given)
+        _refuse_at(source, index, name, f"expected `@{name}` at a `permit` of the action `Call`", hint)
 
 
 def _refuse_at(source: PolicySource, index: int, name: str, message: str, hint: str) -> NoReturn:

@@ -22,7 +22,7 @@ from briefcase.core.policy.cedartypes import RecordOf
 from briefcase.core.policy.check import ParsedPolicy, parse_policy
 from briefcase.core.policy.declared import declared_arguments
 from briefcase.core.policy.expressions import Reads, faults_of
-from briefcase.core.policy.verdicts import Verdicts
+from briefcase.core.policy.verdicts import Verdicts, at_least
 from briefcase.core.shell import command_argument, read_command
 from briefcase.model.errors import CallerError
 from briefcase.model.reasons import POLICY_ERROR
@@ -92,7 +92,7 @@ class CompiledPolicy:
         self._reads_shell = parsed.reads.shell
         self._tools: dict[str, _ToolPolicies] = {}
         self._principals: dict[str, tuple[tuple[str, ...], EntityUid, frozenset[EntityUid]]] = {}
-        self._verdicts = Verdicts(parsed.reasons, parsed.advice, parsed.approvers)
+        self._verdicts = Verdicts(parsed.reasons, parsed.advice, parsed.approvers, parsed.excluding)
 
     @property
     def reads_arguments(self) -> bool:
@@ -129,6 +129,8 @@ class CompiledPolicy:
             if call is same_call and alone is same_alone and unsigned is same_unsigned:
                 return verdict  # answers that do not depend on the call are the same objects each time
             verdict = self._verdicts.of(call, alone, unsigned)
+            if tool.approvers > 1:
+                verdict = at_least(verdict, tool.approvers)
             policies.last = (call, alone, unsigned, verdict)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding, the answer is no
             return Deny(POLICY_ERROR, detail=f"the decision failed: {error!r}")

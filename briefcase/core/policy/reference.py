@@ -18,7 +18,7 @@ from briefcase.core.policy.check import PolicyFacts
 from briefcase.core.policy.declared import declared_arguments
 from briefcase.core.policy.engine import shell_value, tool_attributes, tool_parents
 from briefcase.core.policy.expressions import faults_of
-from briefcase.core.policy.verdicts import Verdicts
+from briefcase.core.policy.verdicts import Verdicts, at_least
 from briefcase.core.shell import command_argument
 from briefcase.model.errors import InternalError
 from briefcase.model.types import JsonObject, JsonValue, Principal, RiskSignals, ToolSpec, Verdict, format_rfc3339
@@ -43,7 +43,7 @@ class ReferencePolicy:
         self._facts = facts
         self._policies = cedarpy.PolicySet.from_str(facts.source.text)
         self._names = {f"policy{index}": name for index, name in enumerate(facts.names)}
-        self._verdicts = Verdicts(facts.reasons, facts.advice, facts.approvers)
+        self._verdicts = Verdicts(facts.reasons, facts.advice, facts.approvers, facts.excluding)
 
     def decide(
         self, principal: Principal, tool: ToolSpec, args: JsonObject, risk: RiskSignals, now_us: int
@@ -65,7 +65,7 @@ class ReferencePolicy:
             }
         except _NotInJsonError:
             return None
-        return self._verdicts.of(*self._answers(principal, tool, context))
+        return at_least(self._verdicts.of(*self._answers(principal, tool, context)), tool.approvers)
 
     def _answers(
         self, principal: Principal, tool: ToolSpec, context: JsonObject

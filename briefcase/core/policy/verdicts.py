@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+import msgspec
+
 from briefcase.model.reasons import POLICY_DENIED, POLICY_ERROR
 from briefcase.model.types import Allow, ApprovalKind, Deny, NeedsApproval, Verdict
 
@@ -49,12 +51,20 @@ class Verdicts:
         reasons: the `@reason` of each policy that has one, by name.
         advice: the `@advice`, likewise: what an agent reads that the policy denied.
         approvers: the `@approvers`, likewise: how many people must say yes where one must.
+        excluding: those with `@approvers_exclude`: none of these people is who set the policy.
     """
 
-    def __init__(self, reasons: Mapping[str, str], advice: Mapping[str, str], approvers: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        reasons: Mapping[str, str],
+        advice: Mapping[str, str],
+        approvers: Mapping[str, int],
+        excluding: frozenset[str] = frozenset(),
+    ) -> None:
         self._reasons = reasons
         self._advice = advice
         self._approvers = approvers
+        self._excluding = excluding
         self._remembered: dict[tuple[tuple[str, ...], ...], Verdict] = {}
 
     def of(self, call: Answered, alone: Answered, unsigned: Answered) -> Verdict:
@@ -88,14 +98,22 @@ class Verdicts:
         ids = tuple(dict.fromkeys((*call.determining, *alone.determining, *unsigned.determining)))
         counted = (*call.determining, *call.erroring)  # one that erred might have applied: fewer may not follow of it
         approvers = max((self._approvers[name] for name in counted if name in self._approvers), default=1)
+        excludes_author = not self._excluding.isdisjoint(counted)
         if alone.allowed and unsigned.allowed:
-            return Allow(ids, approvers)
+            return Allow(ids, approvers, excludes_author)
         kind = ApprovalKind.LOCAL if unsigned.allowed else ApprovalKind.MOBILE_SIGNER
         against = [answer for answer in (unsigned, alone) if not answer.allowed]
         reasons = (self._reasons.get(name) for answer in against for name in answer.determining)
         reason = next((given for given in reasons if given), DEFAULT_APPROVAL_REASON)
         detail = "; ".join(filter(None, map(self._explained, against))) or NOT_PERMITTED
-        return NeedsApproval(kind, reason, ids, detail, approvers)
+        return NeedsApproval(kind, reason, ids, detail, approvers, excludes_author)
 
     def _explained(self, answer: Answered) -> str:
         return "; ".join(f"`{name}`: {self._reasons.get(name, 'no reason given')}" for name in answer.determining)
+
+
+def at_least(verdict: Verdict, approvers: int) -> Verdict:
+    """A verdict with as many approvers as it asks for, or as its tool does: the larger counts."""
+    if isinstance(verdict, Deny) or verdict.approvers >= approvers:
+        return verdict
+    return msgspec.structs.replace(verdict, approvers=approvers)

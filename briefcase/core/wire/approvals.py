@@ -25,6 +25,7 @@ class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
     those who may decide. `stands_in` is there where a signer should decide and no device is paired: the operator stands
     in until one is. Where several people must say yes, `approvers` says how many and `approvals_given` how many did;
     `approved_by`, for those who may decide, names these.
+    `approvers_exclude` is `author` where none of them may be who set the policy.
     """
 
     id: str
@@ -44,6 +45,7 @@ class ApprovalRecord(msgspec.Struct, frozen=True, kw_only=True):
     approvers: Maybe[Annotated[int, msgspec.Meta(ge=1)]] = msgspec.UNSET
     approvals_given: Maybe[Annotated[int, msgspec.Meta(ge=0)]] = msgspec.UNSET
     approved_by: Maybe[list[str]] = msgspec.UNSET
+    approvers_exclude: Maybe[str] = msgspec.UNSET
 
 
 class ShownCost(msgspec.Struct, frozen=True):
@@ -205,6 +207,8 @@ def wire_approval(approval: Approval, *, names_decider: bool = False) -> JsonObj
         wire["approvers"], wire["approvals_given"] = approval.approvers, len(approval.approved_by)
         if names_decider:
             wire["approved_by"] = list(approval.approved_by)
+    if approval.excludes_author:
+        wire["approvers_exclude"] = "author"
     if approval.decided_us is not None:
         wire["decided_at"] = format_rfc3339(approval.decided_us)
         wire["decision_reason"] = approval.decision_reason

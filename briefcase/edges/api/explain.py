@@ -26,10 +26,10 @@ from briefcase.model.types import (
     Allow,
     ApprovalKind,
     Deny,
-    NeedsApproval,
     Principal,
     ToolSpec,
     Verdict,
+    asking,
 )
 
 
@@ -58,7 +58,7 @@ async def explain_call(services: Services, request: Request) -> Explanation:
     budget = _budget(services, spec, now_us)
     if budget is not None and budget.is_over and not isinstance(verdict, Deny):
         exceeded = reasons.BUDGET_EXCEEDED
-        verdict = NeedsApproval(ApprovalKind.LOCAL, exceeded, verdict.policy_ids, approvers=verdict.approvers)
+        verdict = asking(verdict, ApprovalKind.LOCAL, exceeded)
     told = _explanation(principal, spec.id, verdict, found.digest_hex)
     return msgspec.structs.replace(
         told,

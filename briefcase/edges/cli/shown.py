@@ -135,6 +135,8 @@ def _facts(approval: ShownApproval, tool: ShownToolRecord, width: int) -> Iterat
     if (needed := given(approval.approvers, 1)) > 1:
         said = ", ".join(given(approval.approved_by, [])) or "nobody yet"
         yield from _fact("it takes", f"the yes of {needed} people; said by {said}", width, "yellow")
+    if given(approval.approvers_exclude, ""):
+        yield from _fact("not by", "whoever set the policy that decides now", width, "yellow")
     yield from _fact("risk", ", ".join(signals) or "no signal", width, "bold red" if signals else "")
     yield from _fact("last yes", _last_yes(approval), width)
 

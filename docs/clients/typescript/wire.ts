@@ -19,6 +19,7 @@ export interface ApprovalRecord {
   approvers?: number | null;
   approvals_given?: number | null;
   approved_by?: Array<string> | null;
+  approvers_exclude?: string | null;
 }
 
 /** Who calls, in the caller's own words; `request_id` (a UUID) makes a retry the same call. */
