@@ -63,11 +63,11 @@ MAX_REMEMBERED: Final = 1_000
 
 _NOT_SERVED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _TO: Final = {"approve_binding": ApprovalStatus.APPROVED, "deny_binding": ApprovalStatus.REJECTED}
-_ENDS: Final[Mapping[ApprovalStatus, EndStatus]] = {
-    ApprovalStatus.APPROVED: "approved",
-    ApprovalStatus.REJECTED: "rejected",
-    ApprovalStatus.EXPIRED: "expired",
-    ApprovalStatus.CONSUMED: "consumed",
+_ENDS: Final[Mapping[str, EndStatus]] = {
+    "approved": "approved",
+    "rejected": "rejected",
+    "expired": "expired",
+    "consumed": "consumed",
 }
 _log: Final = get_logger("briefcase.fleet")
 
@@ -297,7 +297,7 @@ class ApprovalRelay:
         ledger = self._parts.ledger
         approval = ledger.approval(approval_id)
         status = ApprovalStatus.PENDING if approval is None else status_at(approval, ledger.now_us())
-        return _ENDS.get(status, "withdrawn")
+        return _ENDS.get(status.value, "withdrawn")
 
 
 def _head_of(approval: Approval) -> RelayedHead:
