@@ -3,8 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
+import subprocess
+import sys
 import uuid
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -14,6 +19,7 @@ from briefcase.adapters.fleet.client import ControlPlaneClient
 from briefcase.adapters.fleet.relaying import ApprovalRelay, RelayParts
 from briefcase.adapters.fleet.sealing import seal, unseal
 from briefcase.adapters.net.outbound import GuardedOutbound
+from briefcase.adapters.signers.device import DeviceFile
 from briefcase.adapters.system import SystemClock, SystemEntropy
 from briefcase.adapters.vault.identity import Identity
 from briefcase.core.jose.base64url import decode_base64url, encode_base64url
@@ -515,19 +521,78 @@ async def test_a_signers_no_over_the_relay_reaches_what_an_operator_may_not_appr
     await until(lambda: device.status(approval_id) == "rejected")
 
 
+# --- as it is typed ---
+
+
+def key_file(tmp_path, phone: Device, did: str) -> str:
+    """A signer's key file, as `briefcase signer pair` leaves it."""
+    seed_b64 = encode_base64url(phone.key.private_bytes_raw())
+    path = tmp_path / f"{phone.key.public_key().public_bytes_raw().hex()[:8]}.json"
+    path.write_bytes(msgspec.json.encode(DeviceFile(seed_b64, phone.signer_id, did, "")))
+    path.chmod(0o600)
+    return str(path)
+
+
+async def typed(plane, token: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "BRIEFCASE_FLEET_URL": plane.address, "BRIEFCASE_FLEET_TOKEN": token}
+    command = [sys.executable, "-m", "briefcase", "fleet", "approvals", *words]
+    return await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, check=False)
+
+
+async def test_a_call_that_is_not_the_one_that_was_asked_for_is_not_shown(device, phone, tmp_path):
+    first, second = device.ask(), device.ask()
+    await device.sees(phone, first)
+    await device.sees(phone, second)
+    key = key_file(tmp_path, phone, device.did)
+    assert (await typed(device.plane, device.approver, "show", first, "--key", key)).returncode == 0
+    swapped = "update relayed_approvals set sealed = (select sealed from relayed_approvals where approval = $1)"
+    await device.plane.services.database.fetch(swapped, uuid.UUID(second))
+    refused = await typed(device.plane, device.approver, "show", first, "--key", key)
+    assert (refused.returncode != 0, refused.stdout) == (True, "")
+    assert "another approval under this id" in refused.stderr
+
+
+async def test_whoever_was_not_sealed_to_is_shown_nothing_and_told_so(device, phone, tmp_path):
+    approval_id = device.ask()
+    await device.sees(phone, approval_id)
+    stranger, unpaired = phone_with(phone, seed=9), Device(8)
+    for other, said in ((stranger, "not sealed to this signer"), (unpaired, "not paired")):
+        key = key_file(tmp_path, other, device.did)
+        refused = await typed(device.plane, device.approver, "deny", approval_id, "--key", key)
+        assert said in refused.stderr
+    key = key_file(tmp_path, phone, Identity(b"\7" * 32).did)  # paired with another device
+    assert (
+        "not signed by the device"
+        in (await typed(device.plane, device.approver, "show", approval_id, "--key", key)).stderr
+    )
+    assert device.status(approval_id) == "pending"
+
+
+async def test_an_answer_that_the_device_does_not_take_is_an_error_with_its_word(device, phone, tmp_path):
+    approval_id = device.ask()
+    await device.sees(phone, approval_id)
+    key = key_file(tmp_path, phone, device.did)
+    refused = await typed(device.plane, device.approver, "deny", approval_id, "--key", key)  # by another clock
+    assert (refused.returncode != 0, "timestamp_skew" in refused.stderr) == (True, True)
+    assert "ada: timestamp_skew" in " ".join((await typed(device.plane, device.approver, "list")).stdout.split())
+
+
 # --- the story ---
 
 NEEDS_SIGNER = '@id("signed") permit (principal, action == Action::"Call", resource);'
 
 
-def pair(daemon: RunningDaemon, phone: Device) -> None:
-    """Pair a signer as an operator and a device do."""
-    _, begun = daemon.request("POST", "/v1/signer/pair/start")
-    side, arrival = phone.arrive(begun["pairing_code"])
-    sent = {"msg1_b64": arrival.msg1_b64, "algorithm": "ed25519", "signer_pubkey_b64": arrival.public_key_b64}
-    status, done = daemon.request("POST", f"/v1/signer/pair/{begun['pairing_id']}/complete", sent, token="")
-    assert status == 200, done
-    phone.signer_id = json.loads(side.read_message(decode_base64url(done["msg2_b64"])))["signer_id"]
+def paired_key(daemon: RunningDaemon, directory) -> Path:
+    """The key file of a signer that was paired as an operator and a device do."""
+    key = directory / "signer.json"
+
+    def run(*words: str, stdin: str = "") -> str:
+        command = [sys.executable, "-m", "briefcase", *words]
+        return subprocess.run(command, env=daemon.env, input=stdin, capture_output=True, text=True, check=True).stdout
+
+    run("signer", "init", "--key", str(key))
+    run("signer", "pair", "--key", str(key), stdin=run("signers", "pair", "--json"))
+    return key
 
 
 async def test_an_agents_call_waits_a_second_device_says_yes_through_the_relay_and_the_call_runs(
@@ -545,12 +610,10 @@ async def test_an_agents_call_waits_a_second_device_says_yes_through_the_relay_a
         budget = {"policy_text": NEEDS_SIGNER, "budgets": {"write": 1_000_000}}
         await plane.admin("POST", "/v1/admin/policy", budget)
         with RunningDaemon(data) as daemon:
-            phone = Device()
-            await asyncio.to_thread(pair, daemon, phone)
+            key = await asyncio.to_thread(paired_key, daemon, tmp_path)
             enrolment = {"base_url": plane.address, "admin_token": ADMIN_TOKEN, "device_name": "laptop"}
             status, said = await asyncio.to_thread(daemon.request, "POST", "/v1/control-plane/enroll", enrolment)
             assert status == 200, said
-            did = (await asyncio.to_thread(daemon.request, "GET", "/v1/identity"))[1]["did"]
 
             # an agent's call waits
             call = {"tool_id": "note_add", "args": {"text": CANARY}, "context": {"request_id": str(uuid.uuid4())}}
@@ -562,16 +625,18 @@ async def test_an_agents_call_waits_a_second_device_says_yes_through_the_relay_a
                 return (await plane.admin("GET", LISTED, token=made.body["token"])).body["approvals"]
 
             (one,) = await until_it(listed)
-            where = f"{LISTED}/{one['device_id']}/{one['approval_id']}"
-            sealed = decode_base64url((await plane.admin("GET", where)).body["sealed_b64"])
-            document = read_carried(unseal(sealed, phone.key.private_bytes_raw()), did)
-            assert CANARY in document["args_text"]
+            where, approval_id = f"{LISTED}/{one['device_id']}/{one['approval_id']}", one["approval_id"]
+            far = partial(typed, plane, made.body["token"])
+            assert approval_id[:8] in (await far("list")).stdout
+            shown = (await far("show", approval_id[:8], "--key", str(key))).stdout
+            assert CANARY in shown
 
-            # yes
-            now_us = SystemClock().now_us()
-            ruling = phone.ruling(document["id"], now_us, YES, binding_hex_of(document, did))
-            sent = await plane.admin("POST", f"{where}/answer", written(ruling), token=made.body["token"])
-            assert sent.status == 200, sent
+            # yes: not without having read it, nor to something else
+            said = ("approve", approval_id[:8], "--key", str(key))
+            assert "--digest" in (await far(*said)).stderr
+            assert "not as it was shown" in (await far(*said, "--digest", "0" * 64)).stderr
+            done = await far(*said, "--digest", shown.splitlines()[-1])
+            assert (done.returncode, "approved" in done.stdout) == (0, True), done.stderr
 
             # and the call runs
             status, answered = await held

@@ -29,6 +29,7 @@ from briefcase.core.wire.fleet import (
 )
 from briefcase.edges.cli import fleet_parquet
 from briefcase.edges.cli.app import App, json_option, pass_app
+from briefcase.edges.cli.fleet_approvals import approvals
 from briefcase.edges.cli.fleet_client import PAGE, FleetClient
 from briefcase.edges.cli.fleet_keys import keys
 from briefcase.edges.cli.fleet_policy import mandatory, policy, rollout
@@ -58,7 +59,7 @@ def fleet() -> None:
     """
 
 
-for _group in (keys, policy, mandatory, rollout):
+for _group in (approvals, keys, policy, mandatory, rollout):
     fleet.add_command(_group)
 
 # --- devices ----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from briefcase.adapters.disk import data_dir as data_dirs
     from briefcase.adapters.disk import locks as disk_locks
     from briefcase.adapters.disk import own_files
+    from briefcase.adapters.fleet import sealing as fleet_sealing
     from briefcase.adapters.ledger import files as ledger_files
     from briefcase.adapters.net import outbound as net_outbound
     from briefcase.adapters.net import urls as net_urls
@@ -144,6 +145,7 @@ else:
     wire_agents = _Late("briefcase.core.wire.agents")
     wire_operators = _Late("briefcase.core.wire.operators")
     device_signing = _Late("briefcase.edges.cli.device_signing")
+    fleet_sealing = _Late("briefcase.adapters.fleet.sealing")
     signer_devices = _Late("briefcase.adapters.signers.device")
     signer_noise = _Late("briefcase.adapters.signers.noise")
     qr_codes = _Late("segno")
@@ -230,6 +232,7 @@ __all__ = [
     "evidence_manifest",
     "evidence_page",
     "expected_daemons",
+    "fleet_sealing",
     "gateway_settings",
     "json_output",
     "ledger_files",

@@ -147,7 +147,7 @@ def show(app: App, *, approval_id: str, key: Path, as_json: bool) -> None:
     if as_json:
         app.json({**document, "binding_hex": device.binding_of(document)})
         return
-    _print(shown, err=False)
+    print_call(shown, err=False)
     click.echo(device.binding_of(document))
 
 
@@ -168,17 +168,7 @@ def approve(app: App, *, approval_id: str, digest: str | None, reason: str, key:
     device = _device(app, key)
     document, shown = _shown(device.ask(approval_id), approval_id)
     binding = device.binding_of(document)
-    if digest is None:
-        _print(shown, err=True)
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise CallerError(
-                "expected `--digest` of the call: there is no terminal to ask at",
-                code="conflict",
-                hint="read `briefcase signer show ID`; its last line is the digest",
-            )
-        click.confirm("Sign a yes to all of the above?", abort=True, err=True)
-    elif digest.lower() != binding:
-        raise CallerError("the call is not as it was shown with this digest", code="conflict", hint="look at it again")
+    check_read(shown, binding, digest, read_with="briefcase signer show ID")
     answer = device.approve(shown.id, binding, reason)
     if as_json:
         app.json(answer.document)
@@ -309,6 +299,37 @@ def _shown(reply: Reply[SignerApprovals], wanted: str) -> tuple[JsonObject, Show
     return document, shown.answer
 
 
-def _print(shown: ShownApproval, *, err: bool) -> None:
+def check_read(shown: ShownApproval, binding: str, digest: str | None, *, read_with: str) -> None:
+    """Check that a person read a call: show it and ask, or compare the digest that they were shown.
+
+    Args:
+        shown: the call.
+        binding: what will be signed of it.
+        digest: what the person was shown with it, or None to show it now.
+        read_with: the command that shows it.
+
+    Raises:
+        CallerError: there is no terminal to ask at, or the digest is of something else (`conflict`).
+    """
+    if digest is None:
+        print_call(shown, err=True)
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise CallerError(
+                "expected `--digest` of the call: there is no terminal to ask at",
+                code="conflict",
+                hint=f"read `{read_with}`; its last line is the digest",
+            )
+        click.confirm("Sign a yes to all of the above?", abort=True, err=True)
+    elif digest.lower() != binding:
+        raise CallerError("the call is not as it was shown with this digest", code="conflict", hint="look at it again")
+
+
+def print_call(shown: ShownApproval, *, err: bool) -> None:
+    """Print a whole call.
+
+    Args:
+        shown: the call.
+        err: to standard error, so that standard output holds the answer alone.
+    """
     for line in shown_calls.lines_of(shown, shutil.get_terminal_size().columns):
         click.echo(line.plain, err=err)
