@@ -1,17 +1,20 @@
 """What a page says: the whole call and nothing that acts, a yes to exactly that, and clear words where it is stale."""
 
 import asyncio
+import hashlib
 import re
 
 import msgspec
 import pytest
 
 from briefcase.core.operator.approvals import shown_digest_of
+from briefcase.core.wire.approvals import ShownApproval
 from briefcase.edges.page import rendering
 from briefcase.model.types import ApprovalStatus, LastApproval, PaymentTerms, ShownCall, ShownTool
 from support.api import APPROVER_TOKEN
 from support.page import logged_in
 
+TWO_ARGS = '{"text":"hi","to":"bo"}'
 HTML = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'><b>"
 BIDI = "a\u202etxt.exe\u2066b\u2069"
 ZERO_WIDTH = "pay\u200bpal\u2060\ufeff"
@@ -284,3 +287,62 @@ async def test_a_passkeys_answer_that_is_none_is_refused(rig):
     begun = await browser.post(f"{browser.base}/passkeys/registration", {**form, "name": "laptop"})
     assert (begun.status, begun.headers["content-type"]) == (200, "application/json")
     assert '"id":"localhost"' in begun.text.replace(" ", "")
+
+
+def test_every_member_of_what_is_shown_stands_on_the_page():
+    """The digest of a yes is over all of them: what the page left out would be approved unseen."""
+    template = (rendering.HERE / "templates" / "approval.html").read_text()
+    by_name = {
+        "tool", "destination", "payment", "risk", "policy_ids", "reasons", "redacted_places", "args_text", "grant",
+        "approvers", "approved_by", "kind", "stands_in", "status", "created_at", "expires_at", "principal",
+        "decided_by", "decided_at", "decision_reason", "shown_digest_hex", "id", "reason",
+    }  # fmt: skip
+    as_other = {
+        "question_text": "members(question",
+        "last_approved": "Last yes",
+        "approvals_given": "approved_by",  # their names say how many
+        "summary": "members(arguments",  # its whole form
+        "tool_id": "tool.name",
+        "args_digest_hex": "members(arguments",
+        "tool_digest_hex": "tool.description",
+        "question_digest_hex": "members(question",
+        "approval_token": "",  # what the daemon gives the agent
+    }
+    assert set(ShownApproval.__struct_fields__) == by_name | set(as_other)
+    for name in by_name:
+        assert re.search(rf"approval\.{name}\b|\b{name}\b", template), name
+    for words in as_other.values():
+        assert words in template
+
+
+async def test_a_grant_is_shown_as_a_sentence_and_as_cedar_before_the_yes_that_gives_it(rig):
+    approval = stored(rig, shown(args_text=TWO_ARGS), args_digest_hex=hashlib.sha256(TWO_ARGS.encode()).hexdigest())
+    browser = await logged_in(rig, APPROVER_TOKEN)
+    path = f"{browser.base}/approvals/{approval.id}"
+    form = {"form_token": (await page_of(browser, approval)).token()}
+    wanted = {**form, "args": "some", "fixed /to": "on", "max_uses": "3", "max_usd": "1.5", "lasts": "a day"}
+    drafted = await browser.post(f"{path}/grant", wanted)
+    assert drafted.status == 200, drafted.text
+    assert "The yes lets more pass" in drafted.text
+    assert rig.ledger.approval(approval.id).status is ApprovalStatus.PENDING
+    yes = drafted.fields()
+    assert (await browser.post(f"{path}/approve", {**yes, "grant_digest_hex": "0" * 64})).status == 409
+    wider = {**yes, "grant": yes["grant"].replace('"max_uses":3', '"max_uses":300')}
+    assert wider != yes
+    assert (await browser.post(f"{path}/approve", wider)).status == 409
+    assert (await browser.post(f"{path}/approve", yes)).status == 303
+    listed = await browser.get(f"{browser.base}/grants")
+    assert "active" in listed.text
+    ended = await browser.post(f"{browser.base}/grants/revoke", {**form, "id": approval.id})
+    assert ended.status == 303
+    assert "revoked" in (await browser.get(f"{browser.base}/grants")).text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_uses": "x"}, {"max_uses": "-1"}, {"max_usd": "free"}, {"lasts": "", "max_uses": ""}]
+)
+async def test_a_grant_without_an_end_or_with_no_number_is_refused(rig, wrong):
+    approval = stored(rig, shown(args_text=TWO_ARGS), args_digest_hex=hashlib.sha256(TWO_ARGS.encode()).hexdigest())
+    browser = await logged_in(rig)
+    form = {"form_token": (await page_of(browser, approval)).token(), "args": "exact", "lasts": "a day"}
+    assert (await browser.post(f"{browser.base}/approvals/{approval.id}/grant", {**form, **wrong})).status == 400

@@ -22,8 +22,9 @@ class Page(NamedTuple):
     text: str
 
     def fields(self) -> dict[str, str]:
-        """The hidden fields of its last form, which is the one that decides."""
-        form = self.text.rsplit("<form", 1)[-1]
+        """The hidden fields of the form that decides, else of the last one."""
+        forms = self.text.split("<form")
+        form = next((one for one in forms if "shown_digest_hex" in one), forms[-1])
         return {name: html.unescape(value) for name, value in HIDDEN.findall(form)}
 
     def token(self) -> str:

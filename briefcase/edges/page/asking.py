@@ -6,6 +6,7 @@ that their token could not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias, TypeVar
@@ -16,9 +17,12 @@ import msgspec
 from briefcase.edges.api.in_process import InProcessApi
 from briefcase.edges.page.sessions import Session
 from briefcase.model.errors import CallerError
+from briefcase.model.types import MICROUSD_PER_USD
 
 MAX_FIELDS: Final = 64
 MAX_FORM_BYTES: Final = 64 << 10
+
+_DOLLARS: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?")
 
 _T = TypeVar("_T")
 
@@ -92,6 +96,18 @@ class View(msgspec.Struct, frozen=True):
     path: str
     answer: Callable[[Asked], Awaitable[Answer]]
     max_form_bytes: int = MAX_FORM_BYTES
+
+
+def parse_dollars(text: str) -> int:
+    """Plain decimal dollars as micro-USD, exactly.
+
+    Raises:
+        CallerError: they are none.
+    """
+    found = _DOLLARS.fullmatch(text.strip())
+    if found is None:
+        raise CallerError("expected dollars as a plain number, for example `2.50`")
+    return int(found[1]) * MICROUSD_PER_USD + int((found[2] or "").ljust(6, "0"))
 
 
 def parse_fields(data: bytes) -> Mapping[str, str]:

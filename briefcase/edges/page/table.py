@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from briefcase.edges.page.asking import View
-from briefcase.edges.page.views import approvals, budgets, controls, health, people, policy, receipts, signers, tools
+from briefcase.edges.page.views import (
+    anomalies,
+    approvals,
+    budgets,
+    controls,
+    grants,
+    health,
+    people,
+    policy,
+    receipts,
+    signers,
+    tools,
+)
 
 
 class Item(NamedTuple):
@@ -18,6 +30,7 @@ class Item(NamedTuple):
 
 NAVIGATION: Final = (
     Item("/approvals", "Waiting", ("GET", "/v1/approvals")),
+    Item("/grants", "Grants", ("GET", "/v1/grants")),
     Item("/receipts", "Receipts", ("GET", "/v1/receipts")),
     Item("/tools", "Tools", ("GET", "/v1/mcp/servers")),
     Item("/people", "People", ("GET", "/v1/operators")),
@@ -27,5 +40,5 @@ NAVIGATION: Final = (
     Item("/signers", "Signers", ("POST", signers.PASSKEYS)),
     Item("/health", "Health", ("GET", "/v1/diagnostics/security")),
 )
-NOUNS: Final = (approvals, receipts, tools, people, budgets, policy, controls, signers, health)
+NOUNS: Final = (approvals, grants, receipts, anomalies, tools, people, budgets, policy, controls, signers, health)
 VIEWS: Final[tuple[View, ...]] = tuple(view for noun in NOUNS for view in noun.VIEWS)

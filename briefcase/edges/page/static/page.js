@@ -13,18 +13,20 @@ try {
 
 // --- live: what waits, and whether the call that is shown is still what it was ------------------------------------
 
-if (document.getElementById("list") || article) {
-  const events = new EventSource(`${base}/events`);
-  let first = null;
+let events = null;
+
+function follow() {
+  events?.close();
+  events = null;
+  if (document.hidden || !(document.getElementById("list") || article)) {
+    return; // a browser has six connections to one server: those of tabs that nobody looks at are given back
+  }
+  events = new EventSource(`${base}/events`);
   events.addEventListener("changed", (event) => {
-    if (first === null) {
-      first = event.data;
-      return;
-    }
     const list = document.getElementById("list");
-    if (list) {
+    if (list && list.dataset.state !== event.data) {
       htmx.trigger(list, "changed");
-    } else {
+    } else if (article) {
       checkShown();
     }
   });
@@ -33,6 +35,9 @@ if (document.getElementById("list") || article) {
     location.reload();
   });
 }
+
+document.addEventListener("visibilitychange", follow);
+follow();
 
 async function checkShown() {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });

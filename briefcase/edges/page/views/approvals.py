@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from typing import Final, NamedTuple
 
 from briefcase.core.json.members import Member, members_of
+from briefcase.core.json.strict import parse as parse_json
 from briefcase.core.receipts.canonical import digest_hex
 from briefcase.core.wire.approvals import (
     MAX_REASON_CHARS,
@@ -23,10 +24,13 @@ from briefcase.core.wire.approvals import (
     ShownToolRecord,
 )
 from briefcase.core.wire.fields import given
+from briefcase.core.wire.grants import DraftedGrant
 from briefcase.core.wire.tools import category_name
 from briefcase.edges.api.in_process import path_of
 from briefcase.edges.page.asking import Asked, Events, Moved, Shown, View
+from briefcase.edges.page.views.grants import LASTS_S, draft_grant, pointers_of
 from briefcase.model.errors import BriefcaseError, CallerError
+from briefcase.model.types import JsonObject
 
 LONG_CHARS: Final = 160
 MAX_ENDED: Final = 50
@@ -48,7 +52,7 @@ async def list_approvals(asked: Asked) -> Shown:
     found = (await asked.get("/v1/approvals", ApprovalList, status="open")).approvals
     waiting = [one for one in found if one.status == "pending"]
     unused = [one for one in found if one.status == "approved"]
-    values = {"waiting": waiting, "unused": unused, "now_us": asked.now_us}
+    values = {"waiting": waiting, "unused": unused, "now_us": asked.now_us, "state": _state(found)}
     return Shown("approvals", f"Waiting ({len(waiting)})", values)
 
 
@@ -60,21 +64,36 @@ async def list_ended(asked: Asked) -> Shown:
 
 async def show_approval(asked: Asked) -> Shown:
     """`GET /approvals/{id}`: the whole call, with the digest of what is shown."""
+    return await _shown(asked)
+
+
+async def preview_grant(asked: Asked) -> Shown:
+    """`POST /approvals/{id}/grant`: the call again, and what a yes with this grant would let pass; nothing is given."""
+    return await _shown(asked, *await draft_grant(asked, asked.params["id"]))
+
+
+async def _shown(asked: Asked, drafted: DraftedGrant | None = None, terms: str = "") -> Shown:
     approval = await asked.get(path_of("v1", "approvals", asked.params["id"]), ShownApproval)
     if not isinstance(approval.args_text, str) or not isinstance(approval.tool, ShownToolRecord):
         raise CallerError("this approval shows no whole call", code="conflict", hint="deny it; the agent can ask again")
+    arguments = members_of(approval.args_text)
     person, approved_by = asked.session.principal.name, given(approval.approved_by, [])
     values = {
         "approval": approval,
         "tool": approval.tool,
         "category": category_name(approval.tool.category),
-        "arguments": members_of(approval.args_text),
+        "arguments": arguments,
         "question": members_of(given(approval.question_text, "")) if given(approval.question_text, "") else [],
         "long_chars": LONG_CHARS,
         "risk": given(approval.risk, []),
         "given": given,
         "last": approval.last_approved if isinstance(approval.last_approved, LastApproved) else None,
         "differences": await _differences(asked, approval),
+        "grant": approval.grant if isinstance(approval.grant, DraftedGrant) else drafted,
+        "drafted": drafted,
+        "terms": terms,
+        "pointers": pointers_of(arguments),
+        "lasts": tuple(LASTS_S),
         "approvers": given(approval.approvers, 1),
         "approved_by": approved_by,
         "said_yes": person in approved_by,
@@ -95,7 +114,7 @@ async def follow(asked: Asked) -> Events:
             if at != asked.api.version() or quiet_s >= QUIET_S:  # an expiry appends nothing
                 at, quiet_s = asked.api.version(), 0.0
                 found = (await asked.get("/v1/approvals", ApprovalList, status="open")).approvals
-                now = digest_hex([[one.id, one.status, given(one.approvals_given, 0)] for one in found])
+                now = _state(found)
                 yield b": still here\n\n" if now == seen else b"event: changed\ndata: %b\n\n" % now.encode()
                 seen = now
             await asyncio.sleep(LOOK_S)
@@ -107,7 +126,9 @@ async def follow(asked: Asked) -> Events:
 async def approve(asked: Asked) -> Moved:
     """`POST /approvals/{id}/approve`: a yes to the digest that the form's page was made from."""
     approval_id = asked.params["id"]
-    said = {"shown_digest_hex": asked.form.get("shown_digest_hex", ""), "reason": asked.form.get("reason", "")}
+    said: JsonObject = {name: asked.form.get(name, "") for name in ("shown_digest_hex", "reason")}
+    if terms := asked.form.get("grant", ""):
+        said |= {"grant": parse_json(terms.encode()), "grant_digest_hex": asked.form.get("grant_digest_hex", "")}
     await asked.post(path_of("v1", "approvals", approval_id, "approve"), Approved, **said)
     return Moved(path_of("approvals", approval_id))
 
@@ -140,6 +161,11 @@ def _compared(before: list[Member], now: list[Member]) -> list[Difference]:
     return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
+def _state(found: list[ApprovalRecord]) -> str:
+    """What a list and its followers are told apart by."""
+    return digest_hex([[one.id, one.status, given(one.approvals_given, 0)] for one in found])
+
+
 async def _next(asked: Asked, approval: ApprovalRecord) -> ApprovalRecord | None:
     """What to look at next: the oldest other one that waits."""
     found = (await asked.get("/v1/approvals", ApprovalList, status="pending")).approvals
@@ -151,6 +177,7 @@ VIEWS: Final = (
     View("GET", "/events", follow),
     View("GET", "/approvals/ended", list_ended),
     View("GET", "/approvals/{id}", show_approval),
+    View("POST", "/approvals/{id}/grant", preview_grant),
     View("POST", "/approvals/{id}/approve", approve),
     View("POST", "/approvals/{id}/deny", deny),
 )
