@@ -51,6 +51,7 @@ NOT_RUN = {
         "BRIEFCASE_PAYMENT_HELPER=",
     ),
     "asks a person at a terminal: test_cli_watch.py": ("briefcase approvals watch",),
+    "names a proposal of the reader's: test_cli_proposals.py": ("briefcase policy apply", "briefcase policy drop"),
     "changes the host, as root": (
         "python3 -m venv /opt", "install -m", "systemctl", "sudo -u", "usermod", "BRIEFCASE_AGENT_SOCKET=",
     ),
@@ -63,6 +64,14 @@ NOT_RUN = {
     ),
     "needs a definition that changed: test_servers_end_to_end.py": (
         "briefcase mcp servers diff", "briefcase mcp servers accept",
+    ),
+    "takes a file of the reader's through the shell: test_cli_proposals.py": ('briefcase policy propose "cedar: $(',),
+    "needs another host: test_cli_ui.py": ("ssh -L",),
+    "needs the line of a pairing, and a device: test_cli_signer.py, test_signers_only.py": (
+        "briefcase signer ", "briefcase --sign-with", "briefcase signers revoke", "briefcase policy set strict.cedar",
+    ),
+    "needs a release: tests/release": (
+        "briefcase release verify", "pip download", "pip install --no-index", "make qualify",
     ),
     "names an approval of the reader's: test_cli_commands.py": ("briefcase approvals show", "briefcase approvals deny"),
     "needs a place to tell: tests/notifier": (
