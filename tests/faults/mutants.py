@@ -37,11 +37,8 @@ WHOLE_CALL: Final = Mutant(
     (
         (
             "core/calls/flow.py",
-            "            effects.append(ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us()))\n",
-            (
-                "            late = ConsumeApproval(approval.id, checked.binding_hex, self._ledger.now_us())\n"
-                "            vars(__import__('sys').modules['briefcase.core.calls.results'])['LATE'] = (late,)\n"
-            ),
+            "            effects.append(yes.effect)\n",
+            "            vars(__import__('sys').modules['briefcase.core.calls.results'])['LATE'] = (yes.effect,)\n",
         ),
         (
             "core/calls/results.py",
