@@ -167,7 +167,7 @@ def test_a_condition_says_what_it_is_for_in_cedar_and_in_words():
         ") when {",
         f'  context.owner == "{AGENT.owner}" &&',
         f'  context.tool_digest == "{"d" * 64}" &&',
-        '  context.members == [" object", "/n whole number", "/text text", "/to place"] &&',
+        '  context.members == ["object ", "whole number /n", "text /text", "place /to"] &&',
         '  context.value["/to"] == "\\u{22}ann@example.com\\u{22}" &&',
         '  context.number["/n"] >= 0 &&',
         '  context.number["/n"] <= 3 &&',
@@ -180,6 +180,13 @@ def test_a_condition_says_what_it_is_for_in_cedar_and_in_words():
         "`/n` (a whole number from 0 to 3); `/text` (a text of at most 7 characters: letters, digits, spaces and ,), "
         "at most 2 times, for at most $1.500000 in all, until 2026-01-01T00:01:00.000000Z, without asking again"
     )
+
+
+def test_no_member_more_passes_under_a_name_that_reads_like_another_members_type():
+    grant = drafted({"n": 5})
+    assert passes(grant, {"n": 4})
+    assert not passes(grant, {"n": 5, "n whole": 1.5})
+    assert not passes(grant, {"n": 5, "n whole": -1e300})
 
 
 def test_what_is_too_much_to_read_is_granted_exactly_only():

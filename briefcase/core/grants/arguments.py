@@ -88,8 +88,12 @@ def context_of(args: JsonValue) -> JsonObject:
 
 
 def typed(member: Member) -> str:
-    """A value's place and type, as a condition compares them."""
-    return f"{member.pointer} {member.type}"
+    """A value's type and place, as a condition compares them.
+
+    No type has a `/`, with which every place but the whole's begins: two values are never the same text, whatever their
+    members are called.
+    """
+    return f"{member.type} {member.pointer}"
 
 
 def _type_of(value: JsonValue) -> str:
