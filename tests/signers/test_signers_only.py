@@ -125,10 +125,15 @@ def test_a_second_device_is_paired_by_the_first_and_the_last_one_is_not_revoked(
     assert cli(only, "--sign-with", str(only.key), "signers", "revoke", second).code == 0
 
 
-def test_a_passkey_is_registered_only_while_a_signed_pairing_is_open(only):
+def test_a_passkey_is_registered_only_with_the_code_of_a_signed_pairing(only):
     wanted = {"origin": "http://localhost:8787"}
     assert only.request("POST", "/v1/signers/passkeys/registration", wanted)[1]["code"] == "pairing_not_found"
-    assert cli(only, "--sign-with", str(only.key), "signers", "pair", "--json").code == 0
+    opened = cli(only, "--sign-with", str(only.key), "signers", "pair", "--json")
+    code = json.loads(opened.out)["pairing_code"]
+    for guessed in ("", code[:-1], "\ud800"):
+        answer = only.request("POST", "/v1/signers/passkeys/registration", {**wanted, "pairing_code": guessed})[1]
+        assert answer["code"] in {"pairing_not_found", "bad_request"}
+    wanted["pairing_code"] = code
     assert only.request("POST", "/v1/signers/passkeys/registration", wanted)[0] == 200
 
 

@@ -23,12 +23,13 @@ async def rig(tmp_path):
         yield made
 
 
-async def begin(rig, *, token=OPERATOR_TOKEN, origin=ORIGIN, name="laptop"):
-    return await rig.ask("POST", f"{PASSKEYS}/registration", {"name": name, "origin": origin}, token=token)
+async def begin(rig, *, token=OPERATOR_TOKEN, origin=ORIGIN, name="laptop", code=""):
+    wanted = {"name": name, "origin": origin, "pairing_code": code}
+    return await rig.ask("POST", f"{PASSKEYS}/registration", wanted, token=token)
 
 
-async def register(rig, passkey, *, token=OPERATOR_TOKEN, **how):
-    status, _, begun = await begin(rig, token=token)
+async def register(rig, passkey, *, token=OPERATOR_TOKEN, code="", **how):
+    status, _, begun = await begin(rig, token=token, code=code)
     assert status == 200, begun
     sent = {"registration_id": begun["registration_id"], "credential": passkey.create(begun["options"], **how)}
     return await rig.ask("POST", PASSKEYS, sent, token=token)
@@ -213,10 +214,16 @@ async def test_a_passkey_that_is_revoked_between_the_question_and_the_answer_dec
 
 async def test_an_approver_registers_only_what_an_operator_opened_for_them_once(rig):
     assert (await begin(rig, token=APPROVER_TOKEN))[2]["code"] == "pairing_not_found"
-    assert (await rig.ask("POST", "/v1/signer/pair/start", {"owner": "ann"}))[0] == 200
-    status, _, made = await register(rig, SoftPasskey(), token=APPROVER_TOKEN)
+    others = (await rig.ask("POST", "/v1/signer/pair/start", {}))[2]["pairing_code"]
+    code = (await rig.ask("POST", "/v1/signer/pair/start", {"owner": "ann"}))[2]["pairing_code"]
+    for other in ("", others):
+        assert (await begin(rig, token=APPROVER_TOKEN, code=other))[2]["code"] == "pairing_not_found"
+    _, _, second = await begin(rig, token=APPROVER_TOKEN, code=code)
+    status, _, made = await register(rig, SoftPasskey(), token=APPROVER_TOKEN, code=code)
     assert (status, made["owner"]) == (200, "ann")
-    assert (await begin(rig, token=APPROVER_TOKEN))[2]["code"] == "pairing_not_found"
+    assert (await begin(rig, token=APPROVER_TOKEN, code=code))[2]["code"] == "pairing_not_found"
+    late = {"registration_id": second["registration_id"], "credential": SoftPasskey(6).create(second["options"])}
+    assert (await rig.ask("POST", PASSKEYS, late, token=APPROVER_TOKEN))[2]["code"] == "pairing_not_found"
     waits(rig)
     assert (await ask(rig))[2]["code"] == "unknown_signer"  # the operator has none
     assert (await ask(rig, token=APPROVER_TOKEN))[0] == 200

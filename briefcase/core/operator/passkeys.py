@@ -1,7 +1,8 @@
 """Passkeys: registered at the page by who is logged in there, and their yes or no to the call that the page shows.
 
-A passkey is a signer whose owner is whoever registers it. An operator registers their own; an approver does while a
-pairing is open that an operator opened for them, so that a token alone makes nobody a signer. What is signed is
+A passkey is a signer whose owner is whoever registers it. An operator registers their own; an approver, and anybody
+where only signers are taken, does with the code of a pairing that an operator opened for them, so that a token alone
+makes nobody a signer, not even while a pairing is open for the device of who it belongs to. What is signed is
 `signers.ceremonies`; the ruling then goes the way of every signer's (`SignerDesk.rule_as`).
 """
 
@@ -27,7 +28,6 @@ from briefcase.core.signers.ceremonies import (
     check_origin,
 )
 from briefcase.core.signers.keys import Passkeys
-from briefcase.core.signers.pairing import no_pairing
 from briefcase.core.signers.signers import Signer
 from briefcase.core.signers.texts import Signed
 from briefcase.model.errors import CallerError
@@ -62,7 +62,7 @@ class PasskeyDesk:
         self._registrations: Ceremonies[Registration] = Ceremonies()
         self._assertions: Ceremonies[Assertion] = Ceremonies()
 
-    def begin_registration(self, name: str, origin: str, owner: str, role: Role) -> Registration:
+    def begin_registration(self, name: str, origin: str, owner: str, role: Role, code: str = "") -> Registration:
         """Ask for a new passkey.
 
         Args:
@@ -70,15 +70,15 @@ class PasskeyDesk:
             origin: the page's own, `http://localhost:PORT`.
             owner: who is logged in there.
             role: theirs.
+            code: of the pairing that was opened for them, where they need one.
 
         Raises:
-            CallerError: the page is at another origin (`bad_request`), or an approver has no open pairing
-                (`pairing_not_found`).
+            CallerError: the page is at another origin (`bad_request`), or they need a pairing and none of theirs with
+                this code is open (`pairing_not_found`).
         """
         check_origin(origin)
         now_us, entropy = self._parts.ledger.now_us(), self._parts.entropy
-        if self._needs_pairing(role) and self._desk.pairings.of_owner(owner, now_us) is None:
-            raise no_pairing()
+        pairing_id = self._desk.pairings.of_code(owner, code, now_us).id if self._needs_pairing(role) else ""
         registration = Registration(
             entropy.uuid(),
             hashlib.sha256(entropy.token().encode()).digest(),
@@ -86,17 +86,18 @@ class PasskeyDesk:
             owner,
             origin,
             now_us + CEREMONY_TTL_US,
+            pairing_id,
         )
         self._registrations.add(registration, now_us)
         return registration
 
-    async def register(self, registration_id: str, credential: JsonObject, owner: str, role: Role) -> Signer:
+    async def register(self, registration_id: str, credential: JsonObject, owner: str) -> Signer:
         """Let the passkey in that answered.
 
         Raises:
             CallerError: nothing was asked for under this id (`replay`), the answer is not the browser's to what was
-                asked (`invalid_signature`), the passkey is known already (`conflict`), or an approver's pairing is
-                over (`pairing_not_found`).
+                asked (`invalid_signature`), the passkey is known already (`conflict`), or the pairing it needs is used
+                or over (`pairing_not_found`).
             StoreError: it could not be made durable; no signer was added.
         """
         parts, now_us = self._parts, self._parts.ledger.now_us()
@@ -109,12 +110,10 @@ class PasskeyDesk:
         if any(one.credential_id_b64 == credential_id_b64 for one in parts.signers.all()):
             raise CallerError("this passkey is known already", code="conflict", hint="make a new one")
 
-        # 3. an approver's uses up what an operator opened for them
+        # 3. it uses up the pairing whose code began it
         by = owner
-        if self._needs_pairing(role):
-            pairing = self._desk.pairings.of_owner(owner, now_us)
-            if pairing is None:
-                raise no_pairing()
+        if registration.pairing_id:
+            pairing = self._desk.pairings.get(registration.pairing_id, now_us)
             self._desk.pairings.use(pairing)
             by = pairing.by
 

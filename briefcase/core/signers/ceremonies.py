@@ -25,7 +25,10 @@ _MAX_PORT: Final = 65_535
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """A passkey that is to be made: its challenge (32 bytes), the name it will have, and whose it will be."""
+    """A passkey that is to be made: its challenge (32 bytes), the name it will have, and whose it will be.
+
+    `pairing_id` is the pairing that it uses up; empty where it needs none.
+    """
 
     id: str
     challenge: bytes
@@ -33,6 +36,7 @@ class Registration(msgspec.Struct, frozen=True):
     owner: str
     origin: str
     expires_us: int
+    pairing_id: str = ""
 
 
 class Assertion(msgspec.Struct, frozen=True):

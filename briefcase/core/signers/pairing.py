@@ -6,6 +6,7 @@ code does not use a pairing up, so that nobody who knows its id alone can end it
 
 from __future__ import annotations
 
+import hmac
 from typing import Final
 
 import msgspec
@@ -57,9 +58,17 @@ class Pairings:
             raise no_pairing()
         return pairing
 
-    def of_owner(self, owner: str, now_us: int) -> Pairing | None:
-        """The oldest pairing that is open for a person."""
-        return next((one for one in self._open.values() if one.owner == owner and one.expires_us > now_us), None)
+    def of_code(self, owner: str, code: str, now_us: int) -> Pairing:
+        """The pairing that is open for a person, by its code.
+
+        Raises:
+            CallerError: there is none: unknown, somebody else's, used, or over (`pairing_not_found`).
+        """
+        for one in self._open.values():
+            is_theirs = one.owner == owner and one.expires_us > now_us
+            if is_theirs and hmac.compare_digest(one.code.encode(), code.encode(errors="surrogatepass")):
+                return one
+        raise no_pairing()
 
     def use(self, pairing: Pairing) -> None:
         """End a pairing: a device came with its code."""
@@ -69,7 +78,7 @@ class Pairings:
 def no_pairing() -> CallerError:
     """There is no such pairing; which of the reasons it is, nobody is told."""
     return CallerError(
-        "no pairing is open under this id",
+        "no pairing is open under this id or code",
         code="pairing_not_found",
         hint="an operator opens one with `briefcase signers pair`; it is used once, within five minutes",
     )

@@ -15,10 +15,15 @@ Origin = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class PasskeyRegistration(msgspec.Struct, frozen=True):
-    """A new passkey: its name in lists and receipts, and the page's own origin, `http://localhost:PORT`."""
+    """A new passkey: its name in lists and receipts, and the page's own origin, `http://localhost:PORT`.
+
+    `pairing_code` is of a pairing that is open for whoever asks: an approver needs one, and where only signers are
+    taken everybody does.
+    """
 
     origin: Origin
     name: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    pairing_code: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class PasskeyRegistrationOptions(msgspec.Struct, frozen=True):

@@ -38,7 +38,9 @@ async def begin_registration(services: Services, request: Request) -> PasskeyReg
     """`POST /v1/signers/passkeys/registration`."""
     wanted, asker = request.body_as(PasskeyRegistration), request.principal
     await asyncio.to_thread(passkeys.load)
-    begun = services.operator.passkeys.begin_registration(wanted.name, wanted.origin, asker.name, asker.role)
+    begun = services.operator.passkeys.begin_registration(
+        wanted.name, wanted.origin, asker.name, asker.role, wanted.pairing_code
+    )
     user_id = encode_base64url(hashlib.sha256(f"{services.profile.did}\n{asker.name}".encode()).digest())
     known = [
         {"type": "public-key", "id": one.credential_id_b64}
@@ -63,8 +65,8 @@ async def begin_registration(services: Services, request: Request) -> PasskeyReg
 
 async def register_passkey(services: Services, request: Request) -> PasskeyRegistered:
     """`POST /v1/signers/passkeys`: durable when this answers."""
-    sent, asker = request.body_as(NewPasskeyAnswer), request.principal
-    signer = await services.operator.passkeys.register(sent.registration_id, sent.credential, asker.name, asker.role)
+    sent = request.body_as(NewPasskeyAnswer)
+    signer = await services.operator.passkeys.register(sent.registration_id, sent.credential, request.principal.name)
     return PasskeyRegistered(signer.id, signer.name, signer.owner)
 
 

@@ -35,7 +35,7 @@ def pair(app: App, *, owner: str | None, base_url: str | None, as_json: bool) ->
     """Open a pairing for one device, and show its code.
 
     The code is shown this once. Whoever has it can pair one device within five minutes, with `briefcase signer pair` or
-    by the QR code. It also lets the approver that --owner names register one passkey.
+    by the QR code. With it, whoever --owner names may register one passkey on the page instead.
     """
     client = app.client()
     did = client.get("/v1/identity", IdentityAnswer).answer.did

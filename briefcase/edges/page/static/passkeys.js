@@ -15,7 +15,8 @@ async function send(path, fields, token) {
 
 async function register(form, say) {
   const token = form.elements.form_token.value;
-  const begun = await send("/passkeys/registration", { name: form.elements.name.value }, token);
+  const wanted = { name: form.elements.name.value, pairing_code: form.elements.pairing_code.value };
+  const begun = await send("/passkeys/registration", wanted, token);
   say("Waiting for your authenticator.");
   const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(begun.options);
   const made = await navigator.credentials.create({ publicKey });

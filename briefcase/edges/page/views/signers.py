@@ -51,6 +51,7 @@ async def revoke_signer(asked: Asked) -> Moved:
 async def begin_registration(asked: Asked) -> Told:
     """`POST /passkeys/registration`: what the browser is asked for a new passkey."""
     wanted = {"origin": asked.origin, "name": asked.form.get("name", "")}
+    wanted["pairing_code"] = asked.form.get("pairing_code", "").strip()
     return Told(await asked.post(f"{PASSKEYS}/registration", PasskeyRegistrationOptions, **wanted))
 
 
