@@ -295,7 +295,7 @@ def test_every_member_of_what_is_shown_stands_on_the_page():
     by_name = {
         "tool", "destination", "payment", "risk", "policy_ids", "reasons", "redacted_places", "args_text", "grant",
         "approvers", "approved_by", "kind", "stands_in", "status", "created_at", "expires_at", "principal",
-        "decided_by", "decided_at", "decision_reason", "shown_digest_hex", "id", "reason",
+        "decided_by", "decided_at", "decision_reason", "shown_digest_hex", "id", "reason", "approvers_exclude",
     }  # fmt: skip
     as_other = {
         "question_text": "members(question",
@@ -313,6 +313,13 @@ def test_every_member_of_what_is_shown_stands_on_the_page():
         assert re.search(rf"approval\.{name}\b|\b{name}\b", template), name
     for words in as_other.values():
         assert words in template
+
+
+async def test_a_call_that_takes_no_yes_of_who_set_the_policy_says_so(rig):
+    browser = await logged_in(rig)
+    said = "Whoever set the policy that decides now says no yes to this."
+    assert said not in (await page_of(browser, stored(rig, shown()))).text
+    assert said in (await page_of(browser, stored(rig, shown(), excludes_author=True))).text
 
 
 async def test_a_grant_is_shown_as_a_sentence_and_as_cedar_before_the_yes_that_gives_it(rig):
