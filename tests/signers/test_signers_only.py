@@ -143,3 +143,19 @@ def test_without_a_paired_signer_the_daemon_does_not_start_so(tmp_path):
         (daemon.data_dir / "briefcase.toml").write_text(ONLY)
         with pytest.raises(AssertionError, match="operator_token"):
             daemon.start()
+
+
+def test_a_signed_change_is_its_signers_whoevers_token_came_with_it(only, tmp_path):
+    signs, policy = ("--sign-with", str(only.key)), tmp_path / "policy.cedar"
+    assert cli(only, *signs, "operators", "add", "ann", "--role", "operator").code == 0
+    line = cli(only, *signs, "signers", "pair", "--owner", "ann", "--json")
+    hers = tmp_path / "ann.json"
+    assert cli(only, "signer", "init", "--key", str(hers)).code == 0
+    assert cli(only, "signer", "pair", "--key", str(hers), stdin=line.out.encode()).code == 0
+    policy.write_text('@approvers_exclude("author") permit (principal, action == Action::"Call", resource);')
+    assert cli(only, "--sign-with", str(hers), "policy", "set", str(policy)).code == 0  # with the token of `auth_token`
+    assert daemon_receipts(only, "policy_set")[0]["event"]["by"] == "ann"
+    asked = only.call("note_add", {"text": "for ann"}, token=only.agent)["approval"]["id"]
+    for key, code in ((hers, 6), (only.key, 0)):
+        digest = cli(only, "signer", "show", asked, "--key", str(key)).out.splitlines()[-1]
+        assert cli(only, "signer", "approve", asked, "--digest", digest, "--key", str(key)).code == code

@@ -328,7 +328,7 @@ class SignerDesk:
             )
         )
 
-    async def authorize(self, signed: Signed, text: bytes, operation: str, body_digest_hex: str) -> None:
+    async def authorize(self, signed: Signed, text: bytes, operation: str, body_digest_hex: str) -> Signer:
         """Take a signature over a change; it has its receipt when this returns.
 
         Args:
@@ -340,6 +340,9 @@ class SignerDesk:
         Raises:
             CallerError: as `Signers.check_signed`, or its owner is no operator (`forbidden`).
             StoreError: the receipt could not be made durable.
+
+        Returns:
+            The signer.
         """
         parts = self._parts
         signer = parts.signers.check_signed(signed, text, parts.ledger.now_us())
@@ -350,6 +353,7 @@ class SignerDesk:
         committed = await parts.ledger.commit(Entry(event, (parts.signers.noted(),)))
         if isinstance(committed, Refused):
             raise StoreError(f"the signature was not recorded: {committed.reason}")
+        return signer
 
     async def settle(self) -> None:
         """Record at a start whether only signers are taken, where that is other than at the last one.

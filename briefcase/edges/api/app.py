@@ -264,8 +264,8 @@ class Api:
 
     async def _changed(self, route: Route, request: Request, exchange: DirectExchange) -> object:
         if route.handler in self._waiting:
-            return await make_change(self._services, route, request, lambda: self._polled(route, request, exchange))
-        return await make_change(self._services, route, request, lambda: route.handler(self._services, request))
+            return await make_change(self._services, route, request, lambda now: self._polled(route, now, exchange))
+        return await make_change(self._services, route, request, lambda now: route.handler(self._services, now))
 
     async def _polled(self, route: Route, request: Request, exchange: DirectExchange) -> object:
         exchange.place.wait(exchange.hurry)

@@ -109,7 +109,7 @@ class InProcessApi:
         # 6. is here, 7. answer
         request = Request(head, principal, match.params, body, _never_gone)
         if route.handler in self._changing:
-            answer = await make_change(self._services, route, request, lambda: route.handler(self._services, request))
+            answer = await make_change(self._services, route, request, lambda now: route.handler(self._services, now))
         else:
             answer = await route.handler(self._services, request)
         return self._redacted(answer)

@@ -13,6 +13,7 @@ from briefcase.core.signers.texts import Signed, change_text
 from briefcase.edges.api.routing import Request, Route
 from briefcase.edges.api.services import Services
 from briefcase.model.errors import CallerError
+from briefcase.model.types import Principal, Role
 
 SIGNER: Final = b"x-briefcase-signer"
 SIGNED_AT: Final = b"x-briefcase-signed-at"
@@ -20,12 +21,15 @@ NONCE: Final = b"x-briefcase-nonce"
 SIGNATURE: Final = b"x-briefcase-signature"
 
 
-async def check_signed(services: Services, route: Route, request: Request) -> None:
+async def check_signed(services: Services, route: Route, request: Request) -> Principal:
     """Check that a paired signer of an operator's signed this request; it has its receipt when this returns.
 
     Raises:
         CallerError: it carries no signature (`signer_required`), or as `SignerDesk.authorize`.
         StoreError: the receipt could not be made durable.
+
+    Returns:
+        The operator whose device signed.
     """
     values = [request.header(name).decode("latin-1") for name in (SIGNER, SIGNED_AT, NONCE, SIGNATURE)]
     if not all(values):
@@ -41,4 +45,5 @@ async def check_signed(services: Services, route: Route, request: Request) -> No
     text = change_text(
         services.operator.signers.device_did, f"{head.method} {target.decode('latin-1')}", digest_hex, signed
     )
-    await services.operator.signers.authorize(signed, text, f"{route.method} {route.path}", digest_hex)
+    signer = await services.operator.signers.authorize(signed, text, f"{route.method} {route.path}", digest_hex)
+    return Principal(signer.owner, Role.OPERATOR, auth_method="signer", identity=signer.owner_id)
