@@ -159,3 +159,20 @@ def test_a_signed_change_is_its_signers_whoevers_token_came_with_it(only, tmp_pa
     for key, code in ((hers, 6), (only.key, 0)):
         digest = cli(only, "signer", "show", asked, "--key", str(key)).out.splitlines()[-1]
         assert cli(only, "signer", "approve", asked, "--digest", digest, "--key", str(key)).code == code
+
+
+def test_a_person_who_has_the_last_device_is_not_revoked_by_a_token(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert daemon.request("POST", "/v1/operators", {"name": "ann", "role": "operator"})[0] == 200
+        assert daemon.request("POST", "/v1/operators", {"name": "bo", "role": "operator"})[0] == 200
+        line, key = cli(daemon, "signers", "pair", "--owner", "ann", "--json"), tmp_path / "ann.json"
+        assert cli(daemon, "signer", "init", "--key", str(key)).code == 0
+        assert cli(daemon, "signer", "pair", "--key", str(key), stdin=line.out.encode()).code == 0
+        daemon.stop()
+        (daemon.data_dir / "briefcase.toml").write_text(ONLY)
+        daemon.start()
+        status, refused = daemon.request("POST", "/v1/operators/ann/revoke")
+        assert (status, refused["code"], "the last" in refused["message"]) == (409, "conflict", True)
+        assert daemon.request("POST", "/v1/operators/bo/revoke")[0] == 200
+        daemon.stop()
+        daemon.start()

@@ -149,7 +149,7 @@ def compose_operator(ports: OperatorPorts[_Config, _Seal, _Made]) -> Operator[_C
     return Operator(
         administration=administration,
         agents=AgentAdmin(administration, ports.agents, ports.people, ports.clock, ports.entropy),
-        people=PeopleAdmin(administration, ports.people, ports.agents, ports.clock, ports.entropy),
+        people=PeopleAdmin(administration, ports.people, ports.agents, ports.clock, ports.entropy, desk.check_may_go),
         signers=desk,
         passkeys=PasskeyDesk(desk, parts, ports.signers.passkeys),
         approvals=approvers,

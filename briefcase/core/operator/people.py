@@ -6,6 +6,7 @@ A person is in the ledger, so a change is in the transaction of its receipt: a c
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from briefcase.core.operator.administration import Administration
@@ -28,16 +29,24 @@ class PeopleAdmin:
         agents: whose names are taken too: a receipt's name is one's alone.
         clock: tells when one was added or revoked.
         entropy: makes the tokens and ids.
+        check_may_go: raises `CallerError` where a person is needed still (by default nobody is).
     """
 
-    def __init__(
-        self, administration: Administration, people: People, agents: AgentStore, clock: Clock, entropy: Entropy
+    def __init__(  # noqa: PLR0917 - built in one place
+        self,
+        administration: Administration,
+        people: People,
+        agents: AgentStore,
+        clock: Clock,
+        entropy: Entropy,
+        check_may_go: Callable[[Person], object] = bool,
     ) -> None:
         self._administration = administration
         self._people = people
         self._agents = agents
         self._clock = clock
         self._entropy = entropy
+        self._check_may_go = check_may_go
 
     async def add(self, name: str, role: PersonRole, by: str) -> str:
         """Let a person in. A revoked person's name may be taken again, with a new token.
@@ -81,7 +90,8 @@ class PeopleAdmin:
         """End a person's access: the token is refused from now on, and what was decided with it stays decided.
 
         Raises:
-            CallerError: no active person has the name (`not_found`).
+            CallerError: no active person has the name (`not_found`), or they have the last device that signs changes
+                where only signers are taken (`conflict`).
             StoreError: it could not be made durable; the token is refused until the daemon restarts.
         """
         # 1. check
@@ -90,6 +100,7 @@ class PeopleAdmin:
             person = self._people.by_name(name)
             if person is None:
                 raise CallerError(f"nobody is named `{name}`", code="not_found", hint="see `briefcase operators list`")
+            self._check_may_go(person)
 
             # 2. change and receipt, one transaction
             event = operator_event("revoked", name, person.role, by)

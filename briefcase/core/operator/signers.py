@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
@@ -19,7 +20,7 @@ from briefcase.core.jose.base64url import JoseError, decode_base64url, encode_ba
 from briefcase.core.operator.administration import Administration
 from briefcase.core.operator.approvals import DECIDING_ROLES, SHOWN_DIGEST, Approvers, Means, Ruling
 from briefcase.core.operator.binding import binding_hex_of
-from briefcase.core.people import People
+from briefcase.core.people import People, Person
 from briefcase.core.receipts.canonical import canonical_bytes
 from briefcase.core.receipts.events import signer_event
 from briefcase.core.signers.keys import DeviceAlgorithm, SignerKeys
@@ -213,14 +214,17 @@ class SignerDesk:
             signer = next((one for one in self._parts.signers.all() if one.id == signer_id), None)
             if signer is None or signer.is_revoked:
                 raise CallerError("no signer has this id", code="not_found", hint="see `briefcase signers list`")
-            if self._parts.signers_only and not self._may_authorize(without=signer):
-                raise CallerError(
-                    "this is the last signer of an operator, and this daemon takes signers only",
-                    code="conflict",
-                    hint="pair another one first",
-                )
+            self._check_another(lambda one: one == signer)
             event = signer_event("revoked", signer.id, by, _about(signer))
             await self._parts.signers.revoke(signer, self._parts.ledger.now_us(), event)
+
+    def check_may_go(self, person: Person) -> None:
+        """Check that an operator has a device still once a person is revoked, and their devices with them.
+
+        Raises:
+            CallerError: none would, and only signers are taken (`conflict`).
+        """
+        self._check_another(lambda one: one.owner_id == person.id)
 
     async def waiting(self, signed: Signed, approval_id: str | None = None) -> Waiting:
         """What waits, shown whole to a signer, and receipted.
@@ -376,12 +380,20 @@ class SignerDesk:
             if isinstance(committed, Refused):
                 raise StoreError(f"the change was not recorded: {committed.reason}")
 
-    def _may_authorize(self, *, without: Signer | None = None) -> bool:
-        """Whether an operator has a device that can sign a change, beside one."""
+    def _check_another(self, goes: Callable[[Signer], bool]) -> None:
+        if self._parts.signers_only and self._may_authorize() and not self._may_authorize(goes):
+            raise CallerError(
+                "this is the last signer of an operator, and this daemon takes signers only",
+                code="conflict",
+                hint="pair another one first",
+            )
+
+    def _may_authorize(self, goes: Callable[[Signer], bool] = lambda _: False) -> bool:
+        """Whether an operator has a device that can sign a change, beside those that go."""
         return any(
             not one.is_revoked
             and one.algorithm != "webauthn"
-            and one != without
+            and not goes(one)
             and self._parts.signers.owner_role(one) is Role.OPERATOR
             for one in self._parts.signers.all()
         )

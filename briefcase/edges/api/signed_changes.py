@@ -46,4 +46,4 @@ async def check_signed(services: Services, route: Route, request: Request) -> Pr
         services.operator.signers.device_did, f"{head.method} {target.decode('latin-1')}", digest_hex, signed
     )
     signer = await services.operator.signers.authorize(signed, text, f"{route.method} {route.path}", digest_hex)
-    return Principal(signer.owner, Role.OPERATOR, auth_method="signer", identity=signer.owner_id)
+    return Principal(signer.owner, Role.OPERATOR, auth_method="signer")
