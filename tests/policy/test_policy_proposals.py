@@ -124,6 +124,26 @@ async def test_a_policy_that_is_set_while_a_proposal_is_applied_is_not_replaced(
     assert desk.text == "permit(principal, action, resource);"
 
 
+async def test_a_policy_whose_receipt_is_on_its_way_is_not_replaced_by_a_proposal(monkeypatch):
+    desk = await ProposalDesk.open()
+    made = await desk.proposals.propose("let anyone call note_add without asking", "ann")
+    commit, is_written, is_asked = desk.ledger.commit, asyncio.Event(), asyncio.Event()
+
+    async def slowly(entry):
+        monkeypatch.undo()
+        is_asked.set()
+        await is_written.wait()
+        return await commit(entry)
+
+    monkeypatch.setattr(desk.ledger, "commit", slowly)
+    setting = asyncio.create_task(desk.policy.set("forbid(principal, action, resource);", "bo"))
+    await is_asked.wait()
+    applied = await desk.apply(made)
+    is_written.set()
+    await setting
+    assert (applied.status, desk.text) == ("error", "forbid(principal, action, resource);")
+
+
 async def test_a_proposal_ends_and_is_dropped_with_a_receipt():
     desk = await ProposalDesk.open()
     made = await desk.proposals.propose("never let anyone call note_add", "ann")

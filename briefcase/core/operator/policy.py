@@ -153,6 +153,11 @@ class PolicyService:
         """The text that decides, its SHA-256 in hex, and when it was set (microseconds)."""
         return self._stored.deciding_text, self._policy.digest_hex, self._stored.updated_us
 
+    def newest_digest_hex(self) -> str:
+        """The digest of the policy that was set last, while its receipt is not durable yet as well."""
+        kept = self._history.kept()
+        return kept[-1].digest_hex if kept else self._policy.digest_hex
+
     def author(self) -> str:
         """Who set the policy that decides now; empty where an earlier release did."""
         kept = self._history.kept()

@@ -213,7 +213,7 @@ class ProposalAdmin:
         candidate = await self._policy.prepare(text=proposal.text)
         self._policy.check_own()
         is_same = candidate.compiled.digest_hex == proposal.digest_hex
-        if not is_same or self._policy.current()[1] != proposal.base_digest_hex:
+        if not is_same or self._policy.newest_digest_hex() != proposal.base_digest_hex:
             return NotApplied("error", "the policy is another one since: drop it, and propose it again")
         event = policy_set_event(by, proposal.base_digest_hex, proposal.digest_hex, candidate.policies)
         event |= {"proposal_id": proposal.id, "proposed_by": proposal.by, "shown_digest": shown_digest_hex}
