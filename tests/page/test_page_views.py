@@ -289,6 +289,18 @@ async def test_a_passkeys_answer_that_is_none_is_refused(rig):
     assert '"id":"localhost"' in begun.text.replace(" ", "")
 
 
+@pytest.mark.parametrize("name", ["\u0430nn", "ann\u202e", "an\u0303", "a\tnn"])
+async def test_a_policy_that_a_form_would_change_stands_in_none(rig, name):
+    browser = await logged_in(rig)
+    token = (await browser.get(f"{browser.base}/policy")).token()
+    text = f'permit (principal, action, resource) when {{ context.args.to != "{name}" }};'
+    compared = await browser.post(f"{browser.base}/policy/compare", {"form_token": token, "policy_text": text})
+    assert ("textarea" in compared.text, "policy rollback" in compared.text) == (False, True)
+    rig.services.policy.text = text
+    page = await browser.get(f"{browser.base}/policy")
+    assert ("textarea" in page.text, "policy set FILE" in page.text, "&lt;U+" in page.text) == (False, True, True)
+
+
 def test_every_member_of_what_is_shown_stands_on_the_page():
     """The digest of a yes is over all of them: what the page left out would be approved unseen."""
     template = (rendering.HERE / "templates" / "approval.html").read_text()

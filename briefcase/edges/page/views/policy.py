@@ -1,10 +1,14 @@
-"""The policy: what decides now, what decided before, and another one compared before it is set."""
+"""The policy: what decides now, what decided before, and another one compared before it is set.
+
+A text with characters that the page shows marked (`<U+0430>`) stands in no form: another policy would come back.
+"""
 
 from __future__ import annotations
 
 import difflib
 from typing import Final
 
+from briefcase.core.characters.marks import visible_text
 from briefcase.core.wire.policy import PolicyHistoryList, PolicyRecord
 from briefcase.edges.api.in_process import path_of
 from briefcase.edges.page.asking import Asked, Moved, Shown, View
@@ -20,7 +24,8 @@ async def show_policy(asked: Asked) -> Shown:
     """`GET /policy`."""
     policy = await asked.get("/v1/policy", PolicyRecord)
     history = (await asked.get("/v1/policy/history", PolicyHistoryList)).policies
-    return Shown("policy", "Policy", {"policy": policy, "history": history})
+    values = {"policy": policy, "history": history, "comes_back": _comes_back(policy.policy_text)}
+    return Shown("policy", "Policy", values)
 
 
 async def show_kept(asked: Asked) -> Shown:
@@ -50,7 +55,13 @@ async def _compared(asked: Asked, text: str, title: str) -> Shown:
     if max(len(before), len(after)) > MAX_LINES:
         raise CallerError(f"expected at most {MAX_LINES:,} lines to compare", hint="use `briefcase policy diff FILE`")
     lines = list(difflib.unified_diff(before, after, "now", "then", n=CONTEXT_LINES, lineterm=""))[2:]
-    return Shown("compare", title, {"lines": lines, "text": text, "was": now.policy_hash_hex})
+    values = {"lines": lines, "text": text, "was": now.policy_hash_hex, "comes_back": _comes_back(text)}
+    return Shown("compare", title, values)
+
+
+def _comes_back(text: str) -> bool:
+    """Whether a form gives a text back as it is: a line's end aside, nothing in it is shown otherwise."""
+    return all(visible_text(line) == line for line in text.split("\n"))
 
 
 VIEWS: Final = (
