@@ -461,7 +461,12 @@ async def test_each_switch_to_signers_only_and_back_has_its_receipt_and_one_with
     async def start(*, signers_only):
         desk.restart()
         desk.desk._parts = msgspec.structs.replace(desk.desk._parts, signers_only=signers_only)
-        await desk.desk.settle()
+        await desk.desk.settle(end_grants)
+
+    async def end_grants():
+        ended.append(signers_only)
+
+    ended = []
 
     with pytest.raises(ConfigError, match="operator_token"):
         await start(signers_only=True)
@@ -474,3 +479,4 @@ async def test_each_switch_to_signers_only_and_back_has_its_receipt_and_one_with
         await start(signers_only=signers_only)
     switched = [one.event["is_on"] for one in desk.ledger.chain if one.event["kind"] == "signers_only_set"]
     assert switched == [True, False, True]
+    assert ended == [True, True]

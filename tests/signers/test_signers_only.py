@@ -176,3 +176,21 @@ def test_a_person_who_has_the_last_device_is_not_revoked_by_a_token(tmp_path):
         assert daemon.request("POST", "/v1/operators/bo/revoke")[0] == 200
         daemon.stop()
         daemon.start()
+
+
+def test_grants_that_tokens_gave_end_with_the_switch(tmp_path):
+    with RunningDaemon(tmp_path / "data") as daemon:
+        assert paired(daemon, tmp_path / "signer.json").code == 0
+        agent = daemon.request("POST", "/v1/agents", {"name": "scout"})[1]["token"]
+        path = f"/v1/approvals/{daemon.call('note_add', {'text': 'hi'}, token=agent)['approval']['id']}"
+        wanted = {"args": "exact", "max_uses": 100}
+        said = {"shown_digest_hex": daemon.request("GET", path)[1]["shown_digest_hex"], "grant": wanted}
+        said["grant_digest_hex"] = daemon.request("POST", f"{path}/grant", wanted)[1]["grant_digest_hex"]
+        assert daemon.request("POST", f"{path}/approve", said)[0] == 200
+        assert daemon.call("note_add", {"text": "hi"}, token=agent)["status"] == "ok"
+        daemon.stop()
+        (daemon.data_dir / "briefcase.toml").write_text(ONLY)
+        daemon.start()
+        assert daemon.call("note_add", {"text": "hi"}, token=agent)["status"] == "approval_required"
+        assert [one["event"]["by"] for one in daemon_receipts(daemon, "grant_revoked")] == ["configuration"]
+        assert cli(daemon, "receipts", "verify", "--state").code == 0

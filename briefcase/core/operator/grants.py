@@ -134,6 +134,16 @@ class GrantAdmin:
             raise CallerError("this grant was revoked before", code="conflict")
         return self._ledger.grant(grant_id) or grant
 
+    async def end_all(self) -> None:
+        """Revoke each grant in force, as the configuration wants it. Durable when this returns.
+
+        Raises:
+            StoreError: one could not be made durable; the next start goes on.
+        """
+        for grant, status in self.list():
+            if status == "active":
+                await self.revoke(grant.id, "configuration")
+
     def _draft(self, approval: Approval, terms: GrantTerms) -> Grant:
         now_us, shown = self._ledger.now_us(), self._ledger.shown_call(approval.id)
         return draft_grant(approval, shown, terms, now_us, self._redactor)

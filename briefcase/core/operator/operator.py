@@ -125,7 +125,7 @@ class Operator(msgspec.Struct, Generic[_Config, _Seal, _Made], frozen=True, kw_o
         nouns = (self.agents, self.secrets, self.providers, self.logins, self.tools, self.fleet)
         await self.administration.settle({kind: settler for noun in nouns for kind, settler in noun.settlers().items()})
         await self.providers.take_over_rows()
-        await self.signers.settle()
+        await self.signers.settle(self.grants.end_all)
         await self.fleet.tidy()
         await self.bundles.tidy()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 import msgspec
@@ -359,8 +359,11 @@ class SignerDesk:
             raise StoreError(f"the signature was not recorded: {committed.reason}")
         return signer
 
-    async def settle(self) -> None:
+    async def settle(self, end_grants: Callable[[], Awaitable[None]]) -> None:
         """Record at a start whether only signers are taken, where that is other than at the last one.
+
+        Args:
+            end_grants: ends the grants in force, which are tokens' yeses, before only signers are taken.
 
         Raises:
             ConfigError: only signers are to be taken, and no operator has one.
@@ -374,6 +377,8 @@ class SignerDesk:
             )
         stored = b"on" if parts.signers_only else b"off"
         if (parts.ledger.setting(ONLY_SETTING) or b"off") != stored:
+            if parts.signers_only:
+                await end_grants()  # a crash after some of them comes here again
             effect = PutSetting(ONLY_SETTING, stored)
             event: JsonObject = {"kind": "signers_only_set", "is_on": parts.signers_only, "by": "configuration"}
             committed = await parts.ledger.commit(Entry(event, (effect,)))
