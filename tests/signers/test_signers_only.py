@@ -159,6 +159,7 @@ def test_a_signed_change_is_its_signers_whoevers_token_came_with_it(only, tmp_pa
     for key, code in ((hers, 6), (only.key, 0)):
         digest = cli(only, "signer", "show", asked, "--key", str(key)).out.splitlines()[-1]
         assert cli(only, "signer", "approve", asked, "--digest", digest, "--key", str(key)).code == code
+    assert only.request("POST", "/v1/operators/ann/revoke")[0] == 200  # and her device: the others know of one
 
 
 def test_a_person_who_has_the_last_device_is_not_revoked_by_a_token(tmp_path):
