@@ -116,6 +116,14 @@ def test_an_auditor_is_told_of_alarms_in_the_order_of_the_chain():
     assert [event.agent for event in events] == ["bo", "scout", "scout", "cy"]
 
 
+def test_whoever_switches_signers_only_off_is_heard_of():
+    daemon = Daemon("auditor")
+    cursor = follower(daemon).read(Cursor()).cursor
+    daemon.events += [{"kind": "boot"}, {"kind": "signers_only_set", "is_on": False, "by": "configuration"}]
+    events = follower(daemon).read(cursor).events
+    assert [(event.kind, event.severity) for event in events] == [("signers_only_set", "high")]
+
+
 def test_an_auditor_reads_on_over_pages():
     daemon = Daemon("auditor")
     cursor = follower(daemon).read(Cursor()).cursor

@@ -20,6 +20,7 @@ ALARMS: Final[dict[str, tuple[Severity, str]]] = {
     "agent_added": ("low", "an agent was let in"),
     "operator_added": ("high", "a person was given a token"),
     "signer_paired": ("high", "a device was paired whose signature is a yes"),
+    "signers_only_set": ("high", "signers only was switched, on or off, by who started the daemon"),
     "policy_set": ("high", "the policy was replaced"),
     "control_set": ("medium", "an operator tightened"),
     "control_lifted": ("medium", "an operator lifted a control"),
