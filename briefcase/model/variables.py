@@ -284,7 +284,7 @@ VARIABLES: Final[Mapping[str, tuple[Variable, ...]]] = {
         ),
         Variable(
             "BRIEFCASE_FLEET_TOKEN",
-            "an administrator's or auditor's token for it",
+            "an administrator's, auditor's or approver's token for it",
             "fleet.md",
             otherwise="needed",
             form="secret",

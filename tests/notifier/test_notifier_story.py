@@ -137,11 +137,13 @@ def test_listing_prints_no_secret_and_a_target_is_tried_and_removed(desk):
         assert settings["hook"]["secret"] == secret
         shown = desk.run("notify", "list").stdout + desk.run("notify", "list", "--json").stdout
         assert "ntfys://" in shown
+        assert shown.count(f"http://127.0.0.1:{hook.port}") == 2
         assert secret not in shown
         assert "url-secret" not in shown
         assert "topic-secret" not in shown
         assert desk.run("notify", "test", "hook").returncode == 0
         assert b"this is a test" in hook.sent[0].body
+        assert json.loads(hook.sent[0].body)["data"]["events"][0]["where"] == "briefcase approvals list"
     failed = desk.run("notify", "test", "hook")
     assert failed.returncode == 8
     assert "url-secret" not in failed.stderr

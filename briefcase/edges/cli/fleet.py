@@ -55,7 +55,8 @@ SHOWN_MEMBERS: Final = ("kind", "principal", "tool_id", "decision", "reason")
 def fleet() -> None:
     """Steer a fleet through its control plane.
 
-    BRIEFCASE_FLEET_URL is the control plane's address, BRIEFCASE_FLEET_TOKEN an administrator's or auditor's token.
+    BRIEFCASE_FLEET_URL is the control plane's address; BRIEFCASE_FLEET_TOKEN is an administrator's, auditor's or
+    approver's token.
     """
 
 

@@ -56,7 +56,7 @@ class FleetClient:
             missing = URL_VARIABLE if not self._base_url else TOKEN_VARIABLE
             raise ConfigError(
                 f"expected `{missing}` to be set",
-                hint=f"`{URL_VARIABLE}` is the control plane's address, `{TOKEN_VARIABLE}` an administrator's token",
+                hint=f"`{URL_VARIABLE}` is the control plane's address, `{TOKEN_VARIABLE}` a token for it",
             )
         try:
             self._authority = net_urls.parse_url(self._base_url).authority

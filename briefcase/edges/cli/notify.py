@@ -141,7 +141,7 @@ def _document_of(name: str, target: Target, undelivered: int) -> JsonObject:
     quiet = target.quiet
     return {
         "name": name,
-        "to": f"https://{net_urls.parse_url(target.webhook).host}" if target.webhook else _scheme_of(target.url),
+        "to": _origin_of(target.webhook) if target.webhook else _scheme_of(target.url),
         "agents": list(target.agents),
         "tools": list(target.tools),
         "severity": target.severity,
@@ -149,6 +149,12 @@ def _document_of(name: str, target: Target, undelivered: int) -> JsonObject:
         "quiet": None if quiet is None else f"{quiet.begins}-{quiet.ends} {quiet.zone}",
         "undelivered": undelivered,
     }
+
+
+def _origin_of(webhook: str) -> str:
+    """Where a webhook is, without its path and query: they may hold a secret."""
+    url = net_urls.parse_url(webhook)
+    return f"{url.scheme}://{url.authority}"
 
 
 def _scheme_of(url: str) -> str:
@@ -174,7 +180,7 @@ def test_targets(app: App, *, name: str | None) -> None:
     settings = notifier_settings.read_settings(notifier_settings.config_path(app.environ))
     targets = _chosen(settings.targets, name)
     now = format_rfc3339(time.time_ns() // 1_000)
-    event = notifier_events.Event(f"test:{now}", "test", "low", now, "0", "this is a test; nothing waits for you")
+    event = notifier_events.Event(f"test:{now}", "test", "low", now, "", "this is a test; nothing waits for you")
     _send_all(app, [(target, notifier_words.message_of([event], 0, "")) for target in targets], targets)
 
 

@@ -36,7 +36,8 @@ ALARMS: Final[dict[str, tuple[Severity, str]]] = {
 class Event(msgspec.Struct, frozen=True):
     """One thing to tell. Its texts are as the daemon answered them: `wording` makes them harmless.
 
-    `id` is unique and stays; `ref` is what a command takes to show it: an approval's id, or a receipt's number.
+    `id` is unique and stays; `ref` is what a command takes to show it: an approval's id, a receipt's
+    number, or nothing of a test.
     """
 
     id: str

@@ -121,6 +121,8 @@ def _where(one: Event, page_url: str) -> str:
     is_approval = one.kind == WAITS
     if page_url and is_approval:
         return f"{page_url.rstrip('/')}/ui/approvals/{ref}"
+    if not ref:
+        return "briefcase approvals list"
     return f"briefcase {'approvals' if is_approval else 'receipts'} show {ref}"
 
 
