@@ -70,6 +70,41 @@ def test_another_users_agent_comes_in_by_its_groups_socket_and_a_stranger_does_n
 
 @needs_root
 @pytest.mark.root
+def test_a_device_of_another_user_is_paired_and_says_yes_by_the_agents_socket():
+    with home_of(ALICE) as home, home_of(BOB) as theirs:
+        path = agents_directory(home) / "a.sock"
+        with UserDaemon(home / "data", ALICE, AGENTS, BRIEFCASE_AGENT_SOCKET=str(path)) as daemon:
+
+            def device(*words: str, line: str = "") -> str:
+                environment = {
+                    "HOME": str(theirs),
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # a mutant's tree
+                    "BRIEFCASE_AGENT_SOCKET": str(path),
+                    "BRIEFCASE_DAEMON_UID": str(ALICE),
+                }
+                command = [*as_user(BOB, AGENTS), sys.executable, "-m", "briefcase", "signer", *words]
+                ran = subprocess.run(
+                    command, input=line, env=environment, capture_output=True, text=True, check=False, cwd="/"
+                )
+                assert ran.returncode == 0, ran.stderr
+                return ran.stdout
+
+            began = daemon.request("POST", "/v1/signer/pair/start")[1]
+            line = {
+                **began,
+                "base_url": daemon.socket_path,
+                "device_did": daemon.request("GET", "/v1/identity")[1]["did"],
+            }
+            device("init")
+            device("pair", "--name", "laptop", line=json.dumps(line))
+            asked = daemon.call("note_add", {"text": "hi"})["approval"]["id"]
+            device("approve", asked, "--digest", device("show", asked).splitlines()[-1])
+            assert daemon.request("GET", f"/v1/approvals/{asked}")[1]["status"] == "approved"
+
+
+@needs_root
+@pytest.mark.root
 def test_a_gateway_of_another_user_prefers_the_agents_socket():
     hello = {
         "method": "initialize",

@@ -286,7 +286,9 @@ class _Connection(http.client.HTTPConnection):
             ) from None
         except PermissionError:
             raise CallerError(
-                f"this user may not open `{address}`", code="forbidden", hint="run as the daemon's own user"
+                f"this user may not open `{address}`",
+                code="forbidden",
+                hint="run as the daemon's own user, or come by the agents' socket",
             ) from None
         except OSError as error:
             raise BriefcaseError(

@@ -77,16 +77,22 @@ def init(*, key: Path) -> None:
 def pair(app: App, *, key: Path, name: str, address: str | None, as_json: bool) -> None:
     """Pair this device with a daemon.
 
-    Reads the line that `briefcase signers pair` printed from standard input, or asks for it.
+    Reads the line that `briefcase signers pair` printed from standard input, or asks for it. Another user than the
+    daemon's sets BRIEFCASE_AGENT_SOCKET to the agents' socket, and BRIEFCASE_DAEMON_UID to the daemon's uid.
     """
     path = key.expanduser()
     device = signer_devices.load_device(path)
-    line = parse_json(read_secret("line of the pairing", is_new=False).encode())
+    try:
+        line = parse_json(read_secret("line of the pairing", is_new=False).encode())
+    except CallerError:
+        line = None  # something else was pasted
     given_line = line if isinstance(line, dict) else {}
     fields = [given_line.get(one, "") for one in ("base_url", "pairing_id", "pairing_code", "device_did")]
     base_url, pairing_id, code, did = (one if isinstance(one, str) else "" for one in fields)
     if not (base_url and pairing_id and code):
         raise CallerError("expected the line that `briefcase signers pair` prints")
+    if not base_url.startswith("http"):  # the operator's socket: another user's device comes by the agents'
+        base_url = app.environ.get("BRIEFCASE_AGENT_SOCKET") or base_url
     base_url = address or base_url
     try:
         side = signer_noise.Initiator(decode_base64url(code))
