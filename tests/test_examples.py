@@ -73,7 +73,10 @@ NOT_RUN = {
     "needs a release: tests/release": (
         "briefcase release verify", "pip download", "pip install --no-index", "make qualify",
     ),
-    "names an approval of the reader's: test_cli_commands.py": ("briefcase approvals show", "briefcase approvals deny"),
+    "names an approval of the reader's: test_cli_commands.py, test_cli_grants.py": (
+        "briefcase approvals show", "briefcase approvals deny", "briefcase approvals approve 3f9a12bc --grant",
+        "briefcase grants revoke",
+    ),
     "needs a place to tell: tests/notifier": (
         "pip install 'agentic-briefcase[notify]'", "briefcase operators add notifier", "briefcase notify",
         "BRIEFCASE_AUTH_TOKEN_FILE=",
