@@ -35,7 +35,15 @@ def contents(tree, tmp_path_factory) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["_native/*.pyx", "_native/*.pxd", "_native/*.pyi", "briefcase/**/*.py", "briefcase/edges/page/*/*"]
+    "pattern",
+    [
+        "_native/*.pyx",
+        "_native/*.pxd",
+        "_native/*.pyi",
+        "briefcase/**/*.py",
+        "briefcase/edges/page/static/*",
+        "briefcase/edges/page/templates/*",
+    ],
 )
 def test_every_source_is_in_the_source_distribution(contents, pattern):
     wanted = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
